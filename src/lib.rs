@@ -1,0 +1,8 @@
+//! Entwined.
+#![forbid(unsafe_code)]
+
+pub mod reactor;
+pub mod task;
+pub mod transport;
+
+pub use reactor::{Handle, Reactor, Remote, Standalone};

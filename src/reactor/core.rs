@@ -1,0 +1,177 @@
+//! What all handles of one reactor share.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::{Rc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::Instant,
+};
+
+use slotmap::{DefaultKey, SlotMap};
+
+use super::{
+    Handle, Next, Origin, Reactor,
+    lifecycle::Lifecycle,
+    registration::Source,
+    remote::Inbox,
+    report::Meter,
+    timers::{TimerKey, Timers},
+};
+use crate::task::Tasks;
+
+/// A closure in a queue, and the line that put it there.
+pub(crate) struct Call {
+    pub(crate) function: Box<dyn FnOnce(&Handle)>,
+    pub(crate) origin: Origin,
+}
+
+/// What happens when a timer is due.
+pub(crate) enum Timed {
+    Call(Call),
+    Wake(Waker),
+}
+
+pub(crate) struct Core {
+    pub(crate) reactor: Box<dyn Reactor>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) sources: RefCell<SlotMap<DefaultKey, Rc<Source>>>,
+    pub(crate) timers: RefCell<Timers<Timed>>,
+    pub(crate) calls: RefCell<VecDeque<Call>>,
+    pub(crate) tasks: Tasks,
+    pub(crate) life: Lifecycle,
+    pub(crate) meter: Meter,
+    /// Turns begun.
+    pub(crate) turns: Cell<u64>,
+    /// The kind of work with which the next turn begins: an index into the order of `turn`.
+    pub(crate) first: Cell<usize>,
+    /// Whether the backend was asked for a turn since the last one began.
+    requested: Cell<bool>,
+    /// The deadline that the backend was last given. Never later than the first timer.
+    armed: Cell<Option<Instant>>,
+}
+
+impl Core {
+    pub(crate) fn new(reactor: Box<dyn Reactor>) -> Rc<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let inbox = Inbox::new(id, reactor.notifier());
+        let core = Rc::new(Core {
+            reactor,
+            inbox,
+            sources: RefCell::default(),
+            timers: RefCell::default(),
+            calls: RefCell::default(),
+            tasks: Tasks::default(),
+            life: Lifecycle::default(),
+            meter: Meter::default(),
+            turns: Cell::new(0),
+            first: Cell::new(0),
+            requested: Cell::new(false),
+            armed: Cell::new(None),
+        });
+        LOCAL.with(|local| local.borrow_mut().push((id, Rc::downgrade(&core))));
+        core
+    }
+
+    /// The reactor of this number, if it is one of this thread's.
+    pub(crate) fn local(id: u64) -> Option<Rc<Core>> {
+        LOCAL
+            .try_with(|local| {
+                let local = local.borrow();
+                local.iter().find(|entry| entry.0 == id).and_then(|entry| entry.1.upgrade())
+            })
+            .ok()
+            .flatten()
+    }
+
+    /// What the host must do next.
+    pub(crate) fn next(&self) -> Next {
+        if self.has_work() {
+            return Next::Now;
+        }
+        match self.timers.borrow_mut().next_deadline() {
+            None => Next::OnEvents,
+            Some(deadline) if deadline <= self.reactor.now() => Next::Now,
+            Some(deadline) => Next::At(deadline),
+        }
+    }
+
+    /// Whether something is queued. Timers do not count.
+    pub(crate) fn has_work(&self) -> bool {
+        self.tasks.has_ready() || !self.calls.borrow().is_empty() || self.inbox.is_filled()
+    }
+
+    /// Tells the backend that a turn is wanted, once a turn.
+    pub(crate) fn request_turn(&self) {
+        if !self.requested.replace(true) {
+            self.reactor.request_turn();
+        }
+    }
+
+    pub(crate) fn turn_begins(&self) {
+        self.requested.set(false);
+        self.turns.set(self.turns.get() + 1);
+    }
+
+    pub(crate) fn push_call(&self, call: Call) {
+        if self.life.is_closed() {
+            return;
+        }
+        self.calls.borrow_mut().push_back(call);
+        self.request_turn();
+    }
+
+    pub(crate) fn insert_timer(&self, at: Instant, timed: Timed) -> TimerKey {
+        let key = self.timers.borrow_mut().insert(at, timed);
+        self.deadline_moved(at);
+        key
+    }
+
+    pub(crate) fn reset_timer(&self, key: TimerKey, at: Instant) -> bool {
+        let there = self.timers.borrow_mut().reset(key, at);
+        if there {
+            self.deadline_moved(at);
+        }
+        there
+    }
+
+    /// A timer was scheduled for `at`: the backend hears of it at once if it is the first, also from a host's callback.
+    fn deadline_moved(&self, at: Instant) {
+        if self.armed.get().is_none_or(|armed| at < armed) {
+            self.arm(Some(at));
+        }
+    }
+
+    /// Brings the backend's deadline in line with the first timer. One that is too early is left: it costs one wake-up at most, where
+    /// to follow each move of a connection's deadline would cost a system call for each request.
+    pub(crate) fn settle_deadline(&self) {
+        let head = self.timers.borrow_mut().next_deadline();
+        match (head, self.armed.get()) {
+            (None, None) => {}
+            (Some(head), Some(armed)) if armed <= head && armed > self.reactor.now() => {}
+            _ => self.arm(head),
+        }
+    }
+
+    fn arm(&self, deadline: Option<Instant>) {
+        self.armed.set(deadline);
+        self.reactor.set_deadline(deadline);
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Fails when the thread is ending, and with it the list.
+        let _ = LOCAL.try_with(|local| local.borrow_mut().retain(|entry| entry.0 != self.inbox.id));
+    }
+}
+
+thread_local! {
+    /// The reactors of this thread: how a waker, which may go to any thread, finds its way home without a lock.
+    static LOCAL: RefCell<Vec<(u64, Weak<Core>)>> = const { RefCell::new(Vec::new()) };
+}

@@ -1,0 +1,79 @@
+//! The backend's side of a reactor.
+
+use std::{
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{Core, Handle, LifeError, Next, Reactor, turn::BUDGET};
+
+/// Makes a reactor's turns. There is one for each reactor, and it belongs to the backend: to whatever the host loop calls.
+///
+/// The usual backend calls [`start`](Driver::start) when it is attached, [`slice`](Driver::slice) whenever the selector's fd is readable or
+/// [`next`](Driver::next) says so, and asks `next` before each sleep. Dropping the driver ends the run at once, without the shutdown
+/// phases: tasks, timers and calls are dropped on this thread, connections hear that they are lost, and posting fails from then on.
+pub struct Driver {
+    core: Rc<Core>,
+}
+
+impl Driver {
+    /// A driver for a new reactor over this backend. It belongs to this thread.
+    pub fn new(reactor: impl Reactor + 'static) -> Self {
+        Driver { core: Core::new(Box::new(reactor)) }
+    }
+
+    /// The handle that programs work with.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.core.clone())
+    }
+
+    /// Begins a run.
+    ///
+    /// # Errors
+    /// [`LifeError::AlreadyRunning`].
+    pub fn start(&self) -> Result<(), LifeError> {
+        self.core.start()
+    }
+
+    /// Whether a run has begun and not ended; true also while it is stopping.
+    pub fn is_running(&self) -> bool {
+        self.core.life.is_running()
+    }
+
+    /// Makes one turn. It waits for events for at most `wait` (for ever with `None`, not at all with zero), unless something is
+    /// queued. May be called from inside a callback.
+    ///
+    /// # Errors
+    /// When [`Reactor::select`] fails; what was queued has still to run.
+    pub fn turn(&self, wait: Option<Duration>) -> io::Result<()> {
+        self.core.turn(wait, BUDGET).map(drop)
+    }
+
+    /// Makes turns without waiting until nothing is left to do or `budget` is used up. It ends within the budget plus one callback.
+    ///
+    /// # Errors
+    /// As for [`turn`](Driver::turn).
+    pub fn slice(&self, budget: Duration) -> io::Result<()> {
+        let end = Instant::now() + budget;
+        let mut left = budget;
+        while self.core.turn(Some(Duration::ZERO), left)? && self.is_running() {
+            left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the host must do next. Cheap; a host asks it each time before it sleeps.
+    pub fn next(&self) -> Next {
+        self.core.next()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}

@@ -1,0 +1,346 @@
+//! What programs hold.
+
+use std::{
+    cell::Cell,
+    error::Error,
+    fmt,
+    future::Future,
+    panic::Location,
+    rc::{Rc, Weak},
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Core, Kind, LifeError, Metrics, Observer, Origin, Phase, Remote, Report, ShutdownHook, Stopped,
+    core::{Call, Timed},
+    timers::TimerKey,
+};
+use crate::task::{Sleep, Task, Timeout};
+
+/// A handle on a reactor: cheap to clone, and bound to the reactor's thread (not `Send`; other threads use a [`Remote`]).
+///
+/// Everything here may be called at any time on that thread: before the run, from inside any callback of the reactor, and from
+/// the host's own callbacks (a button was clicked). Nothing calls back into the caller.
+#[derive(Clone)]
+pub struct Handle {
+    core: Rc<Core>,
+}
+
+impl Handle {
+    pub(crate) fn new(core: Rc<Core>) -> Self {
+        Handle { core }
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    /// The present, by the clock of this reactor's timers.
+    pub fn now(&self) -> Instant {
+        self.core.reactor.now()
+    }
+
+    /// Calls `function` in the next turn, after what was asked for before.
+    ///
+    /// A call that was not made when the run ends is dropped.
+    #[track_caller]
+    pub fn call_soon(&self, function: impl FnOnce() + 'static) {
+        self.core.push_call(call(Kind::Call, function));
+    }
+
+    /// Calls `function` after `delay`: never early, and in the order of scheduling when several are due at the same instant.
+    /// With a zero delay it is called in the next turn, not in this one. A delay of centuries is fine.
+    ///
+    /// Dropping the [`Timer`] does not cancel it. A timer that is pending when the run ends is dropped.
+    #[track_caller]
+    pub fn call_later(&self, delay: Duration, function: impl FnOnce() + 'static) -> Timer {
+        self.schedule(self.after(delay), call(Kind::Timer, function))
+    }
+
+    /// Calls `function` at an instant of the reactor's [clock](Handle::now); see [`call_later`](Handle::call_later).
+    #[track_caller]
+    pub fn call_at(&self, at: Instant, function: impl FnOnce() + 'static) -> Timer {
+        self.schedule(at.max(self.now()), call(Kind::Timer, function))
+    }
+
+    fn schedule(&self, at: Instant, call: Call) -> Timer {
+        let key = if self.core.life.is_closed() {
+            TimerKey::default()
+        } else {
+            self.core.insert_timer(at, Timed::Call(call))
+        };
+        Timer { core: Rc::downgrade(&self.core), key, cancelled: Cell::new(self.core.life.is_closed()) }
+    }
+
+    /// The instant `delay` from now, or as late as there are instants to name.
+    fn after(&self, delay: Duration) -> Instant {
+        let now = self.now();
+        // Thirty years: enough for ever, and inside what every clock can say.
+        now.checked_add(delay).unwrap_or(now + Duration::from_secs(30 * 365 * 86_400))
+    }
+
+    /// Runs a future as a task of this reactor.
+    ///
+    /// A panic ends the task and is reported. Tasks that are alive when the run ends are dropped then.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+    {
+        self.spawn_as(Kind::Task, future)
+    }
+
+    #[track_caller]
+    pub(crate) fn spawn_as<F>(&self, kind: Kind, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+    {
+        self.core.spawn(future, Origin { kind, location: Location::caller() })
+    }
+
+    /// A future that ends after `delay`.
+    pub fn sleep(&self, delay: Duration) -> Sleep {
+        self.sleep_until(self.after(delay))
+    }
+
+    /// A future that ends at an instant of the reactor's [clock](Handle::now).
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        Sleep::new(self.clone(), deadline)
+    }
+
+    /// Gives `future` so much time: the result is [`Elapsed`](crate::task::Elapsed) when it has not ended by then, and it is dropped with
+    /// the [`Timeout`].
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
+        self.timeout_at(self.after(limit), future)
+    }
+
+    /// Gives `future` time until an instant; see [`timeout`](Handle::timeout).
+    pub fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F> {
+        Timeout::new(future, self.sleep_until(deadline))
+    }
+
+    /// Waits for `future` here and now, while the reactor and, where the host's loop allows it, the whole host go on: the window lives, other
+    /// connections are served, timers fire. For callbacks that cannot be async. Up to three levels deep is tested; the inner wait ends
+    /// before the outer one can.
+    ///
+    /// On a host that cannot be iterated from inside (calloop, winit), only this reactor goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the reactor does not run, or its run ends before the result comes.
+    #[track_caller]
+    pub fn wait<F>(&self, future: F) -> Result<F::Output, Stopped>
+    where
+        F: Future + 'static,
+    {
+        let mut task = self.spawn(future);
+        while !task.is_finished() {
+            if !self.is_running() {
+                return Err(Stopped);
+            }
+            if !self.core.reactor.iterate(true) {
+                self.core.turn(None, super::turn::BUDGET).map_err(|error| {
+                    tracing::error!(%error, "the operating system refused to wait for events");
+                    Stopped
+                })?;
+            }
+        }
+        let result = std::pin::Pin::new(&mut task).poll(&mut std::task::Context::from_waker(Waker::noop()));
+        match result {
+            std::task::Poll::Ready(Ok(value)) => Ok(value),
+            _ => Err(Stopped),
+        }
+    }
+
+    /// The one handle for other threads.
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.core.inbox.clone())
+    }
+
+    /// Ends the run in order: the hooks of each shutdown [`Phase`], then the connections, then what is left. Returns at once.
+    ///
+    /// # Errors
+    /// [`LifeError::NotRunning`] before a run, [`LifeError::AlreadyStopping`] the second time.
+    #[track_caller]
+    pub fn stop(&self) -> Result<(), LifeError> {
+        self.core.stop()
+    }
+
+    /// Whether a run has begun and not ended; true also while it is stopping.
+    pub fn is_running(&self) -> bool {
+        self.core.life.is_running()
+    }
+
+    /// Whether [`stop`](Handle::stop) was called and the run has not ended yet.
+    pub fn is_stopping(&self) -> bool {
+        self.core.life.is_stopping()
+    }
+
+    /// Has `function` called, once, in a phase of the next shutdown. The phase waits for the future that it returns (at most
+    /// 30 s); an error is reported, and the other hooks still run. Hooks run in the order in which they were added.
+    #[track_caller]
+    pub fn on_shutdown<F, Fut>(&self, phase: Phase, function: F) -> ShutdownHook
+    where
+        F: FnOnce() -> Fut + 'static,
+        Fut: Future<Output = Result<(), Box<dyn Error>>> + 'static,
+    {
+        self.core.add_hook(phase, Location::caller(), function)
+    }
+
+    /// Has `function` called with each [`Report`]: panics, stalls, failures. It must not panic.
+    pub fn observe(&self, function: impl Fn(&Report<'_>) + 'static) -> Observer {
+        self.core.meter.observe(Rc::new(function))
+    }
+
+    /// From how long on a callback is reported as a stall. 8 ms at first.
+    pub fn set_stall_threshold(&self, threshold: Duration) {
+        self.core.meter.threshold.set(threshold);
+    }
+
+    /// Figures since the reactor was made.
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            turns: self.core.turns.get(),
+            callbacks: self.core.meter.callbacks.get(),
+            longest_callback: self.core.meter.longest.get(),
+            sources: self.core.sources.borrow().len(),
+            timers: self.core.timers.borrow().len(),
+            tasks: self.core.tasks.alive_len(),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("reactor", &self.core.inbox.id).field("metrics", &self.metrics()).finish()
+    }
+}
+
+#[track_caller]
+fn call(kind: Kind, function: impl FnOnce() + 'static) -> Call {
+    Call { function: Box::new(move |_| function()), origin: Origin { kind, location: Location::caller() } }
+}
+
+/// A call that was scheduled with [`Handle::call_later`] or [`Handle::call_at`]. Dropping it changes nothing.
+pub struct Timer {
+    core: Weak<Core>,
+    key: TimerKey,
+    cancelled: Cell<bool>,
+}
+
+impl Timer {
+    /// Takes the call back.
+    ///
+    /// # Errors
+    /// [`TimerError`] tells why there is nothing to take back: it was called (or is being called), or cancelled before.
+    pub fn cancel(&self) -> Result<(), TimerError> {
+        let core = self.pending()?;
+        let timed = core.timers.borrow_mut().remove(self.key);
+        self.cancelled.set(true);
+        // Dropped here, after the borrow, since it is the user's.
+        drop(timed);
+        core.settle_deadline();
+        Ok(())
+    }
+
+    /// Moves the call to `delay` from now, earlier or later. Among calls at the same instant it comes last.
+    ///
+    /// # Errors
+    /// As for [`cancel`](Timer::cancel); then nothing is scheduled.
+    pub fn reset(&self, delay: Duration) -> Result<(), TimerError> {
+        let core = self.pending()?;
+        let at = Handle::new(core.clone()).after(delay);
+        core.reset_timer(self.key, at);
+        Ok(())
+    }
+
+    /// Whether the call is still to come.
+    pub fn is_pending(&self) -> bool {
+        self.pending().is_ok()
+    }
+
+    fn pending(&self) -> Result<Rc<Core>, TimerError> {
+        if self.cancelled.get() {
+            return Err(TimerError::Cancelled);
+        }
+        let core = self.core.upgrade().ok_or(TimerError::Called)?;
+        if core.timers.borrow_mut().get_mut(self.key).is_none() {
+            return Err(TimerError::Called);
+        }
+        Ok(core)
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("pending", &self.is_pending()).finish()
+    }
+}
+
+/// Why a timer can be neither cancelled nor reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimerError {
+    /// The call was made or is being made, or the run ended before it.
+    Called,
+    /// It was cancelled before.
+    Cancelled,
+}
+
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TimerError::Called => "the timer's call was made already",
+            TimerError::Cancelled => "the timer was cancelled before",
+        })
+    }
+}
+
+impl Error for TimerError {}
+
+/// A timer that wakes a task. Dropping it cancels it.
+pub(crate) struct WakeTimer {
+    handle: Handle,
+    key: Option<TimerKey>,
+}
+
+impl WakeTimer {
+    pub(crate) fn new(handle: Handle) -> Self {
+        WakeTimer { handle, key: None }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Wakes `waker` at `deadline`.
+    pub(crate) fn wait(&mut self, deadline: Instant, waker: &Waker) {
+        let core = &self.handle.core;
+        let replaced = self.key.and_then(|key| match core.timers.borrow_mut().get_mut(key) {
+            Some(Timed::Wake(present)) if present.will_wake(waker) => Some(None),
+            Some(timed) => Some(Some(std::mem::replace(timed, Timed::Wake(waker.clone())))),
+            None => None,
+        });
+        match replaced {
+            // What was replaced is dropped after the borrow.
+            Some(old) => drop(old),
+            None => self.key = Some(core.insert_timer(deadline, Timed::Wake(waker.clone()))),
+        }
+    }
+
+    /// Moves the wake-up, if there is one.
+    pub(crate) fn reset(&mut self, deadline: Instant) {
+        if let Some(key) = self.key {
+            self.handle.core.reset_timer(key, deadline);
+        }
+    }
+}
+
+impl Drop for WakeTimer {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let timed = self.handle.core.timers.borrow_mut().remove(key);
+            drop(timed);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One turn: the numbered steps of the module's documentation.
+
+use std::{
+    cell::RefCell,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Core, Event, Handle, Kind, Origin, Report,
+    core::{Call, Timed},
+    remote::Content,
+    report::panic_message,
+};
+
+/// What a turn may take before it gives the thread back, where the backend does not say: two ranges of it fit into a frame at 60 Hz
+/// besides the drawing.
+pub(crate) const BUDGET: Duration = Duration::from_millis(2);
+
+/// How many of one kind run before the next kind has its chance.
+const BATCH: usize = 64;
+
+/// The order of the kinds in a turn: see step 3.
+const KINDS: usize = 3;
+const TASKS: usize = 0;
+const TIMERS: usize = 1;
+
+impl Core {
+    /// Makes one turn; true when it ran anything. Outside a run it does nothing. `wait` bounds the wait for events, `budget` the work.
+    pub(crate) fn turn(self: &Rc<Self>, wait: Option<Duration>, budget: Duration) -> io::Result<bool> {
+        if !self.life.is_running() {
+            return Ok(false);
+        }
+        let run = self.life.number();
+        self.turn_begins();
+        let wait = if self.has_work() { Some(Duration::ZERO) } else { wait };
+        self.collect(wait)?;
+        self.empty_inbox();
+        let ran = self.run_queues(budget);
+        if self.life.take_finished() {
+            self.end_run();
+        }
+        if self.life.number() != run {
+            // Whoever was on the stack when the run ended is ended as soon as it returns.
+            self.end_tasks(false);
+        }
+        self.settle_deadline();
+        Ok(ran)
+    }
+
+    /// Step 1.
+    fn collect(&self, wait: Option<Duration>) -> io::Result<()> {
+        let mut events = SPARE.take();
+        let result = self.reactor.select(wait, &mut events);
+        for Event { key, readiness } in events.drain(..) {
+            // A stale key misses: the source was dropped after the event was taken.
+            let source = self.sources.borrow().get(super::registration::slot(key)).cloned();
+            if let Some(source) = source {
+                source.became_ready(readiness);
+            }
+        }
+        SPARE.set(events);
+        result
+    }
+
+    /// Step 2.
+    fn empty_inbox(self: &Rc<Self>) {
+        if !self.inbox.is_filled() {
+            return;
+        }
+        let Content { calls, woken, .. } = self.inbox.take();
+        self.tasks.extend(woken);
+        let mut queue = self.calls.borrow_mut();
+        queue.extend(
+            calls
+                .into_iter()
+                .map(|(function, location)| Call { function, origin: Origin { kind: Kind::Call, location } }),
+        );
+    }
+
+    /// Steps 3 and 4; true when anything ran.
+    fn run_queues(self: &Rc<Self>, budget: Duration) -> bool {
+        let start = Instant::now();
+        let now = self.reactor.now();
+        let mark = self.timers.borrow().sequence();
+        // What is there now; what these add is the next turn's.
+        let mut left = [self.tasks.ready_len(), self.timers.borrow().len(), self.calls.borrow().len()];
+        let mut clock = start;
+        let mut ran = false;
+        let first = self.first.replace(TASKS);
+        while left != [0; KINDS] {
+            for kind in (0..KINDS).map(|offset| (first + offset) % KINDS) {
+                for _ in 0..left[kind].min(BATCH) {
+                    let there = match kind {
+                        TASKS => self.run_task(&mut clock),
+                        TIMERS => self.run_timer(now, mark, &mut clock),
+                        _ => self.run_call(&mut clock),
+                    };
+                    if !there {
+                        left[kind] = 0;
+                        break;
+                    }
+                    ran = true;
+                    left[kind] -= 1;
+                    if self.life.is_finished() {
+                        return ran;
+                    }
+                    if clock.duration_since(start) >= budget {
+                        self.first.set((kind + 1) % KINDS);
+                        return ran;
+                    }
+                }
+            }
+        }
+        ran
+    }
+
+    fn run_task(&self, clock: &mut Instant) -> bool {
+        let Some(runnable) = self.tasks.pop() else { return false };
+        let origin = runnable.metadata().origin;
+        self.guard(origin, clock, || {
+            let _poll = self.tasks.begin_poll();
+            runnable.run();
+        });
+        true
+    }
+
+    fn run_timer(self: &Rc<Self>, now: Instant, mark: u64, clock: &mut Instant) -> bool {
+        let timed = self.timers.borrow_mut().pop_due(now, mark);
+        match timed {
+            None => return false,
+            Some(Timed::Call(call)) => self.make(call, clock),
+            Some(Timed::Wake(waker)) => waker.wake(),
+        }
+        true
+    }
+
+    fn run_call(self: &Rc<Self>, clock: &mut Instant) -> bool {
+        let Some(call) = self.calls.borrow_mut().pop_front() else { return false };
+        self.make(call, clock);
+        true
+    }
+
+    fn make(self: &Rc<Self>, call: Call, clock: &mut Instant) {
+        let handle = Handle::new(self.clone());
+        self.guard(call.origin, clock, || (call.function)(&handle));
+    }
+
+    /// Runs the user's code: contained, counted and timed. `clock` is when the last one ended.
+    fn guard(&self, origin: Origin, clock: &mut Instant, function: impl FnOnce()) {
+        let turns = self.turns.get();
+        let result = catch_unwind(AssertUnwindSafe(function));
+        let end = Instant::now();
+        let duration = end.duration_since(std::mem::replace(clock, end));
+        self.meter.callbacks.set(self.meter.callbacks.get() + 1);
+        // A callback that made turns itself held up nobody.
+        if self.turns.get() == turns {
+            self.meter.record(origin, duration);
+        }
+        if let Err(panic) = result {
+            self.report_panic(origin, &panic_message(&*panic));
+        }
+        if let Some(message) = self.tasks.take_panic() {
+            self.report_panic(origin, &message);
+        }
+    }
+
+    pub(crate) fn report_panic(&self, origin: Origin, message: &str) {
+        self.meter.report(&Report::Panic { origin, message });
+    }
+}
+
+thread_local! {
+    /// The memory for a turn's events. A turn inside a turn finds it taken or given back; both are fine.
+    static SPARE: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
+}

@@ -1,0 +1,96 @@
+//! Time for futures.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use crate::reactor::{Handle, WakeTimer};
+
+/// Waits until an instant. Made by [`Handle::sleep`] and [`Handle::sleep_until`].
+#[must_use = "a future does nothing until it is awaited"]
+pub struct Sleep {
+    timer: WakeTimer,
+    deadline: Instant,
+}
+
+impl Sleep {
+    pub(crate) fn new(handle: Handle, deadline: Instant) -> Self {
+        Sleep { timer: WakeTimer::new(handle), deadline }
+    }
+
+    /// When it ends.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Moves the end, to earlier or later, also when it has passed. Costs next to nothing when it is moved to later.
+    pub fn reset(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        self.timer.reset(deadline);
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline;
+        if self.timer.handle().now() >= deadline {
+            return Poll::Ready(());
+        }
+        self.timer.wait(deadline, cx.waker());
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("deadline", &self.deadline).finish()
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A future with a time limit. Made by [`Handle::timeout`] and [`Handle::timeout_at`].
+    ///
+    /// The future is asked first: a result that is there counts, however late it was looked at.
+    #[must_use = "a future does nothing until it is awaited"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        sleep: Sleep,
+    }
+}
+
+impl<F> Timeout<F> {
+    pub(crate) fn new(future: F, sleep: Sleep) -> Self {
+        Timeout { future, sleep }
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(value) = this.future.poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        Pin::new(this.sleep).poll(cx).map(|()| Err(Elapsed))
+    }
+}
+
+/// A time limit passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed;
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time limit passed")
+    }
+}
+
+impl std::error::Error for Elapsed {}

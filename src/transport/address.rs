@@ -1,0 +1,81 @@
+//! Who is at an end of a connection.
+
+use std::{fmt, net::SocketAddr, os::unix::ffi::OsStrExt, path::PathBuf};
+
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
+
+/// The address of one end of a connection.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A name in the file system or the abstract name space; usually a client has none.
+    Unix(UnixAddress),
+    /// The transport has no addresses, or would not tell.
+    Unknown,
+}
+
+impl Address {
+    /// The IP address and port, if it is one.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Tcp(address) => Some(*address),
+            _ => None,
+        }
+    }
+}
+
+/// The address of a Unix socket: see unix(7).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum UnixAddress {
+    /// A socket that was not bound.
+    Unnamed,
+    /// A file.
+    Path(PathBuf),
+    /// A name in Linux's abstract name space, without the leading NUL.
+    Abstract(Vec<u8>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(UnixAddress::Unnamed) => f.write_str("an unnamed Unix socket"),
+            Address::Unix(UnixAddress::Path(path)) => path.display().fmt(f),
+            Address::Unix(UnixAddress::Abstract(name)) => write!(f, "@{}", name.escape_ascii()),
+            Address::Unknown => f.write_str("an unknown address"),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Address::Tcp(address)
+    }
+}
+
+impl From<SocketAddrAny> for Address {
+    fn from(address: SocketAddrAny) -> Self {
+        if let Ok(address) = SocketAddr::try_from(address.clone()) {
+            Address::Tcp(address)
+        } else if let Ok(address) = SocketAddrUnix::try_from(address) {
+            Address::Unix(address.into())
+        } else {
+            Address::Unknown
+        }
+    }
+}
+
+impl From<SocketAddrUnix> for UnixAddress {
+    fn from(address: SocketAddrUnix) -> Self {
+        if let Some(path) = address.path_bytes() {
+            UnixAddress::Path(std::ffi::OsStr::from_bytes(path).into())
+        } else if let Some(name) = address.abstract_name() {
+            UnixAddress::Abstract(name.to_vec())
+        } else {
+            UnixAddress::Unnamed
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Byte streams: sockets that a reactor watches, as [`futures_io`] streams and (with the feature `http`) as hyper's.
+//!
+//! ```
+//! use entwined::{Standalone, transport::tcp};
+//! use std::{io::Write, net::{Ipv4Addr, TcpStream}};
+//!
+//! let reactor = Standalone::new()?;
+//! let handle = reactor.handle();
+//! let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into())?;
+//! let address = listener.local_address().tcp().expect("it listens on TCP");
+//!
+//! handle.clone().spawn(async move {
+//!     let stream = listener.accept().await.expect("a connection");
+//!     println!("{} is here", stream.peer_address());
+//!     handle.stop().expect("the reactor runs");
+//! }).detach();
+//!
+//! let peer = TcpStream::connect(address)?;
+//! reactor.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod address;
+mod fds;
+mod listener;
+mod socket;
+mod stream;
+pub mod tcp;
+pub mod unix;
+
+use std::any::Any;
+
+pub use address::{Address, UnixAddress};
+use futures_io::{AsyncRead, AsyncWrite};
+pub use listener::{ListenError, Listener};
+pub use socket::ConnectError;
+pub use stream::Stream;
+
+/// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a layer (such as TLS) above another stream.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
+    /// The address of this end.
+    fn local_address(&self) -> Address;
+
+    /// The address of the other end.
+    fn peer_address(&self) -> Address;
+
+    /// Has the peer see a reset instead of an end of input when the stream is dropped, where the transport knows the difference.
+    fn abort(&mut self);
+
+    /// The stream that this one is a layer above.
+    fn below(&self) -> Option<&dyn ByteStream> {
+        None
+    }
+}
+
+impl dyn ByteStream {
+    /// The first stream of this type, from here down the layers. Asking for what is not there is answered by `None`.
+    ///
+    /// ```
+    /// # use entwined::transport::{ByteStream, Stream};
+    /// fn credentials(stream: &dyn ByteStream) -> Option<u32> {
+    ///     let credentials = stream.find::<Stream>()?.peer_credentials().ok()?;
+    ///     Some(credentials.uid.as_raw())
+    /// }
+    /// ```
+    pub fn find<S: ByteStream>(&self) -> Option<&S> {
+        let any: &dyn Any = self;
+        any.downcast_ref().or_else(|| self.below()?.find())
+    }
+}

@@ -1,0 +1,131 @@
+//! What connecting takes, for every family of sockets.
+
+use std::{error::Error, fmt, io, os::fd::OwnedFd, time::Duration};
+
+use rustix::{
+    io::Errno,
+    net::{self, AddressFamily, SocketFlags, SocketType, addr::SocketAddrArg, sockopt},
+};
+
+use super::{Address, Stream};
+use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
+
+/// How long to wait before a Unix listener with a full backlog is tried again: it gives no readiness to wait for.
+const FULL_BACKLOG: Duration = Duration::from_millis(5);
+
+pub(super) fn new(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?)
+}
+
+/// Connects a fresh socket. Dropping the future gives the connection up.
+pub(super) async fn connect(
+    handle: &Handle,
+    family: AddressFamily,
+    target: &impl SocketAddrArg,
+    peer: Address,
+    prepare: impl Fn(&OwnedFd) -> io::Result<()>,
+) -> Result<Stream, ConnectError> {
+    let attempt = async {
+        loop {
+            let socket = new(family)?;
+            prepare(&socket)?;
+            match net::connect(&socket, target) {
+                Ok(()) => return Ok(Watched::new(handle, socket, Interest::BOTH)?),
+                Err(Errno::INPROGRESS | Errno::INTR) => {
+                    let socket = Watched::new(handle, socket, Interest::BOTH)?;
+                    socket.ready(Direction::Write).await;
+                    sockopt::socket_error(socket.object())??;
+                    return Ok(socket);
+                }
+                Err(Errno::AGAIN) => handle.sleep(FULL_BACKLOG).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    match attempt.await {
+        Ok(socket) => Ok(Stream::new(socket.assume_ready(Readiness::WRITABLE), peer)),
+        Err(error) => Err(ConnectError::new(peer, error)),
+    }
+}
+
+/// Why there is no connection. For a time limit of your own, see [`Handle::timeout`]; dropping the future cancels the attempt.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody listens there.
+    Refused {
+        /// Where.
+        address: Address,
+        /// As the system says it.
+        source: io::Error,
+    },
+    /// There is no way to that host or network, or no such socket file.
+    Unreachable {
+        /// Where.
+        address: Address,
+        /// As the system says it.
+        source: io::Error,
+    },
+    /// The host did not answer for as long as the system waits.
+    TimedOut {
+        /// Where.
+        address: Address,
+        /// As the system says it.
+        source: io::Error,
+    },
+    /// Anything else: no file descriptors left, no permission, ...
+    Other {
+        /// Where.
+        address: Address,
+        /// As the system says it.
+        source: io::Error,
+    },
+}
+
+impl ConnectError {
+    fn new(address: Address, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectError::Refused { address, source },
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::NotFound => ConnectError::Unreachable { address, source },
+            io::ErrorKind::TimedOut => ConnectError::TimedOut { address, source },
+            _ => ConnectError::Other { address, source },
+        }
+    }
+
+    fn parts(&self) -> (&Address, &io::Error) {
+        match self {
+            ConnectError::Refused { address, source }
+            | ConnectError::Unreachable { address, source }
+            | ConnectError::TimedOut { address, source }
+            | ConnectError::Other { address, source } => (address, source),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, source) = self.parts();
+        match self {
+            ConnectError::Refused { .. } => write!(f, "nobody listens on {address}"),
+            ConnectError::Unreachable { .. } => write!(f, "{address} cannot be reached: {source}"),
+            ConnectError::TimedOut { .. } => write!(f, "{address} does not answer"),
+            ConnectError::Other { .. } => write!(f, "cannot connect to {address}: {source}"),
+        }
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.parts().1)
+    }
+}
+
+impl From<ConnectError> for io::Error {
+    fn from(error: ConnectError) -> Self {
+        io::Error::new(error.parts().1.kind(), error)
+    }
+}

@@ -1,0 +1,255 @@
+//! Connected sockets of every family.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, UCred, sockopt};
+
+use super::{Address, ByteStream, fds::FdQueue};
+use crate::reactor::{Direction, Handle, Watched};
+
+/// A connected TCP or Unix socket.
+///
+/// It is read and written through the traits of [`futures_io`], or (with the feature `http`) through hyper's. Dropping it closes
+/// the connection. A broken pipe is an error, never a signal.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Watched<OwnedFd>,
+    peer: Address,
+    /// There when fds are to be received (Unix sockets).
+    fds: Option<FdQueue>,
+    /// Whether the write direction was shut down.
+    ended: Cell<bool>,
+}
+
+impl Stream {
+    pub(super) fn new(socket: Watched<OwnedFd>, peer: Address) -> Self {
+        Stream { socket, peer, fds: None, ended: Cell::new(false) }
+    }
+
+    /// The handle of its reactor.
+    pub fn handle(&self) -> Handle {
+        self.socket.handle()
+    }
+
+    /// The address of the other end.
+    pub fn peer_address(&self) -> &Address {
+        &self.peer
+    }
+
+    /// The address of this end.
+    pub fn local_address(&self) -> Address {
+        net::getsockname(self.socket.object()).map_or(Address::Unknown, Address::from)
+    }
+
+    /// Who the process at the other end of a Unix socket is (`SO_PEERCRED`, unix(7)).
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
+    pub fn peer_credentials(&self) -> io::Result<UCred> {
+        self.only_unix("peer credentials")?;
+        Ok(sockopt::socket_peercred(self.socket.object())?)
+    }
+
+    /// Turns Nagle's algorithm on or off. Off is what every stream begins with.
+    ///
+    /// # Errors
+    /// On Unix sockets, which know no such thing.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        Ok(sockopt::set_tcp_nodelay(self.socket.object(), nodelay)?)
+    }
+
+    /// From now on keeps file descriptors that arrive with the bytes of a Unix socket, at most 64 that nobody has taken; those beyond it
+    /// are closed. Without this call the kernel closes them all.
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
+    pub fn receive_fds(&mut self) -> io::Result<()> {
+        self.only_unix("passing file descriptors")?;
+        self.fds.get_or_insert_default();
+        Ok(())
+    }
+
+    /// Takes the file descriptors that arrived with what was read so far.
+    pub fn take_fds(&self) -> Vec<OwnedFd> {
+        self.fds.as_ref().map(FdQueue::take).unwrap_or_default()
+    }
+
+    /// Sends `bytes` (not none) with `fds`, as one message; gives the number of bytes sent. The fds go with the first byte.
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP, [`InvalidInput`](io::ErrorKind::InvalidInput) without bytes or with more than 64 fds, and what the system says.
+    pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        self.only_unix("passing file descriptors")?;
+        self.socket.io(Direction::Write, |socket| super::fds::send(socket, bytes, fds)).await
+    }
+
+    /// Has the peer see a reset when the stream is dropped, with whatever was not sent yet thrown away.
+    pub fn abort(&mut self) {
+        // A socket that is broken already needs no reset.
+        let _ = sockopt::set_socket_linger(self.socket.object(), Some(Duration::ZERO));
+    }
+
+    fn only_unix(&self, what: &str) -> io::Result<()> {
+        match self.peer {
+            Address::Unix(_) => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{what} needs a Unix socket"))),
+        }
+    }
+
+    /// Receives into `buffer` as soon as there is something.
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let received = ready!(self.socket.poll_io(cx, Direction::Read, |socket| match &self.fds {
+            None => Ok(net::recv(socket, &mut *buffer, RecvFlags::empty())?.0),
+            Some(fds) => fds.receive(socket, buffer),
+        }))?;
+        // Messages of a Unix socket end where the sender or its fds change, so a short read says nothing there.
+        if received < buffer.len() && received > 0 && matches!(self.peer, Address::Tcp(_)) {
+            self.socket.drained();
+        }
+        self.socket.moved(received);
+        Poll::Ready(Ok(received))
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| Ok(net::send(
+            socket,
+            buffer,
+            SendFlags::NOSIGNAL
+        )?)))?;
+        self.socket.moved(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_send_vectored(&self, cx: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| {
+            Ok(net::sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
+        }))?;
+        self.socket.moved(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Ends the write direction; the peer hears the end of input.
+    fn shut_down(&self) -> io::Result<()> {
+        if self.ended.replace(true) {
+            return Ok(());
+        }
+        match net::shutdown(self.socket.object(), net::Shutdown::Write) {
+            // The peer was faster.
+            Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    /// For socket options that have no method here. Do not close it, do not make it blocking.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.object().as_fd()
+    }
+}
+
+impl ByteStream for Stream {
+    fn local_address(&self) -> Address {
+        Stream::local_address(self)
+    }
+
+    fn peer_address(&self) -> Address {
+        self.peer.clone()
+    }
+
+    fn abort(&mut self) {
+        Stream::abort(self);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_receive(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send_vectored(cx, buffers)
+    }
+
+    /// Nothing is buffered here.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the write direction (a half-close); reading goes on.
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shut_down())
+    }
+}
+
+#[cfg(feature = "http")]
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // hyper's buffer is not initialised, and to say that it was filled is unsafe; to copy from one that is costs less
+        // than a hundredth of the system call.
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(SCRATCH_SIZE, 0);
+            let room = cursor.remaining().min(SCRATCH_SIZE);
+            let received = ready!(self.poll_receive(cx, &mut scratch[..room]))?;
+            cursor.put_slice(&scratch[..received]);
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+#[cfg(feature = "http")]
+impl hyper::rt::Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, buffer)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shut_down())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send_vectored(cx, buffers)
+    }
+}
+
+#[cfg(feature = "http")]
+const SCRATCH_SIZE: usize = 64 * 1024;
+
+#[cfg(feature = "http")]
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
