@@ -13,12 +13,7 @@ pub struct Group {
 
 pub const GTK: Group = Group {
     why: "GTK 4 to build with, and the icons and a font that its windows show",
-    packages: &[
-        "libgtk-4-dev",
-        "adwaita-icon-theme",
-        "fonts-dejavu-core",
-        "pkg-config",
-    ],
+    packages: &["libgtk-4-dev", "adwaita-icon-theme", "fonts-dejavu-core"],
 };
 
 pub const WINIT: Group = Group {

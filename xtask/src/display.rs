@@ -62,17 +62,20 @@ impl Display {
             .envs(ENVIRONMENT)
     }
 
-    /// Waits until `program` has drawn something, then writes a picture of the screen to `file`.
+    /// Waits until `program` has drawn something, then writes a picture of its window to `file`.
     ///
     /// False if the program ended before, or drew nothing within `patience`.
     pub fn picture(&self, program: &mut Running, file: &Path, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         while program.ended()?.is_none() {
-            self.capture(file)?;
+            self.capture(file, &[])?;
             if colours(file)? > 1 {
                 // Time for what comes after the first frame: fonts, icons, a second layout.
                 thread::sleep(Duration::from_secs(1));
-                self.capture(file)?;
+                if program.ended()?.is_none() {
+                    // There is no window manager, so all around the window is black.
+                    self.capture(file, &["-trim", "+repage"])?;
+                }
                 return Ok(true);
             }
             if Instant::now() > deadline {
@@ -83,9 +86,9 @@ impl Display {
         Ok(false)
     }
 
-    fn capture(&self, file: &Path) -> Result<()> {
+    fn capture(&self, file: &Path, options: &[&str]) -> Result<()> {
         let mut import = Command::new("import");
-        import.args(["-window", "root"]).arg(file);
+        import.args(["-window", "root"]).args(options).arg(file);
         process::succeed(self.show(&mut import))
     }
 }
