@@ -1,0 +1,66 @@
+//! hyper on tokio's current-thread runtime: what a Rust program would use if it had no GUI.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use peers::{Outcome, address_from_command_line, announce};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+
+fn main() -> Outcome {
+    let address = address_from_command_line()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    LocalSet::new().block_on(&runtime, serve(address))
+}
+
+async fn serve(address: SocketAddr) -> Outcome {
+    let listener = TcpListener::bind(address).await?;
+    announce(listener.local_addr()?);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                spawn_local(converse(stream));
+            }
+            // Out of file descriptors, most likely: tokio would report the same error again at once.
+            Err(error) => {
+                eprintln!("accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream) {
+    // A peer that resets its connection is no news to a benchmark, here and below.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request))));
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() == Method::GET && request.uri().path() == "/hello" {
+        let mut response = Response::new(Full::new(Bytes::from_static(b"hello, world")));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        response
+    } else {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
+    }
+}

@@ -1,0 +1,1 @@
+//! Entwined on the GLib main loop.

@@ -1,0 +1,1 @@
+//! Entwined in a GTK 4 application.

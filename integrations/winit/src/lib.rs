@@ -1,0 +1,1 @@
+//! Entwined in a winit application.

@@ -1,0 +1,99 @@
+//! `cargo xtask bench`: servers side by side, in one run, so that a slow day is slow for all of them.
+//!
+//! The server has processor 0 to itself and the load comes from processor 1. The figure to compare is processor
+//! time for a request: unlike requests a second it does not depend on how fast the load generator is.
+
+mod figures;
+mod gtk;
+mod http;
+mod server;
+mod wrk;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use self::server::Sample;
+use crate::{Result, process, workspace};
+
+/// The processor of the server under test.
+const SERVER: usize = 0;
+/// The processor of everything else: the load generator, the X server.
+const OTHERS: usize = 1;
+
+#[derive(Clone, Copy)]
+struct Options {
+    rounds: usize,
+    /// How long each server is under load in a round.
+    seconds: u32,
+    connections: u32,
+}
+
+pub fn run(arguments: &[&str], criterion: &[String]) -> Result<ExitCode> {
+    let (name, options) = match arguments.split_first() {
+        Some((name, options)) if !name.starts_with('-') => (*name, options),
+        _ => ("http", arguments),
+    };
+    match name {
+        "http" | "gtk" if !criterion.is_empty() => {
+            return Err(format!("bench {name} takes nothing after --").into());
+        }
+        "http" => http::run(parse(options)?)?,
+        "gtk" => gtk::run(parse(options)?)?,
+        _ if !options.is_empty() => {
+            return Err(format!("bench {name} takes its options after --").into());
+        }
+        _ => process::succeed(
+            workspace::cargo()
+                .args(["bench", "--workspace", "--bench", name, "--"])
+                .args(criterion),
+        )?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse(arguments: &[&str]) -> Result<Options> {
+    let mut options = Options {
+        rounds: 3,
+        seconds: 5,
+        connections: 64,
+    };
+    for pair in arguments.chunks(2) {
+        let &[name, value] = pair else {
+            return Err(format!("{} needs a number", pair[0]).into());
+        };
+        let number: u32 = match value.parse() {
+            Ok(number) if number > 0 => number,
+            _ => return Err(format!("{name} needs a positive number, not {value:?}").into()),
+        };
+        match name {
+            "--rounds" => options.rounds = number as usize,
+            "--seconds" => options.seconds = number,
+            "--connections" => options.connections = number,
+            _ => return Err(format!("unknown option {name:?} of bench").into()),
+        }
+    }
+    Ok(options)
+}
+
+/// The places in [`peers`].
+const BARE: usize = 0;
+const HYPER: usize = 1;
+
+/// What ours is measured against, built: each server's name and program.
+fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
+    Ok(vec![
+        ("bare mio", workspace::build("peers", "bare-mio-http")?),
+        (
+            "hyper on tokio",
+            workspace::build("peers", "hyper-tokio-http")?,
+        ),
+    ])
+}
+
+/// One server's sample, as soon as it is there.
+fn announce(round: usize, name: &str, sample: Sample) {
+    println!(
+        "round {round}: {name:<20} {:6.2} µs/request {:9.0} requests/s",
+        sample.microseconds_per_request, sample.requests_per_second
+    );
+}

@@ -1,0 +1,101 @@
+//! A server under test, and what it costs.
+
+use std::fs;
+use std::io::BufRead;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{Options, SERVER, wrk};
+use crate::Result;
+use crate::process::{self, Running};
+
+pub struct Server {
+    running: Running,
+    /// Kept, since a server that prints into a closed pipe would end.
+    output: Box<dyn BufRead>,
+    address: String,
+}
+
+/// What one server did in one round.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    pub requests_per_second: f64,
+    /// User and system time of the server's process, in microseconds.
+    pub microseconds_per_request: f64,
+}
+
+impl Server {
+    /// Starts a server on a free port. `prepare` may add to the command.
+    pub fn start(program: &Path, prepare: impl FnOnce(&mut Command)) -> Result<Self> {
+        let mut command = process::tied(program, Some(SERVER));
+        command
+            .args(["--http", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        prepare(&mut command);
+        let mut running = Running::start(&mut command)?;
+        let (address, output) = running.line_after("http listening on ")?;
+        Ok(Self {
+            running,
+            output: Box::new(output),
+            address,
+        })
+    }
+
+    /// A second to warm up, then the measured load.
+    pub fn measure(&self, options: Options) -> Result<Sample> {
+        let url = format!("http://{}/hello", self.address);
+        wrk::load(&url, options.connections, 1)?;
+        let before = self.processor_time()?;
+        let load = wrk::load(&url, options.connections, options.seconds)?;
+        let spent = self.processor_time()? - before;
+        Ok(Sample {
+            requests_per_second: load.requests_per_second,
+            microseconds_per_request: spent.as_secs_f64() * 1e6 / load.requests as f64,
+        })
+    }
+
+    /// Waits for a server that ends by itself, and returns what it printed meanwhile.
+    pub fn end(mut self) -> Result<String> {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest)?;
+        let status = self.running.wait()?;
+        if status.success() {
+            Ok(rest)
+        } else {
+            Err(format!("the server ended with {status}").into())
+        }
+    }
+
+    fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.running.id()))?;
+        let hertz = process::output(Command::new("getconf").arg("CLK_TCK"))?;
+        let ticks = ticks(&stat).ok_or_else(|| format!("strange process status {stat:?}"))?;
+        Ok(Duration::from_secs_f64(
+            ticks as f64 / hertz.trim().parse::<f64>()?,
+        ))
+    }
+}
+
+/// User and system time from a line of /proc/PID/stat.
+fn ticks(stat: &str) -> Option<u64> {
+    // The program's name comes second, in parentheses, and may itself hold blanks and parentheses.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ticks;
+
+    #[test]
+    fn a_program_name_may_look_like_fields() {
+        let stat = "42 (a) R 1 (b) S 1 42 42 0 -1 4194304 120 0 3 0 731 269 0 0 20 0 1 0 100 8 9";
+        assert_eq!(ticks(stat), Some(1000));
+        assert_eq!(ticks("42 (a) S 1"), None);
+    }
+}

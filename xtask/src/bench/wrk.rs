@@ -1,0 +1,64 @@
+//! Load from wrk.
+
+use super::OTHERS;
+use crate::{Result, process};
+
+/// What wrk reports.
+#[derive(Debug, PartialEq)]
+pub struct Load {
+    pub requests: u64,
+    pub requests_per_second: f64,
+}
+
+pub fn load(url: &str, connections: u32, seconds: u32) -> Result<Load> {
+    let report = process::output(
+        process::tied("wrk", Some(OTHERS))
+            .args(["-t1", &format!("-c{connections}")])
+            .args([&format!("-d{seconds}s"), url]),
+    )?;
+    // A server that fails is fast, so a failure must not pass for a figure.
+    if report.contains("Non-2xx") || report.contains("Socket errors") {
+        return Err(format!("{url} failed under load:\n{report}").into());
+    }
+    parse(&report).ok_or_else(|| format!("cannot make sense of wrk's report:\n{report}").into())
+}
+
+fn parse(report: &str) -> Option<Load> {
+    let words_of = |text: &str| {
+        let line = report.lines().find(|line| line.contains(text))?;
+        Some(
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        )
+    };
+    Some(Load {
+        requests: words_of(" requests in ")?.first()?.parse().ok()?,
+        requests_per_second: words_of("Requests/sec:")?.get(1)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Load, parse};
+
+    #[test]
+    fn a_report_is_read() {
+        let report = "\
+Running 5s test @ http://127.0.0.1:8080/hello
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   472.36us   89.12us   4.03ms   92.61%
+    Req/Sec   135.53k     3.71k  140.20k    76.00%
+  674189 requests in 5.00s, 88.73MB read
+Requests/sec: 134812.55
+Transfer/sec:     17.74MB
+";
+        let expected = Load {
+            requests: 674_189,
+            requests_per_second: 134_812.55,
+        };
+        assert_eq!(parse(report), Some(expected));
+        assert_eq!(parse("unable to connect"), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! The system packages that a command needs: the one list, and their installation.
+
+use std::io::ErrorKind;
+use std::process::{Command, Stdio};
+
+use crate::{Result, process};
+
+/// Packages with one purpose.
+pub struct Group {
+    why: &'static str,
+    packages: &'static [&'static str],
+}
+
+pub const GTK: Group = Group {
+    why: "GTK 4 to build with, and the icons and a font that its windows show",
+    packages: &["libgtk-4-dev", "adwaita-icon-theme", "fonts-dejavu-core"],
+};
+
+pub const WINIT: Group = Group {
+    why: "what winit loads when it starts, on X11 and on Wayland",
+    packages: &[
+        "libx11-6",
+        "libx11-xcb1",
+        "libxcursor1",
+        "libxi6",
+        "libxkbcommon-x11-0",
+        "libxkbcommon0",
+        "libxrandr2",
+        "libwayland-client0",
+        "fonts-dejavu-core",
+    ],
+};
+
+pub const DISPLAY: Group = Group {
+    why: "a display in memory (Xvfb) where there is none, and pictures of it (ImageMagick)",
+    packages: &["xvfb", "imagemagick"],
+};
+
+pub const TESTS: Group = Group {
+    why: "faults injected into system calls (strace), and an HTTP client that is not ours (curl)",
+    packages: &["strace", "curl"],
+};
+
+pub const LOAD: Group = Group {
+    why: "load for the HTTP servers",
+    packages: &["wrk"],
+};
+
+/// Installs what is missing of these groups. Elsewhere than on Debian it only says what is needed.
+pub fn ensure(groups: &[&Group]) -> Result<()> {
+    let mut missing = Vec::new();
+    for group in groups {
+        for package in group.packages {
+            match installed(package) {
+                Ok(true) => {}
+                Ok(false) => missing.push(*package),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    // The same things may well be there under other names, so this is no reason to give up.
+                    eprintln!(
+                        "This is not Debian. Needed, by Debian's names:\n{}",
+                        list(groups)
+                    );
+                    return Ok(());
+                }
+                Err(error) => return Err(format!("cannot run dpkg-query: {error}").into()),
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    eprintln!("Installing {}", missing.join(" "));
+    // A fresh container has no package lists at all, and an old one may have stale ones.
+    install(&missing)
+        .or_else(|_| {
+            apt_get(&["update"])?;
+            install(&missing)
+        })
+        .map_err(|error| {
+            format!(
+                "{error}\nThese packages are missing and could not be installed: {}\nNeeded in all:\n{}",
+                missing.join(" "),
+                list(groups)
+            )
+            .into()
+        })
+}
+
+fn list(groups: &[&Group]) -> String {
+    groups
+        .iter()
+        .map(|group| format!("  {}\n      for {}\n", group.packages.join(" "), group.why))
+        .collect()
+}
+
+fn installed(package: &str) -> std::io::Result<bool> {
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .stderr(Stdio::null())
+        .output()?;
+    // With several architectures there is a word for each.
+    Ok(String::from_utf8_lossy(&output.stdout).starts_with("installed"))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt_get(&arguments)
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let root = process::output(Command::new("id").arg("-u"))?.trim() == "0";
+    let mut command = Command::new(if root { "env" } else { "sudo" });
+    // Given through env, since sudo does not pass our environment on.
+    if !root {
+        command.arg("env");
+    }
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command.args(arguments);
+    process::succeed(&mut command)
+}

@@ -1,0 +1,103 @@
+//! `cargo xtask test`: the one gate. It stops at the first step that fails.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::display::Display;
+use crate::{Result, debian, process, workspace};
+
+pub fn run() -> Result<ExitCode> {
+    require("fmt", "rustfmt")?;
+    require("clippy", "clippy")?;
+
+    let mut steps = Steps::default();
+    steps.run("packages", || {
+        debian::ensure(&[
+            &debian::GTK,
+            &debian::WINIT,
+            &debian::DISPLAY,
+            &debian::TESTS,
+            &debian::LOAD,
+        ])
+    })?;
+    steps.cargo(
+        "format",
+        workspace::cargo().args(["fmt", "--all", "--check"]),
+    )?;
+    // All steps take the same packages and features and the dev profile, so that what one step built the next
+    // finds: clippy and doc share the checked dependencies, and all share build scripts and macros. Warnings are
+    // denied by arguments that reach our own crates only; RUSTFLAGS would build everything anew.
+    steps.cargo(
+        "lints",
+        everything("clippy").args(["--all-targets", "--", "-D", "warnings"]),
+    )?;
+    steps.cargo(
+        "docs",
+        everything("doc")
+            .arg("--no-deps")
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    steps.cargo("build", everything("test").arg("--no-run"))?;
+    let display = Display::start(None)?;
+    steps.cargo("tests", display.show(&mut everything("test")))?;
+    steps.report();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn everything(command: &str) -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.args([command, "--workspace", "--all-features"]);
+    cargo
+}
+
+/// Fails unless the toolchain has this part.
+fn require(subcommand: &str, component: &str) -> Result<()> {
+    let found = workspace::cargo()
+        .args([subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if found.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "this Rust toolchain has no {component}; with rustup: rustup component add {component}"
+        )
+        .into())
+    }
+}
+
+/// The steps so far, and the time that each took.
+#[derive(Default)]
+struct Steps {
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn cargo(&mut self, name: &'static str, command: &mut Command) -> Result<()> {
+        self.run(name, || process::succeed(command.stdin(Stdio::null())))
+    }
+
+    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("== {name}");
+        let start = Instant::now();
+        let result = step();
+        let time = start.elapsed();
+        println!(
+            "== {name}: {} after {:.1} s",
+            if result.is_ok() { "passed" } else { "FAILED" },
+            time.as_secs_f64()
+        );
+        self.done.push((name, time));
+        result
+    }
+
+    fn report(&self) {
+        println!("\nAll steps passed:");
+        for (name, time) in &self.done {
+            println!("{name:>10} {:8.1} s", time.as_secs_f64());
+        }
+        let total: Duration = self.done.iter().map(|(_, time)| *time).sum();
+        println!("{:>10} {:8.1} s", "total", total.as_secs_f64());
+    }
+}
