@@ -1,6 +1,7 @@
 //! Entwined.
 #![forbid(unsafe_code)]
 
+pub mod protocol;
 pub mod reactor;
 pub mod task;
 pub mod transport;

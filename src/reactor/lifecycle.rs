@@ -157,9 +157,13 @@ impl Core {
 
     /// Drops something of the user's; its destructor may panic.
     pub(crate) fn dispose<T>(&self, origin: Origin, value: T) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-            self.report_panic(origin, &panic_message(&*panic));
-        }
+        self.contain(origin, || drop(value));
+    }
+
+    /// Calls something of the user's; a panic is reported, and there is no result then.
+    pub(crate) fn contain<R>(&self, origin: Origin, function: impl FnOnce() -> R) -> Option<R> {
+        let result = catch_unwind(AssertUnwindSafe(function));
+        result.map_err(|panic| self.report_panic(origin, &panic_message(&*panic))).ok()
     }
 
     pub(crate) fn add_hook<F, Fut>(
@@ -214,13 +218,8 @@ async fn shutdown(core: Weak<Core>) {
 /// Calls a hook; what it waits for becomes a task.
 fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Task<HookResult>)> {
     let origin = Origin { kind: Kind::Shutdown, location: hook.location };
-    match catch_unwind(AssertUnwindSafe(hook.function)) {
-        Ok(future) => Some((origin, core.spawn(future, origin))),
-        Err(panic) => {
-            core.report_panic(origin, &panic_message(&*panic));
-            None
-        }
-    }
+    let future = core.contain(origin, hook.function)?;
+    Some((origin, core.spawn(future, origin)))
 }
 
 /// Keeps a function that [`Handle::on_shutdown`] was given in its place; dropping it takes the function out.

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,6 @@ use super::{
     Core, Event, Handle, Kind, Origin, Report,
     core::{Call, Timed},
     remote::Content,
-    report::panic_message,
 };
 
 /// What a turn may take before it gives the thread back, where the backend does not say: two ranges of it fit into a frame at 60 Hz
@@ -151,16 +149,13 @@ impl Core {
     /// Runs the user's code: contained, counted and timed. `clock` is when the last one ended.
     fn guard(&self, origin: Origin, clock: &mut Instant, function: impl FnOnce()) {
         let turns = self.turns.get();
-        let result = catch_unwind(AssertUnwindSafe(function));
+        self.contain(origin, function);
         let end = Instant::now();
         let duration = end.duration_since(std::mem::replace(clock, end));
         self.meter.callbacks.set(self.meter.callbacks.get() + 1);
         // A callback that made turns itself held up nobody.
         if self.turns.get() == turns {
             self.meter.record(origin, duration);
-        }
-        if let Err(panic) = result {
-            self.report_panic(origin, &panic_message(&*panic));
         }
         if let Some(message) = self.tasks.take_panic() {
             self.report_panic(origin, &message);

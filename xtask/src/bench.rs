@@ -42,21 +42,15 @@ pub fn run(arguments: &[&str], criterion: &[String]) -> Result<ExitCode> {
         _ if !options.is_empty() => {
             return Err(format!("bench {name} takes its options after --").into());
         }
-        _ => process::succeed(
-            workspace::cargo()
-                .args(["bench", "--workspace", "--bench", name, "--"])
-                .args(criterion),
-        )?,
+        _ => {
+            process::succeed(workspace::cargo().args(["bench", "--workspace", "--bench", name, "--"]).args(criterion))?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn parse(arguments: &[&str]) -> Result<Options> {
-    let mut options = Options {
-        rounds: 3,
-        seconds: 5,
-        connections: 64,
-    };
+    let mut options = Options { rounds: 3, seconds: 5, connections: 64 };
     for pair in arguments.chunks(2) {
         let &[name, value] = pair else {
             return Err(format!("{} needs a number", pair[0]).into());
@@ -83,10 +77,7 @@ const HYPER: usize = 1;
 fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(vec![
         ("bare mio", workspace::build("peers", "bare-mio-http")?),
-        (
-            "hyper on tokio",
-            workspace::build("peers", "hyper-tokio-http")?,
-        ),
+        ("hyper on tokio", workspace::build("peers", "hyper-tokio-http")?),
     ])
 }
 

@@ -41,10 +41,7 @@ pub const TESTS: Group = Group {
     packages: &["strace", "curl"],
 };
 
-pub const LOAD: Group = Group {
-    why: "load for the HTTP servers",
-    packages: &["wrk"],
-};
+pub const LOAD: Group = Group { why: "load for the HTTP servers", packages: &["wrk"] };
 
 /// Installs what is missing of these groups. Elsewhere than on Debian it only says what is needed.
 pub fn ensure(groups: &[&Group]) -> Result<()> {
@@ -56,10 +53,7 @@ pub fn ensure(groups: &[&Group]) -> Result<()> {
                 Ok(false) => missing.push(*package),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     // The same things may well be there under other names, so this is no reason to give up.
-                    eprintln!(
-                        "This is not Debian. Needed, by Debian's names:\n{}",
-                        list(groups)
-                    );
+                    eprintln!("This is not Debian. Needed, by Debian's names:\n{}", list(groups));
                     return Ok(());
                 }
                 Err(error) => return Err(format!("cannot run dpkg-query: {error}").into()),
@@ -89,10 +83,7 @@ pub fn ensure(groups: &[&Group]) -> Result<()> {
 }
 
 fn list(groups: &[&Group]) -> String {
-    groups
-        .iter()
-        .map(|group| format!("  {}\n      for {}\n", group.packages.join(" "), group.why))
-        .collect()
+    groups.iter().map(|group| format!("  {}\n      for {}\n", group.packages.join(" "), group.why)).collect()
 }
 
 fn installed(package: &str) -> std::io::Result<bool> {

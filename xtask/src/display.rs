@@ -23,9 +23,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 
 /// Is there a display already?
 pub fn present() -> bool {
-    ["DISPLAY", "WAYLAND_DISPLAY"]
-        .iter()
-        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// A running Xvfb; it ends when this is dropped.
@@ -48,18 +46,12 @@ impl Display {
         )?;
         let (number, _) = server.line_after("")?;
         server.ignore_errors();
-        Ok(Self {
-            _server: server,
-            name: format!(":{number}"),
-        })
+        Ok(Self { _server: server, name: format!(":{number}") })
     }
 
     /// Makes a command use this display.
     pub fn show<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env("DISPLAY", &self.name)
-            .env_remove("WAYLAND_DISPLAY")
-            .envs(ENVIRONMENT)
+        command.env("DISPLAY", &self.name).env_remove("WAYLAND_DISPLAY").envs(ENVIRONMENT)
     }
 
     /// Waits until `program` has drawn something, then writes a picture of its window to `file`.

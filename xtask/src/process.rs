@@ -26,22 +26,14 @@ pub fn tied(program: impl AsRef<std::ffi::OsStr>, processor: Option<usize>) -> C
 
 /// Runs a command to its end; a failure is an error that names it.
 pub fn succeed(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{} failed: {status}", shown(command)).into())
-    }
+    let status = command.status().map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+    if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", shown(command)).into()) }
 }
 
 /// Runs a command to its end and returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+    let output =
+        command.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {
@@ -68,9 +60,7 @@ pub struct Running {
 impl Running {
     pub fn start(command: &mut Command) -> Result<Self> {
         let line = shown(command);
-        let child = command
-            .spawn()
-            .map_err(|error| format!("cannot run {line}: {error}"))?;
+        let child = command.spawn().map_err(|error| format!("cannot run {line}: {error}"))?;
         Ok(Self { child, line })
     }
 
@@ -121,9 +111,7 @@ impl Drop for Running {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        let _ = Command::new("sh")
-            .args(["-c", "kill -TERM \"$1\"", "sh", &self.id().to_string()])
-            .status();
+        let _ = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.id().to_string()]).status();
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {

@@ -9,9 +9,7 @@ use crate::process;
 
 /// The workspace's own folder.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
 }
 
 /// The Cargo that runs us, started in the workspace.
@@ -23,11 +21,7 @@ pub fn cargo() -> Command {
 
 /// Does the workspace have this example app?
 pub fn has_app(package: &str) -> bool {
-    root()
-        .join("examples")
-        .join(package)
-        .join("Cargo.toml")
-        .exists()
+    root().join("examples").join(package).join("Cargo.toml").exists()
 }
 
 /// Builds a package in release and returns the path of the binary `name`.
@@ -35,9 +29,6 @@ pub fn build(package: &str, name: &str) -> Result<PathBuf> {
     process::succeed(cargo().args(["build", "--release", "--package", package, "--bin", name]))?;
     // We are target/debug/xtask, wherever the user's settings put the target folder.
     let own = env::current_exe()?;
-    let target = own
-        .ancestors()
-        .nth(2)
-        .ok_or("the path of xtask is too short")?;
+    let target = own.ancestors().nth(2).ok_or("the path of xtask is too short")?;
     Ok(target.join("release").join(name))
 }

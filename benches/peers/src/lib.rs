@@ -21,9 +21,7 @@ fn address(mut arguments: impl Iterator<Item = String>) -> Result<SocketAddr, Bo
             return Err(format!("unknown option {argument:?}; the only one is --http ADDR").into());
         }
         let value = arguments.next().ok_or("--http needs an address")?;
-        address = value
-            .parse()
-            .map_err(|error| format!("--http {value:?}: {error}"))?;
+        address = value.parse().map_err(|error| format!("--http {value:?}: {error}"))?;
     }
     Ok(address)
 }
@@ -38,27 +36,19 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<SocketAddr, String> {
-        address(arguments.iter().map(|argument| argument.to_string()))
-            .map_err(|error| error.to_string())
+        address(arguments.iter().map(|argument| argument.to_string())).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_last_address_wins_and_there_is_a_default() {
         assert_eq!(parse(&[]), Ok(([127, 0, 0, 1], 8080).into()));
-        assert_eq!(
-            parse(&["--http", "127.0.0.1:1", "--http", "[::1]:0"]),
-            Ok("[::1]:0".parse().unwrap())
-        );
+        assert_eq!(parse(&["--http", "127.0.0.1:1", "--http", "[::1]:0"]), Ok("[::1]:0".parse().unwrap()));
     }
 
     #[test]
     fn a_bad_option_is_named() {
         assert!(parse(&["--https", "x"]).unwrap_err().contains("--https"));
-        assert!(
-            parse(&["--http", "nowhere"])
-                .unwrap_err()
-                .contains("nowhere")
-        );
+        assert!(parse(&["--http", "nowhere"]).unwrap_err().contains("nowhere"));
         assert!(parse(&["--http"]).unwrap_err().contains("needs an address"));
     }
 }

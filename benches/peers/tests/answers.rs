@@ -20,10 +20,7 @@ struct Server {
 
 impl Server {
     fn start(program: &str) -> Result<Self, Box<dyn Error>> {
-        let mut process = Command::new(program)
-            .args(["--http", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut process = Command::new(program).args(["--http", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line)?;
         let address = line
@@ -57,10 +54,7 @@ fn response(stream: &mut impl BufRead) -> Result<(String, Vec<u8>), Box<dyn Erro
             return Err(format!("the stream ended after {head:?}").into());
         }
     }
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .ok_or("no content-length")?;
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).ok_or("no content-length")?;
     let mut body = vec![0; length.parse()?];
     stream.read_exact(&mut body)?;
     Ok((head, body))

@@ -17,11 +17,7 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         Self {
-            median: if values.len() % 2 == 1 {
-                values[middle]
-            } else {
-                (values[middle - 1] + values[middle]) / 2.0
-            },
+            median: if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 },
             least: values[0],
             most: values[values.len() - 1],
         }
@@ -32,15 +28,8 @@ impl Spread {
 impl fmt::Display for Spread {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let digits = formatter.precision().unwrap_or(2);
-        let Self {
-            median,
-            least,
-            most,
-        } = self;
-        write!(
-            formatter,
-            "{median:.digits$} ({least:.digits$}–{most:.digits$})"
-        )
+        let Self { median, least, most } = self;
+        write!(formatter, "{median:.digits$} ({least:.digits$}–{most:.digits$})")
     }
 }
 

@@ -45,34 +45,16 @@ pub fn run(options: Options) -> Result<()> {
          median (least–most)",
         options.connections, options.rounds, options.seconds
     );
+    print_table(&["server", "µs/request", "requests/s"], &[row(bare_name, &bare_samples), row(APP, &app_samples)]);
     print_table(
-        &["server", "µs/request", "requests/s"],
-        &[row(bare_name, &bare_samples), row(APP, &app_samples)],
-    );
-    print_table(
-        &[
-            "window",
-            "frames/s",
-            "gap p50 ms",
-            "gap p99 ms",
-            "gap max ms",
-            "longest callback ms",
-        ],
-        &[
-            Frames::row("idle", &[idle], options),
-            Frames::row("under load", &busy, options),
-        ],
+        &["window", "frames/s", "gap p50 ms", "gap p99 ms", "gap max ms", "longest callback ms"],
+        &[Frames::row("idle", &[idle], options), Frames::row("under load", &busy, options)],
     );
     Ok(())
 }
 
 /// Lets the app run for its time, does `work` with it meanwhile, and returns its report.
-fn visit(
-    app: &Path,
-    display: &Display,
-    options: Options,
-    work: impl FnOnce(&Server) -> Result<()>,
-) -> Result<String> {
+fn visit(app: &Path, display: &Display, options: Options, work: impl FnOnce(&Server) -> Result<()>) -> Result<String> {
     let server = Server::start(app, |command| {
         let seconds = lifetime(options).to_string();
         display.show(command.args(["--report", "--seconds", &seconds]));
@@ -109,9 +91,7 @@ struct Frames {
 
 impl Frames {
     fn of(report: &str) -> Result<Self> {
-        let number = |key| {
-            number(report, key).ok_or_else(|| format!("no number {key:?} in the report {report}"))
-        };
+        let number = |key| number(report, key).ok_or_else(|| format!("no number {key:?} in the report {report}"));
         Ok(Self {
             count: number("frames")?,
             p50: number("p50")?,
@@ -151,10 +131,7 @@ mod tests {
     fn a_report_is_read() {
         let report = r#"{"requests":9,"frames":420,"frame_gap_ms":{"p50":16.7,"p99":18.1,"max":20},"turns":7,"longest_callback_ms":1.5}"#;
         let frames = Frames::of(report).unwrap();
-        assert_eq!(
-            (frames.count, frames.p50, frames.p99, frames.max),
-            (420.0, 16.7, 18.1, 20.0)
-        );
+        assert_eq!((frames.count, frames.p50, frames.p99, frames.max), (420.0, 16.7, 18.1, 20.0));
         assert_eq!(frames.longest_callback, 1.5);
         assert!(Frames::of("{}").is_err());
     }

@@ -27,21 +27,9 @@ pub fn run(options: Options) -> Result<()> {
          ratios are of processor time, within a round",
         options.connections, options.rounds, options.seconds
     );
-    let rows: Vec<Vec<String>> = contestants
-        .iter()
-        .enumerate()
-        .map(|(place, (name, _))| row(name, place, &rounds))
-        .collect();
-    print_table(
-        &[
-            "server",
-            "µs/request",
-            "of hyper on tokio",
-            "of bare mio",
-            "requests/s",
-        ],
-        &rows,
-    );
+    let rows: Vec<Vec<String>> =
+        contestants.iter().enumerate().map(|(place, (name, _))| row(name, place, &rounds)).collect();
+    print_table(&["server", "µs/request", "of hyper on tokio", "of bare mio", "requests/s"], &rows);
     Ok(())
 }
 
@@ -49,31 +37,19 @@ pub fn run(options: Options) -> Result<()> {
 fn contestants() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut contestants = super::peers()?;
     if workspace::has_app("standalone") {
-        contestants.push((
-            "entwined standalone",
-            workspace::build("standalone", "standalone")?,
-        ));
+        contestants.push(("entwined standalone", workspace::build("standalone", "standalone")?));
     }
     Ok(contestants)
 }
 
 fn row(name: &str, place: usize, rounds: &[Vec<Sample>]) -> Vec<String> {
     let cost = |round: &Vec<Sample>, place: usize| round[place].microseconds_per_request;
-    let ratio = |base| {
-        Spread::of(
-            rounds
-                .iter()
-                .map(|round| cost(round, place) / cost(round, base)),
-        )
-    };
+    let ratio = |base| Spread::of(rounds.iter().map(|round| cost(round, place) / cost(round, base)));
     vec![
         name.to_owned(),
         Spread::of(rounds.iter().map(|round| cost(round, place))).to_string(),
         ratio(HYPER).to_string(),
         ratio(BARE).to_string(),
-        format!(
-            "{:.0}",
-            Spread::of(rounds.iter().map(|round| round[place].requests_per_second))
-        ),
+        format!("{:.0}", Spread::of(rounds.iter().map(|round| round[place].requests_per_second))),
     ]
 }

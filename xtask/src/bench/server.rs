@@ -29,18 +29,11 @@ impl Server {
     /// Starts a server on a free port. `prepare` may add to the command.
     pub fn start(program: &Path, prepare: impl FnOnce(&mut Command)) -> Result<Self> {
         let mut command = process::tied(program, Some(SERVER));
-        command
-            .args(["--http", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        command.args(["--http", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
         prepare(&mut command);
         let mut running = Running::start(&mut command)?;
         let (address, output) = running.line_after("http listening on ")?;
-        Ok(Self {
-            running,
-            output: Box::new(output),
-            address,
-        })
+        Ok(Self { running, output: Box::new(output), address })
     }
 
     /// A second to warm up, then the measured load.
@@ -61,20 +54,14 @@ impl Server {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest)?;
         let status = self.running.wait()?;
-        if status.success() {
-            Ok(rest)
-        } else {
-            Err(format!("the server ended with {status}").into())
-        }
+        if status.success() { Ok(rest) } else { Err(format!("the server ended with {status}").into()) }
     }
 
     fn processor_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.running.id()))?;
         let hertz = process::output(Command::new("getconf").arg("CLK_TCK"))?;
         let ticks = ticks(&stat).ok_or_else(|| format!("strange process status {stat:?}"))?;
-        Ok(Duration::from_secs_f64(
-            ticks as f64 / hertz.trim().parse::<f64>()?,
-        ))
+        Ok(Duration::from_secs_f64(ticks as f64 / hertz.trim().parse::<f64>()?))
     }
 }
 

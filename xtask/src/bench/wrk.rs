@@ -26,11 +26,7 @@ pub fn load(url: &str, connections: u32, seconds: u32) -> Result<Load> {
 fn parse(report: &str) -> Option<Load> {
     let words_of = |text: &str| {
         let line = report.lines().find(|line| line.contains(text))?;
-        Some(
-            line.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )
+        Some(line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     };
     Some(Load {
         requests: words_of(" requests in ")?.first()?.parse().ok()?,
@@ -54,10 +50,7 @@ Running 5s test @ http://127.0.0.1:8080/hello
 Requests/sec: 134812.55
 Transfer/sec:     17.74MB
 ";
-        let expected = Load {
-            requests: 674_189,
-            requests_per_second: 134_812.55,
-        };
+        let expected = Load { requests: 674_189, requests_per_second: 134_812.55 };
         assert_eq!(parse(report), Some(expected));
         assert_eq!(parse("unable to connect"), None);
     }

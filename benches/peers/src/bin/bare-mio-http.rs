@@ -27,8 +27,7 @@ fn main() -> Outcome {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut listener = TcpListener::bind(address_from_command_line()?)?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     announce(listener.local_addr()?);
 
     let responses = RESPONSE.repeat(BATCH);
@@ -54,11 +53,7 @@ fn main() -> Outcome {
 }
 
 /// Accepts until there is no more: the listener is edge-triggered.
-fn accept(
-    listener: &TcpListener,
-    registry: &Registry,
-    connections: &mut Slab<Connection>,
-) -> io::Result<()> {
+fn accept(listener: &TcpListener, registry: &Registry, connections: &mut Slab<Connection>) -> io::Result<()> {
     loop {
         let mut stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -69,17 +64,8 @@ fn accept(
         // Fails only on a connection that is gone already, which the first read will tell.
         let _ = stream.set_nodelay(true);
         let entry = connections.vacant_entry();
-        registry.register(
-            &mut stream,
-            Token(entry.key()),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
-        entry.insert(Connection {
-            stream,
-            input: Box::new([0; INPUT]),
-            filled: 0,
-            owed: 0,
-        });
+        registry.register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE)?;
+        entry.insert(Connection { stream, input: Box::new([0; INPUT]), filled: 0, owed: 0 });
     }
 }
 
@@ -132,10 +118,7 @@ impl Connection {
         let end = self.filled + count;
         let mut start = 0;
         let mut requests = 0;
-        while let Some(at) = self.input[search..end]
-            .windows(4)
-            .position(|bytes| bytes == b"\r\n\r\n")
-        {
+        while let Some(at) = self.input[search..end].windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             requests += 1;
             start = search + at + 4;
             search = start;

@@ -19,9 +19,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 fn main() -> Outcome {
     let address = address_from_command_line()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, serve(address))
 }
 
@@ -46,17 +44,13 @@ async fn converse(stream: TcpStream) {
     // A peer that resets its connection is no news to a benchmark, here and below.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request))));
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() == Method::GET && request.uri().path() == "/hello" {
         let mut response = Response::new(Full::new(Bytes::from_static(b"hello, world")));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         response
     } else {
         let mut response = Response::new(Full::default());

@@ -1,0 +1,319 @@
+//! The task that carries a protocol over a stream.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    io,
+    panic::Location,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::{
+    End, Limits, Lost, Protocol, Transport,
+    server::Permit,
+    transport::{Ending, Outbound, Shared, Told},
+};
+use crate::{
+    reactor::{Handle, Kind, Origin},
+    task::Sleep,
+    transport::ByteStream,
+};
+
+pub(super) fn start(
+    handle: &Handle,
+    stream: Box<dyn ByteStream>,
+    protocol: Box<dyn Protocol>,
+    limits: Limits,
+    permit: Option<Permit>,
+    location: &'static Location<'static>,
+) -> Transport {
+    let shared = Rc::new(Shared {
+        handle: handle.clone(),
+        local: stream.local_address(),
+        peer: stream.peer_address(),
+        stream: RefCell::new(Some(stream)),
+        outbound: RefCell::new(Outbound::default()),
+        limits: Cell::new(limits),
+        ending: Cell::new(Ending::Not),
+        reading_paused: Cell::new(false),
+        reading_resumed: Cell::new(false),
+        told: Cell::new(Told::Open),
+        waker: RefCell::default(),
+        in_callback: Cell::new(false),
+    });
+    let transport = Transport { shared };
+    let origin = Origin { kind: Kind::Connection, location };
+    let connection = Connection {
+        transport: transport.clone(),
+        protocol,
+        state: State::Fresh,
+        input: Input::Open,
+        half_closed: false,
+        linger: None,
+        origin,
+        _permit: permit,
+    };
+    handle.core().spawn(connection, origin).detach();
+    transport
+}
+
+/// How far the protocol has been told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing yet.
+    Fresh,
+    /// connection_made.
+    Made,
+    /// connection_lost.
+    Lost,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// The peer has ended it.
+    Ended,
+}
+
+struct Connection {
+    transport: Transport,
+    protocol: Box<dyn Protocol>,
+    state: State,
+    input: Input,
+    /// Whether the stream's write direction was closed.
+    half_closed: bool,
+    /// Runs from close on.
+    linger: Option<Sleep>,
+    origin: Origin,
+    _permit: Option<Permit>,
+}
+
+/// What one look at the connection came to.
+enum Step {
+    /// Something happened; look again.
+    Again,
+    /// Nothing to do until something wakes the task.
+    Wait,
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.transport.shared.keep_waker(cx);
+        loop {
+            match this.step(cx) {
+                Ok(Step::Again) => {}
+                Ok(Step::Wait) => return Poll::Pending,
+                Err(why) => {
+                    this.lose(why);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
+        if self.state == State::Fresh {
+            self.state = State::Made;
+            self.call(|protocol, transport| protocol.connection_made(transport))?;
+        }
+        match self.transport.shared.ending.get() {
+            Ending::Abort => return Err(Lost::Aborted),
+            Ending::Overflow => return Err(Lost::Overflow),
+            _ => {}
+        }
+        let sent = self.send(cx)?;
+        if let Step::Again = self.tell_producer()? {
+            return Ok(Step::Again);
+        }
+        let ending = self.transport.shared.ending.get();
+        if sent && ending >= Ending::HalfClose {
+            self.half_close(cx)?;
+            if self.half_closed && (ending == Ending::Close || self.input == Input::Ended) {
+                self.discard(cx);
+                return Err(Lost::Closed);
+            }
+        }
+        if ending == Ending::Close {
+            return self.linger(cx);
+        }
+        if self.transport.shared.reading_resumed.take() {
+            self.call(|protocol, transport| protocol.reading_resumed(transport))?;
+            return Ok(Step::Again);
+        }
+        if self.transport.shared.reading_paused.get() || self.input == Input::Ended {
+            return Ok(Step::Wait);
+        }
+        self.receive(cx)
+    }
+
+    /// Sends what was written, as far as the peer takes it; true when all is sent.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
+        let shared = &self.transport.shared;
+        let mut stream = shared.stream.borrow_mut();
+        let mut outbound = shared.outbound.borrow_mut();
+        let Some(stream) = stream.as_mut() else { return Ok(true) };
+        while !outbound.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, outbound.bytes()) {
+                Poll::Ready(Ok(0)) => return Err(Lost::Failed(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => outbound.consume(count),
+                Poll::Ready(Err(error)) => return Err(Lost::Failed(error)),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        match Pin::new(&mut *stream).poll_flush(cx) {
+            Poll::Ready(result) => result.map(|()| true).map_err(Lost::Failed),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Tells the protocol when the watermarks are passed. Whoever was told that the buffer is full hears when it is not.
+    fn tell_producer(&mut self) -> Result<Step, Lost> {
+        let shared = &self.transport.shared;
+        let waiting = shared.outbound.borrow().len();
+        let limits = shared.limits.get();
+        let told = shared.told.get();
+        if shared.ending.get() != Ending::Not || told == Told::Open {
+            return Ok(Step::Wait);
+        }
+        if waiting <= limits.low {
+            shared.told.set(Told::Open);
+            self.call(|protocol, transport| protocol.resume_writing(transport))?;
+        } else if told == Told::Full {
+            shared.told.set(Told::Pause);
+            self.call(|protocol, transport| protocol.pause_writing(transport))?;
+        } else {
+            return Ok(Step::Wait);
+        }
+        Ok(Step::Again)
+    }
+
+    fn half_close(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+        if self.half_closed {
+            return Ok(());
+        }
+        let mut stream = self.transport.shared.stream.borrow_mut();
+        let Some(stream) = stream.as_mut() else { return Ok(()) };
+        match Pin::new(stream).poll_close(cx) {
+            Poll::Ready(result) => {
+                self.half_closed = true;
+                result.map_err(Lost::Failed)
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Reads away what has arrived before the stream is closed: closing a socket with unread bytes has the kernel send a reset, which may
+    /// overtake what was sent last (RFC 1122, 4.2.2.13).
+    fn discard(&mut self, cx: &mut Context<'_>) {
+        let mut buffer = BUFFER.take();
+        buffer.resize(BUFFER_SIZE, 0);
+        for _ in 0..DISCARDS {
+            match self.read(cx, &mut buffer) {
+                Poll::Ready(Ok(1..)) => {}
+                _ => break,
+            }
+        }
+        BUFFER.set(buffer);
+    }
+
+    /// This side has closed, and the peer has not taken everything yet.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
+        let shared = &self.transport.shared;
+        let linger = self.linger.get_or_insert_with(|| shared.handle.sleep(shared.limits.get().linger));
+        match Pin::new(linger).poll(cx) {
+            Poll::Ready(()) => Err(Lost::Stuck),
+            Poll::Pending => Ok(Step::Wait),
+        }
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
+        // The buffer is shared by all connections of the thread; a callback that spins the loop has others take another.
+        let mut buffer = BUFFER.take();
+        buffer.resize(BUFFER_SIZE, 0);
+        let step = match self.read(cx, &mut buffer) {
+            Poll::Pending => Ok(Step::Wait),
+            Poll::Ready(Err(error)) => Err(Lost::Failed(error)),
+            Poll::Ready(Ok(0)) => self.end_of_input(),
+            Poll::Ready(Ok(count)) => self
+                .call(|protocol, transport| protocol.data_received(transport, &buffer[..count]))
+                .map(|()| Step::Again),
+        };
+        BUFFER.set(buffer);
+        step
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut stream = self.transport.shared.stream.borrow_mut();
+        let Some(stream) = stream.as_mut() else { return Poll::Pending };
+        Poll::Ready(ready!(Pin::new(stream).poll_read(cx, buffer)))
+    }
+
+    fn end_of_input(&mut self) -> Result<Step, Lost> {
+        self.input = Input::Ended;
+        let mut answer = End::Close;
+        self.call(|protocol, transport| answer = protocol.end_received(transport))?;
+        if answer == End::Close {
+            self.transport.close();
+        }
+        Ok(Step::Again)
+    }
+
+    /// Calls the protocol, contained.
+    fn call(&mut self, callback: impl FnOnce(&mut dyn Protocol, &Transport)) -> Result<(), Lost> {
+        let shared = &self.transport.shared;
+        shared.in_callback.set(true);
+        let core = shared.handle.core();
+        let result = core.contain(self.origin, || callback(&mut *self.protocol, &self.transport));
+        shared.in_callback.set(false);
+        result.ok_or(Lost::Panicked)
+    }
+
+    /// The end: the stream is closed, then the protocol is told.
+    fn lose(&mut self, why: Lost) {
+        let shared = &self.transport.shared;
+        shared.ending.set(Ending::Lost);
+        shared.outbound.borrow_mut().clear();
+        // A transport that outlives its connection must not keep the task's memory.
+        let waker = shared.waker.take();
+        drop(waker);
+        let stream = shared.stream.borrow_mut().take();
+        if let Some(mut stream) = stream {
+            if !matches!(why, Lost::Closed) {
+                stream.abort();
+            }
+            drop(stream);
+        }
+        if std::mem::replace(&mut self.state, State::Lost) == State::Made {
+            // A panic in it was reported; there is nothing left to end.
+            let _ = self.call(|protocol, _| protocol.connection_lost(&why));
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// The task was ended from outside: the reactor's run is over.
+    fn drop(&mut self) {
+        if self.state != State::Lost {
+            self.lose(Lost::Stopped);
+        }
+    }
+}
+
+/// Buffers that are read away at the end.
+const DISCARDS: usize = 4;
+
+/// Bytes that are received at a time.
+const BUFFER_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
