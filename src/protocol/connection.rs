@@ -14,13 +14,12 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{
     End, Limits, Lost, Protocol, Transport,
-    server::Permit,
     transport::{Ending, Outbound, Shared, Told},
 };
 use crate::{
     reactor::{Handle, Kind, Origin},
     task::Sleep,
-    transport::ByteStream,
+    transport::{ByteStream, Permit},
 };
 
 pub(super) fn start(

@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acceptor;
 mod address;
 mod fds;
 mod listener;
@@ -30,6 +31,7 @@ pub mod unix;
 
 use std::any::Any;
 
+pub(crate) use acceptor::{Acceptor, Permit};
 pub use address::{Address, UnixAddress};
 use futures_io::{AsyncRead, AsyncWrite};
 pub use listener::{ListenError, Listener};
