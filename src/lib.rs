@@ -1,6 +1,8 @@
 //! Entwined.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "http")]
+pub mod http;
 pub mod protocol;
 pub mod reactor;
 pub mod task;

@@ -31,7 +31,7 @@ pub mod unix;
 
 use std::any::Any;
 
-pub(crate) use acceptor::{Acceptor, Permit};
+pub(crate) use acceptor::{Acceptor, MOST_CONNECTIONS, Permit};
 pub use address::{Address, UnixAddress};
 use futures_io::{AsyncRead, AsyncWrite};
 pub use listener::{ListenError, Listener};

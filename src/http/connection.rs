@@ -1,0 +1,258 @@
+//! One connection: hyper's state machine, our handlers, and the deadlines.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+
+use super::{
+    Error, IntoResponse, Request, Response, StatusCode,
+    header::{CONNECTION, HOST, HeaderValue},
+    pace::{Pace, Paced, Verdict},
+    request::BodyLimits,
+    router::{Found, ResponseFuture},
+    server::Shared,
+};
+use crate::{
+    reactor::{Core, Origin},
+    task::Sleep,
+    transport::{Address, Permit, Stream},
+};
+
+pub(super) fn start(server: &Rc<Shared>, stream: Stream, permit: Permit, origin: Origin) {
+    let pace = Pace::new(server.clone());
+    let peer = stream.peer_address().clone();
+    let answer = Answer { server: server.clone(), pace: pace.clone(), peer };
+    let exchange = http1::Builder::new()
+        .max_buf_size(server.config.head_limit.max(8 * 1024))
+        .max_headers(server.config.header_count)
+        .serve_connection(Paced { stream, pace: pace.clone() }, answer);
+    let sleep = server.handle.sleep(server.config.header_deadline);
+    let connection = Connection {
+        stage: Stage::Exchange { exchange, ending: false },
+        pace,
+        sleep,
+        server: server.clone(),
+        slot: None,
+        _permit: permit,
+    };
+    server.handle.core().spawn(connection, origin).detach();
+}
+
+struct Connection {
+    stage: Stage,
+    pace: Rc<Pace>,
+    /// When to look at the pace again, or when to give up lingering.
+    sleep: Sleep,
+    server: Rc<Shared>,
+    /// Its place in the server's list, from the first poll on.
+    slot: Option<usize>,
+    _permit: Permit,
+}
+
+// The large one is the usual one, and a task is one allocation already.
+#[expect(clippy::large_enum_variant)]
+enum Stage {
+    /// Requests and responses, until there will be no more.
+    Exchange {
+        exchange: http1::Connection<Paced, Answer>,
+        /// Whether hyper was told to end in order.
+        ending: bool,
+    },
+    /// The last response is sent and the write direction closed. What the peer still sends is read away for a while: to close the
+    /// socket with unread bytes would have the kernel send a reset, which may overtake the response (RFC 9112, 9.6).
+    Linger {
+        stream: Stream,
+        left: usize,
+    },
+    Done,
+}
+
+/// How long, and for how many bytes, a connection lingers.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 32 * 1024 * 1024;
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.slot.get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
+        loop {
+            match &mut this.stage {
+                Stage::Exchange { .. } => ready!(this.poll_exchange(cx)),
+                Stage::Linger { .. } => ready!(this.poll_linger(cx)),
+                Stage::Done => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Exchange { exchange, ending } = &mut self.stage else { return Poll::Ready(()) };
+        loop {
+            if self.server.closing.get() && !std::mem::replace(ending, true) {
+                Pin::new(&mut *exchange).graceful_shutdown();
+            }
+            // What has arrived comes before any deadline: a loop that was held up must not blame its peers.
+            if let Poll::Ready(result) = exchange.poll_without_shutdown(cx) {
+                if let Err(error) = &result {
+                    tracing::debug!(%error, "an HTTP connection ended with an error");
+                }
+                self.linger(cx, None);
+                return Poll::Ready(());
+            }
+            ready!(Pin::new(&mut self.sleep).poll(cx));
+            match self.pace.verdict(self.server.handle.now()) {
+                Verdict::Wait(until) => self.sleep.reset(until),
+                Verdict::Idle if !std::mem::replace(ending, true) => {
+                    // hyper ends at its next poll.
+                    Pin::new(&mut *exchange).graceful_shutdown();
+                    self.sleep.reset(self.server.handle.now() + LINGER_TIME);
+                }
+                Verdict::Idle | Verdict::Stuck => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(());
+                }
+                Verdict::SlowHead => {
+                    self.linger(cx, Some(TIMED_OUT));
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// Ends the exchange, with a last answer as far as it can be sent without waiting.
+    fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
+        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) else { return };
+        let mut stream = exchange.into_parts().io.stream;
+        if let Some(answer) = answer {
+            let _ = AsyncWrite::poll_write(Pin::new(&mut stream), cx, answer);
+        }
+        if let Poll::Ready(Ok(())) = Pin::new(&mut stream).poll_close(cx) {
+            self.sleep.reset(self.server.handle.now() + LINGER_TIME);
+            self.stage = Stage::Linger { stream, left: LINGER_BYTES };
+        }
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Linger { stream, left } = &mut self.stage else { return Poll::Ready(()) };
+        let mut buffer = [0; 16 * 1024];
+        while let Poll::Ready(result) = AsyncRead::poll_read(Pin::new(&mut *stream), cx, &mut buffer) {
+            match result {
+                Ok(count @ 1..) if count < *left => *left -= count,
+                _ => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(());
+                }
+            }
+        }
+        ready!(Pin::new(&mut self.sleep).poll(cx));
+        self.stage = Stage::Done;
+        Poll::Ready(())
+    }
+}
+
+/// What a peer is told that does not finish the head of its request.
+const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.server.connections.remove(slot);
+        }
+    }
+}
+
+/// What hyper calls for each request.
+struct Answer {
+    server: Rc<Shared>,
+    pace: Rc<Pace>,
+    peer: Address,
+}
+
+impl Service<::http::Request<Incoming>> for Answer {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: ::http::Request<Incoming>) -> Answering {
+        let server = &self.server;
+        server.requests.set(server.requests.get() + 1);
+        self.pace.request_begins();
+        let state = match check(&request) {
+            Some(refusal) => AnswerState::Ready(Some(refusal)),
+            None => self.find_handler(request),
+        };
+        Answering { state, pace: self.pace.clone(), core: server.handle.core().clone() }
+    }
+}
+
+impl Answer {
+    fn find_handler(&self, request: ::http::Request<Incoming>) -> AnswerState {
+        let server = &self.server;
+        let limits = BodyLimits { bytes: server.config.body_limit, deadline: server.config.body_deadline };
+        let mut request = Request::new(request, limits, server.handle.clone(), self.peer.clone());
+        match server.routes.find(&mut request) {
+            Found::Answer(response) => AnswerState::Ready(Some(response)),
+            Found::Handler(endpoint) => {
+                let called = server.handle.core().contain(endpoint.origin, || endpoint.handler.call(request));
+                match called {
+                    Some(future) => AnswerState::Handler(future, endpoint.origin),
+                    None => AnswerState::Ready(Some(panicked())),
+                }
+            }
+        }
+    }
+}
+
+/// A request must say which host it is for, once (RFC 9112, 3.2); the answer to one that does not.
+fn check(request: &::http::Request<Incoming>) -> Option<Response> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && request.version() < ::http::Version::HTTP_11) {
+        return None;
+    }
+    let mut response = Error::bad_request("a request needs one Host header").into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Some(response)
+}
+
+fn panicked() -> Response {
+    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
+}
+
+/// The future of one response; a panic of the handler is 500.
+struct Answering {
+    state: AnswerState,
+    pace: Rc<Pace>,
+    core: Rc<Core>,
+}
+
+enum AnswerState {
+    Ready(Option<Response>),
+    Handler(ResponseFuture, Origin),
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let response = match &mut this.state {
+            AnswerState::Ready(response) => response.take().expect("a future is not polled after its end"),
+            AnswerState::Handler(future, origin) => {
+                let polled = this.core.contain(*origin, || future.as_mut().poll(cx));
+                ready!(polled.unwrap_or_else(|| Poll::Ready(panicked())))
+            }
+        };
+        Poll::Ready(Ok(response.map(|body| body.watched(this.pace.clone()))))
+    }
+}

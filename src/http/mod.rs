@@ -1,0 +1,49 @@
+//! An HTTP/1.1 server whose handlers run on the reactor's thread.
+//!
+//! Handlers are async functions that need not be `Send`: they may hold an `Rc`, a widget, anything.
+//!
+//! ```
+//! use std::{cell::Cell, rc::Rc};
+//! use entwined::{Standalone, http::{self, Json, Request, Router}, transport::tcp};
+//!
+//! let count = Rc::new(Cell::new(0));
+//! let router = Router::new()
+//!     .get("/hello", |_| async { "hello, world" })
+//!     .post("/count/{step}", move |request: Request| {
+//!         let count = count.clone();
+//!         async move {
+//!             count.set(count.get() + request.parse_param::<u32>("step")?);
+//!             Ok::<_, http::Error>(Json(count.get()))
+//!         }
+//!     });
+//!
+//! let reactor = Standalone::new()?;
+//! let handle = reactor.handle();
+//! let server = http::serve(tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?, router);
+//! println!("http listening on {}", server.local_address());
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+//! reactor.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The server is hyper's, over this crate's streams. Everything a peer may take is bounded: see [`Config`]. When the reactor
+//! stops, the server stops accepting, lets requests that are being answered finish, closes the others, and gives up
+//! on what is left after [`Config::shutdown_grace`].
+
+mod body;
+mod connection;
+mod error;
+mod pace;
+mod request;
+mod response;
+mod router;
+mod server;
+pub mod sse;
+
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+pub use body::Body;
+pub use error::Error;
+pub use request::Request;
+pub use response::{Html, IntoResponse, Json, Response};
+pub use router::{Handler, Router};
+pub use server::{Config, Server, serve, serve_with};

@@ -1,0 +1,200 @@
+//! Requests, as handlers see them.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    str::FromStr,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use super::{Error, HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
+use crate::{reactor::Handle, transport::Address};
+
+/// One request: its head, and a body that has still to be read.
+pub struct Request {
+    head: ::http::request::Parts,
+    params: Params,
+    body: Incoming,
+    limits: BodyLimits,
+    handle: Handle,
+    peer: Address,
+}
+
+/// What a path's `{name}`s stand for.
+pub(super) type Params = Vec<(String, String)>;
+
+/// How much body there may be, and how long it may take.
+#[derive(Clone, Copy)]
+pub(super) struct BodyLimits {
+    pub(super) bytes: usize,
+    pub(super) deadline: Duration,
+}
+
+impl Request {
+    pub(super) fn new(request: ::http::Request<Incoming>, limits: BodyLimits, handle: Handle, peer: Address) -> Self {
+        let (head, body) = request.into_parts();
+        Request { head, params: Params::new(), body, limits, handle, peer }
+    }
+
+    pub(super) fn set_params(&mut self, params: Params) {
+        self.params = params;
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// The target.
+    pub fn uri(&self) -> &Uri {
+        &self.head.uri
+    }
+
+    /// The path, as it was sent (percent-encoded).
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// A header's value, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// Everything about the head, extensions included.
+    pub fn head(&self) -> &::http::request::Parts {
+        &self.head
+    }
+
+    /// Who sent it.
+    pub fn peer_address(&self) -> &Address {
+        &self.peer
+    }
+
+    /// The reactor that the handler runs on.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What `{name}` in the route's path stands for here, decoded.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|param| param.0 == name).map(|param| param.1.as_str())
+    }
+
+    /// What `{name}` stands for, as a number or whatever `T` is.
+    ///
+    /// # Errors
+    /// 400 when it is not one; 500 when the route has no such name.
+    pub fn parse_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
+        let value = self.param(name).ok_or_else(|| Error::internal(format!("this route has no {{{name}}}")))?;
+        value.parse().map_err(|_| Error::bad_request(format!("{value:?} is no valid {name}")))
+    }
+
+    /// The query, as a struct (or map) with a field for each name.
+    ///
+    /// # Errors
+    /// 400, saying which field is wrong.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let query = self.head.uri.query().unwrap_or("");
+        serde_urlencoded::from_str(query).map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
+    }
+
+    /// The next piece of the body, `None` at its end. For bodies that should not be in memory as a whole; the limit on their bytes is up to
+    /// the caller.
+    ///
+    /// # Errors
+    /// 400 when the peer broke off or sent a malformed body.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(Ok(None)) };
+            let frame = frame.map_err(|error| Error::bad_request(format!("the body could not be read: {error}")))?;
+            // Trailers are no part of the content.
+            if let Ok(data) = frame.into_data() {
+                return Poll::Ready(Ok(Some(data)));
+            }
+        }
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it takes longer than
+    /// [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer broke off.
+    pub async fn bytes(&mut self) -> Result<Bytes, Error> {
+        let BodyLimits { bytes: limit, deadline } = self.limits;
+        let too_large =
+            || Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"));
+        if self.body.size_hint().lower() > limit as u64 {
+            return Err(too_large());
+        }
+        let timeout = self.handle.clone();
+        let read = async {
+            // Most bodies come in one piece, which need not be copied.
+            let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+            if first.len() > limit {
+                return Err(too_large());
+            }
+            if self.body.is_end_stream() {
+                return Ok(first);
+            }
+            let mut all = BytesMut::from(first);
+            while let Some(chunk) = self.chunk().await? {
+                if all.len() + chunk.len() > limit {
+                    return Err(too_large());
+                }
+                all.extend_from_slice(&chunk);
+            }
+            Ok(all.freeze())
+        };
+        let late = || Error::new(StatusCode::REQUEST_TIMEOUT, "the body took too long");
+        timeout.timeout(deadline, read).await.map_err(|_| late())?
+    }
+
+    /// The whole body as text.
+    ///
+    /// # Errors
+    /// As for [`bytes`](Request::bytes), and 400 when it is not UTF-8.
+    pub async fn text(&mut self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the body is not UTF-8"))
+    }
+
+    /// The whole body, read as JSON.
+    ///
+    /// # Errors
+    /// As for [`bytes`](Request::bytes); 415 when the content type is not JSON, 400 with line and column when the JSON is malformed, 422 when it is not
+    /// what `T` needs.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let content_type = self.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        if media_type != "application/json" && !media_type.ends_with("+json") {
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
+        }
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+            Error::new(status, format!("the JSON is wrong: {error}"))
+        })
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("method", self.method()).field("uri", self.uri()).finish_non_exhaustive()
+    }
+}

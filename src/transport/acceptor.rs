@@ -1,0 +1,111 @@
+//! Accepting, for every kind of server: how many connections there may be, and when it ends.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{Address, Listener, Stream};
+use crate::{reactor::Origin, task::Task};
+
+/// Connections that one server holds at a time, unless it is told otherwise; peers beyond it wait in the listener's backlog.
+pub(crate) const MOST_CONNECTIONS: usize = 10_000;
+
+/// A task that accepts connections as long as this lives.
+pub(crate) struct Acceptor {
+    address: Address,
+    gate: Rc<Gate>,
+    accepting: Option<Task<()>>,
+}
+
+impl Acceptor {
+    /// Hands each connection to `admit`, with its place among those of this server. `admit` runs contained: a panic costs one connection.
+    pub(crate) fn new(listener: Listener, origin: Origin, admit: impl FnMut(Stream, Permit) + 'static) -> Self {
+        let address = listener.local_address().clone();
+        let gate = Rc::new(Gate { open: Cell::new(0), most: Cell::new(MOST_CONNECTIONS), waiting: RefCell::default() });
+        let core = listener.handle().core().clone();
+        let accepting = core.spawn(accept(listener, gate.clone(), origin, admit), origin);
+        Acceptor { address, gate, accepting: Some(accepting) }
+    }
+
+    pub(crate) fn local_address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.gate.open.get()
+    }
+
+    pub(crate) fn set_max_connections(&self, most: usize) {
+        self.gate.most.set(most);
+        self.gate.wake();
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.cancel();
+        }
+    }
+}
+
+async fn accept(listener: Listener, gate: Rc<Gate>, origin: Origin, mut admit: impl FnMut(Stream, Permit)) {
+    let handle = listener.handle();
+    loop {
+        poll_fn(|cx| gate.poll_room(cx)).await;
+        match listener.accept().await {
+            Ok(stream) => {
+                let permit = Permit::new(&gate);
+                handle.core().contain(origin, || admit(stream, permit));
+            }
+            Err(error) => {
+                tracing::error!(%error, address = %listener.local_address(), "a listener failed; it accepts no more");
+                return;
+            }
+        }
+    }
+}
+
+/// Counts a server's connections.
+struct Gate {
+    open: Cell<usize>,
+    most: Cell<usize>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Gate {
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.open.get() < self.most.get() {
+            return Poll::Ready(());
+        }
+        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn wake(&self) {
+        let waker = self.waiting.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A connection's place among those of its server.
+pub(crate) struct Permit(Rc<Gate>);
+
+impl Permit {
+    fn new(gate: &Rc<Gate>) -> Self {
+        gate.open.set(gate.open.get() + 1);
+        Permit(gate.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.wake();
+    }
+}
