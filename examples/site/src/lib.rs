@@ -17,6 +17,7 @@ mod frames;
 mod history;
 mod model;
 mod page;
+pub mod plot;
 mod report;
 
 pub use args::{ArgsError, Options, Parsed};
