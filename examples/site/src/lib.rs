@@ -18,6 +18,8 @@ mod history;
 mod model;
 mod page;
 pub mod plot;
+#[cfg(feature = "png")]
+pub mod png;
 mod report;
 
 pub use args::{ArgsError, Options, Parsed};
