@@ -38,7 +38,10 @@ struct Bound {
 pub fn build(app: &gtk::Application, model: Model) -> Ui {
     load_style();
     let plot = plot::build(model.clone());
-    let address = gtk::LinkButton::builder().uri("").css_classes(["link", "address"]).build();
+    let address = gtk::LinkButton::builder()
+        .uri("")
+        .css_classes(["link", "address"])
+        .build();
     let bound = Bound::new(model);
 
     let content = column(14);
@@ -57,7 +60,11 @@ pub fn build(app: &gtk::Application, model: Model) -> Ui {
         .child(&content)
         .build();
     follow_frames(&window, &plot, &bound);
-    Ui { window, address, bound }
+    Ui {
+        window,
+        address,
+        bound,
+    }
 }
 
 impl Ui {
@@ -109,7 +116,13 @@ impl Bound {
             }
         });
         let typed = std::rc::Rc::new(typed);
-        let bound = Self { model, count, text, rate, typed };
+        let bound = Self {
+            model,
+            count,
+            text,
+            rate,
+            typed,
+        };
         bound.follow();
         bound
     }
@@ -137,7 +150,8 @@ impl Bound {
         self.text.block_signal(&self.typed);
         self.text.set_text(text);
         self.text.unblock_signal(&self.typed);
-        self.text.set_position(cursor.min(text.chars().count() as i32));
+        self.text
+            .set_position(cursor.min(text.chars().count() as i32));
     }
 }
 
@@ -155,7 +169,9 @@ fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound
     window.connect_realize({
         let model = model.clone();
         move |window| {
-            let Some(clock) = window.frame_clock() else { return };
+            let Some(clock) = window.frame_clock() else {
+                return;
+            };
             let model = model.clone();
             clock.connect_after_paint(move |_| model.frame(Instant::now()));
         }
@@ -227,7 +243,9 @@ fn set_label(label: &gtk::Label, text: &str) {
 }
 
 fn load_style() {
-    let Some(display) = gdk::Display::default() else { return };
+    let Some(display) = gdk::Display::default() else {
+        return;
+    };
     let style = gtk::CssProvider::new();
     style.load_from_data(include_str!("style.css"));
     gtk::style_context_add_provider_for_display(
