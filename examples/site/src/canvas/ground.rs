@@ -62,7 +62,7 @@ impl Ground {
                 shapes.ring(at.button.inset(-at.px(3.0), -at.px(3.0)), 11.0, with.tint)
             }
             Some(Target::Text) => shapes.ring(at.entry, 8.0, with.tint),
-            None => {}
+            Some(Target::Address) | None => {}
         }
         shapes.lines(with);
 

@@ -9,6 +9,8 @@ pub enum Target {
     Count,
     /// The text entry.
     Text,
+    /// The address.
+    Address,
 }
 
 /// All places in physical pixels, for one size of window.
@@ -50,14 +52,16 @@ impl Layout {
         let rate = row + row_height + gap;
         let rate_height = h - rate - edge;
         let button = 96.0;
+        // Wide enough for an IPv6 address; narrower ones are at its right.
+        let link = (w - 2.0 * edge - 150.0).min(240.0);
         let full = w - 2.0 * (edge + inner);
         Self {
             width,
             height,
             scale,
             logo: area(edge, 17.0, 30.0, 30.0),
-            title: area(edge + 40.0, 16.0, 200.0, 30.0),
-            address: area(edge, 16.0, w - 2.0 * edge, 30.0),
+            title: area(edge + 40.0, 16.0, 110.0, 30.0),
+            address: area(w - edge - link, 16.0, link, 30.0),
             count_card: area(edge, row, half, row_height),
             count_caption: area(edge + inner, row + 10.0, half, 22.0),
             number: area(edge + inner, row + 38.0, half - button - 3.0 * inner, 64.0),
@@ -88,6 +92,8 @@ impl Layout {
             Some(Target::Count)
         } else if self.entry.contains(x, y) {
             Some(Target::Text)
+        } else if self.address.contains(x, y) {
+            Some(Target::Address)
         } else {
             None
         }

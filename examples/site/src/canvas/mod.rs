@@ -125,8 +125,16 @@ impl Canvas {
 
         let link = Style::new(Face::Regular, at.px(13.0), with.tint);
         let width = self.text.width(scene.address, link);
-        self.text
-            .draw(to, at.address.right(width), scene.address, link);
+        let area = at.address.right(width);
+        self.text.draw(to, area, scene.address, link);
+        if scene.hover == Some(Target::Address) && !scene.address.is_empty() {
+            let under = Area {
+                y: area.y + at.px(23.0),
+                height: at.px(1.0),
+                ..area
+            };
+            to.fill(under, with.tint);
+        }
     }
 
     fn entry(&mut self, to: &mut Surface<'_>, scene: &Scene<'_>, at: &Layout, with: &Palette) {
