@@ -104,7 +104,8 @@ impl App {
             focus: self.focused.then_some(self.focus),
             hover: self.hover,
             pressed: self.pressed,
-            cursor: (editing && blink.is_multiple_of(2)).then(|| self.editor.cursor(&self.model)),
+            cursor: editing.then(|| self.editor.cursor(&self.model)),
+            cursor_shown: blink.is_multiple_of(2),
             dark: self.dark,
             now,
         }

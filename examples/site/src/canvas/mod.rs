@@ -41,8 +41,10 @@ pub struct Scene<'a> {
     pub hover: Option<Target>,
     /// Whether the button is held down.
     pub pressed: bool,
-    /// Before which character of the text the cursor is, while it shows.
+    /// Before which character of the text the cursor is, while the text is being edited.
     pub cursor: Option<usize>,
+    /// Whether the cursor shows, and does not just blink away.
+    pub cursor_shown: bool,
     /// Whether to draw light on dark.
     pub dark: bool,
     /// The frame's time: how far the plot has scrolled.
@@ -54,6 +56,7 @@ pub struct Canvas {
     ground: Option<Ground>,
     plot: Option<Pixmap>,
     history: Vec<u32>,
+    curve: Vec<(f32, f32)>,
     text: Type,
 }
 
@@ -64,6 +67,7 @@ impl Canvas {
             ground: None,
             plot: None,
             history: Vec::new(),
+            curve: Vec::new(),
             text: Type::new(),
         }
     }
@@ -155,12 +159,11 @@ impl Canvas {
                 .map_or(text.len(), |(i, _)| i);
             self.text.width(&text[..before], style)
         });
-        // As far to the left as it takes to have the cursor, or else the end, in sight.
-        let end = cursor.unwrap_or_else(|| self.text.width(&text, style));
-        let shift = (end - at.entry_text.width + at.px(1.5)).max(0.0);
+        // As far to the left as it takes to have the cursor in sight.
+        let shift = cursor.map_or(0.0, |x| (x - at.entry_text.width + at.px(1.5)).max(0.0));
         self.text
             .draw_shifted(to, at.entry_text, shift, &text, style);
-        if let Some(cursor) = cursor {
+        if let Some(cursor) = cursor.filter(|_| scene.cursor_shown) {
             let area = at.entry_text;
             let bar = Area {
                 x: (area.x + cursor - shift).round(),
@@ -183,49 +186,40 @@ impl Canvas {
         };
         pixmap.fill(tiny_skia::Color::TRANSPARENT);
         scene.model.history(&mut self.history);
-        let phase = scene.model.phase(scene.now);
         let line = at.px(2.0);
-        draw_plot(&mut pixmap, &self.history, phase, line, with);
+        let size = (f64::from(width), f64::from(area.height - line));
+        let top = plot::scale(self.history.iter().copied().max().unwrap_or(0));
+        let points = plot::points(&self.history, top, scene.model.phase(scene.now), size);
+        let points = points.map(|(x, y)| (x as f32, y as f32 + line / 2.0));
+        self.curve.clear();
+        self.curve.extend(points);
+        to.shade_under(area, &self.curve, with.tint, 0.16);
+        stroke(&mut pixmap, &self.curve, line, with.tint);
         to.blend(area.x as i32, area.y as i32, &pixmap);
         self.plot = Some(pixmap);
     }
 }
 
-fn draw_plot(pixmap: &mut Pixmap, history: &[u32], phase: f64, line: f32, with: &Palette) {
-    let width = pixmap.width() as f32;
-    let height = pixmap.height() as f32 - line;
-    let top = plot::scale(history.iter().copied().max().unwrap_or(0));
-    let size = (f64::from(width), f64::from(height));
-    let mut curve = PathBuilder::new();
-    let mut under = PathBuilder::new();
-    under.move_to(-width, height + line);
-    for (i, (x, y)) in plot::points(history, top, phase, size).enumerate() {
-        let (x, y) = (x as f32, y as f32 + line / 2.0);
+/// Only the line is left to the rasteriser. The area under it needs no smooth edge, since the line
+/// covers that, and shading it row by row takes half the time.
+fn stroke(pixmap: &mut Pixmap, curve: &[(f32, f32)], width: f32, rgb: u32) {
+    let mut path = PathBuilder::new();
+    for (i, (x, y)) in curve.iter().enumerate() {
         if i == 0 {
-            curve.move_to(x, y)
+            path.move_to(*x, *y);
         } else {
-            curve.line_to(x, y)
+            path.line_to(*x, *y);
         }
-        under.line_to(x, y);
     }
-    under.line_to(width * 1.1, height + line);
-    under.close();
-
+    let Some(path) = path.finish() else { return };
     let mut paint = Paint::default();
-    let fill = tiny_skia::FillRule::Winding;
-    if let Some(path) = under.finish() {
-        paint.set_color(palette::color(with.tint, 0.16));
-        pixmap.fill_path(&path, &paint, fill, Transform::identity(), None);
-    }
-    if let Some(path) = curve.finish() {
-        paint.set_color(palette::color(with.tint, 1.0));
-        let stroke = Stroke {
-            width: line,
-            line_join: tiny_skia::LineJoin::Round,
-            ..Stroke::default()
-        };
-        pixmap.stroke_path(&path, &paint, &stroke, Transform::identity(), None);
-    }
+    paint.set_color(palette::color(rgb, 1.0));
+    let stroke = Stroke {
+        width,
+        line_join: tiny_skia::LineJoin::Bevel,
+        ..Stroke::default()
+    };
+    pixmap.stroke_path(&path, &paint, &stroke, Transform::identity(), None);
 }
 
 impl Default for Canvas {
@@ -253,6 +247,7 @@ mod tests {
             hover: None,
             pressed: false,
             cursor: None,
+            cursor_shown: true,
             dark: false,
             now: Instant::now(),
         }

@@ -138,6 +138,32 @@ impl<'a> Surface<'a> {
         }
     }
 
+    /// Shades what is in `area` and below `curve`, whose points go from left to right and are
+    /// relative to the area.
+    pub(super) fn shade_under(&mut self, area: Area, curve: &[(f32, f32)], rgb: u32, alpha: f32) {
+        let alpha = (alpha * 255.0) as u32;
+        let (from, to) = self.columns(area);
+        let mut tops = Vec::with_capacity(to - from);
+        let mut pairs = curve.windows(2).peekable();
+        for column in from..to {
+            let x = column as f32 + 0.5 - area.x;
+            while pairs.next_if(|pair| pair[1].0 < x).is_some() {}
+            let top = pairs.peek().map_or(f32::INFINITY, |pair| {
+                let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
+                y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+            });
+            tops.push((area.y + top) as usize);
+        }
+        for row in self.rows(area) {
+            let pixels = &mut self.pixels[row * self.width..][from..to];
+            for (pixel, top) in pixels.iter_mut().zip(&tops) {
+                // Both ways are computed so that the loop has no branch and runs in vectors.
+                let shaded = mix(*pixel, rgb, alpha);
+                *pixel = if row >= *top { shaded } else { *pixel };
+            }
+        }
+    }
+
     fn columns(&self, area: Area) -> (usize, usize) {
         let from = (area.x.max(0.0) as usize).min(self.width);
         let to = ((area.x + area.width).max(0.0).ceil() as usize).min(self.width);
@@ -173,6 +199,22 @@ mod tests {
         assert_eq!(mix(0x123456, 0xfedcba, 0), 0x123456);
         assert_eq!(mix(0x123456, 0xfedcba, 255), 0xfedcba);
         assert_eq!(mix(0x000000, 0xffffff, 128), 0x808080);
+    }
+
+    #[test]
+    fn shade_is_under_the_curve_and_in_the_area() {
+        let mut pixels = vec![0; 16];
+        let mut surface = Surface::new(&mut pixels, 4, 4);
+        let area = Area {
+            x: 1.0,
+            y: 0.0,
+            width: 3.0,
+            height: 3.0,
+        };
+        let curve = [(-1.0, 1.0), (1.0, 1.0), (1.0, 2.0), (5.0, 2.0)];
+        surface.shade_under(area, &curve, 0xff, 1.0);
+        let rows = [[0; 4], [0, 0xff, 0, 0], [0, 0xff, 0xff, 0xff], [0; 4]];
+        assert_eq!(pixels, rows.concat());
     }
 
     #[test]
