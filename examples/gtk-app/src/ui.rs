@@ -81,14 +81,13 @@ impl Ui {
 
     /// The window's own picture, as of now and not of the last frame. See [`picture::png`] for what
     /// it costs.
+    #[expect(
+        dead_code,
+        reason = "for the route that serves it, which comes with the network"
+    )]
     pub fn picture_png(&self) -> Result<Vec<u8>, PictureError> {
         self.bound.follow();
         picture::png(self.window.upcast_ref())
-    }
-
-    /// The window.
-    pub fn window(&self) -> &gtk::ApplicationWindow {
-        &self.window
     }
 }
 
