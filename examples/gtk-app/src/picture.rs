@@ -1,0 +1,92 @@
+//! The window's own picture.
+
+use std::fmt;
+
+use gtk::prelude::*;
+use gtk::{gdk, graphene};
+
+/// Why there is no picture of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// The window is not on the screen, so it has neither a size nor a renderer.
+    NotShown,
+    /// The window has nothing to draw.
+    Empty,
+}
+
+/// Renders what `window` shows as a PNG, title bar and all, at the window's own scale.
+///
+/// It draws the widgets anew, off the screen, with the renderer that draws them on the screen, so
+/// it neither waits for a frame nor reads a screen. On the GUI's thread only, and it holds that for
+/// some milliseconds.
+pub fn png(window: &gtk::Window) -> Result<Vec<u8>, PictureError> {
+    let texture = texture(window)?;
+    let (width, height) = (texture.width() as usize, texture.height() as usize);
+    let mut pixels = vec![0; width * height * 4];
+    texture.download(&mut pixels, width * 4);
+    straighten(&mut pixels);
+    Ok(site::png::encode(width as u32, height as u32, &pixels))
+}
+
+fn texture(window: &gtk::Window) -> Result<gdk::Texture, PictureError> {
+    if !window.is_mapped() {
+        return Err(PictureError::NotShown);
+    }
+    let renderer = window.renderer().ok_or(PictureError::NotShown)?;
+    let paintable = gtk::WidgetPaintable::new(Some(window));
+    // The paintable's size and not the window's, which leaves out the frame that GTK draws itself.
+    let width = paintable.intrinsic_width() as f32;
+    let height = paintable.intrinsic_height() as f32;
+    let scale = window.scale_factor() as f32;
+    let snapshot = gtk::Snapshot::new();
+    snapshot.scale(scale, scale);
+    paintable.snapshot(&snapshot, f64::from(width), f64::from(height));
+    let node = snapshot.to_node().ok_or(PictureError::Empty)?;
+    // Without bounds a shadow that falls outside the window would widen the picture.
+    let bounds = graphene::Rect::new(0.0, 0.0, width * scale, height * scale);
+    Ok(renderer.render_texture(node, Some(&bounds)))
+}
+
+/// From what GDK hands out (one native-endian word a pixel, alpha on top, colours multiplied by
+/// it) to what a PNG holds: red, green, blue, alpha, each for itself.
+fn straighten(pixels: &mut [u8]) {
+    for pixel in pixels.as_chunks_mut::<4>().0 {
+        let word = u32::from_ne_bytes(*pixel);
+        let [alpha, red, green, blue] = word.to_be_bytes();
+        *pixel = match alpha {
+            255 => [red, green, blue, alpha],
+            0 => [0; 4],
+            _ => {
+                let single =
+                    |colour: u8| (u32::from(colour) * 255 / u32::from(alpha)).min(255) as u8;
+                [single(red), single(green), single(blue), alpha]
+            }
+        };
+    }
+}
+
+impl fmt::Display for PictureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotShown => "the window is not shown",
+            Self::Empty => "the window has nothing to draw",
+        })
+    }
+}
+
+impl std::error::Error for PictureError {}
+
+#[cfg(test)]
+mod tests {
+    use super::straighten;
+
+    #[test]
+    fn colours_are_divided_by_their_alpha() {
+        let words = [0xff_10_20_30_u32, 0x00_00_00_00, 0x80_40_00_80];
+        let mut pixels: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        straighten(&mut pixels);
+        let expected = [[0x10, 0x20, 0x30, 255], [0; 4], [127, 0, 255, 128]];
+        assert_eq!(pixels, expected.concat());
+    }
+}

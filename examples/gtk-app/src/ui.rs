@@ -1,0 +1,255 @@
+//! The window: counter, text, address and the rate, drawn with every frame.
+
+use std::time::Instant;
+
+use gtk::prelude::*;
+use gtk::{gdk, glib};
+use site::plot::thousands;
+use site::{MAX_TEXT, Model};
+
+use crate::picture::{self, PictureError};
+use crate::plot;
+
+/// The window and what of it others may change. Cheap to clone; every clone is the same window.
+#[derive(Clone)]
+pub struct Ui {
+    window: gtk::ApplicationWindow,
+    address: gtk::LinkButton,
+    bound: Bound,
+}
+
+/// The widgets that show the model, and what they show now.
+///
+/// They follow it once a frame and not with each change: a counter that a hundred thousand requests
+/// a second push up is laid out sixty times a second, and nobody could have seen the rest.
+#[derive(Clone)]
+struct Bound {
+    model: Model,
+    count: gtk::Label,
+    text: gtk::Entry,
+    rate: gtk::Label,
+    /// Told apart from the model's changes of the entry, which it must not hand back.
+    typed: std::rc::Rc<glib::SignalHandlerId>,
+}
+
+/// Builds the window of `app` around `model`. It is shown by [`Ui::present`].
+///
+/// While it is on the screen it ticks `model` and records each frame in it.
+pub fn build(app: &gtk::Application, model: Model) -> Ui {
+    load_style();
+    let plot = plot::build(model.clone());
+    let address = gtk::LinkButton::builder()
+        .uri("")
+        .css_classes(["link", "address"])
+        .build();
+    let bound = Bound::new(model);
+
+    let content = column(14);
+    content.add_css_class("app");
+    content.append(&counter_card(&bound));
+    content.append(&text_card(&bound));
+    content.append(&rate_card(&bound, &plot));
+    address.set_halign(gtk::Align::Center);
+    content.append(&address);
+
+    let window = gtk::ApplicationWindow::builder()
+        .application(app)
+        .title("Entwined")
+        .default_width(440)
+        .titlebar(&gtk::HeaderBar::new())
+        .child(&content)
+        .build();
+    follow_frames(&window, &plot, &bound);
+    Ui {
+        window,
+        address,
+        bound,
+    }
+}
+
+impl Ui {
+    /// Shows the window.
+    pub fn present(&self) {
+        self.window.present();
+    }
+
+    /// Shows where the web server is, as a link.
+    pub fn set_address(&self, address: &str) {
+        self.address.set_uri(address);
+        self.address.set_label(address);
+    }
+
+    /// The window's own picture, as of now and not of the last frame. See [`picture::png`] for what
+    /// it costs.
+    #[expect(
+        dead_code,
+        reason = "for the route that serves it, which comes with the network"
+    )]
+    pub fn picture_png(&self) -> Result<Vec<u8>, PictureError> {
+        self.bound.follow();
+        picture::png(self.window.upcast_ref())
+    }
+}
+
+impl Bound {
+    fn new(model: Model) -> Self {
+        let count = gtk::Label::builder()
+            .css_classes(["number"])
+            .halign(gtk::Align::Start)
+            .build();
+        let text = gtk::Entry::builder()
+            .css_classes(["text"])
+            .placeholder_text("Type here…")
+            .max_length(MAX_TEXT as i32)
+            .hexpand(true)
+            .build();
+        let rate = gtk::Label::builder()
+            .css_classes(["figure"])
+            .hexpand(true)
+            .halign(gtk::Align::End)
+            .build();
+        let typed = text.connect_changed({
+            let model = model.clone();
+            move |text| {
+                model.set_text(&text.text());
+            }
+        });
+        let typed = std::rc::Rc::new(typed);
+        let bound = Self {
+            model,
+            count,
+            text,
+            rate,
+            typed,
+        };
+        bound.follow();
+        bound
+    }
+
+    /// Has the widgets show the model. Nothing is touched that is right already: setting a label
+    /// to what it shows would lay out the window again.
+    fn follow(&self) {
+        set_label(&self.count, &thousands(self.model.count()));
+        let rate = format!(
+            "{}/s  ·  {} in all  ·  {} frames/s",
+            thousands(self.model.rps().into()),
+            thousands(self.model.requests()),
+            self.model.fps(),
+        );
+        set_label(&self.rate, &rate);
+        if !self.model.text_is(&self.text.text()) {
+            self.show_text(&self.model.text());
+        }
+    }
+
+    /// Blocked, because the entry reports its emptying and its filling as two changes, and the
+    /// first would empty the model. The cursor stays where the user has it.
+    fn show_text(&self, text: &str) {
+        let cursor = self.text.position();
+        self.text.block_signal(&self.typed);
+        self.text.set_text(text);
+        self.text.unblock_signal(&self.typed);
+        self.text
+            .set_position(cursor.min(text.chars().count() as i32));
+    }
+}
+
+/// Draws the plot with every frame, and records when each frame was painted: the real time after
+/// the painting, since the frame clock's own is a prediction that no stall disturbs.
+fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound: &Bound) {
+    let bound = bound.clone();
+    let model = bound.model.clone();
+    plot.add_tick_callback(move |plot, _clock| {
+        bound.model.tick(Instant::now());
+        bound.follow();
+        plot.queue_draw();
+        glib::ControlFlow::Continue
+    });
+    window.connect_realize({
+        let model = model.clone();
+        move |window| {
+            let Some(clock) = window.frame_clock() else {
+                return;
+            };
+            let model = model.clone();
+            clock.connect_after_paint(move |_| model.frame(Instant::now()));
+        }
+    });
+    window.connect_unmap(move |_| model.pause_frames());
+}
+
+fn counter_card(bound: &Bound) -> gtk::Box {
+    let button = gtk::Button::builder()
+        .label("_Count")
+        .use_underline(true)
+        .css_classes(["count"])
+        .halign(gtk::Align::End)
+        .valign(gtk::Align::Center)
+        .build();
+    let model = bound.model.clone();
+    button.connect_clicked(move |_| {
+        model.add();
+    });
+    let number = column(0);
+    number.set_hexpand(true);
+    number.append(&caption("Counter"));
+    number.append(&bound.count);
+    let card = gtk::Box::new(gtk::Orientation::Horizontal, 12);
+    card.add_css_class("card");
+    card.append(&number);
+    card.append(&button);
+    card
+}
+
+fn text_card(bound: &Bound) -> gtk::Box {
+    let label = caption("_Text");
+    label.set_use_underline(true);
+    label.set_mnemonic_widget(Some(&bound.text));
+    let card = column(8);
+    card.add_css_class("card");
+    card.append(&label);
+    card.append(&bound.text);
+    card
+}
+
+fn rate_card(bound: &Bound, plot: &gtk::DrawingArea) -> gtk::Box {
+    let head = gtk::Box::new(gtk::Orientation::Horizontal, 12);
+    head.append(&caption("Requests"));
+    head.append(&bound.rate);
+    let card = column(10);
+    card.add_css_class("card");
+    card.append(&head);
+    card.append(plot);
+    card
+}
+
+fn column(spacing: i32) -> gtk::Box {
+    gtk::Box::new(gtk::Orientation::Vertical, spacing)
+}
+
+fn caption(text: &str) -> gtk::Label {
+    gtk::Label::builder()
+        .label(text)
+        .css_classes(["caption"])
+        .halign(gtk::Align::Start)
+        .build()
+}
+
+fn set_label(label: &gtk::Label, text: &str) {
+    if label.text() != text {
+        label.set_text(text);
+    }
+}
+
+fn load_style() {
+    let Some(display) = gdk::Display::default() else {
+        return;
+    };
+    let style = gtk::CssProvider::new();
+    style.load_from_data(include_str!("style.css"));
+    gtk::style_context_add_provider_for_display(
+        &display,
+        &style,
+        gtk::STYLE_PROVIDER_PRIORITY_APPLICATION,
+    );
+}

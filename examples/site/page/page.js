@@ -1,0 +1,178 @@
+"use strict";
+(() => {
+  const TYPING_MS = 120;      // a pause in typing after which the text is sent
+  const PICTURE_MS = 500;     // the least time between two pictures
+  const SPOKEN_MS = 1500;     // the least time between two counts read aloud
+  const RETRY_MS = 2000;      // until a stream that the browser gave up is opened again
+  const NAMES = { standalone: "a plain process", gtk: "a GTK 4 window", winit: "a winit window" };
+
+  const $ = (id) => document.getElementById(id);
+  const put = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
+  const figure = new Intl.NumberFormat("en");
+  let shown = null;           // the state on the screen
+  let next = null;            // the newest state, drawn with the next frame
+
+  // --- the stream of states -----------------------------------------------------------------
+
+  function listen() {
+    const events = new EventSource("/events");
+    const receive = (event) => take(JSON.parse(event.data));
+    events.onopen = () => status("live", "Live");
+    events.onmessage = receive;
+    events.addEventListener("state", receive);
+    events.onerror = () => {
+      status("lost", "Reconnecting…");
+      if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+    };
+  }
+
+  function status(state, text) {
+    $("status").dataset.state = state;
+    put("status-text", text);
+  }
+
+  function take(state) {
+    if (!next) requestAnimationFrame(draw);
+    next = state;
+  }
+
+  // --- drawing ------------------------------------------------------------------------------
+
+  function draw() {
+    const state = next, before = shown;
+    next = null;
+    shown = state;
+    $("main").removeAttribute("aria-busy");
+    put("count", figure.format(state.count));
+    put("rps", figure.format(state.rps));
+    put("requests", figure.format(state.requests));
+    put("fps", figure.format(state.fps));
+    if (!before || before.count !== state.count) speak();
+    if (!typing.busy) typing.show(state.text);
+    if (!before || before.host !== state.host) host(state.host);
+    if (!before || before.count !== state.count || before.text !== state.text) picture.stale();
+    plot(state.history);
+  }
+
+  function host(name) {
+    const windowed = name !== "standalone";
+    put("about", `Served from ${NAMES[name] || name}, by its own thread`);
+    put("text-hint", windowed ? "The window and every open page show the same." : "Every open page shows the same.");
+    $("fps-figure").hidden = !windowed;
+    picture.offer(windowed);
+  }
+
+  function plot(history) {
+    const peak = Math.max(...history), top = nice(peak);
+    const points = history.map((rate, i) => `${i} ${(99 - 98 * rate / top).toFixed(1)}`);
+    $("line").setAttribute("d", "M" + points.join("L"));
+    $("area").setAttribute("d", `M0 100L${points.join("L")}L${history.length - 1} 100Z`);
+    put("scale", figure.format(top));
+    put("peak", figure.format(peak));
+  }
+
+  // The next of 10, 20, 50, 100, ... so that the scale is easy to read and seldom changes.
+  function nice(value) {
+    let step = 10;
+    for (;;) for (const factor of [2, 2.5, 2]) { if (step >= value) return step; step *= factor; }
+  }
+
+  // The big number may change many times a second; what is read aloud must not.
+  let speaking = 0;
+  function speak() {
+    if (speaking) return;
+    speaking = setTimeout(() => { speaking = 0; put("count-spoken", `Count ${shown.count}`); }, SPOKEN_MS);
+  }
+
+  // --- the text, both ways ------------------------------------------------------------------
+
+  const typing = {
+    field: $("text"), timer: 0, sending: false, composing: false,
+    // While this holds, what is in the field is newer than what the stream says.
+    get busy() { return this.timer || this.sending || this.composing; },
+    show(text) {
+      if (this.field.value === text) return;
+      const { selectionStart, selectionEnd } = this.field;
+      this.field.value = text;
+      if (document.activeElement === this.field) this.field.setSelectionRange(selectionStart, selectionEnd);
+    },
+    changed() {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => { this.timer = 0; this.send(); }, TYPING_MS);
+    },
+    async send() {
+      if (this.sending || this.composing) return;
+      this.sending = true;
+      const text = this.field.value;
+      const ok = await post("PUT", "/text", text);
+      this.sending = false;
+      // One at a time and the newest last: two on their way could overtake each other.
+      if (ok && this.field.value !== text && !this.timer) this.send();
+      else if (!this.busy && shown) this.show(ok ? text : shown.text);
+    },
+    clear() { clearTimeout(this.timer); this.timer = 0; this.field.value = ""; this.send(); },
+  };
+
+  async function post(method, path, body) {
+    try {
+      const answer = await fetch(path, { method, body, headers: body === undefined ? {} : { "content-type": "text/plain; charset=utf-8" } });
+      if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
+      // The stream brings the state; only without it is the answer the newest there is.
+      if ($("status").dataset.state !== "live") take(await answer.json());
+      return true;
+    } catch (error) {
+      status("lost", "No answer");
+      console.warn(method, path, error);
+      return false;
+    }
+  }
+
+  // --- the window's picture -----------------------------------------------------------------
+
+  const picture = {
+    offered: false, dirty: false, timer: 0, loading: false, url: "",
+    offer(offered) {
+      this.offered = offered;
+      if (!offered) this.show(null);
+    },
+    // A picture is a request, and so changes the rate: it follows count and text only, or it
+    // would keep itself going for ever.
+    stale() {
+      this.dirty = true;
+      if (!this.offered || this.timer || this.loading || document.hidden) return;
+      this.dirty = false;
+      this.timer = setTimeout(() => { this.timer = 0; if (this.dirty) this.stale(); }, PICTURE_MS);
+      this.load();
+    },
+    async load() {
+      this.loading = true;
+      try {
+        const answer = await fetch("/window.png", { cache: "no-store" });
+        if (answer.ok) this.show(URL.createObjectURL(await answer.blob()));
+        else { this.offered = false; this.show(null); }
+      } catch { /* the stream says that the program is gone, and asks again when it is back */ }
+      this.loading = false;
+      if (this.dirty && !this.timer) this.stale();
+    },
+    show(url) {
+      if (url) $("window").src = url;
+      $("picture").hidden = $("picture-link").hidden = !url;
+      $("main").classList.toggle("with-picture", !!url);
+      if (this.url) URL.revokeObjectURL(this.url);
+      this.url = url || "";
+    },
+  };
+
+  // --- what the user does -------------------------------------------------------------------
+
+  $("add").onclick = () => post("POST", "/count");
+  $("clear").onclick = () => { typing.clear(); typing.field.focus(); };
+  $("refresh").onclick = () => picture.stale();
+  typing.field.oninput = () => typing.changed();
+  typing.field.addEventListener("compositionstart", () => { typing.composing = true; });
+  typing.field.addEventListener("compositionend", () => { typing.composing = false; typing.changed(); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && picture.dirty) picture.stale(); });
+
+  fetch("/state").then((answer) => answer.json()).then((state) => { if (!shown && !next) take(state); }, () => {});
+  listen();
+})();

@@ -1,0 +1,30 @@
+//! What the three example apps share, so that each of them is only its own way of hosting it.
+//!
+//! - [`Model`]: the state that a window shows and a page mirrors.
+//! - [`page`]: that page, one document with nothing to fetch from elsewhere.
+//! - [`Options`] and [`Report`]: the command line in, one JSON line out.
+//! - [`FrameRecorder`]: how evenly the window was drawn while the network was busy.
+//! - [`canvas`] (feature `canvas`): the window's contents drawn in software, for hosts without widgets.
+//!
+//! Nothing here knows a reactor, a socket or a widget. Time comes in as an argument.
+
+#![forbid(unsafe_code)]
+
+mod args;
+#[cfg(feature = "canvas")]
+pub mod canvas;
+mod frames;
+mod history;
+mod model;
+mod page;
+pub mod plot;
+#[cfg(feature = "png")]
+pub mod png;
+mod report;
+
+pub use args::{ArgsError, Options, Parsed};
+pub use frames::{FrameRecorder, FrameSummary};
+pub use history::{SAMPLE_INTERVAL, SAMPLES};
+pub use model::{Change, Host, MAX_TEXT, Model, Snapshot, Subscription};
+pub use page::{PAGE_CONTENT_TYPE, page};
+pub use report::Report;

@@ -1,0 +1,68 @@
+//! What an app says about its run.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::frames::FrameSummary;
+use crate::model::Model;
+
+/// The line that `--report` prints, for a program to read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Requests answered.
+    pub requests: u64,
+    /// Frames painted; 0 without a window.
+    pub frames: u64,
+    /// Gaps between frames in milliseconds; all 0 without a window.
+    pub frame_gap_ms: FrameSummary,
+    /// Turns that the reactor made.
+    pub turns: u64,
+    /// The longest that one callback held the thread, in milliseconds.
+    pub longest_callback_ms: f64,
+}
+
+impl Report {
+    /// What `model` saw, with the reactor's own figures.
+    pub fn new(model: &Model, turns: u64, longest_callback: Duration) -> Self {
+        let frame_gap_ms = model.frames();
+        Self {
+            requests: model.requests(),
+            frames: frame_gap_ms.frames,
+            frame_gap_ms,
+            turns,
+            longest_callback_ms: (longest_callback.as_secs_f64() * 1e6).round() / 1e3,
+        }
+    }
+
+    /// The report as JSON, in one line without its end.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and fixed names always serialise")
+    }
+
+    /// Prints the line on standard output. A reader that went away is the caller's to judge, and
+    /// no reason to panic.
+    pub fn print(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", self.to_json())?;
+        out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Host;
+
+    #[test]
+    fn one_line_with_every_figure() {
+        let model = Model::new(Host::Standalone);
+        model.request();
+        let report = Report::new(&model, 7, Duration::from_micros(1_234));
+        assert_eq!(
+            report.to_json(),
+            r#"{"requests":1,"frames":0,"frame_gap_ms":{"p50":0.0,"p99":0.0,"max":0.0},"turns":7,"longest_callback_ms":1.234}"#
+        );
+    }
+}
