@@ -25,10 +25,7 @@ fn main() -> ExitCode {
     }
     let model = Model::new(Host::Gtk);
     // Not unique: a second window on another port is a second server, not the first one again.
-    let app = gtk::Application::new(
-        Some("org.entwined.GtkApp"),
-        gio::ApplicationFlags::NON_UNIQUE,
-    );
+    let app = gtk::Application::new(Some("org.entwined.GtkApp"), gio::ApplicationFlags::NON_UNIQUE);
     let shown = model.clone();
     let address = format!("http://{}/", options.http);
     app.connect_activate(move |app| {
@@ -44,11 +41,7 @@ fn main() -> ExitCode {
     if options.report && Report::new(&model, 0, Duration::ZERO).print().is_err() {
         return ExitCode::FAILURE;
     }
-    if status == glib::ExitCode::SUCCESS {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if status == glib::ExitCode::SUCCESS { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn end_after(app: &gtk::Application, seconds: Duration) {

@@ -58,8 +58,7 @@ fn straighten(pixels: &mut [u8]) {
             255 => [red, green, blue, alpha],
             0 => [0; 4],
             _ => {
-                let single =
-                    |colour: u8| (u32::from(colour) * 255 / u32::from(alpha)).min(255) as u8;
+                let single = |colour: u8| (u32::from(colour) * 255 / u32::from(alpha)).min(255) as u8;
                 [single(red), single(green), single(blue), alpha]
             }
         };

@@ -38,10 +38,7 @@ struct Bound {
 pub fn build(app: &gtk::Application, model: Model) -> Ui {
     load_style();
     let plot = plot::build(model.clone());
-    let address = gtk::LinkButton::builder()
-        .uri("")
-        .css_classes(["link", "address"])
-        .build();
+    let address = gtk::LinkButton::builder().uri("").css_classes(["link", "address"]).build();
     let bound = Bound::new(model);
 
     let content = column(14);
@@ -60,11 +57,7 @@ pub fn build(app: &gtk::Application, model: Model) -> Ui {
         .child(&content)
         .build();
     follow_frames(&window, &plot, &bound);
-    Ui {
-        window,
-        address,
-        bound,
-    }
+    Ui { window, address, bound }
 }
 
 impl Ui {
@@ -81,10 +74,7 @@ impl Ui {
 
     /// The window's own picture, as of now and not of the last frame. See [`picture::png`] for what
     /// it costs.
-    #[expect(
-        dead_code,
-        reason = "for the route that serves it, which comes with the network"
-    )]
+    #[expect(dead_code, reason = "for the route that serves it, which comes with the network")]
     pub fn picture_png(&self) -> Result<Vec<u8>, PictureError> {
         self.bound.follow();
         picture::png(self.window.upcast_ref())
@@ -93,21 +83,14 @@ impl Ui {
 
 impl Bound {
     fn new(model: Model) -> Self {
-        let count = gtk::Label::builder()
-            .css_classes(["number"])
-            .halign(gtk::Align::Start)
-            .build();
+        let count = gtk::Label::builder().css_classes(["number"]).halign(gtk::Align::Start).build();
         let text = gtk::Entry::builder()
             .css_classes(["text"])
             .placeholder_text("Type here…")
             .max_length(MAX_TEXT as i32)
             .hexpand(true)
             .build();
-        let rate = gtk::Label::builder()
-            .css_classes(["figure"])
-            .hexpand(true)
-            .halign(gtk::Align::End)
-            .build();
+        let rate = gtk::Label::builder().css_classes(["figure"]).hexpand(true).halign(gtk::Align::End).build();
         let typed = text.connect_changed({
             let model = model.clone();
             move |text| {
@@ -115,13 +98,7 @@ impl Bound {
             }
         });
         let typed = std::rc::Rc::new(typed);
-        let bound = Self {
-            model,
-            count,
-            text,
-            rate,
-            typed,
-        };
+        let bound = Self { model, count, text, rate, typed };
         bound.follow();
         bound
     }
@@ -149,8 +126,7 @@ impl Bound {
         self.text.block_signal(&self.typed);
         self.text.set_text(text);
         self.text.unblock_signal(&self.typed);
-        self.text
-            .set_position(cursor.min(text.chars().count() as i32));
+        self.text.set_position(cursor.min(text.chars().count() as i32));
     }
 }
 
@@ -228,11 +204,7 @@ fn column(spacing: i32) -> gtk::Box {
 }
 
 fn caption(text: &str) -> gtk::Label {
-    gtk::Label::builder()
-        .label(text)
-        .css_classes(["caption"])
-        .halign(gtk::Align::Start)
-        .build()
+    gtk::Label::builder().label(text).css_classes(["caption"]).halign(gtk::Align::Start).build()
 }
 
 fn set_label(label: &gtk::Label, text: &str) {
@@ -247,9 +219,5 @@ fn load_style() {
     };
     let style = gtk::CssProvider::new();
     style.load_from_data(include_str!("style.css"));
-    gtk::style_context_add_provider_for_display(
-        &display,
-        &style,
-        gtk::STYLE_PROVIDER_PRIORITY_APPLICATION,
-    );
+    gtk::style_context_add_provider_for_display(&display, &style, gtk::STYLE_PROVIDER_PRIORITY_APPLICATION);
 }

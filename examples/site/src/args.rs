@@ -12,8 +12,7 @@ use lexopt::prelude::*;
 const EXIT_USAGE: i32 = 2;
 
 /// Where the web server listens unless told otherwise.
-const DEFAULT_HTTP: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,21 +96,13 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            http: DEFAULT_HTTP,
-            echo: None,
-            seconds: None,
-            report: false,
-            mirror: false,
-        }
+        Self { http: DEFAULT_HTTP, echo: None, seconds: None, report: false, mirror: false }
     }
 }
 
 fn address(option: &'static str, value: OsString) -> Result<SocketAddr, ArgsError> {
     let given = value.string()?;
-    given
-        .parse()
-        .map_err(|_| ArgsError::Address { option, given })
+    given.parse().map_err(|_| ArgsError::Address { option, given })
 }
 
 fn seconds(value: OsString) -> Result<Duration, ArgsError> {
@@ -142,14 +133,12 @@ fn help(app: &str, about: &str) -> String {
 impl fmt::Display for ArgsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address { option, given } => write!(
-                f,
-                "{option}: '{given}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080"
-            ),
-            Self::Seconds { given } => write!(
-                f,
-                "--seconds: '{given}' is not a positive number of seconds, such as 10 or 0.5"
-            ),
+            Self::Address { option, given } => {
+                write!(f, "{option}: '{given}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080")
+            }
+            Self::Seconds { given } => {
+                write!(f, "--seconds: '{given}' is not a positive number of seconds, such as 10 or 0.5")
+            }
             Self::Usage(error) => error.fmt(f),
         }
     }
@@ -208,17 +197,10 @@ mod tests {
     fn a_bad_address_is_named_with_a_good_one() {
         for given in ["localhost", "127.0.0.1", "1.2.3.4:99999", ""] {
             let said = parse(&["--http", given]).unwrap_err();
-            assert!(
-                said.starts_with(&format!("--http: '{given}' is not")),
-                "{said}"
-            );
+            assert!(said.starts_with(&format!("--http: '{given}' is not")), "{said}");
             assert!(said.contains("127.0.0.1:8080"), "{said}");
         }
-        assert!(
-            parse(&["--echo", "x"])
-                .unwrap_err()
-                .starts_with("--echo: 'x'")
-        );
+        assert!(parse(&["--echo", "x"]).unwrap_err().starts_with("--echo: 'x'"));
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! - [`FrameRecorder`]: how evenly the window was drawn while the network was busy.
 //! - [`canvas`] (feature `canvas`): the window's contents drawn in software, for hosts without widgets.
 //!
-//! Nothing here knows a reactor, a socket or a widget. Time comes in as an argument.
+//! - [`Network`]: the servers, the same for every host.
+//!
+//! Nothing here but [`Network`] knows a reactor or a socket, and nothing knows a widget. Time comes in as an argument.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +18,7 @@ pub mod canvas;
 mod frames;
 mod history;
 mod model;
+mod network;
 mod page;
 pub mod plot;
 #[cfg(feature = "png")]
@@ -26,5 +29,6 @@ pub use args::{ArgsError, Options, Parsed};
 pub use frames::{FrameRecorder, FrameSummary};
 pub use history::{SAMPLE_INTERVAL, SAMPLES};
 pub use model::{Change, Host, MAX_TEXT, Model, Snapshot, Subscription};
+pub use network::{Network, Picture};
 pub use page::{PAGE_CONTENT_TYPE, page};
 pub use report::Report;

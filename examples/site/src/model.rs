@@ -134,10 +134,7 @@ impl Model {
         let id = self.0.last_id.get() + 1;
         self.0.last_id.set(id);
         self.0.callbacks.borrow_mut().insert(id, Rc::new(callback));
-        Subscription {
-            model: Rc::downgrade(&self.0),
-            id,
-        }
+        Subscription { model: Rc::downgrade(&self.0), id }
     }
 
     /// What hosts the app.
@@ -207,9 +204,7 @@ impl Model {
         if sampled {
             self.sample_frames(now);
             if !self.0.asleep.get() {
-                self.0
-                    .asleep
-                    .set(self.0.history.borrow().is_quiet(requests));
+                self.0.asleep.set(self.0.history.borrow().is_quiet(requests));
                 self.tell(Change::Rate);
             }
         }
@@ -273,9 +268,7 @@ impl Model {
         if let (seen, Some(last)) = self.0.frames_seen.replace((frames, Some(now))) {
             let elapsed = now.saturating_duration_since(last).as_secs_f64();
             if elapsed > 0.0 {
-                self.0
-                    .fps
-                    .set(((frames - seen) as f64 / elapsed).round() as u32);
+                self.0.fps.set(((frames - seen) as f64 / elapsed).round() as u32);
             }
         }
     }
@@ -319,9 +312,7 @@ impl Drop for Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

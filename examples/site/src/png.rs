@@ -16,9 +16,7 @@ pub fn encode(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
     encoder.set_color(ColorType::Rgba);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_compression(Compression::Fast);
-    let written = encoder
-        .write_header()
-        .and_then(|mut writer| writer.write_image_data(pixels));
+    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(pixels));
     written.expect("the pixels fill the picture, and a vector takes every byte");
     out
 }

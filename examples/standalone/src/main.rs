@@ -1,21 +1,41 @@
-//! A server on one thread.
-use entwined::{
-    Standalone,
-    http::{self, Router},
-    transport::tcp,
-};
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let addr = std::env::args().nth(2).unwrap_or("127.0.0.1:0".into());
+//! A web server on one thread, with no window.
+
+#![forbid(unsafe_code)]
+
+use std::{error::Error, process::ExitCode};
+
+use entwined::Standalone;
+use site::{Host, Model, Network, Options};
+
+const NAME: &str = "standalone";
+const ABOUT: &str = "A web server on one thread, with no window.";
+
+fn main() -> ExitCode {
+    let options = Options::from_env_or_exit(NAME, ABOUT);
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{NAME}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let reactor = Standalone::new()?;
     let handle = reactor.handle();
-    let router = Router::new().get("/hello", |_| async { "hello, world" }).get("/panic", |_| async {
-        if true {
-            panic!("no")
-        }
-        ""
-    });
-    let server = http::serve(tcp::listen(&handle, addr.parse()?)?, router);
-    println!("http listening on {}", server.local_address());
+    let model = Model::new(Host::Standalone);
+    let network = Network::start(&handle, options, &model, None)?;
+    if let Some(seconds) = options.seconds {
+        let handle = handle.clone();
+        handle.clone().call_later(seconds, move || {
+            // A signal may have stopped it first.
+            let _ = handle.stop();
+        });
+    }
     reactor.run()?;
+    if options.report {
+        network.report(&model).print()?;
+    }
     Ok(())
 }

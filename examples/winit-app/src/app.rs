@@ -82,10 +82,7 @@ impl App {
     }
 
     /// The window's contents as a PNG, as of now; `None` while there is no window.
-    #[expect(
-        dead_code,
-        reason = "for the route that serves it, which comes with the network"
-    )]
+    #[expect(dead_code, reason = "for the route that serves it, which comes with the network")]
     pub fn picture_png(&mut self) -> Option<Vec<u8>> {
         let mut screen = self.screen.take()?;
         let png = screen.png(&self.scene(Instant::now()));
@@ -203,8 +200,7 @@ impl App {
     }
 
     fn write(&mut self, key: &KeyEvent) {
-        let command =
-            self.modifiers.control_key() || self.modifiers.alt_key() || self.modifiers.super_key();
+        let command = self.modifiers.control_key() || self.modifiers.alt_key() || self.modifiers.super_key();
         let Some(text) = key.text.as_ref().filter(|_| !command) else {
             return;
         };
@@ -258,14 +254,8 @@ impl<T: 'static> ApplicationHandler<T> for App {
             WindowEvent::ModifiersChanged(modifiers) => self.modifiers = modifiers.state(),
             WindowEvent::CursorMoved { position, .. } => self.point(position.into()),
             WindowEvent::CursorLeft { .. } => self.hover = None,
-            WindowEvent::MouseInput {
-                state,
-                button: MouseButton::Left,
-                ..
-            } => self.click(state),
-            WindowEvent::KeyboardInput { event, .. } if event.state.is_pressed() => {
-                self.press(&event)
-            }
+            WindowEvent::MouseInput { state, button: MouseButton::Left, .. } => self.click(state),
+            WindowEvent::KeyboardInput { event, .. } if event.state.is_pressed() => self.press(&event),
             _ => {}
         }
     }
@@ -290,8 +280,6 @@ impl<T: 'static> ApplicationHandler<T> for App {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App")
-            .field("model", &self.model)
-            .finish_non_exhaustive()
+        f.debug_struct("App").field("model", &self.model).finish_non_exhaustive()
     }
 }

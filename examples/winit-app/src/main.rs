@@ -45,9 +45,7 @@ fn run(options: &Options) -> Result<(), String> {
     }
     if options.report {
         let report = Report::new(&model, 0, Duration::ZERO);
-        report
-            .print()
-            .map_err(|error| format!("no report: {error}"))?;
+        report.print().map_err(|error| format!("no report: {error}"))?;
     }
     Ok(())
 }

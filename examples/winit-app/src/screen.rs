@@ -33,18 +33,12 @@ pub enum ScreenError {
 
 impl Screen {
     pub(crate) fn open(event_loop: &ActiveEventLoop) -> Result<Self, ScreenError> {
-        let attributes = Window::default_attributes()
-            .with_title("Entwined")
-            .with_inner_size(SIZE)
-            .with_min_inner_size(LEAST);
+        let attributes =
+            Window::default_attributes().with_title("Entwined").with_inner_size(SIZE).with_min_inner_size(LEAST);
         let window = Rc::new(event_loop.create_window(attributes)?);
         let context = Context::new(event_loop.owned_display_handle())?;
         let surface = Surface::new(&context, Rc::clone(&window))?;
-        Ok(Self {
-            surface,
-            window,
-            canvas: Canvas::new(),
-        })
+        Ok(Self { surface, window, canvas: Canvas::new() })
     }
 
     pub(crate) fn window(&self) -> &Window {
@@ -63,8 +57,7 @@ impl Screen {
         };
         self.surface.resize(width, height)?;
         let mut pixels = self.surface.buffer_mut()?;
-        self.canvas
-            .draw(scene, size, self.window.scale_factor(), &mut pixels);
+        self.canvas.draw(scene, size, self.window.scale_factor(), &mut pixels);
         self.window.pre_present_notify();
         pixels.present()?;
         Ok(())
@@ -74,11 +67,8 @@ impl Screen {
     pub(crate) fn png(&mut self, scene: &Scene<'_>) -> Vec<u8> {
         let size @ (width, height) = self.size();
         let mut pixels = vec![0; width as usize * height as usize];
-        self.canvas
-            .draw(scene, size, self.window.scale_factor(), &mut pixels);
-        let bytes = pixels
-            .iter()
-            .flat_map(|pixel| ((pixel << 8) | 0xff).to_be_bytes());
+        self.canvas.draw(scene, size, self.window.scale_factor(), &mut pixels);
+        let bytes = pixels.iter().flat_map(|pixel| ((pixel << 8) | 0xff).to_be_bytes());
         site::png::encode(width, height, &bytes.collect::<Vec<u8>>())
     }
 }
