@@ -30,10 +30,12 @@ pub(super) fn start(server: &Rc<Shared>, stream: Stream, permit: Permit, origin:
     let pace = Pace::new(server.clone());
     let peer = stream.peer_address().clone();
     let answer = Answer { server: server.clone(), pace: pace.clone(), peer };
-    let exchange = http1::Builder::new()
-        .max_buf_size(server.config.head_limit.max(8 * 1024))
-        .max_headers(server.config.header_count)
-        .serve_connection(Paced { stream, pace: pace.clone() }, answer);
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(server.config.head_limit.max(8 * 1024));
+    if server.config.header_count != HYPER_HEADERS {
+        builder.max_headers(server.config.header_count);
+    }
+    let exchange = builder.serve_connection(Paced { stream, pace: pace.clone() }, answer);
     let sleep = server.handle.sleep(server.config.header_deadline);
     let connection = Connection {
         stage: Stage::Exchange { exchange, ending: false },
@@ -45,6 +47,9 @@ pub(super) fn start(server: &Rc<Shared>, stream: Stream, permit: Permit, origin:
     };
     server.handle.core().spawn(connection, origin).detach();
 }
+
+/// What hyper allows by itself; to set a number, even this one, has it allocate for each request.
+const HYPER_HEADERS: usize = 100;
 
 struct Connection {
     stage: Stage,

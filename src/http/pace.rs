@@ -48,7 +48,7 @@ pub(super) enum Verdict {
 impl Pace {
     /// For a connection that was just accepted. Its first request has the time of a head, not that of an idle connection.
     pub(super) fn new(server: Rc<Shared>) -> Rc<Self> {
-        let now = server.handle.now();
+        let now = server.time();
         Rc::new(Pace { stage: Cell::new(Stage::Head(now)), blocked: Cell::new(None), server })
     }
 
@@ -57,7 +57,7 @@ impl Pace {
     }
 
     pub(super) fn response_done(&self) {
-        self.stage.set(Stage::Idle(self.server.handle.now()));
+        self.stage.set(Stage::Idle(self.server.time()));
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -85,13 +85,13 @@ impl Pace {
 
     fn received(&self) {
         if let Stage::Idle(_) = self.stage.get() {
-            self.stage.set(Stage::Head(self.server.handle.now()));
+            self.stage.set(Stage::Head(self.server.time()));
         }
     }
 
     fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
         match &result {
-            Poll::Pending if self.blocked.get().is_none() => self.blocked.set(Some(self.server.handle.now())),
+            Poll::Pending if self.blocked.get().is_none() => self.blocked.set(Some(self.server.time())),
             Poll::Pending => {}
             Poll::Ready(_) => self.blocked.set(None),
         }

@@ -143,6 +143,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The time of the turn: precise enough for deadlines of seconds.
+    pub(super) fn time(&self) -> std::time::Instant {
+        self.handle.core().time.get()
+    }
+
     /// Has every connection end in order; returns when all have, or the grace is over.
     async fn close(&self) {
         self.closing.set(true);

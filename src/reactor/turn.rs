@@ -82,6 +82,7 @@ impl Core {
     fn run_queues(self: &Rc<Self>, budget: Duration) -> bool {
         let start = Instant::now();
         let now = self.reactor.now();
+        self.time.set(now);
         let mark = self.timers.borrow().sequence();
         // What is there now; what these add is the next turn's.
         let mut left = [self.tasks.ready_len(), self.timers.borrow().len(), self.calls.borrow().len()];

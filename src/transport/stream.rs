@@ -129,6 +129,20 @@ impl Stream {
     }
 
     fn poll_send_vectored(&self, cx: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let total: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if total <= GATHER {
+            return SCRATCH.with_borrow_mut(|scratch| {
+                if scratch.len() < total {
+                    scratch.resize(SCRATCH_SIZE, 0);
+                }
+                let mut end = 0;
+                for buffer in buffers {
+                    scratch[end..end + buffer.len()].copy_from_slice(buffer);
+                    end += buffer.len();
+                }
+                self.poll_send(cx, &scratch[..total])
+            });
+        }
         let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| {
             Ok(net::sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
         }))?;
@@ -210,8 +224,10 @@ impl hyper::rt::Read for Stream {
         // hyper's buffer is not initialised, and to say that it was filled is unsafe; to copy from one that is costs less
         // than a hundredth of the system call.
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(SCRATCH_SIZE, 0);
             let room = cursor.remaining().min(SCRATCH_SIZE);
+            if scratch.len() < room {
+                scratch.resize(SCRATCH_SIZE, 0);
+            }
             let received = ready!(self.poll_receive(cx, &mut scratch[..room]))?;
             cursor.put_slice(&scratch[..received]);
             Poll::Ready(Ok(()))
@@ -246,10 +262,12 @@ impl hyper::rt::Write for Stream {
     }
 }
 
-#[cfg(feature = "http")]
 const SCRATCH_SIZE: usize = 64 * 1024;
 
-#[cfg(feature = "http")]
+/// Up to so many bytes in several pieces are copied together: that costs less than to have the kernel gather them (sendmsg).
+const GATHER: usize = 4 * 1024;
+
 thread_local! {
+    /// Memory for the time of one system call. Initialised to its length.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
