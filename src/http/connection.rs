@@ -194,7 +194,7 @@ impl Service<::http::Request<Incoming>> for Answer {
         server.requests.set(server.requests.get() + 1);
         self.pace.request_begins();
         let state = match check(&request) {
-            Some(refusal) => AnswerState::Ready(Some(refusal)),
+            Some(refusal) => AnswerState::Ready(Some(Box::new(refusal))),
             None => self.find_handler(request),
         };
         Answering { state, pace: self.pace.clone(), core: server.handle.core().clone() }
@@ -207,12 +207,12 @@ impl Answer {
         let limits = BodyLimits { bytes: server.config.body_limit, deadline: server.config.body_deadline };
         let mut request = Request::new(request, limits, server.handle.clone(), self.peer.clone());
         match server.routes.find(&mut request) {
-            Found::Answer(response) => AnswerState::Ready(Some(response)),
+            Found::Answer(response) => AnswerState::Ready(Some(Box::new(response))),
             Found::Handler(endpoint) => {
                 let called = server.handle.core().contain(endpoint.origin, || endpoint.handler.call(request));
                 match called {
                     Some(future) => AnswerState::Handler(future, endpoint.origin),
-                    None => AnswerState::Ready(Some(panicked())),
+                    None => AnswerState::Ready(Some(Box::new(panicked()))),
                 }
             }
         }
@@ -242,7 +242,7 @@ struct Answering {
 }
 
 enum AnswerState {
-    Ready(Option<Response>),
+    Ready(Option<Box<Response>>),
     Handler(ResponseFuture, Origin),
 }
 
@@ -252,7 +252,7 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let response = match &mut this.state {
-            AnswerState::Ready(response) => response.take().expect("a future is not polled after its end"),
+            AnswerState::Ready(response) => *response.take().expect("a future is not polled after its end"),
             AnswerState::Handler(future, origin) => {
                 let polled = this.core.contain(*origin, || future.as_mut().poll(cx));
                 ready!(polled.unwrap_or_else(|| Poll::Ready(panicked())))

@@ -19,6 +19,11 @@ use crate::{reactor::Handle, transport::Address};
 
 /// One request: its head, and a body that has still to be read.
 pub struct Request {
+    /// In a box, since a request is large and is moved from hand to hand.
+    content: Box<Content>,
+}
+
+struct Content {
     head: ::http::request::Parts,
     params: Params,
     body: Incoming,
@@ -40,56 +45,56 @@ pub(super) struct BodyLimits {
 impl Request {
     pub(super) fn new(request: ::http::Request<Incoming>, limits: BodyLimits, handle: Handle, peer: Address) -> Self {
         let (head, body) = request.into_parts();
-        Request { head, params: Params::new(), body, limits, handle, peer }
+        Request { content: Box::new(Content { head, params: Params::new(), body, limits, handle, peer }) }
     }
 
     pub(super) fn set_params(&mut self, params: Params) {
-        self.params = params;
+        self.content.params = params;
     }
 
     /// The method.
     pub fn method(&self) -> &Method {
-        &self.head.method
+        &self.content.head.method
     }
 
     /// The target.
     pub fn uri(&self) -> &Uri {
-        &self.head.uri
+        &self.content.head.uri
     }
 
     /// The path, as it was sent (percent-encoded).
     pub fn path(&self) -> &str {
-        self.head.uri.path()
+        self.content.head.uri.path()
     }
 
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+        &self.content.head.headers
     }
 
     /// A header's value, if it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.headers.get(name)?.to_str().ok()
+        self.content.head.headers.get(name)?.to_str().ok()
     }
 
     /// Everything about the head, extensions included.
     pub fn head(&self) -> &::http::request::Parts {
-        &self.head
+        &self.content.head
     }
 
     /// Who sent it.
     pub fn peer_address(&self) -> &Address {
-        &self.peer
+        &self.content.peer
     }
 
     /// The reactor that the handler runs on.
     pub fn handle(&self) -> &Handle {
-        &self.handle
+        &self.content.handle
     }
 
     /// What `{name}` in the route's path stands for here, decoded.
     pub fn param(&self, name: &str) -> Option<&str> {
-        self.params.iter().find(|param| param.0 == name).map(|param| param.1.as_str())
+        self.content.params.iter().find(|param| param.0 == name).map(|param| param.1.as_str())
     }
 
     /// What `{name}` stands for, as a number or whatever `T` is.
@@ -106,7 +111,7 @@ impl Request {
     /// # Errors
     /// 400, saying which field is wrong.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let query = self.head.uri.query().unwrap_or("");
+        let query = self.content.head.uri.query().unwrap_or("");
         serde_urlencoded::from_str(query).map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
     }
 
@@ -121,7 +126,9 @@ impl Request {
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         loop {
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(Ok(None)) };
+            let Some(frame) = ready!(Pin::new(&mut self.content.body).poll_frame(cx)) else {
+                return Poll::Ready(Ok(None));
+            };
             let frame = frame.map_err(|error| Error::bad_request(format!("the body could not be read: {error}")))?;
             // Trailers are no part of the content.
             if let Ok(data) = frame.into_data() {
@@ -136,20 +143,20 @@ impl Request {
     /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it takes longer than
     /// [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer broke off.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
-        let BodyLimits { bytes: limit, deadline } = self.limits;
+        let BodyLimits { bytes: limit, deadline } = self.content.limits;
         let too_large =
             || Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"));
-        if self.body.size_hint().lower() > limit as u64 {
+        if self.content.body.size_hint().lower() > limit as u64 {
             return Err(too_large());
         }
-        let timeout = self.handle.clone();
+        let timeout = self.content.handle.clone();
         let read = async {
             // Most bodies come in one piece, which need not be copied.
             let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
             if first.len() > limit {
                 return Err(too_large());
             }
-            if self.body.is_end_stream() {
+            if self.content.body.is_end_stream() {
                 return Ok(first);
             }
             let mut all = BytesMut::from(first);
@@ -180,7 +187,8 @@ impl Request {
     /// As for [`bytes`](Request::bytes); 415 when the content type is not JSON, 400 with line and column when the JSON is malformed, 422 when it is not
     /// what `T` needs.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let content_type = self.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let content_type =
+            self.content.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         if media_type != "application/json" && !media_type.ends_with("+json") {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
