@@ -3,7 +3,8 @@
 use std::{
     cell::RefCell,
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use super::{Event, Interest, Key, Notify, Readiness};
+use super::{Event, Interest, Key, Notify, Reactor, Readiness};
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -23,12 +24,16 @@ const EVENTS: usize = 1024;
 
 /// A [`mio::Poll`] with everything a reactor needs inside it: the watched sources, a deadline and a notifier.
 ///
-/// The selector is itself one file descriptor ([`AsRawFd`]), readable exactly while something inside it has happened that was not
+/// The selector is itself one file descriptor ([`AsFd`]), readable exactly while something inside it has happened that was not
 /// yet fetched. A host loop watches that one fd, **level-triggered** (a selector inside another loses events when it is watched by edges),
 /// and makes a turn when it is readable. The deadline is a timerfd (timerfd_create(2)) in the set, so it is precise to the kernel's
 /// timer, whatever the precision of the host's own sleep.
+///
+/// A shared one (`Rc<Selector>`) is a whole [`Reactor`] for a loop that asks [`Driver::next`](super::Driver::next) each time before it sleeps.
 pub struct Selector {
     inner: RefCell<Inner>,
+    /// Another fd of the same epoll instance: sources come and go while `inner` is borrowed, and a host can borrow it.
+    registry: mio::Registry,
     waker: Arc<MioNotify>,
     timer: OwnedFd,
 }
@@ -42,14 +47,15 @@ impl Selector {
     /// A selector with nothing in it.
     ///
     /// # Errors
-    /// When the process or the system is out of file descriptors (it takes three).
+    /// When the process or the system is out of file descriptors (it takes four).
     pub fn new() -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(MioNotify(mio::Waker::new(poll.registry(), WAKER)?));
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, mio::Interest::READABLE)?;
+        let registry = poll.registry().try_clone()?;
         let inner = RefCell::new(Inner { poll, events: mio::Events::with_capacity(EVENTS) });
-        Ok(Selector { inner, waker, timer })
+        Ok(Selector { inner, registry, waker, timer })
     }
 
     /// See [`Reactor::watch`](super::Reactor::watch).
@@ -60,12 +66,12 @@ impl Selector {
             (false, true) => mio::Interest::WRITABLE,
         };
         let token = Token(key.to_u64() as usize);
-        self.inner.borrow().poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
+        self.registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
     }
 
     /// See [`Reactor::unwatch`](super::Reactor::unwatch).
     pub fn unwatch(&self, fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
-        self.inner.borrow().poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()))
+        self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()))
     }
 
     /// See [`Reactor::select`](super::Reactor::select).
@@ -105,11 +111,43 @@ impl Selector {
     }
 }
 
-impl AsRawFd for Selector {
+impl AsFd for Selector {
     /// The fd that a host watches. It stays the same, and open, as long as the selector lives.
-    fn as_raw_fd(&self) -> RawFd {
-        self.inner.borrow().poll.as_raw_fd()
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.registry.as_fd()
     }
+}
+
+impl AsRawFd for Selector {
+    /// The number of [`as_fd`](AsFd::as_fd), for foreign functions.
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Reactor for Rc<Selector> {
+    fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
+        (**self).watch(fd, key, interest)
+    }
+
+    fn unwatch(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        (**self).unwatch(fd, key)
+    }
+
+    fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        (**self).select(timeout, events)
+    }
+
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        (**self).set_deadline(deadline);
+    }
+
+    fn notifier(&self) -> Arc<dyn Notify> {
+        (**self).notifier()
+    }
+
+    /// Nothing of this thread runs between the answer of [`Driver::next`](super::Driver::next) and the sleep.
+    fn request_turn(&self) {}
 }
 
 /// The selector owns the waker: one that is dropped after a wake-up would take the wake-up with it.

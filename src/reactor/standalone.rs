@@ -1,13 +1,8 @@
 //! The backend with a loop of its own.
 
-use std::{
-    io,
-    os::fd::BorrowedFd,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, rc::Rc, time::Duration};
 
-use super::{Driver, Event, Handle, Interest, Key, LifeError, Notify, Reactor, Selector};
+use super::{Driver, Handle, LifeError, Selector};
 
 /// A reactor that runs alone, on mio: its loop is [`run`](Standalone::run), on the thread that calls it.
 ///
@@ -33,7 +28,7 @@ impl Standalone {
     /// # Errors
     /// When the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Standalone { driver: Driver::new(Mio(Selector::new()?)) })
+        Ok(Standalone { driver: Driver::new(Rc::new(Selector::new()?)) })
     }
 
     /// The handle that programs work with.
@@ -99,31 +94,4 @@ impl std::error::Error for RunError {
             RunError::Selector(error) => Some(error),
         }
     }
-}
-
-struct Mio(Selector);
-
-impl Reactor for Mio {
-    fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        self.0.watch(fd, key, interest)
-    }
-
-    fn unwatch(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        self.0.unwatch(fd, key)
-    }
-
-    fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.0.select(timeout, events)
-    }
-
-    fn set_deadline(&self, deadline: Option<Instant>) {
-        self.0.set_deadline(deadline);
-    }
-
-    fn notifier(&self) -> Arc<dyn Notify> {
-        self.0.notifier()
-    }
-
-    /// Nobody else runs on this thread while the loop waits.
-    fn request_turn(&self) {}
 }

@@ -1,1 +1,201 @@
-//! Entwined in a winit application.
+//! Entwined in a [winit] application: network code on the window's own thread, with the application's state within reach.
+//!
+//! A [`Winit`] is a reactor for one application. There are two ways to run it, for the same application and the same network code:
+//!
+//! - [`Winit::run`] where the program is free to choose: it pumps winit's events inside the reactor's loop. One thread, one sleep for both.
+//! - [`Winit::host`] where something else must own the loop, or calls `run_app` itself: a wrapper around the application that
+//!   makes the network's turns inside winit's own loop. winit can watch no file descriptor
+//!   ([#3592](https://github.com/rust-windowing/winit/issues/3592)), so one small thread waits for the network and wakes the loop by its proxy;
+//!   all work is still done on the window's thread.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use entwined_winit::Winit;
+//! use winit::{
+//!     application::ApplicationHandler,
+//!     event::WindowEvent,
+//!     event_loop::{ActiveEventLoop, EventLoop},
+//!     window::{Window, WindowId},
+//! };
+//!
+//! #[derive(Default)]
+//! struct App {
+//!     window: Option<Window>,
+//!     ticks: u32,
+//! }
+//!
+//! impl ApplicationHandler for App {
+//!     fn resumed(&mut self, event_loop: &ActiveEventLoop) {
+//!         self.window = Some(event_loop.create_window(Window::default_attributes()).expect("a window"));
+//!     }
+//!
+//!     fn window_event(&mut self, event_loop: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
+//!         if event == WindowEvent::CloseRequested {
+//!             event_loop.exit();
+//!         }
+//!     }
+//! }
+//!
+//! let mut event_loop = EventLoop::new()?;
+//! let network = Winit::<App>::new()?;
+//! let app = network.app();
+//! network.handle().call_later(Duration::from_secs(1), move || {
+//!     app.with(|app| {
+//!         app.ticks += 1;
+//!         app.window.as_ref().expect("resumed by now").set_title(&format!("{} seconds", app.ticks));
+//!     })
+//!     .expect("the application is lent to the reactor's callbacks");
+//! });
+//! network.run(&mut event_loop, &mut App::default())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The second way differs in the event loop's type and in the last line:
+//!
+//! ```no_run
+//! # use entwined_winit::{UserEvent, Winit};
+//! # use winit::{application::ApplicationHandler, event::WindowEvent, event_loop::{ActiveEventLoop, EventLoop}, window::WindowId};
+//! # #[derive(Default)]
+//! # struct App;
+//! # impl ApplicationHandler for App {
+//! #     fn resumed(&mut self, _: &ActiveEventLoop) {}
+//! #     fn window_event(&mut self, _: &ActiveEventLoop, _: WindowId, _: WindowEvent) {}
+//! # }
+//! let event_loop = EventLoop::<UserEvent>::with_user_event().build()?;
+//! let network = Winit::<App>::new()?;
+//! let mut app = App::default();
+//! let mut hosted = network.host(&event_loop, &mut app)?;
+//! event_loop.run_app(&mut hosted)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # An iteration
+//!
+//! 1. winit's events go to the application.
+//! 2. The network has a slice of time, 2 ms unless [set otherwise](Winit::set_budget). The application is [lent](Winit::app) meanwhile.
+//! 3. The application's `about_to_wait` sees what both have changed: the place to call
+//!    [`exit`](winit::event_loop::ActiveEventLoop::exit) because a request asked for it. (To have the window drawn, network code calls
+//!    its [`request_redraw`](winit::window::Window::request_redraw) at once.)
+//! 4. The loop sleeps until there is an event of either kind, as the application's
+//!    [`ControlFlow`](winit::event_loop::ControlFlow) says, unless the network has work left over.
+//!
+//! # The run and its end
+//!
+//! The reactor runs from the loop's first event on. When the application exits, the reactor stops in order, through its shutdown phases,
+//! before the application's `exiting` is called; the window does not answer meanwhile. [`Handle::stop`] ends only the
+//! reactor's run, not the application, and [`Winit::start`] begins the next.
+//!
+//! # Limits
+//!
+//! Linux, with X11 or Wayland. winit cannot be iterated from inside its callbacks: while [`Handle::wait`] waits there, the reactor goes on,
+//! but the window does not. In the application's own callbacks the application is not lent, since they have it as `self`; they
+//! can lend it with [`Lent::lend`].
+//!
+//! Without a display, winit's `EventLoop` cannot be made, and says so in its error; a reactor can.
+#![forbid(unsafe_code)]
+
+mod hosted;
+mod pump;
+mod watcher;
+
+use std::{cell::Cell, io, rc::Rc, time::Duration};
+
+use entwined::{
+    Handle,
+    reactor::{Driver, LifeError, Next, Selector},
+};
+pub use entwined_lend::{Lent, NotLent};
+pub use hosted::{Hosted, UserEvent};
+pub use pump::RunError;
+
+/// What a slice may take unless the program says otherwise.
+const BUDGET: Duration = Duration::from_millis(2);
+
+/// A reactor for a winit application of type `A`. Clones are the same reactor. Bound to its thread, which must be the event loop's.
+pub struct Winit<A> {
+    shared: Rc<Shared>,
+    app: Lent<A>,
+}
+
+struct Shared {
+    driver: Driver,
+    selector: Rc<Selector>,
+    budget: Cell<Duration>,
+}
+
+impl<A> Winit<A> {
+    /// A reactor that does not run yet.
+    ///
+    /// # Errors
+    /// When the process or the system is out of file descriptors.
+    pub fn new() -> io::Result<Self> {
+        let selector = Rc::new(Selector::new()?);
+        let driver = Driver::new(selector.clone());
+        Ok(Winit { shared: Rc::new(Shared { driver, selector, budget: Cell::new(BUDGET) }), app: Lent::new() })
+    }
+
+    /// The handle that programs work with.
+    pub fn handle(&self) -> Handle {
+        self.shared.driver.handle()
+    }
+
+    /// The application, lent to the reactor's callbacks while they run. Clone it into them.
+    pub fn app(&self) -> Lent<A> {
+        self.app.clone()
+    }
+
+    /// How much of the thread's time the network may take in an iteration of the loop; the callback that is running then still ends.
+    pub fn set_budget(&self, budget: Duration) {
+        self.shared.budget.set(budget);
+    }
+
+    /// Begins a run. Needed only after [`Handle::stop`], while the application goes on; the first run begins with the event loop.
+    /// May be called from a callback of winit's.
+    ///
+    /// # Errors
+    /// [`LifeError::AlreadyRunning`], also while it is stopping.
+    pub fn start(&self) -> Result<(), LifeError> {
+        self.shared.driver.start()
+    }
+
+    fn start_unless_running(&self) {
+        if let Err(error @ LifeError::Closed) = self.start() {
+            // It closes when the driver is dropped, and that is ours.
+            unreachable!("{error}");
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.shared.driver.is_running()
+    }
+
+    /// Whether work is queued that no event will announce.
+    fn is_due(&self) -> bool {
+        self.is_running() && self.shared.driver.next() == Next::Now
+    }
+
+    fn slice(&self, app: &mut A) -> io::Result<()> {
+        self.app.lend(app, || self.shared.driver.slice(self.shared.budget.get()))
+    }
+
+    /// Carries the run to its end.
+    fn shut_down(&self, app: &mut A) {
+        // An error says that this is under way, or that there is no run.
+        let _ = self.handle().stop();
+        self.app.lend(app, || {
+            while self.is_running() {
+                if let Err(error) = self.shared.driver.turn(None) {
+                    tracing::error!(%error, "the shutdown was cut short: the operating system refused to wait for events");
+                    break;
+                }
+            }
+        });
+    }
+}
+
+impl<A> Clone for Winit<A> {
+    fn clone(&self) -> Self {
+        Winit { shared: self.shared.clone(), app: self.app.clone() }
+    }
+}

@@ -1,0 +1,510 @@
+//! The reactor inside a calloop loop, seen from both sides.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, Read, Write},
+    net::TcpStream,
+    pin::Pin,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use calloop::{
+    EventLoop,
+    ping::make_ping,
+    timer::{TimeoutAction, Timer},
+};
+use entwined::{
+    reactor::{LifeError, Phase, Report},
+    transport::tcp,
+};
+use entwined_calloop::{Inserted, Lent, NotLent, ReactorSource};
+use futures_io::{AsyncRead, AsyncWrite};
+
+/// The host's data.
+#[derive(Default)]
+struct State {
+    log: Vec<&'static str>,
+    done: bool,
+    host: u32,
+    network: u32,
+}
+
+/// Dispatches until the data says that it is done. A loop that sleeps for ever fails by its limit.
+fn run(event_loop: &mut EventLoop<'_, State>, state: &mut State) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !state.done {
+        let left = limit.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "nothing happened for 20 s; log: {:?}", state.log);
+        event_loop.dispatch(left, state).unwrap();
+    }
+    state.done = false;
+}
+
+fn start() -> (EventLoop<'static, State>, Inserted<State>, State) {
+    let event_loop = EventLoop::try_new().unwrap();
+    let network = entwined_calloop::insert(&event_loop.handle()).unwrap();
+    (event_loop, network, State::default())
+}
+
+/// A callback that ends `run`.
+fn done(data: &Lent<State>) -> impl FnOnce() + 'static {
+    let data = data.clone();
+    move || data.with(|state| state.done = true).unwrap()
+}
+
+/// The middle one of several latenesses: one may be spoilt by whatever else the machine does.
+fn assert_on_time(mut lateness: Vec<Duration>) {
+    lateness.sort();
+    let median = lateness[lateness.len() / 2];
+    println!("late by {median:?} (median), {:?} (worst)", lateness.last().unwrap());
+    assert!(median < Duration::from_millis(1), "late by {lateness:?}");
+}
+
+#[test]
+fn timers_are_on_time_and_never_early() {
+    let (mut event_loop, network, mut state) = start();
+    let mut all = Vec::new();
+    for _ in 0..21 {
+        let due = Instant::now() + Duration::from_millis(3);
+        let lateness = Rc::new(Cell::new(None));
+        network.handle.call_at(due, {
+            let (lateness, done) = (lateness.clone(), done(&network.data));
+            move || {
+                lateness.set(Instant::now().checked_duration_since(due));
+                done();
+            }
+        });
+        run(&mut event_loop, &mut state);
+        all.push(lateness.get().expect("a timer was early"));
+    }
+    assert_on_time(all);
+}
+
+#[test]
+fn a_timer_set_from_a_host_callback_is_on_time() {
+    let (mut event_loop, network, mut state) = start();
+    let mut all = Vec::new();
+    for _ in 0..21 {
+        let lateness = Rc::new(Cell::new(Duration::MAX));
+        let (handle, late, done) = (network.handle.clone(), lateness.clone(), done(&network.data));
+        let mut pieces = Some((late, done));
+        let host = Timer::from_duration(Duration::from_millis(1));
+        let set = move |_, _: &mut (), _: &mut State| {
+            let due = Instant::now() + Duration::from_millis(2);
+            let (late, done) = pieces.take().unwrap();
+            handle.call_at(due, move || {
+                late.set(due.elapsed());
+                done();
+            });
+            TimeoutAction::Drop
+        };
+        event_loop.handle().insert_source(host, set).unwrap();
+        run(&mut event_loop, &mut state);
+        all.push(lateness.get());
+    }
+    assert_on_time(all);
+}
+
+#[test]
+fn a_timer_reset_to_earlier_from_a_host_callback_is_on_time() {
+    let (mut event_loop, network, mut state) = start();
+    let mut all = Vec::new();
+    for _ in 0..21 {
+        let (due, lateness) = (Rc::new(Cell::new(Instant::now())), Rc::new(Cell::new(Duration::MAX)));
+        let timer = network.handle.call_later(Duration::from_secs(3600), {
+            let (due, late, done) = (due.clone(), lateness.clone(), done(&network.data));
+            move || {
+                late.set(due.get().elapsed());
+                done();
+            }
+        });
+        let host = Timer::from_duration(Duration::from_millis(1));
+        let reset = move |_, _: &mut (), _: &mut State| {
+            due.set(Instant::now() + Duration::from_millis(2));
+            timer.reset(Duration::from_millis(2)).unwrap();
+            TimeoutAction::Drop
+        };
+        event_loop.handle().insert_source(host, reset).unwrap();
+        run(&mut event_loop, &mut state);
+        all.push(lateness.get());
+    }
+    assert_on_time(all);
+}
+
+#[test]
+fn a_call_from_another_thread_wakes_a_sleeping_loop() {
+    let (mut event_loop, network, mut state) = start();
+    let remote = network.handle.remote();
+    let (asleep, woken) = std::sync::mpsc::channel();
+    let poster = thread::spawn(move || {
+        for answer in [42, 43] {
+            woken.recv().unwrap();
+            assert_eq!(remote.call(move |_| answer), Ok(answer));
+        }
+        remote.post(|handle| handle.stop().unwrap()).unwrap();
+    });
+    for _ in 0..2 {
+        // The loop is about to sleep, and there is nothing to wake it but the other thread.
+        asleep.send(()).unwrap();
+        event_loop.dispatch(None, &mut state).unwrap();
+    }
+    while network.handle.is_running() {
+        event_loop.dispatch(None, &mut state).unwrap();
+    }
+    poster.join().unwrap();
+}
+
+#[test]
+fn a_burst_from_eight_threads_is_served_once_each() {
+    let (mut event_loop, network, mut state) = start();
+    const EACH: u32 = 12_500;
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let remote = network.handle.remote();
+            thread::spawn(move || {
+                for _ in 0..EACH {
+                    remote.post(|_| COUNT.set(COUNT.get() + 1)).unwrap();
+                }
+            })
+        })
+        .collect();
+    thread_local!(static COUNT: Cell<u32> = const { Cell::new(0) });
+    while COUNT.get() < 8 * EACH {
+        event_loop.dispatch(Duration::from_secs(20), &mut state).unwrap();
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+    assert_eq!(COUNT.get(), 8 * EACH);
+}
+
+#[test]
+fn the_data_is_within_reach_of_every_kind_of_callback() {
+    let (mut event_loop, network, mut state) = start();
+    let Inserted { handle, data, .. } = network;
+    assert_eq!(data.with(|_| ()), Err(NotLent::Nothing), "before a dispatch");
+    handle.call_soon({
+        let data = data.clone();
+        move || data.with(|state| state.log.push("call")).unwrap()
+    });
+    handle
+        .spawn({
+            let (handle, data) = (handle.clone(), data.clone());
+            async move {
+                data.with(|state| state.log.push("task")).unwrap();
+                handle.sleep(Duration::from_millis(2)).await;
+                data.with(|state| state.log.push("task again")).unwrap();
+            }
+        })
+        .detach();
+    handle.call_later(Duration::from_millis(4), {
+        let data = data.clone();
+        move || {
+            data.with(|state| {
+                assert_eq!(data.with(|_| ()), Err(NotLent::Borrowed), "inside itself");
+                state.log.push("timer");
+                state.done = true;
+            })
+            .unwrap();
+        }
+    });
+    run(&mut event_loop, &mut state);
+    assert_eq!(state.log, ["task", "call", "task again", "timer"]);
+    assert_eq!(data.with(|_| ()), Err(NotLent::Nothing), "after a dispatch");
+}
+
+#[test]
+fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
+    let (mut event_loop, network, mut state) = start();
+    // The first dispatch takes nothing over to the second.
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+
+    network.handle.call_soon(done(&network.data));
+    event_loop.dispatch(None, &mut state).unwrap();
+    assert!(state.done, "queued between two dispatches");
+
+    state.done = false;
+    let (handle, data) = (network.handle.clone(), network.data.clone());
+    event_loop.handle().insert_idle(move |_| handle.call_soon(done(&data)));
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+    event_loop.dispatch(None, &mut state).unwrap();
+    assert!(state.done, "queued by an idle callback");
+
+    state.done = false;
+    let (ping, source) = make_ping().unwrap();
+    let (handle, data) = (network.handle.clone(), network.data.clone());
+    event_loop.handle().insert_source(source, move |(), _, _| handle.call_soon(done(&data))).unwrap();
+    ping.ping();
+    event_loop.dispatch(None, &mut state).unwrap();
+    event_loop.dispatch(None, &mut state).unwrap();
+    assert!(state.done, "queued by a source's callback");
+}
+
+#[test]
+fn an_idle_loop_sleeps() {
+    let (mut event_loop, network, mut state) = start();
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+    let turns = network.handle.metrics().turns;
+    let (start, nap) = (Instant::now(), Duration::from_millis(300));
+    event_loop.dispatch(nap, &mut state).unwrap();
+    assert!(start.elapsed() >= nap, "one dispatch ended after {:?}", start.elapsed());
+    assert_eq!(network.handle.metrics().turns, turns);
+}
+
+#[test]
+fn a_panic_ends_its_callback_and_nothing_else() {
+    let (mut event_loop, network, mut state) = start();
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let _observer = network.handle.observe({
+        let reports = reports.clone();
+        move |report| {
+            if let Report::Panic { message, .. } = report {
+                reports.borrow_mut().push(message.to_string());
+            }
+        }
+    });
+    let data = network.data.clone();
+    network.handle.call_soon(move || data.with(|_| panic!("while it had the data")).unwrap());
+    network.handle.call_soon(|| panic!("in a call"));
+    network.handle.spawn(async { panic!("in a task") }).detach();
+    network.handle.call_later(Duration::from_millis(1), done(&network.data));
+    run(&mut event_loop, &mut state);
+    assert_eq!(*reports.borrow(), ["in a task", "while it had the data", "in a call"]);
+}
+
+#[test]
+fn an_always_busy_host_and_an_always_busy_reactor_share() {
+    let (mut event_loop, network, mut state) = start();
+    let (ping, source) = make_ping().unwrap();
+    let again = ping.clone();
+    event_loop
+        .handle()
+        .insert_source(source, move |(), _, state| {
+            state.host += 1;
+            again.ping();
+        })
+        .unwrap();
+    ping.ping();
+
+    fn ask_again(handle: entwined::Handle, data: Lent<State>) {
+        data.with(|state| state.network += 1).unwrap();
+        handle.clone().call_soon(move || ask_again(handle, data));
+    }
+    network.handle.call_soon({
+        let (handle, data) = (network.handle.clone(), network.data.clone());
+        move || ask_again(handle, data)
+    });
+
+    let start = Instant::now();
+    for _ in 0..50 {
+        event_loop.dispatch(None, &mut state).unwrap();
+    }
+    let each = start.elapsed() / 50;
+    assert!(state.host >= 49, "the host had {} of 50 dispatches", state.host);
+    assert!(state.network >= 50, "the network had {} calls in 50 dispatches", state.network);
+    // One slice of 2 ms each; a wide margin for a machine that does something else as well.
+    assert!(each < Duration::from_millis(20), "a dispatch took {each:?}");
+}
+
+#[test]
+fn a_run_ends_in_order_and_the_next_begins_with_enable() {
+    let (mut event_loop, network, mut state) = start();
+    let Inserted { handle, data, token, .. } = network;
+    for round in 0..3 {
+        assert!(handle.is_running(), "round {round}");
+        for (phase, name) in [(Phase::After, "after"), (Phase::Before, "before"), (Phase::During, "during")] {
+            let (handle, data) = (handle.clone(), data.clone());
+            handle
+                .clone()
+                .on_shutdown(phase, move || async move {
+                    handle.sleep(Duration::from_millis(1)).await;
+                    data.with(|state| state.log.push(name)).unwrap();
+                    Ok(())
+                })
+                .keep();
+        }
+        handle.call_soon({
+            let handle = handle.clone();
+            move || handle.stop().unwrap()
+        });
+        while handle.is_running() {
+            event_loop.dispatch(Duration::from_secs(20), &mut state).unwrap();
+        }
+        assert_eq!(state.log, ["before", "during", "after"]);
+        state.log.clear();
+        assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+
+        // What comes now waits for the next run, and does not keep the loop awake until then.
+        handle.call_soon(done(&data));
+        let nap = Duration::from_millis(30);
+        let start = Instant::now();
+        event_loop.dispatch(nap, &mut state).unwrap();
+        assert!(start.elapsed() >= nap && !state.done);
+        event_loop.handle().enable(&token).unwrap();
+        run(&mut event_loop, &mut state);
+    }
+}
+
+#[test]
+fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
+    let (mut event_loop, network, mut state) = start();
+    let Inserted { handle, token, .. } = network;
+    // The host's own code waits for something that the end of the run takes away.
+    handle.call_soon({
+        let handle = handle.clone();
+        move || handle.stop().unwrap()
+    });
+    handle.wait(std::future::pending::<()>()).unwrap_err();
+    assert!(!handle.is_running());
+    let nap = Duration::from_millis(30);
+    let start = Instant::now();
+    event_loop.dispatch(nap, &mut state).unwrap();
+    event_loop.dispatch(nap, &mut state).unwrap();
+    assert!(start.elapsed() >= nap, "the loop does not sleep any more");
+    event_loop.handle().enable(&token).unwrap();
+    assert!(handle.is_running());
+}
+
+#[test]
+fn disable_pauses_and_remove_ends_at_once() {
+    let (mut event_loop, network, mut state) = start();
+    let Inserted { handle, data, token, .. } = network;
+    event_loop.handle().disable(&token).unwrap();
+    handle.call_soon(done(&data));
+    event_loop.dispatch(Duration::from_millis(10), &mut state).unwrap();
+    assert!(!state.done, "it was served while it was disabled");
+    event_loop.handle().enable(&token).unwrap();
+    run(&mut event_loop, &mut state);
+
+    let dropped = Rc::new(());
+    handle.call_later(Duration::from_secs(60), {
+        let dropped = dropped.clone();
+        move || drop(dropped)
+    });
+    event_loop.handle().remove(token);
+    assert_eq!(Rc::strong_count(&dropped), 1);
+    assert!(handle.remote().post(|_| unreachable!()).is_err());
+    assert_eq!(handle.stop(), Err(LifeError::Closed));
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+
+    // The loop can have another one, or two.
+    let networks = [(), ()].map(|()| entwined_calloop::insert(&event_loop.handle()).unwrap());
+    for network in &networks {
+        network.handle.call_soon(done(&network.data));
+        run(&mut event_loop, &mut state);
+    }
+}
+
+#[test]
+fn it_can_be_removed_and_inserted_from_its_own_callback() {
+    let (mut event_loop, network, mut state) = start();
+    let loop_handle = event_loop.handle();
+    let Inserted { handle, token, .. } = network;
+    handle.call_soon(move || {
+        loop_handle.remove(token);
+        let network = entwined_calloop::insert(&loop_handle).unwrap();
+        network.handle.call_soon(done(&network.data));
+    });
+    run(&mut event_loop, &mut state);
+    assert!(!handle.is_running());
+}
+
+#[test]
+fn a_wait_inside_a_host_callback_serves_the_network() {
+    let (mut event_loop, network, mut state) = start();
+    let (handle, data) = (network.handle.clone(), network.data.clone());
+    handle.call_later(Duration::from_millis(2), {
+        let data = data.clone();
+        move || data.with(|state| state.log.push("timer")).unwrap()
+    });
+    let host = Timer::immediate();
+    let wait = move |_, _: &mut (), state: &mut State| {
+        let sleep = handle.sleep(Duration::from_millis(5));
+        data.lend(state, || handle.wait(sleep)).unwrap();
+        state.done = true;
+        TimeoutAction::Drop
+    };
+    event_loop.handle().insert_source(host, wait).unwrap();
+    run(&mut event_loop, &mut state);
+    assert_eq!(state.log, ["timer"]);
+}
+
+#[test]
+fn a_part_of_the_data_can_be_lent_with_a_budget_of_ones_own() {
+    let mut event_loop = EventLoop::<State>::try_new().unwrap();
+    let source = ReactorSource::new().unwrap();
+    let (handle, log) = (source.handle(), Lent::new());
+    let lender = log.clone();
+    event_loop
+        .handle()
+        .insert_source(source, move |slice, _, state| lender.lend(&mut state.log, || slice.run_for(Duration::ZERO)))
+        .unwrap();
+    for name in ["one", "two", "three"] {
+        let log = log.clone();
+        handle.call_soon(move || log.with(|log| log.push(name)).unwrap());
+    }
+    let mut state = State::default();
+    for count in 1..=3 {
+        event_loop.dispatch(None, &mut state).unwrap();
+        assert_eq!(state.log.len(), count, "a budget of nothing is one callback");
+    }
+    assert_eq!(state.log, ["one", "two", "three"]);
+}
+
+#[test]
+fn tcp_echo() {
+    let (mut event_loop, network, mut state) = start();
+    let listener = tcp::listen(&network.handle, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_address().tcp().unwrap();
+    let (handle, data) = (network.handle.clone(), network.data.clone());
+    network
+        .handle
+        .spawn(async move {
+            while let Ok(mut stream) = listener.accept().await {
+                let data = data.clone();
+                handle
+                    .spawn(async move {
+                        let mut buffer = [0; 1024];
+                        while let Ok(length @ 1..) = read(&mut stream, &mut buffer).await {
+                            write_all(&mut stream, &buffer[..length]).await.unwrap();
+                            data.with(|state| state.network += length as u32).unwrap();
+                        }
+                    })
+                    .detach();
+            }
+        })
+        .detach();
+    let remote = network.handle.remote();
+    let client = thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        for length in [1, 1000, 100_000] {
+            let sent = vec![7; length];
+            let mut received = vec![0; length];
+            let mut writer = stream.try_clone().unwrap();
+            let writing = thread::spawn(move || writer.write_all(&sent).unwrap());
+            stream.read_exact(&mut received).unwrap();
+            writing.join().unwrap();
+            assert!(received.iter().all(|&byte| byte == 7));
+        }
+        drop(stream);
+        remote.post(|handle| handle.stop().unwrap()).unwrap();
+    });
+    while network.handle.is_running() {
+        event_loop.dispatch(Duration::from_secs(20), &mut state).unwrap();
+    }
+    client.join().unwrap();
+    assert_eq!(state.network, 101_001);
+}
+
+async fn read(stream: &mut entwined::transport::Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer)).await
+}
+
+async fn write_all(stream: &mut entwined::transport::Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
+        bytes = &bytes[written..];
+    }
+    std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await
+}

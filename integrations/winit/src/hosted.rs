@@ -1,0 +1,132 @@
+//! The reactor inside winit's own loop.
+
+use std::io;
+
+use winit::{
+    application::ApplicationHandler,
+    event::{DeviceEvent, DeviceId, StartCause, WindowEvent},
+    event_loop::{ActiveEventLoop, EventLoop, EventLoopProxy},
+    window::WindowId,
+};
+
+use crate::{Winit, watcher::Watcher};
+
+/// The user events of a loop that hosts a reactor: the application's own events of type `T`, and the reactor's.
+///
+/// Make the loop with `EventLoop::<UserEvent<T>>::with_user_event()`; the application implements `ApplicationHandler<T>` and does not see
+/// this type. Who sends it events by the proxy sends `UserEvent::App(event)`, or `event.into()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserEvent<T = ()> {
+    /// The network wants its slice. Sent by the reactor; sent by anybody else, it only costs an iteration.
+    Wake,
+    /// An event for the application.
+    App(T),
+}
+
+impl<T> From<T> for UserEvent<T> {
+    fn from(event: T) -> Self {
+        UserEvent::App(event)
+    }
+}
+
+impl<A> Winit<A> {
+    /// Wraps the application for winit's own `run_app` (or `run_app_on_demand`). The reactor runs from the loop's first event on, and has
+    /// shut down when the loop has ended.
+    ///
+    /// A thread waits for the network, asleep, as long as the wrapper lives. It takes two context switches when the loop is woken from its sleep, and
+    /// none while there is work.
+    ///
+    /// # Errors
+    /// When the process or the system is out of file descriptors or threads.
+    pub fn host<'a, T>(&self, event_loop: &EventLoop<UserEvent<T>>, app: &'a mut A) -> io::Result<Hosted<'a, A, T>>
+    where
+        A: ApplicationHandler<T>,
+        T: Send + 'static,
+    {
+        let proxy = event_loop.create_proxy();
+        let waker = proxy.clone();
+        let watcher = Watcher::spawn(&self.shared.selector, move || waker.send_event(UserEvent::Wake).is_ok())?;
+        Ok(Hosted { winit: self.clone(), app, proxy, watcher, asked: false })
+    }
+}
+
+/// An application with a reactor, as an application for winit: see [`Winit::host`].
+///
+/// All callbacks go to the application, except that the loop's first iteration starts the reactor, each one serves the network before
+/// `about_to_wait`, and the last one shuts the reactor down before `exiting`.
+pub struct Hosted<'a, A, T: 'static> {
+    winit: Winit<A>,
+    app: &'a mut A,
+    proxy: EventLoopProxy<UserEvent<T>>,
+    watcher: Watcher,
+    /// Whether a wake of our own is on its way.
+    asked: bool,
+}
+
+impl<A, T> Hosted<'_, A, T> {
+    /// Sees to it that the loop comes back when the network wants it to.
+    fn before_sleep(&mut self) {
+        if self.winit.is_due() {
+            // An event, not a control flow: that is the application's. The loop takes the display's events in between.
+            if !self.asked {
+                self.asked = self.proxy.send_event(UserEvent::Wake).is_ok();
+            }
+        } else if self.winit.is_running() {
+            self.watcher.watch();
+        }
+    }
+}
+
+impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<UserEvent<T>> for Hosted<'_, A, T> {
+    fn new_events(&mut self, event_loop: &ActiveEventLoop, cause: StartCause) {
+        if cause == StartCause::Init {
+            self.asked = false;
+            self.winit.start_unless_running();
+        }
+        self.app.new_events(event_loop, cause);
+    }
+
+    fn resumed(&mut self, event_loop: &ActiveEventLoop) {
+        self.app.resumed(event_loop);
+    }
+
+    fn user_event(&mut self, event_loop: &ActiveEventLoop, event: UserEvent<T>) {
+        match event {
+            UserEvent::Wake => self.asked = false,
+            UserEvent::App(event) => self.app.user_event(event_loop, event),
+        }
+    }
+
+    fn window_event(&mut self, event_loop: &ActiveEventLoop, window: WindowId, event: WindowEvent) {
+        self.app.window_event(event_loop, window, event);
+    }
+
+    fn device_event(&mut self, event_loop: &ActiveEventLoop, device: DeviceId, event: DeviceEvent) {
+        self.app.device_event(event_loop, device, event);
+    }
+
+    fn about_to_wait(&mut self, event_loop: &ActiveEventLoop) {
+        let result = self.winit.slice(self.app);
+        self.app.about_to_wait(event_loop);
+        match result {
+            Ok(()) => self.before_sleep(),
+            // Not watched any more, or the loop would spin.
+            Err(error) => {
+                tracing::error!(%error, "the network stands still: the operating system refused to report events")
+            }
+        }
+    }
+
+    fn suspended(&mut self, event_loop: &ActiveEventLoop) {
+        self.app.suspended(event_loop);
+    }
+
+    fn exiting(&mut self, event_loop: &ActiveEventLoop) {
+        self.winit.shut_down(self.app);
+        self.app.exiting(event_loop);
+    }
+
+    fn memory_warning(&mut self, event_loop: &ActiveEventLoop) {
+        self.app.memory_warning(event_loop);
+    }
+}

@@ -1,0 +1,188 @@
+//! winit's events inside the reactor's loop.
+
+use std::{
+    error::Error,
+    fmt, io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use winit::{
+    application::ApplicationHandler,
+    event::{DeviceEvent, DeviceId, StartCause, WindowEvent},
+    event_loop::{ActiveEventLoop, ControlFlow, EventLoop},
+    platform::pump_events::{EventLoopExtPumpEvents, PumpStatus},
+    window::WindowId,
+};
+
+use crate::Winit;
+
+impl<A> Winit<A> {
+    /// Runs the application and the reactor until the application exits. The event loop can be run again afterwards, with this or another
+    /// reactor.
+    ///
+    /// The application's callbacks come as winit's `run_app` would make them, with one more iteration (`new_events`, `about_to_wait`)
+    /// whenever the network was served.
+    ///
+    /// # Errors
+    /// [`RunError::Exit`] when winit ends with a code that is not 0 (the display went away); [`RunError::Wait`] when the operating
+    /// system refuses to wait, which ends the loop at once.
+    pub fn run<T: 'static>(&self, event_loop: &mut EventLoop<T>, app: &mut A) -> Result<(), RunError>
+    where
+        A: ApplicationHandler<T>,
+    {
+        let control_flow = ControlFlow::Wait;
+        let mut pumped = Pumped { winit: self, app, cause: None, due: true, quiet: false, control_flow, failure: None };
+        self.start_unless_running();
+        loop {
+            match event_loop.pump_app_events(Some(Duration::ZERO), &mut pumped) {
+                PumpStatus::Exit(0) => return Ok(()),
+                PumpStatus::Exit(code) => return Err(RunError::Exit(code)),
+                PumpStatus::Continue => {}
+            }
+            if let Some(error) = pumped.failure.take() {
+                return Err(RunError::Wait(error));
+            }
+            // Requests that the application's code made may have read events from the display's socket into winit's queue, where no fd
+            // announces them. Only a pump without any such code, a quiet one, leaves nothing behind.
+            pumped.due = if pumped.quiet { self.sleep(event_loop, pumped.control_flow)? } else { self.is_due() };
+        }
+    }
+
+    /// Sleeps until either side has events or the application's time has come; true when the network has.
+    fn sleep(&self, event_loop: &impl AsFd, control_flow: ControlFlow) -> io::Result<bool> {
+        let timeout = match control_flow {
+            ControlFlow::Poll => Some(Duration::ZERO),
+            ControlFlow::Wait => None,
+            ControlFlow::WaitUntil(instant) => Some(instant.saturating_duration_since(Instant::now())),
+        };
+        // A time that cannot be written down is for ever.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut fds = [PollFd::new(event_loop, PollFlags::IN), PollFd::new(&*self.shared.selector, PollFlags::IN)];
+        // Outside of a run nobody would take what the selector has.
+        let count = if self.is_running() { 2 } else { 1 };
+        match poll(&mut fds[..count], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(!fds[1].revents().is_empty()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The application as winit sees it.
+///
+/// winit calls `new_events` and `about_to_wait` in each pump. Those are kept from the application until something happens, as winit's own
+/// loop does.
+struct Pumped<'a, A> {
+    winit: &'a Winit<A>,
+    app: &'a mut A,
+    /// Why the iteration began, as long as the application has not heard of it.
+    cause: Option<StartCause>,
+    /// Whether the network is to be served.
+    due: bool,
+    /// Whether the last iteration ran none of the program's code.
+    quiet: bool,
+    control_flow: ControlFlow,
+    failure: Option<io::Error>,
+}
+
+impl<A> Pumped<'_, A> {
+    /// The application, which now hears that an iteration has begun.
+    fn app<T: 'static>(&mut self, event_loop: &ActiveEventLoop) -> &mut A
+    where
+        A: ApplicationHandler<T>,
+    {
+        if let Some(cause) = self.cause.take() {
+            self.app.new_events(event_loop, cause);
+        }
+        self.app
+    }
+}
+
+impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, A> {
+    fn new_events(&mut self, event_loop: &ActiveEventLoop, cause: StartCause) {
+        self.cause = Some(cause);
+        let due = std::mem::take(&mut self.due);
+        if due || !matches!(cause, StartCause::WaitCancelled { .. }) {
+            self.app(event_loop);
+        }
+    }
+
+    fn resumed(&mut self, event_loop: &ActiveEventLoop) {
+        self.app(event_loop).resumed(event_loop);
+    }
+
+    fn user_event(&mut self, event_loop: &ActiveEventLoop, event: T) {
+        self.app(event_loop).user_event(event_loop, event);
+    }
+
+    fn window_event(&mut self, event_loop: &ActiveEventLoop, window: WindowId, event: WindowEvent) {
+        self.app(event_loop).window_event(event_loop, window, event);
+    }
+
+    fn device_event(&mut self, event_loop: &ActiveEventLoop, device: DeviceId, event: DeviceEvent) {
+        self.app(event_loop).device_event(event_loop, device, event);
+    }
+
+    fn about_to_wait(&mut self, event_loop: &ActiveEventLoop) {
+        self.quiet = self.cause.take().is_some();
+        if self.quiet {
+            return;
+        }
+        if let Err(error) = self.winit.slice(self.app) {
+            self.failure = Some(error);
+        }
+        self.app.about_to_wait(event_loop);
+        self.control_flow = event_loop.control_flow();
+    }
+
+    fn suspended(&mut self, event_loop: &ActiveEventLoop) {
+        self.app(event_loop).suspended(event_loop);
+    }
+
+    fn exiting(&mut self, event_loop: &ActiveEventLoop) {
+        self.winit.shut_down(self.app);
+        self.app.exiting(event_loop);
+    }
+
+    fn memory_warning(&mut self, event_loop: &ActiveEventLoop) {
+        self.app(event_loop).memory_warning(event_loop);
+    }
+}
+
+/// Why [`Winit::run`] ended otherwise than by the application's wish.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// winit ended with this code, which is not 0: most likely the connection to the display was lost.
+    Exit(i32),
+    /// The operating system refused to wait for events.
+    Wait(io::Error),
+}
+
+impl From<io::Error> for RunError {
+    fn from(error: io::Error) -> Self {
+        RunError::Wait(error)
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Exit(code) => write!(f, "winit's event loop ended with code {code}"),
+            RunError::Wait(_) => f.write_str("the operating system refused to wait for events"),
+        }
+    }
+}
+
+impl Error for RunError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            RunError::Exit(_) => None,
+            RunError::Wait(error) => Some(error),
+        }
+    }
+}
