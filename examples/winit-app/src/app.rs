@@ -82,7 +82,6 @@ impl App {
     }
 
     /// The window's contents as a PNG, as of now; `None` while there is no window.
-    #[expect(dead_code, reason = "for the route that serves it, which comes with the network")]
     pub fn picture_png(&mut self) -> Option<Vec<u8>> {
         let mut screen = self.screen.take()?;
         let png = screen.png(&self.scene(Instant::now()));

@@ -8,10 +8,10 @@ mod editor;
 mod pace;
 mod screen;
 
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{error::Error, process::ExitCode, rc::Rc};
 
-use site::{Host, Model, Options, Report};
+use entwined_winit::{Lent, Winit};
+use site::{Host, Model, Network, Options, Picture};
 use winit::event_loop::EventLoop;
 
 use app::App;
@@ -23,31 +23,39 @@ fn main() -> ExitCode {
     let options = Options::from_env_or_exit(NAME, ABOUT);
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{NAME}: {message}");
+        Err(error) => {
+            eprintln!("{NAME}: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(options: &Options) -> Result<(), String> {
-    let event_loop = EventLoop::new().map_err(|_| no_display())?;
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let mut event_loop = EventLoop::new().map_err(|_| no_display())?;
     let model = Model::new(Host::Winit);
+    let reactor = Winit::<App>::new()?;
+    let network = Network::start(&reactor.handle(), options, &model, Some(picture(reactor.app())))?;
     let mut app = App::new(model.clone());
-    app.set_address(&format!("http://{}/", options.http));
+    app.set_address(&network.url());
     if let Some(seconds) = options.seconds {
         app.end_after(seconds);
     }
-    let ended = event_loop.run_app(&mut app);
-    ended.map_err(|error| format!("the event loop ended: {error}"))?;
+    reactor.run(&mut event_loop, &mut app)?;
     if let Some(error) = app.take_error() {
-        return Err(format!("no window: {error}"));
+        return Err(format!("no window: {error}").into());
     }
     if options.report {
-        let report = Report::new(&model, 0, Duration::ZERO);
-        report.print().map_err(|error| format!("no report: {error}"))?;
+        network.report(&model).print()?;
     }
     Ok(())
+}
+
+/// The window's picture, drawn by the application itself: it is lent to the handler that asks for it.
+fn picture(app: Lent<App>) -> Picture {
+    Rc::new(move || {
+        let png = app.with(App::picture_png).map_err(|error| error.to_string())?;
+        png.ok_or_else(|| "the window is not there yet".to_owned())
+    })
 }
 
 /// Which variables were looked at says more than the error, which names a place in winit's source.
@@ -58,7 +66,7 @@ fn no_display() -> String {
     };
     format!(
         "no display to open a window on ({}, {}).\n\
-         Start it in a desktop session, or without one: xvfb-run {NAME}",
+         Start it in a desktop session, or without one: cargo xtask demo winit",
         name("DISPLAY"),
         name("WAYLAND_DISPLAY"),
     )
