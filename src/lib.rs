@@ -1,8 +1,10 @@
 //! Entwined.
 #![forbid(unsafe_code)]
 
+pub mod deferred;
 #[cfg(feature = "http")]
 pub mod http;
+mod panic;
 pub mod protocol;
 pub mod reactor;
 pub mod task;

@@ -45,7 +45,7 @@ pub(super) fn start(server: &Rc<Shared>, stream: Stream, permit: Permit, origin:
         slot: None,
         _permit: permit,
     };
-    server.handle.core().spawn(connection, origin).detach();
+    server.handle.core().spawn_detached(connection, origin);
 }
 
 /// What hyper allows by itself; to set a number, even this one, has it allocate for each request.

@@ -56,7 +56,7 @@ pub(super) fn start(
         origin,
         _permit: permit,
     };
-    handle.core().spawn(connection, origin).detach();
+    handle.core().spawn_detached(connection, origin);
     transport
 }
 

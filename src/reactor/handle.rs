@@ -16,7 +16,10 @@ use super::{
     core::{Call, Timed},
     timers::TimerKey,
 };
-use crate::task::{Sleep, Task, Timeout};
+use crate::{
+    deferred::{ChainError, Deferred, Interrupted},
+    task::{Sleep, Timeout},
+};
 
 /// A handle on a reactor: cheap to clone, and bound to the reactor's thread (not `Send`; other threads use a [`Remote`]).
 ///
@@ -82,21 +85,26 @@ impl Handle {
 
     /// Runs a future as a task of this reactor.
     ///
-    /// A panic ends the task and is reported. Tasks that are alive when the run ends are dropped then.
+    /// The Deferred fires with what the future gives. To cancel it ends the task: its future is dropped, from the next
+    /// turn on, and what it waited for with it; to drop it lets the task run on. A panic ends the task, is reported, and gives
+    /// [`Interrupted::Panicked`]. Tasks that are alive when the run ends are dropped then, and give [`Interrupted::Cancelled`].
     #[track_caller]
-    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    pub fn spawn<F>(&self, future: F) -> Deferred<F::Output, Interrupted>
     where
         F: Future + 'static,
     {
-        self.spawn_as(Kind::Task, future)
+        self.core.spawn(future, Origin { kind: Kind::Task, location: Location::caller() })
     }
 
+    /// As [`spawn`](Handle::spawn), for a future that gives a `Result`: value and error become those of the Deferred.
     #[track_caller]
-    pub(crate) fn spawn_as<F>(&self, kind: Kind, future: F) -> Task<F::Output>
+    pub fn defer<F, T, E>(&self, future: F) -> Deferred<T, E>
     where
-        F: Future + 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: ChainError,
     {
-        self.core.spawn(future, Origin { kind, location: Location::caller() })
+        self.spawn(future).add_callbacks(|result| result, |why| Err(why.into()))
     }
 
     /// A future that ends after `delay`.
@@ -120,6 +128,19 @@ impl Handle {
         Timeout::new(future, self.sleep_until(deadline))
     }
 
+    /// Gives a Deferred so much time: then it is cancelled, and what waits for it gets
+    /// [`Interrupted::TimedOut`]. The timer is gone when the result comes first.
+    #[track_caller]
+    pub fn limit<T: 'static, E: ChainError>(&self, limit: Duration, deferred: Deferred<T, E>) -> Deferred<T, E> {
+        let canceller = deferred.canceller();
+        let timer = self.call_later(limit, move || canceller.interrupt(&Interrupted::TimedOut));
+        deferred.add_both(move |result| {
+            // It was called if it is what ended the chain.
+            let _ = timer.cancel();
+            result
+        })
+    }
+
     /// Waits for `future` here and now, while the reactor and, where the host's loop allows it, the whole host go on: the window lives, other
     /// connections are served, timers fire. For callbacks that cannot be async. Up to three levels deep is tested; the inner wait ends
     /// before the outer one can.
@@ -127,14 +148,18 @@ impl Handle {
     /// On a host that cannot be iterated from inside (calloop, winit), only this reactor goes on meanwhile.
     ///
     /// # Errors
-    /// [`Stopped`] when the reactor does not run, or its run ends before the result comes.
+    /// [`Stopped`] when the reactor does not run, its run ends before the result comes, or the future panics.
     #[track_caller]
     pub fn wait<F>(&self, future: F) -> Result<F::Output, Stopped>
     where
         F: Future + 'static,
     {
         let mut task = self.spawn(future);
-        while !task.is_finished() {
+        loop {
+            match task.take() {
+                Ok(result) => return result.map_err(|_| Stopped),
+                Err(waiting) => task = waiting,
+            }
             if !self.is_running() {
                 return Err(Stopped);
             }
@@ -144,11 +169,6 @@ impl Handle {
                     Stopped
                 })?;
             }
-        }
-        let result = std::pin::Pin::new(&mut task).poll(&mut std::task::Context::from_waker(Waker::noop()));
-        match result {
-            std::task::Poll::Ready(Ok(value)) => Ok(value),
-            _ => Err(Stopped),
         }
     }
 

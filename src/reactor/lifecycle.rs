@@ -11,8 +11,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Core, Handle, Kind, Origin, Report, core::Timed, report::panic_message};
-use crate::task::{Task, TaskError};
+use super::{Core, Handle, Kind, Origin, Report, core::Timed};
+use crate::{
+    deferred::{Deferred, Interrupted},
+    panic::panic_message,
+};
 
 /// When in a shutdown a hook runs. Each phase begins when all hooks of the one before have ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +120,7 @@ impl Core {
             Stage::Closed => return Err(LifeError::Closed),
         }
         let origin = Origin { kind: Kind::Shutdown, location: Location::caller() };
-        self.spawn(shutdown(Rc::downgrade(self)), origin).detach();
+        self.spawn_detached(shutdown(Rc::downgrade(self)), origin);
         Ok(())
     }
 
@@ -200,7 +203,7 @@ async fn shutdown(core: Weak<Core>) {
             }
             let Some((origin, task)) = waiting.pop() else { break };
             match handle.timeout_at(limit, task).await {
-                Ok(Ok(Ok(()))) | Ok(Err(TaskError::Panicked(_))) => {}
+                Ok(Ok(Ok(()))) | Ok(Err(Interrupted::Panicked(_))) => {}
                 Ok(Ok(Err(error))) => core.meter.report(&Report::Failure { origin, error: &*error }),
                 Ok(Err(error)) => core.meter.report(&Report::Failure { origin, error: &error }),
                 Err(elapsed) => core.meter.report(&Report::Failure { origin, error: &elapsed }),
@@ -216,7 +219,7 @@ async fn shutdown(core: Weak<Core>) {
 }
 
 /// Calls a hook; what it waits for becomes a task.
-fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Task<HookResult>)> {
+fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Deferred<HookResult, Interrupted>)> {
     let origin = Origin { kind: Kind::Shutdown, location: hook.location };
     let future = core.contain(origin, hook.function)?;
     Some((origin, core.spawn(future, origin)))

@@ -39,7 +39,6 @@ pub use handle::{Handle, Timer, TimerError};
 pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
 pub use registration::{Direction, WatchError, Watched};
 pub use remote::{CallError, Gone, Remote};
-pub(crate) use report::panic_message;
 pub use report::{Kind, Metrics, Observer, Origin, Report};
 pub use selector::Selector;
 pub use standalone::{RunError, Standalone};

@@ -12,8 +12,8 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use super::{Handle, Notify, report::panic_message};
-use crate::task::Runnable;
+use super::{Handle, Notify};
+use crate::{deferred::Interrupted, panic::panic_message, task::Runnable};
 
 pub(crate) type PostedCall = Box<dyn FnOnce(&Handle) + Send>;
 
@@ -85,17 +85,16 @@ impl Remote {
                     Ok(future) => future,
                     Err(panic) => return drop(reply.send(Err(panic))),
                 };
-                let task = handle.spawn(future);
-                handle
-                    .spawn(async move {
-                        match task.await {
-                            Ok(value) => drop(reply.send(Ok(value))),
-                            Err(crate::task::TaskError::Panicked(message)) => drop(reply.send(Err(Box::new(message)))),
-                            // Dropping the reply says it.
-                            Err(crate::task::TaskError::Cancelled) => {}
-                        }
-                    })
-                    .detach();
+                let done = handle.spawn(future).add_both(move |result| {
+                    match result {
+                        Ok(value) => drop(reply.send(Ok(value))),
+                        Err(Interrupted::Panicked(message)) => drop(reply.send(Err(Box::new(message)))),
+                        // Dropping the reply says it.
+                        Err(_) => {}
+                    }
+                    Ok::<_, Interrupted>(())
+                });
+                done.detach();
             }
         })
     }

@@ -1,7 +1,6 @@
 //! What the reactor noticed about the program that runs on it: panics, stalls, failures, and figures.
 
 use std::{
-    any::Any,
     cell::{Cell, RefCell},
     error::Error,
     fmt,
@@ -166,16 +165,5 @@ impl Meter {
         for observer in observers {
             observer(report);
         }
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
     }
 }

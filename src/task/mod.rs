@@ -4,104 +4,60 @@ mod queue;
 mod sleep;
 
 use std::{
-    fmt,
+    cell::Cell,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::{Rc, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 pub(crate) use queue::{Runnable, Tasks};
 pub use sleep::{Elapsed, Sleep, Timeout};
 
-use crate::reactor::{Core, Origin, panic_message};
+use crate::{
+    deferred::{Deferred, Interrupted},
+    panic::panic_message,
+    reactor::{Core, Origin},
+};
 
 /// What each task carries.
 pub(crate) struct Meta {
     pub(crate) origin: Origin,
 }
 
-/// A task that was spawned: wait for its result, or cancel it. Dropping it lets the task run on.
-///
-/// The result is a [`TaskError`] when the task panicked, was cancelled, or was still there when the reactor's run ended.
-#[must_use = "a task runs on when this is dropped; say so with `detach`"]
-pub struct Task<T> {
-    /// There until it is detached or cancelled.
-    task: Option<async_task::FallibleTask<Result<T, String>, Meta>>,
-}
-
-impl<T> Task<T> {
-    /// Lets the task run on by itself.
-    pub fn detach(self) {}
-
-    /// Ends the task: its future is dropped, from the reactor's next turn, and what it waited for is dropped with it. No-op when
-    /// it has ended. May be called by the task itself; then it ends at its next await.
-    pub fn cancel(mut self) {
-        drop(self.task.take());
-    }
-
-    /// Whether it has ended.
-    pub fn is_finished(&self) -> bool {
-        self.task.as_ref().is_none_or(|task| task.is_finished())
-    }
-}
-
-impl<T> Future for Task<T> {
-    type Output = Result<T, TaskError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let task = self.task.as_mut().expect("a task that was cancelled or detached is not there to be polled");
-        Pin::new(task).poll(cx).map(|result| match result {
-            Some(Ok(value)) => Ok(value),
-            Some(Err(message)) => Err(TaskError::Panicked(message)),
-            None => Err(TaskError::Cancelled),
-        })
-    }
-}
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach();
-        }
-    }
-}
-
-impl<T> fmt::Debug for Task<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("finished", &self.is_finished()).finish()
-    }
-}
-
-/// Why a task has no result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TaskError {
-    /// It was cancelled, or the reactor's run ended.
-    Cancelled,
-    /// It panicked, with this message; the panic was reported.
-    Panicked(String),
-}
-
-impl fmt::Display for TaskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TaskError::Cancelled => f.write_str("the task was cancelled"),
-            TaskError::Panicked(message) => write!(f, "the task panicked: {message}"),
-        }
-    }
-}
-
-impl std::error::Error for TaskError {}
-
 impl Core {
-    pub(crate) fn spawn<F>(self: &Rc<Self>, future: F, origin: Origin) -> Task<F::Output>
+    /// Runs a future as a task; see [`Handle::spawn`](crate::Handle::spawn).
+    pub(crate) fn spawn<F>(self: &Rc<Self>, future: F, origin: Origin) -> Deferred<F::Output, Interrupted>
     where
         F: Future + 'static,
     {
+        let (resolver, deferred) = Deferred::born(origin.location);
+        // To drop the handle of the task ends it.
+        let task = Rc::new(Cell::new(None));
+        resolver.set_canceller({
+            let task = task.clone();
+            move || drop(task.take())
+        });
+        task.set(Some(self.launch(future, origin, move |result| match result {
+            Ok(value) => resolver.resolve(value),
+            Err(why) => resolver.interrupt(why),
+        })));
+        deferred
+    }
+
+    /// Runs a future as a task that nobody waits for.
+    pub(crate) fn spawn_detached(self: &Rc<Self>, future: impl Future<Output = ()> + 'static, origin: Origin) {
+        self.launch(future, origin, |_| {}).detach();
+    }
+
+    fn launch<F, D>(self: &Rc<Self>, future: F, origin: Origin, done: D) -> async_task::Task<(), Meta>
+    where
+        F: Future + 'static,
+        D: FnOnce(Result<F::Output, Interrupted>) + 'static,
+    {
         let slot = self.tasks.reserve();
-        let contained = Contained { future, core: Rc::downgrade(self), slot };
+        let contained = Contained { future, done: Some(done), core: Rc::downgrade(self), slot };
         let inbox = self.inbox.clone();
         let schedule = move |runnable: Runnable| match Core::local(inbox.id) {
             Some(core) => core.push_task(runnable),
@@ -110,13 +66,13 @@ impl Core {
         let (runnable, task) =
             async_task::Builder::new().metadata(Meta { origin }).spawn_local(|_| contained, schedule);
         if self.life.is_closed() {
-            // Dropping the runnable drops the future; the task resolves as cancelled.
+            // Dropping the runnable drops the future, which says that it was cancelled.
             drop(runnable);
         } else {
             self.tasks.admit(slot, runnable.waker());
             runnable.schedule();
         }
-        Task { task: Some(task.fallible()) }
+        task
     }
 
     pub(crate) fn push_task(&self, runnable: Runnable) {
@@ -145,37 +101,56 @@ impl Core {
 }
 
 pin_project_lite::pin_project! {
-    /// A task's future, with its panics caught and its place in the list of tasks.
-    struct Contained<F> {
+    /// A task's future, with its panics caught, its end told, and its place in the list of tasks.
+    struct Contained<F: Future, D>
+    where
+        D: FnOnce(Result<F::Output, Interrupted>),
+    {
         #[pin]
         future: F,
+        done: Option<D>,
         core: Weak<Core>,
         slot: usize,
     }
 
-    impl<F> PinnedDrop for Contained<F> {
+    impl<F: Future, D> PinnedDrop for Contained<F, D>
+    where
+        D: FnOnce(Result<F::Output, Interrupted>),
+    {
         fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
             if let Some(core) = this.core.upgrade() {
-                core.tasks.release(this.slot);
+                core.tasks.release(*this.slot);
+            }
+            if let Some(done) = this.done.take() {
+                done(Err(Interrupted::Cancelled));
             }
         }
     }
 }
 
-impl<F: Future> Future for Contained<F> {
-    type Output = Result<F::Output, String>;
+impl<F, D> Future for Contained<F, D>
+where
+    F: Future,
+    D: FnOnce(Result<F::Output, Interrupted>),
+{
+    type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
-            Ok(poll) => poll.map(Ok),
+        let result = match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
+            Ok(poll) => Ok(ready!(poll)),
             Err(panic) => {
                 let message = panic_message(&*panic);
                 if let Some(core) = this.core.upgrade() {
                     core.tasks.panicked(message.clone());
                 }
-                Poll::Ready(Err(message))
+                Err(Interrupted::Panicked(message))
             }
+        };
+        if let Some(done) = this.done.take() {
+            done(result);
         }
+        Poll::Ready(())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Address, Listener, Stream};
-use crate::{reactor::Origin, task::Task};
+use crate::{deferred::Canceller, reactor::Origin};
 
 /// Connections that one server holds at a time, unless it is told otherwise; peers beyond it wait in the listener's backlog.
 pub(crate) const MOST_CONNECTIONS: usize = 10_000;
@@ -17,7 +17,7 @@ pub(crate) const MOST_CONNECTIONS: usize = 10_000;
 pub(crate) struct Acceptor {
     address: Address,
     gate: Rc<Gate>,
-    accepting: Option<Task<()>>,
+    accepting: Canceller,
 }
 
 impl Acceptor {
@@ -27,7 +27,7 @@ impl Acceptor {
         let gate = Rc::new(Gate { open: Cell::new(0), most: Cell::new(MOST_CONNECTIONS), waiting: RefCell::default() });
         let core = listener.handle().core().clone();
         let accepting = core.spawn(accept(listener, gate.clone(), origin, admit), origin);
-        Acceptor { address, gate, accepting: Some(accepting) }
+        Acceptor { address, gate, accepting: accepting.canceller() }
     }
 
     pub(crate) fn local_address(&self) -> &Address {
@@ -46,9 +46,7 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        if let Some(accepting) = self.accepting.take() {
-            accepting.cancel();
-        }
+        self.accepting.cancel();
     }
 }
 

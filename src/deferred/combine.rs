@@ -1,0 +1,249 @@
+//! Several Deferreds as one.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    panic::Location,
+    rc::Rc,
+};
+
+use super::{
+    Canceller, ChainError, Deferred, Interrupted,
+    node::{self, Origin, Step},
+};
+
+/// All values, in the order of `deferreds`; none at once gives an empty list at once. The first error ends it; what the others come to
+/// is dropped then. Cancelling it cancels all of them.
+#[track_caller]
+pub fn all<T: 'static, E: ChainError>(deferreds: impl IntoIterator<Item = Deferred<T, E>>) -> Deferred<Vec<T>, E> {
+    collect(deferreds.into_iter().collect(), false, Location::caller())
+}
+
+/// As [`all`]; the first error also cancels those that have not fired yet.
+#[track_caller]
+pub fn all_or_cancel<T: 'static, E: ChainError>(
+    deferreds: impl IntoIterator<Item = Deferred<T, E>>,
+) -> Deferred<Vec<T>, E> {
+    collect(deferreds.into_iter().collect(), true, Location::caller())
+}
+
+fn collect<T: 'static, E: ChainError>(
+    deferreds: Vec<Deferred<T, E>>,
+    cancel: bool,
+    birth: &'static Location<'static>,
+) -> Deferred<Vec<T>, E> {
+    let origin = Origin::new(birth);
+    let deferred = Deferred::of(origin.clone());
+    let count = deferreds.len();
+    let group = Group::new(origin, deferreds.iter().map(Deferred::canceller).collect());
+    if count == 0 {
+        node::run(group.settle(Ok(Vec::new())));
+        return deferred;
+    }
+    let values = Rc::new(RefCell::new((0..count).map(|_| None).collect::<Vec<Option<T>>>()));
+    let left = Rc::new(Cell::new(count));
+    for (index, part) in deferreds.into_iter().enumerate() {
+        let (group, values, left) = (group.clone(), values.clone(), left.clone());
+        part.finish(Box::new(move |result| match result {
+            Err(error) => group.fail(error, cancel),
+            Ok(value) => {
+                values.borrow_mut()[index] = Some(value);
+                left.set(left.get() - 1);
+                if left.get() > 0 {
+                    return None;
+                }
+                group.settle(Ok(values.take().into_iter().flatten().collect()))
+            }
+        }));
+    }
+    deferred
+}
+
+/// The first value, with its place in `deferreds`; the others are cancelled then. Cancelling it cancels all of them.
+///
+/// # Errors
+/// [`RaceError::AllFailed`] with every error, in order; [`RaceError::Empty`] at once when there are none.
+#[track_caller]
+pub fn race<T: 'static, E: ChainError>(
+    deferreds: impl IntoIterator<Item = Deferred<T, E>>,
+) -> Deferred<(usize, T), RaceError<E>> {
+    let deferreds: Vec<_> = deferreds.into_iter().collect();
+    let origin = Origin::new(Location::caller());
+    let deferred = Deferred::of(origin.clone());
+    let count = deferreds.len();
+    let group = Group::new(origin, deferreds.iter().map(Deferred::canceller).collect());
+    if count == 0 {
+        node::run(group.settle(Err(RaceError::Empty)));
+        return deferred;
+    }
+    let errors = Rc::new(RefCell::new((0..count).map(|_| None).collect::<Vec<Option<E>>>()));
+    let left = Rc::new(Cell::new(count));
+    for (index, part) in deferreds.into_iter().enumerate() {
+        let (group, errors, left) = (group.clone(), errors.clone(), left.clone());
+        part.finish(Box::new(move |result| match result {
+            Ok(value) => {
+                let next = group.settle(Ok((index, value)));
+                if next.is_some() {
+                    group.cancel();
+                }
+                next
+            }
+            Err(error) => {
+                errors.borrow_mut()[index] = Some(error);
+                left.set(left.get() - 1);
+                if left.get() > 0 {
+                    return None;
+                }
+                group.settle(Err(RaceError::AllFailed(errors.take().into_iter().flatten().collect())))
+            }
+        }));
+    }
+    deferred
+}
+
+/// The first value; see [`race`].
+///
+/// # Errors
+/// As for [`race`].
+#[track_caller]
+pub fn any<T: 'static, E: ChainError>(
+    deferreds: impl IntoIterator<Item = Deferred<T, E>>,
+) -> Deferred<T, RaceError<E>> {
+    race(deferreds).map(|(_, value)| value)
+}
+
+/// Why nobody won.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RaceError<E> {
+    /// Nobody took part.
+    Empty,
+    /// All failed; their errors in order.
+    AllFailed(Vec<E>),
+    /// The race was ended.
+    Interrupted(Interrupted),
+}
+
+impl<E> From<Interrupted> for RaceError<E> {
+    fn from(why: Interrupted) -> Self {
+        RaceError::Interrupted(why)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for RaceError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RaceError::Empty => f.write_str("nobody took part in the race"),
+            RaceError::Interrupted(why) => why.fmt(f),
+            RaceError::AllFailed(errors) => {
+                f.write_str("all failed: ")?;
+                for (index, error) in errors.iter().enumerate() {
+                    write!(f, "{}{error}", if index == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for RaceError<E> {}
+
+/// A combinator's own node, and the means to cancel its parts.
+struct Group<T, E> {
+    origin: Rc<Origin<T, E>>,
+    parts: RefCell<Vec<Canceller>>,
+}
+
+impl<T: 'static, E: ChainError> Group<T, E> {
+    fn new(origin: Rc<Origin<T, E>>, parts: Vec<Canceller>) -> Rc<Self> {
+        *origin.parts.borrow_mut() = parts.iter().map(Canceller::step).collect();
+        Rc::new(Group { origin, parts: RefCell::new(parts) })
+    }
+
+    fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {
+        self.origin.settle(result, false)
+    }
+
+    fn fail(&self, error: E, cancel: bool) -> Option<Rc<dyn Step>> {
+        let next = self.settle(Err(error));
+        if cancel && next.is_some() {
+            self.cancel();
+        }
+        next
+    }
+
+    fn cancel(&self) {
+        for part in self.parts.take() {
+            part.cancel();
+        }
+    }
+}
+
+/// Several Deferreds with values of different types, as a tuple; see [`gather`].
+pub trait Gather<E> {
+    /// The tuple of their values.
+    type Values: 'static;
+
+    /// See [`gather`].
+    fn gather(self, birth: &'static Location<'static>) -> Deferred<Self::Values, E>
+    where
+        E: ChainError;
+}
+
+/// The values of a tuple of Deferreds, two to six, as a tuple. The first error ends it, as for [`all`].
+///
+/// ```
+/// use entwined::deferred::{Deferred, gather};
+///
+/// let (name, sent_name) = { let (resolver, deferred) = Deferred::<&str>::new(); (deferred, resolver) };
+/// let both = gather((name, Deferred::<u32>::ready(Ok(7))));
+/// sent_name.resolve("seven");
+/// assert_eq!(both.take().unwrap().unwrap(), ("seven", 7));
+/// ```
+#[track_caller]
+pub fn gather<G: Gather<E>, E: ChainError>(deferreds: G) -> Deferred<G::Values, E> {
+    deferreds.gather(Location::caller())
+}
+
+macro_rules! tuple {
+    ($($part:ident: $type:ident),*) => {
+        impl<E: ChainError, $($type: 'static),*> Gather<E> for ($(Deferred<$type, E>,)*) {
+            type Values = ($($type,)*);
+
+            fn gather(self, birth: &'static Location<'static>) -> Deferred<Self::Values, E> {
+                let ($($part,)*) = self;
+                let origin = Origin::new(birth);
+                let deferred = Deferred::of(origin.clone());
+                let group = Group::new(origin, vec![$($part.canceller()),*]);
+                struct Values<$($type),*> { $($part: Cell<Option<$type>>),* }
+                let values = Rc::new(Values { $($part: Cell::new(None)),* });
+                let left = Rc::new(Cell::new([$(stringify!($part)),*].len()));
+                let finish: Rc<dyn Fn() -> Option<Rc<dyn Step>>> = Rc::new({
+                    let (group, values) = (group.clone(), values.clone());
+                    move || {
+                        let all = || Some(($(values.$part.take()?,)*));
+                        group.settle(Ok(all()?))
+                    }
+                });
+                $({
+                    let (group, values, left, finish) = (group.clone(), values.clone(), left.clone(), finish.clone());
+                    $part.finish(Box::new(move |result| match result {
+                        Err(error) => group.fail(error, false),
+                        Ok(value) => {
+                            values.$part.set(Some(value));
+                            left.set(left.get() - 1);
+                            if left.get() == 0 { finish() } else { None }
+                        }
+                    }));
+                })*
+                deferred
+            }
+        }
+    };
+}
+
+tuple!(a: A, b: B);
+tuple!(a: A, b: B, c: C);
+tuple!(a: A, b: B, c: C, d: D);
+tuple!(a: A, b: B, c: C, d: D, f: F);
+tuple!(a: A, b: B, c: C, d: D, f: F, g: G);

@@ -1,0 +1,325 @@
+//! What a chain is made of.
+//!
+//! A chain is a row of nodes, each with a slot for one result. It hangs on its producer: a node that has not fired holds whatever
+//! waits for it, strongly, while the way back (for cancelling) is weak. So a chain lives exactly until it has fired, and no cycle keeps
+//! it longer.
+//!
+//! One allocation makes a link: the node before it sees it as a [`Receive`], its own [`Deferred`] as a [`Node`].
+//!
+//! Nothing here recurses along a chain: [`run`] goes from node to node in a loop, [`interrupt`] walks back in one.
+
+use std::{
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    rc::{Rc, Weak},
+    task::Waker,
+};
+
+use super::{ChainError, Deferred, Interrupted};
+
+/// A node of a chain, whatever its types.
+pub(super) trait Step {
+    /// Hands the result on to whoever waits for it; gives the node that has fired by that.
+    fn advance(&self) -> Option<Rc<dyn Step>>;
+
+    fn has_fired(&self) -> bool;
+
+    /// Puts what this node waits for into `list`; nothing for a node that a producer fires.
+    fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>);
+
+    /// Fires a node that waits for a producer, after its canceller was asked; gives the node if it has fired by that.
+    fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>>;
+}
+
+/// A node with a result of these types.
+pub(super) trait Node<T, E>: Step {
+    fn slot(&self) -> &Slot<T, E>;
+}
+
+/// A node that waits for a result of these types.
+pub(super) trait Receive<T, E> {
+    /// Takes the result; gives itself if it has fired by that.
+    fn receive(self: Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>>;
+}
+
+/// The place of a result, and who waits for it.
+pub(super) struct Slot<T, E> {
+    result: Cell<Option<Result<T, E>>>,
+    waiter: Cell<Waiter<T, E>>,
+    fired: Cell<bool>,
+    /// How many pauses are in force.
+    pub(super) pauses: Cell<u32>,
+    /// Whether a [`Deferred`] can still take the result.
+    pub(super) held: Cell<bool>,
+    /// Whether the error only says that nobody wanted the result, so that nobody need be told.
+    quiet: Cell<bool>,
+    /// Where the chain was begun.
+    pub(super) birth: &'static Location<'static>,
+}
+
+#[derive(Default)]
+pub(super) enum Waiter<T, E> {
+    #[default]
+    Nobody,
+    /// The next link.
+    Link(Rc<dyn Receive<T, E>>),
+    /// A node whose callback returned this Deferred: it takes the result as its own.
+    Outer(Rc<dyn Node<T, E>>),
+    /// A combinator.
+    Sink(Box<Sink<T, E>>),
+    /// A task that awaits it.
+    Task(Waker),
+}
+
+pub(super) type Sink<T, E> = dyn FnOnce(Result<T, E>) -> Option<Rc<dyn Step>>;
+
+impl<T, E: ChainError> Slot<T, E> {
+    pub(super) fn new(birth: &'static Location<'static>) -> Self {
+        Slot {
+            result: Cell::new(None),
+            waiter: Cell::new(Waiter::Nobody),
+            fired: Cell::new(false),
+            pauses: Cell::new(0),
+            held: Cell::new(true),
+            quiet: Cell::new(false),
+            birth,
+        }
+    }
+
+    pub(super) fn has_fired(&self) -> bool {
+        self.fired.get()
+    }
+
+    /// Whether the result is there to be taken.
+    pub(super) fn is_ready(&self) -> bool {
+        self.fired.get() && self.pauses.get() == 0
+    }
+
+    pub(super) fn fire(&self, result: Result<T, E>, quiet: bool) {
+        self.fired.set(true);
+        self.quiet.set(quiet);
+        self.result.set(Some(result));
+    }
+
+    /// The result, once; whether it is quiet.
+    pub(super) fn take(&self) -> Option<(Result<T, E>, bool)> {
+        self.result.take().map(|result| (result, self.quiet.get()))
+    }
+
+    pub(super) fn wait(&self, waiter: Waiter<T, E>) {
+        self.waiter.set(waiter);
+    }
+
+    pub(super) fn advance(&self) -> Option<Rc<dyn Step>> {
+        if self.pauses.get() > 0 {
+            return None;
+        }
+        let waiter = self.waiter.take();
+        match waiter {
+            Waiter::Nobody => {
+                self.report_unless_held();
+                None
+            }
+            Waiter::Task(waker) => {
+                waker.wake();
+                None
+            }
+            Waiter::Link(link) => self.take().and_then(|(result, quiet)| link.receive(result, quiet)),
+            Waiter::Sink(sink) => self.take().and_then(|(result, _)| sink(result)),
+            Waiter::Outer(node) => {
+                let (result, quiet) = self.take()?;
+                node.slot().fire(result, quiet);
+                Some(node)
+            }
+        }
+    }
+
+    /// An error that nobody can take any more is told to the log.
+    pub(super) fn report_unless_held(&self) {
+        if self.held.get() || !self.is_ready() {
+            return;
+        }
+        if let Some((Err(error), false)) = self.take() {
+            tracing::error!("an error that nobody handled, of a Deferred made at {}: {error}", self.birth);
+        }
+    }
+}
+
+/// Runs a chain from a node that has fired as far as it goes.
+pub(super) fn run(mut next: Option<Rc<dyn Step>>) {
+    while let Some(step) = next {
+        next = step.advance();
+    }
+}
+
+/// Ends what a chain waits for.
+pub(super) fn interrupt(step: Rc<dyn Step>, why: &Interrupted) {
+    let mut list = vec![step];
+    while let Some(step) = list.pop() {
+        if step.has_fired() {
+            continue;
+        }
+        let before = list.len();
+        step.waits_for(&mut list);
+        if list.len() == before {
+            run(step.interrupt(why.clone()));
+        }
+    }
+}
+
+type Canceller = Box<dyn FnOnce()>;
+
+/// The first node of a chain: its producer fires it, or the combinator that made it.
+pub(super) struct Origin<T, E> {
+    pub(super) slot: Slot<T, E>,
+    pub(super) canceller: Cell<Option<Canceller>>,
+    /// What a combinator waits for.
+    pub(super) parts: RefCell<Vec<Weak<dyn Step>>>,
+}
+
+impl<T: 'static, E: ChainError> Origin<T, E> {
+    pub(super) fn new(birth: &'static Location<'static>) -> Rc<Self> {
+        Rc::new(Origin { slot: Slot::new(birth), canceller: Cell::new(None), parts: RefCell::default() })
+    }
+
+    /// Takes the result of the producer; gives the node if that fires it. One that was interrupted before drops the result.
+    pub(super) fn settle(self: &Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>> {
+        if self.slot.has_fired() {
+            return None;
+        }
+        self.slot.fire(result, quiet);
+        drop(self.canceller.take());
+        Some(self.clone())
+    }
+}
+
+impl<T: 'static, E: ChainError> Step for Origin<T, E> {
+    fn advance(&self) -> Option<Rc<dyn Step>> {
+        self.slot.advance()
+    }
+
+    fn has_fired(&self) -> bool {
+        self.slot.has_fired()
+    }
+
+    fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>) {
+        let parts = self.parts.borrow();
+        list.extend(parts.iter().filter_map(Weak::upgrade).filter(|part| !part.has_fired()));
+    }
+
+    fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
+        if let Some(canceller) = self.canceller.take() {
+            canceller();
+        }
+        // The canceller may have had the producer fire it.
+        if self.slot.has_fired() {
+            return None;
+        }
+        self.slot.fire(Err(why.into()), true);
+        Some(self)
+    }
+}
+
+impl<T: 'static, E: ChainError> Node<T, E> for Origin<T, E> {
+    fn slot(&self) -> &Slot<T, E> {
+        &self.slot
+    }
+}
+
+/// What a callback came to.
+pub enum Outcome<T: 'static, E: ChainError> {
+    /// A result.
+    Done(Result<T, E>),
+    /// The error that came in, handed on.
+    Passed(E),
+    /// A result that has still to come.
+    Later(Deferred<T, E>),
+}
+
+/// A node with a callback: `F` makes its result from that of the node before.
+pub(super) struct Link<F, U, V> {
+    slot: Slot<U, V>,
+    function: Cell<Option<F>>,
+    /// The node before, and from then on the Deferred that the callback returned.
+    waits_for: RefCell<Weak<dyn Step>>,
+}
+
+impl<F, U: 'static, V: ChainError> Link<F, U, V> {
+    /// Puts a link behind `before`, which nobody waits for yet. If that has fired, the callback runs now.
+    pub(super) fn behind<T, E>(before: &Rc<dyn Node<T, E>>, function: F) -> Rc<Self>
+    where
+        T: 'static,
+        E: ChainError,
+        F: FnOnce(Result<T, E>) -> Outcome<U, V> + 'static,
+    {
+        let step: Rc<dyn Step> = before.clone();
+        let link = Rc::new(Link {
+            slot: Slot::new(before.slot().birth),
+            function: Cell::new(Some(function)),
+            waits_for: RefCell::new(Rc::downgrade(&step)),
+        });
+        if before.slot().is_ready() {
+            if let Some((result, quiet)) = before.slot().take() {
+                // Nobody waits for this link yet, so there is nothing to run on.
+                let _ = Receive::receive(link.clone(), result, quiet);
+            }
+        } else {
+            before.slot().wait(Waiter::Link(link.clone()));
+        }
+        link
+    }
+}
+
+impl<F, T, E, U, V> Receive<T, E> for Link<F, U, V>
+where
+    F: FnOnce(Result<T, E>) -> Outcome<U, V> + 'static,
+    U: 'static,
+    V: ChainError,
+{
+    fn receive(self: Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>> {
+        let function = self.function.take()?;
+        match catch_unwind(AssertUnwindSafe(|| function(result))) {
+            Ok(Outcome::Done(result)) => self.slot.fire(result, false),
+            Ok(Outcome::Passed(error)) => self.slot.fire(Err(error), quiet),
+            Ok(Outcome::Later(inner)) => {
+                let inner = inner.into_node();
+                match inner.slot().is_ready().then(|| inner.slot().take()).flatten() {
+                    Some((result, quiet)) => self.slot.fire(result, quiet),
+                    None => {
+                        let step: Rc<dyn Step> = inner.clone();
+                        *self.waits_for.borrow_mut() = Rc::downgrade(&step);
+                        inner.slot().wait(Waiter::Outer(self));
+                        return None;
+                    }
+                }
+            }
+            Err(panic) => self.slot.fire(Err(Interrupted::panicked(&*panic).into()), false),
+        }
+        Some(self)
+    }
+}
+
+impl<F: 'static, U: 'static, V: ChainError> Step for Link<F, U, V> {
+    fn advance(&self) -> Option<Rc<dyn Step>> {
+        self.slot.advance()
+    }
+
+    fn has_fired(&self) -> bool {
+        self.slot.has_fired()
+    }
+
+    fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>) {
+        list.extend(self.waits_for.borrow().upgrade());
+    }
+
+    fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
+        self.slot.fire(Err(why.into()), true);
+        Some(self)
+    }
+}
+
+impl<F: 'static, U: 'static, V: ChainError> Node<U, V> for Link<F, U, V> {
+    fn slot(&self) -> &Slot<U, V> {
+        &self.slot
+    }
+}
