@@ -21,6 +21,7 @@ use entwined_winit::{Lent, NotLent, Winit};
 use futures_io::{AsyncRead, AsyncWrite};
 use winit::{
     application::ApplicationHandler,
+    dpi::PhysicalSize,
     event::{StartCause, WindowEvent},
     event_loop::{ActiveEventLoop, ControlFlow},
     window::{Window, WindowId},
@@ -104,6 +105,8 @@ pub struct App {
     /// Ask for the next frame at the end of each iteration.
     animate: bool,
     redraws: u32,
+    /// When the window heard of its last size.
+    resized: Option<Instant>,
     causes: Vec<StartCause>,
     log: Vec<&'static str>,
     control_flow: ControlFlow,
@@ -132,9 +135,13 @@ impl ApplicationHandler for App {
     }
 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
-        if event == WindowEvent::RedrawRequested {
-            self.redraws += 1;
-            self.call(|app| &mut app.on_redraw, event_loop);
+        match event {
+            WindowEvent::RedrawRequested => {
+                self.redraws += 1;
+                self.call(|app| &mut app.on_redraw, event_loop);
+            }
+            WindowEvent::Resized(_) => self.resized = Some(Instant::now()),
+            _ => {}
         }
     }
 
@@ -365,7 +372,7 @@ fn a_panic_ends_its_callback_and_nothing_else(run: Run<'_>) {
     let inner = lent.clone();
     handle.call_soon(move || inner.with(|_| panic!("while it had the application")).unwrap());
     handle.spawn(async { panic!("in a task") }).detach();
-    handle.call_later(Duration::from_millis(1), quit(&lent));
+    handle.call_soon(quit(&lent));
     run(&network, &mut app);
     assert_eq!(*reports.borrow(), ["in a task", "while it had the application"]);
 }
@@ -535,25 +542,32 @@ async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
 fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
-    let mut rounds = 0;
-    app.on_redraw = Some(Box::new(move |app, _| {
-        rounds += 1;
-        app.quit = rounds == 50;
-        let lent = lent.clone();
-        handle.call_soon(move || {
-            lent.with(|app| {
-                let window = app.window.as_ref().unwrap();
-                let size = winit::dpi::PhysicalSize::new(200 + rounds, 100);
-                let _ = window.request_inner_size(size);
-                // The reply comes after the event.
-                let _ = window.inner_position();
-                let _ = window.outer_position();
-            })
-            .unwrap();
-        });
-    }));
+    let all = Rc::new(RefCell::new(Vec::new()));
+    let late = all.clone();
+    handle
+        .clone()
+        .spawn(async move {
+            handle.sleep(Duration::from_millis(50)).await;
+            for round in 0..11 {
+                let asked = Instant::now();
+                lent.with(|app| {
+                    let window = app.window.as_ref().unwrap();
+                    let _ = window.request_inner_size(PhysicalSize::new(500 - round, 100));
+                    // The reply comes after the event.
+                    window.inner_position().unwrap();
+                    app.resized = None;
+                })
+                .unwrap();
+                // What else would bring it to light.
+                handle.sleep(Duration::from_millis(50)).await;
+                let heard = lent.with(|app| app.resized).unwrap();
+                late.borrow_mut().push(heard.map_or(Duration::MAX, |heard| heard - asked));
+            }
+            quit(&lent)();
+        })
+        .detach();
     run(&network, &mut app);
-    assert!(app.redraws >= 50, "{} of 50 new sizes were drawn", app.redraws);
+    assert_on_time(all.take());
 }
 
 fn exit_ends_in_order(run: Run<'_>) {
