@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let mut event_loop = EventLoop::new().map_err(|_| no_display())?;
+    let event_loop = EventLoop::new().map_err(|_| no_display())?;
     let model = Model::new(Host::Winit);
     let reactor = Winit::<App>::new()?;
     let network = Network::start(&reactor.handle(), options, &model, Some(picture(reactor.app())))?;
@@ -40,7 +40,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if let Some(seconds) = options.seconds {
         app.end_after(seconds);
     }
-    reactor.run(&mut event_loop, &mut app)?;
+    reactor.run(event_loop, &mut app)?;
     if let Some(error) = app.take_error() {
         return Err(format!("no window: {error}").into());
     }

@@ -268,7 +268,7 @@ fn a_panic_ends_its_callback_and_nothing_else() {
     network.handle.call_soon(move || data.with(|_| panic!("while it had the data")).unwrap());
     network.handle.call_soon(|| panic!("in a call"));
     network.handle.spawn(async { panic!("in a task") }).detach();
-    network.handle.call_later(Duration::from_millis(1), done(&network.data));
+    network.handle.call_soon(done(&network.data));
     run(&mut event_loop, &mut state);
     assert_eq!(*reports.borrow(), ["in a task", "while it had the data", "in a call"]);
 }

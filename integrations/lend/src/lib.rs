@@ -43,7 +43,7 @@ pub struct Lent<T> {
 impl<T> Lent<T> {
     /// A handle with nothing lent.
     pub fn new() -> Self {
-        Lent { place: Rc::new(sys::Place::EMPTY) }
+        Lent { place: Rc::new(sys::Place::new()) }
     }
 
     /// Puts `value` within reach of [`with`](Lent::with) while `function` runs, and returns what it returns.

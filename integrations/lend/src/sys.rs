@@ -22,7 +22,9 @@ enum State<T> {
 }
 
 impl<T> Place<T> {
-    pub(crate) const EMPTY: Self = Place { state: Cell::new(State::Nothing) };
+    pub(crate) fn new() -> Self {
+        Place { state: Cell::new(State::Nothing) }
+    }
 
     pub(crate) fn lend<R>(&self, value: &mut T, function: impl FnOnce() -> R) -> R {
         // `value` is not used after this line, so until this call returns the pointer is the only way to what it refers to.

@@ -37,7 +37,7 @@
 //!     }
 //! }
 //!
-//! let mut event_loop = EventLoop::new()?;
+//! let event_loop = EventLoop::new()?;
 //! let network = Winit::<App>::new()?;
 //! let app = network.app();
 //! network.handle().call_later(Duration::from_secs(1), move || {
@@ -47,7 +47,7 @@
 //!     })
 //!     .expect("the application is lent to the reactor's callbacks");
 //! });
-//! network.run(&mut event_loop, &mut App::default())?;
+//! network.run(event_loop, &mut App::default())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -22,8 +22,7 @@ use winit::{
 use crate::Winit;
 
 impl<A> Winit<A> {
-    /// Runs the application and the reactor until the application exits. The event loop can be run again afterwards, with this or another
-    /// reactor.
+    /// Runs the application and the reactor until the application exits. The reactor can run again afterwards; winit's event loops cannot.
     ///
     /// The application's callbacks come as winit's `run_app` would make them, with one more iteration (`new_events`, `about_to_wait`)
     /// whenever the network was served.
@@ -31,7 +30,7 @@ impl<A> Winit<A> {
     /// # Errors
     /// [`RunError::Exit`] when winit ends with a code that is not 0 (the display went away); [`RunError::Wait`] when the operating
     /// system refuses to wait, which ends the loop at once.
-    pub fn run<T: 'static>(&self, event_loop: &mut EventLoop<T>, app: &mut A) -> Result<(), RunError>
+    pub fn run<T: 'static>(&self, mut event_loop: EventLoop<T>, app: &mut A) -> Result<(), RunError>
     where
         A: ApplicationHandler<T>,
     {
@@ -48,8 +47,10 @@ impl<A> Winit<A> {
                 return Err(RunError::Wait(error));
             }
             // Requests that the application's code made may have read events from the display's socket into winit's queue, where no fd
-            // announces them. Only a pump without any such code, a quiet one, leaves nothing behind.
-            pumped.due = if pumped.quiet { self.sleep(event_loop, pumped.control_flow)? } else { self.is_due() };
+            // announces them. Only a pump that ends without any such code, a quiet one, leaves nothing behind.
+            if pumped.quiet {
+                pumped.due = self.sleep(&event_loop, pumped.control_flow)?;
+            }
         }
     }
 
@@ -81,7 +82,7 @@ struct Pumped<'a, A> {
     app: &'a mut A,
     /// Why the iteration began, as long as the application has not heard of it.
     cause: Option<StartCause>,
-    /// Whether the network is to be served.
+    /// Whether the network has events.
     due: bool,
     /// Whether the last iteration ran none of the program's code.
     quiet: bool,
@@ -105,7 +106,7 @@ impl<A> Pumped<'_, A> {
 impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, A> {
     fn new_events(&mut self, event_loop: &ActiveEventLoop, cause: StartCause) {
         self.cause = Some(cause);
-        let due = std::mem::take(&mut self.due);
+        let due = std::mem::take(&mut self.due) || self.winit.is_due();
         if due || !matches!(cause, StartCause::WaitCancelled { .. }) {
             self.app(event_loop);
         }
