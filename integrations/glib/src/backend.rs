@@ -46,7 +46,15 @@ impl Bridge {
     /// Has the loop serve `driver` until the run ends.
     pub(crate) fn connect(self: &Rc<Self>, driver: &Rc<Driver>, options: &Options) {
         self.served.set(Instant::now());
-        let turns = Turns { bridge: self.clone(), driver: driver.clone(), budget: options.budget.clone() };
+        let turns = Turns {
+            bridge: self.clone(),
+            driver: driver.clone(),
+            budget: options.budget.clone(),
+            priority: options.priority,
+            after: options.floor_after,
+            aside: Cell::new(false),
+            stepped_aside: Cell::new(Instant::now()),
+        };
         let floor = Floor {
             bridge: self.clone(),
             driver: driver.clone(),
@@ -76,6 +84,28 @@ struct Turns {
     bridge: Rc<Bridge>,
     driver: Rc<Driver>,
     budget: Rc<dyn Fn() -> Duration>,
+    priority: Priority,
+    after: Duration,
+    /// Whether the source is at a lower priority, for one dispatch.
+    aside: Cell<bool>,
+    /// When it was the last time.
+    stepped_aside: Cell<Instant>,
+}
+
+impl Turns {
+    /// The floor of the others: a network that is always busy would never let a source of lower priority run, so once in a while it
+    /// is dispatched together with those at GLib's idle priority, after those above.
+    fn step_aside(&self) {
+        let aside = self.stepped_aside.get().elapsed() >= self.after;
+        if aside {
+            self.stepped_aside.set(Instant::now());
+        }
+        if aside != self.aside.replace(aside)
+            && let Some(source) = self.bridge.sources.borrow().first()
+        {
+            source.set_priority(if aside { self.priority.max(Priority::DEFAULT_IDLE) } else { self.priority });
+        }
+    }
 }
 
 impl Watch for Turns {
@@ -97,6 +127,7 @@ impl Watch for Turns {
 
     fn dispatch(&self) {
         self.bridge.serve(&self.driver, (self.budget)());
+        self.step_aside();
     }
 }
 

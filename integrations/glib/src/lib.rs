@@ -21,7 +21,7 @@
 //! All sockets, the timers and the wake-ups of other threads are behind one file descriptor, which one `GSource` watches. Its
 //! [priority](Options::priority) and the [budget](Options::budget) of a dispatch say how the thread is shared: by default it comes after
 //! GDK's redraw, and gives the thread back after 2 ms. A host whose own sources are always ready would never let it run, so a second
-//! source sees to a [floor](Options::floor). Neither wakes the loop when there is nothing to do.
+//! source sees to a [floor](Options::floor). Neither wakes the loop when there is nothing to do, and there is no third.
 //!
 //! A callback may iterate the context (a modal dialog with a [`MainLoop`](glib::MainLoop) of its own): everybody else goes on meanwhile.
 //!
@@ -95,9 +95,12 @@ impl Options {
         self
     }
 
-    /// What a host gets that is always busy with sources of higher priority: when work has waited for `after`, it is served for
-    /// `budget` all the same. 16 ms and 1 ms by default, which is at least a seventeenth of the thread. Only a source of higher
-    /// priority than [`Priority::HIGH`] that is always ready can prevent it.
+    /// What nobody can take away. In a host that is always busy with sources of higher priority, work that has waited for `after` is
+    /// served for `budget` all the same: 16 ms and 1 ms by default, which is at least a seventeenth of the thread. Only a source above
+    /// [`Priority::HIGH`] that is always ready can prevent it.
+    ///
+    /// The other way round, a network that is always busy lets the host's sources of lower priority, down to
+    /// [`Priority::DEFAULT_IDLE`], run once in `after`.
     #[must_use]
     pub fn floor(mut self, after: Duration, budget: Duration) -> Self {
         self.floor_after = after;

@@ -82,6 +82,13 @@ impl Source {
         let _ = source.attach(Some(context));
         Source { source, _local: PhantomData }
     }
+
+    /// Moves it to another priority, from the loop's next iteration on.
+    pub(crate) fn set_priority(&self, priority: Priority) {
+        let raw: *mut ffi::GSource = self.source.to_glib_none().0;
+        // SAFETY: our reference keeps the source alive; GLib takes the context's lock.
+        unsafe { ffi::g_source_set_priority(raw, priority.into_glib()) }
+    }
 }
 
 impl Drop for Source {
