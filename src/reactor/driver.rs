@@ -11,8 +11,7 @@ use super::{Core, Handle, LifeError, Next, Reactor, turn::BUDGET};
 /// Makes a reactor's turns. There is one for each reactor, and it belongs to the backend: to whatever the host loop calls.
 ///
 /// The usual backend calls [`start`](Driver::start) when it is attached, [`slice`](Driver::slice) whenever the selector's fd is readable or
-/// [`next`](Driver::next) says so, and asks `next` before each sleep. Dropping the driver ends the run at once, without the shutdown
-/// phases: tasks, timers and calls are dropped on this thread, connections hear that they are lost, and posting fails from then on.
+/// [`next`](Driver::next) says so, and asks `next` before each sleep. Dropping the driver [closes](Driver::close) it.
 pub struct Driver {
     core: Rc<Core>,
 }
@@ -70,10 +69,21 @@ impl Driver {
     pub fn next(&self) -> Next {
         self.core.next()
     }
+
+    /// Ends the run at once, without the shutdown phases, and for good: tasks, timers and calls are dropped on this thread, connections
+    /// hear that they are lost, and posting fails from then on. Does nothing the second time.
+    ///
+    /// From inside a callback it does the same: nothing is called after the one that is running, and a turn or slice
+    /// that is on the stack returns.
+    pub fn close(&self) {
+        if !self.core.life.is_closed() {
+            self.core.close();
+        }
+    }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.core.close();
+        self.close();
     }
 }

@@ -1,1 +1,94 @@
-//! Entwined in a GTK 4 application.
+//! Entwined in a GTK 4 application: network code in the GUI's own thread, between the frames.
+//!
+//! ```no_run
+//! use gtk4::{Application, ApplicationWindow, Label, prelude::*};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let application = Application::builder().application_id("org.example.Clock").build();
+//! let network = entwined_gtk4::attach(&application)?;
+//! application.connect_activate(move |application| {
+//!     let label = Label::new(None);
+//!     let window = ApplicationWindow::builder().application(application).child(&label).build();
+//!     window.present();
+//!     let handle = network.clone();
+//!     network
+//!         .spawn(async move {
+//!             // No locks and no channels: this runs on the GUI's thread.
+//!             for second in 0.. {
+//!                 label.set_text(&format!("{second} s"));
+//!                 handle.sleep(std::time::Duration::from_secs(1)).await;
+//!             }
+//!         })
+//!         .detach();
+//! });
+//! application.run();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Frames
+//!
+//! The reactor follows the frame clocks of all the process's windows. While one of them draws, a dispatch ends before the next frame is
+//! due, and is short when a frame is late; while none does, it takes 2 ms at most. A GUI that is always busy leaves the network its
+//! [floor](entwined_glib::Options::floor).
+
+mod frames;
+
+use std::{io, rc::Rc};
+
+use entwined::Handle;
+use entwined_glib::Options;
+use gtk4::{Application, glib::MainContext, prelude::*};
+
+use frames::Frames;
+
+/// Attaches a new reactor to `application`, for as long as that lives.
+///
+/// Its run begins with the application: in `startup`, or at once when that is over. What is asked of the handle before waits. An instance that
+/// is not the primary one never begins, as it has no `startup`.
+///
+/// Its run ends with the application, in order: in `shutdown` the phases of [`Handle::on_shutdown`] run to their end, each bounded by
+/// the core's limit of 30 s, while the main context goes on. [`Handle::stop`] ends the run and leaves the application alone; attach
+/// again for another.
+///
+/// May be called from inside any callback, and several times: each makes a reactor of its own.
+///
+/// # Errors
+/// As for [`Options::attach`](entwined_glib::Options::attach): another thread runs the default main context, or the process is out of file
+/// descriptors.
+pub fn attach(application: &impl IsA<Application>) -> io::Result<Handle> {
+    attach_to(application.upcast_ref())
+}
+
+fn attach_to(application: &Application) -> io::Result<Handle> {
+    let context = MainContext::default();
+    let frames = Rc::new(Frames::default());
+    let options = Options::new().budget_with({
+        let frames = frames.clone();
+        move || frames.budget()
+    });
+    let attachment = Rc::new(options.attach_stopped(&context)?);
+    let handle = attachment.handle();
+    let begin = {
+        let attachment = attachment.clone();
+        move || {
+            frames.follow();
+            if let Err(error) = attachment.start() {
+                tracing::error!(%error, "the application starts again, and its reactor cannot");
+            }
+        }
+    };
+    if application.is_registered() && !application.is_remote() {
+        begin();
+    }
+    application.connect_startup(move |_| begin());
+    application.connect_shutdown(move |_| {
+        let handle = attachment.handle();
+        // An error says that it is ending, or has ended, already.
+        let _ = handle.stop();
+        while handle.is_running() {
+            context.iteration(true);
+        }
+    });
+    Ok(handle)
+}

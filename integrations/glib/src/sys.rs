@@ -1,0 +1,303 @@
+//! A `GSource` of our own, for which glib-rs has no safe way. The only file with `unsafe`.
+//!
+//! Who owns what: GLib owns the memory of a [`Raw`] and frees it when the last of its references goes, possibly in the middle of the source's
+//! own dispatch and possibly (when somebody iterates the context elsewhere) on another thread. So the memory holds nothing that needs
+//! the right thread by then: [`Source`]'s drop has taken the [`Watch`] out, and a dispatch that is on the stack keeps its own count of it.
+
+use std::{
+    cell::RefCell,
+    marker::PhantomData,
+    mem,
+    os::{
+        fd::RawFd,
+        raw::{c_int, c_uint},
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+    rc::Rc,
+    thread::{self, ThreadId},
+};
+
+use glib::{
+    MainContext, Priority, ffi,
+    translate::{FromGlibPtrFull, IntoGlib, ToGlibPtr},
+};
+
+/// What a source does. A panic in any of it is caught and logged.
+pub(crate) trait Watch {
+    /// A fd whose being readable makes the source ready. It stays open as long as the watch lives.
+    fn fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// The loop is about to sleep: true when it must not. Must not run anybody's code.
+    fn prepare(&self) -> bool;
+
+    /// The loop has slept.
+    fn woke(&self) {}
+
+    /// The source is ready, or was at some time before.
+    fn dispatch(&self);
+}
+
+/// A watch in a main context, until it is dropped; also from inside its own dispatch.
+pub(crate) struct Source {
+    source: glib::Source,
+    /// What is in there belongs to this thread.
+    _local: PhantomData<*const ()>,
+}
+
+/// A `GSource` as GLib allocates it, with our part behind it.
+#[repr(C)]
+struct Raw {
+    source: ffi::GSource,
+    shell: Shell,
+}
+
+struct Shell {
+    /// The only thread that may look into `watch`.
+    thread: ThreadId,
+    watch: RefCell<Option<Rc<dyn Watch>>>,
+}
+
+impl Source {
+    /// Puts `watch` into `context`. It may be dispatched again from inside its own dispatch.
+    pub(crate) fn attach(context: &MainContext, priority: Priority, name: &str, watch: Rc<dyn Watch>) -> Self {
+        let fd = watch.fd();
+        let shell = Shell { thread: thread::current().id(), watch: RefCell::new(Some(watch)) };
+        // SAFETY: GLib only reads the functions, which live for ever, and allocates as many bytes as it is told, aligned for any C type, so
+        // for `Raw`. The shell is written once, before anything can read it. `from_glib_full` takes the one reference that there is; the
+        // setters are called with a live source that is not attached yet.
+        let source: glib::Source = unsafe {
+            let raw = ffi::g_source_new(&raw const FUNCTIONS as *mut _, mem::size_of::<Raw>() as c_uint);
+            ptr::write(&raw mut (*raw.cast::<Raw>()).shell, shell);
+            ffi::g_source_set_priority(raw, priority.into_glib());
+            ffi::g_source_set_can_recurse(raw, true.into_glib());
+            ffi::g_source_set_name(raw, name.to_glib_none().0);
+            if let Some(fd) = fd {
+                ffi::g_source_add_unix_fd(raw, fd, ffi::G_IO_IN);
+            }
+            FromGlibPtrFull::from_glib_full(raw)
+        };
+        let _ = source.attach(Some(context));
+        Source { source, _local: PhantomData }
+    }
+
+    /// Moves it to another priority, from the loop's next iteration on.
+    pub(crate) fn set_priority(&self, priority: Priority) {
+        let raw: *mut ffi::GSource = self.source.to_glib_none().0;
+        // SAFETY: our reference keeps the source alive; GLib takes the context's lock.
+        unsafe { ffi::g_source_set_priority(raw, priority.into_glib()) }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.source.destroy();
+        let raw: *mut ffi::GSource = self.source.to_glib_none().0;
+        // SAFETY: our reference keeps the memory alive, and `attach` has written the shell. A `Source` does not leave its thread.
+        let shell = unsafe { shell(raw) };
+        let watch = shell.watch.take();
+        drop(watch);
+    }
+}
+
+/// Whether `fd` is readable now. Does not wait.
+pub(crate) fn is_readable(fd: RawFd) -> bool {
+    let mut polled = ffi::GPollFD { fd, events: ffi::G_IO_IN as u16, revents: 0 };
+    // SAFETY: the pointer is to one `GPollFD`, as the count says, for the time of the call. A bad fd is an answer, not an error.
+    unsafe { ffi::g_poll(&raw mut polled, 1, 0) > 0 }
+}
+
+static FUNCTIONS: ffi::GSourceFuncs = ffi::GSourceFuncs {
+    prepare: Some(prepare),
+    check: Some(check),
+    dispatch: Some(dispatch),
+    finalize: Some(finalize),
+    closure_callback: None,
+    closure_marshal: None,
+};
+
+/// # Safety
+/// `raw` was made by [`Source::attach`] and is not finalized yet.
+unsafe fn shell<'a>(raw: *mut ffi::GSource) -> &'a Shell {
+    // SAFETY: then the shell behind it was written.
+    unsafe { &(*raw.cast::<Raw>()).shell }
+}
+
+/// The watch of a source, unless it was dropped or this is not its thread.
+///
+/// # Safety
+/// As for [`shell`].
+unsafe fn watch(raw: *mut ffi::GSource) -> Option<Rc<dyn Watch>> {
+    // SAFETY: the caller promises the same.
+    let shell = unsafe { shell(raw) };
+    // A context may be iterated by any thread that finds it without an owner; the reactor must not follow it there.
+    if shell.thread != thread::current().id() {
+        return None;
+    }
+    shell.watch.borrow().clone()
+}
+
+unsafe extern "C" fn prepare(raw: *mut ffi::GSource, timeout: *mut c_int) -> ffi::gboolean {
+    contained(|| {
+        // SAFETY: GLib calls this with a live source of ours, and a valid place for the timeout.
+        let watch = unsafe {
+            *timeout = -1;
+            watch(raw)
+        };
+        watch.is_some_and(|watch| watch.prepare())
+    })
+    .into_glib()
+}
+
+unsafe extern "C" fn check(raw: *mut ffi::GSource) -> ffi::gboolean {
+    contained(|| {
+        // SAFETY: GLib calls this with a live source of ours.
+        if let Some(watch) = unsafe { watch(raw) } {
+            watch.woke();
+        }
+    });
+    // GLib itself looks whether the fd is ready.
+    ffi::GFALSE
+}
+
+unsafe extern "C" fn dispatch(raw: *mut ffi::GSource, _: ffi::GSourceFunc, _: ffi::gpointer) -> ffi::gboolean {
+    contained(|| {
+        // SAFETY: GLib calls this with a source of ours, and keeps a reference to it meanwhile.
+        if let Some(watch) = unsafe { watch(raw) } {
+            watch.dispatch();
+        }
+    });
+    ffi::G_SOURCE_CONTINUE
+}
+
+unsafe extern "C" fn finalize(raw: *mut ffi::GSource) {
+    contained(|| {
+        // SAFETY: GLib calls this once, when nobody else has a reference, before it frees the memory; the shell is not used again.
+        let shell = unsafe { ptr::read(&raw const (*raw.cast::<Raw>()).shell) };
+        if shell.thread != thread::current().id() {
+            // Only when a `Source` was leaked and its context then freed elsewhere.
+            mem::forget(shell);
+        }
+    });
+}
+
+/// No panic unwinds into C.
+fn contained<T: Default>(function: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|panic| {
+        tracing::error!("a panic was caught at the edge of GLib's main loop");
+        // Its destructor could panic too.
+        mem::forget(panic);
+        T::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Runs a closure in each dispatch, once in each iteration.
+    struct Always<F: Fn()>(F);
+
+    impl<F: Fn()> Watch for Always<F> {
+        fn prepare(&self) -> bool {
+            true
+        }
+        fn dispatch(&self) {
+            self.0();
+        }
+    }
+
+    fn attach(context: &MainContext, function: impl Fn() + 'static) -> Source {
+        Source::attach(context, Priority::DEFAULT, "test", Rc::new(Always(function)))
+    }
+
+    #[test]
+    fn a_source_dropped_inside_its_own_dispatch_frees_its_watch_once() {
+        let context = MainContext::new();
+        let slot: Rc<RefCell<Option<Source>>> = Rc::default();
+        let calls = Rc::new(Cell::new(0));
+        let source = attach(&context, {
+            let (slot, calls) = (slot.clone(), calls.clone());
+            move || {
+                drop(slot.take());
+                // What the closure owns is still there.
+                calls.set(calls.get() + 1);
+            }
+        });
+        slot.replace(Some(source));
+        context.iteration(false);
+        assert_eq!(Rc::strong_count(&calls), 1, "the watch went with its dispatch");
+        context.iteration(false);
+        assert_eq!(calls.get(), 1);
+    }
+
+    #[test]
+    fn a_source_dropped_in_a_nested_loop_of_its_own_dispatch_lives_until_the_outer_one_returns() {
+        let context = MainContext::new();
+        let slot: Rc<RefCell<Option<Source>>> = Rc::default();
+        let calls = Rc::new(Cell::new(0));
+        let source = attach(&context, {
+            let (context, slot, calls) = (context.clone(), slot.clone(), calls.clone());
+            move || {
+                calls.set(calls.get() + 1);
+                match calls.get() {
+                    1 | 2 => drop(context.iteration(false)),
+                    _ => drop(slot.take()),
+                }
+                assert!(Rc::strong_count(&calls) > 1);
+            }
+        });
+        slot.replace(Some(source));
+        context.iteration(false);
+        assert_eq!((calls.get(), Rc::strong_count(&calls)), (3, 1));
+    }
+
+    #[test]
+    fn a_panic_does_not_reach_c() {
+        let context = MainContext::new();
+        let calls = Rc::new(Cell::new(0));
+        let source = attach(&context, {
+            let calls = calls.clone();
+            move || {
+                calls.set(calls.get() + 1);
+                panic!("in a dispatch");
+            }
+        });
+        context.iteration(false);
+        context.iteration(false);
+        assert_eq!(calls.get(), 2, "the source stays");
+        drop(source);
+        assert_eq!(Rc::strong_count(&calls), 1);
+    }
+
+    #[test]
+    fn another_thread_that_iterates_the_context_does_not_reach_the_watch() {
+        let context = MainContext::new();
+        let calls = Rc::new(Cell::new(0));
+        let _source = attach(&context, {
+            let calls = calls.clone();
+            move || calls.set(calls.get() + 1)
+        });
+        thread::scope(|scope| scope.spawn(|| context.iteration(false)).join().unwrap());
+        assert_eq!(calls.get(), 0);
+        context.iteration(false);
+        assert_eq!(calls.get(), 1);
+    }
+
+    #[test]
+    fn a_leaked_source_does_not_free_what_belongs_to_another_thread() {
+        let calls = Rc::new(Cell::new(0));
+        let context = MainContext::new();
+        let kept = calls.clone();
+        let source = attach(&context, move || kept.set(1));
+        let source = mem::ManuallyDrop::new(source);
+        // SAFETY: the original is not used again, so the reference has one owner.
+        let inner = unsafe { ptr::read(&raw const source.source) };
+        thread::spawn(move || drop((context, inner))).join().unwrap();
+        assert_eq!(Rc::strong_count(&calls), 2);
+    }
+}
