@@ -6,42 +6,60 @@ mod picture;
 mod plot;
 mod ui;
 
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{cell::OnceCell, error::Error, process::ExitCode, rc::Rc, time::Duration};
 
-use gtk::prelude::*;
-use gtk::{gio, glib};
-use site::{Host, Model, Options, Report};
+use gtk::{gio, glib, prelude::*};
+use site::{Host, Model, Network, Options, Picture};
+use ui::Ui;
 
 const NAME: &str = "gtk-app";
 const ABOUT: &str = "A GTK 4 window that is also a web server, in one thread.";
 
 fn main() -> ExitCode {
     let options = Options::from_env_or_exit(NAME, ABOUT);
-    // Before the application: that one would end the process without saying what helps.
-    if gtk::init().is_err() {
-        eprintln!("{NAME}: {}", no_display());
-        return ExitCode::FAILURE;
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{NAME}: {error}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    // Before the application: that one would end the process without saying what helps.
+    gtk::init().map_err(|_| no_display())?;
     let model = Model::new(Host::Gtk);
     // Not unique: a second window on another port is a second server, not the first one again.
     let app = gtk::Application::new(Some("org.entwined.GtkApp"), gio::ApplicationFlags::NON_UNIQUE);
-    let shown = model.clone();
-    let address = format!("http://{}/", options.http);
-    app.connect_activate(move |app| {
-        let ui = ui::build(app, shown.clone());
-        ui.set_address(&address);
-        ui.present();
+    let handle = entwined_gtk4::attach(&app)?;
+    // The window is made in activate, and asked for its picture by a handler that is made before.
+    let window = Rc::new(OnceCell::<Ui>::new());
+    let network = Rc::new(Network::start(&handle, options, &model, Some(picture(window.clone())))?);
+    app.connect_activate({
+        let (model, network) = (model.clone(), network.clone());
+        move |app| {
+            let ui = window.get_or_init(|| ui::build(app, model.clone()));
+            ui.set_address(&network.url());
+            ui.present();
+        }
     });
     if let Some(seconds) = options.seconds {
         end_after(&app, seconds);
     }
     // The options are ours and read already: the application gets none.
     let status = app.run_with_args::<&str>(&[]);
-    if options.report && Report::new(&model, 0, Duration::ZERO).print().is_err() {
-        return ExitCode::FAILURE;
+    if options.report {
+        network.report(&model).print()?;
     }
-    if status == glib::ExitCode::SUCCESS { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if status == glib::ExitCode::SUCCESS { Ok(()) } else { Err("the application ended with an error".into()) }
+}
+
+fn picture(window: Rc<OnceCell<Ui>>) -> Picture {
+    Rc::new(move || match window.get() {
+        Some(ui) => ui.picture_png().map_err(|error| error.to_string()),
+        None => Err("the window is not there yet".to_owned()).into(),
+    })
 }
 
 fn end_after(app: &gtk::Application, seconds: Duration) {
@@ -60,7 +78,7 @@ fn no_display() -> String {
     };
     format!(
         "no display to open a window on ({}, {}).\n\
-         Start it in a desktop session, or without one: xvfb-run {NAME}",
+         Start it in a desktop session, or without one: cargo xtask demo gtk",
         name("DISPLAY"),
         name("WAYLAND_DISPLAY"),
     )

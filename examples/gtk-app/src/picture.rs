@@ -2,24 +2,32 @@
 
 use std::fmt;
 
+use entwined::deferred::Interrupted;
 use gtk::prelude::*;
 use gtk::{gdk, graphene};
 
 /// Why there is no picture of the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PictureError {
     /// The window is not on the screen, so it has neither a size nor a renderer.
     NotShown,
     /// The window has nothing to draw.
     Empty,
+    /// There was no frame.
+    None(Interrupted),
+}
+
+impl From<Interrupted> for PictureError {
+    fn from(why: Interrupted) -> Self {
+        Self::None(why)
+    }
 }
 
 /// Renders what `window` shows as a PNG, title bar and all, at the window's own scale.
 ///
-/// It draws the widgets anew, off the screen, with the renderer that draws them on the screen, so
-/// it neither waits for a frame nor reads a screen. On the GUI's thread only, and it holds that for
-/// some milliseconds.
+/// It draws the widgets once more, off the screen, with the renderer that draws them on the screen. GTK has what they show only from
+/// a frame's painting until something changes, so this is for right after the painting. It holds the thread for some milliseconds.
 pub fn png(window: &gtk::Window) -> Result<Vec<u8>, PictureError> {
     let texture = texture(window)?;
     let (width, height) = (texture.width() as usize, texture.height() as usize);
@@ -67,10 +75,11 @@ fn straighten(pixels: &mut [u8]) {
 
 impl fmt::Display for PictureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotShown => "the window is not shown",
-            Self::Empty => "the window has nothing to draw",
-        })
+        match self {
+            Self::NotShown => f.write_str("the window is not shown"),
+            Self::Empty => f.write_str("the window has nothing to draw"),
+            Self::None(why) => write!(f, "the window drew no frame: {why}"),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The window: counter, text, address and the rate, drawn with every frame.
 
-use std::time::Instant;
+use std::{cell::RefCell, rc::Rc, time::Instant};
 
+use entwined::deferred::{Deferred, Resolver};
 use gtk::prelude::*;
 use gtk::{gdk, glib};
 use site::plot::thousands;
@@ -15,8 +16,11 @@ use crate::plot;
 pub struct Ui {
     window: gtk::ApplicationWindow,
     address: gtk::LinkButton,
-    bound: Bound,
+    wanted: Wanted,
 }
+
+/// Those who wait for a picture of the next frame. As many as there are requests for one, which the server limits.
+type Wanted = Rc<RefCell<Vec<Resolver<Vec<u8>, PictureError>>>>;
 
 /// The widgets that show the model, and what they show now.
 ///
@@ -29,7 +33,7 @@ struct Bound {
     text: gtk::Entry,
     rate: gtk::Label,
     /// Told apart from the model's changes of the entry, which it must not hand back.
-    typed: std::rc::Rc<glib::SignalHandlerId>,
+    typed: Rc<glib::SignalHandlerId>,
 }
 
 /// Builds the window of `app` around `model`. It is shown by [`Ui::present`].
@@ -56,8 +60,9 @@ pub fn build(app: &gtk::Application, model: Model) -> Ui {
         .titlebar(&gtk::HeaderBar::new())
         .child(&content)
         .build();
-    follow_frames(&window, &plot, &bound);
-    Ui { window, address, bound }
+    let wanted = Wanted::default();
+    follow_frames(&window, &plot, bound, wanted.clone());
+    Ui { window, address, wanted }
 }
 
 impl Ui {
@@ -72,12 +77,11 @@ impl Ui {
         self.address.set_label(address);
     }
 
-    /// The window's own picture, as of now and not of the last frame. See [`picture::png`] for what
-    /// it costs.
-    #[expect(dead_code, reason = "for the route that serves it, which comes with the network")]
-    pub fn picture_png(&self) -> Result<Vec<u8>, PictureError> {
-        self.bound.follow();
-        picture::png(self.window.upcast_ref())
+    /// The window's own picture, as of its next frame.
+    pub fn picture_png(&self) -> Deferred<Vec<u8>, PictureError> {
+        let (resolver, picture) = Deferred::new();
+        self.wanted.borrow_mut().push(resolver);
+        picture
     }
 }
 
@@ -97,7 +101,7 @@ impl Bound {
                 model.set_text(&text.text());
             }
         });
-        let typed = std::rc::Rc::new(typed);
+        let typed = Rc::new(typed);
         let bound = Self { model, count, text, rate, typed };
         bound.follow();
         bound
@@ -132,8 +136,7 @@ impl Bound {
 
 /// Draws the plot with every frame, and records when each frame was painted: the real time after
 /// the painting, since the frame clock's own is a prediction that no stall disturbs.
-fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound: &Bound) {
-    let bound = bound.clone();
+fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound: Bound, wanted: Wanted) {
     let model = bound.model.clone();
     plot.add_tick_callback(move |plot, _clock| {
         bound.model.tick(Instant::now());
@@ -147,11 +150,24 @@ fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound
             let Some(clock) = window.frame_clock() else {
                 return;
             };
-            let model = model.clone();
-            clock.connect_after_paint(move |_| model.frame(Instant::now()));
+            let (model, wanted, window) = (model.clone(), wanted.clone(), window.downgrade());
+            clock.connect_after_paint(move |_| {
+                model.frame(Instant::now());
+                if let Some(window) = window.upgrade().filter(|_| !wanted.borrow().is_empty()) {
+                    hand_out(&wanted, picture::png(window.upcast_ref()));
+                }
+            });
         }
     });
     window.connect_unmap(move |_| model.pause_frames());
+}
+
+/// Gives everybody who waits the same picture.
+fn hand_out(wanted: &Wanted, picture: Result<Vec<u8>, PictureError>) {
+    let waiting = wanted.take();
+    for resolver in waiting {
+        resolver.settle(picture.clone());
+    }
 }
 
 fn counter_card(bound: &Bound) -> gtk::Box {

@@ -12,6 +12,7 @@ use std::{
 
 use entwined::{
     Handle,
+    deferred::Deferred,
     http::{self, Body, Error, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, sse},
     protocol::{self, Echo},
     transport::{ListenError, tcp},
@@ -20,8 +21,11 @@ use futures_core::Stream;
 
 use crate::{Change, Model, Options, Report, SAMPLE_INTERVAL, Subscription, page};
 
-/// The picture of an app's window as a PNG, made when it is asked for.
-pub type Picture = Rc<dyn Fn() -> Result<Vec<u8>, String>>;
+/// The picture of an app's window as a PNG, made when it is asked for: at once, or with the window's next frame.
+pub type Picture = Rc<dyn Fn() -> Deferred<Vec<u8>, String>>;
+
+/// How long a picture may take: a window that nobody sees may draw no frame.
+const PICTURE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The servers of an app, as long as it is kept.
 pub struct Network {
@@ -120,9 +124,9 @@ fn site(handle: &Handle, model: &Model, picture: Option<Picture>) -> Router {
         )
         .get(
             "/window.png",
-            with(model, move |_, _| {
+            with(model, move |_, request| {
                 let picture = picture.clone();
-                async move { png(picture) }
+                async move { png(request.handle(), picture).await }
             }),
         )
 }
@@ -139,9 +143,10 @@ where
     }
 }
 
-fn png(picture: Option<Picture>) -> Result<Response, Error> {
+async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, Error> {
     let picture = picture.ok_or_else(|| Error::not_found("this app has no window"))?;
-    let mut response = Body::from(picture().map_err(Error::internal)?).into_response();
+    let png = handle.limit(PICTURE_LIMIT, picture()).await.map_err(Error::internal)?;
+    let mut response = Body::from(png).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -53,8 +53,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 /// The window's picture, drawn by the application itself: it is lent to the handler that asks for it.
 fn picture(app: Lent<App>) -> Picture {
     Rc::new(move || {
-        let png = app.with(App::picture_png).map_err(|error| error.to_string())?;
-        png.ok_or_else(|| "the window is not there yet".to_owned())
+        let png = app.with(App::picture_png).map_err(|error| error.to_string());
+        png.and_then(|png| png.ok_or_else(|| "the window is not there yet".to_owned())).into()
     })
 }
 
