@@ -3,6 +3,7 @@
 //! A [`Winit`] is a reactor for one application. There are two ways to run it, for the same application and the same network code:
 //!
 //! - [`Winit::run`] where the program is free to choose: it pumps winit's events inside the reactor's loop. One thread, one sleep for both.
+//!   (On Wayland, winit itself starts a thread when it is pumped.)
 //! - [`Winit::host`] where something else must own the loop, or calls `run_app` itself: a wrapper around the application that
 //!   makes the network's turns inside winit's own loop. winit can watch no file descriptor
 //!   ([#3592](https://github.com/rust-windowing/winit/issues/3592)), so one small thread waits for the network and wakes the loop by its proxy;

@@ -28,8 +28,8 @@ impl<A> Winit<A> {
     /// whenever the network was served.
     ///
     /// # Errors
-    /// [`RunError::Exit`] when winit ends with a code that is not 0 (the display went away); [`RunError::Wait`] when the operating
-    /// system refuses to wait, which ends the loop at once.
+    /// [`RunError::Exit`] when winit ends with a code that is not 0: the Wayland display went away (when an X11 display does, Xlib ends the
+    /// process itself). [`RunError::Wait`] when the operating system refuses to wait, which ends the loop at once.
     pub fn run<T: 'static>(&self, mut event_loop: EventLoop<T>, app: &mut A) -> Result<(), RunError>
     where
         A: ApplicationHandler<T>,
@@ -158,7 +158,7 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, 
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// winit ended with this code, which is not 0: most likely the connection to the display was lost.
+    /// winit ended with this code, which is not 0: most likely the connection to the display was lost. The reactor has shut down in order.
     Exit(i32),
     /// The operating system refused to wait for events.
     Wait(io::Error),

@@ -62,15 +62,13 @@ pub fn main(way: &str, run: Run<'_>) -> ExitCode {
         a_wait_in_a_window_callback_serves_the_network,
     ];
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if let [flag, name] = &arguments[..]
-        && flag == "--only"
-    {
+    if arguments.first().is_some_and(|flag| flag == "--only") {
         thread::spawn(|| {
             thread::sleep(LIMIT);
             eprintln!("not done after {LIMIT:?}");
             std::process::exit(101);
         });
-        let (_, test) = tests.iter().find(|test| test.0 == name).expect("a test's name");
+        let (_, test) = tests.iter().find(|test| arguments[1..] == [test.0]).expect("a test's name");
         test(run);
         return ExitCode::SUCCESS;
     }
@@ -550,14 +548,22 @@ fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
             handle.sleep(Duration::from_millis(50)).await;
             for round in 0..11 {
                 let asked = Instant::now();
-                lent.with(|app| {
-                    let window = app.window.as_ref().unwrap();
-                    let _ = window.request_inner_size(PhysicalSize::new(500 - round, 100));
-                    // The reply comes after the event.
-                    window.inner_position().unwrap();
-                    app.resized = None;
-                })
-                .unwrap();
+                let round_trip = lent
+                    .with(|app| {
+                        let window = app.window.as_ref().unwrap();
+                        let _ = window.request_inner_size(PhysicalSize::new(500 - round, 100));
+                        app.resized = None;
+                        // The reply comes after the event.
+                        window.inner_position().is_ok()
+                    })
+                    .unwrap();
+                if !round_trip {
+                    println!(
+                        "not tested: on Wayland a window has no position to ask for, and winit reads all events itself"
+                    );
+                    late.borrow_mut().push(Duration::ZERO);
+                    break;
+                }
                 // What else would bring it to light.
                 handle.sleep(Duration::from_millis(50)).await;
                 let heard = lent.with(|app| app.resized).unwrap();
