@@ -12,8 +12,8 @@ use std::{
 use entwined::{
     Standalone,
     deferred::{
-        Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Full, Interrupted, RaceError, Resolver, all,
-        all_or_cancel, any, gather, race,
+        ChainError, Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Full, Interrupted, RaceError, Resolver,
+        all, all_or_cancel, any, gather, race,
     },
 };
 
@@ -28,8 +28,8 @@ fn ok(value: u32) -> Result<u32, String> {
     Ok(value)
 }
 
-fn taken<T, E: entwined::deferred::ChainError>(deferred: Deferred<T, E>) -> Result<T, E> {
-    deferred.take().ok().expect("the chain has fired")
+fn taken<T: fmt::Debug, E: ChainError>(deferred: Deferred<T, E>) -> Result<T, E> {
+    deferred.take().expect("the chain has fired")
 }
 
 /// What the log says while `function` runs.

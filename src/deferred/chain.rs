@@ -46,7 +46,6 @@ where
 impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// A Deferred and its producing end.
     #[track_caller]
-    #[expect(clippy::new_ret_no_self, reason = "the two ends are made together, as channels are")]
     pub fn new() -> (Resolver<T, E>, Self) {
         Deferred::born(Location::caller())
     }
