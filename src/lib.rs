@@ -1,5 +1,76 @@
-//! Entwined.
+//! Network code in a GUI program's own thread.
+//!
+//! ```
+//! use std::{cell::Cell, rc::Rc, time::Duration};
+//!
+//! use entwined::{Standalone, http::{self, Json, Router}, transport::tcp};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let reactor = Standalone::new()?;
+//! let handle = reactor.handle();
+//!
+//! // State without a lock: everything here runs on one thread.
+//! let count = Rc::new(Cell::new(0));
+//! let router = Router::new().get("/hello", |_| async { "hello, world" }).post("/count", move |_| {
+//!     count.set(count.get() + 1);
+//!     let count = count.get();
+//!     async move { Json(count) }
+//! });
+//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0".parse()?)?, router);
+//! println!("http listening on {}", server.local_address());
+//!
+//! handle.call_later(Duration::from_millis(10), {
+//!     let handle = handle.clone();
+//!     move || handle.stop().expect("the reactor runs")
+//! });
+//! reactor.run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same program runs inside a GTK 4 window, a winit window or a calloop loop: only the first line changes, and the handlers may
+//! hold a `gtk::Label` where this one holds a `Cell`. There is no second thread, no lock, no channel, and nothing has to be `Send`.
+//!
+//! # What is here
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`reactor`] | the seam to the loop that owns the thread; calls, timers, the order of things, the life of a run |
+//! | [`task`] | futures on that thread |
+//! | [`deferred`] | results that have not come yet, as callback chains or to be awaited |
+//! | [`transport`] | TCP and Unix streams, for async code |
+//! | [`protocol`] | callbacks for each connection, apart from what carries it |
+//! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
+//! | [`testing`] | the conformance suite for backends (feature `testing`) |
+//!
+//! # Which loop
+//!
+//! | crate | the loop | how |
+//! |---|---|---|
+//! | `entwined` | its own, on mio | [`Standalone`] |
+//! | `entwined-glib` | any GLib main context | `entwined_glib::attach(&context)` |
+//! | `entwined-gtk4` | a GTK 4 application's | `entwined_gtk4::attach(&application)` |
+//! | `entwined-calloop` | a calloop event loop | `entwined_calloop::insert(&loop_handle)` |
+//! | `entwined-winit` | winit's, both ways round | `entwined_winit::Winit::new()` |
+//!
+//! Each gives a [`Handle`], and from there on everything is the same. Another loop needs some hundred lines: see [`reactor`] for the seam
+//! and [`testing`] for the suite that says whether they are right.
+//!
+//! # What to know
+//!
+//! - A callback, a task's poll or a handler has the thread until it returns. One that takes longer than 8 ms is named in the log: see
+//!   [`Handle::observe`]. Long work belongs on another thread, which answers through a [`Remote`].
+//! - A callback may open a modal dialog, or wait by [`Handle::wait`]: everybody else goes on, and what is on the stack is
+//!   not entered again.
+//! - A panic ends the callback, task or connection that it happens in, is reported, and nothing else.
+//! - All that a peer may use up is bounded; the defaults are documented where they can be changed: [`http::Config`],
+//!   [`protocol::Limits`].
+//!
+//! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("entwined runs on Linux only so far: its selector needs a timerfd");
 
 pub mod deferred;
 #[cfg(feature = "http")]
