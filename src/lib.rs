@@ -78,6 +78,8 @@ pub mod http;
 mod panic;
 pub mod protocol;
 pub mod reactor;
+#[cfg(any(feature = "testing", test))]
+pub mod simulation;
 pub mod task;
 pub mod transport;
 

@@ -24,6 +24,7 @@ mod acceptor;
 mod address;
 mod fds;
 mod listener;
+pub mod memory;
 mod socket;
 mod stream;
 pub mod tcp;

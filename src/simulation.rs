@@ -1,0 +1,281 @@
+//! A reactor whose time is told, not measured: for tests that never sleep and always run the same way.
+//!
+//! ```
+//! use std::{cell::RefCell, rc::Rc, time::Duration};
+//! use entwined::simulation::Simulation;
+//!
+//! let simulation = Simulation::new();
+//! let handle = simulation.handle();
+//! let log = Rc::new(RefCell::new(Vec::new()));
+//! handle.call_later(Duration::from_secs(3600), { let log = log.clone(); move || log.borrow_mut().push("an hour") });
+//! handle.call_soon({ let log = log.clone(); move || log.borrow_mut().push("at once") });
+//!
+//! simulation.drive();
+//! assert_eq!(*log.borrow(), ["at once"]);
+//! simulation.advance(Duration::from_secs(3600));
+//! assert_eq!(*log.borrow(), ["at once", "an hour"]);
+//! ```
+//!
+//! It has no file descriptors: what talks over it does so through [`memory`](crate::transport::memory) streams, whose latency is in simulated time.
+
+use std::{
+    cell::Cell,
+    fmt, io,
+    os::fd::BorrowedFd,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    deferred::{ChainError, Deferred},
+    reactor::{Driver, Event, Handle, Interest, Key, Next, Notify, Reactor},
+};
+
+/// So many turns without time going on are a program that will never rest.
+const MOST_TURNS: usize = 1_000_000;
+
+/// A reactor in simulated time. It runs from the beginning; dropping it ends the run.
+pub struct Simulation {
+    driver: Driver,
+    clock: Rc<Clock>,
+}
+
+impl Simulation {
+    /// A simulation at the present instant.
+    pub fn new() -> Self {
+        let clock = Rc::new(Clock { now: Cell::new(Instant::now()) });
+        let driver = Driver::new(Simulated(clock.clone()));
+        driver.start().expect("a new reactor can be started");
+        Simulation { driver, clock }
+    }
+
+    /// The handle that programs work with.
+    pub fn handle(&self) -> Handle {
+        self.driver.handle()
+    }
+
+    /// Makes one turn; true when more is left to do at the present time.
+    pub fn step(&self) -> bool {
+        self.driver.turn(Some(Duration::ZERO)).expect("nothing is asked of the operating system");
+        self.driver.is_running() && self.driver.next() == Next::Now
+    }
+
+    /// Makes turns until nothing is left to do at the present time.
+    ///
+    /// # Panics
+    /// After a million turns: the program keeps itself busy without end.
+    pub fn drive(&self) {
+        for _ in 0..MOST_TURNS {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("after {MOST_TURNS} turns there is still something to do at the same instant");
+    }
+
+    /// Lets `time` pass. Everything that becomes due in it happens at its own instant, in order.
+    ///
+    /// # Panics
+    /// As for [`drive`](Simulation::drive).
+    pub fn advance(&self, time: Duration) {
+        let end = self.clock.now.get() + time;
+        self.drive();
+        while let Some(next) = self.next_instant().filter(|&next| next <= end) {
+            self.clock.now.set(next);
+            self.drive();
+        }
+        self.clock.now.set(end);
+        self.drive();
+    }
+
+    /// Lets time pass, from one deadline to the next, until `deferred` has fired, and gives its result.
+    ///
+    /// # Panics
+    /// When nothing is left that could fire it, and as for [`drive`](Simulation::drive).
+    pub fn run_until<T: 'static, E: ChainError>(&self, mut deferred: Deferred<T, E>) -> Result<T, E> {
+        loop {
+            self.drive();
+            match deferred.take() {
+                Ok(result) => return result,
+                Err(waiting) => deferred = waiting,
+            }
+            let next = self.next_instant().expect("nothing is left that could fire the Deferred");
+            self.clock.now.set(next);
+        }
+    }
+
+    fn next_instant(&self) -> Option<Instant> {
+        match self.driver.next() {
+            Next::At(instant) if self.driver.is_running() => Some(instant),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Simulation {
+    fn default() -> Self {
+        Simulation::new()
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation").field("handle", &self.handle()).finish_non_exhaustive()
+    }
+}
+
+struct Clock {
+    now: Cell<Instant>,
+}
+
+struct Simulated(Rc<Clock>);
+
+impl Reactor for Simulated {
+    fn watch(&self, _: BorrowedFd<'_>, _: Key, _: Interest) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a simulation watches no file descriptors; use streams in memory",
+        ))
+    }
+
+    fn unwatch(&self, _: BorrowedFd<'_>, _: Key) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn select(&self, _: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Time goes on when the test says so, and then asks [`Driver::next`].
+    fn set_deadline(&self, _: Option<Instant>) {}
+
+    fn notifier(&self) -> Arc<dyn Notify> {
+        Arc::new(NoLoop)
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now.get()
+    }
+
+    fn request_turn(&self) {}
+}
+
+/// There is no loop to wake: the test makes the turns.
+struct NoLoop;
+
+impl Notify for NoLoop {
+    fn notify(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::{
+        protocol::{self, Echo, Lost, Protocol, Transport},
+        transport::memory::{self, Wire},
+    };
+
+    type Log = Rc<RefCell<Vec<(Duration, String)>>>;
+
+    struct Client {
+        log: Log,
+        start: Instant,
+    }
+
+    impl Client {
+        fn note(&self, time: Instant, text: String) {
+            self.log.borrow_mut().push((time - self.start, text));
+        }
+    }
+
+    impl Protocol for Client {
+        fn connection_made(&mut self, transport: &Transport) {
+            transport.write(b"hello");
+        }
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            self.note(transport.handle().now(), String::from_utf8(data.to_vec()).unwrap());
+        }
+        fn connection_lost(&mut self, why: &Lost) {
+            self.log.borrow_mut().push((Duration::MAX, why.to_string()));
+        }
+    }
+
+    fn wire(latency: u64, fragment: usize) -> Wire {
+        Wire { latency: Duration::from_millis(latency), fragment, ..Wire::default() }
+    }
+
+    #[test]
+    fn an_echo_takes_two_latencies_of_simulated_time_and_comes_in_fragments() {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (here, there) = memory::pair_over(&handle, wire(50, 3));
+        let log = Log::default();
+        let client = Client { log: log.clone(), start: handle.now() };
+        protocol::start(&handle, there, Echo);
+        let transport = protocol::start(&handle, here, client);
+        simulation.advance(Duration::from_millis(99));
+        assert_eq!(*log.borrow(), []);
+        simulation.advance(Duration::from_millis(1));
+        let expected = [(Duration::from_millis(100), "hel".to_owned()), (Duration::from_millis(100), "lo".to_owned())];
+        assert_eq!(*log.borrow(), expected);
+        transport.close();
+        simulation.drive();
+        assert_eq!(log.borrow()[2].1, "the connection was closed");
+    }
+
+    #[test]
+    fn a_wire_that_is_cut_is_an_error_at_both_ends() {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (here, there) = memory::pair(&handle);
+        there.cut(io::ErrorKind::ConnectionReset);
+        let log = Log::default();
+        protocol::start(&handle, here, Client { log: log.clone(), start: handle.now() });
+        simulation.drive();
+        assert!(log.borrow()[0].1.starts_with("the connection failed"), "{:?}", log.borrow());
+    }
+
+    #[test]
+    fn a_reader_that_rests_holds_the_writer_back() {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (here, there) = memory::pair_over(&handle, Wire { capacity: 10, ..Wire::default() });
+        let reader = protocol::start(&handle, there, Echo);
+        reader.pause_reading();
+        let log = Log::default();
+        let writer = protocol::start(&handle, here, Client { log: log.clone(), start: handle.now() });
+        writer.write(&[b'x'; 100]);
+        simulation.drive();
+        assert_eq!(writer.unsent(), 95, "hello, five more, and no further");
+        reader.resume_reading();
+        simulation.drive();
+        assert_eq!(writer.unsent(), 0);
+        assert_eq!(log.borrow().iter().map(|entry| entry.1.len()).sum::<usize>(), 105);
+    }
+
+    #[test]
+    fn a_deferred_is_waited_for_in_simulated_time() {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let slow = handle.spawn(handle.sleep(Duration::from_secs(86_400)));
+        assert_eq!(simulation.run_until(slow), Ok(()));
+        let never = Deferred::<(), crate::deferred::Interrupted>::with_canceller(|| {});
+        let limited = handle.limit(Duration::from_secs(10), never.1);
+        assert_eq!(simulation.run_until(limited), Err(crate::deferred::Interrupted::TimedOut));
+    }
+
+    #[test]
+    #[should_panic(expected = "still something to do")]
+    fn a_program_that_never_rests_is_told_so() {
+        fn again(handle: &Handle) {
+            let next = handle.clone();
+            handle.call_soon(move || again(&next));
+        }
+        let simulation = Simulation::new();
+        again(&simulation.handle());
+        simulation.drive();
+    }
+}

@@ -1,0 +1,232 @@
+//! Streams in memory, in connected pairs: for tests, and for parts of one program that talk to each other.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::{Address, ByteStream};
+use crate::{reactor::Handle, task::Sleep};
+
+/// How a pair of streams behaves: as perfect as memory is, unless told otherwise.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Wire {
+    /// How long bytes are on their way. None.
+    pub latency: Duration,
+    /// The most bytes that arrive at a time. No limit.
+    pub fragment: usize,
+    /// The most bytes that are on their way or wait to be read, in each direction. 64 KiB.
+    pub capacity: usize,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Wire { latency: Duration::ZERO, fragment: usize::MAX, capacity: 64 * 1024 }
+    }
+}
+
+/// Two streams that are connected to each other.
+pub fn pair(handle: &Handle) -> (MemoryStream, MemoryStream) {
+    pair_over(handle, Wire::default())
+}
+
+/// Two streams that are connected by a wire of this kind.
+pub fn pair_over(handle: &Handle, wire: Wire) -> (MemoryStream, MemoryStream) {
+    let (there, back) = (Rc::new(Pipe::default()), Rc::new(Pipe::default()));
+    let end = |inbound: &Rc<Pipe>, outbound: &Rc<Pipe>| MemoryStream {
+        handle: handle.clone(),
+        wire,
+        inbound: inbound.clone(),
+        outbound: outbound.clone(),
+        arrival: None,
+        aborting: false,
+    };
+    (end(&back, &there), end(&there, &back))
+}
+
+/// One end of a connection in memory. Dropping it closes the connection: the peer reads what is on its way, then the end of input.
+pub struct MemoryStream {
+    handle: Handle,
+    wire: Wire,
+    inbound: Rc<Pipe>,
+    outbound: Rc<Pipe>,
+    /// Runs while bytes are on their way to a reader that waits.
+    arrival: Option<Sleep>,
+    aborting: bool,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Pipe {
+    /// Bytes, and when they arrive; no bytes are the end of input.
+    segments: RefCell<VecDeque<(Instant, VecDeque<u8>)>>,
+    waiting: Cell<usize>,
+    ended: Cell<bool>,
+    /// Nobody reads any more.
+    deaf: Cell<bool>,
+    /// Torn: nothing arrives any more but an error.
+    cut: Cell<Option<io::ErrorKind>>,
+    reader: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+}
+
+impl MemoryStream {
+    /// Breaks the connection, as a network does: both ends fail with an error of this kind, and what was on its way is lost.
+    pub fn cut(&self, why: io::ErrorKind) {
+        self.inbound.cut(why);
+        self.outbound.cut(why);
+    }
+}
+
+impl Pipe {
+    fn cut(&self, why: io::ErrorKind) {
+        self.cut.set(Some(why));
+        self.segments.take();
+        wake(&self.reader);
+        wake(&self.writer);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.cut.get().map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    /// Sends bytes, with those that arrive at the same time if there are any.
+    fn push(&self, bytes: &[u8], arrives: Instant) {
+        self.waiting.set(self.waiting.get() + bytes.len());
+        let mut segments = self.segments.borrow_mut();
+        match segments.back_mut().filter(|last| last.0 == arrives) {
+            Some(last) => last.1.extend(bytes),
+            None => segments.push_back((arrives, bytes.iter().copied().collect())),
+        }
+        drop(segments);
+        wake(&self.reader);
+    }
+
+    fn end(&self, arrives: Instant) {
+        if !self.ended.replace(true) {
+            self.segments.borrow_mut().push_back((arrives, VecDeque::new()));
+            wake(&self.reader);
+        }
+    }
+}
+
+fn wake(place: &RefCell<Option<Waker>>) {
+    let waker = place.borrow_mut().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl AsyncRead for MemoryStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let pipe = &this.inbound;
+        pipe.check()?;
+        let arrives = pipe.segments.borrow().front().map(|segment| segment.0);
+        let Some(arrives) = arrives else {
+            *pipe.reader.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        if arrives > this.handle.now() {
+            *pipe.reader.borrow_mut() = Some(cx.waker().clone());
+            let arrival = this.arrival.get_or_insert_with(|| this.handle.sleep_until(arrives));
+            if arrival.deadline() != arrives {
+                arrival.reset(arrives);
+            }
+            ready!(Pin::new(arrival).poll(cx));
+        }
+        this.arrival = None;
+        if !this.handle.core().tasks.spend(1) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut segments = pipe.segments.borrow_mut();
+        let Some((_, bytes)) = segments.front_mut() else { return Poll::Pending };
+        let count = bytes.len().min(buffer.len()).min(this.wire.fragment);
+        for (place, byte) in buffer.iter_mut().zip(bytes.drain(..count)) {
+            *place = byte;
+        }
+        // The end of input stays, to be read again.
+        if count > 0 && bytes.is_empty() {
+            segments.pop_front();
+        }
+        drop(segments);
+        pipe.waiting.set(pipe.waiting.get() - count);
+        wake(&pipe.writer);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for MemoryStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let pipe = &self.outbound;
+        pipe.check()?;
+        if pipe.ended.get() || pipe.deaf.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let room = self.wire.capacity.saturating_sub(pipe.waiting.get());
+        if room == 0 {
+            *pipe.writer.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let bytes = &buffer[..buffer.len().min(room)];
+        if !bytes.is_empty() {
+            pipe.push(bytes, self.handle.now() + self.wire.latency);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbound.end(self.handle.now() + self.wire.latency);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ByteStream for MemoryStream {
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn peer_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn abort(&mut self) {
+        self.aborting = true;
+    }
+}
+
+impl Drop for MemoryStream {
+    fn drop(&mut self) {
+        self.inbound.deaf.set(true);
+        wake(&self.inbound.writer);
+        if self.aborting {
+            self.outbound.cut(io::ErrorKind::ConnectionReset);
+        } else {
+            self.outbound.end(self.handle.now() + self.wire.latency);
+        }
+    }
+}
+
+impl fmt::Debug for MemoryStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStream")
+            .field("unread", &self.inbound.waiting.get())
+            .field("untaken", &self.outbound.waiting.get())
+            .finish()
+    }
+}
