@@ -14,7 +14,7 @@ use hyper::{body::Incoming, server::conn::http1, service::Service};
 
 use super::{
     Error, IntoResponse, Request, Response, StatusCode,
-    header::{CONNECTION, HOST, HeaderValue},
+    header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING},
     pace::{Pace, Paced, Verdict},
     request::BodyLimits,
     router::{Found, ResponseFuture},
@@ -219,13 +219,20 @@ impl Answer {
     }
 }
 
-/// A request must say which host it is for, once (RFC 9112, 3.2); the answer to one that does not.
+/// The answer to a request that hyper takes and the RFC does not: it must say which host it is for, once (RFC 9112, 3.2), and may be
+/// coded for the transfer in no way but chunked (6.1: 501 for one that is not understood). The connection ends with it.
 fn check(request: &::http::Request<Incoming>) -> Option<Response> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    if hosts == 1 || (hosts == 0 && request.version() < ::http::Version::HTTP_11) {
+    let headers = request.headers();
+    let hosts = headers.get_all(HOST).iter().count();
+    let codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let error = if hosts > 1 || (hosts == 0 && request.version() >= ::http::Version::HTTP_11) {
+        Error::bad_request("a request needs one Host header")
+    } else if codings.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        Error::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding is chunked")
+    } else {
         return None;
-    }
-    let mut response = Error::bad_request("a request needs one Host header").into_response();
+    };
+    let mut response = error.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     Some(response)
 }
