@@ -78,9 +78,13 @@ pub mod http;
 mod panic;
 pub mod protocol;
 pub mod reactor;
-#[cfg(any(feature = "testing", test))]
+#[cfg(any(feature = "testing", test, doc))]
 pub mod simulation;
 pub mod task;
 pub mod transport;
+
+#[cfg(any(feature = "testing", doc))]
+#[doc = include_str!("../docs/twisted.md")]
+pub mod twisted {}
 
 pub use reactor::{Handle, Reactor, Remote, Standalone};
