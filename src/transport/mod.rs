@@ -32,7 +32,9 @@ pub mod unix;
 
 use std::any::Any;
 
-pub(crate) use acceptor::{Acceptor, MOST_CONNECTIONS, Permit};
+#[cfg(feature = "http")]
+pub(crate) use acceptor::MOST_CONNECTIONS;
+pub(crate) use acceptor::{Acceptor, Permit};
 pub use address::{Address, UnixAddress};
 use futures_io::{AsyncRead, AsyncWrite};
 pub use listener::{ListenError, Listener};
