@@ -241,7 +241,7 @@ pub(super) struct Link<F, U, V> {
     slot: Slot<U, V>,
     function: Cell<Option<F>>,
     /// The node before, and from then on the Deferred that the callback returned.
-    waits_for: RefCell<Weak<dyn Step>>,
+    waits_for: Cell<Option<Weak<dyn Step>>>,
 }
 
 impl<F, U: 'static, V: ChainError> Link<F, U, V> {
@@ -256,7 +256,7 @@ impl<F, U: 'static, V: ChainError> Link<F, U, V> {
         let link = Rc::new(Link {
             slot: Slot::new(before.slot().birth),
             function: Cell::new(Some(function)),
-            waits_for: RefCell::new(Rc::downgrade(&step)),
+            waits_for: Cell::new(Some(Rc::downgrade(&step))),
         });
         if before.slot().is_ready() {
             if let Some((result, quiet)) = before.slot().take() {
@@ -287,7 +287,7 @@ where
                     Some((result, quiet)) => self.slot.fire(result, quiet),
                     None => {
                         let step: Rc<dyn Step> = inner.clone();
-                        *self.waits_for.borrow_mut() = Rc::downgrade(&step);
+                        self.waits_for.set(Some(Rc::downgrade(&step)));
                         inner.slot().wait(Waiter::Outer(self));
                         return None;
                     }
@@ -309,7 +309,9 @@ impl<F: 'static, U: 'static, V: ChainError> Step for Link<F, U, V> {
     }
 
     fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>) {
-        list.extend(self.waits_for.borrow().upgrade());
+        let before = self.waits_for.take();
+        list.extend(before.as_ref().and_then(Weak::upgrade));
+        self.waits_for.set(before);
     }
 
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
