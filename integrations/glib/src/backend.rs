@@ -204,3 +204,68 @@ impl Reactor for Backend {
         drop(sources);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source of the host's that runs code between our question and the loop's sleep.
+    struct Late<F: Fn()>(F);
+
+    impl<F: Fn()> Watch for Late<F> {
+        fn prepare(&self) -> bool {
+            self.0();
+            false
+        }
+        fn dispatch(&self) {}
+    }
+
+    #[test]
+    fn a_call_from_the_prepare_of_a_later_source_does_not_wait_for_the_loop_to_wake_by_itself() {
+        let context = MainContext::new();
+        let attachment = Options::new().attach(&context).expect("a reactor");
+        let handle = attachment.handle();
+        let ran = Rc::new(Cell::new(0));
+        let armed = Rc::new(Cell::new(false));
+        let function = {
+            let (handle, ran, armed) = (handle.clone(), ran.clone(), armed.clone());
+            move || {
+                if armed.take() {
+                    let ran = ran.clone();
+                    handle.call_soon(move || ran.set(ran.get() + 1));
+                }
+            }
+        };
+        let _late = Source::attach(&context, Priority::LOW, "late", Rc::new(Late(function)));
+        let _end = handle.call_later(Duration::from_secs(10), || ());
+        // GLib gives itself a notice when a source is added, which would end the sleep.
+        while context.iteration(false) {}
+        armed.set(true);
+        let start = Instant::now();
+        while ran.get() == 0 {
+            context.iteration(true);
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "it slept for {:?}", start.elapsed());
+    }
+
+    #[test]
+    fn the_source_is_back_at_its_priority_after_stepping_aside() {
+        let context = MainContext::new();
+        let options = Options::new().floor(Duration::from_millis(8), Duration::from_millis(1));
+        let attachment = options.attach(&context).expect("a reactor");
+        let bridge = attachment.bridge.clone();
+        let mut priorities = std::collections::BTreeSet::new();
+        // A task that is always ready.
+        let task = std::future::poll_fn::<(), _>(|cx| {
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        });
+        attachment.handle().spawn(task).detach();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(50) {
+            context.iteration(false);
+            priorities.insert(bridge.sources.borrow()[0].priority());
+        }
+        assert_eq!(priorities, [121, 200].into());
+    }
+}

@@ -83,6 +83,11 @@ impl Source {
         Source { source, _local: PhantomData }
     }
 
+    #[cfg(test)]
+    pub(crate) fn priority(&self) -> i32 {
+        self.source.priority()
+    }
+
     /// Moves it to another priority, from the loop's next iteration on.
     pub(crate) fn set_priority(&self, priority: Priority) {
         let raw: *mut ffi::GSource = self.source.to_glib_none().0;

@@ -64,13 +64,8 @@ impl Host {
     }
 
     /// A source of the host's; with a zero interval one that is always ready.
-    fn every(
-        &self,
-        interval: Duration,
-        priority: Priority,
-        mut function: impl FnMut() -> ControlFlow + 'static,
-    ) -> Source {
-        let guard = glib::thread_guard::ThreadGuard::new(RefCell::new(move || function()));
+    fn every(&self, interval: Duration, priority: Priority, function: impl FnMut() -> ControlFlow + 'static) -> Source {
+        let guard = glib::thread_guard::ThreadGuard::new(RefCell::new(function));
         let source = glib::timeout_source_new(interval, None, priority, move || (guard.get_ref().borrow_mut())());
         let _ = source.attach(Some(&self.context));
         source

@@ -64,7 +64,11 @@ fn measure(name: &str, duration: Duration, attach: impl FnOnce(&Application) -> 
             });
             window.present();
             let application = application.clone();
-            glib::timeout_add_local_once(duration, move || application.quit());
+            glib::timeout_add_local_once(duration, move || {
+                // One that is left would go on drawing beside the next.
+                window.destroy();
+                application.quit();
+            });
         }
     });
     if let Some((handle, _)) = &attached {

@@ -1,0 +1,285 @@
+//! The reactor in GTK applications. GTK lives on one thread, so there is one test, and it needs a display (for example `Xvfb`).
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use entwined::{
+    Handle,
+    reactor::{LifeError, Phase},
+};
+use gtk4::{
+    Application, ApplicationWindow, Label, Window, gio,
+    glib::{self, ControlFlow, MainLoop, Priority},
+    prelude::*,
+};
+
+#[test]
+fn applications() {
+    gtk4::init().expect("these tests need a display: start Xvfb, set DISPLAY and run them again");
+    let tests: [(&str, fn()); 7] = [
+        (
+            "begins with the application and ends with it in order",
+            begins_with_the_application_and_ends_with_it_in_order,
+        ),
+        ("stop leaves the application alone", stop_leaves_the_application_alone),
+        ("attaches inside activate and quits from a callback", attaches_inside_activate_and_quits_from_a_callback),
+        ("an application that quits while stopping", an_application_that_quits_while_stopping),
+        ("a modal dialog keeps everybody else going", a_modal_dialog_keeps_everybody_else_going),
+        ("a busy network leaves the window its frames", a_busy_network_leaves_the_window_its_frames),
+        ("a busy window leaves the network its floor", a_busy_window_leaves_the_network_its_floor),
+    ];
+    for (name, test) in tests {
+        println!("{name}");
+        test();
+    }
+}
+
+fn application() -> Application {
+    Application::builder().flags(gio::ApplicationFlags::NON_UNIQUE).build()
+}
+
+/// Runs it with a window that is redrawn in each frame; returns the number of frames.
+fn run(application: &Application, activate: impl Fn(&ApplicationWindow) + 'static) -> u32 {
+    let frames = Rc::new(Cell::new(0));
+    application.connect_activate({
+        let frames = frames.clone();
+        move |application| {
+            let label = Label::new(Some("entwined"));
+            let window = ApplicationWindow::builder().application(application).child(&label).build();
+            let frames = frames.clone();
+            window.add_tick_callback(move |_, _| {
+                frames.set(frames.get() + 1);
+                label.queue_draw();
+                ControlFlow::Continue
+            });
+            window.present();
+            activate(&window);
+        }
+    });
+    let guard = glib::timeout_add_local_once(Duration::from_secs(30), || panic!("nobody quit the application"));
+    application.run_with_args::<&str>(&[]);
+    guard.remove();
+    frames.get()
+}
+
+/// Notes each phase of the shutdown, after a wait that needs the loop.
+fn note_phases(handle: &Handle, notes: &Rc<RefCell<Vec<&'static str>>>) {
+    for (phase, note) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+        let (sleeper, notes) = (handle.clone(), notes.clone());
+        handle
+            .on_shutdown(phase, move || async move {
+                sleeper.sleep(Duration::from_millis(5)).await;
+                notes.borrow_mut().push(note);
+                Ok(())
+            })
+            .keep();
+    }
+}
+
+/// Counts what timers, calls and tasks do.
+fn work(handle: &Handle) -> [Rc<Cell<u32>>; 3] {
+    fn timer(handle: &Handle, count: Rc<Cell<u32>>) {
+        let again = handle.clone();
+        handle.call_later(Duration::from_millis(1), move || {
+            count.set(count.get() + 1);
+            timer(&again, count);
+        });
+    }
+    fn call(handle: &Handle, count: Rc<Cell<u32>>) {
+        let again = handle.clone();
+        handle.call_soon(move || {
+            count.set(count.get() + 1);
+            call(&again, count);
+        });
+    }
+    let counts: [Rc<Cell<u32>>; 3] = Default::default();
+    timer(handle, counts[0].clone());
+    call(handle, counts[1].clone());
+    let (sleeper, count) = (handle.clone(), counts[2].clone());
+    handle
+        .spawn(async move {
+            loop {
+                sleeper.sleep(Duration::from_millis(1)).await;
+                count.set(count.get() + 1);
+            }
+        })
+        .detach();
+    counts
+}
+
+fn begins_with_the_application_and_ends_with_it_in_order() {
+    let application = application();
+    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
+    note_phases(&handle, &notes);
+    handle.call_soon({
+        let notes = notes.clone();
+        move || notes.borrow_mut().push("call")
+    });
+    assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+    let kept = Rc::new(());
+    handle
+        .spawn({
+            let kept = kept.clone();
+            async move {
+                std::future::pending::<()>().await;
+                drop(kept);
+            }
+        })
+        .detach();
+    run(&application, {
+        let (handle, notes) = (handle.clone(), notes.clone());
+        move |window| {
+            assert!(handle.is_running());
+            assert!(notes.borrow().is_empty(), "something ran before the loop");
+            let application = window.application().expect("its own");
+            glib::timeout_add_local_once(Duration::from_millis(20), move || application.quit());
+        }
+    });
+    assert_eq!(*notes.borrow(), ["call", "before", "during", "after"]);
+    assert!(!handle.is_running());
+    assert_eq!(Rc::strong_count(&kept), 1, "a task outlived the application");
+    assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+}
+
+fn stop_leaves_the_application_alone() {
+    let application = application();
+    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
+    let frames = run(&application, {
+        let (handle, notes) = (handle.clone(), notes.clone());
+        move |window| {
+            handle.stop().expect("it runs");
+            let application = window.application().expect("its own");
+            let (handle, notes) = (handle.clone(), notes.clone());
+            glib::timeout_add_local_once(Duration::from_millis(200), move || {
+                assert!(!handle.is_running());
+                // Another one begins at once.
+                let another = entwined_gtk4::attach(&application).expect("a reactor");
+                assert!(another.is_running());
+                note_phases(&another, &notes);
+                another.call_later(Duration::from_millis(5), move || application.quit());
+            });
+        }
+    });
+    assert!(frames > 3, "the window stood still");
+    assert_eq!(*notes.borrow(), ["before", "during", "after"]);
+}
+
+fn attaches_inside_activate_and_quits_from_a_callback() {
+    let application = application();
+    let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
+    run(&application, {
+        let notes = notes.clone();
+        move |window| {
+            let application = window.application().expect("its own");
+            let handle = entwined_gtk4::attach(&application).expect("a reactor");
+            note_phases(&handle, &notes);
+            handle.call_soon(|| panic!("it must not reach GTK"));
+            handle.call_later(Duration::from_millis(5), move || application.quit());
+        }
+    });
+    assert_eq!(*notes.borrow(), ["before", "during", "after"]);
+}
+
+fn an_application_that_quits_while_stopping() {
+    let application = application();
+    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
+    note_phases(&handle, &notes);
+    run(&application, move |window| {
+        handle.stop().expect("it runs");
+        window.application().expect("its own").quit();
+    });
+    assert_eq!(*notes.borrow(), ["before", "during", "after"]);
+}
+
+fn a_modal_dialog_keeps_everybody_else_going() {
+    let application = application();
+    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let opened = Rc::new(Cell::new(0));
+    run(&application, {
+        let opened = opened.clone();
+        move |window| {
+            let counts = work(&handle);
+            let (window, opened) = (window.clone(), opened.clone());
+            handle.call_later(Duration::from_millis(5), {
+                let handle = handle.clone();
+                move || {
+                    ask(&handle, &window, &counts, &opened, 3);
+                    window.application().expect("its own").quit();
+                }
+            });
+        }
+    });
+    assert_eq!(opened.get(), 3);
+}
+
+/// Opens a dialog and waits for its end in a nested loop; from inside that another, so many levels deep.
+fn ask(handle: &Handle, parent: &impl IsA<Window>, counts: &[Rc<Cell<u32>>; 3], opened: &Rc<Cell<u32>>, levels: u32) {
+    let dialog = Window::builder().modal(true).transient_for(parent).child(&Label::new(Some("Well?"))).build();
+    let nested = MainLoop::new(None, false);
+    dialog.connect_close_request({
+        let nested = nested.clone();
+        move |_| {
+            nested.quit();
+            glib::Propagation::Proceed
+        }
+    });
+    let before = counts.each_ref().map(|count| count.get());
+    handle.call_later(Duration::from_millis(50), {
+        let (handle, dialog, counts, opened) = (handle.clone(), dialog.clone(), counts.clone(), opened.clone());
+        move || {
+            for (count, before) in counts.iter().zip(before) {
+                assert!(count.get() > before, "somebody stood still: {counts:?}, before {before:?}");
+            }
+            if levels > 1 {
+                ask(&handle, &dialog, &counts, &opened, levels - 1);
+            }
+            opened.set(opened.get() + 1);
+            dialog.close();
+        }
+    });
+    dialog.present();
+    nested.run();
+}
+
+fn a_busy_network_leaves_the_window_its_frames() {
+    let application = application();
+    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let polls = Rc::new(Cell::new(0));
+    for _ in 0..64 {
+        let polls = polls.clone();
+        let busy = std::future::poll_fn::<(), _>(move |cx| {
+            polls.set(polls.get() + 1);
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        });
+        handle.spawn(busy).detach();
+    }
+    let frames = run(&application, |window| {
+        let application = window.application().expect("its own");
+        glib::timeout_add_local_once(Duration::from_secs(2), move || application.quit());
+    });
+    // An idle one has about 120, on a machine that is not busy itself.
+    assert!(frames > 60, "only {frames} frames in two seconds");
+    assert!(polls.get() > 10_000, "only {} polls", polls.get());
+}
+
+fn a_busy_window_leaves_the_network_its_floor() {
+    let application = application();
+    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let counts = work(&handle);
+    run(&application, |window| {
+        let application = window.application().expect("its own");
+        // Neither a frame nor the network would ever come.
+        glib::timeout_add_local_full(Duration::ZERO, Priority::DEFAULT, || ControlFlow::Continue);
+        glib::timeout_add_local_once(Duration::from_millis(500), move || application.quit());
+    });
+    for count in counts {
+        assert!(count.get() >= 10, "only {} of some thirty", count.get());
+    }
+}
