@@ -81,6 +81,8 @@ pub mod reactor;
 #[cfg(any(feature = "testing", test, doc))]
 pub mod simulation;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transport;
 
 #[cfg(any(feature = "testing", doc))]

@@ -1,0 +1,278 @@
+//! All behaviours and all tests, by name.
+
+use super::{Harness, calls, life, readiness, reentrancy, sharing, streams, timers};
+
+/// Calls the macro in brackets with what follows in them, and all tests in groups. The one place where they are listed.
+///
+/// `alone` after a name: it measures the machine or changes the process, and no other test may run meanwhile.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_conformance_test {
+    ($($callback:ident)::* ! [$($args:tt)*]) => {
+        $($callback)::* ! { [$($args)*]
+            life {
+                b01_stop_before_run_is_refused,
+                b01_run_while_running_is_refused,
+                b01_a_second_stop_is_refused,
+                b02_a_reactor_that_has_stopped_runs_again,
+                b02_one_reactor_after_another,
+                b02_two_reactors_beside_each_other,
+                b03_calls_made_before_run_happen_in_order,
+                b03_nothing_runs_before_run,
+                b04_stop_from_a_timer,
+                b04_stop_from_a_posted_call,
+                b04_stop_from_a_connection_callback,
+                b04_stop_from_a_failed_connect,
+                b04_stop_from_a_task,
+                b05_phases_run_in_order_and_before_may_wait,
+                b05_a_failing_phase_is_reported_and_the_rest_still_run,
+                b05_each_hook_runs_once,
+                b05_a_hook_can_be_removed_from_inside_another,
+                b06_each_open_connection_hears_connection_lost_once,
+                b06_no_user_code_runs_after_the_end,
+                b07_a_failing_connection_lost_does_not_keep_the_others_from_theirs,
+                b08_a_turn_without_a_wait_returns_at_once,
+                b08_a_turn_with_a_wait_returns_when_something_happened,
+                b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop,
+                b09_detach_ends_the_reactor_and_leaves_the_host_to_another,
+                b09_quitting_the_host_does_not_end_the_run,
+            }
+            timers {
+                b11_never_early,
+                b11_late_by_less_than_a_millisecond_on_an_idle_loop alone,
+                b12_due_at_the_same_instant_in_the_order_scheduled,
+                b13_cancel_prevents_the_call,
+                b13_a_second_cancel_says_so,
+                b13_a_cancel_inside_or_after_its_own_call_says_so,
+                b14_reset_to_later_from_a_timer,
+                b14_reset_to_later_from_a_connection_callback,
+                b14_reset_to_later_from_a_host_callback,
+                b14_reset_to_earlier_from_a_timer,
+                b14_reset_to_earlier_from_a_connection_callback,
+                b14_reset_to_earlier_from_a_host_callback,
+                b15_a_timer_set_from_a_host_callback_fires_on_time alone,
+                b16_a_delay_of_centuries_is_harmless,
+                b16_zero_runs_on_the_next_turn_and_not_in_this_one,
+                b17_a_timer_that_reschedules_itself_at_zero_starves_nobody,
+                b18_after_a_stall_each_timer_fires_once,
+                b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judged,
+                b19_an_idle_reactor_makes_no_wake_ups,
+                b20_cancel_and_reset_stay_cheap_with_a_million_timers alone,
+            }
+            calls {
+            }
+            readiness {
+            }
+            streams {
+            }
+            reentrancy {
+            }
+            sharing {
+            }
+        }
+    };
+}
+
+/// Makes a `#[test]` of each test of the suite, on a [`Harness`](crate::testing::Harness).
+///
+/// ```
+/// use entwined::{Standalone, testing::ByHand};
+///
+/// entwined::conformance!(ByHand<Standalone>);
+/// ```
+///
+/// Put it into a test file of its own: some of the tests need the process for themselves.
+#[macro_export]
+macro_rules! conformance {
+    ($harness:ty) => {
+        $crate::__for_each_conformance_test! { $crate::__conformance_tests ! [$harness] }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ([$harness:ty] $($group:ident { $($name:ident $($demand:ident)?,)* })*) => {
+        $($(
+            #[test]
+            fn $name() {
+                $crate::testing::check::<$harness>(stringify!($name));
+            }
+        )*)*
+    };
+}
+
+/// What a test needs of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Demand {
+    Shared,
+    Alone,
+}
+
+pub(super) struct Test {
+    pub(super) name: &'static str,
+    pub(super) demand: Demand,
+    pub(super) function: fn(),
+}
+
+macro_rules! demand {
+    () => {
+        Demand::Shared
+    };
+    (alone) => {
+        Demand::Alone
+    };
+}
+
+macro_rules! tests_of {
+    ([$harness:ident] $($group:ident { $($name:ident $($demand:ident)?,)* })*) => {
+        vec![$($(Test {
+            name: stringify!($name),
+            demand: demand!($($demand)?),
+            function: $group::$name::<$harness>,
+        },)*)*]
+    };
+}
+
+macro_rules! names_of {
+    ([] $($group:ident { $($name:ident $($demand:ident)?,)* })*) => {
+        &[$($(stringify!($name),)*)*]
+    };
+}
+
+const NAMES: &[&str] = __for_each_conformance_test! { names_of ! [] };
+
+pub(super) fn tests<H: Harness>() -> Vec<Test> {
+    __for_each_conformance_test! { tests_of ! [H] }
+}
+
+pub(super) fn find<H: Harness>(name: &str) -> Test {
+    let found = tests::<H>().into_iter().find(|test| test.name == name);
+    found.unwrap_or_else(|| panic!("the suite has no test {name}"))
+}
+
+/// The number of the behaviour that a test holds: its name begins with it.
+pub(super) fn number(name: &str) -> u8 {
+    name.get(1..3).and_then(|number| number.parse().ok()).expect("a name like b07_what_breaks")
+}
+
+/// One test of the suite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The number of the behaviour that it holds.
+    pub number: u8,
+    /// Its name, which says what broke when it fails.
+    pub name: &'static str,
+    /// The behaviour.
+    pub text: &'static str,
+}
+
+/// All tests, in order.
+pub fn list() -> Vec<Entry> {
+    let entry = |&name: &&'static str| {
+        let number = number(name);
+        let text = BEHAVIOURS.iter().find(|behaviour| behaviour.0 == number).expect("a behaviour").1;
+        Entry { number, name, text }
+    };
+    NAMES.iter().map(entry).collect()
+}
+
+/// What every backend must show.
+pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
+    (1, "stop before run is refused with an error; so are run while running and a second stop."),
+    (
+        2,
+        "A reactor that has stopped can be run again; several reactors live in one process, one after or beside another.",
+    ),
+    (3, "Calls scheduled before run happen in order once it runs; nothing user-given runs before."),
+    (
+        4,
+        "stop from a timer, a posted call, a connection callback, a failed-connect callback, a task: each ends the run.",
+    ),
+    (
+        5,
+        "Shutdown has phases (before, during, after); \"before\" may wait on a Deferred; all are awaited; a failing one is reported and the rest still run; each runs once; one can be removed from inside another.",
+    ),
+    (6, "At the end of a run every open connection has heard connection_lost once, and no user code runs afterwards."),
+    (7, "A failing connection_lost does not keep the others from theirs."),
+    (8, "One turn by hand with no wait returns at once; with a wait it returns when something happened."),
+    (9, "Attach to a loop that already runs; detach from it; attach again. The host's run and quit stay the host's."),
+    (
+        10,
+        "Signals (SIGINT, SIGTERM) stop a standalone run in order; SIGCHLD reaps; an embedded one leaves them to the host unless asked.",
+    ),
+    (11, "Never early; late by less than 1 ms on an idle loop, on every backend (aim at 100 us)."),
+    (12, "Due at the same instant: in the order scheduled."),
+    (
+        13,
+        "cancel prevents the call; a second cancel, a cancel inside or after its own call: told apart by a result, harmless.",
+    ),
+    (14, "reset to later and to EARLIER works from a timer, from a connection callback, from a host (GUI) callback."),
+    (15, "A timer set from a host callback fires on time though no I/O happens."),
+    (16, "A delay of centuries is harmless; zero runs on the next turn, not in this one."),
+    (17, "A timer that reschedules itself at zero starves nobody."),
+    (
+        18,
+        "A suspended machine or a clock step does not fire timers in a storm; a LoopingCall skips what it missed and can say how many.",
+    ),
+    (19, "No timers, no wake-ups: an idle reactor makes none in 10 s."),
+    (20, "One million pending timers; cancel and reset stay logarithmic or better."),
+    (21, "Runs on the loop's thread, in order per sender; from the loop's own thread it runs on the next turn."),
+    (22, "Wakes a loop that sleeps without timers; 100,000 posted in a burst from 8 threads all run, once."),
+    (23, "A call that posts itself again does not starve timers or I/O."),
+    (
+        24,
+        "Posting to a reactor that is gone gives the closure back; closures never run are dropped on the loop's thread.",
+    ),
+    (
+        25,
+        "A blocking call from another thread gets the result, the error, or the Deferred's outcome; refused on the loop's thread.",
+    ),
+    (
+        26,
+        "The thread pool grows to its limit, shrinks when idle, is shared by nobody's DNS, and stopping does not wait for jobs that nobody awaits any more.",
+    ),
+    (27, "Readable and writable are delivered; both directions at once never lose a wake-up."),
+    (28, "After deregistering nothing more comes, also when events for it were already taken in this turn."),
+    (29, "An fd number used again by a new object never gets the old one's events."),
+    (30, "A closed or bad fd is an error to its owner and never stops the loop."),
+    (31, "A source left with data after its share of the turn is served again without a new event from the kernel."),
+    (32, "One always-ready source does not starve another, a timer, a posted call or the host."),
+    (33, "connection_made before data, data in order, connection_lost exactly once and last, with why."),
+    (34, "Writes after the end are no-ops; a write never blocks and never calls back into the writer."),
+    (35, "close flushes what was written; abort drops it and resets; abort twice, or abort then close, is harmless."),
+    (36, "A peer that closes while we are paused is noticed at resume, and its data is not lost."),
+    (37, "pause in connection_made holds; pause and resume over and over lose and repeat nothing."),
+    (
+        38,
+        "A full outbound buffer pauses the producer, draining resumes it; a protocol that writes without regard is bounded: the transport tells it, and a limit ends it rather than the memory.",
+    ),
+    (39, "Half-close: the peer hears end-of-input and can still send; without support for it, it is a close."),
+    (40, "connect: refused, unreachable, timed out, cancelled before and during: the future or Deferred says which."),
+    (41, "connect again from inside connection_lost works."),
+    (42, "A factory that refuses a connection closes it cleanly."),
+    (43, "EMFILE on accept: no spin, the peer is not left hanging, accepting goes on when fds are free again."),
+    (44, "Peer reset, broken pipe, a peer that vanishes: an error with its kind, never a signal, never a panic."),
+    (45, "A panic in a protocol callback ends that connection, is reported with where, and leaves the rest alone."),
+    (
+        46,
+        "The last reference to a protocol goes when its connection ends; 10,000 connect-and-close leave no fd, no timer, no memory behind.",
+    ),
+    (
+        47,
+        "Addresses, peer identity (address, Unix credentials, TLS certificate) and the transport's own features can be asked for; asking for what a transport lacks is an answer, not a panic.",
+    ),
+    (48, "Fds passed over a Unix socket arrive with their bytes; unclaimed ones are closed."),
+    (
+        49,
+        "From each kind of callback (timer, posted call, data_received, connection_lost, accept, task poll, HTTP handler): other connections, timers and calls go on inside the nested loop.",
+    ),
+    (50, "The callback that is on the stack is not entered again; its connection's events wait and come afterwards."),
+    (51, "Each posted call runs once; none is lost."),
+    (52, "stop inside the nested loop ends both."),
+    (53, "The same three levels deep."),
+    (54, "Work of one turn ends within its budget plus one callback, whatever is queued."),
+    (55, "With 200,000 posted calls queued, or 64 busy connections, the host still draws 60 frames a second."),
+    (56, "With a host that is always busy, the network still gets turns."),
+    (57, "A callback over the stall threshold is reported once with its name and time."),
+];

@@ -1,0 +1,21 @@
+#![doc = include_str!("README.md")]
+
+mod by_hand;
+mod calls;
+mod harness;
+mod life;
+mod list;
+mod readiness;
+mod reentrancy;
+mod rig;
+mod run;
+mod sharing;
+mod streams;
+mod table;
+mod timers;
+
+pub use by_hand::{ByHand, OwnLoop};
+pub use harness::{End, Harness};
+pub use list::{Entry, list};
+pub use run::{check, run_all};
+pub use table::table_of;

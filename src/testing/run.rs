@@ -1,0 +1,139 @@
+//! How a test is run: on time, and in a room of its own if it needs one.
+
+use std::{
+    env, fs,
+    io::Write,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    process,
+    sync::{PoisonError, RwLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    Harness,
+    list::{self, Demand, Test},
+    table::{Outcome, table},
+};
+
+/// A test that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Tests that measure the machine or change the process hold it alone.
+static ROOM: RwLock<()> = RwLock::new(());
+
+/// The name of the variable with the directory to which results are written, for [`table`](super::table_of).
+pub(super) const RESULTS: &str = "ENTWINED_CONFORMANCE";
+
+/// Runs one test of the suite, on a thread of its own. [`conformance!`](crate::conformance) makes a `#[test]` of each.
+///
+/// # Panics
+/// When the test fails, or has not ended after a minute; then its thread is left behind.
+pub fn check<H: Harness>(name: &str) {
+    let test = list::find::<H>(name);
+    if let Some(reason) = excuse::<H>(name) {
+        println!("{name}: cannot be shown on {}: {reason}", H::NAME);
+        record(H::NAME, name, &Outcome::CannotShow(reason.to_owned()));
+        return;
+    }
+    let outcome = in_room(test.demand, || on_a_thread(&test));
+    record(H::NAME, name, &Outcome::of(&outcome));
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// Runs the whole suite in order on this thread, for hosts that are bound to one, and prints a line for each test and the table.
+/// True when nothing failed.
+///
+/// A test that hangs ends the process, since nothing else can end it here.
+pub fn run_all<H: Harness>() -> bool {
+    let mut passed = true;
+    let mut results = Vec::new();
+    for test in list::tests::<H>() {
+        let outcome = match excuse::<H>(test.name) {
+            Some(reason) => Outcome::CannotShow(reason.to_owned()),
+            None => Outcome::of(&here(&test)),
+        };
+        println!("test {} ... {outcome}", test.name);
+        passed &= !matches!(outcome, Outcome::Failed(_));
+        record(H::NAME, test.name, &outcome);
+        results.push((test.name, outcome));
+    }
+    println!(
+        "\n{}",
+        table(&[(H::NAME.to_owned(), results.into_iter().map(|(name, o)| (name.to_owned(), o)).collect())])
+    );
+    passed
+}
+
+type Ran = thread::Result<()>;
+
+fn in_room(demand: Demand, run: impl FnOnce() -> Ran) -> Ran {
+    match demand {
+        Demand::Shared => {
+            let _room = ROOM.read().unwrap_or_else(PoisonError::into_inner);
+            run()
+        }
+        Demand::Alone => {
+            let _room = ROOM.write().unwrap_or_else(PoisonError::into_inner);
+            run()
+        }
+    }
+}
+
+fn on_a_thread(test: &Test) -> Ran {
+    let (done, ended) = mpsc::channel::<()>();
+    let function = test.function;
+    let run = move || {
+        // Dropped at the end, also by a panic.
+        let _done = done;
+        function();
+    };
+    let thread = thread::Builder::new().name(test.name.to_owned()).spawn(run).expect("a thread");
+    match ended.recv_timeout(LIMIT) {
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(Box::new(too_long(test.name))),
+        _ => thread.join(),
+    }
+}
+
+fn here(test: &Test) -> Ran {
+    let (done, ended) = mpsc::channel::<()>();
+    let name = test.name;
+    let watchdog = thread::spawn(move || {
+        if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LIMIT) {
+            eprintln!("test {name} ... FAILED: {}", too_long(name));
+            process::exit(1);
+        }
+    });
+    let result = catch_unwind(AssertUnwindSafe(test.function));
+    drop(done);
+    watchdog.join().expect("the watchdog");
+    result
+}
+
+fn too_long(name: &str) -> String {
+    format!("{name} has not ended after {} s", LIMIT.as_secs())
+}
+
+/// Why the host cannot show this test.
+fn excuse<H: Harness>(name: &str) -> Option<&'static str> {
+    let excuses = H::cannot_show();
+    for (excused, _) in excuses {
+        // An excuse for a test that is gone would hide nothing, but mislead.
+        list::find::<H>(excused);
+    }
+    excuses.iter().find(|excuse| excuse.0 == name).map(|excuse| excuse.1)
+}
+
+/// Keeps the result for the table, if somebody wants it.
+fn record(backend: &str, name: &str, outcome: &Outcome) {
+    let Some(directory) = env::var_os(RESULTS) else { return };
+    let path = std::path::Path::new(&directory).join(format!("{backend}.tsv"));
+    let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+    let line = format!("{name}\t{outcome}\n");
+    // One write: several tests append at a time.
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        panic!("cannot write to {}: {error}", path.display());
+    }
+}

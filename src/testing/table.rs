@@ -1,0 +1,107 @@
+//! The table of behaviours and backends.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt::{self, Write},
+    fs, io,
+    path::Path,
+};
+
+use super::list::{BEHAVIOURS, number};
+use crate::reactor::panic_message;
+
+/// What became of one test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Passed,
+    Failed(String),
+    CannotShow(String),
+}
+
+impl Outcome {
+    pub(super) fn of(result: &Result<(), Box<dyn Any + Send>>) -> Self {
+        match result {
+            Ok(()) => Outcome::Passed,
+            Err(panic) => Outcome::Failed(panic_message(&**panic)),
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        if let Some(reason) = text.strip_prefix(CANNOT) {
+            Outcome::CannotShow(reason.to_owned())
+        } else if let Some(message) = text.strip_prefix(FAILED) {
+            Outcome::Failed(message.to_owned())
+        } else {
+            Outcome::Passed
+        }
+    }
+}
+
+const CANNOT: &str = "cannot be shown: ";
+const FAILED: &str = "FAILED: ";
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // On one line: results are kept in lines.
+        match self {
+            Outcome::Passed => f.write_str("ok"),
+            Outcome::Failed(message) => write!(f, "{FAILED}{}", message.replace(['\n', '\t'], " ")),
+            Outcome::CannotShow(reason) => write!(f, "{CANNOT}{reason}"),
+        }
+    }
+}
+
+/// The results of one backend, by the names of the tests.
+pub(super) type Results = (String, BTreeMap<String, Outcome>);
+
+/// The table of behaviours and backends, from the results in `directory`: those that the suite wrote there because the environment variable
+/// `ENTWINED_CONFORMANCE` named it. Below it come the reasons for what a backend cannot show, and the failures.
+///
+/// # Errors
+/// When the directory or a file in it cannot be read.
+pub fn table_of(directory: &Path) -> io::Result<String> {
+    let mut backends = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "tsv") {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path)?;
+        // A test that was run twice counts as it was the last time.
+        let lines = text.lines().filter_map(|line| line.split_once('\t'));
+        backends.push((name, lines.map(|(test, outcome)| (test.to_owned(), Outcome::parse(outcome))).collect()));
+    }
+    backends.sort_by(|a: &Results, b| a.0.cmp(&b.0));
+    Ok(table(&backends))
+}
+
+pub(super) fn table(backends: &[Results]) -> String {
+    let mut text = String::new();
+    let mut notes = String::new();
+    let names: Vec<_> = backends.iter().map(|backend| format!(" {:>10}", backend.0)).collect();
+    let _ = writeln!(text, "  #{}  behaviour", names.concat());
+    for (behaviour, meaning) in BEHAVIOURS {
+        let _ = write!(text, "{behaviour:>3}");
+        for (backend, results) in backends {
+            let of_this = || results.iter().filter(|result| number(result.0) == *behaviour);
+            let passed = of_this().filter(|result| *result.1 == Outcome::Passed).count();
+            let failed = of_this().any(|result| matches!(result.1, Outcome::Failed(_)));
+            let cell = match (of_this().count(), passed) {
+                (0, _) => "not run".to_owned(),
+                _ if failed => "FAILED".to_owned(),
+                (all, passed) => format!("{passed}/{all} ok"),
+            };
+            let _ = write!(text, " {cell:>10}");
+            for (name, outcome) in of_this().filter(|result| *result.1 != Outcome::Passed) {
+                let _ = writeln!(notes, "{backend}: {name}: {outcome}");
+            }
+        }
+        let _ = writeln!(text, "  {meaning}");
+    }
+    if !notes.is_empty() {
+        let _ = write!(text, "\n{notes}");
+    }
+    text
+}
