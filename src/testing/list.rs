@@ -60,8 +60,35 @@ macro_rules! __for_each_conformance_test {
                 b20_cancel_and_reset_stay_cheap_with_a_million_timers alone,
             }
             calls {
+                b21_a_posted_call_runs_on_the_loops_thread,
+                b21_calls_of_one_thread_run_in_order,
+                b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn,
+                b22_a_post_wakes_a_loop_that_sleeps_without_timers,
+                b22_a_burst_of_100_000_from_8_threads_all_run_once,
+                b23_a_call_that_posts_itself_starves_neither_timers_nor_io,
+                b23_a_call_soon_that_asks_for_itself_starves_neither_timers_nor_io,
+                b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back,
+                b24_closures_never_run_are_dropped_on_the_loops_thread,
+                b25_a_blocking_call_gets_the_result,
+                b25_a_blocking_call_gets_the_error,
+                b25_a_blocking_call_gets_the_outcome_of_a_future,
+                b25_a_blocking_call_that_panics_says_so_and_the_loop_lives,
+                b25_a_blocking_call_on_the_loops_own_thread_is_refused,
+                b25_a_blocking_call_ends_when_the_run_does,
+                b25_a_blocking_call_ends_when_the_reactor_is_gone,
             }
             readiness {
+                b27_readable_is_delivered,
+                b27_writable_is_delivered,
+                b27_both_directions_at_once_lose_no_wake_up,
+                b28_after_deregistering_nothing_more_comes_though_it_was_taken_already,
+                b28_a_source_given_back_is_silent,
+                b29_a_reused_fd_never_gets_the_old_ones_events,
+                b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives,
+                b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives,
+                b31_data_left_after_its_share_is_served_without_a_new_event,
+                b32_an_always_ready_source_starves_no_timer_call_peer_or_host,
+                b32_always_ready_sources_share,
             }
             streams {
             }
