@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     error::Error,
     io::Write,
+    net::{Ipv4Addr, SocketAddr},
     rc::Rc,
     thread,
     time::{Duration, Instant},
@@ -197,8 +198,9 @@ pub(super) fn b04_stop_from_a_failed_connect<H: Harness>() {
 }
 
 /// An address where nobody listens (any more).
-pub(super) fn nobody_listens(handle: &Handle) -> std::net::SocketAddr {
-    serve_on(handle, |_: &_| None::<Echo>).1
+pub(super) fn nobody_listens(handle: &Handle) -> SocketAddr {
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    listener.local_address().tcp().expect("it listens on TCP")
 }
 
 pub(super) fn b04_stop_from_a_task<H: Harness>() {
