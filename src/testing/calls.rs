@@ -77,10 +77,9 @@ pub(super) fn b21_calls_of_one_thread_run_in_order<H: Harness>() {
 }
 
 pub(super) fn b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn<H: Harness>() {
-    let (rig, remote) = (Rig::<H>::new(), Rig::<H>::handle_remote);
-    let log = Log::default();
+    let (rig, log) = (Rig::<H>::new(), Log::default());
     let (handle, first) = (rig.handle.clone(), log.clone());
-    let post = remote(&rig);
+    let post = rig.handle.remote();
     let turns = Arc::new(AtomicU64::new(0));
     rig.handle.call_soon(move || {
         turns.store(handle.metrics().turns, Ordering::Relaxed);
@@ -93,12 +92,6 @@ pub(super) fn b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn<H: H
     });
     rig.run();
     log.assert(&["posted"]);
-}
-
-impl<H: Harness> Rig<H> {
-    fn handle_remote(&self) -> Remote {
-        self.handle.remote()
-    }
 }
 
 pub(super) fn b22_a_post_wakes_a_loop_that_sleeps_without_timers<H: Harness>() {
@@ -220,7 +213,9 @@ fn while_it_runs<H: Harness, R: Send + 'static>(ask: impl FnOnce(Remote) -> R + 
     let asker = thread::spawn(move || {
         let result = ask(remote.clone());
         // The question itself may have ended it.
-        let _ = remote.post(|handle| drop(handle.stop()));
+        let _ = remote.post(|handle| {
+            let _ = handle.stop();
+        });
         result
     });
     rig.harness.run().expect("a run");

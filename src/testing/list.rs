@@ -129,8 +129,40 @@ macro_rules! __for_each_conformance_test {
                 b48_unclaimed_fds_are_closed alone,
             }
             reentrancy {
+                b49_others_go_on_inside_a_timer,
+                b49_others_go_on_inside_a_call,
+                b49_others_go_on_inside_a_posted_call,
+                b49_others_go_on_inside_connection_made,
+                b49_others_go_on_inside_data_received,
+                b49_others_go_on_inside_connection_lost,
+                b49_others_go_on_inside_accept,
+                b49_others_go_on_inside_a_task,
+                b49_others_go_on_inside_a_shutdown_hook,
+                b50_data_received_on_the_stack_is_not_entered_again_and_its_events_come_afterwards,
+                b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afterwards,
+                b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_afterwards,
+                b50_readiness_that_comes_meanwhile_is_not_lost,
+                b51_each_call_runs_once_and_none_is_lost,
+                b52_stop_inside_ends_both_from_a_timer,
+                b52_stop_inside_ends_both_from_a_call,
+                b52_stop_inside_ends_both_from_data_received,
+                b52_stop_inside_ends_both_from_connection_lost,
+                b52_stop_inside_ends_both_from_accept,
+                b52_stop_inside_ends_both_from_a_task,
+                b52_the_connection_on_the_stack_is_lost_once_it_returns,
+                b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever,
+                b53_three_levels_deep_others_go_on,
+                b53_three_levels_deep_each_call_runs_once,
+                b53_three_levels_deep_stop_ends_all,
             }
             sharing {
+                b54_a_turn_full_of_calls_ends_within_its_budget alone,
+                b54_a_turn_full_of_timers_ends_within_its_budget alone,
+                b54_a_turn_full_of_tasks_ends_within_its_budget alone,
+                b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_second alone,
+                b55_with_64_busy_connections_the_host_draws_60_frames_a_second alone,
+                b56_with_a_host_that_is_always_busy_the_network_gets_turns alone,
+                b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time alone,
             }
         }
     };
