@@ -42,7 +42,7 @@ impl Core {
         }
         if self.life.number() != run {
             // Whoever was on the stack when the run ended is ended as soon as it returns.
-            self.end_tasks(false);
+            self.end_late_tasks();
         }
         self.settle_deadline();
         Ok(ran)
@@ -84,6 +84,7 @@ impl Core {
         let now = self.reactor.now();
         self.time.set(now);
         let mark = self.timers.borrow().sequence();
+        let run = self.life.number();
         // What is there now; what these add is the next turn's.
         let mut left = [self.tasks.ready_len(), self.timers.borrow().len(), self.calls.borrow().len()];
         let mut clock = start;
@@ -103,7 +104,8 @@ impl Core {
                     }
                     ran = true;
                     left[kind] -= 1;
-                    if self.life.is_finished() {
+                    // A callback that spun the loop may return after the end; what it asked for since is the next run's.
+                    if self.life.is_finished() || self.life.number() != run {
                         return ran;
                     }
                     if clock.duration_since(start) >= budget {

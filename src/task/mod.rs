@@ -5,6 +5,7 @@ mod sleep;
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -24,6 +25,8 @@ use crate::{
 /// What each task carries.
 pub(crate) struct Meta {
     pub(crate) origin: Origin,
+    /// The number of the run that it belongs to.
+    run: u64,
 }
 
 impl Core {
@@ -63,8 +66,9 @@ impl Core {
             Some(core) => core.push_task(runnable),
             None => inbox.wake(runnable),
         };
-        let (runnable, task) =
-            async_task::Builder::new().metadata(Meta { origin }).spawn_local(|_| contained, schedule);
+        let (runnable, task) = async_task::Builder::new()
+            .metadata(Meta { origin, run: self.life.number() })
+            .spawn_local(|_| contained, schedule);
         if self.life.is_closed() {
             // Dropping the runnable drops the future, which says that it was cancelled.
             drop(runnable);
@@ -80,22 +84,32 @@ impl Core {
         self.request_turn();
     }
 
-    /// Ends the tasks: all, or only those that were told to end and are queued for it. The one that carries out the shutdown is left alone
-    /// until it has ended by itself.
-    pub(crate) fn end_tasks(&self, all: bool) {
+    /// Ends all tasks. The one that carries out the shutdown is left alone until it has ended by itself.
+    pub(crate) fn end_tasks(&self) {
         loop {
-            if all {
-                self.tasks.wake_all();
-            }
+            self.tasks.wake_all();
             self.tasks.extend(self.inbox.take_woken());
             let queued = self.tasks.take_ready();
             if queued.is_empty() {
                 return;
             }
-            for runnable in queued {
-                let origin = runnable.metadata().origin;
-                self.dispose(origin, runnable);
-            }
+            self.end(queued);
+        }
+    }
+
+    /// Ends those tasks of a run that is over which were on the stack when it ended: they are queued since.
+    pub(crate) fn end_late_tasks(&self) {
+        let run = self.life.number();
+        let (next, late): (VecDeque<_>, _) =
+            self.tasks.take_ready().into_iter().partition(|runnable| runnable.metadata().run == run);
+        self.tasks.extend(next);
+        self.end(late);
+    }
+
+    fn end(&self, tasks: VecDeque<Runnable>) {
+        for runnable in tasks {
+            let origin = runnable.metadata().origin;
+            self.dispose(origin, runnable);
         }
     }
 }

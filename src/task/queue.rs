@@ -38,7 +38,7 @@ impl Tasks {
         self.ready.borrow_mut().push_back(runnable);
     }
 
-    pub(crate) fn extend(&self, runnables: Vec<Runnable>) {
+    pub(crate) fn extend(&self, runnables: impl IntoIterator<Item = Runnable>) {
         self.ready.borrow_mut().extend(runnables);
     }
 

@@ -149,6 +149,7 @@ macro_rules! __for_each_conformance_test {
                 b52_stop_inside_ends_both_from_connection_lost,
                 b52_stop_inside_ends_both_from_accept,
                 b52_stop_inside_ends_both_from_a_task,
+                b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run,
                 b52_the_connection_on_the_stack_is_lost_once_it_returns,
                 b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever,
                 b53_three_levels_deep_others_go_on,
