@@ -78,6 +78,7 @@ pub mod http;
 mod panic;
 pub mod protocol;
 pub mod reactor;
+pub mod signal;
 #[cfg(any(feature = "testing", test, doc))]
 pub mod simulation;
 pub mod task;

@@ -1,0 +1,202 @@
+//! Signals (signal(7)) as events of a reactor.
+//!
+//! A reactor leaves signals to the program, or to its host, unless it is asked for them here.
+//!
+//! ```
+//! use entwined::{Standalone, signal};
+//!
+//! let reactor = Standalone::new()?;
+//! let handle = reactor.handle();
+//! signal::stop_on(&handle, [signal::SIGINT, signal::SIGTERM])?.keep();
+//! # handle.clone().call_soon(move || handle.stop().unwrap());
+//! reactor.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    io::{self, Read},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+pub use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use signal_hook::{SigId, flag, low_level};
+
+use crate::{
+    reactor::{Direction, Handle, Interest, Watched},
+    task::Task,
+};
+
+/// The arrivals of one signal, as long as this lives. Several may watch the same signal, in one reactor or in many; each hears of it.
+///
+/// Once the last of them is dropped, a signal that the program did not handle otherwise has its default effect again.
+///
+/// ```
+/// # use entwined::{Handle, signal::{self, Signals}};
+/// async fn reap(handle: Handle, mut child: std::process::Child) -> std::io::Result<()> {
+///     let children = Signals::new(&handle, signal::SIGCHLD)?;
+///     // The signal may be another child's, and may have come before this line.
+///     while child.try_wait()?.is_none() {
+///         children.next().await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+pub struct Signals {
+    source: Watched<UnixStream>,
+    registration: Registration,
+}
+
+impl Signals {
+    /// Watches `signal`, from now on.
+    ///
+    /// # Errors
+    /// For a signal that cannot be caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGSEGV`, `SIGILL`, `SIGFPE`), and when there are no file
+    /// descriptors left.
+    pub fn new(handle: &Handle, signal: i32) -> io::Result<Self> {
+        let (source, notified) = UnixStream::pair()?;
+        source.set_nonblocking(true)?;
+        let source = Watched::new(handle, source, Interest::READABLE)?;
+        Ok(Signals { source, registration: Registration::new(signal, notified.into())? })
+    }
+
+    /// Which signal it is.
+    pub fn signal(&self) -> i32 {
+        self.registration.signal
+    }
+
+    /// Waits for the signal. Arrivals that nobody has waited for yet count as one.
+    ///
+    /// # Errors
+    /// None are known to happen; what the system says.
+    pub async fn next(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`next`](Signals::next) for futures written by hand.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut arrivals = [0; 256];
+        ready!(self.source.poll_io(cx, Direction::Read, |mut pipe| pipe.read(&mut arrivals)))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals").field("signal", &self.signal()).finish_non_exhaustive()
+    }
+}
+
+/// Stops the reactor in order when one of `signals` comes: its shutdown hooks run, connections are closed. For one run, the present or the
+/// next; dropping what it gives back ends it earlier.
+///
+/// After the first signal the next one has its default effect: whoever is tired of waiting for the shutdown can end the program.
+///
+/// # Errors
+/// As for [`Signals::new`].
+#[track_caller]
+pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = i32>) -> io::Result<StopOn> {
+    let watched: Vec<_> = signals.into_iter().map(|signal| Signals::new(handle, signal)).collect::<Result<_, _>>()?;
+    let stopping = handle.clone();
+    let task = handle.spawn(async move {
+        let any = poll_fn(|cx| match watched.iter().any(|signals| signals.poll_next(cx).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        any.await;
+        // It may be stopping already.
+        let _ = stopping.stop();
+    });
+    Ok(StopOn { task: Some(task) })
+}
+
+/// Keeps [`stop_on`] in force; dropping it gives the signals up.
+#[must_use = "dropping it gives the signals up; use `keep` to leave them to the reactor"]
+#[derive(Debug)]
+pub struct StopOn {
+    task: Option<Task<()>>,
+}
+
+impl StopOn {
+    /// Leaves it in force until the run ends.
+    pub fn keep(mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+}
+
+impl Drop for StopOn {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.cancel();
+        }
+    }
+}
+
+/// A pipe into which the process's handler of a signal writes.
+struct Registration {
+    signal: i32,
+    id: SigId,
+}
+
+impl Registration {
+    fn new(signal: i32, pipe: OwnedFd) -> io::Result<Self> {
+        if signal_hook::consts::FORBIDDEN.contains(&signal) || !(1..=64).contains(&signal) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this signal cannot be watched"));
+        }
+        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = match watched.get_mut(&signal) {
+            Some(entry) => entry,
+            None => {
+                let default = Arc::new(AtomicBool::new(false));
+                if has_default_effect(signal) {
+                    flag::register_conditional_default(signal, default.clone())?;
+                }
+                watched.entry(signal).or_insert(Watchers { number: 0, default })
+            }
+        };
+        let id = low_level::pipe::register_raw(signal, pipe)?;
+        entry.number += 1;
+        entry.default.store(false, Ordering::SeqCst);
+        Ok(Registration { signal, id })
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        low_level::unregister(self.id);
+        if let Some(entry) = watched.get_mut(&self.signal) {
+            entry.number -= 1;
+            entry.default.store(entry.number == 0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The handler of a signal is the process's, and stays once it is there; so what it does when nobody watches is kept for the whole process.
+static WATCHED: Mutex<BTreeMap<i32, Watchers>> = Mutex::new(BTreeMap::new());
+
+struct Watchers {
+    number: usize,
+    /// Whether the handler has the signal take its default effect.
+    default: Arc<AtomicBool>,
+}
+
+/// Whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and `SigCgt`).
+fn has_default_effect(signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let is_in = |set: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(':'));
+        let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
+    };
+    !is_in("SigIgn") && !is_in("SigCgt")
+}

@@ -1,0 +1,66 @@
+//! Signals that end the process, in a child.
+
+use std::{
+    env,
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus},
+};
+
+use entwined::{
+    Standalone,
+    reactor::Phase,
+    signal::{self, SIGINT, SIGTERM},
+};
+use rustix::process::{Signal, getpid, kill_process};
+
+/// Says to the test of this name that it is the child.
+const CHILD: &str = "ENTWINED_TEST_CHILD";
+
+/// Runs the test of this name in a child.
+fn run_child(name: &str) -> ExitStatus {
+    let mut child = Command::new(env::current_exe().expect("a path"));
+    child.args(["--exact", name, "--nocapture"]).env(CHILD, name).status().expect("a child")
+}
+
+fn is_child() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+fn send_to_ourselves(signal: Signal) {
+    kill_process(getpid(), signal).expect("sent");
+}
+
+#[test]
+fn after_the_run_a_signal_has_its_default_effect_again() {
+    if !is_child() {
+        let status = run_child("after_the_run_a_signal_has_its_default_effect_again");
+        assert_eq!(status.signal(), Some(SIGTERM), "{status}");
+        return;
+    }
+    let reactor = Standalone::new().expect("a reactor");
+    signal::stop_on(&reactor.handle(), [SIGINT, SIGTERM]).expect("they can be caught").keep();
+    send_to_ourselves(Signal::TERM);
+    reactor.run().expect("a run that the signal ends");
+    send_to_ourselves(Signal::TERM);
+    panic!("the second signal had no effect");
+}
+
+#[test]
+fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
+    if !is_child() {
+        let status = run_child("a_second_signal_ends_a_shutdown_that_takes_too_long");
+        assert_eq!(status.signal(), Some(SIGINT), "{status}");
+        return;
+    }
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    signal::stop_on(&handle, [SIGINT, SIGTERM]).expect("they can be caught").keep();
+    handle
+        .on_shutdown(Phase::Before, || async {
+            send_to_ourselves(Signal::INT);
+            Err("the second signal had no effect".into())
+        })
+        .keep();
+    handle.call_soon(|| send_to_ourselves(Signal::INT));
+    reactor.run().expect("a run");
+}
