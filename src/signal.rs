@@ -30,8 +30,8 @@ pub use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM
 use signal_hook::{SigId, flag, low_level};
 
 use crate::{
+    deferred::{Deferred, Interrupted},
     reactor::{Direction, Handle, Interest, Watched},
-    task::Task,
 };
 
 /// The arrivals of one signal, as long as this lives. Several may watch the same signal, in one reactor or in many; each hears of it.
@@ -121,7 +121,7 @@ pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = i32>) -> io::R
 #[must_use = "dropping it gives the signals up; use `keep` to leave them to the reactor"]
 #[derive(Debug)]
 pub struct StopOn {
-    task: Option<Task<()>>,
+    task: Option<Deferred<(), Interrupted>>,
 }
 
 impl StopOn {

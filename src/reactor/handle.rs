@@ -18,8 +18,11 @@ use super::{
 };
 use crate::{
     deferred::{ChainError, Deferred, Interrupted},
-    task::{Sleep, Timeout},
+    task::{LoopingCall, Sleep, Timeout, looping},
 };
+
+/// Thirty years: enough for ever, and inside what every clock can say.
+pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// A handle on a reactor: cheap to clone, and bound to the reactor's thread (not `Send`; other threads use a [`Remote`]).
 ///
@@ -67,6 +70,27 @@ impl Handle {
         self.schedule(at.max(self.now()), call(Kind::Timer, function))
     }
 
+    /// Calls `function` every `interval`, for the first time after one, until the [`LoopingCall`] is dropped or the run ends.
+    ///
+    /// What was missed because the thread was held up is not made up for: there is one call, which is told how many it stands for besides
+    /// itself, and the next is due at the next whole interval. The call is not entered again while it is on the stack. A panic ends it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let reactor = entwined::Standalone::new()?;
+    /// # let handle = reactor.handle();
+    /// # handle.call_later(Duration::from_millis(5), { let handle = handle.clone(); move || handle.stop().unwrap() });
+    /// let ticking = handle.call_every(Duration::from_millis(1), |missed| println!("tick, after {missed} missed ones"));
+    /// # reactor.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn call_every(&self, interval: Duration, function: impl FnMut(u64) + 'static) -> LoopingCall {
+        let future = looping::run(self.clone(), self.now(), interval, function);
+        let origin = Origin { kind: Kind::Timer, location: Location::caller() };
+        LoopingCall::new(self.core.spawn(future, origin))
+    }
+
     fn schedule(&self, at: Instant, call: Call) -> Timer {
         let key = if self.core.life.is_closed() {
             TimerKey::default()
@@ -79,8 +103,7 @@ impl Handle {
     /// The instant `delay` from now, or as late as there are instants to name.
     fn after(&self, delay: Duration) -> Instant {
         let now = self.now();
-        // Thirty years: enough for ever, and inside what every clock can say.
-        now.checked_add(delay).unwrap_or(now + Duration::from_secs(30 * 365 * 86_400))
+        now.checked_add(delay).unwrap_or(now + FOREVER)
     }
 
     /// Runs a future as a task of this reactor.

@@ -34,7 +34,7 @@ mod turn;
 pub use backend::{Event, Interest, Key, Next, Notify, Reactor, Readiness};
 pub(crate) use core::Core;
 pub use driver::Driver;
-pub(crate) use handle::WakeTimer;
+pub(crate) use handle::{FOREVER, WakeTimer};
 pub use handle::{Handle, Timer, TimerError};
 pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
 pub use registration::{Direction, WatchError, Watched};

@@ -1,5 +1,6 @@
 //! Futures on the reactor's own thread: they need not be `Send`.
 
+pub(crate) mod looping;
 mod queue;
 mod sleep;
 
@@ -13,6 +14,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+pub use looping::LoopingCall;
 pub(crate) use queue::{Runnable, Tasks};
 pub use sleep::{Elapsed, Sleep, Timeout};
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::list::{BEHAVIOURS, number};
-use crate::reactor::panic_message;
+use crate::panic::panic_message;
 
 /// What became of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]

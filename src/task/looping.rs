@@ -1,0 +1,80 @@
+//! A call made over and over.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    deferred::{Deferred, Interrupted},
+    reactor::{FOREVER, Handle},
+};
+
+/// A call that is made at regular intervals. Made by [`Handle::call_every`]; dropping it ends it, also from inside the call.
+#[must_use = "dropping it ends it; use `keep` to leave it in force"]
+pub struct LoopingCall {
+    task: Option<Deferred<(), Interrupted>>,
+}
+
+impl LoopingCall {
+    pub(crate) fn new(task: Deferred<(), Interrupted>) -> Self {
+        LoopingCall { task: Some(task) }
+    }
+
+    /// Leaves it in force until the run ends.
+    pub fn keep(mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+
+    /// Whether it is still in force: the run has not ended, and the call has not panicked.
+    pub fn is_active(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| !task.is_ready())
+    }
+}
+
+impl Drop for LoopingCall {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for LoopingCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopingCall").field("active", &self.is_active()).finish()
+    }
+}
+
+/// The loop: due at whole intervals from `start`, whatever the calls take.
+pub(crate) async fn run(handle: Handle, start: Instant, interval: Duration, mut function: impl FnMut(u64)) {
+    let interval = interval.clamp(Duration::from_nanos(1), FOREVER);
+    let mut due = start + interval;
+    loop {
+        handle.sleep_until(due).await;
+        let late = handle.now().saturating_duration_since(due);
+        let missed = late.as_nanos() / interval.as_nanos();
+        let since_last = late.as_nanos() % interval.as_nanos();
+        // It fits: both are less than the thirty years of an interval.
+        due += late + interval - Duration::from_nanos(since_last as u64);
+        function(u64::try_from(missed).unwrap_or(u64::MAX));
+        give_way().await;
+    }
+}
+
+/// Lets others have their turn: the next call may be due already.
+async fn give_way() {
+    let mut given = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
