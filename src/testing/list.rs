@@ -36,6 +36,11 @@ macro_rules! __for_each_conformance_test {
                 b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop,
                 b09_detach_ends_the_reactor_and_leaves_the_host_to_another,
                 b09_quitting_the_host_does_not_end_the_run,
+                b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host alone,
+                b10_sigint_and_sigterm_stop_a_run_in_order alone,
+                b10_a_signal_before_the_run_is_kept_for_it alone,
+                b10_sigchld_reaps,
+                b10_each_who_watches_a_signal_hears_of_it alone,
             }
             timers {
                 b11_never_early,
@@ -56,6 +61,9 @@ macro_rules! __for_each_conformance_test {
                 b17_a_timer_that_reschedules_itself_at_zero_starves_nobody,
                 b18_after_a_stall_each_timer_fires_once,
                 b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judged,
+                b18_a_looping_call_skips_what_it_missed_and_says_how_many,
+                b18_a_looping_call_ends_from_inside_itself,
+                b18_a_looping_call_that_is_always_late_starves_nobody,
                 b19_an_idle_reactor_makes_no_wake_ups,
                 b20_cancel_and_reset_stay_cheap_with_a_million_timers alone,
             }

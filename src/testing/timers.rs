@@ -348,6 +348,64 @@ pub(super) fn b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judge
     client.join().expect("the peer");
 }
 
+pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let interval = ms(10);
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let (noted, handle) = (calls.clone(), rig.handle.clone());
+    let start = handle.now();
+    let looping =
+        rig.handle.call_every(interval, move |missed| noted.borrow_mut().push((handle.now() - start, missed)));
+    // The host holds the thread once.
+    rig.host_call(ms(25), || hold(ms(200)));
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        handle.sleep(ms(300)).await;
+        assert!(looping.is_active());
+        drop(looping);
+        handle.sleep(ms(20)).await;
+    });
+    let calls = calls.take();
+    let mut stands_for = 0;
+    for (at, missed) in &calls {
+        stands_for += 1 + missed;
+        let whole = (at.as_nanos() / interval.as_nanos()) as u64;
+        assert!(
+            stands_for == whole,
+            "the call after {at:?} should make {whole} intervals full, not {stands_for}: {calls:?}"
+        );
+    }
+    assert!(calls.iter().any(|call| call.1 >= 15), "nobody was told of what was missed: {calls:?}");
+    assert!(calls.len() <= 15, "missed calls were made up for: {calls:?}");
+    assert!(calls.last().expect("some").0 < ms(330) + ms(200), "it went on after it was dropped");
+}
+
+pub(super) fn b18_a_looping_call_ends_from_inside_itself<H: Harness>() {
+    let (rig, rounds) = (Rig::<H>::new(), Count::default());
+    let own = Rc::new(RefCell::new(None));
+    let (inside, counted) = (own.clone(), rounds.clone());
+    let looping = rig.handle.call_every(Duration::from_micros(100), move |_| {
+        counted.add(1);
+        if counted.get() == 20 {
+            inside.take();
+        }
+    });
+    *own.borrow_mut() = Some(looping);
+    let (handle, counted) = (rig.handle.clone(), rounds.clone());
+    rig.complete(async move {
+        counted.reached(20).await;
+        handle.sleep(ms(5)).await;
+    });
+    assert_eq!(rounds.get(), 20);
+}
+
+pub(super) fn b18_a_looping_call_that_is_always_late_starves_nobody<H: Harness>() {
+    let rig = Rig::<H>::new();
+    rig.handle.call_every(Duration::from_micros(10), |_| hold(Duration::from_micros(30))).keep();
+    rig.handle.call_every(Duration::ZERO, |_| hold(Duration::from_micros(30))).keep();
+    assert_all_served(&rig);
+}
+
 pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
     let rig = Rig::<H>::new();
     let (_server, _address) = rig.serve_each(|| Echo);
