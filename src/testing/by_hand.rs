@@ -77,9 +77,11 @@ struct Host<L> {
     /// The reactor whose turns it makes.
     attached: RefCell<Option<Rc<L>>>,
     /// Its callbacks, by when they are due and the order in which they were asked for.
-    calls: RefCell<BTreeMap<(Instant, u64), Box<dyn FnOnce()>>>,
+    calls: RefCell<BTreeMap<(Instant, u64), HostCall>>,
     sequence: Cell<u64>,
 }
+
+type HostCall = Box<dyn FnOnce()>;
 
 impl<L: OwnLoop> Host<L> {
     fn next_due(&self) -> Option<Instant> {

@@ -252,11 +252,12 @@ pub(super) fn pattern(count: usize) -> Vec<u8> {
 }
 
 type Plain = Box<dyn FnMut(&Transport)>;
+type Data = Box<dyn FnMut(&Transport, &[u8])>;
 
 /// A protocol made of closures.
 pub(super) struct Scripted {
     made: Plain,
-    data: Box<dyn FnMut(&Transport, &[u8])>,
+    data: Data,
     end: Box<dyn FnMut(&Transport) -> End>,
     pause: Plain,
     resume: Plain,

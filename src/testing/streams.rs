@@ -5,7 +5,10 @@ use std::{
     future::poll_fn,
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
-    os::fd::{AsFd, AsRawFd},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
     pin::Pin,
     rc::{Rc, Weak},
     sync::mpsc,
@@ -650,7 +653,7 @@ impl FewFds {
 
 impl Drop for FewFds {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0.clone()).expect("the limit that was");
+        setrlimit(Resource::Nofile, self.0).expect("the limit that was");
     }
 }
 
@@ -1013,12 +1016,13 @@ pub(super) fn b47_a_tcp_stream_answers_what_only_unix_sockets_have<H: Harness>()
     assert_eq!(unsupported.get(), Some(io::ErrorKind::Unsupported));
 }
 
-/// Sends `bytes` over `stream` with the write end of a pipe. Gives the read end: it hears the end when all copies are closed.
-async fn send_a_pipe(stream: &Stream, bytes: &[u8]) -> io::PipeReader {
-    let (reader, writer) = io::pipe().expect("a pipe");
-    let sent = stream.send_with_fds(bytes, &[writer.as_fd()]).await.expect("sent");
+/// Sends `bytes` over `stream` with a socket. Gives the other end of that: it hears the end when all copies are closed.
+async fn send_a_socket(stream: &Stream, bytes: &[u8]) -> UnixStream {
+    let (kept, given) = UnixStream::pair().expect("two sockets");
+    kept.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let sent = stream.send_with_fds(bytes, &[given.as_fd()]).await.expect("sent");
     assert_eq!(sent, bytes.len());
-    reader
+    kept
 }
 
 async fn receive(stream: &mut Stream, buffer: &mut [u8]) -> usize {
@@ -1032,15 +1036,15 @@ pub(super) fn b48_fds_arrive_with_their_bytes<H: Harness>() {
     rig.complete(async move {
         let mut buffer = [0; 64];
         for round in 0..5_u8 {
-            let reader = send_a_pipe(&from, &[round; 10]).await;
+            let kept = send_a_socket(&from, &[round; 10]).await;
             assert_eq!(receive(&mut to, &mut buffer).await, 10);
             assert_eq!(buffer[..10], [round; 10]);
             let mut fds = to.take_fds();
             assert_eq!(fds.len(), 1);
-            let mut writer = io::PipeWriter::from(fds.remove(0));
-            writer.write_all(b"through").expect("written");
-            drop(writer);
-            assert_eq!(read_to_end(reader).expect("the end"), b"through");
+            let mut arrived = UnixStream::from(fds.remove(0));
+            arrived.write_all(b"through").expect("written");
+            drop(arrived);
+            assert_eq!(read_to_end(kept).expect("the end"), b"through");
             assert!(to.take_fds().is_empty());
         }
     });
@@ -1054,27 +1058,26 @@ pub(super) fn b48_unclaimed_fds_are_closed<H: Harness>() {
     rig.complete(async move {
         let mut buffer = [0; 64];
         // Nobody asked for fds.
-        let reader = send_a_pipe(&plain_from, b"!").await;
+        let kept = send_a_socket(&plain_from, b"!").await;
         assert_eq!(receive(&mut plain_to, &mut buffer).await, 1);
-        assert_eq!(read_to_end(reader).expect("the end"), b"");
+        assert_eq!(read_to_end(kept).expect("the end"), b"");
         // Nobody takes them, and there is a bound.
         let mut readers = Vec::new();
         for _ in 0..70 {
-            readers.push(send_a_pipe(&from, b"!").await);
+            readers.push(send_a_socket(&from, b"!").await);
             assert_eq!(receive(&mut to, &mut buffer).await, 1);
         }
         for reader in readers.drain(64..) {
             assert_eq!(read_to_end(reader).expect("the end: beyond the bound"), b"");
         }
         // Received and left when the stream goes, or not even received.
-        let unread = send_a_pipe(&from, b"!").await;
+        let unread = send_a_socket(&from, b"!").await;
         drop(to);
         for reader in readers.into_iter().chain([unread]) {
             assert_eq!(read_to_end(reader).expect("the end"), b"");
         }
         // More than one message may carry is refused.
-        let (_reader, writer) = io::pipe().expect("a pipe");
-        let many: Vec<_> = (0..65).map(|_| writer.as_fd()).collect();
+        let many = vec![from.as_fd(); 65];
         let refused = plain_from.send_with_fds(b"!", &many).await.expect_err("too many");
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     });
