@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Harness;
+use super::{End, Harness};
 use crate::{
     Handle, Standalone,
-    reactor::{LifeError, RunError},
+    reactor::{LifeError, RunError, Stopped},
 };
 
 /// A reactor whose turns can be made by hand.
@@ -138,9 +138,9 @@ impl<L: OwnLoop> Harness for ByHand<L> {
             return Err(LifeError::AlreadyRunning);
         }
         let reactor = self.reactor()?;
-        reactor.turn(Some(Duration::ZERO))?;
-        *self.host.attached.borrow_mut() = Some(reactor);
-        Ok(())
+        // Before the first turn: that may spin this loop.
+        *self.host.attached.borrow_mut() = Some(reactor.clone());
+        reactor.turn(Some(Duration::ZERO))
     }
 
     fn detach(&self) {
@@ -161,8 +161,11 @@ impl<L: OwnLoop> Harness for ByHand<L> {
     }
 
     fn run(&self) -> Result<(), LifeError> {
-        if self.host.next_due().is_none() {
-            return self.reactor()?.run();
+        if self.host.next_due().is_none() && !self.handle.is_running() {
+            let reactor = self.reactor()?;
+            // For a loop in a loop.
+            *self.host.attached.borrow_mut() = Some(reactor.clone());
+            return reactor.run();
         }
         self.attach()?;
         while self.handle.is_running() {
@@ -175,5 +178,22 @@ impl<L: OwnLoop> Harness for ByHand<L> {
         let sequence = self.host.sequence.get();
         self.host.sequence.set(sequence + 1);
         self.host.calls.borrow_mut().insert((Instant::now() + delay, sequence), callback);
+    }
+
+    fn nest(&self, end: End) -> Result<(), Stopped> {
+        let done = Rc::new(Cell::new(false));
+        let told = done.clone();
+        let task = async move {
+            end.await;
+            told.set(true);
+        };
+        self.handle.spawn(task).detach();
+        while !done.get() {
+            if !self.handle.is_running() {
+                return Err(Stopped);
+            }
+            self.iterate(None);
+        }
+        Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! Re-entrancy, a callback that spins the host's loop: behaviours 49 to 53.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     future::poll_fn,
     io::Write,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     rc::Rc,
     sync::{
@@ -21,10 +22,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{
     Harness,
-    rig::{Count, Log, Rig, Scripted, dial, ms, peer},
+    rig::{Count, Log, Rig, Scripted, dial, ms, peer, read_to_end},
 };
 use crate::{
     Handle,
+    http::{self, Router},
     protocol::{Echo, Server},
     reactor::{Direction, Interest, Phase, Stopped, Watched},
     transport::tcp,
@@ -34,19 +36,19 @@ use crate::{
 type Action = Box<dyn FnOnce()>;
 
 /// A way to have an action done by a callback of one kind; what it gives back lives as long as the run.
-type Arrange<H> = fn(&Rig<H>, Action) -> Box<dyn std::any::Any>;
+type Arrange<H> = fn(&Rig<H>, Action) -> Box<dyn Any>;
 
-fn in_a_timer<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_a_timer<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     Box::new(rig.handle.call_later(ms(1), action))
 }
 
-fn in_a_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_a_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     rig.handle.call_soon(action);
     Box::new(())
 }
 
 /// In a call that another thread posts: it finds the action by a task that it wakes, and spins in the call itself.
-fn in_a_posted_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_a_posted_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     ACTION.set(Some(action));
     let remote = rig.handle.remote();
     let poster = thread::spawn(move || {
@@ -66,7 +68,7 @@ fn in_a_protocol<H: Harness>(
     rig: &Rig<H>,
     action: Action,
     script: impl FnOnce(Box<dyn Fn()>) -> Scripted,
-) -> Box<dyn std::any::Any> {
+) -> Box<dyn Any> {
     let action = Cell::new(Some(action));
     let once = move || {
         if let Some(action) = action.take() {
@@ -81,19 +83,19 @@ fn in_a_protocol<H: Harness>(
     Box::new(client)
 }
 
-fn in_connection_made<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_connection_made<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| Scripted::new().made(move |_| once()))
 }
 
-fn in_data_received<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_data_received<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| Scripted::new().data(move |_, _| once()))
 }
 
-fn in_connection_lost<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_connection_lost<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| Scripted::new().data(|transport, _| transport.close()).lost(move |_| once()))
 }
 
-fn in_accept<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_accept<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     let action = Cell::new(Some(action));
     let (server, address) = rig.serve(move |_: &_| {
         if let Some(action) = action.take() {
@@ -104,7 +106,7 @@ fn in_accept<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any>
     Box::new((server, dial(address)))
 }
 
-fn in_a_task<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
+fn in_a_task<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     let handle = rig.handle.clone();
     rig.handle
         .spawn(async move {
@@ -112,16 +114,6 @@ fn in_a_task<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any>
             action();
         })
         .detach();
-    Box::new(())
-}
-
-fn in_a_shutdown_hook<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn std::any::Any> {
-    rig.handle
-        .on_shutdown(Phase::Before, move || {
-            action();
-            async { Ok(()) }
-        })
-        .keep();
     Box::new(())
 }
 
@@ -208,15 +200,68 @@ pub(super) fn b49_others_go_on_inside_a_shutdown_hook<H: Harness>() {
     let rig = Rig::<H>::new();
     let (done, (_server, echo)) = (Count::default(), echo(&rig));
     let (told, harness, handle) = (done.clone(), rig.harness.clone(), rig.handle.clone());
-    in_a_shutdown_hook(
-        &rig,
-        Box::new(move || {
-            assert_eq!(harness.nest(Box::pin(the_others(handle, echo))), Ok(()));
-            told.add(1);
-        }),
-    );
+    let hook = rig.handle.on_shutdown(Phase::Before, move || {
+        assert_eq!(harness.nest(Box::pin(the_others(handle, echo))), Ok(()));
+        told.add(1);
+        async { Ok(()) }
+    });
+    hook.keep();
     rig.complete(async {});
     assert_eq!(done.get(), 1);
+}
+
+pub(super) fn b49_others_go_on_inside_handle_wait<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (done, (_server, echo)) = (Count::default(), echo(&rig));
+    let (told, handle) = (done.clone(), rig.handle.clone());
+    rig.handle.call_later(ms(1), move || {
+        let others = the_others(handle.clone(), echo);
+        assert_eq!(
+            handle.wait(async {
+                others.await;
+                7
+            }),
+            Ok(7)
+        );
+        told.add(1);
+    });
+    rig.complete(done.reached(1));
+}
+
+pub(super) fn b49_others_go_on_inside_an_http_handler<H: Harness>() {
+    assert_others_go_on::<H>(in_an_http_handler);
+}
+
+fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+    let action = Rc::new(Cell::new(Some(action)));
+    let router = Router::new().get("/", move |_: http::Request| {
+        let action = action.clone();
+        async move {
+            if let Some(action) = action.take() {
+                action();
+            }
+            "answered"
+        }
+    });
+    let listener = tcp::listen(&rig.handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let address = listener.local_address().tcp().expect("it listens on TCP");
+    let mut client = dial(address);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+    Box::new((http::serve(listener, router), client))
+}
+
+pub(super) fn b49_the_host_goes_on_inside_the_nested_loop<H: Harness>() {
+    let (rig, done, host) = (Rig::<H>::new(), Count::default(), Count::default());
+    for number in 0..5 {
+        rig.host_call(ms(5 + number), host.adder());
+    }
+    let (told, harness) = (done.clone(), rig.harness.clone());
+    rig.handle.call_soon(move || {
+        assert_eq!(host.get(), 0, "the host was faster than its own timers");
+        assert_eq!(harness.nest(Box::pin(host.reached(5))), Ok(()));
+        told.add(1);
+    });
+    rig.complete(done.reached(1));
 }
 
 pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events_come_afterwards<H: Harness>() {
@@ -282,7 +327,7 @@ pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afte
     let (_server, address) = rig.serve(move |_: &_| protocol.take());
     let client = peer(address, |mut stream| {
         stream.write_all(b"!").expect("written");
-        super::rig::read_to_end(&stream).expect("the end")
+        read_to_end(&stream).expect("the end")
     });
     rig.complete(lost.reached(1));
     assert_eq!(client.join().expect("the peer"), b"before, inside, after");

@@ -84,17 +84,18 @@ fn draw<H: Harness>(rig: &Rig<H>) -> Vec<Duration> {
     gaps
 }
 
-/// Draws beside the work that `begin` begins, up to three times: another program may have the machine for a moment.
+/// Draws beside the work that `begin` begins, up to five times: another program may have the machine for a moment.
 fn assert_sixty_frames<H: Harness>(begin: impl Fn(&Rig<H>) -> Box<dyn Fn() -> u64>, enough: u64) {
     let mut tries = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..5 {
         let rig = Rig::<H>::new();
         let work = begin(&rig);
         let gaps = draw(&rig);
         let (frames, work) = (gaps.len(), work());
         let late = gaps[frames * 9 / 10];
         println!("{}: {frames} frames, nine of ten after at most {late:?}, beside {work} pieces of work", H::NAME);
-        if frames >= 57 && late < FRAME + ms(4) && work >= enough {
+        // Half a frame late shows as a slower rhythm, or as a frame that is missed.
+        if frames >= 57 && late < FRAME + FRAME / 2 && work >= enough {
             return;
         }
         tries.push((frames, late, work));
