@@ -4,6 +4,8 @@ use std::{
     env,
     os::unix::process::ExitStatusExt,
     process::{Command, ExitStatus},
+    thread,
+    time::Duration,
 };
 
 use entwined::{
@@ -30,6 +32,11 @@ fn send_to_ourselves(signal: Signal) {
     kill_process(getpid(), signal).expect("sent");
 }
 
+/// A signal may take effect on another thread, a moment later.
+fn wait_for_the_end() {
+    thread::sleep(Duration::from_secs(10));
+}
+
 #[test]
 fn after_the_run_a_signal_has_its_default_effect_again() {
     if !is_child() {
@@ -42,6 +49,7 @@ fn after_the_run_a_signal_has_its_default_effect_again() {
     send_to_ourselves(Signal::TERM);
     reactor.run().expect("a run that the signal ends");
     send_to_ourselves(Signal::TERM);
+    wait_for_the_end();
     panic!("the second signal had no effect");
 }
 
@@ -58,6 +66,7 @@ fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
     handle
         .on_shutdown(Phase::Before, || async {
             send_to_ourselves(Signal::INT);
+            wait_for_the_end();
             Err("the second signal had no effect".into())
         })
         .keep();
