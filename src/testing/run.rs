@@ -46,11 +46,16 @@ pub fn check<H: Harness>(name: &str) {
 /// Runs the whole suite in order on this thread, for hosts that are bound to one, and prints a line for each test and the table.
 /// True when nothing failed.
 ///
-/// A test that hangs ends the process, since nothing else can end it here.
+/// The program's arguments are parts of names, as for `cargo test`: with any, only the tests with one of them are run. A test that hangs ends
+/// the process, since nothing else can end it here.
 pub fn run_all<H: Harness>() -> bool {
+    let wanted: Vec<_> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut passed = true;
     let mut results = Vec::new();
     for test in list::tests::<H>() {
+        if !wanted.is_empty() && !wanted.iter().any(|part| test.name.contains(part)) {
+            continue;
+        }
         let outcome = match excuse::<H>(test.name) {
             Some(reason) => Outcome::CannotShow(reason.to_owned()),
             None => Outcome::of(&here(&test)),

@@ -1,32 +1,30 @@
 //! The conformance suite on the GLib main loop, in a main context of its own for each test.
 
-use entwined::testing::Harness;
-use glib::MainContext;
+use std::time::Duration;
+
+use glib::{MainContext, Priority};
 
 mod host;
 
-use host::GlibHost;
+use host::{GlibHost, Kind};
 
-#[derive(Clone)]
-struct Glib(GlibHost);
+struct Plain;
 
-impl Harness for Glib {
+impl Kind for Plain {
     const NAME: &'static str = "glib";
 
-    fn new() -> Self {
-        Glib(GlibHost::new(&MainContext::new()))
+    fn context() -> MainContext {
+        MainContext::new()
     }
 
-    fn another(&self) -> Self {
-        Glib(self.0.another())
-    }
+    type Dialog = ();
 
-    host::forward!();
+    fn open_dialog() {}
 
-    /// By a loop inside the loop, as a modal dialog makes it.
-    fn nest(&self, end: entwined::testing::End) -> Result<(), entwined::reactor::Stopped> {
-        self.0.nest(end, || ())
+    /// By a timer at the priority of GDK's redraw.
+    fn draw_frames(host: &GlibHost<Self>, draw: Box<dyn FnMut() -> bool>) {
+        host.every(Duration::from_millis(16), Priority::from(120), draw);
     }
 }
 
-entwined::conformance!(Glib);
+entwined::conformance!(GlibHost<Plain>);

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    marker::PhantomData,
     rc::Rc,
     time::Duration,
 };
@@ -9,47 +10,91 @@ use std::{
 use entwined::{
     Handle,
     reactor::{LifeError, RunError, Stopped},
-    testing::End,
+    testing::{End, Harness},
 };
 use entwined_glib::{Attachment, Options};
-use glib::{ControlFlow, MainContext, MainLoop, Priority, thread_guard::ThreadGuard};
+use glib::{ControlFlow, MainContext, MainLoop, Priority, Source, thread_guard::ThreadGuard};
 
-#[derive(Clone)]
-pub struct GlibHost {
+/// What kind of host it is.
+pub trait Kind: 'static {
+    const NAME: &'static str;
+
+    /// The context for a new host.
+    fn context() -> MainContext;
+
+    /// What is open while a callback spins the loop.
+    type Dialog;
+
+    fn open_dialog() -> Self::Dialog;
+
+    /// Has `draw` called for each frame until it returns false.
+    fn draw_frames(host: &GlibHost<Self>, draw: Box<dyn FnMut() -> bool>)
+    where
+        Self: Sized;
+}
+
+pub struct GlibHost<K> {
     context: MainContext,
     handle: Handle,
     attachment: Rc<RefCell<Option<Rc<Attachment>>>>,
+    kind: PhantomData<K>,
 }
 
-impl GlibHost {
-    pub fn new(context: &MainContext) -> Self {
-        let attachment = Options::new().attach_stopped(context).expect("a reactor");
+impl<K> Clone for GlibHost<K> {
+    fn clone(&self) -> Self {
+        let GlibHost { context, handle, attachment, kind } = self;
+        GlibHost { context: context.clone(), handle: handle.clone(), attachment: attachment.clone(), kind: *kind }
+    }
+}
+
+impl<K: Kind> GlibHost<K> {
+    fn on(context: MainContext) -> Self {
+        let attachment = Options::new().attach_stopped(&context).expect("a reactor");
         let handle = attachment.handle();
-        GlibHost { context: context.clone(), handle, attachment: Rc::new(RefCell::new(Some(Rc::new(attachment)))) }
-    }
-
-    pub fn another(&self) -> Self {
-        Self::new(&self.context)
-    }
-
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        let attachment = Rc::new(RefCell::new(Some(Rc::new(attachment))));
+        GlibHost { context, handle, attachment, kind: PhantomData }
     }
 
     fn attachment(&self) -> Result<Rc<Attachment>, LifeError> {
         self.attachment.borrow().clone().ok_or(LifeError::Closed)
     }
 
-    pub fn attach(&self) -> Result<(), LifeError> {
+    /// A timer of the host's.
+    pub fn every(&self, interval: Duration, priority: Priority, work: Box<dyn FnMut() -> bool>) -> Source {
+        let work = ThreadGuard::new(RefCell::new(work));
+        let source = glib::timeout_source_new(interval, None, priority, move || {
+            if (work.get_ref().borrow_mut())() { ControlFlow::Continue } else { ControlFlow::Break }
+        });
+        source.attach(Some(&self.context));
+        source
+    }
+}
+
+impl<K: Kind> Harness for GlibHost<K> {
+    const NAME: &'static str = K::NAME;
+
+    fn new() -> Self {
+        Self::on(K::context())
+    }
+
+    fn another(&self) -> Self {
+        Self::on(self.context.clone())
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    fn attach(&self) -> Result<(), LifeError> {
         self.attachment()?.start()
     }
 
-    pub fn detach(&self) {
+    fn detach(&self) {
         let attachment = self.attachment.take();
         drop(attachment);
     }
 
-    pub fn iterate(&self, wait: Option<Duration>) {
+    fn iterate(&self, wait: Option<Duration>) {
         match wait {
             None => drop(self.context.iteration(true)),
             Some(Duration::ZERO) => drop(self.context.iteration(false)),
@@ -61,7 +106,7 @@ impl GlibHost {
         }
     }
 
-    pub fn run(&self) -> Result<(), LifeError> {
+    fn run(&self) -> Result<(), LifeError> {
         if self.handle.is_running() {
             return Err(LifeError::AlreadyRunning);
         }
@@ -74,7 +119,7 @@ impl GlibHost {
         }
     }
 
-    pub fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>) {
+    fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>) {
         let mut callback = Some(callback);
         let call = move || {
             callback.take().expect("it is removed after one call")();
@@ -84,21 +129,16 @@ impl GlibHost {
     }
 
     /// By a source that is always ready, above the priority of the reactor and of GDK's redraw.
-    pub fn keep_busy(&self, work: Box<dyn FnMut() -> bool>) {
+    fn keep_busy(&self, work: Box<dyn FnMut() -> bool>) {
         self.every(Duration::ZERO, Priority::DEFAULT, work);
     }
 
-    fn every(&self, interval: Duration, priority: Priority, work: Box<dyn FnMut() -> bool>) -> glib::Source {
-        let work = ThreadGuard::new(RefCell::new(work));
-        let source = glib::timeout_source_new(interval, None, priority, move || {
-            if (work.get_ref().borrow_mut())() { ControlFlow::Continue } else { ControlFlow::Break }
-        });
-        source.attach(Some(&self.context));
-        source
+    fn draw_frames(&self, draw: Box<dyn FnMut() -> bool>) {
+        K::draw_frames(self, draw);
     }
 
-    /// Runs a main loop inside a callback until `end` is ready; what `open` gives is there meanwhile.
-    pub fn nest<W>(&self, end: End, open: impl FnOnce() -> W) -> Result<(), Stopped> {
+    /// By a loop inside the loop, as a modal dialog makes it.
+    fn nest(&self, end: End) -> Result<(), Stopped> {
         if !self.handle.is_running() {
             return Err(Stopped);
         }
@@ -112,7 +152,7 @@ impl GlibHost {
             told.set(true);
         });
         task.detach();
-        let _window = open();
+        let _dialog = K::open_dialog();
         inner.run();
         if done.get() { Ok(()) } else { Err(Stopped) }
     }
@@ -125,38 +165,3 @@ impl Drop for Quit {
         self.0.quit();
     }
 }
-
-/// The methods of a harness around a [`GlibHost`] that are the same in both.
-macro_rules! forward {
-    () => {
-        fn handle(&self) -> entwined::Handle {
-            self.0.handle()
-        }
-
-        fn attach(&self) -> Result<(), entwined::reactor::LifeError> {
-            self.0.attach()
-        }
-
-        fn detach(&self) {
-            self.0.detach();
-        }
-
-        fn iterate(&self, wait: Option<std::time::Duration>) {
-            self.0.iterate(wait);
-        }
-
-        fn run(&self) -> Result<(), entwined::reactor::LifeError> {
-            self.0.run()
-        }
-
-        fn host_call(&self, delay: std::time::Duration, callback: Box<dyn FnOnce()>) {
-            self.0.host_call(delay, callback);
-        }
-
-        fn keep_busy(&self, work: Box<dyn FnMut() -> bool>) {
-            self.0.keep_busy(work);
-        }
-    };
-}
-
-pub(crate) use forward;
