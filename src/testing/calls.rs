@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    panic::catch_unwind,
     rc::Rc,
     sync::{
         Arc,
@@ -148,18 +147,15 @@ pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Ha
         let Gone(closure) = remote.post(move |_: &Handle| sign.send(7).expect("kept")).expect_err("it is gone");
         assert_eq!(remote.call(|_| ()), Err(CallError::Gone));
         assert!(seen.try_recv().is_err(), "it was called");
-        closure
+        (closure, seen)
     });
-    let closure = poster.join().expect("the poster");
-    // It is whole, and can be called on any handle.
+    let (closure, seen) = poster.join().expect("the poster");
+    // It is whole, and another reactor can call it.
     let other = Rig::<H>::new();
-    let (called, handle) = (Count::default(), other.handle.clone());
-    let count = called.clone();
-    other.handle.call_soon(move || {
-        let _ = catch_unwind(std::panic::AssertUnwindSafe(|| closure(&handle)));
-        count.add(1);
-    });
-    other.complete(called.reached(1));
+    other.handle.remote().post(closure).expect("there");
+    other.handle.call_later(ms(1), stopper(&other.handle));
+    other.run();
+    assert_eq!(seen.try_recv(), Ok(7));
 }
 
 /// Tells the thread on which it is dropped.

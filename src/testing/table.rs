@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use super::list::{BEHAVIOURS, number};
+use super::list::{BEHAVIOURS, BY_TYPES, NOT_COVERED, number};
 use crate::panic::panic_message;
 
 /// What became of one test.
@@ -89,7 +89,7 @@ pub(super) fn table(backends: &[Results]) -> String {
             let passed = of_this().filter(|result| *result.1 == Outcome::Passed).count();
             let failed = of_this().any(|result| matches!(result.1, Outcome::Failed(_)));
             let cell = match (of_this().count(), passed) {
-                (0, _) => "not run".to_owned(),
+                (0, _) => "-".to_owned(),
                 _ if failed => "FAILED".to_owned(),
                 (all, passed) => format!("{passed}/{all} ok"),
             };
@@ -98,10 +98,23 @@ pub(super) fn table(backends: &[Results]) -> String {
                 let _ = writeln!(notes, "{backend}: {name}: {outcome}");
             }
         }
-        let _ = writeln!(text, "  {meaning}");
+        let _ = writeln!(text, "  {}", shortened(meaning));
     }
-    if !notes.is_empty() {
-        let _ = write!(text, "\n{notes}");
+    for (behaviour, reason) in NOT_COVERED {
+        let _ = writeln!(notes, "behaviour {behaviour} has no test yet: {reason}");
     }
+    for (behaviour, what) in BY_TYPES {
+        let _ = writeln!(notes, "behaviour {behaviour} is held by the types as well: {what}");
+    }
+    let _ = write!(text, "\n{notes}");
     text
+}
+
+/// As much of a behaviour as fits on a line.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 90;
+    match text.char_indices().nth(MOST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{} ...", text[..end].trim_end()),
+    }
 }
