@@ -1,4 +1,4 @@
-//! Life: behaviours 1 to 10.
+//! Life: behaviours 1 to 9.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Signal, getpid, kill_process};
-
 use super::{
     Harness,
     rig::{Count, Log, Rig, Scripted, dial, ms, peer, read_exactly, read_to_end, serve_on, stopper},
@@ -20,7 +18,6 @@ use crate::{
     Handle,
     protocol::{self, Echo, Transport},
     reactor::{Gone, LifeError, Phase, Report},
-    signal::{self, Signals},
     transport::tcp,
 };
 
@@ -218,6 +215,16 @@ pub(super) fn b04_stop_from_a_task<H: Harness>() {
     });
 }
 
+/// Has `log` note that this phase of the shutdown came.
+pub(super) fn note_phase(handle: &Handle, phase: Phase, log: &Log, name: &'static str) {
+    let log = log.clone();
+    let hook = handle.on_shutdown(phase, move || async move {
+        log.add(name);
+        Ok(())
+    });
+    hook.keep();
+}
+
 pub(super) fn b05_phases_run_in_order_and_before_may_wait<H: Harness>() {
     let (rig, log) = (Rig::<H>::new(), Log::default());
     for (phase, name) in [(Phase::After, "after"), (Phase::During, "during"), (Phase::Before, "before")] {
@@ -251,13 +258,7 @@ pub(super) fn b05_a_failing_phase_is_reported_and_the_rest_still_run<H: Harness>
     hook(Phase::Before, || panic!("in a hook"));
     rig.handle.on_shutdown(Phase::During, || -> std::future::Ready<_> { panic!("before the future") }).keep();
     for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
-        let log = log.clone();
-        rig.handle
-            .on_shutdown(phase, move || async move {
-                log.add(name);
-                Ok(())
-            })
-            .keep();
+        note_phase(&rig.handle, phase, &log, name);
     }
     rig.handle.call_soon(stopper(&rig.handle));
     rig.harness.run().expect("a run");
@@ -546,90 +547,4 @@ pub(super) fn b09_quitting_the_host_does_not_end_the_run<H: Harness>() {
     rig.host_until(|| count.get() == 2);
     rig.handle.stop().expect("it still runs");
     rig.host_until(|| !rig.handle.is_running());
-}
-
-/// Signals that the process catches, as the kernel says it.
-fn caught_signals() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    status.lines().find(|line| line.starts_with("SigCgt:")).expect("a mask").to_owned()
-}
-
-pub(super) fn b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host<H: Harness>() {
-    let before = caught_signals();
-    let rig = Rig::<H>::new();
-    let handle = rig.handle.clone();
-    let during = rig.complete(async move {
-        handle.sleep(ms(1)).await;
-        caught_signals()
-    });
-    assert_eq!([during, caught_signals()], [before.clone(), before]);
-}
-
-fn send_to_ourselves(signal: Signal) {
-    kill_process(getpid(), signal).expect("sent");
-}
-
-pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
-    for signal in [Signal::INT, Signal::TERM] {
-        let (rig, log) = (Rig::<H>::new(), Log::default());
-        signal::stop_on(&rig.handle, [signal::SIGINT, signal::SIGTERM]).expect("they can be caught").keep();
-        for (phase, name) in [(Phase::Before, "before"), (Phase::After, "after")] {
-            let log = log.clone();
-            rig.handle
-                .on_shutdown(phase, move || async move {
-                    log.add(name);
-                    Ok(())
-                })
-                .keep();
-        }
-        rig.handle.call_later(ms(5), move || send_to_ourselves(signal));
-        rig.run();
-        log.assert(&["before", "after"]);
-    }
-}
-
-pub(super) fn b10_a_signal_before_the_run_is_kept_for_it<H: Harness>() {
-    let rig = Rig::<H>::new();
-    signal::stop_on(&rig.handle, [signal::SIGTERM]).expect("it can be caught").keep();
-    send_to_ourselves(Signal::TERM);
-    rig.run();
-}
-
-pub(super) fn b10_sigchld_reaps<H: Harness>() {
-    let rig = Rig::<H>::new();
-    let children = Signals::new(&rig.handle, signal::SIGCHLD).expect("it can be caught");
-    rig.complete(async move {
-        let mut child = std::process::Command::new("true").spawn().expect("a child");
-        let status = loop {
-            match child.try_wait().expect("ours") {
-                Some(status) => break status,
-                None => children.next().await.expect("a signal"),
-            }
-        };
-        assert!(status.success());
-    });
-}
-
-pub(super) fn b10_each_who_watches_a_signal_hears_of_it<H: Harness>() {
-    let (rig, heard) = (Rig::<H>::new(), Count::default());
-    for _ in 0..3 {
-        let signals = Signals::new(&rig.handle, signal::SIGUSR1).expect("it can be caught");
-        let heard = heard.clone();
-        rig.handle
-            .spawn(async move {
-                for _ in 0..5 {
-                    signals.next().await.expect("a signal");
-                    heard.add(1);
-                }
-            })
-            .detach();
-    }
-    rig.complete(async move {
-        for round in 1..6 {
-            send_to_ourselves(Signal::USR1);
-            heard.reached(3 * round).await;
-        }
-    });
-    assert!(Signals::new(&rig.handle, 9).is_err(), "SIGKILL cannot be caught");
-    assert!(Signals::new(&rig.handle, 0).is_err() && Signals::new(&rig.handle, 65).is_err());
 }

@@ -1,6 +1,6 @@
 //! All behaviours and all tests, by name.
 
-use super::{Harness, calls, life, readiness, reentrancy, sharing, streams, timers};
+use super::{Harness, calls, connections, identity, life, readiness, reentrancy, sharing, signals, streams, timers};
 
 /// Calls the macro in brackets with what follows in them, and all tests in groups. The one place where they are listed.
 ///
@@ -36,6 +36,8 @@ macro_rules! __for_each_conformance_test {
                 b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop,
                 b09_detach_ends_the_reactor_and_leaves_the_host_to_another,
                 b09_quitting_the_host_does_not_end_the_run,
+            }
+            signals {
                 b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host alone,
                 b10_sigint_and_sigterm_stop_a_run_in_order alone,
                 b10_a_signal_before_the_run_is_kept_for_it alone,
@@ -116,6 +118,8 @@ macro_rules! __for_each_conformance_test {
                 b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send,
                 b39_when_the_peer_half_closes_we_can_still_send,
                 b39_a_protocol_without_support_for_it_closes,
+            }
+            connections {
                 b40_connect_refused_says_so,
                 b40_connect_unreachable_says_so,
                 b40_connect_timed_out_says_so,
@@ -130,6 +134,8 @@ macro_rules! __for_each_conformance_test {
                 b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else,
                 b46_the_last_reference_to_a_protocol_goes_with_its_connection,
                 b46_ten_thousand_connections_leave_nothing_behind alone,
+            }
+            identity {
                 b47_addresses_can_be_asked_for,
                 b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer,
                 b47_a_tcp_stream_answers_what_only_unix_sockets_have,

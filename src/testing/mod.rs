@@ -2,7 +2,9 @@
 
 mod by_hand;
 mod calls;
+mod connections;
 mod harness;
+mod identity;
 mod life;
 mod list;
 mod readiness;
@@ -10,6 +12,7 @@ mod reentrancy;
 mod rig;
 mod run;
 mod sharing;
+mod signals;
 mod streams;
 mod table;
 mod timers;

@@ -422,6 +422,15 @@ pub(super) fn b51_each_call_runs_once_and_none_is_lost<H: Harness>() {
     assert_eq!(ran, expected);
 }
 
+/// Spins the loop, with no end but that of the run, which is stopped in there.
+fn stop_inside<H: Harness>(harness: &H) -> Result<(), Stopped> {
+    let handle = harness.handle();
+    harness.nest(Box::pin(async move {
+        handle.stop().expect("it runs");
+        std::future::pending().await
+    }))
+}
+
 /// Has a callback of one kind spin the loop, has it stopped in there, and sees that both end and nothing of the user's runs afterwards.
 fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
     let (rig, log) = (Rig::<H>::new(), Log::default());
@@ -441,13 +450,8 @@ fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
             for _ in 0..5 {
                 handle.call_soon(|| {});
             }
-            let stop = handle.clone();
-            let nested = harness.nest(Box::pin(async move {
-                // Soon, while the outer turn has budget left.
-                stop.stop().expect("it runs");
-                std::future::pending::<()>().await;
-            }));
-            assert_eq!(nested, Err(Stopped));
+            // Soon, while the outer turn has budget left.
+            assert_eq!(stop_inside(&harness), Err(Stopped));
             noted.add("returned");
             // The run is over. This waits for the next one.
             handle.call_soon(late.adder("late call"));
@@ -496,12 +500,7 @@ pub(super) fn b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run<
     let (rig, log) = (Rig::<H>::new(), Log::default());
     let (harness, handle, noted) = (rig.harness.clone(), rig.handle.clone(), log.clone());
     rig.handle.call_soon(move || {
-        let stop = handle.clone();
-        let nested = harness.nest(Box::pin(async move {
-            stop.stop().expect("it runs");
-            std::future::pending::<()>().await;
-        }));
-        assert_eq!(nested, Err(Stopped));
+        assert_eq!(stop_inside(&harness), Err(Stopped));
         handle.call_soon(noted.adder("call"));
         handle.call_later(Duration::ZERO, noted.adder("timer"));
         let task = noted.clone();
@@ -523,15 +522,10 @@ pub(super) fn b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run<
 
 pub(super) fn b52_the_connection_on_the_stack_is_lost_once_it_returns<H: Harness>() {
     let (rig, log) = (Rig::<H>::new(), Log::default());
-    let (noted, harness, handle, lost) = (log.clone(), rig.harness.clone(), rig.handle.clone(), log.clone());
+    let (noted, harness, lost) = (log.clone(), rig.harness.clone(), log.clone());
     let protocol = Scripted::new()
         .data(move |_, _| {
-            let stop = handle.clone();
-            let nested = harness.nest(Box::pin(async move {
-                stop.stop().expect("it runs");
-                std::future::pending::<()>().await;
-            }));
-            assert_eq!(nested, Err(Stopped));
+            assert_eq!(stop_inside(&harness), Err(Stopped));
             noted.add("returned");
         })
         .lost(move |why| lost.add(format!("lost: {why}")));
@@ -644,13 +638,7 @@ pub(super) fn b53_three_levels_deep_each_call_runs_once<H: Harness>() {
 
 pub(super) fn b53_three_levels_deep_stop_ends_all<H: Harness>() {
     three_levels_deep::<H>(
-        |rig| {
-            let stop = rig.handle.clone();
-            rig.harness.nest(Box::pin(async move {
-                stop.stop().expect("it runs");
-                std::future::pending().await
-            }))
-        },
+        |rig| stop_inside(&rig.harness),
         &["innermost: false", "level 1 returns", "level 2 returns", "level 3 returns", "all return"],
     );
 }

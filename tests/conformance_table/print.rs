@@ -1,15 +1,15 @@
 //! Prints the table of behaviours and backends from a directory of results, or without one the list of the suite's tests.
 
-use std::{env, path::Path, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
-    let Some(directory) = env::args_os().nth(1) else {
+    let Some(directory) = env::args_os().nth(1).map(PathBuf::from) else {
         for entry in entwined::testing::list() {
             println!("{:>2}  {}", entry.number, entry.name);
         }
         return ExitCode::SUCCESS;
     };
-    match entwined::testing::table_of(Path::new(&directory)) {
+    match entwined::testing::table_of(&directory) {
         Ok(table) => {
             print!("{table}");
             ExitCode::SUCCESS

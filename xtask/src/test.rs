@@ -1,5 +1,7 @@
 //! `cargo xtask test`: the one gate. It stops at the first step that fails.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,10 @@ pub fn run() -> Result<ExitCode> {
     steps.cargo("docs", everything("doc").arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     steps.cargo("build", everything("test").arg("--no-run"))?;
     let display = Display::start(None)?;
-    steps.cargo("tests", display.show(&mut everything("test")))?;
+    let results = fresh_results()?;
+    steps.cargo("tests", display.show(everything("test").env("ENTWINED_CONFORMANCE", &results)))?;
+    let table = ["run", "--quiet", "--package", "entwined", "--all-features", "--example", "conformance-table", "--"];
+    steps.cargo("behaviours", workspace::cargo().args(table).arg(&results))?;
     steps.report();
     Ok(ExitCode::SUCCESS)
 }
@@ -31,6 +36,16 @@ fn everything(command: &str) -> Command {
     let mut cargo = workspace::cargo();
     cargo.args([command, "--workspace", "--all-features"]);
     cargo
+}
+
+/// An empty folder for the results of the conformance suite, which every backend's tests write.
+fn fresh_results() -> Result<PathBuf> {
+    let folder = workspace::root().join("target").join("conformance");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// Fails unless the toolchain has this part.
