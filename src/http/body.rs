@@ -61,8 +61,9 @@ impl Body {
         Content::Live(Box::pin(Mapped { stream })).into()
     }
 
-    /// Has `pace` know of the body's end.
+    /// Has `pace` know of the body's begin and end.
     pub(super) fn watched(mut self, pace: Rc<Pace>) -> Self {
+        pace.response_begins(matches!(self.content, Content::Live(_)));
         self.watch = Some(Watch(pace));
         self
     }

@@ -36,7 +36,7 @@ pub(super) fn start(server: &Rc<Shared>, stream: Stream, permit: Permit, origin:
         builder.max_headers(server.config.header_count);
     }
     let exchange = builder.serve_connection(Paced { stream, pace: pace.clone() }, answer);
-    let sleep = server.handle.sleep(server.config.header_deadline);
+    let sleep = server.handle.sleep(pace.look_interval());
     let connection = Connection {
         stage: Stage::Exchange { exchange, ending: false },
         pace,
@@ -104,27 +104,36 @@ impl Connection {
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Stage::Exchange { exchange, ending } = &mut self.stage else { return Poll::Ready(()) };
         loop {
-            if self.server.closing.get() && !std::mem::replace(ending, true) {
-                Pin::new(&mut *exchange).graceful_shutdown();
-            }
             // What has arrived comes before any deadline: a loop that was held up must not blame its peers.
             if let Poll::Ready(result) = exchange.poll_without_shutdown(cx) {
-                if let Err(error) = &result {
+                let failed = result.is_err_and(|error| {
                     tracing::debug!(%error, "an HTTP connection ended with an error");
+                    error.is_user()
+                });
+                if failed {
+                    self.abort()
+                } else {
+                    self.linger(cx, None)
                 }
-                self.linger(cx, None);
                 return Poll::Ready(());
+            }
+            if self.server.closing.get() && !std::mem::replace(ending, true) {
+                if self.pace.is_at_rest() {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(());
+                }
+                Pin::new(&mut *exchange).graceful_shutdown();
+                continue;
             }
             ready!(Pin::new(&mut self.sleep).poll(cx));
             match self.pace.verdict(self.server.handle.now()) {
                 Verdict::Wait(until) => self.sleep.reset(until),
-                Verdict::Idle if !std::mem::replace(ending, true) => {
-                    // hyper ends at its next poll.
-                    Pin::new(&mut *exchange).graceful_shutdown();
-                    self.sleep.reset(self.server.handle.now() + LINGER_TIME);
-                }
-                Verdict::Idle | Verdict::Stuck => {
+                Verdict::Idle => {
                     self.stage = Stage::Done;
+                    return Poll::Ready(());
+                }
+                Verdict::Stuck => {
+                    self.abort();
                     return Poll::Ready(());
                 }
                 Verdict::SlowHead => {
@@ -132,6 +141,13 @@ impl Connection {
                     return Poll::Ready(());
                 }
             }
+        }
+    }
+
+    /// Ends the exchange so that the peer cannot take what it has for the whole.
+    fn abort(&mut self) {
+        if let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) {
+            exchange.into_parts().io.stream.abort();
         }
     }
 
@@ -262,7 +278,13 @@ impl Future for Answering {
             AnswerState::Ready(response) => *response.take().expect("a future is not polled after its end"),
             AnswerState::Handler(future, origin) => {
                 let polled = this.core.contain(*origin, || future.as_mut().poll(cx));
-                ready!(polled.unwrap_or_else(|| Poll::Ready(panicked())))
+                match polled.unwrap_or_else(|| Poll::Ready(panicked())) {
+                    Poll::Ready(response) => response,
+                    Poll::Pending => {
+                        this.pace.handler_waits();
+                        return Poll::Pending;
+                    }
+                }
             }
         };
         Poll::Ready(Ok(response.map(|body| body.watched(this.pace.clone()))))

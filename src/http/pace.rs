@@ -1,12 +1,12 @@
 //! What one connection is waiting for, and how long it may.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
-    time::Instant,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -18,8 +18,12 @@ use crate::transport::Stream;
 /// connection looks at it now and then. So a request moves no timer.
 pub(super) struct Pace {
     stage: Cell<Stage>,
+    /// Whether there was a look at this stage.
+    seen: Cell<bool>,
     /// Since when the peer has not taken what is to be sent.
     blocked: Cell<Option<Instant>>,
+    /// Whom to wake when an end of input need not be withheld any more.
+    withheld: RefCell<Option<Waker>>,
     server: Rc<Shared>,
 }
 
@@ -30,14 +34,25 @@ enum Stage {
     /// Something has, but not the whole head.
     Head(Instant),
     /// A request is being answered.
-    Busy,
+    Busy(Work),
+}
+
+/// How far an answer is; what an end of the peer's input means depends on it.
+#[derive(Clone, Copy)]
+enum Work {
+    /// The handler has not had to wait yet.
+    Called,
+    /// The handler waits, or there is no end to what is sent: who is gone need not be waited for.
+    Waiting,
+    /// What is sent has an end. A peer that is gone is noticed by that.
+    Sending,
 }
 
 /// What there is to do about a connection.
 pub(super) enum Verdict {
     /// Nothing; look again then.
     Wait(Instant),
-    /// The next request did not begin in time: close it in order.
+    /// The next request did not begin in time: close it.
     Idle,
     /// The head did not come in time: answer 408 and close.
     SlowHead,
@@ -49,43 +64,105 @@ impl Pace {
     /// For a connection that was just accepted. Its first request has the time of a head, not that of an idle connection.
     pub(super) fn new(server: Rc<Shared>) -> Rc<Self> {
         let now = server.time();
-        Rc::new(Pace { stage: Cell::new(Stage::Head(now)), blocked: Cell::new(None), server })
+        Rc::new(Pace {
+            stage: Cell::new(Stage::Head(now)),
+            seen: Cell::new(true),
+            blocked: Cell::new(None),
+            withheld: RefCell::default(),
+            server,
+        })
+    }
+
+    /// How often to look: often enough that a stage is seen before its end, however soon after a look it begins.
+    pub(super) fn look_interval(&self) -> Duration {
+        let Config { header_deadline, idle_deadline, write_deadline, .. } = self.server.config;
+        header_deadline.min(idle_deadline).min(write_deadline)
     }
 
     pub(super) fn request_begins(&self) {
-        self.stage.set(Stage::Busy);
+        self.enter(Stage::Busy(Work::Called));
+    }
+
+    /// The handler cannot answer yet.
+    pub(super) fn handler_waits(&self) {
+        self.enter(Stage::Busy(Work::Waiting));
+    }
+
+    /// The handler has answered; `live` when what it sends has no end of its own.
+    pub(super) fn response_begins(&self, live: bool) {
+        self.enter(Stage::Busy(if live { Work::Waiting } else { Work::Sending }));
     }
 
     pub(super) fn response_done(&self) {
-        self.stage.set(Stage::Idle(self.server.time()));
+        self.enter(Stage::Idle(self.server.time()));
     }
 
     pub(super) fn is_closing(&self) -> bool {
         self.server.closing.get()
     }
 
+    /// Whether nothing is owed to the peer: no answer, and no rest of one.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !matches!(self.stage.get(), Stage::Busy(_)) && self.blocked.get().is_none()
+    }
+
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
         let Config { header_deadline, idle_deadline, write_deadline, .. } = self.server.config;
-        let write_end = self.blocked.get().map(|since| since + write_deadline);
-        if write_end.is_some_and(|end| now >= end) {
-            return Verdict::Stuck;
+        let next = now + self.look_interval();
+        if let Some(since) = self.blocked.get() {
+            // The rest of a response comes before the next request.
+            let end = since + write_deadline;
+            return if now >= end { Verdict::Stuck } else { Verdict::Wait(end.min(next)) };
         }
-        let end = match self.stage.get() {
-            Stage::Idle(since) if now >= since + idle_deadline => return Verdict::Idle,
-            Stage::Head(since) if now >= since + header_deadline => return Verdict::SlowHead,
-            Stage::Idle(since) => since + idle_deadline,
-            Stage::Head(since) => since + header_deadline,
-            // A head that begins right after this look is late by a look at most.
-            Stage::Busy => now + header_deadline.min(write_deadline),
+        let (since, deadline, verdict) = match self.stage.get() {
+            Stage::Idle(since) => (since, idle_deadline, Verdict::Idle),
+            Stage::Head(since) => (since, header_deadline, Verdict::SlowHead),
+            Stage::Busy(_) => return Verdict::Wait(next),
         };
-        // A head may begin, and a write may block, before an idle connection is over.
-        let latest = now + header_deadline.min(write_deadline);
-        Verdict::Wait(end.min(latest).min(write_end.unwrap_or(end)))
+        if now < since + deadline {
+            self.seen.set(true);
+            return Verdict::Wait(next.min(since + deadline));
+        }
+        if self.seen.get() {
+            return verdict;
+        }
+        // Over at the first look: somebody held the thread, which is not the peer's fault. Its time begins now.
+        self.begin_again(now);
+        self.seen.set(true);
+        Verdict::Wait(next)
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.seen.set(false);
+        let withheld = self.withheld.borrow_mut().take();
+        if let Some(waker) = withheld {
+            waker.wake();
+        }
+    }
+
+    /// Whether the end of the peer's input is not for hyper yet, which would drop the answer that it is at: a peer may end its direction and
+    /// wait for what it asked for.
+    fn withholds_end(&self, cx: &Context<'_>) -> bool {
+        let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
+        let withholds = answering || self.blocked.get().is_some();
+        if withholds {
+            *self.withheld.borrow_mut() = Some(cx.waker().clone());
+        }
+        withholds
+    }
+
+    fn begin_again(&self, now: Instant) {
+        match self.stage.get() {
+            Stage::Idle(_) => self.enter(Stage::Idle(now)),
+            Stage::Head(_) => self.enter(Stage::Head(now)),
+            Stage::Busy(_) => {}
+        }
     }
 
     fn received(&self) {
         if let Stage::Idle(_) = self.stage.get() {
-            self.stage.set(Stage::Head(self.server.time()));
+            self.enter(Stage::Head(self.server.time()));
         }
     }
 
@@ -93,7 +170,11 @@ impl Pace {
         match &result {
             Poll::Pending if self.blocked.get().is_none() => self.blocked.set(Some(self.server.time())),
             Poll::Pending => {}
-            Poll::Ready(_) => self.blocked.set(None),
+            Poll::Ready(_) => {
+                self.blocked.set(None);
+                // A response is over when its last byte is sent, not when its body is.
+                self.begin_again(self.server.time());
+            }
         }
         result
     }
@@ -108,6 +189,9 @@ pub(super) struct Paced {
 impl Read for Paced {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_read(cx, cursor);
+        if matches!(result, Poll::Ready(Ok(()))) && self.stream.input_ended() && self.pace.withholds_end(cx) {
+            return Poll::Pending;
+        }
         if result.is_ready() {
             self.pace.received();
         }

@@ -1,9 +1,10 @@
 //! Requests, as handlers see them.
 
 use std::{
+    cell::Cell,
     fmt,
-    future::poll_fn,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     str::FromStr,
     task::{Context, Poll, ready},
     time::Duration,
@@ -149,8 +150,9 @@ impl Request {
         if self.content.body.size_hint().lower() > limit as u64 {
             return Err(too_large());
         }
-        let timeout = self.content.handle.clone();
-        let read = async {
+        let mut sleep = self.content.handle.sleep(deadline);
+        let read = Cell::new(0);
+        let whole = async {
             // Most bodies come in one piece, which need not be copied.
             let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
             if first.len() > limit {
@@ -160,16 +162,31 @@ impl Request {
                 return Ok(first);
             }
             let mut all = BytesMut::from(first);
+            read.set(all.len());
             while let Some(chunk) = self.chunk().await? {
                 if all.len() + chunk.len() > limit {
                     return Err(too_large());
                 }
                 all.extend_from_slice(&chunk);
+                read.set(all.len());
             }
             Ok(all.freeze())
         };
-        let late = || Error::new(StatusCode::REQUEST_TIMEOUT, "the body took too long");
-        timeout.timeout(deadline, read).await.map_err(|_| late())?
+        let mut whole = pin!(whole);
+        poll_fn(|cx| {
+            let before = read.get();
+            if let Poll::Ready(result) = whole.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            ready!(Pin::new(&mut sleep).poll(cx));
+            if read.get() == before {
+                return Poll::Ready(Err(Error::new(StatusCode::REQUEST_TIMEOUT, "the body took too long")));
+            }
+            // If somebody held the thread, more may have arrived in time, of which only the first piece was read.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
     }
 
     /// The whole body as text.

@@ -19,8 +19,11 @@ use super::{Event, Interest, Key, Notify, Reactor, Readiness};
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 
-/// Events fetched by one system call. More wait in the kernel for the next turn.
+/// Events fetched by one system call.
 const EVENTS: usize = 1024;
+
+/// System calls that one select may take. More events than these fetch wait in the kernel for the next turn.
+const FETCHES: usize = 64;
 
 /// A [`mio::Poll`] with everything a reactor needs inside it: the watched sources, a deadline and a notifier.
 ///
@@ -77,15 +80,23 @@ impl Selector {
     /// See [`Reactor::select`](super::Reactor::select).
     pub fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let Inner { poll, events: taken } = &mut *self.inner.borrow_mut();
-        match poll.poll(taken, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            result => result?,
+        let mut timeout = timeout;
+        // All that is there, since deadlines are judged after it: what was left in the kernel would look as if it had not come.
+        for _ in 0..FETCHES {
+            match poll.poll(taken, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                result => result?,
+            }
+            // The waker and the timer have done their work by ending the wait.
+            let sources = taken.iter().filter(|event| event.token() != WAKER && event.token() != TIMER);
+            events.extend(
+                sources.map(|event| Event { key: Key::from_u64(event.token().0 as u64), readiness: readiness(event) }),
+            );
+            if taken.iter().count() < EVENTS {
+                break;
+            }
+            timeout = Some(Duration::ZERO);
         }
-        // The waker and the timer have done their work by ending the wait.
-        let sources = taken.iter().filter(|event| event.token() != WAKER && event.token() != TIMER);
-        events.extend(
-            sources.map(|event| Event { key: Key::from_u64(event.token().0 as u64), readiness: readiness(event) }),
-        );
         Ok(())
     }
 

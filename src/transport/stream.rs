@@ -27,11 +27,13 @@ pub struct Stream {
     fds: Option<FdQueue>,
     /// Whether the write direction was shut down.
     ended: Cell<bool>,
+    /// Whether a read has met the end of the peer's direction.
+    input_ended: Cell<bool>,
 }
 
 impl Stream {
     pub(super) fn new(socket: Watched<OwnedFd>, peer: Address) -> Self {
-        Stream { socket, peer, fds: None, ended: Cell::new(false) }
+        Stream { socket, peer, fds: None, ended: Cell::new(false), input_ended: Cell::new(false) }
     }
 
     /// The handle of its reactor.
@@ -106,13 +108,17 @@ impl Stream {
 
     /// Receives into `buffer` as soon as there is something.
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let room = buffer.len();
         let received = ready!(self.socket.poll_io(cx, Direction::Read, |socket| match &self.fds {
             None => Ok(net::recv(socket, &mut *buffer, RecvFlags::empty())?.0),
             Some(fds) => fds.receive(socket, buffer),
         }))?;
         // Messages of a Unix socket end where the sender or its fds change, so a short read says nothing there.
-        if received < buffer.len() && received > 0 && matches!(self.peer, Address::Tcp(_)) {
+        if received < room && received > 0 && matches!(self.peer, Address::Tcp(_)) {
             self.socket.drained();
+        }
+        if received == 0 && room > 0 {
+            self.input_ended.set(true);
         }
         self.socket.moved(received);
         Poll::Ready(Ok(received))
@@ -148,6 +154,12 @@ impl Stream {
         }))?;
         self.socket.moved(sent);
         Poll::Ready(Ok(sent))
+    }
+
+    /// Whether a read has met the end of the peer's direction.
+    #[cfg(feature = "http")]
+    pub(crate) fn input_ended(&self) -> bool {
+        self.input_ended.get()
     }
 
     /// Ends the write direction; the peer hears the end of input.

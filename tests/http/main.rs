@@ -1,0 +1,12 @@
+//! The HTTP server on the standalone backend, seen by peers that write their bytes by hand.
+
+mod bodies;
+mod connections;
+mod deadlines;
+mod handlers;
+mod held_host;
+mod refusals;
+mod routing;
+mod shutdown;
+mod streaming;
+mod support;
