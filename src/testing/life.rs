@@ -243,6 +243,22 @@ pub(super) fn b05_phases_run_in_order_and_before_may_wait<H: Harness>() {
     log.assert(&["before begins", "before ends", "during begins", "during ends", "after begins", "after ends"]);
 }
 
+pub(super) fn b05_connections_are_lost_between_during_and_after<H: Harness>() {
+    let (rig, log, made) = (Rig::<H>::new(), Log::default(), Count::default());
+    for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+        note_phase(&rig.handle, phase, &log, name);
+    }
+    let (noted, told) = (log.clone(), made.clone());
+    let (_server, address) = rig.serve_each(move || {
+        let (noted, told) = (noted.clone(), told.clone());
+        Scripted::new().made(move |_| told.add(1)).lost(move |_| noted.add("lost"))
+    });
+    let client = dial(address);
+    rig.complete(made.reached(1));
+    log.assert(&["before", "during", "lost", "after"]);
+    drop(client);
+}
+
 pub(super) fn b05_a_failing_phase_is_reported_and_the_rest_still_run<H: Harness>() {
     let (rig, log) = (Rig::<H>::new(), Log::default());
     let reports = log.clone();

@@ -25,6 +25,7 @@ macro_rules! __for_each_conformance_test {
                 b04_stop_from_a_failed_connect,
                 b04_stop_from_a_task,
                 b05_phases_run_in_order_and_before_may_wait,
+                b05_connections_are_lost_between_during_and_after,
                 b05_a_failing_phase_is_reported_and_the_rest_still_run,
                 b05_each_hook_runs_once,
                 b05_a_hook_can_be_removed_from_inside_another,

@@ -197,12 +197,30 @@ pub(super) fn b35_close_flushes_what_was_written<H: Harness>() {
 }
 
 pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<H: Harness>() {
-    let protocol = Scripted::new().data(|transport, _| {
-        transport.write(b"goodbye");
-        transport.close();
-    });
-    let (_, seen) = converse::<H, _>(protocol, None, |mut stream| {
-        stream.write_all(&[0; 100_000]).expect("written");
+    let rig = Rig::<H>::new();
+    let (sent, sending) = mpsc::channel();
+    let (sending, handle) = (Cell::new(Some(sending)), rig.handle.clone());
+    let protocol = Scripted::new()
+        .made(move |transport| {
+            // Held back until all has arrived: more than is received at a time.
+            transport.pause_reading();
+            let (transport, sending) = (transport.clone(), sending.take().expect("one connection"));
+            let clock = handle.clone();
+            let wait = async move {
+                while sending.try_recv().is_err() {
+                    clock.sleep(ms(1)).await;
+                }
+                transport.resume_reading();
+            };
+            handle.spawn(wait).detach();
+        })
+        .data(|transport, _| {
+            transport.write(b"goodbye");
+            transport.close();
+        });
+    let (_, seen) = converse_on(&rig, protocol, None, move |mut stream| {
+        stream.write_all(&[0; 200_000]).expect("written");
+        sent.send(()).expect("awaited");
         read_to_end(&stream)
     });
     assert_eq!(seen.expect("the end, not a reset"), b"goodbye");

@@ -241,16 +241,25 @@ pub(super) fn b16_a_delay_of_centuries_is_harmless<H: Harness>() {
 
 pub(super) fn b16_zero_runs_on_the_next_turn_and_not_in_this_one<H: Harness>() {
     let (rig, count) = (Rig::<H>::new(), Count::default());
-    let (handle, called) = (rig.handle.clone(), count.clone());
-    rig.handle.call_soon(move || {
-        let turn = handle.metrics().turns;
-        let clock = handle.clone();
-        handle.call_later(Duration::ZERO, move || {
-            assert!(clock.metrics().turns > turn, "it ran in the turn that scheduled it");
-            called.add(1);
-        });
-    });
-    rig.complete(count.reached(1));
+    let schedule = {
+        let (handle, count) = (rig.handle.clone(), count.clone());
+        move || {
+            let (clock, count, turn) = (handle.clone(), count.clone(), handle.metrics().turns);
+            handle.call_later(Duration::ZERO, move || {
+                assert!(clock.metrics().turns > turn, "it ran in the turn that scheduled it");
+                count.add(1);
+            });
+        }
+    };
+    // From each kind of work, with more of the kind behind it.
+    let due = rig.handle.now();
+    for _ in 0..10 {
+        let (task, handle) = (schedule.clone(), rig.handle.clone());
+        rig.handle.call_at(due, schedule.clone());
+        rig.handle.call_soon(schedule.clone());
+        handle.spawn(async move { task() }).detach();
+    }
+    rig.complete(count.reached(30));
 }
 
 pub(super) fn b17_a_timer_that_reschedules_itself_at_zero_starves_nobody<H: Harness>() {
