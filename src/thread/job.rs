@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::pool::Inner;
+use super::pool::{Inner, Seat};
 use crate::{
     deferred::{ChainError, Deferred, Full, Interrupted},
     reactor::{Handle, Kind, Origin, Remote},
@@ -72,8 +72,9 @@ where
     let answer = Answer { result: result.clone(), remote: handle.remote() };
     let number = place.put(Box::new({
         let job = job.clone();
-        move || {
+        move |seat: &mut Seat<'_>| {
             let result = catch_unwind(AssertUnwindSafe(|| function(&job)));
+            seat.vacate();
             answer.give(result.unwrap_or_else(|panic| Err(Interrupted::panicked(&*panic).into())));
         }
     }));

@@ -145,7 +145,29 @@ impl Drop for Owner {
     }
 }
 
-pub(super) type Work = Box<dyn FnOnce() + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut Seat<'_>) + Send>;
+
+/// A thread's place in the pool while it runs a job.
+pub(super) struct Seat<'a> {
+    pool: &'a Inner,
+    free: bool,
+}
+
+impl Seat<'_> {
+    /// The job has its result and will now tell it. From here on the thread counts as a seeker, so that whoever hears of the result and has
+    /// a further job finds this thread, and does not start another.
+    pub(super) fn vacate(&mut self) {
+        if !std::mem::replace(&mut self.free, true) {
+            self.pool.lock().seeking += 1;
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.vacate();
+    }
+}
 
 /// What the threads share.
 pub(super) struct Inner {
@@ -256,9 +278,8 @@ impl Inner {
             if let Some((_, work)) = queue.jobs.pop_first() {
                 queue.seeking -= 1;
                 drop(queue);
-                run(work);
+                self.run(work);
                 queue = self.lock();
-                queue.seeking += 1;
             } else if queue.closed {
                 queue.seeking -= 1;
                 queue.threads -= 1;
@@ -269,6 +290,14 @@ impl Inner {
                     None => return,
                 }
             }
+        }
+    }
+
+    /// The job answers for its own panics; what is left are those of destructors.
+    fn run(&self, work: Work) {
+        let mut seat = Seat { pool: self, free: false };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut seat))) {
+            tracing::error!("something that a job left behind panicked: {}", panic_message(&*panic));
         }
     }
 
@@ -300,12 +329,5 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing that can panic happens under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The job answers for its own panics; what is left are those of destructors.
-fn run(work: Work) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-        tracing::error!("something that a job left behind panicked: {}", panic_message(&*panic));
     }
 }
