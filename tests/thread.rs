@@ -44,7 +44,8 @@ fn outcome<T: 'static, E: ChainError>(reactor: &Standalone, deferred: Deferred<T
             let (result, handle) = (result.clone(), reactor.handle());
             move |outcome| {
                 result.set(Some(outcome));
-                handle.stop().expect("it runs");
+                // It may have fired before the run.
+                handle.clone().call_soon(move || handle.stop().expect("it runs"));
                 Ok::<_, Interrupted>(())
             }
         })
