@@ -37,6 +37,7 @@
 //! |---|---|
 //! | [`reactor`] | the seam to the loop that owns the thread; calls, timers, the order of things, the life of a run |
 //! | [`task`] | futures on that thread |
+//! | [`thread`] | jobs on other threads, with their results on that one |
 //! | [`deferred`] | results that have not come yet, as callback chains or to be awaited |
 //! | [`transport`] | TCP and Unix streams, for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
@@ -84,6 +85,7 @@ pub mod simulation;
 pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod thread;
 pub mod transport;
 
 #[cfg(any(feature = "testing", doc))]

@@ -46,7 +46,9 @@ pub enum Interrupted {
     TimedOut,
     /// The producer was dropped without a result.
     Abandoned,
-    /// A callback or a task panicked, with this message.
+    /// Whoever should have produced it had no room for the work.
+    Refused,
+    /// A callback, a task or a job on a thread panicked, with this message.
     Panicked(String),
 }
 
@@ -62,6 +64,7 @@ impl fmt::Display for Interrupted {
             Interrupted::Cancelled => f.write_str("it was cancelled"),
             Interrupted::TimedOut => f.write_str("the time limit passed"),
             Interrupted::Abandoned => f.write_str("its producer was dropped without a result"),
+            Interrupted::Refused => f.write_str("there was no room for it"),
             Interrupted::Panicked(message) => write!(f, "it panicked: {message}"),
         }
     }

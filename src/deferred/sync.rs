@@ -217,9 +217,15 @@ impl<T> fmt::Debug for DeferredQueue<T> {
     }
 }
 
-/// As many wait as may. Gives back what was to be put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// As many wait as may. Gives back what was to join them.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Full<T>(pub T);
+
+impl<T> fmt::Debug for Full<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Full")
+    }
+}
 
 impl<T> fmt::Display for Full<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -227,7 +233,7 @@ impl<T> fmt::Display for Full<T> {
     }
 }
 
-impl<T: fmt::Debug> std::error::Error for Full<T> {}
+impl<T> std::error::Error for Full<T> {}
 
 type Row<T> = RefCell<VecDeque<Resolver<T, Interrupted>>>;
 

@@ -1,6 +1,7 @@
 //! What all handles of one reactor share.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::{Rc, Weak},
@@ -9,7 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Waker,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use slotmap::{DefaultKey, SlotMap};
@@ -51,6 +52,10 @@ pub(crate) struct Core {
     pub(crate) turns: Cell<u64>,
     /// The kind of work with which the next turn begins: an index into the order of `turn`.
     pub(crate) first: Cell<usize>,
+    /// When the present turn began to run what is queued, and what it may take.
+    pub(crate) share: Cell<(Instant, Duration)>,
+    /// The reactor's own thread pool, made by the layer above when it is first wanted, and ended with the reactor.
+    pub(crate) threads: RefCell<Option<Rc<dyn Any>>>,
     /// Whether the backend was asked for a turn since the last one began.
     requested: Cell<bool>,
     /// The deadline that the backend was last given. Never later than the first timer.
@@ -64,6 +69,7 @@ impl Core {
         let inbox = Inbox::new(id, reactor.notifier());
         let core = Rc::new(Core {
             time: Cell::new(reactor.now()),
+            share: Cell::new((reactor.now(), Duration::ZERO)),
             reactor,
             inbox,
             sources: RefCell::default(),
@@ -74,6 +80,7 @@ impl Core {
             meter: Meter::default(),
             turns: Cell::new(0),
             first: Cell::new(0),
+            threads: RefCell::default(),
             requested: Cell::new(false),
             armed: Cell::new(None),
         });
@@ -107,6 +114,12 @@ impl Core {
     /// Whether something is queued. Timers do not count.
     pub(crate) fn has_work(&self) -> bool {
         self.tasks.has_ready() || !self.calls.borrow().is_empty() || self.inbox.is_filled()
+    }
+
+    /// What is left of the present turn's budget at `now`.
+    pub(crate) fn budget_left(&self, now: Instant) -> Duration {
+        let (start, budget) = self.share.get();
+        budget.saturating_sub(now.saturating_duration_since(start))
     }
 
     /// Tells the backend that a turn is wanted, once a turn.

@@ -156,6 +156,7 @@ impl Core {
             let origin = Origin { kind: Kind::Shutdown, location: hook.location };
             self.dispose(origin, hook.function);
         }
+        drop(self.threads.take());
     }
 
     /// Drops something of the user's; its destructor may panic.

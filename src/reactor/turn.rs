@@ -83,6 +83,7 @@ impl Core {
         let start = Instant::now();
         let now = self.reactor.now();
         self.time.set(now);
+        self.share.set((start, budget));
         let mark = self.timers.borrow().sequence();
         let run = self.life.number();
         // What is there now; what these add is the next turn's.

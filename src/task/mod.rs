@@ -1,5 +1,6 @@
 //! Futures on the reactor's own thread: they need not be `Send`.
 
+mod cooperate;
 pub(crate) mod looping;
 mod queue;
 mod sleep;
@@ -19,7 +20,7 @@ pub(crate) use queue::{Runnable, Tasks};
 pub use sleep::{Elapsed, Sleep, Timeout};
 
 use crate::{
-    deferred::{Deferred, Interrupted},
+    deferred::{ChainError, Deferred, Interrupted},
     panic::panic_message,
     reactor::{Core, Origin},
 };
@@ -46,6 +47,35 @@ impl Core {
         });
         task.set(Some(self.launch(future, origin, move |result| match result {
             Ok(value) => resolver.resolve(value),
+            Err(why) => resolver.interrupt(why),
+        })));
+        deferred
+    }
+
+    /// Runs a future as a task whose result becomes that of the Deferred. When that is cancelled, `cancel` is called at once; the future goes
+    /// in the next turn.
+    pub(crate) fn spawn_for<F, T, E>(
+        self: &Rc<Self>,
+        future: F,
+        origin: Origin,
+        cancel: impl FnOnce() + 'static,
+    ) -> Deferred<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: ChainError,
+    {
+        let (resolver, deferred) = Deferred::born(origin.location);
+        let task = Rc::new(Cell::new(None));
+        resolver.set_canceller({
+            let task = task.clone();
+            move || {
+                cancel();
+                drop(task.take());
+            }
+        });
+        task.set(Some(self.launch(future, origin, move |result| match result {
+            Ok(result) => resolver.settle(result),
             Err(why) => resolver.interrupt(why),
         })));
         deferred

@@ -1,6 +1,8 @@
 //! All behaviours and all tests, by name.
 
-use super::{Harness, calls, connections, identity, life, readiness, reentrancy, sharing, signals, streams, timers};
+use super::{
+    Harness, calls, connections, identity, life, readiness, reentrancy, sharing, signals, streams, threads, timers,
+};
 
 /// Calls the macro in brackets with what follows in them, and all tests in groups. The one place where they are listed.
 ///
@@ -87,6 +89,17 @@ macro_rules! __for_each_conformance_test {
                 b25_a_blocking_call_on_the_loops_own_thread_is_refused,
                 b25_a_blocking_call_ends_when_the_run_does,
                 b25_a_blocking_call_ends_when_the_reactor_is_gone,
+            }
+            threads {
+                b26_the_result_of_a_job_arrives_on_the_loops_thread,
+                b26_a_panicking_job_is_an_error_and_the_pool_lives,
+                b26_the_pool_grows_to_its_limit_and_not_beyond,
+                b26_ten_thousand_jobs_leave_nothing_behind,
+                b26_what_has_a_pool_of_its_own_waits_behind_nobody,
+                b26_stopping_does_not_wait_for_an_abandoned_job,
+                b26_a_job_that_the_shutdown_waits_for_is_waited_for,
+                b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_that_runs,
+                b26_progress_comes_while_the_job_runs,
             }
             readiness {
                 b27_readable_is_delivered,
@@ -392,7 +405,7 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
 ];
 
 /// Behaviours without a test, each with the reason.
-pub(super) const NOT_COVERED: &[(u8, &str)] = &[(26, "there is no thread pool yet")];
+pub(super) const NOT_COVERED: &[(u8, &str)] = &[];
 
 /// What cannot be broken by a program that compiles; compile-fail doc tests in the module's documentation show it.
 pub(super) const BY_TYPES: &[(u8, &str)] = &[

@@ -15,6 +15,7 @@ mod sharing;
 mod signals;
 mod streams;
 mod table;
+mod threads;
 mod timers;
 
 pub use by_hand::{ByHand, OwnLoop};
