@@ -44,6 +44,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             ui.present();
         }
     });
+    let quit = app.downgrade();
+    site::on_termination(&handle, move || {
+        if let Some(app) = quit.upgrade() {
+            app.quit();
+        }
+    })?;
     if let Some(seconds) = options.seconds {
         end_after(&app, seconds);
     }

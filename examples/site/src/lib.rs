@@ -29,6 +29,6 @@ pub use args::{ArgsError, Options, Parsed};
 pub use frames::{FrameRecorder, FrameSummary};
 pub use history::{SAMPLE_INTERVAL, SAMPLES};
 pub use model::{Change, Host, MAX_TEXT, Model, Snapshot, Subscription};
-pub use network::{Network, Picture};
+pub use network::{Network, Picture, on_termination};
 pub use page::{PAGE_CONTENT_TYPE, page};
 pub use report::Report;

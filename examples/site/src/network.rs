@@ -3,6 +3,8 @@
 use std::{
     cell::{Cell, RefCell},
     fmt,
+    future::poll_fn,
+    io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -15,6 +17,7 @@ use entwined::{
     deferred::Deferred,
     http::{self, Body, Error, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, sse},
     protocol::{self, Echo},
+    signal::{self, Signals},
     transport::{ListenError, tcp},
 };
 use futures_core::Stream;
@@ -78,6 +81,27 @@ impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// Has `end` called when the process is asked to end (SIGINT, SIGTERM): for apps whose host knows nothing of signals.
+///
+/// # Errors
+/// When there are no file descriptors left.
+pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Result<()> {
+    let interrupt = Signals::new(handle, signal::SIGINT)?;
+    let terminate = Signals::new(handle, signal::SIGTERM)?;
+    let asked = poll_fn(move |cx| {
+        // Both are asked, so that each wakes the task.
+        let asked = [interrupt.poll_next(cx), terminate.poll_next(cx)];
+        if asked.iter().any(Poll::is_ready) { Poll::Ready(()) } else { Poll::Pending }
+    });
+    handle
+        .spawn(async move {
+            asked.await;
+            end();
+        })
+        .detach();
+    Ok(())
 }
 
 /// Every request is answered by what it was: for a probe of the server itself.

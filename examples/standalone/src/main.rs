@@ -4,7 +4,7 @@
 
 use std::{error::Error, process::ExitCode};
 
-use entwined::Standalone;
+use entwined::{Standalone, signal};
 use site::{Host, Model, Network, Options};
 
 const NAME: &str = "standalone";
@@ -26,6 +26,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let handle = reactor.handle();
     let model = Model::new(Host::Standalone);
     let network = Network::start(&handle, options, &model, None)?;
+    // Ctrl-C and service managers end it in order: requests that are being answered finish.
+    let _signals = signal::stop_on(&handle, [signal::SIGINT, signal::SIGTERM])?;
     if let Some(seconds) = options.seconds {
         let handle = handle.clone();
         handle.clone().call_later(seconds, move || {

@@ -8,7 +8,7 @@ mod editor;
 mod pace;
 mod screen;
 
-use std::{error::Error, process::ExitCode, rc::Rc};
+use std::{error::Error, process::ExitCode, rc::Rc, time::Duration};
 
 use entwined_winit::{Lent, Winit};
 use site::{Host, Model, Network, Options, Picture};
@@ -37,6 +37,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let network = Network::start(&reactor.handle(), options, &model, Some(picture(reactor.app())))?;
     let mut app = App::new(model.clone());
     app.set_address(&network.url());
+    let lent = reactor.app();
+    site::on_termination(&reactor.handle(), move || {
+        // It is lent to every callback of the reactor while the event loop runs.
+        let _ = lent.with(|app| app.end_after(Duration::ZERO));
+    })?;
     if let Some(seconds) = options.seconds {
         app.end_after(seconds);
     }
