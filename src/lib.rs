@@ -60,12 +60,13 @@
 //! # What to know
 //!
 //! - A callback, a task's poll or a handler has the thread until it returns. One that takes longer than 8 ms is named in the log: see
-//!   [`Handle::observe`]. Long work belongs on another thread, which answers through a [`Remote`].
+//!   [`Handle::observe`]. Long work belongs on another thread, which answers by a Deferred ([`Handle::defer_to_thread`]),
+//!   or is done in [steps](Handle::cooperate).
 //! - A callback may open a modal dialog, or wait by [`Handle::wait`]: everybody else goes on, and what is on the stack is
 //!   not entered again.
 //! - A panic ends the callback, task or connection that it happens in, is reported, and nothing else.
 //! - All that a peer may use up is bounded; the defaults are documented where they can be changed: [`http::Config`],
-//!   [`protocol::Limits`].
+//!   [`protocol::Limits`], [`thread::Limits`].
 //!
 //! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]

@@ -74,8 +74,7 @@ where
         let job = job.clone();
         move |seat: &mut Seat<'_>| {
             let result = catch_unwind(AssertUnwindSafe(|| function(&job)));
-            seat.vacate();
-            answer.give(result.unwrap_or_else(|panic| Err(Interrupted::panicked(&*panic).into())));
+            answer.give(result.unwrap_or_else(|panic| Err(Interrupted::panicked(&*panic).into())), seat);
         }
     }));
     let order = Rc::new(Order { result, job, pool: pool.clone(), number });
@@ -114,13 +113,14 @@ impl<R> Shared<R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts the result in its place; gives it back when nobody wants it.
-    fn put(&self, result: R) -> Option<R> {
+    /// Puts the result in its place, and calls `placed` before it wakes the one who waits; gives the result back when nobody does.
+    fn put(&self, result: R, placed: impl FnOnce()) -> Option<R> {
         let mut state = self.lock();
         let State::Awaited(waker) = &mut *state else { return Some(result) };
         let waker = waker.take();
         *state = State::Here(result);
         drop(state);
+        placed();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -135,9 +135,9 @@ struct Answer<T: Send + 'static, E: ChainError + Send> {
 }
 
 impl<T: Send + 'static, E: ChainError + Send> Answer<T, E> {
-    fn give(self, result: Result<T, E>) {
-        if let Some(unwanted) = self.result.put(result) {
-            // When the reactor is gone, it is dropped here.
+    fn give(self, result: Result<T, E>, seat: &mut Seat<'_>) {
+        if let Some(unwanted) = self.result.put(result, || seat.vacate()) {
+            // When the reactor is gone, it is dropped here, and may take its time: the seat is not free yet.
             let _ = self.remote.post(move |_| drop(unwanted));
         }
     }
@@ -145,7 +145,7 @@ impl<T: Send + 'static, E: ChainError + Send> Answer<T, E> {
 
 impl<T: Send + 'static, E: ChainError + Send> Drop for Answer<T, E> {
     fn drop(&mut self) {
-        drop(self.result.put(Err(Interrupted::Abandoned.into())));
+        drop(self.result.put(Err(Interrupted::Abandoned.into()), || ()));
     }
 }
 

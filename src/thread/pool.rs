@@ -154,7 +154,7 @@ pub(super) struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// The job has its result and will now tell it. From here on the thread counts as a seeker, so that whoever hears of the result and has
+    /// The job's result is there, and who waits will now be told. From here on the thread counts as a seeker, so that whoever hears of the result and has
     /// a further job finds this thread, and does not start another.
     pub(super) fn vacate(&mut self) {
         if !std::mem::replace(&mut self.free, true) {
