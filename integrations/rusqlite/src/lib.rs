@@ -54,8 +54,8 @@
 //!
 //! # Cancelling
 //!
-//! To cancel a Deferred takes its work out of the queue, or interrupts the statement that runs, after some thousand instructions of SQLite's
-//! machine; a transaction is rolled back. It comes too late for one that is being committed. So it is with the end of the reactor's run: what
+//! To cancel a Deferred takes its work out of the queue, or interrupts the statement that runs, within a
+//! millisecond; a transaction is rolled back. It comes too late for one that is being committed. So it is with the end of the reactor's run: what
 //! must be written even then is waited for in a [shutdown hook](entwined::Handle::on_shutdown).
 
 mod error;
