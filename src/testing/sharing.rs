@@ -11,7 +11,7 @@ use std::{
 use super::{
     Harness,
     harness::FRAME,
-    rig::{Count, Rig, Scripted, hold, median, ms, peer, read_exactly, stopper},
+    rig::{Count, Rig, Scripted, hold, median, ms, peer, processor_time, read_exactly, stopper},
 };
 use crate::{
     Handle,
@@ -22,10 +22,11 @@ use crate::{
 const PIECE: Duration = Duration::from_micros(200);
 const PIECES: u64 = 500;
 
-/// Has 100 ms of work done, in pieces that `queue` queues, beside a host that notes when it has its turn.
+/// Has 100 ms of work done, in pieces that `queue` queues, beside a host that notes when it has its turn: the time of the processor, so that
+/// other programs do not count, and the pieces done.
 fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     let (rig, done) = (Rig::<H>::new(), Count::default());
-    let turns = Rc::new(RefCell::new(vec![Instant::now()]));
+    let turns = Rc::new(RefCell::new(Vec::new()));
     for _ in 0..PIECES {
         let count = done.clone();
         let piece = move || {
@@ -36,7 +37,7 @@ fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     }
     let (noted, count, stop) = (turns.clone(), done.clone(), stopper(&rig.handle));
     rig.harness.keep_busy(Box::new(move || {
-        noted.borrow_mut().push(Instant::now());
+        noted.borrow_mut().push((processor_time(), count.get()));
         let more = count.get() < PIECES;
         if !more {
             stop();
@@ -45,11 +46,13 @@ fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     }));
     rig.run();
     let turns = turns.take();
-    let between: Vec<_> = turns.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap >= PIECE).collect();
+    // What the reactor took between two turns of the host's.
+    let at_work = turns.windows(2).filter(|pair| pair[1].1 > pair[0].1);
+    let taken: Vec<_> = at_work.map(|pair| pair[1].0 - pair[0].0).collect();
     let bound = H::BUDGET + PIECE;
     let fewest = (PIECE * PIECES as u32).as_micros() / bound.as_micros();
-    assert!(between.len() as u128 * 2 >= fewest, "the host had {} turns in 100 ms of work", between.len());
-    let median = median(between);
+    assert!(taken.len() as u128 * 2 >= fewest, "the host had {} turns in 100 ms of work", taken.len());
+    let median = median(taken);
     assert!(median < bound + ms(1), "the reactor took {median:?} at a time, with a budget of {:?}", H::BUDGET);
 }
 
@@ -65,15 +68,25 @@ pub(super) fn b54_a_turn_full_of_tasks_ends_within_its_budget<H: Harness>() {
     assert_bounded::<H>(|handle, piece| handle.spawn(async move { piece() }).detach());
 }
 
-/// Draws frames for a second while the reactor has work without end, and gives the gaps between them.
-fn draw<H: Harness>(rig: &Rig<H>) -> Vec<Duration> {
-    let frames: Rc<RefCell<Vec<Instant>>> = Rc::default();
+/// How a second of frames went.
+#[derive(Debug)]
+struct Drawn {
+    frames: usize,
+    /// The processor's time that this thread had in the second.
+    processor: Duration,
+    /// What nine of ten frames came after at most, by the same clock.
+    gap: Duration,
+}
+
+/// Draws frames for a second while the reactor has work without end.
+fn draw<H: Harness>(rig: &Rig<H>) -> Drawn {
+    let frames: Rc<RefCell<Vec<(Instant, Duration)>>> = Rc::default();
     let (drawn, stop) = (frames.clone(), stopper(&rig.handle));
     rig.harness.draw_frames(Box::new(move || {
         let mut drawn = drawn.borrow_mut();
-        drawn.push(Instant::now());
+        drawn.push((Instant::now(), processor_time()));
         // A window takes its time until its first frame.
-        let more = drawn[0].elapsed() < Duration::from_secs(1);
+        let more = drawn[0].0.elapsed() < Duration::from_secs(1);
         if !more {
             stop();
         }
@@ -81,28 +94,29 @@ fn draw<H: Harness>(rig: &Rig<H>) -> Vec<Duration> {
     }));
     rig.run();
     let frames = frames.take();
-    let mut gaps: Vec<_> = frames.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let mut gaps: Vec<_> = frames.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
     gaps.sort();
-    gaps
+    Drawn { frames: gaps.len(), processor: gaps.iter().sum(), gap: gaps[gaps.len() * 9 / 10] }
 }
 
-/// Draws beside the work that `begin` begins, up to five times: another program may have the machine for a moment.
+/// Draws beside the work that `begin` begins. Measured by the processor's time, since another program that has the processor when a frame is due
+/// makes it late as well: of 60 frames in each second of it, 57 have to be there. Up to five times, to be fair to windows, which share
+/// their frames with a display server.
 fn assert_sixty_frames<H: Harness>(begin: impl Fn(&Rig<H>) -> Box<dyn Fn() -> u64>, enough: u64) {
     let mut tries = Vec::new();
     for _ in 0..5 {
         let rig = Rig::<H>::new();
         let work = begin(&rig);
-        let gaps = draw(&rig);
-        let (frames, work) = (gaps.len(), work());
-        let late = gaps[frames * 9 / 10];
-        println!("{}: {frames} frames, nine of ten after at most {late:?}, beside {work} pieces of work", H::NAME);
-        // Half a frame late shows as a slower rhythm, or as a frame that is missed.
-        if frames >= 57 && late < FRAME + FRAME / 2 && work >= enough {
+        let drawn = draw(&rig);
+        let work = work();
+        println!("{}: {drawn:?} beside {work} pieces of work", H::NAME);
+        let due = 57.0 * drawn.processor.as_secs_f64().min(1.0);
+        if drawn.frames as f64 >= due.floor() && drawn.gap < FRAME + ms(5) && work >= enough {
             return;
         }
-        tries.push((frames, late, work));
+        tries.push((drawn, work));
     }
-    panic!("frames in a second, gap that nine of ten keep to, work done (at least {enough}): {tries:?}");
+    panic!("frames and work (at least {enough}) in a second: {tries:?}");
 }
 
 pub(super) fn b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_second<H: Harness>() {

@@ -251,9 +251,10 @@ pub(super) fn b16_zero_runs_on_the_next_turn_and_not_in_this_one<H: Harness>() {
             });
         }
     };
-    // From each kind of work, with more of the kind behind it.
+    // From each kind of work, with more of the kind behind it, and timers that are not due.
     let due = rig.handle.now();
     for _ in 0..10 {
+        rig.handle.call_later(LATE, || {});
         let (task, handle) = (schedule.clone(), rig.handle.clone());
         rig.handle.call_at(due, schedule.clone());
         rig.handle.call_soon(schedule.clone());
