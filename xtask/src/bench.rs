@@ -3,6 +3,7 @@
 //! The server has processor 0 to itself and the load comes from processor 1. The figure to compare is processor
 //! time for a request: unlike requests a second it does not depend on how fast the load generator is.
 
+mod deferred;
 mod figures;
 mod gtk;
 mod http;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::server::Sample;
-use crate::{Result, process, workspace};
+use crate::{Result, debian, process, workspace};
 
 /// The processor of the server under test.
 const SERVER: usize = 0;
@@ -28,13 +29,13 @@ struct Options {
     connections: u32,
 }
 
-pub fn run(arguments: &[&str], criterion: &[String]) -> Result<ExitCode> {
+pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
     let (name, options) = match arguments.split_first() {
         Some((name, options)) if !name.starts_with('-') => (*name, options),
         _ => ("http", arguments),
     };
     match name {
-        "http" | "gtk" if !criterion.is_empty() => {
+        "http" | "gtk" if !theirs.is_empty() => {
             return Err(format!("bench {name} takes nothing after --").into());
         }
         "http" => http::run(parse(options)?)?,
@@ -42,11 +43,19 @@ pub fn run(arguments: &[&str], criterion: &[String]) -> Result<ExitCode> {
         _ if !options.is_empty() => {
             return Err(format!("bench {name} takes its options after --").into());
         }
-        _ => {
-            process::succeed(workspace::cargo().args(["bench", "--workspace", "--bench", name, "--"]).args(criterion))?
+        "deferred" => deferred::run(theirs)?,
+        "post" | "timers" => {
+            debian::ensure(&[&debian::GLIB])?;
+            cargo_bench(&["--package", "loops"], name, theirs)?;
         }
+        _ => cargo_bench(&["--workspace"], name, theirs)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a bench of Cargo's.
+fn cargo_bench(packages: &[&str], name: &str, arguments: &[String]) -> Result<()> {
+    process::succeed(workspace::cargo().arg("bench").args(packages).args(["--bench", name, "--"]).args(arguments))
 }
 
 fn parse(arguments: &[&str]) -> Result<Options> {

@@ -16,6 +16,8 @@ pub const GTK: Group = Group {
     packages: &["libgtk-4-dev", "adwaita-icon-theme", "fonts-dejavu-core"],
 };
 
+pub const GLIB: Group = Group { why: "GLib to build with", packages: &["libglib2.0-dev"] };
+
 pub const WINIT: Group = Group {
     why: "what winit loads when it starts, on X11 and on Wayland",
     packages: &[

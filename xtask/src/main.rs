@@ -21,10 +21,14 @@ cargo xtask test
     Everything that must hold before a change is merged: format, lints, docs, tests.
 cargo xtask ci
     The same, as the continuous integration runs it.
-cargo xtask bench [http|gtk|BENCH] [--rounds N] [--seconds N] [--connections N]
-    http   HTTP servers side by side: CPU time for a request, requests a second (the default)
-    gtk    the GTK app while it serves and draws: also the gaps between its frames
-    BENCH  the criterion benchmark of this name; OPTIONS after -- are criterion's
+cargo xtask bench [http|gtk] [--rounds N] [--seconds N] [--connections N]
+    http      HTTP servers side by side: CPU time for a request, requests a second (the default)
+    gtk       the GTK app while it serves and draws: also the gaps between its frames
+cargo xtask bench post|timers|deferred|BENCH [-- OPTIONS]
+    post      from another thread to the loop, on each backend and elsewhere; after -- the number of posts
+    timers    what timers cost and how late they are; after -- the number of timers whose lateness is taken
+    deferred  callback chains beside futures and Twisted; OPTIONS are criterion's
+    BENCH     the benchmark of this name
 
 Debian packages that a command needs and that are missing are installed first.";
 

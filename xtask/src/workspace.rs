@@ -27,8 +27,12 @@ pub fn has_app(package: &str) -> bool {
 /// Builds a package in release and returns the path of the binary `name`.
 pub fn build(package: &str, name: &str) -> Result<PathBuf> {
     process::succeed(cargo().args(["build", "--release", "--package", package, "--bin", name]))?;
-    // We are target/debug/xtask, wherever the user's settings put the target folder.
+    Ok(target()?.join("release").join(name))
+}
+
+/// The target folder, wherever the user's settings put it.
+pub fn target() -> Result<PathBuf> {
+    // We are target/debug/xtask.
     let own = env::current_exe()?;
-    let target = own.ancestors().nth(2).ok_or("the path of xtask is too short")?;
-    Ok(target.join("release").join(name))
+    Ok(own.ancestors().nth(2).ok_or("the path of xtask is too short")?.to_owned())
 }
