@@ -68,7 +68,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     #[track_caller]
     pub fn ready(result: Result<T, E>) -> Self {
         let origin = Origin::new(Location::caller());
-        let _ = origin.settle(result, false);
+        let _ = origin.clone().settle(result, false);
         Deferred::of(origin)
     }
 
@@ -161,10 +161,14 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     ///
     /// # Errors
     /// Gives the Deferred back when it is not.
-    pub fn take(self) -> Result<Result<T, E>, Self> {
-        let ready = self.node().slot().is_ready();
-        match ready.then(|| self.node().slot().take()).flatten() {
-            Some((result, _)) => Ok(result),
+    pub fn take(mut self) -> Result<Result<T, E>, Self> {
+        let slot = self.node().slot();
+        match slot.is_ready().then(|| slot.take()).flatten() {
+            Some((result, _)) => {
+                // So nothing is left for `drop` to look after.
+                self.node = None;
+                Ok(result)
+            }
             None => Err(self),
         }
     }
@@ -178,8 +182,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 
     /// A handle to cancel the chain with, when the Deferred itself is elsewhere. It keeps nothing alive.
     pub fn canceller(&self) -> Canceller {
-        let step: Rc<dyn Step> = self.node().clone();
-        Canceller { step: Rc::downgrade(&step) }
+        Canceller { step: Rc::<dyn Node<T, E>>::downgrade(self.node()) }
     }
 
     /// Holds the result back as long as the [`Pause`] lives. Pauses may overlap.
@@ -193,9 +196,10 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// Has `sink` take the result, now or later.
     pub(super) fn finish(self, sink: Box<node::Sink<T, E>>) {
         let node = self.into_node();
-        match node.slot().is_ready().then(|| node.slot().take()).flatten() {
+        let slot = node.slot();
+        match slot.is_ready().then(|| slot.take()).flatten() {
             Some((result, _)) => node::run(sink(result)),
-            None => node.slot().wait(Waiter::Sink(sink)),
+            None => slot.wait(Waiter::Sink(sink)),
         }
     }
 }
@@ -203,8 +207,9 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 impl<T: 'static, E: ChainError> Drop for Deferred<T, E> {
     fn drop(&mut self) {
         if let Some(node) = self.node.take() {
-            node.slot().held.set(false);
-            node.slot().report_unless_held();
+            let slot = node.slot();
+            slot.held.set(false);
+            slot.report_unless_held();
         }
     }
 }

@@ -156,12 +156,13 @@ struct Group<T, E> {
 
 impl<T: 'static, E: ChainError> Group<T, E> {
     fn new(origin: Rc<Origin<T, E>>, parts: Vec<Canceller>) -> Rc<Self> {
-        *origin.parts.borrow_mut() = parts.iter().map(Canceller::step).collect();
+        let set = origin.parts.set(parts.iter().map(Canceller::step).collect());
+        debug_assert!(set.is_ok(), "an origin has one group");
         Rc::new(Group { origin, parts: RefCell::new(parts) })
     }
 
     fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {
-        self.origin.settle(result, false)
+        self.origin.clone().settle(result, false)
     }
 
     fn fail(&self, error: E, cancel: bool) -> Option<Rc<dyn Step>> {

@@ -9,7 +9,7 @@
 //! Nothing here recurses along a chain: [`run`] goes from node to node in a loop, [`interrupt`] walks back in one.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell},
     panic::{AssertUnwindSafe, Location, catch_unwind},
     rc::{Rc, Weak},
     task::Waker,
@@ -174,22 +174,22 @@ pub(super) struct Origin<T, E> {
     pub(super) slot: Slot<T, E>,
     pub(super) canceller: Cell<Option<Canceller>>,
     /// What a combinator waits for.
-    pub(super) parts: RefCell<Vec<Weak<dyn Step>>>,
+    pub(super) parts: OnceCell<Box<[Weak<dyn Step>]>>,
 }
 
 impl<T: 'static, E: ChainError> Origin<T, E> {
     pub(super) fn new(birth: &'static Location<'static>) -> Rc<Self> {
-        Rc::new(Origin { slot: Slot::new(birth), canceller: Cell::new(None), parts: RefCell::default() })
+        Rc::new(Origin { slot: Slot::new(birth), canceller: Cell::new(None), parts: OnceCell::new() })
     }
 
     /// Takes the result of the producer; gives the node if that fires it. One that was interrupted before drops the result.
-    pub(super) fn settle(self: &Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>> {
+    pub(super) fn settle(self: Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>> {
         if self.slot.has_fired() {
             return None;
         }
         self.slot.fire(result, quiet);
         drop(self.canceller.take());
-        Some(self.clone())
+        Some(self)
     }
 }
 
@@ -203,8 +203,8 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
     }
 
     fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>) {
-        let parts = self.parts.borrow();
-        list.extend(parts.iter().filter_map(Weak::upgrade).filter(|part| !part.has_fired()));
+        let parts = self.parts.get().into_iter().flatten();
+        list.extend(parts.filter_map(Weak::upgrade).filter(|part| !part.has_fired()));
     }
 
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
@@ -252,19 +252,20 @@ impl<F, U: 'static, V: ChainError> Link<F, U, V> {
         E: ChainError,
         F: FnOnce(Result<T, E>) -> Outcome<U, V> + 'static,
     {
-        let step: Rc<dyn Step> = before.clone();
+        let slot = before.slot();
+        let waits_for: Weak<dyn Step> = Rc::<dyn Node<T, E>>::downgrade(before);
         let link = Rc::new(Link {
-            slot: Slot::new(before.slot().birth),
+            slot: Slot::new(slot.birth),
             function: Cell::new(Some(function)),
-            waits_for: Cell::new(Some(Rc::downgrade(&step))),
+            waits_for: Cell::new(Some(waits_for)),
         });
-        if before.slot().is_ready() {
-            if let Some((result, quiet)) = before.slot().take() {
+        if slot.is_ready() {
+            if let Some((result, quiet)) = slot.take() {
                 // Nobody waits for this link yet, so there is nothing to run on.
                 let _ = Receive::receive(link.clone(), result, quiet);
             }
         } else {
-            before.slot().wait(Waiter::Link(link.clone()));
+            slot.wait(Waiter::Link(link.clone()));
         }
         link
     }
@@ -286,8 +287,8 @@ where
                 match inner.slot().is_ready().then(|| inner.slot().take()).flatten() {
                     Some((result, quiet)) => self.slot.fire(result, quiet),
                     None => {
-                        let step: Rc<dyn Step> = inner.clone();
-                        self.waits_for.set(Some(Rc::downgrade(&step)));
+                        let step: Weak<dyn Step> = Rc::<dyn Node<U, V>>::downgrade(&inner);
+                        self.waits_for.set(Some(step));
                         inner.slot().wait(Waiter::Outer(self));
                         return None;
                     }
