@@ -53,6 +53,9 @@ impl Panel {
             .accessible_role(gtk::AccessibleRole::Alert)
             .build();
         let list = gtk::ListBox::builder().css_classes(["hits"]).selection_mode(gtk::SelectionMode::None).build();
+        let placeholder = gtk::Label::builder().label("The first hits appear here").css_classes(["excerpt"]).build();
+        placeholder.set_margin_top(24);
+        list.set_placeholder(Some(&placeholder));
         let card = column(10);
         card.add_css_class("card");
         let panel = Self {

@@ -11,7 +11,7 @@ use crate::plot::thousands;
 pub const FIRST: usize = 20;
 
 /// So much of a text is shown before and after what was found, in characters.
-const AROUND: usize = 28;
+const AROUND: usize = 24;
 
 /// An entry that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,10 +27,20 @@ impl Hit {
     pub(super) fn new(heading: String, text: &str, end: usize, length: usize) -> Self {
         let (before, after) = text.split_at(text.floor_char_boundary(end));
         let skipped = before.chars().count().saturating_sub(length + AROUND);
-        let kept: String = before.chars().skip(skipped).chain(after.chars().take(AROUND)).collect();
-        let (left, right) =
-            (if skipped > 0 { "…" } else { "" }, if after.chars().nth(AROUND).is_some() { "…" } else { "" });
-        Hit { heading, text: format!("{left}{kept}{right}") }
+        let start = before.char_indices().nth(skipped).map_or(0, |(index, _)| index);
+        let end = after.char_indices().nth(AROUND).map_or(after.len(), |(index, _)| index);
+        // Half a word is hard to read; one that is longer than the room there is stays.
+        let before = match before[start..].split_once(' ') {
+            Some((_, words)) if start > 0 && words.chars().count() >= length => words,
+            _ => &before[start..],
+        };
+        let kept = if end < after.len() {
+            after[..end].rsplit_once(' ').map_or(&after[..end], |(words, _)| words)
+        } else {
+            after
+        };
+        let (left, right) = (if start > 0 { "…" } else { "" }, if end < after.len() { "…" } else { "" });
+        Hit { heading, text: format!("{left}{before}{kept}{right}") }
     }
 }
 
@@ -84,6 +94,8 @@ impl Progress {
 pub struct State {
     pattern: String,
     phase: Phase,
+    /// What the thread did when it was last heard of.
+    stage: Option<Stage>,
     entries: u32,
     of: u32,
     hits: u32,
@@ -108,6 +120,7 @@ impl State {
         if !self.is_running() {
             return;
         }
+        self.stage = Some(progress.stage);
         self.phase = match progress.stage {
             Stage::Filling => Phase::Filling,
             Stage::Searching => Phase::Searching,
@@ -188,7 +201,9 @@ impl State {
             Phase::Filling => format!("Writing the table: {entries} of {of} entries"),
             Phase::Searching => format!("{hits} in {entries} of {of} entries"),
             Phase::Done => format!("{hits} in {of} entries  ·  {:.2} s", self.time.as_secs_f64()),
-            Phase::Cancelled if self.hits > 0 => format!("Cancelled: {hits} in {entries} entries"),
+            Phase::Cancelled if self.stage == Some(Stage::Searching) => {
+                format!("Cancelled: {hits} in {entries} entries")
+            }
             Phase::Cancelled => "Cancelled".to_owned(),
             Phase::Failed => "No result".to_owned(),
         }
@@ -275,7 +290,10 @@ mod tests {
     fn a_hit_shows_what_is_around_the_place() {
         let text = format!("{}FOG{}", "a".repeat(100), "é".repeat(100));
         let hit = Hit::new(String::new(), &text, 103, 3);
-        assert_eq!(hit.text, format!("…{}FOG{}…", "a".repeat(28), "é".repeat(28)));
+        assert_eq!(hit.text, format!("…{}FOG{}…", "a".repeat(24), "é".repeat(24)));
         assert_eq!(Hit::new(String::new(), "fog", 3, 3).text, "fog");
+        let text = "The keeper of the northern light saw the fog lift before anybody else was awake.";
+        let hit = Hit::new(String::new(), text, text.find("fog").unwrap() + 3, 3);
+        assert_eq!(hit.text, "…northern light saw the fog lift before anybody…");
     }
 }
