@@ -71,8 +71,8 @@ impl Pattern {
         for (distance, place) in column.iter_mut().zip(0..) {
             *distance = place;
         }
-        for (index, character) in line.char_indices() {
-            let character = lower(character);
+        for (index, found) in line.char_indices() {
+            let character = lower(found);
             let mut diagonal = 0;
             let mut above = 0;
             for (distance, wanted) in column[1..].iter_mut().zip(&self.characters) {
@@ -82,7 +82,7 @@ impl Pattern {
                 above = *distance;
             }
             if usize::from(above) <= self.errors {
-                return Some(line.ceil_char_boundary(index + 1));
+                return Some(index + found.len_utf8());
             }
         }
         None

@@ -25,7 +25,7 @@ pub struct Hit {
 impl Hit {
     /// `end` is where in `text` the thing ends that was found, and `length` about how many characters it has.
     pub(super) fn new(heading: String, text: &str, end: usize, length: usize) -> Self {
-        let (before, after) = text.split_at(text.floor_char_boundary(end));
+        let (before, after) = text.split_at_checked(end).unwrap_or((text, ""));
         let skipped = before.chars().count().saturating_sub(length + AROUND);
         let start = before.char_indices().nth(skipped).map_or(0, |(index, _)| index);
         let end = after.char_indices().nth(AROUND).map_or(after.len(), |(index, _)| index);

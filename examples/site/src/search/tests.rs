@@ -12,20 +12,18 @@ fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Handle, Archive) -> F
     let handle = reactor.handle();
     let future = test(handle.clone(), Archive::with_entries(&handle, SOME));
     let ended = Rc::new(Cell::new(false));
-    handle
-        .spawn({
-            let (handle, ended) = (handle.clone(), ended.clone());
-            async move {
-                future.await;
-                ended.set(true);
-                handle.stop().unwrap();
-            }
-        })
-        .add_both({
-            let handle = handle.clone();
-            move |result| drop((result, handle.stop()))
-        })
-        .detach();
+    let test = handle.spawn({
+        let ended = ended.clone();
+        async move {
+            future.await;
+            ended.set(true);
+        }
+    });
+    test.add_both(move |result| {
+        handle.stop().unwrap();
+        result
+    })
+    .detach();
     reactor.run().unwrap();
     assert!(ended.get(), "the test panicked");
 }
