@@ -59,7 +59,10 @@ impl Archive {
         let table = Arc::new(Table::new(entries));
         let connections = ConnectionPool::with(handle, limits, {
             let table = table.clone();
-            move || table.open()
+            move || {
+                give_way();
+                table.open()
+            }
         });
         Archive { connections, table }
     }
@@ -81,6 +84,15 @@ impl Archive {
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive").field("entries", &self.table.entries).finish_non_exhaustive()
+    }
+}
+
+/// Lets the window draw first where there are fewer processors than there is to do: lowers the priority of this thread, which is what
+/// Linux means by that of a process.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(10) {
+        eprintln!("a thread that searches keeps its priority: {error}");
     }
 }
 
