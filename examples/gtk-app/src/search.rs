@@ -7,7 +7,7 @@ use site::search::{Hit, MAX_PATTERN, Phase, Search};
 
 use crate::ui::{caption, column, set_label};
 
-/// A line of text for each hit takes a millisecond to lay out with its font still cold: no more of them in one frame.
+/// The list grows over some frames, so that none of them has all the rows to make.
 const NEW_ROWS_A_FRAME: usize = 4;
 const LIST_HEIGHT: i32 = 250;
 

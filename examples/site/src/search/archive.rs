@@ -26,10 +26,10 @@ use super::{
 /// How many entries the table has.
 pub const ENTRIES: u32 = 200_000;
 
-/// As many are written at once: some 10 ms, after which the search may be cancelled.
+/// As many are written at once: some 4 ms, after which the search may be cancelled.
 const BATCH: u32 = 2_000;
 
-/// As many are searched between two reports of the progress.
+/// As many are searched between two reports of the progress: some 4 ms, in the midst of which it may be cancelled too.
 const SLICE: u32 = 1_000;
 
 const CREATE: &str =
