@@ -4,11 +4,13 @@
 
 mod picture;
 mod plot;
+mod search;
 mod ui;
 
 use std::{cell::OnceCell, error::Error, process::ExitCode, rc::Rc, time::Duration};
 
 use gtk::{gio, glib, prelude::*};
+use site::search::Search;
 use site::{Host, Model, Network, Options, Picture};
 use ui::Ui;
 
@@ -38,8 +40,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let network = Rc::new(Network::start(&handle, options, &model, Some(picture(window.clone())))?);
     app.connect_activate({
         let (model, network) = (model.clone(), network.clone());
+        let search = Search::new(&handle, network.archive().clone());
         move |app| {
-            let ui = window.get_or_init(|| ui::build(app, model.clone()));
+            let ui = window.get_or_init(|| ui::build(app, model.clone(), search.clone()));
             ui.set_address(&network.url());
             ui.present();
         }

@@ -1,4 +1,4 @@
-//! The window: counter, text, address and the rate, drawn with every frame.
+//! The window: counter, text, address, the rate and the search, drawn with every frame.
 
 use std::{cell::RefCell, rc::Rc, time::Instant};
 
@@ -6,10 +6,12 @@ use entwined::deferred::{Deferred, Resolver};
 use gtk::prelude::*;
 use gtk::{gdk, glib};
 use site::plot::thousands;
+use site::search::Search;
 use site::{MAX_TEXT, Model};
 
 use crate::picture::{self, PictureError};
 use crate::plot;
+use crate::search::Panel;
 
 /// The window and what of it others may change. Cheap to clone; every clone is the same window.
 #[derive(Clone)]
@@ -36,32 +38,35 @@ struct Bound {
     typed: Rc<glib::SignalHandlerId>,
 }
 
-/// Builds the window of `app` around `model`. It is shown by [`Ui::present`].
+/// Builds the window of `app` around `model` and `search`. It is shown by [`Ui::present`].
 ///
 /// While it is on the screen it ticks `model` and records each frame in it.
-pub fn build(app: &gtk::Application, model: Model) -> Ui {
+pub fn build(app: &gtk::Application, model: Model, search: Search) -> Ui {
     load_style();
     let plot = plot::build(model.clone());
     let address = gtk::LinkButton::builder().uri("").css_classes(["link", "address"]).build();
     let bound = Bound::new(model);
 
-    let content = column(14);
-    content.add_css_class("app");
-    content.append(&counter_card(&bound));
-    content.append(&text_card(&bound));
-    content.append(&rate_card(&bound, &plot));
+    let shared = column(14);
+    shared.append(&counter_card(&bound));
+    shared.append(&text_card(&bound));
+    shared.append(&rate_card(&bound, &plot));
     address.set_halign(gtk::Align::Center);
-    content.append(&address);
+    shared.append(&address);
+    let panel = Panel::new(search);
+    let content = gtk::Box::builder().spacing(14).homogeneous(true).css_classes(["app"]).build();
+    content.append(&shared);
+    content.append(panel.widget());
 
     let window = gtk::ApplicationWindow::builder()
         .application(app)
         .title("Entwined")
-        .default_width(440)
+        .default_width(860)
         .titlebar(&gtk::HeaderBar::new())
         .child(&content)
         .build();
     let wanted = Wanted::default();
-    follow_frames(&window, &plot, bound, wanted.clone());
+    follow_frames(&window, &plot, bound, panel, wanted.clone());
     Ui { window, address, wanted }
 }
 
@@ -136,11 +141,12 @@ impl Bound {
 
 /// Draws the plot with every frame, and records when each frame was painted: the real time after
 /// the painting, since the frame clock's own is a prediction that no stall disturbs.
-fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound: Bound, wanted: Wanted) {
+fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound: Bound, panel: Panel, wanted: Wanted) {
     let model = bound.model.clone();
     plot.add_tick_callback(move |plot, _clock| {
         bound.model.tick(Instant::now());
         bound.follow();
+        panel.follow();
         plot.queue_draw();
         glib::ControlFlow::Continue
     });
@@ -215,15 +221,15 @@ fn rate_card(bound: &Bound, plot: &gtk::DrawingArea) -> gtk::Box {
     card
 }
 
-fn column(spacing: i32) -> gtk::Box {
+pub(crate) fn column(spacing: i32) -> gtk::Box {
     gtk::Box::new(gtk::Orientation::Vertical, spacing)
 }
 
-fn caption(text: &str) -> gtk::Label {
+pub(crate) fn caption(text: &str) -> gtk::Label {
     gtk::Label::builder().label(text).css_classes(["caption"]).halign(gtk::Align::Start).build()
 }
 
-fn set_label(label: &gtk::Label, text: &str) {
+pub(crate) fn set_label(label: &gtk::Label, text: &str) {
     if label.text() != text {
         label.set_text(text);
     }

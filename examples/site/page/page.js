@@ -163,11 +163,83 @@
     },
   };
 
+  // --- the search ---------------------------------------------------------------------------
+
+  // The states come as events of an answer that is read while it grows. Not by EventSource: that would search again
+  // when the answer has ended, and keep the text of an error to itself.
+  const search = {
+    running: null, state: null, stale: false,
+    async start(pattern) {
+      this.cancel();
+      const running = this.running = new AbortController();
+      this.show({ phase: "waiting", fraction: 0, summary: "Waiting for an answer…", error: null, first: [] });
+      try {
+        const answer = await fetch("/search?" + new URLSearchParams({ q: pattern }), { signal: running.signal });
+        if (!answer.ok) throw new Error((await answer.text()).trim() || answer.statusText);
+        await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader(), running);
+        if (this.running === running) throw new Error("The answer broke off");
+      } catch (error) {
+        if (this.running === running) this.fail(error instanceof TypeError ? "No answer" : error.message);
+      }
+    },
+    async read(reader, running) {
+      let text = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done || this.running !== running) return;
+        const events = (text + value).split("\n\n");
+        text = events.pop();
+        const data = events.filter((event) => event.startsWith("data: "));
+        if (data.length) this.show(JSON.parse(data.at(-1).slice("data: ".length)));
+      }
+    },
+    // To hang up is what cancels it there.
+    cancel() {
+      if (!this.running) return;
+      this.running.abort();
+      this.running = null;
+      put("found", this.state.phase === "searching" ? `Cancelled: ${this.state.summary}` : "Cancelled");
+      this.buttons();
+    },
+    fail(message) { this.show({ phase: "failed", fraction: 0, summary: "", error: message, first: [] }); },
+    show(state) {
+      this.state = state;
+      if (state.phase === "waiting") this.stale = true;
+      if (!["waiting", "filling", "searching"].includes(state.phase)) this.running = null;
+      this.buttons();
+      $("progress").value = state.fraction;
+      put("found", state.summary);
+      put("find-error", state.error || "");
+      $("found").hidden = state.error !== null;
+      $("find-error").hidden = state.error === null;
+      this.list(state.first);
+    },
+    buttons() { $("search").disabled = !!this.running; $("cancel").disabled = !this.running; },
+    // A search's list only grows; the one before stays until there is something new, so that the page does not jump.
+    list(hits) {
+      const list = $("hits");
+      if (this.stale && this.running && !hits.length) return;
+      if (this.stale || !hits.length) list.replaceChildren();
+      this.stale = false;
+      for (const hit of hits.slice(list.childElementCount)) {
+        const item = document.createElement("li"), heading = document.createElement("b"), text = document.createElement("span");
+        heading.textContent = hit.heading;
+        text.textContent = hit.text;
+        item.append(heading, text);
+        list.append(item);
+      }
+      list.hidden = !hits.length;
+    },
+  };
+
   // --- what the user does -------------------------------------------------------------------
 
   $("add").onclick = () => post("POST", "/count");
   $("clear").onclick = () => { typing.clear(); typing.field.focus(); };
   $("refresh").onclick = () => picture.stale();
+  $("find").onsubmit = (event) => { event.preventDefault(); search.start($("pattern").value); };
+  $("cancel").onclick = () => search.cancel();
+  $("pattern").onkeydown = (event) => { if (event.key === "Escape") search.cancel(); };
   typing.field.oninput = () => typing.changed();
   typing.field.addEventListener("compositionstart", () => { typing.composing = true; });
   typing.field.addEventListener("compositionend", () => { typing.composing = false; typing.changed(); });

@@ -7,8 +7,9 @@
 //! - [`canvas`] (feature `canvas`): the window's contents drawn in software, for hosts without widgets.
 //!
 //! - [`Network`]: the servers, the same for every host.
+//! - [`search`]: work on a thread, followed by a window and by pages.
 //!
-//! Nothing here but [`Network`] knows a reactor or a socket, and nothing knows a widget. Time comes in as an argument.
+//! Nothing here but [`Network`] and [`search`] knows a reactor, and nothing knows a widget. Time comes in as an argument.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod plot;
 #[cfg(feature = "png")]
 pub mod png;
 mod report;
+pub mod search;
 
 pub use args::{ArgsError, Options, Parsed};
 pub use frames::{FrameRecorder, FrameSummary};

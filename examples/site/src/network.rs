@@ -21,7 +21,9 @@ use entwined::{
     transport::{ListenError, tcp},
 };
 use futures_core::Stream;
+use serde::Deserialize;
 
+use crate::search::{Archive, Pattern, PatternError, Running};
 use crate::{Change, Model, Options, Report, SAMPLE_INTERVAL, Subscription, page};
 
 /// The picture of an app's window as a PNG, made when it is asked for: at once, or with the window's next frame.
@@ -34,6 +36,7 @@ const PICTURE_LIMIT: Duration = Duration::from_secs(2);
 pub struct Network {
     address: SocketAddr,
     handle: Handle,
+    archive: Archive,
     _http: http::Server,
     _echo: Option<protocol::Server>,
     _ticking: Subscription,
@@ -50,7 +53,8 @@ impl Network {
         model: &Model,
         picture: Option<Picture>,
     ) -> Result<Self, ListenError> {
-        let router = if options.mirror { mirror(model) } else { site(handle, model, picture) };
+        let archive = Archive::new(handle);
+        let router = if options.mirror { mirror(model) } else { site(handle, model, &archive, picture) };
         let http = http::serve(tcp::listen(handle, options.http)?, router);
         let echo = match options.echo {
             None => None,
@@ -61,12 +65,24 @@ impl Network {
             println!("echo listening on {}", echo.local_address());
         }
         let address = http.local_address().tcp().unwrap_or(options.http);
-        Ok(Network { address, handle: handle.clone(), _http: http, _echo: echo, _ticking: tick(handle, model) })
+        Ok(Network {
+            address,
+            handle: handle.clone(),
+            archive,
+            _http: http,
+            _echo: echo,
+            _ticking: tick(handle, model),
+        })
     }
 
     /// The address that HTTP is served on, with the port that was chosen for port 0.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
+    }
+
+    /// What the page searches, for a window to search too.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// What there is to report at the end.
@@ -119,8 +135,9 @@ fn mirror(model: &Model) -> Router {
     })
 }
 
-fn site(handle: &Handle, model: &Model, picture: Option<Picture>) -> Router {
+fn site(handle: &Handle, model: &Model, archive: &Archive, picture: Option<Picture>) -> Router {
     let handle = handle.clone();
+    let archive = archive.clone();
     Router::new()
         .get("/", with(model, |_, _| async { Html(page()) }))
         .get("/hello", with(model, |_, _| async { "hello, world" }))
@@ -147,6 +164,13 @@ fn site(handle: &Handle, model: &Model, picture: Option<Picture>) -> Router {
             }),
         )
         .get(
+            "/search",
+            with(model, move |_, request| {
+                let response = search(&archive, &request);
+                async { response }
+            }),
+        )
+        .get(
             "/window.png",
             with(model, move |_, request| {
                 let picture = picture.clone();
@@ -164,6 +188,29 @@ where
     move |request| {
         model.request();
         handler(model.clone(), request)
+    }
+}
+
+/// The states of a search as events. It ends when the client goes.
+fn search(archive: &Archive, request: &Request) -> Result<Response, Error> {
+    #[derive(Deserialize)]
+    struct Query {
+        #[serde(default)]
+        q: String,
+    }
+    let Query { q } = request.query()?;
+    let pattern: Pattern = q.parse().map_err(|error: PatternError| Error::bad_request(error.to_string()))?;
+    Ok(sse::response(request.handle(), Searched(archive.search(pattern))))
+}
+
+struct Searched(Running);
+
+impl Stream for Searched {
+    type Item = sse::Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<sse::Event>> {
+        let state = Pin::new(&mut self.0).poll_next(cx);
+        state.map(|state| state.map(|state| sse::Event::data(&state.to_json())))
     }
 }
 

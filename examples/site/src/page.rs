@@ -13,6 +13,8 @@ pub const PAGE_CONTENT_TYPE: &str = "text/html; charset=utf-8";
 ///   present one at once and then one after each change;
 /// - `POST /count`: adds one, answers the snapshot;
 /// - `PUT /text`: the body is the new text, answers the snapshot;
+/// - `GET /search?q=PATTERN`: server-sent events whose data is a search's state as JSON, until it is done; 400 with a sentence when
+///   the pattern is wrong. To close the connection cancels the search;
 /// - `GET /window.png`: the window's picture, or 404 where there is no window.
 pub fn page() -> &'static str {
     static PAGE: LazyLock<String> = LazyLock::new(|| {

@@ -1,7 +1,8 @@
-//! The app among failures: of the system calls, of its peers, of whoever started it.
+//! The app among failures: of the system calls, of its peers, of whoever started it; and its search.
 
 mod app;
 mod descriptors;
 mod idle;
 mod messages;
+mod search;
 mod system_calls;
