@@ -442,7 +442,8 @@ pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
     println!("{}: {turns} turns and {wake_ups} wake-ups of the thread, the last one included", H::NAME);
     // The turn in which the stop was posted, and the one that began the shutdown.
     assert!(turns <= 3, "{turns} turns in ten idle seconds");
-    assert!(wake_ups <= 10, "the thread woke up {wake_ups} times in ten idle seconds");
+    // The host may have a few of its own; a loop that polls would have hundreds.
+    assert!(wake_ups <= 30, "the thread woke up {wake_ups} times in ten idle seconds");
 }
 
 /// How often this thread has gone to sleep and woken up.
