@@ -1,4 +1,4 @@
-//! Signals that end the process, in a child.
+//! Signals that end the process, in a child. SIGTERM, since a shell has what runs in the background ignore SIGINT.
 
 use std::{
     env,
@@ -57,7 +57,7 @@ fn after_the_run_a_signal_has_its_default_effect_again() {
 fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
     if !is_child() {
         let status = run_child("a_second_signal_ends_a_shutdown_that_takes_too_long");
-        assert_eq!(status.signal(), Some(SIGINT), "{status}");
+        assert_eq!(status.signal(), Some(SIGTERM), "{status}");
         return;
     }
     let reactor = Standalone::new().expect("a reactor");
@@ -65,11 +65,11 @@ fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
     signal::stop_on(&handle, [SIGINT, SIGTERM]).expect("they can be caught").keep();
     handle
         .on_shutdown(Phase::Before, || async {
-            send_to_ourselves(Signal::INT);
+            send_to_ourselves(Signal::TERM);
             wait_for_the_end();
             Err("the second signal had no effect".into())
         })
         .keep();
-    handle.call_soon(|| send_to_ourselves(Signal::INT));
+    handle.call_soon(|| send_to_ourselves(Signal::TERM));
     reactor.run().expect("a run");
 }

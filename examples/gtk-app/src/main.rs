@@ -18,19 +18,12 @@ const NAME: &str = "gtk-app";
 const ABOUT: &str = "A GTK 4 window that is also a web server, in one thread.";
 
 fn main() -> ExitCode {
-    let options = Options::from_env_or_exit(NAME, ABOUT);
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{NAME}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::main(NAME, ABOUT, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     // Before the application: that one would end the process without saying what helps.
-    gtk::init().map_err(|_| no_display())?;
+    gtk::init().map_err(|_| site::no_display("gtk"))?;
     let model = Model::new(Host::Gtk);
     // Not unique: a second window on another port is a second server, not the first one again.
     let app = gtk::Application::new(Some("org.entwined.GtkApp"), gio::ApplicationFlags::NON_UNIQUE);
@@ -78,17 +71,4 @@ fn end_after(app: &gtk::Application, seconds: Duration) {
             app.quit();
         }
     });
-}
-
-fn no_display() -> String {
-    let name = |variable| match std::env::var(variable) {
-        Ok(value) if !value.is_empty() => format!("{variable}={value}"),
-        _ => format!("{variable} is not set"),
-    };
-    format!(
-        "no display to open a window on ({}, {}).\n\
-         Start it in a desktop session, or without one: cargo xtask demo gtk",
-        name("DISPLAY"),
-        name("WAYLAND_DISPLAY"),
-    )
 }

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod args;
 #[cfg(feature = "canvas")]
 pub mod canvas;
@@ -27,6 +28,7 @@ pub mod png;
 mod report;
 pub mod search;
 
+pub use app::{main, no_display};
 pub use args::{ArgsError, Options, Parsed};
 pub use frames::{FrameRecorder, FrameSummary};
 pub use history::{SAMPLE_INTERVAL, SAMPLES};

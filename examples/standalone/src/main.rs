@@ -11,14 +11,7 @@ const NAME: &str = "standalone";
 const ABOUT: &str = "A web server on one thread, with no window.";
 
 fn main() -> ExitCode {
-    let options = Options::from_env_or_exit(NAME, ABOUT);
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{NAME}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::main(NAME, ABOUT, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {

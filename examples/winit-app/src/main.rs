@@ -20,18 +20,11 @@ const NAME: &str = "winit-app";
 const ABOUT: &str = "A winit window that is also a web server, in one thread.";
 
 fn main() -> ExitCode {
-    let options = Options::from_env_or_exit(NAME, ABOUT);
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{NAME}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    site::main(NAME, ABOUT, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let event_loop = EventLoop::new().map_err(|_| no_display())?;
+    let event_loop = EventLoop::new().map_err(|_| site::no_display("winit"))?;
     let model = Model::new(Host::Winit);
     let reactor = Winit::<App>::new()?;
     let network = Network::start(&reactor.handle(), options, &model, Some(picture(reactor.app())))?;
@@ -61,18 +54,4 @@ fn picture(app: Lent<App>) -> Picture {
         let png = app.with(App::picture_png).map_err(|error| error.to_string());
         png.and_then(|png| png.ok_or_else(|| "the window is not there yet".to_owned())).into()
     })
-}
-
-/// Which variables were looked at says more than the error, which names a place in winit's source.
-fn no_display() -> String {
-    let name = |variable| match std::env::var(variable) {
-        Ok(value) if !value.is_empty() => format!("{variable}={value}"),
-        _ => format!("{variable} is not set"),
-    };
-    format!(
-        "no display to open a window on ({}, {}).\n\
-         Start it in a desktop session, or without one: cargo xtask demo winit",
-        name("DISPLAY"),
-        name("WAYLAND_DISPLAY"),
-    )
 }
