@@ -23,28 +23,14 @@ use super::{
 use crate::{
     reactor::{Core, Origin},
     task::Sleep,
-    transport::{Address, Permit, Stream},
+    transport::{Address, ByteStream, Permit},
 };
 
-pub(super) fn start(server: &Rc<Shared>, stream: Stream, permit: Permit, origin: Origin) {
+pub(super) fn start(server: &Rc<Shared>, stream: Box<dyn ByteStream>, permit: Permit, origin: Origin) {
     let pace = Pace::new(server.clone());
-    let peer = stream.peer_address().clone();
-    let answer = Answer { server: server.clone(), pace: pace.clone(), peer };
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(server.config.head_limit.max(8 * 1024));
-    if server.config.header_count != HYPER_HEADERS {
-        builder.max_headers(server.config.header_count);
-    }
-    let exchange = builder.serve_connection(Paced { stream, pace: pace.clone() }, answer);
     let sleep = server.handle.sleep(pace.look_interval());
-    let connection = Connection {
-        stage: Stage::Exchange { exchange, ending: false },
-        pace,
-        sleep,
-        server: server.clone(),
-        slot: None,
-        _permit: permit,
-    };
+    let connection =
+        Connection { stage: Stage::Fresh(stream), pace, sleep, server: server.clone(), slot: None, _permit: permit };
     server.handle.core().spawn_detached(connection, origin);
 }
 
@@ -65,6 +51,8 @@ struct Connection {
 // The large one is the usual one, and a task is one allocation already.
 #[expect(clippy::large_enum_variant)]
 enum Stage {
+    /// Accepted, and not [established](ByteStream::poll_established) yet. That counts as part of the first head's time.
+    Fresh(Box<dyn ByteStream>),
     /// Requests and responses, until there will be no more.
     Exchange {
         exchange: http1::Connection<Paced, Answer>,
@@ -74,7 +62,7 @@ enum Stage {
     /// The last response is sent and the write direction closed. What the peer still sends is read away for a while: to close the
     /// socket with unread bytes would have the kernel send a reset, which may overtake the response (RFC 9112, 9.6).
     Linger {
-        stream: Stream,
+        stream: Box<dyn ByteStream>,
         left: usize,
     },
     Done,
@@ -92,6 +80,7 @@ impl Future for Connection {
         this.slot.get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
         loop {
             match &mut this.stage {
+                Stage::Fresh(_) => ready!(this.poll_fresh(cx)),
                 Stage::Exchange { .. } => ready!(this.poll_exchange(cx)),
                 Stage::Linger { .. } => ready!(this.poll_linger(cx)),
                 Stage::Done => return Poll::Ready(()),
@@ -101,6 +90,42 @@ impl Future for Connection {
 }
 
 impl Connection {
+    fn poll_fresh(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Fresh(stream) = &mut self.stage else { return Poll::Ready(()) };
+        let established = stream.poll_established(cx);
+        if established.is_pending() && !self.server.closing.get() {
+            loop {
+                ready!(Pin::new(&mut self.sleep).poll(cx));
+                match self.pace.verdict(self.server.handle.now()) {
+                    Verdict::Wait(until) => self.sleep.reset(until),
+                    Verdict::Idle | Verdict::SlowHead | Verdict::Stuck => break,
+                }
+            }
+        }
+        let Stage::Fresh(mut stream) = std::mem::replace(&mut self.stage, Stage::Done) else { return Poll::Ready(()) };
+        match established {
+            Poll::Ready(Ok(())) => self.stage = self.exchange(stream),
+            Poll::Ready(Err(error)) => {
+                let peer = stream.peer_address();
+                tracing::debug!(%error, %peer, "a connection was not established");
+            }
+            Poll::Pending => stream.abort(),
+        }
+        Poll::Ready(())
+    }
+
+    fn exchange(&self, stream: Box<dyn ByteStream>) -> Stage {
+        let (server, pace) = (&self.server, &self.pace);
+        let answer = Answer { server: server.clone(), pace: pace.clone(), peer: stream.peer_address() };
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(server.config.head_limit.max(8 * 1024));
+        if server.config.header_count != HYPER_HEADERS {
+            builder.max_headers(server.config.header_count);
+        }
+        let exchange = builder.serve_connection(Paced { stream, pace: pace.clone() }, answer);
+        Stage::Exchange { exchange, ending: false }
+    }
+
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Stage::Exchange { exchange, ending } = &mut self.stage else { return Poll::Ready(()) };
         loop {
@@ -167,7 +192,7 @@ impl Connection {
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Stage::Linger { stream, left } = &mut self.stage else { return Poll::Ready(()) };
         let mut buffer = [0; 16 * 1024];
-        while let Poll::Ready(result) = AsyncRead::poll_read(Pin::new(&mut *stream), cx, &mut buffer) {
+        while let Poll::Ready(result) = Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
             match result {
                 Ok(count @ 1..) if count < *left => *left -= count,
                 _ => {

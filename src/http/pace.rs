@@ -12,7 +12,7 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::server::{Config, Shared};
-use crate::transport::Stream;
+use crate::transport::{ByteStream, read_into};
 
 /// Where a connection is between two requests, told by what it reads and what hyper does with it. To note it costs next to nothing; one timer a
 /// connection looks at it now and then. So a request moves no timer.
@@ -182,39 +182,46 @@ impl Pace {
 
 /// A stream that notes how its connection gets on.
 pub(super) struct Paced {
-    pub(super) stream: Stream,
+    pub(super) stream: Box<dyn ByteStream>,
     pub(super) pace: Rc<Pace>,
 }
 
 impl Read for Paced {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, cursor);
-        if matches!(result, Poll::Ready(Ok(()))) && self.stream.input_ended() && self.pace.withholds_end(cx) {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = cursor.remaining();
+        let result = read_into(Pin::new(&mut *self.stream), cx, &mut cursor);
+        // An end of input stays; the next read meets it again.
+        if matches!(result, Poll::Ready(Ok(0))) && room > 0 && self.pace.withholds_end(cx) {
             return Poll::Pending;
         }
         if result.is_ready() {
             self.pace.received();
         }
-        result
+        result.map_ok(|_| ())
     }
 }
 
 impl Write for Paced {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        let result = Pin::new(&mut *self.stream).poll_write(cx, buffer);
         self.pace.wrote(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Write::poll_flush(Pin::new(&mut self.stream), cx)
+        Pin::new(&mut *self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut *self.stream).poll_close(cx)
     }
 
+    /// Every stream of ours makes the best of several pieces.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_write_vectored(
@@ -222,7 +229,7 @@ impl Write for Paced {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Write::poll_write_vectored(Pin::new(&mut self.stream), cx, buffers);
+        let result = Pin::new(&mut *self.stream).poll_write_vectored(cx, buffers);
         self.pace.wrote(result)
     }
 }

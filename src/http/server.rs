@@ -13,7 +13,7 @@ use std::{
 use super::{Router, connection, router::Routes};
 use crate::{
     reactor::{Handle, Kind, Origin, Phase, ShutdownHook},
-    transport::{Acceptor, Address, Listener, MOST_CONNECTIONS},
+    transport::{Acceptor, Address, BoxedListener, Listen, MOST_CONNECTIONS},
 };
 
 /// What one server allows. Each bound holds for every peer; make one with [`Config::default`] and change its fields.
@@ -69,16 +69,20 @@ pub struct Server {
 
 /// Serves `router` on `listener` with the default [`Config`].
 #[track_caller]
-pub fn serve(listener: Listener, router: Router) -> Server {
+pub fn serve(listener: impl Listen, router: Router) -> Server {
     serve_with(listener, router, Config::default())
 }
 
-/// Serves `router` on `listener`.
+/// Serves `router` on `listener`: a socket, or one with a layer above it such as TLS.
 #[track_caller]
-pub fn serve_with(listener: Listener, router: Router, config: Config) -> Server {
+pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Server {
     let origin = Origin { kind: Kind::Http, location: Location::caller() };
+    serve_any(listener.boxed(), router, config, origin)
+}
+
+fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Origin) -> Server {
     let handle = listener.handle();
-    let address = listener.local_address().clone();
+    let address = listener.local_address();
     let shared = Rc::new(Shared {
         handle: handle.clone(),
         config,

@@ -1,20 +1,21 @@
 //! The task that carries a protocol over a stream.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
     io,
     panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{
-    End, Limits, Lost, Protocol, Transport,
-    transport::{Ending, Outbound, Shared, Told},
+    End, Factory, Limits, Lost, Protocol, Transport,
+    transport::{Ending, Outbound, Shared, Told, Upgrade},
 };
 use crate::{
     reactor::{Handle, Kind, Origin},
@@ -25,7 +26,7 @@ use crate::{
 pub(super) fn start(
     handle: &Handle,
     stream: Box<dyn ByteStream>,
-    protocol: Box<dyn Protocol>,
+    content: Content,
     limits: Limits,
     permit: Option<Permit>,
     location: &'static Location<'static>,
@@ -34,6 +35,8 @@ pub(super) fn start(
         handle: handle.clone(),
         local: stream.local_address(),
         peer: stream.peer_address(),
+        true_peer: OnceCell::new(),
+        upgrade: RefCell::default(),
         stream: RefCell::new(Some(stream)),
         outbound: RefCell::new(Outbound::default()),
         limits: Cell::new(limits),
@@ -48,11 +51,11 @@ pub(super) fn start(
     let origin = Origin { kind: Kind::Connection, location };
     let connection = Connection {
         transport: transport.clone(),
-        protocol,
+        content,
         state: State::Fresh,
         input: Input::Open,
         half_closed: false,
-        linger: None,
+        patience: None,
         origin,
         _permit: permit,
     };
@@ -60,13 +63,24 @@ pub(super) fn start(
     transport
 }
 
+/// What a connection is about.
+pub(super) enum Content {
+    /// Asked for a protocol once the stream is established.
+    Factory(Rc<dyn Factory>),
+    Protocol(Box<dyn Protocol>),
+    /// The factory has refused the peer.
+    Nothing,
+}
+
 /// How far the protocol has been told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing yet.
+    /// Nothing yet: the stream is not established.
     Fresh,
     /// connection_made.
     Made,
+    /// connection_made, and a layer that was put in since is not established.
+    Upgrading,
     /// connection_lost.
     Lost,
 }
@@ -80,13 +94,13 @@ enum Input {
 
 struct Connection {
     transport: Transport,
-    protocol: Box<dyn Protocol>,
+    content: Content,
     state: State,
     input: Input,
     /// Whether the stream's write direction was closed.
     half_closed: bool,
-    /// Runs from close on.
-    linger: Option<Sleep>,
+    /// Runs while the stream is not established, and from close on.
+    patience: Option<Sleep>,
     origin: Origin,
     _permit: Option<Permit>,
 }
@@ -120,18 +134,20 @@ impl Future for Connection {
 
 impl Connection {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        if self.state == State::Fresh {
-            self.state = State::Made;
-            self.call(|protocol, transport| protocol.connection_made(transport))?;
-        }
         match self.transport.shared.ending.get() {
             Ending::Abort => return Err(Lost::Aborted),
             Ending::Overflow => return Err(Lost::Overflow),
             _ => {}
         }
+        if self.state != State::Made {
+            return self.establish(cx);
+        }
         let sent = self.send(cx)?;
         if let Step::Again = self.tell_producer()? {
             return Ok(Step::Again);
+        }
+        if self.transport.shared.upgrade.borrow().is_some() {
+            return Ok(self.upgrade());
         }
         let ending = self.transport.shared.ending.get();
         if sent && ending >= Ending::HalfClose {
@@ -154,16 +170,85 @@ impl Connection {
         self.receive(cx)
     }
 
+    /// Waits for the stream to be established, then begins: makes the protocol if that is to be done, and tells it.
+    fn establish(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
+        let shared = self.transport.shared.clone();
+        let established = match shared.stream.borrow_mut().as_mut() {
+            Some(stream) => stream.poll_established(cx).map_ok(|()| stream.peer_address()),
+            None => return Ok(Step::Wait),
+        };
+        let peer = match established {
+            Poll::Ready(result) => result.map_err(Lost::Failed)?,
+            Poll::Pending => {
+                let limit = shared.limits.get().establish;
+                return self.wait(cx, limit, || Lost::Failed(io::Error::new(io::ErrorKind::TimedOut, NOT_ESTABLISHED)));
+            }
+        };
+        self.patience = None;
+        if peer != *self.transport.peer_address() {
+            let _ = shared.true_peer.set(peer);
+        }
+        if std::mem::replace(&mut self.state, State::Made) == State::Upgrading {
+            self.call(|protocol, transport| protocol.upgraded(transport))?;
+        } else if self.build() {
+            self.call(|protocol, transport| protocol.connection_made(transport))?;
+        } else {
+            self.transport.close();
+        }
+        Ok(Step::Again)
+    }
+
+    /// Asks the factory, if there is one, for a protocol; false when it refuses, or panics.
+    fn build(&mut self) -> bool {
+        if let Content::Factory(factory) = &self.content {
+            let core = self.transport.shared.handle.core();
+            let built = core.contain(self.origin, || factory.build(self.transport.peer_address()));
+            self.content = built.flatten().map_or(Content::Nothing, Content::Protocol);
+        }
+        matches!(self.content, Content::Protocol(_))
+    }
+
+    /// Puts the layer in, if what was written below it is sent.
+    fn upgrade(&mut self) -> Step {
+        let shared = self.transport.shared.clone();
+        let due = shared.upgrade.borrow().as_ref().is_some_and(|upgrade| upgrade.before == 0);
+        if !due {
+            return Step::Wait;
+        }
+        let (upgrade, stream) = (shared.upgrade.take(), shared.stream.take());
+        if let (Some(Upgrade { layer, .. }), Some(stream)) = (upgrade, stream) {
+            let core = shared.handle.core();
+            if let Some(stream) = core.contain(self.origin, || layer(stream)) {
+                *shared.stream.borrow_mut() = Some(stream);
+            } else {
+                self.transport.abort();
+            }
+        }
+        self.state = State::Upgrading;
+        Step::Again
+    }
+
     /// Sends what was written, as far as the peer takes it; true when all is sent.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
         let shared = &self.transport.shared;
         let mut stream = shared.stream.borrow_mut();
         let mut outbound = shared.outbound.borrow_mut();
+        let mut upgrade = shared.upgrade.borrow_mut();
         let Some(stream) = stream.as_mut() else { return Ok(true) };
-        while !outbound.is_empty() {
-            match Pin::new(&mut *stream).poll_write(cx, outbound.bytes()) {
+        loop {
+            // What was written after a layer was asked for waits for that.
+            let before = upgrade.as_ref().map_or(outbound.len(), |upgrade| upgrade.before);
+            if before == 0 {
+                break;
+            }
+            match Pin::new(&mut *stream).poll_write(cx, &outbound.bytes()[..before]) {
                 Poll::Ready(Ok(0)) => return Err(Lost::Failed(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => outbound.consume(count),
+                Poll::Ready(Ok(count)) => {
+                    outbound.consume(count);
+                    if let Some(upgrade) = upgrade.as_mut() {
+                        upgrade.before -= count;
+                    }
+                }
                 Poll::Ready(Err(error)) => return Err(Lost::Failed(error)),
                 Poll::Pending => return Ok(false),
             }
@@ -226,10 +311,16 @@ impl Connection {
 
     /// This side has closed, and the peer has not taken everything yet.
     fn linger(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        let shared = &self.transport.shared;
-        let linger = self.linger.get_or_insert_with(|| shared.handle.sleep(shared.limits.get().linger));
-        match Pin::new(linger).poll(cx) {
-            Poll::Ready(()) => Err(Lost::Stuck),
+        let limit = self.transport.shared.limits.get().linger;
+        self.wait(cx, limit, || Lost::Stuck)
+    }
+
+    /// Waits for the peer, but not for ever.
+    fn wait(&mut self, cx: &mut Context<'_>, limit: Duration, too_long: fn() -> Lost) -> Result<Step, Lost> {
+        let handle = &self.transport.shared.handle;
+        let patience = self.patience.get_or_insert_with(|| handle.sleep(limit));
+        match Pin::new(patience).poll(cx) {
+            Poll::Ready(()) => Err(too_long()),
             Poll::Pending => Ok(Step::Wait),
         }
     }
@@ -268,10 +359,11 @@ impl Connection {
 
     /// Calls the protocol, contained.
     fn call(&mut self, callback: impl FnOnce(&mut dyn Protocol, &Transport)) -> Result<(), Lost> {
+        let Content::Protocol(protocol) = &mut self.content else { return Ok(()) };
         let shared = &self.transport.shared;
         shared.in_callback.set(true);
         let core = shared.handle.core();
-        let result = core.contain(self.origin, || callback(&mut *self.protocol, &self.transport));
+        let result = core.contain(self.origin, || callback(&mut **protocol, &self.transport));
         shared.in_callback.set(false);
         result.ok_or(Lost::Panicked)
     }
@@ -291,7 +383,12 @@ impl Connection {
             }
             drop(stream);
         }
-        if std::mem::replace(&mut self.state, State::Lost) == State::Made {
+        let upgrade = shared.upgrade.take();
+        drop(upgrade);
+        if std::mem::replace(&mut self.state, State::Lost) == State::Fresh {
+            let peer = self.transport.peer_address();
+            tracing::debug!(%why, %peer, "a connection was not established");
+        } else {
             // A panic in it was reported; there is nothing left to end.
             let _ = self.call(|protocol, _| protocol.connection_lost(&why));
         }
@@ -306,6 +403,8 @@ impl Drop for Connection {
         }
     }
 }
+
+const NOT_ESTABLISHED: &str = "the connection was not established in time";
 
 /// Buffers that are read away at the end.
 const DISCARDS: usize = 4;

@@ -28,7 +28,7 @@
 //! # The course of a connection
 //!
 //! ```text
-//! build -> connection_made -> (data_received | reading_resumed | pause_writing | resume_writing)* -> end_received? -> ... -> connection_lost
+//! build -> connection_made -> (data_received | upgraded | reading_resumed | pause_writing | resume_writing)* -> end_received? -> ... -> connection_lost
 //! ```
 //!
 //! `connection_lost` comes exactly once and last, also when the reactor's run ends or a callback panicked. No callback is entered while
@@ -48,6 +48,7 @@ pub use line::{Line, LineReceiver, Lines};
 pub use server::{Factory, Server, connect, serve};
 pub use transport::{Flow, Limits, Transport};
 
+use self::connection::Content;
 use crate::{reactor::Handle, transport::ByteStream};
 
 /// What one connection is about.
@@ -56,6 +57,11 @@ use crate::{reactor::Handle, transport::ByteStream};
 pub trait Protocol {
     /// The connection is there. Nothing was received yet; to pause reading here holds it back.
     fn connection_made(&mut self, transport: &Transport) {
+        let _ = transport;
+    }
+
+    /// The layer that [`Transport::upgrade`] put in is established: what is received and written is now on top of it.
+    fn upgraded(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
@@ -93,6 +99,10 @@ pub trait Protocol {
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
     fn connection_made(&mut self, transport: &Transport) {
         (**self).connection_made(transport);
+    }
+
+    fn upgraded(&mut self, transport: &Transport) {
+        (**self).upgraded(transport);
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
@@ -172,9 +182,17 @@ impl std::error::Error for Lost {
     }
 }
 
-/// Runs `protocol` over `stream`, which is connected. `connection_made` comes in the next turn.
+/// Runs `protocol` over `stream`, which is connected. `connection_made` comes in the next turn, or when the stream is
+/// [established](ByteStream::poll_established).
 #[track_caller]
 pub fn start(handle: &Handle, stream: impl ByteStream, protocol: impl Protocol + 'static) -> Transport {
     let location = Location::caller();
-    connection::start(handle, Box::new(stream), Box::new(protocol), Limits::default(), None, location)
+    connection::start(
+        handle,
+        Box::new(stream),
+        Content::Protocol(Box::new(protocol)),
+        Limits::default(),
+        None,
+        location,
+    )
 }

@@ -2,10 +2,13 @@
 
 use std::{cell::Cell, fmt, net::SocketAddr, panic::Location, rc::Rc};
 
-use super::{Limits, Protocol, Transport, connection};
+use super::{
+    Limits, Protocol, Transport,
+    connection::{self, Content},
+};
 use crate::{
     reactor::{Handle, Kind, Origin},
-    transport::{Acceptor, Address, ConnectError, Listener, tcp},
+    transport::{Acceptor, Address, BoxedListener, ConnectError, Listen, tcp},
 };
 
 /// Makes a protocol for each connection that is accepted.
@@ -37,19 +40,22 @@ pub struct Server {
 
 /// Accepts connections and runs on each the protocol that `factory` makes, until the [`Server`] is dropped.
 ///
-/// A factory that panics loses that connection and nothing else.
+/// The listener may have layers, such as TLS; `factory` is asked when a connection is
+/// [established](crate::transport::ByteStream::poll_established). A factory that panics loses that connection and nothing else.
 #[track_caller]
-pub fn serve(listener: Listener, factory: impl Factory + 'static) -> Server {
+pub fn serve(listener: impl Listen, factory: impl Factory + 'static) -> Server {
     let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+    serve_any(listener.boxed(), Rc::new(factory), origin)
+}
+
+fn serve_any(listener: BoxedListener, factory: Rc<dyn Factory>, origin: Origin) -> Server {
     let handle = listener.handle();
     let limits = Rc::new(Cell::new(Limits::default()));
     let acceptor = Acceptor::new(listener, origin, {
         let limits = limits.clone();
         move |stream, permit| {
-            if let Some(protocol) = factory.build(stream.peer_address()) {
-                let stream = Box::new(stream);
-                connection::start(&handle, stream, protocol, limits.get(), Some(permit), origin.location);
-            }
+            let content = Content::Factory(factory.clone());
+            connection::start(&handle, stream, content, limits.get(), Some(permit), origin.location);
         }
     });
     Server { acceptor, limits }
@@ -71,7 +77,7 @@ impl Server {
         self.acceptor.set_max_connections(most);
     }
 
-    /// The bounds for what connections accepted from now on may have waiting to be sent.
+    /// The bounds for connections accepted from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.limits.set(limits);
     }

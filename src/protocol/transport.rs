@@ -1,7 +1,7 @@
 //! The protocol's side of a connection.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt,
     rc::Rc,
     task::{Context, Waker},
@@ -13,7 +13,7 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// How much of what is written may wait for the peer, and for how long.
+/// How much of what is written may wait for the peer, and how long a peer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -25,11 +25,19 @@ pub struct Limits {
     pub most: usize,
     /// How long after [`Transport::close`] the peer has to take what was written. 30 s.
     pub linger: Duration,
+    /// How long the stream may take to be [established](crate::transport::ByteStream::poll_established), such as a handshake. 10 s.
+    pub establish: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { high: 64 * 1024, low: 16 * 1024, most: 1024 * 1024, linger: Duration::from_secs(30) }
+        Limits {
+            high: 64 * 1024,
+            low: 16 * 1024,
+            most: 1024 * 1024,
+            linger: Duration::from_secs(30),
+            establish: Duration::from_secs(10),
+        }
     }
 }
 
@@ -62,6 +70,10 @@ pub(super) struct Shared {
     pub(super) limits: Cell<Limits>,
     pub(super) local: Address,
     pub(super) peer: Address,
+    /// The peer that a layer has told of when it was established, where that is another.
+    pub(super) true_peer: OnceCell<Address>,
+    /// The layer that is to be put in.
+    pub(super) upgrade: RefCell<Option<Upgrade>>,
     pub(super) ending: Cell<Ending>,
     pub(super) reading_paused: Cell<bool>,
     /// Whether the protocol has still to hear that reading goes on.
@@ -73,6 +85,15 @@ pub(super) struct Shared {
     /// Whether a callback of this connection is on the stack: then the task looks at everything afterwards, and need not be woken.
     pub(super) in_callback: Cell<bool>,
 }
+
+/// A layer that is to be put in once what was written before is sent.
+pub(super) struct Upgrade {
+    pub(super) layer: Layer,
+    /// So many bytes of what waits are to be sent below it.
+    pub(super) before: usize,
+}
+
+type Layer = Box<dyn FnOnce(Box<dyn ByteStream>) -> Box<dyn ByteStream>>;
 
 /// What the producer was told of the room for what it writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,17 +194,35 @@ impl Transport {
         self.shared.reading_paused.get()
     }
 
+    /// Puts a layer above the stream of this connection, as STARTTLS does: what was written so far is sent below it, what is written from now on
+    /// is sent on top of it, and nothing is received until it is there. The protocol hears [`upgraded`](super::Protocol::upgraded) once the layer is
+    /// [established](ByteStream::poll_established); when that fails, or takes longer than [`Limits::establish`], the connection is lost.
+    ///
+    /// Call it in the callback that received the request for it, and take nothing more of the bytes given to that: those that a peer sent
+    /// after its request without waiting came in plain, whoever sent them (RFC 3207, 6). After the end it does nothing; so it does while
+    /// another upgrade waits.
+    pub fn upgrade<S: ByteStream>(&self, layer: impl FnOnce(Box<dyn ByteStream>) -> S + 'static) {
+        let mut upgrade = self.shared.upgrade.borrow_mut();
+        if self.shared.ending.get() != Ending::Not || upgrade.is_some() {
+            return;
+        }
+        let layer = Box::new(|stream| -> Box<dyn ByteStream> { Box::new(layer(stream)) });
+        *upgrade = Some(Upgrade { layer, before: self.unsent() });
+        drop(upgrade);
+        self.shared.wake();
+    }
+
     /// Whether the connection is over or about to end.
     pub fn is_closing(&self) -> bool {
         self.shared.ending.get() >= Ending::Close
     }
 
-    /// Changes the bounds for what is written.
+    /// Changes the bounds.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.limits.set(limits);
     }
 
-    /// The bounds for what is written.
+    /// The bounds.
     pub fn limits(&self) -> Limits {
         self.shared.limits.get()
     }
@@ -195,7 +234,7 @@ impl Transport {
 
     /// The address of the other end.
     pub fn peer_address(&self) -> &Address {
-        &self.shared.peer
+        self.shared.true_peer.get().unwrap_or(&self.shared.peer)
     }
 
     /// The reactor that it runs on.
@@ -225,7 +264,7 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("local", &self.shared.local)
-            .field("peer", &self.shared.peer)
+            .field("peer", self.peer_address())
             .field("ending", &self.shared.ending.get())
             .field("unsent", &self.unsent())
             .finish()
@@ -275,10 +314,6 @@ const KEEP: usize = 16 * 1024;
 impl Outbound {
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.sent
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Address, Listener, Stream};
+use super::{Address, BoxedListener, ByteStream, Listen};
 use crate::{deferred::Canceller, reactor::Origin};
 
 /// Connections that one server holds at a time, unless it is told otherwise; peers beyond it wait in the listener's backlog.
@@ -22,8 +22,12 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     /// Hands each connection to `admit`, with its place among those of this server. `admit` runs contained: a panic costs one connection.
-    pub(crate) fn new(listener: Listener, origin: Origin, admit: impl FnMut(Stream, Permit) + 'static) -> Self {
-        let address = listener.local_address().clone();
+    pub(crate) fn new(
+        listener: BoxedListener,
+        origin: Origin,
+        admit: impl FnMut(Box<dyn ByteStream>, Permit) + 'static,
+    ) -> Self {
+        let address = listener.local_address();
         let gate = Rc::new(Gate { open: Cell::new(0), most: Cell::new(MOST_CONNECTIONS), waiting: RefCell::default() });
         let core = listener.handle().core().clone();
         let accepting = core.spawn(accept(listener, gate.clone(), origin, admit), origin);
@@ -50,11 +54,16 @@ impl Drop for Acceptor {
     }
 }
 
-async fn accept(listener: Listener, gate: Rc<Gate>, origin: Origin, mut admit: impl FnMut(Stream, Permit)) {
+async fn accept(
+    listener: BoxedListener,
+    gate: Rc<Gate>,
+    origin: Origin,
+    mut admit: impl FnMut(Box<dyn ByteStream>, Permit),
+) {
     let handle = listener.handle();
     loop {
         poll_fn(|cx| gate.poll_room(cx)).await;
-        match listener.accept().await {
+        match poll_fn(|cx| listener.poll_accept(cx)).await {
             Ok(stream) => {
                 let permit = Permit::new(&gate);
                 handle.core().contain(origin, || admit(stream, permit));

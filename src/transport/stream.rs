@@ -27,13 +27,11 @@ pub struct Stream {
     fds: Option<FdQueue>,
     /// Whether the write direction was shut down.
     ended: Cell<bool>,
-    /// Whether a read has met the end of the peer's direction.
-    input_ended: Cell<bool>,
 }
 
 impl Stream {
     pub(super) fn new(socket: Watched<OwnedFd>, peer: Address) -> Self {
-        Stream { socket, peer, fds: None, ended: Cell::new(false), input_ended: Cell::new(false) }
+        Stream { socket, peer, fds: None, ended: Cell::new(false) }
     }
 
     /// The handle of its reactor.
@@ -117,9 +115,6 @@ impl Stream {
         if received < room && received > 0 && matches!(self.peer, Address::Tcp(_)) {
             self.socket.drained();
         }
-        if received == 0 && room > 0 {
-            self.input_ended.set(true);
-        }
         self.socket.moved(received);
         Poll::Ready(Ok(received))
     }
@@ -154,12 +149,6 @@ impl Stream {
         }))?;
         self.socket.moved(sent);
         Poll::Ready(Ok(sent))
-    }
-
-    /// Whether a read has met the end of the peer's direction.
-    #[cfg(feature = "http")]
-    pub(crate) fn input_ended(&self) -> bool {
-        self.input_ended.get()
     }
 
     /// Ends the write direction; the peer hears the end of input.
@@ -233,17 +222,7 @@ impl hyper::rt::Read for Stream {
         cx: &mut Context<'_>,
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // hyper's buffer is not initialised, and to say that it was filled is unsafe; to copy from one that is costs less
-        // than a hundredth of the system call.
-        SCRATCH.with_borrow_mut(|scratch| {
-            let room = cursor.remaining().min(SCRATCH_SIZE);
-            if scratch.len() < room {
-                scratch.resize(SCRATCH_SIZE, 0);
-            }
-            let received = ready!(self.poll_receive(cx, &mut scratch[..room]))?;
-            cursor.put_slice(&scratch[..received]);
-            Poll::Ready(Ok(()))
-        })
+        read_into(self, cx, &mut cursor).map_ok(|_| ())
     }
 }
 
@@ -272,6 +251,30 @@ impl hyper::rt::Write for Stream {
     ) -> Poll<io::Result<usize>> {
         self.poll_send_vectored(cx, buffers)
     }
+}
+
+/// Reads into a buffer of hyper's, and gives the number of bytes.
+///
+/// That buffer is not initialised, and to say that it was filled is unsafe; to copy from one that is costs less than a hundredth of the
+/// system call.
+#[cfg(feature = "http")]
+pub(crate) fn read_into(
+    stream: Pin<&mut (impl AsyncRead + ?Sized)>,
+    cx: &mut Context<'_>,
+    cursor: &mut hyper::rt::ReadBufCursor<'_>,
+) -> Poll<io::Result<usize>> {
+    // Taken, since a layer may use it as well.
+    let mut scratch = SCRATCH.take();
+    let room = cursor.remaining().min(SCRATCH_SIZE);
+    if scratch.len() < room {
+        scratch.resize(SCRATCH_SIZE, 0);
+    }
+    let result = stream.poll_read(cx, &mut scratch[..room]);
+    if let Poll::Ready(Ok(received)) = result {
+        cursor.put_slice(&scratch[..received]);
+    }
+    SCRATCH.set(scratch);
+    result
 }
 
 const SCRATCH_SIZE: usize = 64 * 1024;

@@ -1,0 +1,116 @@
+//! Where connections come from: listening sockets, and layers above them.
+
+use std::{
+    io,
+    task::{Context, Poll},
+};
+
+use super::{Address, ByteStream, Listener, Stream};
+use crate::reactor::Handle;
+
+/// A source of connections that a server can be run on: a [`Listener`], or a [layer](Listen::layered) above one.
+pub trait Listen: 'static {
+    /// What it accepts.
+    type Stream: ByteStream;
+
+    /// Waits for the next connection. One task at a time. It does not wait until that is
+    /// [established](ByteStream::poll_established): a peer that is slow to shake hands holds up nobody else.
+    ///
+    /// # Errors
+    /// Only those after which it cannot go on.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+
+    /// The address that it listens on.
+    fn local_address(&self) -> Address;
+
+    /// The handle of its reactor.
+    fn handle(&self) -> Handle;
+
+    /// Puts a layer above each connection: TLS, a limit, a log.
+    ///
+    /// `layer` runs where connections are accepted and should only wrap the stream; what takes time, and what may fail, belongs into the layer's
+    /// [`poll_established`](ByteStream::poll_established).
+    fn layered<F, S>(self, layer: F) -> Layered<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Stream) -> S + 'static,
+        S: ByteStream,
+    {
+        Layered { listener: self, layer }
+    }
+
+    /// The same with its types forgotten, for listeners that are chosen while the program runs.
+    fn boxed(self) -> BoxedListener
+    where
+        Self: Sized,
+    {
+        Box::new(self.layered(|stream| -> Box<dyn ByteStream> { Box::new(stream) }))
+    }
+}
+
+/// A source of connections of any kind.
+pub type BoxedListener = Box<dyn Listen<Stream = Box<dyn ByteStream>>>;
+
+impl Listen for Listener {
+    type Stream = Stream;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        Listener::poll_accept(self, cx)
+    }
+
+    fn local_address(&self) -> Address {
+        Listener::local_address(self).clone()
+    }
+
+    fn handle(&self) -> Handle {
+        Listener::handle(self)
+    }
+}
+
+impl Listen for BoxedListener {
+    type Stream = Box<dyn ByteStream>;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>> {
+        (**self).poll_accept(cx)
+    }
+
+    fn local_address(&self) -> Address {
+        (**self).local_address()
+    }
+
+    fn handle(&self) -> Handle {
+        (**self).handle()
+    }
+
+    fn boxed(self) -> BoxedListener {
+        self
+    }
+}
+
+/// A source of connections with a layer above each. Made by [`Listen::layered`].
+#[derive(Debug)]
+pub struct Layered<L, F> {
+    listener: L,
+    layer: F,
+}
+
+impl<L, F, S> Listen for Layered<L, F>
+where
+    L: Listen,
+    F: Fn(L::Stream) -> S + 'static,
+    S: ByteStream,
+{
+    type Stream = S;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<S>> {
+        self.listener.poll_accept(cx).map_ok(&self.layer)
+    }
+
+    fn local_address(&self) -> Address {
+        self.listener.local_address()
+    }
+
+    fn handle(&self) -> Handle {
+        self.listener.handle()
+    }
+}

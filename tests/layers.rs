@@ -1,0 +1,262 @@
+//! Layers above a stream: what comes before the first byte, and what is put in later.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use entwined::{
+    protocol::{self, Lost, Protocol, Transport},
+    simulation::Simulation,
+    transport::{
+        Address, ByteStream, UnixAddress,
+        memory::{self, MemoryStream},
+    },
+};
+use futures_io::{AsyncRead, AsyncWrite};
+
+/// A layer with a handshake of one byte from the peer, which is its name from then on. It turns letters around: `a` is `b`, and so on.
+struct Shifted<S> {
+    below: S,
+    name: Option<u8>,
+}
+
+impl<S> Shifted<S> {
+    fn new(below: S) -> Self {
+        Shifted { below, name: None }
+    }
+}
+
+fn shift(byte: u8) -> u8 {
+    byte ^ 1
+}
+
+impl<S: ByteStream> AsyncRead for Shifted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_established(cx))?;
+        let count = ready!(Pin::new(&mut self.below).poll_read(cx, buffer))?;
+        buffer[..count].iter_mut().for_each(|byte| *byte = shift(*byte));
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl<S: ByteStream> AsyncWrite for Shifted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_established(cx))?;
+        let shifted: Vec<_> = buffer.iter().copied().map(shift).collect();
+        Pin::new(&mut self.below).poll_write(cx, &shifted)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_close(cx)
+    }
+}
+
+impl<S: ByteStream> ByteStream for Shifted<S> {
+    fn local_address(&self) -> Address {
+        self.below.local_address()
+    }
+
+    fn peer_address(&self) -> Address {
+        match self.name {
+            Some(name) => Address::Unix(UnixAddress::Abstract(vec![name])),
+            None => self.below.peer_address(),
+        }
+    }
+
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.below.poll_established(cx))?;
+        let mut byte = [0];
+        while self.name.is_none() {
+            match ready!(Pin::new(&mut self.below).poll_read(cx, &mut byte))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                _ if byte == *b"!" => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                _ => self.name = Some(byte[0]),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn abort(&mut self) {
+        self.below.abort();
+    }
+
+    fn below(&self) -> Option<&dyn ByteStream> {
+        Some(&self.below)
+    }
+}
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+/// Notes what it hears. `S` has a layer put in, and is answered below and above it.
+struct Noting(Log);
+
+impl Noting {
+    fn note(&self, what: impl Into<String>) {
+        self.0.borrow_mut().push(what.into());
+    }
+}
+
+impl Protocol for Noting {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.note(format!("made with {}", transport.peer_address()));
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.note(String::from_utf8_lossy(data));
+        if data == b"S" {
+            transport.write(b"below");
+            transport.upgrade(Shifted::new);
+            transport.write(b"abc");
+        }
+    }
+
+    fn upgraded(&mut self, transport: &Transport) {
+        self.note(format!("upgraded by {}", transport.peer_address()));
+        transport.write(b"abc");
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        self.note(why.to_string());
+    }
+}
+
+fn entries(log: &Log) -> Vec<String> {
+    log.take()
+}
+
+/// Writes what fits, at once.
+fn write(stream: &Far, bytes: &[u8]) {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let Poll::Ready(Ok(count)) = Pin::new(&mut *stream.borrow_mut()).poll_write(&mut cx, bytes) else {
+        panic!("no room")
+    };
+    assert_eq!(count, bytes.len());
+}
+
+/// Reads what is there, or that it has ended. In a task, since that has a share to spend.
+fn read(simulation: &Simulation, stream: &Far) -> Option<Vec<u8>> {
+    let stream = stream.clone();
+    let reading = simulation.handle().spawn(poll_fn(move |cx| {
+        let (mut all, mut buffer) = (Vec::new(), [0; 64]);
+        while let Poll::Ready(result) = Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut buffer) {
+            match result {
+                Ok(count @ 1..) => all.extend_from_slice(&buffer[..count]),
+                _ => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(Some(all))
+    }));
+    simulation.run_until(reading).expect("it is not cancelled")
+}
+
+/// The peer's end.
+type Far = Rc<RefCell<MemoryStream>>;
+
+fn pair(simulation: &Simulation) -> (MemoryStream, Far) {
+    let (near, far) = memory::pair(&simulation.handle());
+    (near, Rc::new(RefCell::new(far)))
+}
+
+#[test]
+fn a_protocol_begins_when_its_stream_is_established() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let (near, far) = pair(&simulation);
+    let transport = protocol::start(&simulation.handle(), Shifted::new(near), Noting(log.clone()));
+    assert_eq!(*transport.peer_address(), Address::Unknown);
+    simulation.drive();
+    assert_eq!(entries(&log), [""; 0]);
+    write(&far, b"nabc");
+    simulation.drive();
+    assert_eq!(entries(&log), ["made with @n", "`cb"]);
+    assert_eq!(transport.peer_address().to_string(), "@n");
+}
+
+#[test]
+fn a_stream_that_cannot_be_established_has_no_protocol() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    for hello in [&b"!"[..], b""] {
+        let (near, far) = pair(&simulation);
+        let transport = protocol::start(&simulation.handle(), Shifted::new(near), Noting(log.clone()));
+        if !hello.is_empty() {
+            write(&far, hello);
+        }
+        drop(far);
+        simulation.drive();
+        assert!(transport.is_closing());
+        assert_eq!(entries(&log), [""; 0]);
+    }
+}
+
+#[test]
+fn a_stream_has_its_time_to_be_established_and_no_more() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let (near, far) = pair(&simulation);
+    let transport = protocol::start(&simulation.handle(), Shifted::new(near), Noting(log.clone()));
+    simulation.advance(Duration::from_secs(9));
+    assert_eq!(read(&simulation, &far), Some(Vec::new()));
+    simulation.advance(Duration::from_secs(1));
+    assert_eq!(read(&simulation, &far), None, "the peer is not told");
+    assert!(transport.is_closing());
+    assert_eq!(entries(&log), [""; 0]);
+}
+
+#[test]
+fn what_is_written_before_an_upgrade_goes_below_and_what_is_written_after_it_on_top() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let (near, far) = pair(&simulation);
+    protocol::start(&simulation.handle(), near, Noting(log.clone()));
+    write(&far, b"S");
+    simulation.drive();
+    assert_eq!(read(&simulation, &far).expect("open"), b"below");
+    assert_eq!(entries(&log), ["made with an unknown address", "S"]);
+    write(&far, b"n");
+    simulation.drive();
+    assert_eq!(entries(&log), ["upgraded by @n"]);
+    assert_eq!(read(&simulation, &far).expect("open"), b"`cb`cb");
+    write(&far, b"abc");
+    drop(far);
+    simulation.drive();
+    assert_eq!(entries(&log), ["`cb", "the connection was closed"]);
+}
+
+#[test]
+fn an_upgrade_that_fails_or_takes_too_long_is_the_end() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    for (hello, end) in [
+        (&b"!"[..], "the connection failed: invalid data"),
+        (b"", "the connection failed: the connection was not established in time"),
+    ] {
+        let (near, far) = pair(&simulation);
+        protocol::start(&simulation.handle(), near, Noting(log.clone()));
+        write(&far, b"S");
+        simulation.drive();
+        if !hello.is_empty() {
+            write(&far, hello);
+        }
+        simulation.advance(Duration::from_secs(10));
+        assert_eq!(entries(&log), ["made with an unknown address", "S", end]);
+    }
+}
+
+#[test]
+fn an_upgrade_after_the_end_is_none() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let (near, far) = pair(&simulation);
+    let transport = protocol::start(&simulation.handle(), near, Noting(log.clone()));
+    simulation.drive();
+    transport.close();
+    transport.upgrade(Shifted::new);
+    simulation.drive();
+    assert_eq!(read(&simulation, &far), None);
+    assert_eq!(entries(&log), ["made with an unknown address", "the connection was closed"]);
+}
