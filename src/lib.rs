@@ -41,6 +41,7 @@
 //! | [`deferred`] | results that have not come yet, as callback chains or to be awaited |
 //! | [`transport`] | TCP and Unix streams, for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
+//! | [`tls`] | TLS over any of them (feature `tls`) |
 //! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
 //! | [`testing`] | the conformance suite for backends (feature `testing`) |
 //!
@@ -87,6 +88,8 @@ pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod thread;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 
 #[cfg(any(feature = "testing", doc))]

@@ -1,0 +1,22 @@
+//! Certificates for development and tests, made on the spot (feature `tls-development`).
+
+use rustls::pki_types::PrivateKeyDer;
+
+use super::{Error, Identity};
+
+/// A new identity for these names (DNS names or IP addresses), signed by itself: nobody trusts it but who was
+/// [told to](super::Roots::only).
+///
+/// ```
+/// let identity = entwined::tls::development::identity(["localhost", "127.0.0.1", "::1"])?;
+/// # Ok::<(), entwined::tls::Error>(())
+/// ```
+///
+/// # Errors
+/// For a name that cannot be in a certificate.
+pub fn identity<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Identity, Error> {
+    let names: Vec<String> = names.into_iter().map(Into::into).collect();
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| Error::Making(error.to_string()))?;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    Identity::new(vec![made.cert.der().clone()], key)
+}

@@ -1,0 +1,420 @@
+//! The layer: records below, bytes above.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    io::{self, IoSlice, Read, Write},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker, ready},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use rustls::{Connection, HandshakeKind, ProtocolVersion, SupportedCipherSuite, pki_types::CertificateDer};
+
+use super::ProtocolError;
+use crate::transport::{Address, ByteStream};
+
+/// A stream with TLS above another. Made by [`Acceptor::accept`](super::Acceptor::accept) and [`Connector::connect`](super::Connector::connect).
+///
+/// Reading and writing wait for the handshake by themselves. To end the connection in order, close it; see the
+/// [module](crate::tls) for how it ends.
+pub struct TlsStream {
+    below: Box<dyn ByteStream>,
+    session: Connection,
+    established: bool,
+    /// What has arrived and does not fit into rustls's buffers, since what was decrypted is not read yet.
+    input: Vec<u8>,
+    /// Whether our close_notify was sent, or is on its way.
+    closing: bool,
+    waiting: Waiting,
+    failed: Option<ProtocolError>,
+}
+
+impl TlsStream {
+    pub(super) fn new(below: Box<dyn ByteStream>, mut session: Connection) -> Self {
+        session.set_buffer_limit(Some(OUTPUT));
+        TlsStream {
+            below,
+            session,
+            established: false,
+            input: Vec::new(),
+            closing: false,
+            waiting: Waiting::default(),
+            failed: None,
+        }
+    }
+
+    /// The certificates that the peer has shown and that were verified, its own first. A client shows none unless it was
+    /// [asked](super::AcceptorBuilder::client_certificates).
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.session.peer_certificates()
+    }
+
+    /// The protocol that was agreed on (ALPN).
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.session.alpn_protocol()
+    }
+
+    /// The name that the client asked for (SNI); none on the client's side.
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.session {
+            Connection::Server(session) => session.server_name(),
+            Connection::Client(_) => None,
+        }
+    }
+
+    /// The version that was agreed on; none before the handshake.
+    pub fn version(&self) -> Option<ProtocolVersion> {
+        self.session.protocol_version()
+    }
+
+    /// The cipher suite that was agreed on; none before the handshake.
+    pub fn cipher_suite(&self) -> Option<SupportedCipherSuite> {
+        self.session.negotiated_cipher_suite()
+    }
+
+    /// Whether an earlier session was resumed.
+    pub fn is_resumed(&self) -> bool {
+        self.session.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.failed.clone().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Sends the records that wait, as far as the stream below takes them. Whoever reads sends too: answers to key updates, and what writers
+    /// have left behind.
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.session.wants_write() {
+            let mut below = Below { stream: &mut *self.below, cx };
+            match self.session.write_tls(&mut below) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Receives up to `room` bytes of records and decrypts them; zero at the end of input.
+    fn receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        // The buffer is shared by all connections of the thread; none keeps one while it waits.
+        let mut buffer = BUFFER.take();
+        buffer.resize(INPUT, 0);
+        let received = Pin::new(&mut *self.below).poll_read(cx, &mut buffer[..room.clamp(RECORD, INPUT)]);
+        let result = match received {
+            Poll::Ready(Ok(0)) => self.session.read_tls(&mut io::empty()).map(|_| 0),
+            Poll::Ready(Ok(count)) => self.decrypt(cx, &buffer[..count]).map(|taken| {
+                self.input.extend_from_slice(&buffer[taken..count]);
+                count
+            }),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => {
+                BUFFER.set(buffer);
+                return Poll::Pending;
+            }
+        };
+        BUFFER.set(buffer);
+        Poll::Ready(result)
+    }
+
+    /// Decrypts records until all are taken or what they say fills rustls's buffer; gives how many bytes were taken.
+    fn decrypt(&mut self, cx: &mut Context<'_>, records: &[u8]) -> io::Result<usize> {
+        let mut left = records;
+        while !left.is_empty() {
+            // It refuses when what was decrypted is to be read first, and takes nothing after a close_notify.
+            match self.session.read_tls(&mut left) {
+                Ok(0) => return Ok(records.len()),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+            let in_handshake = self.session.is_handshaking();
+            if let Err(source) = self.session.process_new_packets() {
+                let error = ProtocolError { in_handshake, source };
+                self.failed = Some(error.clone());
+                // The alert: as far as it can be sent without waiting.
+                let _ = self.send(cx);
+                return Err(error.into());
+            }
+        }
+        Ok(records.len() - left.len())
+    }
+
+    /// Decrypts what had to wait; false when there was nothing, or no room yet.
+    fn decrypt_input(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.input.is_empty() {
+            return Ok(false);
+        }
+        let mut input = std::mem::take(&mut self.input);
+        let taken = self.decrypt(cx, &input)?;
+        if taken < input.len() {
+            input.drain(..taken);
+            self.input = input;
+        }
+        Ok(taken > 0)
+    }
+}
+
+impl ByteStream for TlsStream {
+    fn local_address(&self) -> Address {
+        self.below.local_address()
+    }
+
+    fn peer_address(&self) -> Address {
+        self.below.peer_address()
+    }
+
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.established {
+            return Poll::Ready(Ok(()));
+        }
+        self.check()?;
+        ready!(self.below.poll_established(cx))?;
+        loop {
+            // A peer that is gone may have said why: what it sent is read before this side's failure to send counts.
+            let sent = self.send(cx);
+            if !self.session.is_handshaking() {
+                self.established = true;
+                return Poll::Ready(Ok(()));
+            }
+            let received = self.receive(cx, RECORD);
+            match (sent, received) {
+                (_, Poll::Ready(Ok(1..))) => {}
+                (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(error)),
+                (_, Poll::Pending) => return Poll::Pending,
+                (_, Poll::Ready(Ok(0))) => {
+                    let message = "the peer ended the connection in the TLS handshake";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, message)));
+                }
+            }
+        }
+    }
+
+    fn abort(&mut self) {
+        self.below.abort();
+    }
+
+    fn below(&self) -> Option<&dyn ByteStream> {
+        Some(&*self.below)
+    }
+}
+
+/// The two ways to use a stream, when two tasks do.
+impl TlsStream {
+    fn read_some(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_established(cx))?;
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        // Who cannot send may read all the same.
+        let _ = self.send(cx);
+        let mut filled = 0;
+        loop {
+            match self.session.reader().read(&mut buffer[filled..]) {
+                Ok(0) => return Poll::Ready(Ok(filled)),
+                Ok(count) => {
+                    filled += count;
+                    if filled == buffer.len() {
+                        return Poll::Ready(Ok(filled));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.failed.is_none() && self.decrypt_input(cx).is_ok_and(|some| some) {
+                        continue;
+                    }
+                    if filled > 0 {
+                        return Poll::Ready(Ok(filled));
+                    }
+                    self.check()?;
+                    if !self.input.is_empty() {
+                        // Nothing is left to be read first, and yet rustls takes no more.
+                        let message = "a TLS message is too long";
+                        return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+                    }
+                    ready!(self.receive(cx, buffer.len()))?;
+                }
+                // It will be met again.
+                Err(_) if filled > 0 => return Poll::Ready(Ok(filled)),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn write_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&mut Connection) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_established(cx))?;
+        self.check()?;
+        if self.closing {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let mut taken = write(&mut self.session)?;
+        if self.send(cx)?.is_pending() && taken == 0 {
+            return Poll::Pending;
+        }
+        if taken == 0 {
+            // There was no room before.
+            taken = write(&mut self.session)?;
+            let _ = self.send(cx)?;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Reads or writes for one of two tasks, so that neither takes the other's wake-up: both may wait for either direction below.
+    fn waiting<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let polled = match self.waiting.other(side, cx.waker()) {
+            None => poll(self, cx),
+            Some(both) => poll(self, &mut Context::from_waker(&both)),
+        };
+        self.waiting.note(side, polled.is_pending().then_some(cx.waker()));
+        polled
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().waiting(cx, Side::Reader, |this, cx| this.read_some(cx, buffer))
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let write = |session: &mut Connection| session.writer().write(buffer);
+        self.get_mut().waiting(cx, Side::Writer, |this, cx| this.write_some(cx, write))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = |session: &mut Connection| session.writer().write_vectored(buffers);
+        self.get_mut().waiting(cx, Side::Writer, |this, cx| this.write_some(cx, write))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().waiting(cx, Side::Writer, |this, cx| {
+            ready!(this.send(cx))?;
+            Pin::new(&mut *this.below).poll_flush(cx)
+        })
+    }
+
+    /// Sends a close_notify and ends the write direction below; reading goes on.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().waiting(cx, Side::Writer, |this, cx| {
+            if !std::mem::replace(&mut this.closing, true) {
+                this.session.send_close_notify();
+            }
+            ready!(this.send(cx))?;
+            Pin::new(&mut *this.below).poll_close(cx)
+        })
+    }
+}
+
+/// Who waits: the tasks that read and that write, mostly one.
+#[derive(Default)]
+struct Waiting {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Reader,
+    Writer,
+}
+
+impl Waiting {
+    /// A waker for this one and the task of the other side, if that waits and is another.
+    fn other(&self, side: Side, waker: &Waker) -> Option<Waker> {
+        let other = match side {
+            Side::Reader => &self.writer,
+            Side::Writer => &self.reader,
+        };
+        let other = other.as_ref().filter(|other| !other.will_wake(waker))?;
+        Some(Arc::new(Both(waker.clone(), other.clone())).into())
+    }
+
+    fn note(&mut self, side: Side, waiting: Option<&Waker>) {
+        let place = match side {
+            Side::Reader => &mut self.reader,
+            Side::Writer => &mut self.writer,
+        };
+        match (place.as_ref(), waiting) {
+            (Some(old), Some(new)) if old.will_wake(new) => {}
+            _ => *place = waiting.cloned(),
+        }
+    }
+}
+
+struct Both(Waker, Waker);
+
+impl Wake for Both {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake_by_ref();
+        self.1.wake_by_ref();
+    }
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("peer", &self.peer_address())
+            .field("established", &self.established)
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The stream below, as rustls writes to it.
+struct Below<'a, 'b> {
+    stream: &'a mut dyn ByteStream,
+    cx: &'a mut Context<'b>,
+}
+
+impl Write for Below<'_, '_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        now(Pin::new(&mut *self.stream).poll_write(self.cx, buffer))
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        now(Pin::new(&mut *self.stream).poll_write_vectored(self.cx, buffers))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn now<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
+    match polled {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// Bytes that wait to be sent.
+const OUTPUT: usize = 64 * 1024;
+
+/// Bytes that are received at a time, and that wait to be decrypted.
+const INPUT: usize = 64 * 1024;
+
+/// The largest record and its overhead: RFC 8446, 5.2; RFC 5246, 6.2.3.
+const RECORD: usize = 5 + 16 * 1024 + 2048;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
