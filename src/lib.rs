@@ -39,6 +39,7 @@
 //! | [`task`] | futures on that thread |
 //! | [`thread`] | jobs on other threads, with their results on that one |
 //! | [`deferred`] | results that have not come yet, as callback chains or to be awaited |
+//! | [`resolve`] | names of hosts |
 //! | [`transport`] | TCP and Unix streams, for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
 //! | [`tls`] | TLS over any of them (feature `tls`) |
@@ -81,6 +82,7 @@ pub mod http;
 mod panic;
 pub mod protocol;
 pub mod reactor;
+pub mod resolve;
 pub mod signal;
 #[cfg(any(feature = "testing", test, doc))]
 pub mod simulation;

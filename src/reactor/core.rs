@@ -56,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) share: Cell<(Instant, Duration)>,
     /// The reactor's own thread pool, made by the layer above when it is first wanted, and ended with the reactor.
     pub(crate) threads: RefCell<Option<Rc<dyn Any>>>,
+    /// What finds the addresses of hosts, kept for a layer above in the same way.
+    pub(crate) resolver: RefCell<Option<Rc<dyn Any>>>,
     /// Whether the backend was asked for a turn since the last one began.
     requested: Cell<bool>,
     /// The deadline that the backend was last given. Never later than the first timer.
@@ -81,6 +83,7 @@ impl Core {
             turns: Cell::new(0),
             first: Cell::new(0),
             threads: RefCell::default(),
+            resolver: RefCell::default(),
             requested: Cell::new(false),
             armed: Cell::new(None),
         });

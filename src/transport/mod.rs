@@ -26,6 +26,7 @@ mod fds;
 mod listen;
 mod listener;
 pub mod memory;
+mod race;
 mod socket;
 mod stream;
 pub mod tcp;
@@ -45,6 +46,7 @@ pub use address::{Address, UnixAddress};
 use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Layered, Listen};
 pub use listener::{ListenError, Listener};
+pub use race::{HostError, connect_host};
 pub use socket::ConnectError;
 pub use stream::Stream;
 #[cfg(feature = "http")]

@@ -96,6 +96,11 @@ impl ConnectError {
         }
     }
 
+    /// The kind of what the system says.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.parts().1.kind()
+    }
+
     fn parts(&self) -> (&Address, &io::Error) {
         match self {
             ConnectError::Refused { address, source }
@@ -126,6 +131,6 @@ impl Error for ConnectError {
 
 impl From<ConnectError> for io::Error {
     fn from(error: ConnectError) -> Self {
-        io::Error::new(error.parts().1.kind(), error)
+        io::Error::new(error.kind(), error)
     }
 }

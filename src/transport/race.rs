@@ -1,0 +1,265 @@
+//! Connecting to a host that has several addresses: RFC 8305, "Happy Eyeballs".
+
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{ConnectError, Stream, tcp};
+use crate::{reactor::Handle, resolve::ResolveError, task::Sleep};
+
+/// How long an attempt has before the next one begins beside it: RFC 8305, 8.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long all attempts together have.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Connects to a host by its name, or by an address written out.
+///
+/// Its addresses are tried in turn, IPv6 and IPv4 by turns, each 250 ms after the one before or as soon as that has failed; the first that
+/// answers is taken and the others are given up (RFC 8305). Together they have 30 s. Dropping the future gives all of them up.
+///
+/// ```
+/// # use entwined::{Standalone, transport::{self, tcp}};
+/// # let reactor = Standalone::new()?;
+/// # let handle = reactor.handle();
+/// # let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?;
+/// # let port = listener.local_address().tcp().unwrap().port();
+/// handle.clone().spawn(async move {
+///     let stream = transport::connect_host(&handle, "localhost", port).await.expect("somebody listens");
+///     println!("connected to {}", stream.peer_address());
+///     handle.stop().expect("the reactor runs");
+/// }).detach();
+/// reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`HostError`]: the name is not known, or none of its addresses answers; then it says what each attempt came to.
+pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stream, HostError> {
+    let addresses = match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(address) => vec![address],
+        Err(_) => handle.resolver().resolve(handle, host).await.map_err(HostError::Name)?,
+    };
+    let addresses = by_turns(&addresses).into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    let connect = |address| {
+        let handle = handle.clone();
+        async move { tcp::connect(&handle, address).await }
+    };
+    let mut race = Race::new(handle, addresses, connect);
+    let finished = handle.timeout(PATIENCE, poll_fn(|cx| race.poll(cx))).await;
+    match finished {
+        Ok(result) => result.map_err(|attempts| HostError::Attempts { host: host.to_owned(), attempts }),
+        Err(_) => Err(HostError::TimedOut { host: host.to_owned(), attempts: race.errors }),
+    }
+}
+
+/// Addresses with their families by turns, beginning with that of the first: RFC 8305, 4.
+fn by_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (mut first, mut second): (Vec<_>, Vec<_>) =
+        addresses.iter().copied().partition(|address| address.is_ipv6() == first_is_v6);
+    first.reverse();
+    second.reverse();
+    let mut ordered = Vec::with_capacity(addresses.len());
+    while !first.is_empty() || !second.is_empty() {
+        ordered.extend(first.pop());
+        ordered.extend(second.pop());
+    }
+    ordered
+}
+
+/// Attempts that were begun one after the other, of which the first to succeed counts.
+struct Race<A, C, F, E> {
+    handle: Handle,
+    /// Those to come, the next one last.
+    waiting: Vec<A>,
+    connect: C,
+    running: Vec<Pin<Box<F>>>,
+    /// When the next one begins, whatever the others do.
+    delay: Option<Sleep>,
+    errors: Vec<E>,
+}
+
+impl<A, C, F, T, E> Race<A, C, F, E>
+where
+    C: Fn(A) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    fn new(handle: &Handle, mut targets: Vec<A>, connect: C) -> Self {
+        targets.reverse();
+        Race { handle: handle.clone(), waiting: targets, connect, running: Vec::new(), delay: None, errors: Vec::new() }
+    }
+
+    /// Ready with the first success, or with all errors in the order that they came in.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Vec<E>>> {
+        loop {
+            let mut failed = false;
+            let mut place = 0;
+            while place < self.running.len() {
+                match self.running[place].as_mut().poll(cx) {
+                    Poll::Ready(Ok(connected)) => {
+                        self.running.clear();
+                        return Poll::Ready(Ok(connected));
+                    }
+                    Poll::Ready(Err(error)) => {
+                        self.errors.push(error);
+                        drop(self.running.remove(place));
+                        failed = true;
+                    }
+                    Poll::Pending => place += 1,
+                }
+            }
+            let late = self.delay.as_mut().is_none_or(|delay| Pin::new(delay).poll(cx).is_ready());
+            if !(failed || late) {
+                return Poll::Pending;
+            }
+            match self.waiting.pop() {
+                Some(target) => {
+                    self.running.push(Box::pin((self.connect)(target)));
+                    self.delay = Some(self.handle.sleep(ATTEMPT_DELAY));
+                }
+                None if self.running.is_empty() => return Poll::Ready(Err(std::mem::take(&mut self.errors))),
+                None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// Why there is no connection to a host.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HostError {
+    /// It has no addresses.
+    Name(ResolveError),
+    /// None of its addresses answers.
+    Attempts {
+        /// The host.
+        host: String,
+        /// What each attempt came to, in the order that they failed in.
+        attempts: Vec<ConnectError>,
+    },
+    /// 30 s were not enough.
+    TimedOut {
+        /// The host.
+        host: String,
+        /// What those came to that have failed by then.
+        attempts: Vec<ConnectError>,
+    },
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let attempts = match self {
+            HostError::Name(source) => return source.fmt(f),
+            HostError::Attempts { attempts, .. } if attempts.len() == 1 => return attempts[0].fmt(f),
+            HostError::Attempts { host, attempts } => {
+                write!(f, "cannot connect to {host}")?;
+                attempts
+            }
+            HostError::TimedOut { host, attempts } => {
+                write!(f, "{host} does not answer")?;
+                attempts
+            }
+        };
+        for (number, attempt) in attempts.iter().enumerate() {
+            write!(f, "{} {attempt}", if number == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for HostError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            HostError::Name(source) => Some(source),
+            HostError::Attempts { attempts, .. } | HostError::TimedOut { attempts, .. } => {
+                attempts.first().map(|attempt| attempt as &(dyn Error + 'static))
+            }
+        }
+    }
+}
+
+impl From<HostError> for io::Error {
+    fn from(error: HostError) -> Self {
+        let kind = match &error {
+            HostError::Name(_) => io::ErrorKind::NotFound,
+            HostError::TimedOut { .. } => io::ErrorKind::TimedOut,
+            HostError::Attempts { attempts, .. } => attempts.first().map_or(io::ErrorKind::Other, ConnectError::kind),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc, time::Instant};
+
+    use super::*;
+    use crate::simulation::Simulation;
+
+    /// Runs attempts that take so long each and then succeed or fail, if they end at all. Gives what came of it, when, and when each began.
+    fn race(attempts: &[(Option<u64>, bool)]) -> (Result<usize, Vec<usize>>, u64, Vec<u64>) {
+        let simulation = Simulation::new();
+        let (handle, start) = (simulation.handle(), simulation.handle().now());
+        let begun = Rc::new(RefCell::new(Vec::new()));
+        let since = move |now: Instant| (now - start).as_millis() as u64;
+        let targets = (0..attempts.len()).collect();
+        let (attempts, noted, clock) = (attempts.to_vec(), begun.clone(), handle.clone());
+        let connect = move |number: usize| {
+            noted.borrow_mut().push(since(clock.now()));
+            let (time, succeeds) = attempts[number];
+            let sleep = time.map(|time| clock.sleep(Duration::from_millis(time)));
+            async move {
+                match sleep {
+                    Some(sleep) => sleep.await,
+                    None => std::future::pending().await,
+                }
+                if succeeds { Ok(number) } else { Err(number) }
+            }
+        };
+        let mut race = Race::new(&handle, targets, connect);
+        let result = handle.spawn(poll_fn(move |cx| race.poll(cx)));
+        let result = simulation.run_until(result).expect("an end");
+        let begun = begun.take();
+        (result, since(handle.now()), begun)
+    }
+
+    #[test]
+    fn the_first_that_answers_wins() {
+        assert_eq!(race(&[(Some(10), true), (Some(5), true)]), (Ok(0), 10, vec![0]));
+        // The second began beside it, and was faster.
+        assert_eq!(race(&[(Some(400), true), (Some(5), true)]), (Ok(1), 255, vec![0, 250]));
+        assert_eq!(race(&[(None, true), (None, true), (Some(1), true)]), (Ok(2), 501, vec![0, 250, 500]));
+        assert_eq!(race(&[(Some(300), true), (None, true)]), (Ok(0), 300, vec![0, 250]));
+    }
+
+    #[test]
+    fn a_failure_begins_the_next_at_once() {
+        assert_eq!(race(&[(Some(10), false), (Some(5), true)]), (Ok(1), 15, vec![0, 10]));
+        assert_eq!(race(&[(Some(0), false), (Some(0), false), (Some(0), true)]), (Ok(2), 0, vec![0, 0, 0]));
+        // The delay of the one that follows counts from its own begin.
+        assert_eq!(race(&[(Some(100), false), (None, true), (Some(1), true)]), (Ok(2), 351, vec![0, 100, 350]));
+    }
+
+    #[test]
+    fn all_failures_are_told() {
+        assert_eq!(race(&[(Some(300), false), (Some(10), false)]), (Err(vec![1, 0]), 300, vec![0, 250]));
+        assert_eq!(race(&[]), (Err(vec![]), 0, vec![]));
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let list = |text: &str| text.split(' ').map(|address| address.parse().expect("an address")).collect::<Vec<_>>();
+        assert_eq!(by_turns(&list("::1 ::2 ::3 1.1.1.1 2.2.2.2")), list("::1 1.1.1.1 ::2 2.2.2.2 ::3"));
+        assert_eq!(by_turns(&list("1.1.1.1 ::1 ::2")), list("1.1.1.1 ::1 ::2"));
+        assert_eq!(by_turns(&list("1.1.1.1 2.2.2.2")), list("1.1.1.1 2.2.2.2"));
+        assert_eq!(by_turns(&[]), [IpAddr::from([0; 4]); 0]);
+    }
+}
