@@ -39,6 +39,7 @@
 //! | [`task`] | futures on that thread |
 //! | [`thread`] | jobs on other threads, with their results on that one |
 //! | [`deferred`] | results that have not come yet, as callback chains or to be awaited |
+//! | [`endpoint`] | where to listen and what to connect to, as text |
 //! | [`resolve`] | names of hosts |
 //! | [`transport`] | TCP and Unix streams, for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
@@ -77,6 +78,7 @@
 compile_error!("entwined runs on Linux only so far: its selector needs a timerfd");
 
 pub mod deferred;
+pub mod endpoint;
 #[cfg(feature = "http")]
 pub mod http;
 mod panic;

@@ -16,7 +16,7 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
-    net::{self, SocketFlags},
+    net::{self, SocketFlags, SocketType, sockopt},
 };
 
 use super::{Address, Stream, UnixAddress};
@@ -52,6 +52,22 @@ impl Listener {
         let local = net::getsockname(&socket)?.into();
         let socket = Watched::new(handle, socket, Interest::READABLE)?;
         Ok(Listener { socket, local, spare: RefCell::new(open_spare()), rest: RefCell::default(), path: None })
+    }
+
+    /// A listener of a socket that is bound and listens already: inherited, or made elsewhere. It becomes non-blocking, for every process
+    /// that shares it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no stream socket that listens.
+    pub fn from_fd(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
+        let listens = sockopt::socket_type(&socket)? == SocketType::STREAM && sockopt::socket_acceptconn(&socket)?;
+        if !listens {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen for connections"));
+        }
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        // Accepted sockets inherit it; a Unix socket knows no such thing.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        Listener::new(handle, socket)
     }
 
     pub(super) fn remove_on_drop(mut self, path: PathBuf) -> Self {

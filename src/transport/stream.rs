@@ -10,10 +10,10 @@ use std::{
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, UCred, sockopt};
+use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, SocketType, UCred, sockopt};
 
 use super::{Address, ByteStream, fds::FdQueue};
-use crate::reactor::{Direction, Handle, Watched};
+use crate::reactor::{Direction, Handle, Interest, Watched};
 
 /// A connected TCP or Unix socket.
 ///
@@ -32,6 +32,24 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(socket: Watched<OwnedFd>, peer: Address) -> Self {
         Stream { socket, peer, fds: None, ended: Cell::new(false) }
+    }
+
+    /// A stream of a TCP or Unix socket that is connected already: inherited, or made elsewhere. It becomes non-blocking, for every process
+    /// that shares it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no connected stream socket.
+    pub fn from_fd(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
+        let peer = net::getpeername(&socket);
+        if peer.is_err() || sockopt::socket_type(&socket)? != SocketType::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no connected stream socket"));
+        }
+        let peer = match Address::from(peer?.expect("a connected socket has a peer")) {
+            Address::Unknown => Address::Unix(super::UnixAddress::Unnamed),
+            peer => peer,
+        };
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Stream::new(Watched::new(handle, socket, Interest::BOTH)?, peer))
     }
 
     /// The handle of its reactor.

@@ -39,8 +39,8 @@ pub const DISPLAY: Group = Group {
 };
 
 pub const TESTS: Group = Group {
-    why: "faults injected into system calls (strace), and peers that are not ours (curl, openssl)",
-    packages: &["ca-certificates", "curl", "openssl", "strace"],
+    why: "faults injected into system calls (strace), and peers that are not ours (the others)",
+    packages: &["ca-certificates", "curl", "netcat-openbsd", "openssl", "socat", "strace", "systemd"],
 };
 
 pub const LOAD: Group = Group { why: "load for the HTTP servers", packages: &["wrk"] };

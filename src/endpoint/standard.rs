@@ -1,0 +1,239 @@
+//! The standard kinds: tcp, unix, fd, systemd.
+
+use std::{
+    env, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{OwnedFd, RawFd},
+    path::PathBuf,
+    rc::Rc,
+};
+
+use rustix::process::{self, PidfdFlags, PidfdGetfdFlags};
+
+use super::{Arguments, Client, Connecting, EndpointError, Kinds, ParseError, Server};
+use crate::{
+    reactor::Handle,
+    transport::{BoxedListener, ByteStream, Listen, Listener, Stream, connect_host, tcp, unix},
+};
+
+pub(super) fn add(kinds: &mut Kinds) {
+    kinds.add_server("tcp", |arguments| Ok(Rc::new(Tcp::read(arguments)?)));
+    kinds.add_server("unix", |arguments| Ok(Rc::new(UnixPath(arguments.required("path", "a path")?))));
+    kinds.add_server("fd", |arguments| Ok(Rc::new(Fd(fd(arguments)?))));
+    kinds.add_server("systemd", |arguments| {
+        let name = arguments.optional("name", "a name")?;
+        Ok(Rc::new(match (name, arguments.place("index")) {
+            (Some(name), None) => Systemd::Name(name),
+            (None, Some(index)) => match index.text.parse() {
+                Ok(number) => Systemd::Index(number),
+                Err(_) => return Err(arguments.error(index.at, format!("{:?} is not a number", index.text))),
+            },
+            (None, None) => Systemd::Index(0),
+            (Some(_), Some(index)) => return Err(arguments.error(index.at, "give an index or a name, not both")),
+        }))
+    });
+    kinds.add_client("tcp", |arguments| Ok(Rc::new(Host::read(arguments)?)));
+    kinds.add_client("unix", |arguments| Ok(Rc::new(UnixPath(arguments.required("path", "a path")?))));
+    kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(fd(arguments)?))));
+}
+
+/// A port, on one address or all.
+#[derive(Clone, Copy)]
+pub(super) struct Tcp {
+    port: u16,
+    interface: Option<IpAddr>,
+}
+
+impl Tcp {
+    pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Self, ParseError> {
+        let port = arguments.required("port", "a port number")?;
+        let interface = match arguments.name("interface") {
+            None => None,
+            Some(value) => match bare(&value.text).parse() {
+                Ok(address) => Some(address),
+                Err(_) => return Err(arguments.error(value.at, format!("{:?} is not an IP address", value.text))),
+            },
+        };
+        Ok(Tcp { port, interface })
+    }
+
+    pub(super) fn bind(&self, handle: &Handle) -> Result<Listener, EndpointError> {
+        let on = |address| tcp::listen(handle, SocketAddr::new(address, self.port));
+        match self.interface {
+            Some(address) => Ok(on(address)?),
+            // An IPv6 socket takes IPv4 connections too, unless the system was told otherwise or has no IPv6.
+            None => match on(Ipv6Addr::UNSPECIFIED.into()) {
+                Err(error) if no_ipv6(&error.source) => Ok(on(Ipv4Addr::UNSPECIFIED.into())?),
+                listener => Ok(listener?),
+            },
+        }
+    }
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+impl Server for Tcp {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        Ok(self.bind(handle)?.boxed())
+    }
+}
+
+/// A host, by name or address, and a port.
+#[derive(Clone)]
+pub(super) struct Host {
+    pub(super) host: String,
+    port: u16,
+}
+
+impl Host {
+    pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Self, ParseError> {
+        let host: String = arguments.required("host", "a name or an address")?;
+        let port = arguments.required("port", "a port number")?;
+        Ok(Host { host: bare(&host).to_owned(), port })
+    }
+
+    pub(super) async fn connect(self, handle: Handle) -> Result<Stream, EndpointError> {
+        Ok(connect_host(&handle, &self.host, self.port).await?)
+    }
+}
+
+impl Client for Host {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let stream = self.clone().connect(handle.clone());
+        Box::pin(async move { Ok(boxed(stream.await?)) })
+    }
+}
+
+/// An IPv6 address without its brackets.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+fn boxed(stream: impl ByteStream) -> Box<dyn ByteStream> {
+    Box::new(stream)
+}
+
+struct UnixPath(PathBuf);
+
+impl Server for UnixPath {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        Ok(unix::listen(handle, &self.0)?.boxed())
+    }
+}
+
+impl Client for UnixPath {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let (handle, path) = (handle.clone(), self.0.clone());
+        Box::pin(async move {
+            let stream = unix::connect(&handle, path).await;
+            Ok(boxed(stream.map_err(io::Error::from)?))
+        })
+    }
+}
+
+/// The number of an fd that this process was started with. What is used is a copy of it.
+struct Fd(RawFd);
+
+fn fd(arguments: &mut Arguments<'_>) -> Result<RawFd, ParseError> {
+    Ok(RawFd::from(arguments.required::<u16>("fd", "the number of a file descriptor")?))
+}
+
+impl Server for Fd {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        let listener = Listener::from_fd(handle, copy(self.0)?);
+        listener.map(Listen::boxed).map_err(|error| EndpointError::Fd(format!("file descriptor {}: {error}", self.0)))
+    }
+}
+
+impl Client for Fd {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let stream = copy(self.0).and_then(|fd| {
+            let stream = Stream::from_fd(handle, fd);
+            stream.map_err(|error| EndpointError::Fd(format!("file descriptor {}: {error}", self.0)))
+        });
+        Box::pin(async move { Ok(boxed(stream?)) })
+    }
+}
+
+/// A copy of an fd that is known by its number only: pidfd_getfd(2) on this process says whether there is one.
+fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
+    let get = || {
+        process::pidfd_getfd(
+            process::pidfd_open(process::getpid(), PidfdFlags::empty())?,
+            number,
+            PidfdGetfdFlags::empty(),
+        )
+    };
+    get().map_err(|errno| match errno {
+        rustix::io::Errno::BADF => EndpointError::Fd(format!("there is no file descriptor {number}")),
+        errno => EndpointError::Fd(format!("file descriptor {number}: {}", io::Error::from(errno))),
+    })
+}
+
+/// A socket by socket activation: sd_listen_fds(3).
+enum Systemd {
+    Index(usize),
+    Name(String),
+}
+
+/// The first of the fds that systemd hands on.
+const FIRST_FD: usize = 3;
+
+impl Server for Systemd {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        let variable = |name| env::var(name).ok();
+        let index = self.find(variable("LISTEN_PID"), variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"))?;
+        Fd((FIRST_FD + index) as RawFd).listen(handle)
+    }
+}
+
+impl Systemd {
+    fn find(&self, pid: Option<String>, count: Option<String>, names: Option<String>) -> Result<usize, EndpointError> {
+        let ours = pid.and_then(|pid| pid.parse().ok()) == Some(std::process::id());
+        let count: usize = count.filter(|_| ours).and_then(|count| count.parse().ok()).unwrap_or(0);
+        if count == 0 {
+            let what =
+                "systemd has handed no sockets on; start the program by a .socket unit, or by systemd-socket-activate";
+            return Err(EndpointError::Fd(what.to_owned()));
+        }
+        let index = match self {
+            Systemd::Index(index) => Some(*index),
+            Systemd::Name(name) => names.as_deref().unwrap_or("").split(':').position(|other| other == name),
+        };
+        index.filter(|index| *index < count).ok_or_else(|| {
+            let names = names.as_deref().unwrap_or("none has a name");
+            EndpointError::Fd(match self {
+                Systemd::Index(index) => {
+                    format!("systemd has handed {count} sockets on, so there is no number {index}")
+                }
+                Systemd::Name(name) => format!("systemd has handed no socket {name:?} on; the names are: {names}"),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(which: &Systemd, pid: u32, count: &str, names: &str) -> Result<usize, String> {
+        let some = |text: &str| Some(text.to_owned());
+        which.find(some(&pid.to_string()), some(count), some(names)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_socket_of_systemd_is_found_by_number_or_name() {
+        let own = std::process::id();
+        assert_eq!(find(&Systemd::Index(1), own, "2", "a:b"), Ok(1));
+        assert_eq!(find(&Systemd::Name("b".into()), own, "2", "a:b"), Ok(1));
+        assert!(find(&Systemd::Index(2), own, "2", "a:b").unwrap_err().contains("no number 2"));
+        assert!(find(&Systemd::Name("c".into()), own, "2", "a:b").unwrap_err().contains("the names are: a:b"));
+        // They were handed to another process, which has started this one.
+        assert!(find(&Systemd::Index(0), own + 1, "2", "a:b").unwrap_err().contains("handed no sockets on"));
+        assert!(find(&Systemd::Index(0), own, "0", "").unwrap_err().contains("handed no sockets on"));
+    }
+}

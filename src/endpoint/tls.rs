@@ -1,0 +1,62 @@
+//! TLS over TCP, by text.
+
+use std::{path::PathBuf, rc::Rc};
+
+use super::{
+    Client, Connecting, EndpointError, Kinds, Server,
+    standard::{Host, Tcp},
+};
+use crate::{
+    reactor::Handle,
+    tls::{Acceptor, Connector, Identity, Roots},
+    transport::{BoxedListener, ByteStream, Listen},
+};
+
+pub(super) fn add(kinds: &mut Kinds) {
+    kinds.add_server("tls", |arguments| {
+        let tcp = Tcp::read(arguments)?;
+        let certificate: PathBuf = arguments.required("certificate", "a PEM file with the server's certificates")?;
+        // Both may be in one file.
+        let key = arguments.optional("key", "a PEM file")?.unwrap_or_else(|| certificate.clone());
+        Ok(Rc::new(TlsServer { tcp, certificate, key }))
+    });
+    kinds.add_client("tls", |arguments| {
+        let host = Host::read(arguments)?;
+        let name = arguments.optional("name", "a name")?.unwrap_or_else(|| host.host.clone());
+        let roots = arguments.optional("roots", "a PEM file")?;
+        Ok(Rc::new(TlsClient { host, name, roots }))
+    });
+}
+
+struct TlsServer {
+    tcp: Tcp,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Server for TlsServer {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        let identity = Identity::from_pem_files(&self.certificate, &self.key)?;
+        let acceptor = Acceptor::builder(identity).build()?;
+        Ok(acceptor.listen(self.tcp.bind(handle)?).boxed())
+    }
+}
+
+struct TlsClient {
+    host: Host,
+    /// The name that the certificate must be for.
+    name: String,
+    roots: Option<PathBuf>,
+}
+
+impl Client for TlsClient {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let roots = self.roots.as_ref().map_or_else(|| Ok(Roots::system()), Roots::from_pem_file);
+        let connector = roots.and_then(|roots| Connector::builder().roots(roots).build());
+        let (stream, name) = (self.host.clone().connect(handle.clone()), self.name.clone());
+        Box::pin(async move {
+            let stream = connector?.connect(stream.await?, &name)?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        })
+    }
+}
