@@ -40,8 +40,9 @@
 //! | [`thread`] | jobs on other threads, with their results on that one |
 //! | [`deferred`] | results that have not come yet, as callback chains or to be awaited |
 //! | [`endpoint`] | where to listen and what to connect to, as text |
+//! | [`process`] | child processes |
 //! | [`resolve`] | names of hosts |
-//! | [`transport`] | TCP and Unix streams, for async code |
+//! | [`transport`] | TCP and Unix streams, pipes, terminals, any fd; for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
 //! | [`tls`] | TLS over any of them (feature `tls`) |
 //! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
@@ -82,6 +83,7 @@ pub mod endpoint;
 #[cfg(feature = "http")]
 pub mod http;
 mod panic;
+pub mod process;
 pub mod protocol;
 pub mod reactor;
 pub mod resolve;

@@ -30,14 +30,14 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle)
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let result = Rc::new(RefCell::new(None));
-    let (slot, future) = (result.clone(), program(handle.clone()));
-    let task = handle.clone().spawn(async move {
-        *slot.borrow_mut() = Some(future.await);
+    let (slot, task) = (result.clone(), handle.spawn(program(handle.clone())));
+    let watching = handle.clone().spawn(async move {
+        *slot.borrow_mut() = Some(task.await);
         handle.stop().expect("it runs");
     });
-    task.detach();
+    watching.detach();
     reactor.run().expect("a run");
-    result.take().expect("a result")
+    result.take().expect("an end").expect("no panic")
 }
 
 /// A folder that goes with the test.

@@ -22,6 +22,7 @@
 
 mod acceptor;
 mod address;
+pub mod fd;
 mod fds;
 mod listen;
 mod listener;

@@ -260,6 +260,6 @@ mod tests {
         assert_eq!(by_turns(&list("::1 ::2 ::3 1.1.1.1 2.2.2.2")), list("::1 1.1.1.1 ::2 2.2.2.2 ::3"));
         assert_eq!(by_turns(&list("1.1.1.1 ::1 ::2")), list("1.1.1.1 ::1 ::2"));
         assert_eq!(by_turns(&list("1.1.1.1 2.2.2.2")), list("1.1.1.1 2.2.2.2"));
-        assert_eq!(by_turns(&[]), [IpAddr::from([0; 4]); 0]);
+        assert!(by_turns(&[]).is_empty());
     }
 }

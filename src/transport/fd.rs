@@ -1,0 +1,255 @@
+//! Byte streams over file descriptors of any kind: pipes, terminals, serial lines, whatever the program was given.
+//!
+//! ```
+//! use std::{future::poll_fn, io::Write, pin::Pin};
+//! use entwined::{Standalone, transport::fd};
+//! use futures_io::AsyncRead;
+//!
+//! let reactor = Standalone::new()?;
+//! let handle = reactor.handle();
+//! let (input, mut output) = std::io::pipe()?;
+//! let mut stream = fd::pair(&handle, Some(input.into()), None)?;
+//! output.write_all(b"through a pipe")?;
+//!
+//! handle.clone().spawn(async move {
+//!     let mut buffer = [0; 64];
+//!     let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await.expect("bytes");
+//!     assert_eq!(&buffer[..count], b"through a pipe");
+//!     handle.stop().expect("the reactor runs");
+//! }).detach();
+//! reactor.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is not pollable
+//!
+//! A regular file or `/dev/null` is always ready for epoll(7), and cannot be watched. Such an fd is read and written at once; a slow disk holds up
+//! the loop then. For large files use [threads](crate::thread).
+//!
+//! # Serial lines
+//!
+//! Open the device with `O_NOCTTY`, set its speed and raw mode (termios(3), for example by `rustix::termios`), and give it to [`duplex`].
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::{fs::OFlags, io::Errno, net};
+
+use super::{Address, ByteStream};
+use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
+
+/// A stream over one fd for both directions, or one for each. Dropping it closes them.
+///
+/// A peer that does not read any more is an error of the kind [`BrokenPipe`](io::ErrorKind::BrokenPipe). For pipes the system sends the signal SIGPIPE too,
+/// which Rust programs ignore from their start; a program of another language that embeds this must ignore it as well.
+///
+/// The terminal side of a pseudo-terminal that nobody holds open any more is the end of input for the other side (which the system calls `EIO`).
+#[derive(Debug)]
+pub struct FdStream {
+    handle: Handle,
+    input: Option<Rc<End>>,
+    output: Option<Rc<End>>,
+    /// Whether this side has ended its direction.
+    closed: bool,
+}
+
+/// A stream over one fd that is read and written: a terminal, a serial line, a device, a socket.
+///
+/// It becomes non-blocking for all who share its open file description (see open(2)).
+///
+/// # Errors
+/// When there are no resources to watch it.
+pub fn duplex(handle: &Handle, fd: OwnedFd) -> io::Result<FdStream> {
+    let end = Rc::new(End::new(handle, fd, Interest::BOTH)?);
+    Ok(FdStream { handle: handle.clone(), input: Some(end.clone()), output: Some(end), closed: false })
+}
+
+/// A stream that is read from one fd and written to another: the ends of two pipes. What is missing is at its end from the beginning.
+///
+/// They become non-blocking for all who share their open file descriptions; the other end of a pipe has one of its own.
+///
+/// # Errors
+/// When there are no resources to watch them.
+pub fn pair(handle: &Handle, input: Option<OwnedFd>, output: Option<OwnedFd>) -> io::Result<FdStream> {
+    let end = |fd: Option<OwnedFd>, interest| fd.map(|fd| End::new(handle, fd, interest).map(Rc::new)).transpose();
+    let (input, output) = (end(input, Interest::READABLE)?, end(output, Interest::WRITABLE)?);
+    Ok(FdStream { handle: handle.clone(), input, output, closed: false })
+}
+
+impl FdStream {
+    /// The fd that is read from.
+    pub fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.input.as_ref().map(|end| end.fd().as_fd())
+    }
+
+    /// The fd that is written to; none once the stream is closed.
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.output.as_ref().map(|end| end.fd().as_fd())
+    }
+
+    /// Asks an end, which answers at once or when it is ready.
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        end: &End,
+        direction: Direction,
+        attempt: impl FnMut(&OwnedFd) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let mut attempt = attempt;
+        match &end.source {
+            Source::Watched(watched) => watched.poll_io(cx, direction, attempt),
+            Source::Ready(fd) => {
+                // It is never not ready, so it has to be held back by its share.
+                if !self.handle.core().tasks.spend(1) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(attempt(fd))
+            }
+        }
+    }
+}
+
+impl AsyncRead for FdStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(end) = &self.input else { return Poll::Ready(Ok(0)) };
+        let count = ready!(self.poll(cx, end, Direction::Read, |fd| match rustix::io::read(fd, &mut *buffer) {
+            Err(Errno::IO) if rustix::termios::isatty(fd) => Ok(0),
+            result => Ok(result?),
+        }))?;
+        end.moved(count);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for FdStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(end) = self.output.as_ref().filter(|_| !self.closed) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let count = ready!(self.poll(cx, end, Direction::Write, |fd| Ok(rustix::io::write(fd, buffer)?)))?;
+        end.moved(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Nothing is buffered here.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Closes the fd that is written to; of one for both directions a socket's write direction is shut down, and a terminal cannot be told.
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.closed = true;
+        if let Some(end) = self.output.take() {
+            let shared = Rc::strong_count(&end) > 1;
+            if shared {
+                let _ = net::shutdown(end.fd(), net::Shutdown::Write);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ByteStream for FdStream {
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn peer_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    /// Pipes and terminals know no reset: the peer sees the end.
+    fn abort(&mut self) {}
+}
+
+/// One fd.
+#[derive(Debug)]
+struct End {
+    source: Source,
+    /// The flags that it had, when others share them and it is to have them again.
+    flags: Option<OFlags>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Watched(Watched<OwnedFd>),
+    /// The system cannot watch it, since it is always ready.
+    Ready(OwnedFd),
+}
+
+impl End {
+    fn new(handle: &Handle, fd: OwnedFd, interest: Interest) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let source = match Watched::new(handle, fd, interest) {
+            Ok(watched) if interest == Interest::READABLE => Source::Watched(watched),
+            // What is not full takes something at once.
+            Ok(watched) => Source::Watched(watched.assume_ready(Readiness::WRITABLE)),
+            Err(refused) if Errno::from_io_error(&refused.error) == Some(Errno::PERM) => Source::Ready(refused.object),
+            Err(refused) => return Err(refused.error),
+        };
+        Ok(End { source, flags: None })
+    }
+
+    fn fd(&self) -> &OwnedFd {
+        match &self.source {
+            Source::Watched(watched) => watched.object(),
+            Source::Ready(fd) => fd,
+        }
+    }
+
+    fn moved(&self, count: usize) {
+        if let Source::Watched(watched) = &self.source {
+            watched.moved(count);
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(flags) = self.flags {
+            let _ = rustix::fs::fcntl_setfl(self.fd(), flags);
+        }
+    }
+}
+
+/// An fd of this process's standard input or output as an end of a stream, without a change for the other processes that have it too.
+///
+/// What can be opened anew by its name in /proc (terminals, pipes) has an open file description of its own then. What cannot (sockets) gets its
+/// flags back at the end.
+fn standard(handle: &Handle, fd: BorrowedFd<'_>, interest: Interest, access: OFlags) -> io::Result<Rc<End>> {
+    use rustix::fs::{FileType, Mode, fcntl_getfl, fstat, open};
+    use std::os::fd::AsRawFd;
+
+    let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
+    if matches!(kind, FileType::CharacterDevice | FileType::Fifo) {
+        let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        if let Ok(own) = open(name, flags, Mode::empty()) {
+            return Ok(Rc::new(End::new(handle, own, interest)?));
+        }
+    }
+    let flags = fcntl_getfl(fd)?;
+    let mut end = End::new(handle, fd.try_clone_to_owned()?, interest)?;
+    end.flags = Some(flags);
+    Ok(Rc::new(end))
+}
+
+/// The standard input and output of this process as one stream.
+///
+/// It works on terminals, pipes, sockets, files and `/dev/null`, and leaves them for other processes as they were. Do not read or print by
+/// [`std::io`] meanwhile. What std has read ahead already is not seen here.
+///
+/// # Errors
+/// When one of them is closed, or there are no resources to watch them.
+pub fn stdio(handle: &Handle) -> io::Result<FdStream> {
+    let input = standard(handle, io::stdin().as_fd(), Interest::READABLE, OFlags::RDONLY)?;
+    let output = standard(handle, io::stdout().as_fd(), Interest::WRITABLE, OFlags::WRONLY)?;
+    Ok(FdStream { handle: handle.clone(), input: Some(input), output: Some(output), closed: false })
+}
