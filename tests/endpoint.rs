@@ -75,7 +75,10 @@ fn error(text: &str) -> String {
 fn errors_point_at_the_place() {
     let cases = [
         ("", "an endpoint begins with its kind, such as tcp: or unix:\n    \n    ^"),
-        ("tpc:80", "the kind \"tpc\" is not known here; there are fd, systemd, tcp, tls, unix\n    tpc:80\n    ^"),
+        (
+            "tpc:80",
+            "the kind \"tpc\" is not known here; there are fd, stdio, systemd, tcp, tls, unix\n    tpc:80\n    ^",
+        ),
         ("tcp:http", "\"http\" is not a port number\n    tcp:http\n        ^"),
         ("tcp", "here the argument \"port\" is missing: a port number\n    tcp\n       ^"),
         ("tcp:port=80:port=81", "\"port\" is given twice\n    tcp:port=80:port=81\n                ^"),
@@ -351,6 +354,48 @@ fn a_listener_of_another_process_can_be_a_unix_socket_too() {
         assert_eq!(said.await.expect("an echo"), "hello");
         drop(served);
     });
+}
+
+#[test]
+fn a_program_is_run_for_a_connection() {
+    run(|handle| async move {
+        let client = endpoint::client("process:tr:a-z:A-Z").expect("an endpoint");
+        let mut stream = client.connect(&handle).await.expect("tr");
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, b"hello")).await.expect("written");
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_close(cx)).await.expect("closed");
+        let mut buffer = [0; 16];
+        let count = std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer)).await;
+        assert_eq!(&buffer[..count.expect("read")], b"HELLO");
+        let missing = endpoint::client("process:no-such-program").expect("an endpoint").connect(&handle).await;
+        let missing = missing.err().expect("it is not there").to_string();
+        assert!(missing.contains("no folder in PATH has it"), "{missing}");
+    });
+}
+
+/// Not a test of its own: the program that the next one starts.
+#[test]
+fn serves_standard_input_and_output() {
+    if std::env::var_os("ENTWINED_STDIO").is_none() {
+        return;
+    }
+    run(|handle| async move {
+        let listener = endpoint::server("stdio:").expect("an endpoint").listen(&handle).expect("stdio");
+        let (resolver, ended) = entwined::deferred::Deferred::<(), String>::new();
+        let resolver = RefCell::new(Some(resolver));
+        let server = protocol::serve(listener, move |_: &_| Some(Once { resolver: resolver.take() }));
+        ended.await.expect("its end");
+        drop(server);
+    });
+}
+
+#[test]
+fn standard_input_and_output_are_a_connection() {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", "serves_standard_input_and_output", "--nocapture", "--quiet"]).env("ENTWINED_STDIO", "");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(b"hello over stdio").expect("written");
+    let output = child.wait_with_output().expect("an end");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("hello over stdio"));
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl<'a> Arguments<'a> {
         self.name(name).or_else(|| self.positional.next())
     }
 
+    /// The next argument without a name, for kinds that take any number.
+    pub fn rest(&mut self) -> Option<String> {
+        self.positional.next().map(|value| value.text)
+    }
+
     /// The argument of this name.
     pub fn name(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);

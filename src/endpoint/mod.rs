@@ -28,6 +28,7 @@
 //! | `unix:/run/app.sock` | a socket file |
 //! | `fd:3` | a listening socket that the parent process has handed on |
 //! | `systemd:0`, `systemd:name=http` | one by systemd's [socket activation](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html), by number or by its `FileDescriptorName=` |
+//! | `stdio:` | the standard input and output of this process, as its only connection |
 //! | `tls:8443:certificate=cert.pem:key=key.pem` | TLS over TCP (feature `tls`), with `interface=` as well |
 //!
 //! | to connect | |
@@ -35,6 +36,8 @@
 //! | `tcp:example.org:80`, `tcp:host=example.org:port=80` | a host by its name, [all of whose addresses are tried](crate::transport::connect_host), or an address; IPv6 is `tcp:\:\:1:80` or `tcp:[::1]:80` |
 //! | `unix:/run/app.sock` | a socket file |
 //! | `fd:3` | a connected socket that the parent process has handed on |
+//! | `stdio:` | the standard input and output of this process |
+//! | `process:/usr/bin/bc:-l` | a program, run with these arguments for each connection and killed at its end |
 //! | `tls:example.org:443` | TLS over TCP (feature `tls`); `roots=ca.pem` for other authorities than the system's, `name=` when the certificate is for another name |
 //!
 //! Every client takes `timeout=` in seconds, 30 unless told. Kinds of your own are [added](Kinds::add_server) to a [`Kinds`].

@@ -1,25 +1,32 @@
-//! The standard kinds: tcp, unix, fd, systemd.
+//! The standard kinds: tcp, unix, fd, systemd, stdio, process.
 
 use std::{
+    cell::RefCell,
     env, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{OwnedFd, RawFd},
     path::PathBuf,
     rc::Rc,
+    task::{Context, Poll},
 };
 
 use rustix::process::{self, PidfdFlags, PidfdGetfdFlags};
 
 use super::{Arguments, Client, Connecting, EndpointError, Kinds, ParseError, Server};
 use crate::{
+    process::{Command, Io},
     reactor::Handle,
-    transport::{BoxedListener, ByteStream, Listen, Listener, Stream, connect_host, tcp, unix},
+    transport::{
+        Address, BoxedListener, ByteStream, Listen, Listener, Stream, connect_host,
+        fd::{self, FdStream},
+        tcp, unix,
+    },
 };
 
 pub(super) fn add(kinds: &mut Kinds) {
     kinds.add_server("tcp", |arguments| Ok(Rc::new(Tcp::read(arguments)?)));
     kinds.add_server("unix", |arguments| Ok(Rc::new(UnixPath(arguments.required("path", "a path")?))));
-    kinds.add_server("fd", |arguments| Ok(Rc::new(Fd(fd(arguments)?))));
+    kinds.add_server("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
     kinds.add_server("systemd", |arguments| {
         let name = arguments.optional("name", "a name")?;
         Ok(Rc::new(match (name, arguments.place("index")) {
@@ -32,9 +39,16 @@ pub(super) fn add(kinds: &mut Kinds) {
             (Some(_), Some(index)) => return Err(arguments.error(index.at, "give an index or a name, not both")),
         }))
     });
+    kinds.add_server("stdio", |_| Ok(Rc::new(Stdio)));
+    kinds.add_client("stdio", |_| Ok(Rc::new(Stdio)));
+    kinds.add_client("process", |arguments| {
+        let program = arguments.required("program", "a program")?;
+        let arguments = std::iter::from_fn(|| arguments.rest()).collect();
+        Ok(Rc::new(Program { program, arguments }))
+    });
     kinds.add_client("tcp", |arguments| Ok(Rc::new(Host::read(arguments)?)));
     kinds.add_client("unix", |arguments| Ok(Rc::new(UnixPath(arguments.required("path", "a path")?))));
-    kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(fd(arguments)?))));
+    kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
 }
 
 /// A port, on one address or all.
@@ -138,7 +152,7 @@ impl Client for UnixPath {
 /// The number of an fd that this process was started with. What is used is a copy of it.
 struct Fd(RawFd);
 
-fn fd(arguments: &mut Arguments<'_>) -> Result<RawFd, ParseError> {
+fn number(arguments: &mut Arguments<'_>) -> Result<RawFd, ParseError> {
     Ok(RawFd::from(arguments.required::<u16>("fd", "the number of a file descriptor")?))
 }
 
@@ -172,6 +186,62 @@ fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
         rustix::io::Errno::BADF => EndpointError::Fd(format!("there is no file descriptor {number}")),
         errno => EndpointError::Fd(format!("file descriptor {number}: {}", io::Error::from(errno))),
     })
+}
+
+/// The standard input and output of this process: one connection, and no more.
+struct Stdio;
+
+impl Client for Stdio {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let stream = fd::stdio(handle);
+        Box::pin(async move { Ok(boxed(stream?)) })
+    }
+}
+
+impl Server for Stdio {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        let stream = fd::stdio(handle)?;
+        Ok(Single { handle: handle.clone(), stream: RefCell::new(Some(stream)) }.boxed())
+    }
+}
+
+/// Gives one stream that is there already.
+struct Single {
+    handle: Handle,
+    stream: RefCell<Option<FdStream>>,
+}
+
+impl Listen for Single {
+    type Stream = FdStream;
+
+    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<FdStream>> {
+        self.stream.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
+    }
+
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+/// A program that is run for each connection and killed at its end.
+struct Program {
+    program: String,
+    arguments: Vec<String>,
+}
+
+impl Client for Program {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let command = Command::new(&self.program).args(&self.arguments).stdin(Io::Stream).stdout(Io::Stream);
+        let process = command.stderr(Io::Inherit).kill_on_drop().spawn(handle);
+        Box::pin(async move {
+            let stream = process.map_err(io::Error::other)?.into_stream();
+            Ok(boxed(stream.map_err(|_| io::Error::other("there are no file descriptors left"))?))
+        })
+    }
 }
 
 /// A socket by socket activation: sd_listen_fds(3).

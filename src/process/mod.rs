@@ -47,6 +47,7 @@ mod command;
 mod exit;
 mod output;
 mod reaper;
+mod stream;
 
 use std::{io, os::fd::OwnedFd, rc::Rc};
 
@@ -54,6 +55,7 @@ pub use command::{Command, Io, SpawnError};
 pub use exit::{ExitError, Exited};
 pub use output::{Output, OutputError};
 use rustix::process::{Pid, Signal};
+pub use stream::ProcessStream;
 
 use self::exit::Exit;
 use crate::transport::fd::FdStream;
