@@ -45,6 +45,7 @@
 //! | [`transport`] | TCP and Unix streams, pipes, terminals, any fd; for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
 //! | [`tls`] | TLS over any of them (feature `tls`) |
+//! | [`service`] | parts of a program, started and stopped in order; clients that connect again |
 //! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
 //! | [`testing`] | the conformance suite for backends (feature `testing`) |
 //!
@@ -87,6 +88,7 @@ pub mod process;
 pub mod protocol;
 pub mod reactor;
 pub mod resolve;
+pub mod service;
 pub mod signal;
 #[cfg(any(feature = "testing", test, doc))]
 pub mod simulation;

@@ -186,13 +186,14 @@ impl std::error::Error for Lost {
 /// [established](ByteStream::poll_established).
 #[track_caller]
 pub fn start(handle: &Handle, stream: impl ByteStream, protocol: impl Protocol + 'static) -> Transport {
-    let location = Location::caller();
-    connection::start(
-        handle,
-        Box::new(stream),
-        Content::Protocol(Box::new(protocol)),
-        Limits::default(),
-        None,
-        location,
-    )
+    start_boxed(handle, Box::new(stream), Box::new(protocol), Location::caller())
+}
+
+pub(crate) fn start_boxed(
+    handle: &Handle,
+    stream: Box<dyn ByteStream>,
+    protocol: Box<dyn Protocol>,
+    location: &'static Location<'static>,
+) -> Transport {
+    connection::start(handle, stream, Content::Protocol(protocol), Limits::default(), None, location)
 }

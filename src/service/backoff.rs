@@ -1,0 +1,88 @@
+//! How long to wait before the next try.
+
+use std::time::Duration;
+
+/// Longer and longer waits, with some chance in them, so that a thousand clients of a server that was restarted do not all come back at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use entwined::service::Backoff;
+///
+/// let mut backoff = Backoff::default();
+/// backoff.jitter = 0.0;
+/// let waits: Vec<_> = (0..4).map(|_| backoff.next(0.5).as_secs_f64()).collect();
+/// assert_eq!(waits, [1.0, 1.5, 2.25, 3.375]);
+/// backoff.reset();
+/// assert_eq!(backoff.next(0.5), Duration::from_secs(1));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Backoff {
+    /// The first wait. 1 s.
+    pub first: Duration,
+    /// Each wait is so many times the one before. 1.5.
+    pub factor: f64,
+    /// The longest wait. 60 s.
+    pub most: Duration,
+    /// By how much of itself a wait may be shorter or longer, from 0 to 1. 0.1.
+    pub jitter: f64,
+    tries: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff { first: Duration::from_secs(1), factor: 1.5, most: Duration::from_secs(60), jitter: 0.1, tries: 0 }
+    }
+}
+
+impl Backoff {
+    /// The next wait. `chance`, from 0 to 1, decides between the shortest and the longest that it may be.
+    pub fn next(&mut self, chance: f64) -> Duration {
+        let most = self.most.as_secs_f64();
+        let wait = (self.first.as_secs_f64() * self.factor.powf(f64::from(self.tries))).clamp(0.0, most);
+        self.tries = self.tries.saturating_add(1);
+        let jitter = self.jitter.clamp(0.0, 1.0) * (2.0 * chance.clamp(0.0, 1.0) - 1.0);
+        Duration::from_secs_f64((wait * (1.0 + jitter)).min(most))
+    }
+
+    /// Begins anew: it has worked.
+    pub fn reset(&mut self) {
+        self.tries = 0;
+    }
+
+    /// How many waits there were since the begin.
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_longest_and_stay_within_their_jitter() {
+        let mut backoff = Backoff::default();
+        let mut last = 0.0;
+        for try_ in 0..1_000 {
+            let (mut shortest, mut longest) = (backoff.clone(), backoff.clone());
+            let plain = backoff.next(0.5).as_secs_f64();
+            assert!(plain >= last && plain <= 60.0, "try {try_}: {plain} after {last}");
+            assert!((shortest.next(0.0).as_secs_f64() - 0.9 * plain).abs() < 1e-6);
+            assert!((longest.next(1.0).as_secs_f64() - (1.1 * plain).min(60.0)).abs() < 1e-6);
+            last = plain;
+        }
+        assert_eq!(last, 60.0);
+        assert_eq!(backoff.tries(), 1_000);
+    }
+
+    #[test]
+    fn strange_figures_do_no_harm() {
+        for (factor, jitter) in [(0.0, 5.0), (f64::INFINITY, -1.0), (f64::NAN, 0.1), (1e300, 1.0)] {
+            let mut backoff = Backoff { factor, jitter, ..Backoff::default() };
+            for chance in [0.0, 1.0, -3.0, 7.0, 0.5] {
+                assert!(backoff.next(chance) <= Duration::from_secs(60));
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Clients that connect again.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::poll_fn,
+    hash::{BuildHasher, Hasher, RandomState},
+    panic::Location,
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+use super::{Backoff, Service, Starting, Stopping};
+use crate::{
+    deferred::{Deferred, Interrupted, Resolver},
+    endpoint::ClientEndpoint,
+    protocol::{self, End, Lost, Protocol, Transport},
+    reactor::{Handle, Kind, Origin},
+};
+
+/// Most that wait in [`ClientService::when_connected`] at a time.
+const MOST_WAITING: usize = 1_024;
+
+/// Keeps a connection to an endpoint: connects, runs a protocol, and when that is lost, or there was no connection, waits and connects again. The
+/// wait [grows](Backoff) from try to try, and begins anew after a connection was made.
+///
+/// Clones are the same service.
+#[derive(Clone)]
+pub struct ClientService {
+    state: Rc<State>,
+}
+
+struct State {
+    name: String,
+    endpoint: ClientEndpoint,
+    build: Box<dyn Fn() -> Box<dyn Protocol>>,
+    backoff: RefCell<Backoff>,
+    transport: RefCell<Option<Transport>>,
+    waiting: RefCell<Vec<Resolver<Transport, Interrupted>>>,
+    running: Cell<bool>,
+    stopping: Cell<bool>,
+    /// The task that connects, to be woken when it should stop.
+    task: RefCell<Option<Waker>>,
+    /// Those who wait for its end.
+    ended: RefCell<Vec<Waker>>,
+}
+
+impl ClientService {
+    /// Runs on each connection a protocol made by `build`.
+    pub fn new<P: Protocol + 'static>(
+        name: impl Into<String>,
+        endpoint: ClientEndpoint,
+        build: impl Fn() -> P + 'static,
+    ) -> Self {
+        Self::with_backoff(name, endpoint, Backoff::default(), build)
+    }
+
+    /// The same with waits of your own.
+    pub fn with_backoff<P: Protocol + 'static>(
+        name: impl Into<String>,
+        endpoint: ClientEndpoint,
+        backoff: Backoff,
+        build: impl Fn() -> P + 'static,
+    ) -> Self {
+        let state = State {
+            name: name.into(),
+            endpoint,
+            build: Box::new(move || Box::new(build())),
+            backoff: RefCell::new(backoff),
+            transport: RefCell::default(),
+            waiting: RefCell::default(),
+            running: Cell::new(false),
+            stopping: Cell::new(false),
+            task: RefCell::default(),
+            ended: RefCell::default(),
+        };
+        ClientService { state: Rc::new(state) }
+    }
+
+    /// The connection, if there is one at present.
+    pub fn transport(&self) -> Option<Transport> {
+        self.state.transport.borrow().clone()
+    }
+
+    /// Fires with the connection as soon as there is one, which may be at once.
+    ///
+    /// # Errors
+    /// The Deferred's: [`Abandoned`](Interrupted::Abandoned) when the service is stopped; [`Refused`](Interrupted::Refused) when 1,024 wait already.
+    pub fn when_connected(&self) -> Deferred<Transport, Interrupted> {
+        if let Some(transport) = self.transport() {
+            return Deferred::ready(Ok(transport));
+        }
+        let mut waiting = self.state.waiting.borrow_mut();
+        waiting.retain(|resolver| !resolver.is_cancelled());
+        if waiting.len() >= MOST_WAITING {
+            return Deferred::ready(Err(Interrupted::Refused));
+        }
+        let (resolver, deferred) = Deferred::new();
+        waiting.push(resolver);
+        deferred
+    }
+}
+
+impl State {
+    async fn run(self: Rc<Self>, handle: Handle) {
+        let (name, endpoint) = (&self.name, &self.endpoint);
+        while !self.stopping.get() {
+            match self.or_stop(self.endpoint.connect(&handle)).await {
+                None => break,
+                Some(Ok(stream)) => {
+                    tracing::info!(service = name, %endpoint, "connected");
+                    self.backoff.borrow_mut().reset();
+                    let why = self.hold(&handle, stream).await;
+                    tracing::info!(service = name, %endpoint, why, "the connection is lost");
+                }
+                Some(Err(error)) => tracing::warn!(service = name, %endpoint, %error, "there is no connection"),
+            }
+            let wait = self.backoff.borrow_mut().next(chance());
+            let tries = self.backoff.borrow().tries();
+            tracing::debug!(service = name, %endpoint, ?wait, tries, "waiting before the next try");
+            if self.or_stop(handle.sleep(wait)).await.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Runs the protocol on a connection to its end, and gives why that came.
+    async fn hold(self: &Rc<Self>, handle: &Handle, stream: Box<dyn crate::transport::ByteStream>) -> String {
+        let (resolver, lost) = Deferred::<String, Interrupted>::new();
+        let protocol = Held { protocol: (self.build)(), lost: Some(resolver), state: self.clone() };
+        let transport = protocol::start_boxed(handle, stream, Box::new(protocol), Location::caller());
+        let mut lost = Box::pin(lost.into_future());
+        poll_fn(|cx| {
+            if let Poll::Ready(why) = lost.as_mut().poll(cx) {
+                return Poll::Ready(why.unwrap_or_else(|why| why.to_string()));
+            }
+            *self.task.borrow_mut() = Some(cx.waker().clone());
+            if self.stopping.get() {
+                transport.close();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The outcome of `future`, or nothing when the service is to stop.
+    async fn or_stop<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = Box::pin(future);
+        poll_fn(|cx| {
+            if self.stopping.get() {
+                return Poll::Ready(None);
+            }
+            *self.task.borrow_mut() = Some(cx.waker().clone());
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+}
+
+/// Tells of the end of a run, however that comes.
+struct Running(Rc<State>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let state = &self.0;
+        state.running.set(false);
+        let (transport, task) = (state.transport.take(), state.task.take());
+        // Told what they are told by their drop.
+        let waiting = state.waiting.take();
+        drop((transport, task, waiting));
+        for waker in state.ended.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Service for ClientService {
+    fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Starts to connect; that there is no connection yet is no error.
+    fn start(&self, handle: &Handle) -> Starting {
+        let state = self.state.clone();
+        if !state.running.replace(true) {
+            state.stopping.set(false);
+            let (running, core) = (Running(state.clone()), handle.core().clone());
+            let handle = handle.clone();
+            let origin = Origin { kind: Kind::Task, location: Location::caller() };
+            core.spawn_detached(
+                async move {
+                    let _running = running;
+                    state.run(handle).await;
+                },
+                origin,
+            );
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Closes the connection, and waits for its end.
+    fn stop(&self) -> Stopping {
+        let state = self.state.clone();
+        state.stopping.set(true);
+        let task = state.task.take();
+        if let Some(task) = task {
+            task.wake();
+        }
+        let mut abandoned = Abandoned(Some(state));
+        Box::pin(poll_fn(move |cx| {
+            let Some(state) = abandoned.0.take_if(|state| state.running.get()) else {
+                abandoned.0 = None;
+                return Poll::Ready(());
+            };
+            state.ended.borrow_mut().push(cx.waker().clone());
+            abandoned.0 = Some(state);
+            Poll::Pending
+        }))
+    }
+}
+
+/// Ends the connection at once if nobody waits for its end in order.
+struct Abandoned(Option<Rc<State>>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        let transport = self.0.take().and_then(|state| state.transport.borrow().clone());
+        if let Some(transport) = transport {
+            transport.abort();
+        }
+    }
+}
+
+impl fmt::Debug for ClientService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientService")
+            .field("name", &self.state.name)
+            .field("endpoint", &self.state.endpoint)
+            .field("connected", &self.state.transport.borrow().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The user's protocol, and what this service wants to hear of it.
+struct Held {
+    protocol: Box<dyn Protocol>,
+    lost: Option<Resolver<String, Interrupted>>,
+    state: Rc<State>,
+}
+
+impl Protocol for Held {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.protocol.connection_made(transport);
+        *self.state.transport.borrow_mut() = Some(transport.clone());
+        let waiting = self.state.waiting.take();
+        for resolver in waiting {
+            resolver.resolve(transport.clone());
+        }
+    }
+
+    fn upgraded(&mut self, transport: &Transport) {
+        self.protocol.upgraded(transport);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.protocol.data_received(transport, data);
+    }
+
+    fn reading_resumed(&mut self, transport: &Transport) {
+        self.protocol.reading_resumed(transport);
+    }
+
+    fn end_received(&mut self, transport: &Transport) -> End {
+        self.protocol.end_received(transport)
+    }
+
+    fn pause_writing(&mut self, transport: &Transport) {
+        self.protocol.pause_writing(transport);
+    }
+
+    fn resume_writing(&mut self, transport: &Transport) {
+        self.protocol.resume_writing(transport);
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        let transport = self.state.transport.take();
+        drop(transport);
+        if let Some(resolver) = self.lost.take() {
+            resolver.resolve(why.to_string());
+        }
+        self.protocol.connection_lost(why);
+    }
+}
+
+/// Something from 0 to 1 that nobody foresees.
+fn chance() -> f64 {
+    (RandomState::new().build_hasher().finish() >> 11) as f64 / (1_u64 << 53) as f64
+}
