@@ -45,6 +45,7 @@
 //! | [`transport`] | TCP and Unix streams, pipes, terminals, any fd; for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
 //! | [`tls`] | TLS over any of them (feature `tls`) |
+//! | [`framing`] | where one message ends and the next begins: lines, netstrings, lengths, delimiters |
 //! | [`service`] | parts of a program, started and stopped in order; clients that connect again |
 //! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
 //! | [`testing`] | the conformance suite for backends (feature `testing`) |
@@ -81,6 +82,7 @@ compile_error!("entwined runs on Linux only so far: its selector needs a timerfd
 
 pub mod deferred;
 pub mod endpoint;
+pub mod framing;
 #[cfg(feature = "http")]
 pub mod http;
 mod panic;

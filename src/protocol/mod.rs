@@ -37,14 +37,14 @@
 
 mod connection;
 mod echo;
-mod line;
+mod framed;
 mod server;
 mod transport;
 
 use std::{fmt, io, panic::Location};
 
 pub use echo::Echo;
-pub use line::{Line, LineReceiver, Lines};
+pub use framed::{FrameReceiver, Framed};
 pub use server::{Factory, Server, connect, serve};
 pub use transport::{Flow, Limits, Transport};
 

@@ -212,6 +212,11 @@ impl Transport {
         self.shared.wake();
     }
 
+    /// Whether a layer was asked for by [`upgrade`](Transport::upgrade) and is not there yet.
+    pub fn is_upgrading(&self) -> bool {
+        self.shared.upgrade.borrow().is_some()
+    }
+
     /// Whether the connection is over or about to end.
     pub fn is_closing(&self) -> bool {
         self.shared.ending.get() >= Ending::Close

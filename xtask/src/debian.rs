@@ -40,7 +40,16 @@ pub const DISPLAY: Group = Group {
 
 pub const TESTS: Group = Group {
     why: "faults injected into system calls (strace), and peers that are not ours (the others)",
-    packages: &["ca-certificates", "curl", "netcat-openbsd", "openssl", "socat", "strace", "systemd"],
+    packages: &[
+        "ca-certificates",
+        "curl",
+        "netcat-openbsd",
+        "openssl",
+        "python3-twisted",
+        "socat",
+        "strace",
+        "systemd",
+    ],
 };
 
 pub const LOAD: Group = Group { why: "load for the HTTP servers", packages: &["wrk"] };

@@ -1,0 +1,54 @@
+//! Frames with a delimiter behind them.
+
+use memchr::memmem::Finder;
+
+use super::{Found, FrameError, Framing};
+
+/// Frames that end with a delimiter, which they do not contain.
+#[derive(Clone, Debug)]
+pub struct Delimited {
+    delimiter: Finder<'static>,
+    limit: usize,
+    /// So many bytes were looked at: a delimiter cannot begin before.
+    scanned: usize,
+}
+
+impl Delimited {
+    /// Frames of at most `limit` bytes before this delimiter.
+    ///
+    /// # Panics
+    /// When the delimiter is empty.
+    pub fn new(delimiter: &[u8], limit: usize) -> Self {
+        assert!(!delimiter.is_empty(), "an empty delimiter ends nothing");
+        Delimited { delimiter: Finder::new(delimiter).into_owned(), limit, scanned: 0 }
+    }
+}
+
+impl Framing for Delimited {
+    fn decode(&mut self, input: &[u8]) -> Result<Found, FrameError> {
+        let length = self.delimiter.needle().len();
+        let found = self.delimiter.find(&input[self.scanned..]).map(|place| self.scanned + place);
+        // Without one it begins in the last bytes at the earliest.
+        let content = found.unwrap_or((input.len() + 1).saturating_sub(length));
+        if content > self.limit {
+            return Err(FrameError::TooLong { limit: self.limit, skipped: false });
+        }
+        self.scanned = if found.is_some() { 0 } else { content };
+        Ok(match found {
+            Some(_) => Found::Frame { content: 0..content, taken: content + length },
+            None => Found::More,
+        })
+    }
+
+    fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
+        let start = output.len();
+        output.extend_from_slice(frame);
+        output.extend_from_slice(self.delimiter.needle());
+        // It may also begin in the frame and end in the delimiter.
+        if frame.len() > self.limit || self.delimiter.find(&output[start..]) != Some(frame.len()) {
+            output.truncate(start);
+            return Err(FrameError::CannotEncode("it is longer than the limit, or has the delimiter inside"));
+        }
+        Ok(())
+    }
+}

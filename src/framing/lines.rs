@@ -1,0 +1,120 @@
+//! Lines, and what comes between them.
+
+use std::ops::Range;
+
+use super::{Found, FrameError, Framing};
+
+/// Lines that end with LF or CR LF; a frame is one without its end. The last one may end with the input instead.
+///
+/// A line that is too long is an error once, and its rest is skipped; what follows it is understood.
+///
+/// Protocols that change between lines and other bytes (a message body, a file) set a [raw mode](Lines::set_raw).
+#[derive(Clone, Debug)]
+pub struct Lines {
+    limit: usize,
+    /// So many bytes were looked at and have no end of line.
+    scanned: usize,
+    skipping: bool,
+    raw: Raw,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Raw {
+    Not,
+    Bytes(u64),
+    ForGood,
+}
+
+impl Lines {
+    /// Lines of at most `limit` bytes, without their ends.
+    pub fn new(limit: usize) -> Self {
+        Lines { limit, scanned: 0, skipping: false, raw: Raw::Not }
+    }
+
+    /// From now on frames are pieces of bytes as they come: the next `bytes` of them and then lines again, or without a number until
+    /// [`set_lines`](Lines::set_lines).
+    pub fn set_raw(&mut self, bytes: Option<u64>) {
+        self.scanned = 0;
+        self.raw = match bytes {
+            Some(0) => Raw::Not,
+            Some(bytes) => Raw::Bytes(bytes),
+            None => Raw::ForGood,
+        };
+    }
+
+    /// From now on frames are lines.
+    pub fn set_lines(&mut self) {
+        self.raw = Raw::Not;
+    }
+
+    /// Whether the next frame is raw bytes.
+    pub fn is_raw(&self) -> bool {
+        self.raw != Raw::Not
+    }
+
+    fn raw(&mut self, input: &[u8]) -> Found {
+        let count = match &mut self.raw {
+            Raw::Bytes(left) => {
+                let count = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= count as u64;
+                if *left == 0 {
+                    self.raw = Raw::Not;
+                }
+                count
+            }
+            _ => input.len(),
+        };
+        if count == 0 { Found::More } else { Found::Frame { content: 0..count, taken: count } }
+    }
+}
+
+impl Framing for Lines {
+    fn decode(&mut self, input: &[u8]) -> Result<Found, FrameError> {
+        if self.is_raw() {
+            return Ok(self.raw(input));
+        }
+        let end = memchr::memchr(b'\n', &input[self.scanned..]).map(|place| self.scanned + place);
+        if self.skipping {
+            self.skipping = end.is_none();
+            let count = end.map_or(input.len(), |end| end + 1);
+            return Ok(if count == 0 { Found::More } else { Found::Skip(count) });
+        }
+        let length = end.unwrap_or(input.len());
+        // A CR at the limit may be the begin of an end.
+        let content = if input[..length].ends_with(b"\r") { length - 1 } else { length };
+        if content > self.limit {
+            (self.scanned, self.skipping) = (0, true);
+            return Err(FrameError::TooLong { limit: self.limit, skipped: true });
+        }
+        match end {
+            Some(end) => {
+                self.scanned = 0;
+                Ok(Found::Frame { content: 0..content, taken: end + 1 })
+            }
+            None => {
+                self.scanned = input.len();
+                Ok(Found::More)
+            }
+        }
+    }
+
+    fn finish(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, FrameError> {
+        self.scanned = 0;
+        match self.raw {
+            Raw::Bytes(_) => Err(FrameError::Unfinished),
+            _ if self.skipping || input.is_empty() => Ok(None),
+            // Half an end of line is none of its content.
+            _ => Ok(Some(0..input.strip_suffix(b"\r").map_or(input.len(), <[u8]>::len))),
+        }
+    }
+
+    /// Ends it with CR LF, which most protocols of the Internet want.
+    fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
+        if frame.contains(&b'\n') || frame.ends_with(b"\r") {
+            return Err(FrameError::CannotEncode("a line has an end of line inside"));
+        }
+        output.extend_from_slice(frame);
+        output.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+}
