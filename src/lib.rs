@@ -42,7 +42,7 @@
 //! | [`endpoint`] | where to listen and what to connect to, as text |
 //! | [`process`] | child processes |
 //! | [`resolve`] | names of hosts |
-//! | [`transport`] | TCP and Unix streams, pipes, terminals, any fd; for async code |
+//! | [`transport`] | TCP, UDP, Unix sockets, pipes, terminals, any fd; for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
 //! | [`tls`] | TLS over any of them (feature `tls`) |
 //! | [`framing`] | where one message ends and the next begins: lines, netstrings, lengths, delimiters |

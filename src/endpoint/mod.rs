@@ -25,7 +25,7 @@
 //! | to listen | |
 //! |---|---|
 //! | `tcp:8080` | on every address of this machine, IPv6 and IPv4; `interface=127.0.0.1` for one. Port 0 is a free one. |
-//! | `unix:/run/app.sock` | a socket file |
+//! | `unix:/run/app.sock`, `unix:@app` | a socket file, or an abstract name |
 //! | `fd:3` | a listening socket that the parent process has handed on |
 //! | `systemd:0`, `systemd:name=http` | one by systemd's [socket activation](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html), by number or by its `FileDescriptorName=` |
 //! | `stdio:` | the standard input and output of this process, as its only connection |
@@ -34,7 +34,7 @@
 //! | to connect | |
 //! |---|---|
 //! | `tcp:example.org:80`, `tcp:host=example.org:port=80` | a host by its name, [all of whose addresses are tried](crate::transport::connect_host), or an address; IPv6 is `tcp:\:\:1:80` or `tcp:[::1]:80` |
-//! | `unix:/run/app.sock` | a socket file |
+//! | `unix:/run/app.sock`, `unix:@app` | a socket file, or an abstract name |
 //! | `fd:3` | a connected socket that the parent process has handed on |
 //! | `stdio:` | the standard input and output of this process |
 //! | `process:/usr/bin/bc:-l` | a program, run with these arguments for each connection and killed at its end |

@@ -4,7 +4,10 @@ use std::{
     cell::RefCell,
     env, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{OwnedFd, RawFd},
+    os::{
+        fd::{OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
     path::PathBuf,
     rc::Rc,
     task::{Context, Poll},
@@ -131,19 +134,33 @@ fn boxed(stream: impl ByteStream) -> Box<dyn ByteStream> {
     Box::new(stream)
 }
 
+/// A path, or `@` and an abstract name.
 struct UnixPath(PathBuf);
+
+impl UnixPath {
+    /// The name without its `@`, if it is an abstract one.
+    fn abstract_name(&self) -> Option<&[u8]> {
+        self.0.as_os_str().as_bytes().strip_prefix(b"@")
+    }
+}
 
 impl Server for UnixPath {
     fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
-        Ok(unix::listen(handle, &self.0)?.boxed())
+        Ok(match self.abstract_name() {
+            Some(name) => unix::listen_abstract(handle, name)?.boxed(),
+            None => unix::listen(handle, &self.0)?.boxed(),
+        })
     }
 }
 
 impl Client for UnixPath {
     fn connect(&self, handle: &Handle) -> Connecting {
-        let (handle, path) = (handle.clone(), self.0.clone());
+        let (handle, path) = (handle.clone(), UnixPath(self.0.clone()));
         Box::pin(async move {
-            let stream = unix::connect(&handle, path).await;
+            let stream = match path.abstract_name() {
+                Some(name) => unix::connect_abstract(&handle, name).await,
+                None => unix::connect(&handle, &path.0).await,
+            };
             Ok(boxed(stream.map_err(io::Error::from)?))
         })
     }

@@ -36,6 +36,7 @@
 //! afterwards. A panic in a callback ends its connection ([`Lost::Panicked`]) and nothing else.
 
 mod connection;
+mod datagram;
 mod echo;
 mod framed;
 mod server;
@@ -43,6 +44,7 @@ mod transport;
 
 use std::{fmt, io, panic::Location};
 
+pub use datagram::{DatagramProtocol, DatagramTransport, Sending, start_datagrams};
 pub use echo::Echo;
 pub use framed::{FrameReceiver, Framed};
 pub use server::{Factory, Server, connect, serve};

@@ -10,6 +10,8 @@ use rustix::net::{SocketAddrAny, SocketAddrUnix};
 pub enum Address {
     /// An IP address and a port.
     Tcp(SocketAddr),
+    /// An IP address and a port for datagrams.
+    Udp(SocketAddr),
     /// A name in the file system or the abstract name space; usually a client has none.
     Unix(UnixAddress),
     /// The transport has no addresses, or would not tell.
@@ -17,10 +19,18 @@ pub enum Address {
 }
 
 impl Address {
-    /// The IP address and port, if it is one.
+    /// The IP address and port of a TCP socket, if it is one.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Address::Tcp(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// The IP address and port of a UDP socket, if it is one.
+    pub fn udp(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Udp(address) => Some(*address),
             _ => None,
         }
     }
@@ -41,7 +51,7 @@ pub enum UnixAddress {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp(address) => address.fmt(f),
+            Address::Tcp(address) | Address::Udp(address) => address.fmt(f),
             Address::Unix(UnixAddress::Unnamed) => f.write_str("an unnamed Unix socket"),
             Address::Unix(UnixAddress::Path(path)) => path.display().fmt(f),
             Address::Unix(UnixAddress::Abstract(name)) => write!(f, "@{}", name.escape_ascii()),
@@ -72,7 +82,7 @@ impl From<SocketAddrUnix> for UnixAddress {
     fn from(address: SocketAddrUnix) -> Self {
         if let Some(path) = address.path_bytes() {
             UnixAddress::Path(std::ffi::OsStr::from_bytes(path).into())
-        } else if let Some(name) = address.abstract_name() {
+        } else if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
             UnixAddress::Abstract(name.to_vec())
         } else {
             UnixAddress::Unnamed

@@ -7,7 +7,6 @@ use std::{
     future::{Future, poll_fn},
     io,
     os::fd::OwnedFd,
-    path::PathBuf,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -19,7 +18,7 @@ use rustix::{
     net::{self, SocketFlags, SocketType, sockopt},
 };
 
-use super::{Address, Stream, UnixAddress};
+use super::{Address, Stream, UnixAddress, unix::SocketFile};
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Watched},
     task::Sleep,
@@ -44,14 +43,14 @@ pub struct Listener {
     /// There while accepting rests.
     rest: RefCell<Option<Sleep>>,
     /// A socket file to be removed.
-    path: Option<PathBuf>,
+    _file: Option<SocketFile>,
 }
 
 impl Listener {
     pub(super) fn new(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
         let local = net::getsockname(&socket)?.into();
         let socket = Watched::new(handle, socket, Interest::READABLE)?;
-        Ok(Listener { socket, local, spare: RefCell::new(open_spare()), rest: RefCell::default(), path: None })
+        Ok(Listener { socket, local, spare: RefCell::new(open_spare()), rest: RefCell::default(), _file: None })
     }
 
     /// A listener of a socket that is bound and listens already: inherited, or made elsewhere. It becomes non-blocking, for every process
@@ -70,8 +69,8 @@ impl Listener {
         Listener::new(handle, socket)
     }
 
-    pub(super) fn remove_on_drop(mut self, path: PathBuf) -> Self {
-        self.path = Some(path);
+    pub(super) fn with_file(mut self, file: Option<SocketFile>) -> Self {
+        self._file = file;
         self
     }
 
@@ -160,15 +159,6 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Somebody else may have removed it; then there is nothing to do.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 fn open_spare() -> Option<OwnedFd> {
     rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
@@ -188,9 +178,9 @@ impl fmt::Display for ListenError {
         write!(f, "cannot listen on {address}: ")?;
         let unix = matches!(address, Address::Unix(_));
         match source.kind() {
-            io::ErrorKind::AddrInUse if unix => {
-                f.write_str("the file exists; remove it if no other program listens there")
-            }
+            io::ErrorKind::AddrInUse if unix => f.write_str(
+                "another program listens there, or the file is no socket; choose another path, or remove the file",
+            ),
             io::ErrorKind::AddrInUse => {
                 f.write_str("another program listens there; choose another port, or port 0 for a free one")
             }

@@ -22,6 +22,7 @@
 
 mod acceptor;
 mod address;
+mod datagram;
 pub mod fd;
 mod fds;
 mod listen;
@@ -31,6 +32,7 @@ mod race;
 mod socket;
 mod stream;
 pub mod tcp;
+pub mod udp;
 pub mod unix;
 
 use std::{
@@ -44,6 +46,7 @@ use std::{
 pub(crate) use acceptor::MOST_CONNECTIONS;
 pub(crate) use acceptor::{Acceptor, Permit};
 pub use address::{Address, UnixAddress};
+pub use datagram::{DatagramSocket, Received};
 use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Layered, Listen};
 pub use listener::{ListenError, Listener};

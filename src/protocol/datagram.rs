@@ -1,0 +1,328 @@
+//! Protocols of datagrams.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    io,
+    panic::Location,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use super::Lost;
+use crate::{
+    reactor::{Handle, Kind, Origin},
+    transport::{Address, DatagramSocket},
+};
+
+/// What one socket for datagrams is about.
+///
+/// `stopped` comes exactly once and last. No callback is entered while another is on the stack, even if that one spins the host's loop. A panic ends
+/// the protocol and nothing else.
+pub trait DatagramProtocol {
+    /// The socket is there.
+    fn started(&mut self, transport: &DatagramTransport) {
+        let _ = transport;
+    }
+
+    /// A datagram has come. One that is longer than 64 KiB, which only Unix sockets have, is cut.
+    fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], from: &Address);
+
+    /// A datagram was not sent, or did not arrive as far as can be known: nobody listens there
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused), connected sockets), there is no way, it was too long. The socket goes on.
+    fn failed(&mut self, transport: &DatagramTransport, error: &io::Error) {
+        let _ = (transport, error);
+    }
+
+    /// It is over; the last callback.
+    fn stopped(&mut self, why: &Lost) {
+        let _ = why;
+    }
+}
+
+/// What became of a datagram that was to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sending {
+    /// It will be sent.
+    Queued,
+    /// It was dropped, as a network may drop it: too many wait to be sent.
+    Dropped,
+    /// It was dropped: the socket is closed.
+    Closed,
+}
+
+/// The protocol's handle on its socket: cheap to clone, and harmless after the end. Nothing here blocks or calls back into the protocol.
+#[derive(Clone)]
+pub struct DatagramTransport {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    handle: Handle,
+    socket: RefCell<Option<Rc<DatagramSocket>>>,
+    local: Address,
+    queue: RefCell<VecDeque<(Vec<u8>, Option<Address>)>>,
+    queued_bytes: Cell<usize>,
+    dropped: Cell<u64>,
+    closing: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Datagrams, and their bytes, that wait to be sent at most.
+const MOST_DATAGRAMS: usize = 1_024;
+const MOST_BYTES: usize = 1024 * 1024;
+
+impl DatagramTransport {
+    /// Sends a datagram to `to`, at the end of this callback or in the next turn. At most 1,024 wait, and 1 MiB of them; more are dropped.
+    pub fn send_to(&self, data: &[u8], to: &Address) -> Sending {
+        self.push(data, Some(to.clone()))
+    }
+
+    /// Sends a datagram to the address that the socket is connected to.
+    pub fn send(&self, data: &[u8]) -> Sending {
+        self.push(data, None)
+    }
+
+    fn push(&self, data: &[u8], to: Option<Address>) -> Sending {
+        let shared = &self.shared;
+        if shared.closing.get() {
+            return Sending::Closed;
+        }
+        let bytes = shared.queued_bytes.get() + data.len();
+        let mut queue = shared.queue.borrow_mut();
+        if queue.len() >= MOST_DATAGRAMS || bytes > MOST_BYTES {
+            shared.dropped.set(shared.dropped.get() + 1);
+            return Sending::Dropped;
+        }
+        shared.queued_bytes.set(bytes);
+        queue.push_back((data.to_vec(), to));
+        drop(queue);
+        self.wake();
+        Sending::Queued
+    }
+
+    /// How many datagrams were dropped because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.get()
+    }
+
+    /// Closes the socket after what waits was sent, as far as the system takes it at once. Harmless when it is closed.
+    pub fn close(&self) {
+        self.shared.closing.set(true);
+        self.wake();
+    }
+
+    /// Whether it is closed or about to be.
+    pub fn is_closing(&self) -> bool {
+        self.shared.closing.get()
+    }
+
+    /// The address of this socket.
+    pub fn local_address(&self) -> &Address {
+        &self.shared.local
+    }
+
+    /// The reactor that it runs on.
+    pub fn handle(&self) -> &Handle {
+        &self.shared.handle
+    }
+
+    /// Asks the socket something that only it knows, or changes an option. None when it is over.
+    pub fn ask<R>(&self, question: impl FnOnce(&DatagramSocket) -> R) -> Option<R> {
+        let socket = self.shared.socket.borrow().clone()?;
+        Some(question(&socket))
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.shared.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl fmt::Debug for DatagramTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatagramTransport")
+            .field("local", &self.shared.local)
+            .field("queued", &self.shared.queue.borrow().len())
+            .field("dropped", &self.dropped())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `protocol` over `socket`. `started` comes in the next turn.
+///
+/// ```
+/// use entwined::{Standalone, protocol::{self, DatagramProtocol, DatagramTransport}, transport::{Address, udp}};
+///
+/// struct Echo;
+///
+/// impl DatagramProtocol for Echo {
+///     fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], from: &Address) {
+///         transport.send_to(data, from);
+///     }
+/// }
+///
+/// let reactor = Standalone::new()?;
+/// let handle = reactor.handle();
+/// let transport = protocol::start_datagrams(udp::bind(&handle, ([127, 0, 0, 1], 0).into())?, Echo);
+/// println!("listening on {}", transport.local_address());
+/// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+/// reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[track_caller]
+pub fn start_datagrams(socket: DatagramSocket, protocol: impl DatagramProtocol + 'static) -> DatagramTransport {
+    let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+    let handle = socket.handle();
+    let shared = Rc::new(Shared {
+        handle: handle.clone(),
+        local: socket.local_address(),
+        socket: RefCell::new(Some(Rc::new(socket))),
+        queue: RefCell::default(),
+        queued_bytes: Cell::new(0),
+        dropped: Cell::new(0),
+        closing: Cell::new(false),
+        waker: RefCell::default(),
+    });
+    let transport = DatagramTransport { shared };
+    let conversation =
+        Conversation { transport: transport.clone(), protocol: Box::new(protocol), state: State::Fresh, origin };
+    handle.core().spawn_detached(conversation, origin);
+    transport
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Fresh,
+    Started,
+    Stopped,
+}
+
+/// The task that carries a protocol over its socket.
+struct Conversation {
+    transport: DatagramTransport,
+    protocol: Box<dyn DatagramProtocol>,
+    state: State,
+    origin: Origin,
+}
+
+impl Future for Conversation {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        *this.transport.shared.waker.borrow_mut() = Some(cx.waker().clone());
+        loop {
+            match this.step(cx) {
+                Ok(Poll::Ready(())) => {}
+                Ok(Poll::Pending) => return Poll::Pending,
+                Err(why) => {
+                    this.stop(&why);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+impl Conversation {
+    /// Ready when something happened.
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Lost> {
+        if self.state == State::Fresh {
+            self.state = State::Started;
+            self.call(|protocol, transport| protocol.started(transport))?;
+        }
+        if let Poll::Ready(Err(error)) = self.send(cx) {
+            self.fail(error)?;
+            return Ok(Poll::Ready(()));
+        }
+        if self.transport.is_closing() {
+            return Err(Lost::Closed);
+        }
+        let Some(socket) = self.transport.shared.socket.borrow().clone() else { return Ok(Poll::Pending) };
+        // The buffer is shared by all of the thread; a callback that spins the loop has others take another.
+        let mut buffer = BUFFER.take();
+        buffer.resize(BUFFER_SIZE, 0);
+        let result = match socket.poll_receive(cx, &mut buffer) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(received)) => {
+                let data = &buffer[..received.count];
+                let called =
+                    self.call(|protocol, transport| protocol.datagram_received(transport, data, &received.from));
+                called.map(Poll::Ready)
+            }
+            Poll::Ready(Err(error)) => self.fail(error).map(Poll::Ready),
+        };
+        BUFFER.set(buffer);
+        result
+    }
+
+    /// Sends what waits; the first error takes its datagram with it.
+    fn send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shared = &self.transport.shared;
+        let Some(socket) = shared.socket.borrow().clone() else { return Poll::Ready(Ok(())) };
+        let mut queue = shared.queue.borrow_mut();
+        while let Some((data, to)) = queue.front() {
+            let sent = match to {
+                Some(to) => socket.poll_send_to(cx, data, to),
+                None => socket.poll_send(cx, data),
+            };
+            if sent.is_pending() {
+                return Poll::Pending;
+            }
+            shared.queued_bytes.set(shared.queued_bytes.get() - data.len());
+            queue.pop_front();
+            if let Poll::Ready(Err(error)) = sent {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells of an error, or ends if the socket is of no use any more.
+    fn fail(&mut self, error: io::Error) -> Result<(), Lost> {
+        use rustix::io::Errno;
+        if matches!(Errno::from_io_error(&error), Some(Errno::BADF | Errno::NOTSOCK | Errno::FAULT)) {
+            return Err(Lost::Failed(error));
+        }
+        self.call(|protocol, transport| protocol.failed(transport, &error))
+    }
+
+    /// Calls the protocol, contained.
+    fn call(&mut self, callback: impl FnOnce(&mut dyn DatagramProtocol, &DatagramTransport)) -> Result<(), Lost> {
+        let core = self.transport.shared.handle.core();
+        let result = core.contain(self.origin, || callback(&mut *self.protocol, &self.transport));
+        result.ok_or(Lost::Panicked)
+    }
+
+    fn stop(&mut self, why: &Lost) {
+        let shared = &self.transport.shared;
+        shared.closing.set(true);
+        let (waker, queue, socket) = (shared.waker.take(), shared.queue.take(), shared.socket.take());
+        drop((waker, queue, socket));
+        if std::mem::replace(&mut self.state, State::Stopped) == State::Started {
+            // A panic in it was reported; there is nothing left to end.
+            let _ = self.call(|protocol, _| protocol.stopped(why));
+        }
+    }
+}
+
+impl Drop for Conversation {
+    /// The task was ended from outside: the reactor's run is over.
+    fn drop(&mut self) {
+        if self.state != State::Stopped {
+            self.stop(&Lost::Stopped);
+        }
+    }
+}
+
+/// The longest datagram of UDP has 65,507 bytes.
+const BUFFER_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
