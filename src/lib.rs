@@ -45,6 +45,7 @@
 //! | [`transport`] | TCP, UDP, Unix sockets, pipes, terminals, any fd; for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
 //! | [`tls`] | TLS over any of them (feature `tls`) |
+//! | [`policy`] | what holds for a connection whatever is said: time limits, rates, connections a peer, a log |
 //! | [`framing`] | where one message ends and the next begins: lines, netstrings, lengths, delimiters |
 //! | [`service`] | parts of a program, started and stopped in order; clients that connect again |
 //! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
@@ -86,6 +87,7 @@ pub mod framing;
 #[cfg(feature = "http")]
 pub mod http;
 mod panic;
+pub mod policy;
 pub mod process;
 pub mod protocol;
 pub mod reactor;

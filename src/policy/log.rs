@@ -1,0 +1,106 @@
+//! What goes over a connection, in the log.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use crate::transport::{Address, ByteStream};
+
+/// A stream whose bytes are shown by [`tracing`]: of each piece an event at the level `DEBUG`, with the peer, the direction, the number of bytes and the first 64 of
+/// them, escaped; and at the end one with the sums. The target is `entwined::traffic`.
+///
+/// Below TLS it shows records, above it what is said, secrets too.
+#[derive(Debug)]
+pub struct TrafficLog<S: ByteStream> {
+    below: S,
+    received: u64,
+    sent: u64,
+}
+
+/// Bytes that are shown of a piece.
+const SHOWN: usize = 64;
+
+const TARGET: &str = "entwined::traffic";
+
+impl<S: ByteStream> TrafficLog<S> {
+    /// Shows what goes over `stream`.
+    pub fn new(stream: S) -> Self {
+        TrafficLog { below: stream, received: 0, sent: 0 }
+    }
+
+    fn note(&self, direction: &'static str, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let peer = self.below.peer_address();
+        tracing::debug!(target: TARGET, %peer, direction, bytes = data.len(), data = %Excerpt(data));
+    }
+}
+
+impl<S: ByteStream> Drop for TrafficLog<S> {
+    fn drop(&mut self) {
+        let peer = self.below.peer_address();
+        tracing::debug!(target: TARGET, %peer, received = self.received, sent = self.sent, "the connection is over");
+    }
+}
+
+struct Excerpt<'a>(&'a [u8]);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(SHOWN)];
+        write!(f, "{}{}", shown.escape_ascii(), if shown.len() < self.0.len() { "..." } else { "" })
+    }
+}
+
+impl<S: ByteStream> AsyncRead for TrafficLog<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.below).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(count)) = read {
+            self.received += count as u64;
+            self.note("received", &buffer[..count]);
+        }
+        read
+    }
+}
+
+impl<S: ByteStream> AsyncWrite for TrafficLog<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.below).poll_write(cx, buffer);
+        if let Poll::Ready(Ok(count)) = written {
+            self.sent += count as u64;
+            self.note("sent", &buffer[..count]);
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.below).poll_write_vectored(cx, buffers);
+        if let Poll::Ready(Ok(count)) = written {
+            self.sent += count as u64;
+            let mut left = count;
+            for buffer in buffers {
+                let piece = &buffer[..buffer.len().min(left)];
+                left -= piece.len();
+                self.note("sent", piece);
+            }
+        }
+        written
+    }
+
+    forward!(end);
+}
+
+impl<S: ByteStream> ByteStream for TrafficLog<S> {
+    forward!(stream);
+    forward!(established);
+}

@@ -1,0 +1,74 @@
+//! Policies: what holds for a connection whatever is said over it. Each is a layer above a stream, so it serves protocols, async code and HTTP alike.
+//!
+//! ```
+//! use std::time::Duration;
+//! use entwined::{Standalone, policy::{Bucket, PerPeer, RateLimited, Timeout}, protocol::{self, Echo}, transport::{Listen, tcp}};
+//!
+//! let reactor = Standalone::new()?;
+//! let handle = reactor.handle();
+//! let peers = PerPeer::new(10);
+//! let everybody = Bucket::new(10_000_000, 100_000);
+//! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?
+//!     .layered(move |stream| peers.layer(stream))
+//!     .layered({
+//!         let handle = handle.clone();
+//!         move |stream| Timeout::new(&handle, stream, Duration::from_secs(60))
+//!     })
+//!     .layered({
+//!         let handle = handle.clone();
+//!         move |stream| RateLimited::new(&handle, stream, Some(everybody.clone()), None)
+//!     });
+//! let server = protocol::serve(listener, |_peer: &_| Some(Echo));
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+//! reactor.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! How many connections a server has in all is its own affair: see [`Server::set_max_connections`](crate::protocol::Server::set_max_connections).
+
+/// What a layer passes on as it is.
+macro_rules! forward {
+    (end) => {
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.below).poll_flush(cx)
+        }
+
+        fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.below).poll_close(cx)
+        }
+    };
+    (established) => {
+        fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.below.poll_established(cx)
+        }
+    };
+    (stream) => {
+        fn local_address(&self) -> Address {
+            self.below.local_address()
+        }
+
+        fn peer_address(&self) -> Address {
+            self.below.peer_address()
+        }
+
+        fn abort(&mut self) {
+            self.below.abort();
+        }
+
+        fn below(&self) -> Option<&dyn ByteStream> {
+            Some(&self.below)
+        }
+    };
+}
+
+mod bucket;
+mod log;
+mod peers;
+mod rate;
+mod timeout;
+
+pub use bucket::TokenBucket;
+pub use log::TrafficLog;
+pub use peers::{Counted, PerPeer};
+pub use rate::{Bucket, RateLimited};
+pub use timeout::Timeout;
