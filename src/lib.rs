@@ -45,6 +45,7 @@
 //! | [`transport`] | TCP, UDP, Unix sockets, pipes, terminals, any fd; for async code |
 //! | [`protocol`] | callbacks for each connection, apart from what carries it |
 //! | [`tls`] | TLS over any of them (feature `tls`) |
+//! | [`proxy`] | the PROXY protocol |
 //! | [`policy`] | what holds for a connection whatever is said: time limits, rates, connections a peer, a log |
 //! | [`framing`] | where one message ends and the next begins: lines, netstrings, lengths, delimiters |
 //! | [`service`] | parts of a program, started and stopped in order; clients that connect again |
@@ -90,6 +91,7 @@ mod panic;
 pub mod policy;
 pub mod process;
 pub mod protocol;
+pub mod proxy;
 pub mod reactor;
 pub mod resolve;
 pub mod service;

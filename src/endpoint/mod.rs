@@ -43,6 +43,7 @@
 //! Every client takes `timeout=` in seconds, 30 unless told. Kinds of your own are [added](Kinds::add_server) to a [`Kinds`].
 
 mod arguments;
+mod forward;
 mod kinds;
 mod standard;
 #[cfg(feature = "tls")]
@@ -51,6 +52,7 @@ mod tls;
 use std::{error::Error, fmt, io};
 
 pub use arguments::{Arguments, ParseError, Value};
+pub use forward::{Forward, forward};
 pub use kinds::{Client, ClientEndpoint, Connecting, Kinds, Server, ServerEndpoint};
 
 use crate::transport::{HostError, ListenError};

@@ -43,6 +43,7 @@ pub const TESTS: Group = Group {
     packages: &[
         "ca-certificates",
         "curl",
+        "haproxy",
         "netcat-openbsd",
         "openssl",
         "python3-twisted",

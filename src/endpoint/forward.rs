@@ -1,0 +1,174 @@
+//! Connections that are passed on.
+
+use std::{
+    cell::RefCell,
+    fmt, io,
+    panic::Location,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use super::ClientEndpoint;
+use crate::{
+    reactor::{Handle, Kind, Origin},
+    transport::{Acceptor, Address, ByteStream, Listen, Permit},
+};
+
+/// Passes connections on until it is dropped; those that are there go on. Made by [`forward`].
+#[must_use = "dropping it stops accepting"]
+pub struct Forward {
+    acceptor: Acceptor,
+}
+
+/// Connects to `target` for each connection that is accepted, and passes bytes on between the two: an end of input too, so each direction ends by itself. When
+/// one side fails the other is aborted.
+///
+/// What one side does not take holds the other back: at most 64 KiB wait in each direction. A limit for silent connections is a
+/// [policy](crate::policy::Timeout) above the listener.
+///
+/// ```
+/// use entwined::{Standalone, endpoint};
+///
+/// let reactor = Standalone::new()?;
+/// let handle = reactor.handle();
+/// let listener = endpoint::server("tcp:0:interface=127.0.0.1")?.listen(&handle)?;
+/// let forward = endpoint::forward(listener, endpoint::client("unix:/run/postgresql/.s.PGSQL.5432")?);
+/// println!("the database is at {} too", forward.local_address());
+/// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+/// reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[track_caller]
+pub fn forward(listener: impl Listen, target: ClientEndpoint) -> Forward {
+    let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+    let (handle, target) = (listener.handle(), Rc::new(target));
+    let acceptor = Acceptor::new(listener.boxed(), origin, move |stream, permit| {
+        handle.core().spawn_detached(pass(handle.clone(), stream, target.clone(), permit), origin);
+    });
+    Forward { acceptor }
+}
+
+impl Forward {
+    /// The address that it listens on.
+    pub fn local_address(&self) -> &Address {
+        self.acceptor.local_address()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.acceptor.connections()
+    }
+
+    /// How many connections may be open at a time, 10,000 at first; see [`protocol::Server::set_max_connections`](crate::protocol::Server::set_max_connections).
+    pub fn set_max_connections(&self, most: usize) {
+        self.acceptor.set_max_connections(most);
+    }
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward").field("address", self.local_address()).finish_non_exhaustive()
+    }
+}
+
+async fn pass(handle: Handle, mut near: Box<dyn ByteStream>, target: Rc<ClientEndpoint>, _permit: Permit) {
+    let peer = near.peer_address();
+    let mut far = match target.connect(&handle).await {
+        Ok(far) => far,
+        Err(error) => {
+            tracing::warn!(%error, %peer, %target, "a connection cannot be passed on");
+            near.abort();
+            return;
+        }
+    };
+    let (mut there, mut back) = (Direction::default(), Direction::default());
+    let passed = std::future::poll_fn(|cx| {
+        let (one, other) = (there.poll(cx, &mut *near, &mut *far)?, back.poll(cx, &mut *far, &mut *near)?);
+        if one.is_ready() && other.is_ready() { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
+    });
+    if let Err(error) = passed.await {
+        tracing::debug!(%error, %peer, %target, "a connection that was passed on has failed");
+        near.abort();
+        far.abort();
+    }
+}
+
+/// What goes from one stream to the other.
+#[derive(Default)]
+struct Direction {
+    /// What was read and not taken, from `start` on.
+    held: Vec<u8>,
+    start: usize,
+    ended: bool,
+    closed: bool,
+}
+
+impl Direction {
+    /// Ready when all was passed on and the end as well.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut dyn ByteStream,
+        to: &mut dyn ByteStream,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            while self.start < self.held.len() {
+                match ready!(Pin::new(&mut *to).poll_write(cx, &self.held[self.start..]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    count => self.start += count,
+                }
+            }
+            (self.held, self.start) = (Vec::new(), 0);
+            if self.closed {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            if self.ended {
+                ready!(Pin::new(&mut *to).poll_close(cx))?;
+                self.closed = true;
+                return Poll::Ready(Ok(()));
+            }
+            self.read(cx, from, to)?;
+            if self.held.is_empty() && !self.ended {
+                // If it is not flushed at once, it wakes this task.
+                let _ = Pin::new(&mut *to).poll_flush(cx)?;
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Reads, and writes what goes at once; only the rest is kept.
+    fn read(&mut self, cx: &mut Context<'_>, from: &mut dyn ByteStream, to: &mut dyn ByteStream) -> io::Result<()> {
+        // Shared by all connections of the thread; none keeps one while it waits.
+        let mut buffer = BUFFER.take();
+        buffer.resize(BUFFER_SIZE, 0);
+        let result = loop {
+            match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
+                Poll::Pending => break Ok(()),
+                Poll::Ready(Err(error)) => break Err(error),
+                Poll::Ready(Ok(0)) => {
+                    self.ended = true;
+                    break Ok(());
+                }
+                Poll::Ready(Ok(count)) => match Pin::new(&mut *to).poll_write(cx, &buffer[..count]) {
+                    Poll::Ready(Ok(taken)) if taken == count => {}
+                    Poll::Ready(Err(error)) => break Err(error),
+                    partly => {
+                        let taken = if let Poll::Ready(Ok(taken)) = partly { taken } else { 0 };
+                        self.held.extend_from_slice(&buffer[taken..count]);
+                        break Ok(());
+                    }
+                },
+            }
+        };
+        BUFFER.set(buffer);
+        result
+    }
+}
+
+const BUFFER_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}

@@ -1,0 +1,125 @@
+//! The layer that reads the header.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::Header;
+use crate::transport::{Address, ByteStream};
+
+/// A stream that begins with a PROXY header. Once it is [established](ByteStream::poll_established) its addresses are those of the header.
+#[derive(Debug)]
+pub struct Proxied<S> {
+    below: S,
+    header: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It has not come, or not all of it.
+    Awaited(Vec<u8>),
+    /// It has, with some bytes behind it that are not read yet.
+    Known(Header, Vec<u8>),
+    /// There will be none.
+    None,
+}
+
+impl<S: ByteStream> Proxied<S> {
+    /// Reads a header from `stream` if `expected`; else this changes nothing. Expect one from your proxies alone, since it is believed, and always
+    /// then: the two kinds of connections cannot be told apart by what they send (section 2 of the specification).
+    pub fn new(stream: S, expected: bool) -> Self {
+        Proxied { below: stream, header: if expected { State::Awaited(Vec::new()) } else { State::None } }
+    }
+
+    /// The header, once it has come.
+    pub fn header(&self) -> Option<&Header> {
+        match &self.header {
+            State::Known(header, _) => Some(header),
+            State::Awaited(_) | State::None => None,
+        }
+    }
+}
+
+impl<S: ByteStream> ByteStream for Proxied<S> {
+    fn local_address(&self) -> Address {
+        let told = self.header().and_then(|header| header.destination.clone());
+        told.unwrap_or_else(|| self.below.local_address())
+    }
+
+    fn peer_address(&self) -> Address {
+        let told = self.header().and_then(|header| header.source.clone());
+        told.unwrap_or_else(|| self.below.peer_address())
+    }
+
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.below.poll_established(cx))?;
+        while let State::Awaited(bytes) = &mut self.header {
+            let mut buffer = [0; 512];
+            let count = ready!(Pin::new(&mut self.below).poll_read(cx, &mut buffer))?;
+            if count == 0 {
+                let message = "the peer ended the connection in its PROXY header";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, message)));
+            }
+            bytes.extend_from_slice(&buffer[..count]);
+            if let Some((header, length)) = Header::parse(bytes)? {
+                let rest = bytes.split_off(length);
+                self.header = State::Known(header, rest);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn abort(&mut self) {
+        self.below.abort();
+    }
+
+    fn below(&self) -> Option<&dyn ByteStream> {
+        Some(&self.below)
+    }
+}
+
+impl<S: ByteStream> AsyncRead for Proxied<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_established(cx))?;
+        if let State::Known(_, rest) = &mut self.header
+            && !rest.is_empty()
+        {
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            rest.drain(..count);
+            if rest.is_empty() {
+                *rest = Vec::new();
+            }
+            return Poll::Ready(Ok(count));
+        }
+        Pin::new(&mut self.below).poll_read(cx, buffer)
+    }
+}
+
+impl<S: ByteStream> AsyncWrite for Proxied<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_established(cx))?;
+        Pin::new(&mut self.below).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_established(cx))?;
+        Pin::new(&mut self.below).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_close(cx)
+    }
+}
