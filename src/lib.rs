@@ -48,6 +48,7 @@
 //! | [`proxy`] | the PROXY protocol |
 //! | [`policy`] | what holds for a connection whatever is said: time limits, rates, connections a peer, a log |
 //! | [`framing`] | where one message ends and the next begins: lines, netstrings, lengths, delimiters |
+//! | [`rpc`] | calls between programs (feature `rpc`) |
 //! | [`service`] | parts of a program, started and stopped in order; clients that connect again |
 //! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
 //! | [`testing`] | the conformance suite for backends (feature `testing`) |
@@ -94,6 +95,8 @@ pub mod protocol;
 pub mod proxy;
 pub mod reactor;
 pub mod resolve;
+#[cfg(feature = "rpc")]
+pub mod rpc;
 pub mod service;
 pub mod signal;
 #[cfg(any(feature = "testing", test, doc))]

@@ -85,16 +85,17 @@ impl<S: ByteStream> ByteStream for Proxied<S> {
 impl<S: ByteStream> AsyncRead for Proxied<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
-        if let State::Known(_, rest) = &mut self.header
-            && !rest.is_empty()
-        {
-            let count = rest.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&rest[..count]);
-            rest.drain(..count);
-            if rest.is_empty() {
-                *rest = Vec::new();
+        match &mut self.header {
+            State::Known(_, rest) if !rest.is_empty() => {
+                let count = rest.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&rest[..count]);
+                rest.drain(..count);
+                if rest.is_empty() {
+                    *rest = Vec::new();
+                }
+                return Poll::Ready(Ok(count));
             }
-            return Poll::Ready(Ok(count));
+            _ => {}
         }
         Pin::new(&mut self.below).poll_read(cx, buffer)
     }

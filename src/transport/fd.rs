@@ -1,20 +1,20 @@
 //! Byte streams over file descriptors of any kind: pipes, terminals, serial lines, whatever the program was given.
 //!
 //! ```
-//! use std::{future::poll_fn, io::Write, pin::Pin};
+//! use std::{future::poll_fn, io::Write, os::unix::net::UnixStream, pin::Pin};
 //! use entwined::{Standalone, transport::fd};
 //! use futures_io::AsyncRead;
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let (input, mut output) = std::io::pipe()?;
-//! let mut stream = fd::pair(&handle, Some(input.into()), None)?;
-//! output.write_all(b"through a pipe")?;
+//! let (ours, mut theirs) = UnixStream::pair()?;
+//! let mut stream = fd::duplex(&handle, ours.into())?;
+//! theirs.write_all(b"hello")?;
 //!
 //! handle.clone().spawn(async move {
 //!     let mut buffer = [0; 64];
 //!     let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await.expect("bytes");
-//!     assert_eq!(&buffer[..count], b"through a pipe");
+//!     assert_eq!(&buffer[..count], b"hello");
 //!     handle.stop().expect("the reactor runs");
 //! }).detach();
 //! reactor.run()?;

@@ -46,6 +46,7 @@ pub const TESTS: Group = Group {
         "haproxy",
         "netcat-openbsd",
         "openssl",
+        "python3-msgpack",
         "python3-twisted",
         "socat",
         "strace",

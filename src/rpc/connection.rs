@@ -1,0 +1,513 @@
+//! What both sides have: the connection, and the calls that are open on it.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::HashMap,
+    fmt,
+    panic::Location,
+    rc::{Rc, Weak},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    CallError, Limits,
+    call::{Arrived, ItemStream},
+    message::{self, HELLO, Message, Wrong},
+    methods::{Answer, Call, Credit, Methods, Refusal, too_long},
+};
+use crate::{
+    deferred::{Canceller, Deferred},
+    framing::{FrameError, Frames, Prefixed, Width},
+    protocol::{self, End, Flow, Lost, Protocol, Transport},
+    reactor::{Handle, Kind, Origin, Timer},
+    transport::{Address, ByteStream},
+};
+
+/// Begins to answer calls of a peer by these methods, and to call it.
+///
+/// A peer has 10 s for its first bytes.
+#[track_caller]
+pub fn start(handle: &Handle, stream: impl ByteStream, methods: Methods) -> Peer {
+    start_with(handle, stream, methods, Limits::default())
+}
+
+/// The same with limits of your own.
+#[track_caller]
+pub fn start_with(handle: &Handle, stream: impl ByteStream, methods: Methods, limits: Limits) -> Peer {
+    let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+    let inner = Rc::new(Inner {
+        handle: handle.clone(),
+        transport: OnceCell::new(),
+        limits,
+        methods,
+        origin,
+        next: Cell::new(0),
+        calls: RefCell::default(),
+        answering: RefCell::default(),
+        full: Cell::new(false),
+        greeting: RefCell::default(),
+        lost: RefCell::default(),
+    });
+    let protocol = Speaker { inner: inner.clone(), hello: Vec::new(), frames: frames(limits) };
+    let transport = protocol::start_boxed(handle, Box::new(stream), Box::new(protocol), origin.location);
+    let mut bounds = transport.limits();
+    bounds.most = 2 * limits.frame + 1024 * 1024;
+    transport.set_limits(bounds);
+    transport.write(HELLO);
+    let weak = Rc::downgrade(&inner);
+    let deadline = handle.call_later(bounds.establish, move || {
+        if let Some(inner) = weak.upgrade() {
+            inner.end("the peer says nothing");
+        }
+    });
+    *inner.greeting.borrow_mut() = Some(deadline);
+    let _ = inner.transport.set(transport);
+    Peer { inner }
+}
+
+fn frames(limits: Limits) -> Frames<Prefixed> {
+    Frames::new(Prefixed::new(Width::U32, limits.frame))
+}
+
+/// The other side. Cheap to clone; the connection goes on without it.
+#[derive(Clone)]
+pub struct Peer {
+    inner: Rc<Inner>,
+}
+
+impl Peer {
+    pub(super) fn from_inner(inner: Rc<Inner>) -> Self {
+        Peer { inner }
+    }
+
+    /// Calls a method of the peer. Cancelling the Deferred, or dropping a task that awaits it, cancels the call there.
+    ///
+    /// For a limit of time see [`Handle::limit`].
+    ///
+    /// # Errors
+    /// [`CallError`], the Deferred's.
+    pub fn call<R: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        arguments: &(impl Serialize + ?Sized),
+    ) -> Deferred<R, CallError> {
+        let (inner, id) = (&self.inner, self.inner.new_id());
+        let frame = message::frame(inner.limits.frame, 0, id, |bytes| {
+            message::put(bytes, method)?;
+            message::put(bytes, arguments)
+        });
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return Deferred::ready(Err(CallError::TooLong(too_long(&error, inner.limits.frame)))),
+        };
+        if let Some(why) = inner.is_lost() {
+            return Deferred::ready(Err(why));
+        }
+        let weak = Rc::downgrade(inner);
+        let (resolver, deferred) = Deferred::with_canceller(move || {
+            if let Some(inner) = weak.upgrade() {
+                inner.cancel(id);
+            }
+        });
+        let resolve = move |result: Result<&[u8], CallError>| {
+            resolver.settle(result.and_then(|value| message::read(value).map_err(CallError::WrongResult)));
+        };
+        inner.calls.borrow_mut().insert(id, Waiting::One(Box::new(resolve)));
+        inner.write(&frame);
+        deferred
+    }
+
+    /// Calls a method of the peer that has many results.
+    pub fn stream<T: DeserializeOwned>(&self, method: &str, arguments: &(impl Serialize + ?Sized)) -> ItemStream<T> {
+        let (inner, id) = (&self.inner, self.inner.new_id());
+        let shared = Rc::new(RefCell::new(Arrived::default()));
+        let frame = message::frame(inner.limits.frame, 4, id, |bytes| {
+            message::put(bytes, &inner.limits.window)?;
+            message::put(bytes, method)?;
+            message::put(bytes, arguments)
+        });
+        let frame = frame.map_err(|error| CallError::TooLong(too_long(&error, inner.limits.frame)));
+        match inner.is_lost().map_or(frame, Err) {
+            Ok(frame) => {
+                inner.calls.borrow_mut().insert(id, Waiting::Many(shared.clone()));
+                inner.write(&frame);
+            }
+            Err(error) => shared.borrow_mut().end = Some(Err(error)),
+        }
+        ItemStream::new(id, inner.clone(), shared)
+    }
+
+    /// Closes the connection after what was written is sent. Calls that are open end with [`CallError::Lost`].
+    pub fn close(&self) {
+        self.inner.transport().close();
+    }
+
+    /// Whether the connection is over or about to end.
+    pub fn is_closing(&self) -> bool {
+        self.inner.transport().is_closing()
+    }
+
+    /// The address of the peer.
+    pub fn peer_address(&self) -> Address {
+        self.inner.transport().peer_address().clone()
+    }
+
+    /// Calls of the peer that are being answered.
+    pub fn answering(&self) -> usize {
+        self.inner.answering.borrow().len()
+    }
+
+    /// Calls of ours that wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.inner.calls.borrow().len()
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("address", &self.peer_address())
+            .field("answering", &self.answering())
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) struct Inner {
+    handle: Handle,
+    transport: OnceCell<Transport>,
+    pub(super) limits: Limits,
+    methods: Methods,
+    origin: Origin,
+    next: Cell<u64>,
+    calls: RefCell<HashMap<u64, Waiting>>,
+    /// Calls of the peer; the task of one that has just come is not there yet.
+    answering: RefCell<HashMap<u64, Answering>>,
+    /// Whether more waits to be sent than should.
+    full: Cell<bool>,
+    /// Runs until the peer has greeted.
+    greeting: RefCell<Option<Timer>>,
+    lost: RefCell<Option<String>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}
+
+/// What waits for an answer.
+enum Waiting {
+    One(Resolve),
+    Many(Rc<RefCell<Arrived>>),
+}
+
+type Resolve = Box<dyn FnOnce(Result<&[u8], CallError>)>;
+
+impl Waiting {
+    fn fail(self, error: CallError) {
+        match self {
+            Waiting::One(resolve) => resolve(Err(error)),
+            Waiting::Many(shared) => end(&shared, Err(error)),
+        }
+    }
+}
+
+fn end(shared: &RefCell<Arrived>, how: Result<(), CallError>) {
+    let mut arrived = shared.borrow_mut();
+    arrived.end = Some(how);
+    let waiting = arrived.waiting.take();
+    drop(arrived);
+    if let Some(waiting) = waiting {
+        waiting.wake();
+    }
+}
+
+#[derive(Default)]
+struct Answering {
+    task: Option<Canceller>,
+    credit: Option<Rc<Credit>>,
+}
+
+impl Inner {
+    fn transport(&self) -> &Transport {
+        self.transport.get().expect("set when it starts")
+    }
+
+    fn new_id(&self) -> u64 {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        id
+    }
+
+    /// The peer has greeted, or never will.
+    fn greeted(&self) {
+        let deadline = self.greeting.borrow_mut().take();
+        if let Some(deadline) = deadline {
+            // Over already, when it is what ends the connection.
+            let _ = deadline.cancel();
+        }
+    }
+
+    pub(super) fn write(&self, frame: &[u8]) {
+        if self.transport().write(frame) == Flow::Full {
+            self.full.set(true);
+        }
+    }
+
+    /// Writes a message without values, or with small ones.
+    fn tell(&self, kind: u8, id: u64, values: impl FnOnce(&mut Vec<u8>) -> message::Encoded) {
+        if let Ok(frame) = message::frame(usize::MAX, kind, id, values) {
+            self.write(&frame);
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.get()
+    }
+
+    fn is_lost(&self) -> Option<CallError> {
+        let lost = self.lost.borrow().clone();
+        let closing = || self.transport().is_closing().then(|| "it was closed".to_owned());
+        lost.or_else(closing).map(CallError::Lost)
+    }
+
+    /// The caller wants to hear no more of a call.
+    pub(super) fn cancel(&self, id: u64) {
+        let waiting = self.calls.borrow_mut().remove(&id);
+        if let Some(waiting) = waiting {
+            self.tell(3, id, |_| Ok(()));
+            // Later, when whoever cancels it has said why: without its producer it would be abandoned.
+            self.handle.call_soon(move || drop(waiting));
+        }
+    }
+
+    pub(super) fn credit(&self, id: u64, more: u32) {
+        self.tell(7, id, |bytes| message::put(bytes, &more));
+    }
+
+    pub(super) fn credit_of(&self, id: u64) -> Option<Rc<Credit>> {
+        self.answering.borrow().get(&id)?.credit.clone()
+    }
+
+    /// Ends the connection with a peer that does not keep to the protocol.
+    fn end(&self, why: &str) {
+        tracing::warn!(peer = %self.transport().peer_address(), why, "an RPC connection is ended");
+        *self.lost.borrow_mut() = Some(why.to_owned());
+        self.transport().abort();
+    }
+}
+
+/// The protocol below: bytes to messages.
+struct Speaker {
+    inner: Rc<Inner>,
+    /// The begin of the peer's first bytes, until they are complete.
+    hello: Vec<u8>,
+    frames: Frames<Prefixed>,
+}
+
+impl Protocol for Speaker {
+    fn data_received(&mut self, transport: &Transport, mut data: &[u8]) {
+        if self.hello.len() < HELLO.len() {
+            let missing = data.len().min(HELLO.len() - self.hello.len());
+            self.hello.extend_from_slice(&data[..missing]);
+            data = &data[missing..];
+            if !HELLO.starts_with(&self.hello) {
+                let same = self.hello.starts_with(&HELLO[..HELLO.len() - 1]);
+                return self.inner.end(if same {
+                    "the peer speaks another version"
+                } else {
+                    "the peer does not speak this protocol"
+                });
+            }
+            if self.hello.len() < HELLO.len() {
+                return;
+            }
+            self.inner.greeted();
+        }
+        while !transport.is_closing() {
+            let taken = match self.frames.next(&mut data) {
+                Ok(None) => return,
+                Ok(Some(frame)) => Message::parse(frame).and_then(|message| self.inner.take(message)),
+                Err(FrameError::TooLong { .. }) => Err("the peer sends a frame that is too long"),
+                Err(_) => Err("the peer sends what is no frame"),
+            };
+            if let Err(why) = taken {
+                self.inner.end(why);
+            }
+        }
+    }
+
+    fn end_received(&mut self, _: &Transport) -> End {
+        End::Close
+    }
+
+    fn resume_writing(&mut self, _: &Transport) {
+        self.inner.full.set(false);
+        let credits: Vec<_> = self.inner.answering.borrow().values().filter_map(|call| call.credit.clone()).collect();
+        for credit in credits {
+            credit.wake();
+        }
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        let inner = &self.inner;
+        inner.greeted();
+        inner.lost.borrow_mut().get_or_insert_with(|| why.to_string());
+        let error = inner.is_lost().expect("just set");
+        // Each is told, or ended, when nothing is borrowed.
+        for (_, call) in inner.answering.take() {
+            if let Some(task) = call.task {
+                task.cancel();
+            }
+        }
+        let calls = inner.calls.take();
+        for (_, waiting) in calls {
+            waiting.fail(error.clone());
+        }
+    }
+}
+
+impl Inner {
+    fn take(self: &Rc<Self>, message: Message<'_>) -> Result<(), Wrong> {
+        match message {
+            Message::Call { id, name, arguments } => self.answer(id, name, arguments, None)?,
+            Message::Open { id, credit, name, arguments } => {
+                let allowed = Rc::new(Credit::default());
+                allowed.left.set(credit);
+                self.answer(id, name, arguments, Some(allowed))?;
+            }
+            Message::Cancel { id } => {
+                let call = self.answering.borrow_mut().remove(&id);
+                if let Some(task) = call.and_then(|call| call.task) {
+                    task.cancel();
+                }
+            }
+            Message::Credit { id, more } => {
+                if let Some(credit) = self.credit_of(id) {
+                    credit.add(more);
+                }
+            }
+            Message::Result { id, value } => match self.answered(id)? {
+                Some(Waiting::One(resolve)) => resolve(Ok(value)),
+                Some(Waiting::Many(shared)) => end(&shared, Err(CallError::WrongResult("one value".to_owned()))),
+                None => {}
+            },
+            Message::Error { id, code, message } => {
+                if let Some(waiting) = self.answered(id)? {
+                    waiting.fail(CallError::of_peer(code, message));
+                }
+            }
+            Message::End { id } => match self.answered(id)? {
+                Some(Waiting::Many(shared)) => end(&shared, Ok(())),
+                Some(one) => one.fail(CallError::WrongResult("many values".to_owned())),
+                None => {}
+            },
+            Message::Item { id, value } => self.item(id, value)?,
+        }
+        Ok(())
+    }
+
+    /// Takes out what waits for this answer; nothing when it was cancelled.
+    fn answered(&self, id: u64) -> Result<Option<Waiting>, Wrong> {
+        if id >= self.next.get() {
+            return Err("the peer answers a call that was never made");
+        }
+        Ok(self.calls.borrow_mut().remove(&id))
+    }
+
+    fn item(&self, id: u64, value: &[u8]) -> Result<(), Wrong> {
+        let shared = match self.calls.borrow().get(&id) {
+            Some(Waiting::Many(shared)) => shared.clone(),
+            Some(Waiting::One(_)) => return Err("the peer sends many results of a call that has one"),
+            None if id >= self.next.get() => return Err("the peer answers a call that was never made"),
+            None => return Ok(()),
+        };
+        let mut arrived = shared.borrow_mut();
+        if arrived.items.len() >= self.limits.window as usize {
+            return Err("the peer sends more items than it may");
+        }
+        arrived.items.push_back(value.to_vec());
+        let waiting = arrived.waiting.take();
+        drop(arrived);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+        Ok(())
+    }
+
+    fn answer(self: &Rc<Self>, id: u64, name: &str, arguments: &[u8], credit: Option<Rc<Credit>>) -> Result<(), Wrong> {
+        let mut answering = self.answering.borrow_mut();
+        if answering.contains_key(&id) {
+            return Err("the peer gives two calls the same number");
+        }
+        if answering.len() >= self.limits.calls {
+            drop(answering);
+            self.refuse(id, &Refusal(3, String::new()));
+            return Ok(());
+        }
+        let many = credit.is_some();
+        answering.insert(id, Answering { task: None, credit });
+        drop(answering);
+        let core = self.handle.core();
+        let begun = self.methods.find(name).and_then(|method| {
+            let call = Call { id, inner: Rc::downgrade(self) };
+            core.contain(self.origin, || method(call, arguments)).unwrap_or_else(|| Err(panicked()))
+        });
+        match begun {
+            Err(refusal) => self.finish(id, many, Err(refusal)),
+            Ok(future) => {
+                let task = core.spawn(future, self.origin);
+                if let Some(call) = self.answering.borrow_mut().get_mut(&id) {
+                    call.task = Some(task.canceller());
+                }
+                let weak = Rc::downgrade(self);
+                task.add_both(move |result| {
+                    if let Some(inner) = Weak::upgrade(&weak) {
+                        inner.finish(id, many, result.unwrap_or_else(|_| Err(panicked())));
+                    }
+                    Ok::<_, crate::deferred::Interrupted>(())
+                })
+                .detach();
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a call, if the peer still wants to know.
+    fn finish(&self, id: u64, many: bool, result: Result<Answer, Refusal>) {
+        let call = self.answering.borrow_mut().remove(&id);
+        if call.is_none() {
+            return;
+        }
+        let answer = match result {
+            Ok(None) => return self.tell(6, id, |_| Ok(())),
+            Ok(Some(_)) if many => Err(Refusal(2, "this method has one result; it is no stream".to_owned())),
+            Ok(Some(answer)) => Ok(answer),
+            Err(refusal) => Err(refusal),
+        };
+        let frame = answer.and_then(|answer| {
+            let frame = message::frame(self.limits.frame, 1, id, |bytes| answer(bytes));
+            frame.map_err(|error| Refusal(5, too_long(&error, self.limits.frame)))
+        });
+        match frame {
+            Ok(frame) => self.write(&frame),
+            Err(refusal) => self.refuse(id, &refusal),
+        }
+    }
+
+    fn refuse(&self, id: u64, refusal: &Refusal) {
+        let Refusal(code, message) = refusal;
+        // No longer than a caller takes.
+        let words: String = message.chars().take(self.limits.frame / 8).collect();
+        self.tell(2, id, |bytes| {
+            message::put(bytes, code)?;
+            message::put(bytes, &words)
+        });
+    }
+}
+
+fn panicked() -> Refusal {
+    Refusal(4, String::new())
+}
