@@ -1,6 +1,6 @@
 //! Certificates for development and tests, made on the spot (feature `tls-development`).
 
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Error, Identity};
 
@@ -15,8 +15,19 @@ use super::{Error, Identity};
 /// # Errors
 /// For a name that cannot be in a certificate.
 pub fn identity<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Identity, Error> {
+    let (chain, key) = certificate(names)?;
+    Identity::new(chain, key)
+}
+
+/// The same for configurations of your own: the certificate and its key.
+///
+/// # Errors
+/// For a name that cannot be in a certificate.
+pub fn certificate<N: Into<String>>(
+    names: impl IntoIterator<Item = N>,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let names: Vec<String> = names.into_iter().map(Into::into).collect();
     let made = rcgen::generate_simple_self_signed(names).map_err(|error| Error::Making(error.to_string()))?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    Identity::new(vec![made.cert.der().clone()], key)
+    Ok((vec![made.cert.der().clone()], key))
 }
