@@ -1,39 +1,29 @@
 //! Datagrams and Unix sockets: what they carry, and what becomes of their names.
 
+#[path = "common/folder.rs"]
+mod folder;
+#[path = "common/run.rs"]
+mod run;
+
 use std::{
     cell::{Cell, RefCell},
     fs,
     io::{self, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::unix::net::{UnixDatagram, UnixListener, UnixStream},
-    path::PathBuf,
     process::{Command, Stdio},
     rc::Rc,
     time::Duration,
 };
 
 use entwined::{
-    Handle, Standalone,
     deferred::{Deferred, Resolver},
     endpoint,
     protocol::{self, DatagramProtocol, DatagramTransport, Echo, Lost, Sending},
     transport::{Address, UnixAddress, udp, unix},
 };
-
-/// Runs a program to its end.
-fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle) -> F) -> T {
-    let reactor = Standalone::new().expect("a reactor");
-    let handle = reactor.handle();
-    let result = Rc::new(RefCell::new(None));
-    let (slot, task) = (result.clone(), handle.spawn(program(handle.clone())));
-    let watching = handle.clone().spawn(async move {
-        *slot.borrow_mut() = Some(task.await);
-        handle.stop().expect("it runs");
-    });
-    watching.detach();
-    reactor.run().expect("a run");
-    result.take().expect("an end").expect("no panic")
-}
+use folder::Folder;
+use run::run;
 
 fn local() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
@@ -250,23 +240,6 @@ fn a_flood_leaves_room_for_others() {
         flood.await.expect("sent");
         assert!(ticks.get() >= 30, "{} ticks", ticks.get());
     });
-}
-
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("entwined-datagram-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        Folder(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]

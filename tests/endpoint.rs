@@ -1,5 +1,10 @@
 //! Endpoints: what their texts mean, and what they lead to.
 
+#[path = "common/folder.rs"]
+mod folder;
+#[path = "common/run.rs"]
+mod run;
+
 use std::{
     cell::RefCell,
     fs,
@@ -9,7 +14,6 @@ use std::{
         fd::AsRawFd,
         unix::net::{UnixListener, UnixStream},
     },
-    path::PathBuf,
     process::{Command, Stdio},
     rc::Rc,
     thread,
@@ -17,45 +21,15 @@ use std::{
 };
 
 use entwined::{
-    Handle, Standalone,
+    Handle,
     endpoint::{self, EndpointError, Kinds},
     protocol::{self, Echo},
     resolve::Table,
     transport::{Address, HostError, Listen, connect_host, tcp},
 };
+use folder::Folder;
 use futures_io::{AsyncRead as _, AsyncWrite as _};
-
-/// Runs a program to its end.
-fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle) -> F) -> T {
-    let reactor = Standalone::new().expect("a reactor");
-    let handle = reactor.handle();
-    let result = Rc::new(RefCell::new(None));
-    let (slot, task) = (result.clone(), handle.spawn(program(handle.clone())));
-    let watching = handle.clone().spawn(async move {
-        *slot.borrow_mut() = Some(task.await);
-        handle.stop().expect("it runs");
-    });
-    watching.detach();
-    reactor.run().expect("a run");
-    result.take().expect("an end").expect("no panic")
-}
-
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("entwined-endpoint-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        Folder(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use run::run;
 
 /// Says something to an echo server and gives what comes back.
 fn echoed(mut stream: impl Read + Write) -> String {

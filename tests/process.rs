@@ -1,5 +1,8 @@
 //! Child processes.
 
+#[path = "common/run.rs"]
+mod run;
+
 use std::{
     cell::RefCell,
     fs,
@@ -13,28 +16,13 @@ use std::{
 };
 
 use entwined::{
-    Handle, Standalone,
     process::{Command, ExitError, Io, OutputError},
     protocol::{self, Lost, Protocol, Transport},
     transport::fd::FdStream,
 };
 use futures_io::{AsyncRead, AsyncWrite};
+use run::run;
 use rustix::process::Signal;
-
-/// Runs a program to its end.
-fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle) -> F) -> T {
-    let reactor = Standalone::new().expect("a reactor");
-    let handle = reactor.handle();
-    let result = Rc::new(RefCell::new(None));
-    let (slot, task) = (result.clone(), handle.spawn(program(handle.clone())));
-    let watching = handle.clone().spawn(async move {
-        *slot.borrow_mut() = Some(task.await);
-        handle.stop().expect("it runs");
-    });
-    watching.detach();
-    reactor.run().expect("a run");
-    result.take().expect("an end").expect("no panic")
-}
 
 fn shell(script: &str) -> Command {
     Command::new("sh").args(["-c", script])

@@ -1,39 +1,26 @@
 //! The PROXY protocol, and connections that are passed on.
 
+#[path = "common/run.rs"]
+mod run;
+
 use std::{
-    cell::RefCell,
     fs,
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     os::fd::OwnedFd,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    rc::Rc,
     thread,
     time::Duration,
 };
 
 use entwined::{
-    Handle, Standalone, endpoint,
+    Handle, endpoint,
     protocol::{self, Echo, Protocol, Transport},
     proxy::{Header, Proxied, ProxyError},
     transport::{Address, Listen, UnixAddress, tcp},
 };
-
-/// Runs a program to its end.
-fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle) -> F) -> T {
-    let reactor = Standalone::new().expect("a reactor");
-    let handle = reactor.handle();
-    let result = Rc::new(RefCell::new(None));
-    let (slot, task) = (result.clone(), handle.spawn(program(handle.clone())));
-    let watching = handle.clone().spawn(async move {
-        *slot.borrow_mut() = Some(task.await);
-        handle.stop().expect("it runs");
-    });
-    watching.detach();
-    reactor.run().expect("a run");
-    result.take().expect("an end").expect("no panic")
-}
+use run::run;
 
 fn tcp_address(text: &str) -> Address {
     Address::Tcp(text.parse().expect("an address"))
