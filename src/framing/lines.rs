@@ -26,7 +26,7 @@ enum Raw {
 }
 
 impl Lines {
-    /// Lines of at most `limit` bytes, without their ends.
+    /// Lines of at most `limit` bytes, without their ends, in both directions.
     pub fn new(limit: usize) -> Self {
         Lines { limit, scanned: 0, skipping: false, raw: Raw::Not }
     }
@@ -110,6 +110,9 @@ impl Framing for Lines {
 
     /// Ends it with CR LF, which most protocols of the Internet want.
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
+        if frame.len() > self.limit {
+            return Err(FrameError::CannotEncode("it is longer than the limit"));
+        }
         if frame.contains(&b'\n') || frame.ends_with(b"\r") {
             return Err(FrameError::CannotEncode("a line has an end of line inside"));
         }

@@ -10,9 +10,9 @@ pub struct Netstrings {
 }
 
 impl Netstrings {
-    /// Netstrings of at most `limit` bytes.
+    /// Netstrings of at most `limit` bytes, and no more than half of [`usize::MAX`]: no buffer has more.
     pub fn new(limit: usize) -> Self {
-        Netstrings { limit }
+        Netstrings { limit: limit.min(usize::MAX / 2) }
     }
 }
 

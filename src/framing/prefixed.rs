@@ -31,10 +31,10 @@ impl Width {
 }
 
 impl Prefixed {
-    /// Frames of at most `limit` bytes, and no more than the width of their length allows.
+    /// Frames of at most `limit` bytes, and no more than the width of their length allows or half of [`usize::MAX`]: no buffer has more.
     pub fn new(width: Width, limit: usize) -> Self {
         let most = u64::MAX >> (64 - 8 * width.bytes());
-        Prefixed { width, limit: limit.min(usize::try_from(most).unwrap_or(usize::MAX)) }
+        Prefixed { width, limit: limit.min(usize::try_from(most).unwrap_or(usize::MAX)).min(usize::MAX / 2) }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Framing: what is a frame, however it is cut; and frames over connections, in simulated time.
 
+mod reference;
+mod whole;
+
 use std::{
     cell::RefCell,
     fmt::Debug,
@@ -159,47 +162,6 @@ fn what_is_encoded_is_decoded() {
     round(&Prefixed::new(Width::U16, 100), &frames);
     round(&Prefixed::new(Width::U32, 100), &frames);
     round(&Delimited::new(b"--", 100), &frames);
-}
-
-/// Bytes that a simple generator makes of a small alphabet, so that they are often nearly frames.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % below
-    }
-
-    fn bytes(&mut self, alphabet: &[u8]) -> Vec<u8> {
-        (0..self.next(40)).map(|_| alphabet[self.next(alphabet.len())]).collect()
-    }
-}
-
-#[test]
-fn how_bytes_are_cut_says_nothing() {
-    fn try_it<F: Framing + Clone + Debug>(framing: &F, alphabet: &[u8], random: &mut Random) {
-        for _ in 0..5_000 {
-            let input = random.bytes(alphabet);
-            let whole = found(framing.clone(), &[&input]);
-            let mut pieces = Vec::new();
-            let mut rest = &input[..];
-            while !rest.is_empty() {
-                let (piece, other) = rest.split_at(random.next(rest.len()) + 1);
-                pieces.push(piece);
-                rest = other;
-            }
-            assert_eq!(found(framing.clone(), &pieces), whole, "{framing:?} on {input:?} in {pieces:?}");
-            for frame in whole.iter().flatten() {
-                assert!(frame.len() <= 6);
-            }
-        }
-    }
-    let mut random = Random(1);
-    try_it(&Lines::new(6), b"ab\r\n", &mut random);
-    try_it(&Netstrings::new(6), b"0123:,a", &mut random);
-    try_it(&Prefixed::new(Width::U8, 6), b"\x00\x01\x02\x07", &mut random);
-    try_it(&Prefixed::new(Width::U16, 6), b"\x00\x00\x01\x02", &mut random);
-    try_it(&Delimited::new(b"aab", 6), b"ab", &mut random);
 }
 
 /// Notes how many bytes it was shown again.
