@@ -1,0 +1,66 @@
+//! What the targets share. The reference is the one of the tests.
+
+use arbitrary::Arbitrary;
+
+#[path = "../../tests/framing/reference.rs"]
+pub mod reference;
+
+use reference::{Event, Tested, found, round};
+
+/// Bytes, where they are cut, and how long a frame may be.
+#[derive(Arbitrary, Debug)]
+pub struct Case<'a> {
+    pub limit: Limit,
+    /// How long pieces are, less one; again and again from the first.
+    pub cuts: Vec<u8>,
+    pub input: &'a [u8],
+}
+
+/// Mostly a small one.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Limit {
+    Small(u8),
+    Medium(u16),
+    None,
+}
+
+impl Limit {
+    pub fn bytes(self) -> usize {
+        match self {
+            Limit::Small(limit) => limit.into(),
+            Limit::Medium(limit) => limit.into(),
+            Limit::None => usize::MAX,
+        }
+    }
+}
+
+impl Case<'_> {
+    /// Compares what is found in the pieces and in the whole with what the reference says. A frame of at most `limit` bytes has at most `around` around it.
+    ///
+    /// # Panics
+    /// When something else is found, more is kept than that, or what is encoded is not found again.
+    pub fn check<F: Tested>(&self, framing: &F, limit: usize, around: usize, reference: Vec<Event>) {
+        let bound = limit.saturating_add(around);
+        assert_eq!(found(framing, bound, &[self.input]), reference, "in one piece");
+        assert_eq!(found(framing, bound, &self.pieces()), reference, "in pieces");
+        round(framing, self.input);
+        for event in &reference {
+            if let Event::Frame(frame) = event {
+                round(framing, frame);
+            }
+        }
+    }
+
+    fn pieces(&self) -> Vec<&[u8]> {
+        let mut lengths = self.cuts.iter().cycle();
+        let mut rest = self.input;
+        let mut pieces = Vec::new();
+        while !rest.is_empty() {
+            let length = lengths.next().map_or(rest.len(), |&cut| rest.len().min(usize::from(cut) + 1));
+            let (piece, other) = rest.split_at(length);
+            pieces.push(piece);
+            rest = other;
+        }
+        pieces
+    }
+}
