@@ -75,6 +75,25 @@ fn a_silent_connection_is_ended_and_one_that_speaks_is_not() {
     drop(far);
 }
 
+/// The time was looked at by who reads only, and nobody reads behind the end of input.
+#[test]
+fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let mut near = Timeout::new(&handle, near, Duration::from_secs(10));
+    let writing = handle.spawn(async move {
+        poll_fn(|cx| Pin::new(&mut far).poll_close(cx)).await.expect("an end");
+        assert_eq!(read(&mut near, &mut [0; 4]).await.expect("an end"), 0);
+        let error = write_all(&mut near, &vec![0; 10_000_000]).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(far);
+    });
+    let start = handle.now();
+    simulation.run_until(writing).expect("no panic");
+    assert_eq!(handle.now() - start, Duration::from_secs(10));
+}
+
 /// How long it takes until so many bytes have gone over each of some streams that share a bucket.
 fn time_of(streams: usize, bytes: usize, input: bool) -> Duration {
     let simulation = Simulation::new();

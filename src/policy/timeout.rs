@@ -16,10 +16,10 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// A stream on which bytes must move. When none have in either direction for too long, reading is an error of the kind
+/// A stream on which bytes must move. When none have in either direction for too long, reading and writing are errors of the kind
 /// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), its peer is told by a reset.
 ///
-/// The time is looked at by who reads: a connection that is paused is judged when it reads again, and finds nothing.
+/// The time is looked at by who waits to read or to write: a connection on which nobody does is judged when somebody does again, and nothing moves.
 #[derive(Debug)]
 pub struct Timeout<S> {
     below: S,
@@ -27,51 +27,59 @@ pub struct Timeout<S> {
     idle: Duration,
     /// When bytes moved last.
     moved: Instant,
-    /// Runs while a reader waits. It is moved only when it fires, not with every byte.
-    sleep: Option<Sleep>,
+    /// They run while a reader or a writer waits, who may be different tasks. They are moved only when they fire, not with every byte.
+    reader: Option<Sleep>,
+    writer: Option<Sleep>,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Reader,
+    Writer,
 }
 
 impl<S: ByteStream> Timeout<S> {
     /// Gives `stream` so long between bytes, from now on.
     pub fn new(handle: &Handle, stream: S, idle: Duration) -> Self {
-        Timeout { below: stream, handle: handle.clone(), idle, moved: handle.now(), sleep: None }
+        Timeout { below: stream, handle: handle.clone(), idle, moved: handle.now(), reader: None, writer: None }
     }
 
-    fn note<T>(&mut self, moved: &Poll<io::Result<T>>) {
+    /// Passes on what has moved, and otherwise waits no longer than it may.
+    fn judge(&mut self, cx: &mut Context<'_>, side: Side, moved: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if moved.is_ready() {
             self.moved = self.handle.now();
+            return moved;
+        }
+        let sleep = match side {
+            Side::Reader => &mut self.reader,
+            Side::Writer => &mut self.writer,
+        };
+        loop {
+            let due = self.moved + self.idle;
+            let waiting = sleep.get_or_insert_with(|| self.handle.sleep_until(due));
+            if Pin::new(waiting).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if due <= self.handle.now() {
+                let message = "nothing was heard from the peer for too long";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+            }
+            *sleep = None;
         }
     }
 }
 
 impl<S: ByteStream> AsyncRead for Timeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let read = Pin::new(&mut this.below).poll_read(cx, buffer);
-        this.note(&read);
-        if read.is_ready() {
-            return read;
-        }
-        loop {
-            let due = this.moved + this.idle;
-            let sleep = this.sleep.get_or_insert_with(|| this.handle.sleep_until(due));
-            if Pin::new(&mut *sleep).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if due <= this.handle.now() {
-                let message = "nothing was heard from the peer for too long";
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
-            }
-            this.sleep = None;
-        }
+        let read = Pin::new(&mut self.below).poll_read(cx, buffer);
+        self.judge(cx, Side::Reader, read)
     }
 }
 
 impl<S: ByteStream> AsyncWrite for Timeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.below).poll_write(cx, buffer);
-        self.note(&written);
-        written
+        self.judge(cx, Side::Writer, written)
     }
 
     fn poll_write_vectored(
@@ -80,8 +88,7 @@ impl<S: ByteStream> AsyncWrite for Timeout<S> {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.below).poll_write_vectored(cx, buffers);
-        self.note(&written);
-        written
+        self.judge(cx, Side::Writer, written)
     }
 
     forward!(end);
