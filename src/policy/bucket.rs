@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Lets through so many bytes a second, and some more at once after a rest.
+/// Lets through so many bytes a second, and some more at once after a rest. More may be taken than there is: what is owed is repaid before anything is
+/// available.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -14,46 +15,50 @@ use std::time::{Duration, Instant};
 /// bucket.take(500, start);
 /// assert_eq!(bucket.available(start + Duration::from_millis(100)), 100);
 /// assert_eq!(bucket.when(250, start), start + Duration::from_millis(250));
+/// bucket.take(100, start);
+/// assert_eq!(bucket.available(start + Duration::from_millis(100)), 0);
+/// assert_eq!(bucket.when(250, start), start + Duration::from_millis(350));
 /// ```
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     rate: u64,
     burst: u64,
-    /// Tokens at `since`, in billionths.
-    tokens: u128,
+    /// Tokens at `since`, in billionths; less than none are owed.
+    tokens: i128,
     since: Instant,
 }
 
-const NANO: u128 = 1_000_000_000;
+const NANO: i128 = 1_000_000_000;
 
 impl TokenBucket {
     /// A full bucket: `rate` bytes a second, `burst` bytes at once. Both are one at least.
     pub fn new(rate: u64, burst: u64, now: Instant) -> Self {
         let (rate, burst) = (rate.max(1), burst.max(1));
-        TokenBucket { rate, burst, tokens: u128::from(burst) * NANO, since: now }
+        TokenBucket { rate, burst, tokens: i128::from(burst) * NANO, since: now }
     }
 
     /// How many bytes may go now.
     pub fn available(&self, now: Instant) -> u64 {
         // No more than the burst, which is a u64.
-        (self.at(now) / NANO) as u64
+        (self.at(now) / NANO).max(0) as u64
     }
 
-    /// Notes that so many bytes have gone.
+    /// Notes that so many bytes have gone, which may be more than are available.
     pub fn take(&mut self, bytes: u64, now: Instant) {
-        self.tokens = self.at(now).saturating_sub(u128::from(bytes) * NANO);
+        self.tokens = self.at(now).saturating_sub(i128::from(bytes) * NANO);
         self.since = self.since.max(now);
     }
 
     /// When so many bytes, or the whole burst if that is less, may go.
     pub fn when(&self, bytes: u64, now: Instant) -> Instant {
-        let missing = (u128::from(bytes.min(self.burst)) * NANO).saturating_sub(self.at(now));
-        let nanos = missing.div_ceil(u128::from(self.rate));
+        let missing = (i128::from(bytes.min(self.burst)) * NANO).saturating_sub(self.at(now)).max(0);
+        let nanos = missing.unsigned_abs().div_ceil(u128::from(self.rate));
         now + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn at(&self, now: Instant) -> u128 {
-        let gained = now.saturating_duration_since(self.since).as_nanos() * u128::from(self.rate);
-        (self.tokens + gained).min(u128::from(self.burst) * NANO)
+    fn at(&self, now: Instant) -> i128 {
+        let nanos = now.saturating_duration_since(self.since).as_nanos();
+        let gained = i128::try_from(nanos).unwrap_or(i128::MAX).saturating_mul(i128::from(self.rate));
+        self.tokens.saturating_add(gained).min(i128::from(self.burst) * NANO)
     }
 }

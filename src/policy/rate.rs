@@ -40,6 +40,9 @@ impl Bucket {
 }
 
 /// A stream that is read and written no faster than it may. Nothing is dropped: a peer is held back as by a slow network.
+///
+/// Who finds the bucket empty waits until what was owed then is repaid, and then takes a piece of up to 1 KiB even if others were faster. So all who share a
+/// bucket get on alike, and each may be ahead of the rate by one piece, which those who come later wait for.
 #[derive(Debug)]
 pub struct RateLimited<S> {
     below: S,
@@ -54,7 +57,7 @@ struct Limit {
     sleep: Option<Sleep>,
 }
 
-/// So many bytes are waited for at least, so that a slow stream does not go byte by byte.
+/// So many bytes may go at least when any may, so that a slow stream does not go byte by byte.
 const PIECE: u64 = 1_024;
 
 impl<S: ByteStream> RateLimited<S> {
@@ -68,17 +71,16 @@ impl<S: ByteStream> RateLimited<S> {
 impl Limit {
     /// How many bytes may go, at least one.
     fn poll_room(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Poll<usize> {
-        loop {
-            if let Some(sleep) = &mut self.sleep {
-                ready!(Pin::new(sleep).poll(cx));
-                self.sleep = None;
-            }
-            let now = handle.now();
-            match self.bucket.with(now, |bucket| bucket.available(now)) {
-                0 => self.sleep = Some(handle.sleep_until(self.bucket.with(now, |bucket| bucket.when(PIECE, now)))),
-                room => return Poll::Ready(usize::try_from(room).unwrap_or(usize::MAX)),
-            }
+        let now = handle.now();
+        let room = self.bucket.with(now, |bucket| bucket.available(now));
+        if room == 0 || self.sleep.is_some() {
+            let due = || self.bucket.with(now, |bucket| bucket.when(1, now));
+            let sleep = self.sleep.get_or_insert_with(|| handle.sleep_until(due()));
+            ready!(Pin::new(sleep).poll(cx));
+            self.sleep = None;
         }
+        let room = room.max(PIECE.min(self.bucket.burst)).max(1);
+        Poll::Ready(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
     fn take(&self, count: usize, handle: &Handle) {
