@@ -1,8 +1,14 @@
 //! All behaviours and all tests, by name.
 
+use std::ops::RangeInclusive;
+
 use super::{
-    Harness, calls, connections, identity, life, readiness, reentrancy, sharing, signals, streams, threads, timers,
+    ByHand, Harness, calls,
+    carrier::{self, Carrier},
+    connecting, connections, identity, life, readiness, reentrancy, sharing, signals, sockets, streams, threads,
+    timers,
 };
+use crate::Standalone;
 
 /// Calls the macro in brackets with what follows in them, and all tests in groups. The one place where they are listed.
 ///
@@ -114,7 +120,7 @@ macro_rules! __for_each_conformance_test {
                 b32_an_always_ready_source_starves_no_timer_call_peer_or_host,
                 b32_always_ready_sources_share,
             }
-            streams {
+            streams over carriers {
                 b33_made_first_data_in_order_lost_once_and_last,
                 b33_lost_says_why,
                 b34_writes_after_the_end_are_no_ops,
@@ -133,11 +139,16 @@ macro_rules! __for_each_conformance_test {
                 b39_when_the_peer_half_closes_we_can_still_send,
                 b39_a_protocol_without_support_for_it_closes,
             }
-            connections {
-                b40_connect_refused_says_so,
-                b40_connect_unreachable_says_so,
-                b40_connect_timed_out_says_so,
-                b40_connect_cancelled_before_or_during_leaves_nothing,
+            connecting {
+                b40_connect_refused_says_so_over_tcp,
+                b40_connect_unreachable_says_so_over_tcp,
+                b40_connect_timed_out_says_so_over_tcp,
+                b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp,
+                b40_connect_refused_says_so_over_unix,
+                b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls,
+                b40_a_program_that_is_missing_says_so_over_pipes,
+            }
+            connections over carriers {
                 b41_connect_again_from_inside_connection_lost,
                 b42_a_factory_that_refuses_a_connection_closes_it_cleanly,
                 b42_a_factory_that_panics_ends_that_connection_only,
@@ -147,14 +158,15 @@ macro_rules! __for_each_conformance_test {
                 b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_connection,
                 b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else,
                 b46_the_last_reference_to_a_protocol_goes_with_its_connection,
-                b46_ten_thousand_connections_leave_nothing_behind alone,
+                b46_thousands_of_connections_leave_nothing_behind alone,
             }
-            identity {
-                b47_addresses_can_be_asked_for,
-                b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer,
-                b47_a_tcp_stream_answers_what_only_unix_sockets_have,
-                b48_fds_arrive_with_their_bytes,
-                b48_unclaimed_fds_are_closed alone,
+            identity over carriers {
+                b47_who_the_peer_is_can_be_asked_for,
+            }
+            sockets {
+                b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix,
+                b48_fds_arrive_with_their_bytes_over_unix,
+                b48_unclaimed_fds_are_closed_over_unix alone,
             }
             reentrancy {
                 b49_others_go_on_inside_a_timer,
@@ -219,13 +231,48 @@ macro_rules! conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {
-    ([$harness:ty] $($group:ident { $($name:ident $($demand:ident)?,)* })*) => {
-        $($(
+    ([$harness:ty] $($group:ident $(over $carriers:ident)? { $($tests:tt)* })*) => {
+        $($crate::__conformance_group! { [$harness] $group $($carriers)? { $($tests)* } })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_group {
+    ([$harness:ty] $group:ident { $($name:ident $($demand:ident)?,)* }) => {
+        $(
             #[test]
             fn $name() {
                 $crate::testing::check::<$harness>(stringify!($name));
             }
-        )*)*
+        )*
+    };
+    ([$harness:ty] $group:ident carriers $tests:tt) => {
+        mod $group {
+            $crate::__conformance_over! { [$harness] tcp "_over_tcp" $tests }
+            $crate::__conformance_over! { [$harness] unix "_over_unix" $tests }
+            $crate::__conformance_over! { [$harness] tls "_over_tls" $tests }
+            $crate::__conformance_over! { [$harness] pipes "_over_pipes" $tests }
+            $crate::__conformance_over! { [$harness] memory "_over_memory" $tests }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_over {
+    ([$harness:ty] $carrier:ident $suffix:literal { $($name:ident $($demand:ident)?,)* }) => {
+        mod $carrier {
+            // Where the harness is named.
+            use super::super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    $crate::testing::check::<$harness>(concat!(stringify!($name), $suffix));
+                }
+            )*
+        }
     };
 }
 
@@ -240,6 +287,8 @@ pub(super) struct Test {
     pub(super) name: &'static str,
     pub(super) demand: Demand,
     pub(super) function: fn(),
+    /// Why the transport that it is about cannot show it.
+    pub(super) lacks: Option<&'static str>,
 }
 
 macro_rules! demand {
@@ -252,22 +301,57 @@ macro_rules! demand {
 }
 
 macro_rules! tests_of {
-    ([$harness:ident] $($group:ident { $($name:ident $($demand:ident)?,)* })*) => {
-        vec![$($(Test {
+    ([$harness:ident] $($group:ident $(over $carriers:ident)? { $($tests:tt)* })*) => {{
+        let mut all: Vec<Test> = Vec::with_capacity(300);
+        $(tests_of_group! { all $harness $group $($carriers)? { $($tests)* } })*
+        all
+    }};
+}
+
+macro_rules! tests_of_group {
+    ($all:ident $harness:ident $group:ident { $($name:ident $($demand:ident)?,)* }) => {
+        $($all.push(Test {
             name: stringify!($name),
             demand: demand!($($demand)?),
             function: $group::$name::<$harness>,
-        },)*)*]
+            lacks: None,
+        });)*
+    };
+    ($all:ident $harness:ident $group:ident carriers $tests:tt) => {
+        tests_over! { $all $harness $group Tcp "_over_tcp" $tests }
+        tests_over! { $all $harness $group Unix "_over_unix" $tests }
+        tests_over! { $all $harness $group Tls "_over_tls" $tests }
+        tests_over! { $all $harness $group Pipes "_over_pipes" $tests }
+        tests_over! { $all $harness $group Memory "_over_memory" $tests }
     };
 }
 
-macro_rules! names_of {
-    ([] $($group:ident { $($name:ident $($demand:ident)?,)* })*) => {
-        &[$($(stringify!($name),)*)*]
+macro_rules! tests_over {
+    ($all:ident $harness:ident $group:ident $carrier:ident $suffix:literal { $($name:ident $($demand:ident)?,)* }) => {
+        $($all.push(Test {
+            name: concat!(stringify!($name), $suffix),
+            demand: demand!($($demand)?),
+            function: $group::$name::<$harness, carrier::$carrier>,
+            lacks: lacks::<carrier::$carrier>(stringify!($name)),
+        });)*
     };
 }
 
-const NAMES: &[&str] = __for_each_conformance_test! { names_of ! [] };
+/// The transports of the tests of streams: what the names of those tests end with.
+pub(super) const CARRIERS: [&str; 5] = ["tcp", "unix", "tls", "pipes", "memory"];
+
+/// The behaviours that are tested over each of them.
+pub(super) const STREAMS: RangeInclusive<u8> = 33..=48;
+
+/// The transport that a test is about.
+pub(super) fn carrier_of(name: &str) -> Option<&'static str> {
+    let carrier = name.rsplit_once("_over_")?.1;
+    CARRIERS.into_iter().find(|known| *known == carrier)
+}
+
+fn lacks<C: Carrier>(name: &str) -> Option<&'static str> {
+    C::LACKS.iter().find(|lack| lack.0 == name).map(|lack| lack.1)
+}
 
 pub(super) fn tests<H: Harness>() -> Vec<Test> {
     __for_each_conformance_test! { tests_of ! [H] }
@@ -296,12 +380,12 @@ pub struct Entry {
 
 /// All tests, in order.
 pub fn list() -> Vec<Entry> {
-    let entry = |&name: &&'static str| {
-        let number = number(name);
+    let entry = |test: Test| {
+        let number = number(test.name);
         let text = BEHAVIOURS.iter().find(|behaviour| behaviour.0 == number).expect("a behaviour").1;
-        Entry { number, name, text }
+        Entry { number, name: test.name, text }
     };
-    NAMES.iter().map(entry).collect()
+    tests::<ByHand<Standalone>>().into_iter().map(entry).collect()
 }
 
 /// What every backend must show.
@@ -420,9 +504,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_transport_lacks_is_a_test_and_each_test_of_a_stream_names_its_transport() {
+        let all = list();
+        for entry in all.iter().filter(|entry| STREAMS.contains(&entry.number)) {
+            assert!(carrier_of(entry.name).is_some(), "{} is over what?", entry.name);
+        }
+        for (lack, _) in [carrier::Pipes::LACKS, carrier::Memory::LACKS].concat() {
+            assert!(all.iter().any(|entry| entry.name.starts_with(lack)), "there is no {lack}");
+        }
+    }
+
+    #[test]
     fn each_behaviour_has_a_test_or_a_reason() {
         for (behaviour, _) in BEHAVIOURS {
-            let covered = NAMES.iter().any(|name| number(name) == *behaviour);
+            let covered = list().iter().any(|entry| entry.number == *behaviour);
             let excused = NOT_COVERED.iter().any(|excuse| excuse.0 == *behaviour);
             assert!(covered != excused, "behaviour {behaviour}");
         }

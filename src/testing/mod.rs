@@ -1,7 +1,10 @@
 #![doc = include_str!("README.md")]
 
+mod bridge;
 mod by_hand;
 mod calls;
+mod carrier;
+mod connecting;
 mod connections;
 mod harness;
 mod identity;
@@ -13,6 +16,7 @@ mod rig;
 mod run;
 mod sharing;
 mod signals;
+mod sockets;
 mod streams;
 mod table;
 mod threads;

@@ -196,11 +196,14 @@ pub(super) fn peer<R: Send + 'static>(
     thread::spawn(move || talk(dial(address)))
 }
 
+/// How long a peer waits for anything before it gives up, sooner than the test does.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A connection that gives up before the test does.
 pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    stream.set_write_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_nodelay(true).expect("an option");
     stream
 }

@@ -31,7 +31,7 @@ pub(super) const RESULTS: &str = "ENTWINED_CONFORMANCE";
 /// When the test fails, or has not ended after a minute; then its thread is left behind.
 pub fn check<H: Harness>(name: &str) {
     let test = list::find::<H>(name);
-    if let Some(reason) = excuse::<H>(name) {
+    if let Some(reason) = excuse::<H>(&test) {
         println!("{name}: cannot be shown on {}: {reason}", H::NAME);
         record(H::NAME, name, &Outcome::CannotShow(reason.to_owned()));
         return;
@@ -56,7 +56,7 @@ pub fn run_all<H: Harness>() -> bool {
         if !wanted.is_empty() && !wanted.iter().any(|part| test.name.contains(part)) {
             continue;
         }
-        let outcome = match excuse::<H>(test.name) {
+        let outcome = match excuse::<H>(&test) {
             Some(reason) => Outcome::CannotShow(reason.to_owned()),
             None => Outcome::of(&here(&test)),
         };
@@ -121,14 +121,14 @@ fn too_long(name: &str) -> String {
     format!("{name} has not ended after {} s", LIMIT.as_secs())
 }
 
-/// Why the host cannot show this test.
-fn excuse<H: Harness>(name: &str) -> Option<&'static str> {
+/// Why the host, or the transport that the test is about, cannot show it.
+fn excuse<H: Harness>(test: &Test) -> Option<&'static str> {
     let excuses = H::cannot_show();
     for (excused, _) in excuses {
         // An excuse for a test that is gone would hide nothing, but mislead.
         list::find::<H>(excused);
     }
-    excuses.iter().find(|excuse| excuse.0 == name).map(|excuse| excuse.1)
+    test.lacks.or_else(|| excuses.iter().find(|excuse| excuse.0 == test.name).map(|excuse| excuse.1))
 }
 
 /// Keeps the result for the table, if somebody wants it.

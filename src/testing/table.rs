@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use super::list::{BEHAVIOURS, BY_TYPES, NOT_COVERED, number};
+use super::list::{BEHAVIOURS, BY_TYPES, CARRIERS, NOT_COVERED, STREAMS, carrier_of, number};
 use crate::panic::panic_message;
 
 /// What became of one test.
@@ -86,14 +86,7 @@ pub(super) fn table(backends: &[Results]) -> String {
         let _ = write!(text, "{behaviour:>3}");
         for (backend, results) in backends {
             let of_this = || results.iter().filter(|result| number(result.0) == *behaviour);
-            let passed = of_this().filter(|result| *result.1 == Outcome::Passed).count();
-            let failed = of_this().any(|result| matches!(result.1, Outcome::Failed(_)));
-            let cell = match (of_this().count(), passed) {
-                (0, _) => "-".to_owned(),
-                _ if failed => "FAILED".to_owned(),
-                (all, passed) => format!("{passed}/{all} ok"),
-            };
-            let _ = write!(text, " {cell:>10}");
+            let _ = write!(text, " {:>10}", cell(of_this().map(|result| result.1)));
             for (name, outcome) in of_this().filter(|result| *result.1 != Outcome::Passed) {
                 let _ = writeln!(notes, "{backend}: {name}: {outcome}");
             }
@@ -106,8 +99,50 @@ pub(super) fn table(backends: &[Results]) -> String {
     for (behaviour, what) in BY_TYPES {
         let _ = writeln!(notes, "behaviour {behaviour} is held by the types as well: {what}");
     }
-    let _ = write!(text, "\n{notes}");
+    let _ = write!(text, "\n{}\n{notes}", by_transport(backends));
     text
+}
+
+/// The behaviours of streams, over each transport on each backend.
+fn by_transport(backends: &[Results]) -> String {
+    let mut text = String::from("   ");
+    for (backend, _) in backends {
+        let _ = write!(text, " {backend:<width$}", width = 8 * CARRIERS.len() - 1);
+    }
+    text.push_str("\n  #");
+    for _ in backends {
+        for carrier in CARRIERS {
+            let _ = write!(text, " {carrier:>7}");
+        }
+    }
+    text.push('\n');
+    for behaviour in STREAMS {
+        let _ = write!(text, "{behaviour:>3}");
+        for (_, results) in backends {
+            for carrier in CARRIERS {
+                let of_this = results
+                    .iter()
+                    .filter(|result| number(result.0) == behaviour && carrier_of(result.0) == Some(carrier))
+                    .map(|result| result.1);
+                let _ = write!(text, " {:>7}", cell(of_this));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn cell<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> String {
+    let outcomes: Vec<_> = outcomes.collect();
+    let passed = outcomes.iter().filter(|outcome| ***outcome == Outcome::Passed).count();
+    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed(_))) {
+        return "FAILED".to_owned();
+    }
+    match (outcomes.len(), passed) {
+        (0, _) => "-".to_owned(),
+        (_, 0) => "n/a".to_owned(),
+        (all, passed) => format!("{passed}/{all} ok"),
+    }
 }
 
 /// As much of a behaviour as fits on a line.

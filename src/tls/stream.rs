@@ -27,6 +27,8 @@ pub struct TlsStream {
     input: Vec<u8>,
     /// Whether our close_notify was sent, or is on its way.
     closing: bool,
+    /// The peer has said that it ends.
+    ended: bool,
     waiting: Waiting,
     failed: Option<ProtocolError>,
 }
@@ -40,6 +42,7 @@ impl TlsStream {
             established: false,
             input: Vec::new(),
             closing: false,
+            ended: false,
             waiting: Waiting::default(),
             failed: None,
         }
@@ -213,7 +216,10 @@ impl TlsStream {
         let mut filled = 0;
         loop {
             match self.session.reader().read(&mut buffer[filled..]) {
-                Ok(0) => return Poll::Ready(Ok(filled)),
+                Ok(0) => {
+                    self.ended = true;
+                    return Poll::Ready(Ok(filled));
+                }
                 Ok(count) => {
                     filled += count;
                     if filled == buffer.len() {
@@ -311,10 +317,17 @@ impl AsyncWrite for TlsStream {
     /// Sends a close_notify and ends the write direction below; reading goes on.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().waiting(cx, Side::Writer, |this, cx| {
-            if !std::mem::replace(&mut this.closing, true) {
+            if !this.closing {
+                // What was written is sent or the close has failed; the rest is courtesy.
+                ready!(this.send(cx))?;
+                this.closing = true;
                 this.session.send_close_notify();
             }
-            ready!(this.send(cx))?;
+            match ready!(this.send(cx)) {
+                // To a peer that has said its own and is gone nothing is lost.
+                Err(_) if this.ended => {}
+                sent => sent?,
+            }
             Pin::new(&mut *this.below).poll_close(cx)
         })
     }
