@@ -75,6 +75,35 @@ fn a_silent_connection_is_ended_and_one_that_speaks_is_not() {
     drop(far);
 }
 
+#[test]
+fn a_connection_lasts_no_longer_than_it_may_whether_it_speaks_or_not() {
+    for speaks in [true, false] {
+        let (simulation, ended) = (Simulation::new(), Ended::default());
+        let handle = simulation.handle();
+        let (near, mut far) = memory::pair(&handle);
+        let near = Timeout::new(&handle, near, Duration::from_secs(100)).total(Duration::from_secs(30));
+        protocol::start(&handle, near, ended.clone());
+        let (talking, start) = (handle.clone(), handle.now());
+        let talk = handle.spawn(async move {
+            loop {
+                talking.sleep(Duration::from_secs(7)).await;
+                if speaks && write_all(&mut far, b"!").await.is_err() {
+                    break;
+                }
+                if talking.now() - start >= Duration::from_secs(60) {
+                    break;
+                }
+            }
+        });
+        simulation.advance(Duration::from_secs(29));
+        assert_eq!(*ended.0.borrow(), None);
+        simulation.advance(Duration::from_secs(1));
+        let why = "the connection failed: the connection has lasted as long as it may";
+        assert_eq!(ended.0.borrow().as_deref(), Some(why), "speaks: {speaks}");
+        simulation.run_until(talk).expect("no panic");
+    }
+}
+
 /// The time was looked at by who reads only, and nobody reads behind the end of input.
 #[test]
 fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {

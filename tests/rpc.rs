@@ -388,3 +388,61 @@ fn a_peer_in_another_language_understands() {
     assert_eq!(ended.take().expect("its end"), Ok(String::new()), "apt-get install python3-msgpack");
     drop(peer);
 }
+
+#[test]
+fn an_end_in_order_waits_for_calls_of_both_sides_and_takes_no_more() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let answered = peer.call::<u64>("sleep", &10);
+    let asked = other.call::<i64>("double", &4);
+    let mut stream = peer.stream::<u64>("count", &1_000);
+    simulation.drive();
+    let finished = peer.finish();
+    // On its way before the other side can know.
+    let crossing = other.call::<i64>("double", &5);
+    assert_eq!(simulation.run_until(crossing), Err(CallError::Finishing));
+    assert_eq!(call::<u64>(&simulation, &peer, "sleep", &1), Err(CallError::Finishing));
+    assert_eq!(call::<i64>(&simulation, &other, "double", &1), Err(CallError::Finishing));
+    assert_eq!(simulation.run_until(asked), Ok(8));
+    let items = simulation.handle().spawn(async move {
+        let mut count = 0;
+        while let Some(item) = stream.next().await {
+            assert_eq!(item, Ok(count));
+            count += 1;
+        }
+        count
+    });
+    assert_eq!(simulation.run_until(items).expect("no panic"), 1_000);
+    assert!(!peer.is_closing());
+    assert_eq!(simulation.run_until(answered), Ok(10));
+    assert_eq!(simulation.run_until(finished), Ok(()));
+    simulation.drive();
+    assert!(peer.is_closing() && other.is_closing());
+    assert!(matches!(simulation.run_until(peer.finish()), Err(CallError::Lost(_))));
+}
+
+#[test]
+fn an_end_in_order_comes_at_once_when_nothing_is_open_and_both_may_want_it() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, fragmented(1), Limits::default());
+    let both = (peer.finish(), other.finish(), peer.finish());
+    assert_eq!(simulation.run_until(both.0), Ok(()));
+    assert_eq!(simulation.run_until(both.1), Ok(()));
+    assert_eq!(simulation.run_until(both.2), Ok(()));
+
+    // The last call is cancelled; or never ends, and the connection does before.
+    let (peer, _other) = pair(&simulation, Wire::default(), Limits::default());
+    let open = peer.call::<u64>("sleep", &1_000);
+    let finished = peer.finish();
+    simulation.drive();
+    open.cancel();
+    assert!(matches!(simulation.run_until(open), Err(CallError::Interrupted(Interrupted::Cancelled))));
+    assert_eq!(simulation.run_until(finished), Ok(()));
+    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let open = peer.call::<u64>("sleep", &1_000);
+    let finished = peer.finish();
+    simulation.drive();
+    other.close();
+    assert!(matches!(simulation.run_until(finished), Err(CallError::Lost(_))));
+    assert!(matches!(simulation.run_until(open), Err(CallError::Lost(_))));
+}

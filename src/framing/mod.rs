@@ -47,7 +47,7 @@ pub use delimited::Delimited;
 pub use lines::Lines;
 pub use netstring::Netstrings;
 pub use prefixed::{Prefixed, Width};
-pub use stream::{FramedError, FramedStream};
+pub use stream::{FrameReader, FrameWriter, FramedError, FramedStream};
 
 /// How messages are told apart.
 pub trait Framing {

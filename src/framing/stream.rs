@@ -1,11 +1,13 @@
 //! Frames over a stream, for async code.
 
 use std::{
+    cell::RefCell,
     error::Error,
     fmt,
     future::poll_fn,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -36,17 +38,14 @@ use super::{FrameError, Frames, Framing};
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Both sides may send at once only if somebody reads meanwhile: [`send`](FramedStream::send) waits when the peer does not take what is sent, and a peer that waits
+/// for the same does not read. Where that may be, [`split`](FramedStream::split) it, and let two tasks do the two things.
 #[derive(Debug)]
 pub struct FramedStream<S, F> {
     stream: S,
-    frames: Frames<F>,
-    /// What was received and not looked at, from `start` on.
-    input: Vec<u8>,
-    start: usize,
-    /// What was written and not sent, from `sent` on.
-    output: Vec<u8>,
-    sent: usize,
-    ended: bool,
+    incoming: Incoming<F>,
+    outgoing: Outgoing,
 }
 
 /// Bytes that are received at a time.
@@ -58,20 +57,13 @@ const OUTPUT: usize = 64 * 1024;
 impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     /// Frames over `stream`. It buffers up to 16 KiB of what is received, an incomplete frame, and up to 64 KiB and one frame of what is sent.
     pub fn new(stream: S, framing: F) -> Self {
-        FramedStream {
-            stream,
-            frames: Frames::new(framing),
-            input: Vec::new(),
-            start: 0,
-            output: Vec::new(),
-            sent: 0,
-            ended: false,
-        }
+        let incoming = Incoming { frames: Frames::new(framing), input: Vec::new(), start: 0, ended: false };
+        FramedStream { stream, incoming, outgoing: Outgoing::default() }
     }
 
     /// The framing, to be changed between two frames.
     pub fn framing_mut(&mut self) -> &mut F {
-        self.frames.framing_mut()
+        self.incoming.frames.framing_mut()
     }
 
     /// The stream below.
@@ -80,10 +72,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     }
 
     /// Gives back the stream, and the bytes that were received from it and belong to no frame yet. What was not sent is lost.
-    pub fn into_parts(mut self) -> (S, Vec<u8>) {
-        let mut left = self.frames.pending.split_off(self.frames.taken);
-        left.extend_from_slice(&self.input[self.start..]);
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        let mut incoming = self.incoming;
+        let mut left = incoming.frames.pending.split_off(incoming.frames.taken);
+        left.extend_from_slice(&incoming.input[incoming.start..]);
         (self.stream, left)
+    }
+
+    /// Makes one half that receives and one that sends, for two tasks. The stream is dropped with the last of them; until then the writer's
+    /// [`close`](FrameWriter::close) ends its direction. A change of the framing is for that half.
+    ///
+    /// ```
+    /// use entwined::{Standalone, framing::{FramedStream, Lines}, transport::memory};
+    ///
+    /// let reactor = Standalone::new()?;
+    /// let handle = reactor.handle();
+    /// let (here, there) = memory::pair(&handle);
+    /// for stream in [here, there] {
+    ///     let (mut reader, mut writer) = FramedStream::new(stream, Lines::new(100)).split();
+    ///     handle.spawn(async move {
+    ///         for _ in 0..100_000 {
+    ///             writer.send(b"as much as you like").await.expect("sent");
+    ///         }
+    ///         writer.close().await
+    ///     }).detach();
+    ///     let handle = handle.clone();
+    ///     handle.clone().spawn(async move {
+    ///         while let Some(line) = reader.next().await {
+    ///             line.expect("a line");
+    ///         }
+    ///         let _ = handle.stop();
+    ///     }).detach();
+    /// }
+    /// reactor.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn split(self) -> (FrameReader<S, F>, FrameWriter<S, F>)
+    where
+        F: Clone,
+    {
+        let stream = Rc::new(RefCell::new(self.stream));
+        let framing = self.incoming.frames.framing().clone();
+        let writer = FrameWriter { stream: stream.clone(), framing, outgoing: self.outgoing };
+        (FrameReader { stream, incoming: self.incoming }, writer)
     }
 
     /// The next frame; none at the end of input.
@@ -102,12 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     /// # Errors
     /// When these bytes cannot be a frame, or the stream has failed.
     pub async fn send(&mut self, frame: &[u8]) -> Result<(), FramedError> {
-        self.frames.encode(frame, &mut self.output).map_err(FramedError::Frame)?;
-        poll_fn(|cx| match self.poll_send(cx) {
-            Poll::Pending if self.output.len() - self.sent <= OUTPUT => Poll::Ready(Ok(())),
-            polled => polled,
-        })
-        .await
+        self.outgoing.put(self.incoming.frames.framing(), frame)?;
+        poll_fn(|cx| self.outgoing.poll_some(&mut self.stream, cx)).await
     }
 
     /// Waits until all is sent.
@@ -115,11 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     /// # Errors
     /// When the stream has failed.
     pub async fn flush(&mut self) -> Result<(), FramedError> {
-        poll_fn(|cx| {
-            ready!(self.poll_send(cx))?;
-            Pin::new(&mut self.stream).poll_flush(cx).map_err(FramedError::Stream)
-        })
-        .await
+        poll_fn(|cx| self.outgoing.poll_all(&mut self.stream, cx)).await
     }
 
     /// Waits until all is sent and ends this direction.
@@ -127,25 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     /// # Errors
     /// When the stream has failed.
     pub async fn close(&mut self) -> Result<(), FramedError> {
-        self.flush().await?;
-        poll_fn(|cx| Pin::new(&mut self.stream).poll_close(cx)).await.map_err(FramedError::Stream)
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FramedError>> {
-        while self.sent < self.output.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output[self.sent..])) {
-                Ok(0) => return Poll::Ready(Err(FramedError::Stream(io::ErrorKind::WriteZero.into()))),
-                Ok(count) => self.sent += count,
-                Err(error) => return Poll::Ready(Err(FramedError::Stream(error))),
-            }
-        }
-        self.sent = 0;
-        if self.output.capacity() > OUTPUT {
-            self.output = Vec::new();
-        } else {
-            self.output.clear();
-        }
-        Poll::Ready(Ok(()))
+        poll_fn(|cx| self.outgoing.poll_close(&mut self.stream, cx)).await
     }
 }
 
@@ -155,41 +160,196 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing + Unpin> Stream for FramedStr
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         // What was left behind by `send` goes on meanwhile; its errors are for who sends.
-        let _ = this.poll_send(cx);
+        let _ = this.outgoing.poll_all(&mut this.stream, cx);
+        this.incoming.poll_next(&mut this.stream, cx)
+    }
+}
+
+/// The half of a [`FramedStream`] that receives. Made by [`FramedStream::split`].
+#[derive(Debug)]
+pub struct FrameReader<S, F> {
+    stream: Rc<RefCell<S>>,
+    incoming: Incoming<F>,
+}
+
+impl<S: AsyncRead + Unpin, F: Framing> FrameReader<S, F> {
+    /// The framing, to be changed between two frames.
+    pub fn framing_mut(&mut self) -> &mut F {
+        self.incoming.frames.framing_mut()
+    }
+
+    /// See [`FramedStream::next`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn next(&mut self) -> Option<Result<Vec<u8>, FramedError>>
+    where
+        F: Unpin,
+    {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl<S: AsyncRead + Unpin, F: Framing + Unpin> Stream for FrameReader<S, F> {
+    type Item = Result<Vec<u8>, FramedError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        this.incoming.poll_next(&mut *this.stream.borrow_mut(), cx)
+    }
+}
+
+/// The half of a [`FramedStream`] that sends. Made by [`FramedStream::split`]. What waits when it is dropped is lost.
+#[derive(Debug)]
+pub struct FrameWriter<S, F> {
+    stream: Rc<RefCell<S>>,
+    framing: F,
+    outgoing: Outgoing,
+}
+
+impl<S: AsyncWrite + Unpin, F: Framing> FrameWriter<S, F> {
+    /// The framing, to be changed between two frames.
+    pub fn framing_mut(&mut self) -> &mut F {
+        &mut self.framing
+    }
+
+    /// Sends a frame. It waits while more than 64 KiB wait to be sent; what is less goes on with the next call, or [`flush`](FrameWriter::flush).
+    ///
+    /// # Errors
+    /// When these bytes cannot be a frame, or the stream has failed.
+    pub async fn send(&mut self, frame: &[u8]) -> Result<(), FramedError> {
+        self.outgoing.put(&self.framing, frame)?;
+        poll_fn(|cx| self.outgoing.poll_some(&mut *self.stream.borrow_mut(), cx)).await
+    }
+
+    /// See [`FramedStream::flush`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn flush(&mut self) -> Result<(), FramedError> {
+        poll_fn(|cx| self.outgoing.poll_all(&mut *self.stream.borrow_mut(), cx)).await
+    }
+
+    /// See [`FramedStream::close`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn close(&mut self) -> Result<(), FramedError> {
+        poll_fn(|cx| self.outgoing.poll_close(&mut *self.stream.borrow_mut(), cx)).await
+    }
+}
+
+#[derive(Debug)]
+struct Incoming<F> {
+    frames: Frames<F>,
+    /// What was received and not looked at, from `start` on.
+    input: Vec<u8>,
+    start: usize,
+    ended: bool,
+}
+
+impl<F: Framing> Incoming<F> {
+    fn poll_next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Vec<u8>, FramedError>>> {
         loop {
-            let mut input = &this.input[this.start..];
+            let mut input = &self.input[self.start..];
             let before = input.len();
-            let frame = this.frames.next(&mut input).map(|frame| frame.map(<[u8]>::to_vec));
+            let frame = self.frames.next(&mut input).map(|frame| frame.map(<[u8]>::to_vec));
             let used = before - input.len();
-            this.start += used;
+            self.start += used;
             match frame {
                 Ok(None) => {}
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Err(_) if this.ended => return Poll::Ready(None),
+                Err(_) if self.ended => return Poll::Ready(None),
                 Err(error) => {
                     // Nothing comes behind an error that is fatal.
-                    this.ended = error.is_fatal();
+                    self.ended = error.is_fatal();
                     return Poll::Ready(Some(Err(FramedError::Frame(error))));
                 }
             }
-            (this.input, this.start) = (Vec::new(), 0);
-            if this.ended {
+            (self.input, self.start) = (Vec::new(), 0);
+            if self.ended {
                 return Poll::Ready(None);
             }
             let mut buffer = [0; INPUT];
-            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
                 Ok(0) => {
-                    this.ended = true;
-                    let last = this.frames.finish().map(|last| last.map(<[u8]>::to_vec));
+                    self.ended = true;
+                    let last = self.frames.finish().map(|last| last.map(<[u8]>::to_vec));
                     return Poll::Ready(last.map_err(FramedError::Frame).transpose());
                 }
-                Ok(count) => this.input.extend_from_slice(&buffer[..count]),
+                Ok(count) => self.input.extend_from_slice(&buffer[..count]),
                 Err(error) => {
-                    this.ended = true;
+                    self.ended = true;
                     return Poll::Ready(Some(Err(FramedError::Stream(error))));
                 }
             }
         }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// What was written and not sent, from `sent` on.
+    output: Vec<u8>,
+    sent: usize,
+    /// The stream below may keep some of what it took.
+    unflushed: bool,
+}
+
+impl Outgoing {
+    fn put(&mut self, framing: &impl Framing, frame: &[u8]) -> Result<(), FramedError> {
+        framing.encode(frame, &mut self.output).map_err(FramedError::Frame)
+    }
+
+    /// Waits only while more than its share is left.
+    fn poll_some(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), FramedError>> {
+        match self.poll_all(stream, cx) {
+            Poll::Pending if self.output.len() - self.sent <= OUTPUT => Poll::Ready(Ok(())),
+            polled => polled,
+        }
+    }
+
+    fn poll_all(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), FramedError>> {
+        while self.sent < self.output.len() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.output[self.sent..])) {
+                Ok(0) => return Poll::Ready(Err(FramedError::Stream(io::ErrorKind::WriteZero.into()))),
+                Ok(count) => self.sent += count,
+                Err(error) => return Poll::Ready(Err(FramedError::Stream(error))),
+            }
+            self.unflushed = true;
+        }
+        self.sent = 0;
+        if self.output.capacity() > OUTPUT {
+            self.output = Vec::new();
+        } else {
+            self.output.clear();
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(FramedError::Stream)?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), FramedError>> {
+        ready!(self.poll_all(stream, cx))?;
+        Pin::new(stream).poll_close(cx).map_err(FramedError::Stream)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// A stream on which bytes must move. When none have in either direction for too long, reading and writing are errors of the kind
+/// A stream on which bytes must move, and which may last [so long](Timeout::total). When none have in either direction for too long, reading and writing are errors of the kind
 /// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), its peer is told by a reset.
 ///
 /// The time is looked at by who waits to read or to write: a connection on which nobody does is judged when somebody does again, and nothing moves.
@@ -25,6 +25,8 @@ pub struct Timeout<S> {
     below: S,
     handle: Handle,
     idle: Duration,
+    /// When it is over, whatever moves.
+    end: Option<Instant>,
     /// When bytes moved last.
     moved: Instant,
     /// They run while a reader or a writer waits, who may be different tasks. They are moved only when they fire, not with every byte.
@@ -41,32 +43,55 @@ enum Side {
 impl<S: ByteStream> Timeout<S> {
     /// Gives `stream` so long between bytes, from now on.
     pub fn new(handle: &Handle, stream: S, idle: Duration) -> Self {
-        Timeout { below: stream, handle: handle.clone(), idle, moved: handle.now(), reader: None, writer: None }
+        let moved = handle.now();
+        Timeout { below: stream, handle: handle.clone(), idle, end: None, moved, reader: None, writer: None }
+    }
+
+    /// Ends it after `total`, from now on, however much moves: for peers that are meant to say little, and say that slowly.
+    #[must_use]
+    pub fn total(mut self, total: Duration) -> Self {
+        self.end = self.handle.now().checked_add(total);
+        self
     }
 
     /// Passes on what has moved, and otherwise waits no longer than it may.
     fn judge(&mut self, cx: &mut Context<'_>, side: Side, moved: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if moved.is_ready() {
             self.moved = self.handle.now();
-            return moved;
+            return match self.end {
+                Some(end) if end <= self.moved => Poll::Ready(Err(over())),
+                _ => moved,
+            };
         }
         let sleep = match side {
             Side::Reader => &mut self.reader,
             Side::Writer => &mut self.writer,
         };
         loop {
-            let due = self.moved + self.idle;
+            let silent = self.moved.checked_add(self.idle);
+            let due = match (silent, self.end) {
+                (Some(silent), Some(end)) => silent.min(end),
+                (Some(due), None) | (None, Some(due)) => due,
+                (None, None) => return Poll::Pending,
+            };
             let waiting = sleep.get_or_insert_with(|| self.handle.sleep_until(due));
             if Pin::new(waiting).poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if due <= self.handle.now() {
+                if self.end == Some(due) {
+                    return Poll::Ready(Err(over()));
+                }
                 let message = "nothing was heard from the peer for too long";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
             }
             *sleep = None;
         }
     }
+}
+
+fn over() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the connection has lasted as long as it may")
 }
 
 impl<S: ByteStream> AsyncRead for Timeout<S> {

@@ -90,13 +90,15 @@ impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
             match self.frames.next_and_framing(&mut data) {
                 Ok(None) => return,
                 Ok(Some((frame, framing))) => self.receiver.frame_received(transport, framing, frame),
-                Err(error) => {
-                    self.receiver.frame_failed(transport, &error);
-                    if error.is_fatal() && !transport.is_closing() {
-                        transport.abort();
-                    }
-                }
+                Err(error) => self.fail(transport, &error),
             }
+        }
+    }
+
+    fn fail(&mut self, transport: &Transport, error: &FrameError) {
+        self.receiver.frame_failed(transport, error);
+        if error.is_fatal() && !transport.is_closing() {
+            transport.abort();
         }
     }
 }
@@ -131,7 +133,10 @@ impl<F: Framing, R: FrameReceiver<F>> Protocol for Framed<F, R> {
             match self.frames.finish().map(|frame| frame.map(<[u8]>::to_vec)) {
                 Ok(None) => {}
                 Ok(Some(frame)) => self.receiver.frame_received(transport, self.frames.framing_mut(), &frame),
-                Err(error) => self.receiver.frame_failed(transport, &error),
+                Err(error) => {
+                    self.fail(transport, &error);
+                    return End::Close;
+                }
             }
         }
         self.receiver.end_received(transport)

@@ -36,6 +36,8 @@ pub enum CallError {
     TooLong(String),
     /// The result is not of the type that was expected.
     WrongResult(String),
+    /// The connection is about to end in order, and this call was not begun: it may be made elsewhere.
+    Finishing,
     /// The connection is over, and why.
     Lost(String),
     /// It was cancelled, or its time was over.
@@ -51,6 +53,7 @@ impl CallError {
             3 => CallError::TooMany,
             4 => CallError::Panicked,
             5 => CallError::TooLong(message),
+            6 => CallError::Finishing,
             _ => CallError::Failed(message),
         }
     }
@@ -66,6 +69,7 @@ impl fmt::Display for CallError {
             CallError::Panicked => f.write_str("the peer's method panicked"),
             CallError::TooLong(what) => write!(f, "it cannot be sent: {what}"),
             CallError::WrongResult(what) => write!(f, "the result is not what was expected: {what}"),
+            CallError::Finishing => f.write_str("the connection is about to end, and takes no more calls"),
             CallError::Lost(why) => write!(f, "there is no connection any more: {why}"),
             CallError::Interrupted(why) => why.fmt(f),
         }

@@ -17,7 +17,7 @@ use super::{
     methods::{Answer, Call, Credit, Methods, Refusal, too_long},
 };
 use crate::{
-    deferred::{Canceller, Deferred},
+    deferred::{Canceller, Deferred, Resolver},
     framing::{FrameError, Frames, Prefixed, Width},
     protocol::{self, End, Flow, Lost, Protocol, Transport},
     reactor::{Handle, Kind, Origin, Timer},
@@ -46,7 +46,10 @@ pub fn start_with(handle: &Handle, stream: impl ByteStream, methods: Methods, li
         calls: RefCell::default(),
         answering: RefCell::default(),
         full: Cell::new(false),
-        greeting: RefCell::default(),
+        finishing: Cell::default(),
+        finished: RefCell::default(),
+        ended: Cell::default(),
+        deadline: RefCell::default(),
         lost: RefCell::default(),
     });
     let protocol = Speaker { inner: inner.clone(), hello: Vec::new(), frames: frames(limits) };
@@ -61,7 +64,7 @@ pub fn start_with(handle: &Handle, stream: impl ByteStream, methods: Methods, li
             inner.end("the peer says nothing");
         }
     });
-    *inner.greeting.borrow_mut() = Some(deadline);
+    inner.deadline(Some(deadline));
     let _ = inner.transport.set(transport);
     Peer { inner }
 }
@@ -101,7 +104,7 @@ impl Peer {
             Ok(frame) => frame,
             Err(error) => return Deferred::ready(Err(CallError::TooLong(too_long(&error, inner.limits.frame)))),
         };
-        if let Some(why) = inner.is_lost() {
+        if let Some(why) = inner.takes_no_calls() {
             return Deferred::ready(Err(why));
         }
         let weak = Rc::downgrade(inner);
@@ -128,7 +131,7 @@ impl Peer {
             message::put(bytes, arguments)
         });
         let frame = frame.map_err(|error| CallError::TooLong(too_long(&error, inner.limits.frame)));
-        match inner.is_lost().map_or(frame, Err) {
+        match inner.takes_no_calls().map_or(frame, Err) {
             Ok(frame) => {
                 inner.calls.borrow_mut().insert(id, Waiting::Many(shared.clone()));
                 inner.write(&frame);
@@ -136,6 +139,29 @@ impl Peer {
             Err(error) => shared.borrow_mut().end = Some(Err(error)),
         }
         ItemStream::new(id, inner.clone(), shared)
+    }
+
+    /// Ends the connection in order: calls of both sides that were begun are answered, none is begun any more ([`CallError::Finishing`]), and
+    /// then it is closed. The Deferred has a result when it is over.
+    ///
+    /// A call that never ends keeps it open: see [`Handle::limit`], and [`close`](Peer::close) after that.
+    ///
+    /// # Errors
+    /// [`CallError::Lost`]: the connection ended before that.
+    pub fn finish(&self) -> Deferred<(), CallError> {
+        let inner = &self.inner;
+        if let Some(why) = inner.is_lost() {
+            return Deferred::ready(Err(why));
+        }
+        let (resolver, deferred) = Deferred::new();
+        inner.finished.borrow_mut().push(resolver);
+        let finishing = inner.finishing.get();
+        if !finishing.here {
+            inner.finishing.set(Finishing { here: true, ..finishing });
+            inner.tell(8, 0, |_| Ok(()));
+            inner.close_if_finished();
+        }
+        deferred
     }
 
     /// Closes the connection after what was written is sent. Calls that are open end with [`CallError::Lost`].
@@ -186,8 +212,13 @@ pub(super) struct Inner {
     answering: RefCell<HashMap<u64, Answering>>,
     /// Whether more waits to be sent than should.
     full: Cell<bool>,
-    /// Runs until the peer has greeted.
-    greeting: RefCell<Option<Timer>>,
+    finishing: Cell<Finishing>,
+    /// Who wait for the end in order.
+    finished: RefCell<Vec<Resolver<(), CallError>>>,
+    /// No more comes from here.
+    ended: Cell<bool>,
+    /// Runs until the peer has greeted, and when it is to end.
+    deadline: RefCell<Option<Timer>>,
     lost: RefCell<Option<String>>,
 }
 
@@ -195,6 +226,13 @@ impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner").finish_non_exhaustive()
     }
+}
+
+/// Who has said that no more calls are begun.
+#[derive(Clone, Copy, Default)]
+struct Finishing {
+    here: bool,
+    there: bool,
 }
 
 /// What waits for an answer.
@@ -241,12 +279,12 @@ impl Inner {
         id
     }
 
-    /// The peer has greeted, or never will.
-    fn greeted(&self) {
-        let deadline = self.greeting.borrow_mut().take();
-        if let Some(deadline) = deadline {
+    /// Gives the peer until then for what is awaited of it, or for ever.
+    fn deadline(&self, timer: Option<Timer>) {
+        let before = self.deadline.replace(timer);
+        if let Some(before) = before {
             // Over already, when it is what ends the connection.
-            let _ = deadline.cancel();
+            let _ = before.cancel();
         }
     }
 
@@ -273,6 +311,27 @@ impl Inner {
         lost.or_else(closing).map(CallError::Lost)
     }
 
+    fn takes_no_calls(&self) -> Option<CallError> {
+        let finishing = self.finishing.get();
+        self.is_lost().or_else(|| (finishing.here || finishing.there).then_some(CallError::Finishing))
+    }
+
+    /// Closes it after the last call, if that was asked for.
+    fn close_if_finished(&self) {
+        if !self.finishing.get().here || !self.is_idle() || self.ended.replace(true) {
+            return;
+        }
+        // Not at once: the peer may be about to say the same.
+        let transport = self.transport().clone();
+        transport.end();
+        let late = self.handle.call_later(transport.limits().linger, move || transport.close());
+        self.deadline(Some(late));
+    }
+
+    fn is_idle(&self) -> bool {
+        self.calls.borrow().is_empty() && self.answering.borrow().is_empty()
+    }
+
     /// The caller wants to hear no more of a call.
     pub(super) fn cancel(&self, id: u64) {
         let waiting = self.calls.borrow_mut().remove(&id);
@@ -280,6 +339,7 @@ impl Inner {
             self.tell(3, id, |_| Ok(()));
             // Later, when whoever cancels it has said why: without its producer it would be abandoned.
             self.handle.call_soon(move || drop(waiting));
+            self.close_if_finished();
         }
     }
 
@@ -324,7 +384,9 @@ impl Protocol for Speaker {
             if self.hello.len() < HELLO.len() {
                 return;
             }
-            self.inner.greeted();
+            if !self.inner.ended.get() {
+                self.inner.deadline(None);
+            }
         }
         while !transport.is_closing() {
             let taken = match self.frames.next(&mut data) {
@@ -353,9 +415,13 @@ impl Protocol for Speaker {
 
     fn connection_lost(&mut self, why: &Lost) {
         let inner = &self.inner;
-        inner.greeted();
+        inner.deadline(None);
         inner.lost.borrow_mut().get_or_insert_with(|| why.to_string());
         let error = inner.is_lost().expect("just set");
+        let orderly = matches!(why, Lost::Closed) && inner.finishing.get().here && inner.is_idle();
+        for finished in inner.finished.take() {
+            finished.settle(if orderly { Ok(()) } else { Err(error.clone()) });
+        }
         // Each is told, or ended, when nothing is borrowed.
         for (_, call) in inner.answering.take() {
             if let Some(task) = call.task {
@@ -371,6 +437,15 @@ impl Protocol for Speaker {
 
 impl Inner {
     fn take(self: &Rc<Self>, message: Message<'_>) -> Result<(), Wrong> {
+        let answers = matches!(message, Message::Result { .. } | Message::Error { .. } | Message::End { .. });
+        self.heed(message)?;
+        if answers {
+            self.close_if_finished();
+        }
+        Ok(())
+    }
+
+    fn heed(self: &Rc<Self>, message: Message<'_>) -> Result<(), Wrong> {
         match message {
             Message::Call { id, name, arguments } => self.answer(id, name, arguments, None)?,
             Message::Open { id, credit, name, arguments } => {
@@ -383,7 +458,9 @@ impl Inner {
                 if let Some(task) = call.and_then(|call| call.task) {
                     task.cancel();
                 }
+                self.close_if_finished();
             }
+            Message::Finish => self.finishing.set(Finishing { there: true, ..self.finishing.get() }),
             Message::Credit { id, more } => {
                 if let Some(credit) = self.credit_of(id) {
                     credit.add(more);
@@ -442,6 +519,11 @@ impl Inner {
         if answering.contains_key(&id) {
             return Err("the peer gives two calls the same number");
         }
+        if self.finishing.get().here {
+            drop(answering);
+            self.refuse(id, &Refusal(6, String::new()));
+            return Ok(());
+        }
         if answering.len() >= self.limits.calls {
             drop(answering);
             self.refuse(id, &Refusal(3, String::new()));
@@ -482,7 +564,10 @@ impl Inner {
             return;
         }
         let answer = match result {
-            Ok(None) => return self.tell(6, id, |_| Ok(())),
+            Ok(None) => {
+                self.tell(6, id, |_| Ok(()));
+                return self.close_if_finished();
+            }
             Ok(Some(_)) if many => Err(Refusal(2, "this method has one result; it is no stream".to_owned())),
             Ok(Some(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
@@ -495,6 +580,7 @@ impl Inner {
             Ok(frame) => self.write(&frame),
             Err(refusal) => self.refuse(id, &refusal),
         }
+        self.close_if_finished();
     }
 
     fn refuse(&self, id: u64, refusal: &Refusal) {

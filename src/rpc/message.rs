@@ -18,6 +18,7 @@ pub(super) enum Message<'a> {
     Item { id: u64, value: &'a [u8] },
     End { id: u64 },
     Credit { id: u64, more: u32 },
+    Finish,
 }
 
 /// What went wrong in reading, in words for the log and the peer.
@@ -41,6 +42,7 @@ impl<'a> Message<'a> {
             5 => Message::Item { id, value: all(&mut rest) },
             6 => Message::End { id },
             7 => Message::Credit { id, more: value(&mut rest)? },
+            8 => Message::Finish,
             _ => return Err("a message of a kind that is not known"),
         };
         if rest.is_empty() { Ok(message) } else { Err("a message with more behind it") }
@@ -146,7 +148,7 @@ mod tests {
     fn no_bytes_are_too_strange() {
         let mut state = 3_u64;
         for round in 0..200_000_u32 {
-            let mut bytes = vec![(round % 9) as u8];
+            let mut bytes = vec![(round % 10) as u8];
             for _ in 0..round % 23 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 bytes.push((state >> 40) as u8);

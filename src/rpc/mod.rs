@@ -57,10 +57,11 @@
 //! | 5 item | callee | an item | spends one of the credit |
 //! | 6 end | callee | | there are no more items; the call is over |
 //! | 7 credit | caller | a number | so many more items may be sent |
+//! | 8 finish | either | | this side begins no more calls and answers none that come later; the number is 0 |
 //!
 //! The codes of errors: 0 failed (as the method says), 1 no such method, 2 wrong arguments, 3 too many calls, 4 the method panicked, 5 the
-//! result is too long. A frame about a call that is over is ignored, since cancelling and answering may cross. Anything else that is not
-//! described here ends the connection.
+//! result is too long, 6 the callee has sent finish and did not begin the call. A frame about a call that is over is ignored, since cancelling and answering may cross. Anything else that is not
+//! described here ends the connection. Who has sent finish closes the connection when all calls of both sides that were begun are over.
 //!
 //! # Bounds
 //!

@@ -7,15 +7,21 @@ use std::{
     cell::RefCell,
     fmt::Debug,
     io::Write,
+    net::Ipv4Addr,
     process::{Command, Stdio},
     rc::Rc,
 };
 
 use entwined::{
+    Standalone,
     framing::{Delimited, FrameError, FramedError, FramedStream, Frames, Framing, Lines, Netstrings, Prefixed, Width},
-    protocol::{self, FrameReceiver, Framed, Lost, Transport},
+    process,
+    protocol::{self, End, FrameReceiver, Framed, Lost, Transport},
     simulation::Simulation,
-    transport::memory::{self, Wire},
+    transport::{
+        memory::{self, Wire},
+        tcp,
+    },
 };
 
 /// All that a framing finds in pieces, and what it says at the end.
@@ -372,4 +378,114 @@ fn twisted_speaks_the_same() {
     exchange("u16", &Prefixed::new(Width::U16, 1_000));
     exchange("u32", &Prefixed::new(Width::U32, 1_000));
     exchange("lines", &Lines::new(1_000));
+}
+
+/// Each sends more than the wire and the buffers hold before it has read anything.
+#[test]
+fn halves_of_a_stream_send_and_receive_at_once() {
+    const FRAMES: u32 = 20_000;
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let mut wire = Wire::default();
+    (wire.fragment, wire.capacity) = (1_000, 5_000);
+    let (near, far) = memory::pair_over(&handle, wire);
+    let readers: Vec<_> = [near, far]
+        .into_iter()
+        .map(|stream| {
+            let (mut reader, mut writer) = FramedStream::new(stream, Prefixed::new(Width::U8, 255)).split();
+            let send = async move {
+                for number in 0..FRAMES {
+                    writer.send(&number.to_be_bytes()).await.expect("sent");
+                }
+                writer.close().await.expect("closed");
+            };
+            handle.spawn(send).detach();
+            handle.spawn(async move {
+                for number in 0..FRAMES {
+                    assert_eq!(reader.next().await.expect("a frame").expect("no error"), number.to_be_bytes());
+                }
+                assert!(reader.next().await.is_none());
+            })
+        })
+        .collect();
+    for reader in readers {
+        simulation.run_until(reader).expect("no panic");
+    }
+}
+
+/// A receiver that does nothing about an error, and is asked no more after one.
+struct Careless(Rc<RefCell<Vec<String>>>);
+
+impl FrameReceiver<Netstrings> for Careless {
+    fn frame_received(&mut self, _: &Transport, _: &mut Netstrings, _: &[u8]) {
+        self.0.borrow_mut().push("frame".to_owned());
+    }
+
+    fn frame_failed(&mut self, _: &Transport, error: &FrameError) {
+        self.0.borrow_mut().push(error.to_string());
+    }
+
+    fn end_received(&mut self, _: &Transport) -> End {
+        self.0.borrow_mut().push("end".to_owned());
+        End::Close
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        self.0.borrow_mut().push(why.to_string());
+    }
+}
+
+#[test]
+fn a_connection_that_ends_within_a_frame_is_aborted() {
+    for (input, expected) in [
+        (&b"1:x,"[..], &["frame", "end", "the connection was closed"][..]),
+        (b"1:x,3:y", &["frame", "the peer stopped in the middle of a frame", "the connection was aborted"]),
+        (b"x", &["the peer sends what is no frame: a length is digits and a colon", "the connection was aborted"]),
+    ] {
+        let simulation = Simulation::new();
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let (near, far) = memory::pair(&simulation.handle());
+        protocol::start(&simulation.handle(), near, Framed::new(Netstrings::new(100), Careless(log.clone())));
+        drop(write(&simulation, far, input));
+        simulation.drive();
+        assert_eq!(log.take(), expected);
+    }
+}
+
+/// Greets as an SSH server does (RFC 4253, 4.2), and hears how the client greets.
+struct Banner(Rc<RefCell<Vec<String>>>);
+
+impl FrameReceiver<Lines> for Banner {
+    fn connection_made(&mut self, transport: &Transport) {
+        transport.write(b"SSH-2.0-Entwined\r\n");
+    }
+
+    fn frame_received(&mut self, transport: &Transport, _: &mut Lines, frame: &[u8]) {
+        self.0.borrow_mut().push(String::from_utf8_lossy(frame).into_owned());
+        transport.close();
+    }
+}
+
+#[test]
+fn ssh_keyscan_reads_a_banner() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let greetings = Rc::new(RefCell::new(Vec::new()));
+    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let port = listener.local_address().tcp().expect("TCP").port().to_string();
+    let heard = greetings.clone();
+    let _server = protocol::serve(listener, move |_: &_| Some(Framed::new(Lines::new(255), Banner(heard.clone()))));
+    let scan = process::Command::new("ssh-keyscan").args(["-T", "10", "-p", &port, "127.0.0.1"]);
+    handle
+        .clone()
+        .spawn(async move {
+            let output = scan.output(&handle, 10_000).await.expect("apt-get install openssh-client");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("SSH-2.0-Entwined"), "{said}");
+            handle.stop().expect("it runs");
+        })
+        .detach();
+    reactor.run().expect("a run");
+    let greetings = greetings.borrow();
+    assert!(!greetings.is_empty() && greetings.iter().all(|line| line.starts_with("SSH-2.0-")), "{greetings:?}");
 }

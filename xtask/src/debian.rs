@@ -45,6 +45,7 @@ pub const TESTS: Group = Group {
         "curl",
         "haproxy",
         "netcat-openbsd",
+        "openssh-client",
         "openssl",
         "python3-msgpack",
         "python3-twisted",
