@@ -20,7 +20,7 @@ use entwined::{
     deferred::{Deferred, Resolver},
     endpoint,
     protocol::{self, DatagramProtocol, DatagramTransport, Echo, Lost, Sending},
-    transport::{Address, UnixAddress, udp, unix},
+    transport::{Address, Batch, DatagramSocket, UnixAddress, udp, unix},
 };
 use folder::Folder;
 use run::run;
@@ -196,6 +196,113 @@ fn the_end_of_a_run_is_the_end_of_its_protocols() {
         handle.sleep(Duration::from_millis(1)).await;
     });
     assert_eq!(log.take(), ["started", "the reactor stopped"]);
+}
+
+async fn send_all(socket: &DatagramSocket, datagrams: &[(&[u8], Option<&Address>)]) {
+    let mut sent = 0;
+    while sent < datagrams.len() {
+        sent += socket.send_batch(&datagrams[sent..]).await.expect("sent");
+    }
+}
+
+#[test]
+fn batches_keep_boundaries_order_and_senders() {
+    for address in [local(), (Ipv6Addr::LOCALHOST, 0).into()] {
+        run(move |handle| async move {
+            let one = udp::bind(&handle, address).expect("a port");
+            let to = one.local_address();
+            let others = [
+                udp::bind(&handle, address).expect("a port"),
+                udp::connect(&handle, to.udp().expect("UDP")).expect("a way"),
+            ];
+            // Of equal sizes in a row, of all sizes, without bytes, and one that is cut.
+            let sizes = [5, 5, 5, 0, 0, 1, 1_472, 999, 1_000, 1_001, 5];
+            let datagrams: Vec<_> = (0..40_u8).map(|number| vec![number; sizes[usize::from(number) % 11]]).collect();
+            let mut batch = Batch::new(32, 1_000);
+            for (number, other) in others.iter().enumerate() {
+                let to = (number == 0).then_some(&to);
+                let all: Vec<_> = datagrams.iter().map(|datagram| (&datagram[..], to)).collect();
+                send_all(other, &all).await;
+                let mut received = Vec::new();
+                while received.len() < datagrams.len() {
+                    let count = one.receive_batch(&mut batch).await.expect("datagrams");
+                    assert_eq!((batch.len(), batch.is_empty()), (count, false));
+                    for (bytes, about) in &batch {
+                        assert_eq!(about.from, other.local_address());
+                        received.push((bytes.to_vec(), about.truncated));
+                    }
+                }
+                let cut = |datagram: &Vec<u8>| (datagram[..datagram.len().min(1_000)].to_vec(), datagram.len() > 1_000);
+                assert_eq!(received, datagrams.iter().map(cut).collect::<Vec<_>>());
+            }
+            assert!(handle.timeout(Duration::from_millis(5), one.receive_batch(&mut batch)).await.is_err());
+        });
+    }
+}
+
+#[test]
+fn batches_over_unix_sockets_are_the_same() {
+    run(|handle| async move {
+        let (one, other) = unix::datagram_pair(&handle).expect("two sockets");
+        let mut batch = Batch::new(1_000, 100);
+        assert_eq!(batch.capacity(), 64);
+        send_all(&one, &[(b"a", None), (b"", None), (&[7; 101], None)]).await;
+        assert_eq!(other.receive_batch(&mut batch).await.expect("datagrams"), 3);
+        let all: Vec<_> = batch.iter().map(|(bytes, about)| (bytes.len(), about.truncated)).collect();
+        assert_eq!(all, [(1, false), (0, false), (100, true)]);
+        assert_eq!(batch.get(0).expect("there").0, b"a");
+        assert!(batch.get(3).is_none());
+        // As many as the system takes, and the rest later.
+        let many = vec![(&b"x"[..], None); 300];
+        let first = one.send_batch(&many).await.expect("sent");
+        assert!((1..=64).contains(&first), "{first}");
+        let sending = handle.spawn(async move { send_all(&one, &many[first..]).await });
+        let mut seen = 0;
+        while seen < 300 {
+            seen += other.receive_batch(&mut batch).await.expect("datagrams");
+        }
+        sending.await.expect("no panic");
+    });
+}
+
+#[test]
+fn an_error_in_a_batch_is_of_its_datagram_only() {
+    run(|handle| async move {
+        let one = udp::bind(&handle, local()).expect("a port");
+        let other = udp::bind(&handle, local()).expect("a port");
+        let (to, long) = (one.local_address(), vec![0; 70_000]);
+        let unix = Address::Unix(UnixAddress::Abstract(b"x".to_vec()));
+        let batch = [(&b"1"[..], Some(&to)), (&long, Some(&to)), (b"2", Some(&unix)), (b"3", Some(&to))];
+        assert_eq!(other.send_batch(&batch).await.expect("the first"), 1);
+        assert!(other.send_batch(&batch[1..]).await.is_err());
+        let error = other.send_batch(&batch[2..]).await.expect_err("another family");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(other.send_batch(&batch[3..]).await.expect("the last"), 1);
+        assert_eq!(other.send_batch(&[]).await.expect("nothing"), 0);
+        let mut received = Batch::new(8, 10);
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            one.receive_batch(&mut received).await.expect("datagrams");
+            seen.extend(received.iter().map(|(bytes, _)| bytes.to_vec()));
+        }
+        assert_eq!(seen, [b"1", b"3"]);
+        // A refusal is told, and what came before it is not lost.
+        let peer = UdpSocket::bind(local()).expect("a port");
+        let connected = udp::connect(&handle, peer.local_addr().expect("an address")).expect("a way");
+        let ours = connected.local_address().udp().expect("UDP");
+        peer.send_to(b"before", ours).expect("sent");
+        drop(peer);
+        connected.send(b"nobody is there").await.expect("sent");
+        let mut outcomes = Vec::new();
+        while outcomes.len() < 2 {
+            match connected.receive_batch(&mut received).await {
+                Ok(count) => outcomes.push((count, None)),
+                Err(error) => outcomes.push((0, Some(error.kind()))),
+            }
+        }
+        outcomes.sort();
+        assert_eq!(outcomes, [(0, Some(io::ErrorKind::ConnectionRefused)), (1, None)]);
+    });
 }
 
 #[test]

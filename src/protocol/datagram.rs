@@ -9,18 +9,18 @@ use std::{
     panic::Location,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use super::Lost;
 use crate::{
     reactor::{Handle, Kind, Origin},
-    transport::{Address, DatagramSocket},
+    transport::{Address, Batch, DatagramSocket},
 };
 
 /// What one socket for datagrams is about.
 ///
-/// `stopped` comes exactly once and last. No callback is entered while another is on the stack, even if that one spins the host's loop. A panic ends
+/// Up to 32 datagrams are received with one system call (recvmmsg(2)), and then handed on one by one. `stopped` comes exactly once and last. No callback is entered while another is on the stack, even if that one spins the host's loop. A panic ends
 /// the protocol and nothing else.
 pub trait DatagramProtocol {
     /// The socket is there.
@@ -76,7 +76,7 @@ const MOST_DATAGRAMS: usize = 1_024;
 const MOST_BYTES: usize = 1024 * 1024;
 
 impl DatagramTransport {
-    /// Sends a datagram to `to`, at the end of this callback or in the next turn. At most 1,024 wait, and 1 MiB of them; more are dropped.
+    /// Sends a datagram to `to`, in this turn or the next, together with others that wait (sendmmsg(2)). At most 1,024 wait, and 1 MiB of them; more are dropped.
     pub fn send_to(&self, data: &[u8], to: &Address) -> Sending {
         self.push(data, Some(to.clone()))
     }
@@ -244,21 +244,25 @@ impl Conversation {
             return Err(Lost::Closed);
         }
         let Some(socket) = self.transport.shared.socket.borrow().clone() else { return Ok(Poll::Pending) };
-        // The buffer is shared by all of the thread; a callback that spins the loop has others take another.
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
-        let result = match socket.poll_receive(cx, &mut buffer) {
+        // The room is shared by all of the thread; a callback that spins the loop has others take another.
+        let mut batch = BATCH.take().unwrap_or_else(|| Batch::new(MOST_RECEIVED, LONGEST));
+        let result = match socket.poll_receive_batch(cx, &mut batch) {
             Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Ok(received)) => {
-                let data = &buffer[..received.count];
-                let called =
-                    self.call(|protocol, transport| protocol.datagram_received(transport, data, &received.from));
-                called.map(Poll::Ready)
-            }
+            Poll::Ready(Ok(_)) => self.deliver(&batch).map(Poll::Ready),
             Poll::Ready(Err(error)) => self.fail(error).map(Poll::Ready),
         };
-        BUFFER.set(buffer);
+        BATCH.set(Some(batch));
         result
+    }
+
+    fn deliver(&mut self, batch: &Batch) -> Result<(), Lost> {
+        for (data, received) in batch {
+            if self.transport.is_closing() {
+                break;
+            }
+            self.call(|protocol, transport| protocol.datagram_received(transport, data, &received.from))?;
+        }
+        Ok(())
     }
 
     /// Sends what waits; the first error takes its datagram with it.
@@ -266,19 +270,14 @@ impl Conversation {
         let shared = &self.transport.shared;
         let Some(socket) = shared.socket.borrow().clone() else { return Poll::Ready(Ok(())) };
         let mut queue = shared.queue.borrow_mut();
-        while let Some((data, to)) = queue.front() {
-            let sent = match to {
-                Some(to) => socket.poll_send_to(cx, data, to),
-                None => socket.poll_send(cx, data),
-            };
-            if sent.is_pending() {
-                return Poll::Pending;
+        while !queue.is_empty() {
+            let waiting = queue.iter().map(|(data, to)| (&data[..], to.as_ref()));
+            let sent = ready!(socket.poll_send_batch(cx, waiting));
+            // What the error is about is not sent again.
+            for (data, _) in queue.drain(..*sent.as_ref().unwrap_or(&1)) {
+                shared.queued_bytes.set(shared.queued_bytes.get() - data.len());
             }
-            shared.queued_bytes.set(shared.queued_bytes.get() - data.len());
-            queue.pop_front();
-            if let Poll::Ready(Err(error)) = sent {
-                return Poll::Ready(Err(error));
-            }
+            sent?;
         }
         Poll::Ready(Ok(()))
     }
@@ -320,9 +319,12 @@ impl Drop for Conversation {
     }
 }
 
-/// The longest datagram of UDP has 65,507 bytes.
-const BUFFER_SIZE: usize = 64 * 1024;
+/// Datagrams that are received at a time.
+const MOST_RECEIVED: usize = 32;
+
+/// The longest datagram of UDP has 65,527 bytes.
+const LONGEST: usize = 64 * 1024;
 
 thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static BATCH: RefCell<Option<Batch>> = const { RefCell::new(None) };
 }

@@ -199,6 +199,11 @@ impl<T: AsFd> Watched<T> {
         self.core.tasks.spend((bytes / BYTES_A_UNIT) as u32);
     }
 
+    /// Counts operations beyond the first, and the bytes of all.
+    pub(crate) fn spent(&self, operations: usize, bytes: usize) {
+        self.core.tasks.spend((operations + bytes / BYTES_A_UNIT) as u32);
+    }
+
     fn unwatch(&mut self) {
         let Some(object) = &self.object else { return };
         self.core.sources.borrow_mut().remove(slot(self.key));

@@ -13,7 +13,7 @@ use rustix::net::{
     SocketType, sockopt,
 };
 
-use super::{Address, UnixAddress, unix::SocketFile};
+use super::{Address, Batch, UnixAddress, batch, unix::SocketFile};
 use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
 
 /// A socket for datagrams. Made by [`udp`](super::udp) and [`unix`](super::unix).
@@ -23,6 +23,7 @@ use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
 pub struct DatagramSocket {
     socket: Watched<OwnedFd>,
     family: AddressFamily,
+    connected: bool,
     /// A socket file to be removed.
     _file: Option<SocketFile>,
 }
@@ -45,7 +46,8 @@ impl DatagramSocket {
 
     pub(super) fn new(handle: &Handle, socket: OwnedFd, family: AddressFamily) -> io::Result<Self> {
         let socket = Watched::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
-        Ok(DatagramSocket { socket, family, _file: None })
+        let connected = net::getpeername(socket.object()).is_ok();
+        Ok(DatagramSocket { socket, family, connected, _file: None })
     }
 
     pub(super) fn with_file(mut self, file: Option<SocketFile>) -> Self {
@@ -96,16 +98,8 @@ impl DatagramSocket {
 
     /// [`send_to`](DatagramSocket::send_to) for futures written by hand.
     pub fn poll_send_to(&self, cx: &mut Context<'_>, bytes: &[u8], to: &Address) -> Poll<io::Result<()>> {
-        let wrong =
-            || io::Error::new(io::ErrorKind::InvalidInput, format!("no datagram goes from this socket to {to}"));
-        match to {
-            Address::Udp(to) => self.poll_write(cx, |socket| Ok(net::sendto(socket, bytes, SendFlags::NOSIGNAL, to)?)),
-            Address::Unix(to) => match to.to_socket_address() {
-                Some(to) => self.poll_write(cx, |socket| Ok(net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to)?)),
-                None => Poll::Ready(Err(wrong())),
-            },
-            _ => Poll::Ready(Err(wrong())),
-        }
+        let to = batch::socket_address(to)?;
+        self.poll_write(cx, |socket| Ok(net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to)?))
     }
 
     /// [`send`](DatagramSocket::send) for futures written by hand.
@@ -135,6 +129,49 @@ impl DatagramSocket {
             from: self.told(message.address),
             truncated: message.flags.contains(ReturnFlags::TRUNC),
         }))
+    }
+
+    /// Sends datagrams in order, each to the address beside it or the one that the socket is connected to, with as few system calls as there can be (sendmmsg(2)).
+    /// Gives how many were sent: fewer than all when the system takes no more at once, and at most 64.
+    ///
+    /// # Errors
+    /// As for [`send_to`](DatagramSocket::send_to) of the first one: it was not sent. An error of a later one comes when that is the first.
+    pub async fn send_batch(&self, datagrams: &[(&[u8], Option<&Address>)]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_send_batch(cx, datagrams.iter().copied())).await
+    }
+
+    /// [`send_batch`](DatagramSocket::send_batch) for futures written by hand.
+    pub fn poll_send_batch<'a>(
+        &self,
+        cx: &mut Context<'_>,
+        datagrams: impl Iterator<Item = (&'a [u8], Option<&'a Address>)> + Clone,
+    ) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| batch::send(socket, datagrams.clone())))?;
+        self.socket.spent(sent.saturating_sub(1), datagrams.take(sent).map(|datagram| datagram.0.len()).sum());
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Receives datagrams, at least one and as many as there are and the batch has room for, with one system call (recvmmsg(2); Unix sockets: one each).
+    /// Gives how many. One task at a time.
+    ///
+    /// # Errors
+    /// As for [`receive`](DatagramSocket::receive).
+    pub async fn receive_batch(&self, batch: &mut Batch) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_receive_batch(cx, batch)).await
+    }
+
+    /// [`receive_batch`](DatagramSocket::receive_batch) for futures written by hand.
+    pub fn poll_receive_batch(&self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<usize>> {
+        let count = ready!(self.socket.poll_io(cx, Direction::Read, |socket| match self.family {
+            AddressFamily::UNIX => batch.receive_each(socket, |address| self.told(address)),
+            family => batch.receive_udp(socket, family == AddressFamily::INET6),
+        }))?;
+        if count < batch.capacity() && !self.connected {
+            // There was no more. A connected socket may have an error to tell.
+            self.socket.drained();
+        }
+        self.socket.spent(count - 1, batch.iter().map(|datagram| datagram.0.len()).sum());
+        Poll::Ready(Ok(count))
     }
 
     fn told(&self, address: Option<net::SocketAddrAny>) -> Address {

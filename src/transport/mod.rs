@@ -22,6 +22,7 @@
 
 mod acceptor;
 mod address;
+mod batch;
 mod datagram;
 pub mod fd;
 mod fds;
@@ -46,6 +47,7 @@ use std::{
 pub(crate) use acceptor::MOST_CONNECTIONS;
 pub(crate) use acceptor::{Acceptor, Permit};
 pub use address::{Address, UnixAddress};
+pub use batch::Batch;
 pub use datagram::{DatagramSocket, Received};
 use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Layered, Listen};

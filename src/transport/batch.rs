@@ -1,0 +1,208 @@
+//! Many datagrams with one system call: recvmmsg(2) and sendmmsg(2).
+
+use std::{
+    fmt,
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
+use rustix::net::{
+    MMsgHdr, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny,
+    addr::SocketAddrArg, recvmsg, sendmmsg,
+};
+
+use super::{Address, Received};
+
+/// Room for datagrams that are received with one system call; to be used over and over.
+///
+/// ```
+/// use entwined::{Standalone, transport::{Batch, udp}};
+///
+/// let reactor = Standalone::new()?;
+/// let handle = reactor.handle();
+/// let server = udp::bind(&handle, "127.0.0.1:0".parse()?)?;
+/// let client = udp::connect(&handle, server.local_address().udp().expect("UDP"))?;
+///
+/// handle.clone().spawn(async move {
+///     let mut sent = 0;
+///     while sent < 3 {
+///         let datagrams = [(&b"one"[..], None), (b"two", None), (b"three", None)];
+///         sent += client.send_batch(&datagrams[sent..]).await.expect("sent");
+///     }
+///     let mut batch = Batch::new(32, 1_500);
+///     let mut seen = 0;
+///     while seen < 3 {
+///         server.receive_batch(&mut batch).await.expect("datagrams");
+///         for (bytes, received) in &batch {
+///             println!("{} bytes from {}", bytes.len(), received.from);
+///             seen += 1;
+///         }
+///     }
+///     handle.stop().expect("the reactor runs");
+/// }).detach();
+/// reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Batch {
+    most: usize,
+    size: usize,
+    buffer: Vec<u8>,
+    received: Vec<Received>,
+    v4: Option<MultiHeaders<SockaddrIn>>,
+    v6: Option<MultiHeaders<SockaddrIn6>>,
+}
+
+/// The most that goes into a batch: more gains little, and one batch is one step of a task.
+pub(super) const MOST: usize = 64;
+
+impl Batch {
+    /// For up to `most` datagrams, from 1 to 64, of up to `size` bytes each; longer ones are [cut](Received::truncated).
+    ///
+    /// It has `most` times `size` bytes of address space, and as much memory as was ever used of it.
+    pub fn new(most: usize, size: usize) -> Self {
+        let most = most.clamp(1, MOST);
+        let buffer = vec![0; most * size];
+        Batch { most, size, buffer, received: Vec::with_capacity(most), v4: None, v6: None }
+    }
+
+    /// How many datagrams were received the last time.
+    pub fn len(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty()
+    }
+
+    /// How many it has room for.
+    pub fn capacity(&self) -> usize {
+        self.most
+    }
+
+    /// The bytes of a datagram that was received the last time, and what is to be said of it, by its number in the batch.
+    pub fn get(&self, index: usize) -> Option<(&[u8], &Received)> {
+        let received = self.received.get(index)?;
+        Some((&self.buffer[index * self.size..][..received.count], received))
+    }
+
+    /// The datagrams that were received the last time, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Received)> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// Receives UDP over IPv4 or IPv6.
+    pub(super) fn receive_udp(&mut self, socket: &OwnedFd, v6: bool) -> io::Result<usize> {
+        let Batch { most, size, buffer, received, .. } = self;
+        received.clear();
+        if v6 {
+            let headers = self.v6.get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
+            receive(socket, headers, buffer, *size, received, |from| Address::Udp((*from).into()))
+        } else {
+            let headers = self.v4.get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
+            receive(socket, headers, buffer, *size, received, |from| Address::Udp((*from).into()))
+        }
+    }
+
+    /// Receives one by one, from sockets whose addresses have no fixed length.
+    pub(super) fn receive_each(
+        &mut self,
+        socket: &OwnedFd,
+        told: impl Fn(Option<SocketAddrAny>) -> Address,
+    ) -> io::Result<usize> {
+        self.received.clear();
+        while self.received.len() < self.most {
+            let buffer = &mut self.buffer[self.received.len() * self.size..][..self.size];
+            let mut control = RecvAncillaryBuffer::default();
+            match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(message) => self.received.push(Received {
+                    count: message.bytes,
+                    from: told(message.address),
+                    truncated: message.flags.contains(ReturnFlags::TRUNC),
+                }),
+                // It is met again.
+                Err(_) if !self.received.is_empty() => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.received.len())
+    }
+}
+
+fn receive<S: SockaddrLike + Copy>(
+    socket: &OwnedFd,
+    headers: &mut MultiHeaders<S>,
+    buffer: &mut [u8],
+    size: usize,
+    received: &mut Vec<Received>,
+    told: impl Fn(&S) -> Address,
+) -> io::Result<usize> {
+    let mut slices: Vec<_> = buffer.chunks_exact_mut(size.max(1)).map(|place| [IoSliceMut::new(place)]).collect();
+    let messages = recvmmsg(socket.as_raw_fd(), headers, &mut slices, MsgFlags::empty(), None)?;
+    received.extend(messages.map(|message| Received {
+        count: message.bytes,
+        from: message.address.as_ref().map_or(Address::Unknown, &told),
+        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
+    }));
+    Ok(received.len())
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = (&'a [u8], &'a Received);
+    type IntoIter = Box<dyn Iterator<Item = Self::Item> + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("received", &self.received).finish_non_exhaustive()
+    }
+}
+
+/// Sends datagrams until the system takes no more; an address that cannot be is an error when it is the first.
+pub(super) fn send<'a>(
+    socket: &OwnedFd,
+    datagrams: impl Iterator<Item = (&'a [u8], Option<&'a Address>)>,
+) -> io::Result<usize> {
+    let mut slices = Vec::with_capacity(MOST);
+    let mut addresses = Vec::with_capacity(MOST);
+    for (bytes, to) in datagrams.take(MOST) {
+        match to.map(socket_address).transpose() {
+            Ok(to) => addresses.push(to),
+            Err(error) if addresses.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+        slices.push([IoSlice::new(bytes)]);
+    }
+    let mut controls: Vec<_> = slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let mut messages: Vec<_> = slices
+        .iter()
+        .zip(&addresses)
+        .zip(&mut controls)
+        .map(|((slice, to), control)| match to {
+            Some(to) => MMsgHdr::new_with_addr(to, slice, control),
+            None => MMsgHdr::new(slice, control),
+        })
+        .collect();
+    if messages.is_empty() {
+        return Ok(0);
+    }
+    Ok(sendmmsg(socket, &mut messages, SendFlags::NOSIGNAL)?)
+}
+
+/// The address as the system wants it.
+pub(super) fn socket_address(to: &Address) -> io::Result<SocketAddrAny> {
+    let wrong = || {
+        let message = format!("no datagram goes from this socket to {to}");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    };
+    match to {
+        Address::Udp(to) => Ok(to.as_any()),
+        Address::Unix(to) => Ok(to.to_socket_address().ok_or_else(wrong)?.as_any()),
+        _ => Err(wrong()),
+    }
+}
