@@ -7,6 +7,7 @@ mod deferred;
 mod figures;
 mod gtk;
 mod http;
+mod python;
 mod server;
 mod wrk;
 
@@ -44,9 +45,21 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
             return Err(format!("bench {name} takes its options after --").into());
         }
         "deferred" => deferred::run(theirs)?,
-        "echo" => {
+        "echo" | "udp" | "connections" | "unread" => {
             let program = workspace::build("streams", "streams")?;
-            process::succeed(&mut process::tied(&program, Some(OTHERS)))?;
+            process::succeed(process::tied(&program, Some(OTHERS)).arg(name))?;
+        }
+        "chat" => {
+            let program = workspace::build("streams", "streams")?;
+            let mut measure = process::tied(&program, Some(OTHERS));
+            measure.arg(name);
+            match python::with(&["gevent", "twisted"]) {
+                Ok(python) => {
+                    measure.arg(python);
+                }
+                Err(error) => eprintln!("Without Python's, which need venv, pip and PyPI: {error}"),
+            }
+            process::succeed(&mut measure)?;
         }
         "post" | "timers" => {
             debian::ensure(&[&debian::GLIB])?;

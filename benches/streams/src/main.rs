@@ -1,131 +1,53 @@
-//! Echo over TCP and TLS: processor time for a message, and memory for an idle connection.
+//! Streams and datagrams beside others': processor time for a message, memory for a connection, and what is left of connections that have come and gone.
 //!
-//! Without arguments it measures all servers in turn. It starts each as a process of its own on processor 0, and makes the load itself.
+//! The first argument says what is measured. Servers that are compared run each as a process of its own on processor 0; the load comes from processor 1.
 
+mod chat;
+mod connections;
+mod datagrams;
+mod echo;
 mod load;
+mod server;
 mod servers;
+mod unread;
 
-use std::{
-    error::Error,
-    fs,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::error::Error;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-/// The servers, without TLS and with it. In each the first is what the others are compared with.
-const PLAIN: [&str; 4] = ["mio", "tokio", "entwined-protocol", "entwined-stream"];
-const TLS: [&str; 3] = ["tokio-tls", "entwined-tls-protocol", "entwined-tls-stream"];
-
-const CONNECTIONS: usize = 64;
-const ROUNDS: usize = 5;
-const TIME: Duration = Duration::from_secs(2);
-const SIZES: [usize; 2] = [1024, 64 * 1024];
-const IDLE: usize = 5_000;
-
 fn main() -> Outcome {
-    match std::env::args().nth(1).as_deref() {
-        Some(kind) => servers::run(kind),
-        None => {
-            for kinds in [&PLAIN[..], &TLS[..]] {
-                for size in SIZES {
-                    compare(kinds, size)?;
-                }
-                memory(kinds)?;
-            }
-            Ok(())
-        }
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve", kind] => servers::run(kind),
+        ["serve-datagrams", kind] => datagrams::serve(kind),
+        ["serve-chat", _] => chat::serve(),
+        ["echo"] => echo::measure(),
+        ["udp"] => datagrams::measure(),
+        ["chat", ref python @ ..] => chat::measure(python.first().copied()),
+        ["connections"] => connections::measure_all(),
+        ["connections", kind] => connections::measure(kind),
+        ["unread"] => unread::measure_all(),
+        ["unread", kind] => unread::measure(kind),
+        _ => Err("what is to be measured: echo, udp, chat, connections or unread?".into()),
     }
 }
 
-/// All take their turn in each round, so that what slows the machine down for a while hits all alike.
-fn compare(kinds: &[&str], size: usize) -> Outcome {
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        let costs = kinds.iter().map(|kind| cost(kind, size)).collect::<Outcome<Vec<_>>>()?;
-        rounds.push(costs);
-    }
-    println!("\necho, {size} bytes, {CONNECTIONS} connections, {ROUNDS} rounds of {TIME:?}; medians (least–most)");
-    println!("{:<24} {:>24} {:>24} {:>12}", "server", "µs/message", format!("of {}", kinds[0]), "messages/s");
-    for (place, kind) in kinds.iter().enumerate() {
-        let cost = spread(rounds.iter().map(|round| round[place].0));
-        let ratio = spread(rounds.iter().map(|round| round[place].0 / round[0].0));
-        let mut speeds: Vec<_> = rounds.iter().map(|round| round[place].1).collect();
-        speeds.sort_by(f64::total_cmp);
-        println!("{kind:<24} {cost:>24} {ratio:>24} {:>12.0}", speeds[speeds.len() / 2]);
-    }
-    Ok(())
-}
-
+/// The middle of some values, and the least and the greatest.
 fn spread(values: impl Iterator<Item = f64>) -> String {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     format!("{:.2} ({:.2}–{:.2})", values[values.len() / 2], values[0], values[values.len() - 1])
 }
 
-/// Microseconds of processor time for a message, and messages a second.
-fn cost(kind: &str, size: usize) -> Outcome<(f64, f64)> {
-    let server = Server::start(kind)?;
-    load::echo(server.address, kind.contains("tls"), size, CONNECTIONS, TIME / 4)?;
-    let before = server.processor_time()?;
-    let messages = load::echo(server.address, kind.contains("tls"), size, CONNECTIONS, TIME)?;
-    let spent = server.processor_time()? - before;
-    Ok((spent.as_secs_f64() * 1e6 / messages as f64, messages as f64 / TIME.as_secs_f64()))
+/// A process that measures itself, so that nothing is left of the last one.
+fn in_its_own(what: &str, kind: &str) -> Outcome {
+    let status = std::process::Command::new(std::env::current_exe()?).args([what, kind]).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{what} {kind}: {status}").into()) }
 }
 
-fn memory(kinds: &[&str]) -> Outcome {
-    println!("\nmemory for each of {IDLE} connections that have echoed 16 bytes and are idle");
-    for kind in kinds {
-        let server = Server::start(kind)?;
-        load::echo(server.address, kind.contains("tls"), 16, 1, TIME / 20)?;
-        let before = server.resident()?;
-        let held = load::hold(server.address, kind.contains("tls"), IDLE)?;
-        let each = (server.resident()?.saturating_sub(before)) as f64 / IDLE as f64;
-        drop(held);
-        println!("{kind:<24} {each:>10.0} bytes");
-    }
-    Ok(())
-}
-
-/// A server in a process of its own.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(kind: &str) -> Outcome<Self> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(std::env::current_exe()?).arg(kind);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("a pipe")?).read_line(&mut line)?;
-        Ok(Server { child, address: line.trim().parse()? })
-    }
-
-    fn processor_time(&self) -> Outcome<Duration> {
-        // In nanoseconds, of all its threads (which is one).
-        let mut sum = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let statistics = fs::read_to_string(task?.path().join("schedstat"))?;
-            sum += statistics.split(' ').next().ok_or("a number")?.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(sum))
-    }
-
-    fn resident(&self) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A figure of this process, or of another, in KiB: `VmRSS`, or `VmHWM` for its peak.
+fn memory(process: &str, figure: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).ok_or("no such figure")?;
+    Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
 }

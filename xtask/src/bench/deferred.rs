@@ -1,17 +1,17 @@
 //! `bench deferred`: the criterion benchmark of that name, and the same shapes in Twisted, in one table.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::figures::print_table;
+use super::python;
 use crate::{Result, process, workspace};
 
 const SCRIPT: &str = "benches/peers/twisted_deferred.py";
 
 pub fn run(criterion: &[String]) -> Result<()> {
     // First, so that nothing is measured in vain.
-    let python = python_with_twisted();
+    let python = python::with(&["twisted"]);
     super::cargo_bench(&["--package", "peers"], "deferred", criterion)?;
     let twisted = match python {
         Ok(python) => Some(process::output(Command::new(python).arg(workspace::root().join(SCRIPT)))?),
@@ -51,21 +51,6 @@ pub fn run(criterion: &[String]) -> Result<()> {
 
 fn each_further(one: f64, hundred_and_one: f64) -> f64 {
     (hundred_and_one - one) / 100.0
-}
-
-/// The Python of a virtual environment that has Twisted, made on the first use.
-fn python_with_twisted() -> Result<PathBuf> {
-    let folder = workspace::target()?.join("twisted");
-    let python = folder.join("bin/python");
-    let works = |python: &Path| {
-        Command::new(python).args(["-c", "import twisted"]).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
-    };
-    if !works(&python) {
-        eprintln!("Installing Twisted in {}", folder.display());
-        process::succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        process::succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", "twisted"]))?;
-    }
-    Ok(python)
 }
 
 /// Criterion's latest median for a benchmark, in nanoseconds.

@@ -1,0 +1,22 @@
+//! Python with packages of PyPI, for what others would write in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Result, process, workspace};
+
+/// The Python of a virtual environment that has these packages, made on the first use.
+pub fn with(packages: &[&str]) -> Result<PathBuf> {
+    let folder = workspace::target()?.join(packages.join("-"));
+    let python = folder.join("bin/python");
+    let works = |python: &Path| {
+        let import = format!("import {}", packages.join(", "));
+        Command::new(python).args(["-c", &import]).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
+    };
+    if !works(&python) {
+        eprintln!("Installing {} in {}", packages.join(" and "), folder.display());
+        process::succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        process::succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+    }
+    Ok(python)
+}
