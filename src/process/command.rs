@@ -1,19 +1,28 @@
 //! What to run, and how.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     ffi::{OsStr, OsString},
-    fmt, io,
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    fmt,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd, RawFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
     panic::Location,
     path::{Path, PathBuf},
     process::{self, Stdio},
     rc::Rc,
+    sync::{PoisonError, RwLock},
 };
 
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::{
     io::Errno,
-    process::{Pid, PidfdFlags},
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, PidfdFlags, PidfdGetfdFlags},
 };
 
 use super::{
@@ -21,6 +30,8 @@ use super::{
     exit::{Exit, ExitError, Watch},
 };
 use crate::reactor::{Handle, Interest, Kind, Origin, Watched};
+#[cfg(doc)]
+use crate::transport::fd::FdStream;
 
 /// A program to be run as a child process, with its arguments and surroundings: [`std::process::Command`], whose child belongs to a reactor.
 #[derive(Debug)]
@@ -30,30 +41,89 @@ pub struct Command {
     directory: Option<PathBuf>,
     kill_on_drop: bool,
     leads_group: bool,
+    /// What its fds are, by their numbers there.
+    fds: BTreeMap<RawFd, Io>,
+    terminal: Option<TerminalSize>,
 }
 
-/// What one of the three standard fds of a child is.
+/// What an fd of a child is.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Io {
-    /// `/dev/null`. So is what was not mentioned.
+    /// `/dev/null`. So are the three standard ones when they are not mentioned.
     Null,
-    /// That of this process.
+    /// That of this process which has the same number.
     Inherit,
-    /// A pipe, whose other end is a stream here.
+    /// A stream here: of the three standard ones a pipe in the direction that they have, of others a socket for both directions.
     Stream,
+    /// A pipe that the child reads, and a stream to write to here.
+    PipeIn,
+    /// A pipe that the child writes to, and a stream to read here.
+    PipeOut,
     /// This one: a file, a socket, a terminal.
     Fd(OwnedFd),
 }
 
-impl From<Io> for Stdio {
-    fn from(io: Io) -> Self {
-        match io {
-            Io::Null => Stdio::null(),
-            Io::Inherit => Stdio::inherit(),
-            Io::Stream => Stdio::piped(),
-            Io::Fd(fd) => fd.into(),
+/// The other end of an fd of a child.
+#[derive(Debug)]
+pub(super) struct OtherEnd {
+    pub(super) fd: OwnedFd,
+    /// Whether the child writes to it, and whether it reads.
+    pub(super) output: bool,
+    pub(super) input: bool,
+}
+
+impl Io {
+    /// The child's end, and the other one where there is a stream.
+    fn open(self, number: RawFd) -> io::Result<(OwnedFd, Option<OtherEnd>)> {
+        let pipe = |output: bool| {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (theirs, fd) = if output { (writer, reader) } else { (reader, writer) };
+            Ok((theirs, Some(OtherEnd { fd, output, input: !output })))
+        };
+        match (self, number) {
+            (Io::Stream, 0) | (Io::PipeIn, _) => pipe(false),
+            (Io::Stream, 1 | 2) | (Io::PipeOut, _) => pipe(true),
+            (Io::Stream, _) => {
+                let (theirs, ours) = UnixStream::pair()?;
+                Ok((theirs.into(), Some(OtherEnd { fd: ours.into(), output: true, input: true })))
+            }
+            (Io::Null, _) => Ok((File::options().read(true).write(true).open("/dev/null")?.into(), None)),
+            (Io::Inherit, number) => Ok((inherited(number)?, None)),
+            (Io::Fd(fd), _) => Ok((fd, None)),
         }
+    }
+}
+
+/// An fd of this process, by its number.
+fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    let other = || {
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        Ok(rustix::process::pidfd_getfd(own, number, PidfdGetfdFlags::empty())?)
+    };
+    let fd = match number {
+        0 => io::stdin().as_fd().try_clone_to_owned(),
+        1 => io::stdout().as_fd().try_clone_to_owned(),
+        2 => io::stderr().as_fd().try_clone_to_owned(),
+        _ => other(),
+    };
+    fd.map_err(|error| {
+        io::Error::new(error.kind(), format!("this process has no file descriptor {number} to be inherited: {error}"))
+    })
+}
+
+/// How large a terminal is, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// 80, as a rule.
+    pub columns: u16,
+    /// 24, as a rule.
+    pub rows: u16,
+}
+
+impl Default for TerminalSize {
+    fn default() -> Self {
+        TerminalSize { columns: 80, rows: 24 }
     }
 }
 
@@ -61,10 +131,15 @@ impl Command {
     /// Runs `program`, which is a path, or looked for in `PATH`. Without arguments, with this process's environment and folder, and with nothing
     /// for its input and output.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        let mut command = process::Command::new(&program);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let program = program.as_ref().to_owned();
-        Command { command, program, directory: None, kill_on_drop: false, leads_group: false }
+        Command {
+            command: process::Command::new(&program),
+            program: program.as_ref().to_owned(),
+            directory: None,
+            kill_on_drop: false,
+            leads_group: false,
+            fds: BTreeMap::new(),
+            terminal: None,
+        }
     }
 
     /// Adds an argument.
@@ -105,22 +180,55 @@ impl Command {
 
     /// Its standard input.
     #[must_use]
-    pub fn stdin(mut self, io: Io) -> Self {
-        self.command.stdin(io);
-        self
+    pub fn stdin(self, io: Io) -> Self {
+        self.fd(0, io)
     }
 
     /// Its standard output.
     #[must_use]
-    pub fn stdout(mut self, io: Io) -> Self {
-        self.command.stdout(io);
-        self
+    pub fn stdout(self, io: Io) -> Self {
+        self.fd(1, io)
     }
 
     /// Its standard error output.
     #[must_use]
-    pub fn stderr(mut self, io: Io) -> Self {
-        self.command.stderr(io);
+    pub fn stderr(self, io: Io) -> Self {
+        self.fd(2, io)
+    }
+
+    /// An fd of the child with this number, 0 to 1,023. Others than the three standard ones are closed unless they are mentioned.
+    ///
+    /// ```
+    /// # use std::{future::poll_fn, pin::Pin};
+    /// # use entwined::{Standalone, process::{Command, Io}};
+    /// # use futures_io::AsyncRead;
+    /// # let reactor = Standalone::new()?;
+    /// # let handle = reactor.handle();
+    /// let command = Command::new("sh").args(["-c", "echo status >&3"]).fd(3, Io::PipeOut);
+    /// let mut status = command.spawn(&handle)?.take_fd(3).expect("a stream");
+    /// # handle.clone().spawn(async move {
+    /// #     let mut buffer = [0; 64];
+    /// #     let count = poll_fn(|cx| Pin::new(&mut status).poll_read(cx, &mut buffer)).await.expect("bytes");
+    /// #     assert_eq!(&buffer[..count], b"status\n");
+    /// #     handle.stop().expect("the reactor runs");
+    /// # }).detach();
+    /// # reactor.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn fd(mut self, number: RawFd, io: Io) -> Self {
+        self.fds.insert(number, io);
+        self
+    }
+
+    /// Runs it on a new terminal of this size, which is its controlling terminal: the child leads a session and a [group](Command::process_group) of its own, Ctrl-C
+    /// (a byte 3) interrupts it, and it hears of a [new size](FdStream::set_terminal_size). The terminal is its standard input, output and error output,
+    /// except where those are set. Here it is a stream: see [`Process::take_terminal`].
+    ///
+    /// A child that another thread starts at the same moment by other means than this may inherit the terminal, and keep it open.
+    #[must_use]
+    pub fn terminal(mut self, size: TerminalSize) -> Self {
+        self.terminal = Some(size);
         self
     }
 
@@ -135,7 +243,6 @@ impl Command {
     /// process's terminal (Ctrl-C) do not reach it.
     #[must_use]
     pub fn process_group(mut self) -> Self {
-        self.command.process_group(0);
         self.leads_group = true;
         self
     }
@@ -147,8 +254,8 @@ impl Command {
     #[track_caller]
     pub fn spawn(mut self, handle: &Handle) -> Result<Process, SpawnError> {
         let location = Location::caller();
-        let mut child = match self.command.spawn() {
-            Ok(child) => child,
+        let (child, ends) = match self.begin() {
+            Ok(begun) => begun,
             Err(source) => return Err(self.error(source)),
         };
         let pidfd = match pidfd(&child) {
@@ -167,11 +274,9 @@ impl Command {
             pid: child.id(),
             pidfd,
             exit: exit.clone(),
-            leads_group: self.leads_group,
+            leads_group: self.leads_group || self.terminal.is_some(),
             kill_on_drop: self.kill_on_drop,
-            stdin: child.stdin.take().map(OwnedFd::from),
-            stdout: child.stdout.take().map(OwnedFd::from),
-            stderr: child.stderr.take().map(OwnedFd::from),
+            ends,
             handle: handle.clone(),
         };
         match watched {
@@ -182,6 +287,53 @@ impl Command {
             None => exit.set(Err(ExitError::Reaped)),
         }
         Ok(process)
+    }
+
+    /// Starts it; gives the other ends of its fds too, by their numbers.
+    fn begin(&mut self) -> io::Result<(process::Child, BTreeMap<RawFd, OtherEnd>)> {
+        let mut command = std::mem::replace(&mut self.command, process::Command::new(""));
+        let (mut ends, mut mappings, mut held) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for number in [0, 1, 2].into_iter().filter(|_| self.terminal.is_none()) {
+            self.fds.entry(number).or_insert(Io::Null);
+        }
+        let mut standard = [None, None, None];
+        for (number, io) in std::mem::take(&mut self.fds) {
+            if !(0..MOST_FDS).contains(&number) {
+                let message = format!("{number} is no number for a file descriptor of a child: 0 to {}", MOST_FDS - 1);
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+            let (theirs, other) = io.open(number)?;
+            if let Some(other) = other {
+                ends.insert(number, other);
+            }
+            match standard.get_mut(number as usize) {
+                Some(place) => *place = Some(theirs),
+                None => {
+                    // While this number is taken here the way on which the child tells that it cannot run the program has another.
+                    held.push(rustix::io::fcntl_dupfd_cloexec(&theirs, number)?);
+                    mappings.push(FdMapping { parent_fd: theirs, child_fd: number });
+                }
+            }
+        }
+        if !mappings.is_empty() {
+            command.fd_mappings(mappings).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        }
+        let child = match self.terminal {
+            Some(size) => {
+                let (child, terminal) = on_terminal(command, standard, size)?;
+                ends.insert(TERMINAL, OtherEnd { fd: terminal, output: true, input: true });
+                child
+            }
+            None => {
+                if self.leads_group {
+                    command.process_group(0);
+                }
+                let _others = SPAWNING.read();
+                let [stdin, stdout, stderr] = standard.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
+                command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()?
+            }
+        };
+        Ok((child, ends))
     }
 
     /// It has only just begun, and nobody could hear of its end.
@@ -195,6 +347,44 @@ impl Command {
         let missing = self.directory.filter(|directory| !directory.is_dir());
         SpawnError { program: self.program, missing_directory: missing, source }
     }
+}
+
+/// The number of a child's terminal among its other ends: none of its fds.
+pub(super) const TERMINAL: RawFd = -1;
+
+/// How many fds a child may be given: the usual limit of a process (RLIMIT_NOFILE).
+const MOST_FDS: RawFd = 1_024;
+
+/// Held while children of this module begin.
+static SPAWNING: RwLock<()> = RwLock::new(());
+
+fn on_terminal(
+    command: process::Command,
+    standard: [Option<OwnedFd>; 3],
+    size: TerminalSize,
+) -> io::Result<(process::Child, OwnedFd)> {
+    let failed = |error: pty_process::Error| match error {
+        pty_process::Error::Io(error) => error,
+        pty_process::Error::Rustix(error) => error.into(),
+    };
+    // For a moment they are not closed on exec, and another child that had them would keep the terminal open.
+    let alone = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
+    let (terminal, theirs) = pty_process::blocking::open().map_err(failed)?;
+    drop(alone);
+    let _others = SPAWNING.read();
+    terminal.resize(pty_process::Size::new(size.rows, size.columns)).map_err(failed)?;
+    let mut command = pty_process::blocking::Command::from(command);
+    let [stdin, stdout, stderr] = standard;
+    if let Some(fd) = stdin {
+        command = command.stdin(fd);
+    }
+    if let Some(fd) = stdout {
+        command = command.stdout(fd);
+    }
+    if let Some(fd) = stderr {
+        command = command.stderr(fd);
+    }
+    Ok((command.spawn(theirs).map_err(failed)?, terminal.into()))
 }
 
 fn pidfd(child: &process::Child) -> io::Result<OwnedFd> {

@@ -31,6 +31,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A program with more than one stream to listen to is one for a [`ProcessProtocol`]; one that wants a terminal is given
+//! [one](Command::terminal).
+//!
 //! # The end of a process
 //!
 //! That a process has exited and that its output is at its end are two things: a grandchild may hold the pipe for much longer. [`Process::exited`] is the
@@ -46,19 +49,29 @@
 mod command;
 mod exit;
 mod output;
+mod protocol;
 mod reaper;
 mod stream;
 
-use std::{io, os::fd::OwnedFd, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{OwnedFd, RawFd},
+    rc::Rc,
+};
 
-pub use command::{Command, Io, SpawnError};
+pub use command::{Command, Io, SpawnError, TerminalSize};
 pub use exit::{ExitError, Exited};
 pub use output::{Output, OutputError};
+pub use protocol::{ProcessProtocol, ProcessTransport, start};
 use rustix::process::{Pid, Signal};
 pub use stream::ProcessStream;
 
-use self::exit::Exit;
-use crate::transport::fd::FdStream;
+use self::{
+    command::{OtherEnd, TERMINAL},
+    exit::Exit,
+};
+use crate::transport::fd::{self, FdStream};
 
 /// A child process. Made by [`Command::spawn`].
 #[derive(Debug)]
@@ -70,9 +83,8 @@ pub struct Process {
     /// Its process group, when it leads one.
     leads_group: bool,
     kill_on_drop: bool,
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
+    /// Of its fds, by their numbers there, as far as they are not taken.
+    ends: BTreeMap<RawFd, OtherEnd>,
     handle: crate::reactor::Handle,
 }
 
@@ -89,33 +101,53 @@ impl Process {
 
     /// Its standard input, to be written to; once, and if it was to be a [stream](Io::Stream). Close it to end the input.
     pub fn take_stdin(&mut self) -> Option<FdStream> {
-        let fd = self.stdin.take()?;
-        self.stream(None, Some(fd))
+        self.take_fd(0)
     }
 
     /// Its standard output, to be read; once, and if it was to be a [stream](Io::Stream).
     pub fn take_stdout(&mut self) -> Option<FdStream> {
-        let fd = self.stdout.take()?;
-        self.stream(Some(fd), None)
+        self.take_fd(1)
     }
 
     /// Its standard error output, to be read; once, and if it was to be a [stream](Io::Stream).
     pub fn take_stderr(&mut self) -> Option<FdStream> {
-        let fd = self.stderr.take()?;
-        self.stream(Some(fd), None)
+        self.take_fd(2)
     }
 
-    /// Its standard output and input as one stream, for a [protocol](crate::protocol::start); once, and if both were to be streams.
+    /// What its fd of this number is here; once, and if it was to be a stream.
+    pub fn take_fd(&mut self, number: RawFd) -> Option<FdStream> {
+        let end = self.ends.remove(&number)?;
+        let stream = match (end.output, end.input) {
+            (true, true) => fd::duplex(&self.handle, end.fd),
+            (output, _) => {
+                let (input, output) = if output { (Some(end.fd), None) } else { (None, Some(end.fd)) };
+                fd::pair(&self.handle, input, output)
+            }
+        };
+        self.watched(stream)
+    }
+
+    /// Its [terminal](Command::terminal), once. Dropping it hangs up (SIGHUP).
+    ///
+    /// It is in the mode that terminals begin with: it echoes what is written, and gives the child whole lines.
+    pub fn take_terminal(&mut self) -> Option<FdStream> {
+        self.take_fd(TERMINAL)
+    }
+
+    /// Its standard output and input as one stream, for a [protocol](crate::protocol::start), or its terminal; once, and if both were to be streams.
     pub fn take_stream(&mut self) -> Option<FdStream> {
-        if self.stdin.is_none() || self.stdout.is_none() {
+        if self.ends.contains_key(&TERMINAL) {
+            return self.take_terminal();
+        }
+        if !self.ends.contains_key(&0) || !self.ends.contains_key(&1) {
             return None;
         }
-        let (input, output) = (self.stdout.take(), self.stdin.take());
-        self.stream(input, output)
+        let (input, output) = (self.ends.remove(&1), self.ends.remove(&0));
+        let stream = fd::pair(&self.handle, input.map(|end| end.fd), output.map(|end| end.fd));
+        self.watched(stream)
     }
 
-    fn stream(&self, input: Option<OwnedFd>, output: Option<OwnedFd>) -> Option<FdStream> {
-        let stream = crate::transport::fd::pair(&self.handle, input, output);
+    fn watched(&self, stream: io::Result<FdStream>) -> Option<FdStream> {
         stream
             .inspect_err(|error| tracing::error!(%error, pid = self.pid, "a pipe cannot be watched and was closed"))
             .ok()

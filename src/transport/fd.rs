@@ -39,10 +39,19 @@ use std::{
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::{fs::OFlags, io::Errno, net};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+    io::Errno,
+    net,
+    termios::{Winsize, tcsetwinsize},
+};
 
 use super::{Address, ByteStream};
-use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
+use crate::{
+    process::TerminalSize,
+    reactor::{Direction, Handle, Interest, Readiness, Watched},
+};
 
 /// A stream over one fd for both directions, or one for each. Dropping it closes them.
 ///
@@ -70,7 +79,8 @@ pub fn duplex(handle: &Handle, fd: OwnedFd) -> io::Result<FdStream> {
     Ok(FdStream { handle: handle.clone(), input: Some(end.clone()), output: Some(end), closed: false })
 }
 
-/// A stream that is read from one fd and written to another: the ends of two pipes. What is missing is at its end from the beginning.
+/// A stream that is read from one fd and written to another: the ends of two pipes. What is not there to be written to is at its end from the beginning;
+/// what is not there to be read is so when the reader of the other is gone.
 ///
 /// They become non-blocking for all who share their open file descriptions; the other end of a pipe has one of its own.
 ///
@@ -91,6 +101,32 @@ impl FdStream {
     /// The fd that is written to; none once the stream is closed.
     pub fn output(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(|end| end.fd().as_fd())
+    }
+
+    /// Tells a terminal how large it is now; who runs on it hears of that (SIGWINCH).
+    ///
+    /// # Errors
+    /// When it is no terminal.
+    pub fn set_terminal_size(&self, size: TerminalSize) -> io::Result<()> {
+        let fd = self.input().or(self.output()).ok_or(io::ErrorKind::NotConnected)?;
+        let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(tcsetwinsize(fd, size)?)
+    }
+
+    /// Of a stream that is only written to: ready when nobody reads what is written.
+    fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(end) = &self.output else { return Poll::Ready(()) };
+        // A file is never left.
+        let Source::Watched(watched) = &end.source else { return Poll::Pending };
+        loop {
+            ready!(watched.poll_ready(cx, Direction::Read));
+            let mut deserted = [PollFd::new(watched.object(), PollFlags::empty())];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if poll(&mut deserted, Some(&now)).is_ok_and(|events| events > 0) {
+                return Poll::Ready(());
+            }
+            watched.clear(Direction::Read);
+        }
     }
 
     /// Asks an end, which answers at once or when it is ready.
@@ -118,7 +154,7 @@ impl FdStream {
 
 impl AsyncRead for FdStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(end) = &self.input else { return Poll::Ready(Ok(0)) };
+        let Some(end) = &self.input else { return self.poll_deserted(cx).map(|()| Ok(0)) };
         let count = ready!(self.poll(cx, end, Direction::Read, |fd| match rustix::io::read(fd, &mut *buffer) {
             Err(Errno::IO) if rustix::termios::isatty(fd) => Ok(0),
             result => Ok(result?),
