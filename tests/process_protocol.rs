@@ -26,6 +26,7 @@ use entwined::{
     transport::fd::FdStream,
 };
 use futures_io::{AsyncRead, AsyncWrite};
+use rustix::process::Signal;
 
 /// Runs a program that has not so long.
 fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle) -> F + 'static) -> T {
@@ -514,19 +515,19 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
 #[test]
 fn ctrl_c_interrupts_and_dropping_a_terminal_hangs_up() {
     run(|handle| async move {
-        let mut process =
-            shell("echo ready; sleep 100").terminal(TerminalSize::default()).spawn(&handle).expect("it runs");
-        let mut terminal = process.take_terminal().expect("a terminal");
-        expect(&handle, &mut terminal, "ready").await;
-        write(&mut terminal, b"\x03").await;
-        assert_eq!(process.exited().await.expect("its status").signal(), Some(2));
-
-        let mut process =
-            shell("echo ready; sleep 100").terminal(TerminalSize::default()).spawn(&handle).expect("it runs");
-        let mut terminal = process.take_terminal().expect("a terminal");
-        expect(&handle, &mut terminal, "ready").await;
-        drop(terminal);
-        assert_eq!(process.exited().await.expect("its status").signal(), Some(1));
+        for expected in [Signal::INT, Signal::HUP] {
+            let process = Command::new("cat").terminal(TerminalSize::default()).spawn(&handle);
+            let mut process = process.expect("apt-get install coreutils");
+            let mut terminal = process.take_terminal().expect("a terminal");
+            write(&mut terminal, b"ready\n").await;
+            expect(&handle, &mut terminal, "ready\r\nready").await;
+            if expected == Signal::INT {
+                write(&mut terminal, b"\x03").await;
+            } else {
+                drop(terminal);
+            }
+            assert_eq!(process.exited().await.expect("its status").signal(), Some(expected.as_raw()));
+        }
     });
 }
 
