@@ -11,7 +11,7 @@
 //!
 //! // State without a lock: everything here runs on one thread.
 //! let count = Rc::new(Cell::new(0));
-//! let router = Router::new().get("/hello", |_| async { "hello, world" }).post("/count", move |_| {
+//! let router = Router::new().get("/hello", || async { "hello, world" }).post("/count", move || {
 //!     count.set(count.get() + 1);
 //!     let count = count.get();
 //!     async move { Json(count) }

@@ -13,11 +13,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 
 use super::{
-    Error, IntoResponse, Request, Response, StatusCode,
+    Error, IntoResponse, Request, Response, ResponseFuture, StatusCode,
     header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING},
     pace::{Pace, Paced, Verdict},
     request::BodyLimits,
-    router::{Found, ResponseFuture},
+    router::{Found, Routes, nothing, panicked},
     server::Shared,
 };
 use crate::{
@@ -29,8 +29,15 @@ use crate::{
 pub(super) fn start(server: &Rc<Shared>, stream: Box<dyn ByteStream>, permit: Permit, origin: Origin) {
     let pace = Pace::new(server.clone());
     let sleep = server.handle.sleep(pace.look_interval());
-    let connection =
-        Connection { stage: Stage::Fresh(stream), pace, sleep, server: server.clone(), slot: None, _permit: permit };
+    let connection = Connection {
+        stage: Stage::Fresh(stream),
+        pace,
+        sleep,
+        server: server.clone(),
+        slot: None,
+        origin,
+        _permit: permit,
+    };
     server.handle.core().spawn_detached(connection, origin);
 }
 
@@ -45,6 +52,7 @@ struct Connection {
     server: Rc<Shared>,
     /// Its place in the server's list, from the first poll on.
     slot: Option<usize>,
+    origin: Origin,
     _permit: Permit,
 }
 
@@ -116,7 +124,8 @@ impl Connection {
 
     fn exchange(&self, stream: Box<dyn ByteStream>) -> Stage {
         let (server, pace) = (&self.server, &self.pace);
-        let answer = Answer { server: server.clone(), pace: pace.clone(), peer: stream.peer_address() };
+        let answer =
+            Answer { server: server.clone(), pace: pace.clone(), peer: stream.peer_address(), origin: self.origin };
         let mut builder = http1::Builder::new();
         builder.max_buf_size(server.config.head_limit.max(8 * 1024));
         if server.config.header_count != HYPER_HEADERS {
@@ -223,6 +232,8 @@ struct Answer {
     server: Rc<Shared>,
     pace: Rc<Pace>,
     peer: Address,
+    /// For what is around all handlers.
+    origin: Origin,
 }
 
 impl Service<::http::Request<Incoming>> for Answer {
@@ -247,15 +258,21 @@ impl Answer {
         let server = &self.server;
         let limits = BodyLimits { bytes: server.config.body_limit, deadline: server.config.body_deadline };
         let mut request = Request::new(request, limits, server.handle.clone(), self.peer.clone());
+        if server.routes.has_layers() {
+            return self.call(self.origin, || Routes::answer_all(&server.routes, request));
+        }
         match server.routes.find(&mut request) {
-            Found::Answer(response) => AnswerState::Ready(Some(Box::new(response))),
-            Found::Handler(endpoint) => {
-                let called = server.handle.core().contain(endpoint.origin, || endpoint.handler.call(request));
-                match called {
-                    Some(future) => AnswerState::Handler(future, endpoint.origin),
-                    None => AnswerState::Ready(Some(Box::new(panicked()))),
-                }
-            }
+            Found::Answer(response) => AnswerState::Ready(Some(response)),
+            Found::Nothing => AnswerState::Ready(Some(Box::new(nothing()))),
+            Found::Layered(routes) => self.call(self.origin, || Routes::answer_all(&routes, request)),
+            Found::Handler(endpoint) => self.call(endpoint.origin, || (endpoint.handler)(request)),
+        }
+    }
+
+    fn call(&self, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> AnswerState {
+        match self.server.handle.core().contain(origin, call) {
+            Some(future) => AnswerState::Handler(future, origin),
+            None => AnswerState::Ready(Some(Box::new(panicked()))),
         }
     }
 }
@@ -276,10 +293,6 @@ fn check(request: &::http::Request<Incoming>) -> Option<Response> {
     let mut response = error.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     Some(response)
-}
-
-fn panicked() -> Response {
-    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
 }
 
 /// The future of one response; a panic of the handler is 500.

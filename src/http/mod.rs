@@ -8,7 +8,7 @@
 //!
 //! let count = Rc::new(Cell::new(0));
 //! let router = Router::new()
-//!     .get("/hello", |_| async { "hello, world" })
+//!     .get("/hello", || "hello, world")
 //!     .post("/count/{step}", move |request: Request| {
 //!         let count = count.clone();
 //!         async move {
@@ -33,6 +33,10 @@
 mod body;
 mod connection;
 mod error;
+mod extract;
+mod handler;
+mod layer;
+pub mod layers;
 mod pace;
 mod request;
 mod response;
@@ -43,7 +47,10 @@ pub mod sse;
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 pub use body::Body;
 pub use error::Error;
+pub use extract::{Form, Local, Path, Query};
+pub use handler::{FromParts, FromRequest, Handler, IntoAnswer, Later, Now, Parts, ResponseFuture, Whole};
+pub use layer::{Layer, Next};
 pub use request::Request;
 pub use response::{Html, IntoResponse, Json, Response};
-pub use router::{Handler, Router};
+pub use router::Router;
 pub use server::{Config, Server, serve, serve_with};

@@ -1,6 +1,7 @@
 //! Requests, as handlers see them.
 
 use std::{
+    any::Any,
     cell::Cell,
     fmt,
     future::{Future, poll_fn},
@@ -15,7 +16,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
-use super::{Error, HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
+use super::{Error, HeaderMap, Method, StatusCode, Uri};
 use crate::{reactor::Handle, transport::Address};
 
 /// One request: its head, and a body that has still to be read.
@@ -27,6 +28,9 @@ pub struct Request {
 struct Content {
     head: ::http::request::Parts,
     params: Params,
+    /// Where the part of the path begins that is still to be routed.
+    below: usize,
+    locals: Vec<Box<dyn Any>>,
     body: Incoming,
     limits: BodyLimits,
     handle: Handle,
@@ -46,11 +50,25 @@ pub(super) struct BodyLimits {
 impl Request {
     pub(super) fn new(request: ::http::Request<Incoming>, limits: BodyLimits, handle: Handle, peer: Address) -> Self {
         let (head, body) = request.into_parts();
-        Request { content: Box::new(Content { head, params: Params::new(), body, limits, handle, peer }) }
+        let (params, locals) = (Params::new(), Vec::new());
+        Request { content: Box::new(Content { head, params, below: 0, locals, body, limits, handle, peer }) }
     }
 
-    pub(super) fn set_params(&mut self, params: Params) {
-        self.content.params = params;
+    pub(super) fn add_params(&mut self, params: Params) {
+        if self.content.params.is_empty() {
+            self.content.params = params;
+        } else {
+            self.content.params.extend(params);
+        }
+    }
+
+    pub(super) fn params(&self) -> &[(String, String)] {
+        &self.content.params
+    }
+
+    /// Leaves so many bytes of the path to be routed.
+    pub(super) fn descend(&mut self, left: usize) {
+        self.content.below = self.path().len() - left;
     }
 
     /// The method.
@@ -66,6 +84,51 @@ impl Request {
     /// The path, as it was sent (percent-encoded).
     pub fn path(&self) -> &str {
         self.content.head.uri.path()
+    }
+
+    /// The part of the path that the innermost [router](super::Router::nest) goes by, from its `/` on; all of it where none is nested.
+    pub fn path_below(&self) -> &str {
+        match &self.path()[self.content.below..] {
+            "" => "/",
+            rest => rest,
+        }
+    }
+
+    /// The host and the port that it is for (RFC 9110, 7.2), as they were sent.
+    pub fn authority(&self) -> Option<&str> {
+        self.uri().authority().map(::http::uri::Authority::as_str).or_else(|| self.header("host"))
+    }
+
+    /// The host that it is for, without the port.
+    pub fn host(&self) -> Option<&str> {
+        let authority = self.authority()?;
+        match authority.rfind(':') {
+            // Not within an address of IPv6.
+            Some(place) if !authority[place..].contains(']') => Some(&authority[..place]),
+            _ => Some(authority),
+        }
+    }
+
+    pub(super) fn set_body_limit(&mut self, bytes: usize) {
+        self.content.limits.bytes = bytes;
+    }
+
+    /// Puts something into the request for who answers it: [`Local`](super::Local) takes it out, and [`get`](Request::get). There is one of each type.
+    pub fn insert<T: 'static>(&mut self, value: T) {
+        match self.get_mut::<T>() {
+            Some(place) => *place = value,
+            None => self.content.locals.push(Box::new(value)),
+        }
+    }
+
+    /// What was [put](Request::insert) into the request.
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.content.locals.iter().find_map(|local| local.downcast_ref())
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        self.content.locals.iter_mut().find_map(|local| local.downcast_mut())
     }
 
     /// The headers.
@@ -204,9 +267,7 @@ impl Request {
     /// As for [`bytes`](Request::bytes); 415 when the content type is not JSON, 400 with line and column when the JSON is malformed, 422 when it is not
     /// what `T` needs.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let content_type =
-            self.content.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let media_type = self.media_type();
         if media_type != "application/json" && !media_type.ends_with("+json") {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
         }

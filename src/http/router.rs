@@ -1,55 +1,62 @@
-//! From a method and a path to a handler.
+//! From a host, a method and a path to a handler.
 
-use std::{collections::BTreeMap, fmt, future::Future, panic::Location, pin::Pin, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    panic::Location,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use super::{
-    Error, IntoResponse, Method, Request, Response, StatusCode,
+    Error, Handler, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture, StatusCode,
+    handler::{AnyHandler, erased},
     header::{ALLOW, HeaderValue},
-    request::Params,
 };
-use crate::reactor::{Kind, Origin};
-
-/// The future of one response.
-pub type ResponseFuture = Pin<Box<dyn Future<Output = Response>>>;
-
-/// Answers requests. Every function from a [`Request`] to a future of something that is [`IntoResponse`] is one.
-pub trait Handler {
-    /// Begins to answer a request.
-    fn call(&self, request: Request) -> ResponseFuture;
-}
-
-impl<F, Fut> Handler for F
-where
-    F: Fn(Request) -> Fut,
-    Fut: Future + 'static,
-    Fut::Output: IntoResponse,
-{
-    fn call(&self, request: Request) -> ResponseFuture {
-        let future = self(request);
-        Box::pin(async move { future.await.into_response() })
-    }
-}
+use crate::reactor::{Core, Kind, Origin};
 
 /// A handler, and the line that put it into the router.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    pub(super) handler: Rc<dyn Handler>,
+    pub(super) handler: AnyHandler,
     pub(super) origin: Origin,
 }
 
 #[derive(Clone, Default)]
-struct Methods(Vec<(Method, Endpoint)>);
+struct Methods {
+    each: Vec<(Method, Endpoint)>,
+    any: Option<Endpoint>,
+}
+
+/// What a path leads to.
+#[derive(Clone)]
+enum Target {
+    Methods(Methods),
+    /// A router of its own, for this prefix and all below it.
+    Nested(Rc<Routes>),
+}
 
 /// Which handler answers which method and path.
 ///
 /// A path may have parameters: `/users/{id}` matches one segment, `/files/{*path}` the rest of the path. A fixed segment wins over a
 /// parameter. `HEAD` is answered by the handler of `GET`, without its body; a path that is there with other methods only is answered by 405 with
 /// `Allow`; one that is not there by the [fallback](Router::fallback), which answers 404 unless it is set.
+///
+/// Routers are put together: one [below a path](Router::nest) of another, or one for each [host](Router::host). [Layers](Router::layer) are around all of a
+/// router, the routers in it included.
 #[derive(Default)]
 pub struct Router {
     routes: BTreeMap<String, Methods>,
+    nested: BTreeMap<String, Rc<Routes>>,
+    hosts: Vec<(String, Rc<Routes>)>,
     fallback: Option<Endpoint>,
+    layers: Vec<Rc<dyn Layer>>,
 }
+
+/// How the rest of a path is called in which another router finds its way.
+const BELOW: &str = "entwined.below";
 
 impl Router {
     /// A router that answers everything with 404.
@@ -63,14 +70,71 @@ impl Router {
     /// When the path is malformed, is in conflict with another, or has a handler for this method.
     #[track_caller]
     #[must_use]
-    pub fn route(mut self, method: Method, path: &str, handler: impl Handler + 'static) -> Self {
+    pub fn route<M>(mut self, method: Method, path: &str, handler: impl Handler<M>) -> Self {
         let methods = self.routes.entry(path.to_owned()).or_default();
         assert!(methods.find(&method).is_none(), "{method} {path} has two handlers");
-        methods.0.push((method, endpoint(handler)));
-        // Building it now shows a wrong path at the line that wrote it.
+        methods.each.push((method, endpoint(handler)));
+        self.checked(path)
+    }
+
+    /// Has `handler` answer every method on `path` that has no handler of its own.
+    ///
+    /// # Panics
+    /// As [`route`](Router::route).
+    #[track_caller]
+    #[must_use]
+    pub fn any<M>(mut self, path: &str, handler: impl Handler<M>) -> Self {
+        let methods = self.routes.entry(path.to_owned()).or_default();
+        assert!(methods.any.is_none(), "{path} has two handlers for any method");
+        methods.any = Some(endpoint(handler));
+        self.checked(path)
+    }
+
+    /// Building it now shows a wrong path at the line that wrote it.
+    #[track_caller]
+    fn checked(self, path: &str) -> Self {
         if let Err(error) = self.tree() {
             panic!("the path {path:?} cannot be routed: {error}");
         }
+        self
+    }
+
+    /// Has `router` answer everything at `prefix` and below it, by the rest of the path. What it has no handler for is left to this router's
+    /// fallback.
+    ///
+    /// ```
+    /// use entwined::http::Router;
+    ///
+    /// let api = Router::new().get("/users/{id}", || async { "a user" });
+    /// let router = Router::new().get("/", || "a page").nest("/api/v1", api);
+    /// ```
+    ///
+    /// # Panics
+    /// When the prefix is malformed, does not begin with `/` or ends with it, or is in conflict with another path.
+    #[track_caller]
+    #[must_use]
+    pub fn nest(mut self, prefix: &str, router: Router) -> Self {
+        assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "{prefix:?} is no prefix such as \"/api\"");
+        let before = self.nested.insert(prefix.to_owned(), Rc::new(router.build()));
+        assert!(before.is_none(), "{prefix} has two routers");
+        self.checked(prefix)
+    }
+
+    /// Has `handler` answer everything at `prefix` and below it, with any method; [`Request::path_below`] is the rest of the path.
+    ///
+    /// # Panics
+    /// As [`nest`](Router::nest).
+    #[track_caller]
+    #[must_use]
+    pub fn mount<M>(self, prefix: &str, handler: impl Handler<M>) -> Self {
+        self.nest(prefix, Router::new().fallback(handler))
+    }
+
+    /// Has `router` answer everything that is for this host (RFC 9110, 7.2): a name such as `example.org`, or `*.example.org` for all below it. The port does not
+    /// matter. Other hosts are answered by this router itself.
+    #[must_use]
+    pub fn host(mut self, name: &str, router: Router) -> Self {
+        self.hosts.push((name.to_ascii_lowercase(), Rc::new(router.build())));
         self
     }
 
@@ -80,7 +144,7 @@ impl Router {
     /// As [`route`](Router::route).
     #[track_caller]
     #[must_use]
-    pub fn get(self, path: &str, handler: impl Handler + 'static) -> Self {
+    pub fn get<M>(self, path: &str, handler: impl Handler<M>) -> Self {
         self.route(Method::GET, path, handler)
     }
 
@@ -90,7 +154,7 @@ impl Router {
     /// As [`route`](Router::route).
     #[track_caller]
     #[must_use]
-    pub fn post(self, path: &str, handler: impl Handler + 'static) -> Self {
+    pub fn post<M>(self, path: &str, handler: impl Handler<M>) -> Self {
         self.route(Method::POST, path, handler)
     }
 
@@ -100,8 +164,18 @@ impl Router {
     /// As [`route`](Router::route).
     #[track_caller]
     #[must_use]
-    pub fn put(self, path: &str, handler: impl Handler + 'static) -> Self {
+    pub fn put<M>(self, path: &str, handler: impl Handler<M>) -> Self {
         self.route(Method::PUT, path, handler)
+    }
+
+    /// Has `handler` answer `PATCH` on `path`.
+    ///
+    /// # Panics
+    /// As [`route`](Router::route).
+    #[track_caller]
+    #[must_use]
+    pub fn patch<M>(self, path: &str, handler: impl Handler<M>) -> Self {
+        self.route(Method::PATCH, path, handler)
     }
 
     /// Has `handler` answer `DELETE` on `path`.
@@ -110,56 +184,69 @@ impl Router {
     /// As [`route`](Router::route).
     #[track_caller]
     #[must_use]
-    pub fn delete(self, path: &str, handler: impl Handler + 'static) -> Self {
+    pub fn delete<M>(self, path: &str, handler: impl Handler<M>) -> Self {
         self.route(Method::DELETE, path, handler)
     }
 
     /// Has `handler` answer whatever no route matches, with any method.
     #[track_caller]
     #[must_use]
-    pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
+    pub fn fallback<M>(mut self, handler: impl Handler<M>) -> Self {
         self.fallback = Some(endpoint(handler));
         self
     }
 
-    fn tree(&self) -> Result<matchit::Router<Methods>, matchit::InsertError> {
+    /// Puts a layer around all of this router, also what is added later, and its answers to what it has no handler for. Of several the last one is the outermost.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Rc::new(layer));
+        self
+    }
+
+    fn tree(&self) -> Result<matchit::Router<Target>, matchit::InsertError> {
         let mut tree = matchit::Router::new();
         for (path, methods) in &self.routes {
-            tree.insert(path.as_str(), methods.clone())?;
+            tree.insert(path.as_str(), Target::Methods(methods.clone()))?;
+        }
+        for (prefix, routes) in &self.nested {
+            for path in [prefix.clone(), format!("{prefix}/"), format!("{prefix}/{{*{BELOW}}}")] {
+                tree.insert(path, Target::Nested(routes.clone()))?;
+            }
         }
         Ok(tree)
     }
 
     pub(super) fn build(self) -> Routes {
         let tree = self.tree().expect("each route was tried when it was added");
-        Routes { tree, fallback: self.fallback }
+        Routes { tree, hosts: self.hosts, fallback: self.fallback, layers: self.layers }
     }
 }
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.routes.keys()).finish()
+        f.debug_list().entries(self.routes.keys()).entries(self.nested.keys()).finish()
     }
 }
 
 #[track_caller]
-fn endpoint(handler: impl Handler + 'static) -> Endpoint {
+fn endpoint<M>(handler: impl Handler<M>) -> Endpoint {
     let origin = Origin { kind: Kind::Http, location: Location::caller() };
-    Endpoint { handler: Rc::new(handler), origin }
+    Endpoint { handler: erased(handler), origin }
 }
 
 impl Methods {
     fn find(&self, method: &Method) -> Option<&Endpoint> {
-        self.0.iter().find(|entry| entry.0 == *method).map(|entry| &entry.1)
+        self.each.iter().find(|entry| entry.0 == *method).map(|entry| &entry.1)
     }
 
     fn find_or_head(&self, method: &Method) -> Option<&Endpoint> {
-        self.find(method).or_else(|| if *method == Method::HEAD { self.find(&Method::GET) } else { None })
+        let head = || if *method == Method::HEAD { self.find(&Method::GET) } else { None };
+        self.find(method).or_else(head).or(self.any.as_ref())
     }
 
     /// The value of `Allow`: RFC 9110, 10.2.1.
     fn allow(&self) -> HeaderValue {
-        let mut names: Vec<&str> = self.0.iter().map(|entry| entry.0.as_str()).collect();
+        let mut names: Vec<&str> = self.each.iter().map(|entry| entry.0.as_str()).collect();
         if self.find(&Method::GET).is_some() && self.find(&Method::HEAD).is_none() {
             names.push("HEAD");
         }
@@ -169,44 +256,145 @@ impl Methods {
 
 /// A router that is in use.
 pub(super) struct Routes {
-    tree: matchit::Router<Methods>,
+    tree: matchit::Router<Target>,
+    hosts: Vec<(String, Rc<Routes>)>,
     fallback: Option<Endpoint>,
+    layers: Vec<Rc<dyn Layer>>,
 }
 
 impl Routes {
     /// Who answers a request; the path's parameters are put into it.
     pub(super) fn find(&self, request: &mut Request) -> Found {
-        let Ok(matched) = self.tree.at(request.path()) else {
-            return match &self.fallback {
+        match self.find_own(request) {
+            Found::Nothing => match &self.fallback {
                 Some(endpoint) => Found::Handler(endpoint.clone()),
-                None => Found::Answer(Error::not_found("there is nothing here").into_response()),
-            };
-        };
-        let Some(endpoint) = matched.value.find_or_head(request.method()) else {
-            let message = format!("{} is not possible here", request.method());
-            let mut response = Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
-            response.headers_mut().insert(ALLOW, matched.value.allow());
-            return Found::Answer(response);
-        };
-        let endpoint = endpoint.clone();
-        if !matched.params.is_empty() {
-            let params: Option<Params> =
-                matched.params.iter().map(|(name, value)| Some((name.to_owned(), decode(value)?))).collect();
-            let Some(params) = params else {
-                let error = Error::bad_request("the path is not UTF-8, or not rightly encoded");
-                return Found::Answer(error.into_response());
-            };
-            request.set_params(params);
+                None => Found::Nothing,
+            },
+            found => found,
         }
-        Found::Handler(endpoint)
+    }
+
+    fn find_own(&self, request: &mut Request) -> Found {
+        if let Some(routes) = self.find_host(request) {
+            return Routes::found(&routes, request);
+        }
+        let path = request.path_below();
+        let Ok(matched) = self.tree.at(path) else { return Found::Nothing };
+        let mut below = None;
+        let params: Option<Vec<_>> = matched
+            .params
+            .iter()
+            .filter(|(name, rest)| {
+                let rests = *name == BELOW;
+                below = rests.then_some(rest.len() + 1).or(below);
+                !rests
+            })
+            .map(|(name, value)| Some((name.to_owned(), decode(value)?)))
+            .collect();
+        let Some(params) = params else {
+            let error = Error::bad_request("the path is not UTF-8, or not rightly encoded");
+            return Found::Answer(Box::new(error.into_response()));
+        };
+        match matched.value {
+            Target::Nested(routes) => {
+                let routes = routes.clone();
+                // Of a path that is the prefix itself nothing, or a slash, is left.
+                let left = below.unwrap_or_else(|| usize::from(path.ends_with('/')));
+                request.descend(left);
+                request.add_params(params);
+                Routes::found(&routes, request)
+            }
+            Target::Methods(methods) => {
+                let Some(endpoint) = methods.find_or_head(request.method()).cloned() else {
+                    let message = format!("{} is not possible here", request.method());
+                    let mut response = Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
+                    response.headers_mut().insert(ALLOW, methods.allow());
+                    return Found::Answer(Box::new(response));
+                };
+                request.add_params(params);
+                Found::Handler(endpoint)
+            }
+        }
+    }
+
+    fn found(this: &Rc<Self>, request: &mut Request) -> Found {
+        if this.layers.is_empty() { this.find(request) } else { Found::Layered(this.clone()) }
+    }
+
+    fn find_host(&self, request: &Request) -> Option<Rc<Routes>> {
+        if self.hosts.is_empty() {
+            return None;
+        }
+        let host = request.host()?.to_ascii_lowercase();
+        let matches = |name: &str| match name.strip_prefix('*') {
+            Some(end) => host.len() > end.len() && host.ends_with(end),
+            None => host == name,
+        };
+        self.hosts.iter().find(|(name, _)| matches(name)).map(|(_, routes)| routes.clone())
+    }
+
+    pub(super) fn has_layers(&self) -> bool {
+        !self.layers.is_empty()
+    }
+
+    /// Answers a request, through all layers.
+    pub(super) fn answer_all(this: &Rc<Self>, request: Request) -> ResponseFuture {
+        Routes::answer(this, this.layers.len(), request)
+    }
+
+    /// Answers a request, through so many of the layers, from the innermost.
+    pub(super) fn answer(this: &Rc<Self>, left: usize, mut request: Request) -> ResponseFuture {
+        if let Some(outer) = left.checked_sub(1) {
+            return this.layers[outer].call(request, Next { routes: this.clone(), left: outer });
+        }
+        match this.find(&mut request) {
+            Found::Layered(routes) => Routes::answer_all(&routes, request),
+            Found::Answer(response) => Box::pin(std::future::ready(*response)),
+            Found::Nothing => Box::pin(std::future::ready(nothing())),
+            Found::Handler(Endpoint { handler, origin }) => {
+                let core = request.handle().core().clone();
+                match core.contain(origin, || handler(request)) {
+                    Some(future) => Box::pin(Contained { future, origin, core }),
+                    None => Box::pin(std::future::ready(panicked())),
+                }
+            }
+        }
     }
 }
 
 /// What the router has for a request.
 pub(super) enum Found {
     Handler(Endpoint),
+    /// A router with layers around it.
+    Layered(Rc<Routes>),
     /// There is no handler; this says why.
-    Answer(Response),
+    Answer(Box<Response>),
+    Nothing,
+}
+
+pub(super) fn nothing() -> Response {
+    Error::not_found("there is nothing here").into_response()
+}
+
+pub(super) fn panicked() -> Response {
+    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
+}
+
+/// A handler's future; a panic in it is 500.
+struct Contained {
+    future: ResponseFuture,
+    origin: Origin,
+    core: Rc<Core>,
+}
+
+impl Future for Contained {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        let this = &mut *self;
+        let polled = this.core.contain(this.origin, || this.future.as_mut().poll(cx));
+        polled.unwrap_or_else(|| Poll::Ready(panicked()))
+    }
 }
 
 /// Undoes percent-encoding (RFC 3986, 2.1); `None` when it is malformed or the result is not UTF-8.
@@ -245,12 +433,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "two handlers")]
     fn a_second_handler_for_the_same_route_is_refused() {
-        let _ = Router::new().get("/a", |_| async {}).get("/a", |_| async {});
+        let _ = Router::new().get("/a", || async {}).get("/a", || async {});
     }
 
     #[test]
     #[should_panic(expected = "cannot be routed")]
     fn a_malformed_path_is_refused() {
-        let _ = Router::new().get("/{a", |_| async {});
+        let _ = Router::new().get("/{a", || async {});
     }
 }

@@ -86,7 +86,7 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
     let shared = Rc::new(Shared {
         handle: handle.clone(),
         config,
-        routes: router.build(),
+        routes: Rc::new(router.build()),
         closing: Cell::new(false),
         connections: Connections::default(),
         requests: Cell::new(0),
@@ -139,7 +139,7 @@ impl fmt::Debug for Server {
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) config: Config,
-    pub(super) routes: Routes,
+    pub(super) routes: Rc<Routes>,
     /// Whether connections should end as soon as they have answered.
     pub(super) closing: Cell<bool>,
     pub(super) connections: Connections,

@@ -26,7 +26,7 @@ fn site(config: Config) -> Site {
             .post("/length", |mut request: Request| async move {
                 request.bytes().await.map(|bytes| bytes.len().to_string())
             })
-            .post("/ignore", |_| async { "not read" })
+            .post("/ignore", || async { "not read" })
     })
 }
 

@@ -96,7 +96,7 @@ fn a_peer_that_ends_its_direction_still_gets_its_answers() {
 fn a_peer_that_ends_its_direction_still_gets_a_download() {
     const LARGE: usize = 32 << 20;
     let site = Site::start(|_| {
-        Router::new().get("/bytes", |_| async { vec![b'x'; LARGE] }).get("/stream", |_| async {
+        Router::new().get("/bytes", || async { vec![b'x'; LARGE] }).get("/stream", || async {
             let mut left = LARGE / 4096;
             Body::stream(Ticker::endless(move || {
                 left = left.checked_sub(1)?;

@@ -20,13 +20,13 @@ fn site(config: Config) -> Site {
     Site::with(config, |handle| {
         let handle = handle.clone();
         Router::new()
-            .get("/", |_| async { "hello" })
-            .get("/large", |_| async { vec![b'x'; LARGE] })
-            .get("/large-stream", |_| async {
+            .get("/", || async { "hello" })
+            .get("/large", || async { vec![b'x'; LARGE] })
+            .get("/large-stream", || async {
                 let piece = Bytes::from(vec![b'x'; 64 * 1024]);
                 Body::stream(Ticker::endless(move || Some(piece.clone())))
             })
-            .get("/slow", move |_| {
+            .get("/slow", move || {
                 let handle = handle.clone();
                 async move {
                     handle.sleep(SOON * 3).await;

@@ -13,14 +13,14 @@ fn handlers_share_state_that_is_not_send() {
         let count = Rc::new(Cell::new(0));
         let shown = count.clone();
         Router::new()
-            .post("/count", move |_| {
+            .post("/count", move || {
                 let count = count.clone();
                 async move {
                     count.set(count.get() + 1);
                     count.get().to_string()
                 }
             })
-            .get("/count", move |_| {
+            .get("/count", move || {
                 let shown = shown.clone();
                 async move { shown.get().to_string() }
             })
@@ -41,7 +41,7 @@ fn a_handler_that_waits_lets_the_others_go_on() {
                 request.handle().sleep(Duration::from_millis(200)).await;
                 "slow"
             })
-            .get("/fast", |_| async { "fast" })
+            .get("/fast", || async { "fast" })
     });
     let mut slow = site.peer();
     slow.send("GET /slow HTTP/1.1\r\nhost: test\r\n\r\n");
@@ -62,7 +62,7 @@ fn a_handler_that_panics_is_500_and_everybody_lives() {
             }
         });
         Router::new()
-            .get("/at-once", move |_| {
+            .get("/at-once", move || {
                 let _kept = &observer;
                 panic!("at once");
                 #[expect(unreachable_code, reason = "it gives the handler its type")]
@@ -75,7 +75,7 @@ fn a_handler_that_panics_is_500_and_everybody_lives() {
                 }
                 "unreached"
             })
-            .get("/fine", |_| async { "fine" })
+            .get("/fine", || async { "fine" })
     });
     let mut bystander = site.peer();
     assert_eq!(bystander.get("/fine").text(), "fine");
@@ -104,7 +104,7 @@ fn a_handler_whose_peer_goes_away_is_dropped() {
     }
     let (tell, told) = mpsc::channel();
     let site = Site::start(move |_| {
-        Router::new().get("/for-ever", move |_| {
+        Router::new().get("/for-ever", move || {
             let held = Held(tell.clone());
             async move {
                 held.0.send("called").expect("the test listens");
@@ -124,9 +124,9 @@ fn a_handler_whose_peer_goes_away_is_dropped() {
 fn an_error_of_a_handler_is_its_status_and_sentence() {
     let site = Site::start(|_| {
         Router::new()
-            .get("/bad", |_| async { Err::<&str, _>(Error::bad_request("not like this")) })
-            .get("/none", |_| async { None::<&str> })
-            .get("/empty", |_| async {})
+            .get("/bad", || async { Err::<&str, _>(Error::bad_request("not like this")) })
+            .get("/none", || async { None::<&str> })
+            .get("/empty", || async {})
     });
     let mut peer = site.peer();
     let answer = peer.get("/bad");

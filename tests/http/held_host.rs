@@ -35,8 +35,8 @@ fn short() -> Config {
 fn site() -> Site {
     Site::with(short(), |_| {
         Router::new()
-            .get("/", |_| async { "hello" })
-            .get("/held", |_| async {
+            .get("/", || async { "hello" })
+            .get("/held", || async {
                 hold(HOLD);
                 "held"
             })
@@ -217,7 +217,7 @@ fn a_handler_that_held_the_thread_does_not_make_its_connection_look_idle() {
 
 #[test]
 fn a_peer_that_read_while_the_host_held_the_thread_is_not_stuck() {
-    let site = Site::with(short(), |_| Router::new().get("/large", |_| async { vec![b'x'; 32 << 20] }));
+    let site = Site::with(short(), |_| Router::new().get("/large", || async { vec![b'x'; 32 << 20] }));
     let mut peer = site.peer();
     peer.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
     assert_eq!(peer.head().status, 200);

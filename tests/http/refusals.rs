@@ -8,7 +8,7 @@ fn site(config: Config) -> Site {
     Site::with(config, |_| {
         Router::new()
             .get("/", |request: Request| async move { request.headers().len().to_string() })
-            .post("/", |_| async { "posted" })
+            .post("/", || async { "posted" })
     })
 }
 

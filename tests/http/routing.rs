@@ -6,16 +6,16 @@ fn site() -> Site {
     Site::start(|_| {
         Router::new()
             .get("/users/{id}", |request: Request| async move { request.param("id").unwrap_or("none").to_owned() })
-            .get("/users/me", |_| async { "myself" })
+            .get("/users/me", || async { "myself" })
             .get("/files/{*path}", |request: Request| async move { request.param("path").unwrap_or("none").to_owned() })
             .get("/square/{number}", |request: Request| async move {
                 let number: u32 = request.parse_param("number")?;
                 Ok::<_, Error>((number * number).to_string())
             })
-            .get("/things", |_| async { "all things" })
-            .post("/things", |_| async { "one more" })
-            .route(Method::OPTIONS, "/things", |_| async {})
-            .delete("/things/{id}", |_| async {})
+            .get("/things", || async { "all things" })
+            .post("/things", || async { "one more" })
+            .route(Method::OPTIONS, "/things", || async {})
+            .delete("/things/{id}", || async {})
     })
 }
 
@@ -91,7 +91,7 @@ fn head_is_get_without_its_body() {
 fn a_fallback_answers_what_no_route_matches_with_any_method() {
     let site = Site::start(|_| {
         Router::new()
-            .get("/there", |_| async { "there" })
+            .get("/there", || async { "there" })
             .fallback(|request: Request| async move { format!("{} {}", request.method(), request.path()) })
     });
     let mut peer = site.peer();

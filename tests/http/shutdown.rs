@@ -15,13 +15,13 @@ fn site(config: Config) -> Site {
     Site::with(config, |handle| {
         let handle = handle.clone();
         Router::new()
-            .get("/", |_| async { "hello" })
+            .get("/", || async { "hello" })
             .get("/slow", |request: Request| async move {
                 request.handle().sleep(SOON).await;
                 "finished"
             })
-            .get("/never", |_| std::future::pending::<()>())
-            .get("/events", move |_| {
+            .get("/never", std::future::pending::<()>)
+            .get("/events", move || {
                 let response = sse::response(&handle, One(true));
                 async { response }
             })

@@ -56,7 +56,7 @@ fn settled(counter: &AtomicUsize) -> usize {
 #[test]
 fn a_stream_is_sent_whole_and_in_order() {
     let site = Site::start(|_| {
-        Router::new().get("/", |_| async {
+        Router::new().get("/", || async {
             let mut numbers = 0..2000_u32;
             Body::stream(Ticker::endless(move || {
                 numbers.next().map(|number| Bytes::from(format!("{number}\n").repeat(50)))
@@ -83,7 +83,7 @@ fn a_stream_is_not_polled_ahead_of_a_slow_reader() {
     let site = Site::start({
         let polled = polled.clone();
         move |_| {
-            Router::new().get("/", move |_| {
+            Router::new().get("/", move || {
                 let polled = polled.clone();
                 let mut left = WHOLE / PIECE;
                 async move {
@@ -115,18 +115,18 @@ fn a_stream_is_not_polled_ahead_of_a_slow_reader() {
 fn a_stream_that_fails_or_panics_ends_its_connection_so_that_the_peer_notices() {
     let site = Site::start(|_| {
         Router::new()
-            .get("/fails", |_| async {
+            .get("/fails", || async {
                 let mut items = vec![Err("broken"), Ok(Bytes::from("part"))];
                 Body::stream(Items(move || items.pop()))
             })
-            .get("/panics", |_| async {
+            .get("/panics", || async {
                 let mut first = true;
                 Body::stream(Ticker::endless(move || {
                     assert!(std::mem::take(&mut first), "a stream breaks");
                     Some(Bytes::from("part"))
                 }))
             })
-            .get("/fine", |_| async { "fine" })
+            .get("/fine", || async { "fine" })
     });
     let mut bystander = site.peer();
     assert_eq!(bystander.get("/fine").text(), "fine");
@@ -156,7 +156,7 @@ impl<F: FnMut() -> Option<Result<Bytes, &'static str>> + Unpin> Stream for Items
 #[test]
 fn a_stream_that_fails_resets_a_connection_whose_end_would_be_the_end_of_the_body() {
     let site = Site::start(|_| {
-        Router::new().get("/fails", |_| async {
+        Router::new().get("/fails", || async {
             let mut items = vec![Err("broken"), Ok(Bytes::from("part"))];
             Body::stream(Items(move || items.pop()))
         })
@@ -208,7 +208,7 @@ fn events(state: &Arc<State>) -> Site {
     let state = state.clone();
     Site::with(config(|config| config.write_deadline = LIMIT * 10), move |handle| {
         let handle = handle.clone();
-        Router::new().get("/events", move |_| {
+        Router::new().get("/events", move || {
             let response: Response = sse::response(&handle, Newest(state.clone(), 0));
             async { response }
         })

@@ -195,7 +195,7 @@ fn http_is_served_over_tls() {
     let said = complete(|handle| {
         let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.local_address().tcp().expect("TCP");
-        let router = Router::new().get("/hello", |_| async { "hello over TLS" });
+        let router = Router::new().get("/hello", || async { "hello over TLS" });
         let server = http::serve(acceptor.listen(listener), router);
         Box::new(Box::pin(async move {
             let talk = move || {

@@ -175,7 +175,7 @@ fn rpc_items(handle: &Handle, given: Rc<Cell<usize>>) -> Outcome<Offering> {
 
 /// A response whose client does not read it.
 async fn http_body(handle: &Handle, given: Rc<Cell<usize>>) -> Outcome<Offering> {
-    let router = Router::new().get("/", move |_| {
+    let router = Router::new().get("/", move || {
         let given = given.clone();
         let pieces = futures_lite::stream::iter(std::iter::from_fn(move || {
             given.set(given.get() + PIECE.len());
