@@ -3,6 +3,7 @@
 use std::{error, fmt};
 
 use super::{IntoResponse, Response, StatusCode};
+use crate::deferred::Interrupted;
 
 /// A status and a sentence for the client. Handlers return it as the error of a `Result`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,5 +50,23 @@ impl error::Error for Error {}
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         (self.status, format!("{}\n", self.message)).into_response()
+    }
+}
+
+/// 503 when its time was over, 500 otherwise.
+impl From<Interrupted> for Error {
+    fn from(why: Interrupted) -> Self {
+        match why {
+            Interrupted::TimedOut => Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long"),
+            why => Error::internal(why),
+        }
+    }
+}
+
+/// 500, with the error's text in the log and not in the answer.
+impl IntoResponse for Box<dyn error::Error> {
+    fn into_response(self) -> Response {
+        tracing::error!(error = %self, "a handler has failed");
+        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
     }
 }
