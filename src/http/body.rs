@@ -4,7 +4,6 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 
-use super::pace::Pace;
+use super::pace::Watch;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
@@ -61,19 +60,11 @@ impl Body {
         Content::Live(Box::pin(Mapped { stream })).into()
     }
 
-    /// Has `pace` know of the body's begin and end.
-    pub(super) fn watched(mut self, pace: Rc<Pace>) -> Self {
-        pace.response_begins(matches!(self.content, Content::Live(_)));
-        self.watch = Some(Watch(pace));
+    /// Has `watch` know of the body's begin and end.
+    pub(super) fn watched(mut self, watch: Watch) -> Self {
+        watch.response_begins(matches!(self.content, Content::Live(_)));
+        self.watch = Some(watch);
         self
-    }
-}
-
-struct Watch(Rc<Pace>);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.response_done();
     }
 }
 
@@ -128,15 +119,22 @@ impl http_body::Body for Body {
             Content::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
+                if let Some(watch) = &this.watch {
+                    watch.body_polled(true);
+                }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Content::Live(_) if this.watch.as_ref().is_some_and(|watch| watch.0.is_closing()) => {
+            Content::Live(_) if this.watch.as_ref().is_some_and(|watch| watch.is_closing(cx)) => {
                 this.content = Content::Empty;
                 return Poll::Ready(None);
             }
             Content::Stream(stream) | Content::Live(stream) => stream,
         };
-        let item = ready!(stream.as_mut().poll_next(cx));
+        let item = stream.as_mut().poll_next(cx);
+        if let Some(watch) = &this.watch {
+            watch.body_polled(item.is_ready());
+        }
+        let item = ready!(item);
         Poll::Ready(item.map(|result| result.map(Frame::data)))
     }
 

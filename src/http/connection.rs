@@ -10,12 +10,14 @@ use std::{
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use hyper::{body::Incoming, server::conn::http1, service::Service};
+use http_body::Body as _;
+use hyper::{body::Incoming, service::Service};
 
 use super::{
-    Error, IntoResponse, Request, Response, ResponseFuture, StatusCode,
-    header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING},
-    pace::{Pace, Paced, Verdict},
+    Body, Error, IntoResponse, Method, Request, Response, ResponseFuture, StatusCode,
+    exchange::{Exchange, Sniff, Streams},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    pace::{Pace, Paced, Verdict, Watch},
     request::BodyLimits,
     router::{Found, Routes, nothing, panicked},
     server::Shared,
@@ -30,7 +32,7 @@ pub(super) fn start(server: &Rc<Shared>, stream: Box<dyn ByteStream>, permit: Pe
     let pace = Pace::new(server.clone());
     let sleep = server.handle.sleep(pace.look_interval());
     let connection = Connection {
-        stage: Stage::Fresh(stream),
+        stage: Stage::Fresh { stream, sniff: Sniff::default() },
         pace,
         sleep,
         server: server.clone(),
@@ -40,9 +42,6 @@ pub(super) fn start(server: &Rc<Shared>, stream: Box<dyn ByteStream>, permit: Pe
     };
     server.handle.core().spawn_detached(connection, origin);
 }
-
-/// What hyper allows by itself; to set a number, even this one, has it allocate for each request.
-const HYPER_HEADERS: usize = 100;
 
 struct Connection {
     stage: Stage,
@@ -59,11 +58,15 @@ struct Connection {
 // The large one is the usual one, and a task is one allocation already.
 #[expect(clippy::large_enum_variant)]
 enum Stage {
-    /// Accepted, and not [established](ByteStream::poll_established) yet. That counts as part of the first head's time.
-    Fresh(Box<dyn ByteStream>),
+    /// Accepted, and not [established](ByteStream::poll_established) yet, or it is not clear yet what the peer speaks. That counts as part of the first
+    /// head's time.
+    Fresh {
+        stream: Box<dyn ByteStream>,
+        sniff: Sniff,
+    },
     /// Requests and responses, until there will be no more.
     Exchange {
-        exchange: http1::Connection<Paced, Answer>,
+        exchange: Exchange,
         /// Whether hyper was told to end in order.
         ending: bool,
     },
@@ -88,7 +91,7 @@ impl Future for Connection {
         this.slot.get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
         loop {
             match &mut this.stage {
-                Stage::Fresh(_) => ready!(this.poll_fresh(cx)),
+                Stage::Fresh { .. } => ready!(this.poll_fresh(cx)),
                 Stage::Exchange { .. } => ready!(this.poll_exchange(cx)),
                 Stage::Linger { .. } => ready!(this.poll_linger(cx)),
                 Stage::Done => return Poll::Ready(()),
@@ -99,9 +102,17 @@ impl Future for Connection {
 
 impl Connection {
     fn poll_fresh(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Fresh(stream) = &mut self.stage else { return Poll::Ready(()) };
+        let Stage::Fresh { stream, sniff } = &mut self.stage else { return Poll::Ready(()) };
+        // Whether it is HTTP/2, once that is known.
         let established = stream.poll_established(cx);
-        if established.is_pending() && !self.server.closing.get() {
+        let shakes_hands = established.is_pending();
+        let told = match established {
+            Poll::Ready(Ok(())) if !self.server.config.http2 => Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(())) => sniff.poll(cx, &mut **stream).map(Ok),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        if told.is_pending() && !self.server.closing.get() {
             loop {
                 ready!(Pin::new(&mut self.sleep).poll(cx));
                 match self.pace.verdict(self.server.handle.now()) {
@@ -110,28 +121,33 @@ impl Connection {
                 }
             }
         }
-        let Stage::Fresh(mut stream) = std::mem::replace(&mut self.stage, Stage::Done) else { return Poll::Ready(()) };
-        match established {
-            Poll::Ready(Ok(())) => self.stage = self.exchange(stream),
+        let Stage::Fresh { mut stream, mut sniff } = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return Poll::Ready(());
+        };
+        match told {
+            Poll::Ready(Ok(two)) => self.stage = self.exchange(stream, sniff.bytes(), two),
             Poll::Ready(Err(error)) => {
                 let peer = stream.peer_address();
                 tracing::debug!(%error, %peer, "a connection was not established");
             }
-            Poll::Pending => stream.abort(),
+            Poll::Pending if shakes_hands => stream.abort(),
+            Poll::Pending if self.server.closing.get() => {}
+            Poll::Pending => self.leave(cx, stream, Some(TIMED_OUT)),
         }
         Poll::Ready(())
     }
 
-    fn exchange(&self, stream: Box<dyn ByteStream>) -> Stage {
+    fn exchange(&self, stream: Box<dyn ByteStream>, begin: Vec<u8>, two: bool) -> Stage {
         let (server, pace) = (&self.server, &self.pace);
         let answer =
             Answer { server: server.clone(), pace: pace.clone(), peer: stream.peer_address(), origin: self.origin };
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(server.config.head_limit.max(8 * 1024));
-        if server.config.header_count != HYPER_HEADERS {
-            builder.max_headers(server.config.header_count);
-        }
-        let exchange = builder.serve_connection(Paced { stream, pace: pace.clone() }, answer);
+        let stream = Paced::new(stream, begin, pace.clone());
+        let exchange = if two {
+            let streams = Streams { server: server.clone(), pace: pace.clone(), origin: self.origin };
+            Exchange::two(&server.config, stream, answer, streams)
+        } else {
+            Exchange::one(&server.config, stream, answer)
+        };
         Stage::Exchange { exchange, ending: false }
     }
 
@@ -139,7 +155,7 @@ impl Connection {
         let Stage::Exchange { exchange, ending } = &mut self.stage else { return Poll::Ready(()) };
         loop {
             // What has arrived comes before any deadline: a loop that was held up must not blame its peers.
-            if let Poll::Ready(result) = exchange.poll_without_shutdown(cx) {
+            if let Poll::Ready(result) = exchange.poll(cx) {
                 let failed = result.is_err_and(|error| {
                     tracing::debug!(%error, "an HTTP connection ended with an error");
                     error.is_user()
@@ -156,7 +172,8 @@ impl Connection {
                     self.stage = Stage::Done;
                     return Poll::Ready(());
                 }
-                Pin::new(&mut *exchange).graceful_shutdown();
+                exchange.graceful_shutdown();
+                self.pace.wake_live();
                 continue;
             }
             ready!(Pin::new(&mut self.sleep).poll(cx));
@@ -181,14 +198,21 @@ impl Connection {
     /// Ends the exchange so that the peer cannot take what it has for the whole.
     fn abort(&mut self) {
         if let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) {
-            exchange.into_parts().io.stream.abort();
+            if let Some((mut stream, _)) = exchange.into_stream() {
+                stream.abort();
+            }
         }
     }
 
     /// Ends the exchange, with a last answer as far as it can be sent without waiting.
     fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
         let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) else { return };
-        let mut stream = exchange.into_parts().io.stream;
+        if let Some((stream, _)) = exchange.into_stream() {
+            self.leave(cx, stream, answer);
+        }
+    }
+
+    fn leave(&mut self, cx: &mut Context<'_>, mut stream: Box<dyn ByteStream>, answer: Option<&[u8]>) {
         if let Some(answer) = answer {
             let _ = AsyncWrite::poll_write(Pin::new(&mut stream), cx, answer);
         }
@@ -228,7 +252,7 @@ impl Drop for Connection {
 }
 
 /// What hyper calls for each request.
-struct Answer {
+pub(super) struct Answer {
     server: Rc<Shared>,
     pace: Rc<Pace>,
     peer: Address,
@@ -244,12 +268,13 @@ impl Service<::http::Request<Incoming>> for Answer {
     fn call(&self, request: ::http::Request<Incoming>) -> Answering {
         let server = &self.server;
         server.requests.set(server.requests.get() + 1);
-        self.pace.request_begins();
+        let watch = self.pace.request_begins();
+        let headless = *request.method() == Method::HEAD && request.version() == ::http::Version::HTTP_2;
         let state = match check(&request) {
             Some(refusal) => AnswerState::Ready(Some(Box::new(refusal))),
             None => self.find_handler(request),
         };
-        Answering { state, pace: self.pace.clone(), core: server.handle.core().clone() }
+        Answering { state, watch: Some(watch), headless, core: server.handle.core().clone() }
     }
 }
 
@@ -283,7 +308,7 @@ fn check(request: &::http::Request<Incoming>) -> Option<Response> {
     let headers = request.headers();
     let hosts = headers.get_all(HOST).iter().count();
     let codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let error = if hosts > 1 || (hosts == 0 && request.version() >= ::http::Version::HTTP_11) {
+    let error = if hosts > 1 || (hosts == 0 && request.version() == ::http::Version::HTTP_11) {
         Error::bad_request("a request needs one Host header")
     } else if codings.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         Error::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding is chunked")
@@ -291,14 +316,28 @@ fn check(request: &::http::Request<Incoming>) -> Option<Response> {
         return None;
     };
     let mut response = error.into_response();
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if request.version() <= ::http::Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Some(response)
 }
 
+/// The answer to HEAD: what there would be, without it (RFC 9110, 9.3.2).
+fn without_body(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, Body::empty())
+}
+
 /// The future of one response; a panic of the handler is 500.
-struct Answering {
+pub(super) struct Answering {
     state: AnswerState,
-    pace: Rc<Pace>,
+    /// There until the response is.
+    watch: Option<Watch>,
+    /// The response's body must not be sent, and hyper does not see to that.
+    headless: bool,
     core: Rc<Core>,
 }
 
@@ -319,12 +358,16 @@ impl Future for Answering {
                 match polled.unwrap_or_else(|| Poll::Ready(panicked())) {
                     Poll::Ready(response) => response,
                     Poll::Pending => {
-                        this.pace.handler_waits();
+                        if let Some(watch) = &this.watch {
+                            watch.handler_waits();
+                        }
                         return Poll::Pending;
                     }
                 }
             }
         };
-        Poll::Ready(Ok(response.map(|body| body.watched(this.pace.clone()))))
+        let watch = this.watch.take().expect("a future is not polled after its end");
+        let response = if this.headless { without_body(response) } else { response };
+        Poll::Ready(Ok(response.map(|body| body.watched(watch))))
     }
 }

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server whose handlers run on the reactor's thread.
+//! An HTTP server, of versions 1.1 and 2, whose handlers run on the reactor's thread.
 //!
 //! Handlers are async functions that need not be `Send`: they may hold an `Rc`, a widget, anything.
 //!
@@ -33,6 +33,7 @@
 mod body;
 mod connection;
 mod error;
+mod exchange;
 mod extract;
 mod handler;
 mod layer;
@@ -44,6 +45,7 @@ mod router;
 mod server;
 pub mod sse;
 
+pub use ::bytes::Bytes;
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 pub use body::Body;
 pub use error::Error;

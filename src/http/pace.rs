@@ -1,7 +1,7 @@
 //! What one connection is waiting for, and how long it may.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
@@ -24,6 +24,8 @@ pub(super) struct Pace {
     blocked: Cell<Option<Instant>>,
     /// Whom to wake when an end of input need not be withheld any more.
     withheld: RefCell<Option<Waker>>,
+    /// Of HTTP/2, where several requests are open at a time.
+    streams: OnceCell<Box<Multiplexed>>,
     server: Rc<Shared>,
 }
 
@@ -69,6 +71,7 @@ impl Pace {
             seen: Cell::new(true),
             blocked: Cell::new(None),
             withheld: RefCell::default(),
+            streams: OnceCell::new(),
             server,
         })
     }
@@ -79,26 +82,33 @@ impl Pace {
         header_deadline.min(idle_deadline).min(write_deadline)
     }
 
-    pub(super) fn request_begins(&self) {
+    /// From now on it is a connection of several streams.
+    pub(super) fn multiplex(&self) {
+        let _ = self.streams.set(Box::default());
+    }
+
+    pub(super) fn request_begins(self: &Rc<Self>) -> Watch {
         self.enter(Stage::Busy(Work::Called));
+        let stream = self.streams.get().map(|streams| {
+            streams.open.set(streams.open.get() + 1);
+            let stream = Rc::new(StreamPace::default());
+            *streams.latest.borrow_mut() = Some(stream.clone());
+            stream
+        });
+        Watch { pace: self.clone(), stream }
     }
 
-    /// The handler cannot answer yet.
-    pub(super) fn handler_waits(&self) {
-        self.enter(Stage::Busy(Work::Waiting));
+    /// The stream that has begun last, once.
+    pub(super) fn latest_stream(&self) -> Option<Rc<StreamPace>> {
+        self.streams.get()?.latest.borrow_mut().take()
     }
 
-    /// The handler has answered; `live` when what it sends has no end of its own.
-    pub(super) fn response_begins(&self, live: bool) {
-        self.enter(Stage::Busy(if live { Work::Waiting } else { Work::Sending }));
-    }
-
-    pub(super) fn response_done(&self) {
-        self.enter(Stage::Idle(self.server.time()));
-    }
-
-    pub(super) fn is_closing(&self) -> bool {
-        self.server.closing.get()
+    /// Has bodies without an end of their own end, now that the server ends.
+    pub(super) fn wake_live(&self) {
+        let Some(streams) = self.streams.get() else { return };
+        for waker in streams.live.take() {
+            waker.wake();
+        }
     }
 
     /// Whether nothing is owed to the peer: no answer, and no rest of one.
@@ -141,11 +151,15 @@ impl Pace {
         }
     }
 
+    fn is_multiplexed(&self) -> bool {
+        self.streams.get().is_some()
+    }
+
     /// Whether the end of the peer's input is not for hyper yet, which would drop the answer that it is at: a peer may end its direction and
     /// wait for what it asked for.
     fn withholds_end(&self, cx: &Context<'_>) -> bool {
         let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
-        let withholds = answering || self.blocked.get().is_some();
+        let withholds = !self.is_multiplexed() && (answering || self.blocked.get().is_some());
         if withholds {
             *self.withheld.borrow_mut() = Some(cx.waker().clone());
         }
@@ -161,7 +175,7 @@ impl Pace {
     }
 
     fn received(&self) {
-        if let Stage::Idle(_) = self.stage.get() {
+        if matches!(self.stage.get(), Stage::Idle(_)) && !self.is_multiplexed() {
             self.enter(Stage::Head(self.server.time()));
         }
     }
@@ -172,18 +186,104 @@ impl Pace {
             Poll::Pending => {}
             Poll::Ready(_) => {
                 self.blocked.set(None);
-                // A response is over when its last byte is sent, not when its body is.
-                self.begin_again(self.server.time());
+                // A response is over when its last byte is sent, not when its body is. Of HTTP/2 much that is sent is no response.
+                if !self.is_multiplexed() {
+                    self.begin_again(self.server.time());
+                }
             }
         }
         result
     }
 }
 
+/// What is to be known of several streams.
+#[derive(Default)]
+struct Multiplexed {
+    open: Cell<u32>,
+    latest: RefCell<Option<Rc<StreamPace>>>,
+    /// Tasks of bodies that have no end of their own.
+    live: RefCell<Vec<Waker>>,
+}
+
+/// How one stream of several gets on.
+#[derive(Default)]
+pub(super) struct StreamPace(Cell<Option<Instant>>);
+
+impl StreamPace {
+    /// Since when the peer has not taken what there is for it.
+    pub(super) fn stuck_since(&self) -> Option<Instant> {
+        self.0.get()
+    }
+}
+
+/// One request, until all of its response is sent.
+pub(super) struct Watch {
+    pace: Rc<Pace>,
+    stream: Option<Rc<StreamPace>>,
+}
+
+impl Watch {
+    /// The handler cannot answer yet.
+    pub(super) fn handler_waits(&self) {
+        self.pace.enter(Stage::Busy(Work::Waiting));
+    }
+
+    /// The handler has answered; `live` when what it sends has no end of its own.
+    pub(super) fn response_begins(&self, live: bool) {
+        self.pace.enter(Stage::Busy(if live { Work::Waiting } else { Work::Sending }));
+        self.body_polled(true);
+    }
+
+    /// The peer takes a part of the body; `ready` when there was one.
+    pub(super) fn body_polled(&self, ready: bool) {
+        if let Some(stream) = &self.stream {
+            stream.0.set(ready.then(|| self.pace.server.time()));
+        }
+    }
+
+    /// Whether the server is about to end; otherwise the task hears of it.
+    pub(super) fn is_closing(&self, cx: &Context<'_>) -> bool {
+        if self.pace.server.closing.get() {
+            return true;
+        }
+        if let Some(streams) = self.pace.streams.get() {
+            let mut live = streams.live.borrow_mut();
+            if !live.iter().any(|waker| waker.will_wake(cx.waker())) {
+                live.push(cx.waker().clone());
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(streams) = self.pace.streams.get() {
+            let open = streams.open.get() - 1;
+            streams.open.set(open);
+            if open > 0 {
+                return;
+            }
+            // Those that ended in between are among them.
+            streams.live.borrow_mut().clear();
+        }
+        self.pace.enter(Stage::Idle(self.pace.server.time()));
+    }
+}
+
 /// A stream that notes how its connection gets on.
 pub(super) struct Paced {
     pub(super) stream: Box<dyn ByteStream>,
+    /// What was read of it before, from here on.
+    begin: Vec<u8>,
+    begun: usize,
     pub(super) pace: Rc<Pace>,
+}
+
+impl Paced {
+    pub(super) fn new(stream: Box<dyn ByteStream>, begin: Vec<u8>, pace: Rc<Pace>) -> Self {
+        Paced { stream, begin, begun: 0, pace }
+    }
 }
 
 impl Read for Paced {
@@ -193,6 +293,16 @@ impl Read for Paced {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let room = cursor.remaining();
+        if self.begun < self.begin.len() {
+            let count = room.min(self.begin.len() - self.begun);
+            cursor.put_slice(&self.begin[self.begun..][..count]);
+            self.begun += count;
+            if self.begun == self.begin.len() {
+                (self.begin, self.begun) = (Vec::new(), 0);
+            }
+            self.pace.received();
+            return Poll::Ready(Ok(()));
+        }
         let result = read_into(Pin::new(&mut *self.stream), cx, &mut cursor);
         // An end of input stays; the next read meets it again.
         if matches!(result, Poll::Ready(Ok(0))) && room > 0 && self.pace.withholds_end(cx) {

@@ -22,6 +22,11 @@ use crate::{
 pub struct Config {
     /// Connections at a time; peers beyond it wait in the listener's backlog. 10,000.
     pub max_connections: usize,
+    /// Whether it speaks HTTP/2 to who begins with that (RFC 9113), over TLS (where the acceptor must offer `h2`:
+    /// [`protocols`](crate::tls::AcceptorBuilder::protocols)) and without. True.
+    pub http2: bool,
+    /// Requests of one connection of HTTP/2 that are open at a time. 100.
+    pub max_streams: u32,
     /// Bytes of a request's head, from the request line to the empty line; beyond it 431. 64 KiB, 8 KiB at least.
     pub head_limit: usize,
     /// Headers of a request; beyond it 431. 100.
@@ -44,6 +49,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             max_connections: MOST_CONNECTIONS,
+            http2: true,
+            max_streams: 100,
             head_limit: 64 * 1024,
             header_count: 100,
             header_deadline: Duration::from_secs(10),

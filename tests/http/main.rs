@@ -5,6 +5,7 @@ mod connections;
 mod deadlines;
 mod handlers;
 mod held_host;
+mod http2;
 mod layers;
 mod refusals;
 mod routing;

@@ -45,6 +45,7 @@ pub const TESTS: Group = Group {
         "curl",
         "haproxy",
         "netcat-openbsd",
+        "nghttp2-client",
         "openssh-client",
         "openssl",
         "python3-msgpack",
