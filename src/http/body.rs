@@ -12,6 +12,7 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 
 use super::pace::Watch;
+use crate::transport::ByteStream;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
@@ -34,7 +35,12 @@ enum Content {
     Stream(BoxStream),
     /// A stream without an end: the server's shutdown ends it.
     Live(BoxStream),
+    /// Nothing more of HTTP: the connection is handed over (101).
+    Upgrade(Upgrade),
 }
+
+/// Takes over a connection, with what was read of it already.
+pub(super) type Upgrade = Box<dyn FnOnce(Box<dyn ByteStream>)>;
 
 impl Body {
     /// A body without a byte.
@@ -60,8 +66,17 @@ impl Body {
         Content::Live(Box::pin(Mapped { stream })).into()
     }
 
+    pub(super) fn upgrade(take_over: Upgrade) -> Self {
+        Content::Upgrade(take_over).into()
+    }
+
     /// Has `watch` know of the body's begin and end.
     pub(super) fn watched(mut self, watch: Watch) -> Self {
+        if matches!(self.content, Content::Upgrade(_)) {
+            if let Content::Upgrade(take_over) = std::mem::take(&mut self.content) {
+                watch.upgrade(take_over);
+            }
+        }
         watch.response_begins(matches!(self.content, Content::Live(_)));
         self.watch = Some(watch);
         self
@@ -102,6 +117,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.content {
             Content::Empty => f.write_str("Body(empty)"),
+            Content::Upgrade(_) => f.write_str("Body(upgrade)"),
             Content::Bytes(bytes) => write!(f, "Body({} bytes)", bytes.len()),
             Content::Stream(_) | Content::Live(_) => f.write_str("Body(stream)"),
         }
@@ -115,7 +131,7 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let stream = match &mut this.content {
-            Content::Empty => return Poll::Ready(None),
+            Content::Empty | Content::Upgrade(_) => return Poll::Ready(None),
             Content::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
@@ -140,7 +156,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Empty => true,
+            Content::Empty | Content::Upgrade(_) => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::Stream(_) | Content::Live(_) => false,
         }
@@ -148,7 +164,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Empty => SizeHint::with_exact(0),
+            Content::Empty | Content::Upgrade(_) => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Stream(_) | Content::Live(_) => SizeHint::default(),
         }

@@ -15,12 +15,14 @@ use hyper::{body::Incoming, service::Service};
 
 use super::{
     Body, Error, IntoResponse, Method, Request, Response, ResponseFuture, StatusCode,
+    body::Upgrade,
     exchange::{Exchange, Sniff, Streams},
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
     pace::{Pace, Paced, Verdict, Watch},
     request::BodyLimits,
     router::{Found, Routes, nothing, panicked},
     server::Shared,
+    upgrade::Upgraded,
 };
 use crate::{
     reactor::{Core, Origin},
@@ -38,7 +40,7 @@ pub(super) fn start(server: &Rc<Shared>, stream: Box<dyn ByteStream>, permit: Pe
         server: server.clone(),
         slot: None,
         origin,
-        _permit: permit,
+        permit: Some(permit),
     };
     server.handle.core().spawn_detached(connection, origin);
 }
@@ -52,7 +54,8 @@ struct Connection {
     /// Its place in the server's list, from the first poll on.
     slot: Option<usize>,
     origin: Origin,
-    _permit: Permit,
+    /// There until the connection is handed over.
+    permit: Option<Permit>,
 }
 
 // The large one is the usual one, and a task is one allocation already.
@@ -160,7 +163,9 @@ impl Connection {
                     tracing::debug!(%error, "an HTTP connection ended with an error");
                     error.is_user()
                 });
-                if failed {
+                if let Some(take_over) = self.pace.take_upgrade().filter(|_| !failed) {
+                    self.hand_over(take_over);
+                } else if failed {
                     self.abort()
                 } else {
                     self.linger(cx, None)
@@ -193,6 +198,14 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Gives the connection to who has answered with 101. It goes on counting among the server's.
+    fn hand_over(&mut self, take_over: Upgrade) {
+        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) else { return };
+        let Some((stream, begin)) = exchange.into_stream() else { return };
+        let stream = Upgraded { stream, begin, permit: self.permit.take() };
+        self.server.handle.core().contain(self.origin, || take_over(Box::new(stream)));
     }
 
     /// Ends the exchange so that the peer cannot take what it has for the whole.

@@ -44,6 +44,9 @@ mod response;
 mod router;
 mod server;
 pub mod sse;
+mod upgrade;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use ::bytes::Bytes;
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};

@@ -11,7 +11,10 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::server::{Config, Shared};
+use super::{
+    body::Upgrade,
+    server::{Config, Shared},
+};
 use crate::transport::{ByteStream, read_into};
 
 /// Where a connection is between two requests, told by what it reads and what hyper does with it. To note it costs next to nothing; one timer a
@@ -24,6 +27,8 @@ pub(super) struct Pace {
     blocked: Cell<Option<Instant>>,
     /// Whom to wake when an end of input need not be withheld any more.
     withheld: RefCell<Option<Waker>>,
+    /// Who takes the connection over when the response is sent.
+    upgrade: RefCell<Option<Upgrade>>,
     /// Of HTTP/2, where several requests are open at a time.
     streams: OnceCell<Box<Multiplexed>>,
     server: Rc<Shared>,
@@ -71,6 +76,7 @@ impl Pace {
             seen: Cell::new(true),
             blocked: Cell::new(None),
             withheld: RefCell::default(),
+            upgrade: RefCell::default(),
             streams: OnceCell::new(),
             server,
         })
@@ -96,6 +102,11 @@ impl Pace {
             stream
         });
         Watch { pace: self.clone(), stream }
+    }
+
+    /// Who takes the connection over, now that its last response is sent.
+    pub(super) fn take_upgrade(&self) -> Option<Upgrade> {
+        self.upgrade.borrow_mut().take()
     }
 
     /// The stream that has begun last, once.
@@ -232,6 +243,11 @@ impl Watch {
     pub(super) fn response_begins(&self, live: bool) {
         self.pace.enter(Stage::Busy(if live { Work::Waiting } else { Work::Sending }));
         self.body_polled(true);
+    }
+
+    /// When this response is sent the connection is somebody else's.
+    pub(super) fn upgrade(&self, take_over: Upgrade) {
+        *self.pace.upgrade.borrow_mut() = Some(take_over);
     }
 
     /// The peer takes a part of the body; `ready` when there was one.

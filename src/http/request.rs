@@ -109,6 +109,11 @@ impl Request {
         }
     }
 
+    /// Takes something that hyper has put into the head.
+    pub(super) fn take_extension<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
+        self.content.head.extensions.remove()
+    }
+
     pub(super) fn set_body_limit(&mut self, bytes: usize) {
         self.content.limits.bytes = bytes;
     }

@@ -50,6 +50,7 @@ pub const TESTS: Group = Group {
         "openssl",
         "python3-msgpack",
         "python3-twisted",
+        "python3-websockets",
         "socat",
         "strace",
         "systemd",
