@@ -19,6 +19,7 @@ use super::{
     exchange::{Exchange, Sniff, Streams},
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
     pace::{Pace, Paced, Verdict, Watch},
+    rate::Least,
     request::BodyLimits,
     router::{Found, Routes, nothing, panicked},
     server::Shared,
@@ -172,8 +173,9 @@ impl Connection {
                 }
                 return Poll::Ready(());
             }
-            if self.server.closing.get() && !std::mem::replace(ending, true) {
-                if self.pace.is_at_rest() {
+            let enough = self.pace.has_had_enough();
+            if (self.server.closing.get() || enough) && !std::mem::replace(ending, true) {
+                if self.pace.is_at_rest() && !enough {
                     self.stage = Stage::Done;
                     return Poll::Ready(());
                 }
@@ -282,19 +284,23 @@ impl Service<::http::Request<Incoming>> for Answer {
         let server = &self.server;
         server.requests.set(server.requests.get() + 1);
         let watch = self.pace.request_begins();
-        let headless = *request.method() == Method::HEAD && request.version() == ::http::Version::HTTP_2;
+        let two = request.version() == ::http::Version::HTTP_2;
+        let headless = two && *request.method() == Method::HEAD;
+        let last = !two && self.pace.has_had_enough();
         let state = match check(&request) {
             Some(refusal) => AnswerState::Ready(Some(Box::new(refusal))),
             None => self.find_handler(request),
         };
-        Answering { state, watch: Some(watch), headless, core: server.handle.core().clone() }
+        Answering { state, watch: Some(watch), headless, last, core: server.handle.core().clone() }
     }
 }
 
 impl Answer {
     fn find_handler(&self, request: ::http::Request<Incoming>) -> AnswerState {
         let server = &self.server;
-        let limits = BodyLimits { bytes: server.config.body_limit, deadline: server.config.body_deadline };
+        let config = &server.config;
+        let least = Least::of(config);
+        let limits = BodyLimits { bytes: config.body_limit, deadline: config.body_deadline, least };
         let mut request = Request::new(request, limits, server.handle.clone(), self.peer.clone());
         if server.routes.has_layers() {
             return self.call(self.origin, || Routes::answer_all(&server.routes, request));
@@ -351,6 +357,8 @@ pub(super) struct Answering {
     watch: Option<Watch>,
     /// The response's body must not be sent, and hyper does not see to that.
     headless: bool,
+    /// The connection ends with it.
+    last: bool,
     core: Rc<Core>,
 }
 
@@ -380,7 +388,10 @@ impl Future for Answering {
             }
         };
         let watch = this.watch.take().expect("a future is not polled after its end");
-        let response = if this.headless { without_body(response) } else { response };
+        let mut response = if this.headless { without_body(response) } else { response };
+        if this.last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Poll::Ready(Ok(response.map(|body| body.watched(watch))))
     }
 }

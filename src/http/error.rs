@@ -58,6 +58,8 @@ impl From<Interrupted> for Error {
     fn from(why: Interrupted) -> Self {
         match why {
             Interrupted::TimedOut => Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long"),
+            Interrupted::Refused => Error::new(StatusCode::SERVICE_UNAVAILABLE, "there is too much to do"),
+            Interrupted::Panicked(_) => Error::internal("the server made a mistake"),
             why => Error::internal(why),
         }
     }

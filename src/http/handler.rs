@@ -91,6 +91,10 @@ impl FromRequest for Request {
     }
 }
 
+/// Marks handlers that are no functions.
+#[derive(Debug)]
+pub struct Mounted(());
+
 /// What a handler may give: a response, or a future of one. `M` is for the compiler.
 pub trait IntoAnswer<M> {
     /// The response, when it is there.

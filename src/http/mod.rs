@@ -35,15 +35,21 @@ mod connection;
 mod error;
 mod exchange;
 mod extract;
+mod files;
 mod handler;
 mod layer;
 pub mod layers;
+mod multipart;
+mod offload;
 mod pace;
+mod rate;
 mod request;
 mod response;
 mod router;
 mod server;
 pub mod sse;
+#[cfg(feature = "tower")]
+mod tower;
 mod upgrade;
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -53,9 +59,14 @@ pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 pub use body::Body;
 pub use error::Error;
 pub use extract::{Form, Local, Path, Query};
-pub use handler::{FromParts, FromRequest, Handler, IntoAnswer, Later, Now, Parts, ResponseFuture, Whole};
+pub use files::Files;
+pub use handler::{FromParts, FromRequest, Handler, IntoAnswer, Later, Mounted, Now, Parts, ResponseFuture, Whole};
 pub use layer::{Layer, Next};
+pub use multipart::{Multipart, Part};
+pub use offload::{BlockingRequest, Offloaded, offload};
 pub use request::Request;
 pub use response::{Html, IntoResponse, Json, Response};
 pub use router::Router;
 pub use server::{Config, Server, serve, serve_with};
+#[cfg(feature = "tower")]
+pub use tower::tower;

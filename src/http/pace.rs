@@ -13,6 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::{
     body::Upgrade,
+    rate::Least,
     server::{Config, Shared},
 };
 use crate::transport::{ByteStream, read_into};
@@ -25,6 +26,9 @@ pub(super) struct Pace {
     seen: Cell<bool>,
     /// Since when the peer has not taken what is to be sent.
     blocked: Cell<Option<Instant>>,
+    /// Since when the peer takes what is to be sent more slowly than that comes, and the bytes that it has taken meanwhile.
+    behind: Cell<Option<(Instant, u64)>>,
+    requests: Cell<u64>,
     /// Whom to wake when an end of input need not be withheld any more.
     withheld: RefCell<Option<Waker>>,
     /// Who takes the connection over when the response is sent.
@@ -75,6 +79,8 @@ impl Pace {
             stage: Cell::new(Stage::Head(now)),
             seen: Cell::new(true),
             blocked: Cell::new(None),
+            behind: Cell::new(None),
+            requests: Cell::new(0),
             withheld: RefCell::default(),
             upgrade: RefCell::default(),
             streams: OnceCell::new(),
@@ -94,6 +100,8 @@ impl Pace {
     }
 
     pub(super) fn request_begins(self: &Rc<Self>) -> Watch {
+        self.requests.set(self.requests.get() + 1);
+        self.behind.set(None);
         self.enter(Stage::Busy(Work::Called));
         let stream = self.streams.get().map(|streams| {
             streams.open.set(streams.open.get() + 1);
@@ -102,6 +110,11 @@ impl Pace {
             stream
         });
         Watch { pace: self.clone(), stream }
+    }
+
+    /// Whether it has had as many requests as a connection may have.
+    pub(super) fn has_had_enough(&self) -> bool {
+        self.requests.get() >= self.server.config.max_requests
     }
 
     /// Who takes the connection over, now that its last response is sent.
@@ -132,7 +145,8 @@ impl Pace {
         let next = now + self.look_interval();
         if let Some(since) = self.blocked.get() {
             // The rest of a response comes before the next request.
-            let end = since + write_deadline;
+            let slow = self.behind.get().and_then(|(since, moved)| Least::of(&self.server.config).due(since, moved));
+            let end = (since + write_deadline).min(slow.unwrap_or(next));
             return if now >= end { Verdict::Stuck } else { Verdict::Wait(end.min(next)) };
         }
         let (since, deadline, verdict) = match self.stage.get() {
@@ -191,12 +205,21 @@ impl Pace {
         }
     }
 
-    fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &result {
-            Poll::Pending if self.blocked.get().is_none() => self.blocked.set(Some(self.server.time())),
+            Poll::Pending if self.blocked.get().is_none() => {
+                let now = self.server.time();
+                self.blocked.set(Some(now));
+                if self.behind.get().is_none() && !self.is_multiplexed() {
+                    self.behind.set(Some((now, 0)));
+                }
+            }
             Poll::Pending => {}
-            Poll::Ready(_) => {
+            Poll::Ready(moved) => {
                 self.blocked.set(None);
+                if let (Some((since, before)), Ok(moved)) = (self.behind.get(), moved) {
+                    self.behind.set(Some((since, before + *moved as u64)));
+                }
                 // A response is over when its last byte is sent, not when its body is. Of HTTP/2 much that is sent is no response.
                 if !self.is_multiplexed() {
                     self.begin_again(self.server.time());
@@ -252,8 +275,11 @@ impl Watch {
 
     /// The peer takes a part of the body; `ready` when there was one.
     pub(super) fn body_polled(&self, ready: bool) {
-        if let Some(stream) = &self.stream {
-            stream.0.set(ready.then(|| self.pace.server.time()));
+        match &self.stream {
+            Some(stream) => stream.0.set(ready.then(|| self.pace.server.time())),
+            // It has taken all that there is.
+            None if !ready => self.pace.behind.set(None),
+            None => {}
         }
     }
 

@@ -16,7 +16,10 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
-use super::{Error, HeaderMap, Method, StatusCode, Uri};
+use super::{
+    Error, HeaderMap, Method, StatusCode, Uri,
+    rate::{Least, Meter},
+};
 use crate::{reactor::Handle, transport::Address};
 
 /// One request: its head, and a body that has still to be read.
@@ -32,6 +35,7 @@ struct Content {
     below: usize,
     locals: Vec<Box<dyn Any>>,
     body: Incoming,
+    meter: Meter,
     limits: BodyLimits,
     handle: Handle,
     peer: Address,
@@ -45,13 +49,14 @@ pub(super) type Params = Vec<(String, String)>;
 pub(super) struct BodyLimits {
     pub(super) bytes: usize,
     pub(super) deadline: Duration,
+    pub(super) least: Least,
 }
 
 impl Request {
     pub(super) fn new(request: ::http::Request<Incoming>, limits: BodyLimits, handle: Handle, peer: Address) -> Self {
         let (head, body) = request.into_parts();
-        let (params, locals) = (Params::new(), Vec::new());
-        Request { content: Box::new(Content { head, params, below: 0, locals, body, limits, handle, peer }) }
+        let (params, locals, meter) = (Params::new(), Vec::new(), Meter::new(limits.least));
+        Request { content: Box::new(Content { head, params, below: 0, locals, body, meter, limits, handle, peer }) }
     }
 
     pub(super) fn add_params(&mut self, params: Params) {
@@ -112,6 +117,12 @@ impl Request {
     /// Takes something that hyper has put into the head.
     pub(super) fn take_extension<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
         self.content.head.extensions.remove()
+    }
+
+    /// Gives its parts, for what is not of this module's kind.
+    pub(super) fn into_parts(self) -> (::http::request::Parts, Incoming, Meter, Handle) {
+        let Content { head, body, meter, handle, .. } = *self.content;
+        (head, body, meter, handle)
     }
 
     pub(super) fn set_body_limit(&mut self, bytes: usize) {
@@ -188,19 +199,23 @@ impl Request {
     /// the caller.
     ///
     /// # Errors
-    /// 400 when the peer broke off or sent a malformed body.
+    /// 400 when the peer broke off or sent a malformed body, 408 when it is slower than [`Config::min_rate`](super::Config::min_rate).
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         loop {
-            let Some(frame) = ready!(Pin::new(&mut self.content.body).poll_frame(cx)) else {
-                return Poll::Ready(Ok(None));
+            let content = &mut *self.content;
+            let Poll::Ready(frame) = Pin::new(&mut content.body).poll_frame(cx) else {
+                ready!(content.meter.poll_too_slow(cx, &content.handle));
+                return Poll::Ready(Err(Error::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly")));
             };
+            let Some(frame) = frame else { return Poll::Ready(Ok(None)) };
             let frame = frame.map_err(|error| Error::bad_request(format!("the body could not be read: {error}")))?;
             // Trailers are no part of the content.
             if let Ok(data) = frame.into_data() {
+                content.meter.moved(data.len());
                 return Poll::Ready(Ok(Some(data)));
             }
         }
@@ -212,7 +227,7 @@ impl Request {
     /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it takes longer than
     /// [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer broke off.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
-        let BodyLimits { bytes: limit, deadline } = self.content.limits;
+        let BodyLimits { bytes: limit, deadline, .. } = self.content.limits;
         let too_large =
             || Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"));
         if self.content.body.size_hint().lower() > limit as u64 {

@@ -398,7 +398,7 @@ impl Future for Contained {
 }
 
 /// Undoes percent-encoding (RFC 3986, 2.1); `None` when it is malformed or the result is not UTF-8.
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -41,6 +41,13 @@ pub struct Config {
     pub body_deadline: Duration,
     /// How long a peer may take nothing of a response before its connection is ended. 30 s.
     pub write_deadline: Duration,
+    /// Bytes a second that a peer has to send of a body, and to take of what is ready for it, on average since it was first waited for; a sender that is
+    /// slower is answered by 408, a reader's connection ended. Counted after [`rate_grace`](Config::rate_grace). 240; 0 for no limit.
+    pub min_rate: u32,
+    /// How long a peer may be slower than [`min_rate`](Config::min_rate). 5 s.
+    pub rate_grace: Duration,
+    /// Requests of one connection; then it is ended in order, so that load spreads and what a library keeps for it goes. 1,000,000.
+    pub max_requests: u64,
     /// How long requests that are being answered may take when the reactor stops. 5 s.
     pub shutdown_grace: Duration,
 }
@@ -58,6 +65,9 @@ impl Default for Config {
             body_limit: 2 * 1024 * 1024,
             body_deadline: Duration::from_secs(30),
             write_deadline: Duration::from_secs(30),
+            min_rate: 240,
+            rate_grace: Duration::from_secs(5),
+            max_requests: 1_000_000,
             shutdown_grace: Duration::from_secs(5),
         }
     }

@@ -196,3 +196,68 @@ fn a_slow_next_head_does_not_break_into_a_response() {
     peer.send("host: test\r\n\r\n");
     assert!([200, 408].contains(&peer.answer().status));
 }
+
+/// A byte now and then is no silence, and too little.
+#[test]
+fn senders_and_readers_have_a_least_rate() {
+    use entwined::http::Request;
+
+    let slow = config(|config: &mut Config| {
+        (config.min_rate, config.rate_grace) = (1_000, Duration::from_millis(200));
+    });
+    let site = Site::with(slow, |_| {
+        Router::new().post("/pieces", |mut request: Request| async move {
+            let mut length = 0;
+            while let Some(piece) = request.chunk().await? {
+                length += piece.len();
+            }
+            Ok::<_, entwined::http::Error>(length.to_string())
+        })
+    });
+    let begin = "POST /pieces HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n";
+    let mut slow = site.peer();
+    slow.send(begin);
+    let start = Instant::now();
+    // 100 bytes a second.
+    while start.elapsed() < Duration::from_secs(10) && slow.hears_nothing_for(Duration::from_millis(10)) {
+        slow.send("x");
+    }
+    assert_eq!(slow.answer().status, 408);
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    let mut fast = site.peer();
+    fast.send(begin);
+    for _ in 0..100 {
+        fast.send("x".repeat(1_000));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(fast.answer().text(), "100000");
+    // Of a reader the server sees what the system's buffers take, some megabytes at first: so the rate is that much higher.
+    let config = config(|config: &mut Config| {
+        (config.min_rate, config.rate_grace) = (20_000_000, Duration::from_millis(200));
+        (config.header_deadline, config.write_deadline) = (Duration::from_millis(300), Duration::from_secs(60));
+    });
+    let site = Site::with(config, |_| Router::new().get("/large", || vec![b'x'; 64 << 20]));
+    assert_eq!(site.get("/large").body.len(), 64 << 20);
+    let mut reader = site.peer();
+    reader.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
+    reader.head();
+    let start = Instant::now();
+    let mut little = [0; 10];
+    let mut dribbles = 0_u64;
+    while site.ask(|server| server.connections()) > 0 && start.elapsed() < Duration::from_secs(15) {
+        let _ = reader.stream.read_exact(&mut little);
+        dribbles += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(start.elapsed() < Duration::from_secs(15), "{dribbles} times ten bytes were enough");
+}
+
+#[test]
+fn a_connection_has_so_many_requests() {
+    let site =
+        Site::with(config(|config: &mut Config| config.max_requests = 3), |_| Router::new().get("/", || "hello"));
+    let mut peer = site.peer();
+    assert!(!peer.get("/").closes() && !peer.get("/").closes());
+    assert!(peer.get("/").closes());
+    assert!(peer.ends_in_order());
+}

@@ -3,10 +3,14 @@
 mod bodies;
 mod connections;
 mod deadlines;
+mod files;
+#[path = "../common/folder.rs"]
+mod folder;
 mod handlers;
 mod held_host;
 mod http2;
 mod layers;
+mod multipart;
 mod refusals;
 mod routing;
 mod shutdown;

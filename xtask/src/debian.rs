@@ -54,6 +54,7 @@ pub const TESTS: Group = Group {
         "socat",
         "strace",
         "systemd",
+        "wget",
     ],
 };
 

@@ -76,13 +76,13 @@ fn is_text(content_type: &str) -> bool {
 
 /// What a client takes: RFC 9110, 12.5.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coding {
+pub(in super::super) enum Coding {
     Brotli,
     Gzip,
 }
 
 impl Coding {
-    pub(crate) const fn name(self) -> &'static str {
+    pub(in super::super) const fn name(self) -> &'static str {
         match self {
             Coding::Brotli => "br",
             Coding::Gzip => "gzip",
@@ -91,7 +91,7 @@ impl Coding {
 }
 
 /// The codings that a client takes, the best first.
-pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
+pub(in super::super) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
     let (mut brotli, mut gzip, mut any) = (None, None, None);
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     for entry in values.flat_map(|value| value.split(',')) {

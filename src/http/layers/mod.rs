@@ -20,6 +20,7 @@ mod session;
 
 pub use auth::{basic_auth, bearer_auth, same_secret};
 pub use basics::{RequestId, access_log, body_limit, concurrency_limit, request_id, timeout};
+pub(super) use compression::{Coding, accepted};
 pub use compression::{Compression, compression};
 pub use cors::{Cors, cors};
 pub use local::{LocalOnly, local_only};
