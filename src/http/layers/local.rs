@@ -21,10 +21,10 @@ pub struct LocalOnly {
 /// Keeps other people's web pages away from a server on this machine. That it listens on the loopback does not: every page that the user opens may send requests
 /// there, and by DNS rebinding read the answers.
 ///
-/// - The host of a request must be `localhost`, an address of the loopback, or a name that was [added](Local::name): else 421.
+/// - The host of a request must be `localhost`, an address of the loopback, or a name that was [added](LocalOnly::name): else 421.
 /// - A request that changes something, or opens a WebSocket, must come from a page of this server, or from no page: one with an `Origin` of another host is
 ///   answered by 403.
-/// - With a [token](Local::token), only who has it is answered: else 401. That keeps other users of the machine out, too.
+/// - With a [token](LocalOnly::token), only who has it is answered: else 401. That keeps other users of the machine out, too.
 ///
 /// ```
 /// use entwined::http::{Router, layers};
