@@ -66,6 +66,16 @@ impl Body {
         Content::Live(Box::pin(Mapped { stream })).into()
     }
 
+    /// Its bytes, if they are all there.
+    #[cfg(feature = "client")]
+    pub(super) fn into_bytes(self) -> Result<Bytes, Self> {
+        match self.content {
+            Content::Empty => Ok(Bytes::new()),
+            Content::Bytes(bytes) => Ok(bytes),
+            content => Err(content.into()),
+        }
+    }
+
     pub(super) fn upgrade(take_over: Upgrade) -> Self {
         Content::Upgrade(take_over).into()
     }

@@ -31,6 +31,8 @@
 //! on what is left after [`Config::shutdown_grace`].
 
 mod body;
+#[cfg(feature = "client")]
+pub mod client;
 mod connection;
 mod error;
 mod exchange;
@@ -55,7 +57,7 @@ mod upgrade;
 pub mod websocket;
 
 pub use ::bytes::Bytes;
-pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 pub use body::Body;
 pub use error::Error;
 pub use extract::{Form, Local, Path, Query};

@@ -46,6 +46,8 @@ pub const TESTS: Group = Group {
         "haproxy",
         "netcat-openbsd",
         "nghttp2-client",
+        "nginx-light",
+        "nodejs",
         "openssh-client",
         "openssl",
         "python3-msgpack",
