@@ -112,7 +112,7 @@ impl Connection {
         let shakes_hands = established.is_pending();
         let told = match established {
             Poll::Ready(Ok(())) if !self.server.config.http2 => Poll::Ready(Ok(false)),
-            Poll::Ready(Ok(())) => sniff.poll(cx, &mut **stream).map(Ok),
+            Poll::Ready(Ok(())) => sniff.poll(cx, &mut **stream),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         };
@@ -132,7 +132,7 @@ impl Connection {
             Poll::Ready(Ok(two)) => self.stage = self.exchange(stream, sniff.bytes(), two),
             Poll::Ready(Err(error)) => {
                 let peer = stream.peer_address();
-                tracing::debug!(%error, %peer, "a connection was not established");
+                tracing::debug!(%error, %peer, "a connection ended before it had begun");
             }
             Poll::Pending if shakes_hands => stream.abort(),
             Poll::Pending if self.server.closing.get() => {}

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -32,20 +33,20 @@ pub(super) struct Sniff(Vec<u8>);
 
 impl Sniff {
     /// Reads until it is clear; whether it is HTTP/2.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut dyn ByteStream) -> Poll<bool> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut dyn ByteStream) -> Poll<io::Result<bool>> {
         let mut buffer = [0; 4 * 1024];
         loop {
             let known = self.0.len().min(PREFACE.len());
             if self.0[..known] != PREFACE[..known] {
-                return Poll::Ready(false);
+                return Poll::Ready(Ok(false));
             }
             if known == PREFACE.len() {
-                return Poll::Ready(true);
+                return Poll::Ready(Ok(true));
             }
-            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
-                Ok(count @ 1..) => self.0.extend_from_slice(&buffer[..count]),
-                // It is met again.
-                Ok(0) | Err(_) => return Poll::Ready(false),
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))? {
+                // The end is met again.
+                0 => return Poll::Ready(Ok(false)),
+                count => self.0.extend_from_slice(&buffer[..count]),
             }
         }
     }

@@ -125,7 +125,7 @@ fn help(app: &str, about: &str) -> String {
          \x20 --echo ADDR   also serve the echo protocol on ADDR\n\
          \x20 --seconds N   end by itself after N seconds\n\
          \x20 --report      print one line of JSON at the end: requests, frames, gaps, turns\n\
-         \x20 --mirror      answer every request with METHOD TARGET BODYLEN, for protocol tests\n\
+         \x20 --mirror      answer every request with METHOD TARGET BODYLEN and /websocket with what it is told, for protocol tests\n\
          \x20 -h, --help    print this"
     )
 }

@@ -15,7 +15,9 @@ use std::{
 use entwined::{
     Handle,
     deferred::Deferred,
-    http::{self, Body, Error, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, sse},
+    http::{
+        self, Body, Error, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, sse, websocket,
+    },
     protocol::{self, Echo},
     signal::{self, Signals},
     transport::{ListenError, tcp},
@@ -31,6 +33,9 @@ pub type Picture = Rc<dyn Fn() -> Deferred<Vec<u8>, String>>;
 
 /// How long a picture may take: a window that nobody sees may draw no frame.
 const PICTURE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Bytes of a message that the mirror says again: the probes' largest.
+const MIRROR_MESSAGES: usize = 16 * 1024 * 1024;
 
 /// The servers of an app, as long as it is kept.
 pub struct Network {
@@ -120,10 +125,22 @@ pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Resu
     Ok(())
 }
 
-/// Every request is answered by what it was: for a probe of the server itself.
+/// Every request is answered by what it was, and `/websocket` says what it is told: for probes of the server itself.
 fn mirror(model: &Model) -> Router {
     let model = model.clone();
-    Router::new().fallback(move |mut request: Request| {
+    let echo = |request: Request| {
+        let mut config = websocket::Config::default();
+        config.message_limit = MIRROR_MESSAGES;
+        config.queue_limit = 2 * MIRROR_MESSAGES;
+        websocket::upgrade_with(request, config, |mut socket| async move {
+            while let Some(Ok(message)) = socket.next().await {
+                if socket.send(message).await.is_err() {
+                    break;
+                }
+            }
+        })
+    };
+    Router::new().get("/websocket", echo).fallback(move |mut request: Request| {
         model.request();
         async move {
             let mut length = 0;
