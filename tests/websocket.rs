@@ -7,13 +7,16 @@ use std::{
     cell::{Cell, RefCell},
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
+    pin::Pin,
     process::{Command, Stdio},
     rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use entwined::{
     Handle,
+    broadcast::{Broadcast, Received, Subscriber},
     http::{
         self, Request, Router,
         websocket::{self, Config, ConnectError, Error, Full, Message, Sender, WebSocket},
@@ -309,4 +312,66 @@ fn ours_talks_to_pythons_websockets() {
     });
     server.kill().expect("it runs");
     server.wait().expect("its status");
+}
+
+/// The reader takes nothing for a while: then it hears how much it has missed, and the newest.
+#[test]
+fn a_slow_reader_of_a_channel_misses_messages_and_nobody_waits_for_it() {
+    run(|handle| async move {
+        let channel = Broadcast::<Vec<u8>>::new(4);
+        let (news, heard) = (channel.clone(), Rc::new(RefCell::new(Vec::new())));
+        let hears = heard.clone();
+        let router = Router::new().any("/news", move |request: Request| {
+            let (subscriber, hears) = (news.subscribe(), hears.clone());
+            std::future::ready(websocket::upgrade(request, |mut socket| async move {
+                let messages = Told(subscriber);
+                socket.talk(messages, |message| hears.borrow_mut().push(message)).await.expect("an orderly end");
+            }))
+        });
+        let (_server, address) = serve(&handle, router);
+        let mut socket = websocket::connect(&handle, &format!("{address}/news")).await.expect("a WebSocket");
+        socket.send("ready").await.expect("sent");
+        let mut other = websocket::connect(&handle, &format!("{address}/news")).await.expect("a WebSocket");
+        // More than all buffers between take.
+        const ALL: u64 = 400;
+        for number in 0..ALL {
+            channel.send(vec![number as u8; 100_000]);
+            // Who reads gets each of them.
+            let message = other.next().await.expect("a message").expect("no error");
+            assert_eq!(message, Message::from(vec![number as u8; 100_000]));
+        }
+        let (mut messages, mut missed, mut last) = (0, 0, Message::from(""));
+        while messages + missed < ALL {
+            last = socket.next().await.expect("a message").expect("no error");
+            match &last {
+                Message::Text(text) => missed += text.parse::<u64>().expect("a number"),
+                Message::Binary(_) => messages += 1,
+            }
+        }
+        assert_eq!(last, Message::from(vec![(ALL - 1) as u8; 100_000]));
+        assert!(missed > ALL / 4, "{missed} were missed");
+        assert_eq!(*heard.borrow(), [Message::from("ready")]);
+        assert_eq!(channel.subscribers(), 2);
+        socket.close(1000, "").await.expect("closed");
+        other.close(1000, "").await.expect("closed");
+        while channel.subscribers() > 0 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+/// A channel's messages, and how many were missed as text.
+struct Told(Subscriber<Vec<u8>>);
+
+impl futures_core::Stream for Told {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        Pin::new(&mut self.0).poll_next(cx).map(|received| {
+            received.map(|received| match received {
+                Received::Message { message, .. } => Message::from((*message).clone()),
+                Received::Missed(count) => Message::from(count.to_string()),
+            })
+        })
+    }
 }

@@ -14,10 +14,11 @@ use http_body::Body as _;
 use hyper::{body::Incoming, service::Service};
 
 use super::{
-    Body, Error, IntoResponse, Method, Request, Response, ResponseFuture, StatusCode,
+    Body, Method, Request, Response, ResponseFuture,
     body::Upgrade,
+    check::check,
     exchange::{Exchange, Sniff, Streams},
-    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue},
     pace::{Pace, Paced, Verdict, Watch},
     rate::Least,
     request::BodyLimits,
@@ -319,26 +320,6 @@ impl Answer {
             None => AnswerState::Ready(Some(Box::new(panicked()))),
         }
     }
-}
-
-/// The answer to a request that hyper takes and the RFC does not: it must say which host it is for, once (RFC 9112, 3.2), and may be
-/// coded for the transfer in no way but chunked (6.1: 501 for one that is not understood). The connection ends with it.
-fn check(request: &::http::Request<Incoming>) -> Option<Response> {
-    let headers = request.headers();
-    let hosts = headers.get_all(HOST).iter().count();
-    let codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let error = if hosts > 1 || (hosts == 0 && request.version() == ::http::Version::HTTP_11) {
-        Error::bad_request("a request needs one Host header")
-    } else if codings.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        Error::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding is chunked")
-    } else {
-        return None;
-    };
-    let mut response = error.into_response();
-    if request.version() <= ::http::Version::HTTP_11 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Some(response)
 }
 
 /// The answer to HEAD: what there would be, without it (RFC 9110, 9.3.2).

@@ -32,8 +32,11 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Sniff(Vec<u8>);
 
 impl Sniff {
-    /// Reads until it is clear; whether it is HTTP/2.
+    /// Reads until it is clear, unless both sides have agreed on it; whether it is HTTP/2.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut dyn ByteStream) -> Poll<io::Result<bool>> {
+        if let Some(two) = agreed(stream) {
+            return Poll::Ready(Ok(two));
+        }
         let mut buffer = [0; 4 * 1024];
         loop {
             let known = self.0.len().min(PREFACE.len());
@@ -54,6 +57,21 @@ impl Sniff {
     pub(super) fn bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
+}
+
+/// Whether the peers have agreed on HTTP/2 (RFC 7301, RFC 9113 3.2), if they have agreed on anything.
+#[cfg(feature = "tls")]
+fn agreed(stream: &dyn ByteStream) -> Option<bool> {
+    match stream.find::<crate::tls::TlsStream>()?.protocol()? {
+        b"h2" => Some(true),
+        b"http/1.1" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn agreed(_: &dyn ByteStream) -> Option<bool> {
+    None
 }
 
 // The large one is the usual one, and a task is one allocation already.

@@ -31,6 +31,7 @@
 //! on what is left after [`Config::shutdown_grace`].
 
 mod body;
+mod check;
 #[cfg(feature = "client")]
 pub mod client;
 mod connection;

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     future::{Future, poll_fn},
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc,
@@ -216,36 +216,61 @@ impl Part<'_> {
         String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the part is not UTF-8"))
     }
 
-    /// Writes it to a new file, on a thread, piece by piece: no faster than the disk takes it. Gives how many bytes it has. What cannot be written to its end is
-    /// removed.
+    /// Writes it to a new file, on a thread, piece by piece: no faster than the disk takes it. Gives how many bytes it has. What cannot be written to its end,
+    /// also because nobody waits for it any more, is removed.
     ///
     /// # Errors
     /// As [`chunk`](Part::chunk); 500 when there is a file of this name, or it cannot be written.
     pub async fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
+        self.save_with(path, |_| {}).await
+    }
+
+    /// The same, and tells `progress` after each piece how many bytes are written: for a progress bar.
+    ///
+    /// # Errors
+    /// As [`save`](Part::save).
+    pub async fn save_with(&mut self, path: impl AsRef<Path>, mut progress: impl FnMut(u64)) -> Result<u64, Error> {
         let path = path.as_ref().to_owned();
         let failed = |error: std::io::Error| Error::internal(format!("the file cannot be written: {error}"));
         let handle = self.shared.handle.clone();
         let name = path.clone();
         let open = handle.defer_to_thread(move |_| File::create_new(name).map_err(failed));
         let mut file = open.await?;
-        let saved = async {
-            let mut bytes = 0;
-            while let Some(piece) = self.chunk().await? {
-                bytes += piece.len() as u64;
-                let writing = handle.defer_to_thread(move |_| {
-                    file.write_all(&piece).map_err(failed)?;
-                    Ok::<_, Error>(file)
-                });
-                file = writing.await?;
-            }
-            Ok(bytes)
-        };
-        let saved = saved.await;
-        if saved.is_err() {
-            let removing = handle.defer_to_thread(move |_| std::fs::remove_file(path).map_err(failed));
-            let _ = removing.await;
+        let unfinished = Unfinished { handle: handle.clone(), path: Some(path) };
+        let mut bytes = 0;
+        while let Some(piece) = self.chunk().await? {
+            bytes += piece.len() as u64;
+            let writing = handle.defer_to_thread(move |_| {
+                file.write_all(&piece).map_err(failed)?;
+                Ok::<_, Error>(file)
+            });
+            file = writing.await?;
+            progress(bytes);
         }
-        saved
+        unfinished.keep();
+        Ok(bytes)
+    }
+}
+
+/// A file that is removed unless it is kept.
+struct Unfinished {
+    handle: Handle,
+    path: Option<PathBuf>,
+}
+
+impl Unfinished {
+    fn keep(mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take() {
+            // What has begun is done to its end, whoever waits for it; nobody has to.
+            let removing = self.handle.defer_to_thread(move |_| std::fs::remove_file(path).map_err(Error::internal));
+            removing.detach();
+        }
     }
 }
 

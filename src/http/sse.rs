@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -12,10 +12,14 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::{
-    Body, Response,
+    Body, Request, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
-use crate::{reactor::Handle, task::Sleep};
+use crate::{
+    broadcast::{Broadcast, Received, Subscriber},
+    reactor::Handle,
+    task::Sleep,
+};
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,6 +84,73 @@ pub fn response(handle: &Handle, events: impl Stream<Item = Event> + 'static) ->
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// A response that sends the messages of a channel as events, from the oldest that is kept on. Each has an id, so that a client that connects
+/// again gets what it has not had, as far as that is kept.
+///
+/// `event` makes events of messages, and may make one of those that were [missed](Received::Missed); what it makes nothing of is passed over. A
+/// client that is slow misses messages, and costs no memory.
+///
+/// ```
+/// use entwined::{broadcast::{Broadcast, Received}, http::{Request, Router, sse}};
+///
+/// let news = Broadcast::<String>::new(100);
+/// let router = Router::new().get("/news", {
+///     let news = news.clone();
+///     move |request: Request| {
+///         sse::follow(&request, &news, |received| match received {
+///             Received::Message { message, .. } => Some(sse::Event::data(&message)),
+///             Received::Missed(count) => Some(sse::Event::data(&count.to_string()).name("missed")),
+///         })
+///     }
+/// });
+/// # drop(router);
+/// ```
+pub fn follow<T: 'static>(
+    request: &Request,
+    channel: &Broadcast<T>,
+    event: impl FnMut(Received<T>) -> Option<Event> + Unpin + 'static,
+) -> Response {
+    let epoch = channel.epoch();
+    let last = request.header("last-event-id").and_then(|text| {
+        let (of, number) = text.split_once('-')?;
+        (u64::from_str_radix(of, 16) == Ok(epoch)).then(|| number.parse().ok())?
+    });
+    let subscriber = match last {
+        Some(last) => channel.subscribe_after(last),
+        None => channel.subscribe_to_kept(),
+    };
+    response(request.handle(), Followed { subscriber, epoch, event })
+}
+
+struct Followed<T, F> {
+    subscriber: Subscriber<T>,
+    epoch: u64,
+    event: F,
+}
+
+impl<T, F: FnMut(Received<T>) -> Option<Event> + Unpin> Stream for Followed<T, F> {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let this = &mut *self;
+        loop {
+            let Some(received) = ready!(Pin::new(&mut this.subscriber).poll_next(cx)) else {
+                return Poll::Ready(None);
+            };
+            let id = match &received {
+                Received::Message { id, .. } => Some(*id),
+                Received::Missed(_) => None,
+            };
+            if let Some(event) = (this.event)(received) {
+                return Poll::Ready(Some(match id {
+                    Some(id) => event.id(&format!("{:x}-{id}", this.epoch)),
+                    None => event,
+                }));
+            }
+        }
+    }
 }
 
 struct Lines {

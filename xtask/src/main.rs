@@ -1,6 +1,7 @@
 //! The project's chores, the same for a developer and for CI. `cargo xtask` alone lists them.
 
 mod bench;
+mod conformance;
 mod debian;
 mod demo;
 mod display;
@@ -21,6 +22,8 @@ cargo xtask test
     Everything that must hold before a change is merged: format, lints, docs, tests.
 cargo xtask ci
     The same, as the continuous integration runs it.
+cargo xtask conformance
+    h2spec and Autobahn's fuzzing client against each app; it says how to get them.
 cargo xtask bench [http|gtk] [--rounds N] [--seconds N] [--connections N]
     http      HTTP servers side by side: CPU time for a request, requests a second (the default)
     gtk       the GTK app while it serves and draws: also the gaps between its frames
@@ -54,6 +57,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["demo"] => demo::run("standalone", theirs),
         ["demo", name] => demo::run(name, theirs),
         ["test" | "ci"] if theirs.is_empty() => test::run(),
+        ["conformance"] if theirs.is_empty() => conformance::run(),
         ["bench", options @ ..] => bench::run(options, theirs),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -34,6 +34,8 @@ struct Bound {
     count: gtk::Label,
     text: gtk::Entry,
     rate: gtk::Label,
+    files: gtk::Label,
+    progress: gtk::ProgressBar,
     /// Told apart from the model's changes of the entry, which it must not hand back.
     typed: Rc<glib::SignalHandlerId>,
 }
@@ -51,6 +53,7 @@ pub fn build(app: &gtk::Application, model: Model, search: Search) -> Ui {
     shared.append(&counter_card(&bound));
     shared.append(&text_card(&bound));
     shared.append(&rate_card(&bound, &plot));
+    shared.append(&files_card(&bound));
     address.set_halign(gtk::Align::Center);
     shared.append(&address);
     let panel = Panel::new(search);
@@ -100,6 +103,13 @@ impl Bound {
             .hexpand(true)
             .build();
         let rate = gtk::Label::builder().css_classes(["figure"]).hexpand(true).halign(gtk::Align::End).build();
+        let files = gtk::Label::builder()
+            .css_classes(["figure"])
+            .hexpand(true)
+            .halign(gtk::Align::End)
+            .ellipsize(gtk::pango::EllipsizeMode::Middle)
+            .build();
+        let progress = gtk::ProgressBar::builder().hexpand(true).tooltip_text("Files on their way").build();
         let typed = text.connect_changed({
             let model = model.clone();
             move |text| {
@@ -107,7 +117,7 @@ impl Bound {
             }
         });
         let typed = Rc::new(typed);
-        let bound = Self { model, count, text, rate, typed };
+        let bound = Self { model, count, text, rate, files, progress, typed };
         bound.follow();
         bound
     }
@@ -123,9 +133,26 @@ impl Bound {
             self.model.fps(),
         );
         set_label(&self.rate, &rate);
+        self.follow_files();
         if !self.model.text_is(&self.text.text()) {
             self.show_text(&self.model.text());
         }
+    }
+
+    fn follow_files(&self) {
+        let (uploads, files) = (self.model.uploads(), self.model.files());
+        let (done, total) = uploads.iter().fold((0, 0), |(done, total), it| (done + it.done, total + it.total));
+        let fraction = if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) };
+        if self.progress.fraction() != fraction {
+            self.progress.set_fraction(fraction);
+        }
+        let text = match (&uploads[..], files.last()) {
+            ([], None) => "none yet".to_owned(),
+            ([], Some(last)) => format!("{}  ·  the last: {}", thousands(files.len() as u64), last.name),
+            ([one], _) => format!("{}  ·  {:.0} %", one.name, 100.0 * fraction),
+            (several, _) => format!("{} on their way  ·  {:.0} %", several.len(), 100.0 * fraction),
+        };
+        set_label(&self.files, &text);
     }
 
     /// Blocked, because the entry reports its emptying and its filling as two changes, and the
@@ -218,6 +245,17 @@ fn rate_card(bound: &Bound, plot: &gtk::DrawingArea) -> gtk::Box {
     card.add_css_class("card");
     card.append(&head);
     card.append(plot);
+    card
+}
+
+fn files_card(bound: &Bound) -> gtk::Box {
+    let head = gtk::Box::new(gtk::Orientation::Horizontal, 12);
+    head.append(&caption("Files"));
+    head.append(&bound.files);
+    let card = column(10);
+    card.add_css_class("card");
+    card.append(&head);
+    card.append(&bound.progress);
     card
 }
 

@@ -3,7 +3,7 @@
   const TYPING_MS = 120;      // a pause in typing after which the text is sent
   const PICTURE_MS = 500;     // the least time between two pictures
   const SPOKEN_MS = 1500;     // the least time between two counts read aloud
-  const RETRY_MS = 2000;      // until a stream that the browser gave up is opened again
+  const RETRY_MS = 1000;      // until a connection that was lost is tried again
   const NAMES = { standalone: "a plain process", gtk: "a GTK 4 window", winit: "a winit window" };
 
   const $ = (id) => document.getElementById(id);
@@ -12,17 +12,15 @@
   let shown = null;           // the state on the screen
   let next = null;            // the newest state, drawn with the next frame
 
-  // --- the stream of states -----------------------------------------------------------------
+  // --- the states, by WebSocket ---------------------------------------------------------------
 
   function listen() {
-    const events = new EventSource("/events");
-    const receive = (event) => take(JSON.parse(event.data));
-    events.onopen = () => status("live", "Live");
-    events.onmessage = receive;
-    events.addEventListener("state", receive);
-    events.onerror = () => {
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+    socket.onopen = () => status("live", "Live");
+    socket.onmessage = (event) => take(JSON.parse(event.data));
+    socket.onclose = () => {
       status("lost", "Reconnecting…");
-      if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+      setTimeout(listen, RETRY_MS);
     };
   }
 
@@ -50,7 +48,8 @@
     if (!before || before.count !== state.count) speak();
     if (!typing.busy) typing.show(state.text);
     if (!before || before.host !== state.host) host(state.host);
-    if (!before || before.count !== state.count || before.text !== state.text) picture.stale();
+    if (!before || before.count !== state.count || before.text !== state.text || files.changed(before, state)) picture.stale();
+    if (!before || files.changed(before, state)) files.show(state);
     plot(state.history);
   }
 
@@ -232,6 +231,86 @@
     },
   };
 
+  // --- files --------------------------------------------------------------------------------
+
+  const files = {
+    sending: null,
+    changed: (before, after) => JSON.stringify([before.uploads, before.files]) !== JSON.stringify([after.uploads, after.files]),
+    size(bytes) {
+      const power = Math.min(3, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
+      return `${(bytes / 1024 ** power).toFixed(power && bytes < 10 * 1024 ** power ? 1 : 0)} ${["bytes", "KiB", "MiB", "GiB"][power]}`;
+    },
+    // How far they are is what the program has got, of every page's files.
+    show(state) {
+      const bars = $("uploads");
+      while (bars.childElementCount > state.uploads.length) bars.lastElementChild.remove();
+      state.uploads.forEach((upload, i) => {
+        let item = bars.children[i];
+        if (!item) {
+          item = bars.appendChild(document.createElement("li"));
+          item.innerHTML = "<p><span></span><span></span></p><progress max=1></progress>";
+        }
+        const [name, share] = item.querySelectorAll("span"), bar = item.querySelector("progress");
+        const fraction = upload.total ? Math.min(1, upload.done / upload.total) : null;
+        name.textContent = upload.name;
+        share.textContent = fraction === null ? this.size(upload.done) : `${Math.floor(100 * fraction)} %`;
+        bar.setAttribute("aria-label", `Sending ${upload.name}`);
+        if (fraction === null) bar.removeAttribute("value"); else bar.value = fraction;
+      });
+      const list = $("shelf");
+      list.replaceChildren(...state.files.map((file) => {
+        const item = document.createElement("li"), link = document.createElement("a"), size = document.createElement("span"), gone = document.createElement("button");
+        link.href = "/files/" + encodeURIComponent(file.name);
+        link.download = link.textContent = file.name;
+        size.textContent = this.size(file.size);
+        gone.className = "quiet";
+        gone.textContent = "Delete";
+        gone.setAttribute("aria-label", `Delete ${file.name}`);
+        gone.onclick = () => this.remove(file.name);
+        item.append(link, size, gone);
+        return item;
+      }));
+      list.hidden = !state.files.length;
+    },
+    async send(chosen) {
+      if (this.sending || !chosen.length) return;
+      const form = new FormData();
+      for (const file of chosen) form.append("file", file);
+      this.sending = new AbortController();
+      this.buttons();
+      this.say(chosen.length === 1 ? `Sending ${chosen[0].name}…` : `Sending ${chosen.length} files…`);
+      try {
+        const answer = await fetch("/files/", { method: "POST", body: form, signal: this.sending.signal });
+        const text = (await answer.text()).trim();
+        if (!answer.ok) throw new Error(text || answer.statusText);
+        this.say(`Sent ${text.split("\n").join(", ")}`);
+        $("file").value = "";
+      } catch (error) {
+        if (error.name === "AbortError") this.say("Cancelled");
+        else this.say("", error instanceof TypeError ? "The connection broke off" : error.message);
+      }
+      this.sending = null;
+      this.buttons();
+    },
+    async remove(name) {
+      try {
+        const answer = await fetch("/files/" + encodeURIComponent(name), { method: "DELETE" });
+        this.say(answer.ok ? `Deleted ${name}` : "", answer.ok ? null : (await answer.text()).trim());
+        $("file").focus();
+      } catch { this.say("", "No answer"); }
+    },
+    say(text, error = null) {
+      put("file-status", text);
+      put("file-error", error || "");
+      $("file-status").hidden = error !== null;
+      $("file-error").hidden = error === null;
+    },
+    buttons() {
+      $("upload").disabled = !!this.sending || !$("file").files.length;
+      $("abort").disabled = !this.sending;
+    },
+  };
+
   // --- what the user does -------------------------------------------------------------------
 
   $("add").onclick = () => post("POST", "/count");
@@ -240,6 +319,16 @@
   $("find").onsubmit = (event) => { event.preventDefault(); search.start($("pattern").value); };
   $("cancel").onclick = () => search.cancel();
   $("pattern").onkeydown = (event) => { if (event.key === "Escape") search.cancel(); };
+  $("file").onchange = () => files.buttons();
+  $("send").onsubmit = (event) => { event.preventDefault(); files.send([...$("file").files]); };
+  $("abort").onclick = () => files.sending?.abort();
+  for (const [kind, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+    $("drop").addEventListener(kind, (event) => {
+      event.preventDefault();
+      $("drop").classList.toggle("over", over);
+      if (kind === "drop") files.send([...event.dataTransfer.files]);
+    });
+  }
   typing.field.oninput = () => typing.changed();
   typing.field.addEventListener("compositionstart", () => { typing.composing = true; });
   typing.field.addEventListener("compositionend", () => { typing.composing = false; typing.changed(); });

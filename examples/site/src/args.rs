@@ -25,6 +25,8 @@ pub struct Options {
     pub seconds: Option<Duration>,
     /// Whether to print a [`Report`](crate::Report) at the end.
     pub report: bool,
+    /// Whether to serve HTTPS instead of HTTP, with a certificate made on the spot.
+    pub tls: bool,
     /// Whether to answer every request with its method, target and body length.
     pub mirror: bool,
 }
@@ -69,6 +71,7 @@ impl Options {
                 Long("echo") => options.echo = Some(address("--echo", parser.value()?)?),
                 Long("seconds") => options.seconds = Some(seconds(parser.value()?)?),
                 Long("report") => options.report = true,
+                Long("tls") => options.tls = true,
                 Long("mirror") => options.mirror = true,
                 Short('h') | Long("help") => return Ok(Parsed::Help),
                 other => return Err(other.unexpected().into()),
@@ -96,7 +99,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { http: DEFAULT_HTTP, echo: None, seconds: None, report: false, mirror: false }
+        Self { http: DEFAULT_HTTP, echo: None, seconds: None, report: false, tls: false, mirror: false }
     }
 }
 
@@ -125,6 +128,7 @@ fn help(app: &str, about: &str) -> String {
          \x20 --echo ADDR   also serve the echo protocol on ADDR\n\
          \x20 --seconds N   end by itself after N seconds\n\
          \x20 --report      print one line of JSON at the end: requests, frames, gaps, turns\n\
+         \x20 --tls         serve HTTPS (HTTP/2 and HTTP/1.1) with a certificate made on the spot\n\
          \x20 --mirror      answer every request with METHOD TARGET BODYLEN and /websocket with what it is told, for protocol tests\n\
          \x20 -h, --help    print this"
     )
@@ -175,13 +179,14 @@ mod tests {
 
     #[test]
     fn everything_given() {
-        let args = "--http [::1]:0 --echo=127.0.0.1:7 --seconds 2.5 --report --mirror";
+        let args = "--http [::1]:0 --echo=127.0.0.1:7 --seconds 2.5 --report --tls --mirror";
         let args: Vec<_> = args.split(' ').collect();
         let expected = Options {
             http: "[::1]:0".parse().unwrap(),
             echo: Some("127.0.0.1:7".parse().unwrap()),
             seconds: Some(Duration::from_millis(2500)),
             report: true,
+            tls: true,
             mirror: true,
         };
         assert_eq!(parse(&args), Ok(Parsed::Run(expected)));

@@ -27,12 +27,13 @@ pub mod plot;
 pub mod png;
 mod report;
 pub mod search;
+mod shelf;
 
 pub use app::{main, no_display};
 pub use args::{ArgsError, Options, Parsed};
 pub use frames::{FrameRecorder, FrameSummary};
 pub use history::{SAMPLE_INTERVAL, SAMPLES};
-pub use model::{Change, Host, MAX_TEXT, Model, Snapshot, Subscription};
+pub use model::{Change, Entry, Host, MAX_TEXT, Model, Progress, Snapshot, Subscription, Upload};
 pub use network::{Network, Picture, on_termination};
 pub use page::{PAGE_CONTENT_TYPE, page};
 pub use report::Report;

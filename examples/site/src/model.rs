@@ -59,6 +59,8 @@ pub enum Change {
     Text,
     /// The rate and its history, after a sample was taken.
     Rate,
+    /// [`Model::uploads`] or [`Model::files`].
+    Files,
     /// Nothing yet: the first request after a quiet minute is about to be counted, so whoever
     /// sleeps instead of ticking should call [`Model::tick`] now and go on from there.
     Awake,
@@ -79,8 +81,40 @@ pub struct Snapshot {
     pub history: Vec<u32>,
     /// Frames a second that the window drew, in the last sample.
     pub fps: u32,
+    /// Files that are on their way.
+    pub uploads: Vec<Progress>,
+    /// Files that are there, the newest last.
+    pub files: Vec<Entry>,
     /// What hosts the app.
     pub host: Host,
+}
+
+/// A file that is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Its name.
+    pub name: String,
+    /// Bytes that have come.
+    pub done: u64,
+    /// Bytes that are to come in all; 0 when nobody knows.
+    pub total: u64,
+}
+
+/// A file that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its name, which no other one has.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// A file on its way, seen from who brings it. Dropping it unfinished gives it up.
+#[must_use = "dropping an upload gives it up"]
+pub struct Upload {
+    model: Model,
+    id: u64,
+    name: String,
 }
 
 /// Keeps a callback subscribed; dropping it unsubscribes, also from inside that callback.
@@ -103,6 +137,8 @@ struct Inner {
     frames: RefCell<FrameRecorder>,
     frames_seen: Cell<(u64, Option<Instant>)>,
     fps: Cell<u32>,
+    uploads: RefCell<BTreeMap<u64, Progress>>,
+    files: RefCell<Vec<Entry>>,
     /// By number, so that one can leave or join while the others are being told.
     callbacks: RefCell<BTreeMap<u64, Callback>>,
     last_id: Cell<u64>,
@@ -121,6 +157,8 @@ impl Model {
             frames: RefCell::default(),
             frames_seen: Cell::new((0, None)),
             fps: Cell::new(0),
+            uploads: RefCell::default(),
+            files: RefCell::default(),
             callbacks: RefCell::default(),
             last_id: Cell::new(0),
         }))
@@ -248,6 +286,46 @@ impl Model {
         self.0.fps.get()
     }
 
+    /// Files that are on their way.
+    pub fn uploads(&self) -> Vec<Progress> {
+        self.0.uploads.borrow().values().cloned().collect()
+    }
+
+    /// Files that are there, the newest last.
+    pub fn files(&self) -> Vec<Entry> {
+        self.0.files.borrow().clone()
+    }
+
+    /// Says that a file of `total` bytes (0: unknown) is on its way. If there is one of its name already, it gets another.
+    pub fn begin_upload(&self, name: &str, total: u64) -> Upload {
+        let taken = |name: &str| {
+            let on_its_way = self.0.uploads.borrow().values().any(|upload| upload.name == name);
+            on_its_way || self.0.files.borrow().iter().any(|file| file.name == name)
+        };
+        let (stem, extension) = match name.rsplit_once('.') {
+            Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),
+            _ => (name, String::new()),
+        };
+        let others = (2..).map(|number| format!("{stem} ({number}){extension}"));
+        let name =
+            std::iter::once(name.to_owned()).chain(others).find(|name| !taken(name)).expect("there are endless ones");
+        let id = self.0.last_id.get() + 1;
+        self.0.last_id.set(id);
+        self.0.uploads.borrow_mut().insert(id, Progress { name: name.clone(), done: 0, total });
+        self.tell(Change::Files);
+        Upload { model: self.clone(), id, name }
+    }
+
+    /// Forgets a file; says whether there was one of this name.
+    pub fn remove_file(&self, name: &str) -> bool {
+        let mut files = self.0.files.borrow_mut();
+        let Some(place) = files.iter().position(|file| file.name == name) else { return false };
+        files.remove(place);
+        drop(files);
+        self.tell(Change::Files);
+        true
+    }
+
     /// Everything that a page shows.
     pub fn snapshot(&self) -> Snapshot {
         let mut history = Vec::new();
@@ -259,6 +337,8 @@ impl Model {
             rps: self.rps(),
             history,
             fps: self.fps(),
+            uploads: self.uploads(),
+            files: self.files(),
             host: self.0.host,
         }
     }
@@ -286,6 +366,41 @@ impl Model {
             told = id;
             callback(self, change);
         }
+    }
+}
+
+impl Upload {
+    /// The name that it has got.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// So many bytes have come.
+    pub fn progress(&self, done: u64) {
+        if let Some(upload) = self.model.0.uploads.borrow_mut().get_mut(&self.id) {
+            upload.done = done;
+        }
+        self.model.tell(Change::Files);
+    }
+
+    /// All of it has come. Gives its name.
+    pub fn done(self, size: u64) -> String {
+        let name = self.name.clone();
+        self.model.0.files.borrow_mut().push(Entry { name: name.clone(), size });
+        name
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.model.0.uploads.borrow_mut().remove(&self.id);
+        self.model.tell(Change::Files);
+    }
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -489,6 +604,22 @@ mod tests {
         model.tick(start + SAMPLE_INTERVAL * 2);
         assert_eq!(model.fps(), 60);
         assert_eq!(model.frames().frames, 30);
+    }
+
+    #[test]
+    fn files_come_have_names_of_their_own_and_go() {
+        let model = Model::new(Host::Gtk);
+        let (heard, _kept) = listen(&model);
+        let (one, other) = (model.begin_upload("a.txt", 10), model.begin_upload("a.txt", 0));
+        assert_eq!((one.name(), other.name()), ("a.txt", "a (2).txt"));
+        one.progress(5);
+        assert_eq!(model.uploads()[0], Progress { name: "a.txt".to_owned(), done: 5, total: 10 });
+        assert_eq!(one.done(10), "a.txt");
+        drop(other);
+        assert_eq!((model.uploads().len(), model.files()), (0, vec![Entry { name: "a.txt".to_owned(), size: 10 }]));
+        assert_eq!(model.begin_upload("a.txt", 1).name(), "a (2).txt");
+        assert!(model.remove_file("a.txt") && !model.remove_file("a.txt"));
+        assert!(heard.borrow().iter().all(|change| *change == Change::Files));
     }
 
     #[test]

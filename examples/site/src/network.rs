@@ -1,35 +1,43 @@
 //! What the apps have on the network: the page's routes, the echo protocol, and the ticking that goes with them.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
+    error::Error,
     fmt,
     future::poll_fn,
     io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use entwined::{
     Handle,
+    broadcast::{Broadcast, Received, Subscriber},
     deferred::Deferred,
     http::{
-        self, Body, Error, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, sse, websocket,
+        self, Body, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, layers, sse,
+        websocket::{self, Message},
     },
     protocol::{self, Echo},
     signal::{self, Signals},
-    transport::{ListenError, tcp},
+    tls::{self, Acceptor},
+    transport::tcp,
 };
 use futures_core::Stream;
 use serde::Deserialize;
 
 use crate::search::{Archive, Pattern, PatternError, Running};
+use crate::shelf::Shelf;
 use crate::{Change, Model, Options, Report, SAMPLE_INTERVAL, Subscription, page};
 
 /// The picture of an app's window as a PNG, made when it is asked for: at once, or with the window's next frame.
 pub type Picture = Rc<dyn Fn() -> Deferred<Vec<u8>, String>>;
+
+/// The least time between two states that pages are told: that of a frame.
+const STATE_INTERVAL: Duration = Duration::from_millis(16);
 
 /// How long a picture may take: a window that nobody sees may draw no frame.
 const PICTURE_LIMIT: Duration = Duration::from_secs(2);
@@ -40,27 +48,42 @@ const MIRROR_MESSAGES: usize = 16 * 1024 * 1024;
 /// The servers of an app, as long as it is kept.
 pub struct Network {
     address: SocketAddr,
+    scheme: &'static str,
     handle: Handle,
     archive: Archive,
     _http: http::Server,
     _echo: Option<protocol::Server>,
     _ticking: Subscription,
+    _telling: Subscription,
 }
 
 impl Network {
     /// Listens as `options` say and prints the addresses. `picture` is asked for the window's picture, where there is a window.
     ///
     /// # Errors
-    /// An address that cannot be listened on, with what to do about it.
+    /// An address that cannot be listened on, with what to do about it, or a temporary folder that cannot be made.
     pub fn start(
         handle: &Handle,
         options: &Options,
         model: &Model,
         picture: Option<Picture>,
-    ) -> Result<Self, ListenError> {
+    ) -> Result<Self, Box<dyn Error>> {
         let archive = Archive::new(handle);
-        let router = if options.mirror { mirror(model) } else { site(handle, model, &archive, picture) };
-        let http = http::serve(tcp::listen(handle, options.http)?, router);
+        let (states, telling) = states(handle, model);
+        let router = match options.mirror {
+            true => mirror(model),
+            false => site(model, states, &archive, &Shelf::new(model)?, picture),
+        };
+        // Other people's web pages can reach the loopback too.
+        let router = if options.http.ip().is_loopback() { router.layer(layers::local_only()) } else { router };
+        let listener = tcp::listen(handle, options.http)?;
+        let http = if options.tls {
+            let identity = tls::development::identity(["localhost", "127.0.0.1", "::1"]).expect("these can be names");
+            let acceptor = Acceptor::builder(identity).protocols(["h2", "http/1.1"]).build().expect("it fits itself");
+            http::serve(acceptor.listen(listener), router)
+        } else {
+            http::serve(listener, router)
+        };
         let echo = match options.echo {
             None => None,
             Some(address) => Some(protocol::serve(tcp::listen(handle, address)?, |_peer: &_| Some(Echo))),
@@ -72,17 +95,19 @@ impl Network {
         let address = http.local_address().tcp().unwrap_or(options.http);
         Ok(Network {
             address,
+            scheme: if options.tls { "https" } else { "http" },
             handle: handle.clone(),
             archive,
             _http: http,
             _echo: echo,
             _ticking: tick(handle, model),
+            _telling: telling,
         })
     }
 
     /// The address that HTTP is served on, with the port that was chosen for port 0.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("{}://{}/", self.scheme, self.address)
     }
 
     /// What the page searches, for a window to search too.
@@ -147,14 +172,19 @@ fn mirror(model: &Model) -> Router {
             while let Some(chunk) = request.chunk().await? {
                 length += chunk.len();
             }
-            Ok::<_, Error>(format!("{} {} {length}\n", request.method(), request.uri()))
+            Ok::<_, http::Error>(format!("{} {} {length}\n", request.method(), request.uri()))
         }
     })
 }
 
-fn site(handle: &Handle, model: &Model, archive: &Archive, picture: Option<Picture>) -> Router {
-    let handle = handle.clone();
-    let archive = archive.clone();
+fn site(
+    model: &Model,
+    states: Broadcast<String>,
+    archive: &Archive,
+    shelf: &Shelf,
+    picture: Option<Picture>,
+) -> Router {
+    let (archive, live) = (archive.clone(), states.clone());
     Router::new()
         .get("/", with(model, |_, _| async { Html(page()) }))
         .get("/hello", with(model, |_, _| async { "hello, world" }))
@@ -170,13 +200,27 @@ fn site(handle: &Handle, model: &Model, archive: &Archive, picture: Option<Pictu
             "/text",
             with(model, |model, mut request| async move {
                 model.set_text(&request.text().await?);
-                Ok::<_, Error>(Json(model.snapshot()))
+                Ok::<_, http::Error>(Json(model.snapshot()))
+            }),
+        )
+        .get(
+            "/live",
+            with(model, move |_, request| {
+                let states = Newest(live.subscribe_to_kept());
+                let response = websocket::upgrade(request, |mut socket| async move {
+                    // A page that goes away is no error of ours, and what it says is not asked for.
+                    let _ = socket.talk(states, |_| {}).await;
+                });
+                async { response }
             }),
         )
         .get(
             "/events",
-            with(model, move |model, _| {
-                let response = sse::response(&handle, States::of(model));
+            with(model, move |_, request| {
+                let response = sse::follow(&request, &states, |received| match received {
+                    Received::Message { message, .. } => Some(sse::Event::data(&message)),
+                    Received::Missed(_) => None,
+                });
                 async { response }
             }),
         )
@@ -194,6 +238,7 @@ fn site(handle: &Handle, model: &Model, archive: &Archive, picture: Option<Pictu
                 async move { png(request.handle(), picture).await }
             }),
         )
+        .nest("/files", shelf.router())
 }
 
 /// A handler that counts its requests and is given the model.
@@ -209,14 +254,14 @@ where
 }
 
 /// The states of a search as events. It ends when the client goes.
-fn search(archive: &Archive, request: &Request) -> Result<Response, Error> {
+fn search(archive: &Archive, request: &Request) -> Result<Response, http::Error> {
     #[derive(Deserialize)]
     struct Query {
         #[serde(default)]
         q: String,
     }
     let Query { q } = request.query()?;
-    let pattern: Pattern = q.parse().map_err(|error: PatternError| Error::bad_request(error.to_string()))?;
+    let pattern: Pattern = q.parse().map_err(|error: PatternError| http::Error::bad_request(error.to_string()))?;
     Ok(sse::response(request.handle(), Searched(archive.search(pattern))))
 }
 
@@ -231,9 +276,9 @@ impl Stream for Searched {
     }
 }
 
-async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, Error> {
-    let picture = picture.ok_or_else(|| Error::not_found("this app has no window"))?;
-    let png = handle.limit(PICTURE_LIMIT, picture()).await.map_err(Error::internal)?;
+async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, http::Error> {
+    let picture = picture.ok_or_else(|| http::Error::not_found("this app has no window"))?;
+    let png = handle.limit(PICTURE_LIMIT, picture()).await.map_err(http::Error::internal)?;
     let mut response = Body::from(png).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
@@ -241,46 +286,41 @@ async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, Erro
     Ok(response)
 }
 
-/// The model's state, each time it has changed. A reader that is slow gets the newest and skips what was in between, so
-/// nothing queues up for it.
-struct States {
-    model: Model,
-    news: Rc<News>,
-    _subscription: Subscription,
-}
-
-struct News {
-    fresh: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl States {
-    fn of(model: Model) -> Self {
-        let news = Rc::new(News { fresh: Cell::new(true), waker: RefCell::default() });
-        let subscription = model.on_change({
-            let news = news.clone();
-            move |_, _| {
-                news.fresh.set(true);
-                let waker = news.waker.borrow_mut().take();
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            }
-        });
-        States { model, news, _subscription: subscription }
-    }
-}
-
-impl Stream for States {
-    type Item = sse::Event;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<sse::Event>> {
-        if self.news.fresh.replace(false) {
-            let snapshot = serde_json::to_string(&self.model.snapshot()).expect("a snapshot is plain data");
-            return Poll::Ready(Some(sse::Event::data(&snapshot)));
+/// The model's states as JSON. Who is slow gets the newest and skips what was in between, so nothing queues up for anybody.
+fn states(handle: &Handle, model: &Model) -> (Broadcast<String>, Subscription) {
+    let states = Broadcast::new(1);
+    let json = |model: &Model| serde_json::to_string(&model.snapshot()).expect("a snapshot is plain data");
+    states.send(json(model));
+    let (handle, channel, scheduled) = (handle.clone(), states.clone(), Rc::new(Cell::new(false)));
+    let telling = model.on_change(move |model, _| {
+        // Once for all that changes before the next frame of a page.
+        if !scheduled.replace(true) {
+            let (model, channel, scheduled) = (model.clone(), channel.clone(), scheduled.clone());
+            handle.call_later(STATE_INTERVAL, move || {
+                scheduled.set(false);
+                channel.send(json(&model));
+            });
         }
-        *self.news.waker.borrow_mut() = Some(cx.waker().clone());
-        Poll::Pending
+    });
+    (states, telling)
+}
+
+/// States as messages.
+struct Newest(Subscriber<String>);
+
+impl Stream for Newest {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+                Some(Received::Message { message, .. }) => {
+                    return Poll::Ready(Some(Message::from(message.as_str())));
+                }
+                Some(Received::Missed(_)) => {}
+                None => return Poll::Ready(None),
+            }
+        }
     }
 }
 

@@ -9,8 +9,9 @@ pub const PAGE_CONTENT_TYPE: &str = "text/html; charset=utf-8";
 ///
 /// It expects, on the server that it came from:
 ///
-/// - `GET /events`: server-sent events whose data is a [`Snapshot`](crate::Snapshot) as JSON, the
-///   present one at once and then one after each change;
+/// - `GET /live`: a WebSocket whose messages are [`Snapshot`](crate::Snapshot)s as JSON, the
+///   present one at once and then one after each change (`GET /events` gives the same as server-sent events);
+/// - `POST /files/`: a form with files; `GET /files/NAME`: one of them; `DELETE /files/NAME`;
 /// - `POST /count`: adds one, answers the snapshot;
 /// - `PUT /text`: the body is the new text, answers the snapshot;
 /// - `GET /search?q=PATTERN`: server-sent events whose data is a search's state as JSON, until it is done; 400 with a sentence when
@@ -33,7 +34,7 @@ mod tests {
     fn style_and_script_are_inside_and_nothing_comes_from_elsewhere() {
         let page = page();
         assert!(!page.contains("/*page."));
-        assert!(page.contains("EventSource") && page.contains("prefers-color-scheme"));
+        assert!(page.contains("WebSocket") && page.contains("prefers-color-scheme"));
         for elsewhere in ["src=\"http", "href=\"http", "url(http", "@import"] {
             assert!(!page.contains(elsewhere), "{elsewhere}");
         }

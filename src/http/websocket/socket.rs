@@ -285,6 +285,41 @@ impl WebSocket {
         .await
     }
 
+    /// Speaks and listens at once: sends what `outgoing` gives, which is asked for the next message when the peer has taken the last, and gives
+    /// `received` what comes. Ends when the peer has closed it, or when `outgoing` has ended and all of it is sent.
+    ///
+    /// A [`Subscriber`](crate::broadcast::Subscriber) as the source makes a slow peer miss messages instead of having them pile up.
+    ///
+    /// # Errors
+    /// When the connection fails, or the peer breaks the protocol.
+    pub async fn talk<S>(&mut self, outgoing: S, mut received: impl FnMut(Message)) -> Result<(), Error>
+    where
+        S: Stream<Item = Message>,
+    {
+        let mut outgoing = std::pin::pin!(outgoing);
+        poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut *self).poll_next(cx) {
+                    Poll::Ready(Some(Ok(message))) => {
+                        received(message);
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => {}
+                }
+                if self.poll_queue()?.is_pending() {
+                    return Poll::Pending;
+                }
+                match std::task::ready!(outgoing.as_mut().poll_next(cx)) {
+                    Some(message) => unless_blocked(self.inner.write(message.into()))?,
+                    None => return Poll::Ready(Ok(())),
+                };
+            }
+        })
+        .await
+    }
+
     /// Closes it in order: what was said is sent, then the code and the reason (RFC 6455, 7.4; at most 123 bytes), and the peer's answer is waited
     /// for, 5 s at most.
     ///

@@ -148,7 +148,7 @@ impl Client {
 
     /// Sends a request. The server may have ended the connection before.
     pub fn ask(&mut self) {
-        let _ = self.stream.write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n");
+        let _ = self.stream.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n");
     }
 
     pub fn outcome(&mut self) -> Outcome {

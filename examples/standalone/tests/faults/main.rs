@@ -2,6 +2,7 @@
 
 mod app;
 mod descriptors;
+mod floods;
 mod idle;
 mod messages;
 mod search;

@@ -40,7 +40,7 @@ fn interrupted_system_calls_are_made_again() {
         let mut client = app.connect();
         client
             .stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\nGET /hello HTTP/1.1\r\nhost: test\r\n\r\n")
+            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .unwrap();
         let mut all = Vec::new();
         while !all.ends_with(b"hello, world") {
@@ -88,7 +88,7 @@ fn a_descriptor_that_cannot_be_watched_costs_one_connection() {
 fn peers_that_go_away_without_reading_end_nothing_but_themselves() {
     let mut app = App::start();
     let mut bystander = app.connect();
-    let requests = "GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(100);
+    let requests = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
     for _ in 0..100 {
         // Unread bytes in its buffer have the kernel send a reset when it closes.
         let mut client = app.connect();

@@ -1,0 +1,317 @@
+//! One sender, many readers, each at its own pace, in bounded memory.
+//!
+//! ```
+//! use entwined::{Standalone, broadcast::{Broadcast, Received}};
+//!
+//! let reactor = Standalone::new()?;
+//! let handle = reactor.handle();
+//! let news = Broadcast::new(2);
+//! let mut reader = news.subscribe();
+//! for text in ["one", "two", "three"] {
+//!     news.send(text);
+//! }
+//! handle.clone().spawn(async move {
+//!     // It was too slow for the first of three, where two are kept.
+//!     assert!(matches!(reader.next().await, Some(Received::Missed(1))));
+//!     assert!(matches!(reader.next().await, Some(Received::Message { id: 2, message }) if *message == "two"));
+//!     handle.stop().expect("the reactor runs");
+//! }).detach();
+//! reactor.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The last messages are kept once for all readers. A reader that falls behind them is [told](Received::Missed) how many it has
+//! missed and goes on with the oldest that is left, so that nobody's slowness costs memory or holds up others. With one message
+//! kept, a channel of states: each reader gets the newest, and skips what came in between.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures_core::Stream;
+use slotmap::{DefaultKey, SlotMap};
+
+/// Where messages are sent. Cheap to clone; when the last clone is gone, readers get what is kept, and then the end.
+pub struct Broadcast<T> {
+    sender: Rc<Sender<T>>,
+}
+
+struct Sender<T>(Rc<Shared<T>>);
+
+struct Shared<T> {
+    /// Tells this channel's numbers from those of another, such as of the program's previous run.
+    epoch: u64,
+    state: RefCell<State<T>>,
+}
+
+struct State<T> {
+    kept: VecDeque<Rc<T>>,
+    limit: usize,
+    /// The number of the newest message; the first is 1.
+    newest: u64,
+    readers: SlotMap<DefaultKey, Option<Waker>>,
+    over: bool,
+}
+
+/// What a reader gets.
+#[derive(Debug)]
+pub enum Received<T> {
+    /// A message, and its number: the first is 1, and each has one more than the one before.
+    Message {
+        /// The number.
+        id: u64,
+        /// The message, which all readers share.
+        message: Rc<T>,
+    },
+    /// So many messages came and are not kept any more.
+    Missed(u64),
+}
+
+impl<T> Broadcast<T> {
+    /// A channel that keeps so many messages, one at least, for readers that are slow and for those that come later.
+    pub fn new(kept: usize) -> Self {
+        // Only to be another one than the last time.
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
+        let state =
+            State { kept: VecDeque::new(), limit: kept.max(1), newest: 0, readers: SlotMap::new(), over: false };
+        Broadcast { sender: Rc::new(Sender(Rc::new(Shared { epoch, state: RefCell::new(state) }))) }
+    }
+
+    /// Sends a message to all readers, and gives its number. They get it later, each in its own task.
+    pub fn send(&self, message: T) -> u64 {
+        let mut state = self.sender.0.state.borrow_mut();
+        // It may be the last who has it, so that its drop is the user's code.
+        let dropped = (state.kept.len() == state.limit).then(|| state.kept.pop_front());
+        state.kept.push_back(Rc::new(message));
+        state.newest += 1;
+        let number = state.newest;
+        let wakers: Vec<_> = state.readers.values_mut().filter_map(Option::take).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        drop(dropped);
+        number
+    }
+
+    /// A reader of what comes from now on.
+    pub fn subscribe(&self) -> Subscriber<T> {
+        self.subscribe_after(self.newest())
+    }
+
+    /// A reader that gets first what is kept: of a channel of states, the present one.
+    pub fn subscribe_to_kept(&self) -> Subscriber<T> {
+        let state = self.sender.0.state.borrow();
+        let before = state.newest - state.kept.len() as u64;
+        drop(state);
+        self.subscribe_after(before)
+    }
+
+    /// A reader of what came and comes after the message of this number, which is no later than the newest.
+    pub fn subscribe_after(&self, id: u64) -> Subscriber<T> {
+        let shared = self.sender.0.clone();
+        let mut state = shared.state.borrow_mut();
+        let (key, read) = (state.readers.insert(None), id.min(state.newest));
+        drop(state);
+        Subscriber { shared, key, read }
+    }
+
+    /// The number of the newest message; 0 before the first.
+    pub fn newest(&self) -> u64 {
+        self.sender.0.state.borrow().newest
+    }
+
+    /// Readers at present.
+    pub fn subscribers(&self) -> usize {
+        self.sender.0.state.borrow().readers.len()
+    }
+
+    /// Tells this channel's numbers from those of every other, such as of the program's previous run.
+    pub fn epoch(&self) -> u64 {
+        self.sender.0.epoch
+    }
+}
+
+/// A reader, which is also a [`Stream`]. Dropping it unsubscribes.
+pub struct Subscriber<T> {
+    shared: Rc<Shared<T>>,
+    key: DefaultKey,
+    /// The number of the last message that was read.
+    read: u64,
+}
+
+impl<T> Subscriber<T> {
+    /// The next message; none when the channel is over.
+    pub async fn next(&mut self) -> Option<Received<T>> {
+        poll_fn(|cx| self.poll_received(cx)).await
+    }
+
+    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
+        let mut state = self.shared.state.borrow_mut();
+        let before = state.newest - state.kept.len() as u64;
+        if self.read < before {
+            let missed = before - self.read;
+            self.read = before;
+            return Poll::Ready(Some(Received::Missed(missed)));
+        }
+        if let Some(message) = state.kept.get((self.read - before) as usize) {
+            self.read += 1;
+            return Poll::Ready(Some(Received::Message { id: self.read, message: message.clone() }));
+        }
+        if state.over {
+            return Poll::Ready(None);
+        }
+        let waker = cx.waker().clone();
+        let old = state.readers.get_mut(self.key).and_then(|place| place.replace(waker));
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<T> Stream for Subscriber<T> {
+    type Item = Received<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
+        self.poll_received(cx)
+    }
+}
+
+impl<T> Drop for Subscriber<T> {
+    fn drop(&mut self) {
+        let waker = self.shared.state.borrow_mut().readers.remove(self.key);
+        drop(waker);
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.borrow_mut();
+        state.over = true;
+        let wakers: Vec<_> = state.readers.values_mut().filter_map(Option::take).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<T> Clone for Broadcast<T> {
+    fn clone(&self) -> Self {
+        Broadcast { sender: self.sender.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Broadcast<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broadcast")
+            .field("newest", &self.newest())
+            .field("subscribers", &self.subscribers())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Subscriber<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("read", &self.read).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What it gets without waiting: numbers of messages, and negative ones for those missed.
+    fn all<T>(reader: &mut Subscriber<T>) -> (Vec<i64>, bool) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut got = Vec::new();
+        loop {
+            match reader.poll_received(&mut cx) {
+                Poll::Ready(Some(Received::Message { id, .. })) => got.push(id as i64),
+                Poll::Ready(Some(Received::Missed(count))) => got.push(-(count as i64)),
+                Poll::Ready(None) => return (got, true),
+                Poll::Pending => return (got, false),
+            }
+        }
+    }
+
+    #[test]
+    fn each_reader_goes_at_its_own_pace_and_hears_what_it_has_missed() {
+        let channel = Broadcast::new(3);
+        let mut early = channel.subscribe();
+        channel.send("a");
+        assert_eq!(all(&mut early).0, [1]);
+        for text in ["b", "c", "d", "e", "f"] {
+            channel.send(text);
+        }
+        let (mut late, mut new, mut again) =
+            (channel.subscribe_to_kept(), channel.subscribe(), channel.subscribe_after(5));
+        assert_eq!(all(&mut early).0, [-2, 4, 5, 6]);
+        assert_eq!(all(&mut late).0, [4, 5, 6]);
+        assert_eq!(all(&mut new).0, [0_i64; 0]);
+        assert_eq!(all(&mut again).0, [6]);
+        assert_eq!((channel.send("g"), channel.subscribers()), (7, 4));
+        drop((late, again));
+        assert_eq!(channel.subscribers(), 2);
+        drop(channel);
+        assert_eq!(all(&mut new), (vec![7], true));
+    }
+
+    #[test]
+    fn those_who_wait_are_woken_once_by_a_message_and_by_the_end() {
+        let channel = Broadcast::new(1);
+        let mut reader = channel.subscribe();
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..100 {
+            assert!(reader.poll_received(&mut cx).is_pending());
+        }
+        channel.send(());
+        channel.send(());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        while reader.poll_received(&mut cx).is_ready() {}
+        drop(channel.clone());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        drop(channel);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert!(matches!(reader.poll_received(&mut cx), Poll::Ready(None)));
+    }
+
+    /// A message's drop may send another one.
+    #[test]
+    fn what_is_dropped_may_use_the_channel() {
+        struct Again(Option<Broadcast<Again>>);
+        impl Drop for Again {
+            fn drop(&mut self) {
+                if let Some(channel) = self.0.take() {
+                    channel.send(Again(None));
+                }
+            }
+        }
+        let channel = Broadcast::new(1);
+        channel.send(Again(Some(channel.clone())));
+        channel.send(Again(None));
+        assert_eq!(channel.newest(), 3);
+    }
+}

@@ -1,0 +1,101 @@
+//! Requests that hyper takes and the RFCs do not.
+
+use hyper::body::Incoming;
+
+use super::{
+    Error, HeaderMap, IntoResponse, Method, Response, StatusCode, Uri,
+    header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING},
+};
+
+/// The answer to such a request. The connection ends with it.
+pub(super) fn check(request: &::http::Request<Incoming>) -> Option<Response> {
+    let old = request.version() <= ::http::Version::HTTP_11;
+    let error = match old {
+        true => {
+            let named = request.version() == ::http::Version::HTTP_11;
+            host(request.headers(), named)
+                .and_then(|()| target(request.method(), request.uri()))
+                .and_then(|()| coding(request.headers()))
+        }
+        // Of HTTP/2, the library sees to these things.
+        false => Ok(()),
+    };
+    let mut response = error.err()?.into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Some(response)
+}
+
+/// It must say which host it is for, once: RFC 9112, 3.2.
+fn host(headers: &HeaderMap, needed: bool) -> Result<(), Error> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(Error::bad_request("the Host header is no host")),
+        (None, _) if !needed => Ok(()),
+        _ => Err(Error::bad_request("a request needs one Host header")),
+    }
+}
+
+/// A host and perhaps a port, as RFC 3986, 3.2.2 writes them. It may be empty.
+fn is_host(text: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_port = |rest: &[u8]| match rest {
+        [] => true,
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if let [b'[', rest @ ..] = text {
+        let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+        return end > 0 && rest[..end].iter().all(|byte| is_name(byte) || *byte == b':') && is_port(&rest[end + 1..]);
+    }
+    let end = text.iter().position(|&byte| byte == b':').unwrap_or(text.len());
+    text[..end].iter().all(is_name) && is_port(&text[end..])
+}
+
+/// Each form of a target is for certain methods: RFC 9112, 3.2.
+fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
+    let authority = uri.authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        // RFC 9110, 4.2.4.
+        return Err(Error::bad_request("a target names no user"));
+    }
+    let connects = *method == Method::CONNECT;
+    if connects != (authority.is_some() && uri.scheme().is_none()) {
+        return Err(Error::bad_request("CONNECT, and nothing else, asks for a host and a port"));
+    }
+    if connects && authority.is_some_and(|authority| authority.port().is_none()) {
+        return Err(Error::bad_request("CONNECT needs a port"));
+    }
+    if uri.path() == "*" && *method != Method::OPTIONS {
+        return Err(Error::bad_request("only OPTIONS asks for *"));
+    }
+    Ok(())
+}
+
+/// It may be coded for the transfer in no way but chunked, once: RFC 9112, 6.1 (and 501 for what is not understood).
+fn coding(headers: &HeaderMap) -> Result<(), Error> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), None) => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding is chunked")),
+        (Some(_), Some(_)) => Err(Error::bad_request("there is more than one Transfer-Encoding header")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host;
+
+    #[test]
+    fn hosts_are_told_from_what_is_none() {
+        for host in ["", "a", "a.b-c_d", "127.0.0.1:80", "a:", "[::1]", "[::1]:8080", "[v1.a:b]", "%41", "a,b"] {
+            assert!(is_host(host.as_bytes()), "{host:?}");
+        }
+        for text in
+            ["a b", "a/b", "u@a", "a:b", "a:1:2", "::1", "[::1", "[]", "[a/b]", "[::1]a", "a?b", "a#b", "ü", "\t"]
+        {
+            assert!(!is_host(text.as_bytes()), "{text:?}");
+        }
+    }
+}
