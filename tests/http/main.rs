@@ -11,6 +11,7 @@ mod held_host;
 mod http2;
 mod layers;
 mod multipart;
+mod peers;
 mod refusals;
 mod replay;
 mod routing;

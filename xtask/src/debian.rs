@@ -50,6 +50,8 @@ pub const TESTS: Group = Group {
         "nodejs",
         "openssh-client",
         "openssl",
+        "python3-h2",
+        "python3-httpx",
         "python3-msgpack",
         "python3-twisted",
         "python3-websockets",
