@@ -9,6 +9,7 @@ mod gtk;
 mod http;
 mod python;
 mod server;
+mod web;
 mod wrk;
 
 use std::path::PathBuf;
@@ -36,11 +37,12 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
         _ => ("http", arguments),
     };
     match name {
-        "http" | "gtk" if !theirs.is_empty() => {
+        "http" | "gtk" | "web" if !theirs.is_empty() => {
             return Err(format!("bench {name} takes nothing after --").into());
         }
         "http" => http::run(parse(options)?)?,
         "gtk" => gtk::run(parse(options)?)?,
+        "web" => web::run(parse(options)?)?,
         _ if !options.is_empty() => {
             return Err(format!("bench {name} takes its options after --").into());
         }

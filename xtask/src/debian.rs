@@ -62,6 +62,11 @@ pub const TESTS: Group = Group {
     ],
 };
 
+pub const WEB_PEERS: Group = Group {
+    why: "web servers to measure against",
+    packages: &["curl", "gcc", "libsoup-3.0-dev", "nginx-light", "pkg-config"],
+};
+
 pub const LOAD: Group = Group { why: "load for the HTTP servers", packages: &["wrk"] };
 
 /// Installs what is missing of these groups. Elsewhere than on Debian it only says what is needed.

@@ -1,10 +1,13 @@
 //! What the comparison servers share: their one option, and the line that tells where they listen.
 //!
 //! Each binary of this package is the shortest honest program of its kind that answers `/hello`, so that
-//! `cargo xtask bench http` can put Entwined beside it in the same run.
+//! `cargo xtask bench http` can put Entwined beside it in the same run; for `cargo xtask bench web` some answer more.
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Serialize;
 
 /// What a server's `main` returns.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -31,6 +34,31 @@ pub fn announce(address: SocketAddr) {
     println!("http listening on {address}");
 }
 
+/// What `/json` answers: about 10 KiB when it is written, which is done for each request.
+#[derive(Serialize)]
+pub struct Record {
+    id: u32,
+    name: String,
+    place: [f64; 2],
+    tags: [&'static str; 3],
+}
+
+/// The records.
+pub fn records() -> Vec<Record> {
+    let record = |id: u32| Record {
+        id,
+        name: format!("lighthouse number {id}"),
+        place: [f64::from(id) * 0.25 + 50.0, -f64::from(id) * 0.125],
+        tags: ["stone", "white", "two storeys"],
+    };
+    (0..95).map(record).collect()
+}
+
+/// The folder that has the file, from `ENTWINED_BENCH_FILES`.
+pub fn files() -> Result<PathBuf, Box<dyn Error>> {
+    Ok(std::env::var_os("ENTWINED_BENCH_FILES").ok_or("ENTWINED_BENCH_FILES says where the file is")?.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +71,12 @@ mod tests {
     fn the_last_address_wins_and_there_is_a_default() {
         assert_eq!(parse(&[]), Ok(([127, 0, 0, 1], 8080).into()));
         assert_eq!(parse(&["--http", "127.0.0.1:1", "--http", "[::1]:0"]), Ok("[::1]:0".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_records_are_ten_kibibytes() {
+        let length = serde_json::to_string(&records()).unwrap().len();
+        assert!((9_700..10_700).contains(&length), "{length}");
     }
 
     #[test]

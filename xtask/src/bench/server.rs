@@ -29,16 +29,38 @@ impl Server {
     /// Starts a server on a free port. `prepare` may add to the command.
     pub fn start(program: &Path, prepare: impl FnOnce(&mut Command)) -> Result<Self> {
         let mut command = process::tied(program, Some(SERVER));
-        command.args(["--http", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["--http", "127.0.0.1:0"]);
         prepare(&mut command);
+        Self::launch(command)
+    }
+
+    /// Starts a server that says where it listens.
+    pub fn launch(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut running = Running::start(&mut command)?;
         let (address, output) = running.line_after("http listening on ")?;
         Ok(Self { running, output: Box::new(output), address })
     }
 
-    /// A second to warm up, then the measured load.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Memory in bytes: what it has for itself, proc(5).
+    pub fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("a status without memory")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// A second to warm up, then the measured load on `/hello`.
     pub fn measure(&self, options: Options) -> Result<Sample> {
-        let url = format!("http://{}/hello", self.address);
+        self.measure_path("/hello", options)
+    }
+
+    /// The same for another path.
+    pub fn measure_path(&self, path: &str, options: Options) -> Result<Sample> {
+        let url = format!("http://{}{path}", self.address);
         wrk::load(&url, options.connections, 1)?;
         let before = self.processor_time()?;
         let load = wrk::load(&url, options.connections, options.seconds)?;

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use peers::{Outcome, address_from_command_line, announce};
+use peers::{Outcome, address_from_command_line, announce, records};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -48,13 +48,19 @@ async fn converse(stream: TcpStream) {
 }
 
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    if request.method() == Method::GET && request.uri().path() == "/hello" {
-        let mut response = Response::new(Full::new(Bytes::from_static(b"hello, world")));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        response
-    } else {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        response
-    }
+    let (content_type, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/hello") => ("text/plain", Bytes::from_static(b"hello, world")),
+        (&Method::GET, "/json") => {
+            let json = serde_json::to_vec(&records()).expect("records are plain data");
+            ("application/json", json.into())
+        }
+        _ => {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            return response;
+        }
+    };
+    let mut response = Response::new(Full::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }

@@ -1,0 +1,226 @@
+//! What a peer may say to a web server, in each version: it is answered or ended, and nothing is left of it.
+#![no_main]
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use arbitrary::Arbitrary;
+use entwined::{
+    Handle,
+    http::{
+        self, Error, Files, Form, Json, Multipart, Path, Query, Request, Router,
+        layers::{self, Session, SessionKey},
+        sse, websocket,
+    },
+    simulation::Simulation,
+    transport::{
+        Address, Listen,
+        memory::{self, MemoryStream, Wire},
+    },
+};
+use futures_io::{AsyncRead, AsyncWrite};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+struct Case<'a> {
+    fragment: u8,
+    pieces: Vec<Piece<'a>>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Piece<'a> {
+    Raw(&'a [u8]),
+    Request { method: u8, path: u8, rest_of_path: &'a str, headers: Vec<(u8, &'a [u8])>, body: Body<'a> },
+    /// How HTTP/2 begins.
+    Preface,
+    Frame { kind: u8, flags: u8, stream: u8, payload: &'a [u8] },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Body<'a> {
+    None,
+    Length(&'a [u8]),
+    Chunked(Vec<&'a [u8]>),
+    Parts(Vec<(&'a [u8], &'a [u8])>),
+}
+
+const METHODS: [&str; 6] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE"];
+const PATHS: [&str; 9] =
+    ["/files/", "/form", "/json", "/parts", "/query?", "/path/", "/ws", "/session", "/events"];
+const HEADERS: [&str; 18] = [
+    "range",
+    "if-range",
+    "if-none-match",
+    "if-match",
+    "if-modified-since",
+    "accept-encoding",
+    "cookie",
+    "origin",
+    "authorization",
+    "content-type",
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "expect",
+    "last-event-id",
+    "access-control-request-method",
+];
+
+impl Piece<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Piece::Raw(bytes) => out.extend_from_slice(bytes),
+            Piece::Preface => out.extend_from_slice(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+            Piece::Frame { kind, flags, stream, payload } => {
+                let length = (payload.len() as u32).to_be_bytes();
+                out.extend_from_slice(&[length[1], length[2], length[3], kind % 12, *flags, 0, 0, 0, *stream]);
+                out.extend_from_slice(payload);
+            }
+            Piece::Request { method, path, rest_of_path, headers, body } => {
+                let method = METHODS[usize::from(*method) % METHODS.len()];
+                let path = PATHS[usize::from(*path) % PATHS.len()];
+                out.extend_from_slice(format!("{method} {path}{rest_of_path} HTTP/1.1\r\nhost: localhost\r\n").as_bytes());
+                for (name, value) in headers {
+                    out.extend_from_slice(HEADERS[usize::from(*name) % HEADERS.len()].as_bytes());
+                    out.extend_from_slice(b": ");
+                    out.extend_from_slice(value);
+                    out.extend_from_slice(b"\r\n");
+                }
+                body.write(out);
+            }
+        }
+    }
+}
+
+impl Body<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Body::None => out.extend_from_slice(b"\r\n"),
+            Body::Length(body) => {
+                out.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+                out.extend_from_slice(body);
+            }
+            Body::Chunked(chunks) => {
+                out.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
+                for chunk in chunks {
+                    out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                    out.extend_from_slice(chunk);
+                    out.extend_from_slice(b"\r\n");
+                }
+                out.extend_from_slice(b"0\r\n\r\n");
+            }
+            Body::Parts(parts) => {
+                let mut body = Vec::new();
+                for (headers, content) in parts {
+                    body.extend_from_slice(b"--x\r\ncontent-disposition: form-data; ");
+                    body.extend_from_slice(headers);
+                    body.extend_from_slice(b"\r\n\r\n");
+                    body.extend_from_slice(content);
+                    body.extend_from_slice(b"\r\n");
+                }
+                body.extend_from_slice(b"--x--\r\n");
+                let head = "content-type: multipart/form-data; boundary=x";
+                out.extend_from_slice(format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes());
+                out.extend_from_slice(&body);
+            }
+        }
+    }
+}
+
+/// Gives one stream.
+struct Once(Handle, RefCell<Option<MemoryStream>>);
+
+impl Listen for Once {
+    type Stream = MemoryStream;
+
+    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<MemoryStream>> {
+        self.1.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
+    }
+
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn handle(&self) -> Handle {
+        self.0.clone()
+    }
+}
+
+fn router() -> Router {
+    let files = Files::embedded(|name| match name {
+        "a.txt" => Some(b"0123456789".as_slice().into()),
+        "b/index.html" => Some(b"<p>".as_slice().into()),
+        _ => None,
+    });
+    type Fields = std::collections::HashMap<String, String>;
+    Router::new()
+        .mount("/files", files)
+        .any("/form", |Form(fields): Form<Fields>| fields.len().to_string())
+        .any("/json", |Json(numbers): Json<Vec<i64>>| Json(numbers))
+        .any("/parts", |mut form: Multipart| async move {
+            let mut all = 0;
+            while let Some(mut part) = form.next().await? {
+                all += part.bytes(1_000).await?.len();
+            }
+            Ok::<_, Error>(all.to_string())
+        })
+        .any("/query", |Query(fields): Query<Fields>| fields.len().to_string())
+        .any("/path/{number}", |Path(number): Path<u32>| number.to_string())
+        .any("/session", |session: Session| {
+            let count = session.get::<u32>("count").unwrap_or(0) + 1;
+            session.set("count", &count);
+            count.to_string()
+        })
+        .any("/events", |request: Request| {
+            sse::follow(&request, &entwined::broadcast::Broadcast::<u8>::new(1), |_| None)
+        })
+        .any("/ws", |request: Request| {
+            websocket::upgrade(request, |mut socket| async move {
+                while let Some(Ok(message)) = socket.next().await {
+                    if socket.send(message).await.is_err() {
+                        break;
+                    }
+                }
+            })
+        })
+        .layer(layers::sessions(SessionKey::from_bytes(&[7; 64]).expect("long enough")))
+        .layer(layers::compression().least(0))
+        .layer(layers::cors().origin("http://localhost"))
+        .layer(layers::local_only())
+}
+
+fuzz_target!(|case: Case<'_>| {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let mut wire = Wire::default();
+    wire.fragment = usize::from(case.fragment) + 1;
+    let (near, far) = memory::pair_over(&handle, wire);
+    let server = http::serve(Once(handle.clone(), RefCell::new(Some(far))), router());
+    let mut bytes = Vec::new();
+    for piece in &case.pieces {
+        piece.write(&mut bytes);
+    }
+    let talking = handle.spawn(async move {
+        let mut near = near;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
+                Ok(count) => rest = &rest[count..],
+                Err(_) => return,
+            }
+        }
+        let _ = poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await;
+        let mut buffer = [0; 1_000];
+        while let Ok(1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {}
+    });
+    simulation.run_until(talking).expect("no panic");
+    simulation.drive();
+    assert_eq!(server.connections(), 0);
+});
