@@ -22,6 +22,7 @@ use entwined::{
         websocket::{self, Message},
     },
     protocol::{self, Echo},
+    reactor::Observer,
     signal::{self, Signals},
     tls::{self, Acceptor},
     transport::tcp,
@@ -55,6 +56,7 @@ pub struct Network {
     _echo: Option<protocol::Server>,
     _ticking: Subscription,
     _telling: Subscription,
+    _observer: Observer,
 }
 
 impl Network {
@@ -68,14 +70,18 @@ impl Network {
         model: &Model,
         picture: Option<Picture>,
     ) -> Result<Self, Box<dyn Error>> {
+        // What went wrong, and what held the thread, with the place in the program that it comes from.
+        let observer = handle.observe(|report| eprintln!("{report}"));
         let archive = Archive::new(handle);
         let (states, telling) = states(handle, model);
         let router = match options.mirror {
             true => mirror(model),
-            false => site(model, states, &archive, &Shelf::new(model)?, picture),
+            false => {
+                let site = site(model, states, &archive, &Shelf::new(model)?, picture);
+                // Other people's web pages can reach the loopback too.
+                if options.http.ip().is_loopback() { site.layer(layers::local_only()) } else { site }
+            }
         };
-        // Other people's web pages can reach the loopback too.
-        let router = if options.http.ip().is_loopback() { router.layer(layers::local_only()) } else { router };
         let listener = tcp::listen(handle, options.http)?;
         let http = if options.tls {
             let identity = tls::development::identity(["localhost", "127.0.0.1", "::1"]).expect("these can be names");
@@ -102,6 +108,7 @@ impl Network {
             _echo: echo,
             _ticking: tick(handle, model),
             _telling: telling,
+            _observer: observer,
         })
     }
 
