@@ -17,6 +17,7 @@ use std::{
 use entwined::{
     Handle,
     broadcast::{Broadcast, Received, Subscriber},
+    deferred::Interrupted,
     http::{
         self, Request, Router,
         websocket::{self, Config, ConnectError, Error, Full, Message, Sender, WebSocket},
@@ -374,4 +375,83 @@ impl futures_core::Stream for Told {
             })
         })
     }
+}
+
+/// A client of RFC 8441 by Python's h2.
+const OVER_HTTP2: &str = r"
+import os, socket, sys
+import h2.config, h2.connection, h2.events, h2.settings
+
+host, port = sys.argv[1].split(':')
+sock = socket.create_connection((host, int(port)), timeout=20)
+connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding='utf-8'))
+connection.initiate_connection()
+
+def receive():
+    sock.sendall(connection.data_to_send())
+    data = sock.recv(65536)
+    assert data, 'the connection ended'
+    events = connection.receive_data(data)
+    for event in events:
+        if isinstance(event, h2.events.DataReceived):
+            connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+    sock.sendall(connection.data_to_send())
+    return events
+
+while connection.remote_settings.enable_connect_protocol != 1:
+    receive()
+connection.send_headers(1, [
+    (':method', 'CONNECT'), (':protocol', 'websocket'), (':scheme', 'http'), (':path', sys.argv[2]),
+    (':authority', sys.argv[1]), ('sec-websocket-version', '13'), ('origin', 'http://' + sys.argv[1]),
+])
+status, said, ended = None, b'', False
+
+def until(done):
+    global status, said, ended
+    while not done():
+        for event in receive():
+            if isinstance(event, h2.events.ResponseReceived):
+                status = dict(event.headers)[':status']
+            elif isinstance(event, h2.events.DataReceived):
+                said += event.data
+            elif isinstance(event, h2.events.StreamEnded):
+                ended = True
+
+def frame(first, payload):
+    mask = os.urandom(4)
+    assert len(payload) < 126
+    return bytes([first, 0x80 | len(payload)]) + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+
+until(lambda: status)
+print(status)
+if status == '200':
+    connection.send_data(1, frame(0x81, b'over HTTP/2'))
+    until(lambda: len(said) >= 13)
+    print(said[2:].decode())
+    said = b''
+    # Another request goes beside it.
+    connection.send_headers(3, [(':method', 'GET'), (':scheme', 'http'), (':path', '/plain'), (':authority', sys.argv[1])], end_stream=True)
+    until(lambda: ended)
+    print(said.decode())
+    said, ended = b'', False
+    connection.send_data(1, frame(0x88, (1000).to_bytes(2, 'big')))
+    until(lambda: ended)
+    print(said.hex())
+";
+
+#[test]
+fn over_http2_a_websocket_is_a_stream_beside_others() {
+    run(|handle| async move {
+        let (server, _) = serve(&handle, echoing().get("/plain", || "beside it"));
+        for (path, expected) in [("/echo", "200\nover HTTP/2\nbeside it\n880203e8\n"), ("/nowhere", "404\n")] {
+            let address = server.local_address().to_string();
+            let client = handle.defer_to_thread(move |_| {
+                let mut command = Command::new("/usr/bin/python3");
+                command.args(["-c", OVER_HTTP2, &address, path]).stderr(Stdio::inherit());
+                Ok::<_, Interrupted>(command.output().expect("apt-get install python3-h2").stdout)
+            });
+            let said = client.await.expect("it ends");
+            assert_eq!(String::from_utf8_lossy(&said), expected);
+        }
+    });
 }

@@ -13,7 +13,7 @@ use arbitrary::Arbitrary;
 use entwined::{
     Handle,
     http::{
-        self, Error, Files, Form, Json, Multipart, Path, Query, Request, Router,
+        self, Error, Files, Form, Json, Local, Multipart, Path, Query, Request, Router,
         layers::{self, Session, SessionKey},
         sse, websocket,
     },
@@ -35,10 +35,21 @@ struct Case<'a> {
 #[derive(Arbitrary, Debug)]
 enum Piece<'a> {
     Raw(&'a [u8]),
-    Request { method: u8, path: u8, rest_of_path: &'a str, headers: Vec<(u8, &'a [u8])>, body: Body<'a> },
+    Request {
+        method: u8,
+        path: u8,
+        rest_of_path: &'a str,
+        headers: Vec<(u8, &'a [u8])>,
+        body: Body<'a>,
+    },
     /// How HTTP/2 begins.
     Preface,
-    Frame { kind: u8, flags: u8, stream: u8, payload: &'a [u8] },
+    Frame {
+        kind: u8,
+        flags: u8,
+        stream: u8,
+        payload: &'a [u8],
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -50,8 +61,7 @@ enum Body<'a> {
 }
 
 const METHODS: [&str; 6] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE"];
-const PATHS: [&str; 9] =
-    ["/files/", "/form", "/json", "/parts", "/query?", "/path/", "/ws", "/session", "/events"];
+const PATHS: [&str; 9] = ["/files/", "/form", "/json", "/parts", "/query?", "/path/", "/ws", "/session", "/events"];
 const HEADERS: [&str; 18] = [
     "range",
     "if-range",
@@ -86,7 +96,9 @@ impl Piece<'_> {
             Piece::Request { method, path, rest_of_path, headers, body } => {
                 let method = METHODS[usize::from(*method) % METHODS.len()];
                 let path = PATHS[usize::from(*path) % PATHS.len()];
-                out.extend_from_slice(format!("{method} {path}{rest_of_path} HTTP/1.1\r\nhost: localhost\r\n").as_bytes());
+                out.extend_from_slice(
+                    format!("{method} {path}{rest_of_path} HTTP/1.1\r\nhost: localhost\r\n").as_bytes(),
+                );
                 for (name, value) in headers {
                     out.extend_from_slice(HEADERS[usize::from(*name) % HEADERS.len()].as_bytes());
                     out.extend_from_slice(b": ");
@@ -173,7 +185,7 @@ fn router() -> Router {
         })
         .any("/query", |Query(fields): Query<Fields>| fields.len().to_string())
         .any("/path/{number}", |Path(number): Path<u32>| number.to_string())
-        .any("/session", |session: Session| {
+        .any("/session", |Local(session): Local<Session>| {
             let count = session.get::<u32>("count").unwrap_or(0) + 1;
             session.set("count", &count);
             count.to_string()

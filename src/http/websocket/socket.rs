@@ -57,7 +57,13 @@ impl From<Bytes> for Message {
 }
 
 impl Message {
-    fn len(&self) -> usize {
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its bytes.
+    pub fn len(&self) -> usize {
         match self {
             Message::Text(text) => text.len(),
             Message::Binary(bytes) => bytes.len(),
