@@ -1,29 +1,16 @@
 //! What a peer may say to a web server, in each version: it is answered or ended, and nothing is left of it.
 #![no_main]
 
-use std::{
-    cell::RefCell,
-    future::poll_fn,
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use arbitrary::Arbitrary;
 use entwined::{
-    Handle,
     http::{
         self, Error, Files, Form, Json, Local, Multipart, Path, Query, Request, Router,
         layers::{self, Session, SessionKey},
         sse, websocket,
     },
     simulation::Simulation,
-    transport::{
-        Address, Listen,
-        memory::{self, MemoryStream, Wire},
-    },
 };
-use futures_io::{AsyncRead, AsyncWrite};
+use fuzz::Once;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -146,25 +133,6 @@ impl Body<'_> {
     }
 }
 
-/// Gives one stream.
-struct Once(Handle, RefCell<Option<MemoryStream>>);
-
-impl Listen for Once {
-    type Stream = MemoryStream;
-
-    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<MemoryStream>> {
-        self.1.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
-    }
-
-    fn local_address(&self) -> Address {
-        Address::Unknown
-    }
-
-    fn handle(&self) -> Handle {
-        self.0.clone()
-    }
-}
-
 fn router() -> Router {
     let files = Files::embedded(|name| match name {
         "a.txt" => Some(b"0123456789".as_slice().into()),
@@ -211,28 +179,12 @@ fn router() -> Router {
 fuzz_target!(|case: Case<'_>| {
     let simulation = Simulation::new();
     let handle = simulation.handle();
-    let mut wire = Wire::default();
-    wire.fragment = usize::from(case.fragment) + 1;
-    let (near, far) = memory::pair_over(&handle, wire);
-    let server = http::serve(Once(handle.clone(), RefCell::new(Some(far))), router());
+    let (near, far) = fuzz::connection(&handle, case.fragment);
+    let server = http::serve(Once::new(&handle, far), router());
     let mut bytes = Vec::new();
     for piece in &case.pieces {
         piece.write(&mut bytes);
     }
-    let talking = handle.spawn(async move {
-        let mut near = near;
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
-                Ok(count) => rest = &rest[count..],
-                Err(_) => return,
-            }
-        }
-        let _ = poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await;
-        let mut buffer = [0; 1_000];
-        while let Ok(1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {}
-    });
-    simulation.run_until(talking).expect("no panic");
-    simulation.drive();
+    fuzz::say(&simulation, near, bytes);
     assert_eq!(server.connections(), 0);
 });

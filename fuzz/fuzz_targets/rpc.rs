@@ -1,15 +1,11 @@
 //! What a peer may say to who answers calls: it is answered or ended, and nothing is left of it.
 #![no_main]
 
-use std::{future::poll_fn, pin::Pin};
-
 use arbitrary::Arbitrary;
 use entwined::{
     rpc::{self, Failure, Items, Methods},
     simulation::Simulation,
-    transport::memory::{self, Wire},
 };
-use futures_io::{AsyncRead, AsyncWrite};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -59,9 +55,7 @@ impl Case<'_> {
 fuzz_target!(|case: Case<'_>| {
     let simulation = Simulation::new();
     let handle = simulation.handle();
-    let mut wire = Wire::default();
-    wire.fragment = usize::from(case.fragment) + 1;
-    let (near, far) = memory::pair_over(&handle, wire);
+    let (near, far) = fuzz::connection(&handle, case.fragment);
     let mut methods = Methods::new();
     methods.add("echo", |_, text: String| async move { Ok::<_, Failure>(text) });
     methods.add("never", |_, (): ()| std::future::pending::<Result<(), Failure>>());
@@ -72,22 +66,7 @@ fuzz_target!(|case: Case<'_>| {
         Ok(())
     });
     let peer = rpc::start(&handle, far, methods);
-    let bytes = case.bytes();
-    let talking = handle.spawn(async move {
-        let mut near = near;
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
-                Ok(count) => rest = &rest[count..],
-                Err(_) => return,
-            }
-        }
-        let _ = poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await;
-        let mut buffer = [0; 1_000];
-        while let Ok(1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {}
-    });
-    simulation.run_until(talking).expect("no panic");
-    simulation.drive();
+    fuzz::say(&simulation, near, case.bytes());
     assert!(peer.is_closing());
     assert_eq!((peer.answering(), peer.waiting()), (0, 0));
 });

@@ -1,25 +1,12 @@
 //! What a peer may say over a WebSocket: it is answered or ended, and what it says twice is the same.
 #![no_main]
 
-use std::{
-    cell::RefCell,
-    future::poll_fn,
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use arbitrary::Arbitrary;
 use entwined::{
-    Handle,
     http::{self, Request, Router, websocket},
     simulation::Simulation,
-    transport::{
-        Address, Listen,
-        memory::{self, MemoryStream, Wire},
-    },
 };
-use futures_io::{AsyncRead, AsyncWrite};
+use fuzz::Once;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -63,31 +50,10 @@ impl Case<'_> {
     }
 }
 
-/// Gives one stream.
-struct Once(Handle, RefCell<Option<MemoryStream>>);
-
-impl Listen for Once {
-    type Stream = MemoryStream;
-
-    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<MemoryStream>> {
-        self.1.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
-    }
-
-    fn local_address(&self) -> Address {
-        Address::Unknown
-    }
-
-    fn handle(&self) -> Handle {
-        self.0.clone()
-    }
-}
-
 fuzz_target!(|case: Case<'_>| {
     let simulation = Simulation::new();
     let handle = simulation.handle();
-    let mut wire = Wire::default();
-    wire.fragment = usize::from(case.fragment) + 1;
-    let (near, far) = memory::pair_over(&handle, wire);
+    let (near, far) = fuzz::connection(&handle, case.fragment);
     let router = Router::new().get("/ws", |request: Request| {
         let mut config = websocket::Config::default();
         config.message_limit = 1_000;
@@ -100,21 +66,6 @@ fuzz_target!(|case: Case<'_>| {
             }
         })
     });
-    let _server = http::serve(Once(handle.clone(), RefCell::new(Some(far))), router);
-    let bytes = case.bytes();
-    let talking = handle.spawn(async move {
-        let mut near = near;
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
-                Ok(count) => rest = &rest[count..],
-                Err(_) => return,
-            }
-        }
-        let _ = poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await;
-        let mut buffer = [0; 1_000];
-        while let Ok(1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {}
-    });
-    simulation.run_until(talking).expect("no panic");
-    simulation.drive();
+    let _server = http::serve(Once::new(&handle, far), router);
+    fuzz::say(&simulation, near, case.bytes());
 });

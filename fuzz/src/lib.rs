@@ -1,10 +1,11 @@
 //! What the targets share. The reference is the one of the tests.
 
-use arbitrary::Arbitrary;
-
+mod peer;
 #[path = "../../tests/framing/reference.rs"]
 pub mod reference;
 
+use arbitrary::Arbitrary;
+pub use peer::{Once, connection, say};
 use reference::{Event, Tested, found, round};
 
 /// Bytes, where they are cut, and how long a frame may be.
