@@ -24,7 +24,7 @@ pub(super) struct Pool {
     idle: usize,
     idle_time: Duration,
     at_a_time: usize,
-    /// Looks for what has been idle for too long, while there is something.
+    /// Looks for what has been idle for too long, while there is any host.
     sweeping: RefCell<Option<Timer>>,
     own: Weak<Pool>,
 }
@@ -63,6 +63,8 @@ impl Pool {
     }
 
     fn with<R>(&self, key: &str, call: impl FnOnce(&mut Host) -> R) -> R {
+        // Also one that is never reached is forgotten in time.
+        self.sweep_later();
         let mut hosts = self.hosts.borrow_mut();
         let new = || Host { one: Vec::new(), two: None, turns: DeferredSemaphore::new(self.at_a_time) };
         call(hosts.entry(key.to_owned()).or_insert_with(new))
@@ -98,7 +100,6 @@ impl Pool {
                 }
             }
         });
-        self.sweep_later();
     }
 
     fn sweep_later(&self) {
@@ -128,7 +129,7 @@ impl Pool {
         }
         let idle = self.at_a_time;
         hosts.retain(|_, host| !host.one.is_empty() || host.two.is_some() || host.turns.available() < idle);
-        let some = hosts.values().any(|host| !host.one.is_empty() || host.two.is_some());
+        let some = !hosts.is_empty();
         drop(hosts);
         let _: Vec<(Vec<_>, Option<_>)> = dropped;
         if some {
