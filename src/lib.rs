@@ -62,6 +62,7 @@
 //! | `entwined-gtk4` | a GTK 4 application's | `entwined_gtk4::attach(&application)` |
 //! | `entwined-calloop` | a calloop event loop | `entwined_calloop::insert(&loop_handle)` |
 //! | `entwined-winit` | winit's, both ways round | `entwined_winit::Winit::new()` |
+//! | `entwined` | any that can be sent a closure | [`Interleave::new(post)`](reactor::Interleave) |
 //!
 //! Each gives a [`Handle`], and from there on everything is the same. Another loop needs some hundred lines: see [`reactor`] for the seam
 //! and [`testing`] for the suite that says whether they are right.

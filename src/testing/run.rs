@@ -33,11 +33,15 @@ pub fn check<H: Harness>(name: &str) {
     let test = list::find::<H>(name);
     if let Some(reason) = excuse::<H>(&test) {
         println!("{name}: cannot be shown on {}: {reason}", H::NAME);
-        record(H::NAME, name, &Outcome::CannotShow(reason.to_owned()));
+        in_room(Demand::Shared, || record(H::NAME, name, &Outcome::CannotShow(reason.to_owned())));
         return;
     }
-    let outcome = in_room(test.demand, || on_a_thread(&test));
-    record(H::NAME, name, &Outcome::of(&outcome));
+    // The result is recorded in the room too: outside, another test may have lowered the limit of file descriptors.
+    let outcome = in_room(test.demand, || {
+        let outcome = on_a_thread(&test);
+        record(H::NAME, name, &Outcome::of(&outcome));
+        outcome
+    });
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
@@ -74,7 +78,7 @@ pub fn run_all<H: Harness>() -> bool {
 
 type Ran = thread::Result<()>;
 
-fn in_room(demand: Demand, run: impl FnOnce() -> Ran) -> Ran {
+fn in_room<R>(demand: Demand, run: impl FnOnce() -> R) -> R {
     match demand {
         Demand::Shared => {
             let _room = ROOM.read().unwrap_or_else(PoisonError::into_inner);
