@@ -11,7 +11,7 @@ from twisted.web import resource, server, static
 
 RECORDS = [
     {"id": i, "name": f"lighthouse number {i}", "place": [i * 0.25 + 50.0, -i * 0.125], "tags": ["stone", "white", "two storeys"]}
-    for i in range(95)
+    for i in range(102)
 ]
 
 

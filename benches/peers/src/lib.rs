@@ -51,7 +51,7 @@ pub fn records() -> Vec<Record> {
         place: [f64::from(id) * 0.25 + 50.0, -f64::from(id) * 0.125],
         tags: ["stone", "white", "two storeys"],
     };
-    (0..95).map(record).collect()
+    (0..102).map(record).collect()
 }
 
 /// The folder that has the file, from `ENTWINED_BENCH_FILES`.
