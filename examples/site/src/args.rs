@@ -129,7 +129,7 @@ fn help(app: &str, about: &str) -> String {
          \x20 --seconds N   end by itself after N seconds\n\
          \x20 --report      print one line of JSON at the end: requests, frames, gaps, turns\n\
          \x20 --tls         serve HTTPS (HTTP/2 and HTTP/1.1) with a certificate made on the spot\n\
-         \x20 --mirror      answer every request with METHOD TARGET BODYLEN and /websocket with what it is told, for protocol tests\n\
+         \x20 --mirror      answer every request with METHOD TARGET BODYLEN, and echo at /websocket\n\
          \x20 -h, --help    print this"
     )
 }

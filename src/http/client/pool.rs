@@ -117,21 +117,16 @@ impl Pool {
     fn sweep(&self) {
         self.sweeping.take();
         let now = self.handle.now();
-        let mut dropped = Vec::new();
         let mut hosts = self.hosts.borrow_mut();
-        for host in hosts.values_mut() {
+        hosts.retain(|_, host| {
             let old = |used: &Instant| *used + self.idle_time <= now;
             // What is in use is not idle, however long that takes.
-            let (gone, kept) =
-                host.one.drain(..).partition(|(sender, used)| sender.is_closed() || (sender.is_ready() && old(used)));
-            host.one = kept;
-            dropped.push((gone, host.two.take_if(|(sender, used)| sender.is_closed() || old(used))));
-        }
-        let idle = self.at_a_time;
-        hosts.retain(|_, host| !host.one.is_empty() || host.two.is_some() || host.turns.available() < idle);
+            host.one.retain(|(sender, used)| !(sender.is_closed() || (sender.is_ready() && old(used))));
+            host.two.take_if(|(sender, used)| sender.is_closed() || old(used));
+            !host.one.is_empty() || host.two.is_some() || host.turns.available() < self.at_a_time
+        });
         let some = !hosts.is_empty();
         drop(hosts);
-        let _: Vec<(Vec<_>, Option<_>)> = dropped;
         if some {
             self.sweep_later();
         }
