@@ -26,21 +26,24 @@ pub fn connection(handle: &Handle, fragment: u8) -> (MemoryStream, MemoryStream)
 }
 
 /// Says `bytes`, ends, and reads until the other side has ended too; then has everything come to its end.
-pub fn say(simulation: &Simulation, mut near: MemoryStream, bytes: Vec<u8>) {
-    let talking = simulation.handle().spawn(async move {
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
-                Ok(count) => rest = &rest[count..],
-                Err(_) => return,
-            }
-        }
-        let _ = poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await;
-        let mut buffer = [0; 1_000];
-        while let Ok(1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {}
-    });
+pub fn say(simulation: &Simulation, near: MemoryStream, bytes: Vec<u8>) {
+    let talking = simulation.handle().spawn(peer(near, bytes));
     simulation.run_until(talking).expect("no panic");
     simulation.drive();
+}
+
+/// Says `bytes`, ends, and reads until the other side has ended too.
+pub async fn peer(mut near: MemoryStream, bytes: Vec<u8>) {
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
+            Ok(count) => rest = &rest[count..],
+            Err(_) => return,
+        }
+    }
+    let _ = poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await;
+    let mut buffer = [0; 1_000];
+    while let Ok(1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {}
 }
 
 /// A listener with one connection.

@@ -19,7 +19,7 @@ use super::{Builder, ClientError};
 use crate::{
     http::Body,
     reactor::Handle,
-    transport::{ByteStream, Stream, connect_host, read_into},
+    transport::{ByteStream, connect_host, read_into},
 };
 
 /// What sends requests over a connection.
@@ -63,13 +63,13 @@ fn drive(handle: &Handle, connection: impl Future<Output = hyper::Result<()>> + 
 async fn reach(settings: &Builder, secure: &Secure, url: &Url) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
     let proxy = settings.proxy_for(url);
     let next = proxy.unwrap_or(url);
-    let stream = dial(&settings.handle, next).await?;
+    let stream = dial(settings, next).await?;
     if url.scheme() == "http" {
-        return Ok((Box::new(stream), settings.prior_knowledge));
+        return Ok((stream, settings.prior_knowledge));
     }
-    let stream: Box<dyn ByteStream> = match proxy {
+    let stream = match proxy {
         Some(proxy) => tunnel(stream, proxy, url).await?,
-        None => Box::new(stream),
+        None => stream,
     };
     secure.over(settings, stream, url).await
 }
@@ -78,12 +78,18 @@ fn host(url: &Url) -> &str {
     url.host_str().unwrap_or("").trim_start_matches('[').trim_end_matches(']')
 }
 
-async fn dial(handle: &Handle, url: &Url) -> Result<Stream, ClientError> {
+/// What makes connections in place of TCP.
+pub(super) type Dial = dyn Fn(&Url) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>>>>;
+
+async fn dial(settings: &Builder, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
+    if let Some(dial) = &settings.dial {
+        return dial(url).await.map_err(ClientError::Establish);
+    }
     let port = url.port_or_known_default().unwrap_or(80);
-    let stream = connect_host(handle, host(url), port).await.map_err(ClientError::Host)?;
+    let stream = connect_host(&settings.handle, host(url), port).await.map_err(ClientError::Host)?;
     // A request is one write; to wait for more of it gains nothing.
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    Ok(Box::new(stream))
 }
 
 /// What makes a stream to a server secure. Its parts are made when they are needed first, and then kept: they hold what
@@ -149,7 +155,7 @@ pub(super) fn proxy_credentials(proxy: &Url) -> Option<String> {
 const MOST_ANSWER: usize = 8 * 1024;
 
 /// Has a proxy open a way to the server.
-async fn tunnel(mut stream: Stream, proxy: &Url, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
+async fn tunnel(mut stream: Box<dyn ByteStream>, proxy: &Url, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
     let failed = |error: io::Error| ClientError::Proxy(error.to_string());
     let authority = format!("{}:{}", url.host_str().unwrap_or(""), url.port_or_known_default().unwrap_or(443));
     let credentials = proxy_credentials(proxy)
@@ -173,7 +179,7 @@ async fn tunnel(mut stream: Stream, proxy: &Url, url: &Url) -> Result<Box<dyn By
     let text = String::from_utf8_lossy(&answer);
     let line = text.lines().next().unwrap_or("");
     match line.split(' ').nth(1) {
-        Some(status) if status.starts_with('2') => Ok(Box::new(stream)),
+        Some(status) if status.starts_with('2') => Ok(stream),
         _ => Err(ClientError::Proxy(format!("it answers {line:?}"))),
     }
 }

@@ -34,16 +34,19 @@ mod pool;
 mod request;
 mod response;
 
-use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
+use std::{cell::RefCell, fmt, future::Future, io, rc::Rc, time::Duration};
 
 pub use error::ClientError;
 pub use request::RequestBuilder;
 pub use response::ClientResponse;
 use url::Url;
 
-use self::{connect::Secure, pool::Pool};
+use self::{
+    connect::{Dial, Secure},
+    pool::Pool,
+};
 use super::Method;
-use crate::reactor::Handle;
+use crate::{reactor::Handle, transport::ByteStream};
 
 /// A client. Cheap to clone; clones share their connections and cookies.
 #[derive(Clone)]
@@ -80,6 +83,7 @@ pub struct Builder {
     user_agent: String,
     proxy: Option<Url>,
     no_proxy: Vec<String>,
+    dial: Option<Rc<Dial>>,
 }
 
 impl Client {
@@ -108,6 +112,7 @@ impl Client {
             user_agent: concat!("entwined/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: None,
             no_proxy: Vec::new(),
+            dial: None,
         }
     }
 
@@ -244,6 +249,30 @@ impl Builder {
     pub fn no_proxy(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.no_proxy =
             hosts.into_iter().map(|host| host.into().trim_start_matches('.').to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// Has `connect` make the connections instead of TCP to the address's host: over a Unix socket, over one that another program handed on, or
+    /// in memory. It is told the address of the server, or of the proxy. TLS comes above it for `https`, and the limits of time are the same.
+    ///
+    /// ```
+    /// # use entwined::{Handle, http::client::Client, transport::{ByteStream, unix}};
+    /// fn of_the_container_engine(handle: &Handle) -> Client {
+    ///     let socket = handle.clone();
+    ///     Client::builder(handle)
+    ///         .connector(move |_| {
+    ///             let connecting = unix::connect(&socket, "/run/docker.sock");
+    ///             async { Ok(Box::new(connecting.await?) as Box<dyn ByteStream>) }
+    ///         })
+    ///         .build()
+    /// }
+    /// ```
+    pub fn connector<F, Fut>(mut self, connect: F) -> Self
+    where
+        F: Fn(&str) -> Fut + 'static,
+        Fut: Future<Output = io::Result<Box<dyn ByteStream>>> + 'static,
+    {
+        self.dial = Some(Rc::new(move |url: &Url| Box::pin(connect(url.as_str()))));
         self
     }
 
