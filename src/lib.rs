@@ -84,6 +84,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("entwined runs on Linux only so far: its selector needs a timerfd");
 
+mod address;
 pub mod broadcast;
 pub mod deferred;
 pub mod endpoint;

@@ -22,12 +22,12 @@ use super::{
     pace::{Pace, Paced, Verdict, Watch},
     rate::Least,
     request::BodyLimits,
-    router::{Found, Routes, nothing, panicked},
+    router::{Called, Found, Routes, nothing},
     server::Shared,
     upgrade::Upgraded,
 };
 use crate::{
-    reactor::{Core, Origin},
+    reactor::Origin,
     task::Sleep,
     transport::{Address, ByteStream, Permit},
 };
@@ -292,7 +292,7 @@ impl Service<::http::Request<Incoming>> for Answer {
             Some(refusal) => AnswerState::Ready(Some(Box::new(refusal))),
             None => self.find_handler(request),
         };
-        Answering { state, watch: Some(watch), headless, last, core: server.handle.core().clone() }
+        Answering { state, watch: Some(watch), headless, last }
     }
 }
 
@@ -315,10 +315,7 @@ impl Answer {
     }
 
     fn call(&self, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> AnswerState {
-        match self.server.handle.core().contain(origin, call) {
-            Some(future) => AnswerState::Handler(future, origin),
-            None => AnswerState::Ready(Some(Box::new(panicked()))),
-        }
+        AnswerState::Called(Called::new(self.server.handle.core(), origin, call))
     }
 }
 
@@ -340,12 +337,11 @@ pub(super) struct Answering {
     headless: bool,
     /// The connection ends with it.
     last: bool,
-    core: Rc<Core>,
 }
 
 enum AnswerState {
     Ready(Option<Box<Response>>),
-    Handler(ResponseFuture, Origin),
+    Called(Called),
 }
 
 impl Future for Answering {
@@ -355,18 +351,15 @@ impl Future for Answering {
         let this = &mut *self;
         let response = match &mut this.state {
             AnswerState::Ready(response) => *response.take().expect("a future is not polled after its end"),
-            AnswerState::Handler(future, origin) => {
-                let polled = this.core.contain(*origin, || future.as_mut().poll(cx));
-                match polled.unwrap_or_else(|| Poll::Ready(panicked())) {
-                    Poll::Ready(response) => response,
-                    Poll::Pending => {
-                        if let Some(watch) = &this.watch {
-                            watch.handler_waits();
-                        }
-                        return Poll::Pending;
+            AnswerState::Called(called) => match Pin::new(called).poll(cx) {
+                Poll::Ready(response) => response,
+                Poll::Pending => {
+                    if let Some(watch) = &this.watch {
+                        watch.handler_waits();
                     }
+                    return Poll::Pending;
                 }
-            }
+            },
         };
         let watch = this.watch.take().expect("a future is not polled after its end");
         let mut response = if this.headless { without_body(response) } else { response };

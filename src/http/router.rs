@@ -230,7 +230,7 @@ impl fmt::Debug for Router {
 
 #[track_caller]
 fn endpoint<M>(handler: impl Handler<M>) -> Endpoint {
-    let origin = Origin { kind: Kind::Http, location: Location::caller() };
+    let origin = Origin { kind: Kind::Handler, location: Location::caller() };
     Endpoint { handler: erased(handler), origin }
 }
 
@@ -353,10 +353,7 @@ impl Routes {
             Found::Nothing => Box::pin(std::future::ready(nothing())),
             Found::Handler(Endpoint { handler, origin }) => {
                 let core = request.handle().core().clone();
-                match core.contain(origin, || handler(request)) {
-                    Some(future) => Box::pin(Contained { future, origin, core }),
-                    None => Box::pin(std::future::ready(panicked())),
-                }
+                Box::pin(Called::new(&core, origin, || handler(request)))
             }
         }
     }
@@ -380,19 +377,30 @@ pub(super) fn panicked() -> Response {
     Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
 }
 
-/// A handler's future; a panic in it is 500.
-struct Contained {
-    future: ResponseFuture,
+/// The response of a handler, or of what is around all of them; a panic in it is 500.
+pub(super) struct Called {
+    /// There unless the call panicked.
+    future: Option<ResponseFuture>,
     origin: Origin,
     core: Rc<Core>,
+    /// Not polled yet.
+    fresh: bool,
 }
 
-impl Future for Contained {
+impl Called {
+    pub(super) fn new(core: &Rc<Core>, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> Self {
+        Called { future: core.call_handler(origin, call), origin, core: core.clone(), fresh: true }
+    }
+}
+
+impl Future for Called {
     type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
         let this = &mut *self;
-        let polled = this.core.contain(this.origin, || this.future.as_mut().poll(cx));
+        let Some(future) = &mut this.future else { return Poll::Ready(panicked()) };
+        let fresh = std::mem::take(&mut this.fresh);
+        let polled = this.core.poll_handler(this.origin, fresh, || future.as_mut().poll(cx));
         polled.unwrap_or_else(|| Poll::Ready(panicked()))
     }
 }

@@ -17,10 +17,11 @@ use slotmap::{DefaultKey, SlotMap};
 
 use super::{
     Handle, Next, Origin, Reactor,
+    frames::Frames,
     lifecycle::Lifecycle,
+    meter::Meter,
     registration::Source,
     remote::Inbox,
-    report::Meter,
     timers::{TimerKey, Timers},
 };
 use crate::task::Tasks;
@@ -46,6 +47,9 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     pub(crate) life: Lifecycle,
     pub(crate) meter: Meter,
+    pub(crate) frames: Frames,
+    /// Sources that are connections.
+    pub(crate) connections: Cell<usize>,
     /// The time of the present turn, or of the last one. Cheaper than the clock, for whom a turn more or less does not matter.
     pub(crate) time: Cell<Instant>,
     /// Turns begun.
@@ -79,7 +83,9 @@ impl Core {
             calls: RefCell::default(),
             tasks: Tasks::default(),
             life: Lifecycle::default(),
-            meter: Meter::default(),
+            meter: Meter::new(Instant::now()),
+            frames: Frames::default(),
+            connections: Cell::new(0),
             turns: Cell::new(0),
             first: Cell::new(0),
             threads: RefCell::default(),

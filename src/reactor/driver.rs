@@ -49,6 +49,12 @@ impl Driver {
         self.core.turn(wait, BUDGET).map(drop)
     }
 
+    /// What a slice that begins now may take, so that no frame is late: by the [frame clocks](super::FrameClock) of the host's windows, and the
+    /// [pacing](super::Handle::set_pacing). 2 ms where neither says otherwise.
+    pub fn budget(&self) -> Duration {
+        self.core.frames.budget(Instant::now())
+    }
+
     /// Makes turns without waiting until nothing is left to do or `budget` is used up. It ends within the budget plus one callback.
     ///
     /// # Errors

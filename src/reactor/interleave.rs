@@ -1,7 +1,7 @@
 //! The backend for a loop that can do no more than run a closure on its thread.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::BTreeMap,
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -20,9 +20,6 @@ use rustix::{
 };
 
 use super::{Driver, Event, Handle, Interest, Key, LifeError, Next, Notify, Reactor, Selector};
-
-/// What a slice may take unless the host says otherwise.
-const BUDGET: Duration = Duration::from_millis(2);
 
 /// A closure for the host's thread.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -66,7 +63,6 @@ pub struct Interleave {
 struct Hosted {
     driver: Driver,
     watch: Arc<Watch>,
-    budget: Cell<Duration>,
 }
 
 thread_local! {
@@ -97,7 +93,7 @@ impl Interleave {
         let watching = watch.clone();
         thread::Builder::new().name("entwined-interleave".to_owned()).spawn(move || watching.run())?;
         let driver = Driver::new(Backend { selector, watch: watch.clone() });
-        let hosted = Rc::new(Hosted { driver, watch, budget: Cell::new(BUDGET) });
+        let hosted = Rc::new(Hosted { driver, watch });
         HOSTED.with_borrow_mut(|all| all.insert(hosted.watch.number, Rc::downgrade(&hosted)));
         Ok(Interleave { hosted })
     }
@@ -115,11 +111,6 @@ impl Interleave {
         self.hosted.driver.start()?;
         self.hosted.watch.ask();
         Ok(())
-    }
-
-    /// What a slice may take, and one callback: a host that draws with much effort may want to give less. 2 ms.
-    pub fn set_budget(&self, budget: Duration) {
-        self.hosted.budget.set(budget);
     }
 }
 
@@ -148,7 +139,7 @@ fn slice(number: u64) {
         return;
     }
     hosted.watch.begin();
-    if let Err(error) = hosted.driver.slice(hosted.budget.get()) {
+    if let Err(error) = hosted.driver.slice(hosted.driver.budget()) {
         tracing::error!(%error, "the operating system refused to report events");
     }
     // The deadline is in the selector.

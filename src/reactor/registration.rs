@@ -1,18 +1,20 @@
 //! Sources of readiness, registered as long as they live.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt,
     future::poll_fn,
     io,
     os::fd::AsFd,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use slotmap::{DefaultKey, Key as _, KeyData};
 
-use super::{Core, Handle, Interest, Key, Readiness};
+use super::{ConnectionInfo, Core, Handle, Interest, Key, Readiness};
+use crate::address::Address;
 
 /// One of a source's two directions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,9 +32,23 @@ pub(crate) struct Source {
     readiness: Cell<Readiness>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
+    /// There when it is a connection.
+    connected: OnceCell<Connected>,
+}
+
+struct Connected {
+    peer: Address,
+    since: Instant,
+    received: Cell<u64>,
+    sent: Cell<u64>,
 }
 
 impl Source {
+    pub(crate) fn connection(&self) -> Option<ConnectionInfo> {
+        let Connected { peer, since, received, sent } = self.connected.get()?;
+        Some(ConnectionInfo { peer: peer.clone(), since: *since, received: received.get(), sent: sent.get() })
+    }
+
     pub(crate) fn became_ready(&self, readiness: Readiness) {
         self.readiness.set(self.readiness.get() | readiness);
         if readiness.is_readable() {
@@ -112,6 +128,22 @@ impl<T: AsFd> Watched<T> {
     pub(crate) fn assume_ready(self, readiness: Readiness) -> Self {
         self.source.readiness.set(self.source.readiness.get() | readiness);
         self
+    }
+
+    /// It is a connection with this peer.
+    pub(crate) fn connected(self, peer: Address) -> Self {
+        let (received, sent) = Default::default();
+        let connected = Connected { peer, since: self.core.time.get(), received, sent };
+        if self.source.connected.set(connected).is_ok() {
+            self.core.connections.set(self.core.connections.get() + 1);
+            self.core.meter.connected.set(self.core.meter.connected.get() + 1);
+        }
+        self
+    }
+
+    /// Who is at the other end, if it is a connection.
+    pub(crate) fn peer(&self) -> &Address {
+        self.source.connected.get().map_or(&Address::Unknown, |connected| &connected.peer)
     }
 
     /// The object.
@@ -194,19 +226,31 @@ impl<T: AsFd> Watched<T> {
         poll_fn(|cx| self.poll_ready(cx, direction)).await;
     }
 
-    /// Counts bytes moved against the task's share of the turn.
-    pub(crate) fn moved(&self, bytes: usize) {
-        self.core.tasks.spend((bytes / BYTES_A_UNIT) as u32);
+    /// Counts bytes, and takes them from the task's share of the turn.
+    pub(crate) fn moved(&self, direction: Direction, bytes: usize) {
+        self.spent(direction, 0, bytes);
     }
 
-    /// Counts operations beyond the first, and the bytes of all.
-    pub(crate) fn spent(&self, operations: usize, bytes: usize) {
+    /// Counts bytes, and takes them and operations beyond the first from the task's share of the turn.
+    pub(crate) fn spent(&self, direction: Direction, operations: usize, bytes: usize) {
+        let (meter, connected) = (&self.core.meter, self.source.connected.get());
+        let (all, own) = match direction {
+            Direction::Read => (&meter.received, connected.map(|connected| &connected.received)),
+            Direction::Write => (&meter.sent, connected.map(|connected| &connected.sent)),
+        };
+        all.set(all.get() + bytes as u64);
+        if let Some(own) = own {
+            own.set(own.get() + bytes as u64);
+        }
         self.core.tasks.spend((operations + bytes / BYTES_A_UNIT) as u32);
     }
 
     fn unwatch(&mut self) {
         let Some(object) = &self.object else { return };
         self.core.sources.borrow_mut().remove(slot(self.key));
+        if self.source.connected.get().is_some() {
+            self.core.connections.set(self.core.connections.get() - 1);
+        }
         if let Err(error) = self.core.reactor.unwatch(object.as_fd(), self.key) {
             // Somebody closed the fd behind our back; the kernel then forgot it by itself.
             tracing::debug!(%error, "a source was gone before it was unwatched");

@@ -1,16 +1,9 @@
-//! What the reactor noticed about the program that runs on it: panics, stalls, failures, and figures.
+//! What the reactor noticed about the program that runs on it: panics, stalls, failures.
 
-use std::{
-    cell::{Cell, RefCell},
-    error::Error,
-    fmt,
-    panic::Location,
-    rc::{Rc, Weak},
-    time::Duration,
-};
+use std::{error::Error, fmt, panic::Location, rc::Rc, time::Duration};
 
 /// What kind of callback it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Kind {
     /// A call: posted by another thread or asked for soon.
@@ -21,10 +14,33 @@ pub enum Kind {
     Task,
     /// Something of a connection: a callback of its protocol.
     Connection,
-    /// One poll of a connection's HTTP exchange, its handlers included.
+    /// One poll of a connection's HTTP exchange, or what is around all handlers; without the handlers.
     Http,
+    /// A handler of HTTP requests: its call, or one poll of its future. It runs within another callback, and is timed for itself.
+    Handler,
     /// A step of the shutdown.
     Shutdown,
+}
+
+impl Kind {
+    pub(crate) const COUNT: usize = Kind::ALL.len();
+
+    /// Each of them.
+    pub const ALL: [Kind; 7] =
+        [Kind::Call, Kind::Timer, Kind::Task, Kind::Connection, Kind::Http, Kind::Handler, Kind::Shutdown];
+
+    /// One word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Call => "call",
+            Kind::Timer => "timer",
+            Kind::Task => "task",
+            Kind::Connection => "connection",
+            Kind::Http => "http",
+            Kind::Handler => "handler",
+            Kind::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// Where a callback comes from: what it is and the line that registered it.
@@ -39,12 +55,9 @@ pub struct Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Call => "call",
-            Kind::Timer => "timer",
-            Kind::Task => "task",
-            Kind::Connection => "connection",
             Kind::Http => "http connection",
             Kind::Shutdown => "shutdown step",
+            kind => kind.name(),
         };
         write!(f, "{kind} from {}", self.location)
     }
@@ -65,7 +78,7 @@ pub enum Report<'a> {
     Stall {
         /// Which.
         origin: Origin,
-        /// For how long.
+        /// For how long, without what the thread waited meanwhile for a processor.
         duration: Duration,
     },
     /// Something that nobody waits for failed.
@@ -89,25 +102,7 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// Figures since the reactor was made.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Turns made.
-    pub turns: u64,
-    /// Calls, timers and task polls run.
-    pub callbacks: u64,
-    /// The longest callback, without those that spun the host's loop.
-    pub longest_callback: Option<(Duration, Origin)>,
-    /// Sources watched at present.
-    pub sources: usize,
-    /// Timers pending at present.
-    pub timers: usize,
-    /// Tasks alive at present.
-    pub tasks: usize,
-}
-
-type ObserverFn = dyn Fn(&Report<'_>);
+pub(crate) type ObserverFn = dyn Fn(&Report<'_>);
 
 /// Keeps a function that [`Handle::observe`](super::Handle::observe) was given; dropping it ends the observation.
 #[must_use = "dropping it ends the observation"]
@@ -115,55 +110,8 @@ pub struct Observer {
     _function: Rc<ObserverFn>,
 }
 
-/// Counts, times and reports.
-pub(crate) struct Meter {
-    pub(crate) callbacks: Cell<u64>,
-    pub(crate) longest: Cell<Option<(Duration, Origin)>>,
-    pub(crate) threshold: Cell<Duration>,
-    observers: RefCell<Vec<Weak<ObserverFn>>>,
-}
-
-/// From this on a callback is a stall: half a frame at 60 Hz.
-const STALL: Duration = Duration::from_millis(8);
-
-impl Default for Meter {
-    fn default() -> Self {
-        Meter {
-            callbacks: Cell::new(0),
-            longest: Cell::new(None),
-            threshold: Cell::new(STALL),
-            observers: RefCell::default(),
-        }
-    }
-}
-
-impl Meter {
-    pub(crate) fn observe(&self, function: Rc<ObserverFn>) -> Observer {
-        self.observers.borrow_mut().push(Rc::downgrade(&function));
+impl Observer {
+    pub(crate) fn new(function: Rc<ObserverFn>) -> Self {
         Observer { _function: function }
-    }
-
-    pub(crate) fn record(&self, origin: Origin, duration: Duration) {
-        if self.longest.get().is_none_or(|(longest, _)| duration > longest) {
-            self.longest.set(Some((duration, origin)));
-        }
-        if duration >= self.threshold.get() {
-            self.report(&Report::Stall { origin, duration });
-        }
-    }
-
-    pub(crate) fn report(&self, report: &Report<'_>) {
-        match report {
-            Report::Stall { .. } => tracing::warn!("{report}"),
-            _ => tracing::error!("{report}"),
-        }
-        let observers: Vec<_> = {
-            let mut observers = self.observers.borrow_mut();
-            observers.retain(|observer| observer.strong_count() > 0);
-            observers.iter().filter_map(Weak::upgrade).collect()
-        };
-        for observer in observers {
-            observer(report);
-        }
     }
 }

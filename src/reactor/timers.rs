@@ -83,13 +83,17 @@ impl<T> Timers<T> {
         self.settle_top().map(|(rank, _)| rank.0)
     }
 
-    /// Takes out the first entry that is due at `now`, unless it was scheduled as number `before` or later.
-    pub(crate) fn pop_due(&mut self, now: Instant, before: u64) -> Option<T> {
+    /// Takes out the first entry that is due at `now`, with its deadline, unless it was scheduled as number `before` or later.
+    pub(crate) fn pop_due(&mut self, now: Instant, before: u64) -> Option<(Instant, T)> {
         let ((deadline, sequence), key) = self.settle_top()?;
         if deadline > now || sequence >= before {
             return None;
         }
-        self.remove(key)
+        Some((deadline, self.remove(key)?))
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = (Instant, &T)> {
+        self.slots.values().map(|slot| (slot.rank.0, &slot.value))
     }
 
     /// Takes out everything, in order of expiry.
@@ -218,7 +222,7 @@ mod tests {
                     _ => {
                         assert_eq!(timers.next_deadline(), model.keys().next().map(|rank| rank.0));
                         let due = model.keys().next().copied().filter(|rank| rank.0 <= at);
-                        let expected = due.and_then(|rank| model.remove(&rank));
+                        let expected = due.and_then(|rank| Some((rank.0, model.remove(&rank)?)));
                         assert_eq!(timers.pop_due(at, u64::MAX), expected);
                     }
                 }
@@ -235,8 +239,8 @@ mod tests {
         timers.insert(now, 'a');
         let mark = timers.sequence();
         timers.insert(now, 'b');
-        assert_eq!(timers.pop_due(now, mark), Some('a'));
+        assert_eq!(timers.pop_due(now, mark), Some((now, 'a')));
         assert_eq!(timers.pop_due(now, mark), None);
-        assert_eq!(timers.pop_due(now, u64::MAX), Some('b'));
+        assert_eq!(timers.pop_due(now, u64::MAX), Some((now, 'b')));
     }
 }

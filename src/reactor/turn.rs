@@ -37,6 +37,10 @@ impl Core {
         self.collect(wait)?;
         self.empty_inbox();
         let ran = self.run_queues(budget);
+        if ran && self.meter.on.get() {
+            let took = self.meter.stamp().saturating_duration_since(self.share.get().0);
+            self.meter.turns.borrow_mut().record(took);
+        }
         if self.life.take_finished() {
             self.end_run();
         }
@@ -88,16 +92,16 @@ impl Core {
         let run = self.life.number();
         // What is there now; what these add is the next turn's.
         let mut left = [self.tasks.ready_len(), self.timers.borrow().len(), self.calls.borrow().len()];
-        let mut clock = start;
+        self.meter.begin(start);
         let mut ran = false;
         let first = self.first.replace(TASKS);
         while left != [0; KINDS] {
             for kind in (0..KINDS).map(|offset| (first + offset) % KINDS) {
                 for _ in 0..left[kind].min(BATCH) {
                     let there = match kind {
-                        TASKS => self.run_task(&mut clock),
-                        TIMERS => self.run_timer(now, mark, &mut clock),
-                        _ => self.run_call(&mut clock),
+                        TASKS => self.run_task(),
+                        TIMERS => self.run_timer(now, mark),
+                        _ => self.run_call(),
                     };
                     if !there {
                         left[kind] = 0;
@@ -109,7 +113,7 @@ impl Core {
                     if self.life.is_finished() || self.life.number() != run {
                         return ran;
                     }
-                    if clock.duration_since(start) >= budget {
+                    if self.meter.stamp().saturating_duration_since(start) >= budget {
                         self.first.set((kind + 1) % KINDS);
                         return ran;
                     }
@@ -119,50 +123,83 @@ impl Core {
         ran
     }
 
-    fn run_task(&self, clock: &mut Instant) -> bool {
+    fn run_task(&self) -> bool {
         let Some(runnable) = self.tasks.pop() else { return false };
         let origin = runnable.metadata().origin;
-        self.guard(origin, clock, || {
+        self.guard(origin, || {
             let _poll = self.tasks.begin_poll();
             runnable.run();
         });
         true
     }
 
-    fn run_timer(self: &Rc<Self>, now: Instant, mark: u64, clock: &mut Instant) -> bool {
-        let timed = self.timers.borrow_mut().pop_due(now, mark);
+    fn run_timer(self: &Rc<Self>, now: Instant, mark: u64) -> bool {
+        let Some((at, timed)) = self.timers.borrow_mut().pop_due(now, mark) else { return false };
+        if self.meter.on.get() {
+            self.meter.lateness.borrow_mut().record(now.saturating_duration_since(at));
+        }
         match timed {
-            None => return false,
-            Some(Timed::Call(call)) => self.make(call, clock),
-            Some(Timed::Wake(waker)) => waker.wake(),
+            Timed::Call(call) => self.make(call),
+            Timed::Wake(waker) => waker.wake(),
         }
         true
     }
 
-    fn run_call(self: &Rc<Self>, clock: &mut Instant) -> bool {
+    fn run_call(self: &Rc<Self>) -> bool {
         let Some(call) = self.calls.borrow_mut().pop_front() else { return false };
-        self.make(call, clock);
+        self.make(call);
         true
     }
 
-    fn make(self: &Rc<Self>, call: Call, clock: &mut Instant) {
+    fn make(self: &Rc<Self>, call: Call) {
         let handle = Handle::new(self.clone());
-        self.guard(call.origin, clock, || (call.function)(&handle));
+        self.guard(call.origin, || (call.function)(&handle));
     }
 
-    /// Runs the user's code: contained, counted and timed. `clock` is when the last one ended.
-    fn guard(&self, origin: Origin, clock: &mut Instant, function: impl FnOnce()) {
-        let turns = self.turns.get();
+    /// Runs the user's code: contained, counted and timed.
+    fn guard(&self, origin: Origin, function: impl FnOnce()) {
+        let meter = &self.meter;
+        let (turns, start, stalls, waited) = (self.turns.get(), meter.stamp(), meter.stall_count(), meter.waited());
         self.contain(origin, function);
-        let end = Instant::now();
-        let duration = end.duration_since(std::mem::replace(clock, end));
-        self.meter.callbacks.set(self.meter.callbacks.get() + 1);
-        // A callback that made turns itself held up nobody.
-        if self.turns.get() == turns {
-            self.meter.record(origin, duration);
+        meter.count(origin.kind);
+        meter.account(origin.kind, Instant::now());
+        // A callback that made turns itself held up nobody, and a handler within it that did is named already.
+        if self.turns.get() == turns && meter.stall_count() == stalls {
+            meter.record(origin, meter.stamp().saturating_duration_since(start), waited);
         }
         if let Some(message) = self.tasks.take_panic() {
             self.report_panic(origin, &message);
+        }
+    }
+
+    /// Calls a handler within a callback: contained. What is around all handlers is timed as a part of the callback.
+    pub(crate) fn call_handler<R>(&self, origin: Origin, function: impl FnOnce() -> R) -> Option<R> {
+        self.handler_begins(origin);
+        self.contain(origin, function)
+    }
+
+    /// Polls what a handler gave: contained, counted, and timed for itself; together with the call when it was `called` just now.
+    pub(crate) fn poll_handler<R>(&self, origin: Origin, called: bool, poll: impl FnOnce() -> R) -> Option<R> {
+        let meter = &self.meter;
+        if !called {
+            self.handler_begins(origin);
+        }
+        let (turns, waited) = (self.turns.get(), meter.waited());
+        let result = self.contain(origin, poll);
+        if origin.kind == Kind::Handler && meter.on.get() {
+            meter.count(origin.kind);
+            let duration = meter.account(origin.kind, Instant::now());
+            if self.turns.get() == turns {
+                meter.record(origin, duration, waited);
+            }
+        }
+        result
+    }
+
+    /// What the thread did until now was not this handler's.
+    fn handler_begins(&self, origin: Origin) {
+        if origin.kind == Kind::Handler && self.meter.on.get() {
+            self.meter.account(Kind::Http, Instant::now());
         }
     }
 

@@ -105,7 +105,7 @@ impl Core {
             // Dropping the runnable drops the future, which says that it was cancelled.
             drop(runnable);
         } else {
-            self.tasks.admit(slot, runnable.waker());
+            self.tasks.admit(slot, runnable.waker(), origin);
             runnable.schedule();
         }
         task

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::Meta;
+use crate::reactor::Origin;
 
 pub(crate) type Runnable = async_task::Runnable<Meta>;
 
@@ -29,7 +30,7 @@ pub(crate) struct Tasks {
 /// A waker for each live task, so that all can be ended; slots are used again.
 #[derive(Default)]
 struct Alive {
-    slots: Vec<Option<Waker>>,
+    slots: Vec<Option<(Waker, Origin)>>,
     free: Vec<usize>,
 }
 
@@ -71,8 +72,20 @@ impl Tasks {
         })
     }
 
-    pub(crate) fn admit(&self, slot: usize, waker: Waker) {
-        self.alive.borrow_mut().slots[slot] = Some(waker);
+    pub(crate) fn admit(&self, slot: usize, waker: Waker, origin: Origin) {
+        self.alive.borrow_mut().slots[slot] = Some((waker, origin));
+    }
+
+    /// Where the live tasks were spawned, and how many from there.
+    pub(crate) fn places(&self) -> Vec<(Origin, usize)> {
+        let mut places: Vec<(Origin, usize)> = Vec::new();
+        for (_, origin) in self.alive.borrow().slots.iter().flatten() {
+            match places.iter_mut().find(|(place, _)| place == origin) {
+                Some((_, count)) => *count += 1,
+                None => places.push((*origin, 1)),
+            }
+        }
+        places
     }
 
     pub(crate) fn release(&self, slot: usize) {
@@ -86,7 +99,7 @@ impl Tasks {
 
     /// Queues every task that waits.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<_> = self.alive.borrow().slots.iter().flatten().cloned().collect();
+        let wakers: Vec<_> = self.alive.borrow().slots.iter().flatten().map(|(waker, _)| waker.clone()).collect();
         for waker in wakers {
             waker.wake();
         }

@@ -113,7 +113,7 @@ impl DatagramSocket {
         send: impl FnMut(&OwnedFd) -> io::Result<usize>,
     ) -> Poll<io::Result<()>> {
         let count = ready!(self.socket.poll_io(cx, Direction::Write, send))?;
-        self.socket.moved(count);
+        self.socket.moved(Direction::Write, count);
         Poll::Ready(Ok(()))
     }
 
@@ -123,7 +123,7 @@ impl DatagramSocket {
             let mut control = RecvAncillaryBuffer::default();
             Ok(net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?)
         }))?;
-        self.socket.moved(message.bytes);
+        self.socket.moved(Direction::Read, message.bytes);
         Poll::Ready(Ok(Received {
             count: message.bytes,
             from: self.told(message.address),
@@ -147,7 +147,8 @@ impl DatagramSocket {
         datagrams: impl Iterator<Item = (&'a [u8], Option<&'a Address>)> + Clone,
     ) -> Poll<io::Result<usize>> {
         let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| batch::send(socket, datagrams.clone())))?;
-        self.socket.spent(sent.saturating_sub(1), datagrams.take(sent).map(|datagram| datagram.0.len()).sum());
+        let bytes = datagrams.take(sent).map(|datagram| datagram.0.len()).sum();
+        self.socket.spent(Direction::Write, sent.saturating_sub(1), bytes);
         Poll::Ready(Ok(sent))
     }
 
@@ -170,7 +171,7 @@ impl DatagramSocket {
             // There was no more. A connected socket may have an error to tell.
             self.socket.drained();
         }
-        self.socket.spent(count - 1, batch.iter().map(|datagram| datagram.0.len()).sum());
+        self.socket.spent(Direction::Read, count - 1, batch.iter().map(|datagram| datagram.0.len()).sum());
         Poll::Ready(Ok(count))
     }
 

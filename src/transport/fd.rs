@@ -159,7 +159,7 @@ impl AsyncRead for FdStream {
             Err(Errno::IO) if rustix::termios::isatty(fd) => Ok(0),
             result => Ok(result?),
         }))?;
-        end.moved(count);
+        end.moved(Direction::Read, count);
         Poll::Ready(Ok(count))
     }
 }
@@ -170,7 +170,7 @@ impl AsyncWrite for FdStream {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
         let count = ready!(self.poll(cx, end, Direction::Write, |fd| Ok(rustix::io::write(fd, buffer)?)))?;
-        end.moved(count);
+        end.moved(Direction::Write, count);
         Poll::Ready(Ok(count))
     }
 
@@ -240,9 +240,9 @@ impl End {
         }
     }
 
-    fn moved(&self, count: usize) {
+    fn moved(&self, direction: Direction, count: usize) {
         if let Source::Watched(watched) = &self.source {
-            watched.moved(count);
+            watched.moved(direction, count);
         }
     }
 }

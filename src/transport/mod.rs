@@ -21,7 +21,6 @@
 //! ```
 
 mod acceptor;
-mod address;
 mod batch;
 mod datagram;
 pub mod fd;
@@ -43,10 +42,10 @@ use std::{
     task::{Context, Poll},
 };
 
+pub use crate::address::{Address, UnixAddress};
 #[cfg(feature = "http")]
 pub(crate) use acceptor::MOST_CONNECTIONS;
 pub(crate) use acceptor::{Acceptor, Permit};
-pub use address::{Address, UnixAddress};
 pub use batch::Batch;
 pub use datagram::{DatagramSocket, Received};
 use futures_io::{AsyncRead, AsyncWrite};

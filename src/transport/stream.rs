@@ -22,7 +22,6 @@ use crate::reactor::{Direction, Handle, Interest, Watched};
 #[derive(Debug)]
 pub struct Stream {
     socket: Watched<OwnedFd>,
-    peer: Address,
     /// There when fds are to be received (Unix sockets).
     fds: Option<FdQueue>,
     /// Whether the write direction was shut down.
@@ -31,7 +30,7 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn new(socket: Watched<OwnedFd>, peer: Address) -> Self {
-        Stream { socket, peer, fds: None, ended: Cell::new(false) }
+        Stream { socket: socket.connected(peer), fds: None, ended: Cell::new(false) }
     }
 
     /// A stream of a TCP or Unix socket that is connected already: inherited, or made elsewhere. It becomes non-blocking, for every process
@@ -59,7 +58,7 @@ impl Stream {
 
     /// The address of the other end.
     pub fn peer_address(&self) -> &Address {
-        &self.peer
+        self.socket.peer()
     }
 
     /// The address of this end.
@@ -116,7 +115,7 @@ impl Stream {
     }
 
     fn only_unix(&self, what: &str) -> io::Result<()> {
-        match self.peer {
+        match self.socket.peer() {
             Address::Unix(_) => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{what} needs a Unix socket"))),
         }
@@ -130,10 +129,10 @@ impl Stream {
             Some(fds) => fds.receive(socket, buffer),
         }))?;
         // Messages of a Unix socket end where the sender or its fds change, so a short read says nothing there.
-        if received < room && received > 0 && matches!(self.peer, Address::Tcp(_)) {
+        if received < room && received > 0 && matches!(self.socket.peer(), Address::Tcp(_)) {
             self.socket.drained();
         }
-        self.socket.moved(received);
+        self.socket.moved(Direction::Read, received);
         Poll::Ready(Ok(received))
     }
 
@@ -143,7 +142,7 @@ impl Stream {
             buffer,
             SendFlags::NOSIGNAL
         )?)))?;
-        self.socket.moved(sent);
+        self.socket.moved(Direction::Write, sent);
         Poll::Ready(Ok(sent))
     }
 
@@ -165,7 +164,7 @@ impl Stream {
         let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| {
             Ok(net::sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
         }))?;
-        self.socket.moved(sent);
+        self.socket.moved(Direction::Write, sent);
         Poll::Ready(Ok(sent))
     }
 
@@ -195,7 +194,7 @@ impl ByteStream for Stream {
     }
 
     fn peer_address(&self) -> Address {
-        self.peer.clone()
+        self.socket.peer().clone()
     }
 
     fn abort(&mut self) {

@@ -10,6 +10,7 @@ mod handlers;
 mod held_host;
 mod http2;
 mod layers;
+mod monitor;
 mod multipart;
 mod peers;
 mod refusals;

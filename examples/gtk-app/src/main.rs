@@ -11,7 +11,7 @@ use std::{cell::OnceCell, error::Error, process::ExitCode, rc::Rc, time::Duratio
 
 use gtk::{gio, glib, prelude::*};
 use site::search::Search;
-use site::{Host, Model, Network, Options, Picture};
+use site::{Ask, Host, Model, Network, Options, Picture, Window};
 use ui::Ui;
 
 const NAME: &str = "gtk-app";
@@ -30,7 +30,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let handle = entwined_gtk4::attach(&app)?;
     // The window is made in activate, and asked for its picture by a handler that is made before.
     let window = Rc::new(OnceCell::<Ui>::new());
-    let network = Rc::new(Network::start(&handle, options, &model, Some(picture(window.clone())))?);
+    let seen = Window { picture: picture(window.clone()), ask: Some(ask(window.clone())) };
+    let network = Rc::new(Network::start(&handle, options, &model, Some(seen))?);
     app.connect_activate({
         let (model, network) = (model.clone(), network.clone());
         let search = Search::new(&handle, network.archive().clone());
@@ -62,6 +63,10 @@ fn picture(window: Rc<OnceCell<Ui>>) -> Picture {
         Some(ui) => ui.picture_png().map_err(|error| error.to_string()),
         None => Err("the window is not there yet".to_owned()).into(),
     })
+}
+
+fn ask(window: Rc<OnceCell<Ui>>) -> Ask {
+    Rc::new(move |question, limit| window.get().and_then(|ui| ui.ask(question, limit)))
 }
 
 fn end_after(app: &gtk::Application, seconds: Duration) {

@@ -1,6 +1,10 @@
 //! The window: counter, text, address, the rate and the search, drawn with every frame.
 
-use std::{cell::RefCell, rc::Rc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use entwined::deferred::{Deferred, Resolver};
 use gtk::prelude::*;
@@ -90,6 +94,44 @@ impl Ui {
         let (resolver, picture) = Deferred::new();
         self.wanted.borrow_mut().push(resolver);
         picture
+    }
+}
+
+impl Ui {
+    /// Asks in a modal dialog, and returns when it is closed: by a button, or because the time is over. The main loop runs inside meanwhile.
+    pub fn ask(&self, question: &str, limit: Duration) -> Option<bool> {
+        let dialog = gtk::MessageDialog::builder()
+            .transient_for(&self.window)
+            .modal(true)
+            .message_type(gtk::MessageType::Question)
+            .buttons(gtk::ButtonsType::YesNo)
+            .text("A request asks")
+            .secondary_text(question)
+            .build();
+        let (inner, answer) = (glib::MainLoop::new(None, false), Rc::new(Cell::new(None)));
+        dialog.connect_response({
+            let (inner, answer) = (inner.clone(), answer.clone());
+            move |_, response| {
+                answer.set(match response {
+                    gtk::ResponseType::Yes => Some(true),
+                    gtk::ResponseType::No => Some(false),
+                    _ => None,
+                });
+                inner.quit();
+            }
+        });
+        let over = glib::timeout_add_local(limit, {
+            let inner = inner.clone();
+            move || {
+                inner.quit();
+                glib::ControlFlow::Continue
+            }
+        });
+        dialog.present();
+        inner.run();
+        over.remove();
+        dialog.destroy();
+        answer.get()
     }
 }
 

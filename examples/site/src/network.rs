@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -37,11 +38,27 @@ use crate::{Change, Model, Options, Report, SAMPLE_INTERVAL, Subscription, page}
 /// The picture of an app's window as a PNG, made when it is asked for: at once, or with the window's next frame.
 pub type Picture = Rc<dyn Fn() -> Deferred<Vec<u8>, String>>;
 
+/// Asks whoever sits before the window, in a dialog that is modal: it returns when that is closed, by a button (true for "yes") or because the time
+/// is over (none). The host's loop goes on inside.
+pub type Ask = Rc<dyn Fn(&str, Duration) -> Option<bool>>;
+
+/// What a window does for the site.
+pub struct Window {
+    /// Makes its picture.
+    pub picture: Picture,
+    /// Opens a dialog, where the host has modal ones.
+    pub ask: Option<Ask>,
+}
+
 /// The least time between two states that pages are told: that of a frame.
 const STATE_INTERVAL: Duration = Duration::from_millis(16);
 
 /// How long a picture may take: a window that nobody sees may draw no frame.
 const PICTURE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a question may stand, and a handler hold the thread for demonstration.
+const MOST_ASKED: u64 = 60;
+const MOST_HELD: u64 = 2_000;
 
 /// Bytes of a message that the mirror says again: the probes' largest.
 const MIRROR_MESSAGES: usize = 16 * 1024 * 1024;
@@ -60,7 +77,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Listens as `options` say and prints the addresses. `picture` is asked for the window's picture, where there is a window.
+    /// Listens as `options` say and prints the addresses. `window` is what the site has of a window, where there is one.
     ///
     /// # Errors
     /// An address that cannot be listened on, with what to do about it, or a temporary folder that cannot be made.
@@ -68,7 +85,7 @@ impl Network {
         handle: &Handle,
         options: &Options,
         model: &Model,
-        picture: Option<Picture>,
+        window: Option<Window>,
     ) -> Result<Self, Box<dyn Error>> {
         // What went wrong, and what held the thread, with the place in the program that it comes from.
         let observer = handle.observe(|report| eprintln!("{report}"));
@@ -77,7 +94,8 @@ impl Network {
         let router = match options.mirror {
             true => mirror(model),
             false => {
-                let site = site(model, states, &archive, &Shelf::new(model)?, picture);
+                let site =
+                    site(model, states, &archive, &Shelf::new(model)?, window).nest("/monitor", http::monitor(handle));
                 // Other people's web pages can reach the loopback too.
                 if options.http.ip().is_loopback() { site.layer(layers::local_only()) } else { site }
             }
@@ -184,13 +202,8 @@ fn mirror(model: &Model) -> Router {
     })
 }
 
-fn site(
-    model: &Model,
-    states: Broadcast<String>,
-    archive: &Archive,
-    shelf: &Shelf,
-    picture: Option<Picture>,
-) -> Router {
+fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &Shelf, window: Option<Window>) -> Router {
+    let (picture, ask) = window.map_or((None, None), |window| (Some(window.picture), window.ask));
     let (archive, live) = (archive.clone(), states.clone());
     Router::new()
         .get("/", with(model, |_, _| async { Html(page()) }))
@@ -245,7 +258,47 @@ fn site(
                 async move { png(request.handle(), picture).await }
             }),
         )
+        .post(
+            "/ask",
+            with(model, move |_, request| {
+                let answer = question(request, ask.as_ref());
+                async { answer }
+            }),
+        )
+        .post("/hold", with(model, |_, request| async move { hold(&request) }))
         .nest("/files", shelf.router())
+}
+
+/// Asks whoever sits before the window, and waits here and now: everybody else is served meanwhile.
+fn question(request: Request, ask: Option<&Ask>) -> Result<Response, http::Error> {
+    #[derive(Deserialize)]
+    struct Query {
+        text: String,
+        #[serde(default = "Query::seconds")]
+        seconds: u64,
+    }
+    impl Query {
+        fn seconds() -> u64 {
+            10
+        }
+    }
+    let ask = ask.ok_or_else(|| http::Error::not_found("this app has no dialogs"))?;
+    let Query { text, seconds } = request.query()?;
+    let text: String = text.chars().take(crate::MAX_TEXT).collect();
+    let answer = ask(&text, Duration::from_secs(seconds.min(MOST_ASKED)));
+    Ok(Json(serde_json::json!({ "answer": answer })).into_response())
+}
+
+/// Holds the thread, as no handler should, for the monitor to name it.
+fn hold(request: &Request) -> Result<String, http::Error> {
+    #[derive(Deserialize)]
+    struct Query {
+        ms: u64,
+    }
+    let Query { ms } = request.query()?;
+    let time = Duration::from_millis(ms.min(MOST_HELD));
+    thread::sleep(time);
+    Ok(format!("the thread was held for {time:?}"))
 }
 
 /// A handler that counts its requests and is given the model.

@@ -11,7 +11,7 @@ mod screen;
 use std::{error::Error, process::ExitCode, rc::Rc, time::Duration};
 
 use entwined_winit::{Lent, Winit};
-use site::{Host, Model, Network, Options, Picture};
+use site::{Host, Model, Network, Options, Picture, Window};
 use winit::event_loop::EventLoop;
 
 use app::App;
@@ -27,7 +27,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let event_loop = EventLoop::new().map_err(|_| site::no_display("winit"))?;
     let model = Model::new(Host::Winit);
     let reactor = Winit::<App>::new()?;
-    let network = Network::start(&reactor.handle(), options, &model, Some(picture(reactor.app())))?;
+    let window = Window { picture: picture(reactor.app()), ask: None };
+    let network = Network::start(&reactor.handle(), options, &model, Some(window))?;
     let mut app = App::new(model.clone());
     app.set_address(&network.url());
     let lent = reactor.app();

@@ -33,7 +33,7 @@
 //!
 //! The loop watches one fd, whatever the number of connections, and is asked for nothing else: deadlines and wake-ups from other
 //! threads come by that fd too. Before each sleep the source tells calloop whether work is queued, for example because a callback of the
-//! host wrote to a connection. Each dispatch gives the network one slice of time, 2 ms at most, and then the host's other
+//! host wrote to a connection. Each dispatch gives the network one slice of time, 2 ms at most unless the host has a [frame clock](Handle::frame_clock), and then the host's other
 //! sources have theirs; what is left over is done in the next dispatch, which does not sleep.
 //!
 //! # A run, its end, and another one
@@ -67,9 +67,6 @@ use entwined::{
     reactor::{Driver, Next, Selector},
 };
 pub use entwined_lend::{Lent, NotLent};
-
-/// What a slice may take unless the host says otherwise.
-const BUDGET: Duration = Duration::from_millis(2);
 
 /// Puts a reactor into a loop and starts it. For another budget, or to lend something else than all of the data, insert a
 /// [`ReactorSource`] by hand.
@@ -216,12 +213,14 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Serves what is ready, for at most 2 ms and the rest of one callback. Panics of the callbacks are caught and reported.
+    /// Serves what is ready, for at most what the [pacing](Handle::set_pacing) says and the rest of one callback: 2 ms, or until the next frame is due if
+    /// the host has told of its frames by a [`FrameClock`](entwined::reactor::FrameClock). Panics of the callbacks are caught and reported.
     ///
     /// # Errors
     /// When the operating system refuses to report events.
     pub fn run(self) -> io::Result<()> {
-        self.run_for(BUDGET)
+        let budget = self.driver.budget();
+        self.run_for(budget)
     }
 
     /// Serves what is ready, for at most `budget` and the rest of one callback; see [`run`](Slice::run). With a budget of zero, that is

@@ -49,7 +49,6 @@ impl Bridge {
         let turns = Turns {
             bridge: self.clone(),
             driver: driver.clone(),
-            budget: options.budget.clone(),
             priority: options.priority,
             after: options.floor_after,
             aside: Cell::new(false),
@@ -83,7 +82,6 @@ impl Bridge {
 struct Turns {
     bridge: Rc<Bridge>,
     driver: Rc<Driver>,
-    budget: Rc<dyn Fn() -> Duration>,
     priority: Priority,
     after: Duration,
     /// Whether the source is at a lower priority, for one dispatch.
@@ -126,7 +124,7 @@ impl Watch for Turns {
     }
 
     fn dispatch(&self) {
-        self.bridge.serve(&self.driver, (self.budget)());
+        self.bridge.serve(&self.driver, self.driver.budget());
         self.step_aside();
     }
 }

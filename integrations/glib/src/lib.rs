@@ -19,7 +19,7 @@
 //! # How it sits in the loop
 //!
 //! All sockets, the timers and the wake-ups of other threads are behind one file descriptor, which one `GSource` watches. Its
-//! [priority](Options::priority) and the [budget](Options::budget) of a dispatch say how the thread is shared: by default it comes after
+//! [priority](Options::priority) and the [pacing](entwined::Handle::set_pacing) of a dispatch say how the thread is shared: by default it comes after
 //! GDK's redraw, and gives the thread back after 2 ms. A host whose own sources are always ready would never let it run, so a second
 //! source sees to a [floor](Options::floor). Neither wakes the loop when there is nothing to do, and there is no third.
 //!
@@ -55,7 +55,6 @@ pub fn attach(context: &MainContext) -> io::Result<Attachment> {
 #[derive(Clone)]
 pub struct Options {
     priority: Priority,
-    budget: Rc<dyn Fn() -> Duration>,
     floor_after: Duration,
     floor_budget: Duration,
 }
@@ -66,7 +65,6 @@ impl Options {
         Options {
             // GDK_PRIORITY_REDRAW is 120.
             priority: Priority::from(121),
-            budget: Rc::new(|| Duration::from_millis(2)),
             floor_after: Duration::from_millis(16),
             floor_budget: Duration::from_millis(1),
         }
@@ -77,21 +75,6 @@ impl Options {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
-        self
-    }
-
-    /// What one dispatch may take, 2 ms by default. It ends within the budget plus one callback; what is left goes on in the loop's next
-    /// iteration.
-    #[must_use]
-    pub fn budget(self, budget: Duration) -> Self {
-        self.budget_with(move || budget)
-    }
-
-    /// Has `budget` asked before each dispatch what it may take, for a host that knows when it wants the thread back. Even with a zero
-    /// budget one callback runs. It must not panic and is not the place to run anything else.
-    #[must_use]
-    pub fn budget_with(mut self, budget: impl Fn() -> Duration + 'static) -> Self {
-        self.budget = Rc::new(budget);
         self
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::Handle;
+use entwined::{Handle, reactor::Pacing};
 use entwined_glib::{Attachment, Options};
 use gtk4::{
     Application, ApplicationWindow, Label, gio,
@@ -30,8 +30,8 @@ fn main() {
         let name = format!("priority {priority}, {milliseconds} ms");
         measure(&name, seconds, |_| {
             let options = Options::new().priority(Priority::from(priority));
-            let attachment =
-                options.budget(Duration::from_millis(milliseconds)).attach(&MainContext::default()).expect("a reactor");
+            let attachment = options.attach(&MainContext::default()).expect("a reactor");
+            attachment.handle().set_pacing(Pacing::fixed(Duration::from_millis(milliseconds)));
             Some((attachment.handle(), Some(attachment)))
         });
     }

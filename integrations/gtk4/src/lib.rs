@@ -29,7 +29,7 @@
 //! # Frames
 //!
 //! The reactor follows the frame clocks of all the process's windows. While one of them draws, a dispatch ends before the next frame is
-//! due, and is short when a frame is late; while none does, it takes 2 ms at most. A GUI that is always busy leaves the network its
+//! due, and is short when a frame is late; while none does, it takes 2 ms at most ([`Pacing`](entwined::reactor::Pacing)). A GUI that is always busy leaves the network its
 //! [floor](entwined_glib::Options::floor).
 
 mod frames;
@@ -62,13 +62,9 @@ pub fn attach(application: &impl IsA<Application>) -> io::Result<Handle> {
 
 fn attach_to(application: &Application) -> io::Result<Handle> {
     let context = MainContext::default();
-    let frames = Rc::new(Frames::default());
-    let options = Options::new().budget_with({
-        let frames = frames.clone();
-        move || frames.budget()
-    });
-    let attachment = Rc::new(options.attach_stopped(&context)?);
+    let attachment = Rc::new(Options::new().attach_stopped(&context)?);
     let handle = attachment.handle();
+    let frames = Frames::new(handle.clone());
     let begin = {
         let attachment = attachment.clone();
         move || {

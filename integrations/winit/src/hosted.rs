@@ -98,7 +98,9 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<UserEvent<T>> for 
     }
 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, window: WindowId, event: WindowEvent) {
-        self.app.window_event(event_loop, window, event);
+        let app = &mut *self.app;
+        let frames = &self.winit.shared.frames;
+        frames.during(event_loop, window, event, |event| app.window_event(event_loop, window, event));
     }
 
     fn device_event(&mut self, event_loop: &ActiveEventLoop, device: DeviceId, event: DeviceEvent) {
@@ -108,6 +110,7 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<UserEvent<T>> for 
     fn about_to_wait(&mut self, event_loop: &ActiveEventLoop) {
         let result = self.winit.slice(self.app);
         self.app.about_to_wait(event_loop);
+        self.winit.shared.frames.wants(event_loop.control_flow());
         match result {
             Ok(()) => self.before_sleep(),
             // Not watched any more, or the loop would spin.

@@ -74,7 +74,8 @@
 //! # An iteration
 //!
 //! 1. winit's events go to the application.
-//! 2. The network has a slice of time, 2 ms unless [set otherwise](Winit::set_budget). The application is [lent](Winit::app) meanwhile.
+//! 2. The network has a slice of time. It ends before the next frame is due, or before the instant that the application waits for, and takes 4 ms at
+//!    most ([otherwise](Handle::set_pacing)). The application is [lent](Winit::app) meanwhile.
 //! 3. The application's `about_to_wait` sees what both have changed: the place to call
 //!    [`exit`](winit::event_loop::ActiveEventLoop::exit) because a request asked for it. (To have the window drawn, network code calls
 //!    its [`request_redraw`](winit::window::Window::request_redraw) at once.)
@@ -96,22 +97,21 @@
 //! Without a display, winit's `EventLoop` cannot be made, and says so in its error; a reactor can.
 #![forbid(unsafe_code)]
 
+mod frames;
 mod hosted;
 mod pump;
 mod watcher;
 
-use std::{cell::Cell, io, rc::Rc, time::Duration};
+use std::{io, rc::Rc};
 
 use entwined::{
     Handle,
     reactor::{Driver, LifeError, Next, Selector},
 };
 pub use entwined_lend::{Lent, NotLent};
+use frames::Frames;
 pub use hosted::{Hosted, UserEvent};
 pub use pump::RunError;
-
-/// What a slice may take unless the program says otherwise.
-const BUDGET: Duration = Duration::from_millis(2);
 
 /// A reactor for a winit application of type `A`. Clones are the same reactor. Bound to its thread, which must be the event loop's.
 pub struct Winit<A> {
@@ -122,7 +122,7 @@ pub struct Winit<A> {
 struct Shared {
     driver: Driver,
     selector: Rc<Selector>,
-    budget: Cell<Duration>,
+    frames: Frames,
 }
 
 impl<A> Winit<A> {
@@ -133,7 +133,8 @@ impl<A> Winit<A> {
     pub fn new() -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
         let driver = Driver::new(selector.clone());
-        Ok(Winit { shared: Rc::new(Shared { driver, selector, budget: Cell::new(BUDGET) }), app: Lent::new() })
+        let frames = Frames::new(driver.handle());
+        Ok(Winit { shared: Rc::new(Shared { driver, selector, frames }), app: Lent::new() })
     }
 
     /// The handle that programs work with.
@@ -144,11 +145,6 @@ impl<A> Winit<A> {
     /// The application, lent to the reactor's callbacks while they run. Clone it into them.
     pub fn app(&self) -> Lent<A> {
         self.app.clone()
-    }
-
-    /// How much of the thread's time the network may take in an iteration of the loop; the callback that is running then still ends.
-    pub fn set_budget(&self, budget: Duration) {
-        self.shared.budget.set(budget);
     }
 
     /// Begins a run. Needed only after [`Handle::stop`], while the application goes on; the first run begins with the event loop.
@@ -177,7 +173,8 @@ impl<A> Winit<A> {
     }
 
     fn slice(&self, app: &mut A) -> io::Result<()> {
-        self.app.lend(app, || self.shared.driver.slice(self.shared.budget.get()))
+        let driver = &self.shared.driver;
+        self.app.lend(app, || driver.slice(driver.budget()))
     }
 
     /// Carries the run to its end.

@@ -121,7 +121,9 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, 
     }
 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, window: WindowId, event: WindowEvent) {
-        self.app(event_loop).window_event(event_loop, window, event);
+        let winit = self.winit;
+        let app = self.app(event_loop);
+        winit.shared.frames.during(event_loop, window, event, |event| app.window_event(event_loop, window, event));
     }
 
     fn device_event(&mut self, event_loop: &ActiveEventLoop, device: DeviceId, event: DeviceEvent) {
@@ -138,6 +140,7 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, 
         }
         self.app.about_to_wait(event_loop);
         self.control_flow = event_loop.control_flow();
+        self.winit.shared.frames.wants(self.control_flow);
     }
 
     fn suspended(&mut self, event_loop: &ActiveEventLoop) {
