@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -389,7 +390,34 @@ pub(super) struct Called {
 
 impl Called {
     pub(super) fn new(core: &Rc<Core>, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> Self {
-        Called { future: core.call_handler(origin, call), origin, core: core.clone(), fresh: true }
+        let mut called = Called { future: None, origin, core: core.clone(), fresh: true };
+        called.begins();
+        called.future = core.contain(origin, call);
+        called
+    }
+
+    /// Only handlers are timed for themselves; what is around all of them is a part of the callback that it runs in.
+    fn is_timed(&self) -> bool {
+        self.origin.kind == Kind::Handler && self.core.meter.on.get()
+    }
+
+    /// What the thread did until now was not the handler's.
+    fn begins(&self) {
+        if self.is_timed() {
+            self.core.meter.account(Kind::Http, Instant::now());
+        }
+    }
+
+    fn ends(&self, turns: u64, waited: Duration) {
+        if self.is_timed() {
+            let meter = &self.core.meter;
+            meter.count(Kind::Handler);
+            let duration = meter.account(Kind::Handler, Instant::now());
+            // One that made turns itself held up nobody.
+            if self.core.turns.get() == turns {
+                meter.record(self.origin, duration, waited);
+            }
+        }
     }
 }
 
@@ -398,9 +426,14 @@ impl Future for Called {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
         let this = &mut *self;
+        // The call and the first poll are timed together.
+        if !std::mem::take(&mut this.fresh) {
+            this.begins();
+        }
+        let (turns, waited) = (this.core.turns.get(), this.core.meter.waited());
         let Some(future) = &mut this.future else { return Poll::Ready(panicked()) };
-        let fresh = std::mem::take(&mut this.fresh);
-        let polled = this.core.poll_handler(this.origin, fresh, || future.as_mut().poll(cx));
+        let polled = this.core.contain(this.origin, || future.as_mut().poll(cx));
+        this.ends(turns, waited);
         polled.unwrap_or_else(|| Poll::Ready(panicked()))
     }
 }

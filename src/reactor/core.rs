@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) life: Lifecycle,
     pub(crate) meter: Meter,
     pub(crate) frames: Frames,
+    /// What is called in each turn.
+    pub(crate) hooks: RefCell<Vec<(Weak<dyn Fn()>, Origin)>>,
     /// Sources that are connections.
     pub(crate) connections: Cell<usize>,
     /// The time of the present turn, or of the last one. Cheaper than the clock, for whom a turn more or less does not matter.
@@ -85,6 +87,7 @@ impl Core {
             life: Lifecycle::default(),
             meter: Meter::new(Instant::now()),
             frames: Frames::default(),
+            hooks: RefCell::default(),
             connections: Cell::new(0),
             turns: Cell::new(0),
             first: Cell::new(0),

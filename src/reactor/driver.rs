@@ -60,7 +60,8 @@ impl Driver {
     /// # Errors
     /// As for [`turn`](Driver::turn).
     pub fn slice(&self, budget: Duration) -> io::Result<()> {
-        let end = Instant::now() + budget;
+        let start = Instant::now();
+        let end = start + budget;
         let mut left = budget;
         while self.core.turn(Some(Duration::ZERO), left)? && self.is_running() {
             left = end.saturating_duration_since(Instant::now());
@@ -68,6 +69,8 @@ impl Driver {
                 break;
             }
         }
+        let took = self.core.meter.stamp().saturating_duration_since(start);
+        self.core.frames.overran(took.saturating_sub(budget));
         Ok(())
     }
 

@@ -126,6 +126,8 @@ fn processor_time() -> Duration {
 pub(crate) struct Frames {
     clocks: RefCell<Vec<Weak<Clock>>>,
     pub(crate) pacing: Cell<Pacing>,
+    /// By how much slices take longer than their budgets, as the callback that runs then must end, at worst of late.
+    overrun: Cell<Duration>,
     metrics: RefCell<FrameMetrics>,
 }
 
@@ -135,7 +137,16 @@ impl Frames {
         let Pacing { calm, most, least, margin } = self.pacing.get();
         let clocks = self.clocks.borrow();
         let due = clocks.iter().filter_map(|clock| clock.upgrade()?.due(now)).min();
-        due.map_or(calm, |due| due.saturating_duration_since(now).saturating_sub(margin).clamp(least.min(most), most))
+        due.map_or(calm, |due| {
+            let left = due.saturating_duration_since(now).saturating_sub(margin + self.overrun.get());
+            left.clamp(least.min(most), most)
+        })
+    }
+
+    /// A slice took so much longer than its budget.
+    pub(crate) fn overran(&self, time: Duration) {
+        // One that took very long will not be followed by many like it: the network is not to stand still for a stall.
+        self.overrun.set(time.min(MOST_OVERRUN).max(self.overrun.get() * 63 / 64));
     }
 
     fn drawn(&self, gap: Option<Duration>, interval: Duration, busy: Duration) {
@@ -155,6 +166,9 @@ impl Frames {
         FrameMetrics { cost: cost.unwrap_or_default(), ..self.metrics.borrow().clone() }
     }
 }
+
+/// What is believed of an overrun.
+const MOST_OVERRUN: Duration = Duration::from_millis(2);
 
 /// Who has left out so many frames does not draw.
 const LEFT_OUT: u32 = 3;
@@ -307,8 +321,15 @@ mod tests {
         assert_eq!(frames.budget(start + INTERVAL + us(3_000)), us(200), "overdue");
         frames.pacing.set(Pacing::fixed(us(700)));
         assert_eq!(frames.budget(start), us(700));
-        drop(clock);
         frames.pacing.set(Pacing::default());
+        // A callback that has taken long is expected again, and forgotten in time.
+        frames.overran(us(50_000));
+        assert_eq!(frames.budget(start + INTERVAL - us(3_200)), us(1_000));
+        for _ in 0..500 {
+            frames.overran(us(0));
+        }
+        assert!(frames.budget(start + INTERVAL - us(3_200)) > us(2_900));
+        drop(clock);
         assert_eq!(frames.budget(start), us(2_000), "the window is gone");
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Census, Core, FrameClock, Kind, LifeError, Metrics, Observer, Origin, Pacing, Phase, Remote, Report, ShutdownHook,
-    Stalls, Stopped,
+    Stalls, Stopped, TurnHook,
     core::{Call, Timed},
     timers::TimerKey,
 };
@@ -229,6 +229,13 @@ impl Handle {
         Fut: Future<Output = Result<(), Box<dyn Error>>> + 'static,
     {
         self.core.add_hook(phase, Location::caller(), function)
+    }
+
+    /// Has `function` called in each turn, after its events have been taken and before anything else runs: for what becomes ready by other ways than a file
+    /// descriptor, and needs a look now and then. It does not give rise to turns, and should take well below a microsecond when there is nothing to do.
+    #[track_caller]
+    pub fn on_turn(&self, function: impl Fn() + 'static) -> TurnHook {
+        TurnHook::new(&self.core, Rc::new(function))
     }
 
     /// Has `function` called with each [`Report`]: panics, stalls, failures. It must not panic.

@@ -4,22 +4,16 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     rc::{Rc, Weak},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
-    io::Errno,
-};
-
-use super::{Driver, Event, Handle, Interest, Key, LifeError, Next, Notify, Reactor, Selector};
+use super::{Driver, Event, Handle, Interest, Key, LifeError, Next, Notify, Reactor, Selector, Watcher};
 
 /// A closure for the host's thread.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -62,7 +56,8 @@ pub struct Interleave {
 /// The reactor, where the closures that the host runs find it.
 struct Hosted {
     driver: Driver,
-    watch: Arc<Watch>,
+    asking: Arc<Asking>,
+    watcher: Watcher,
 }
 
 thread_local! {
@@ -81,20 +76,20 @@ impl Interleave {
     /// When there are no file descriptors or no threads left.
     pub fn new(post: impl Fn(Job) + Send + Sync + 'static) -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
-        let watch = Arc::new(Watch {
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            post: Box::new(post),
-            asked: AtomicBool::new(false),
-            state: Mutex::new(State::Resting),
-            changed: Condvar::new(),
-            selector: selector.as_fd().try_clone_to_owned()?,
-            end: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        });
-        let watching = watch.clone();
-        thread::Builder::new().name("entwined-interleave".to_owned()).spawn(move || watching.run())?;
-        let driver = Driver::new(Backend { selector, watch: watch.clone() });
-        let hosted = Rc::new(Hosted { driver, watch });
-        HOSTED.with_borrow_mut(|all| all.insert(hosted.watch.number, Rc::downgrade(&hosted)));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let asking = Arc::new(Asking { number, post: Box::new(post), asked: AtomicBool::new(false) });
+        let watcher = Watcher::spawn(&selector, {
+            let asking = asking.clone();
+            move || {
+                // Within a slice that takes long it is asked for another one.
+                asking.answered();
+                asking.ask();
+                true
+            }
+        })?;
+        let driver = Driver::new(Backend { selector, asking: asking.clone() });
+        let hosted = Rc::new(Hosted { driver, asking, watcher });
+        HOSTED.with_borrow_mut(|all| all.insert(number, Rc::downgrade(&hosted)));
         Ok(Interleave { hosted })
     }
 
@@ -109,7 +104,7 @@ impl Interleave {
     /// [`LifeError::AlreadyRunning`].
     pub fn start(&self) -> Result<(), LifeError> {
         self.hosted.driver.start()?;
-        self.hosted.watch.ask();
+        self.hosted.asking.ask();
         Ok(())
     }
 }
@@ -124,8 +119,7 @@ impl Drop for Interleave {
     fn drop(&mut self) {
         // On the stack there may be a slice that still holds it.
         self.hosted.driver.close();
-        HOSTED.with_borrow_mut(|all| all.remove(&self.hosted.watch.number));
-        self.hosted.watch.end();
+        HOSTED.with_borrow_mut(|all| all.remove(&self.hosted.asking.number));
     }
 }
 
@@ -134,59 +128,37 @@ fn slice(number: u64) {
     let hosted = HOSTED.with_borrow(|all| all.get(&number).and_then(Weak::upgrade));
     // It may have been dropped while the closure was on its way.
     let Some(hosted) = hosted else { return };
-    if !hosted.driver.is_running() {
-        hosted.watch.asked.store(false, Ordering::Release);
+    let Hosted { driver, asking, watcher } = &*hosted;
+    if !driver.is_running() {
+        asking.answered();
         return;
     }
-    hosted.watch.begin();
-    if let Err(error) = hosted.driver.slice(hosted.driver.budget()) {
+    watcher.watch_in(NESTED);
+    if let Err(error) = driver.slice(driver.budget()) {
         tracing::error!(%error, "the operating system refused to report events");
     }
+    asking.answered();
     // The deadline is in the selector.
-    hosted.watch.finish(hosted.driver.is_running() && hosted.driver.next() == Next::Now);
+    if driver.is_running() && driver.next() == Next::Now {
+        watcher.rest();
+        asking.ask();
+    } else {
+        watcher.watch();
+    }
 }
 
 /// A slice that takes so long has a loop of the host's in it, such as a dialog's; that is to be served too.
 const NESTED: Duration = Duration::from_millis(10);
 
-/// What the thread knows.
-struct Watch {
+/// The way to the host, from each thread.
+struct Asking {
     number: u64,
     post: Box<dyn Fn(Job) + Send + Sync>,
     /// The host was asked for a slice, until that has ended: what comes up in it is looked for then.
     asked: AtomicBool,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// The same epoll instance as the selector's.
-    selector: OwnedFd,
-    /// Readable at the end.
-    end: OwnedFd,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The host was asked for a slice.
-    Resting,
-    /// A slice is being run.
-    Slicing,
-    /// The thread waits for the selector, or is about to.
-    Watching,
-    Over,
-}
-
-impl Watch {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, to: State) {
-        let mut state = self.state();
-        if *state != State::Over {
-            *state = to;
-            self.changed.notify_one();
-        }
-    }
-
+impl Asking {
     /// Asks the host for a slice.
     fn ask(&self) {
         if !self.asked.swap(true, Ordering::AcqRel) {
@@ -195,73 +167,15 @@ impl Watch {
         }
     }
 
-    fn begin(&self) {
-        self.change(State::Slicing);
-    }
-
-    /// A slice has ended; whether there is more to do.
-    fn finish(&self, more: bool) {
+    fn answered(&self) {
         self.asked.store(false, Ordering::Release);
-        if more {
-            self.change(State::Resting);
-            self.ask();
-        } else {
-            self.change(State::Watching);
-        }
-    }
-
-    fn end(&self) {
-        self.change(State::Over);
-        // The thread may be in poll(2).
-        let _ = rustix::io::write(&self.end, &1_u64.to_ne_bytes());
-    }
-
-    fn run(&self) {
-        while self.wait_to_watch() {
-            let mut fds = [PollFd::new(&self.selector, PollFlags::IN), PollFd::new(&self.end, PollFlags::IN)];
-            match poll(&mut fds, None) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "the operating system refused to wait for events");
-                    return;
-                }
-            }
-            let mut state = self.state();
-            if *state == State::Watching {
-                // Before it asks: who runs the slice changes it again.
-                *state = State::Resting;
-            }
-            drop(state);
-            self.ask();
-        }
-    }
-
-    /// Waits until the selector is to be watched; false when it is over.
-    fn wait_to_watch(&self) -> bool {
-        let mut state = self.state();
-        loop {
-            match *state {
-                State::Over => return false,
-                State::Watching => return true,
-                State::Resting => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                State::Slicing => {
-                    let waited = self.changed.wait_timeout(state, NESTED).unwrap_or_else(PoisonError::into_inner);
-                    state = waited.0;
-                    if waited.1.timed_out() && *state == State::Slicing {
-                        *state = State::Watching;
-                        self.asked.store(false, Ordering::Release);
-                    }
-                }
-            }
-        }
     }
 }
 
 /// The selector, and the way to the host.
 struct Backend {
     selector: Rc<Selector>,
-    watch: Arc<Watch>,
+    asking: Arc<Asking>,
 }
 
 impl Reactor for Backend {
@@ -286,6 +200,6 @@ impl Reactor for Backend {
     }
 
     fn request_turn(&self) {
-        self.watch.ask();
+        self.asking.ask();
     }
 }

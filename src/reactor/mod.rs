@@ -5,7 +5,7 @@
 //! All work is done in turns. One turn is one pass of these steps:
 //!
 //! 1. **Select.** [`Reactor::select`] hands over what has become ready. It waits only in a loop of our own, and only when
-//!    nothing is queued. Each event marks its source ready and wakes the task that waits for it.
+//!    nothing is queued. Each event marks its source ready and wakes the task that waits for it. Then the [hooks](Handle::on_turn) are called.
 //! 2. **Inbox.** Calls posted by other threads join the call queue; tasks woken by other threads join the task queue.
 //! 3. **Run**, in small batches that alternate, what was there when the turn began: tasks, then timers that are due, then
 //!    calls. What these add waits for the next turn. Tasks come before timers, so that after a stall what has arrived is
@@ -36,6 +36,7 @@ mod selector;
 mod standalone;
 mod timers;
 mod turn;
+mod watcher;
 
 pub use backend::{Event, Interest, Key, Next, Notify, Reactor, Readiness};
 pub(crate) use core::Core;
@@ -52,3 +53,5 @@ pub use remote::{CallError, Gone, Remote};
 pub use report::{Kind, Observer, Origin, Report};
 pub use selector::Selector;
 pub use standalone::{RunError, Standalone};
+pub use turn::TurnHook;
+pub use watcher::Watcher;

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     io,
+    panic::Location,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -35,6 +36,7 @@ impl Core {
         self.turn_begins();
         let wait = if self.has_work() { Some(Duration::ZERO) } else { wait };
         self.collect(wait)?;
+        self.run_hooks();
         self.empty_inbox();
         let ran = self.run_queues(budget);
         if ran && self.meter.on.get() {
@@ -65,6 +67,21 @@ impl Core {
         }
         SPARE.set(events);
         result
+    }
+
+    /// At the end of step 1.
+    fn run_hooks(&self) {
+        if self.hooks.borrow().is_empty() {
+            return;
+        }
+        let hooks: Vec<_> = {
+            let mut hooks = self.hooks.borrow_mut();
+            hooks.retain(|(hook, _)| hook.strong_count() > 0);
+            hooks.iter().filter_map(|(hook, origin)| Some((hook.upgrade()?, *origin))).collect()
+        };
+        for (hook, origin) in hooks {
+            self.contain(origin, || hook());
+        }
     }
 
     /// Step 2.
@@ -172,39 +189,23 @@ impl Core {
         }
     }
 
-    /// Calls a handler within a callback: contained. What is around all handlers is timed as a part of the callback.
-    pub(crate) fn call_handler<R>(&self, origin: Origin, function: impl FnOnce() -> R) -> Option<R> {
-        self.handler_begins(origin);
-        self.contain(origin, function)
-    }
-
-    /// Polls what a handler gave: contained, counted, and timed for itself; together with the call when it was `called` just now.
-    pub(crate) fn poll_handler<R>(&self, origin: Origin, called: bool, poll: impl FnOnce() -> R) -> Option<R> {
-        let meter = &self.meter;
-        if !called {
-            self.handler_begins(origin);
-        }
-        let (turns, waited) = (self.turns.get(), meter.waited());
-        let result = self.contain(origin, poll);
-        if origin.kind == Kind::Handler && meter.on.get() {
-            meter.count(origin.kind);
-            let duration = meter.account(origin.kind, Instant::now());
-            if self.turns.get() == turns {
-                meter.record(origin, duration, waited);
-            }
-        }
-        result
-    }
-
-    /// What the thread did until now was not this handler's.
-    fn handler_begins(&self, origin: Origin) {
-        if origin.kind == Kind::Handler && self.meter.on.get() {
-            self.meter.account(Kind::Http, Instant::now());
-        }
-    }
-
     pub(crate) fn report_panic(&self, origin: Origin, message: &str) {
         self.meter.report(&Report::Panic { origin, message });
+    }
+}
+
+/// Keeps a function that [`Handle::on_turn`] was given; dropping it ends the calls.
+#[must_use = "dropping it ends the calls"]
+pub struct TurnHook {
+    _function: Rc<dyn Fn()>,
+}
+
+impl TurnHook {
+    #[track_caller]
+    pub(crate) fn new(core: &Core, function: Rc<dyn Fn()>) -> Self {
+        let origin = Origin { kind: Kind::Call, location: Location::caller() };
+        core.hooks.borrow_mut().push((Rc::downgrade(&function), origin));
+        TurnHook { _function: function }
     }
 }
 

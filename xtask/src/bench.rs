@@ -5,7 +5,7 @@
 
 mod deferred;
 mod figures;
-mod gtk;
+mod gui;
 mod http;
 mod python;
 mod server;
@@ -37,11 +37,11 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
         _ => ("http", arguments),
     };
     match name {
-        "http" | "gtk" | "web" if !theirs.is_empty() => {
+        "http" | "gui" | "web" if !theirs.is_empty() => {
             return Err(format!("bench {name} takes nothing after --").into());
         }
         "http" => http::run(parse(options)?)?,
-        "gtk" => gtk::run(parse(options)?)?,
+        "gui" => gui::run(parse(options)?)?,
         "web" => web::run(parse(options)?)?,
         _ if !options.is_empty() => {
             return Err(format!("bench {name} takes its options after --").into());

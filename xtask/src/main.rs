@@ -24,9 +24,9 @@ cargo xtask ci
     The same, as the continuous integration runs it.
 cargo xtask conformance
     h2spec and Autobahn's fuzzing client against each app; it says how to get them.
-cargo xtask bench [http|gtk|web] [--rounds N] [--seconds N] [--connections N]
+cargo xtask bench [http|gui|web] [--rounds N] [--seconds N] [--connections N]
     http      HTTP servers side by side: CPU time for a request, requests a second (the default)
-    gtk       the GTK app while it serves and draws: also the gaps between its frames
+    gui       windows that serve and draw, ours and what others would write: requests, and gaps between frames
     web       ours on each backend beside hyper, axum, nginx, libsoup and Twisted: a word, JSON, a file, idle connections
 cargo xtask bench post|timers|deferred|BENCH [-- OPTIONS]
     post      from another thread to the loop, on each backend and elsewhere; after -- the number of posts

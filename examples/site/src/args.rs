@@ -29,6 +29,8 @@ pub struct Options {
     pub tls: bool,
     /// Whether to answer every request with its method, target and body length.
     pub mirror: bool,
+    /// Whether to print the stack of the thread when it does not come back to its loop.
+    pub watchdog: bool,
 }
 
 /// A command line that was understood.
@@ -73,6 +75,7 @@ impl Options {
                 Long("report") => options.report = true,
                 Long("tls") => options.tls = true,
                 Long("mirror") => options.mirror = true,
+                Long("watchdog") => options.watchdog = true,
                 Short('h') | Long("help") => return Ok(Parsed::Help),
                 other => return Err(other.unexpected().into()),
             }
@@ -99,7 +102,15 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { http: DEFAULT_HTTP, echo: None, seconds: None, report: false, tls: false, mirror: false }
+        Self {
+            http: DEFAULT_HTTP,
+            echo: None,
+            seconds: None,
+            report: false,
+            tls: false,
+            mirror: false,
+            watchdog: false,
+        }
     }
 }
 
@@ -130,6 +141,7 @@ fn help(app: &str, about: &str) -> String {
          \x20 --report      print one line of JSON at the end: requests, frames, gaps, turns\n\
          \x20 --tls         serve HTTPS (HTTP/2 and HTTP/1.1) with a certificate made on the spot\n\
          \x20 --mirror      answer every request with METHOD TARGET BODYLEN, and echo at /websocket\n\
+         \x20 --watchdog    print the thread's stack when it is stuck for half a second\n\
          \x20 -h, --help    print this"
     )
 }
@@ -179,7 +191,7 @@ mod tests {
 
     #[test]
     fn everything_given() {
-        let args = "--http [::1]:0 --echo=127.0.0.1:7 --seconds 2.5 --report --tls --mirror";
+        let args = "--http [::1]:0 --echo=127.0.0.1:7 --seconds 2.5 --report --tls --mirror --watchdog";
         let args: Vec<_> = args.split(' ').collect();
         let expected = Options {
             http: "[::1]:0".parse().unwrap(),
@@ -188,6 +200,7 @@ mod tests {
             report: true,
             tls: true,
             mirror: true,
+            watchdog: true,
         };
         assert_eq!(parse(&args), Ok(Parsed::Run(expected)));
     }

@@ -23,11 +23,12 @@ use entwined::{
         websocket::{self, Message},
     },
     protocol::{self, Echo},
-    reactor::Observer,
+    reactor::{Observer, Phase},
     signal::{self, Signals},
     tls::{self, Acceptor},
     transport::tcp,
 };
+use entwined_watchdog::Watchdog;
 use futures_core::Stream;
 use serde::Deserialize;
 
@@ -55,6 +56,9 @@ const STATE_INTERVAL: Duration = Duration::from_millis(16);
 
 /// How long a picture may take: a window that nobody sees may draw no frame.
 const PICTURE_LIMIT: Duration = Duration::from_secs(2);
+
+/// From this on the thread is stuck, and the watchdog says where.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// How long a question may stand, and a handler hold the thread for demonstration.
 const MOST_ASKED: u64 = 60;
@@ -90,6 +94,9 @@ impl Network {
         // What went wrong, and what held the thread, with the place in the program that it comes from.
         let observer = handle.observe(|report| eprintln!("{report}"));
         let archive = Archive::new(handle);
+        if options.watchdog {
+            watch(handle);
+        }
         let (states, telling) = states(handle, model);
         let router = match options.mirror {
             true => mirror(model),
@@ -152,6 +159,19 @@ impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// Prints where the thread is when it is stuck, for as long as the reactor runs.
+fn watch(handle: &Handle) {
+    let watched = handle.clone();
+    // Not before the run: until that begins there are no signs of life.
+    handle.call_soon(move || {
+        match Watchdog::start_with(&watched, STUCK, |stuck| eprintln!("{stuck}")) {
+            // It ends with the run.
+            Ok(watchdog) => watched.on_shutdown(Phase::After, || async { Ok(drop(watchdog)) }).keep(),
+            Err(error) => eprintln!("there is no watchdog: {error}"),
+        }
+    });
 }
 
 /// Has `end` called when the process is asked to end (SIGINT, SIGTERM): for apps whose host knows nothing of signals.

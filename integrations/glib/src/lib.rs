@@ -65,7 +65,8 @@ impl Options {
         Options {
             // GDK_PRIORITY_REDRAW is 120.
             priority: Priority::from(121),
-            floor_after: Duration::from_millis(16),
+            // Longer than a frame at 60 Hz: while there is time between two, it is not needed.
+            floor_after: Duration::from_millis(25),
             floor_budget: Duration::from_millis(1),
         }
     }
@@ -79,7 +80,7 @@ impl Options {
     }
 
     /// What nobody can take away. In a host that is always busy with sources of higher priority, work that has waited for `after` is
-    /// served for `budget` all the same: 16 ms and 1 ms by default, which is at least a seventeenth of the thread. Only a source above
+    /// served for `budget` all the same: 25 ms and 1 ms by default, which is at least a twenty-sixth of the thread. Only a source above
     /// [`Priority::HIGH`] that is always ready can prevent it.
     ///
     /// The other way round, a network that is always busy lets the host's sources of lower priority, down to

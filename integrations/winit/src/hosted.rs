@@ -2,6 +2,7 @@
 
 use std::io;
 
+use entwined::reactor::Watcher;
 use winit::{
     application::ApplicationHandler,
     event::{DeviceEvent, DeviceId, StartCause, WindowEvent},
@@ -9,7 +10,7 @@ use winit::{
     window::WindowId,
 };
 
-use crate::{Winit, watcher::Watcher};
+use crate::Winit;
 
 /// The user events of a loop that hosts a reactor: the application's own events of type `T`, and the reactor's.
 ///

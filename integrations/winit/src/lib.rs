@@ -100,7 +100,6 @@
 mod frames;
 mod hosted;
 mod pump;
-mod watcher;
 
 use std::{io, rc::Rc};
 

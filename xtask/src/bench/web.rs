@@ -119,9 +119,12 @@ fn contestants(folder: &Path) -> Result<Vec<Contestant>> {
         printing("hyper on tokio", folder, workspace::build("peers", "hyper-tokio-http")?, &[], (false, false)),
         printing("axum on tokio", folder, workspace::build("peers", "axum-tokio-http")?, &[], (true, true)),
     ];
-    for (name, backend) in
-        [("entwined standalone", "standalone"), ("entwined on GLib", "glib"), ("entwined on calloop", "calloop")]
-    {
+    for (name, backend) in [
+        ("entwined standalone", "standalone"),
+        ("the same, nothing timed", "untimed"),
+        ("entwined on GLib", "glib"),
+        ("entwined on calloop", "calloop"),
+    ] {
         all.push(printing(name, folder, ours.clone(), &[backend], (true, true)));
     }
     all.push(nginx(folder)?);

@@ -8,12 +8,15 @@ use crate::{Result, process};
 pub struct Load {
     pub requests: u64,
     pub requests_per_second: f64,
+    /// Until when 99 of 100 requests were answered, and all.
+    pub p99_milliseconds: f64,
+    pub max_milliseconds: f64,
 }
 
 pub fn load(url: &str, connections: u32, seconds: u32) -> Result<Load> {
     let report = process::output(
         process::tied("wrk", Some(OTHERS))
-            .args(["-t1", &format!("-c{connections}")])
+            .args(["-t1", "--latency", "--timeout", "10s", &format!("-c{connections}")])
             .args([&format!("-d{seconds}s"), url]),
     )?;
     // A server that fails is fast, so a failure must not pass for a figure.
@@ -31,7 +34,15 @@ fn parse(report: &str) -> Option<Load> {
     Some(Load {
         requests: words_of(" requests in ")?.first()?.parse().ok()?,
         requests_per_second: words_of("Requests/sec:")?.get(1)?.parse().ok()?,
+        p99_milliseconds: milliseconds(words_of("99%")?.get(1)?)?,
+        max_milliseconds: milliseconds(words_of("Latency ")?.get(3)?)?,
     })
+}
+
+/// A time as wrk prints it: `472.36us`, `4.03ms`, `1.20s`.
+fn milliseconds(text: &str) -> Option<f64> {
+    let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 60e3)];
+    units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
 }
 
 #[cfg(test)]
@@ -46,11 +57,15 @@ Running 5s test @ http://127.0.0.1:8080/hello
   Thread Stats   Avg      Stdev     Max   +/- Stdev
     Latency   472.36us   89.12us   4.03ms   92.61%
     Req/Sec   135.53k     3.71k  140.20k    76.00%
+  Latency Distribution
+     50%  460.00us
+     99%    1.35ms
   674189 requests in 5.00s, 88.73MB read
 Requests/sec: 134812.55
 Transfer/sec:     17.74MB
 ";
-        let expected = Load { requests: 674_189, requests_per_second: 134_812.55 };
+        let expected =
+            Load { requests: 674_189, requests_per_second: 134_812.55, p99_milliseconds: 1.35, max_milliseconds: 4.03 };
         assert_eq!(parse(report), Some(expected));
         assert_eq!(parse("unable to connect"), None);
     }

@@ -1,4 +1,4 @@
-//! Our web server on one of the backends: `entwined-http standalone|glib|calloop --http ADDR`.
+//! Our web server on one of the backends: `entwined-http standalone|untimed|glib|calloop --http ADDR`.
 
 use entwined::{
     http::{self, Files, Json, Request, Router, websocket},
@@ -10,14 +10,15 @@ use peers::{Outcome, announce, files, records};
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [backend, _, address] = &arguments[..] else {
-        return Err("standalone, glib or calloop, and --http ADDR".into());
+        return Err("standalone, untimed, glib or calloop, and --http ADDR".into());
     };
     let host = match backend.as_str() {
-        "standalone" => Host::standalone(),
+        "standalone" | "untimed" => Host::standalone(),
         "glib" => Host::glib(),
         "calloop" => Host::calloop(),
         other => return Err(format!("no backend {other:?}").into()),
     };
+    host.handle.set_timing(backend != "untimed");
     let router = Router::new()
         .get("/hello", || "hello, world")
         .get("/json", || Json(records()))

@@ -1,0 +1,46 @@
+//! What there is to do besides requests.
+
+use std::{
+    task::Poll,
+    thread,
+    time::{Duration, Instant},
+};
+
+use entwined::Handle;
+
+use crate::Load;
+
+/// Posted calls each second, and what each of them does.
+const POSTS: u32 = 200_000;
+
+/// A step of the task.
+const STEP: Duration = Duration::from_micros(20);
+
+/// Begins it; it goes on until the process ends.
+pub fn begin(handle: &Handle, load: Load) {
+    match load {
+        Load::None => {}
+        Load::Posts => {
+            let remote = handle.remote();
+            thread::spawn(move || {
+                loop {
+                    for _ in 0..POSTS {
+                        if remote.post(|_| ()).is_err() {
+                            return;
+                        }
+                    }
+                    thread::sleep(Duration::from_secs(1));
+                }
+            });
+        }
+        Load::Task => {
+            let busy = std::future::poll_fn::<(), _>(|cx| {
+                let start = Instant::now();
+                while start.elapsed() < STEP {}
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            });
+            handle.spawn(busy).detach();
+        }
+    }
+}

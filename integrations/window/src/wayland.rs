@@ -1,0 +1,176 @@
+//! A guest on the toolkit's connection to a Wayland compositor.
+//!
+//! ```no_run
+//! use entwined::Handle;
+//! use entwined_window::{Error, wayland::Inhibitor};
+//! use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
+//!
+//! /// The screen stays on while the result lives.
+//! fn keep_awake(
+//!     network: &Handle,
+//!     display: impl HasDisplayHandle + 'static,
+//!     window: impl HasWindowHandle + 'static,
+//! ) -> Result<Inhibitor, Error> {
+//!     Inhibitor::new(network, display, window)
+//! }
+//! ```
+
+mod inhibitor;
+mod presentation;
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+};
+
+use entwined::{
+    Handle,
+    deferred::{Deferred, Interrupted, Resolver},
+    reactor::{Direction, Interest, TurnHook, Watched},
+};
+pub use inhibitor::Inhibitor;
+pub use presentation::{Presentation, Presented};
+use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
+use wayland_client::{Connection, EventQueue, QueueHandle, protocol::wl_surface::WlSurface};
+
+use crate::{Error, sys};
+
+/// A queue of events on the connection of a toolkit, whose events go to `D` (by [`Dispatch`](wayland_client::Dispatch)) in the reactor's turns.
+///
+/// The toolkit goes on reading the connection, in its own loop; the guest never does. What the guest's requests leave to be sent is sent at the end of each
+/// turn. Dropping the guest ends its queue; events that come for its objects later are thrown away by libwayland.
+pub struct Guest<D: 'static> {
+    inner: Rc<Inner<D>>,
+    /// Gives rise to a turn when something has arrived.
+    arrivals: Deferred<(), Interrupted>,
+    _hook: TurnHook,
+}
+
+struct Inner<D> {
+    connection: Connection,
+    /// Away while events are dispatched: the state's callbacks may get here again.
+    queue: RefCell<EventQueue<D>>,
+    state: RefCell<D>,
+    failed: Cell<bool>,
+    gone: RefCell<Vec<Resolver<String, Interrupted>>>,
+    why: RefCell<Option<String>>,
+}
+
+impl<D: 'static> Guest<D> {
+    /// A guest on this display. It is kept until the process ends, as objects of its connection may be kept anywhere: give an owned handle that is cheap to
+    /// clone, such as winit's `OwnedDisplayHandle`. `handle`'s reactor runs in the loop of the toolkit.
+    ///
+    /// # Errors
+    /// [`Error::OtherSystem`] when the display is not Wayland's; [`Error::Display`] when the connection is broken, or there are no file descriptors left.
+    pub fn new(handle: &Handle, display: impl HasDisplayHandle + 'static, state: D) -> Result<Self, Error> {
+        let connection = sys::connection(display)?;
+        let socket = connection.backend().poll_fd().try_clone_to_owned().map_err(Error::display)?;
+        let watched = Watched::new(handle, socket, Interest::READABLE).map_err(|error| Error::display(error.error))?;
+        let inner = Rc::new(Inner {
+            queue: RefCell::new(connection.new_event_queue()),
+            connection,
+            state: RefCell::new(state),
+            failed: Cell::new(false),
+            gone: RefCell::default(),
+            why: RefCell::default(),
+        });
+        // What it is woken for is the turn, in which the hook looks at the queue.
+        let arrivals = handle.spawn(async move {
+            loop {
+                watched.ready(Direction::Read).await;
+                watched.clear(Direction::Read);
+            }
+        });
+        let hook = handle.on_turn({
+            let inner = inner.clone();
+            move || inner.look()
+        });
+        Ok(Guest { inner, arrivals, _hook: hook })
+    }
+
+    /// The connection, for its globals: the registry (`connection().display().get_registry(…)`).
+    pub fn connection(&self) -> &Connection {
+        &self.inner.connection
+    }
+
+    /// The queue, for new objects whose events go to the state.
+    pub fn queue_handle(&self) -> QueueHandle<D> {
+        self.inner.queue.borrow().handle()
+    }
+
+    /// Calls `function` with the state.
+    ///
+    /// # Panics
+    /// Inside a callback of the state itself, which has it as an argument.
+    pub fn with<R>(&self, function: impl FnOnce(&mut D) -> R) -> R {
+        function(&mut self.inner.state.borrow_mut())
+    }
+
+    /// The surface of a window of the toolkit, for requests about it. The toolkit's own use of it goes on.
+    ///
+    /// # Errors
+    /// [`Error::OtherSystem`] when the window is not on Wayland, [`Error::Handle`] when there is none at present.
+    ///
+    /// # Safety
+    /// The surface, and its clones, must not be used when the window is gone. The window must be on this guest's display.
+    pub unsafe fn surface(&self, window: &impl HasWindowHandle) -> Result<WlSurface, Error> {
+        // SAFETY: the caller keeps to what is asked above, which is the same.
+        unsafe { sys::surface(&self.inner.connection, window) }
+    }
+
+    /// Fires with the reason when the compositor has gone away, or has ended the connection because of an error of somebody on it.
+    pub fn gone(&self) -> Deferred<String, Interrupted> {
+        let (resolver, deferred) = Deferred::new();
+        match &*self.inner.why.borrow() {
+            Some(why) => resolver.resolve(why.clone()),
+            None => self.inner.gone.borrow_mut().push(resolver),
+        }
+        deferred
+    }
+}
+
+impl<D> Inner<D> {
+    /// Dispatches what the toolkit has read for the guest, and sends what waits to be sent.
+    fn look(&self) {
+        if self.failed.get() {
+            return;
+        }
+        // A turn within a callback of the state: the outer one goes on.
+        let (Ok(mut queue), Ok(mut state)) = (self.queue.try_borrow_mut(), self.state.try_borrow_mut()) else { return };
+        let result = queue.dispatch_pending(&mut *state).map_err(|error| error.to_string());
+        let result = result.and_then(|_| match self.connection.flush() {
+            // The socket is full; the next turn tries again.
+            Err(wayland_client::backend::WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Ok(())
+            }
+            result => result.map_err(|error| error.to_string()),
+        });
+        drop((queue, state));
+        if let Err(why) = result {
+            self.fail(why);
+        }
+    }
+
+    fn fail(&self, why: String) {
+        self.failed.set(true);
+        tracing::warn!("the Wayland display is gone: {why}");
+        *self.why.borrow_mut() = Some(why.clone());
+        let waiting = self.gone.take();
+        for resolver in waiting {
+            resolver.resolve(why.clone());
+        }
+    }
+}
+
+impl<D> Drop for Guest<D> {
+    fn drop(&mut self) {
+        self.arrivals.cancel();
+    }
+}
+
+impl<D> fmt::Debug for Guest<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest").field("gone", &self.inner.why.borrow()).finish_non_exhaustive()
+    }
+}

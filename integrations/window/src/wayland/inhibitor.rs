@@ -1,0 +1,125 @@
+//! The screen stays on.
+
+use std::fmt;
+
+use entwined::Handle;
+use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
+use wayland_client::{
+    Connection, Dispatch, Proxy, QueueHandle,
+    protocol::{wl_registry, wl_registry::WlRegistry},
+};
+use wayland_protocols::wp::idle_inhibit::zv1::client::{
+    zwp_idle_inhibit_manager_v1::ZwpIdleInhibitManagerV1, zwp_idle_inhibitor_v1::ZwpIdleInhibitorV1,
+};
+
+use super::Guest;
+use crate::{Error, sys};
+
+/// Keeps the compositor from blanking the screen, as long as it lives and the window is seen (idle-inhibit-unstable-v1): for a program that shows what comes by
+/// the network, which nobody touches.
+pub struct Inhibitor {
+    guest: Guest<State>,
+}
+
+struct State {
+    /// Makes the inhibitor, once the compositor says that it can.
+    begin: Box<dyn Fn(&Connection, &ZwpIdleInhibitManagerV1, &QueueHandle<State>) -> Option<ZwpIdleInhibitorV1>>,
+    manager: Option<ZwpIdleInhibitManagerV1>,
+    inhibitor: Option<ZwpIdleInhibitorV1>,
+}
+
+impl Inhibitor {
+    /// Begins as soon as the compositor has said that it knows the protocol; whether it has, [`is_active`](Inhibitor::is_active) tells. The window is kept
+    /// until then; the display until the process ends, as for [`Guest::new`].
+    ///
+    /// # Errors
+    /// As for [`Guest::new`].
+    pub fn new(
+        handle: &Handle,
+        display: impl HasDisplayHandle + 'static,
+        window: impl HasWindowHandle + 'static,
+    ) -> Result<Self, Error> {
+        let begin = move |connection: &Connection, manager: &ZwpIdleInhibitManagerV1, queue: &QueueHandle<State>| {
+            let created =
+                sys::with_surface(connection, &window, |surface| manager.create_inhibitor(surface, queue, ()));
+            created.inspect_err(|error| tracing::warn!(%error, "the screen may be blanked")).ok()
+        };
+        let guest = Guest::new(handle, display, State { begin: Box::new(begin), manager: None, inhibitor: None })?;
+        guest.connection().display().get_registry(&guest.queue_handle(), ());
+        Ok(Inhibitor { guest })
+    }
+
+    /// Whether the compositor was asked, and can do it.
+    pub fn is_active(&self) -> bool {
+        self.guest.with(|state| state.inhibitor.is_some())
+    }
+
+    /// The guest that it is made of.
+    pub fn gone(&self) -> entwined::deferred::Deferred<String, entwined::deferred::Interrupted> {
+        self.guest.gone()
+    }
+}
+
+impl Drop for Inhibitor {
+    fn drop(&mut self) {
+        self.guest.with(|state| {
+            if let Some(inhibitor) = state.inhibitor.take() {
+                inhibitor.destroy();
+            }
+            if let Some(manager) = state.manager.take() {
+                manager.destroy();
+            }
+        });
+        // The next turn is not the guest's any more.
+        let _ = self.guest.connection().flush();
+    }
+}
+
+impl fmt::Debug for Inhibitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inhibitor").field("active", &self.is_active()).finish_non_exhaustive()
+    }
+}
+
+impl Dispatch<WlRegistry, ()> for State {
+    fn event(
+        state: &mut Self,
+        registry: &WlRegistry,
+        event: wl_registry::Event,
+        _: &(),
+        connection: &Connection,
+        queue: &QueueHandle<Self>,
+    ) {
+        if let wl_registry::Event::Global { name, interface, version } = event
+            && interface == ZwpIdleInhibitManagerV1::interface().name
+        {
+            let manager: ZwpIdleInhibitManagerV1 = registry.bind(name, version.min(1), queue, ());
+            state.inhibitor = (state.begin)(connection, &manager, queue);
+            state.manager = Some(manager);
+        }
+    }
+}
+
+impl Dispatch<ZwpIdleInhibitManagerV1, ()> for State {
+    fn event(
+        _: &mut Self,
+        _: &ZwpIdleInhibitManagerV1,
+        _: <ZwpIdleInhibitManagerV1 as Proxy>::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+    }
+}
+
+impl Dispatch<ZwpIdleInhibitorV1, ()> for State {
+    fn event(
+        _: &mut Self,
+        _: &ZwpIdleInhibitorV1,
+        _: <ZwpIdleInhibitorV1 as Proxy>::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+    }
+}

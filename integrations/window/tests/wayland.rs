@@ -1,0 +1,222 @@
+//! A guest on winit's connection to a compositor: weston without a screen, which this starts.
+#![cfg(feature = "wayland")]
+
+use std::{
+    cell::{Cell, RefCell},
+    num::NonZero,
+    path::PathBuf,
+    process::{Child, Command, ExitCode, Stdio},
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use entwined::reactor::Phase;
+use entwined_window::wayland::{Guest, Inhibitor, Presentation};
+use entwined_winit::{RunError, Winit};
+use softbuffer::{Context, Surface};
+use wayland_client::{
+    Connection, Dispatch, QueueHandle,
+    protocol::{wl_callback, wl_callback::WlCallback, wl_registry, wl_registry::WlRegistry},
+};
+use winit::{
+    application::ApplicationHandler,
+    event::WindowEvent,
+    event_loop::{ActiveEventLoop, EventLoop, OwnedDisplayHandle},
+    window::{Window, WindowId},
+};
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A compositor in memory.
+struct Weston {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Weston {
+    fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("entwined-weston-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let process = Command::new("weston")
+            .args(["--backend=headless-backend.so", "--socket=entwined", "--no-config", "--idle-time=0"])
+            .env("XDG_RUNTIME_DIR", &folder)
+            .env_remove("DISPLAY")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("weston; it is in the Debian package weston");
+        let (socket, start) = (folder.join("entwined"), Instant::now());
+        while !socket.exists() {
+            assert!(start.elapsed() < LIMIT, "weston does not start");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Weston { process, folder }
+    }
+}
+
+impl Drop for Weston {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What the guest's own objects tell.
+#[derive(Default)]
+struct State {
+    globals: Vec<String>,
+    answers: u32,
+}
+
+impl Dispatch<WlRegistry, ()> for State {
+    fn event(
+        state: &mut Self,
+        _: &WlRegistry,
+        event: wl_registry::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wl_registry::Event::Global { interface, .. } = event {
+            state.globals.push(interface);
+        }
+    }
+}
+
+impl Dispatch<WlCallback, ()> for State {
+    fn event(state: &mut Self, _: &WlCallback, _: wl_callback::Event, _: &(), _: &Connection, _: &QueueHandle<Self>) {
+        state.answers += 1;
+    }
+}
+
+#[derive(Default)]
+struct App {
+    window: Option<Rc<Window>>,
+    display: Option<OwnedDisplayHandle>,
+    surface: Option<Surface<Rc<Window>, Rc<Window>>>,
+    presentation: Option<Presentation>,
+}
+
+impl ApplicationHandler for App {
+    fn resumed(&mut self, event_loop: &ActiveEventLoop) {
+        self.display = Some(event_loop.owned_display_handle());
+        let window = Rc::new(event_loop.create_window(Window::default_attributes()).expect("a window"));
+        let context = Context::new(window.clone()).expect("a display");
+        self.surface = Some(Surface::new(&context, window.clone()).expect("a surface"));
+        self.window = Some(window);
+    }
+
+    fn window_event(&mut self, _: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
+        let (Some(surface), WindowEvent::RedrawRequested) = (&mut self.surface, event) else { return };
+        let side = NonZero::new(64).expect("it is none");
+        surface.resize(side, side).expect("a surface");
+        let mut pixels = surface.buffer_mut().expect("pixels");
+        pixels.fill(0x33_66_99);
+        if let Some(presentation) = &self.presentation {
+            presentation.ask().expect("the window is there");
+        }
+        pixels.present().expect("a display");
+    }
+}
+
+fn main() -> ExitCode {
+    let weston = Weston::start();
+    // SAFETY: no other thread is there yet.
+    unsafe {
+        std::env::set_var("XDG_RUNTIME_DIR", &weston.folder);
+        std::env::set_var("WAYLAND_DISPLAY", "entwined");
+        std::env::remove_var("DISPLAY");
+    }
+    let event_loop = EventLoop::new().expect("a Wayland display");
+    let network = Winit::<App>::new().expect("a reactor");
+    let (handle, lent) = (network.handle(), network.app());
+    let weston = Rc::new(RefCell::new(Some(weston)));
+    let ended = Rc::new(Cell::new(false));
+    let phases = Rc::new(RefCell::new(Vec::new()));
+    for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+        let phases = phases.clone();
+        handle
+            .on_shutdown(phase, move || {
+                phases.borrow_mut().push(name);
+                async { Ok(()) }
+            })
+            .keep();
+    }
+    let work = handle.spawn({
+        let (handle, ended) = (handle.clone(), ended.clone());
+        async move {
+            let seen = || lent.with(|app| app.window.clone().zip(app.display.clone())).expect("it is lent");
+            let (window, display) = loop {
+                match seen() {
+                    Some(both) => break both,
+                    None => handle.sleep(Duration::from_millis(5)).await,
+                }
+            };
+            let guest = Guest::new(&handle, display.clone(), State::default()).expect("a guest");
+            guest.connection().display().get_registry(&guest.queue_handle(), ());
+            let until = async |done: &dyn Fn() -> bool| {
+                let start = Instant::now();
+                while !done() {
+                    assert!(start.elapsed() < LIMIT, "it never comes");
+                    handle.sleep(Duration::from_millis(1)).await;
+                }
+            };
+            until(&|| guest.with(|state| state.globals.iter().any(|name| name == "wl_compositor"))).await;
+            // Many round trips, whoever reads the socket: each is answered, and soon.
+            let (count, start) = (200, Instant::now());
+            for number in 1..=count {
+                guest.connection().display().sync(&guest.queue_handle(), ());
+                until(&|| guest.with(|state| state.answers == number)).await;
+            }
+            println!("{count} round trips in {:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(10));
+
+            let presentation = Presentation::new(&handle, display.clone(), window.clone()).expect("a guest");
+            until(&|| presentation.is_known()).await;
+            lent.with(|app| app.presentation = Some(presentation)).expect("it is lent");
+            let presented = || lent.with(|app| app.presentation.as_ref().expect("it was put there").presented());
+            until(&|| {
+                window.request_redraw();
+                presented().expect("it is lent").shown >= 10
+            })
+            .await;
+            println!("{:?}", presented());
+            let refresh = presented().expect("it is lent").refresh.expect("weston tells");
+            assert!((Duration::from_millis(5)..Duration::from_millis(50)).contains(&refresh), "{refresh:?}");
+            lent.with(|app| app.presentation = None).expect("it is lent");
+
+            let inhibitor = Inhibitor::new(&handle, display, window).expect("an inhibitor");
+            let knows = guest.with(|state| state.globals.iter().any(|name| name == "zwp_idle_inhibit_manager_v1"));
+            println!("the compositor knows idle-inhibit: {knows}");
+            if knows {
+                until(&|| inhibitor.is_active()).await;
+            } else {
+                handle.sleep(Duration::from_millis(100)).await;
+                assert!(!inhibitor.is_active());
+            }
+            drop(inhibitor);
+            // It took nothing of the others with it.
+            guest.connection().display().sync(&guest.queue_handle(), ());
+            until(&|| guest.with(|state| state.answers == count + 1)).await;
+
+            let gone = guest.gone();
+            drop(weston.take());
+            let why = handle.limit(LIMIT, gone).await.expect("it is noticed");
+            println!("gone: {why}");
+            assert!(guest.gone().await.is_ok(), "also for who asks later");
+            ended.set(true);
+            // winit may have noticed as well.
+            let _ = handle.stop();
+        }
+    });
+    work.detach();
+    let result = network.run(event_loop, &mut App::default());
+    println!("{result:?}");
+    assert!(matches!(result, Err(RunError::Exit(_))), "winit ends with its display");
+    assert_eq!(*phases.borrow(), ["before", "during", "after"], "the network has ended in order");
+    println!("ok; the guest noticed first: {}", ended.get());
+    ExitCode::SUCCESS
+}
