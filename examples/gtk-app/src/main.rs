@@ -30,7 +30,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let handle = entwined_gtk4::attach(&app)?;
     // The window is made in activate, and asked for its picture by a handler that is made before.
     let window = Rc::new(OnceCell::<Ui>::new());
-    let seen = Window { picture: picture(window.clone()), ask: Some(ask(window.clone())) };
+    let seen = Window { picture: picture(window.clone()), ask: Some(ask(window.clone())), facts: None };
     let network = Rc::new(Network::start(&handle, options, &model, Some(seen))?);
     app.connect_activate({
         let (model, network) = (model.clone(), network.clone());

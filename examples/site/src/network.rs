@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     error::Error,
     fmt,
     future::poll_fn,
@@ -43,12 +44,17 @@ pub type Picture = Rc<dyn Fn() -> Deferred<Vec<u8>, String>>;
 /// is over (none). The host's loop goes on inside.
 pub type Ask = Rc<dyn Fn(&str, Duration) -> Option<bool>>;
 
+/// What is known of a window: names and values.
+pub type Facts = Rc<dyn Fn() -> Vec<(String, String)>>;
+
 /// What a window does for the site.
 pub struct Window {
     /// Makes its picture.
     pub picture: Picture,
     /// Opens a dialog, where the host has modal ones.
     pub ask: Option<Ask>,
+    /// Tells what is known of it beside its toolkit.
+    pub facts: Option<Facts>,
 }
 
 /// The least time between two states that pages are told: that of a frame.
@@ -223,7 +229,10 @@ fn mirror(model: &Model) -> Router {
 }
 
 fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &Shelf, window: Option<Window>) -> Router {
-    let (picture, ask) = window.map_or((None, None), |window| (Some(window.picture), window.ask));
+    let (picture, ask, facts) = match window {
+        Some(window) => (Some(window.picture), window.ask, window.facts),
+        None => (None, None, None),
+    };
     let (archive, live) = (archive.clone(), states.clone());
     Router::new()
         .get("/", with(model, |_, _| async { Html(page()) }))
@@ -276,6 +285,13 @@ fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &She
             with(model, move |_, request| {
                 let picture = picture.clone();
                 async move { png(request.handle(), picture).await }
+            }),
+        )
+        .get(
+            "/window",
+            with(model, move |_, _| {
+                let facts = facts.as_ref().map(|facts| facts().into_iter().collect::<BTreeMap<_, _>>());
+                async { facts.map(Json).ok_or_else(|| http::Error::not_found("nothing is known of a window")) }
             }),
         )
         .post(

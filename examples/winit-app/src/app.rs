@@ -1,19 +1,24 @@
 //! The app as winit sees it: events in, frames out. It knows no network.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use site::Model;
 use site::canvas::{Canvas, Scene, Target};
 use winit::application::ApplicationHandler;
 use winit::event::{ElementState, KeyEvent, MouseButton, WindowEvent};
-use winit::event_loop::{ActiveEventLoop, ControlFlow};
+use winit::event_loop::{ActiveEventLoop, ControlFlow, OwnedDisplayHandle};
 use winit::keyboard::{Key, ModifiersState, NamedKey};
-use winit::window::{CursorIcon, Theme, WindowId};
+use winit::window::{CursorIcon, Theme, Window, WindowId};
 
+use crate::beside::Beside;
 use crate::browser::Browser;
 use crate::editor::{Edit, Editor};
 use crate::pace::Pace;
 use crate::screen::{Screen, ScreenError};
+
+/// What is called when the window is there.
+type Opened = Box<dyn FnOnce(&Rc<Window>, &OwnedDisplayHandle) -> Beside>;
 
 /// Half of the cursor's blinking.
 const BLINK: Duration = Duration::from_millis(530);
@@ -27,6 +32,8 @@ pub struct App {
     model: Model,
     address: String,
     screen: Option<Screen>,
+    opened: Option<Opened>,
+    beside: Option<Beside>,
     error: Option<ScreenError>,
     pace: Pace,
     end: Option<Instant>,
@@ -50,6 +57,8 @@ impl App {
             model,
             address: String::new(),
             screen: None,
+            opened: None,
+            beside: None,
             error: None,
             pace: Pace::new(now),
             end: None,
@@ -64,6 +73,11 @@ impl App {
             dark: false,
             edited: now,
         }
+    }
+
+    /// Has `opened` called with the window when that is there; it gives what is beside it.
+    pub fn on_open(&mut self, opened: impl FnOnce(&Rc<Window>, &OwnedDisplayHandle) -> Beside + 'static) {
+        self.opened = Some(Box::new(opened));
     }
 
     /// Shows where the web server is.
@@ -117,7 +131,12 @@ impl App {
         };
         let now = Instant::now();
         self.model.tick(now);
-        match screen.show(&self.scene(now)) {
+        let before = || {
+            if let Some(beside) = &self.beside {
+                beside.before_present();
+            }
+        };
+        match screen.show(&self.scene(now), before) {
             // The time after the painting, which is when the user can see it.
             Ok(()) => self.model.frame(Instant::now()),
             Err(error) => self.fail(event_loop, error),
@@ -130,7 +149,13 @@ impl App {
         event_loop.exit();
     }
 
-    fn hide(&mut self, hidden: bool) {
+    /// What is known of the window besides what winit tells.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        self.beside.as_ref().map(Beside::facts).unwrap_or_default()
+    }
+
+    /// Draws no frames while the window is hidden.
+    pub fn hide(&mut self, hidden: bool) {
         self.hidden = hidden;
         if hidden {
             self.model.pause_frames();
@@ -237,6 +262,9 @@ impl<T: 'static> ApplicationHandler<T> for App {
             Ok(screen) => {
                 self.dark = screen.window().theme() == Some(Theme::Dark);
                 self.focused = screen.window().has_focus();
+                if let Some(opened) = self.opened.take() {
+                    self.beside = Some(opened(screen.window(), &event_loop.owned_display_handle()));
+                }
                 self.screen = Some(screen);
             }
             Err(error) => self.fail(event_loop, error),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod beside;
 mod browser;
 mod editor;
 mod pace;
@@ -11,10 +12,11 @@ mod screen;
 use std::{error::Error, process::ExitCode, rc::Rc, time::Duration};
 
 use entwined_winit::{Lent, Winit};
-use site::{Host, Model, Network, Options, Picture, Window};
+use site::{Facts, Host, Model, Network, Options, Picture, Window};
 use winit::event_loop::EventLoop;
 
 use app::App;
+use beside::Beside;
 
 const NAME: &str = "winit-app";
 const ABOUT: &str = "A winit window that is also a web server, in one thread.";
@@ -27,10 +29,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let event_loop = EventLoop::new().map_err(|_| site::no_display("winit"))?;
     let model = Model::new(Host::Winit);
     let reactor = Winit::<App>::new()?;
-    let window = Window { picture: picture(reactor.app()), ask: None };
+    let window = Window { picture: picture(reactor.app()), ask: None, facts: Some(facts(reactor.app())) };
     let network = Network::start(&reactor.handle(), options, &model, Some(window))?;
     let mut app = App::new(model.clone());
     app.set_address(&network.url());
+    app.on_open({
+        let (handle, lent) = (reactor.handle(), reactor.app());
+        move |window, display| {
+            let hide = move |hidden| lent.with(|app| app.hide(hidden)).expect("it is lent to the reactor's callbacks");
+            Beside::begin(&handle, window, display, hide)
+        }
+    });
     let lent = reactor.app();
     site::on_termination(&reactor.handle(), move || {
         // It is lent to every callback of the reactor while the event loop runs.
@@ -55,4 +64,8 @@ fn picture(app: Lent<App>) -> Picture {
         let png = app.with(App::picture_png).map_err(|error| error.to_string());
         png.and_then(|png| png.ok_or_else(|| "the window is not there yet".to_owned())).into()
     })
+}
+
+fn facts(app: Lent<App>) -> Facts {
+    Rc::new(move || app.with(|app| app.facts()).unwrap_or_default())
 }

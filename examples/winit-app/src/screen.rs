@@ -41,7 +41,7 @@ impl Screen {
         Ok(Self { surface, window, canvas: Canvas::new() })
     }
 
-    pub(crate) fn window(&self) -> &Window {
+    pub(crate) fn window(&self) -> &Rc<Window> {
         &self.window
     }
 
@@ -49,8 +49,8 @@ impl Screen {
         self.window.inner_size().into()
     }
 
-    /// Draws a frame and hands it to the display server. A window without an area shows none.
-    pub(crate) fn show(&mut self, scene: &Scene<'_>) -> Result<(), ScreenError> {
+    /// Draws a frame and hands it to the display server, after `before` was called. A window without an area shows none.
+    pub(crate) fn show(&mut self, scene: &Scene<'_>, before: impl FnOnce()) -> Result<(), ScreenError> {
         let size = self.size();
         let (Some(width), Some(height)) = (NonZeroU32::new(size.0), NonZeroU32::new(size.1)) else {
             return Ok(());
@@ -59,6 +59,7 @@ impl Screen {
         let mut pixels = self.surface.buffer_mut()?;
         self.canvas.draw(scene, size, self.window.scale_factor(), &mut pixels);
         self.window.pre_present_notify();
+        before();
         pixels.present()?;
         Ok(())
     }

@@ -1,0 +1,108 @@
+//! What the toolkit does not tell of its window, by guests beside it: on X11 its properties, and with them whether it is hidden; on Wayland when its frames are
+//! seen. There the screen stays on while the window shows what comes by the network, if the compositor can do that.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use entwined::Handle;
+use entwined_window::{
+    Error,
+    wayland::{Inhibitor, Presentation},
+    x11::{Properties, Value},
+};
+use winit::{event_loop::OwnedDisplayHandle, window::Window};
+
+/// The guests of one window.
+pub enum Beside {
+    /// On X11: each property that was set since, as text.
+    X11(Rc<RefCell<BTreeMap<String, String>>>),
+    /// On Wayland.
+    Wayland {
+        /// Boxed, as it is much larger.
+        presentation: Box<Presentation>,
+        /// Keeps the screen on as long as it lives.
+        inhibitor: Inhibitor,
+    },
+    /// There are none; why was printed.
+    Nothing,
+}
+
+impl Beside {
+    /// Begins to follow this window. `hide` is told whether it is hidden.
+    pub fn begin(
+        handle: &Handle,
+        window: &Rc<Window>,
+        display: &OwnedDisplayHandle,
+        hide: impl Fn(bool) + 'static,
+    ) -> Self {
+        match Properties::of(handle, window) {
+            Ok(properties) => return Self::X11(follow(handle, properties, hide)),
+            Err(Error::OtherSystem(_)) => {}
+            Err(error) => eprintln!("no properties of the window: {error}"),
+        }
+        let presentation = Presentation::new(handle, display.clone(), window.clone());
+        let inhibitor = Inhibitor::new(handle, display.clone(), window.clone());
+        match (presentation, inhibitor) {
+            (Ok(presentation), Ok(inhibitor)) => Self::Wayland { presentation: Box::new(presentation), inhibitor },
+            (Err(error), _) | (_, Err(error)) => {
+                eprintln!("no guest on the display: {error}");
+                Self::Nothing
+            }
+        }
+    }
+
+    /// A frame is about to be handed over.
+    pub fn before_present(&self) {
+        if let Self::Wayland { presentation, .. } = self {
+            // The window is there.
+            let _ = presentation.ask();
+        }
+    }
+
+    /// What is known.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        match self {
+            Self::X11(properties) => properties.borrow().clone().into_iter().collect(),
+            Self::Wayland { presentation, inhibitor } => {
+                let presented = presentation.presented();
+                vec![
+                    ("frames shown".to_owned(), presented.shown.to_string()),
+                    ("frames discarded".to_owned(), presented.discarded.to_string()),
+                    ("refresh".to_owned(), presented.refresh.map_or("not told".to_owned(), |time| format!("{time:?}"))),
+                    ("screen stays on".to_owned(), inhibitor.is_active().to_string()),
+                ]
+            }
+            Self::Nothing => Vec::new(),
+        }
+    }
+}
+
+fn follow(
+    handle: &Handle,
+    mut properties: Properties,
+    hide: impl Fn(bool) + 'static,
+) -> Rc<RefCell<BTreeMap<String, String>>> {
+    let all = Rc::new(RefCell::new(BTreeMap::new()));
+    let known = all.clone();
+    let following = handle.spawn(async move {
+        // Until the display is gone.
+        while let Ok(change) = properties.next().await {
+            if change.name == "_NET_WM_STATE" {
+                let hidden = |value: &Value| matches!(value, Value::Atoms(atoms) if atoms.iter().any(|it| it == "_NET_WM_STATE_HIDDEN"));
+                hide(change.value.as_ref().is_some_and(hidden));
+            }
+            let text = change.value.map(|value| match value {
+                Value::Text(text) => text,
+                Value::Atoms(atoms) => atoms.join(", "),
+                Value::Numbers(numbers) => format!("{numbers:?}"),
+                other => format!("{other:?}"),
+            });
+            let mut all = known.borrow_mut();
+            match text {
+                Some(text) => all.insert(change.name, text),
+                None => all.remove(&change.name),
+            };
+        }
+    });
+    following.detach();
+    all
+}
