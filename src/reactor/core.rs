@@ -23,6 +23,7 @@ use super::{
     registration::Source,
     remote::Inbox,
     timers::{TimerKey, Timers},
+    turn::Hook,
 };
 use crate::task::Tasks;
 
@@ -49,7 +50,7 @@ pub(crate) struct Core {
     pub(crate) meter: Meter,
     pub(crate) frames: Frames,
     /// What is called in each turn.
-    pub(crate) hooks: RefCell<Vec<(Weak<dyn Fn()>, Origin)>>,
+    pub(crate) hooks: RefCell<Vec<Hook>>,
     /// Sources that are connections.
     pub(crate) connections: Cell<usize>,
     /// The time of the present turn, or of the last one. Cheaper than the clock, for whom a turn more or less does not matter.

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     io,
     panic::Location,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::{Duration, Instant},
 };
 
@@ -76,11 +76,11 @@ impl Core {
         }
         let hooks: Vec<_> = {
             let mut hooks = self.hooks.borrow_mut();
-            hooks.retain(|(hook, _)| hook.strong_count() > 0);
-            hooks.iter().filter_map(|(hook, origin)| Some((hook.upgrade()?, *origin))).collect()
+            hooks.retain(|hook| hook.function.strong_count() > 0);
+            hooks.iter().filter_map(|hook| Some((hook.function.upgrade()?, hook.origin))).collect()
         };
-        for (hook, origin) in hooks {
-            self.contain(origin, || hook());
+        for (function, origin) in hooks {
+            self.contain(origin, || function());
         }
     }
 
@@ -194,6 +194,12 @@ impl Core {
     }
 }
 
+/// A function that is called in each turn.
+pub(crate) struct Hook {
+    function: Weak<dyn Fn()>,
+    origin: Origin,
+}
+
 /// Keeps a function that [`Handle::on_turn`] was given; dropping it ends the calls.
 #[must_use = "dropping it ends the calls"]
 pub struct TurnHook {
@@ -204,7 +210,7 @@ impl TurnHook {
     #[track_caller]
     pub(crate) fn new(core: &Core, function: Rc<dyn Fn()>) -> Self {
         let origin = Origin { kind: Kind::Call, location: Location::caller() };
-        core.hooks.borrow_mut().push((Rc::downgrade(&function), origin));
+        core.hooks.borrow_mut().push(Hook { function: Rc::downgrade(&function), origin });
         TurnHook { _function: function }
     }
 }

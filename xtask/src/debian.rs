@@ -58,6 +58,7 @@ pub const TESTS: Group = Group {
         "socat",
         "strace",
         "systemd",
+        "weston",
         "wget",
     ],
 };

@@ -174,7 +174,13 @@ fn watch(handle: &Handle) {
     handle.call_soon(move || {
         match Watchdog::start_with(&watched, STUCK, |stuck| eprintln!("{stuck}")) {
             // It ends with the run.
-            Ok(watchdog) => watched.on_shutdown(Phase::After, || async { Ok(drop(watchdog)) }).keep(),
+            Ok(watchdog) => {
+                let end = || {
+                    drop(watchdog);
+                    async { Ok(()) }
+                };
+                watched.on_shutdown(Phase::After, end).keep();
+            }
             Err(error) => eprintln!("there is no watchdog: {error}"),
         }
     });

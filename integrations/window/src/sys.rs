@@ -22,7 +22,10 @@ pub(crate) fn connection(display: impl HasDisplayHandle + 'static) -> Result<Con
 ///
 /// # Safety
 /// The surface, and its clones, must not be used when the window is gone.
-pub(crate) unsafe fn surface(connection: &Connection, window: &impl HasWindowHandle) -> Result<WlSurface, Error> {
+pub(crate) unsafe fn surface(
+    connection: &Connection,
+    window: &(impl HasWindowHandle + ?Sized),
+) -> Result<WlSurface, Error> {
     let RawWindowHandle::Wayland(raw) = window.window_handle()?.as_raw() else {
         return Err(Error::OtherSystem("Wayland"));
     };
@@ -34,7 +37,7 @@ pub(crate) unsafe fn surface(connection: &Connection, window: &impl HasWindowHan
 /// Calls `request` with the window's surface, which it only borrows.
 pub(crate) fn with_surface<R>(
     connection: &Connection,
-    window: &impl HasWindowHandle,
+    window: &(impl HasWindowHandle + ?Sized),
     request: impl FnOnce(&WlSurface) -> R,
 ) -> Result<R, Error> {
     // SAFETY: the window is borrowed until the end of this function. Who calls it is of this crate, and keeps no clone.

@@ -68,21 +68,25 @@ fn what_is_set_and_removed_is_told_with_its_name_and_value() {
             async move {
                 toolkit.set_title("first");
                 let mut next = async || properties.next().await.expect("a change");
-                seen.borrow_mut().push(next().await);
+                let change = next().await;
+                seen.borrow_mut().push(change);
                 // One comes while it sleeps for others.
                 let (state, full) = (toolkit.atom("_NET_WM_STATE"), toolkit.atom("_NET_WM_STATE_FULLSCREEN"));
                 let window = toolkit.window;
                 let mode = PropMode::REPLACE;
                 let atoms = toolkit.connection.change_property32(mode, window, state, AtomEnum::ATOM, &[full]);
                 atoms.expect("a connection").check().expect("it is set");
-                seen.borrow_mut().push(next().await);
+                let change = next().await;
+                seen.borrow_mut().push(change);
                 let numbers = toolkit.atom("_NET_WM_DESKTOP");
                 let set = toolkit.connection.change_property32(mode, window, numbers, AtomEnum::CARDINAL, &[7]);
                 set.expect("a connection").check().expect("it is set");
-                seen.borrow_mut().push(next().await);
+                let change = next().await;
+                seen.borrow_mut().push(change);
                 let removing = toolkit.connection.delete_property(window, numbers);
                 removing.expect("a connection").check().expect("it is removed");
-                seen.borrow_mut().push(next().await);
+                let change = next().await;
+                seen.borrow_mut().push(change);
                 handle.stop().expect("it runs");
             }
         })

@@ -72,7 +72,7 @@ fn page(request: Request) -> Response {
             return response;
         }
     }
-    with(file("text/html; charset=utf-8", PAGE), CONTENT_SECURITY_POLICY, "default-src 'self'")
+    with(file("text/html; charset=utf-8", PAGE), CONTENT_SECURITY_POLICY, "default-src 'self'; img-src data:")
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

@@ -22,15 +22,14 @@ pub struct Inhibitor {
 }
 
 struct State {
-    /// Makes the inhibitor, once the compositor says that it can.
-    begin: Box<dyn Fn(&Connection, &ZwpIdleInhibitManagerV1, &QueueHandle<State>) -> Option<ZwpIdleInhibitorV1>>,
+    window: Box<dyn HasWindowHandle>,
     manager: Option<ZwpIdleInhibitManagerV1>,
     inhibitor: Option<ZwpIdleInhibitorV1>,
 }
 
 impl Inhibitor {
     /// Begins as soon as the compositor has said that it knows the protocol; whether it has, [`is_active`](Inhibitor::is_active) tells. The window is kept
-    /// until then; the display until the process ends, as for [`Guest::new`].
+    /// as long as this; the display until the process ends, as for [`Guest::new`].
     ///
     /// # Errors
     /// As for [`Guest::new`].
@@ -39,12 +38,8 @@ impl Inhibitor {
         display: impl HasDisplayHandle + 'static,
         window: impl HasWindowHandle + 'static,
     ) -> Result<Self, Error> {
-        let begin = move |connection: &Connection, manager: &ZwpIdleInhibitManagerV1, queue: &QueueHandle<State>| {
-            let created =
-                sys::with_surface(connection, &window, |surface| manager.create_inhibitor(surface, queue, ()));
-            created.inspect_err(|error| tracing::warn!(%error, "the screen may be blanked")).ok()
-        };
-        let guest = Guest::new(handle, display, State { begin: Box::new(begin), manager: None, inhibitor: None })?;
+        let state = State { window: Box::new(window), manager: None, inhibitor: None };
+        let guest = Guest::new(handle, display, state)?;
         guest.connection().display().get_registry(&guest.queue_handle(), ());
         Ok(Inhibitor { guest })
     }
@@ -54,7 +49,7 @@ impl Inhibitor {
         self.guest.with(|state| state.inhibitor.is_some())
     }
 
-    /// The guest that it is made of.
+    /// As [`Guest::gone`].
     pub fn gone(&self) -> entwined::deferred::Deferred<String, entwined::deferred::Interrupted> {
         self.guest.gone()
     }
@@ -94,7 +89,11 @@ impl Dispatch<WlRegistry, ()> for State {
             && interface == ZwpIdleInhibitManagerV1::interface().name
         {
             let manager: ZwpIdleInhibitManagerV1 = registry.bind(name, version.min(1), queue, ());
-            state.inhibitor = (state.begin)(connection, &manager, queue);
+            let begin = |surface: &_| manager.create_inhibitor(surface, queue, ());
+            match sys::with_surface(connection, &*state.window, begin) {
+                Ok(inhibitor) => state.inhibitor = Some(inhibitor),
+                Err(error) => tracing::warn!(%error, "the screen may be blanked"),
+            }
             state.manager = Some(manager);
         }
     }

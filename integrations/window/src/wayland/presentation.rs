@@ -22,7 +22,7 @@ const MOST_ASKED: u32 = 64;
 /// Tells when the frames of a window were shown, and how often the display shows one (presentation-time): what no toolkit's clock knows.
 pub struct Presentation {
     guest: Guest<State>,
-    ask: Box<dyn Fn(&Connection, &WpPresentation, &QueueHandle<State>) -> Result<(), Error>>,
+    window: Box<dyn HasWindowHandle>,
 }
 
 /// What was told of a window's frames.
@@ -58,10 +58,7 @@ impl Presentation {
     ) -> Result<Self, Error> {
         let guest = Guest::new(handle, display, State::default())?;
         guest.connection().display().get_registry(&guest.queue_handle(), ());
-        let ask = move |connection: &Connection, manager: &WpPresentation, queue: &QueueHandle<State>| {
-            sys::with_surface(connection, &window, |surface| drop(manager.feedback(surface, queue, ())))
-        };
-        Ok(Presentation { guest, ask: Box::new(ask) })
+        Ok(Presentation { guest, window: Box::new(window) })
     }
 
     /// Whether the compositor tells.
@@ -78,7 +75,8 @@ impl Presentation {
         let queue = self.guest.queue_handle();
         self.guest.with(|state| {
             let Some(manager) = state.manager.as_ref().filter(|_| state.asked < MOST_ASKED) else { return Ok(()) };
-            (self.ask)(self.guest.connection(), manager, &queue)?;
+            let ask = |surface: &_| drop(manager.feedback(surface, &queue, ()));
+            sys::with_surface(self.guest.connection(), &*self.window, ask)?;
             state.asked += 1;
             Ok(())
         })
