@@ -28,7 +28,7 @@ const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 60);
 struct App {
     options: Options,
     frames: Frames,
-    window: Option<(Rc<Window>, Surface<Rc<Window>, Rc<Window>>)>,
+    surface: Option<Surface<Rc<Window>, Rc<Window>>>,
     next: Instant,
     end: Instant,
     count: u64,
@@ -39,7 +39,7 @@ impl App {
     fn new(options: Options) -> Self {
         let now = Instant::now();
         let end = now + Duration::from_secs(options.seconds);
-        App { options, frames: Frames::default(), window: None, next: now, end, count: 0, text: String::new() }
+        App { options, frames: Frames::default(), surface: None, next: now, end, count: 0, text: String::new() }
     }
 
     fn request(&mut self) {
@@ -49,8 +49,8 @@ impl App {
 
     fn draw(&mut self) {
         gui::spend(self.options.cost);
-        let Some((window, surface)) = &mut self.window else { return };
-        let PhysicalSize { width, height } = window.inner_size();
+        let Some(surface) = &mut self.surface else { return };
+        let PhysicalSize { width, height } = surface.window().inner_size();
         let (Some(wide), Some(high)) = (NonZero::new(width), NonZero::new(height)) else { return };
         surface.resize(wide, high).expect("a surface");
         let mut pixels = surface.buffer_mut().expect("pixels");
@@ -76,8 +76,8 @@ impl ApplicationHandler<Told> for App {
             while self.next <= now {
                 self.next += INTERVAL;
             }
-            if let Some((window, _)) = &self.window {
-                window.request_redraw();
+            if let Some(surface) = &self.surface {
+                surface.window().request_redraw();
             }
         }
     }
@@ -86,8 +86,7 @@ impl ApplicationHandler<Told> for App {
         let attributes = Window::default_attributes().with_inner_size(PhysicalSize::new(400, 300));
         let window = Rc::new(event_loop.create_window(attributes).expect("a window"));
         let context = Context::new(window.clone()).expect("a display");
-        let surface = Surface::new(&context, window.clone()).expect("a surface");
-        self.window = Some((window, surface));
+        self.surface = Some(Surface::new(&context, window).expect("a surface"));
     }
 
     fn user_event(&mut self, _: &ActiveEventLoop, told: Told) {
