@@ -11,7 +11,7 @@ use entwined::{
     reactor::{LifeError, Phase},
 };
 use gtk4::{
-    Application, ApplicationWindow, Label, Window, gio,
+    Application, ApplicationWindow, FileChooserAction, FileChooserNative, Label, PopoverMenu, Window, gdk, gio,
     glib::{self, ControlFlow, MainLoop, Priority},
     prelude::*,
 };
@@ -19,7 +19,7 @@ use gtk4::{
 #[test]
 fn applications() {
     gtk4::init().expect("these tests need a display: start Xvfb, set DISPLAY and run them again");
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 8] = [
         (
             "begins with the application and ends with it in order",
             begins_with_the_application_and_ends_with_it_in_order,
@@ -28,6 +28,7 @@ fn applications() {
         ("attaches inside activate and quits from a callback", attaches_inside_activate_and_quits_from_a_callback),
         ("an application that quits while stopping", an_application_that_quits_while_stopping),
         ("a modal dialog keeps everybody else going", a_modal_dialog_keeps_everybody_else_going),
+        ("menus, file choosers and drags keep everybody going", menus_file_choosers_and_drags_keep_everybody_going),
         ("a busy network leaves the window its frames", a_busy_network_leaves_the_window_its_frames),
         ("a busy window leaves the network its floor", a_busy_window_leaves_the_network_its_floor),
     ];
@@ -247,10 +248,75 @@ fn ask(handle: &Handle, parent: &impl IsA<Window>, counts: &[Rc<Cell<u32>>; 3], 
     nested.run();
 }
 
+/// What takes input for itself: each is opened from a callback of the reactor, and ended from another.
+fn menus_file_choosers_and_drags_keep_everybody_going() {
+    let application = application();
+    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let ended = Rc::new(Cell::new(false));
+    run(&application, {
+        let ended = ended.clone();
+        move |window| {
+            let counts = work(&handle);
+            let (clock, ended, window) = (handle.clone(), ended.clone(), window.clone());
+            let goes_on = move |what: &'static str| {
+                let (clock, counts) = (clock.clone(), counts.clone());
+                let before = counts.each_ref().map(|count| count.get());
+                async move {
+                    clock.sleep(Duration::from_millis(50)).await;
+                    for (count, before) in counts.iter().zip(before) {
+                        assert!(
+                            count.get() > before,
+                            "with {what} somebody stood still: {counts:?}, before {before:?}"
+                        );
+                    }
+                }
+            };
+            let opening = handle.spawn(async move {
+                let entries = gio::Menu::new();
+                entries.append(Some("Nothing"), None);
+                let menu = PopoverMenu::from_model(Some(&entries));
+                menu.set_parent(&window.child().expect("a label"));
+                menu.popup();
+                goes_on("a menu").await;
+                assert!(menu.is_visible());
+                menu.popdown();
+                menu.unparent();
+
+                let chooser = FileChooserNative::new(
+                    Some("Which?"),
+                    Some(&window),
+                    FileChooserAction::Open,
+                    Some("This"),
+                    Some("None"),
+                );
+                chooser.set_modal(true);
+                chooser.show();
+                goes_on("a file chooser").await;
+                assert!(chooser.is_visible());
+                chooser.destroy();
+
+                let surface = window.surface().expect("it is shown");
+                let seat = gtk4::prelude::WidgetExt::display(&window).default_seat().expect("a seat");
+                let pointer = seat.pointer().expect("a pointer");
+                let text = gdk::ContentProvider::for_value(&"dragged".to_value());
+                let drag = gdk::Drag::begin(&surface, &pointer, &text, gdk::DragAction::COPY, 1.0, 1.0);
+                goes_on("a drag").await;
+                if let Some(drag) = drag {
+                    drag.drop_done(false);
+                }
+                ended.set(true);
+                window.application().expect("its own").quit();
+            });
+            opening.detach();
+        }
+    });
+    assert!(ended.get());
+}
+
 fn a_busy_network_leaves_the_window_its_frames() {
     let application = application();
     let handle = entwined_gtk4::attach(&application).expect("a reactor");
-    let polls = Rc::new(Cell::new(0));
+    let (polls, metrics) = (Rc::new(Cell::new(0)), handle.clone());
     for _ in 0..64 {
         let polls = polls.clone();
         let busy = std::future::poll_fn::<(), _>(move |cx| {
@@ -266,6 +332,8 @@ fn a_busy_network_leaves_the_window_its_frames() {
     });
     // An idle one has about 120, on a machine that is not busy itself.
     assert!(frames > 60, "only {frames} frames in two seconds");
+    let told = metrics.metrics().frames;
+    assert!(told.drawn >= u64::from(frames) - 1 && told.gaps.count() > 60, "{frames} frames, and {told:?}");
     assert!(polls.get() > 10_000, "only {} polls", polls.get());
 }
 
