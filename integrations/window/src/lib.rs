@@ -34,6 +34,7 @@ pub enum Error {
     Display(Box<dyn error::Error + Send + Sync>),
 }
 
+#[cfg(any(feature = "wayland", feature = "x11"))]
 impl Error {
     pub(crate) fn display(error: impl error::Error + Send + Sync + 'static) -> Self {
         Error::Display(error.into())

@@ -5,7 +5,7 @@ use std::fmt;
 use entwined::Handle;
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
 use wayland_client::{
-    Connection, Dispatch, Proxy, QueueHandle,
+    Connection, Dispatch, Proxy, QueueHandle, delegate_noop,
     protocol::{wl_registry, wl_registry::WlRegistry},
 };
 use wayland_protocols::wp::idle_inhibit::zv1::client::{
@@ -99,26 +99,6 @@ impl Dispatch<WlRegistry, ()> for State {
     }
 }
 
-impl Dispatch<ZwpIdleInhibitManagerV1, ()> for State {
-    fn event(
-        _: &mut Self,
-        _: &ZwpIdleInhibitManagerV1,
-        _: <ZwpIdleInhibitManagerV1 as Proxy>::Event,
-        _: &(),
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-    }
-}
-
-impl Dispatch<ZwpIdleInhibitorV1, ()> for State {
-    fn event(
-        _: &mut Self,
-        _: &ZwpIdleInhibitorV1,
-        _: <ZwpIdleInhibitorV1 as Proxy>::Event,
-        _: &(),
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-    }
-}
+// Neither has events.
+delegate_noop!(State: ZwpIdleInhibitManagerV1);
+delegate_noop!(State: ZwpIdleInhibitorV1);

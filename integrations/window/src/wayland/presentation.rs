@@ -5,11 +5,11 @@ use std::{fmt, time::Duration};
 use entwined::Handle;
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
 use wayland_client::{
-    Connection, Dispatch, Proxy, QueueHandle,
+    Connection, Dispatch, Proxy, QueueHandle, delegate_noop,
     protocol::{wl_registry, wl_registry::WlRegistry},
 };
 use wayland_protocols::wp::presentation_time::client::{
-    wp_presentation::{self, WpPresentation},
+    wp_presentation::WpPresentation,
     wp_presentation_feedback::{self, WpPresentationFeedback},
 };
 
@@ -122,18 +122,8 @@ impl Dispatch<WlRegistry, ()> for State {
     }
 }
 
-impl Dispatch<WpPresentation, ()> for State {
-    /// The number of the clock, which nobody here compares with another.
-    fn event(
-        _: &mut Self,
-        _: &WpPresentation,
-        _: wp_presentation::Event,
-        _: &(),
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-    }
-}
+// It tells the number of the clock, which nobody here compares with another.
+delegate_noop!(State: ignore WpPresentation);
 
 impl Dispatch<WpPresentationFeedback, ()> for State {
     fn event(
