@@ -93,13 +93,14 @@ fn what_passed_between_two_samples_is_told() {
     }
     let start = Instant::now();
     let mut opened = 0.0;
-    while opened < 20.0 {
+    // Rates are rounded.
+    while opened < 19.5 {
         let sample = samples.next();
         opened += sample["opened"].as_f64().expect("a rate") * sample["passed"].as_f64().expect("a time");
         assert!(sample["busy"]["http"].as_f64().expect("a share") <= 100.0);
         assert!(start.elapsed() < LIMIT, "{opened} connections of 20");
     }
-    assert!((19.5..20.5).contains(&opened), "{opened}");
+    assert!(opened < 20.5, "{opened}");
 }
 
 #[test]
