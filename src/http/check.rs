@@ -38,7 +38,27 @@ fn host(headers: &HeaderMap, needed: bool) -> Result<(), Error> {
 
 /// A host and perhaps a port, as RFC 3986, 3.2.2 writes them. It may be empty.
 fn is_host(text: &[u8]) -> bool {
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_name = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'%'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+            )
+    };
     let is_port = |rest: &[u8]| match rest {
         [] => true,
         [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
