@@ -261,8 +261,8 @@ impl Builder {
     ///     let socket = handle.clone();
     ///     Client::builder(handle)
     ///         .connector(move |_| {
-    ///             let connecting = unix::connect(&socket, "/run/docker.sock");
-    ///             async { Ok(Box::new(connecting.await?) as Box<dyn ByteStream>) }
+    ///             let socket = socket.clone();
+    ///             async move { Ok(Box::new(unix::connect(&socket, "/run/docker.sock").await?) as Box<dyn ByteStream>) }
     ///         })
     ///         .build()
     /// }
