@@ -97,7 +97,7 @@ impl Options {
     ///
     /// # Errors
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when another thread runs the context at present; what the system says when
-    /// it is out of file descriptors (it takes three).
+    /// it is out of file descriptors (it takes three, and one more where the system tells how long a thread waits for a processor).
     pub fn attach(self, context: &MainContext) -> io::Result<Attachment> {
         let attachment = self.attach_stopped(context)?;
         attachment.start().expect("a new reactor does not run");

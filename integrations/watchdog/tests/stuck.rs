@@ -1,7 +1,7 @@
 //! A thread that is stuck is shown where it is, and one that is not is left alone.
 
 use std::{
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -24,32 +24,42 @@ fn sleeps_for(time: Duration) {
     thread::sleep(time);
 }
 
-/// What is reported while `work` runs in a callback.
-fn watched(work: impl FnOnce(&Handle) + 'static) -> Receiver<Stuck> {
+/// Runs a reactor until it is stopped, with this as its first callback, and gives what was said on the channel.
+fn run(first: impl FnOnce(Handle, Sender<Stuck>) + 'static) -> Vec<Stuck> {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let (tell, told) = channel();
-    handle.call_soon({
-        let handle = handle.clone();
-        move || {
-            let report = move |stuck: &Stuck| tell.send(stuck.clone()).expect("the test waits");
-            let watchdog = Watchdog::start_with(&handle, LIMIT, report).expect("a thread");
-            work(&handle);
-            let _ = handle.clone().call_later(LIMIT, move || {
-                drop(watchdog);
-                handle.stop().expect("it runs");
-            });
-        }
-    });
+    handle.clone().call_soon(move || first(handle, tell));
     reactor.run().expect("a run");
-    told
+    drop(reactor);
+    // The channel ends with the last of the watchdogs.
+    told.iter().collect()
+}
+
+/// Tells on the channel what it sees.
+fn watchdog(handle: &Handle, tell: &Sender<Stuck>) -> Watchdog {
+    let tell = tell.clone();
+    Watchdog::start_with(handle, LIMIT, move |stuck| tell.send(stuck.clone()).expect("the test waits"))
+        .expect("a thread")
+}
+
+/// What is reported while `work` runs in a callback.
+fn watched(work: impl FnOnce(&Handle) + 'static) -> Vec<Stuck> {
+    run(move |handle, tell| {
+        let watchdog = watchdog(&handle, &tell);
+        work(&handle);
+        let _ = handle.clone().call_later(LIMIT, move || {
+            drop(watchdog);
+            handle.stop().expect("it runs");
+        });
+    })
 }
 
 #[test]
 fn the_functions_that_hold_the_thread_are_named_again_and_again() {
     let cases = [(spins_for as fn(Duration), "spins_for"), (sleeps_for, "sleeps_for")];
     for (work, name) in cases {
-        let told: Vec<_> = watched(move |_| work(Duration::from_millis(1_000))).iter().collect();
+        let told = watched(move |_| work(Duration::from_millis(1_000)));
         // After 100, 200, 400 and 800 ms.
         assert!((2..=4).contains(&told.len()), "{told:?}");
         for (number, stuck) in told.iter().enumerate() {
@@ -86,31 +96,18 @@ fn a_thread_that_waits_within_a_callback_is_not_stuck() {
         let clock = handle.clone();
         handle.wait(async move { clock.sleep(LIMIT * 4).await }).expect("the run goes on");
     });
-    assert_eq!(told.iter().count(), 0);
+    assert!(told.is_empty(), "{told:?}");
 }
 
 #[test]
 fn it_ends_with_the_run_and_several_watch_at_a_time() {
-    let reactor = Standalone::new().expect("a reactor");
-    let handle = reactor.handle();
-    let (tell, told) = channel();
-    handle.call_soon({
-        let handle = handle.clone();
-        move || {
-            for _ in 0..3 {
-                let tell = tell.clone();
-                let watchdog =
-                    Watchdog::start_with(&handle, LIMIT, move |stuck| tell.send(stuck.clone()).expect("it waits"));
-                std::mem::forget(watchdog.expect("a thread"));
-            }
-            sleeps_for(LIMIT * 3);
-            handle.stop().expect("it runs");
+    let told = run(|handle, tell| {
+        for _ in 0..3 {
+            std::mem::forget(watchdog(&handle, &tell));
         }
+        sleeps_for(LIMIT * 3);
+        handle.stop().expect("it runs");
     });
-    reactor.run().expect("a run");
-    drop(reactor);
-    // The channel ends with the last of the threads, and those end with the reactor.
-    let told: Vec<_> = told.iter().collect();
     assert!(told.len() >= 3, "{told:?}");
     assert!(told.iter().all(|stuck| stuck.to_string().contains("sleeps_for")), "{told:?}");
 }

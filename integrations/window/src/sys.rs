@@ -4,7 +4,7 @@ use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle, Raw
 use wayland_backend::client::{Backend, ObjectId};
 use wayland_client::{Connection, Proxy, protocol::wl_surface::WlSurface};
 
-use crate::Error;
+use crate::{Error, wayland::Guest};
 
 /// The toolkit's connection, for a guest. `display` is kept until the process ends: connections and objects can be cloned and kept anywhere.
 pub(crate) fn connection(display: impl HasDisplayHandle + 'static) -> Result<Connection, Error> {
@@ -43,4 +43,18 @@ pub(crate) fn with_surface<R>(
     // SAFETY: the window is borrowed until the end of this function. Who calls it is of this crate, and keeps no clone.
     let surface = unsafe { surface(connection, window)? };
     Ok(request(&surface))
+}
+
+impl<D: 'static> Guest<D> {
+    /// The surface of a window of the toolkit, for requests about it. The toolkit's own use of it goes on.
+    ///
+    /// # Errors
+    /// [`Error::OtherSystem`] when the window is not on Wayland, [`Error::Handle`] when there is none at present.
+    ///
+    /// # Safety
+    /// The surface, and its clones, must not be used when the window is gone. The window must be on this guest's display.
+    pub unsafe fn surface(&self, window: &impl HasWindowHandle) -> Result<WlSurface, Error> {
+        // SAFETY: the caller keeps to what is asked above, which is the same.
+        unsafe { surface(self.connection(), window) }
+    }
 }

@@ -31,8 +31,8 @@ use entwined::{
 };
 pub use inhibitor::Inhibitor;
 pub use presentation::{Presentation, Presented};
-use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
-use wayland_client::{Connection, EventQueue, QueueHandle, protocol::wl_surface::WlSurface};
+use raw_window_handle::HasDisplayHandle;
+use wayland_client::{Connection, EventQueue, QueueHandle};
 
 use crate::{Error, sys};
 
@@ -105,18 +105,6 @@ impl<D: 'static> Guest<D> {
     /// Inside a callback of the state itself, which has it as an argument.
     pub fn with<R>(&self, function: impl FnOnce(&mut D) -> R) -> R {
         function(&mut self.inner.state.borrow_mut())
-    }
-
-    /// The surface of a window of the toolkit, for requests about it. The toolkit's own use of it goes on.
-    ///
-    /// # Errors
-    /// [`Error::OtherSystem`] when the window is not on Wayland, [`Error::Handle`] when there is none at present.
-    ///
-    /// # Safety
-    /// The surface, and its clones, must not be used when the window is gone. The window must be on this guest's display.
-    pub unsafe fn surface(&self, window: &impl HasWindowHandle) -> Result<WlSurface, Error> {
-        // SAFETY: the caller keeps to what is asked above, which is the same.
-        unsafe { sys::surface(&self.inner.connection, window) }
     }
 
     /// Fires with the reason when the compositor has gone away, or has ended the connection because of an error of somebody on it.

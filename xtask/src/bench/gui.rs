@@ -73,7 +73,7 @@ pub fn run(options: Options) -> Result<()> {
     fs::File::create(&upload)?.set_len(UPLOAD)?;
     let display = Display::start(Some(OTHERS))?;
 
-    let measure = |title: &str, windows: &[Window]| -> Result<()> {
+    for (title, windows) in tables(&gtk, &winit, &soup) {
         // All take their turn in each round, so that what slows the machine down for a while hits all alike.
         let mut samples = vec![Vec::new(); windows.len()];
         for _ in 0..options.rounds {
@@ -86,65 +86,72 @@ pub fn run(options: Options) -> Result<()> {
             options.connections, options.rounds, options.seconds
         );
         let rows: Vec<_> = windows.iter().zip(&samples).map(|(window, samples)| row(window, samples)).collect();
-        let head =
-            ["window", "requests/s", "answered p99 ms", "max ms", "frames/s", "gap p50 ms", "p99 ms", "max ms", "lost"];
-        print_table(&head, &rows);
-        Ok(())
-    };
+        print_table(&HEAD, &rows);
+    }
+    Ok(())
+}
+
+const HEAD: [&str; 9] =
+    ["window", "requests/s", "answered p99 ms", "max ms", "frames/s", "gap p50 ms", "p99 ms", "max ms", "lost"];
+
+/// Who is measured beside whom.
+fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Window>)> {
     use Load::{Connects, Nothing, Requests, Upload};
-    measure(
-        "GTK, each request sets a label",
-        &[
-            Window::new("idle", &gtk, &["idle"], Nothing),
-            Window::new("Entwined", &gtk, &["ours"], Requests),
-            Window::new("hyper on a tokio thread", &gtk, &["tokio"], Requests),
-            Window::new("the same, not waiting for the label", &gtk, &["tokio-posts"], Requests),
-            Window::new("libsoup", &soup, &[], Requests),
-        ],
-    )?;
-    measure(
-        "GTK, an animation of 8 ms a frame",
-        &[
-            Window::new("idle", &gtk, &["idle", "--cost", "8"], Nothing),
-            Window::new("Entwined", &gtk, &["ours", "--cost", "8"], Requests),
-            Window::new("hyper on a tokio thread", &gtk, &["tokio", "--cost", "8"], Requests),
-            Window::new("libsoup", &soup, &["--cost", "8"], Requests),
-        ],
-    )?;
-    measure(
-        "GTK, busy 15 of every 16 ms",
-        &[
-            Window::new("idle", &gtk, &["idle", "--cost", "15"], Nothing),
-            Window::new("Entwined", &gtk, &["ours", "--cost", "15"], Requests),
-            Window::new("hyper on a tokio thread", &gtk, &["tokio", "--cost", "15"], Requests),
-        ],
-    )?;
-    measure(
-        "GTK, other loads",
-        &[
-            Window::new("200,000 posted calls a second", &gtk, &["ours", "--load", "posts"], Nothing),
-            Window::new("a task that is always ready", &gtk, &["ours", "--load", "task"], Nothing),
-            Window::new("uploads of 100 MiB", &gtk, &["ours"], Upload),
-            Window::new("1,000 connections a second", &gtk, &["ours"], Connects),
-        ],
-    )?;
-    measure(
-        "winit, each request sets the text",
-        &[
-            Window::new("idle", &winit, &["idle"], Nothing),
-            Window::new("Entwined", &winit, &["ours"], Requests),
-            Window::new("hyper on a tokio thread", &winit, &["tokio"], Requests),
-            Window::new("the same, not waiting for the text", &winit, &["tokio-posts"], Requests),
-        ],
-    )?;
-    measure(
-        "winit, an animation of 8 ms a frame",
-        &[
-            Window::new("idle", &winit, &["idle", "--cost", "8"], Nothing),
-            Window::new("Entwined", &winit, &["ours", "--cost", "8"], Requests),
-            Window::new("hyper on a tokio thread", &winit, &["tokio", "--cost", "8"], Requests),
-        ],
-    )
+    vec![
+        (
+            "GTK, each request sets a label",
+            vec![
+                Window::new("idle", gtk, &["idle"], Nothing),
+                Window::new("Entwined", gtk, &["ours"], Requests),
+                Window::new("hyper on a tokio thread", gtk, &["tokio"], Requests),
+                Window::new("the same, not waiting for the label", gtk, &["tokio-posts"], Requests),
+                Window::new("libsoup", soup, &[], Requests),
+            ],
+        ),
+        (
+            "GTK, an animation of 8 ms a frame",
+            vec![
+                Window::new("idle", gtk, &["idle", "--cost", "8"], Nothing),
+                Window::new("Entwined", gtk, &["ours", "--cost", "8"], Requests),
+                Window::new("hyper on a tokio thread", gtk, &["tokio", "--cost", "8"], Requests),
+                Window::new("libsoup", soup, &["--cost", "8"], Requests),
+            ],
+        ),
+        (
+            "GTK, busy 15 of every 16 ms",
+            vec![
+                Window::new("idle", gtk, &["idle", "--cost", "15"], Nothing),
+                Window::new("Entwined", gtk, &["ours", "--cost", "15"], Requests),
+                Window::new("hyper on a tokio thread", gtk, &["tokio", "--cost", "15"], Requests),
+            ],
+        ),
+        (
+            "GTK, other loads",
+            vec![
+                Window::new("200,000 posted calls a second", gtk, &["ours", "--load", "posts"], Nothing),
+                Window::new("a task that is always ready", gtk, &["ours", "--load", "task"], Nothing),
+                Window::new("uploads of 100 MiB", gtk, &["ours"], Upload),
+                Window::new("1,000 connections a second", gtk, &["ours"], Connects),
+            ],
+        ),
+        (
+            "winit, each request sets the text",
+            vec![
+                Window::new("idle", winit, &["idle"], Nothing),
+                Window::new("Entwined", winit, &["ours"], Requests),
+                Window::new("hyper on a tokio thread", winit, &["tokio"], Requests),
+                Window::new("the same, not waiting for the text", winit, &["tokio-posts"], Requests),
+            ],
+        ),
+        (
+            "winit, an animation of 8 ms a frame",
+            vec![
+                Window::new("idle", winit, &["idle", "--cost", "8"], Nothing),
+                Window::new("Entwined", winit, &["ours", "--cost", "8"], Requests),
+                Window::new("hyper on a tokio thread", winit, &["tokio", "--cost", "8"], Requests),
+            ],
+        ),
+    ]
 }
 
 /// Lets a window live for its time, under its load, and reads its report.
