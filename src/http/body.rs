@@ -81,7 +81,7 @@ impl Body {
     }
 
     /// Has `watch` know of the body's begin and end.
-    pub(super) fn watched(mut self, watch: Watch) -> Self {
+    pub(super) fn watch(&mut self, watch: Watch) {
         if matches!(self.content, Content::Upgrade(_)) {
             if let Content::Upgrade(take_over) = std::mem::take(&mut self.content) {
                 watch.upgrade(take_over);
@@ -89,7 +89,6 @@ impl Body {
         }
         watch.response_begins(matches!(self.content, Content::Live(_)));
         self.watch = Some(watch);
-        self
     }
 }
 

@@ -3,20 +3,14 @@
 use hyper::body::Incoming;
 
 use super::{
-    Error, HeaderMap, IntoResponse, Method, Response, StatusCode, Uri,
+    Error, IntoResponse, Method, Response, StatusCode, Uri,
     header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 
 /// The answer to such a request. The connection ends with it.
 pub(super) fn check(request: &::http::Request<Incoming>) -> Option<Response> {
-    let old = request.version() <= ::http::Version::HTTP_11;
-    let error = match old {
-        true => {
-            let named = request.version() == ::http::Version::HTTP_11;
-            host(request.headers(), named)
-                .and_then(|()| target(request.method(), request.uri()))
-                .and_then(|()| coding(request.headers()))
-        }
+    let error = match request.version() <= ::http::Version::HTTP_11 {
+        true => headers(request).and_then(|()| target(request.method(), request.uri())),
         // Of HTTP/2, the library sees to these things.
         false => Ok(()),
     };
@@ -25,40 +19,42 @@ pub(super) fn check(request: &::http::Request<Incoming>) -> Option<Response> {
     Some(response)
 }
 
-/// It must say which host it is for, once: RFC 9112, 3.2.
-fn host(headers: &HeaderMap, needed: bool) -> Result<(), Error> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(Error::bad_request("the Host header is no host")),
-        (None, _) if !needed => Ok(()),
-        _ => Err(Error::bad_request("a request needs one Host header")),
+/// What its headers say of the host and of the body. One look at each costs less than to search for these two.
+fn headers(request: &::http::Request<Incoming>) -> Result<(), Error> {
+    let (mut hosts, mut codings) = (0, 0);
+    for (name, value) in request.headers() {
+        if *name == HOST {
+            hosts += 1;
+            if !is_host(value.as_bytes()) {
+                return Err(Error::bad_request("the Host header is no host"));
+            }
+        } else if *name == TRANSFER_ENCODING {
+            codings += 1;
+            coding(value)?;
+        }
+    }
+    // It must say which host it is for, once: RFC 9112, 3.2.
+    let named = request.version() == ::http::Version::HTTP_11;
+    if hosts > 1 || (hosts == 0 && named) {
+        return Err(Error::bad_request("a request needs one Host header"));
+    }
+    if codings > 1 {
+        return Err(Error::bad_request("there is more than one Transfer-Encoding header"));
+    }
+    Ok(())
+}
+
+/// It may be coded for the transfer in no way but chunked, once: RFC 9112, 6.1 (and 501 for what is not understood).
+fn coding(value: &HeaderValue) -> Result<(), Error> {
+    match value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        true => Ok(()),
+        false => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding is chunked")),
     }
 }
 
 /// A host and perhaps a port, as RFC 3986, 3.2.2 writes them. It may be empty.
 fn is_host(text: &[u8]) -> bool {
-    let is_name = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'%'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b','
-                    | b';'
-                    | b'='
-            )
-    };
+    let is_name = |byte: &u8| NAME[usize::from(*byte)];
     let is_port = |rest: &[u8]| match rest {
         [] => true,
         [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
@@ -71,6 +67,23 @@ fn is_host(text: &[u8]) -> bool {
     let end = text.iter().position(|&byte| byte == b':').unwrap_or(text.len());
     text[..end].iter().all(is_name) && is_port(&text[end..])
 }
+
+/// What a name may be written with: unreserved, percent-encoded, sub-delims.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~%!$&'()*+,;=";
+    let mut place = 0;
+    while place < others.len() {
+        table[others[place] as usize] = true;
+        place += 1;
+    }
+    table
+};
 
 /// Each form of a target is for certain methods: RFC 9112, 3.2.
 fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
@@ -90,17 +103,6 @@ fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
         return Err(Error::bad_request("only OPTIONS asks for *"));
     }
     Ok(())
-}
-
-/// It may be coded for the transfer in no way but chunked, once: RFC 9112, 6.1 (and 501 for what is not understood).
-fn coding(headers: &HeaderMap) -> Result<(), Error> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), None) => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding is chunked")),
-        (Some(_), Some(_)) => Err(Error::bad_request("there is more than one Transfer-Encoding header")),
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::{
     pace::{Pace, Paced, Verdict, Watch},
     rate::Least,
     request::BodyLimits,
-    router::{Called, Found, Routes, nothing},
+    router::{Found, Routes, nothing},
     server::Shared,
     upgrade::Upgraded,
 };
@@ -288,16 +288,16 @@ impl Service<::http::Request<Incoming>> for Answer {
         let two = request.version() == ::http::Version::HTTP_2;
         let headless = two && *request.method() == Method::HEAD;
         let last = !two && self.pace.has_had_enough();
-        let state = match check(&request) {
-            Some(refusal) => AnswerState::Ready(Some(Box::new(refusal))),
+        let response = match check(&request) {
+            Some(refusal) => ResponseFuture::ready(refusal),
             None => self.find_handler(request),
         };
-        Answering { state, watch: Some(watch), headless, last }
+        Answering { response, watch: Some(watch), headless, last }
     }
 }
 
 impl Answer {
-    fn find_handler(&self, request: ::http::Request<Incoming>) -> AnswerState {
+    fn find_handler(&self, request: ::http::Request<Incoming>) -> ResponseFuture {
         let server = &self.server;
         let config = &server.config;
         let least = Least::of(config);
@@ -307,15 +307,15 @@ impl Answer {
             return self.call(self.origin, || Routes::answer_all(&server.routes, request));
         }
         match server.routes.find(&mut request) {
-            Found::Answer(response) => AnswerState::Ready(Some(response)),
-            Found::Nothing => AnswerState::Ready(Some(Box::new(nothing()))),
+            Found::Answer(response) => response.into(),
+            Found::Nothing => ResponseFuture::ready(nothing()),
             Found::Layered(routes) => self.call(self.origin, || Routes::answer_all(&routes, request)),
             Found::Handler(endpoint) => self.call(endpoint.origin, || (endpoint.handler)(request)),
         }
     }
 
-    fn call(&self, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> AnswerState {
-        AnswerState::Called(Called::new(self.server.handle.core(), origin, call))
+    fn call(&self, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> ResponseFuture {
+        ResponseFuture::called(self.server.handle.core(), origin, call)
     }
 }
 
@@ -330,7 +330,7 @@ fn without_body(response: Response) -> Response {
 
 /// The future of one response; a panic of the handler is 500.
 pub(super) struct Answering {
-    state: AnswerState,
+    response: ResponseFuture,
     /// There until the response is.
     watch: Option<Watch>,
     /// The response's body must not be sent, and hyper does not see to that.
@@ -339,33 +339,25 @@ pub(super) struct Answering {
     last: bool,
 }
 
-enum AnswerState {
-    Ready(Option<Box<Response>>),
-    Called(Called),
-}
-
 impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let response = match &mut this.state {
-            AnswerState::Ready(response) => *response.take().expect("a future is not polled after its end"),
-            AnswerState::Called(called) => match Pin::new(called).poll(cx) {
-                Poll::Ready(response) => response,
-                Poll::Pending => {
-                    if let Some(watch) = &this.watch {
-                        watch.handler_waits();
-                    }
-                    return Poll::Pending;
-                }
-            },
+        let Poll::Ready(mut response) = Pin::new(&mut this.response).poll(cx) else {
+            if let Some(watch) = &this.watch {
+                watch.handler_waits();
+            }
+            return Poll::Pending;
         };
         let watch = this.watch.take().expect("a future is not polled after its end");
-        let mut response = if this.headless { without_body(response) } else { response };
+        if this.headless {
+            response = without_body(response);
+        }
         if this.last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|body| body.watched(watch))))
+        response.body_mut().watch(watch);
+        Poll::Ready(Ok(response))
     }
 }

@@ -1,11 +1,8 @@
 //! What answers requests: functions of what they need to know.
 
-use std::{future::Future, pin::Pin, rc::Rc};
+use std::{future::Future, rc::Rc};
 
-use super::{IntoResponse, Request, Response};
-
-/// The future of one response.
-pub type ResponseFuture = Pin<Box<dyn Future<Output = Response>>>;
+use super::{IntoResponse, Request, Response, ResponseFuture};
 
 /// Answers requests. It is implemented for functions, so that nobody need implement it:
 ///
@@ -98,7 +95,7 @@ pub struct Mounted(());
 /// What a handler may give: a response, or a future of one. `M` is for the compiler.
 pub trait IntoAnswer<M> {
     /// The response, when it is there.
-    fn into_answer(self) -> impl Future<Output = Response> + 'static;
+    fn into_answer(self) -> ResponseFuture;
 }
 
 /// Marks results that are there at once.
@@ -110,8 +107,8 @@ pub struct Now(());
 pub struct Later(());
 
 impl<R: IntoResponse> IntoAnswer<Now> for R {
-    fn into_answer(self) -> impl Future<Output = Response> + 'static {
-        std::future::ready(self.into_response())
+    fn into_answer(self) -> ResponseFuture {
+        ResponseFuture::ready(self)
     }
 }
 
@@ -120,8 +117,8 @@ where
     F: Future + 'static,
     F::Output: IntoResponse,
 {
-    async fn into_answer(self) -> Response {
-        self.await.into_response()
+    fn into_answer(self) -> ResponseFuture {
+        ResponseFuture::new(async { self.await.into_response() })
     }
 }
 
@@ -131,7 +128,7 @@ where
     R: IntoAnswer<K> + 'static,
 {
     fn call(this: &Rc<Self>, _: Request) -> ResponseFuture {
-        Box::pin(this().into_answer())
+        this().into_answer()
     }
 }
 
@@ -149,11 +146,11 @@ macro_rules! handlers {
                 $(
                     let $part = match $part::from_parts(&mut request) {
                         Ok(part) => part,
-                        Err(response) => return Box::pin(std::future::ready(response)),
+                        Err(response) => return ResponseFuture::ready(response),
                     };
                 )*
                 let handler = this.clone();
-                Box::pin(async move {
+                ResponseFuture::new(async move {
                     match Last::from_request(request).await {
                         Ok(last) => handler($($part,)* last).into_answer().await,
                         Err(response) => response,

@@ -2,7 +2,7 @@
 
 use std::{future::Future, rc::Rc};
 
-use super::{IntoResponse, Request, Response, ResponseFuture, router::Routes};
+use super::{IntoResponse, Request, ResponseFuture, router::Routes};
 
 /// Something around the handlers of a [`Router`](super::Router): it sees each request before they do, and each response after, and may answer by itself.
 ///
@@ -33,7 +33,7 @@ where
 {
     fn call(&self, request: Request, next: Next) -> ResponseFuture {
         let answering = self(request, next);
-        Box::pin(async move { answering.await.into_response() })
+        ResponseFuture::new(async move { answering.await.into_response() })
     }
 }
 
@@ -46,7 +46,7 @@ pub struct Next {
 
 impl Next {
     /// Has the request answered by them. A handler that panics answers 500.
-    pub fn run(self, request: Request) -> impl Future<Output = Response> + 'static {
+    pub fn run(self, request: Request) -> ResponseFuture {
         Routes::answer(&self.routes, self.left, request)
     }
 }

@@ -30,6 +30,7 @@
 //! stops, the server stops accepting, lets requests that are being answered finish, closes the others, and gives up
 //! on what is left after [`Config::shutdown_grace`].
 
+mod answer;
 mod body;
 mod check;
 #[cfg(feature = "client")]
@@ -60,11 +61,12 @@ pub mod websocket;
 
 pub use ::bytes::Bytes;
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+pub use answer::ResponseFuture;
 pub use body::Body;
 pub use error::Error;
 pub use extract::{Form, Local, Path, Query};
 pub use files::Files;
-pub use handler::{FromParts, FromRequest, Handler, IntoAnswer, Later, Mounted, Now, Parts, ResponseFuture, Whole};
+pub use handler::{FromParts, FromRequest, Handler, IntoAnswer, Later, Mounted, Now, Parts, Whole};
 pub use layer::{Layer, Next};
 pub use monitor::monitor;
 pub use multipart::{Multipart, Part};

@@ -55,7 +55,7 @@ where
 {
     fn call(this: &Rc<Self>, mut request: Request) -> ResponseFuture {
         let work = this.0.clone();
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let body = match request.bytes().await {
                 Ok(body) => body,
                 Err(error) => return error.into_response(),

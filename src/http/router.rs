@@ -1,22 +1,14 @@
 //! From a host, a method and a path to a handler.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    future::Future,
-    panic::Location,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt, panic::Location, rc::Rc};
 
 use super::{
     Error, Handler, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture, StatusCode,
     handler::{AnyHandler, erased},
     header::{ALLOW, HeaderValue},
+    request::Params,
 };
-use crate::reactor::{Core, Kind, Origin};
+use crate::reactor::{Kind, Origin};
 
 /// A handler, and the line that put it into the router.
 #[derive(Clone)]
@@ -282,20 +274,17 @@ impl Routes {
         let path = request.path_below();
         let Ok(matched) = self.tree.at(path) else { return Found::Nothing };
         let mut below = None;
-        let params: Option<Vec<_>> = matched
-            .params
-            .iter()
-            .filter(|(name, rest)| {
-                let rests = *name == BELOW;
-                below = rests.then_some(rest.len() + 1).or(below);
-                !rests
-            })
-            .map(|(name, value)| Some((name.to_owned(), decode(value)?)))
-            .collect();
-        let Some(params) = params else {
-            let error = Error::bad_request("the path is not UTF-8, or not rightly encoded");
-            return Found::Answer(Box::new(error.into_response()));
-        };
+        let mut params = Params::new();
+        for (name, value) in matched.params.iter() {
+            if name == BELOW {
+                below = Some(value.len() + 1);
+            } else if let Some(value) = decode(value) {
+                params.push((name.to_owned(), value));
+            } else {
+                let error = Error::bad_request("the path is not UTF-8, or not rightly encoded");
+                return Found::Answer(Box::new(error.into_response()));
+            }
+        }
         match matched.value {
             Target::Nested(routes) => {
                 let routes = routes.clone();
@@ -350,11 +339,11 @@ impl Routes {
         }
         match this.find(&mut request) {
             Found::Layered(routes) => Routes::answer_all(&routes, request),
-            Found::Answer(response) => Box::pin(std::future::ready(*response)),
-            Found::Nothing => Box::pin(std::future::ready(nothing())),
+            Found::Answer(response) => response.into(),
+            Found::Nothing => ResponseFuture::ready(nothing()),
             Found::Handler(Endpoint { handler, origin }) => {
                 let core = request.handle().core().clone();
-                Box::pin(Called::new(&core, origin, || handler(request)))
+                ResponseFuture::called(&core, origin, || handler(request))
             }
         }
     }
@@ -372,70 +361,6 @@ pub(super) enum Found {
 
 pub(super) fn nothing() -> Response {
     Error::not_found("there is nothing here").into_response()
-}
-
-pub(super) fn panicked() -> Response {
-    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
-}
-
-/// The response of a handler, or of what is around all of them; a panic in it is 500.
-pub(super) struct Called {
-    /// There unless the call panicked.
-    future: Option<ResponseFuture>,
-    origin: Origin,
-    core: Rc<Core>,
-    /// Not polled yet.
-    fresh: bool,
-}
-
-impl Called {
-    pub(super) fn new(core: &Rc<Core>, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> Self {
-        let mut called = Called { future: None, origin, core: core.clone(), fresh: true };
-        called.begins();
-        called.future = core.contain(origin, call);
-        called
-    }
-
-    /// Only handlers are timed for themselves; what is around all of them is a part of the callback that it runs in.
-    fn is_timed(&self) -> bool {
-        self.origin.kind == Kind::Handler && self.core.meter.on.get()
-    }
-
-    /// What the thread did until now was not the handler's.
-    fn begins(&self) {
-        if self.is_timed() {
-            self.core.meter.account(Kind::Http, Instant::now());
-        }
-    }
-
-    fn ends(&self, turns: u64, waited: Duration) {
-        if self.is_timed() {
-            let meter = &self.core.meter;
-            meter.count(Kind::Handler);
-            let duration = meter.account(Kind::Handler, Instant::now());
-            // One that made turns itself held up nobody.
-            if self.core.turns.get() == turns {
-                meter.record(self.origin, duration, waited);
-            }
-        }
-    }
-}
-
-impl Future for Called {
-    type Output = Response;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
-        let this = &mut *self;
-        // The call and the first poll are timed together.
-        if !std::mem::take(&mut this.fresh) {
-            this.begins();
-        }
-        let (turns, waited) = (this.core.turns.get(), this.core.meter.waited());
-        let Some(future) = &mut this.future else { return Poll::Ready(panicked()) };
-        let polled = this.core.contain(this.origin, || future.as_mut().poll(cx));
-        this.ends(turns, waited);
-        polled.unwrap_or_else(|| Poll::Ready(panicked()))
-    }
 }
 
 /// Undoes percent-encoding (RFC 3986, 2.1); `None` when it is malformed or the result is not UTF-8.

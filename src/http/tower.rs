@@ -48,7 +48,7 @@ where
 {
     fn call(this: &Rc<Self>, request: Request) -> ResponseFuture {
         let mut service = this.0.clone();
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let below = below(&request);
             let (mut head, body, ..) = request.into_parts();
             head.uri = below;

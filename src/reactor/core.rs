@@ -16,7 +16,7 @@ use std::{
 use slotmap::{DefaultKey, SlotMap};
 
 use super::{
-    Handle, Next, Origin, Reactor,
+    Handle, Moment, Next, Origin, Reactor,
     frames::Frames,
     lifecycle::Lifecycle,
     meter::Meter,
@@ -60,7 +60,7 @@ pub(crate) struct Core {
     /// The kind of work with which the next turn begins: an index into the order of `turn`.
     pub(crate) first: Cell<usize>,
     /// When the present turn began to run what is queued, and what it may take.
-    pub(crate) share: Cell<(Instant, Duration)>,
+    pub(crate) share: Cell<(Moment, Duration)>,
     /// The reactor's own thread pool, made by the layer above when it is first wanted, and ended with the reactor.
     pub(crate) threads: RefCell<Option<Rc<dyn Any>>>,
     /// What finds the addresses of hosts, kept for a layer above in the same way.
@@ -78,7 +78,7 @@ impl Core {
         let inbox = Inbox::new(id, reactor.notifier());
         let core = Rc::new(Core {
             time: Cell::new(reactor.now()),
-            share: Cell::new((reactor.now(), Duration::ZERO)),
+            share: Cell::new((Moment::now(), Duration::ZERO)),
             reactor,
             inbox,
             sources: RefCell::default(),
@@ -86,7 +86,7 @@ impl Core {
             calls: RefCell::default(),
             tasks: Tasks::default(),
             life: Lifecycle::default(),
-            meter: Meter::new(Instant::now()),
+            meter: Meter::new(),
             frames: Frames::default(),
             hooks: RefCell::default(),
             connections: Cell::new(0),
@@ -130,9 +130,9 @@ impl Core {
     }
 
     /// What is left of the present turn's budget at `now`.
-    pub(crate) fn budget_left(&self, now: Instant) -> Duration {
+    pub(crate) fn budget_left(&self, now: Moment) -> Duration {
         let (start, budget) = self.share.get();
-        budget.saturating_sub(now.saturating_duration_since(start))
+        budget.saturating_sub(now.since(start))
     }
 
     /// Tells the backend that a turn is wanted, once a turn.

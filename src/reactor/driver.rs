@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Core, Handle, LifeError, Next, Reactor, turn::BUDGET};
+use super::{Core, Handle, LifeError, Moment, Next, Reactor, turn::BUDGET};
 
 /// Makes a reactor's turns. There is one for each reactor, and it belongs to the backend: to whatever the host loop calls.
 ///
@@ -60,12 +60,11 @@ impl Driver {
     /// # Errors
     /// As for [`turn`](Driver::turn).
     pub fn slice(&self, budget: Duration) -> io::Result<()> {
-        let start = Instant::now();
-        let end = start + budget;
+        let start = Moment::now();
         let mut left = budget;
         let (before, mut made) = (self.core.turns.get(), 1);
         while self.core.turn(Some(Duration::ZERO), left)? && self.is_running() {
-            left = end.saturating_duration_since(Instant::now());
+            left = budget.saturating_sub(Moment::now().since(start));
             if left.is_zero() {
                 break;
             }
@@ -73,7 +72,7 @@ impl Driver {
         }
         // With turns inside of turns it was a loop of the host's that took the time, a dialog's for example.
         if self.core.turns.get() - before == made {
-            let took = self.core.meter.stamp().saturating_duration_since(start);
+            let took = self.core.meter.stamp().since(start);
             self.core.frames.overran(took.saturating_sub(budget));
         }
         Ok(())

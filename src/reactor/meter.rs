@@ -4,11 +4,11 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::{Rc, Weak},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use super::{
-    Histogram, Kind, Observer, Origin, Report, Share, Stall, StallPlace, Stalls, processor::Processor,
+    Histogram, Kind, Moment, Observer, Origin, Report, Share, Stall, StallPlace, Stalls, processor::Processor,
     report::ObserverFn,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Meter {
     /// Whether handlers are timed besides the callbacks in which they run, and timers and turns are recorded.
     pub(crate) on: Cell<bool>,
     /// Up to when the thread's time has been accounted for.
-    stamp: Cell<Instant>,
+    stamp: Cell<Moment>,
     processor: Processor,
     shares: [Cell<Share>; Kind::COUNT],
     longest: Cell<Option<(Duration, Origin)>>,
@@ -37,7 +37,8 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new() -> Self {
+        let now = Moment::now();
         Meter {
             threshold: Cell::new(STALL),
             on: Cell::new(true),
@@ -56,29 +57,23 @@ impl Meter {
     }
 
     /// From here on time is spent in callbacks.
-    pub(crate) fn begin(&self, now: Instant) {
+    pub(crate) fn begin(&self, now: Moment) {
         self.processor.freshen(now);
         self.stamp.set(now);
     }
 
     /// When the last callback ended.
-    pub(crate) fn stamp(&self) -> Instant {
+    pub(crate) fn stamp(&self) -> Moment {
         self.stamp.get()
     }
 
-    /// What has passed since the last time is of this kind.
-    pub(crate) fn account(&self, kind: Kind, now: Instant) -> Duration {
-        let duration = now.saturating_duration_since(self.stamp.replace(now));
+    /// What has passed since the last time is of this kind, in which so many callbacks have ended.
+    pub(crate) fn account(&self, kind: Kind, ended: u64, now: Moment) -> Duration {
+        let duration = now.since(self.stamp.replace(now));
         let share = &self.shares[kind as usize];
         let Share { count, time } = share.get();
-        share.set(Share { count, time: time + duration });
+        share.set(Share { count: count + ended, time: time + duration });
         duration
-    }
-
-    pub(crate) fn count(&self, kind: Kind) {
-        let share = &self.shares[kind as usize];
-        let Share { count, time } = share.get();
-        share.set(Share { count: count + 1, time });
     }
 
     pub(crate) fn share(&self, kind: Kind) -> Share {
@@ -108,7 +103,15 @@ impl Meter {
     }
 
     /// A callback, or a handler within one, ran for so long; `waited` is what the thread had [waited](Meter::waited) before.
-    pub(crate) fn record(&self, origin: Origin, mut duration: Duration, waited: Duration) {
+    pub(crate) fn record(&self, origin: Origin, duration: Duration, waited: Duration) {
+        let longest = self.longest.get().map_or(Duration::ZERO, |(longest, _)| longest);
+        if duration >= self.threshold.get().min(longest) {
+            self.record_long(origin, duration, waited);
+        }
+    }
+
+    #[cold]
+    fn record_long(&self, origin: Origin, mut duration: Duration, waited: Duration) {
         let threshold = self.threshold.get();
         if duration >= threshold {
             // What the system gave to others meanwhile is not its fault.

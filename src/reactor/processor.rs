@@ -1,11 +1,8 @@
 //! How long the system has had this thread wait for a processor, though it was ready to run: that is nobody's fault in the program.
 
-use std::{
-    cell::Cell,
-    fs::File,
-    os::unix::fs::FileExt,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, fs::File, os::unix::fs::FileExt, time::Duration};
+
+use super::Moment;
 
 /// How old a reading may be: what the thread waited since then cannot be told from what it waited in the callback that is looked at.
 const FRESH: Duration = Duration::from_millis(4);
@@ -13,13 +10,13 @@ const FRESH: Duration = Duration::from_millis(4);
 /// Reads `/proc/thread-self/schedstat`: see proc(5) and the kernel's `sched-stats` documentation. Where there is no such file, nobody waited.
 pub(super) struct Processor {
     file: Option<File>,
-    fresh: Cell<Instant>,
+    fresh: Cell<Moment>,
     at_first: Duration,
     waited: Cell<Duration>,
 }
 
 impl Processor {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         let file = File::open("/proc/thread-self/schedstat").ok();
         let mut processor =
             Processor { file, fresh: Cell::new(now), at_first: Duration::ZERO, waited: Cell::default() };
@@ -29,8 +26,8 @@ impl Processor {
     }
 
     /// Reads it unless that was done just now. It takes a microsecond.
-    pub(super) fn freshen(&self, now: Instant) {
-        if now.saturating_duration_since(self.fresh.get()) >= FRESH {
+    pub(super) fn freshen(&self, now: Moment) {
+        if now.since(self.fresh.get()) >= FRESH {
             self.fresh.set(now);
             self.read();
         }
@@ -60,13 +57,14 @@ mod tests {
     use std::{
         sync::atomic::{AtomicBool, Ordering},
         thread,
+        time::Instant,
     };
 
     use super::*;
 
     #[test]
     fn a_thread_among_others_waits_and_one_that_sleeps_does_not() {
-        let processor = Processor::new(Instant::now());
+        let processor = Processor::new(Moment::now());
         thread::sleep(Duration::from_millis(50));
         processor.read();
         assert!(processor.all() < Duration::from_millis(25), "it asked for no processor");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Core, Event, Handle, Kind, Origin, Report,
+    Core, Event, Handle, Kind, Moment, Origin, Report,
     core::{Call, Timed},
     remote::Content,
 };
@@ -40,7 +40,7 @@ impl Core {
         self.empty_inbox();
         let ran = self.run_queues(budget);
         if ran && self.meter.on.get() {
-            let took = self.meter.stamp().saturating_duration_since(self.share.get().0);
+            let took = self.meter.stamp().since(self.share.get().0);
             self.meter.turns.borrow_mut().record(took);
         }
         if self.life.take_finished() {
@@ -101,7 +101,7 @@ impl Core {
 
     /// Steps 3 and 4; true when anything ran.
     fn run_queues(self: &Rc<Self>, budget: Duration) -> bool {
-        let start = Instant::now();
+        let start = Moment::now();
         let now = self.reactor.now();
         self.time.set(now);
         self.share.set((start, budget));
@@ -130,7 +130,7 @@ impl Core {
                     if self.life.is_finished() || self.life.number() != run {
                         return ran;
                     }
-                    if self.meter.stamp().saturating_duration_since(start) >= budget {
+                    if self.meter.stamp().since(start) >= budget {
                         self.first.set((kind + 1) % KINDS);
                         return ran;
                     }
@@ -178,11 +178,10 @@ impl Core {
         let meter = &self.meter;
         let (turns, start, stalls, waited) = (self.turns.get(), meter.stamp(), meter.stall_count(), meter.waited());
         self.contain(origin, function);
-        meter.count(origin.kind);
-        meter.account(origin.kind, Instant::now());
+        meter.account(origin.kind, 1, Moment::now());
         // A callback that made turns itself held up nobody, and a handler within it that did is named already.
         if self.turns.get() == turns && meter.stall_count() == stalls {
-            meter.record(origin, meter.stamp().saturating_duration_since(start), waited);
+            meter.record(origin, meter.stamp().since(start), waited);
         }
         if let Some(message) = self.tasks.take_panic() {
             self.report_panic(origin, &message);

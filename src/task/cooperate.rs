@@ -7,12 +7,12 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     deferred::{Deferred, Interrupted},
-    reactor::{Core, Handle, Kind, Origin},
+    reactor::{Core, Handle, Kind, Moment, Origin},
 };
 
 /// How long the steps of one slice may take together: a quarter of the usual turn, so that tasks behind this one, with connections among
@@ -87,12 +87,12 @@ impl Future for Slices {
         let this = &mut *self;
         let (Some(core), Some(steps)) = (this.core.upgrade(), &mut this.steps) else { return Poll::Pending };
         let turns = core.turns.get();
-        let start = Instant::now();
+        let start = Moment::now();
         let time = SLICE.min(core.budget_left(start));
         while steps.next().is_some() {
             // After turns inside this step everybody else may have changed, the run may even be over.
             let given_way = core.turns.get() != turns;
-            if given_way || this.cancelled.get() || start.elapsed() >= time {
+            if given_way || this.cancelled.get() || Moment::now().since(start) >= time {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -182,15 +182,15 @@ impl Bound {
     }
 
     fn follow_files(&self) {
-        let (uploads, files) = (self.model.uploads(), self.model.files());
+        let (uploads, (files, last)) = (self.model.uploads(), self.model.last_file());
         let (done, total) = uploads.iter().fold((0, 0), |(done, total), it| (done + it.done, total + it.total));
         let fraction = if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) };
         if self.progress.fraction() != fraction {
             self.progress.set_fraction(fraction);
         }
-        let text = match (&uploads[..], files.last()) {
+        let text = match (&uploads[..], last) {
             ([], None) => "none yet".to_owned(),
-            ([], Some(last)) => format!("{}  ·  the last: {}", thousands(files.len() as u64), last.name),
+            ([], Some(last)) => format!("{}  ·  the last: {}", thousands(files as u64), last.name),
             ([one], _) => format!("{}  ·  {:.0} %", one.name, 100.0 * fraction),
             (several, _) => format!("{} on their way  ·  {:.0} %", several.len(), 100.0 * fraction),
         };

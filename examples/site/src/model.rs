@@ -296,6 +296,12 @@ impl Model {
         self.0.files.borrow().clone()
     }
 
+    /// How many files there are, and the last of them.
+    pub fn last_file(&self) -> (usize, Option<Entry>) {
+        let files = self.0.files.borrow();
+        (files.len(), files.last().cloned())
+    }
+
     /// Says that a file of `total` bytes (0: unknown) is on its way. If there is one of its name already, it gets another.
     pub fn begin_upload(&self, name: &str, total: u64) -> Upload {
         let taken = |name: &str| {

@@ -52,7 +52,7 @@ impl Shelf {
         let mut names = Vec::new();
         while let Some(mut part) = form.next().await? {
             let Some(name) = part.file_name().map(plain) else { continue };
-            if self.model.files().len() + self.model.uploads().len() >= MAX_FILES {
+            if self.model.last_file().0 + self.model.uploads().len() >= MAX_FILES {
                 let message = format!("there are {MAX_FILES} files already: throw some away");
                 return Err(Error::new(StatusCode::INSUFFICIENT_STORAGE, message));
             }

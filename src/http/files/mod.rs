@@ -143,7 +143,7 @@ impl Files {
 /// Marks what is mounted.
 impl Handler<Mounted> for Files {
     fn call(this: &Rc<Self>, request: Request) -> ResponseFuture {
-        Box::pin(Files::clone(this).answer(request))
+        ResponseFuture::new(Files::clone(this).answer(request))
     }
 }
 

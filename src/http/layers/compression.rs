@@ -118,7 +118,7 @@ impl Layer for Compression {
         let coding = accepted(request.headers()).first().copied();
         let (compression, handle) = (*self, request.handle().clone());
         let answering = next.run(request);
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let mut response = answering.await;
             if !compression.wanted(&response) {
                 return response;

@@ -1,6 +1,6 @@
 //! Pages of other origins (the Fetch standard, 3.2).
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
 use super::super::{
     HeaderMap, HeaderName, HeaderValue, IntoResponse, Layer, Method, Next, Request, ResponseFuture, StatusCode,
@@ -139,10 +139,10 @@ impl Layer for Cors {
                 headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, value(&self.headers));
                 headers.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.as_secs().into());
             }
-            return Box::pin(std::future::ready(response));
+            return ResponseFuture::ready(response);
         }
         let (cors, answering) = (self.clone(), next.run(request));
-        let answered: Pin<Box<dyn Future<Output = _>>> = Box::pin(async move {
+        ResponseFuture::new(async move {
             let mut response = answering.await;
             match allowed {
                 Some(origin) => {
@@ -157,7 +157,6 @@ impl Layer for Cors {
                 None => {}
             }
             response
-        });
-        answered
+        })
     }
 }

@@ -138,18 +138,18 @@ impl Layer for LocalOnly {
     fn call(&self, request: Request, next: Next) -> ResponseFuture {
         let answer = match (self.refusal(&request), self.admitted(&request)) {
             (Some(refusal), _) => refusal.into_response(),
-            (None, Admitted::Yes) => return Box::pin(next.run(request)),
+            (None, Admitted::Yes) => return next.run(request),
             (None, Admitted::ByQuery)
                 if *request.method() == Method::GET && !request.headers().contains_key("upgrade") =>
             {
                 self.keep(&request)
             }
-            (None, Admitted::ByQuery) => return Box::pin(next.run(request)),
+            (None, Admitted::ByQuery) => return next.run(request),
             (None, Admitted::No) => {
                 let message = "open this page by the address that the program gives, which has a token in it";
                 Error::new(StatusCode::UNAUTHORIZED, message).into_response()
             }
         };
-        Box::pin(std::future::ready(answer))
+        ResponseFuture::ready(answer)
     }
 }

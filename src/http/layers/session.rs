@@ -140,7 +140,7 @@ impl Layer for Sessions {
         let session = self.read(&request);
         request.insert(session.clone());
         let (sessions, answering) = (self.clone(), next.run(request));
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let mut response = answering.await;
             if session.0.changed.get() {
                 if let Some(value) = sessions.write(&session) {
