@@ -27,7 +27,7 @@ answer (SoupServer *server, SoupServerMessage *message, const char *path, GHashT
     char text[64];
     g_snprintf (text, sizeof text, "%" G_GUINT64_FORMAT " requests", ++requests);
     gtk_label_set_text (GTK_LABEL (label), text);
-    soup_message_headers_set_content_type (soup_server_message_get_response_headers (message), "text/plain", NULL);
+    soup_message_headers_set_content_type (soup_server_message_get_response_headers (message), "text/plain; charset=utf-8", NULL);
     soup_message_body_append_bytes (soup_server_message_get_response_body (message), hello);
     soup_server_message_set_status (message, SOUP_STATUS_OK, NULL);
 }

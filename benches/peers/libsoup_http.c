@@ -11,7 +11,7 @@ static void
 answer (SoupServer *server, SoupServerMessage *message, const char *path, GHashTable *query, gpointer data)
 {
     GBytes *body = data;
-    const char *type = strcmp (path, "/json") == 0 ? "application/json" : strcmp (path, "/file.bin") == 0 ? "application/octet-stream" : "text/plain";
+    const char *type = strcmp (path, "/json") == 0 ? "application/json" : strcmp (path, "/file.bin") == 0 ? "application/octet-stream" : "text/plain; charset=utf-8";
     soup_message_headers_set_content_type (soup_server_message_get_response_headers (message), type, NULL);
     soup_message_body_append_bytes (soup_server_message_get_response_body (message), body);
     soup_server_message_set_status (message, SOUP_STATUS_OK, NULL);

@@ -19,7 +19,7 @@ class Hello(resource.Resource):
     isLeaf = True
 
     def render_GET(self, request):
-        request.setHeader(b"content-type", b"text/plain")
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return b"hello, world"
 
 

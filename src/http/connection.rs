@@ -21,7 +21,7 @@ use super::{
     header::{CONNECTION, CONTENT_LENGTH, HeaderValue},
     pace::{Pace, Paced, Verdict, Watch},
     rate::Least,
-    request::BodyLimits,
+    request::Common,
     router::{Found, Routes, nothing},
     server::Shared,
     upgrade::Upgraded,
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     reactor::Origin,
     task::Sleep,
-    transport::{Address, ByteStream, Permit},
+    transport::{ByteStream, Permit},
 };
 
 pub(super) fn start(server: &Rc<Shared>, stream: Box<dyn ByteStream>, permit: Permit, origin: Origin) {
@@ -144,8 +144,15 @@ impl Connection {
 
     fn exchange(&self, stream: Box<dyn ByteStream>, begin: Vec<u8>, two: bool) -> Stage {
         let (server, pace) = (&self.server, &self.pace);
-        let answer =
-            Answer { server: server.clone(), pace: pace.clone(), peer: stream.peer_address(), origin: self.origin };
+        let common = Common {
+            handle: server.handle.clone(),
+            peer: stream.peer_address(),
+            body_limit: server.config.body_limit,
+            body_deadline: server.config.body_deadline,
+            least: Least::of(&server.config),
+        };
+        let (common, origin) = (Rc::new(common), self.origin);
+        let answer = Answer { server: server.clone(), pace: pace.clone(), common, origin };
         let stream = Paced::new(stream, begin, pace.clone());
         let exchange = if two {
             let streams = Streams { server: server.clone(), pace: pace.clone(), origin: self.origin };
@@ -271,7 +278,7 @@ impl Drop for Connection {
 pub(super) struct Answer {
     server: Rc<Shared>,
     pace: Rc<Pace>,
-    peer: Address,
+    common: Rc<Common>,
     /// For what is around all handlers.
     origin: Origin,
 }
@@ -299,10 +306,7 @@ impl Service<::http::Request<Incoming>> for Answer {
 impl Answer {
     fn find_handler(&self, request: ::http::Request<Incoming>) -> ResponseFuture {
         let server = &self.server;
-        let config = &server.config;
-        let least = Least::of(config);
-        let limits = BodyLimits { bytes: config.body_limit, deadline: config.body_deadline, least };
-        let mut request = Request::new(request, limits, server.handle.clone(), self.peer.clone());
+        let mut request = Request::new(request, self.common.clone());
         if server.routes.has_layers() {
             return self.call(self.origin, || Routes::answer_all(&server.routes, request));
         }

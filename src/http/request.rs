@@ -6,6 +6,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    rc::Rc,
     str::FromStr,
     task::{Context, Poll, ready},
     time::Duration,
@@ -17,7 +18,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Error, HeaderMap, Method, StatusCode, Uri,
+    Error, HeaderMap, Method, StatusCode, Uri, Version,
     rate::{Least, Meter},
 };
 use crate::{reactor::Handle, transport::Address};
@@ -29,34 +30,35 @@ pub struct Request {
 }
 
 struct Content {
-    head: ::http::request::Parts,
+    request: ::http::Request<Incoming>,
     params: Params,
     /// Where the part of the path begins that is still to be routed.
     below: usize,
     locals: Vec<Box<dyn Any>>,
-    body: Incoming,
-    meter: Meter,
-    limits: BodyLimits,
-    handle: Handle,
-    peer: Address,
+    /// There from the first piece of the body on.
+    meter: Option<Box<Meter>>,
+    /// Bytes of a body that is read as a whole.
+    body_limit: usize,
+    common: Rc<Common>,
 }
 
 /// What a path's `{name}`s stand for.
 pub(super) type Params = Vec<(String, String)>;
 
-/// How much body there may be, and how long it may take.
-#[derive(Clone, Copy)]
-pub(super) struct BodyLimits {
-    pub(super) bytes: usize,
-    pub(super) deadline: Duration,
+/// What the requests of a connection share.
+pub(super) struct Common {
+    pub(super) handle: Handle,
+    pub(super) peer: Address,
+    pub(super) body_limit: usize,
+    pub(super) body_deadline: Duration,
     pub(super) least: Least,
 }
 
 impl Request {
-    pub(super) fn new(request: ::http::Request<Incoming>, limits: BodyLimits, handle: Handle, peer: Address) -> Self {
-        let (head, body) = request.into_parts();
-        let (params, locals, meter) = (Params::new(), Vec::new(), Meter::new(limits.least));
-        Request { content: Box::new(Content { head, params, below: 0, locals, body, meter, limits, handle, peer }) }
+    pub(super) fn new(request: ::http::Request<Incoming>, common: Rc<Common>) -> Self {
+        let (params, locals, body_limit) = (Params::new(), Vec::new(), common.body_limit);
+        let content = Content { request, params, below: 0, locals, meter: None, body_limit, common };
+        Request { content: Box::new(content) }
     }
 
     pub(super) fn add_params(&mut self, params: Params) {
@@ -78,17 +80,17 @@ impl Request {
 
     /// The method.
     pub fn method(&self) -> &Method {
-        &self.content.head.method
+        self.content.request.method()
     }
 
     /// The target.
     pub fn uri(&self) -> &Uri {
-        &self.content.head.uri
+        self.content.request.uri()
     }
 
     /// The path, as it was sent (percent-encoded).
     pub fn path(&self) -> &str {
-        self.content.head.uri.path()
+        self.content.request.uri().path()
     }
 
     /// The part of the path that the innermost [router](super::Router::nest) goes by, from its `/` on; all of it where none is nested.
@@ -116,17 +118,18 @@ impl Request {
 
     /// Takes something that hyper has put into the head.
     pub(super) fn take_extension<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
-        self.content.head.extensions.remove()
+        self.content.request.extensions_mut().remove()
     }
 
     /// Gives its parts, for what is not of this module's kind.
     pub(super) fn into_parts(self) -> (::http::request::Parts, Incoming, Meter, Handle) {
-        let Content { head, body, meter, handle, .. } = *self.content;
-        (head, body, meter, handle)
+        let Content { request, meter, common, .. } = *self.content;
+        let (head, body) = request.into_parts();
+        (head, body, meter.map_or_else(|| Meter::new(common.least), |meter| *meter), common.handle.clone())
     }
 
     pub(super) fn set_body_limit(&mut self, bytes: usize) {
-        self.content.limits.bytes = bytes;
+        self.content.body_limit = bytes;
     }
 
     /// Puts something into the request for who answers it: [`Local`](super::Local) takes it out, and [`get`](Request::get). There is one of each type.
@@ -149,27 +152,32 @@ impl Request {
 
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
-        &self.content.head.headers
+        self.content.request.headers()
     }
 
     /// A header's value, if it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.content.head.headers.get(name)?.to_str().ok()
+        self.headers().get(name)?.to_str().ok()
     }
 
-    /// Everything about the head, extensions included.
-    pub fn head(&self) -> &::http::request::Parts {
-        &self.content.head
+    /// The version of HTTP that it was sent in.
+    pub fn version(&self) -> Version {
+        self.content.request.version()
+    }
+
+    /// What was put into its head by whom it has passed: hyper's `Protocol` of an extended CONNECT, for example.
+    pub fn extensions(&self) -> &::http::Extensions {
+        self.content.request.extensions()
     }
 
     /// Who sent it.
     pub fn peer_address(&self) -> &Address {
-        &self.content.peer
+        &self.content.common.peer
     }
 
     /// The reactor that the handler runs on.
     pub fn handle(&self) -> &Handle {
-        &self.content.handle
+        &self.content.common.handle
     }
 
     /// What `{name}` in the route's path stands for here, decoded.
@@ -191,7 +199,7 @@ impl Request {
     /// # Errors
     /// 400, saying which field is wrong.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let query = self.content.head.uri.query().unwrap_or("");
+        let query = self.uri().query().unwrap_or("");
         serde_urlencoded::from_str(query).map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
     }
 
@@ -206,16 +214,17 @@ impl Request {
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         loop {
-            let content = &mut *self.content;
-            let Poll::Ready(frame) = Pin::new(&mut content.body).poll_frame(cx) else {
-                ready!(content.meter.poll_too_slow(cx, &content.handle));
+            let Content { request, meter, common, .. } = &mut *self.content;
+            let meter = meter.get_or_insert_with(|| Box::new(Meter::new(common.least)));
+            let Poll::Ready(frame) = Pin::new(request.body_mut()).poll_frame(cx) else {
+                ready!(meter.poll_too_slow(cx, &common.handle));
                 return Poll::Ready(Err(Error::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly")));
             };
             let Some(frame) = frame else { return Poll::Ready(Ok(None)) };
             let frame = frame.map_err(|error| Error::bad_request(format!("the body could not be read: {error}")))?;
             // Trailers are no part of the content.
             if let Ok(data) = frame.into_data() {
-                content.meter.moved(data.len());
+                meter.moved(data.len());
                 return Poll::Ready(Ok(Some(data)));
             }
         }
@@ -227,13 +236,13 @@ impl Request {
     /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it takes longer than
     /// [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer broke off.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
-        let BodyLimits { bytes: limit, deadline, .. } = self.content.limits;
+        let limit = self.content.body_limit;
         let too_large =
             || Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"));
-        if self.content.body.size_hint().lower() > limit as u64 {
+        if self.content.request.body().size_hint().lower() > limit as u64 {
             return Err(too_large());
         }
-        let mut sleep = self.content.handle.sleep(deadline);
+        let mut sleep = self.handle().sleep(self.content.common.body_deadline);
         let read = Cell::new(0);
         let whole = async {
             // Most bodies come in one piece, which need not be copied.
@@ -241,7 +250,7 @@ impl Request {
             if first.len() > limit {
                 return Err(too_large());
             }
-            if self.content.body.is_end_stream() {
+            if self.content.request.body().is_end_stream() {
                 return Ok(first);
             }
             let mut all = BytesMut::from(first);

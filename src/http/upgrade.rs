@@ -28,7 +28,7 @@ impl Request {
         let lists = |name, wanted: &str| {
             names(name).flat_map(|value| value.split(',')).any(|entry| entry.trim().eq_ignore_ascii_case(wanted))
         };
-        let extended = self.head().extensions.get::<Protocol>();
+        let extended = self.extensions().get::<Protocol>();
         match extended {
             Some(extended) => *self.method() == Method::CONNECT && extended.as_str().eq_ignore_ascii_case(protocol),
             None => lists(CONNECTION, "upgrade") && lists(UPGRADE, protocol),
@@ -50,7 +50,7 @@ impl Request {
         if !self.wants_upgrade(protocol) {
             return Err(Error::new(StatusCode::UPGRADE_REQUIRED, format!("this is for {protocol} only")));
         }
-        if self.head().extensions.get::<Protocol>().is_none() {
+        if self.extensions().get::<Protocol>().is_none() {
             let mut response = Response::new(Body::upgrade(Box::new(take_over)));
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

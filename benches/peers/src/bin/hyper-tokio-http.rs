@@ -49,7 +49,7 @@ async fn converse(stream: TcpStream) {
 
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (content_type, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/hello") => ("text/plain", Bytes::from_static(b"hello, world")),
+        (&Method::GET, "/hello") => ("text/plain; charset=utf-8", Bytes::from_static(b"hello, world")),
         (&Method::GET, "/json") => {
             let json = serde_json::to_vec(&records()).expect("records are plain data");
             ("application/json", json.into())
