@@ -25,6 +25,7 @@ use super::{
     router::{Found, Routes, nothing},
     server::Shared,
     upgrade::Upgraded,
+    wire::Wire,
 };
 use crate::{
     reactor::Origin,
@@ -72,8 +73,11 @@ enum Stage {
     /// Requests and responses, until there will be no more.
     Exchange {
         exchange: Exchange,
+        wire: Rc<Wire>,
         /// Whether hyper was told to end in order.
         ending: bool,
+        /// How the exchange ended, while its last response is still on its way.
+        ended: Option<hyper::Result<()>>,
     },
     /// The last response is sent and the write direction closed. What the peer still sends is read away for a while: to close the
     /// socket with unread bytes would have the kernel send a reset, which may overtake the response (RFC 9112, 9.6).
@@ -153,22 +157,30 @@ impl Connection {
         };
         let (common, origin) = (Rc::new(common), self.origin);
         let answer = Answer { server: server.clone(), pace: pace.clone(), common, origin };
-        let stream = Paced::new(stream, begin, pace.clone());
+        let wire = Wire::new(stream, pace.clone(), server.handle.core().clone(), origin);
+        let stream = Paced::new(wire.clone(), begin, pace.clone());
         let exchange = if two {
             let streams = Streams { server: server.clone(), pace: pace.clone(), origin: self.origin };
             Exchange::two(&server.config, stream, answer, streams)
         } else {
             Exchange::one(&server.config, stream, answer)
         };
-        Stage::Exchange { exchange, ending: false }
+        Stage::Exchange { exchange, wire, ending: false, ended: None }
     }
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Exchange { exchange, ending } = &mut self.stage else { return Poll::Ready(()) };
+        let Stage::Exchange { exchange, wire, ending, ended } = &mut self.stage else { return Poll::Ready(()) };
         loop {
+            wire.go_on(cx);
             // What has arrived comes before any deadline: a loop that was held up must not blame its peers.
-            if let Poll::Ready(result) = exchange.poll(cx) {
-                let failed = result.is_err_and(|error| {
+            if ended.is_none() {
+                *ended = match exchange.poll(cx) {
+                    Poll::Ready(result) => Some(result),
+                    Poll::Pending => None,
+                };
+            }
+            if ended.is_some() && wire.poll_drain(cx).is_ready() {
+                let failed = ended.take().and_then(Result::err).is_some_and(|error| {
                     tracing::debug!(%error, "an HTTP connection ended with an error");
                     error.is_user()
                 });
@@ -182,8 +194,9 @@ impl Connection {
                 return Poll::Ready(());
             }
             let enough = self.pace.has_had_enough();
-            if (self.server.closing.get() || enough) && !std::mem::replace(ending, true) {
-                if self.pace.is_at_rest() && !enough {
+            let closing = (self.server.closing.get() || enough) && ended.is_none();
+            if closing && !std::mem::replace(ending, true) {
+                if self.pace.is_at_rest() && !wire.has_unsent() && !enough {
                     self.stage = Stage::Done;
                     return Poll::Ready(());
                 }

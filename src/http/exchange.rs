@@ -128,7 +128,7 @@ impl Exchange {
         match self {
             Exchange::One(exchange) => {
                 let parts = exchange.into_parts();
-                Some((parts.io.stream, parts.read_buf))
+                Some((parts.io.wire.take_stream()?, parts.read_buf))
             }
             Exchange::Two(_) => None,
         }

@@ -58,6 +58,7 @@ mod tower;
 mod upgrade;
 #[cfg(feature = "websocket")]
 pub mod websocket;
+mod wire;
 
 pub use ::bytes::Bytes;
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};

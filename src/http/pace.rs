@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
@@ -15,8 +15,9 @@ use super::{
     body::Upgrade,
     rate::Least,
     server::{Config, Shared},
+    wire::Wire,
 };
-use crate::transport::{ByteStream, read_into};
+use crate::transport::read_into;
 
 /// Where a connection is between two requests, told by what it reads and what hyper does with it. To note it costs next to nothing; one timer a
 /// connection looks at it now and then. So a request moves no timer.
@@ -135,7 +136,12 @@ impl Pace {
         }
     }
 
-    /// Whether nothing is owed to the peer: no answer, and no rest of one.
+    /// Whether the connection is about to be handed over, with its last response.
+    fn is_handed_over(&self) -> bool {
+        self.upgrade.borrow().is_some()
+    }
+
+    /// Whether nothing is owed to the peer: no answer, and no rest of one that it does not take.
     pub(super) fn is_at_rest(&self) -> bool {
         !matches!(self.stage.get(), Stage::Busy(_)) && self.blocked.get().is_none()
     }
@@ -205,7 +211,7 @@ impl Pace {
         }
     }
 
-    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    pub(super) fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &result {
             Poll::Pending if self.blocked.get().is_none() => {
                 let now = self.server.time();
@@ -313,9 +319,9 @@ impl Drop for Watch {
     }
 }
 
-/// A stream that notes how its connection gets on.
+/// A connection's wire as hyper has it, which notes how the connection gets on.
 pub(super) struct Paced {
-    pub(super) stream: Box<dyn ByteStream>,
+    pub(super) wire: Rc<Wire>,
     /// What was read of it before, from here on.
     begin: Vec<u8>,
     begun: usize,
@@ -323,8 +329,8 @@ pub(super) struct Paced {
 }
 
 impl Paced {
-    pub(super) fn new(stream: Box<dyn ByteStream>, begin: Vec<u8>, pace: Rc<Pace>) -> Self {
-        Paced { stream, begin, begun: 0, pace }
+    pub(super) fn new(wire: Rc<Wire>, begin: Vec<u8>, pace: Rc<Pace>) -> Self {
+        Paced { wire, begin, begun: 0, pace }
     }
 }
 
@@ -345,7 +351,7 @@ impl Read for Paced {
             self.pace.received();
             return Poll::Ready(Ok(()));
         }
-        let result = read_into(Pin::new(&mut *self.stream), cx, &mut cursor);
+        let result = self.wire.poll_stream(cx, |stream, cx| read_into(stream, cx, &mut cursor));
         // An end of input stays; the next read meets it again.
         if matches!(result, Poll::Ready(Ok(0))) && room > 0 && self.pace.withholds_end(cx) {
             return Poll::Pending;
@@ -358,17 +364,17 @@ impl Read for Paced {
 }
 
 impl Write for Paced {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut *self.stream).poll_write(cx, buffer);
-        self.pace.wrote(result)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        self.wire.poll_write(cx, &[IoSlice::new(buffer)])
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pace.is_handed_over() { self.wire.poll_drain(cx) } else { self.wire.poll_pass_on(cx) }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_close(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.wire.poll_drain(cx))?;
+        self.wire.poll_stream(cx, |stream, cx| stream.poll_close(cx))
     }
 
     /// Every stream of ours makes the best of several pieces.
@@ -377,11 +383,10 @@ impl Write for Paced {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut *self.stream).poll_write_vectored(cx, buffers);
-        self.pace.wrote(result)
+        self.wire.poll_write(cx, buffers)
     }
 }

@@ -17,6 +17,7 @@ use slotmap::{DefaultKey, SlotMap};
 
 use super::{
     Handle, Moment, Next, Origin, Reactor,
+    cork::Cork,
     frames::Frames,
     lifecycle::Lifecycle,
     meter::Meter,
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) life: Lifecycle,
     pub(crate) meter: Meter,
     pub(crate) frames: Frames,
+    pub(crate) cork: Cork,
     /// What is called in each turn.
     pub(crate) hooks: RefCell<Vec<Hook>>,
     /// Sources that are connections.
@@ -88,6 +90,7 @@ impl Core {
             life: Lifecycle::default(),
             meter: Meter::new(),
             frames: Frames::default(),
+            cork: Cork::default(),
             hooks: RefCell::default(),
             connections: Cell::new(0),
             turns: Cell::new(0),

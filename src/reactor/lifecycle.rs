@@ -127,6 +127,7 @@ impl Core {
     /// The end of a run: whatever is left goes, on this thread, with no callback but connection_lost.
     pub(crate) fn end_run(self: &Rc<Self>) {
         self.life.ended.set(self.life.ended.get() + 1);
+        self.uncork();
         self.end_tasks();
         let timers = self.timers.borrow_mut().drain();
         for timed in timers {

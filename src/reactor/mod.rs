@@ -20,6 +20,7 @@
 
 mod backend;
 mod core;
+mod cork;
 mod driver;
 mod frames;
 mod handle;
@@ -41,6 +42,8 @@ mod watcher;
 
 pub use backend::{Event, Interest, Key, Next, Notify, Reactor, Readiness};
 pub(crate) use core::Core;
+#[cfg(feature = "http")]
+pub(crate) use cork::{MOST_BYTES as MOST_CORKED, Outlet};
 pub use driver::Driver;
 pub use frames::{FrameClock, FrameMetrics, Pacing};
 pub(crate) use handle::{FOREVER, WakeTimer};

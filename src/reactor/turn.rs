@@ -39,6 +39,7 @@ impl Core {
         self.run_hooks();
         self.empty_inbox();
         let ran = self.run_queues(budget);
+        self.uncork();
         if ran && self.meter.on.get() {
             let took = self.meter.stamp().since(self.share.get().0);
             self.meter.turns.borrow_mut().record(took);
@@ -126,6 +127,9 @@ impl Core {
                     }
                     ran = true;
                     left[kind] -= 1;
+                    if self.cork.is_full() {
+                        self.uncork();
+                    }
                     // A callback that spun the loop may return after the end; what it asked for since is the next run's.
                     if self.life.is_finished() || self.life.number() != run {
                         return ran;

@@ -60,7 +60,7 @@ struct Name {
 fn router() -> Router {
     Router::new()
         .get("/hello", |request: Request| {
-            format!("{:?} {} {:?}", request.head().version, request.host().unwrap_or("none"), request.uri().query())
+            format!("{:?} {} {:?}", request.version(), request.host().unwrap_or("none"), request.uri().query())
         })
         .post("/json", |Json(name): Json<serde_json::Value>| Json(serde_json::json!({ "said": name })))
         .post("/form", |Form(Name { name })| name)

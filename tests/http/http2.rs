@@ -15,7 +15,7 @@ const LARGE: usize = 3_000_000;
 
 fn router() -> Router {
     Router::new()
-        .get("/hello", |request: Request| format!("{:?} {:?}", request.head().version, request.host()))
+        .get("/hello", |request: Request| format!("{:?} {:?}", request.version(), request.host()))
         .get("/large", || vec![b'x'; LARGE])
         .post("/length", |mut request: Request| async move {
             let mut length = 0;

@@ -28,7 +28,7 @@ fn site(folder: &Folder) -> Site {
                 while let Some(chunk) = request.chunk().await? {
                     length += chunk.len();
                 }
-                Ok::<_, Error>(format!("{:?} {} {length}", request.head().version, request.method()))
+                Ok::<_, Error>(format!("{:?} {} {length}", request.version(), request.method()))
             })
             .post("/form", |mut form: Multipart| async move {
                 let mut said = Vec::new();

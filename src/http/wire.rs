@@ -1,0 +1,179 @@
+//! The stream below an exchange, with what is on its way to it.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use super::pace::Pace;
+use crate::{
+    reactor::{Core, MOST_CORKED, Origin, Outlet},
+    transport::ByteStream,
+};
+
+/// A connection's stream. Small pieces are corked: taken at once, and sent when the reactor's turn ends.
+pub(super) struct Wire {
+    /// There until it is handed over.
+    stream: RefCell<Option<Box<dyn ByteStream>>>,
+    /// Bytes that were taken and are still corked.
+    corked: Cell<usize>,
+    /// What the peer did not take when they were sent.
+    rest: RefCell<Vec<u8>>,
+    /// Whether the stream has all of it, and holds something back.
+    unflushed: Cell<bool>,
+    /// How sending failed: the next operation tells.
+    error: RefCell<Option<io::Error>>,
+    /// Wakes the connection.
+    waker: RefCell<Option<Waker>>,
+    pace: Rc<Pace>,
+    core: Rc<Core>,
+    origin: Origin,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Box<dyn ByteStream>, pace: Rc<Pace>, core: Rc<Core>, origin: Origin) -> Rc<Self> {
+        Rc::new(Wire {
+            stream: RefCell::new(Some(stream)),
+            corked: Cell::new(0),
+            rest: RefCell::default(),
+            unflushed: Cell::new(false),
+            error: RefCell::default(),
+            waker: RefCell::default(),
+            pace,
+            core,
+            origin,
+        })
+    }
+
+    /// Takes the stream away. What was not sent is lost.
+    pub(super) fn take_stream(&self) -> Option<Box<dyn ByteStream>> {
+        self.stream.take()
+    }
+
+    /// Whether something was taken and not sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.corked.get() > 0 || self.is_behind()
+    }
+
+    /// Whether the peer did not take all that was sent: it is for the connection to [go on](Wire::poll_drain) when it is woken.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unflushed.get() || !self.rest.borrow().is_empty()
+    }
+
+    /// Does something with the stream. It is busy only where a layer of the program's makes turns from inside of an operation.
+    pub(super) fn poll_stream<T>(
+        &self,
+        cx: &mut Context<'_>,
+        operation: impl FnOnce(Pin<&mut dyn ByteStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let Ok(mut stream) = self.stream.try_borrow_mut() else {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        match stream.as_deref_mut() {
+            Some(stream) => operation(Pin::new(stream), cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Takes small pieces together, to be sent when the turn ends, and of large ones what can be sent now.
+    pub(super) fn poll_write(self: &Rc<Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if total + self.corked.get() <= MOST_CORKED && !self.is_behind() && self.error.borrow().is_none() {
+            let mut waker = self.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|present| present.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            self.corked.set(self.corked.get() + total);
+            self.core.cork.push(self.clone(), self.origin, pieces);
+            return Poll::Ready(Ok(total));
+        }
+        ready!(self.poll_drain(cx))?;
+        let result = self.poll_stream(cx, |stream, cx| stream.poll_write_vectored(cx, pieces));
+        self.pace.wrote(result)
+    }
+
+    /// Passes on what the stream has, at once unless something is corked.
+    pub(super) fn poll_pass_on(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_behind() {
+            self.poll_drain(cx)
+        } else if self.corked.get() > 0 {
+            Poll::Ready(Ok(()))
+        } else {
+            self.poll_flush(cx)
+        }
+    }
+
+    /// Sends more of what the peer did not take before. The next operation tells of an error.
+    pub(super) fn go_on(&self, cx: &mut Context<'_>) {
+        if self.is_behind() {
+            if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
+                self.error.replace(Some(error));
+            }
+        }
+    }
+
+    /// Ready when the stream has taken, and passed on, everything.
+    pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.corked.get() > 0 {
+            self.core.uncork();
+        }
+        // Taken out for the time of the call.
+        let mut rest = self.rest.take();
+        let (sent, result) = self.poll_send(cx, &rest);
+        rest.drain(..sent);
+        self.rest.replace(rest);
+        ready!(result)?;
+        self.poll_flush(cx)
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.poll_stream(cx, |stream, cx| stream.poll_flush(cx));
+        self.unflushed.set(flushed.is_pending());
+        flushed
+    }
+
+    /// Sends as much of `bytes` as the stream takes; how much that is, and whether it is all.
+    fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> (usize, Poll<io::Result<()>>) {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let result = self.poll_stream(cx, |stream, cx| stream.poll_write(cx, &bytes[sent..]));
+            match self.pace.wrote(result) {
+                Poll::Ready(Ok(0)) => return (sent, Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(count)) => sent += count,
+                Poll::Ready(Err(error)) => return (sent, Poll::Ready(Err(error))),
+                Poll::Pending => return (sent, Poll::Pending),
+            }
+        }
+        (sent, Poll::Ready(Ok(())))
+    }
+}
+
+impl Outlet for Wire {
+    fn send(&self, bytes: &[u8]) {
+        self.corked.set(self.corked.get() - bytes.len());
+        let Some(waker) = self.waker.take() else { return };
+        let mut cx = Context::from_waker(&waker);
+        // What the peer did not take before comes before this.
+        let (sent, result) = if self.is_behind() { (0, Poll::Pending) } else { self.poll_send(&mut cx, bytes) };
+        let result = match result {
+            Poll::Pending => {
+                self.rest.borrow_mut().extend_from_slice(&bytes[sent..]);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => self.poll_flush(&mut cx),
+            failed => failed,
+        };
+        if let Poll::Ready(Err(error)) = result {
+            self.error.replace(Some(error));
+            waker.wake_by_ref();
+        }
+        self.waker.borrow_mut().get_or_insert(waker);
+    }
+}
