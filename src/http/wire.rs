@@ -50,7 +50,7 @@ impl Wire {
 
     /// Takes the stream away. What was not sent is lost.
     pub(super) fn take_stream(&self) -> Option<Box<dyn ByteStream>> {
-        self.stream.take()
+        self.stream.try_borrow_mut().ok()?.take()
     }
 
     /// Whether something was taken and not sent.

@@ -12,7 +12,8 @@
 //!    read before anybody's deadline is judged.
 //! 4. When the **budget** is used up, the turn ends after the callback that is running; the next turn goes on with the kind
 //!    of work after the one that was interrupted. So no kind starves another.
-//! 5. **Deadline.** The host is told when the next timer is due, if that has changed.
+//! 5. **Uncork.** What the HTTP server has to send in small pieces is sent in a row: so the processor finds the code of each step in its caches.
+//! 6. **Deadline.** The host is told when the next timer is due, if that has changed.
 //!
 //! Each of the user's callbacks runs with nothing borrowed and nothing locked. It may spin the host loop (a modal dialog), which
 //! makes turns inside the turn: they take from the same queues, so everybody else goes on, and the work that is on the stack is
