@@ -62,7 +62,7 @@ fn response(stream: &mut impl BufRead) -> Result<(String, Vec<u8>), Box<dyn Erro
 
 fn assert_hello((head, body): (String, Vec<u8>)) -> usize {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert!(head.contains("content-type: text/plain\r\n"), "{head}");
+    assert!(head.contains("content-type: text/plain; charset=utf-8\r\n"), "{head}");
     assert!(head.contains("date: "), "{head}");
     assert_eq!(body, b"hello, world");
     head.len() + body.len()

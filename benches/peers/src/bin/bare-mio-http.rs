@@ -12,7 +12,7 @@ use peers::{Outcome, address_from_command_line, announce};
 use slab::Slab;
 
 /// What hyper would answer, byte for byte in length; only its clock stands still.
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 12\r\n\
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 12\r\n\
     date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\nhello, world";
 
 /// So many pipelined requests are answered by one write.
