@@ -211,6 +211,13 @@ impl Pace {
         }
     }
 
+    /// The peer, or the system for it, has taken so many bytes.
+    pub(super) fn moved(&self, bytes: usize) {
+        if let Some((since, before)) = self.behind.get() {
+            self.behind.set(Some((since, before + bytes as u64)));
+        }
+    }
+
     pub(super) fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &result {
             Poll::Pending if self.blocked.get().is_none() => {
@@ -223,9 +230,7 @@ impl Pace {
             Poll::Pending => {}
             Poll::Ready(moved) => {
                 self.blocked.set(None);
-                if let (Some((since, before)), Ok(moved)) = (self.behind.get(), moved) {
-                    self.behind.set(Some((since, before + *moved as u64)));
-                }
+                self.moved(*moved.as_ref().unwrap_or(&0));
                 // A response is over when its last byte is sent, not when its body is. Of HTTP/2 much that is sent is no response.
                 if !self.is_multiplexed() {
                     self.begin_again(self.server.time());

@@ -1,6 +1,7 @@
 //! The stream below an exchange, with what is on its way to it.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
@@ -11,7 +12,7 @@ use std::{
 use super::pace::Pace;
 use crate::{
     reactor::{Core, MOST_CORKED, Origin, Outlet},
-    transport::ByteStream,
+    transport::{ByteStream, Stream},
 };
 
 /// A connection's stream. Small pieces are corked: taken at once, and sent when the reactor's turn ends.
@@ -158,9 +159,31 @@ impl Wire {
 impl Outlet for Wire {
     fn send(&self, bytes: &[u8]) {
         self.corked.set(self.corked.get() - bytes.len());
+        // What the peer did not take before comes before this.
+        let sent = if self.is_behind() { 0 } else { self.send_now(bytes) };
+        if sent < bytes.len() {
+            self.send_or_keep(&bytes[sent..]);
+        }
+    }
+}
+
+impl Wire {
+    /// The short way, where the stream is a socket without a layer; how much was sent. Of an error the long way hears again.
+    fn send_now(&self, bytes: &[u8]) -> usize {
+        let Ok(stream) = self.stream.try_borrow() else { return 0 };
+        let any: Option<&dyn Any> = stream.as_deref().map(|stream| stream as &dyn Any);
+        let socket = any.and_then(|stream| stream.downcast_ref::<Stream>());
+        let sent = socket.and_then(|socket| socket.send_now(bytes).ok()).unwrap_or(0);
+        self.pace.moved(sent);
+        sent
+    }
+
+    /// The long way: through all layers, and what is not taken is kept.
+    #[cold]
+    fn send_or_keep(&self, bytes: &[u8]) {
         let Some(waker) = self.waker.take() else { return };
         let mut cx = Context::from_waker(&waker);
-        // What the peer did not take before comes before this.
+        let _poll = self.core.tasks.begin_poll();
         let (sent, result) = if self.is_behind() { (0, Poll::Pending) } else { self.poll_send(&mut cx, bytes) };
         let result = match result {
             Poll::Pending => {

@@ -57,7 +57,6 @@ impl Core {
         for (outlet, origin, length) in corked.outlets.drain(..) {
             let (piece, after) = rest.split_at(length);
             rest = after;
-            let _poll = self.tasks.begin_poll();
             self.contain(origin, || outlet.send(piece));
             last = Some(origin);
         }

@@ -233,6 +233,12 @@ impl<T: AsFd> Watched<T> {
 
     /// Counts bytes, and takes them and operations beyond the first from the task's share of the turn.
     pub(crate) fn spent(&self, direction: Direction, operations: usize, bytes: usize) {
+        self.count(direction, bytes);
+        self.core.tasks.spend((operations + bytes / BYTES_A_UNIT) as u32);
+    }
+
+    /// Counts bytes.
+    pub(crate) fn count(&self, direction: Direction, bytes: usize) {
         let (meter, connected) = (&self.core.meter, self.source.connected.get());
         let (all, own) = match direction {
             Direction::Read => (&meter.received, connected.map(|connected| &connected.received)),
@@ -242,7 +248,6 @@ impl<T: AsFd> Watched<T> {
         if let Some(own) = own {
             own.set(own.get() + bytes as u64);
         }
-        self.core.tasks.spend((operations + bytes / BYTES_A_UNIT) as u32);
     }
 
     fn unwatch(&mut self) {

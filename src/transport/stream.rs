@@ -168,6 +168,14 @@ impl Stream {
         Poll::Ready(Ok(sent))
     }
 
+    /// Sends at once, outside of any task: what is ready, and who waits for it, is left as it is.
+    #[cfg(feature = "http")]
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = net::send(self.socket.object(), bytes, SendFlags::NOSIGNAL)?;
+        self.socket.count(Direction::Write, sent);
+        Ok(sent)
+    }
+
     /// Ends the write direction; the peer hears the end of input.
     fn shut_down(&self) -> io::Result<()> {
         if self.ended.replace(true) {
