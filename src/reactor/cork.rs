@@ -1,5 +1,8 @@
 //! What is sent when the turn ends.
 
+// Only the HTTP server corks.
+#![cfg_attr(not(feature = "http"), expect(dead_code))]
+
 use std::{cell::RefCell, io::IoSlice, rc::Rc};
 
 use super::{Core, Moment, Origin};
@@ -34,13 +37,18 @@ impl Cork {
         self.0.borrow().outlets.len() >= MOST_PIECES
     }
 
+    /// Takes a copy of the pieces. What one outlet has in a row is sent as one.
     pub(crate) fn push(&self, outlet: Rc<dyn Outlet>, origin: Origin, pieces: &[IoSlice<'_>]) {
         let Corked { outlets, bytes } = &mut *self.0.borrow_mut();
         let start = bytes.len();
         for piece in pieces {
             bytes.extend_from_slice(piece);
         }
-        outlets.push((outlet, origin, bytes.len() - start));
+        let length = bytes.len() - start;
+        match outlets.last_mut() {
+            Some((last, _, before)) if std::ptr::addr_eq(Rc::as_ptr(last), Rc::as_ptr(&outlet)) => *before += length,
+            _ => outlets.push((outlet, origin, length)),
+        }
     }
 }
 
@@ -69,5 +77,43 @@ impl Core {
         if present.outlets.is_empty() {
             *present = corked;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::{Standalone, reactor::Kind};
+
+    #[derive(Default)]
+    struct Log(RefCell<Vec<String>>);
+
+    impl Outlet for Log {
+        fn send(&self, bytes: &[u8]) {
+            assert_ne!(bytes, b"panic");
+            self.0.borrow_mut().push(String::from_utf8(bytes.to_vec()).expect("text"));
+        }
+    }
+
+    #[test]
+    fn each_outlet_gets_its_pieces_in_order_whatever_the_others_do() {
+        let reactor = Standalone::new().expect("a reactor");
+        let core = reactor.handle().core().clone();
+        let origin = Origin { kind: Kind::Http, location: Location::caller() };
+        let (one, other) = (Rc::new(Log::default()), Rc::new(Log::default()));
+        let push = |log: &Rc<Log>, pieces: &[&str]| {
+            let pieces: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece.as_bytes())).collect();
+            core.cork.push(log.clone(), origin, &pieces);
+        };
+        push(&one, &["a", "bc"]);
+        push(&one, &["d"]);
+        push(&other, &["panic"]);
+        push(&one, &["e"]);
+        push(&other, &["f"]);
+        core.uncork();
+        core.uncork();
+        assert_eq!((one.0.take(), other.0.take()), (vec!["abcd".to_owned(), "e".to_owned()], vec!["f".to_owned()]));
     }
 }
