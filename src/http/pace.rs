@@ -136,11 +136,6 @@ impl Pace {
         }
     }
 
-    /// Whether the connection is about to be handed over, with its last response.
-    fn is_handed_over(&self) -> bool {
-        self.upgrade.borrow().is_some()
-    }
-
     /// Whether nothing is owed to the peer: no answer, and no rest of one that it does not take.
     pub(super) fn is_at_rest(&self) -> bool {
         !matches!(self.stage.get(), Stage::Busy(_)) && self.blocked.get().is_none()
@@ -374,7 +369,7 @@ impl Write for Paced {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.pace.is_handed_over() { self.wire.poll_drain(cx) } else { self.wire.poll_pass_on(cx) }
+        self.wire.poll_pass_on(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
