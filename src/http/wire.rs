@@ -160,22 +160,37 @@ impl Outlet for Wire {
     fn send(&self, bytes: &[u8]) {
         self.corked.set(self.corked.get() - bytes.len());
         // What the peer did not take before comes before this.
-        let sent = if self.is_behind() { 0 } else { self.send_now(bytes) };
-        if sent < bytes.len() {
-            self.send_or_keep(&bytes[sent..]);
+        match if self.is_behind() { Ok(0) } else { self.send_now(bytes) } {
+            Ok(sent) if sent == bytes.len() => {}
+            Ok(sent) => self.send_or_keep(&bytes[sent..]),
+            Err(error) => self.fail(error),
         }
     }
 }
 
 impl Wire {
-    /// The short way, where the stream is a socket without a layer; how much was sent. Of an error the long way hears again.
-    fn send_now(&self, bytes: &[u8]) -> usize {
-        let Ok(stream) = self.stream.try_borrow() else { return 0 };
+    /// The short way, where the stream is a socket without a layer; how much was sent.
+    fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Ok(stream) = self.stream.try_borrow() else { return Ok(0) };
         let any: Option<&dyn Any> = stream.as_deref().map(|stream| stream as &dyn Any);
-        let socket = any.and_then(|stream| stream.downcast_ref::<Stream>());
-        let sent = socket.and_then(|socket| socket.send_now(bytes).ok()).unwrap_or(0);
-        self.pace.moved(sent);
-        sent
+        let Some(socket) = any.and_then(|stream| stream.downcast_ref::<Stream>()) else { return Ok(0) };
+        match socket.send_now(bytes) {
+            Ok(sent) => {
+                self.pace.moved(sent);
+                Ok(sent)
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next operation tells.
+    #[cold]
+    fn fail(&self, error: io::Error) {
+        self.error.replace(Some(error));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// The long way: through all layers, and what is not taken is kept.
@@ -193,10 +208,9 @@ impl Wire {
             Poll::Ready(Ok(())) => self.poll_flush(&mut cx),
             failed => failed,
         };
-        if let Poll::Ready(Err(error)) = result {
-            self.error.replace(Some(error));
-            waker.wake_by_ref();
-        }
         self.waker.borrow_mut().get_or_insert(waker);
+        if let Poll::Ready(Err(error)) = result {
+            self.fail(error);
+        }
     }
 }
