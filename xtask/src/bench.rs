@@ -3,6 +3,7 @@
 //! The server has processor 0 to itself and the load comes from processor 1. The figure to compare is processor
 //! time for a request: unlike requests a second it does not depend on how fast the load generator is.
 
+mod alternating;
 mod deferred;
 mod figures;
 mod gui;

@@ -1,7 +1,7 @@
 //! Child processes that end with us, whatever ends us.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,6 +75,11 @@ impl Running {
 
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait()
+    }
+
+    /// Its standard input, which must be piped, and may be asked for once.
+    pub fn input(&mut self) -> Result<ChildStdin> {
+        Ok(self.child.stdin.take().ok_or("its input is not piped")?)
     }
 
     /// The first line of its output that starts with `prefix`, without the prefix.

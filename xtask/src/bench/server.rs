@@ -79,32 +79,15 @@ impl Server {
         if status.success() { Ok(rest) } else { Err(format!("the server ended with {status}").into()) }
     }
 
-    fn processor_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.running.id()))?;
-        let hertz = process::output(Command::new("getconf").arg("CLK_TCK"))?;
-        let ticks = ticks(&stat).ok_or_else(|| format!("strange process status {stat:?}"))?;
-        Ok(Duration::from_secs_f64(ticks as f64 / hertz.trim().parse::<f64>()?))
-    }
-}
-
-/// User and system time from a line of /proc/PID/stat.
-fn ticks(stat: &str) -> Option<u64> {
-    // The program's name comes second, in parentheses, and may itself hold blanks and parentheses.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ticks;
-
-    #[test]
-    fn a_program_name_may_look_like_fields() {
-        let stat = "42 (a) R 1 (b) S 1 42 42 0 -1 4194304 120 0 3 0 731 269 0 0 20 0 1 0 100 8 9";
-        assert_eq!(ticks(stat), Some(1000));
-        assert_eq!(ticks("42 (a) S 1"), None);
+    /// What its threads have had of a processor, to the nanosecond: proc(5), and the kernel's `Documentation/scheduler/sched-stats.rst`.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let mut total = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.running.id()))? {
+            let path = thread?.path().join("schedstat");
+            let text = fs::read_to_string(&path)?;
+            let first = text.split_whitespace().next().ok_or("an empty schedstat")?;
+            total += first.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(total))
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::figures::{Spread, print_table};
 use super::server::{Sample, Server};
-use super::{OTHERS, Options, SERVER, announce, python};
+use super::{OTHERS, Options, SERVER, alternating, announce, python};
 use crate::process::{self, Running};
 use crate::{Result, debian, workspace};
 
@@ -18,6 +18,9 @@ const PATHS: [(&str, &str); 3] =
 
 /// Whom others are compared with, for each of the paths: hyper serves no files.
 const BASES: [&str; 3] = ["hyper on tokio", "hyper on tokio", "axum on tokio"];
+
+/// How the names of ours begin.
+const OURS: &str = "entwined";
 
 /// Idle connections, and what each of them has asked for once.
 const HELD: [(u32, &str, &str); 2] = [(10_000, "/hello", "keep-alive connections"), (5_000, "/ws", "WebSockets")];
@@ -66,6 +69,10 @@ pub fn run(options: Options) -> Result<()> {
         print_table(&["server", "µs/request", &format!("of {base}"), "requests/s"], &rows);
     }
 
+    for path in ["/hello", "/json"] {
+        alternate(&contestants, path, options)?;
+    }
+
     let hold = workspace::build("peers", "hold")?;
     for (count, path, what) in HELD {
         let able = contestants.iter().filter(|it| it.sockets || path != "/ws");
@@ -83,6 +90,28 @@ fn row(name: &str, place: usize, base: usize, rounds: &[Vec<Sample>]) -> Vec<Str
         Spread::of(rounds.iter().map(|round| cost(round, place) / cost(round, base))).to_string(),
         format!("{:.0}", Spread::of(rounds.iter().map(|round| round[place].requests_per_second))),
     ]
+}
+
+/// Ours beside hyper with a client that keeps them busy.
+fn alternate(contestants: &[Contestant], path: &str, options: Options) -> Result<()> {
+    let able: Vec<_> = contestants.iter().filter(|it| it.name == BASES[0] || it.name.starts_with(OURS)).collect();
+    let servers = able.iter().map(|it| (it.start)()).collect::<Result<Vec<_>>>()?;
+    let rounds = alternating::rounds(&servers, path, options)?;
+    println!(
+        "\n`GET {path}`, {} connections, a client that never lets the server wait, {} rounds of half a second each",
+        options.connections,
+        rounds.len()
+    );
+    let rows = able.iter().enumerate().map(|(place, it)| {
+        let ratios = rounds.iter().map(|costs| costs[place] / costs[0]);
+        vec![
+            it.name.to_owned(),
+            Spread::of(rounds.iter().map(|costs| costs[place])).to_string(),
+            Spread::of(ratios).to_string(),
+        ]
+    });
+    print_table(&["server", "µs/request", &format!("of {}", BASES[0])], &rows.collect::<Vec<_>>());
+    Ok(())
 }
 
 /// What a server grows by for each connection that is held, in bytes.
