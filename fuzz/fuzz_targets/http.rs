@@ -9,8 +9,8 @@ use entwined::{
         sse, websocket,
     },
     simulation::Simulation,
+    transport::listen_once,
 };
-use fuzz::Once;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -180,7 +180,7 @@ fuzz_target!(|case: Case<'_>| {
     let simulation = Simulation::new();
     let handle = simulation.handle();
     let (near, far) = fuzz::connection(&handle, case.fragment);
-    let server = http::serve(Once::new(&handle, far), router());
+    let server = http::serve(listen_once(&handle, far), router());
     let mut bytes = Vec::new();
     for piece in &case.pieces {
         piece.write(&mut bytes);

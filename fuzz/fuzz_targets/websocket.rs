@@ -5,8 +5,8 @@ use arbitrary::Arbitrary;
 use entwined::{
     http::{self, Request, Router, websocket},
     simulation::Simulation,
+    transport::listen_once,
 };
-use fuzz::Once;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -66,6 +66,6 @@ fuzz_target!(|case: Case<'_>| {
             }
         })
     });
-    let _server = http::serve(Once::new(&handle, far), router);
+    let _server = http::serve(listen_once(&handle, far), router);
     fuzz::say(&simulation, near, case.bytes());
 });

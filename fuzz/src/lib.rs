@@ -5,7 +5,7 @@ mod peer;
 pub mod reference;
 
 use arbitrary::Arbitrary;
-pub use peer::{Once, connection, peer, say};
+pub use peer::{connection, peer, say};
 use reference::{Event, Tested, found, round};
 
 /// Bytes, where they are cut, and how long a frame may be.

@@ -1,7 +1,6 @@
 //! The standard kinds: tcp, unix, fd, systemd, stdio, process.
 
 use std::{
-    cell::RefCell,
     env, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::{
@@ -10,7 +9,6 @@ use std::{
     },
     path::PathBuf,
     rc::Rc,
-    task::{Context, Poll},
 };
 
 use rustix::process::{self, PidfdFlags, PidfdGetfdFlags};
@@ -19,11 +17,7 @@ use super::{Arguments, Client, Connecting, EndpointError, Kinds, ParseError, Ser
 use crate::{
     process::{Command, Io},
     reactor::Handle,
-    transport::{
-        Address, BoxedListener, ByteStream, Listen, Listener, Stream, connect_host,
-        fd::{self, FdStream},
-        tcp, unix,
-    },
+    transport::{BoxedListener, ByteStream, Listen, Listener, Stream, connect_host, fd, listen_once, tcp, unix},
 };
 
 pub(super) fn add(kinds: &mut Kinds) {
@@ -217,30 +211,7 @@ impl Client for Stdio {
 
 impl Server for Stdio {
     fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
-        let stream = fd::stdio(handle)?;
-        Ok(Single { handle: handle.clone(), stream: RefCell::new(Some(stream)) }.boxed())
-    }
-}
-
-/// Gives one stream that is there already.
-struct Single {
-    handle: Handle,
-    stream: RefCell<Option<FdStream>>,
-}
-
-impl Listen for Single {
-    type Stream = FdStream;
-
-    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<FdStream>> {
-        self.stream.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
-    }
-
-    fn local_address(&self) -> Address {
-        Address::Unknown
-    }
-
-    fn handle(&self) -> Handle {
-        self.handle.clone()
+        Ok(listen_once(handle, fd::stdio(handle)?).boxed())
     }
 }
 

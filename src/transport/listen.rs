@@ -1,7 +1,8 @@
 //! Where connections come from: listening sockets, and layers above them.
 
 use std::{
-    io,
+    cell::RefCell,
+    fmt, io,
     task::{Context, Poll},
 };
 
@@ -84,6 +85,51 @@ impl Listen for BoxedListener {
 
     fn boxed(self) -> BoxedListener {
         self
+    }
+}
+
+/// A source of one connection, whose stream is there already: inherited, or one end of a pair. After that none come.
+///
+/// A server that is run on it serves that one peer.
+///
+/// ```
+/// use entwined::{protocol::{self, Echo}, simulation::Simulation, transport::{listen_once, memory}};
+///
+/// let simulation = Simulation::new();
+/// let handle = simulation.handle();
+/// let (here, there) = memory::pair(&handle);
+/// let server = protocol::serve(listen_once(&handle, here), |_peer: &_| Some(Echo));
+/// # drop((server, there));
+/// ```
+pub fn listen_once<S: ByteStream>(handle: &Handle, stream: S) -> Once<S> {
+    Once { handle: handle.clone(), stream: RefCell::new(Some(stream)) }
+}
+
+/// A source of one connection. Made by [`listen_once`].
+pub struct Once<S> {
+    handle: Handle,
+    stream: RefCell<Option<S>>,
+}
+
+impl<S: ByteStream> Listen for Once<S> {
+    type Stream = S;
+
+    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<S>> {
+        self.stream.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
+    }
+
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl<S> fmt::Debug for Once<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("accepted", &self.stream.borrow().is_none()).finish_non_exhaustive()
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) use acceptor::{Acceptor, Permit};
 pub use batch::Batch;
 pub use datagram::{DatagramSocket, Received};
 use futures_io::{AsyncRead, AsyncWrite};
-pub use listen::{BoxedListener, Layered, Listen};
+pub use listen::{BoxedListener, Layered, Listen, Once, listen_once};
 pub use listener::{ListenError, Listener};
 pub use race::{HostError, connect_host};
 pub use socket::ConnectError;

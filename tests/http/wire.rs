@@ -3,44 +3,19 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
 };
 
 use entwined::{
-    Handle,
     http::{self, Router},
     simulation::Simulation,
     transport::{
-        Address, Listen,
+        listen_once,
         memory::{self, MemoryStream, Wire},
     },
 };
 use futures_io::{AsyncRead, AsyncWrite};
-
-/// Accepts one connection.
-struct Single {
-    stream: RefCell<Option<MemoryStream>>,
-    handle: Handle,
-}
-
-impl Listen for Single {
-    type Stream = MemoryStream;
-
-    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<MemoryStream>> {
-        self.stream.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
-    }
-
-    fn local_address(&self) -> Address {
-        Address::Unknown
-    }
-
-    fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-}
 
 /// A server whose answers have so many bytes, and the stream of its only peer.
 fn serve(simulation: &Simulation, bytes: usize, wire: Wire) -> (http::Server, MemoryStream) {
@@ -51,8 +26,7 @@ fn serve(simulation: &Simulation, bytes: usize, wire: Wire) -> (http::Server, Me
         count.set(count.get() + 1);
         format!("{:0bytes$}", count.get())
     });
-    let listener = Single { stream: RefCell::new(Some(near)), handle: handle.clone() };
-    (http::serve(listener, router), far)
+    (http::serve(listen_once(&handle, near), router), far)
 }
 
 async fn send(stream: &mut MemoryStream, mut bytes: &[u8]) {
