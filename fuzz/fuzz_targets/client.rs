@@ -26,11 +26,22 @@ enum Version {
 #[derive(Arbitrary, Debug)]
 enum Piece<'a> {
     Raw(&'a [u8]),
-    Head { status: u8, headers: Vec<(u8, &'a [u8])> },
+    Head {
+        status: u8,
+        headers: Vec<(u8, &'a [u8])>,
+    },
     Chunk(&'a [u8]),
-    Frame { kind: u8, flags: u8, stream: u8, payload: &'a [u8] },
+    Frame {
+        kind: u8,
+        flags: u8,
+        stream: u8,
+        payload: &'a [u8],
+    },
     /// An HTTP/2 header block: `:status` and what HPACK's table has.
-    Block { stream: u8, fields: Vec<u8> },
+    Block {
+        stream: u8,
+        fields: Vec<u8>,
+    },
 }
 
 const STATUS: [u16; 10] = [200, 204, 301, 302, 307, 308, 304, 100, 407, 500];
