@@ -60,7 +60,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
 fn picture(window: Rc<OnceCell<Ui>>) -> Picture {
     Rc::new(move || match window.get() {
-        Some(ui) => ui.picture_png().map_err(|error| error.to_string()),
+        Some(ui) => ui.picture().map_err(|error| error.to_string()),
         None => Err("the window is not there yet".to_owned()).into(),
     })
 }

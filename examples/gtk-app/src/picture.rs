@@ -5,6 +5,7 @@ use std::fmt;
 use entwined::deferred::Interrupted;
 use gtk::prelude::*;
 use gtk::{gdk, graphene};
+use site::Pixels;
 
 /// Why there is no picture of the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,17 +25,17 @@ impl From<Interrupted> for PictureError {
     }
 }
 
-/// Renders what `window` shows as a PNG, title bar and all, at the window's own scale.
+/// Renders what `window` shows, title bar and all, at the window's own scale.
 ///
 /// It draws the widgets once more, off the screen, with the renderer that draws them on the screen. GTK has what they show only from
 /// a frame's painting until something changes, so this is for right after the painting. It holds the thread for some milliseconds.
-pub fn png(window: &gtk::Window) -> Result<Vec<u8>, PictureError> {
+pub fn pixels(window: &gtk::Window) -> Result<Pixels, PictureError> {
     let texture = texture(window)?;
     let (width, height) = (texture.width() as usize, texture.height() as usize);
-    let mut pixels = vec![0; width * height * 4];
-    texture.download(&mut pixels, width * 4);
-    straighten(&mut pixels);
-    Ok(site::png::encode(width as u32, height as u32, &pixels))
+    let mut rgba = vec![0; width * height * 4];
+    texture.download(&mut rgba, width * 4);
+    straighten(&mut rgba);
+    Ok(Pixels { width: width as u32, height: height as u32, rgba })
 }
 
 fn texture(window: &gtk::Window) -> Result<gdk::Texture, PictureError> {

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use gtk::prelude::*;
 use gtk::{gdk, glib};
 use site::plot::thousands;
 use site::search::Search;
-use site::{MAX_TEXT, Model};
+use site::{MAX_TEXT, Model, Pixels};
 
 use crate::picture::{self, PictureError};
 use crate::plot;
@@ -26,7 +27,7 @@ pub struct Ui {
 }
 
 /// Those who wait for a picture of the next frame. As many as there are requests for one, which the server limits.
-type Wanted = Rc<RefCell<Vec<Resolver<Vec<u8>, PictureError>>>>;
+type Wanted = Rc<RefCell<Vec<Resolver<Arc<Pixels>, PictureError>>>>;
 
 /// The widgets that show the model, and what they show now.
 ///
@@ -90,7 +91,7 @@ impl Ui {
     }
 
     /// The window's own picture, as of its next frame.
-    pub fn picture_png(&self) -> Deferred<Vec<u8>, PictureError> {
+    pub fn picture(&self) -> Deferred<Arc<Pixels>, PictureError> {
         let (resolver, picture) = Deferred::new();
         self.wanted.borrow_mut().push(resolver);
         picture
@@ -229,7 +230,7 @@ fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound
             clock.connect_after_paint(move |_| {
                 model.frame(Instant::now());
                 if let Some(window) = window.upgrade().filter(|_| !wanted.borrow().is_empty()) {
-                    hand_out(&wanted, picture::png(window.upcast_ref()));
+                    hand_out(&wanted, picture::pixels(window.upcast_ref()).map(Arc::new));
                 }
             });
         }
@@ -238,7 +239,7 @@ fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound
 }
 
 /// Gives everybody who waits the same picture.
-fn hand_out(wanted: &Wanted, picture: Result<Vec<u8>, PictureError>) {
+fn hand_out(wanted: &Wanted, picture: Result<Arc<Pixels>, PictureError>) {
     let waiting = wanted.take();
     for resolver in waiting {
         resolver.settle(picture.clone());

@@ -23,8 +23,7 @@ mod model;
 mod network;
 mod page;
 pub mod plot;
-#[cfg(feature = "png")]
-pub mod png;
+mod png;
 mod report;
 pub mod search;
 mod shelf;
@@ -36,4 +35,5 @@ pub use history::{SAMPLE_INTERVAL, SAMPLES};
 pub use model::{Change, Entry, Host, MAX_TEXT, Model, Progress, Snapshot, Subscription, Upload};
 pub use network::{Ask, Facts, Network, Picture, Window, on_termination};
 pub use page::{PAGE_CONTENT_TYPE, page};
+pub use png::Pixels;
 pub use report::Report;

@@ -10,6 +10,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     thread,
     time::{Duration, Instant},
@@ -35,10 +36,10 @@ use serde::Deserialize;
 
 use crate::search::{Archive, Pattern, PatternError, Running};
 use crate::shelf::Shelf;
-use crate::{Change, Model, Options, Report, SAMPLE_INTERVAL, Subscription, page};
+use crate::{Change, Model, Options, Pixels, Report, SAMPLE_INTERVAL, Subscription, page};
 
-/// The picture of an app's window as a PNG, made when it is asked for: at once, or with the window's next frame.
-pub type Picture = Rc<dyn Fn() -> Deferred<Vec<u8>, String>>;
+/// The picture of an app's window, made when it is asked for: at once, or with the window's next frame.
+pub type Picture = Rc<dyn Fn() -> Deferred<Arc<Pixels>, String>>;
 
 /// Asks whoever sits before the window, in a dialog that is modal: it returns when that is closed, by a button (true for "yes") or because the time
 /// is over (none). The host's loop goes on inside.
@@ -380,7 +381,10 @@ impl Stream for Searched {
 
 async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, http::Error> {
     let picture = picture.ok_or_else(|| http::Error::not_found("this app has no window"))?;
-    let png = handle.limit(PICTURE_LIMIT, picture()).await.map_err(http::Error::internal)?;
+    let on_thread = handle.clone();
+    // Drawn on this thread, as only that can. The rest is not for between two frames.
+    let png = picture().add_callback(move |pixels| on_thread.defer_to_thread(move |_| Ok(pixels.png())));
+    let png = handle.limit(PICTURE_LIMIT, png).await.map_err(http::Error::internal)?;
     let mut response = Body::from(png).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));

@@ -2,23 +2,33 @@
 
 use png::{BitDepth, ColorType, Compression, Encoder};
 
-/// Encodes `width` by `height` pixels of red, green, blue and alpha.
-///
-/// Compressed fast rather than small: it runs in a GUI's thread between two frames, and the
-/// picture goes to a page on the same machine.
-///
-/// # Panics
-///
-/// When `pixels` does not hold exactly that many.
-pub fn encode(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut encoder = Encoder::new(&mut out, width, height);
-    encoder.set_color(ColorType::Rgba);
-    encoder.set_depth(BitDepth::Eight);
-    encoder.set_compression(Compression::Fast);
-    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(pixels));
-    written.expect("the pixels fill the picture, and a vector takes every byte");
-    out
+/// A picture as it is drawn.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// Red, green, blue and alpha of each of them, row by row.
+    pub rgba: Vec<u8>,
+}
+
+impl Pixels {
+    /// Encodes it. Compressed fast rather than small, as it goes to a page on the same machine; still, this takes long enough for a frame to be missed, so it
+    /// is for a thread.
+    ///
+    /// # Panics
+    /// When there are not exactly as many bytes as the pixels have.
+    pub fn png(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = Encoder::new(&mut out, self.width, self.height);
+        encoder.set_color(ColorType::Rgba);
+        encoder.set_depth(BitDepth::Eight);
+        encoder.set_compression(Compression::Fast);
+        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.rgba));
+        written.expect("the pixels fill the picture, and a vector takes every byte");
+        out
+    }
 }
 
 #[cfg(test)]
@@ -28,7 +38,7 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out() {
         let pixels: Vec<u8> = (0..4 * 3 * 2).collect();
-        let encoded = encode(3, 2, &pixels);
+        let encoded = Pixels { width: 3, height: 2, rgba: pixels.clone() }.png();
         let decoder = png::Decoder::new(std::io::Cursor::new(encoded));
         let mut reader = decoder.read_info().unwrap();
         let mut back = vec![0; reader.output_buffer_size().unwrap()];

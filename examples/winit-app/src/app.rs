@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use site::Model;
 use site::canvas::{Canvas, Scene, Target};
+use site::{Model, Pixels};
 use winit::application::ApplicationHandler;
 use winit::event::{ElementState, KeyEvent, MouseButton, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, ControlFlow, OwnedDisplayHandle};
@@ -95,12 +95,12 @@ impl App {
         self.error.take()
     }
 
-    /// The window's contents as a PNG, as of now; `None` while there is no window.
-    pub fn picture_png(&mut self) -> Option<Vec<u8>> {
+    /// The window's contents, as of now; `None` while there is no window.
+    pub fn picture(&mut self) -> Option<Pixels> {
         let mut screen = self.screen.take()?;
-        let png = screen.png(&self.scene(Instant::now()));
+        let picture = screen.picture(&self.scene(Instant::now()));
         self.screen = Some(screen);
-        Some(png)
+        Some(picture)
     }
 
     /// When the app wants to be woken next, events aside; `None`: not at all.

@@ -9,7 +9,7 @@ mod editor;
 mod pace;
 mod screen;
 
-use std::{error::Error, process::ExitCode, rc::Rc, time::Duration};
+use std::{error::Error, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use entwined_winit::{Lent, Winit};
 use site::{Facts, Host, Model, Network, Options, Picture, Window};
@@ -61,8 +61,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 /// The window's picture, drawn by the application itself: it is lent to the handler that asks for it.
 fn picture(app: Lent<App>) -> Picture {
     Rc::new(move || {
-        let png = app.with(App::picture_png).map_err(|error| error.to_string());
-        png.and_then(|png| png.ok_or_else(|| "the window is not there yet".to_owned())).into()
+        let picture = app.with(App::picture).map_err(|error| error.to_string());
+        picture.and_then(|it| it.map(Arc::new).ok_or_else(|| "the window is not there yet".to_owned())).into()
     })
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
+use site::Pixels;
 use site::canvas::{Canvas, Scene};
 use softbuffer::{Context, SoftBufferError, Surface};
 use winit::dpi::LogicalSize;
@@ -64,13 +65,13 @@ impl Screen {
         Ok(())
     }
 
-    /// The window's contents as a PNG; drawn anew, not read from the screen.
-    pub(crate) fn png(&mut self, scene: &Scene<'_>) -> Vec<u8> {
+    /// The window's contents; drawn anew, not read from the screen.
+    pub(crate) fn picture(&mut self, scene: &Scene<'_>) -> Pixels {
         let size @ (width, height) = self.size();
         let mut pixels = vec![0; width as usize * height as usize];
         self.canvas.draw(scene, size, self.window.scale_factor(), &mut pixels);
-        let bytes = pixels.iter().flat_map(|pixel| ((pixel << 8) | 0xff).to_be_bytes());
-        site::png::encode(width, height, &bytes.collect::<Vec<u8>>())
+        let rgba = pixels.iter().flat_map(|pixel| ((pixel << 8) | 0xff).to_be_bytes()).collect();
+        Pixels { width, height, rgba }
     }
 }
 
