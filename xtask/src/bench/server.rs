@@ -80,6 +80,7 @@ impl Server {
     }
 
     /// What its threads have had of a processor, to the nanosecond: proc(5), and the kernel's `Documentation/scheduler/sched-stats.rst`.
+    /// A thread that ends takes its share along; under load none of theirs does.
     pub fn processor_time(&self) -> Result<Duration> {
         let mut total = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.running.id()))? {
