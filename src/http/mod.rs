@@ -41,6 +41,7 @@ mod exchange;
 mod extract;
 mod files;
 mod handler;
+mod json;
 mod layer;
 pub mod layers;
 mod monitor;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Body, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use super::{Body, HeaderValue, StatusCode, header::CONTENT_TYPE, json};
 
 /// A response: status, headers and [`Body`]. The length, the date and the connection's headers are the server's business.
 pub type Response = ::http::Response<Body>;
@@ -96,7 +96,7 @@ impl<T: Into<Body>> IntoResponse for Html<T> {
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
+        match json::encode(&self.0) {
             Ok(json) => typed("application/json", json),
             Err(error) => super::Error::internal(error).into_response(),
         }

@@ -24,6 +24,7 @@ use crate::http::{
         ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
         PROXY_AUTHORIZATION, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT,
     },
+    json,
 };
 
 /// A request that is being made. What is wrong with it is told by [`send`](RequestBuilder::send).
@@ -103,10 +104,10 @@ impl RequestBuilder {
         self
     }
 
-    fn typed(mut self, content_type: &'static str, bytes: Result<Vec<u8>, String>) -> Self {
+    fn typed(mut self, content_type: &'static str, bytes: Result<Bytes, String>) -> Self {
         self.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         match bytes {
-            Ok(bytes) => self.body = Content::Bytes(bytes.into()),
+            Ok(bytes) => self.body = Content::Bytes(bytes),
             Err(error) => self.fail(ClientError::Request(format!("the body cannot be written: {error}"))),
         }
         self
@@ -114,13 +115,13 @@ impl RequestBuilder {
 
     /// A value as JSON.
     pub fn json(self, value: &(impl Serialize + ?Sized)) -> Self {
-        let bytes = serde_json::to_vec(value).map_err(|error| error.to_string());
+        let bytes = json::encode(value).map_err(|error| error.to_string());
         self.typed("application/json", bytes)
     }
 
     /// Fields as a form (`application/x-www-form-urlencoded`).
     pub fn form(self, fields: &impl Serialize) -> Self {
-        let bytes = serde_urlencoded::to_string(fields).map(String::into_bytes).map_err(|error| error.to_string());
+        let bytes = serde_urlencoded::to_string(fields).map(Bytes::from).map_err(|error| error.to_string());
         self.typed("application/x-www-form-urlencoded", bytes)
     }
 

@@ -1,4 +1,4 @@
-//! Servers that take turns every half second, so that what slows the machine down for a while hits all alike, under a client so lean that they
+//! Servers that take turns every tenth of a second, so that what slows the machine down for a while hits all alike, under a client so lean that they
 //! never wait for it. A difference of one percent shows.
 
 use std::io::{BufRead, Write};
@@ -6,13 +6,20 @@ use std::path::Path;
 use std::process::{ChildStdin, Stdio};
 use std::time::Duration;
 
+use super::figures::Spread;
 use super::server::Server;
 use super::{OTHERS, Options};
 use crate::process::{self, Running};
 use crate::{Result, workspace};
 
 /// How long a server is under load until it is another's turn.
-const TURN: Duration = Duration::from_millis(500);
+const TURN: Duration = Duration::from_millis(100);
+
+/// Turns that do not count: memory is touched for the first time, and code.
+const WARM_UP: usize = 2;
+
+/// How many times the processes are new, for each round of the other measurements.
+const GENERATIONS: usize = 5;
 
 /// The client of one server.
 struct Load {
@@ -40,22 +47,50 @@ impl Load {
     }
 }
 
-/// The processor time of a request in microseconds: for each round what each of the servers took.
-pub fn rounds(servers: &[Server], path: &str, options: Options) -> Result<Vec<Vec<f64>>> {
+/// What a request costs with one set of processes.
+pub struct Generation {
+    /// For each of the servers, microseconds of processor time.
+    pub costs: Vec<f64>,
+    /// The same in relation to the first server, whose turn was just before or after.
+    pub ratios: Vec<f64>,
+}
+
+/// Starts all servers, gives each of them its turns and ends them, several times: one process and the next of the same program differ by a percent
+/// or two, as each has its pages elsewhere.
+pub fn generations(starts: &[&dyn Fn() -> Result<Server>], path: &str, options: Options) -> Result<Vec<Generation>> {
     let program = workspace::build("peers", "load")?;
-    let start = |server: &Server| Load::start(&program, server.address(), path, options.connections);
-    let mut loads = servers.iter().map(start).collect::<Result<Vec<_>>>()?;
-    let mut round = || -> Result<Vec<f64>> {
+    let turns = options.seconds as usize * 1000 / TURN.as_millis() as usize;
+    (0..options.rounds * GENERATIONS).map(|_| generation(starts, &program, path, turns, options)).collect()
+}
+
+fn generation(
+    starts: &[&dyn Fn() -> Result<Server>],
+    program: &Path,
+    path: &str,
+    turns: usize,
+    options: Options,
+) -> Result<Generation> {
+    let start = |start: &&dyn Fn() -> Result<Server>| {
+        let server = start()?;
+        let load = Load::start(program, server.address(), path, options.connections)?;
+        Ok((server, load))
+    };
+    let mut contestants = starts.iter().map(start).collect::<Result<Vec<_>>>()?;
+    let mut rounds = Vec::new();
+    for number in 0..WARM_UP + turns {
         let mut costs = Vec::new();
-        for (server, load) in servers.iter().zip(&mut loads) {
+        for (server, load) in &mut contestants {
             let before = server.processor_time()?;
             let answered = load.turn()?;
             costs.push((server.processor_time()? - before).as_secs_f64() * 1e6 / answered as f64);
         }
-        Ok(costs)
-    };
-    // The first one warms up.
-    round()?;
-    let turns = options.rounds * options.seconds as usize * 1000 / TURN.as_millis() as usize;
-    (0..turns).map(|_| round()).collect()
+        if number >= WARM_UP {
+            rounds.push(costs);
+        }
+    }
+    let median = |of: &dyn Fn(&Vec<f64>) -> f64| Spread::of(rounds.iter().map(of)).median;
+    Ok(Generation {
+        costs: (0..starts.len()).map(|place| median(&|costs| costs[place])).collect(),
+        ratios: (0..starts.len()).map(|place| median(&|costs| costs[place] / costs[0])).collect(),
+    })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::figures::{Spread, print_table};
+use super::figures::{Mean, Spread, print_table};
 use super::server::{Sample, Server};
 use super::{OTHERS, Options, SERVER, alternating, announce, python};
 use crate::process::{self, Running};
@@ -92,22 +92,27 @@ fn row(name: &str, place: usize, base: usize, rounds: &[Vec<Sample>]) -> Vec<Str
     ]
 }
 
-/// Ours beside hyper with a client that keeps them busy.
+/// Ours beside hyper, and hyper beside itself, with a client that keeps them busy.
 fn alternate(contestants: &[Contestant], path: &str, options: Options) -> Result<()> {
-    let able: Vec<_> = contestants.iter().filter(|it| it.name == BASES[0] || it.name.starts_with(OURS)).collect();
-    let servers = able.iter().map(|it| (it.start)()).collect::<Result<Vec<_>>>()?;
-    let rounds = alternating::rounds(&servers, path, options)?;
+    let hyper = contestants.iter().find(|it| it.name == BASES[0]).ok_or("hyper")?;
+    let ours = contestants.iter().filter(|it| it.name.starts_with(OURS));
+    let able: Vec<_> = [("hyper on tokio", hyper), ("hyper once more", hyper)]
+        .into_iter()
+        .chain(ours.map(|it| (it.name, it)))
+        .collect();
+    let starts: Vec<_> = able.iter().map(|(_, it)| &*it.start).collect();
+    let generations = alternating::generations(&starts, path, options)?;
     println!(
-        "\n`GET {path}`, {} connections, a client that never lets the server wait, {} rounds of half a second each",
+        "\n`GET {path}`, {} connections, a client that never lets the server wait, turns of a tenth of a second; {} times with new processes; ratios: \
+         mean and standard error",
         options.connections,
-        rounds.len()
+        generations.len()
     );
-    let rows = able.iter().enumerate().map(|(place, it)| {
-        let ratios = rounds.iter().map(|costs| costs[place] / costs[0]);
+    let rows = able.iter().enumerate().map(|(place, (name, _))| {
         vec![
-            it.name.to_owned(),
-            Spread::of(rounds.iter().map(|costs| costs[place])).to_string(),
-            Spread::of(ratios).to_string(),
+            (*name).to_owned(),
+            Spread::of(generations.iter().map(|it| it.costs[place])).to_string(),
+            Mean::of(generations.iter().map(|it| it.ratios[place])).to_string(),
         ]
     });
     print_table(&["server", "µs/request", &format!("of {}", BASES[0])], &rows.collect::<Vec<_>>());

@@ -169,12 +169,16 @@ fn quit(app: &Lent<App>) -> impl FnOnce() + 'static {
     move || app.with(|app| app.quit = true).unwrap()
 }
 
-/// The middle one of several latenesses: one may be spoilt by whatever else the machine does.
-fn assert_on_time(mut lateness: Vec<Duration>) {
+/// The middle one: any of them may be spoilt by whatever else the machine does.
+fn median(mut lateness: Vec<Duration>) -> Duration {
     lateness.sort();
-    let median = lateness[lateness.len() / 2];
-    println!("late by {median:?} (median), {:?} (worst)", lateness.last().unwrap());
-    assert!(median < Duration::from_millis(1), "late by {lateness:?}");
+    println!("late by {lateness:?}");
+    lateness[lateness.len() / 2]
+}
+
+fn assert_on_time(lateness: Vec<Duration>) {
+    let median = median(lateness);
+    assert!(median < Duration::from_millis(1), "late by {median:?}");
 }
 
 const ROUNDS: usize = 21;
@@ -536,6 +540,8 @@ async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
     std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await
 }
 
+const ASIDE: Duration = Duration::from_millis(50);
+
 /// A request with a reply reads whatever the display has sent. What the window hears of its own new size comes that way, and is then
 /// announced by no fd.
 fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
@@ -566,7 +572,7 @@ fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
                     break;
                 }
                 // What else would bring it to light.
-                handle.sleep(Duration::from_millis(50)).await;
+                handle.sleep(ASIDE).await;
                 let heard = lent.with(|app| app.resized).unwrap();
                 late.borrow_mut().push(heard.map_or(Duration::MAX, |heard| heard - asked));
             }
@@ -574,7 +580,9 @@ fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
         })
         .detach();
     run(&network, &mut app);
-    assert_on_time(all.take());
+    // The display server, a process of its own, has its part in this. What was forgotten is heard of when the sleep ends.
+    let median = median(all.take());
+    assert!(median < ASIDE / 2, "heard of after {median:?}");
 }
 
 fn exit_ends_in_order(run: Run<'_>) {
