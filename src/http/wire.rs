@@ -129,7 +129,10 @@ impl Wire {
         let mut rest = self.rest.take();
         let (sent, result) = self.poll_send(cx, &rest);
         rest.drain(..sent);
-        self.rest.replace(rest);
+        // An empty one gives its memory back.
+        if !rest.is_empty() {
+            self.rest.replace(rest);
+        }
         ready!(result)?;
         self.poll_flush(cx)
     }
