@@ -29,8 +29,9 @@ struct Corked {
 /// Pieces in a row: more of them cost no less, and all that are there are sent within the budget of a turn, or just after it.
 const MOST_PIECES: usize = 32;
 
-/// Bytes that may be corked at a time by one outlet: so all of them together are 512 KiB at most, which fits into the processor's second cache, where they
-/// are copied to and sent from. Where answers have 10 KiB, a request takes 5 % less for it, the copy included.
+/// Bytes that may be corked at a time by one outlet: so all of them together are 512 KiB, and what one callback adds, which fits into the processor's
+/// second cache, where they are copied to and sent from. The memory is kept, at most twice as much. Where answers have 10 KiB, a request takes 5 % less
+/// for it, the copy included.
 pub(crate) const MOST_BYTES: usize = 16 * 1024;
 
 impl Cork {
