@@ -321,12 +321,14 @@ impl Answer {
         let server = &self.server;
         let mut request = Request::new(request, self.common.clone());
         if server.routes.has_layers() {
-            return self.call(self.origin, || Routes::answer_all(&server.routes, request));
+            return self.call(self.origin, || Routes::answer_all(&server.routes, None, request));
         }
         match server.routes.find(&mut request) {
             Found::Answer(response) => response.into(),
             Found::Nothing => ResponseFuture::ready(nothing()),
-            Found::Layered(routes) => self.call(self.origin, || Routes::answer_all(&routes, request)),
+            Found::Layered(routes, fallback) => {
+                self.call(self.origin, || Routes::answer_all(&routes, fallback, request))
+            }
             Found::Handler(endpoint) => self.call(endpoint.origin, || (endpoint.handler)(request)),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{future::Future, rc::Rc};
 
-use super::{IntoResponse, Request, ResponseFuture, router::Routes};
+use super::{
+    IntoResponse, Request, ResponseFuture,
+    router::{Endpoint, Routes},
+};
 
 /// Something around the handlers of a [`Router`](super::Router): it sees each request before they do, and each response after, and may answer by itself.
 ///
@@ -42,12 +45,14 @@ pub struct Next {
     pub(super) routes: Rc<Routes>,
     /// How many layers are left.
     pub(super) left: usize,
+    /// Who answers what these have no handler for.
+    pub(super) fallback: Option<Endpoint>,
 }
 
 impl Next {
     /// Has the request answered by them. A handler that panics answers 500.
     pub fn run(self, request: Request) -> ResponseFuture {
-        Routes::answer(&self.routes, self.left, request)
+        Routes::answer(self, request)
     }
 }
 

@@ -37,8 +37,8 @@ enum Target {
 /// parameter. `HEAD` is answered by the handler of `GET`, without its body; a path that is there with other methods only is answered by 405 with
 /// `Allow`; one that is not there by the [fallback](Router::fallback), which answers 404 unless it is set.
 ///
-/// Routers are put together: one [below a path](Router::nest) of another, or one for each [host](Router::host). [Layers](Router::layer) are around all of a
-/// router, the routers in it included.
+/// Routers are put together: one [beside another](Router::merge), [below a path](Router::nest) of it, or one for each [host](Router::host).
+/// [Layers](Router::layer) are around all of a router, the routers in it included.
 #[derive(Default)]
 pub struct Router {
     routes: BTreeMap<String, Methods>,
@@ -88,6 +88,56 @@ impl Router {
     fn checked(self, path: &str) -> Self {
         if let Err(error) = self.tree() {
             panic!("the path {path:?} cannot be routed: {error}");
+        }
+        self
+    }
+
+    /// Takes in all that `router` has: its routes, the routers in it, and its fallback. Its layers stay around these, and are not around the rest of this router.
+    ///
+    /// So the parts of a site may each be made by a function of their own:
+    ///
+    /// ```
+    /// use entwined::http::{Router, layers};
+    ///
+    /// let pages = Router::new().get("/", || "a page");
+    /// let state = Router::new().get("/state", || "secret").layer(layers::bearer_auth(|token| layers::same_secret(token, "sesame")));
+    /// let router = pages.merge(state);
+    /// ```
+    ///
+    /// # Panics
+    /// When both have a handler for the same method and path, a router for the same prefix, or a fallback; or when their paths are in conflict.
+    #[track_caller]
+    #[must_use]
+    pub fn merge(mut self, router: Router) -> Self {
+        let Router { routes, nested, hosts, fallback, layers } = router;
+        let inside = |routes: Rc<Routes>| {
+            let mut routes = Rc::into_inner(routes).expect("a router in use is in one router only");
+            routes.layers.extend(layers.iter().cloned());
+            // As it is: its layers are around it already.
+            routes.fallback = routes.fallback.take().or_else(|| fallback.clone());
+            Rc::new(routes)
+        };
+        for (path, Methods { each, any }) in routes {
+            let methods = self.routes.entry(path.clone()).or_default();
+            for (method, endpoint) in each {
+                assert!(methods.find(&method).is_none(), "{method} {path} has two handlers");
+                methods.each.push((method, endpoint.inside(&layers)));
+            }
+            if let Some(endpoint) = any {
+                let before = methods.any.replace(endpoint.inside(&layers));
+                assert!(before.is_none(), "{path} has two handlers for any method");
+            }
+            self = self.checked(&path);
+        }
+        for (prefix, routes) in nested {
+            let before = self.nested.insert(prefix.clone(), inside(routes));
+            assert!(before.is_none(), "{prefix} has two routers");
+            self = self.checked(&prefix);
+        }
+        self.hosts.extend(hosts.into_iter().map(|(name, routes)| (name, inside(routes))));
+        if let Some(endpoint) = fallback {
+            let before = self.fallback.replace(endpoint.inside(&layers));
+            assert!(before.is_none(), "there are two fallbacks");
         }
         self
     }
@@ -189,7 +239,7 @@ impl Router {
         self
     }
 
-    /// Puts a layer around all of this router, also what is added later, and its answers to what it has no handler for. Of several the last one is the outermost.
+    /// Puts a layer around all of this router, also what is added later, and the answers to what it has no handler for. Of several the last one is the outermost.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Rc::new(layer));
@@ -225,6 +275,19 @@ impl fmt::Debug for Router {
 fn endpoint<M>(handler: impl Handler<M>) -> Endpoint {
     let origin = Origin { kind: Kind::Handler, location: Location::caller() };
     Endpoint { handler: erased(handler), origin }
+}
+
+impl Endpoint {
+    /// The same with layers around it.
+    fn inside(self, layers: &[Rc<dyn Layer>]) -> Self {
+        if layers.is_empty() {
+            return self;
+        }
+        let origin = self.origin;
+        let alone = Router { fallback: Some(self), layers: layers.to_vec(), ..Router::default() };
+        let routes = Rc::new(alone.build());
+        Endpoint { handler: Rc::new(move |request| Routes::answer_all(&routes, None, request)), origin }
+    }
 }
 
 impl Methods {
@@ -263,6 +326,7 @@ impl Routes {
                 Some(endpoint) => Found::Handler(endpoint.clone()),
                 None => Found::Nothing,
             },
+            Found::Layered(routes, None) => Found::Layered(routes, self.fallback.clone()),
             found => found,
         }
     }
@@ -308,7 +372,7 @@ impl Routes {
     }
 
     fn found(this: &Rc<Self>, request: &mut Request) -> Found {
-        if this.layers.is_empty() { this.find(request) } else { Found::Layered(this.clone()) }
+        if this.layers.is_empty() { this.find(request) } else { Found::Layered(this.clone(), None) }
     }
 
     fn find_host(&self, request: &Request) -> Option<Rc<Routes>> {
@@ -327,18 +391,25 @@ impl Routes {
         !self.layers.is_empty()
     }
 
-    /// Answers a request, through all layers.
-    pub(super) fn answer_all(this: &Rc<Self>, request: Request) -> ResponseFuture {
-        Routes::answer(this, this.layers.len(), request)
+    /// Answers a request, through all layers; behind them `fallback` answers what nothing there does.
+    pub(super) fn answer_all(this: &Rc<Self>, fallback: Option<Endpoint>, request: Request) -> ResponseFuture {
+        Routes::answer(Next { left: this.layers.len(), routes: this.clone(), fallback }, request)
     }
 
-    /// Answers a request, through so many of the layers, from the innermost.
-    pub(super) fn answer(this: &Rc<Self>, left: usize, mut request: Request) -> ResponseFuture {
+    /// Answers a request, through the layers that are left, from the innermost.
+    pub(super) fn answer(next: Next, mut request: Request) -> ResponseFuture {
+        let Next { routes, left, fallback } = next;
         if let Some(outer) = left.checked_sub(1) {
-            return this.layers[outer].call(request, Next { routes: this.clone(), left: outer });
+            let layer = routes.layers[outer].clone();
+            return layer.call(request, Next { routes, left: outer, fallback });
         }
-        match this.find(&mut request) {
-            Found::Layered(routes) => Routes::answer_all(&routes, request),
+        let found = match (routes.find(&mut request), fallback) {
+            (Found::Nothing, Some(fallback)) => Found::Handler(fallback),
+            (Found::Layered(routes, None), fallback) => Found::Layered(routes, fallback),
+            (found, _) => found,
+        };
+        match found {
+            Found::Layered(routes, fallback) => Routes::answer_all(&routes, fallback, request),
             Found::Answer(response) => response.into(),
             Found::Nothing => ResponseFuture::ready(nothing()),
             Found::Handler(Endpoint { handler, origin }) => {
@@ -352,8 +423,8 @@ impl Routes {
 /// What the router has for a request.
 pub(super) enum Found {
     Handler(Endpoint),
-    /// A router with layers around it.
-    Layered(Rc<Routes>),
+    /// A router with layers around it, and who answers behind them what it has nothing for.
+    Layered(Rc<Routes>, Option<Endpoint>),
     /// There is no handler; this says why.
     Answer(Box<Response>),
     Nothing,
@@ -400,6 +471,18 @@ mod tests {
     #[should_panic(expected = "two handlers")]
     fn a_second_handler_for_the_same_route_is_refused() {
         let _ = Router::new().get("/a", || async {}).get("/a", || async {});
+    }
+
+    #[test]
+    #[should_panic(expected = "GET /a has two handlers")]
+    fn a_second_handler_is_refused_when_routers_are_merged() {
+        let _ = Router::new().get("/a", || async {}).merge(Router::new().get("/a", || async {}));
+    }
+
+    #[test]
+    #[should_panic(expected = "there are two fallbacks")]
+    fn a_second_fallback_is_refused_when_routers_are_merged() {
+        let _ = Router::new().fallback(|| async {}).merge(Router::new().fallback(|| async {}));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use entwined::{
     Handle,
     deferred::Deferred,
-    http::{Error, Form, HeaderMap, Json, Local, Method, Next, Path, Query, Request, Router},
+    http::{Error, Form, HeaderMap, Json, Local, Method, Next, Path, Query, Request, ResponseFuture, Router},
     transport::Address,
 };
 use serde::Deserialize;
@@ -123,8 +123,9 @@ fn routers_below_paths_go_by_the_rest_and_leave_what_they_do_not_have() {
         ("/acme/api/users", 200, "all users", true),
         ("/acme/api/users/", 200, "all users", true),
         ("/acme/api/users/7", 200, "{\"id\": \"7\", \"tenant\": \"acme\"} /users/7", true),
-        // A router with layers answers what it does not have by itself.
-        ("/acme/api/else", 404, "there is nothing here\n", true),
+        // What is around a router with layers is around this as well.
+        ("/acme/api/else", 200, "the outer fallback", true),
+        ("/acme/api/users/7/else", 200, "the outer fallback", true),
         ("/acme/api/panic", 500, "the server made a mistake\n", true),
         ("/files", 200, "/ of GET", false),
         ("/files/", 200, "/ of GET", false),
@@ -161,6 +162,54 @@ fn hosts_have_routers_of_their_own() {
         peer.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
         assert_eq!(peer.answer().text(), text, "{host}");
     }
+}
+
+#[test]
+fn merged_routers_are_one_with_the_layers_of_each_around_its_own_part() {
+    fn marked(name: &'static str) -> impl Fn(Request, Next) -> ResponseFuture {
+        move |request, next| {
+            let answer = next.run(request);
+            ResponseFuture::new(async move {
+                let mut response = answer.await;
+                response.headers_mut().append("x-through", name.parse().expect("a value"));
+                response
+            })
+        }
+    }
+
+    let site = Site::start(|_| {
+        let below = Router::new().get("/", || "below").layer(marked("inner"));
+        let second = Router::new()
+            .post("/both", || "posted")
+            .any("/any", || "any")
+            .get("/{id}/of", |Path(id): Path<u32>| id.to_string())
+            .nest("/below", below)
+            .host("example.org", Router::new().get("/", || "example"))
+            .fallback(|request: Request| format!("fallback for {}", request.path_below()))
+            .layer(marked("second"))
+            .layer(marked("outer"));
+        let third = Router::new().get("/third", || "third");
+        Router::new().get("/both", || "got").merge(second).merge(third).layer(marked("all"))
+    });
+    for (path, text, through) in [
+        ("/both", "got", ["all"].as_slice()),
+        ("/any", "any", &["second", "outer", "all"]),
+        ("/7/of", "7", &["second", "outer", "all"]),
+        ("/below", "below", &["inner", "second", "outer", "all"]),
+        ("/third", "third", &["all"]),
+        ("/else", "fallback for /else", &["second", "outer", "all"]),
+        ("/below/else", "fallback for /else", &["inner", "second", "outer", "all"]),
+    ] {
+        let answer = site.get(path);
+        assert_eq!((answer.status, answer.text()), (200, text), "{path}");
+        let names: Vec<_> = answer.headers("x-through").collect();
+        assert_eq!(names, through, "{path}");
+    }
+    let mut peer = site.peer();
+    let answer = peer.post("/both", "text/plain", "x");
+    assert_eq!((answer.text(), answer.headers("x-through").count()), ("posted", 3));
+    peer.send("GET / HTTP/1.1\r\nhost: example.org\r\n\r\n");
+    assert_eq!(peer.answer().text(), "example");
 }
 
 #[test]

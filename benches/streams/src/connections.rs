@@ -3,7 +3,7 @@
 use std::{
     fs,
     future::{Future, poll_fn},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     process::id,
     rc::Rc,
@@ -136,75 +136,97 @@ impl DatagramProtocol for EchoDatagrams {
     }
 }
 
-fn opened(kind: &str, handle: &Handle) -> Outcome<(Connect, Option<protocol::Server>)> {
-    let own = handle.clone();
-    let local = (Ipv4Addr::LOCALHOST, 0).into();
-    Ok(match kind {
-        "tcp" => {
-            let server = protocol::serve(tcp::listen(handle, local)?, |_: &_| Some(Echo));
-            let address = server.local_address().tcp().ok_or("TCP")?;
-            let dial = move || {
-                let handle = own.clone();
-                async move { talk(tcp::connect(&handle, address).await.expect("a connection")).await }
-            };
-            (connect(dial), Some(server))
+/// How to open a connection, and the server that it goes to.
+type Opened = (Connect, Option<protocol::Server>);
+
+fn opened(kind: &str, handle: &Handle) -> Outcome<Opened> {
+    match kind {
+        "tcp" => over_tcp(handle),
+        "unix" => over_unix(handle),
+        "tls" => over_tls(handle),
+        "udp" => over_udp(handle),
+        "process" => Ok((to_process(handle), None)),
+        "memory" => Ok((in_memory(handle), None)),
+        other => Err(format!("there is no transport {other}").into()),
+    }
+}
+
+fn over_tcp(handle: &Handle) -> Outcome<Opened> {
+    let server = protocol::serve(tcp::listen(handle, local())?, |_: &_| Some(Echo));
+    let address = server.local_address().tcp().ok_or("TCP")?;
+    let handle = handle.clone();
+    let dial = move || {
+        let handle = handle.clone();
+        async move { talk(tcp::connect(&handle, address).await.expect("a connection")).await }
+    };
+    Ok((connect(dial), Some(server)))
+}
+
+fn over_unix(handle: &Handle) -> Outcome<Opened> {
+    let name = format!("entwined-bench-{}", id());
+    let server = protocol::serve(unix::listen_abstract(handle, &name)?, |_: &_| Some(Echo));
+    let handle = handle.clone();
+    let dial = move || {
+        let (handle, name) = (handle.clone(), name.clone());
+        async move { talk(unix::connect_abstract(&handle, &name).await.expect("a connection")).await }
+    };
+    Ok((connect(dial), Some(server)))
+}
+
+fn over_tls(handle: &Handle) -> Outcome<Opened> {
+    let identity = development::identity(["localhost"])?;
+    let connector = Connector::builder().roots(Roots::only(identity.certificates())).build()?;
+    let listener = Acceptor::builder(identity).build()?.listen(tcp::listen(handle, local())?);
+    let server = protocol::serve(listener, |_: &_| Some(Echo));
+    let address = server.local_address().tcp().ok_or("TCP")?;
+    let handle = handle.clone();
+    let dial = move || {
+        let (handle, connector) = (handle.clone(), connector.clone());
+        async move {
+            let stream = tcp::connect(&handle, address).await.expect("a connection");
+            talk(connector.connect(stream, "localhost").expect("a name")).await;
         }
-        "unix" => {
-            let name = format!("entwined-bench-{}", id());
-            let server = protocol::serve(unix::listen_abstract(handle, &name)?, |_: &_| Some(Echo));
-            let dial = move || {
-                let (handle, name) = (own.clone(), name.clone());
-                async move { talk(unix::connect_abstract(&handle, &name).await.expect("a connection")).await }
-            };
-            (connect(dial), Some(server))
+    };
+    Ok((connect(dial), Some(server)))
+}
+
+fn over_udp(handle: &Handle) -> Outcome<Opened> {
+    let server = protocol::start_datagrams(udp::bind(handle, local())?, EchoDatagrams);
+    let address = server.local_address().udp().ok_or("UDP")?;
+    let handle = handle.clone();
+    let dial = move || {
+        let socket = udp::connect(&handle, address).expect("a way");
+        async move {
+            socket.send(b"ping").await.expect("sent");
+            assert_eq!(socket.receive(&mut [0; 8]).await.expect("an echo").count, 4);
         }
-        "tls" => {
-            let identity = development::identity(["localhost"])?;
-            let connector = Connector::builder().roots(Roots::only(identity.certificates())).build()?;
-            let listener = Acceptor::builder(identity).build()?.listen(tcp::listen(handle, local)?);
-            let server = protocol::serve(listener, |_: &_| Some(Echo));
-            let address = server.local_address().tcp().ok_or("TCP")?;
-            let dial = move || {
-                let (handle, connector) = (own.clone(), connector.clone());
-                async move {
-                    let stream = tcp::connect(&handle, address).await.expect("a connection");
-                    talk(connector.connect(stream, "localhost").expect("a name")).await;
-                }
-            };
-            (connect(dial), Some(server))
+    };
+    Ok((connect(dial), None))
+}
+
+fn to_process(handle: &Handle) -> Connect {
+    let handle = handle.clone();
+    connect(move || {
+        let handle = handle.clone();
+        async move {
+            let command = Command::new("cat").stdin(Io::Stream).stdout(Io::Stream);
+            let mut process = command.spawn(&handle).expect("apt-get install coreutils");
+            talk(process.take_stream().expect("both are streams")).await;
+            assert!(process.exited().await.expect("its status").success());
         }
-        "udp" => {
-            let server = protocol::start_datagrams(udp::bind(handle, local)?, EchoDatagrams);
-            let address = server.local_address().udp().ok_or("UDP")?;
-            let dial = move || {
-                let socket = udp::connect(&own, address).expect("a way");
-                async move {
-                    socket.send(b"ping").await.expect("sent");
-                    assert_eq!(socket.receive(&mut [0; 8]).await.expect("an echo").count, 4);
-                }
-            };
-            (connect(dial), None)
-        }
-        "process" => {
-            let dial = move || {
-                let handle = own.clone();
-                async move {
-                    let command = Command::new("cat").stdin(Io::Stream).stdout(Io::Stream);
-                    let mut process = command.spawn(&handle).expect("apt-get install coreutils");
-                    talk(process.take_stream().expect("both are streams")).await;
-                    assert!(process.exited().await.expect("its status").success());
-                }
-            };
-            (connect(dial), None)
-        }
-        "memory" => {
-            let dial = move || {
-                let (near, far) = memory::pair(&own);
-                protocol::start(&own, far, Echo);
-                talk(near)
-            };
-            (connect(dial), None)
-        }
-        other => return Err(format!("there is no transport {other}").into()),
     })
+}
+
+fn in_memory(handle: &Handle) -> Connect {
+    let handle = handle.clone();
+    connect(move || {
+        let (near, far) = memory::pair(&handle);
+        protocol::start(&handle, far, Echo);
+        talk(near)
+    })
+}
+
+/// Any port of this machine.
+fn local() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
 }

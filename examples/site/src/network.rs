@@ -236,11 +236,16 @@ fn mirror(model: &Model) -> Router {
 }
 
 fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &Shelf, window: Option<Window>) -> Router {
-    let (picture, ask, facts) = match window {
-        Some(window) => (Some(window.picture), window.ask, window.facts),
-        None => (None, None, None),
-    };
-    let (archive, live) = (archive.clone(), states.clone());
+    values(model)
+        .merge(live(model, states))
+        .merge(search_in(model, archive))
+        .merge(looks(model, window))
+        .post("/hold", with(model, |_, request| async move { hold(&request) }))
+        .nest("/files", shelf.router())
+}
+
+/// The page, and the values that it shows and sets.
+fn values(model: &Model) -> Router {
     Router::new()
         .get("/", with(model, |_, _| async { Html(page()) }))
         .get("/hello", with(model, |_, _| async { "hello, world" }))
@@ -259,10 +264,16 @@ fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &She
                 Ok::<_, http::Error>(Json(model.snapshot()))
             }),
         )
+}
+
+/// The values as they change: the newest over a WebSocket, all of them as events.
+fn live(model: &Model, states: Broadcast<String>) -> Router {
+    let newest = states.clone();
+    Router::new()
         .get(
             "/live",
             with(model, move |_, request| {
-                let states = Newest(live.subscribe_to_kept());
+                let states = Newest(newest.subscribe_to_kept());
                 let response = websocket::upgrade(request, |mut socket| async move {
                     // A page that goes away is no error of ours, and what it says is not asked for.
                     let _ = socket.talk(states, |_| {}).await;
@@ -280,13 +291,26 @@ fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &She
                 async { response }
             }),
         )
-        .get(
-            "/search",
-            with(model, move |_, request| {
-                let response = search(&archive, &request);
-                async { response }
-            }),
-        )
+}
+
+fn search_in(model: &Model, archive: &Archive) -> Router {
+    let archive = archive.clone();
+    Router::new().get(
+        "/search",
+        with(model, move |_, request| {
+            let response = search(&archive, &request);
+            async { response }
+        }),
+    )
+}
+
+/// How the window looks, what is known of it, and what its user says.
+fn looks(model: &Model, window: Option<Window>) -> Router {
+    let (picture, ask, facts) = match window {
+        Some(window) => (Some(window.picture), window.ask, window.facts),
+        None => (None, None, None),
+    };
+    Router::new()
         .get(
             "/window.png",
             with(model, move |_, request| {
@@ -308,8 +332,6 @@ fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &She
                 async { answer }
             }),
         )
-        .post("/hold", with(model, |_, request| async move { hold(&request) }))
-        .nest("/files", shelf.router())
 }
 
 /// Asks whoever sits before the window, and waits here and now: everybody else is served meanwhile.

@@ -11,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::reactor::Phase;
+use entwined::{Handle, reactor::Phase};
 use entwined_window::wayland::{Guest, Inhibitor, Presentation};
-use entwined_winit::{RunError, Winit};
+use entwined_winit::{Lent, RunError, Winit};
 use softbuffer::{Context, Surface};
 use wayland_client::{
     Connection, Dispatch, QueueHandle,
@@ -132,9 +132,7 @@ fn main() -> ExitCode {
     }
     let event_loop = EventLoop::new().expect("a Wayland display");
     let network = Winit::<App>::new().expect("a reactor");
-    let (handle, lent) = (network.handle(), network.app());
-    let weston = Rc::new(RefCell::new(Some(weston)));
-    let ended = Rc::new(Cell::new(false));
+    let handle = network.handle();
     let phases = Rc::new(RefCell::new(Vec::new()));
     for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
         let phases = phases.clone();
@@ -145,78 +143,96 @@ fn main() -> ExitCode {
             })
             .keep();
     }
-    let work = handle.spawn({
-        let (handle, ended) = (handle.clone(), ended.clone());
-        async move {
-            let seen = || lent.with(|app| app.window.clone().zip(app.display.clone())).expect("it is lent");
-            let (window, display) = loop {
-                match seen() {
-                    Some(both) => break both,
-                    None => handle.sleep(Duration::from_millis(5)).await,
-                }
-            };
-            let guest = Guest::new(&handle, display.clone(), State::default()).expect("a guest");
-            guest.connection().display().get_registry(&guest.queue_handle(), ());
-            let until = async |done: &dyn Fn() -> bool| {
-                let start = Instant::now();
-                while !done() {
-                    assert!(start.elapsed() < LIMIT, "it never comes");
-                    handle.sleep(Duration::from_millis(1)).await;
-                }
-            };
-            until(&|| guest.with(|state| state.globals.iter().any(|name| name == "wl_compositor"))).await;
-            // Many round trips, whoever reads the socket: each is answered, and soon.
-            let (count, start) = (200, Instant::now());
-            for number in 1..=count {
-                guest.connection().display().sync(&guest.queue_handle(), ());
-                until(&|| guest.with(|state| state.answers == number)).await;
+    let ended = Rc::new(Cell::new(false));
+    handle
+        .spawn({
+            let (visit, handle, ended) = (visit(handle.clone(), network.app(), weston), handle.clone(), ended.clone());
+            async move {
+                visit.await;
+                ended.set(true);
+                // winit may have noticed as well.
+                let _ = handle.stop();
             }
-            println!("{count} round trips in {:?}", start.elapsed());
-            assert!(start.elapsed() < Duration::from_secs(10));
-
-            let presentation = Presentation::new(&handle, display.clone(), window.clone()).expect("a guest");
-            until(&|| presentation.is_known()).await;
-            lent.with(|app| app.presentation = Some(presentation)).expect("it is lent");
-            let presented = || lent.with(|app| app.presentation.as_ref().expect("it was put there").presented());
-            until(&|| {
-                window.request_redraw();
-                presented().expect("it is lent").shown >= 10
-            })
-            .await;
-            println!("{:?}", presented());
-            let refresh = presented().expect("it is lent").refresh.expect("weston tells");
-            assert!((Duration::from_millis(5)..Duration::from_millis(50)).contains(&refresh), "{refresh:?}");
-            lent.with(|app| app.presentation = None).expect("it is lent");
-
-            let inhibitor = Inhibitor::new(&handle, display, window).expect("an inhibitor");
-            let knows = guest.with(|state| state.globals.iter().any(|name| name == "zwp_idle_inhibit_manager_v1"));
-            println!("the compositor knows idle-inhibit: {knows}");
-            if knows {
-                until(&|| inhibitor.is_active()).await;
-            } else {
-                handle.sleep(Duration::from_millis(100)).await;
-                assert!(!inhibitor.is_active());
-            }
-            drop(inhibitor);
-            // It took nothing of the others with it.
-            guest.connection().display().sync(&guest.queue_handle(), ());
-            until(&|| guest.with(|state| state.answers == count + 1)).await;
-
-            let gone = guest.gone();
-            drop(weston.take());
-            let why = handle.limit(LIMIT, gone).await.expect("it is noticed");
-            println!("gone: {why}");
-            assert!(guest.gone().await.is_ok(), "also for who asks later");
-            ended.set(true);
-            // winit may have noticed as well.
-            let _ = handle.stop();
-        }
-    });
-    work.detach();
+        })
+        .detach();
     let result = network.run(event_loop, &mut App::default());
     println!("{result:?}");
     assert!(matches!(result, Err(RunError::Exit(_))), "winit ends with its display");
     assert_eq!(*phases.borrow(), ["before", "during", "after"], "the network has ended in order");
     println!("ok; the guest noticed first: {}", ended.get());
     ExitCode::SUCCESS
+}
+
+/// Is a guest for as long as the compositor lives, which is until all that it can do was seen.
+async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
+    let seen = || app.with(|app| app.window.clone().zip(app.display.clone())).expect("it is lent");
+    let (window, display) = loop {
+        match seen() {
+            Some(both) => break both,
+            None => handle.sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let guest = Guest::new(&handle, display.clone(), State::default()).expect("a guest");
+    guest.connection().display().get_registry(&guest.queue_handle(), ());
+    until(&handle, || guest.with(|state| state.globals.iter().any(|name| name == "wl_compositor"))).await;
+    // Many round trips, whoever reads the socket: each is answered, and soon.
+    let (count, start) = (200, Instant::now());
+    for number in 1..=count {
+        round_trip(&handle, &guest, number).await;
+    }
+    println!("{count} round trips in {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10));
+
+    let presentation = Presentation::new(&handle, display.clone(), window.clone()).expect("a guest");
+    see_frames(&handle, &app, &window, presentation).await;
+
+    let inhibitor = Inhibitor::new(&handle, display, window).expect("an inhibitor");
+    let knows = guest.with(|state| state.globals.iter().any(|name| name == "zwp_idle_inhibit_manager_v1"));
+    println!("the compositor knows idle-inhibit: {knows}");
+    if knows {
+        until(&handle, || inhibitor.is_active()).await;
+    } else {
+        handle.sleep(Duration::from_millis(100)).await;
+        assert!(!inhibitor.is_active());
+    }
+    drop(inhibitor);
+    // It took nothing of the others with it.
+    round_trip(&handle, &guest, count + 1).await;
+
+    let gone = guest.gone();
+    drop(weston);
+    let why = handle.limit(LIMIT, gone).await.expect("it is noticed");
+    println!("gone: {why}");
+    assert!(guest.gone().await.is_ok(), "also for who asks later");
+}
+
+async fn until(handle: &Handle, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < LIMIT, "it never comes");
+        handle.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Asks the compositor for an answer, the guest's with this number.
+async fn round_trip(handle: &Handle, guest: &Guest<State>, number: u32) {
+    guest.connection().display().sync(&guest.queue_handle(), ());
+    until(handle, || guest.with(|state| state.answers == number)).await;
+}
+
+/// Has the window draw until some frames are known to have been shown.
+async fn see_frames(handle: &Handle, app: &Lent<App>, window: &Window, presentation: Presentation) {
+    until(handle, || presentation.is_known()).await;
+    app.with(|app| app.presentation = Some(presentation)).expect("it is lent");
+    let presented =
+        || app.with(|app| app.presentation.as_ref().expect("it was put there").presented()).expect("it is lent");
+    until(handle, || {
+        window.request_redraw();
+        presented().shown >= 10
+    })
+    .await;
+    println!("{:?}", presented());
+    let refresh = presented().refresh.expect("weston tells");
+    assert!((Duration::from_millis(5)..Duration::from_millis(50)).contains(&refresh), "{refresh:?}");
+    app.with(|app| app.presentation = None).expect("it is lent");
 }

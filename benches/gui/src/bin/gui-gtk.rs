@@ -60,34 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     application.connect_activate({
         let frames = frames.clone();
         move |application| {
-            let area = DrawingArea::builder().vexpand(true).build();
-            let content = gtk4::Box::new(Orientation::Vertical, 0);
-            content.append(&label);
-            content.append(&area);
-            let window = ApplicationWindow::builder()
-                .application(application)
-                .default_width(400)
-                .default_height(300)
-                .child(&content)
-                .build();
-            let number = frames.clone();
-            area.set_draw_func(move |_, cairo, width, height| {
-                let at = (number.number() % 60) as f64 / 60.0;
-                cairo.rectangle(at * f64::from(width), 0.0, 20.0, f64::from(height));
-                let _ = cairo.fill();
-            });
-            area.add_tick_callback(move |area, _| {
-                gui::spend(options.cost);
-                area.queue_draw();
-                glib::ControlFlow::Continue
-            });
-            let frames = frames.clone();
-            window.connect_realize(move |window| {
-                let frames = frames.clone();
-                let clock = window.surface().expect("it is realized").frame_clock();
-                clock.connect_after_paint(move |_| frames.drawn());
-            });
-            window.present();
+            open_window(application, &label, &frames, options.cost);
             let application = application.clone();
             glib::timeout_add_local_once(Duration::from_secs(options.seconds), move || application.quit());
         }
@@ -96,4 +69,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(serving);
     frames.report();
     Ok(())
+}
+
+/// A window that draws each frame anew, which costs so much time.
+fn open_window(application: &Application, label: &Label, frames: &Rc<Frames>, cost: Duration) {
+    let area = DrawingArea::builder().vexpand(true).build();
+    let content = gtk4::Box::new(Orientation::Vertical, 0);
+    content.append(label);
+    content.append(&area);
+    let window = ApplicationWindow::builder()
+        .application(application)
+        .default_width(400)
+        .default_height(300)
+        .child(&content)
+        .build();
+    let number = frames.clone();
+    area.set_draw_func(move |_, cairo, width, height| {
+        let at = (number.number() % 60) as f64 / 60.0;
+        cairo.rectangle(at * f64::from(width), 0.0, 20.0, f64::from(height));
+        let _ = cairo.fill();
+    });
+    area.add_tick_callback(move |area, _| {
+        gui::spend(cost);
+        area.queue_draw();
+        glib::ControlFlow::Continue
+    });
+    let frames = frames.clone();
+    window.connect_realize(move |window| {
+        let frames = frames.clone();
+        let clock = window.surface().expect("it is realized").frame_clock();
+        clock.connect_after_paint(move |_| frames.drawn());
+    });
+    window.present();
 }

@@ -20,30 +20,28 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 pub struct App {
     process: Child,
     pub address: SocketAddr,
-    trace: Option<PathBuf>,
+    folder: PathBuf,
 }
 
 impl App {
     pub fn start() -> Self {
-        Self::run(Command::new(PROGRAM), None)
+        Self::run(Command::new(PROGRAM), folder())
     }
 
     /// With so many file descriptors and no more.
     pub fn limited_to(descriptors: usize) -> Self {
         let mut command = tool("prlimit", "util-linux");
         command.arg(format!("--nofile={descriptors}:{descriptors}")).arg(PROGRAM);
-        Self::run(command, None)
+        Self::run(command, folder())
     }
 
     /// Under strace with these arguments; see [`trace`](App::trace).
     pub fn traced<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("trace-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let trace = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let folder = folder();
         let mut command = tool("strace", "strace");
         // As a grandchild, so that our child is the app itself.
-        command.args(["-D", "-f", "-qq", "-o"]).arg(&trace).args(arguments).arg(PROGRAM);
-        Self::run(command, Some(trace))
+        command.args(["-D", "-f", "-qq", "-o"]).arg(folder.join("trace")).args(arguments).arg(PROGRAM);
+        Self::run(command, folder)
     }
 
     /// With system calls that fail: `injection` is strace's, such as `accept4:error=EMFILE:when=1..8`.
@@ -52,14 +50,16 @@ impl App {
         Self::traced([format!("--trace={calls}"), format!("--inject={injection}")])
     }
 
-    fn run(mut command: Command, trace: Option<PathBuf>) -> Self {
-        command.args(["--http", "127.0.0.1:0", "--seconds", "120"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    /// What it puts into its folder goes with it, although it is killed.
+    fn run(mut command: Command, folder: PathBuf) -> Self {
+        command.args(["--http", "127.0.0.1:0", "--seconds", "120"]).env("TMPDIR", &folder);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
         let address = line.trim_end().strip_prefix("http listening on ").and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("{command:?} ended, or said {line:?}"));
-        App { process, address, trace }
+        App { process, address, folder }
     }
 
     pub fn id(&self) -> u32 {
@@ -68,7 +68,7 @@ impl App {
 
     /// What strace wrote so far.
     pub fn trace(&self) -> String {
-        fs::read_to_string(self.trace.as_ref().expect("a traced app")).expect("a trace")
+        fs::read_to_string(self.folder.join("trace")).expect("a traced app")
     }
 
     pub fn is_alive(&mut self) -> bool {
@@ -111,10 +111,17 @@ impl Drop for App {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        if let Some(trace) = &self.trace {
-            let _ = fs::remove_file(trace);
-        }
+        let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A new one for one app.
+fn folder() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("app-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
 }
 
 fn tool(name: &str, package: &str) -> Command {
