@@ -11,6 +11,7 @@ use std::{
 
 use super::ClientEndpoint;
 use crate::{
+    deferred::Deferred,
     reactor::{Handle, Kind, Origin},
     transport::{Acceptor, Address, ByteStream, Listen, Permit},
 };
@@ -63,6 +64,11 @@ impl Forward {
     /// How many connections may be open at a time, 10,000 at first; see [`protocol::Server::set_max_connections`](crate::protocol::Server::set_max_connections).
     pub fn set_max_connections(&self, most: usize) {
         self.acceptor.set_max_connections(most);
+    }
+
+    /// Fires when it accepts no more and its last connection is gone; see [`protocol::Server::ended`](crate::protocol::Server::ended).
+    pub fn ended(&self) -> Deferred<(), String> {
+        self.acceptor.ended()
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 
 use super::{Router, connection, router::Routes};
 use crate::{
+    deferred::Deferred,
     reactor::{Handle, Kind, Origin, Phase, ShutdownHook},
     transport::{Acceptor, Address, BoxedListener, Listen, MOST_CONNECTIONS},
 };
@@ -78,8 +79,7 @@ impl Default for Config {
 /// Dropping it stops accepting; connections that are there go on until they end.
 #[must_use = "dropping it stops accepting"]
 pub struct Server {
-    acceptor: Rc<RefCell<Option<Acceptor>>>,
-    address: Address,
+    acceptor: Rc<Acceptor>,
     shared: Rc<Shared>,
     _hook: ShutdownHook,
 }
@@ -99,7 +99,6 @@ pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Serv
 
 fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Origin) -> Server {
     let handle = listener.handle();
-    let address = listener.local_address();
     let shared = Rc::new(Shared {
         handle: handle.clone(),
         config,
@@ -108,32 +107,51 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
         connections: Connections::default(),
         requests: Cell::new(0),
     });
-    let acceptor = Acceptor::new(listener, origin, {
+    let acceptor = Rc::new(Acceptor::new(listener, origin, {
         let shared = shared.clone();
         move |stream, permit| connection::start(&shared, stream, permit, origin)
-    });
+    }));
     acceptor.set_max_connections(config.max_connections);
-    let acceptor = Rc::new(RefCell::new(Some(acceptor)));
     let hook = handle.on_shutdown(Phase::Before, {
         let (acceptor, shared) = (acceptor.clone(), shared.clone());
         move || async move {
-            drop(acceptor.take());
+            acceptor.stop();
             shared.close().await;
             Ok(())
         }
     });
-    Server { acceptor, address, shared, _hook: hook }
+    Server { acceptor, shared, _hook: hook }
 }
 
 impl Server {
     /// The address that it listens on.
     pub fn local_address(&self) -> &Address {
-        &self.address
+        self.acceptor.local_address()
     }
 
     /// Connections at present.
     pub fn connections(&self) -> usize {
-        self.acceptor.borrow().as_ref().map_or(0, Acceptor::connections)
+        self.acceptor.connections()
+    }
+
+    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or because what it listens on
+    /// [has no more](crate::transport::listen_once). With the reason if the listener has failed. A WebSocket is a connection still. Where the run ends before, it
+    /// is abandoned.
+    ///
+    /// So a program that serves one peer, over its standard input and output, knows when to end:
+    ///
+    /// ```no_run
+    /// use entwined::{Standalone, endpoint, http::{self, Router}};
+    ///
+    /// let reactor = Standalone::new()?;
+    /// let handle = reactor.handle();
+    /// let server = http::serve(endpoint::server("stdio:")?.listen(&handle)?, Router::new().get("/", || "hello"));
+    /// server.ended().map(move |()| handle.stop()).detach();
+    /// reactor.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ended(&self) -> Deferred<(), String> {
+        self.acceptor.ended()
     }
 
     /// Requests since the server began.
@@ -145,7 +163,7 @@ impl Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("address", &self.address)
+            .field("address", self.local_address())
             .field("connections", &self.connections())
             .field("requests", &self.requests())
             .finish_non_exhaustive()

@@ -7,6 +7,7 @@ use super::{
     connection::{self, Content},
 };
 use crate::{
+    deferred::Deferred,
     reactor::{Handle, Kind, Origin},
     transport::{Acceptor, Address, BoxedListener, ConnectError, Listen, tcp},
 };
@@ -75,6 +76,12 @@ impl Server {
     /// How many connections may be open at a time, 10,000 at first. Peers beyond it wait in the listener's backlog (1,024) until one ends.
     pub fn set_max_connections(&self, most: usize) {
         self.acceptor.set_max_connections(most);
+    }
+
+    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or because what it listens on
+    /// [has no more](crate::transport::listen_once). With the reason if the listener has failed; what a single connection ran into is its protocol's affair.
+    pub fn ended(&self) -> Deferred<(), String> {
+        self.acceptor.ended()
     }
 
     /// The bounds for connections accepted from now on.

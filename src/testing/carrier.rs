@@ -481,16 +481,16 @@ where
 {
     type Stream = S;
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<S>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<S>>> {
         let mut given = self.given.0.borrow_mut();
         if let Some(stream) = given.0.pop_front() {
-            return Poll::Ready(Ok(stream));
+            return Poll::Ready(Some(Ok(stream)));
         }
         given.1 = Some(cx.waker().clone());
         drop(given);
         let mut arriving = self.arriving.borrow_mut();
         match pin!(&mut *arriving).poll_next(cx) {
-            Poll::Ready(Some(end)) => Poll::Ready(Ok((self.make)(&self.handle, end))),
+            Poll::Ready(Some(end)) => Poll::Ready(Some(Ok((self.make)(&self.handle, end)))),
             // Without dialers there are only streams of this thread.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }

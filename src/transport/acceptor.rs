@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Address, BoxedListener, ByteStream, Listen};
-use crate::{deferred::Canceller, reactor::Origin};
+use crate::{
+    deferred::{Canceller, Deferred, Resolver},
+    reactor::{Handle, Origin},
+};
 
 /// Connections that one server holds at a time, unless it is told otherwise; peers beyond it wait in the listener's backlog.
 pub(crate) const MOST_CONNECTIONS: usize = 10_000;
@@ -27,11 +30,17 @@ impl Acceptor {
         origin: Origin,
         admit: impl FnMut(Box<dyn ByteStream>, Permit) + 'static,
     ) -> Self {
-        let address = listener.local_address();
-        let gate = Rc::new(Gate { open: Cell::new(0), most: Cell::new(MOST_CONNECTIONS), waiting: RefCell::default() });
-        let core = listener.handle().core().clone();
-        let accepting = core.spawn(accept(listener, gate.clone(), origin, admit), origin);
-        Acceptor { address, gate, accepting: accepting.canceller() }
+        let (handle, address) = (listener.handle(), listener.local_address());
+        let gate = Rc::new(Gate {
+            handle: handle.clone(),
+            open: Cell::new(0),
+            most: Cell::new(MOST_CONNECTIONS),
+            waiting: RefCell::default(),
+            end: RefCell::default(),
+            followers: RefCell::default(),
+        });
+        let accepting = handle.core().spawn(accept(listener, gate.clone(), origin, admit), origin).canceller();
+        Acceptor { address, gate, accepting }
     }
 
     pub(crate) fn local_address(&self) -> &Address {
@@ -46,11 +55,28 @@ impl Acceptor {
         self.gate.most.set(most);
         self.gate.wake();
     }
+
+    /// Accepts no more, and gives the listener back.
+    pub(crate) fn stop(&self) {
+        self.accepting.cancel();
+        self.gate.end(Ok(()));
+    }
+
+    /// Fires when it accepts no more and all its connections are gone; with an error if the listener has failed.
+    pub(crate) fn ended(&self) -> Deferred<(), String> {
+        let (resolver, deferred) = Deferred::new();
+        let mut followers = self.gate.followers.borrow_mut();
+        followers.retain(|follower| !follower.is_cancelled());
+        followers.push(resolver);
+        drop(followers);
+        self.gate.tell_end();
+        deferred
+    }
 }
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.accepting.cancel();
+        self.stop();
     }
 }
 
@@ -64,23 +90,29 @@ async fn accept(
     loop {
         poll_fn(|cx| gate.poll_room(cx)).await;
         match poll_fn(|cx| listener.poll_accept(cx)).await {
-            Ok(stream) => {
+            Some(Ok(stream)) => {
                 let permit = Permit::new(&gate);
                 handle.core().contain(origin, || admit(stream, permit));
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::error!(%error, address = %listener.local_address(), "a listener failed; it accepts no more");
-                return;
+                return gate.end(Err(error.to_string()));
             }
+            None => return gate.end(Ok(())),
         }
     }
 }
 
 /// Counts a server's connections.
 struct Gate {
+    handle: Handle,
     open: Cell<usize>,
     most: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
+    /// How accepting has ended.
+    end: RefCell<Option<Result<(), String>>>,
+    /// Who is told when the last connection is gone then.
+    followers: RefCell<Vec<Resolver<(), String>>>,
 }
 
 impl Gate {
@@ -90,6 +122,27 @@ impl Gate {
         }
         *self.waiting.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// The first end counts.
+    fn end(&self, end: Result<(), String>) {
+        self.end.borrow_mut().get_or_insert(end);
+        self.tell_end();
+    }
+
+    /// Tells it from a call of its own, as connections end anywhere.
+    fn tell_end(&self) {
+        let end = self.end.borrow().clone().filter(|_| self.open.get() == 0);
+        if let Some(end) = end {
+            let followers = self.followers.take();
+            if !followers.is_empty() {
+                self.handle.call_soon(move || {
+                    for follower in followers {
+                        follower.settle(end.clone());
+                    }
+                });
+            }
+        }
     }
 
     fn wake(&self) {
@@ -114,5 +167,6 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         self.0.wake();
+        self.0.tell_end();
     }
 }

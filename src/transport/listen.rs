@@ -14,12 +14,12 @@ pub trait Listen: 'static {
     /// What it accepts.
     type Stream: ByteStream;
 
-    /// Waits for the next connection. One task at a time. It does not wait until that is
-    /// [established](ByteStream::poll_established): a peer that is slow to shake hands holds up nobody else.
+    /// Waits for the next connection; `None` when no more will come. One task at a time, and not again after `None` or an error. It does not wait until
+    /// the connection is [established](ByteStream::poll_established): a peer that is slow to shake hands holds up nobody else.
     ///
     /// # Errors
     /// Only those after which it cannot go on.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Self::Stream>>>;
 
     /// The address that it listens on.
     fn local_address(&self) -> Address;
@@ -55,8 +55,8 @@ pub type BoxedListener = Box<dyn Listen<Stream = Box<dyn ByteStream>>>;
 impl Listen for Listener {
     type Stream = Stream;
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        Listener::poll_accept(self, cx)
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Stream>>> {
+        Listener::poll_accept(self, cx).map(Some)
     }
 
     fn local_address(&self) -> Address {
@@ -71,7 +71,7 @@ impl Listen for Listener {
 impl Listen for BoxedListener {
     type Stream = Box<dyn ByteStream>;
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Self::Stream>>> {
         (**self).poll_accept(cx)
     }
 
@@ -90,16 +90,28 @@ impl Listen for BoxedListener {
 
 /// A source of one connection, whose stream is there already: inherited, or one end of a pair. After that none come.
 ///
-/// A server that is run on it serves that one peer.
+/// A server that is run on it serves that one peer, and has [ended](crate::protocol::Server::ended) when the connection is gone.
 ///
 /// ```
-/// use entwined::{protocol::{self, Echo}, simulation::Simulation, transport::{listen_once, memory}};
+/// use entwined::{Standalone, protocol::{self, Echo}, transport::{listen_once, memory}};
 ///
-/// let simulation = Simulation::new();
-/// let handle = simulation.handle();
+/// let reactor = Standalone::new()?;
+/// let handle = reactor.handle();
 /// let (here, there) = memory::pair(&handle);
 /// let server = protocol::serve(listen_once(&handle, here), |_peer: &_| Some(Echo));
-/// # drop((server, there));
+/// let ended = server.ended();
+/// handle.spawn({
+///     let handle = handle.clone();
+///     async move {
+///         drop(there);
+///         ended.await.expect("it did not fail");
+///         handle.stop()
+///     }
+/// })
+/// .detach();
+/// reactor.run()?;
+/// # drop(server);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn listen_once<S: ByteStream>(handle: &Handle, stream: S) -> Once<S> {
     Once { handle: handle.clone(), stream: RefCell::new(Some(stream)) }
@@ -114,8 +126,8 @@ pub struct Once<S> {
 impl<S: ByteStream> Listen for Once<S> {
     type Stream = S;
 
-    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<S>> {
-        self.stream.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
+    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<Option<io::Result<S>>> {
+        Poll::Ready(self.stream.take().map(Ok))
     }
 
     fn local_address(&self) -> Address {
@@ -148,7 +160,7 @@ where
 {
     type Stream = S;
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<S>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<S>>> {
         self.listener.poll_accept(cx).map_ok(&self.layer)
     }
 

@@ -3,6 +3,7 @@
 mod bodies;
 mod connections;
 mod deadlines;
+mod ended;
 mod files;
 #[path = "../common/folder.rs"]
 mod folder;
