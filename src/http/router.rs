@@ -92,7 +92,8 @@ impl Router {
         self
     }
 
-    /// Takes in all that `router` has: its routes, the routers in it, and its fallback. Its layers stay around these, and are not around the rest of this router.
+    /// Takes in all that `router` has: its routes, the routers in it, and its fallback. Its layers stay around these, and are not around the rest of this router;
+    /// nor around the answer 405, which is for what both have at that path.
     ///
     /// So the parts of a site may each be made by a function of their own:
     ///

@@ -77,11 +77,19 @@ impl App {
 
     /// The time that it has had a processor.
     pub fn processor_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("it lives");
-        // The name, which may contain spaces, is in parentheses; the times are fields 14 and 15, proc(5).
-        let fields: Vec<_> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
-        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+        let ticks: u64 = self.stat()[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// Whether its first thread waits inside of a system call. While strace looks at it, it is stopped instead.
+    pub fn is_asleep(&self) -> bool {
+        self.stat()[0] == "S"
+    }
+
+    /// The fields of its stat from the third on, proc(5): before them is the name in parentheses, which may contain spaces.
+    fn stat(&self) -> Vec<String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("it lives");
+        stat.rsplit(") ").next().expect("fields").split(' ').map(str::to_owned).collect()
     }
 
     pub fn threads(&self) -> u32 {
