@@ -40,7 +40,8 @@ use super::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Bytes of a message that is received; a longer one ends the connection with the code 1009. 1 MiB.
+    /// Bytes of a message that is received; a longer one ends the connection with the code 1009. 1 MiB. A message is checked and copied as a whole: echoing
+    /// one of 16 MiB was seen to hold the thread for 8 to 46 ms, which a window shows.
     pub message_limit: usize,
     /// Bytes that wait to be sent, beyond which a [`Sender`] refuses. 1 MiB.
     pub queue_limit: usize,
