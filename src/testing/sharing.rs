@@ -227,6 +227,7 @@ pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name
     assert_eq!(stalls.len(), 1, "{stalls:?}");
     let (origin, duration, text) = &stalls[0];
     assert_eq!((origin.kind, origin.location.line()), (Kind::Call, line));
-    assert!(*duration >= ms(80) && *duration < Duration::from_secs(10), "{duration:?}");
+    // Less what it waited for a processor, of which the system keeps count in its own steps.
+    assert!(*duration >= ms(70) && *duration < Duration::from_secs(10), "{duration:?}");
     assert!(text.contains("sharing.rs"), "{text}");
 }
