@@ -31,13 +31,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     // The window is made in activate, and asked for its picture by a handler that is made before.
     let window = Rc::new(OnceCell::<Ui>::new());
     let seen = Window { picture: picture(window.clone()), ask: Some(ask(window.clone())), facts: None };
-    let network = Rc::new(Network::start(&handle, options, &model, Some(seen))?);
+    let network = Network::start(&handle, options, &model, Some(seen))?;
+    // It knows the network's address, and not the network: that ends with this function, and with it the folder of what pages have sent.
     app.connect_activate({
-        let (model, network) = (model.clone(), network.clone());
+        let (model, url) = (model.clone(), network.url());
         let search = Search::new(&handle, network.archive().clone());
         move |app| {
             let ui = window.get_or_init(|| ui::build(app, model.clone(), search.clone()));
-            ui.set_address(&network.url());
+            ui.set_address(&url);
             ui.present();
         }
     });
