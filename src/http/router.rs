@@ -64,9 +64,7 @@ impl Router {
     #[track_caller]
     #[must_use]
     pub fn route<M>(mut self, method: Method, path: &str, handler: impl Handler<M>) -> Self {
-        let methods = self.routes.entry(path.to_owned()).or_default();
-        assert!(methods.find(&method).is_none(), "{method} {path} has two handlers");
-        methods.each.push((method, endpoint(handler)));
+        self.methods(path).add(path, method, endpoint(handler));
         self.checked(path)
     }
 
@@ -77,10 +75,12 @@ impl Router {
     #[track_caller]
     #[must_use]
     pub fn any<M>(mut self, path: &str, handler: impl Handler<M>) -> Self {
-        let methods = self.routes.entry(path.to_owned()).or_default();
-        assert!(methods.any.is_none(), "{path} has two handlers for any method");
-        methods.any = Some(endpoint(handler));
+        self.methods(path).add_any(path, endpoint(handler));
         self.checked(path)
+    }
+
+    fn methods(&mut self, path: &str) -> &mut Methods {
+        self.routes.entry(path.to_owned()).or_default()
     }
 
     /// Building it now shows a wrong path at the line that wrote it.
@@ -119,21 +119,17 @@ impl Router {
             Rc::new(routes)
         };
         for (path, Methods { each, any }) in routes {
-            let methods = self.routes.entry(path.clone()).or_default();
+            let methods = self.methods(&path);
             for (method, endpoint) in each {
-                assert!(methods.find(&method).is_none(), "{method} {path} has two handlers");
-                methods.each.push((method, endpoint.inside(&layers)));
+                methods.add(&path, method, endpoint.inside(&layers));
             }
             if let Some(endpoint) = any {
-                let before = methods.any.replace(endpoint.inside(&layers));
-                assert!(before.is_none(), "{path} has two handlers for any method");
+                methods.add_any(&path, endpoint.inside(&layers));
             }
             self = self.checked(&path);
         }
         for (prefix, routes) in nested {
-            let before = self.nested.insert(prefix.clone(), inside(routes));
-            assert!(before.is_none(), "{prefix} has two routers");
-            self = self.checked(&prefix);
+            self = self.nested(&prefix, inside(routes));
         }
         self.hosts.extend(hosts.into_iter().map(|(name, routes)| (name, inside(routes))));
         if let Some(endpoint) = fallback {
@@ -157,9 +153,14 @@ impl Router {
     /// When the prefix is malformed, does not begin with `/` or ends with it, or is in conflict with another path.
     #[track_caller]
     #[must_use]
-    pub fn nest(mut self, prefix: &str, router: Router) -> Self {
+    pub fn nest(self, prefix: &str, router: Router) -> Self {
         assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "{prefix:?} is no prefix such as \"/api\"");
-        let before = self.nested.insert(prefix.to_owned(), Rc::new(router.build()));
+        self.nested(prefix, Rc::new(router.build()))
+    }
+
+    #[track_caller]
+    fn nested(mut self, prefix: &str, routes: Rc<Routes>) -> Self {
+        let before = self.nested.insert(prefix.to_owned(), routes);
         assert!(before.is_none(), "{prefix} has two routers");
         self.checked(prefix)
     }
@@ -292,6 +293,18 @@ impl Endpoint {
 }
 
 impl Methods {
+    #[track_caller]
+    fn add(&mut self, path: &str, method: Method, endpoint: Endpoint) {
+        assert!(self.find(&method).is_none(), "{method} {path} has two handlers");
+        self.each.push((method, endpoint));
+    }
+
+    #[track_caller]
+    fn add_any(&mut self, path: &str, endpoint: Endpoint) {
+        let before = self.any.replace(endpoint);
+        assert!(before.is_none(), "{path} has two handlers for any method");
+    }
+
     fn find(&self, method: &Method) -> Option<&Endpoint> {
         self.each.iter().find(|entry| entry.0 == *method).map(|entry| &entry.1)
     }

@@ -80,6 +80,7 @@ impl Server {
 
     /// Fires when it accepts no more and its last connection is gone: because it was dropped, or because what it listens on
     /// [has no more](crate::transport::listen_once). With the reason if the listener has failed; what a single connection ran into is its protocol's affair.
+    /// Where the run ends before, it is abandoned.
     pub fn ended(&self) -> Deferred<(), String> {
         self.acceptor.ended()
     }
