@@ -20,9 +20,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The last messages are kept once for all readers. A reader that falls behind them is [told](Received::Missed) how many it has
-//! missed and goes on with the oldest that is left, so that nobody's slowness costs memory or holds up others. With one message
-//! kept, a channel of states: each reader gets the newest, and skips what came in between.
+//! The last messages are kept once for all readers. A reader that falls behind them is
+//! [told](Received::Missed) how many it has missed and goes on with the oldest that is left, so
+//! that nobody's slowness costs memory or holds up others. With one message kept, a channel of
+//! states: each reader gets the newest, and skips what came in between.
 
 use std::{
     cell::RefCell,
@@ -38,7 +39,8 @@ use std::{
 use futures_core::Stream;
 use slotmap::{DefaultKey, SlotMap};
 
-/// Where messages are sent. Cheap to clone; when the last clone is gone, readers get what is kept, and then the end.
+/// Where messages are sent. Cheap to clone; when the last clone is gone, readers get what is kept,
+/// and then the end.
 pub struct Broadcast<T> {
     sender: Rc<Sender<T>>,
 }
@@ -75,16 +77,30 @@ pub enum Received<T> {
 }
 
 impl<T> Broadcast<T> {
-    /// A channel that keeps so many messages, one at least, for readers that are slow and for those that come later.
+    /// A channel that keeps so many messages, one at least, for readers that are slow and for those
+    /// that come later.
     pub fn new(kept: usize) -> Self {
         // Only to be another one than the last time.
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
-        let state =
-            State { kept: VecDeque::new(), limit: kept.max(1), newest: 0, readers: SlotMap::new(), over: false };
-        Broadcast { sender: Rc::new(Sender(Rc::new(Shared { epoch, state: RefCell::new(state) }))) }
+        let epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_micros() as u64);
+        let state = State {
+            kept: VecDeque::new(),
+            limit: kept.max(1),
+            newest: 0,
+            readers: SlotMap::new(),
+            over: false,
+        };
+        Broadcast {
+            sender: Rc::new(Sender(Rc::new(Shared {
+                epoch,
+                state: RefCell::new(state),
+            }))),
+        }
     }
 
-    /// Sends a message to all readers, and gives its number. They get it later, each in its own task.
+    /// Sends a message to all readers, and gives its number. They get it later, each in its own
+    /// task.
     pub fn send(&self, message: T) -> u64 {
         let mut state = self.sender.0.state.borrow_mut();
         // It may be the last who has it, so that its drop is the user's code.
@@ -92,7 +108,11 @@ impl<T> Broadcast<T> {
         state.kept.push_back(Rc::new(message));
         state.newest += 1;
         let number = state.newest;
-        let wakers: Vec<_> = state.readers.values_mut().filter_map(Option::take).collect();
+        let wakers: Vec<_> = state
+            .readers
+            .values_mut()
+            .filter_map(Option::take)
+            .collect();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         drop(dropped);
@@ -112,7 +132,8 @@ impl<T> Broadcast<T> {
         self.subscribe_after(before)
     }
 
-    /// A reader of what came and comes after the message of this number, which is no later than the newest.
+    /// A reader of what came and comes after the message of this number, which is no later than the
+    /// newest.
     pub fn subscribe_after(&self, id: u64) -> Subscriber<T> {
         let shared = self.sender.0.clone();
         let mut state = shared.state.borrow_mut();
@@ -131,7 +152,8 @@ impl<T> Broadcast<T> {
         self.sender.0.state.borrow().readers.len()
     }
 
-    /// Tells this channel's numbers from those of every other, such as of the program's previous run.
+    /// Tells this channel's numbers from those of every other, such as of the program's previous
+    /// run.
     pub fn epoch(&self) -> u64 {
         self.sender.0.epoch
     }
@@ -161,13 +183,19 @@ impl<T> Subscriber<T> {
         }
         if let Some(message) = state.kept.get((self.read - before) as usize) {
             self.read += 1;
-            return Poll::Ready(Some(Received::Message { id: self.read, message: message.clone() }));
+            return Poll::Ready(Some(Received::Message {
+                id: self.read,
+                message: message.clone(),
+            }));
         }
         if state.over {
             return Poll::Ready(None);
         }
         let waker = cx.waker().clone();
-        let old = state.readers.get_mut(self.key).and_then(|place| place.replace(waker));
+        let old = state
+            .readers
+            .get_mut(self.key)
+            .and_then(|place| place.replace(waker));
         drop(state);
         drop(old);
         Poll::Pending
@@ -193,7 +221,11 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let mut state = self.0.state.borrow_mut();
         state.over = true;
-        let wakers: Vec<_> = state.readers.values_mut().filter_map(Option::take).collect();
+        let wakers: Vec<_> = state
+            .readers
+            .values_mut()
+            .filter_map(Option::take)
+            .collect();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -201,7 +233,9 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Clone for Broadcast<T> {
     fn clone(&self) -> Self {
-        Broadcast { sender: self.sender.clone() }
+        Broadcast {
+            sender: self.sender.clone(),
+        }
     }
 }
 
@@ -216,7 +250,9 @@ impl<T> fmt::Debug for Broadcast<T> {
 
 impl<T> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscriber").field("read", &self.read).finish_non_exhaustive()
+        f.debug_struct("Subscriber")
+            .field("read", &self.read)
+            .finish_non_exhaustive()
     }
 }
 
@@ -264,8 +300,11 @@ mod tests {
         for text in ["b", "c", "d", "e", "f"] {
             channel.send(text);
         }
-        let (mut late, mut new, mut again) =
-            (channel.subscribe_to_kept(), channel.subscribe(), channel.subscribe_after(5));
+        let (mut late, mut new, mut again) = (
+            channel.subscribe_to_kept(),
+            channel.subscribe(),
+            channel.subscribe_after(5),
+        );
         assert_eq!(all(&mut early).0, [-2, 4, 5, 6]);
         assert_eq!(all(&mut late).0, [4, 5, 6]);
         assert_eq!(all(&mut new).0, [0_i64; 0]);

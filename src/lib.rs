@@ -28,8 +28,9 @@
 //! # }
 //! ```
 //!
-//! The same program runs inside a GTK 4 window, a winit window or a calloop loop: only the first line changes, and the handlers may
-//! hold a `gtk::Label` where this one holds a `Cell`. There is no second thread, no lock, no channel, and nothing has to be `Send`.
+//! The same program runs inside a GTK 4 window, a winit window or a calloop loop: only the first
+//! line changes, and the handlers may hold a `gtk::Label` where this one holds a `Cell`. There is
+//! no second thread, no lock, no channel, and nothing has to be `Send`.
 //!
 //! # What is here
 //!
@@ -64,19 +65,22 @@
 //! | `entwined-winit` | winit's, both ways round | `entwined_winit::Winit::new()` |
 //! | `entwined` | any that can be sent a closure | [`Interleave::new(post)`](reactor::Interleave) |
 //!
-//! Each gives a [`Handle`], and from there on everything is the same. Another loop needs some hundred lines: see [`reactor`] for the seam
-//! and [`testing`] for the suite that says whether they are right.
+//! Each gives a [`Handle`], and from there on everything is the same. Another loop needs some
+//! hundred lines: see [`reactor`] for the seam and [`testing`] for the suite that says whether they
+//! are right.
 //!
 //! # What to know
 //!
-//! - A callback, a task's poll or a handler has the thread until it returns. One that takes longer than 8 ms is named in the log: see
-//!   [`Handle::observe`]. Long work belongs on another thread, which answers by a Deferred ([`Handle::defer_to_thread`]),
-//!   or is done in [steps](Handle::cooperate).
-//! - A callback may open a modal dialog, or wait by [`Handle::wait`]: everybody else goes on, and what is on the stack is
-//!   not entered again.
-//! - A panic ends the callback, task or connection that it happens in, is reported, and nothing else.
-//! - All that a peer may use up is bounded; the defaults are documented where they can be changed: [`http::Config`],
-//!   [`protocol::Limits`], [`thread::Limits`].
+//! - A callback, a task's poll or a handler has the thread until it returns. One that takes longer
+//!   than 8 ms is named in the log: see [`Handle::observe`]. Long work belongs on another thread,
+//!   which answers by a Deferred ([`Handle::defer_to_thread`]), or is done in
+//!   [steps](Handle::cooperate).
+//! - A callback may open a modal dialog, or wait by [`Handle::wait`]: everybody else goes on, and
+//!   what is on the stack is not entered again.
+//! - A panic ends the callback, task or connection that it happens in, is reported, and nothing
+//!   else.
+//! - All that a peer may use up is bounded; the defaults are documented where they can be changed:
+//!   [`http::Config`], [`protocol::Limits`], [`thread::Limits`].
 //!
 //! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]

@@ -39,7 +39,8 @@ const MOST_ADDRESSES: usize = 32;
 
 /// Finds the addresses of a host.
 pub trait Resolver {
-    /// The addresses of `host`, at least one, the one to try first at the front. Cancelling the Deferred gives the search up.
+    /// The addresses of `host`, at least one, the one to try first at the front. Cancelling the
+    /// Deferred gives the search up.
     fn resolve(&self, handle: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError>;
 }
 
@@ -61,8 +62,12 @@ pub enum ResolveError {
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ResolveError::NotFound { host, source } => write!(f, "no address is known for {host:?}: {source}"),
-            ResolveError::Interrupted(Interrupted::Refused) => f.write_str("too many names are being looked up"),
+            ResolveError::NotFound { host, source } => {
+                write!(f, "no address is known for {host:?}: {source}")
+            }
+            ResolveError::Interrupted(Interrupted::Refused) => {
+                f.write_str("too many names are being looked up")
+            }
             ResolveError::Interrupted(why) => write!(f, "a name was not looked up: {why}"),
         }
     }
@@ -85,8 +90,9 @@ impl From<Interrupted> for ResolveError {
 
 /// Asks the system, by getaddrinfo(3): its hosts file, its name servers, in the order of RFC 6724.
 ///
-/// That blocks, so it has threads of its own (4 at most), which no other work can keep from it; 256 names may wait. What the system is asked for
-/// cannot be taken back: a search that was given up keeps its thread until the system gives up too, after some seconds.
+/// That blocks, so it has threads of its own (4 at most), which no other work can keep from it; 256
+/// names may wait. What the system is asked for cannot be taken back: a search that was given up
+/// keeps its thread until the system gives up too, after some seconds.
 #[derive(Clone, Debug)]
 pub struct System {
     pool: ThreadPool,
@@ -100,7 +106,9 @@ impl System {
     pub fn new() -> Self {
         let mut limits = Limits::default();
         (limits.threads, limits.queue) = (4, 256);
-        System { pool: ThreadPool::new("resolver", limits) }
+        System {
+            pool: ThreadPool::new("resolver", limits),
+        }
     }
 }
 
@@ -132,7 +140,11 @@ fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
             addresses.push(address.ip());
         }
     }
-    if addresses.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(io::ErrorKind::NotFound.into())
+    } else {
+        Ok(addresses)
+    }
 }
 
 /// Knows the names that it was given and no others.
@@ -143,9 +155,18 @@ pub struct Table {
 
 impl Table {
     /// A table of names and their addresses.
-    pub fn new<N: Into<String>, A: IntoIterator<Item = IpAddr>>(hosts: impl IntoIterator<Item = (N, A)>) -> Self {
-        let entry = |(name, addresses): (N, A)| (name.into().to_ascii_lowercase(), addresses.into_iter().collect());
-        Table { hosts: hosts.into_iter().map(entry).collect() }
+    pub fn new<N: Into<String>, A: IntoIterator<Item = IpAddr>>(
+        hosts: impl IntoIterator<Item = (N, A)>,
+    ) -> Self {
+        let entry = |(name, addresses): (N, A)| {
+            (
+                name.into().to_ascii_lowercase(),
+                addresses.into_iter().collect(),
+            )
+        };
+        Table {
+            hosts: hosts.into_iter().map(entry).collect(),
+        }
     }
 }
 
@@ -155,24 +176,38 @@ impl Resolver for Table {
             Some(addresses) if !addresses.is_empty() => Ok(addresses.clone()),
             _ => {
                 let source = io::Error::new(io::ErrorKind::NotFound, "the table does not have it");
-                Err(ResolveError::NotFound { host: host.to_owned(), source })
+                Err(ResolveError::NotFound {
+                    host: host.to_owned(),
+                    source,
+                })
             }
         })
     }
 }
 
 impl Handle {
-    /// What finds the addresses of hosts for this reactor: [`System`], unless it was [set](Handle::set_resolver).
+    /// What finds the addresses of hosts for this reactor: [`System`], unless it was
+    /// [set](Handle::set_resolver).
     pub fn resolver(&self) -> Rc<dyn Resolver> {
         let mut place = self.core().resolver.borrow_mut();
-        let resolver: Rc<dyn Any> = place.get_or_insert_with(|| Rc::new(Kept(Rc::new(System::new())))).clone();
+        let resolver: Rc<dyn Any> = place
+            .get_or_insert_with(|| Rc::new(Kept(Rc::new(System::new()))))
+            .clone();
         drop(place);
-        resolver.downcast::<Kept>().expect("nobody else puts anything there").0.clone()
+        resolver
+            .downcast::<Kept>()
+            .expect("nobody else puts anything there")
+            .0
+            .clone()
     }
 
     /// Has another resolver find the addresses of hosts from now on.
     pub fn set_resolver(&self, resolver: Rc<dyn Resolver>) {
-        let old = self.core().resolver.borrow_mut().replace(Rc::new(Kept(resolver)));
+        let old = self
+            .core()
+            .resolver
+            .borrow_mut()
+            .replace(Rc::new(Kept(resolver)));
         drop(old);
     }
 }

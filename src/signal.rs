@@ -26,7 +26,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-pub use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+pub use signal_hook::consts::{
+    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::{SigId, flag, low_level};
 
 use crate::{
@@ -34,9 +36,11 @@ use crate::{
     reactor::{Direction, Handle, Interest, Watched},
 };
 
-/// The arrivals of one signal, as long as this lives. Several may watch the same signal, in one reactor or in many; each hears of it.
+/// The arrivals of one signal, as long as this lives. Several may watch the same signal, in one
+/// reactor or in many; each hears of it.
 ///
-/// Once the last of them is dropped, a signal that the program did not handle otherwise has its default effect again.
+/// Once the last of them is dropped, a signal that the program did not handle otherwise has its
+/// default effect again.
 ///
 /// ```
 /// # use entwined::{Handle, signal::{self, Signals}};
@@ -58,13 +62,16 @@ impl Signals {
     /// Watches `signal`, from now on.
     ///
     /// # Errors
-    /// For a signal that cannot be caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGSEGV`, `SIGILL`, `SIGFPE`), and when there are no file
-    /// descriptors left.
+    /// For a signal that cannot be caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGSEGV`,
+    /// `SIGILL`, `SIGFPE`), and when there are no file descriptors left.
     pub fn new(handle: &Handle, signal: i32) -> io::Result<Self> {
         let (source, notified) = UnixStream::pair()?;
         source.set_nonblocking(true)?;
         let source = Watched::new(handle, source, Interest::READABLE)?;
-        Ok(Signals { source, registration: Registration::new(signal, notified.into())? })
+        Ok(Signals {
+            source,
+            registration: Registration::new(signal, notified.into())?,
+        })
     }
 
     /// Which signal it is.
@@ -83,32 +90,46 @@ impl Signals {
     /// [`next`](Signals::next) for futures written by hand.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut arrivals = [0; 256];
-        ready!(self.source.poll_io(cx, Direction::Read, |mut pipe| pipe.read(&mut arrivals)))?;
+        ready!(
+            self.source
+                .poll_io(cx, Direction::Read, |mut pipe| pipe.read(&mut arrivals))
+        )?;
         Poll::Ready(Ok(()))
     }
 }
 
 impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signals").field("signal", &self.signal()).finish_non_exhaustive()
+        f.debug_struct("Signals")
+            .field("signal", &self.signal())
+            .finish_non_exhaustive()
     }
 }
 
-/// Stops the reactor in order when one of `signals` comes: its shutdown hooks run, connections are closed. For one run, the present or the
-/// next; dropping what it gives back ends it earlier.
+/// Stops the reactor in order when one of `signals` comes: its shutdown hooks run, connections are
+/// closed. For one run, the present or the next; dropping what it gives back ends it earlier.
 ///
-/// After the first signal the next one has its default effect: whoever is tired of waiting for the shutdown can end the program.
+/// After the first signal the next one has its default effect: whoever is tired of waiting for the
+/// shutdown can end the program.
 ///
 /// # Errors
 /// As for [`Signals::new`].
 #[track_caller]
 pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = i32>) -> io::Result<StopOn> {
-    let watched: Vec<_> = signals.into_iter().map(|signal| Signals::new(handle, signal)).collect::<Result<_, _>>()?;
+    let watched: Vec<_> = signals
+        .into_iter()
+        .map(|signal| Signals::new(handle, signal))
+        .collect::<Result<_, _>>()?;
     let stopping = handle.clone();
     let task = handle.spawn(async move {
-        let any = poll_fn(|cx| match watched.iter().any(|signals| signals.poll_next(cx).is_ready()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        let any = poll_fn(|cx| {
+            match watched
+                .iter()
+                .any(|signals| signals.poll_next(cx).is_ready())
+            {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
         });
         any.await;
         // It may be stopping already.
@@ -150,7 +171,10 @@ struct Registration {
 impl Registration {
     fn new(signal: i32, pipe: OwnedFd) -> io::Result<Self> {
         if signal_hook::consts::FORBIDDEN.contains(&signal) || !(1..=64).contains(&signal) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this signal cannot be watched"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this signal cannot be watched",
+            ));
         }
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = match watched.get_mut(&signal) {
@@ -160,7 +184,9 @@ impl Registration {
                 if has_default_effect(signal) {
                     flag::register_conditional_default(signal, default.clone())?;
                 }
-                watched.entry(signal).or_insert(Watchers { number: 0, default })
+                watched
+                    .entry(signal)
+                    .or_insert(Watchers { number: 0, default })
             }
         };
         let id = low_level::pipe::register_raw(signal, pipe)?;
@@ -181,7 +207,8 @@ impl Drop for Registration {
     }
 }
 
-/// The handler of a signal is the process's, and stays once it is there; so what it does when nobody watches is kept for the whole process.
+/// The handler of a signal is the process's, and stays once it is there; so what it does when
+/// nobody watches is kept for the whole process.
 static WATCHED: Mutex<BTreeMap<i32, Watchers>> = Mutex::new(BTreeMap::new());
 
 struct Watchers {
@@ -192,9 +219,13 @@ struct Watchers {
 
 /// Whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and `SigCgt`).
 fn has_default_effect(signal: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
     let is_in = |set: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(':'));
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(set)?.strip_prefix(':'));
         let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
         mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
     };

@@ -1,4 +1,5 @@
-//! A reactor whose time is told, not measured: for tests that never sleep and always run the same way.
+//! A reactor whose time is told, not measured: for tests that never sleep and always run the same
+//! way.
 //!
 //! ```
 //! use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -16,7 +17,8 @@
 //! assert_eq!(*log.borrow(), ["at once", "an hour"]);
 //! ```
 //!
-//! It has no file descriptors: what talks over it does so through [`memory`](crate::transport::memory) streams, whose latency is in simulated time.
+//! It has no file descriptors: what talks over it does so through
+//! [`memory`](crate::transport::memory) streams, whose latency is in simulated time.
 
 use std::{
     cell::Cell,
@@ -44,7 +46,9 @@ pub struct Simulation {
 impl Simulation {
     /// A simulation at the present instant.
     pub fn new() -> Self {
-        let clock = Rc::new(Clock { now: Cell::new(Instant::now()) });
+        let clock = Rc::new(Clock {
+            now: Cell::new(Instant::now()),
+        });
         let driver = Driver::new(Simulated(clock.clone()));
         driver.start().expect("a new reactor can be started");
         Simulation { driver, clock }
@@ -57,7 +61,9 @@ impl Simulation {
 
     /// Makes one turn; true when more is left to do at the present time.
     pub fn step(&self) -> bool {
-        self.driver.turn(Some(Duration::ZERO)).expect("nothing is asked of the operating system");
+        self.driver
+            .turn(Some(Duration::ZERO))
+            .expect("nothing is asked of the operating system");
         self.driver.is_running() && self.driver.next() == Next::Now
     }
 
@@ -89,18 +95,24 @@ impl Simulation {
         self.drive();
     }
 
-    /// Lets time pass, from one deadline to the next, until `deferred` has fired, and gives its result.
+    /// Lets time pass, from one deadline to the next, until `deferred` has fired, and gives its
+    /// result.
     ///
     /// # Panics
     /// When nothing is left that could fire it, and as for [`drive`](Simulation::drive).
-    pub fn run_until<T: 'static, E: ChainError>(&self, mut deferred: Deferred<T, E>) -> Result<T, E> {
+    pub fn run_until<T: 'static, E: ChainError>(
+        &self,
+        mut deferred: Deferred<T, E>,
+    ) -> Result<T, E> {
         loop {
             self.drive();
             match deferred.take() {
                 Ok(result) => return result,
                 Err(waiting) => deferred = waiting,
             }
-            let next = self.next_instant().expect("nothing is left that could fire the Deferred");
+            let next = self
+                .next_instant()
+                .expect("nothing is left that could fire the Deferred");
             self.clock.now.set(next);
         }
     }
@@ -121,7 +133,9 @@ impl Default for Simulation {
 
 impl fmt::Debug for Simulation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Simulation").field("handle", &self.handle()).finish_non_exhaustive()
+        f.debug_struct("Simulation")
+            .field("handle", &self.handle())
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,7 +210,10 @@ mod tests {
             transport.write(b"hello");
         }
         fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-            self.note(transport.handle().now(), String::from_utf8(data.to_vec()).unwrap());
+            self.note(
+                transport.handle().now(),
+                String::from_utf8(data.to_vec()).unwrap(),
+            );
         }
         fn connection_lost(&mut self, why: &Lost) {
             self.log.borrow_mut().push((Duration::MAX, why.to_string()));
@@ -204,7 +221,11 @@ mod tests {
     }
 
     fn wire(latency: u64, fragment: usize) -> Wire {
-        Wire { latency: Duration::from_millis(latency), fragment, ..Wire::default() }
+        Wire {
+            latency: Duration::from_millis(latency),
+            fragment,
+            ..Wire::default()
+        }
     }
 
     #[test]
@@ -213,13 +234,19 @@ mod tests {
         let handle = simulation.handle();
         let (here, there) = memory::pair_over(&handle, wire(50, 3));
         let log = Log::default();
-        let client = Client { log: log.clone(), start: handle.now() };
+        let client = Client {
+            log: log.clone(),
+            start: handle.now(),
+        };
         protocol::start(&handle, there, Echo);
         let transport = protocol::start(&handle, here, client);
         simulation.advance(Duration::from_millis(99));
         assert_eq!(*log.borrow(), []);
         simulation.advance(Duration::from_millis(1));
-        let expected = [(Duration::from_millis(100), "hel".to_owned()), (Duration::from_millis(100), "lo".to_owned())];
+        let expected = [
+            (Duration::from_millis(100), "hel".to_owned()),
+            (Duration::from_millis(100), "lo".to_owned()),
+        ];
         assert_eq!(*log.borrow(), expected);
         transport.close();
         simulation.drive();
@@ -233,27 +260,57 @@ mod tests {
         let (here, there) = memory::pair(&handle);
         there.cut(io::ErrorKind::ConnectionReset);
         let log = Log::default();
-        protocol::start(&handle, here, Client { log: log.clone(), start: handle.now() });
+        protocol::start(
+            &handle,
+            here,
+            Client {
+                log: log.clone(),
+                start: handle.now(),
+            },
+        );
         simulation.drive();
-        assert!(log.borrow()[0].1.starts_with("the connection failed"), "{:?}", log.borrow());
+        assert!(
+            log.borrow()[0].1.starts_with("the connection failed"),
+            "{:?}",
+            log.borrow()
+        );
     }
 
     #[test]
     fn a_reader_that_rests_holds_the_writer_back() {
         let simulation = Simulation::new();
         let handle = simulation.handle();
-        let (here, there) = memory::pair_over(&handle, Wire { capacity: 10, ..Wire::default() });
+        let (here, there) = memory::pair_over(
+            &handle,
+            Wire {
+                capacity: 10,
+                ..Wire::default()
+            },
+        );
         let reader = protocol::start(&handle, there, Echo);
         reader.pause_reading();
         let log = Log::default();
-        let writer = protocol::start(&handle, here, Client { log: log.clone(), start: handle.now() });
+        let writer = protocol::start(
+            &handle,
+            here,
+            Client {
+                log: log.clone(),
+                start: handle.now(),
+            },
+        );
         writer.write(&[b'x'; 100]);
         simulation.drive();
         assert_eq!(writer.unsent(), 95, "hello, five more, and no further");
         reader.resume_reading();
         simulation.drive();
         assert_eq!(writer.unsent(), 0);
-        assert_eq!(log.borrow().iter().map(|entry| entry.1.len()).sum::<usize>(), 105);
+        assert_eq!(
+            log.borrow()
+                .iter()
+                .map(|entry| entry.1.len())
+                .sum::<usize>(),
+            105
+        );
     }
 
     #[test]
@@ -264,7 +321,10 @@ mod tests {
         assert_eq!(simulation.run_until(slow), Ok(()));
         let never = Deferred::<(), crate::deferred::Interrupted>::with_canceller(|| {});
         let limited = handle.limit(Duration::from_secs(10), never.1);
-        assert_eq!(simulation.run_until(limited), Err(crate::deferred::Interrupted::TimedOut));
+        assert_eq!(
+            simulation.run_until(limited),
+            Err(crate::deferred::Interrupted::TimedOut)
+        );
     }
 
     #[test]

@@ -101,7 +101,8 @@ fn cancelling_inside_a_step_makes_it_the_last() {
         move || {
             made.set(made.get() + 1);
             if made.get() == 5 {
-                let canceller: entwined::deferred::Canceller = work.take().expect("it was put there");
+                let canceller: entwined::deferred::Canceller =
+                    work.take().expect("it was put there");
                 canceller.cancel();
             }
         }
@@ -152,12 +153,17 @@ fn a_panicking_step_ends_it_with_its_message() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let stop = stop(&handle);
-    let work = handle.cooperate((0..10).map(|number| assert!(number < 3, "step {number}"))).add_both(move |result| {
-        stop();
-        result
-    });
+    let work = handle
+        .cooperate((0..10).map(|number| assert!(number < 3, "step {number}")))
+        .add_both(move |result| {
+            stop();
+            result
+        });
     reactor.run().expect("it runs");
-    assert_eq!(work.take().expect("fired"), Err(Interrupted::Panicked("step 3".into())));
+    assert_eq!(
+        work.take().expect("fired"),
+        Err(Interrupted::Panicked("step 3".into()))
+    );
 }
 
 #[test]
@@ -170,7 +176,10 @@ fn a_step_in_which_the_run_ends_is_the_last() {
         move || {
             made.set(made.get() + 1);
             handle.stop().expect("it runs");
-            assert!(handle.wait(std::future::pending::<()>()).is_err(), "the run ends meanwhile");
+            assert!(
+                handle.wait(std::future::pending::<()>()).is_err(),
+                "the run ends meanwhile"
+            );
         }
     }));
     reactor.run().expect("it runs");

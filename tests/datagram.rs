@@ -34,7 +34,8 @@ fn datagrams_go_both_ways_whole() {
     for address in [local(), (Ipv6Addr::LOCALHOST, 0).into()] {
         run(move |handle| async move {
             let one = udp::bind(&handle, address).expect("a port");
-            let other = udp::connect(&handle, one.local_address().udp().expect("UDP")).expect("a way");
+            let other =
+                udp::connect(&handle, one.local_address().udp().expect("UDP")).expect("a way");
             assert_eq!(other.peer_address(), Some(one.local_address()));
             assert_eq!(one.peer_address(), None);
             let mut buffer = vec![0; 65_536];
@@ -46,7 +47,10 @@ fn datagrams_go_both_ways_whole() {
                 assert_eq!(received.from, other.local_address());
                 assert!(buffer[..size] == sent);
                 one.send_to(&sent, &received.from).await.expect("sent");
-                assert_eq!(other.receive(&mut buffer).await.expect("a datagram").count, size);
+                assert_eq!(
+                    other.receive(&mut buffer).await.expect("a datagram").count,
+                    size
+                );
             }
             // One that is cut says so, and the next is whole.
             other.send(b"too long for it").await.expect("sent");
@@ -57,7 +61,13 @@ fn datagrams_go_both_ways_whole() {
             assert_eq!((received.count, received.truncated), (4, false));
             assert!(other.send(&vec![0; 70_000]).await.is_err());
             let unix = Address::Unix(UnixAddress::Abstract(b"x".to_vec()));
-            assert_eq!(one.send_to(b"", &unix).await.expect_err("another family").kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(
+                one.send_to(b"", &unix)
+                    .await
+                    .expect_err("another family")
+                    .kind(),
+                io::ErrorKind::InvalidInput
+            );
         });
     }
 }
@@ -71,7 +81,10 @@ fn a_refusal_is_told_and_the_socket_goes_on() {
         let socket = udp::connect(&handle, address).expect("a way");
         socket.send(b"?").await.expect("sent");
         let mut buffer = [0; 16];
-        let refused = socket.receive(&mut buffer).await.expect_err("nobody is there");
+        let refused = socket
+            .receive(&mut buffer)
+            .await
+            .expect_err("nobody is there");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let back = UdpSocket::bind(address).expect("the same port");
         socket.send(b"!").await.expect("sent");
@@ -87,29 +100,50 @@ fn groups_and_broadcasts_reach_everybody() {
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let one = udp::bind_shared(&handle, any).expect("a port");
         let port = one.local_address().udp().expect("UDP").port();
-        let other = udp::bind_shared(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect("the same port");
-        let used = udp::bind(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect_err("it is not shared");
+        let other =
+            udp::bind_shared(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect("the same port");
+        let used =
+            udp::bind(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect_err("it is not shared");
         assert_eq!(used.source.kind(), io::ErrorKind::AddrInUse);
         for socket in [&one, &other] {
-            socket.join_multicast_v4(group, Ipv4Addr::LOCALHOST).expect("joined");
+            socket
+                .join_multicast_v4(group, Ipv4Addr::LOCALHOST)
+                .expect("joined");
         }
         let sender = udp::bind(&handle, local()).expect("a port");
         sender.set_multicast_loop(true).expect("set");
         sender.set_multicast_hops(0).expect("set");
         rustix::net::sockopt::set_socket_broadcast(&sender, false).expect("set");
         let mut buffer = [0; 16];
-        sender.send_to(b"group", &Address::Udp((group, port).into())).await.expect("sent");
+        sender
+            .send_to(b"group", &Address::Udp((group, port).into()))
+            .await
+            .expect("sent");
         for socket in [&one, &other] {
-            assert_eq!(socket.receive(&mut buffer).await.expect("a datagram").count, 5);
-            socket.leave_multicast_v4(group, Ipv4Addr::LOCALHOST).expect("left");
+            assert_eq!(
+                socket.receive(&mut buffer).await.expect("a datagram").count,
+                5
+            );
+            socket
+                .leave_multicast_v4(group, Ipv4Addr::LOCALHOST)
+                .expect("left");
         }
         let everybody = Address::Udp((Ipv4Addr::new(127, 255, 255, 255), port).into());
-        let refused = sender.send_to(b"everybody", &everybody).await.expect_err("not allowed");
+        let refused = sender
+            .send_to(b"everybody", &everybody)
+            .await
+            .expect_err("not allowed");
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         sender.set_broadcast(true).expect("set");
-        sender.send_to(b"everybody", &everybody).await.expect("sent");
+        sender
+            .send_to(b"everybody", &everybody)
+            .await
+            .expect("sent");
         for socket in [&one, &other] {
-            assert_eq!(socket.receive(&mut buffer).await.expect("a datagram").count, 9);
+            assert_eq!(
+                socket.receive(&mut buffer).await.expect("a datagram").count,
+                9
+            );
         }
     });
 }
@@ -125,7 +159,14 @@ struct Noting {
 impl Noting {
     fn new() -> (Self, Log, Deferred<(), String>) {
         let (log, (resolver, stopped)) = (Log::default(), Deferred::new());
-        (Noting { log: log.clone(), stopped: Some(resolver) }, log, stopped)
+        (
+            Noting {
+                log: log.clone(),
+                stopped: Some(resolver),
+            },
+            log,
+            stopped,
+        )
     }
 
     fn note(&self, what: impl Into<String>) {
@@ -162,12 +203,17 @@ impl DatagramProtocol for Noting {
 
 #[test]
 fn a_protocol_hears_of_everything_and_of_the_end_once() {
-    for (last, end) in [("close", "the connection was closed"), ("panic", "the protocol panicked")] {
+    for (last, end) in [
+        ("close", "the connection was closed"),
+        ("panic", "the protocol panicked"),
+    ] {
         run(move |handle| async move {
             let (protocol, log, stopped) = Noting::new();
-            let transport = protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+            let transport =
+                protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
             assert!(log.borrow().is_empty());
-            let peer = udp::connect(&handle, transport.local_address().udp().expect("UDP")).expect("a way");
+            let peer = udp::connect(&handle, transport.local_address().udp().expect("UDP"))
+                .expect("a way");
             let mut buffer = [0; 16];
             for word in ["one", "two"] {
                 peer.send(word.as_bytes()).await.expect("sent");
@@ -180,7 +226,13 @@ fn a_protocol_hears_of_everything_and_of_the_end_once() {
             stopped.await.expect("its end");
             let log = log.take();
             assert_eq!(log[..3], ["started", "one", "two"]);
-            assert_eq!(log.iter().filter(|entry| entry.starts_with("failed")).count(), 2, "{log:?}");
+            assert_eq!(
+                log.iter()
+                    .filter(|entry| entry.starts_with("failed"))
+                    .count(),
+                2,
+                "{log:?}"
+            );
             assert_eq!(log.last().expect("an end"), end);
             assert_eq!(transport.send(b"late"), Sending::Closed);
             assert!(transport.is_closing() && transport.ask(|_| ()).is_none());
@@ -217,11 +269,16 @@ fn batches_keep_boundaries_order_and_senders() {
             ];
             // Of equal sizes in a row, of all sizes, without bytes, and one that is cut.
             let sizes = [5, 5, 5, 0, 0, 1, 1_472, 999, 1_000, 1_001, 5];
-            let datagrams: Vec<_> = (0..40_u8).map(|number| vec![number; sizes[usize::from(number) % 11]]).collect();
+            let datagrams: Vec<_> = (0..40_u8)
+                .map(|number| vec![number; sizes[usize::from(number) % 11]])
+                .collect();
             let mut batch = Batch::new(32, 1_000);
             for (number, other) in others.iter().enumerate() {
                 let to = (number == 0).then_some(&to);
-                let all: Vec<_> = datagrams.iter().map(|datagram| (&datagram[..], to)).collect();
+                let all: Vec<_> = datagrams
+                    .iter()
+                    .map(|datagram| (&datagram[..], to))
+                    .collect();
                 send_all(other, &all).await;
                 let mut received = Vec::new();
                 while received.len() < datagrams.len() {
@@ -232,10 +289,20 @@ fn batches_keep_boundaries_order_and_senders() {
                         received.push((bytes.to_vec(), about.truncated));
                     }
                 }
-                let cut = |datagram: &Vec<u8>| (datagram[..datagram.len().min(1_000)].to_vec(), datagram.len() > 1_000);
+                let cut = |datagram: &Vec<u8>| {
+                    (
+                        datagram[..datagram.len().min(1_000)].to_vec(),
+                        datagram.len() > 1_000,
+                    )
+                };
                 assert_eq!(received, datagrams.iter().map(cut).collect::<Vec<_>>());
             }
-            assert!(handle.timeout(Duration::from_millis(5), one.receive_batch(&mut batch)).await.is_err());
+            assert!(
+                handle
+                    .timeout(Duration::from_millis(5), one.receive_batch(&mut batch))
+                    .await
+                    .is_err()
+            );
         });
     }
 }
@@ -248,7 +315,10 @@ fn batches_over_unix_sockets_are_the_same() {
         assert_eq!(batch.capacity(), 64);
         send_all(&one, &[(b"a", None), (b"", None), (&[7; 101], None)]).await;
         assert_eq!(other.receive_batch(&mut batch).await.expect("datagrams"), 3);
-        let all: Vec<_> = batch.iter().map(|(bytes, about)| (bytes.len(), about.truncated)).collect();
+        let all: Vec<_> = batch
+            .iter()
+            .map(|(bytes, about)| (bytes.len(), about.truncated))
+            .collect();
         assert_eq!(all, [(1, false), (0, false), (100, true)]);
         assert_eq!(batch.get(0).expect("there").0, b"a");
         assert!(batch.get(3).is_none());
@@ -272,10 +342,18 @@ fn an_error_in_a_batch_is_of_its_datagram_only() {
         let other = udp::bind(&handle, local()).expect("a port");
         let (to, long) = (one.local_address(), vec![0; 70_000]);
         let unix = Address::Unix(UnixAddress::Abstract(b"x".to_vec()));
-        let batch = [(&b"1"[..], Some(&to)), (&long, Some(&to)), (b"2", Some(&unix)), (b"3", Some(&to))];
+        let batch = [
+            (&b"1"[..], Some(&to)),
+            (&long, Some(&to)),
+            (b"2", Some(&unix)),
+            (b"3", Some(&to)),
+        ];
         assert_eq!(other.send_batch(&batch).await.expect("the first"), 1);
         assert!(other.send_batch(&batch[1..]).await.is_err());
-        let error = other.send_batch(&batch[2..]).await.expect_err("another family");
+        let error = other
+            .send_batch(&batch[2..])
+            .await
+            .expect_err("another family");
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert_eq!(other.send_batch(&batch[3..]).await.expect("the last"), 1);
         assert_eq!(other.send_batch(&[]).await.expect("nothing"), 0);
@@ -288,7 +366,8 @@ fn an_error_in_a_batch_is_of_its_datagram_only() {
         assert_eq!(seen, [b"1", b"3"]);
         // A refusal is told, and what came before it is not lost.
         let peer = UdpSocket::bind(local()).expect("a port");
-        let connected = udp::connect(&handle, peer.local_addr().expect("an address")).expect("a way");
+        let connected =
+            udp::connect(&handle, peer.local_addr().expect("an address")).expect("a way");
         let ours = connected.local_address().udp().expect("UDP");
         peer.send_to(b"before", ours).expect("sent");
         drop(peer);
@@ -301,7 +380,10 @@ fn an_error_in_a_batch_is_of_its_datagram_only() {
             }
         }
         outcomes.sort();
-        assert_eq!(outcomes, [(0, Some(io::ErrorKind::ConnectionRefused)), (1, None)]);
+        assert_eq!(
+            outcomes,
+            [(0, Some(io::ErrorKind::ConnectionRefused)), (1, None)]
+        );
     });
 }
 
@@ -309,15 +391,26 @@ fn an_error_in_a_batch_is_of_its_datagram_only() {
 fn what_waits_to_be_sent_is_bounded() {
     run(|handle| async move {
         let (protocol, _, _stopped) = Noting::new();
-        let transport = protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        let transport =
+            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
         let peer = UdpSocket::bind(local()).expect("a port");
         let to = Address::Udp(peer.local_addr().expect("an address"));
-        let sendings: Vec<_> = (0..2_000).map(|_| transport.send_to(b"small", &to)).collect();
-        assert_eq!(sendings.iter().filter(|sending| **sending == Sending::Queued).count(), 1_024);
+        let sendings: Vec<_> = (0..2_000)
+            .map(|_| transport.send_to(b"small", &to))
+            .collect();
+        assert_eq!(
+            sendings
+                .iter()
+                .filter(|sending| **sending == Sending::Queued)
+                .count(),
+            1_024
+        );
         assert_eq!(transport.dropped(), 2_000 - 1_024);
         handle.sleep(Duration::ZERO).await;
         let large = vec![0; 60_000];
-        let queued = (0..50).filter(|_| transport.send_to(&large, &to) == Sending::Queued).count();
+        let queued = (0..50)
+            .filter(|_| transport.send_to(&large, &to) == Sending::Queued)
+            .count();
         assert_eq!(queued, 1024 * 1024 / 60_000);
     });
 }
@@ -326,7 +419,8 @@ fn what_waits_to_be_sent_is_bounded() {
 fn a_flood_leaves_room_for_others() {
     run(|handle| async move {
         let (protocol, _, _stopped) = Noting::new();
-        let transport = protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        let transport =
+            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
         let address = transport.local_address().udp().expect("UDP");
         let flooding = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
         let still = flooding.clone();
@@ -340,7 +434,9 @@ fn a_flood_leaves_room_for_others() {
         });
         let ticks = Rc::new(Cell::new(0));
         let ticking = ticks.clone();
-        let timer = handle.call_every(Duration::from_millis(2), move |_| ticking.set(ticking.get() + 1));
+        let timer = handle.call_every(Duration::from_millis(2), move |_| {
+            ticking.set(ticking.get() + 1)
+        });
         handle.sleep(Duration::from_millis(200)).await;
         drop(timer);
         flooding.store(false, std::sync::atomic::Ordering::Relaxed);
@@ -360,19 +456,34 @@ fn unix_datagrams_have_names_of_every_kind() {
         let nameless = unix::datagram(&handle, &UnixAddress::Unnamed).expect("a socket");
         let mut buffer = [0; 16];
         for socket in [&hidden, &nameless] {
-            socket.send_to(b"hello", &named.local_address()).await.expect("sent");
+            socket
+                .send_to(b"hello", &named.local_address())
+                .await
+                .expect("sent");
             let received = named.receive(&mut buffer).await.expect("a datagram");
             assert_eq!((received.count, received.from), (5, socket.local_address()));
         }
-        named.send_to(b"back", &hidden.local_address()).await.expect("sent");
-        assert_eq!(hidden.receive(&mut buffer).await.expect("a datagram").from, named.local_address());
+        named
+            .send_to(b"back", &hidden.local_address())
+            .await
+            .expect("sent");
+        assert_eq!(
+            hidden.receive(&mut buffer).await.expect("a datagram").from,
+            named.local_address()
+        );
         assert!(named.send_to(b"", &nameless.local_address()).await.is_err());
         let (one, other) = unix::datagram_pair(&handle).expect("two sockets");
         one.send(b"pair").await.expect("sent");
-        assert_eq!(other.receive(&mut buffer).await.expect("a datagram").count, 4);
+        assert_eq!(
+            other.receive(&mut buffer).await.expect("a datagram").count,
+            4
+        );
         drop(named);
         assert!(!path.exists());
-        let missing = hidden.send_to(b"", &Address::Unix(UnixAddress::Path(path))).await.expect_err("it is gone");
+        let missing = hidden
+            .send_to(b"", &Address::Unix(UnixAddress::Path(path)))
+            .await
+            .expect_err("it is gone");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     });
 }
@@ -389,7 +500,11 @@ fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
         assert!(UnixStream::connect(&path).is_ok());
         let refused = unix::listen(&handle, &path).expect_err("somebody listens");
         assert_eq!(refused.source.kind(), io::ErrorKind::AddrInUse);
-        assert!(refused.to_string().contains("another program listens there"));
+        assert!(
+            refused
+                .to_string()
+                .contains("another program listens there")
+        );
         // Somebody else's file at the same path is not ours to remove.
         fs::remove_file(&path).expect("it is there");
         let other = UnixListener::bind(&path).expect("a path");
@@ -419,8 +534,13 @@ fn abstract_names_carry_streams_and_go_with_them() {
         let listener = unix::listen_abstract(&handle, &name).expect("a name");
         assert!(unix::listen_abstract(&handle, &name).is_err());
         let server = protocol::serve(listener, |_: &_| Some(Echo));
-        let stream = unix::connect_abstract(&handle, &name).await.expect("a server");
-        assert_eq!(*stream.peer_address(), Address::Unix(UnixAddress::Abstract(name.clone().into_bytes())));
+        let stream = unix::connect_abstract(&handle, &name)
+            .await
+            .expect("a server");
+        assert_eq!(
+            *stream.peer_address(),
+            Address::Unix(UnixAddress::Abstract(name.clone().into_bytes()))
+        );
         assert_eq!(stream.peer_address().to_string(), format!("@{name}"));
         let client = endpoint::client(&format!("unix:@{name}")).expect("an endpoint");
         assert!(client.connect(&handle).await.is_ok());
@@ -434,17 +554,33 @@ fn abstract_names_carry_streams_and_go_with_them() {
 fn socat_sends_and_receives() {
     run(|handle| async move {
         let (protocol, _, _stopped) = Noting::new();
-        let transport = protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        let transport =
+            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
         let address = transport.local_address().to_string();
         let said = handle.defer_to_thread(move |_| {
             let mut socat = Command::new("socat");
-            socat.args(["-t", "20", "-", &format!("UDP4:{address}")]).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = socat.spawn().map_err(|error| format!("apt-get install socat: {error}"))?;
-            let (mut input, mut output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-            input.write_all(b"by socat").map_err(|error| error.to_string())?;
+            socat
+                .args(["-t", "20", "-", &format!("UDP4:{address}")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut child = socat
+                .spawn()
+                .map_err(|error| format!("apt-get install socat: {error}"))?;
+            let (mut input, mut output) = (
+                child.stdin.take().expect("a pipe"),
+                child.stdout.take().expect("a pipe"),
+            );
+            input
+                .write_all(b"by socat")
+                .map_err(|error| error.to_string())?;
             let mut buffer = [0; 8];
-            output.read_exact(&mut buffer).map_err(|error| error.to_string())?;
-            child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
+            output
+                .read_exact(&mut buffer)
+                .map_err(|error| error.to_string())?;
+            child
+                .kill()
+                .and_then(|()| child.wait())
+                .map_err(|error| error.to_string())?;
             Ok::<_, String>(buffer)
         });
         assert_eq!(&said.await.expect("an echo"), b"by socat");

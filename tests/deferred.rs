@@ -12,8 +12,8 @@ use std::{
 use entwined::{
     Standalone,
     deferred::{
-        ChainError, Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Full, Interrupted, RaceError, Resolver,
-        all, all_or_cancel, any, gather, race,
+        ChainError, Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Full, Interrupted,
+        RaceError, Resolver, all, all_or_cancel, any, gather, race,
     },
 };
 
@@ -60,7 +60,10 @@ fn logged(function: impl FnOnce()) -> String {
 
     let log = Arc::new(Mutex::new(String::new()));
     tracing::subscriber::with_default(Log(log.clone()), function);
-    Arc::into_inner(log).expect("nobody else has it").into_inner().unwrap()
+    Arc::into_inner(log)
+        .expect("nobody else has it")
+        .into_inner()
+        .unwrap()
 }
 
 #[test]
@@ -81,7 +84,11 @@ fn d01_callbacks_run_in_order_each_with_the_last_result() {
         .add_callback(move |value| inner.map(move |inner| inner + value))
         .add_callback(note(&log));
     resolver.resolve(1);
-    assert_eq!(*log.borrow(), [1, 2], "the chain waits for the Deferred that a callback returned");
+    assert_eq!(
+        *log.borrow(),
+        [1, 2],
+        "the chain waits for the Deferred that a callback returned"
+    );
     assert!(!end.is_ready());
     inner_resolver.resolve(100);
     assert_eq!(*log.borrow(), [1, 2, 103]);
@@ -96,7 +103,13 @@ fn d02_an_error_skips_to_the_next_errback_which_may_recover() {
         .add_errback(|error| if error == "wrong" { ok(7) } else { Err(error) })
         .add_errback(|_| -> Result<u32, String> { panic!("a value passes by an errback") })
         .add_both(|result| result.map(|value| value + 1))
-        .add_callback(|value| if value == 8 { Err("again".to_owned()) } else { ok(value) })
+        .add_callback(|value| {
+            if value == 8 {
+                Err("again".to_owned())
+            } else {
+                ok(value)
+            }
+        })
         .add_both(|result| ok(result.unwrap_err().len() as u32));
     resolver.reject("wrong".to_owned());
     assert_eq!(taken(end), Ok(5));
@@ -112,7 +125,8 @@ fn d03_adding_to_one_that_has_fired_runs_at_once() {
     });
     assert!(called.get());
     // The same within a callback of another chain.
-    let inside = Text::ready(Ok(1)).add_callback(|value| taken(Text::ready(Ok(value)).map(|value| value + 1)));
+    let inside = Text::ready(Ok(1))
+        .add_callback(|value| taken(Text::ready(Ok(value)).map(|value| value + 1)));
     assert_eq!(taken(inside), Ok(2));
     assert_eq!(taken(end), Ok(1));
 }
@@ -124,7 +138,8 @@ fn d03_adding_to_one_that_has_fired_runs_at_once() {
 /// ```
 #[test]
 fn d04_firing_twice_cannot_be_written() {
-    // `resolve` takes the resolver; the documentation of the crate has this as a test that must not compile.
+    // `resolve` takes the resolver; the documentation of the crate has this as a test that must not
+    // compile.
     let (resolver, deferred) = pair();
     resolver.resolve(1);
     assert_eq!(taken(deferred), Ok(1));
@@ -190,7 +205,8 @@ fn d05_long_chains_are_cancelled_and_dropped_without_growing_the_stack() {
 fn d06_cancel_calls_the_canceller_once_and_ends_the_chain() {
     let calls = Rc::new(Cell::new(0));
     let count = calls.clone();
-    let (resolver, deferred) = Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
+    let (resolver, deferred) =
+        Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
     let seen = Rc::new(RefCell::new(None));
     let note = seen.clone();
     let end = deferred.add_errback(move |error| {
@@ -222,7 +238,8 @@ fn d06_a_canceller_may_give_the_result_itself() {
 fn d06_cancel_goes_to_the_deferred_that_the_chain_waits_for() {
     let calls = Rc::new(Cell::new(0));
     let count = calls.clone();
-    let (inner_resolver, inner) = Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
+    let (inner_resolver, inner) =
+        Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
     let (resolver, deferred) = pair();
     let end = deferred.add_callback(move |_| inner);
     resolver.resolve(1);
@@ -252,7 +269,8 @@ fn d07_a_timeout_cancels_says_so_and_leaves_no_timer() {
     let handle = reactor.handle();
     let calls = Rc::new(Cell::new(0));
     let count = calls.clone();
-    let (_resolver, slow) = Deferred::<u32, Interrupted>::with_canceller(move || count.set(count.get() + 1));
+    let (_resolver, slow) =
+        Deferred::<u32, Interrupted>::with_canceller(move || count.set(count.get() + 1));
     let (fast_resolver, fast) = Deferred::<u32, Interrupted>::new();
     let fast = handle.limit(Duration::from_secs(3600), fast);
     let slow = handle.limit(Duration::from_millis(1), slow);
@@ -275,7 +293,10 @@ fn d08_dropping_the_producer_ends_the_chain_with_an_error() {
     let (resolver, deferred) = pair();
     let end = deferred.add_errback(|error| Err::<u32, String>(format!("so: {error}")));
     drop(resolver);
-    assert_eq!(taken(end), Err("so: its producer was dropped without a result".to_owned()));
+    assert_eq!(
+        taken(end),
+        Err("so: its producer was dropped without a result".to_owned())
+    );
 }
 
 #[test]
@@ -323,7 +344,10 @@ fn d10_all_gives_the_values_in_order_and_nothing_at_once() {
     assert_eq!(taken(both), Ok(vec![1, 2]));
     assert_eq!(taken(all(Vec::<Text>::new())), Ok(Vec::new()));
 
-    let mixed = gather((Text::ready(Ok(1)), Deferred::<&str, String>::ready(Ok("two"))));
+    let mixed = gather((
+        Text::ready(Ok(1)),
+        Deferred::<&str, String>::ready(Ok("two")),
+    ));
     assert_eq!(taken(mixed), Ok((1, "two")));
 }
 
@@ -358,8 +382,14 @@ fn d10_race_gives_the_first_success_and_cancels_the_rest() {
 
 #[test]
 fn d10_a_race_that_all_lose_gives_all_errors_and_one_of_none_is_an_error() {
-    let lost = any([Text::ready(Err("a".to_owned())), Text::ready(Err("b".to_owned()))]);
-    assert_eq!(taken(lost), Err(RaceError::AllFailed(vec!["a".to_owned(), "b".to_owned()])));
+    let lost = any([
+        Text::ready(Err("a".to_owned())),
+        Text::ready(Err("b".to_owned())),
+    ]);
+    assert_eq!(
+        taken(lost),
+        Err(RaceError::AllFailed(vec!["a".to_owned(), "b".to_owned()]))
+    );
     assert_eq!(taken(race(Vec::<Text>::new())), Err(RaceError::Empty));
 }
 
@@ -543,7 +573,9 @@ fn an_error_of_ones_own_and_the_usual_boxed_one_are_both_possible() {
     }
     let boxed: Deferred<i32> =
         Deferred::ready(Ok("12")).add_callback(|text: &str| Ok::<_, Box<dyn Error>>(text.parse()?));
-    let own = boxed.add_errback(|_| Err(Own::Wrong)).add_callback(|_| Err::<(), _>(Own::Wrong));
+    let own = boxed
+        .add_errback(|_| Err(Own::Wrong))
+        .add_callback(|_| Err::<(), _>(Own::Wrong));
     assert_eq!(taken(own), Err(Own::Wrong));
     let (resolver, deferred) = Deferred::<u32, Own>::new();
     drop(resolver);

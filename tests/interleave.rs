@@ -35,7 +35,11 @@ impl Host {
     fn on(queue: Rc<Queue>) -> Self {
         let sender = queue.sender.clone();
         let reactor = Interleave::new(move |job| drop(sender.send(job))).expect("file descriptors");
-        Host { queue, handle: reactor.handle(), reactor: Rc::new(RefCell::new(Some(reactor))) }
+        Host {
+            queue,
+            handle: reactor.handle(),
+            reactor: Rc::new(RefCell::new(Some(reactor))),
+        }
     }
 }
 
@@ -60,7 +64,11 @@ impl Harness for Host {
 
     fn new() -> Self {
         let (sender, jobs) = mpsc::channel();
-        Host::on(Rc::new(Queue { sender, jobs, timers: RefCell::default() }))
+        Host::on(Rc::new(Queue {
+            sender,
+            jobs,
+            timers: RefCell::default(),
+        }))
     }
 
     fn another(&self) -> Self {
@@ -72,7 +80,10 @@ impl Harness for Host {
     }
 
     fn attach(&self) -> Result<(), LifeError> {
-        self.reactor.borrow().as_ref().map_or(Err(LifeError::Closed), Interleave::start)
+        self.reactor
+            .borrow()
+            .as_ref()
+            .map_or(Err(LifeError::Closed), Interleave::start)
     }
 
     fn detach(&self) {
@@ -82,9 +93,16 @@ impl Harness for Host {
 
     fn iterate(&self, wait: Option<Duration>) {
         let queue = &self.queue;
-        let timer = queue.timers.borrow().front().map(|timer| timer.0.saturating_duration_since(Instant::now()));
+        let timer = queue
+            .timers
+            .borrow()
+            .front()
+            .map(|timer| timer.0.saturating_duration_since(Instant::now()));
         let job = match [wait, timer].into_iter().flatten().min() {
-            None => queue.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => queue
+                .jobs
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => queue.jobs.recv_timeout(wait),
         };
         match job {

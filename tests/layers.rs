@@ -20,7 +20,8 @@ use entwined::{
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// A layer with a handshake of one byte from the peer, which is its name from then on. It turns letters around: `a` is `b`, and so on.
+/// A layer with a handshake of one byte from the peer, which is its name from then on. It turns
+/// letters around: `a` is `b`, and so on.
 struct Shifted<S> {
     below: S,
     name: Option<u8>,
@@ -37,16 +38,26 @@ fn shift(byte: u8) -> u8 {
 }
 
 impl<S: ByteStream> AsyncRead for Shifted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
         let count = ready!(Pin::new(&mut self.below).poll_read(cx, buffer))?;
-        buffer[..count].iter_mut().for_each(|byte| *byte = shift(*byte));
+        buffer[..count]
+            .iter_mut()
+            .for_each(|byte| *byte = shift(*byte));
         Poll::Ready(Ok(count))
     }
 }
 
 impl<S: ByteStream> AsyncWrite for Shifted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
         let shifted: Vec<_> = buffer.iter().copied().map(shift).collect();
         Pin::new(&mut self.below).poll_write(cx, &shifted)
@@ -137,7 +148,8 @@ fn entries(log: &Log) -> Vec<String> {
 /// Writes what fits, at once.
 fn write(stream: &Far, bytes: &[u8]) {
     let mut cx = Context::from_waker(std::task::Waker::noop());
-    let Poll::Ready(Ok(count)) = Pin::new(&mut *stream.borrow_mut()).poll_write(&mut cx, bytes) else {
+    let Poll::Ready(Ok(count)) = Pin::new(&mut *stream.borrow_mut()).poll_write(&mut cx, bytes)
+    else {
         panic!("no room")
     };
     assert_eq!(count, bytes.len());
@@ -148,7 +160,9 @@ fn read(simulation: &Simulation, stream: &Far) -> Option<Vec<u8>> {
     let stream = stream.clone();
     let reading = simulation.handle().spawn(poll_fn(move |cx| {
         let (mut all, mut buffer) = (Vec::new(), [0; 64]);
-        while let Poll::Ready(result) = Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut buffer) {
+        while let Poll::Ready(result) =
+            Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut buffer)
+        {
             match result {
                 Ok(count @ 1..) => all.extend_from_slice(&buffer[..count]),
                 _ => return Poll::Ready(None),
@@ -171,7 +185,11 @@ fn pair(simulation: &Simulation) -> (MemoryStream, Far) {
 fn a_protocol_begins_when_its_stream_is_established() {
     let (simulation, log) = (Simulation::new(), Log::default());
     let (near, far) = pair(&simulation);
-    let transport = protocol::start(&simulation.handle(), Shifted::new(near), Noting(log.clone()));
+    let transport = protocol::start(
+        &simulation.handle(),
+        Shifted::new(near),
+        Noting(log.clone()),
+    );
     assert_eq!(*transport.peer_address(), Address::Unknown);
     simulation.drive();
     assert_eq!(entries(&log), [""; 0]);
@@ -186,7 +204,11 @@ fn a_stream_that_cannot_be_established_has_no_protocol() {
     let (simulation, log) = (Simulation::new(), Log::default());
     for hello in [&b"!"[..], b""] {
         let (near, far) = pair(&simulation);
-        let transport = protocol::start(&simulation.handle(), Shifted::new(near), Noting(log.clone()));
+        let transport = protocol::start(
+            &simulation.handle(),
+            Shifted::new(near),
+            Noting(log.clone()),
+        );
         if !hello.is_empty() {
             write(&far, hello);
         }
@@ -201,7 +223,11 @@ fn a_stream_that_cannot_be_established_has_no_protocol() {
 fn a_stream_has_its_time_to_be_established_and_no_more() {
     let (simulation, log) = (Simulation::new(), Log::default());
     let (near, far) = pair(&simulation);
-    let transport = protocol::start(&simulation.handle(), Shifted::new(near), Noting(log.clone()));
+    let transport = protocol::start(
+        &simulation.handle(),
+        Shifted::new(near),
+        Noting(log.clone()),
+    );
     simulation.advance(Duration::from_secs(9));
     assert_eq!(read(&simulation, &far), Some(Vec::new()));
     simulation.advance(Duration::from_secs(1));
@@ -234,7 +260,10 @@ fn an_upgrade_that_fails_or_takes_too_long_is_the_end() {
     let (simulation, log) = (Simulation::new(), Log::default());
     for (hello, end) in [
         (&b"!"[..], "the connection failed: invalid data"),
-        (b"", "the connection failed: the connection was not established in time"),
+        (
+            b"",
+            "the connection failed: the connection was not established in time",
+        ),
     ] {
         let (near, far) = pair(&simulation);
         protocol::start(&simulation.handle(), near, Noting(log.clone()));
@@ -258,5 +287,8 @@ fn an_upgrade_after_the_end_is_none() {
     transport.upgrade(Shifted::new);
     simulation.drive();
     assert_eq!(read(&simulation, &far), None);
-    assert_eq!(entries(&log), ["made with an unknown address", "the connection was closed"]);
+    assert_eq!(
+        entries(&log),
+        ["made with an unknown address", "the connection was closed"]
+    );
 }

@@ -22,7 +22,8 @@ fn hold(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// What `ask` makes of a site with a handler that holds the thread for 100 ms when it is called, and one that does so later.
+/// What `ask` makes of a site with a handler that holds the thread for 100 ms when it is called,
+/// and one that does so later.
 fn stalls_of(layered: bool, path: &'static str) -> Vec<(Kind, u32)> {
     run(move |handle| async move {
         let later = handle.clone();
@@ -38,16 +39,41 @@ fn stalls_of(layered: bool, path: &'static str) -> Vec<(Kind, u32)> {
         if layered {
             router = router.layer(layers::request_id());
         }
-        let server = http::serve(tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port"), router);
+        let server = http::serve(
+            tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port"),
+            router,
+        );
         // What the others need on a machine that does something else as well is less.
         handle.set_stall_threshold(Duration::from_millis(60));
         let url = format!("http://{}{path}", server.local_address());
-        Client::new(&handle).get(&url).send().await.expect("a response").bytes().await.expect("all of it");
+        Client::new(&handle)
+            .get(&url)
+            .send()
+            .await
+            .expect("a response")
+            .bytes()
+            .await
+            .expect("all of it");
         let stalls = handle.stalls();
-        assert_eq!((stalls.count, stalls.recent.len()), (handle.metrics().stalls, stalls.recent.len()));
+        assert_eq!(
+            (stalls.count, stalls.recent.len()),
+            (handle.metrics().stalls, stalls.recent.len())
+        );
         let share = handle.metrics().share(Kind::Handler);
-        assert!(share.time >= Duration::from_millis(100) && share.time < Duration::from_secs(5), "{share:?}");
-        stalls.recent.iter().map(|stall| (stall.origin.kind, stall.origin.location.line().wrapping_sub(line))).collect()
+        assert!(
+            share.time >= Duration::from_millis(100) && share.time < Duration::from_secs(5),
+            "{share:?}"
+        );
+        stalls
+            .recent
+            .iter()
+            .map(|stall| {
+                (
+                    stall.origin.kind,
+                    stall.origin.location.line().wrapping_sub(line),
+                )
+            })
+            .collect()
     })
 }
 
@@ -65,12 +91,35 @@ fn without_timing_the_callback_around_a_handler_is_named() {
         handle.set_timing(false);
         handle.set_stall_threshold(Duration::from_millis(60));
         let router = Router::new().get("/held", || hold(Duration::from_millis(100)));
-        let server = http::serve(tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port"), router);
+        let server = http::serve(
+            tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port"),
+            router,
+        );
         let url = format!("http://{}/held", server.local_address());
-        Client::new(&handle).get(&url).send().await.expect("a response").bytes().await.expect("all of it");
+        Client::new(&handle)
+            .get(&url)
+            .send()
+            .await
+            .expect("a response")
+            .bytes()
+            .await
+            .expect("all of it");
         let stalls = handle.stalls();
-        assert_eq!(stalls.recent.iter().map(|stall| stall.origin.kind).collect::<Vec<_>>(), [Kind::Http]);
-        assert_eq!((handle.metrics().share(Kind::Handler).count, handle.metrics().turn_times.count()), (0, 0));
+        assert_eq!(
+            stalls
+                .recent
+                .iter()
+                .map(|stall| stall.origin.kind)
+                .collect::<Vec<_>>(),
+            [Kind::Http]
+        );
+        assert_eq!(
+            (
+                handle.metrics().share(Kind::Handler).count,
+                handle.metrics().turn_times.count()
+            ),
+            (0, 0)
+        );
     });
 }
 
@@ -82,8 +131,9 @@ fn stalls_are_kept_by_place_and_the_last_one_by_one() {
         let _observer = handle.observe({
             let told = told.clone();
             move |report| {
-                *told.borrow_mut() +=
-                    u32::from(matches!(report, Report::Stall { origin, .. } if origin.kind == Kind::Call))
+                *told.borrow_mut() += u32::from(
+                    matches!(report, Report::Stall { origin, .. } if origin.kind == Kind::Call),
+                )
             }
         });
         let line = line!() + 2;
@@ -93,7 +143,11 @@ fn stalls_are_kept_by_place_and_the_last_one_by_one() {
         handle.sleep(Duration::from_millis(1)).await;
         handle.set_stall_threshold(Duration::from_secs(60));
         let stalls = handle.stalls();
-        let place = stalls.places.iter().find(|place| place.origin.kind == Kind::Call).expect("it is there");
+        let place = stalls
+            .places
+            .iter()
+            .find(|place| place.origin.kind == Kind::Call)
+            .expect("it is there");
         assert_eq!((place.count, place.origin.location.line()), (50, line));
         assert_eq!((*told.borrow(), stalls.recent.len()), (50, 32));
     });
@@ -122,33 +176,64 @@ fn connections_tasks_and_timers_are_listed_with_where_they_come_from() {
             let _ = handle.call_later(Duration::from_secs(seconds), || ());
         }
         let census = handle.census();
-        let tasks: Vec<_> = census.tasks.iter().filter(|(origin, _)| origin.location.line() == line).collect();
+        let tasks: Vec<_> = census
+            .tasks
+            .iter()
+            .filter(|(origin, _)| origin.location.line() == line)
+            .collect();
         assert_eq!((tasks.len(), tasks[0].1), (1, 3));
-        let [(origin, 2, first)] = census.timers[..] else { panic!("{:?}", census.timers) };
-        assert_eq!((origin.kind, origin.location.line()), (Kind::Timer, line + 3));
+        let [(origin, 2, first)] = census.timers[..] else {
+            panic!("{:?}", census.timers)
+        };
+        assert_eq!(
+            (origin.kind, origin.location.line()),
+            (Kind::Timer, line + 3)
+        );
         assert!(first <= handle.now() + Duration::from_secs(40));
-        let mut traffic: Vec<_> = census.connections.iter().map(|one| (one.received, one.sent)).collect();
+        let mut traffic: Vec<_> = census
+            .connections
+            .iter()
+            .map(|one| (one.received, one.sent))
+            .collect();
         traffic.sort();
         assert_eq!(traffic, [(0, 1_000), (1_000, 0)]);
-        assert!(census.connections.iter().all(|one| one.since <= handle.now()));
+        assert!(
+            census
+                .connections
+                .iter()
+                .all(|one| one.since <= handle.now())
+        );
         let after = handle.metrics();
-        assert_eq!((after.received - before.received, after.sent - before.sent), (1_000, 1_000));
+        assert_eq!(
+            (after.received - before.received, after.sent - before.sent),
+            (1_000, 1_000)
+        );
         assert_eq!(after.connections_opened - before.connections_opened, 2);
         drop((reader, writer));
-        assert_eq!((handle.metrics().connections, handle.census().connections.len()), (0, 0));
+        assert_eq!(
+            (
+                handle.metrics().connections,
+                handle.census().connections.len()
+            ),
+            (0, 0)
+        );
     });
 }
 
 async fn write(stream: &mut entwined::transport::Stream, bytes: &[u8]) {
     use futures_io::AsyncWrite;
-    let count = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_write(cx, bytes)).await.expect("room");
+    let count = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_write(cx, bytes))
+        .await
+        .expect("room");
     assert_eq!(count, bytes.len());
 }
 
 async fn read(stream: &mut entwined::transport::Stream) -> usize {
     use futures_io::AsyncRead;
     let mut buffer = [0; 2_000];
-    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_read(cx, &mut buffer)).await.expect("bytes")
+    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_read(cx, &mut buffer))
+        .await
+        .expect("bytes")
 }
 
 #[test]
@@ -158,11 +243,16 @@ fn timers_that_come_late_because_the_thread_was_held_are_recorded_so() {
     let _ = handle.call_later(Duration::from_millis(5), || ());
     handle.call_soon(|| hold(Duration::from_millis(60)));
     let end = handle.clone();
-    let _ = handle.call_later(Duration::from_millis(70), move || end.stop().expect("it runs"));
+    let _ = handle.call_later(Duration::from_millis(70), move || {
+        end.stop().expect("it runs")
+    });
     reactor.run().expect("a run");
     let lateness = handle.metrics().timer_lateness;
     assert_eq!(lateness.count(), 2);
-    assert!(lateness.longest() >= Duration::from_millis(50), "{lateness:?}");
+    assert!(
+        lateness.longest() >= Duration::from_millis(50),
+        "{lateness:?}"
+    );
 }
 
 #[test]
@@ -173,7 +263,11 @@ fn a_slice_ends_before_the_next_frame() {
     let clock = handle.frame_clock();
     clock.begin(Duration::from_secs(60));
     clock.end();
-    assert_eq!(driver.budget(), Duration::from_millis(4), "there is much time");
+    assert_eq!(
+        driver.budget(),
+        Duration::from_millis(4),
+        "there is much time"
+    );
     clock.expect(Some(Instant::now() + Duration::from_micros(1_500)));
     assert!(driver.budget() <= Duration::from_micros(1_300));
     handle.set_pacing(Pacing::fixed(Duration::from_millis(7)));

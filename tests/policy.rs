@@ -55,7 +55,11 @@ fn a_silent_connection_is_ended_and_one_that_speaks_is_not() {
     let (simulation, ended) = (Simulation::new(), Ended::default());
     let handle = simulation.handle();
     let (near, mut far) = memory::pair(&handle);
-    protocol::start(&handle, Timeout::new(&handle, near, Duration::from_secs(10)), ended.clone());
+    protocol::start(
+        &handle,
+        Timeout::new(&handle, near, Duration::from_secs(10)),
+        ended.clone(),
+    );
     let talking = handle.clone();
     let talk = handle.spawn(async move {
         let mut buffer = [0; 4];
@@ -81,7 +85,8 @@ fn a_connection_lasts_no_longer_than_it_may_whether_it_speaks_or_not() {
         let (simulation, ended) = (Simulation::new(), Ended::default());
         let handle = simulation.handle();
         let (near, mut far) = memory::pair(&handle);
-        let near = Timeout::new(&handle, near, Duration::from_secs(100)).total(Duration::from_secs(30));
+        let near =
+            Timeout::new(&handle, near, Duration::from_secs(100)).total(Duration::from_secs(30));
         protocol::start(&handle, near, ended.clone());
         let (talking, start) = (handle.clone(), handle.now());
         let talk = handle.spawn(async move {
@@ -112,9 +117,13 @@ fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {
     let (near, mut far) = memory::pair(&handle);
     let mut near = Timeout::new(&handle, near, Duration::from_secs(10));
     let writing = handle.spawn(async move {
-        poll_fn(|cx| Pin::new(&mut far).poll_close(cx)).await.expect("an end");
+        poll_fn(|cx| Pin::new(&mut far).poll_close(cx))
+            .await
+            .expect("an end");
         assert_eq!(read(&mut near, &mut [0; 4]).await.expect("an end"), 0);
-        let error = write_all(&mut near, &vec![0; 10_000_000]).await.expect_err("nobody reads");
+        let error = write_all(&mut near, &vec![0; 10_000_000])
+            .await
+            .expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(far);
     });
@@ -133,7 +142,10 @@ fn time_of(streams: usize, bytes: usize, input: bool) -> Duration {
         .flat_map(|_| {
             let (near, mut far) = memory::pair(&handle);
             let limit = Some(bucket.clone());
-            let (limits, all) = (if input { (limit, None) } else { (None, limit) }, vec![0; bytes]);
+            let (limits, all) = (
+                if input { (limit, None) } else { (None, limit) },
+                vec![0; bytes],
+            );
             let mut near = RateLimited::new(&handle, near, limits.0, limits.1);
             let (reader, writer): (Counting, Counting) = if input {
                 (
@@ -178,7 +190,10 @@ fn rates_hold_in_both_directions_and_for_all_who_share_a_bucket() {
         let alone = time_of(1, 25_000, input);
         assert!((1_897..=2_001).contains(&alone.as_millis()), "{alone:?}");
         let shared = time_of(5, 25_000, input);
-        assert!((11_488..=12_001).contains(&shared.as_millis()), "{shared:?}");
+        assert!(
+            (11_488..=12_001).contains(&shared.as_millis()),
+            "{shared:?}"
+        );
     }
 }
 
@@ -193,16 +208,25 @@ fn streams_that_share_a_bucket_have_a_like_share() {
         for stream in 0..5 {
             let (near, mut far) = memory::pair(&handle);
             let limit = Some(bucket.clone());
-            let (limits, counts) = (if input { (limit, None) } else { (None, limit) }, counts.clone());
+            let (limits, counts) = (
+                if input { (limit, None) } else { (None, limit) },
+                counts.clone(),
+            );
             let mut near = RateLimited::new(&handle, near, limits.0, limits.1);
             let (mut buffer, data) = ([0; 4_096], [0; 4_096]);
             handle
                 .spawn(async move {
                     loop {
-                        let (reader, writer): (&mut dyn Reading, &mut dyn Writing) =
-                            if input { (&mut near, &mut far) } else { (&mut far, &mut near) };
-                        poll_fn(|cx| Pin::new(&mut *writer).poll_write(cx, &data)).await.expect("written");
-                        counts.borrow_mut()[stream] += read(&mut &mut *reader, &mut buffer).await.expect("bytes");
+                        let (reader, writer): (&mut dyn Reading, &mut dyn Writing) = if input {
+                            (&mut near, &mut far)
+                        } else {
+                            (&mut far, &mut near)
+                        };
+                        poll_fn(|cx| Pin::new(&mut *writer).poll_write(cx, &data))
+                            .await
+                            .expect("written");
+                        counts.borrow_mut()[stream] +=
+                            read(&mut &mut *reader, &mut buffer).await.expect("bytes");
                     }
                 })
                 .detach();
@@ -250,7 +274,11 @@ fn token_buckets_keep_their_rate() {
     for millis in 0..=1_000 {
         let available = bucket.available(after(millis));
         assert!(available <= 300);
-        let take = if millis % 7 == 0 { available } else { available / 3 };
+        let take = if millis % 7 == 0 {
+            available
+        } else {
+            available / 3
+        };
         bucket.take(take, after(millis));
         gone += take;
     }
@@ -265,11 +293,20 @@ fn token_buckets_keep_their_rate() {
     assert_eq!(strange.when(u64::MAX, start), after(1_000));
     // What is owed is repaid first, and there is no end to what may be owed.
     strange.take(1, start);
-    assert_eq!((strange.available(after(1_999)), strange.available(after(2_000))), (0, 1));
+    assert_eq!(
+        (
+            strange.available(after(1_999)),
+            strange.available(after(2_000))
+        ),
+        (0, 1)
+    );
     strange.take(u64::MAX, start);
     assert_eq!(strange.available(after(2_000)), 0);
     assert!(strange.when(1, start) > after(1_000_000_000_000));
-    assert_eq!(TokenBucket::new(u64::MAX, u64::MAX, start).available(after(1_000)), u64::MAX);
+    assert_eq!(
+        TokenBucket::new(u64::MAX, u64::MAX, start).available(after(1_000)),
+        u64::MAX
+    );
 }
 
 #[test]
@@ -280,7 +317,10 @@ fn a_peer_has_so_many_connections_and_no_more() {
     let (layer, told) = (peers.clone(), peers.clone());
     let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
     let address = listener.local_address().tcp().expect("TCP");
-    let server = protocol::serve(listener.layered(move |stream| layer.layer(stream)), |_: &_| Some(Echo));
+    let server = protocol::serve(
+        listener.layered(move |stream| layer.layer(stream)),
+        |_: &_| Some(Echo),
+    );
     let stopping = handle.clone();
     let task = handle.clone().spawn(async move {
         let connect = || async { tcp::connect(&stopping, address).await.expect("a server") };
@@ -296,7 +336,11 @@ fn a_peer_has_so_many_connections_and_no_more() {
         assert_eq!((told.peers(), told.refused()), (1, 1));
         // Another address is another peer.
         let other = std::net::SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
-        let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
+        let socket = rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::STREAM,
+            None,
+        );
         let socket = socket.expect("a socket");
         rustix::net::bind(&socket, &other).expect("an address");
         rustix::net::connect(&socket, &address).expect("a server");
@@ -328,8 +372,12 @@ fn a_user_of_a_unix_socket_is_one_peer() {
         let (two, _b) = unix::pair(&handle).expect("two streams");
         let (mut one, mut two) = (peers.layer(one), peers.layer(two));
         use entwined::transport::ByteStream as _;
-        poll_fn(|cx| one.poll_established(cx)).await.expect("the first");
-        let refused = poll_fn(|cx| two.poll_established(cx)).await.expect_err("the second");
+        poll_fn(|cx| one.poll_established(cx))
+            .await
+            .expect("the first");
+        let refused = poll_fn(|cx| two.poll_established(cx))
+            .await
+            .expect_err("the second");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         drop((one, two));
         assert_eq!((peers.peers(), peers.refused()), (0, 1));
@@ -365,7 +413,10 @@ impl tracing::Subscriber for Events {
         }
         let mut line = Line(String::new());
         event.record(&mut line);
-        self.0.lock().expect("no panic").push(line.0.trim_end().to_owned());
+        self.0
+            .lock()
+            .expect("no panic")
+            .push(line.0.trim_end().to_owned());
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -386,7 +437,10 @@ fn traffic_is_shown_in_pieces_that_are_not_too_long() {
             for said in [&b"hello\r\n"[..], &[b'x'; 100]] {
                 write_all(&mut far, said).await.expect("written");
                 let mut buffer = [0; 200];
-                assert_eq!(read(&mut far, &mut buffer).await.expect("an echo"), said.len());
+                assert_eq!(
+                    read(&mut far, &mut buffer).await.expect("an echo"),
+                    said.len()
+                );
             }
         });
         simulation.run_until(talk).expect("no panic");

@@ -1,4 +1,5 @@
-//! The conformance suite on a backend that is not ours: plain poll(2), written against the public interface only.
+//! The conformance suite on a backend that is not ours: plain poll(2), written against the public
+//! interface only.
 
 use std::time::Duration;
 

@@ -57,32 +57,53 @@ async fn write_all(stream: &mut FdStream, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 async fn close(stream: &mut FdStream) {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx)).await.expect("closed");
+    poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx))
+        .await
+        .expect("closed");
 }
 
-/// The state of a process as the system shows it, such as `S` or `Z`; none when there is no such process.
+/// The state of a process as the system shows it, such as `S` or `Z`; none when there is no such
+/// process.
 fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(") ").next()?.chars().next()
 }
 
-/// Waits until a process has ended. One that is not our child may be left as a zombie by who should reap it.
+/// Waits until a process has ended. One that is not our child may be left as a zombie by who should
+/// reap it.
 fn wait_until_gone(pid: u32) {
     let deadline = Instant::now() + LIMIT;
     while !matches!(state(pid), None | Some('Z')) {
-        assert!(Instant::now() < deadline, "process {pid} is still there, in state {:?}", state(pid));
+        assert!(
+            Instant::now() < deadline,
+            "process {pid} is still there, in state {:?}",
+            state(pid)
+        );
         std::thread::yield_now();
     }
 }
 
 #[test]
 fn megabytes_go_through_a_process() {
-    let bytes: Vec<u8> = (0..10_000_000_u32).map(|number| (number >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..10_000_000_u32)
+        .map(|number| (number >> 3) as u8)
+        .collect();
     let sent = bytes.clone();
     let came = run(|handle| async move {
-        let mut cat = Command::new("cat").stdin(Io::Stream).stdout(Io::Stream).spawn(&handle).expect("cat");
-        let (mut input, mut output) = (cat.take_stdin().expect("a pipe"), cat.take_stdout().expect("a pipe"));
-        assert!(cat.take_stdout().is_none() && cat.take_stream().is_none() && cat.take_stderr().is_none());
+        let mut cat = Command::new("cat")
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("cat");
+        let (mut input, mut output) = (
+            cat.take_stdin().expect("a pipe"),
+            cat.take_stdout().expect("a pipe"),
+        );
+        assert!(
+            cat.take_stdout().is_none()
+                && cat.take_stream().is_none()
+                && cat.take_stderr().is_none()
+        );
         let writing = handle.spawn(async move {
             write_all(&mut input, &sent).await.expect("written");
             close(&mut input).await;
@@ -104,13 +125,28 @@ fn exit_codes_and_signals_are_told_apart_and_to_everybody() {
         drop(process);
         assert_eq!(first.await.expect("its status").code(), Some(7));
         assert_eq!(second.await.expect("its status").code(), Some(7));
-        let process = Command::new("cat").stdin(Io::Stream).spawn(&handle).expect("cat");
+        let process = Command::new("cat")
+            .stdin(Io::Stream)
+            .spawn(&handle)
+            .expect("cat");
         process.signal(Signal::TERM).expect("it runs");
-        assert_eq!(process.exited().await.expect("its status").signal(), Some(15));
+        assert_eq!(
+            process.exited().await.expect("its status").signal(),
+            Some(15)
+        );
         // It is gone, whoever has its number by now.
-        assert_eq!(process.signal(Signal::TERM).expect_err("gone").kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            process.signal(Signal::TERM).expect_err("gone").kind(),
+            io::ErrorKind::NotFound
+        );
         process.kill().expect("to have ended is no error");
-        assert_eq!(process.signal_group(Signal::TERM).expect_err("no group").kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            process
+                .signal_group(Signal::TERM)
+                .expect_err("no group")
+                .kind(),
+            io::ErrorKind::InvalidInput
+        );
     });
 }
 
@@ -119,8 +155,15 @@ fn a_grandchild_may_hold_the_output_after_the_exit() {
     run(|handle| async move {
         // The grandchild ends when its input does, which is the pipe that this side keeps.
         let script = "exec 3<&0; cat <&3 >&1 & exit 3";
-        let mut process = shell(script).stdin(Io::Stream).stdout(Io::Stream).spawn(&handle).expect("sh");
-        let (mut input, mut output) = (process.take_stdin().expect("a pipe"), process.take_stdout().expect("a pipe"));
+        let mut process = shell(script)
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("sh");
+        let (mut input, mut output) = (
+            process.take_stdin().expect("a pipe"),
+            process.take_stdout().expect("a pipe"),
+        );
         assert_eq!(process.exited().await.expect("its status").code(), Some(3));
         write_all(&mut input, b"still here").await.expect("written");
         assert_eq!(read(&mut output).await.expect("bytes"), b"still here");
@@ -150,9 +193,14 @@ fn a_protocol_runs_over_a_process() {
     let heard = Rc::new(RefCell::new(String::new()));
     let protocol = Upper(heard.clone());
     run(|handle| async move {
-        let mut process =
-            Command::new("tr").args(["a-z", "A-Z"]).stdin(Io::Stream).stdout(Io::Stream).spawn(&handle).expect("tr");
-        let transport = protocol::start(&handle, process.take_stream().expect("two pipes"), protocol);
+        let mut process = Command::new("tr")
+            .args(["a-z", "A-Z"])
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("tr");
+        let transport =
+            protocol::start(&handle, process.take_stream().expect("two pipes"), protocol);
         assert!(process.exited().await.expect("its status").success());
         while !transport.is_closing() {
             handle.sleep(Duration::from_millis(1)).await;
@@ -164,8 +212,12 @@ fn a_protocol_runs_over_a_process() {
 #[test]
 fn a_process_that_does_not_read_takes_no_more_than_the_pipe() {
     run(|handle| async move {
-        let mut process =
-            Command::new("sleep").arg("1000").stdin(Io::Stream).kill_on_drop().spawn(&handle).expect("sleep");
+        let mut process = Command::new("sleep")
+            .arg("1000")
+            .stdin(Io::Stream)
+            .kill_on_drop()
+            .spawn(&handle)
+            .expect("sleep");
         let mut input = process.take_stdin().expect("a pipe");
         let taken = poll_fn(move |cx| {
             let (mut taken, bytes) = (0, [0; 10_000]);
@@ -181,10 +233,14 @@ fn a_process_that_does_not_read_takes_no_more_than_the_pipe() {
 #[test]
 fn a_broken_pipe_is_an_error_and_no_signal() {
     run(|handle| async move {
-        let mut process = shell("exec 0<&-; exit 0").stdin(Io::Stream).spawn(&handle).expect("sh");
+        let mut process = shell("exec 0<&-; exit 0")
+            .stdin(Io::Stream)
+            .spawn(&handle)
+            .expect("sh");
         let mut input = process.take_stdin().expect("a pipe");
         process.exited().await.expect("its status");
-        // A child that another thread has just forked has the pipe too, until it is the program that it should be.
+        // A child that another thread has just forked has the pipe too, until it is the program
+        // that it should be.
         let deadline = Instant::now() + LIMIT;
         let error = loop {
             match write_all(&mut input, b"?").await {
@@ -201,10 +257,15 @@ fn a_broken_pipe_is_an_error_and_no_signal() {
 fn killing_on_drop_takes_the_group_along() {
     let pids = run(|handle| async move {
         let script = "exec 3<&0; cat <&3 & echo $!; wait";
-        let command = shell(script).stdin(Io::Stream).stdout(Io::Stream).process_group().kill_on_drop();
+        let command = shell(script)
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .process_group()
+            .kill_on_drop();
         let mut process = command.spawn(&handle).expect("sh");
         let (_input, mut output) = (process.take_stdin(), process.take_stdout().expect("a pipe"));
-        let grandchild = String::from_utf8(read(&mut output).await.expect("a number")).expect("ASCII");
+        let grandchild =
+            String::from_utf8(read(&mut output).await.expect("a number")).expect("ASCII");
         let (pid, exited) = (process.id(), process.exited());
         drop(process);
         assert_eq!(exited.await.expect("its status").signal(), Some(9));
@@ -217,7 +278,11 @@ fn killing_on_drop_takes_the_group_along() {
 #[test]
 fn a_dropped_process_goes_on_and_is_reaped() {
     run(|handle| async move {
-        let mut process = Command::new("cat").stdin(Io::Stream).stdout(Io::Stream).spawn(&handle).expect("cat");
+        let mut process = Command::new("cat")
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("cat");
         let mut stream = process.take_stream().expect("two pipes");
         let (pid, exited) = (process.id(), process.exited());
         drop(process);
@@ -232,17 +297,28 @@ fn a_dropped_process_goes_on_and_is_reaped() {
 #[test]
 fn a_process_that_outlives_the_run_is_reaped_too() {
     let (pid, exited) = run(|handle| async move {
-        let process = Command::new("sleep").arg("1000").spawn(&handle).expect("sleep");
+        let process = Command::new("sleep")
+            .arg("1000")
+            .spawn(&handle)
+            .expect("sleep");
         (process.id(), process.exited())
     });
     assert_eq!(run(|_| exited), Err(ExitError::Stopped));
-    assert!(matches!(state(pid), Some('S' | 'R' | 'D')), "{:?}", state(pid));
+    assert!(
+        matches!(state(pid), Some('S' | 'R' | 'D')),
+        "{:?}",
+        state(pid)
+    );
     // By its number: it is our child and was not reaped, so the number is its own.
     let number = rustix::process::Pid::from_raw(pid as i32).expect("a number");
     rustix::process::kill_process(number, Signal::KILL).expect("it runs");
     let deadline = Instant::now() + LIMIT;
     while state(pid).is_some() {
-        assert!(Instant::now() < deadline, "process {pid} is still there, in state {:?}", state(pid));
+        assert!(
+            Instant::now() < deadline,
+            "process {pid} is still there, in state {:?}",
+            state(pid)
+        );
         std::thread::yield_now();
     }
 }
@@ -250,32 +326,58 @@ fn a_process_that_outlives_the_run_is_reaped_too() {
 #[test]
 fn what_cannot_be_started_is_named_with_the_reason() {
     run(|handle| async move {
-        let error = |command: Command| command.spawn(&handle).expect_err("it cannot be started").to_string();
+        let error = |command: Command| {
+            command
+                .spawn(&handle)
+                .expect_err("it cannot be started")
+                .to_string()
+        };
         let missing = error(Command::new("no-such-program"));
         let expected = "cannot run no-such-program: no folder in PATH has it; install it, or give its whole path";
         assert_eq!(missing, expected);
         assert!(error(Command::new("/no/such/program")).contains("there is no such file"));
         assert!(error(Command::new("/etc/passwd")).contains("it is not executable"));
         let nowhere = error(Command::new("true").current_dir("/no/such/folder"));
-        assert_eq!(nowhere, "cannot run true: the folder /no/such/folder is not there");
+        assert_eq!(
+            nowhere,
+            "cannot run true: the folder /no/such/folder is not there"
+        );
     });
 }
 
 #[test]
 fn output_is_taken_up_to_a_limit() {
     run(|handle| async move {
-        let output = shell("echo one; echo two >&2; exit 5").output(&handle, 100).await.expect("it runs");
+        let output = shell("echo one; echo two >&2; exit 5")
+            .output(&handle, 100)
+            .await
+            .expect("it runs");
         assert_eq!(
             (output.status.code(), &output.stdout[..], &output.stderr[..]),
             (Some(5), &b"one\n"[..], &b"two\n"[..])
         );
-        let output = Command::new("env").env_clear().env("NAME", "value").output(&handle, 100).await.expect("it runs");
+        let output = Command::new("env")
+            .env_clear()
+            .env("NAME", "value")
+            .output(&handle, 100)
+            .await
+            .expect("it runs");
         assert_eq!(output.stdout, b"NAME=value\n");
-        let output = Command::new("pwd").current_dir("/usr").output(&handle, 100).await.expect("it runs");
+        let output = Command::new("pwd")
+            .current_dir("/usr")
+            .output(&handle, 100)
+            .await
+            .expect("it runs");
         assert_eq!(output.stdout, b"/usr\n");
         let endless = Command::new("yes").output(&handle, 1_000_000).await;
-        assert!(matches!(endless, Err(OutputError::TooMuch(1_000_000))), "{endless:?}");
-        assert!(matches!(Command::new("no-such-program").output(&handle, 1).await, Err(OutputError::Spawn(_))));
+        assert!(
+            matches!(endless, Err(OutputError::TooMuch(1_000_000))),
+            "{endless:?}"
+        );
+        assert!(matches!(
+            Command::new("no-such-program").output(&handle, 1).await,
+            Err(OutputError::Spawn(_))
+        ));
     });
 }
 
@@ -283,14 +385,31 @@ fn output_is_taken_up_to_a_limit() {
 fn many_processes_leave_nothing_behind() {
     let fds = || fs::read_dir("/proc/self/fd").expect("a list").count();
     run(move |handle| async move {
-        Command::new("true").spawn(&handle).expect("true").exited().await.expect("its status");
+        Command::new("true")
+            .spawn(&handle)
+            .expect("true")
+            .exited()
+            .await
+            .expect("its status");
         let before = fds();
         for _ in 0..20 {
             let processes: Vec<_> = (0..10)
-                .map(|_| Command::new("cat").stdin(Io::Stream).stdout(Io::Stream).spawn(&handle).expect("cat"))
+                .map(|_| {
+                    Command::new("cat")
+                        .stdin(Io::Stream)
+                        .stdout(Io::Stream)
+                        .spawn(&handle)
+                        .expect("cat")
+                })
                 .collect();
-            let pids: Vec<_> = processes.iter().map(entwined::process::Process::id).collect();
-            let exits: Vec<_> = processes.iter().map(entwined::process::Process::exited).collect();
+            let pids: Vec<_> = processes
+                .iter()
+                .map(entwined::process::Process::id)
+                .collect();
+            let exits: Vec<_> = processes
+                .iter()
+                .map(entwined::process::Process::exited)
+                .collect();
             // Their pipes go with them, and cat ends with its input.
             drop(processes);
             for exit in exits {
@@ -306,8 +425,18 @@ fn many_processes_leave_nothing_behind() {
 fn an_fd_can_be_given_to_a_child() {
     let (mut here, there) = std::os::unix::net::UnixStream::pair().expect("two sockets");
     run(move |handle| async move {
-        let process = Command::new("echo").arg("over a socket").stdout(Io::Fd(OwnedFd::from(there)));
-        assert!(process.spawn(&handle).expect("echo").exited().await.expect("its status").success());
+        let process = Command::new("echo")
+            .arg("over a socket")
+            .stdout(Io::Fd(OwnedFd::from(there)));
+        assert!(
+            process
+                .spawn(&handle)
+                .expect("echo")
+                .exited()
+                .await
+                .expect("its status")
+                .success()
+        );
     });
     let mut said = String::new();
     here.read_to_string(&mut said).expect("the end");
@@ -317,8 +446,14 @@ fn an_fd_can_be_given_to_a_child() {
 /// Runs one of the programs below in a process of its own; gives its outcome.
 fn apart(name: &str, input: process::Stdio) -> process::Child {
     let mut command = process::Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", name, "--nocapture", "--quiet"]).env("ENTWINED_APART", name);
-    command.stdin(input).stdout(process::Stdio::piped()).spawn().expect("it starts")
+    command
+        .args(["--exact", name, "--nocapture", "--quiet"])
+        .env("ENTWINED_APART", name);
+    command
+        .stdin(input)
+        .stdout(process::Stdio::piped())
+        .spawn()
+        .expect("it starts")
 }
 
 fn is_apart(name: &str) -> bool {
@@ -330,8 +465,12 @@ fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
     const NAME: &str = "in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
     if !is_apart(NAME) {
         let mut command = process::Command::new("env");
-        command.arg("--ignore-signal=CHLD").arg(std::env::current_exe().expect("this program"));
-        command.args(["--exact", NAME, "--quiet"]).env("ENTWINED_APART", NAME);
+        command
+            .arg("--ignore-signal=CHLD")
+            .arg(std::env::current_exe().expect("this program"));
+        command
+            .args(["--exact", NAME, "--quiet"])
+            .env("ENTWINED_APART", NAME);
         assert!(command.status().expect("it starts").success());
         return;
     }
@@ -339,7 +478,10 @@ fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
         let process = shell("exit 3").spawn(&handle).expect("sh");
         assert_eq!(process.exited().await, Err(ExitError::Reaped));
         let output = shell("echo hello").output(&handle, 100).await;
-        assert!(matches!(output, Err(OutputError::Exit(ExitError::Reaped))), "{output:?}");
+        assert!(
+            matches!(output, Err(OutputError::Exit(ExitError::Reaped))),
+            "{output:?}"
+        );
     });
 }
 
@@ -365,7 +507,10 @@ fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
     peer.write_all(b"input of a socket").expect("written");
     peer.shutdown(std::net::Shutdown::Write).expect("shut down");
     let shared = socket.try_clone().expect("a copy");
-    for (input, expected) in [(file.into(), "input of a file"), (OwnedFd::from(socket).into(), "input of a socket")] {
+    for (input, expected) in [
+        (file.into(), "input of a file"),
+        (OwnedFd::from(socket).into(), "input of a socket"),
+    ] {
         let output = apart(NAME, input).wait_with_output().expect("an end");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains(&format!("heard: {expected}")), "{said}");
@@ -374,7 +519,12 @@ fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
     let flags = rustix::fs::fcntl_getfl(&shared).expect("flags");
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     let mut child = apart(NAME, process::Stdio::piped());
-    child.stdin.take().expect("a pipe").write_all(b"input of a pipe").expect("written");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(b"input of a pipe")
+        .expect("written");
     let output = child.wait_with_output().expect("an end");
     assert!(String::from_utf8_lossy(&output.stdout).contains("heard: input of a pipe"));
 }
@@ -382,15 +532,23 @@ fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
 #[test]
 fn a_terminal_is_a_stream_whose_end_is_that_of_its_other_side() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    let master =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
     grantpt(&master).expect("granted");
     unlockpt(&master).expect("unlocked");
     let name = ptsname(&master, Vec::new()).expect("a name");
-    let slave = fs::File::options().read(true).write(true).open(name.to_str().expect("ASCII")).expect("it is there");
+    let slave = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().expect("ASCII"))
+        .expect("it is there");
     run(move |handle| async move {
         let copy = slave.try_clone().expect("a copy");
         let process = shell("test -t 0 && read line && echo got $line").stdin(Io::Fd(slave.into()));
-        let process = process.stdout(Io::Fd(copy.into())).spawn(&handle).expect("sh");
+        let process = process
+            .stdout(Io::Fd(copy.into()))
+            .spawn(&handle)
+            .expect("sh");
         let mut stream = entwined::transport::fd::duplex(&handle, master).expect("watched");
         write_all(&mut stream, b"typed\n").await.expect("written");
         let said = read_to_end(&mut stream).await;

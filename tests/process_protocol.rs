@@ -29,10 +29,15 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustix::process::Signal;
 
 /// Runs a program that has not so long.
-fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle) -> F + 'static) -> T {
+fn run<T: 'static, F: Future<Output = T> + 'static>(
+    program: impl FnOnce(Handle) -> F + 'static,
+) -> T {
     run::run(|handle| async move {
         let limit = Duration::from_secs(30);
-        handle.timeout(limit, program(handle.clone())).await.expect("an end within 30 s")
+        handle
+            .timeout(limit, program(handle.clone()))
+            .await
+            .expect("an end within 30 s")
     })
 }
 
@@ -42,7 +47,10 @@ fn shell(script: &str) -> Command {
 
 /// All three standard fds as streams.
 fn three(command: Command) -> Command {
-    command.stdin(Io::Stream).stdout(Io::Stream).stderr(Io::Stream)
+    command
+        .stdin(Io::Stream)
+        .stdout(Io::Stream)
+        .stderr(Io::Stream)
 }
 
 type OnData = Box<dyn FnMut(&ProcessTransport, RawFd, &[u8])>;
@@ -82,7 +90,10 @@ impl Noting {
 
 fn said(status: Result<ExitStatus, ExitError>) -> String {
     match status {
-        Ok(status) => status.code().map_or_else(|| format!("signal {:?}", status.signal()), |code| code.to_string()),
+        Ok(status) => status.code().map_or_else(
+            || format!("signal {:?}", status.signal()),
+            |code| code.to_string(),
+        ),
         Err(error) => format!("{error:?}"),
     }
 }
@@ -96,7 +107,10 @@ impl ProcessProtocol for Noting {
         (self.data)(process, fd, data);
         let text = String::from_utf8_lossy(data);
         let mut log = self.log.borrow_mut();
-        match log.last_mut().filter(|last| last.starts_with(&format!("{fd}: "))) {
+        match log
+            .last_mut()
+            .filter(|last| last.starts_with(&format!("{fd}: ")))
+        {
             Some(last) => last.push_str(&text),
             None => log.push(format!("{fd}: {text}")),
         }
@@ -143,7 +157,10 @@ fn each_fd_is_told_apart_and_the_end_comes_last() {
             _ => process.close(0),
         });
         let script = "echo one; read x; echo two >&2; read x; echo three; cat; exit 7";
-        let process = process::start(three(shell(script)).spawn(&handle).expect("it runs"), protocol);
+        let process = process::start(
+            three(shell(script)).spawn(&handle).expect("it runs"),
+            protocol,
+        );
         assert_eq!(process.write(5, b"nobody"), Flow::Closed);
         ended.await.expect("its end");
         let expected = [
@@ -159,7 +176,10 @@ fn each_fd_is_told_apart_and_the_end_comes_last() {
         ];
         assert_eq!(sorted(&log, 4), expected);
         assert!(process.is_over());
-        assert_eq!((process.write(0, b"late"), process.ask(|_| ())), (Flow::Closed, None));
+        assert_eq!(
+            (process.write(0, b"late"), process.ask(|_| ())),
+            (Flow::Closed, None)
+        );
         process.close(1);
         process.pause_reading(1);
         process.resume_reading(1);
@@ -173,7 +193,11 @@ fn a_grandchild_that_holds_a_pipe_comes_after_the_exit_and_before_the_end() {
         let (protocol, log, ended) = Noting::new();
         let command = shell("(read x; echo late) <&3 & echo early; exit 0");
         let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
-        let process = command.stdout(Io::Stream).fd(3, Io::Fd(theirs.into())).spawn(&handle).expect("it runs");
+        let process = command
+            .stdout(Io::Stream)
+            .fd(3, Io::Fd(theirs.into()))
+            .spawn(&handle)
+            .expect("it runs");
         let exited = process.exited();
         process::start(process, protocol);
         exited.await.expect("its status");
@@ -203,14 +227,25 @@ fn further_fds_carry_both_ways_or_one() {
         });
         let script = "echo ready >&3; read x <&3; read y <&4; read z <&4 && exit 1; echo \"$x, $y\" >&5; cat <&6; ls /proc/self/fd >&5";
         let file = fs::File::open("/etc/hostname").expect("Debian has it");
-        let command = shell(script).fd(3, Io::Stream).fd(4, Io::PipeIn).fd(5, Io::PipeOut).fd(6, Io::Fd(file.into()));
+        let command = shell(script)
+            .fd(3, Io::Stream)
+            .fd(4, Io::PipeIn)
+            .fd(5, Io::PipeOut)
+            .fd(6, Io::Fd(file.into()));
         let command = command.stdout(Io::Stream);
         process::start(command.spawn(&handle).expect("it runs"), protocol);
         ended.await.expect("its end");
         let log = log.take();
-        let all = |fd: &str| log.iter().filter_map(|entry| entry.strip_prefix(fd)).collect::<String>();
+        let all = |fd: &str| {
+            log.iter()
+                .filter_map(|entry| entry.strip_prefix(fd))
+                .collect::<String>()
+        };
         assert_eq!(all("3: "), "ready\n");
-        assert_eq!(all("1: "), fs::read_to_string("/etc/hostname").expect("Debian has it"));
+        assert_eq!(
+            all("1: "),
+            fs::read_to_string("/etc/hostname").expect("Debian has it")
+        );
         let said = all("5: ");
         let mut lines = said.lines();
         assert_eq!(lines.next(), Some("a socket, a pipe"));
@@ -226,10 +261,17 @@ fn further_fds_carry_both_ways_or_one() {
 fn what_cannot_be_an_fd_of_a_child_is_refused() {
     run(|handle| async move {
         for number in [-1, 1_024] {
-            let error = shell("true").fd(number, Io::Stream).spawn(&handle).expect_err("no such number");
+            let error = shell("true")
+                .fd(number, Io::Stream)
+                .spawn(&handle)
+                .expect_err("no such number");
             assert!(error.to_string().contains("0 to 1023"), "{error}");
         }
-        let error = shell("true").fd(3, Io::Inherit).fd(700, Io::Inherit).spawn(&handle).expect_err("not open");
+        let error = shell("true")
+            .fd(3, Io::Inherit)
+            .fd(700, Io::Inherit)
+            .spawn(&handle)
+            .expect_err("not open");
         assert!(error.to_string().contains("no file descriptor"), "{error}");
         // That it cannot be run is told whatever numbers its fds have.
         let mut command = Command::new("/nonexistent/program");
@@ -263,10 +305,16 @@ fn a_child_that_does_not_read_holds_the_writer_who_is_told() {
             again(process);
         });
         // It does not read until it is told to.
-        let command = shell("read go <&3; wc -c").stdin(Io::Stream).stdout(Io::Stream).fd(3, Io::PipeIn);
+        let command = shell("read go <&3; wc -c")
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .fd(3, Io::PipeIn);
         let process = process::start(command.spawn(&handle).expect("it runs"), protocol);
         let waiting = offer(&process);
-        assert!(waiting > 9_000_000, "{waiting} are left: that was too much for a buffer");
+        assert!(
+            waiting > 9_000_000,
+            "{waiting} are left: that was too much for a buffer"
+        );
         handle.sleep(Duration::from_millis(20)).await;
         let limits = process.fd(0).expect("open").limits();
         assert!(process.fd(0).expect("open").unsent() <= limits.high + 10_000);
@@ -274,7 +322,8 @@ fn a_child_that_does_not_read_holds_the_writer_who_is_told() {
         ended.await.expect("its end");
         let log = log.take();
         assert!(
-            log.iter().any(|entry| entry == "pause 0") && log.iter().any(|entry| entry == "1: 10000000\n"),
+            log.iter().any(|entry| entry == "pause 0")
+                && log.iter().any(|entry| entry == "1: 10000000\n"),
             "{log:?}"
         );
     });
@@ -296,13 +345,19 @@ fn a_child_that_floods_waits_while_its_fd_is_paused_and_the_others_go_on() {
                 _ => counting.set((flood, other + data.len())),
             }
         });
-        let script =
-            "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >&2; sleep 0.01; done & head -c 5000000 /dev/zero; wait";
-        let process = process::start(three(shell(script)).spawn(&handle).expect("it runs"), protocol);
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >&2; sleep 0.01; done & head -c 5000000 /dev/zero; wait";
+        let process = process::start(
+            three(shell(script)).spawn(&handle).expect("it runs"),
+            protocol,
+        );
         while counts.get().1 < 21 {
             handle.sleep(Duration::from_millis(1)).await;
         }
-        assert!(counts.get().0 <= 64 * 1024, "{} bytes came while it was paused", counts.get().0);
+        assert!(
+            counts.get().0 <= 64 * 1024,
+            "{} bytes came while it was paused",
+            counts.get().0
+        );
         while !process.is_over() {
             process.resume_reading(1);
             handle.sleep(Duration::ZERO).await;
@@ -322,18 +377,29 @@ fn a_callback_that_spins_the_loop_is_not_entered_again_and_nothing_is_lost() {
             if spinning.take() {
                 noted.borrow_mut().push("begin".to_owned());
                 process.write(0, b"go on\n");
-                own.wait(own.sleep(Duration::from_millis(50))).expect("it runs");
+                own.wait(own.sleep(Duration::from_millis(50)))
+                    .expect("it runs");
                 noted.borrow_mut().push("end".to_owned());
             }
         });
-        let command = three(shell("echo first; read x; echo second; echo third >&2; exit 4"));
+        let command = three(shell(
+            "echo first; read x; echo second; echo third >&2; exit 4",
+        ));
         process::start(command.spawn(&handle).expect("it runs"), protocol);
         ended.await.expect("its end");
         let log = log.take();
         assert_eq!(log[..4], ["started", "begin", "end", "1: first\n"]);
         let mut rest = log[4..].to_vec();
         rest.sort();
-        let expected = ["1: second\n", "2: third\n", "closed 0", "closed 1", "closed 2", "ended 4", "exited 4"];
+        let expected = [
+            "1: second\n",
+            "2: third\n",
+            "closed 0",
+            "closed 1",
+            "closed 2",
+            "ended 4",
+            "exited 4",
+        ];
         assert_eq!(rest, expected);
         assert_eq!(log.last().map(String::as_str), Some("ended 4"));
     });
@@ -369,7 +435,10 @@ impl ProcessProtocol for Panicking {
 
 #[test]
 fn a_panic_ends_the_protocol_and_its_process_only() {
-    for (number, callback) in ["started", "data", "exited", "ended"].into_iter().enumerate() {
+    for (number, callback) in ["started", "data", "exited", "ended"]
+        .into_iter()
+        .enumerate()
+    {
         run(move |handle| async move {
             let calls = Rc::new(RefCell::new(Vec::new()));
             let last = if number < 2 { "cat" } else { "exit 0" };
@@ -383,7 +452,11 @@ fn a_panic_ends_the_protocol_and_its_process_only() {
             }
             handle.sleep(Duration::from_millis(5)).await;
             let calls = calls.take();
-            assert_eq!(calls.iter().position(|call| *call == callback), Some(calls.len() - 1), "{calls:?}");
+            assert_eq!(
+                calls.iter().position(|call| *call == callback),
+                Some(calls.len() - 1),
+                "{calls:?}"
+            );
         });
     }
 }
@@ -398,10 +471,24 @@ fn a_process_is_killed_and_all_is_dropped_from_inside() {
             process.close(1);
             process.close(2);
         });
-        process::start(three(shell("echo x; exec cat")).spawn(&handle).expect("it runs"), protocol);
+        process::start(
+            three(shell("echo x; exec cat"))
+                .spawn(&handle)
+                .expect("it runs"),
+            protocol,
+        );
         ended.await.expect("its end");
         let entries = sorted(&log, 2);
-        assert_eq!(entries[2..], ["closed 0", "closed 1", "closed 2", "exited signal Some(9)", "ended signal Some(9)"]);
+        assert_eq!(
+            entries[2..],
+            [
+                "closed 0",
+                "closed 1",
+                "closed 2",
+                "exited signal Some(9)",
+                "ended signal Some(9)"
+            ]
+        );
     });
 }
 
@@ -412,17 +499,35 @@ fn the_end_of_a_run_is_the_end_of_what_it_follows() {
     run(|handle| async move {
         let (mut protocol, _, _) = Noting::new();
         protocol.log = noted;
-        process::start(three(shell("echo x; exec cat")).kill_on_drop().spawn(&handle).expect("it runs"), protocol);
+        process::start(
+            three(shell("echo x; exec cat"))
+                .kill_on_drop()
+                .spawn(&handle)
+                .expect("it runs"),
+            protocol,
+        );
         handle.sleep(Duration::from_millis(30)).await;
     });
     let entries = sorted(&log, 2);
     assert_eq!(entries[..2], ["started", "1: x\n"]);
-    assert_eq!(entries[2..], ["closed 0", "closed 1", "closed 2", "exited Stopped", "ended Stopped"]);
+    assert_eq!(
+        entries[2..],
+        [
+            "closed 0",
+            "closed 1",
+            "closed 2",
+            "exited Stopped",
+            "ended Stopped"
+        ]
+    );
 }
 
 /// Of this thread.
 fn children() -> usize {
-    fs::read_to_string("/proc/thread-self/children").expect("Linux").split_whitespace().count()
+    fs::read_to_string("/proc/thread-self/children")
+        .expect("Linux")
+        .split_whitespace()
+        .count()
 }
 
 #[test]
@@ -431,7 +536,9 @@ fn many_of_them_leave_nothing_behind() {
     if std::env::var_os("ENTWINED_APART").is_none() {
         // In a process without the fds of other tests.
         let mut apart = std::process::Command::new(std::env::current_exe().expect("this program"));
-        apart.args(["--exact", NAME, "--quiet"]).env("ENTWINED_APART", NAME);
+        apart
+            .args(["--exact", NAME, "--quiet"])
+            .env("ENTWINED_APART", NAME);
         assert!(apart.status().expect("it starts").success());
         return;
     }
@@ -441,13 +548,22 @@ fn many_of_them_leave_nothing_behind() {
         let (before, at_first) = (fds(), handle.metrics());
         for round in 0..10 {
             let missing = three(Command::new("/nonexistent/program")).fd(3, Io::Stream);
-            missing.terminal(TerminalSize::default()).spawn(&handle).expect_err("there is none");
+            missing
+                .terminal(TerminalSize::default())
+                .spawn(&handle)
+                .expect_err("there is none");
             let all: Vec<_> = (0..20)
                 .map(|_| {
                     let (protocol, _, ended) = Noting::new();
-                    let command = three(shell("read x <&3; echo $x; echo $x >&2")).fd(3, Io::Stream);
-                    let command = if round % 2 == 0 { command.terminal(TerminalSize::default()) } else { command };
-                    process::start(command.spawn(&handle).expect("it runs"), protocol).write(3, b"x\n");
+                    let command =
+                        three(shell("read x <&3; echo $x; echo $x >&2")).fd(3, Io::Stream);
+                    let command = if round % 2 == 0 {
+                        command.terminal(TerminalSize::default())
+                    } else {
+                        command
+                    };
+                    process::start(command.spawn(&handle).expect("it runs"), protocol)
+                        .write(3, b"x\n");
                     ended
                 })
                 .collect();
@@ -466,7 +582,9 @@ fn many_of_them_leave_nothing_behind() {
 }
 
 async fn write(stream: &mut FdStream, bytes: &[u8]) {
-    let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await.expect("written");
+    let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes))
+        .await
+        .expect("written");
     assert_eq!(count, bytes.len());
 }
 
@@ -476,12 +594,17 @@ async fn expect(handle: &Handle, stream: &mut FdStream, text: &str) -> String {
     let reading = async {
         while !all.contains(text) {
             let mut buffer = [0; 1024];
-            let count = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)).await.expect("no error");
+            let count = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer))
+                .await
+                .expect("no error");
             assert!(count > 0, "it ended after {all:?}");
             all.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
     };
-    let late = handle.timeout(Duration::from_secs(10), reading).await.is_err();
+    let late = handle
+        .timeout(Duration::from_secs(10), reading)
+        .await
+        .is_err();
     assert!(!late, "{text:?} was not said: {all:?}");
     all
 }
@@ -489,29 +612,52 @@ async fn expect(handle: &Handle, stream: &mut FdStream, text: &str) -> String {
 #[test]
 fn a_terminal_is_the_controlling_one_of_its_child() {
     run(|handle| async move {
-        let size = TerminalSize { columns: 100, rows: 30 };
+        let size = TerminalSize {
+            columns: 100,
+            rows: 30,
+        };
         let script = "trap 'stty size; trap - WINCH' WINCH; tty; stty size; test -t 2 && echo 'errors too'; ps -o tty= -p $$; \
                       while read line; do echo \"got $line\"; done; echo over";
-        let mut process = shell(script).terminal(size).spawn(&handle).expect("it runs");
+        let mut process = shell(script)
+            .terminal(size)
+            .spawn(&handle)
+            .expect("it runs");
         assert!(process.take_stdin().is_none());
         let mut terminal = process.take_terminal().expect("a terminal");
         assert!(process.take_terminal().is_none());
         let said = expect(&handle, &mut terminal, "errors too").await;
-        assert!(said.contains("/dev/pts/") && said.contains("30 100"), "{said:?}");
-        let name = said.lines().next().expect("a line").trim_start_matches("/dev/").to_owned();
+        assert!(
+            said.contains("/dev/pts/") && said.contains("30 100"),
+            "{said:?}"
+        );
+        let name = said
+            .lines()
+            .next()
+            .expect("a line")
+            .trim_start_matches("/dev/")
+            .to_owned();
         expect(&handle, &mut terminal, &name).await;
         // It echoes, and gives whole lines.
         write(&mut terminal, b"hello\n").await;
         let said = expect(&handle, &mut terminal, "got hello").await;
         assert!(said.contains("hello\r\ngot hello"), "{said:?}");
-        terminal.set_terminal_size(TerminalSize { columns: 120, rows: 40 }).expect("a terminal");
+        terminal
+            .set_terminal_size(TerminalSize {
+                columns: 120,
+                rows: 40,
+            })
+            .expect("a terminal");
         write(&mut terminal, b"wake\n").await;
         expect(&handle, &mut terminal, "40 120").await;
         // The end of the input, and then of all.
         write(&mut terminal, b"\x04").await;
         expect(&handle, &mut terminal, "over").await;
         let mut rest = [0; 64];
-        while poll_fn(|cx| Pin::new(&mut terminal).poll_read(cx, &mut rest)).await.expect("the end is no error") > 0 {}
+        while poll_fn(|cx| Pin::new(&mut terminal).poll_read(cx, &mut rest))
+            .await
+            .expect("the end is no error")
+            > 0
+        {}
         assert!(process.exited().await.expect("its status").success());
     });
 }
@@ -520,9 +666,13 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
 fn ctrl_c_interrupts_and_dropping_a_terminal_hangs_up() {
     run(|handle| async move {
         for expected in [Signal::INT, Signal::HUP] {
-            // It does not read: a reader is told of the end before the signal comes, and may end by itself.
+            // It does not read: a reader is told of the end before the signal comes, and may end by
+            // itself.
             let command = Command::new("sh").args(["-c", "echo ready; exec sleep 100"]);
-            let mut process = command.terminal(TerminalSize::default()).spawn(&handle).expect("sh");
+            let mut process = command
+                .terminal(TerminalSize::default())
+                .spawn(&handle)
+                .expect("sh");
             let mut terminal = process.take_terminal().expect("a terminal");
             expect(&handle, &mut terminal, "ready\r\n").await;
             if expected == Signal::INT {
@@ -530,7 +680,10 @@ fn ctrl_c_interrupts_and_dropping_a_terminal_hangs_up() {
             } else {
                 drop(terminal);
             }
-            assert_eq!(process.exited().await.expect("its status").signal(), Some(expected.as_raw()));
+            assert_eq!(
+                process.exited().await.expect("its status").signal(),
+                Some(expected.as_raw())
+            );
         }
     });
 }
@@ -549,10 +702,17 @@ fn python_talks_on_a_terminal_and_its_errors_come_apart() {
                        print('hello', name); print('no error', file=sys.stderr)";
         let command = Command::new("/usr/bin/python3").args(["-c", program]);
         let command = command.terminal(TerminalSize::default()).stderr(Io::Stream);
-        process::start(command.spawn(&handle).expect("apt-get install python3"), protocol);
+        process::start(
+            command.spawn(&handle).expect("apt-get install python3"),
+            protocol,
+        );
         ended.await.expect("its end");
         let log = log.take();
-        let all = |fd: &str| log.iter().filter_map(|entry| entry.strip_prefix(fd)).collect::<String>();
+        let all = |fd: &str| {
+            log.iter()
+                .filter_map(|entry| entry.strip_prefix(fd))
+                .collect::<String>()
+        };
         assert_eq!(all("0: "), "your name? Ada\r\nhello Ada\r\n");
         assert_eq!(all("2: "), "no error\n");
     });
@@ -561,13 +721,26 @@ fn python_talks_on_a_terminal_and_its_errors_come_apart() {
 #[test]
 fn who_only_writes_hears_that_nobody_reads() {
     run(|handle| async move {
-        let command = shell("read x; exec <&-; sleep 0.02; echo still here").stdin(Io::Stream).stdout(Io::Stream);
+        let command = shell("read x; exec <&-; sleep 0.02; echo still here")
+            .stdin(Io::Stream)
+            .stdout(Io::Stream);
         let mut process = command.spawn(&handle).expect("it runs");
         let mut stdin = process.take_stdin().expect("a stream");
         let reading = poll_fn(|cx| Pin::new(&mut stdin).poll_read(cx, &mut [0; 1]));
-        assert!(handle.timeout(Duration::from_millis(5), reading).await.is_err(), "it reads still");
+        assert!(
+            handle
+                .timeout(Duration::from_millis(5), reading)
+                .await
+                .is_err(),
+            "it reads still"
+        );
         write(&mut stdin, b"go on\n").await;
-        assert_eq!(poll_fn(|cx| Pin::new(&mut stdin).poll_read(cx, &mut [0; 1])).await.expect("the end"), 0);
+        assert_eq!(
+            poll_fn(|cx| Pin::new(&mut stdin).poll_read(cx, &mut [0; 1]))
+                .await
+                .expect("the end"),
+            0
+        );
         let mut stdout = process.take_stdout().expect("a stream");
         expect(&handle, &mut stdout, "still here").await;
     });
@@ -577,8 +750,10 @@ fn who_only_writes_hears_that_nobody_reads() {
 fn a_socket_of_the_users_own_is_an_fd_too() {
     run(|handle| async move {
         let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
-        let process =
-            shell("read x <&9; echo \"<$x>\" >&9").fd(9, Io::Fd(theirs.into())).spawn(&handle).expect("it runs");
+        let process = shell("read x <&9; echo \"<$x>\" >&9")
+            .fd(9, Io::Fd(theirs.into()))
+            .spawn(&handle)
+            .expect("it runs");
         ours.write_all(b"own\n").expect("written");
         assert!(process.exited().await.expect("its status").success());
         let mut answer = String::new();

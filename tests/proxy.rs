@@ -41,7 +41,10 @@ fn check(bytes: &[u8], expected: &Header) {
 
 #[test]
 fn both_versions_say_the_same() {
-    let v4 = Header::new(tcp_address("192.0.2.1:56324"), tcp_address("198.51.100.2:443"));
+    let v4 = Header::new(
+        tcp_address("192.0.2.1:56324"),
+        tcp_address("198.51.100.2:443"),
+    );
     let v6 = Header::new(tcp_address("[2001:db8::1]:1"), tcp_address("[::1]:65535"));
     check(b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n", &v4);
     check(b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n", &v6);
@@ -51,7 +54,10 @@ fn both_versions_say_the_same() {
         let mut bytes = Vec::new();
         header.encode_v1(&mut bytes);
         check(&bytes, &header);
-        for values in [vec![], vec![(1, b"h2".to_vec()), (0xe0, vec![]), (2, vec![7; 300])]] {
+        for values in [
+            vec![],
+            vec![(1, b"h2".to_vec()), (0xe0, vec![]), (2, vec![7; 300])],
+        ] {
             header.values = values;
             let mut bytes = Vec::new();
             header.encode_v2(&mut bytes).expect("it fits");
@@ -79,30 +85,59 @@ fn what_is_wrong_is_refused() {
     let v2 = |rest: &[u8]| [b"\r\n\r\n\0\r\nQUIT\n", rest].concat();
     type Judge = fn(&ProxyError) -> bool;
     let wrong: [(Vec<u8>, Judge); 18] = [
-        (b"GET / HTTP/1.1\r\n".to_vec(), |error| *error == ProxyError::NoHeader),
-        (b"\x16\x03\x01".to_vec(), |error| *error == ProxyError::NoHeader),
-        (b"PROXYTCP4".to_vec(), |error| *error == ProxyError::NoHeader),
-        ([b"PROXY TCP4 ", &[b'1'; 200][..]].concat(), |error| *error == ProxyError::TooLong),
+        (b"GET / HTTP/1.1\r\n".to_vec(), |error| {
+            *error == ProxyError::NoHeader
+        }),
+        (b"\x16\x03\x01".to_vec(), |error| {
+            *error == ProxyError::NoHeader
+        }),
+        (b"PROXYTCP4".to_vec(), |error| {
+            *error == ProxyError::NoHeader
+        }),
+        ([b"PROXY TCP4 ", &[b'1'; 200][..]].concat(), |error| {
+            *error == ProxyError::TooLong
+        }),
         (b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\n".to_vec(), is_malformed),
         (b"PROXY TCP4 1.1.1.1 2.2.2.2 1\r\n".to_vec(), is_malformed),
-        (b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2 3\r\n".to_vec(), is_malformed),
-        (b"PROXY TCP4 1.1.1.1  2.2.2.2 1 2\r\n".to_vec(), is_malformed),
+        (
+            b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2 3\r\n".to_vec(),
+            is_malformed,
+        ),
+        (
+            b"PROXY TCP4 1.1.1.1  2.2.2.2 1 2\r\n".to_vec(),
+            is_malformed,
+        ),
         (b"PROXY TCP4 ::1 ::1 1 2\r\n".to_vec(), is_malformed),
         (b"PROXY TCP6 1.1.1.1 2.2.2.2 1 2\r\n".to_vec(), is_malformed),
-        (b"PROXY TCP4 1.1.1.1 2.2.2.2 01 2\r\n".to_vec(), is_malformed),
-        (b"PROXY TCP4 1.1.1.1 2.2.2.2 +1 2\r\n".to_vec(), is_malformed),
-        (b"PROXY TCP4 1.1.1.1 2.2.2.2 1 65536\r\n".to_vec(), is_malformed),
+        (
+            b"PROXY TCP4 1.1.1.1 2.2.2.2 01 2\r\n".to_vec(),
+            is_malformed,
+        ),
+        (
+            b"PROXY TCP4 1.1.1.1 2.2.2.2 +1 2\r\n".to_vec(),
+            is_malformed,
+        ),
+        (
+            b"PROXY TCP4 1.1.1.1 2.2.2.2 1 65536\r\n".to_vec(),
+            is_malformed,
+        ),
         (b"PROXY TCP5 1.1.1.1 2.2.2.2 1 2\r\n".to_vec(), is_malformed),
         (v2(&[0x11, 0x11, 0, 0]), is_malformed),
         (v2(&[0x22, 0x11, 0, 0]), is_malformed),
         (v2(&[0x21, 0x11, 0, 4, 1, 1, 1, 1]), is_malformed),
-        (v2(&[0x21, 0x11, 0, 14, 1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2, 5, 0]), is_malformed),
+        (
+            v2(&[0x21, 0x11, 0, 14, 1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2, 5, 0]),
+            is_malformed,
+        ),
     ];
     for (bytes, expected) in wrong {
         let error = Header::parse(&bytes).expect_err("it is wrong");
         assert!(expected(&error), "{bytes:?}: {error}");
     }
-    assert_eq!(Header::parse(&v2(&[0x21, 0x11, 0xff, 0xff])), Err(ProxyError::TooLong));
+    assert_eq!(
+        Header::parse(&v2(&[0x21, 0x11, 0xff, 0xff])),
+        Err(ProxyError::TooLong)
+    );
 }
 
 fn is_malformed(error: &ProxyError) -> bool {
@@ -116,8 +151,12 @@ fn no_bytes_are_too_strange() {
     for round in 0..100_000 {
         let mut bytes = starts[round % 3].to_vec();
         for _ in 0..round % 61 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            bytes.push(b"\x21\x20\x11\x21\x31\0\x01\x0c \r\n.:TCP46UNKOW0129"[(state >> 40) as usize % 27]);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            bytes.push(
+                b"\x21\x20\x11\x21\x31\0\x01\x0c \r\n.:TCP46UNKOW0129"[(state >> 40) as usize % 27],
+            );
         }
         if let Ok(Some((_, length))) = Header::parse(&bytes) {
             assert!(length <= bytes.len());
@@ -132,10 +171,13 @@ impl Protocol for Who {
     fn connection_made(&mut self, transport: &Transport) {
         let destination = transport
             .ask(|stream: &Proxied<entwined::transport::Stream>| {
-                stream.header().and_then(|header| header.destination.clone())
+                stream
+                    .header()
+                    .and_then(|header| header.destination.clone())
             })
             .flatten();
-        let destination = destination.map_or_else(|| "nothing".to_owned(), |address| address.to_string());
+        let destination =
+            destination.map_or_else(|| "nothing".to_owned(), |address| address.to_string());
         transport.write(format!("{} to {destination}\n", transport.peer_address()).as_bytes());
     }
 
@@ -147,7 +189,10 @@ impl Protocol for Who {
 
 fn serve_who(handle: &Handle) -> protocol::Server {
     let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-    protocol::serve(listener.layered(|stream| Proxied::new(stream, true)), |_: &_| Some(Who))
+    protocol::serve(
+        listener.layered(|stream| Proxied::new(stream, true)),
+        |_: &_| Some(Who),
+    )
 }
 
 #[test]
@@ -165,15 +210,26 @@ fn a_server_takes_the_client_for_its_peer() {
                 Ok(said)
             };
             let header = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\nhello";
-            let results = [talk(header), talk(b"PROXY UNKNOWN\r\nhello"), talk(b"GET / HTTP/1.1\r\n\r\n")];
-            results.into_iter().collect::<io::Result<Vec<_>>>().map_err(|error| error.to_string())
+            let results = [
+                talk(header),
+                talk(b"PROXY UNKNOWN\r\nhello"),
+                talk(b"GET / HTTP/1.1\r\n\r\n"),
+            ];
+            results
+                .into_iter()
+                .collect::<io::Result<Vec<_>>>()
+                .map_err(|error| error.to_string())
         });
         let said = said.await.expect("answers");
         drop(server);
         said
     });
     assert_eq!(said[0], "192.0.2.1:56324 to 198.51.100.2:443\nhello");
-    assert!(said[1].starts_with("127.0.0.1:") && said[1].ends_with(" to nothing\nhello"), "{}", said[1]);
+    assert!(
+        said[1].starts_with("127.0.0.1:") && said[1].ends_with(" to nothing\nhello"),
+        "{}",
+        said[1]
+    );
     assert_eq!(said[2], "");
 }
 
@@ -189,7 +245,8 @@ impl Drop for Killed {
 
 #[test]
 fn haproxy_tells_who_its_client_is() {
-    let folder: PathBuf = std::env::temp_dir().join(format!("entwined-haproxy-{}", std::process::id()));
+    let folder: PathBuf =
+        std::env::temp_dir().join(format!("entwined-haproxy-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
     let made = folder.clone();
     let said = run(|handle| async move {
@@ -228,14 +285,19 @@ fn haproxy_tells_who_its_client_is() {
     fs::remove_dir_all(&folder).expect("it is there");
     assert_eq!(said.len(), 3);
     for (client, text) in said {
-        assert!(text.starts_with(&format!("{client} to 127.0.0.1:")), "{client}: {text}");
+        assert!(
+            text.starts_with(&format!("{client} to 127.0.0.1:")),
+            "{client}: {text}"
+        );
         assert!(text.ends_with("hello"), "{text}");
     }
 }
 
 #[test]
 fn a_connection_is_passed_on_both_ways_to_its_ends() {
-    let bytes: Vec<u8> = (0..10_000_000_u32).map(|number| (number >> 5) as u8).collect();
+    let bytes: Vec<u8> = (0..10_000_000_u32)
+        .map(|number| (number >> 5) as u8)
+        .collect();
     let sent = bytes.clone();
     let came = run(|handle| async move {
         let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
@@ -274,12 +336,18 @@ fn a_target_that_is_not_there_ends_the_connection() {
     run(|handle| async move {
         let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
         let address = listener.local_address().tcp().expect("TCP");
-        let forward = endpoint::forward(listener, endpoint::client("unix:/nowhere/at/all").expect("an endpoint"));
+        let forward = endpoint::forward(
+            listener,
+            endpoint::client("unix:/nowhere/at/all").expect("an endpoint"),
+        );
         let heard = handle.defer_to_thread(move |_| {
             let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
             Ok::<_, String>(stream.read(&mut [0; 8]).map_err(|error| error.kind()))
         });
-        assert_eq!(heard.await.expect("an end"), Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(
+            heard.await.expect("an end"),
+            Err(io::ErrorKind::ConnectionReset)
+        );
         drop(forward);
     });
 }

@@ -27,9 +27,20 @@ fn fragmented(fragment: usize) -> Wire {
 /// What the tests call.
 fn methods(handle: &Handle) -> Methods {
     let mut methods = Methods::new();
-    methods.add("add", |_, (a, b): (i64, i64)| async move { a.checked_add(b).ok_or(Failure("overflow".to_owned())) });
-    methods.add("echo", |_, text: String| async move { Ok::<_, Failure>(text) });
-    methods.add("panic", |_, (): ()| async { if true { panic!("in a method") } else { Ok::<(), Failure>(()) } });
+    methods.add("add", |_, (a, b): (i64, i64)| async move {
+        a.checked_add(b).ok_or(Failure("overflow".to_owned()))
+    });
+    methods.add(
+        "echo",
+        |_, text: String| async move { Ok::<_, Failure>(text) },
+    );
+    methods.add("panic", |_, (): ()| async {
+        if true {
+            panic!("in a method")
+        } else {
+            Ok::<(), Failure>(())
+        }
+    });
     let clock = handle.clone();
     methods.add("sleep", move |_, seconds: u64| {
         let sleep = clock.sleep(Duration::from_secs(seconds));
@@ -46,7 +57,11 @@ fn methods(handle: &Handle) -> Methods {
         for number in 0..to {
             items.send(&number).await?;
         }
-        if to == 13 { Err(Failure("no luck".to_owned())) } else { Ok(()) }
+        if to == 13 {
+            Err(Failure("no luck".to_owned()))
+        } else {
+            Ok(())
+        }
     });
     methods
 }
@@ -55,9 +70,14 @@ fn pair(simulation: &Simulation, wire: Wire, limits: Limits) -> (Peer, Peer) {
     let handle = simulation.handle();
     let (near, far) = memory::pair_over(&handle, wire);
     let mut ours = Methods::new();
-    ours.add("double", |_, number: i64| async move { Ok::<_, Failure>(number * 2) });
+    ours.add("double", |_, number: i64| async move {
+        Ok::<_, Failure>(number * 2)
+    });
     let caller = rpc::start_with(&handle, near, ours, limits);
-    (caller, rpc::start_with(&handle, far, methods(&handle), limits))
+    (
+        caller,
+        rpc::start_with(&handle, far, methods(&handle), limits),
+    )
 }
 
 fn call<R: serde::de::DeserializeOwned + 'static>(
@@ -75,21 +95,49 @@ fn calls_have_results_and_errors() {
         let simulation = Simulation::new();
         let (peer, other) = pair(&simulation, fragmented(fragment), Limits::default());
         assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));
-        assert_eq!(call(&simulation, &peer, "echo", &"hällo"), Ok("hällo".to_owned()));
-        assert_eq!(call::<i64>(&simulation, &peer, "add", &(i64::MAX, 1)), Err(CallError::Failed("overflow".into())));
-        assert_eq!(call::<()>(&simulation, &peer, "panic", &()), Err(CallError::Panicked));
-        let missing = call::<()>(&simulation, &peer, "ehco", &()).expect_err("there is none").to_string();
+        assert_eq!(
+            call(&simulation, &peer, "echo", &"hällo"),
+            Ok("hällo".to_owned())
+        );
+        assert_eq!(
+            call::<i64>(&simulation, &peer, "add", &(i64::MAX, 1)),
+            Err(CallError::Failed("overflow".into()))
+        );
+        assert_eq!(
+            call::<()>(&simulation, &peer, "panic", &()),
+            Err(CallError::Panicked)
+        );
+        let missing = call::<()>(&simulation, &peer, "ehco", &())
+            .expect_err("there is none")
+            .to_string();
         assert_eq!(missing, "the peer has no method \"ehco\"; it has \"echo\"");
-        let missing = call::<()>(&simulation, &peer, "something else", &()).expect_err("there is none").to_string();
+        let missing = call::<()>(&simulation, &peer, "something else", &())
+            .expect_err("there is none")
+            .to_string();
         assert_eq!(missing, "the peer has no method \"something else\"");
         for arguments in [(2, "three"), (2, "")] {
             let wrong = call::<i64>(&simulation, &peer, "add", &arguments);
-            assert!(matches!(wrong, Err(CallError::WrongArguments(_))), "{wrong:?}");
+            assert!(
+                matches!(wrong, Err(CallError::WrongArguments(_))),
+                "{wrong:?}"
+            );
         }
-        assert!(matches!(call::<i64>(&simulation, &peer, "add", &(1, 2, 3)), Err(CallError::WrongArguments(_))));
-        assert!(matches!(call::<String>(&simulation, &peer, "add", &(1, 2)), Err(CallError::WrongResult(_))));
-        assert!(matches!(call::<u64>(&simulation, &peer, "count", &3), Err(CallError::WrongArguments(_))));
-        assert_eq!((peer.waiting(), other.answering(), peer.is_closing()), (0, 0, false));
+        assert!(matches!(
+            call::<i64>(&simulation, &peer, "add", &(1, 2, 3)),
+            Err(CallError::WrongArguments(_))
+        ));
+        assert!(matches!(
+            call::<String>(&simulation, &peer, "add", &(1, 2)),
+            Err(CallError::WrongResult(_))
+        ));
+        assert!(matches!(
+            call::<u64>(&simulation, &peer, "count", &3),
+            Err(CallError::WrongArguments(_))
+        ));
+        assert_eq!(
+            (peer.waiting(), other.answering(), peer.is_closing()),
+            (0, 0, false)
+        );
     }
 }
 
@@ -112,7 +160,9 @@ fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
     let mut limits = Limits::default();
     limits.calls = 10_000;
     let (peer, _other) = pair(&simulation, Wire::default(), limits);
-    let calls: Vec<_> = (0..10_000_i64).map(|number| peer.call::<i64>("add", &(number, number))).collect();
+    let calls: Vec<_> = (0..10_000_i64)
+        .map(|number| peer.call::<i64>("add", &(number, number)))
+        .collect();
     for (number, call) in calls.into_iter().enumerate() {
         assert_eq!(simulation.run_until(call), Ok(2 * number as i64));
     }
@@ -127,8 +177,20 @@ fn too_many_calls_are_refused_and_the_others_answered() {
     let calls: Vec<_> = (0..5).map(|_| peer.call::<u64>("sleep", &1)).collect();
     simulation.drive();
     assert_eq!(other.answering(), 3);
-    let results: Vec<_> = calls.into_iter().map(|call| simulation.run_until(call)).collect();
-    assert_eq!(results, [Ok(1), Ok(1), Ok(1), Err(CallError::TooMany), Err(CallError::TooMany)]);
+    let results: Vec<_> = calls
+        .into_iter()
+        .map(|call| simulation.run_until(call))
+        .collect();
+    assert_eq!(
+        results,
+        [
+            Ok(1),
+            Ok(1),
+            Ok(1),
+            Err(CallError::TooMany),
+            Err(CallError::TooMany)
+        ]
+    );
     assert_eq!(call(&simulation, &peer, "sleep", &1), Ok(1));
 }
 
@@ -142,9 +204,17 @@ fn a_call_that_is_cancelled_or_late_ends_there_too() {
     cancelled.cancel();
     simulation.drive();
     assert_eq!((peer.waiting(), other.answering()), (0, 0));
-    assert_eq!(simulation.run_until(cancelled), Err(CallError::Interrupted(Interrupted::Cancelled)));
-    let late = simulation.handle().limit(Duration::from_secs(5), peer.call::<u64>("sleep", &1_000));
-    assert_eq!(simulation.run_until(late), Err(CallError::Interrupted(Interrupted::TimedOut)));
+    assert_eq!(
+        simulation.run_until(cancelled),
+        Err(CallError::Interrupted(Interrupted::Cancelled))
+    );
+    let late = simulation
+        .handle()
+        .limit(Duration::from_secs(5), peer.call::<u64>("sleep", &1_000));
+    assert_eq!(
+        simulation.run_until(late),
+        Err(CallError::Interrupted(Interrupted::TimedOut))
+    );
     simulation.drive();
     assert_eq!((peer.waiting(), other.answering()), (0, 0));
     // It goes on.
@@ -167,13 +237,19 @@ fn a_stream_gives_all_items_and_how_it_ended() {
         });
         let mut items = simulation.run_until(taking).expect("no panic");
         if to == 13 {
-            assert_eq!(items.pop(), Some(Err(CallError::Failed("no luck".to_owned()))));
+            assert_eq!(
+                items.pop(),
+                Some(Err(CallError::Failed("no luck".to_owned())))
+            );
         }
         assert_eq!(items, (0..to).map(Ok).collect::<Vec<_>>());
     }
     let mut wrong = peer.stream::<i64>("add", &(1, 2));
     let wrong = simulation.handle().spawn(async move { wrong.next().await });
-    assert!(matches!(simulation.run_until(wrong), Ok(Some(Err(CallError::WrongArguments(_))))));
+    assert!(matches!(
+        simulation.run_until(wrong),
+        Ok(Some(Err(CallError::WrongArguments(_))))
+    ));
     assert_eq!((peer.waiting(), other.answering()), (0, 0));
 }
 
@@ -213,7 +289,8 @@ fn who_does_not_take_items_holds_who_sends_them() {
     assert_eq!(simulation.run_until(taking), Ok(30_000_000));
     // And one that is dropped ends at the other side.
     let mut stream = peer.stream::<Vec<u8>>("huge", &());
-    let one = handle.spawn(async move { stream.next().await.map(|item| item.map(|item| item.len())) });
+    let one =
+        handle.spawn(async move { stream.next().await.map(|item| item.map(|item| item.len())) });
     assert_eq!(simulation.run_until(one), Ok(Some(Ok(100_000))));
     simulation.drive();
     assert_eq!(other.answering(), 0);
@@ -226,14 +303,22 @@ fn what_is_too_long_is_refused_and_the_connection_lives() {
     limits.frame = 1_000;
     let (peer, _other) = pair(&simulation, Wire::default(), limits);
     let long = "x".repeat(2_000);
-    assert!(matches!(call::<String>(&simulation, &peer, "echo", &long), Err(CallError::TooLong(_))));
+    assert!(matches!(
+        call::<String>(&simulation, &peer, "echo", &long),
+        Err(CallError::TooLong(_))
+    ));
     // The arguments fit, the result does not.
     let (near, far) = memory::pair(&simulation.handle());
     let mut methods = Methods::new();
-    methods.add("long", |_, count: usize| async move { Ok::<_, Failure>("x".repeat(count)) });
+    methods.add("long", |_, count: usize| async move {
+        Ok::<_, Failure>("x".repeat(count))
+    });
     let peer = rpc::start_with(&simulation.handle(), near, Methods::new(), limits);
     let _other = rpc::start_with(&simulation.handle(), far, methods, limits);
-    assert!(matches!(call::<String>(&simulation, &peer, "long", &5_000), Err(CallError::TooLong(_))));
+    assert!(matches!(
+        call::<String>(&simulation, &peer, "long", &5_000),
+        Err(CallError::TooLong(_))
+    ));
     assert_eq!(call(&simulation, &peer, "long", &5), Ok("xxxxx".to_owned()));
 }
 
@@ -246,8 +331,14 @@ fn the_end_of_a_connection_ends_its_calls() {
     simulation.drive();
     other.close();
     simulation.drive();
-    assert_eq!((peer.waiting(), other.answering(), other.waiting()), (0, 0, 0));
-    assert!(matches!(simulation.run_until(waiting), Err(CallError::Lost(_))));
+    assert_eq!(
+        (peer.waiting(), other.answering(), other.waiting()),
+        (0, 0, 0)
+    );
+    assert!(matches!(
+        simulation.run_until(waiting),
+        Err(CallError::Lost(_))
+    ));
     let rest = simulation.handle().spawn(async move {
         let mut last = None;
         while let Some(item) = stream.next().await {
@@ -255,8 +346,14 @@ fn the_end_of_a_connection_ends_its_calls() {
         }
         last
     });
-    assert!(matches!(simulation.run_until(rest), Ok(Some(Err(CallError::Lost(_))))));
-    assert!(matches!(call::<u64>(&simulation, &peer, "sleep", &1), Err(CallError::Lost(_))));
+    assert!(matches!(
+        simulation.run_until(rest),
+        Ok(Some(Err(CallError::Lost(_))))
+    ));
+    assert!(matches!(
+        call::<u64>(&simulation, &peer, "sleep", &1),
+        Err(CallError::Lost(_))
+    ));
 }
 
 /// Says bytes to a peer and gives what it says until it ends.
@@ -276,7 +373,9 @@ fn say(bytes: &[u8]) -> Vec<u8> {
             }
         }
         let (mut all, mut buffer) = (Vec::new(), [0; 1_000]);
-        while let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {
+        while let Ok(count @ 1..) =
+            poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await
+        {
             all.extend_from_slice(&buffer[..count]);
         }
         all
@@ -294,18 +393,46 @@ fn a_peer_that_does_not_keep_to_the_protocol_is_ended() {
         ("another version", b"entwrpc\x02".to_vec()),
         ("nothing", b"".to_vec()),
         ("half a hello", b"entw".to_vec()),
-        ("a frame that is too long", [hello, &b"\xff\xff\xff\xff"[..]].concat()),
+        (
+            "a frame that is too long",
+            [hello, &b"\xff\xff\xff\xff"[..]].concat(),
+        ),
         ("an empty frame", [hello, &b"\0\0\0\0"[..]].concat()),
-        ("a kind that is not known", [hello, &b"\0\0\0\x02\x09\0"[..]].concat()),
-        ("an answer to no call", [hello, &b"\0\0\0\x03\x01\0\0"[..]].concat()),
-        ("an item of no call", [hello, &b"\0\0\0\x03\x05\0\0"[..]].concat()),
-        ("a name that is none", [hello, &b"\0\0\0\x04\0\0\x05\0"[..]].concat()),
-        ("a name that is cut off", [hello, &b"\0\0\0\x04\0\0\xa5x"[..]].concat()),
-        ("a number used twice", [hello, &b"\0\0\0\x09\0\0\xa5sleep\x64\0\0\0\x09\0\0\xa5sleep\x64"[..]].concat()),
+        (
+            "a kind that is not known",
+            [hello, &b"\0\0\0\x02\x09\0"[..]].concat(),
+        ),
+        (
+            "an answer to no call",
+            [hello, &b"\0\0\0\x03\x01\0\0"[..]].concat(),
+        ),
+        (
+            "an item of no call",
+            [hello, &b"\0\0\0\x03\x05\0\0"[..]].concat(),
+        ),
+        (
+            "a name that is none",
+            [hello, &b"\0\0\0\x04\0\0\x05\0"[..]].concat(),
+        ),
+        (
+            "a name that is cut off",
+            [hello, &b"\0\0\0\x04\0\0\xa5x"[..]].concat(),
+        ),
+        (
+            "a number used twice",
+            [
+                hello,
+                &b"\0\0\0\x09\0\0\xa5sleep\x64\0\0\0\x09\0\0\xa5sleep\x64"[..],
+            ]
+            .concat(),
+        ),
     ];
     for (what, bytes) in cases {
         let said = say(&bytes);
-        assert!(said.starts_with(hello) || said.is_empty(), "{what}: {said:?}");
+        assert!(
+            said.starts_with(hello) || said.is_empty(),
+            "{what}: {said:?}"
+        );
     }
 }
 
@@ -317,10 +444,14 @@ fn no_peer_is_too_strange() {
         for _ in 0..20 {
             let mut frame = vec![(round % 9) as u8];
             for _ in 0..state >> 60 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 frame.push(b"\0\x01\x07\xa4\xa5echosleep\xff\x93\xcd"[(state >> 40) as usize % 17]);
             }
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             bytes.extend_from_slice(&(frame.len() as u32).to_be_bytes());
             bytes.extend_from_slice(&frame);
         }
@@ -330,7 +461,8 @@ fn no_peer_is_too_strange() {
     }
 }
 
-/// A peer in another language, written from the description of the protocol: calls `add`, is called `double`, and takes a stream.
+/// A peer in another language, written from the description of the protocol: calls `add`, is called
+/// `double`, and takes a stream.
 const PYTHON: &str = r"
 import sys, struct, msgpack
 read, write = sys.stdin.buffer, sys.stdout.buffer
@@ -374,10 +506,16 @@ fn a_peer_in_another_language_understands() {
     let talk = handle.defer_to_thread(move |_| {
         let input = theirs.try_clone().map_err(|error| error.to_string())?;
         let mut python = Command::new("/usr/bin/python3");
-        python.args(["-c", PYTHON]).stdin(Stdio::from(std::os::fd::OwnedFd::from(input)));
-        python.stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stderr(Stdio::piped());
+        python
+            .args(["-c", PYTHON])
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(input)));
+        python
+            .stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stderr(Stdio::piped());
         let output = python.spawn().and_then(|child| child.wait_with_output());
-        output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).map_err(|error| error.to_string())
+        output
+            .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+            .map_err(|error| error.to_string())
     });
     talk.add_both(move |said| {
         *slot.borrow_mut() = Some(said);
@@ -385,7 +523,11 @@ fn a_peer_in_another_language_understands() {
     })
     .detach();
     reactor.run().expect("a run");
-    assert_eq!(ended.take().expect("its end"), Ok(String::new()), "apt-get install python3-msgpack");
+    assert_eq!(
+        ended.take().expect("its end"),
+        Ok(String::new()),
+        "apt-get install python3-msgpack"
+    );
     drop(peer);
 }
 
@@ -401,8 +543,14 @@ fn an_end_in_order_waits_for_calls_of_both_sides_and_takes_no_more() {
     // On its way before the other side can know.
     let crossing = other.call::<i64>("double", &5);
     assert_eq!(simulation.run_until(crossing), Err(CallError::Finishing));
-    assert_eq!(call::<u64>(&simulation, &peer, "sleep", &1), Err(CallError::Finishing));
-    assert_eq!(call::<i64>(&simulation, &other, "double", &1), Err(CallError::Finishing));
+    assert_eq!(
+        call::<u64>(&simulation, &peer, "sleep", &1),
+        Err(CallError::Finishing)
+    );
+    assert_eq!(
+        call::<i64>(&simulation, &other, "double", &1),
+        Err(CallError::Finishing)
+    );
     assert_eq!(simulation.run_until(asked), Ok(8));
     let items = simulation.handle().spawn(async move {
         let mut count = 0;
@@ -418,7 +566,10 @@ fn an_end_in_order_waits_for_calls_of_both_sides_and_takes_no_more() {
     assert_eq!(simulation.run_until(finished), Ok(()));
     simulation.drive();
     assert!(peer.is_closing() && other.is_closing());
-    assert!(matches!(simulation.run_until(peer.finish()), Err(CallError::Lost(_))));
+    assert!(matches!(
+        simulation.run_until(peer.finish()),
+        Err(CallError::Lost(_))
+    ));
 }
 
 #[test]
@@ -436,13 +587,22 @@ fn an_end_in_order_comes_at_once_when_nothing_is_open_and_both_may_want_it() {
     let finished = peer.finish();
     simulation.drive();
     open.cancel();
-    assert!(matches!(simulation.run_until(open), Err(CallError::Interrupted(Interrupted::Cancelled))));
+    assert!(matches!(
+        simulation.run_until(open),
+        Err(CallError::Interrupted(Interrupted::Cancelled))
+    ));
     assert_eq!(simulation.run_until(finished), Ok(()));
     let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
     let open = peer.call::<u64>("sleep", &1_000);
     let finished = peer.finish();
     simulation.drive();
     other.close();
-    assert!(matches!(simulation.run_until(finished), Err(CallError::Lost(_))));
-    assert!(matches!(simulation.run_until(open), Err(CallError::Lost(_))));
+    assert!(matches!(
+        simulation.run_until(finished),
+        Err(CallError::Lost(_))
+    ));
+    assert!(matches!(
+        simulation.run_until(open),
+        Err(CallError::Lost(_))
+    ));
 }

@@ -41,13 +41,22 @@ impl Service for Noting {
 
     fn start(&self, _: &Handle) -> Starting {
         note(&self.log, format!("start {}", self.name));
-        let result = if self.fails { Err("there is no more paper".into()) } else { Ok(()) };
+        let result = if self.fails {
+            Err("there is no more paper".into())
+        } else {
+            Ok(())
+        };
         Box::pin(ready(result))
     }
 
     fn stop(&self) -> Stopping {
         note(&self.log, format!("stop {}", self.name));
-        let (log, name, time, handle) = (self.log.clone(), self.name, self.stopping, self.handle.clone());
+        let (log, name, time, handle) = (
+            self.log.clone(),
+            self.name,
+            self.stopping,
+            self.handle.clone(),
+        );
         Box::pin(async move {
             match time {
                 Some(time) => handle.sleep(time).await,
@@ -60,14 +69,23 @@ impl Service for Noting {
 
 fn noting(handle: &Handle, log: &Log, name: &'static str) -> Noting {
     let stopping = Some(Duration::from_secs(1));
-    Noting { name, log: log.clone(), fails: false, stopping, handle: handle.clone() }
+    Noting {
+        name,
+        log: log.clone(),
+        fails: false,
+        stopping,
+        handle: handle.clone(),
+    }
 }
 
 #[test]
 fn services_start_in_order_and_stop_in_the_reverse_order() {
     let (simulation, log) = (Simulation::new(), Log::default());
     let handle = simulation.handle();
-    let (outer, inner) = (Services::new("outer", &handle), Services::new("inner", &handle));
+    let (outer, inner) = (
+        Services::new("outer", &handle),
+        Services::new("inner", &handle),
+    );
     outer.add(noting(&handle, &log, "a"));
     inner.add(noting(&handle, &log, "b"));
     inner.add(noting(&handle, &log, "c"));
@@ -77,7 +95,16 @@ fn services_start_in_order_and_stop_in_the_reverse_order() {
     assert_eq!(log.take(), ["start a", "start b", "start c", "start d"]);
     handle.stop().expect("it runs");
     simulation.advance(Duration::from_secs(10));
-    let stopped = ["stop d", "stopped d", "stop c", "stopped c", "stop b", "stopped b", "stop a", "stopped a"];
+    let stopped = [
+        "stop d",
+        "stopped d",
+        "stop c",
+        "stopped c",
+        "stop b",
+        "stopped b",
+        "stop a",
+        "stopped a",
+    ];
     assert_eq!(log.take(), stopped);
 }
 
@@ -87,11 +114,22 @@ fn a_service_that_fails_has_those_before_it_stopped() {
     let handle = simulation.handle();
     let services = Services::new("services", &handle);
     services.add(noting(&handle, &log, "a"));
-    services.add(Noting { fails: true, ..noting(&handle, &log, "printer") });
+    services.add(Noting {
+        fails: true,
+        ..noting(&handle, &log, "printer")
+    });
     services.add(noting(&handle, &log, "c"));
-    let error = simulation.run_until(services.run()).expect_err("the second");
-    assert_eq!(error.to_string(), "printer cannot be started: there is no more paper");
-    assert_eq!(log.take(), ["start a", "start printer", "stop a", "stopped a"]);
+    let error = simulation
+        .run_until(services.run())
+        .expect_err("the second");
+    assert_eq!(
+        error.to_string(),
+        "printer cannot be started: there is no more paper"
+    );
+    assert_eq!(
+        log.take(),
+        ["start a", "start printer", "stop a", "stopped a"]
+    );
 }
 
 #[test]
@@ -100,7 +138,10 @@ fn a_service_that_does_not_stop_is_given_up() {
     let handle = simulation.handle();
     let services = Services::new("services", &handle);
     services.add(noting(&handle, &log, "a"));
-    services.add(Noting { stopping: None, ..noting(&handle, &log, "b") });
+    services.add(Noting {
+        stopping: None,
+        ..noting(&handle, &log, "b")
+    });
     simulation.run_until(services.run()).expect("all start");
     log.take();
     handle.stop().expect("it runs");
@@ -126,7 +167,10 @@ struct ToWorld(Rc<World>, std::time::Instant);
 impl Client for ToWorld {
     fn connect(&self, handle: &Handle) -> Connecting {
         let world = &self.0;
-        world.tries.borrow_mut().push((handle.now() - self.1).as_secs());
+        world
+            .tries
+            .borrow_mut()
+            .push((handle.now() - self.1).as_secs());
         if world.silent.get() {
             return Box::pin(std::future::pending());
         }
@@ -173,13 +217,20 @@ fn client(simulation: &Simulation) -> (Rc<World>, Log, ClientService) {
     let (handle, log) = (simulation.handle(), Log::default());
     let (world, endpoint) = world(&handle);
     let told = log.clone();
-    (world, log, ClientService::with_backoff("client", endpoint, steady(), move || Told(told.clone())))
+    (
+        world,
+        log,
+        ClientService::with_backoff("client", endpoint, steady(), move || Told(told.clone())),
+    )
 }
 
 fn start(simulation: &Simulation, service: &impl Service) {
     let handle = simulation.handle();
     let starting = service.start(&handle);
-    simulation.run_until(handle.spawn(starting)).expect("no panic").expect("it starts");
+    simulation
+        .run_until(handle.spawn(starting))
+        .expect("no panic")
+        .expect("it starts");
 }
 
 #[test]
@@ -245,7 +296,11 @@ fn the_end_of_the_reactor_ends_a_client() {
     simulation.drive();
     assert_eq!(log.take(), ["made", "the connection was closed"]);
     drop(simulation);
-    assert_eq!(Rc::strong_count(&world), 2, "something keeps the service besides us");
+    assert_eq!(
+        Rc::strong_count(&world),
+        2,
+        "something keeps the service besides us"
+    );
 }
 
 #[test]
@@ -255,7 +310,9 @@ fn a_server_listens_from_its_start_to_its_stop() -> Result<(), Box<dyn Error>> {
     let reactor = Standalone::new()?;
     let handle = reactor.handle();
     let endpoint = endpoint::server(&format!("unix:{path}"))?;
-    let service = ServerService::new("echo", endpoint, |listener| protocol::serve(listener, |_: &_| Some(Echo)));
+    let service = ServerService::new("echo", endpoint, |listener| {
+        protocol::serve(listener, |_: &_| Some(Echo))
+    });
     let task = handle.clone().spawn(async move {
         for _ in 0..2 {
             service.start(&handle).await.expect("it listens");

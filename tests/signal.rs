@@ -1,4 +1,5 @@
-//! Signals that end the process, in a child. SIGTERM, since a shell has what runs in the background ignore SIGINT.
+//! Signals that end the process, in a child. SIGTERM, since a shell has what runs in the background
+//! ignore SIGINT.
 
 use std::{
     env,
@@ -21,7 +22,11 @@ const CHILD: &str = "ENTWINED_TEST_CHILD";
 /// Runs the test of this name in a child.
 fn run_child(name: &str) -> ExitStatus {
     let mut child = Command::new(env::current_exe().expect("a path"));
-    child.args(["--exact", name, "--nocapture"]).env(CHILD, name).status().expect("a child")
+    child
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, name)
+        .status()
+        .expect("a child")
 }
 
 fn is_child() -> bool {
@@ -45,7 +50,9 @@ fn after_the_run_a_signal_has_its_default_effect_again() {
         return;
     }
     let reactor = Standalone::new().expect("a reactor");
-    signal::stop_on(&reactor.handle(), [SIGINT, SIGTERM]).expect("they can be caught").keep();
+    signal::stop_on(&reactor.handle(), [SIGINT, SIGTERM])
+        .expect("they can be caught")
+        .keep();
     send_to_ourselves(Signal::TERM);
     reactor.run().expect("a run that the signal ends");
     send_to_ourselves(Signal::TERM);
@@ -62,7 +69,9 @@ fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
     }
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
-    signal::stop_on(&handle, [SIGINT, SIGTERM]).expect("they can be caught").keep();
+    signal::stop_on(&handle, [SIGINT, SIGTERM])
+        .expect("they can be caught")
+        .keep();
     handle
         .on_shutdown(Phase::Before, || async {
             send_to_ourselves(Signal::TERM);

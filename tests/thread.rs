@@ -1,4 +1,5 @@
-//! Jobs on threads: what the module promises beside behaviour 26, which the conformance suite has; behaviour 13 of Deferreds.
+//! Jobs on threads: what the module promises beside behaviour 26, which the conformance suite has;
+//! behaviour 13 of Deferreds.
 
 use std::{
     cell::{Cell, RefCell},
@@ -32,11 +33,15 @@ fn defer<T: Send + 'static>(
     handle: &Handle,
     job: impl FnOnce(&Job) -> T + Send + 'static,
 ) -> Deferred<T, Interrupted> {
-    pool.defer(handle, |job_itself: &Job| Ok(job(job_itself))).expect("there is room")
+    pool.defer(handle, |job_itself: &Job| Ok(job(job_itself)))
+        .expect("there is room")
 }
 
 /// Runs the reactor until `deferred` has fired.
-fn outcome<T: 'static, E: ChainError>(reactor: &Standalone, deferred: Deferred<T, E>) -> Result<T, E> {
+fn outcome<T: 'static, E: ChainError>(
+    reactor: &Standalone,
+    deferred: Deferred<T, E>,
+) -> Result<T, E> {
     let result = Rc::new(Cell::new(None));
     deferred
         .add_both({
@@ -44,7 +49,9 @@ fn outcome<T: 'static, E: ChainError>(reactor: &Standalone, deferred: Deferred<T
             move |outcome| {
                 result.set(Some(outcome));
                 // It may have fired before the run.
-                handle.clone().call_soon(move || handle.stop().expect("it runs"));
+                handle
+                    .clone()
+                    .call_soon(move || handle.stop().expect("it runs"));
                 Ok::<_, Interrupted>(())
             }
         })
@@ -92,18 +99,30 @@ fn d13_the_result_of_a_job_arrives_on_the_loops_thread() {
 #[test]
 fn d13_the_error_of_a_job_is_the_deferreds() {
     let reactor = Standalone::new().expect("a reactor");
-    let file = reactor.handle().defer_to_thread(|_| Ok(std::fs::read("/no/such/file")?));
+    let file = reactor
+        .handle()
+        .defer_to_thread(|_| Ok(std::fs::read("/no/such/file")?));
     let error: Failed = outcome(&reactor, file).expect_err("no such file");
-    assert_eq!(error.downcast::<std::io::Error>().expect("the same").kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(
+        error.downcast::<std::io::Error>().expect("the same").kind(),
+        std::io::ErrorKind::NotFound
+    );
 }
 
 #[test]
 fn d13_a_panicking_job_is_an_error_with_its_message() {
     let reactor = Standalone::new().expect("a reactor");
-    let panicking = reactor.handle().defer_to_thread(|_| -> Result<(), Interrupted> { panic!("at {}", 40 + 2) });
-    assert_eq!(outcome(&reactor, panicking), Err(Interrupted::Panicked("at 42".into())));
+    let panicking = reactor
+        .handle()
+        .defer_to_thread(|_| -> Result<(), Interrupted> { panic!("at {}", 40 + 2) });
+    assert_eq!(
+        outcome(&reactor, panicking),
+        Err(Interrupted::Panicked("at 42".into()))
+    );
     // The thread lives on.
-    let next = reactor.handle().defer_to_thread(|_| Ok::<_, Interrupted>(1));
+    let next = reactor
+        .handle()
+        .defer_to_thread(|_| Ok::<_, Interrupted>(1));
     assert_eq!(outcome(&reactor, next), Ok(1));
 }
 
@@ -124,7 +143,10 @@ fn d13_a_job_that_was_asked_for_before_the_run_is_answered_in_it() {
 fn b26_the_pool_grows_to_its_limit_and_not_beyond() {
     const THREADS: usize = 4;
     let reactor = Standalone::new().expect("a reactor");
-    let (handle, pool) = (reactor.handle(), ThreadPool::new("growing", limits(THREADS, 100)));
+    let (handle, pool) = (
+        reactor.handle(),
+        ThreadPool::new("growing", limits(THREADS, 100)),
+    );
     assert_eq!(pool.threads(), 0, "it starts none before they are needed");
     // Each round of jobs ends only when so many run at once.
     let barrier = Arc::new(Barrier::new(THREADS));
@@ -140,7 +162,9 @@ fn b26_the_pool_grows_to_its_limit_and_not_beyond() {
     let mut names = outcome(&reactor, jobs).expect("results");
     names.sort();
     names.dedup();
-    let expected: Vec<_> = (1..=THREADS).map(|number| Some(format!("growing-{number}"))).collect();
+    let expected: Vec<_> = (1..=THREADS)
+        .map(|number| Some(format!("growing-{number}")))
+        .collect();
     assert_eq!(names, expected);
 }
 
@@ -168,7 +192,9 @@ fn b26_a_full_queue_refuses_and_gives_the_job_back() {
     has_begun.recv().expect("it begins");
     let queued = defer(&pool, &handle, |_| ());
     let text = String::from("given back");
-    let Err(Full(job)) = pool.defer(&handle, move |_| Ok::<_, Interrupted>(text)) else { panic!("it is full") };
+    let Err(Full(job)) = pool.defer(&handle, move |_| Ok::<_, Interrupted>(text)) else {
+        panic!("it is full")
+    };
     // Whoever leaves the queue makes room.
     queued.cancel();
     let again = pool.defer(&handle, job).expect("there is room");
@@ -192,12 +218,22 @@ fn b26_the_reactors_own_pool_refuses_with_an_error() {
         })
     };
     let running: Vec<_> = (0..defaults.threads).map(|_| block()).collect();
-    running.iter().for_each(|_| has_begun.recv().expect("it begins"));
+    running
+        .iter()
+        .for_each(|_| has_begun.recv().expect("it begins"));
     let queued: Vec<_> = (0..defaults.queue).map(|_| block()).collect();
     assert!(queued.iter().all(|job| !job.is_ready()));
-    assert_eq!(block().take().expect("it has fired"), Err(Interrupted::Refused));
+    assert_eq!(
+        block().take().expect("it has fired"),
+        Err(Interrupted::Refused)
+    );
     drop(reactor);
-    assert!(running.into_iter().chain(queued).all(|job| job.take().is_ok_and(|result| result.is_err())));
+    assert!(
+        running
+            .into_iter()
+            .chain(queued)
+            .all(|job| job.take().is_ok_and(|result| result.is_err()))
+    );
     drop(release);
 }
 
@@ -214,8 +250,12 @@ fn b26_the_reactors_own_threads_end_with_it() {
     assert!(ended.try_recv().is_err(), "it rests");
     drop(reactor);
     assert!(ended.recv().is_ok());
-    let late = handle.defer_to_thread(|_| -> Result<(), Interrupted> { unreachable!("the reactor is gone") });
-    assert_eq!(late.take().expect("it has fired"), Err(Interrupted::Cancelled));
+    let late = handle
+        .defer_to_thread(|_| -> Result<(), Interrupted> { unreachable!("the reactor is gone") });
+    assert_eq!(
+        late.take().expect("it has fired"),
+        Err(Interrupted::Cancelled)
+    );
 }
 
 #[test]
@@ -237,8 +277,15 @@ fn cancelling_takes_back_a_job_that_has_not_begun() {
     assert_eq!(pool.queued(), 1);
     second.cancel();
     assert_eq!(pool.queued(), 0);
-    assert_eq!(Arc::strong_count(&held), 1, "what it held is dropped at once");
-    assert_eq!(second.take().expect("it has fired"), Err(Interrupted::Cancelled));
+    assert_eq!(
+        Arc::strong_count(&held),
+        1,
+        "what it held is dropped at once"
+    );
+    assert_eq!(
+        second.take().expect("it has fired"),
+        Err(Interrupted::Cancelled)
+    );
     release.send(()).expect("kept");
     outcome(&reactor, first).expect("a result");
 }
@@ -258,7 +305,10 @@ fn a_running_job_sees_that_it_was_cancelled_and_its_result_is_dropped_on_the_loo
     });
     has_begun.recv().expect("it begins");
     job.cancel();
-    assert_eq!(job.take().expect("it has fired").err(), Some(Interrupted::Cancelled));
+    assert_eq!(
+        job.take().expect("it has fired").err(),
+        Some(Interrupted::Cancelled)
+    );
     let place = handle.defer_to_thread(move |_| {
         // The loop goes on until the result was dropped somewhere.
         Ok::<_, Interrupted>(dropped.recv().expect("it was dropped"))
@@ -279,9 +329,15 @@ fn a_result_that_comes_when_the_reactor_is_gone_is_dropped_by_the_worker() {
     });
     has_begun.recv().expect("it begins");
     drop(reactor);
-    assert_eq!(job.take().expect("it has fired").err(), Some(Interrupted::Cancelled));
+    assert_eq!(
+        job.take().expect("it has fired").err(),
+        Some(Interrupted::Cancelled)
+    );
     release.send(()).expect("kept");
-    assert_ne!(dropped.recv().expect("it was dropped"), thread::current().id());
+    assert_ne!(
+        dropped.recv().expect("it was dropped"),
+        thread::current().id()
+    );
 }
 
 #[test]
@@ -300,7 +356,10 @@ fn a_result_that_is_there_when_the_run_ends_is_dropped_on_the_loops_thread() {
     // The job was answered, and its thread is gone, before anybody looked.
     ended.recv().expect("the thread ends");
     drop(reactor);
-    assert_eq!(job.take().expect("it has fired").err(), Some(Interrupted::Cancelled));
+    assert_eq!(
+        job.take().expect("it has fired").err(),
+        Some(Interrupted::Cancelled)
+    );
     assert_eq!(dropped.recv(), Ok(thread::current().id()));
 }
 
@@ -317,13 +376,21 @@ fn what_is_queued_when_the_pool_is_dropped_still_runs() {
         .collect();
     drop(ends);
     drop(pool);
-    assert_eq!(outcome(&reactor, entwined::deferred::all(jobs)).expect("results").len(), 100);
+    assert_eq!(
+        outcome(&reactor, entwined::deferred::all(jobs))
+            .expect("results")
+            .len(),
+        100
+    );
     assert_eq!(ended.iter().count(), 1, "then the thread ends");
 }
 
 #[test]
 fn one_reactors_cancelled_jobs_do_not_touch_anothers() {
-    let (one, other) = (Standalone::new().expect("a reactor"), Standalone::new().expect("a reactor"));
+    let (one, other) = (
+        Standalone::new().expect("a reactor"),
+        Standalone::new().expect("a reactor"),
+    );
     let pool = ThreadPool::new("shared", limits(1, 100));
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
@@ -347,7 +414,9 @@ fn a_channel_that_waits_loses_nothing() {
     let handle = reactor.handle();
     let (sender, mut receiver) = channel(3, WhenFull::Wait);
     let job = handle.defer_to_thread(move |_| {
-        (0..10_000_u32).try_for_each(|number| sender.send(number)).map_err(|error| error.to_string())
+        (0..10_000_u32)
+            .try_for_each(|number| sender.send(number))
+            .map_err(|error| error.to_string())
     });
     let read = handle.spawn(async move {
         let mut values = Vec::new();
@@ -356,7 +425,8 @@ fn a_channel_that_waits_loses_nothing() {
         }
         values
     });
-    let (_, values) = outcome(&reactor, gather((job, read.map_err(|why| why.to_string())))).expect("results");
+    let (_, values) =
+        outcome(&reactor, gather((job, read.map_err(|why| why.to_string())))).expect("results");
     assert_eq!(values, (0..10_000).collect::<Vec<_>>());
 }
 
@@ -367,10 +437,19 @@ fn a_channel_that_drops_the_oldest_gives_the_newest() {
     let (sender, mut receiver) = channel(2, WhenFull::DropOldest);
     // Nobody reads while the job sends: it is not held up.
     let job = handle.defer_to_thread(move |_| {
-        (0..1_000_u32).try_for_each(|number| sender.send(number)).map_err(|error| error.to_string())
+        (0..1_000_u32)
+            .try_for_each(|number| sender.send(number))
+            .map_err(|error| error.to_string())
     });
     outcome(&reactor, job).expect("sent");
-    assert_eq!((receiver.try_next(), receiver.try_next(), receiver.try_next()), (Some(998), Some(999), None));
+    assert_eq!(
+        (
+            receiver.try_next(),
+            receiver.try_next(),
+            receiver.try_next()
+        ),
+        (Some(998), Some(999), None)
+    );
     let end = reactor.handle().spawn(async move { receiver.next().await });
     assert_eq!(outcome(&reactor, end), Ok(None));
 }
@@ -407,7 +486,9 @@ fn a_receiver_that_always_has_more_lets_others_have_their_turn() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let (sender, mut receiver) = channel(10_000, WhenFull::Wait);
-    (0..10_000).try_for_each(|number| sender.send(number)).expect("there is room");
+    (0..10_000)
+        .try_for_each(|number| sender.send(number))
+        .expect("there is room");
     drop(sender);
     let left = Rc::new(Cell::new(10_000));
     let reading = handle.spawn({
@@ -424,7 +505,11 @@ fn a_receiver_that_always_has_more_lets_others_have_their_turn() {
         move || seen.set(left.get())
     });
     outcome(&reactor, reading).expect("it ends");
-    assert!(seen.get() > 9_000, "the call came when {} were left", seen.get());
+    assert!(
+        seen.get() > 9_000,
+        "the call came when {} were left",
+        seen.get()
+    );
 }
 
 #[test]

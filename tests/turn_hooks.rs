@@ -15,7 +15,11 @@ fn a_hook_is_called_once_in_each_turn_until_it_is_dropped_and_makes_none() {
     let calls = Rc::new(Cell::new(0));
     let counted = calls.clone();
     let hook = handle.on_turn(move || counted.set(counted.get() + 1));
-    assert_eq!(driver.next(), entwined::reactor::Next::OnEvents, "it asks for no turn");
+    assert_eq!(
+        driver.next(),
+        entwined::reactor::Next::OnEvents,
+        "it asks for no turn"
+    );
     for count in 1..=3 {
         driver.turn(Some(Duration::ZERO)).expect("a turn");
         assert_eq!(calls.get(), count);

@@ -35,7 +35,9 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.next().await {
         if message == Message::from("close") {
-            let _ = socket.close(4_000, &format!("as you like{}", "é".repeat(100))).await;
+            let _ = socket
+                .close(4_000, &format!("as you like{}", "é".repeat(100)))
+                .await;
         } else if socket.send(message).await.is_err() {
             break;
         }
@@ -44,24 +46,39 @@ async fn echo(mut socket: WebSocket) {
 
 /// A server, and its address.
 fn serve(handle: &Handle, router: Router) -> (http::Server, String) {
-    let server = http::serve(tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port"), router);
+    let server = http::serve(
+        tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port"),
+        router,
+    );
     let address = format!("ws://{}", server.local_address());
     (server, address)
 }
 
 fn echoing() -> Router {
     Router::new()
-        .any("/echo", |request: Request| std::future::ready(websocket::upgrade(request, echo)))
+        .any("/echo", |request: Request| {
+            std::future::ready(websocket::upgrade(request, echo))
+        })
         .any("/small", |request: Request| {
-            std::future::ready(websocket::upgrade_with(request, config(|config| config.message_limit = 1_000), echo))
+            std::future::ready(websocket::upgrade_with(
+                request,
+                config(|config| config.message_limit = 1_000),
+                echo,
+            ))
         })
         .any("/chat", |request: Request| {
-            let config = config(|config| config.protocols = vec!["v2.chat".to_owned(), "v1.chat".to_owned()]);
-            std::future::ready(websocket::upgrade_with(request, config, |mut socket| async move {
-                let protocol = socket.protocol().unwrap_or("none").to_owned();
-                let _ = socket.send(protocol).await;
-                let _ = socket.next().await;
-            }))
+            let config = config(|config| {
+                config.protocols = vec!["v2.chat".to_owned(), "v1.chat".to_owned()]
+            });
+            std::future::ready(websocket::upgrade_with(
+                request,
+                config,
+                |mut socket| async move {
+                    let protocol = socket.protocol().unwrap_or("none").to_owned();
+                    let _ = socket.send(protocol).await;
+                    let _ = socket.next().await;
+                },
+            ))
         })
 }
 
@@ -69,22 +86,35 @@ fn echoing() -> Router {
 fn messages_of_all_sizes_go_both_ways_and_an_end_has_its_reason() {
     run(|handle| async move {
         let (server, address) = serve(&handle, echoing());
-        let mut socket = websocket::connect(&handle, &format!("{address}/echo")).await.expect("a WebSocket");
+        let mut socket = websocket::connect(&handle, &format!("{address}/echo"))
+            .await
+            .expect("a WebSocket");
         for size in [0, 1, 125, 126, 65_535, 65_536, 1_000_000] {
             let text = "é".repeat(size / 2);
             socket.send(text.clone()).await.expect("sent");
-            assert_eq!(socket.next().await.expect("a message").expect("no error"), Message::Text(text));
+            assert_eq!(
+                socket.next().await.expect("a message").expect("no error"),
+                Message::Text(text)
+            );
             socket.send(vec![7; size]).await.expect("sent");
-            assert_eq!(socket.next().await.expect("a message").expect("no error"), Message::from(vec![7; size]));
+            assert_eq!(
+                socket.next().await.expect("a message").expect("no error"),
+                Message::from(vec![7; size])
+            );
         }
         socket.send("close").await.expect("sent");
         assert!(socket.next().await.is_none());
         let closed = socket.closed().expect("it says why").clone();
         assert_eq!(closed.code, 4_000);
-        assert!(closed.reason.starts_with("as you likeéé") && closed.reason.len() <= 123, "{closed:?}");
+        assert!(
+            closed.reason.starts_with("as you likeéé") && closed.reason.len() <= 123,
+            "{closed:?}"
+        );
         assert!(matches!(socket.send("late").await, Err(Error::Closed)));
         assert_eq!(socket.sender().send("late"), Err(Full::Over));
-        let mut second = websocket::connect(&handle, &format!("{address}/echo")).await.expect("a WebSocket");
+        let mut second = websocket::connect(&handle, &format!("{address}/echo"))
+            .await
+            .expect("a WebSocket");
         second.close(1_000, "").await.expect("closed in order");
         drop(second);
         while server.connections() > 0 {
@@ -97,15 +127,24 @@ fn messages_of_all_sizes_go_both_ways_and_an_end_has_its_reason() {
 fn both_sides_agree_on_a_subprotocol_or_on_none() {
     run(|handle| async move {
         let (_server, address) = serve(&handle, echoing());
-        for (wanted, agreed) in
-            [(&["v1.chat", "other"][..], Some("v1.chat")), (&["v1.chat", "v2.chat"], Some("v2.chat")), (&[], None)]
-        {
+        for (wanted, agreed) in [
+            (&["v1.chat", "other"][..], Some("v1.chat")),
+            (&["v1.chat", "v2.chat"], Some("v2.chat")),
+            (&[], None),
+        ] {
             let address = format!("{address}/chat");
-            let host = address.trim_start_matches("ws://").trim_end_matches("/chat").parse().expect("an address");
+            let host = address
+                .trim_start_matches("ws://")
+                .trim_end_matches("/chat")
+                .parse()
+                .expect("an address");
             let stream = tcp::connect(&handle, host).await.expect("a connection");
-            let config = config(|config| config.protocols = wanted.iter().map(|name| (*name).to_owned()).collect());
-            let mut socket =
-                websocket::connect_with(&handle, Box::new(stream), &address, config).await.expect("a WebSocket");
+            let config = config(|config| {
+                config.protocols = wanted.iter().map(|name| (*name).to_owned()).collect()
+            });
+            let mut socket = websocket::connect_with(&handle, Box::new(stream), &address, config)
+                .await
+                .expect("a WebSocket");
             assert_eq!(socket.protocol(), agreed);
             let told = socket.next().await.expect("a message").expect("no error");
             assert_eq!(told, Message::from(agreed.unwrap_or("none")));
@@ -135,7 +174,10 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")),
             ])
         });
-        assert_eq!(answers.await.expect("answers"), ["426", "426", "400", "101"]);
+        assert_eq!(
+            answers.await.expect("answers"),
+            ["426", "426", "400", "101"]
+        );
     });
 }
 
@@ -143,12 +185,19 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
 fn a_client_says_why_there_is_none() {
     run(|handle| async move {
         let (_server, address) = serve(&handle, Router::new().get("/plain", || "no WebSocket"));
-        let refused = websocket::connect(&handle, &format!("{address}/plain")).await.expect_err("it is none");
-        assert!(matches!(&refused, ConnectError::Refused(what) if what.contains("200")), "{refused}");
+        let refused = websocket::connect(&handle, &format!("{address}/plain"))
+            .await
+            .expect_err("it is none");
+        assert!(
+            matches!(&refused, ConnectError::Refused(what) if what.contains("200")),
+            "{refused}"
+        );
         for wrong in ["http://localhost/", "nonsense", "ws://", ""] {
             assert!(websocket::connect(&handle, wrong).await.is_err(), "{wrong}");
         }
-        let error = websocket::connect(&handle, "ws://127.0.0.1:1/").await.expect_err("nobody listens");
+        let error = websocket::connect(&handle, "ws://127.0.0.1:1/")
+            .await
+            .expect_err("nobody listens");
         assert!(matches!(error, ConnectError::Host(_)), "{error}");
     });
 }
@@ -157,7 +206,9 @@ fn a_client_says_why_there_is_none() {
 fn too_long_a_message_ends_it_with_1009_and_a_wrong_frame_with_1002() {
     run(|handle| async move {
         let (_server, address) = serve(&handle, echoing());
-        let mut socket = websocket::connect(&handle, &format!("{address}/small")).await.expect("a WebSocket");
+        let mut socket = websocket::connect(&handle, &format!("{address}/small"))
+            .await
+            .expect("a WebSocket");
         socket.send(vec![0; 1_000]).await.expect("sent");
         socket.next().await.expect("a message").expect("no error");
         socket.send(vec![0; 1_001]).await.expect("sent");
@@ -177,14 +228,22 @@ fn senders_elsewhere_are_told_when_the_peer_is_slow() {
         let router = Router::new().any("/", move |request: Request| {
             let kept = kept.clone();
             let config = config(|config| config.queue_limit = 100_000);
-            std::future::ready(websocket::upgrade_with(request, config, |mut socket| async move {
-                kept.borrow_mut().push(socket.sender());
-                while let Some(Ok(_)) = socket.next().await {}
-            }))
+            std::future::ready(websocket::upgrade_with(
+                request,
+                config,
+                |mut socket| async move {
+                    kept.borrow_mut().push(socket.sender());
+                    while let Some(Ok(_)) = socket.next().await {}
+                },
+            ))
         });
         let (_server, address) = serve(&handle, router);
-        let mut reading = websocket::connect(&handle, &address).await.expect("a WebSocket");
-        let _silent = websocket::connect(&handle, &address).await.expect("a WebSocket");
+        let mut reading = websocket::connect(&handle, &address)
+            .await
+            .expect("a WebSocket");
+        let _silent = websocket::connect(&handle, &address)
+            .await
+            .expect("a WebSocket");
         while senders.borrow().len() < 2 {
             handle.sleep(Duration::from_millis(1)).await;
         }
@@ -224,15 +283,23 @@ fn a_peer_that_does_not_answer_is_given_up() {
         let router = Router::new().any("/", move |request: Request| {
             let noted = noted.clone();
             let config = config(|config| config.ping_interval = Duration::from_millis(100));
-            std::future::ready(websocket::upgrade_with(request, config, |mut socket| async move {
-                let end = socket.next().await;
-                noted.borrow_mut().push(format!("{end:?}"));
-            }))
+            std::future::ready(websocket::upgrade_with(
+                request,
+                config,
+                |mut socket| async move {
+                    let end = socket.next().await;
+                    noted.borrow_mut().push(format!("{end:?}"));
+                },
+            ))
         });
         let (_server, address) = serve(&handle, router);
         // Nobody takes its messages, so nobody answers.
-        let silent = websocket::connect(&handle, &address).await.expect("a WebSocket");
-        let mut there = websocket::connect(&handle, &address).await.expect("a WebSocket");
+        let silent = websocket::connect(&handle, &address)
+            .await
+            .expect("a WebSocket");
+        let mut there = websocket::connect(&handle, &address)
+            .await
+            .expect("a WebSocket");
         let answering = handle.spawn(async move { there.next().await.is_none() });
         handle.sleep(Duration::from_millis(500)).await;
         assert_eq!(*ends.borrow(), ["Some(Err(Silent))"]);
@@ -242,7 +309,9 @@ fn a_peer_that_does_not_answer_is_given_up() {
 
 fn python(program: &str, argument: &str) -> std::process::Child {
     let mut command = Command::new("/usr/bin/python3");
-    command.args(["-c", program, argument]).stdout(Stdio::piped());
+    command
+        .args(["-c", program, argument])
+        .stdout(Stdio::piped());
     command.spawn().expect("apt-get install python3-websockets")
 }
 
@@ -269,8 +338,13 @@ fn pythons_websockets_talks_to_ours() {
     run(|handle| async move {
         let (_server, address) = serve(&handle, echoing());
         let talking = handle.defer_to_thread(move |_| {
-            let output = python(CLIENT, &address).wait_with_output().map_err(|error| error.to_string())?;
-            Ok::<_, String>((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+            let output = python(CLIENT, &address)
+                .wait_with_output()
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>((
+                output.status.success(),
+                String::from_utf8_lossy(&output.stdout).into_owned(),
+            ))
         });
         assert_eq!(talking.await.expect("an end"), (true, "4000\n".to_owned()));
     });
@@ -299,15 +373,22 @@ fn ours_talks_to_pythons_websockets() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut port).expect("a port");
     let address = format!("ws://127.0.0.1:{}/", port.trim());
     run(|handle| async move {
-        let mut socket = websocket::connect(&handle, &address).await.expect("a WebSocket");
+        let mut socket = websocket::connect(&handle, &address)
+            .await
+            .expect("a WebSocket");
         for size in [0, 1, 70_000, 500_000] {
             socket.send("y".repeat(size)).await.expect("sent");
-            assert_eq!(socket.next().await.expect("a message").expect("no error"), Message::Text("y".repeat(size)));
+            assert_eq!(
+                socket.next().await.expect("a message").expect("no error"),
+                Message::Text("y".repeat(size))
+            );
         }
         socket.send("close").await.expect("sent");
         assert!(socket.next().await.is_none());
         assert_eq!(
-            socket.closed().map(|closed| (closed.code, closed.reason.clone())),
+            socket
+                .closed()
+                .map(|closed| (closed.code, closed.reason.clone())),
             Some((4001, "enough".to_owned()))
         );
     });
@@ -326,13 +407,20 @@ fn a_slow_reader_of_a_channel_misses_messages_and_nobody_waits_for_it() {
             let (subscriber, hears) = (news.subscribe(), hears.clone());
             std::future::ready(websocket::upgrade(request, |mut socket| async move {
                 let messages = Told(subscriber);
-                socket.talk(messages, |message| hears.borrow_mut().push(message)).await.expect("an orderly end");
+                socket
+                    .talk(messages, |message| hears.borrow_mut().push(message))
+                    .await
+                    .expect("an orderly end");
             }))
         });
         let (_server, address) = serve(&handle, router);
-        let mut socket = websocket::connect(&handle, &format!("{address}/news")).await.expect("a WebSocket");
+        let mut socket = websocket::connect(&handle, &format!("{address}/news"))
+            .await
+            .expect("a WebSocket");
         socket.send("ready").await.expect("sent");
-        let mut other = websocket::connect(&handle, &format!("{address}/news")).await.expect("a WebSocket");
+        let mut other = websocket::connect(&handle, &format!("{address}/news"))
+            .await
+            .expect("a WebSocket");
         // More than all buffers between take.
         const ALL: u64 = 400;
         for number in 0..ALL {
@@ -443,11 +531,16 @@ if status == '200':
 fn over_http2_a_websocket_is_a_stream_beside_others() {
     run(|handle| async move {
         let (server, _) = serve(&handle, echoing().get("/plain", || "beside it"));
-        for (path, expected) in [("/echo", "200\nover HTTP/2\nbeside it\n880203e8\n"), ("/nowhere", "404\n")] {
+        for (path, expected) in [
+            ("/echo", "200\nover HTTP/2\nbeside it\n880203e8\n"),
+            ("/nowhere", "404\n"),
+        ] {
             let address = server.local_address().to_string();
             let client = handle.defer_to_thread(move |_| {
                 let mut command = Command::new("/usr/bin/python3");
-                command.args(["-c", OVER_HTTP2, &address, path]).stderr(Stdio::inherit());
+                command
+                    .args(["-c", OVER_HTTP2, &address, path])
+                    .stderr(Stdio::inherit());
                 Ok::<_, Interrupted>(command.output().expect("apt-get install python3-h2").stdout)
             });
             let said = client.await.expect("it ends");

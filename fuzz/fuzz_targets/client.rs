@@ -1,5 +1,5 @@
-//! What a server may say to the web client, in each version, with and without a proxy's tunnel: there is a response or an error, and nothing is left
-//! of it.
+//! What a server may say to the web client, in each version, with and without a proxy's tunnel:
+//! there is a response or an error, and nothing is left of it.
 #![no_main]
 
 use std::{cell::RefCell, collections::VecDeque, io, rc::Rc};
@@ -12,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 struct Case<'a> {
     fragment: u8,
     version: Version,
-    /// What is said on the first connection, the second, and so on: redirects and repetitions come for them.
+    /// What is said on the first connection, the second, and so on: redirects and repetitions come
+    /// for them.
     connections: Vec<Vec<Piece<'a>>>,
 }
 
@@ -79,7 +80,12 @@ impl Piece<'_> {
                 out.extend_from_slice(bytes);
                 out.extend_from_slice(b"\r\n");
             }
-            Piece::Frame { kind, flags, stream, payload } => frame(out, *kind % 12, *flags, *stream, payload),
+            Piece::Frame {
+                kind,
+                flags,
+                stream,
+                payload,
+            } => frame(out, *kind % 12, *flags, *stream, payload),
             Piece::Block { stream, fields } => {
                 // Indexed fields of the static table (RFC 7541, 6.1): 8 is `:status: 200`.
                 let mut block = vec![0x88];
@@ -92,7 +98,9 @@ impl Piece<'_> {
 
 fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u8, payload: &[u8]) {
     let length = (payload.len() as u32).to_be_bytes();
-    out.extend_from_slice(&[length[1], length[2], length[3], kind, flags, 0, 0, 0, stream]);
+    out.extend_from_slice(&[
+        length[1], length[2], length[3], kind, flags, 0, 0, 0, stream,
+    ]);
     out.extend_from_slice(payload);
 }
 
@@ -103,11 +111,15 @@ const MOST_BODY: usize = 100_000;
 fuzz_target!(|case: Case<'_>| {
     let simulation = Simulation::new();
     let handle = simulation.handle();
-    let said = case.connections.iter().take(MOST_CONNECTIONS).map(|pieces| {
-        let mut bytes = Vec::new();
-        pieces.iter().for_each(|piece| piece.write(&mut bytes));
-        bytes
-    });
+    let said = case
+        .connections
+        .iter()
+        .take(MOST_CONNECTIONS)
+        .map(|pieces| {
+            let mut bytes = Vec::new();
+            pieces.iter().for_each(|piece| piece.write(&mut bytes));
+            bytes
+        });
     let said: Rc<RefCell<VecDeque<_>>> = Rc::new(RefCell::new(said.collect()));
     let mut client = Client::builder(&handle).cookies().connector({
         let handle = handle.clone();

@@ -12,5 +12,10 @@ fuzz_target!(|input: (&[u8], Case<'_>)| {
     }
     let limit = case.limit.bytes();
     let framing = Delimited::new(delimiter, limit);
-    case.check(&framing, limit, delimiter.len(), reference::delimited(delimiter, limit, case.input));
+    case.check(
+        &framing,
+        limit,
+        delimiter.len(),
+        reference::delimited(delimiter, limit, case.input),
+    );
 });

@@ -6,7 +6,11 @@ use libfuzzer_sys::fuzz_target;
 
 fn check(error: &ParseError, text: &str) {
     assert_eq!(error.text, text);
-    assert!(text.is_char_boundary(error.at), "{} is no place in {text:?}", error.at);
+    assert!(
+        text.is_char_boundary(error.at),
+        "{} is no place in {text:?}",
+        error.at
+    );
     assert!(!error.what.is_empty());
     let told = error.to_string();
     assert_eq!(told.lines().count(), 3, "{told}");

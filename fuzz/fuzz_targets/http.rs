@@ -1,4 +1,5 @@
-//! What a peer may say to a web server, in each version: it is answered or ended, and nothing is left of it.
+//! What a peer may say to a web server, in each version: it is answered or ended, and nothing is
+//! left of it.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -48,7 +49,9 @@ enum Body<'a> {
 }
 
 const METHODS: [&str; 6] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE"];
-const PATHS: [&str; 9] = ["/files/", "/form", "/json", "/parts", "/query?", "/path/", "/ws", "/session", "/events"];
+const PATHS: [&str; 9] = [
+    "/files/", "/form", "/json", "/parts", "/query?", "/path/", "/ws", "/session", "/events",
+];
 const HEADERS: [&str; 18] = [
     "range",
     "if-range",
@@ -75,16 +78,38 @@ impl Piece<'_> {
         match self {
             Piece::Raw(bytes) => out.extend_from_slice(bytes),
             Piece::Preface => out.extend_from_slice(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-            Piece::Frame { kind, flags, stream, payload } => {
+            Piece::Frame {
+                kind,
+                flags,
+                stream,
+                payload,
+            } => {
                 let length = (payload.len() as u32).to_be_bytes();
-                out.extend_from_slice(&[length[1], length[2], length[3], kind % 12, *flags, 0, 0, 0, *stream]);
+                out.extend_from_slice(&[
+                    length[1],
+                    length[2],
+                    length[3],
+                    kind % 12,
+                    *flags,
+                    0,
+                    0,
+                    0,
+                    *stream,
+                ]);
                 out.extend_from_slice(payload);
             }
-            Piece::Request { method, path, rest_of_path, headers, body } => {
+            Piece::Request {
+                method,
+                path,
+                rest_of_path,
+                headers,
+                body,
+            } => {
                 let method = METHODS[usize::from(*method) % METHODS.len()];
                 let path = PATHS[usize::from(*path) % PATHS.len()];
                 out.extend_from_slice(
-                    format!("{method} {path}{rest_of_path} HTTP/1.1\r\nhost: localhost\r\n").as_bytes(),
+                    format!("{method} {path}{rest_of_path} HTTP/1.1\r\nhost: localhost\r\n")
+                        .as_bytes(),
                 );
                 for (name, value) in headers {
                     out.extend_from_slice(HEADERS[usize::from(*name) % HEADERS.len()].as_bytes());
@@ -126,7 +151,9 @@ impl Body<'_> {
                 }
                 body.extend_from_slice(b"--x--\r\n");
                 let head = "content-type: multipart/form-data; boundary=x";
-                out.extend_from_slice(format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes());
+                out.extend_from_slice(
+                    format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(),
+                );
                 out.extend_from_slice(&body);
             }
         }
@@ -142,7 +169,9 @@ fn router() -> Router {
     type Fields = std::collections::HashMap<String, String>;
     Router::new()
         .mount("/files", files)
-        .any("/form", |Form(fields): Form<Fields>| fields.len().to_string())
+        .any("/form", |Form(fields): Form<Fields>| {
+            fields.len().to_string()
+        })
         .any("/json", |Json(numbers): Json<Vec<i64>>| Json(numbers))
         .any("/parts", |mut form: Multipart| async move {
             let mut all = 0;
@@ -151,15 +180,23 @@ fn router() -> Router {
             }
             Ok::<_, Error>(all.to_string())
         })
-        .any("/query", |Query(fields): Query<Fields>| fields.len().to_string())
-        .any("/path/{number}", |Path(number): Path<u32>| number.to_string())
+        .any("/query", |Query(fields): Query<Fields>| {
+            fields.len().to_string()
+        })
+        .any("/path/{number}", |Path(number): Path<u32>| {
+            number.to_string()
+        })
         .any("/session", |Local(session): Local<Session>| {
             let count = session.get::<u32>("count").unwrap_or(0) + 1;
             session.set("count", &count);
             count.to_string()
         })
         .any("/events", |request: Request| {
-            sse::follow(&request, &entwined::broadcast::Broadcast::<u8>::new(1), |_| None)
+            sse::follow(
+                &request,
+                &entwined::broadcast::Broadcast::<u8>::new(1),
+                |_| None,
+            )
         })
         .any("/ws", |request: Request| {
             websocket::upgrade(request, |mut socket| async move {
@@ -170,7 +207,9 @@ fn router() -> Router {
                 }
             })
         })
-        .layer(layers::sessions(SessionKey::from_bytes(&[7; 64]).expect("long enough")))
+        .layer(layers::sessions(
+            SessionKey::from_bytes(&[7; 64]).expect("long enough"),
+        ))
         .layer(layers::compression().least(0))
         .layer(layers::cors().origin("http://localhost"))
         .layer(layers::local_only())

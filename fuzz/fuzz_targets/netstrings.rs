@@ -8,5 +8,10 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|case: Case<'_>| {
     let limit = case.limit.bytes().min(usize::MAX / 2);
     let framing = Netstrings::new(case.limit.bytes());
-    case.check(&framing, limit, limit.to_string().len() + 1, reference::netstrings(limit, case.input));
+    case.check(
+        &framing,
+        limit,
+        limit.to_string().len() + 1,
+        reference::netstrings(limit, case.input),
+    );
 });

@@ -14,5 +14,10 @@ fuzz_target!(|input: (u8, Case<'_>)| {
     };
     let limit = case.limit.bytes().min(most).min(usize::MAX / 2);
     let framing = Prefixed::new(width, case.limit.bytes());
-    case.check(&framing, limit, bytes, reference::prefixed(bytes, limit, case.input));
+    case.check(
+        &framing,
+        limit,
+        bytes,
+        reference::prefixed(bytes, limit, case.input),
+    );
 });

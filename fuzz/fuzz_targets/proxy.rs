@@ -5,12 +5,28 @@ use entwined::proxy::Header;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let Ok(Some((header, length))) = Header::parse(input) else { return };
-    assert_eq!(Header::parse(&input[..length]), Ok(Some((header.clone(), length))), "what comes behind it matters");
+    let Ok(Some((header, length))) = Header::parse(input) else {
+        return;
+    };
+    assert_eq!(
+        Header::parse(&input[..length]),
+        Ok(Some((header.clone(), length))),
+        "what comes behind it matters"
+    );
     for end in 0..length {
-        assert_eq!(Header::parse(&input[..end]), Ok(None), "the first {end} bytes are enough, or wrong");
+        assert_eq!(
+            Header::parse(&input[..end]),
+            Ok(None),
+            "the first {end} bytes are enough, or wrong"
+        );
     }
     let mut written = Vec::new();
-    header.encode_v2(&mut written).expect("it was short enough to be read");
-    assert_eq!(Header::parse(&written), Ok(Some((header, written.len()))), "it is not read as it was written");
+    header
+        .encode_v2(&mut written)
+        .expect("it was short enough to be read");
+    assert_eq!(
+        Header::parse(&written),
+        Ok(Some((header, written.len()))),
+        "it is not read as it was written"
+    );
 });

@@ -57,8 +57,13 @@ fuzz_target!(|case: Case<'_>| {
     let handle = simulation.handle();
     let (near, far) = fuzz::connection(&handle, case.fragment);
     let mut methods = Methods::new();
-    methods.add("echo", |_, text: String| async move { Ok::<_, Failure>(text) });
-    methods.add("never", |_, (): ()| std::future::pending::<Result<(), Failure>>());
+    methods.add(
+        "echo",
+        |_, text: String| async move { Ok::<_, Failure>(text) },
+    );
+    methods.add("never", |_, (): ()| {
+        std::future::pending::<Result<(), Failure>>()
+    });
     methods.add_stream("count", |_, to: u64, items: Items<u64>| async move {
         for number in 0..to {
             items.send(&number).await?;

@@ -1,4 +1,5 @@
-//! What a peer may say over a WebSocket: it is answered or ended, and what it says twice is the same.
+//! What a peer may say over a WebSocket: it is answered or ended, and what it says twice is the
+//! same.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -24,7 +25,8 @@ struct Frame<'a> {
     payload: &'a [u8],
 }
 
-const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+const HANDSHAKE: &[u8] =
+    b"GET /ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 impl Case<'_> {

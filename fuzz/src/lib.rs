@@ -36,14 +36,29 @@ impl Limit {
 }
 
 impl Case<'_> {
-    /// Compares what is found in the pieces and in the whole with what the reference says. A frame of at most `limit` bytes has at most `around` around it.
+    /// Compares what is found in the pieces and in the whole with what the reference says. A frame
+    /// of at most `limit` bytes has at most `around` around it.
     ///
     /// # Panics
     /// When something else is found, more is kept than that, or what is encoded is not found again.
-    pub fn check<F: Tested>(&self, framing: &F, limit: usize, around: usize, reference: Vec<Event>) {
+    pub fn check<F: Tested>(
+        &self,
+        framing: &F,
+        limit: usize,
+        around: usize,
+        reference: Vec<Event>,
+    ) {
         let bound = limit.saturating_add(around);
-        assert_eq!(found(framing, bound, &[self.input]), reference, "in one piece");
-        assert_eq!(found(framing, bound, &self.pieces()), reference, "in pieces");
+        assert_eq!(
+            found(framing, bound, &[self.input]),
+            reference,
+            "in one piece"
+        );
+        assert_eq!(
+            found(framing, bound, &self.pieces()),
+            reference,
+            "in pieces"
+        );
         round(framing, self.input);
         for event in &reference {
             if let Event::Frame(frame) = event {
@@ -57,7 +72,9 @@ impl Case<'_> {
         let mut rest = self.input;
         let mut pieces = Vec::new();
         while !rest.is_empty() {
-            let length = lengths.next().map_or(rest.len(), |&cut| rest.len().min(usize::from(cut) + 1));
+            let length = lengths
+                .next()
+                .map_or(rest.len(), |&cut| rest.len().min(usize::from(cut) + 1));
             let (piece, other) = rest.split_at(length);
             pieces.push(piece);
             rest = other;

@@ -1,4 +1,5 @@
-//! What the targets share: a peer that says what the fuzzer has found, and a server's side of its one connection.
+//! What the targets share: a peer that says what the fuzzer has found, and a server's side of its
+//! one connection.
 
 use std::{future::poll_fn, pin::Pin};
 
@@ -16,7 +17,8 @@ pub fn connection(handle: &Handle, fragment: u8) -> (MemoryStream, MemoryStream)
     memory::pair_over(handle, wire)
 }
 
-/// Says `bytes`, ends, and reads until the other side has ended too; then has everything come to its end.
+/// Says `bytes`, ends, and reads until the other side has ended too; then has everything come to
+/// its end.
 pub fn say(simulation: &Simulation, near: MemoryStream, bytes: Vec<u8>) {
     let talking = simulation.handle().spawn(peer(near, bytes));
     simulation.run_until(talking).expect("no panic");

@@ -20,20 +20,23 @@ use super::{
 ///
 /// # Callbacks
 ///
-/// Each `add_…` method takes the Deferred and gives one for the callback's result, so a chain is written from left to right and has one
-/// reader. A callback returns a `Result`, or another Deferred whose result the chain then waits for. An error skips
-/// to the next errback.
+/// Each `add_…` method takes the Deferred and gives one for the callback's result, so a chain is
+/// written from left to right and has one reader. A callback returns a `Result`, or another
+/// Deferred whose result the chain then waits for. An error skips to the next errback.
 ///
-/// Callbacks run as soon as the result is there: within [`Resolver::resolve`], or within `add_…` if the chain has fired already. They run one after
-/// the other and never inside each other, however long the chain is. A callback that panics gives the error [`Interrupted::Panicked`].
+/// Callbacks run as soon as the result is there: within [`Resolver::resolve`], or within `add_…` if
+/// the chain has fired already. They run one after the other and never inside each other, however
+/// long the chain is. A callback that panics gives the error [`Interrupted::Panicked`].
 ///
 /// # Errors that nobody handles
 ///
-/// An error at the end of a chain that was dropped is reported through `tracing`, once, with the line where the Deferred was made.
+/// An error at the end of a chain that was dropped is reported through `tracing`, once, with the
+/// line where the Deferred was made.
 ///
 /// # Cancelling
 ///
-/// [`cancel`](Deferred::cancel) ends what the chain waits for at the time. To drop a Deferred does not cancel it: its callbacks still run.
+/// [`cancel`](Deferred::cancel) ends what the chain waits for at the time. To drop a Deferred does
+/// not cancel it: its callbacks still run.
 #[must_use = "an error that nobody handles is only reported; say that this is meant with `detach`"]
 pub struct Deferred<T, E: ChainError = Box<dyn Error>>
 where
@@ -52,11 +55,17 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 
     pub(crate) fn born(birth: &'static Location<'static>) -> (Resolver<T, E>, Self) {
         let origin = Origin::new(birth);
-        (Resolver { origin: Some(origin.clone()) }, Deferred::of(origin))
+        (
+            Resolver {
+                origin: Some(origin.clone()),
+            },
+            Deferred::of(origin),
+        )
     }
 
-    /// As [`new`](Deferred::new), with a function that is called, once, when the Deferred is cancelled: to stop what
-    /// would give the result. It may resolve the Deferred itself; otherwise the chain gets the error.
+    /// As [`new`](Deferred::new), with a function that is called, once, when the Deferred is
+    /// cancelled: to stop what would give the result. It may resolve the Deferred itself; otherwise
+    /// the chain gets the error.
     #[track_caller]
     pub fn with_canceller(canceller: impl FnOnce() + 'static) -> (Resolver<T, E>, Self) {
         let (resolver, deferred) = Deferred::born(Location::caller());
@@ -77,12 +86,16 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     }
 
     fn node(&self) -> &Rc<dyn Node<T, E>> {
-        self.node.as_ref().expect("it is there until the Deferred is used up")
+        self.node
+            .as_ref()
+            .expect("it is there until the Deferred is used up")
     }
 
     /// The node, for whoever takes the Deferred's place.
     pub(super) fn into_node(mut self) -> Rc<dyn Node<T, E>> {
-        self.node.take().expect("it is there until the Deferred is used up")
+        self.node
+            .take()
+            .expect("it is there until the Deferred is used up")
     }
 
     fn link<U: 'static, V: ChainError>(
@@ -103,8 +116,8 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         })
     }
 
-    /// Calls `errback` with an error; a value passes by. The value that it gives, if any, takes the error's place; its error
-    /// may be of another type.
+    /// Calls `errback` with an error; a value passes by. The value that it gives, if any, takes the
+    /// error's place; its error may be of another type.
     pub fn add_errback<R>(self, errback: impl FnOnce(E) -> R + 'static) -> Deferred<T, R::Error>
     where
         R: IntoOutcome<Value = T>,
@@ -173,16 +186,20 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         }
     }
 
-    /// Ends what the chain waits for: the Deferred that a callback returned, or the producer, whose canceller is called once. What waits for it
-    /// gets the error [`Interrupted::Cancelled`], and its callbacks run before this returns. A result that comes later is dropped. Does
-    /// nothing when the chain has fired.
+    /// Ends what the chain waits for: the Deferred that a callback returned, or the producer, whose
+    /// canceller is called once. What waits for it gets the error [`Interrupted::Cancelled`], and
+    /// its callbacks run before this returns. A result that comes later is dropped. Does nothing
+    /// when the chain has fired.
     pub fn cancel(&self) {
         self.canceller().cancel();
     }
 
-    /// A handle to cancel the chain with, when the Deferred itself is elsewhere. It keeps nothing alive.
+    /// A handle to cancel the chain with, when the Deferred itself is elsewhere. It keeps nothing
+    /// alive.
     pub fn canceller(&self) -> Canceller {
-        Canceller { step: Rc::<dyn Node<T, E>>::downgrade(self.node()) }
+        Canceller {
+            step: Rc::<dyn Node<T, E>>::downgrade(self.node()),
+        }
     }
 
     /// Holds the result back as long as the [`Pause`] lives. Pauses may overlap.
@@ -248,14 +265,16 @@ impl<T: 'static, E: ChainError> fmt::Debug for Deferred<T, E> {
     }
 }
 
-/// The producing end of a [`Deferred`]. Dropping it without a result fires the Deferred with [`Interrupted::Abandoned`].
+/// The producing end of a [`Deferred`]. Dropping it without a result fires the Deferred with
+/// [`Interrupted::Abandoned`].
 pub struct Resolver<T: 'static, E: ChainError = Box<dyn Error>> {
     /// There until it has fired.
     origin: Option<Rc<Origin<T, E>>>,
 }
 
 impl<T: 'static, E: ChainError> Resolver<T, E> {
-    /// Gives the value; the callbacks run before this returns. Dropped when the Deferred was cancelled.
+    /// Gives the value; the callbacks run before this returns. Dropped when the Deferred was
+    /// cancelled.
     pub fn resolve(self, value: T) {
         self.settle(Ok(value));
     }
@@ -279,14 +298,22 @@ impl<T: 'static, E: ChainError> Resolver<T, E> {
         }
     }
 
-    /// Whether a result would be dropped, since the Deferred was cancelled: a reason to stop working on it.
+    /// Whether a result would be dropped, since the Deferred was cancelled: a reason to stop
+    /// working on it.
     pub fn is_cancelled(&self) -> bool {
-        self.origin.as_ref().is_none_or(|origin| origin.slot.has_fired())
+        self.origin
+            .as_ref()
+            .is_none_or(|origin| origin.slot.has_fired())
     }
 
-    /// Has `canceller` called when the Deferred is cancelled, in place of one that was there before.
+    /// Has `canceller` called when the Deferred is cancelled, in place of one that was there
+    /// before.
     pub fn set_canceller(&self, canceller: impl FnOnce() + 'static) {
-        if let Some(origin) = self.origin.as_ref().filter(|origin| !origin.slot.has_fired()) {
+        if let Some(origin) = self
+            .origin
+            .as_ref()
+            .filter(|origin| !origin.slot.has_fired())
+        {
             drop(origin.canceller.replace(Some(Box::new(canceller))));
         }
     }
@@ -302,7 +329,9 @@ impl<T: 'static, E: ChainError> Drop for Resolver<T, E> {
 
 impl<T: 'static, E: ChainError> fmt::Debug for Resolver<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("cancelled", &self.is_cancelled()).finish()
+        f.debug_struct("Resolver")
+            .field("cancelled", &self.is_cancelled())
+            .finish()
     }
 }
 
@@ -365,7 +394,8 @@ impl fmt::Debug for Canceller {
     }
 }
 
-/// Holds a result back. Made by [`Deferred::pause`]; dropping it lets the chain go on, before the drop returns.
+/// Holds a result back. Made by [`Deferred::pause`]; dropping it lets the chain go on, before the
+/// drop returns.
 #[must_use = "dropping it ends the pause"]
 pub struct Pause<T: 'static, E: ChainError> {
     node: Rc<dyn Node<T, E>>,

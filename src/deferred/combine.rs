@@ -12,10 +12,12 @@ use super::{
     node::{self, Origin, Step},
 };
 
-/// All values, in the order of `deferreds`; none at once gives an empty list at once. The first error ends it; what the others come to
-/// is dropped then. Cancelling it cancels all of them.
+/// All values, in the order of `deferreds`; none at once gives an empty list at once. The first
+/// error ends it; what the others come to is dropped then. Cancelling it cancels all of them.
 #[track_caller]
-pub fn all<T: 'static, E: ChainError>(deferreds: impl IntoIterator<Item = Deferred<T, E>>) -> Deferred<Vec<T>, E> {
+pub fn all<T: 'static, E: ChainError>(
+    deferreds: impl IntoIterator<Item = Deferred<T, E>>,
+) -> Deferred<Vec<T>, E> {
     collect(deferreds.into_iter().collect(), false, Location::caller())
 }
 
@@ -40,7 +42,9 @@ fn collect<T: 'static, E: ChainError>(
         node::run(group.settle(Ok(Vec::new())));
         return deferred;
     }
-    let values = Rc::new(RefCell::new((0..count).map(|_| None).collect::<Vec<Option<T>>>()));
+    let values = Rc::new(RefCell::new(
+        (0..count).map(|_| None).collect::<Vec<Option<T>>>(),
+    ));
     let left = Rc::new(Cell::new(count));
     for (index, part) in deferreds.into_iter().enumerate() {
         let (group, values, left) = (group.clone(), values.clone(), left.clone());
@@ -59,10 +63,12 @@ fn collect<T: 'static, E: ChainError>(
     deferred
 }
 
-/// The first value, with its place in `deferreds`; the others are cancelled then. Cancelling it cancels all of them.
+/// The first value, with its place in `deferreds`; the others are cancelled then. Cancelling it
+/// cancels all of them.
 ///
 /// # Errors
-/// [`RaceError::AllFailed`] with every error, in order; [`RaceError::Empty`] at once when there are none.
+/// [`RaceError::AllFailed`] with every error, in order; [`RaceError::Empty`] at once when there are
+/// none.
 #[track_caller]
 pub fn race<T: 'static, E: ChainError>(
     deferreds: impl IntoIterator<Item = Deferred<T, E>>,
@@ -76,7 +82,9 @@ pub fn race<T: 'static, E: ChainError>(
         node::run(group.settle(Err(RaceError::Empty)));
         return deferred;
     }
-    let errors = Rc::new(RefCell::new((0..count).map(|_| None).collect::<Vec<Option<E>>>()));
+    let errors = Rc::new(RefCell::new(
+        (0..count).map(|_| None).collect::<Vec<Option<E>>>(),
+    ));
     let left = Rc::new(Cell::new(count));
     for (index, part) in deferreds.into_iter().enumerate() {
         let (group, errors, left) = (group.clone(), errors.clone(), left.clone());
@@ -94,7 +102,9 @@ pub fn race<T: 'static, E: ChainError>(
                 if left.get() > 0 {
                     return None;
                 }
-                group.settle(Err(RaceError::AllFailed(errors.take().into_iter().flatten().collect())))
+                group.settle(Err(RaceError::AllFailed(
+                    errors.take().into_iter().flatten().collect(),
+                )))
             }
         }));
     }
@@ -156,9 +166,14 @@ struct Group<T, E> {
 
 impl<T: 'static, E: ChainError> Group<T, E> {
     fn new(origin: Rc<Origin<T, E>>, parts: Vec<Canceller>) -> Rc<Self> {
-        let set = origin.parts.set(parts.iter().map(Canceller::step).collect());
+        let set = origin
+            .parts
+            .set(parts.iter().map(Canceller::step).collect());
         debug_assert!(set.is_ok(), "an origin has one group");
-        Rc::new(Group { origin, parts: RefCell::new(parts) })
+        Rc::new(Group {
+            origin,
+            parts: RefCell::new(parts),
+        })
     }
 
     fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {
@@ -191,7 +206,8 @@ pub trait Gather<E> {
         E: ChainError;
 }
 
-/// The values of a tuple of Deferreds, two to six, as a tuple. The first error ends it, as for [`all`].
+/// The values of a tuple of Deferreds, two to six, as a tuple. The first error ends it, as for
+/// [`all`].
 ///
 /// ```
 /// use entwined::deferred::{Deferred, gather};

@@ -1,8 +1,9 @@
 //! Results that have not come yet.
 //!
-//! A [`Deferred`] stands for a value of type `T` or an error of type `E` that a producer will give once, through its [`Resolver`]. What is to be
-//! done with it is said beforehand, as a chain of callbacks; or it is awaited, since it is a future too. This module
-//! knows no reactor and no thread: a Deferred fires when its producer says so, on the thread that made it.
+//! A [`Deferred`] stands for a value of type `T` or an error of type `E` that a producer will give
+//! once, through its [`Resolver`]. What is to be done with it is said beforehand, as a chain of
+//! callbacks; or it is awaited, since it is a future too. This module knows no reactor and no
+//! thread: a Deferred fires when its producer says so, on the thread that made it.
 //!
 //! ```
 //! use entwined::deferred::Deferred;
@@ -36,7 +37,8 @@ use crate::panic::panic_message;
 
 /// Why a chain has no result of its producer.
 ///
-/// Every error type of a chain can be made from it: `Box<dyn Error>` and `String` can already, one of your own by `impl From<Interrupted>`.
+/// Every error type of a chain can be made from it: `Box<dyn Error>` and `String` can already, one
+/// of your own by `impl From<Interrupted>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interrupted {
@@ -78,7 +80,8 @@ impl From<Interrupted> for String {
     }
 }
 
-/// What the error of a chain has to be: able to say that there was no result, and to be shown. Implemented for every such type.
+/// What the error of a chain has to be: able to say that there was no result, and to be shown.
+/// Implemented for every such type.
 pub trait ChainError: From<Interrupted> + fmt::Display + 'static {}
 
 impl<E: From<Interrupted> + fmt::Display + 'static> ChainError for E {}

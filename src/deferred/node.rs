@@ -1,12 +1,14 @@
 //! What a chain is made of.
 //!
-//! A chain is a row of nodes, each with a slot for one result. It hangs on its producer: a node that has not fired holds whatever
-//! waits for it, strongly, while the way back (for cancelling) is weak. So a chain lives exactly until it has fired, and no cycle keeps
-//! it longer.
+//! A chain is a row of nodes, each with a slot for one result. It hangs on its producer: a node
+//! that has not fired holds whatever waits for it, strongly, while the way back (for cancelling) is
+//! weak. So a chain lives exactly until it has fired, and no cycle keeps it longer.
 //!
-//! One allocation makes a link: the node before it sees it as a [`Receive`], its own [`Deferred`] as a [`Node`].
+//! One allocation makes a link: the node before it sees it as a [`Receive`], its own [`Deferred`]
+//! as a [`Node`].
 //!
-//! Nothing here recurses along a chain: [`run`] goes from node to node in a loop, [`interrupt`] walks back in one.
+//! Nothing here recurses along a chain: [`run`] goes from node to node in a loop, [`interrupt`]
+//! walks back in one.
 
 use std::{
     cell::{Cell, OnceCell},
@@ -27,7 +29,8 @@ pub(super) trait Step {
     /// Puts what this node waits for into `list`; nothing for a node that a producer fires.
     fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>);
 
-    /// Fires a node that waits for a producer, after its canceller was asked; gives the node if it has fired by that.
+    /// Fires a node that waits for a producer, after its canceller was asked; gives the node if it
+    /// has fired by that.
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>>;
 }
 
@@ -124,7 +127,9 @@ impl<T, E: ChainError> Slot<T, E> {
                 waker.wake();
                 None
             }
-            Waiter::Link(link) => self.take().and_then(|(result, quiet)| link.receive(result, quiet)),
+            Waiter::Link(link) => self
+                .take()
+                .and_then(|(result, quiet)| link.receive(result, quiet)),
             Waiter::Sink(sink) => self.take().and_then(|(result, _)| sink(result)),
             Waiter::Outer(node) => {
                 let (result, quiet) = self.take()?;
@@ -140,7 +145,10 @@ impl<T, E: ChainError> Slot<T, E> {
             return;
         }
         if let Some((Err(error), false)) = self.take() {
-            tracing::error!("an error that nobody handled, of a Deferred made at {}: {error}", self.birth);
+            tracing::error!(
+                "an error that nobody handled, of a Deferred made at {}: {error}",
+                self.birth
+            );
         }
     }
 }
@@ -179,11 +187,20 @@ pub(super) struct Origin<T, E> {
 
 impl<T: 'static, E: ChainError> Origin<T, E> {
     pub(super) fn new(birth: &'static Location<'static>) -> Rc<Self> {
-        Rc::new(Origin { slot: Slot::new(birth), canceller: Cell::new(None), parts: OnceCell::new() })
+        Rc::new(Origin {
+            slot: Slot::new(birth),
+            canceller: Cell::new(None),
+            parts: OnceCell::new(),
+        })
     }
 
-    /// Takes the result of the producer; gives the node if that fires it. One that was interrupted before drops the result.
-    pub(super) fn settle(self: Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>> {
+    /// Takes the result of the producer; gives the node if that fires it. One that was interrupted
+    /// before drops the result.
+    pub(super) fn settle(
+        self: Rc<Self>,
+        result: Result<T, E>,
+        quiet: bool,
+    ) -> Option<Rc<dyn Step>> {
         if self.slot.has_fired() {
             return None;
         }
@@ -204,7 +221,11 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
 
     fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>) {
         let parts = self.parts.get().into_iter().flatten();
-        list.extend(parts.filter_map(Weak::upgrade).filter(|part| !part.has_fired()));
+        list.extend(
+            parts
+                .filter_map(Weak::upgrade)
+                .filter(|part| !part.has_fired()),
+        );
     }
 
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
@@ -245,7 +266,8 @@ pub(super) struct Link<F, U, V> {
 }
 
 impl<F, U: 'static, V: ChainError> Link<F, U, V> {
-    /// Puts a link behind `before`, which nobody waits for yet. If that has fired, the callback runs now.
+    /// Puts a link behind `before`, which nobody waits for yet. If that has fired, the callback
+    /// runs now.
     pub(super) fn behind<T, E>(before: &Rc<dyn Node<T, E>>, function: F) -> Rc<Self>
     where
         T: 'static,
@@ -284,7 +306,12 @@ where
             Ok(Outcome::Passed(error)) => self.slot.fire(Err(error), quiet),
             Ok(Outcome::Later(inner)) => {
                 let inner = inner.into_node();
-                match inner.slot().is_ready().then(|| inner.slot().take()).flatten() {
+                match inner
+                    .slot()
+                    .is_ready()
+                    .then(|| inner.slot().take())
+                    .flatten()
+                {
                     Some((result, quiet)) => self.slot.fire(result, quiet),
                     None => {
                         let step: Weak<dyn Step> = Rc::<dyn Node<U, V>>::downgrade(&inner);
@@ -294,7 +321,9 @@ where
                     }
                 }
             }
-            Err(panic) => self.slot.fire(Err(Interrupted::panicked(&*panic).into()), false),
+            Err(panic) => self
+                .slot
+                .fire(Err(Interrupted::panicked(&*panic).into()), false),
         }
         Some(self)
     }

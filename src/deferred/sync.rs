@@ -9,7 +9,8 @@ use std::{
 
 use super::{Deferred, Interrupted, Resolver};
 
-/// At most so many at a time; the others wait, and are served in the order in which they asked. Clones are the same semaphore.
+/// At most so many at a time; the others wait, and are served in the order in which they asked.
+/// Clones are the same semaphore.
 #[derive(Clone)]
 pub struct DeferredSemaphore {
     state: Rc<State>,
@@ -30,7 +31,11 @@ impl DeferredSemaphore {
     /// A semaphore for which at most `most_waiting` wait; further ones are refused.
     pub fn bounded(permits: usize, most_waiting: usize) -> Self {
         DeferredSemaphore {
-            state: Rc::new(State { free: Cell::new(permits), waiting: RefCell::default(), most_waiting }),
+            state: Rc::new(State {
+                free: Cell::new(permits),
+                waiting: RefCell::default(),
+                most_waiting,
+            }),
         }
     }
 
@@ -42,12 +47,15 @@ impl DeferredSemaphore {
     pub fn acquire(&self) -> Result<Deferred<Permit, Interrupted>, Full<()>> {
         if self.state.free.get() > 0 {
             self.state.free.set(self.state.free.get() - 1);
-            return Ok(Deferred::ready(Ok(Permit { state: self.state.clone() })));
+            return Ok(Deferred::ready(Ok(Permit {
+                state: self.state.clone(),
+            })));
         }
         enqueue(&self.state.waiting, self.state.most_waiting)
     }
 
-    /// Calls `function` with a permit in hand, which is given back when the Deferred that it returns has fired.
+    /// Calls `function` with a permit in hand, which is given back when the Deferred that it
+    /// returns has fired.
     ///
     /// # Errors
     /// As for [`acquire`](DeferredSemaphore::acquire); `function` is not called then.
@@ -72,7 +80,12 @@ impl DeferredSemaphore {
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.state.waiting.borrow().iter().filter(|resolver| !resolver.is_cancelled()).count()
+        self.state
+            .waiting
+            .borrow()
+            .iter()
+            .filter(|resolver| !resolver.is_cancelled())
+            .count()
     }
 }
 
@@ -85,7 +98,8 @@ impl fmt::Debug for DeferredSemaphore {
     }
 }
 
-/// A permit of a semaphore or a lock. Dropping it gives it to the next who waits, whose callbacks run before the drop returns.
+/// A permit of a semaphore or a lock. Dropping it gives it to the next who waits, whose callbacks
+/// run before the drop returns.
 #[must_use = "dropping it gives the permit back"]
 pub struct Permit {
     state: Rc<State>,
@@ -95,7 +109,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         match next(&self.state.waiting) {
             // One that nobody takes comes back by its own drop.
-            Some(resolver) => resolver.resolve(Permit { state: self.state.clone() }),
+            Some(resolver) => resolver.resolve(Permit {
+                state: self.state.clone(),
+            }),
             None => self.state.free.set(self.state.free.get() + 1),
         }
     }
@@ -116,13 +132,18 @@ pub struct DeferredLock {
 impl DeferredLock {
     /// A lock that nobody has.
     pub fn new() -> Self {
-        DeferredLock { semaphore: DeferredSemaphore::new(1) }
+        DeferredLock {
+            semaphore: DeferredSemaphore::new(1),
+        }
     }
 
-    /// Asks for the lock; dropping the [`Permit`] gives it back. Cancelling the Deferred leaves the row.
+    /// Asks for the lock; dropping the [`Permit`] gives it back. Cancelling the Deferred leaves the
+    /// row.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<Permit, Interrupted> {
-        self.semaphore.acquire().expect("a lock does not limit those who wait")
+        self.semaphore
+            .acquire()
+            .expect("a lock does not limit those who wait")
     }
 
     /// Calls `function` with the lock in hand; see [`DeferredSemaphore::run`].
@@ -131,7 +152,9 @@ impl DeferredLock {
         &self,
         function: impl FnOnce() -> Deferred<T, E> + 'static,
     ) -> Deferred<T, E> {
-        self.semaphore.run(function).expect("a lock does not limit those who wait")
+        self.semaphore
+            .run(function)
+            .expect("a lock does not limit those who wait")
     }
 
     /// Whether somebody has it.
@@ -146,7 +169,8 @@ impl Default for DeferredLock {
     }
 }
 
-/// Values that wait for takers, or takers that wait for values; each in order. Clones are the same queue.
+/// Values that wait for takers, or takers that wait for values; each in order. Clones are the same
+/// queue.
 pub struct DeferredQueue<T: 'static> {
     inner: Rc<Queue<T>>,
 }
@@ -161,11 +185,19 @@ struct Queue<T: 'static> {
 impl<T: 'static> DeferredQueue<T> {
     /// A queue in which at most `most_values` values and at most `most_takers` takers wait.
     pub fn new(most_values: usize, most_takers: usize) -> Self {
-        let inner = Queue { values: RefCell::default(), takers: RefCell::default(), most_values, most_takers };
-        DeferredQueue { inner: Rc::new(inner) }
+        let inner = Queue {
+            values: RefCell::default(),
+            takers: RefCell::default(),
+            most_values,
+            most_takers,
+        };
+        DeferredQueue {
+            inner: Rc::new(inner),
+        }
     }
 
-    /// Gives a value to the first taker, whose callbacks run before this returns, or keeps it for the next.
+    /// Gives a value to the first taker, whose callbacks run before this returns, or keeps it for
+    /// the next.
     ///
     /// # Errors
     /// [`Full`] gives the value back when as many wait as may.
@@ -207,13 +239,17 @@ impl<T: 'static> DeferredQueue<T> {
 
 impl<T> Clone for DeferredQueue<T> {
     fn clone(&self) -> Self {
-        DeferredQueue { inner: self.inner.clone() }
+        DeferredQueue {
+            inner: self.inner.clone(),
+        }
     }
 }
 
 impl<T> fmt::Debug for DeferredQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeferredQueue").field("values", &self.len()).finish_non_exhaustive()
+        f.debug_struct("DeferredQueue")
+            .field("values", &self.len())
+            .finish_non_exhaustive()
     }
 }
 

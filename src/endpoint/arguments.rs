@@ -29,14 +29,22 @@ impl<'a> Arguments<'a> {
         let mut fields = fields(text)?.into_iter();
         let kind = fields.next().unwrap_or_default();
         if kind.name.is_some() || kind.value.text.is_empty() {
-            return Err(ParseError::new(text, 0, "an endpoint begins with its kind, such as tcp: or unix:"));
+            return Err(ParseError::new(
+                text,
+                0,
+                "an endpoint begins with its kind, such as tcp: or unix:",
+            ));
         }
         let (mut positional, mut named) = (Vec::new(), Vec::<(String, usize, Value)>::new());
         for field in fields {
             match field.name {
                 None => positional.push(field.value),
                 Some(name) if named.iter().any(|other| other.0 == name) => {
-                    return Err(ParseError::new(text, field.at, format!("{name:?} is given twice")));
+                    return Err(ParseError::new(
+                        text,
+                        field.at,
+                        format!("{name:?} is given twice"),
+                    ));
                 }
                 Some(name) => named.push((name, field.at, field.value)),
             }
@@ -45,7 +53,15 @@ impl<'a> Arguments<'a> {
         if positional.len() == 1 && named.is_empty() && positional[0].text.is_empty() {
             positional.clear();
         }
-        Ok((kind.value, Arguments { text, positional: positional.into_iter(), named, known: Vec::new() }))
+        Ok((
+            kind.value,
+            Arguments {
+                text,
+                positional: positional.into_iter(),
+                named,
+                known: Vec::new(),
+            },
+        ))
     }
 
     /// The argument of this name, or the next one without a name.
@@ -65,14 +81,22 @@ impl<'a> Arguments<'a> {
         Some(self.named.remove(place).2)
     }
 
-    /// The argument of this name, or the next one without a name, of a type that can be read from text.
+    /// The argument of this name, or the next one without a name, of a type that can be read from
+    /// text.
     ///
     /// # Errors
     /// When it is missing, or cannot be read; `what` says what it should be.
-    pub fn required<T: FromStr>(&mut self, name: &'static str, what: &str) -> Result<T, ParseError> {
+    pub fn required<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        what: &str,
+    ) -> Result<T, ParseError> {
         match self.place(name) {
             Some(value) => self.read(&value, what),
-            None => Err(self.error(self.text.len(), format!("here the argument {name:?} is missing: {what}"))),
+            None => Err(self.error(
+                self.text.len(),
+                format!("here the argument {name:?} is missing: {what}"),
+            )),
         }
     }
 
@@ -80,12 +104,21 @@ impl<'a> Arguments<'a> {
     ///
     /// # Errors
     /// When it cannot be read; `what` says what it should be.
-    pub fn optional<T: FromStr>(&mut self, name: &'static str, what: &str) -> Result<Option<T>, ParseError> {
-        self.name(name).map(|value| self.read(&value, what)).transpose()
+    pub fn optional<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        what: &str,
+    ) -> Result<Option<T>, ParseError> {
+        self.name(name)
+            .map(|value| self.read(&value, what))
+            .transpose()
     }
 
     fn read<T: FromStr>(&self, value: &Value, what: &str) -> Result<T, ParseError> {
-        value.text.parse().map_err(|_| self.error(value.at, format!("{:?} is not {what}", value.text)))
+        value
+            .text
+            .parse()
+            .map_err(|_| self.error(value.at, format!("{:?} is not {what}", value.text)))
     }
 
     /// An error that points at a byte of the text.
@@ -104,7 +137,9 @@ impl<'a> Arguments<'a> {
             return Err(self.error(*at, format!("{name:?} is not known here; {known}")));
         }
         match self.positional.next() {
-            Some(value) => Err(self.error(value.at, format!("here is an argument too many; {known}"))),
+            Some(value) => {
+                Err(self.error(value.at, format!("here is an argument too many; {known}")))
+            }
             None => Ok(()),
         }
     }
@@ -117,7 +152,8 @@ struct Field {
     value: Value,
 }
 
-/// Splits at the colons that are neither quoted nor inside of brackets, which is where IPv6 addresses have theirs.
+/// Splits at the colons that are neither quoted nor inside of brackets, which is where IPv6
+/// addresses have theirs.
 fn fields(text: &str) -> Result<Vec<Field>, ParseError> {
     let mut fields = vec![Field::default()];
     let mut brackets = None;
@@ -128,11 +164,24 @@ fn fields(text: &str) -> Result<Vec<Field>, ParseError> {
         match character {
             '\\' => match characters.next() {
                 Some((_, quoted)) => field.value.text.push(quoted),
-                None => return Err(ParseError::new(text, at, "a backslash at the end quotes nothing")),
+                None => {
+                    return Err(ParseError::new(
+                        text,
+                        at,
+                        "a backslash at the end quotes nothing",
+                    ));
+                }
             },
             ':' if brackets.is_none() => {
-                let value = Value { text: String::new(), at: at + 1 };
-                fields.push(Field { at: at + 1, name: None, value });
+                let value = Value {
+                    text: String::new(),
+                    at: at + 1,
+                };
+                fields.push(Field {
+                    at: at + 1,
+                    name: None,
+                    value,
+                });
             }
             '=' if field.name.is_none() && brackets.is_none() && !in_kind => {
                 field.name = Some(std::mem::take(&mut field.value.text));
@@ -167,15 +216,30 @@ pub struct ParseError {
 
 impl ParseError {
     pub(super) fn new(text: &str, at: usize, what: impl Into<String>) -> Self {
-        ParseError { text: text.to_owned(), at, what: what.into() }
+        ParseError {
+            text: text.to_owned(),
+            at,
+            what: what.into(),
+        }
     }
 }
 
 /// In three lines: what is wrong, the text, and a caret under the place.
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let before = self.text.get(..self.at).unwrap_or(&self.text).chars().count();
-        write!(f, "{}\n    {}\n    {:before$}^", self.what, self.text.escape_debug(), "")
+        let before = self
+            .text
+            .get(..self.at)
+            .unwrap_or(&self.text)
+            .chars()
+            .count();
+        write!(
+            f,
+            "{}\n    {}\n    {:before$}^",
+            self.what,
+            self.text.escape_debug(),
+            ""
+        )
     }
 }
 

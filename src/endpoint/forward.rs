@@ -22,11 +22,11 @@ pub struct Forward {
     acceptor: Acceptor,
 }
 
-/// Connects to `target` for each connection that is accepted, and passes bytes on between the two: an end of input too, so each direction ends by itself. When
-/// one side fails the other is aborted.
+/// Connects to `target` for each connection that is accepted, and passes bytes on between the two:
+/// an end of input too, so each direction ends by itself. When one side fails the other is aborted.
 ///
-/// What one side does not take holds the other back: at most 64 KiB wait in each direction. A limit for silent connections is a
-/// [policy](crate::policy::Timeout) above the listener.
+/// What one side does not take holds the other back: at most 64 KiB wait in each direction. A limit
+/// for silent connections is a [policy](crate::policy::Timeout) above the listener.
 ///
 /// ```
 /// use entwined::{Standalone, endpoint};
@@ -42,10 +42,15 @@ pub struct Forward {
 /// ```
 #[track_caller]
 pub fn forward(listener: impl Listen, target: ClientEndpoint) -> Forward {
-    let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+    let origin = Origin {
+        kind: Kind::Connection,
+        location: Location::caller(),
+    };
     let (handle, target) = (listener.handle(), Rc::new(target));
     let acceptor = Acceptor::new(listener.boxed(), origin, move |stream, permit| {
-        handle.core().spawn_detached(pass(handle.clone(), stream, target.clone(), permit), origin);
+        handle
+            .core()
+            .spawn_detached(pass(handle.clone(), stream, target.clone(), permit), origin);
     });
     Forward { acceptor }
 }
@@ -61,12 +66,14 @@ impl Forward {
         self.acceptor.connections()
     }
 
-    /// How many connections may be open at a time, 10,000 at first; see [`protocol::Server::set_max_connections`](crate::protocol::Server::set_max_connections).
+    /// How many connections may be open at a time, 10,000 at first; see
+    /// [`protocol::Server::set_max_connections`](crate::protocol::Server::set_max_connections).
     pub fn set_max_connections(&self, most: usize) {
         self.acceptor.set_max_connections(most);
     }
 
-    /// Fires when it accepts no more and its last connection is gone; see [`protocol::Server::ended`](crate::protocol::Server::ended).
+    /// Fires when it accepts no more and its last connection is gone; see
+    /// [`protocol::Server::ended`](crate::protocol::Server::ended).
     pub fn ended(&self) -> Deferred<(), String> {
         self.acceptor.ended()
     }
@@ -74,11 +81,18 @@ impl Forward {
 
 impl fmt::Debug for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forward").field("address", self.local_address()).finish_non_exhaustive()
+        f.debug_struct("Forward")
+            .field("address", self.local_address())
+            .finish_non_exhaustive()
     }
 }
 
-async fn pass(handle: Handle, mut near: Box<dyn ByteStream>, target: Rc<ClientEndpoint>, _permit: Permit) {
+async fn pass(
+    handle: Handle,
+    mut near: Box<dyn ByteStream>,
+    target: Rc<ClientEndpoint>,
+    _permit: Permit,
+) {
     let peer = near.peer_address();
     let mut far = match target.connect(&handle).await {
         Ok(far) => far,
@@ -90,8 +104,15 @@ async fn pass(handle: Handle, mut near: Box<dyn ByteStream>, target: Rc<ClientEn
     };
     let (mut there, mut back) = (Direction::default(), Direction::default());
     let passed = std::future::poll_fn(|cx| {
-        let (one, other) = (there.poll(cx, &mut *near, &mut *far)?, back.poll(cx, &mut *far, &mut *near)?);
-        if one.is_ready() && other.is_ready() { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
+        let (one, other) = (
+            there.poll(cx, &mut *near, &mut *far)?,
+            back.poll(cx, &mut *far, &mut *near)?,
+        );
+        if one.is_ready() && other.is_ready() {
+            Poll::Ready(Ok::<_, io::Error>(()))
+        } else {
+            Poll::Pending
+        }
     });
     if let Err(error) = passed.await {
         tracing::debug!(%error, %peer, %target, "a connection that was passed on has failed");
@@ -145,7 +166,12 @@ impl Direction {
     }
 
     /// Reads, and writes what goes at once; only the rest is kept.
-    fn read(&mut self, cx: &mut Context<'_>, from: &mut dyn ByteStream, to: &mut dyn ByteStream) -> io::Result<()> {
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut dyn ByteStream,
+        to: &mut dyn ByteStream,
+    ) -> io::Result<()> {
         // Shared by all connections of the thread; none keeps one while it waits.
         let mut buffer = BUFFER.take();
         buffer.resize(BUFFER_SIZE, 0);
@@ -157,11 +183,16 @@ impl Direction {
                     self.ended = true;
                     break Ok(());
                 }
-                Poll::Ready(Ok(count)) => match Pin::new(&mut *to).poll_write(cx, &buffer[..count]) {
+                Poll::Ready(Ok(count)) => match Pin::new(&mut *to).poll_write(cx, &buffer[..count])
+                {
                     Poll::Ready(Ok(taken)) if taken == count => {}
                     Poll::Ready(Err(error)) => break Err(error),
                     partly => {
-                        let taken = if let Poll::Ready(Ok(taken)) = partly { taken } else { 0 };
+                        let taken = if let Poll::Ready(Ok(taken)) = partly {
+                            taken
+                        } else {
+                            0
+                        };
                         self.held.extend_from_slice(&buffer[taken..count]);
                         break Ok(());
                     }

@@ -63,14 +63,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Kinds {
     /// The standard kinds.
     pub fn new() -> Self {
-        let mut kinds = Kinds { servers: BTreeMap::new(), clients: BTreeMap::new() };
+        let mut kinds = Kinds {
+            servers: BTreeMap::new(),
+            clients: BTreeMap::new(),
+        };
         standard::add(&mut kinds);
         #[cfg(feature = "tls")]
         super::tls::add(&mut kinds);
         kinds
     }
 
-    /// Adds a kind to listen on, or replaces it. `read` takes what it knows of the arguments; what it leaves is an error.
+    /// Adds a kind to listen on, or replaces it. `read` takes what it knows of the arguments; what
+    /// it leaves is an error.
     pub fn add_server(
         &mut self,
         name: &'static str,
@@ -97,7 +101,10 @@ impl Kinds {
         let read = find(&self.servers, text, &kind.text)?;
         let server = read(&mut arguments)?;
         arguments.finish()?;
-        Ok(ServerEndpoint { text: text.into(), server })
+        Ok(ServerEndpoint {
+            text: text.into(),
+            server,
+        })
     }
 
     /// Reads a description of what to connect to.
@@ -111,23 +118,46 @@ impl Kinds {
         let timeout = match arguments.name("timeout") {
             None => PATIENCE,
             Some(value) => {
-                match value.text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+                match value
+                    .text
+                    .parse()
+                    .ok()
+                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                {
                     Some(timeout) => timeout,
                     None => {
-                        return Err(arguments.error(value.at, format!("{:?} is not a number of seconds", value.text)));
+                        return Err(arguments.error(
+                            value.at,
+                            format!("{:?} is not a number of seconds", value.text),
+                        ));
                     }
                 }
             }
         };
         arguments.finish()?;
-        Ok(ClientEndpoint { text: text.into(), client, timeout })
+        Ok(ClientEndpoint {
+            text: text.into(),
+            client,
+            timeout,
+        })
     }
 }
 
-fn find<'k, K>(kinds: &'k BTreeMap<&'static str, K>, text: &str, kind: &str) -> Result<&'k K, ParseError> {
+fn find<'k, K>(
+    kinds: &'k BTreeMap<&'static str, K>,
+    text: &str,
+    kind: &str,
+) -> Result<&'k K, ParseError> {
     kinds.get(kind).ok_or_else(|| {
         let known: Vec<_> = kinds.keys().copied().collect();
-        ParseError::new(text, 0, format!("the kind {kind:?} is not known here; there are {}", known.join(", ")))
+        ParseError::new(
+            text,
+            0,
+            format!(
+                "the kind {kind:?} is not known here; there are {}",
+                known.join(", ")
+            ),
+        )
     })
 }
 
@@ -139,7 +169,10 @@ impl Default for Kinds {
 
 impl fmt::Debug for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kinds").field("servers", &self.servers.keys()).field("clients", &self.clients.keys()).finish()
+        f.debug_struct("Kinds")
+            .field("servers", &self.servers.keys())
+            .field("clients", &self.clients.keys())
+            .finish()
     }
 }
 
@@ -181,7 +214,10 @@ impl ClientEndpoint {
             stream.established().await?;
             Ok(stream)
         };
-        handle.timeout(self.timeout, connected).await.unwrap_or(Err(EndpointError::TimedOut))
+        handle
+            .timeout(self.timeout, connected)
+            .await
+            .unwrap_or(Err(EndpointError::TimedOut))
     }
 }
 

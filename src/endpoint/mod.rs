@@ -1,4 +1,5 @@
-//! Endpoints: where to listen and what to connect to, as text that a user can write into a file or a command line.
+//! Endpoints: where to listen and what to connect to, as text that a user can write into a file or
+//! a command line.
 //!
 //! ```
 //! use entwined::{Standalone, endpoint, protocol::{self, Echo}};
@@ -19,8 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The text is that of Twisted's endpoints: a kind, then arguments, each after a colon, by their place or by their name. A backslash takes the
-//! meaning of `:`, `=` or `\` away.
+//! The text is that of Twisted's endpoints: a kind, then arguments, each after a colon, by their
+//! place or by their name. A backslash takes the meaning of `:`, `=` or `\` away.
 //!
 //! | to listen | |
 //! |---|---|
@@ -40,7 +41,8 @@
 //! | `process:/usr/bin/bc:-l` | a program, run with these arguments for each connection and killed at its end |
 //! | `tls:example.org:443` | TLS over TCP (feature `tls`); `roots=ca.pem` for other authorities than the system's, `name=` when the certificate is for another name |
 //!
-//! Every client takes `timeout=` in seconds, 30 unless told. Kinds of your own are [added](Kinds::add_server) to a [`Kinds`].
+//! Every client takes `timeout=` in seconds, 30 unless told. Kinds of your own are
+//! [added](Kinds::add_server) to a [`Kinds`].
 
 mod arguments;
 mod forward;

@@ -17,12 +17,17 @@ use super::{Arguments, Client, Connecting, EndpointError, Kinds, ParseError, Ser
 use crate::{
     process::{Command, Io},
     reactor::Handle,
-    transport::{BoxedListener, ByteStream, Listen, Listener, Stream, connect_host, fd, listen_once, tcp, unix},
+    transport::{
+        BoxedListener, ByteStream, Listen, Listener, Stream, connect_host, fd, listen_once, tcp,
+        unix,
+    },
 };
 
 pub(super) fn add(kinds: &mut Kinds) {
     kinds.add_server("tcp", |arguments| Ok(Rc::new(Tcp::read(arguments)?)));
-    kinds.add_server("unix", |arguments| Ok(Rc::new(UnixPath(arguments.required("path", "a path")?))));
+    kinds.add_server("unix", |arguments| {
+        Ok(Rc::new(UnixPath(arguments.required("path", "a path")?)))
+    });
     kinds.add_server("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
     kinds.add_server("systemd", |arguments| {
         let name = arguments.optional("name", "a name")?;
@@ -30,10 +35,16 @@ pub(super) fn add(kinds: &mut Kinds) {
             (Some(name), None) => Systemd::Name(name),
             (None, Some(index)) => match index.text.parse() {
                 Ok(number) => Systemd::Index(number),
-                Err(_) => return Err(arguments.error(index.at, format!("{:?} is not a number", index.text))),
+                Err(_) => {
+                    return Err(
+                        arguments.error(index.at, format!("{:?} is not a number", index.text))
+                    );
+                }
             },
             (None, None) => Systemd::Index(0),
-            (Some(_), Some(index)) => return Err(arguments.error(index.at, "give an index or a name, not both")),
+            (Some(_), Some(index)) => {
+                return Err(arguments.error(index.at, "give an index or a name, not both"));
+            }
         }))
     });
     kinds.add_server("stdio", |_| Ok(Rc::new(Stdio)));
@@ -44,7 +55,9 @@ pub(super) fn add(kinds: &mut Kinds) {
         Ok(Rc::new(Program { program, arguments }))
     });
     kinds.add_client("tcp", |arguments| Ok(Rc::new(Host::read(arguments)?)));
-    kinds.add_client("unix", |arguments| Ok(Rc::new(UnixPath(arguments.required("path", "a path")?))));
+    kinds.add_client("unix", |arguments| {
+        Ok(Rc::new(UnixPath(arguments.required("path", "a path")?)))
+    });
     kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
 }
 
@@ -62,7 +75,11 @@ impl Tcp {
             None => None,
             Some(value) => match bare(&value.text).parse() {
                 Ok(address) => Some(address),
-                Err(_) => return Err(arguments.error(value.at, format!("{:?} is not an IP address", value.text))),
+                Err(_) => {
+                    return Err(
+                        arguments.error(value.at, format!("{:?} is not an IP address", value.text))
+                    );
+                }
             },
         };
         Ok(Tcp { port, interface })
@@ -72,7 +89,8 @@ impl Tcp {
         let on = |address| tcp::listen(handle, SocketAddr::new(address, self.port));
         match self.interface {
             Some(address) => Ok(on(address)?),
-            // An IPv6 socket takes IPv4 connections too, unless the system was told otherwise or has no IPv6.
+            // An IPv6 socket takes IPv4 connections too, unless the system was told otherwise or
+            // has no IPv6.
             None => match on(Ipv6Addr::UNSPECIFIED.into()) {
                 Err(error) if no_ipv6(&error.source) => Ok(on(Ipv4Addr::UNSPECIFIED.into())?),
                 listener => Ok(listener?),
@@ -104,7 +122,10 @@ impl Host {
     pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Self, ParseError> {
         let host: String = arguments.required("host", "a name or an address")?;
         let port = arguments.required("port", "a port number")?;
-        Ok(Host { host: bare(&host).to_owned(), port })
+        Ok(Host {
+            host: bare(&host).to_owned(),
+            port,
+        })
     }
 
     pub(super) async fn connect(self, handle: Handle) -> Result<Stream, EndpointError> {
@@ -121,7 +142,9 @@ impl Client for Host {
 
 /// An IPv6 address without its brackets.
 fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 fn boxed(stream: impl ByteStream) -> Box<dyn ByteStream> {
@@ -164,13 +187,18 @@ impl Client for UnixPath {
 struct Fd(RawFd);
 
 fn number(arguments: &mut Arguments<'_>) -> Result<RawFd, ParseError> {
-    Ok(RawFd::from(arguments.required::<u16>("fd", "the number of a file descriptor")?))
+    Ok(RawFd::from(arguments.required::<u16>(
+        "fd",
+        "the number of a file descriptor",
+    )?))
 }
 
 impl Server for Fd {
     fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
         let listener = Listener::from_fd(handle, copy(self.0)?);
-        listener.map(Listen::boxed).map_err(|error| EndpointError::Fd(format!("file descriptor {}: {error}", self.0)))
+        listener
+            .map(Listen::boxed)
+            .map_err(|error| EndpointError::Fd(format!("file descriptor {}: {error}", self.0)))
     }
 }
 
@@ -178,13 +206,15 @@ impl Client for Fd {
     fn connect(&self, handle: &Handle) -> Connecting {
         let stream = copy(self.0).and_then(|fd| {
             let stream = Stream::from_fd(handle, fd);
-            stream.map_err(|error| EndpointError::Fd(format!("file descriptor {}: {error}", self.0)))
+            stream
+                .map_err(|error| EndpointError::Fd(format!("file descriptor {}: {error}", self.0)))
         });
         Box::pin(async move { Ok(boxed(stream?)) })
     }
 }
 
-/// A copy of an fd that is known by its number only: pidfd_getfd(2) on this process says whether there is one.
+/// A copy of an fd that is known by its number only: pidfd_getfd(2) on this process says whether
+/// there is one.
 fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
     let get = || {
         process::pidfd_getfd(
@@ -194,8 +224,13 @@ fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
         )
     };
     get().map_err(|errno| match errno {
-        rustix::io::Errno::BADF => EndpointError::Fd(format!("there is no file descriptor {number}")),
-        errno => EndpointError::Fd(format!("file descriptor {number}: {}", io::Error::from(errno))),
+        rustix::io::Errno::BADF => {
+            EndpointError::Fd(format!("there is no file descriptor {number}"))
+        }
+        errno => EndpointError::Fd(format!(
+            "file descriptor {number}: {}",
+            io::Error::from(errno)
+        )),
     })
 }
 
@@ -223,11 +258,16 @@ struct Program {
 
 impl Client for Program {
     fn connect(&self, handle: &Handle) -> Connecting {
-        let command = Command::new(&self.program).args(&self.arguments).stdin(Io::Stream).stdout(Io::Stream);
+        let command = Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Io::Stream)
+            .stdout(Io::Stream);
         let process = command.stderr(Io::Inherit).kill_on_drop().spawn(handle);
         Box::pin(async move {
             let stream = process.map_err(io::Error::other)?.into_stream();
-            Ok(boxed(stream.map_err(|_| io::Error::other("there are no file descriptors left"))?))
+            Ok(boxed(stream.map_err(|_| {
+                io::Error::other("there are no file descriptors left")
+            })?))
         })
     }
 }
@@ -244,23 +284,38 @@ const FIRST_FD: usize = 3;
 impl Server for Systemd {
     fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
         let variable = |name| env::var(name).ok();
-        let index = self.find(variable("LISTEN_PID"), variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"))?;
+        let index = self.find(
+            variable("LISTEN_PID"),
+            variable("LISTEN_FDS"),
+            variable("LISTEN_FDNAMES"),
+        )?;
         Fd((FIRST_FD + index) as RawFd).listen(handle)
     }
 }
 
 impl Systemd {
-    fn find(&self, pid: Option<String>, count: Option<String>, names: Option<String>) -> Result<usize, EndpointError> {
+    fn find(
+        &self,
+        pid: Option<String>,
+        count: Option<String>,
+        names: Option<String>,
+    ) -> Result<usize, EndpointError> {
         let ours = pid.and_then(|pid| pid.parse().ok()) == Some(std::process::id());
-        let count: usize = count.filter(|_| ours).and_then(|count| count.parse().ok()).unwrap_or(0);
+        let count: usize = count
+            .filter(|_| ours)
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(0);
         if count == 0 {
-            let what =
-                "systemd has handed no sockets on; start the program by a .socket unit, or by systemd-socket-activate";
+            let what = "systemd has handed no sockets on; start the program by a .socket unit, or by systemd-socket-activate";
             return Err(EndpointError::Fd(what.to_owned()));
         }
         let index = match self {
             Systemd::Index(index) => Some(*index),
-            Systemd::Name(name) => names.as_deref().unwrap_or("").split(':').position(|other| other == name),
+            Systemd::Name(name) => names
+                .as_deref()
+                .unwrap_or("")
+                .split(':')
+                .position(|other| other == name),
         };
         index.filter(|index| *index < count).ok_or_else(|| {
             let names = names.as_deref().unwrap_or("none has a name");
@@ -268,7 +323,9 @@ impl Systemd {
                 Systemd::Index(index) => {
                     format!("systemd has handed {count} sockets on, so there is no number {index}")
                 }
-                Systemd::Name(name) => format!("systemd has handed no socket {name:?} on; the names are: {names}"),
+                Systemd::Name(name) => {
+                    format!("systemd has handed no socket {name:?} on; the names are: {names}")
+                }
             })
         })
     }
@@ -280,7 +337,9 @@ mod tests {
 
     fn find(which: &Systemd, pid: u32, count: &str, names: &str) -> Result<usize, String> {
         let some = |text: &str| Some(text.to_owned());
-        which.find(some(&pid.to_string()), some(count), some(names)).map_err(|error| error.to_string())
+        which
+            .find(some(&pid.to_string()), some(count), some(names))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -288,10 +347,26 @@ mod tests {
         let own = std::process::id();
         assert_eq!(find(&Systemd::Index(1), own, "2", "a:b"), Ok(1));
         assert_eq!(find(&Systemd::Name("b".into()), own, "2", "a:b"), Ok(1));
-        assert!(find(&Systemd::Index(2), own, "2", "a:b").unwrap_err().contains("no number 2"));
-        assert!(find(&Systemd::Name("c".into()), own, "2", "a:b").unwrap_err().contains("the names are: a:b"));
+        assert!(
+            find(&Systemd::Index(2), own, "2", "a:b")
+                .unwrap_err()
+                .contains("no number 2")
+        );
+        assert!(
+            find(&Systemd::Name("c".into()), own, "2", "a:b")
+                .unwrap_err()
+                .contains("the names are: a:b")
+        );
         // They were handed to another process, which has started this one.
-        assert!(find(&Systemd::Index(0), own + 1, "2", "a:b").unwrap_err().contains("handed no sockets on"));
-        assert!(find(&Systemd::Index(0), own, "0", "").unwrap_err().contains("handed no sockets on"));
+        assert!(
+            find(&Systemd::Index(0), own + 1, "2", "a:b")
+                .unwrap_err()
+                .contains("handed no sockets on")
+        );
+        assert!(
+            find(&Systemd::Index(0), own, "0", "")
+                .unwrap_err()
+                .contains("handed no sockets on")
+        );
     }
 }

@@ -15,14 +15,23 @@ use crate::{
 pub(super) fn add(kinds: &mut Kinds) {
     kinds.add_server("tls", |arguments| {
         let tcp = Tcp::read(arguments)?;
-        let certificate: PathBuf = arguments.required("certificate", "a PEM file with the server's certificates")?;
+        let certificate: PathBuf =
+            arguments.required("certificate", "a PEM file with the server's certificates")?;
         // Both may be in one file.
-        let key = arguments.optional("key", "a PEM file")?.unwrap_or_else(|| certificate.clone());
-        Ok(Rc::new(TlsServer { tcp, certificate, key }))
+        let key = arguments
+            .optional("key", "a PEM file")?
+            .unwrap_or_else(|| certificate.clone());
+        Ok(Rc::new(TlsServer {
+            tcp,
+            certificate,
+            key,
+        }))
     });
     kinds.add_client("tls", |arguments| {
         let host = Host::read(arguments)?;
-        let name = arguments.optional("name", "a name")?.unwrap_or_else(|| host.host.clone());
+        let name = arguments
+            .optional("name", "a name")?
+            .unwrap_or_else(|| host.host.clone());
         let roots = arguments.optional("roots", "a PEM file")?;
         Ok(Rc::new(TlsClient { host, name, roots }))
     });
@@ -51,7 +60,10 @@ struct TlsClient {
 
 impl Client for TlsClient {
     fn connect(&self, handle: &Handle) -> Connecting {
-        let roots = self.roots.as_ref().map_or_else(|| Ok(Roots::system()), Roots::from_pem_file);
+        let roots = self
+            .roots
+            .as_ref()
+            .map_or_else(|| Ok(Roots::system()), Roots::from_pem_file);
         let connector = roots.and_then(|roots| Connector::builder().roots(roots).build());
         let (stream, name) = (self.host.clone().connect(handle.clone()), self.name.clone());
         Box::pin(async move {

@@ -20,22 +20,35 @@ impl Delimited {
     /// When the delimiter is empty.
     pub fn new(delimiter: &[u8], limit: usize) -> Self {
         assert!(!delimiter.is_empty(), "an empty delimiter ends nothing");
-        Delimited { delimiter: Finder::new(delimiter).into_owned(), limit, scanned: 0 }
+        Delimited {
+            delimiter: Finder::new(delimiter).into_owned(),
+            limit,
+            scanned: 0,
+        }
     }
 }
 
 impl Framing for Delimited {
     fn decode(&mut self, input: &[u8]) -> Result<Found, FrameError> {
         let length = self.delimiter.needle().len();
-        let found = self.delimiter.find(&input[self.scanned..]).map(|place| self.scanned + place);
+        let found = self
+            .delimiter
+            .find(&input[self.scanned..])
+            .map(|place| self.scanned + place);
         // Without one it begins in the last bytes at the earliest.
         let content = found.unwrap_or((input.len() + 1).saturating_sub(length));
         if content > self.limit {
-            return Err(FrameError::TooLong { limit: self.limit, skipped: false });
+            return Err(FrameError::TooLong {
+                limit: self.limit,
+                skipped: false,
+            });
         }
         self.scanned = if found.is_some() { 0 } else { content };
         Ok(match found {
-            Some(_) => Found::Frame { content: 0..content, taken: content + length },
+            Some(_) => Found::Frame {
+                content: 0..content,
+                taken: content + length,
+            },
             None => Found::More,
         })
     }
@@ -47,7 +60,9 @@ impl Framing for Delimited {
         // It may also begin in the frame and end in the delimiter.
         if frame.len() > self.limit || self.delimiter.find(&output[start..]) != Some(frame.len()) {
             output.truncate(start);
-            return Err(FrameError::CannotEncode("it is longer than the limit, or has the delimiter inside"));
+            return Err(FrameError::CannotEncode(
+                "it is longer than the limit, or has the delimiter inside",
+            ));
         }
         Ok(())
     }

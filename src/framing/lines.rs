@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use super::{Found, FrameError, Framing};
 
-/// Lines that end with LF or CR LF; a frame is one without its end. The last one may end with the input instead.
+/// Lines that end with LF or CR LF; a frame is one without its end. The last one may end with the
+/// input instead.
 ///
-/// A line that is too long is an error once, and its rest is skipped; what follows it is understood.
+/// A line that is too long is an error once, and its rest is skipped; what follows it is
+/// understood.
 ///
-/// Protocols that change between lines and other bytes (a message body, a file) set a [raw mode](Lines::set_raw).
+/// Protocols that change between lines and other bytes (a message body, a file) set a [raw
+/// mode](Lines::set_raw).
 #[derive(Clone, Debug)]
 pub struct Lines {
     limit: usize,
@@ -28,11 +31,16 @@ enum Raw {
 impl Lines {
     /// Lines of at most `limit` bytes, without their ends, in both directions.
     pub fn new(limit: usize) -> Self {
-        Lines { limit, scanned: 0, skipping: false, raw: Raw::Not }
+        Lines {
+            limit,
+            scanned: 0,
+            skipping: false,
+            raw: Raw::Not,
+        }
     }
 
-    /// From now on frames are pieces of bytes as they come: the next `bytes` of them and then lines again, or without a number until
-    /// [`set_lines`](Lines::set_lines).
+    /// From now on frames are pieces of bytes as they come: the next `bytes` of them and then lines
+    /// again, or without a number until [`set_lines`](Lines::set_lines).
     pub fn set_raw(&mut self, bytes: Option<u64>) {
         self.scanned = 0;
         self.raw = match bytes {
@@ -55,7 +63,9 @@ impl Lines {
     fn raw(&mut self, input: &[u8]) -> Found {
         let count = match &mut self.raw {
             Raw::Bytes(left) => {
-                let count = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let count = input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= count as u64;
                 if *left == 0 {
                     self.raw = Raw::Not;
@@ -64,7 +74,14 @@ impl Lines {
             }
             _ => input.len(),
         };
-        if count == 0 { Found::More } else { Found::Frame { content: 0..count, taken: count } }
+        if count == 0 {
+            Found::More
+        } else {
+            Found::Frame {
+                content: 0..count,
+                taken: count,
+            }
+        }
     }
 }
 
@@ -77,19 +94,33 @@ impl Framing for Lines {
         if self.skipping {
             self.skipping = end.is_none();
             let count = end.map_or(input.len(), |end| end + 1);
-            return Ok(if count == 0 { Found::More } else { Found::Skip(count) });
+            return Ok(if count == 0 {
+                Found::More
+            } else {
+                Found::Skip(count)
+            });
         }
         let length = end.unwrap_or(input.len());
         // A CR at the limit may be the begin of an end.
-        let content = if input[..length].ends_with(b"\r") { length - 1 } else { length };
+        let content = if input[..length].ends_with(b"\r") {
+            length - 1
+        } else {
+            length
+        };
         if content > self.limit {
             (self.scanned, self.skipping) = (0, true);
-            return Err(FrameError::TooLong { limit: self.limit, skipped: true });
+            return Err(FrameError::TooLong {
+                limit: self.limit,
+                skipped: true,
+            });
         }
         match end {
             Some(end) => {
                 self.scanned = 0;
-                Ok(Found::Frame { content: 0..content, taken: end + 1 })
+                Ok(Found::Frame {
+                    content: 0..content,
+                    taken: end + 1,
+                })
             }
             None => {
                 self.scanned = input.len();
@@ -104,7 +135,9 @@ impl Framing for Lines {
             Raw::Bytes(_) => Err(FrameError::Unfinished),
             _ if self.skipping || input.is_empty() => Ok(None),
             // Half an end of line is none of its content.
-            _ => Ok(Some(0..input.strip_suffix(b"\r").map_or(input.len(), <[u8]>::len))),
+            _ => Ok(Some(
+                0..input.strip_suffix(b"\r").map_or(input.len(), <[u8]>::len),
+            )),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Framing: where one message ends and the next begins.
 //!
-//! Nothing here does I/O. A [`Framing`] finds frames in bytes and puts bytes around them; [`Frames`] keeps what is not complete. Over a connection they are
-//! used by [`protocol::Framed`](crate::protocol::Framed), with callbacks, or by [`FramedStream`], with `await`.
+//! Nothing here does I/O. A [`Framing`] finds frames in bytes and puts bytes around them;
+//! [`Frames`] keeps what is not complete. Over a connection they are used by
+//! [`protocol::Framed`](crate::protocol::Framed), with callbacks, or by [`FramedStream`], with
+//! `await`.
 //!
 //! ```
 //! use entwined::framing::{Framing, Frames, Netstrings};
@@ -32,8 +34,9 @@
 //!
 //! # Bounds
 //!
-//! A framing has a limit for its frames. What is kept of an incomplete frame is never more than the limit and what goes around a frame; it is given back
-//! when the frame is complete. The work is linear in the bytes, also when they come one at a time.
+//! A framing has a limit for its frames. What is kept of an incomplete frame is never more than the
+//! limit and what goes around a frame; it is given back when the frame is complete. The work is
+//! linear in the bytes, also when they come one at a time.
 
 mod delimited;
 mod lines;
@@ -51,12 +54,13 @@ pub use stream::{FrameReader, FrameWriter, FramedError, FramedStream};
 
 /// How messages are told apart.
 pub trait Framing {
-    /// Looks for a frame at the front of `input`, all that has come and was not taken. Asked again with the same bytes and more behind them until
-    /// it takes some; it may remember how far it has looked.
+    /// Looks for a frame at the front of `input`, all that has come and was not taken. Asked again
+    /// with the same bytes and more behind them until it takes some; it may remember how far it has
+    /// looked.
     ///
     /// # Errors
-    /// What the peer sent is no frame. Unless the error is [fatal](FrameError::is_fatal) it is asked again with the same bytes, and has to
-    /// [skip](Found::Skip) them.
+    /// What the peer sent is no frame. Unless the error is [fatal](FrameError::is_fatal) it is
+    /// asked again with the same bytes, and has to [skip](Found::Skip) them.
     fn decode(&mut self, input: &[u8]) -> Result<Found, FrameError>;
 
     /// What is left at the end of input: a last frame for framings that allow one without its end.
@@ -64,7 +68,11 @@ pub trait Framing {
     /// # Errors
     /// [`FrameError::Unfinished`] when the peer has stopped in the middle of a frame.
     fn finish(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, FrameError> {
-        if input.is_empty() { Ok(None) } else { Err(FrameError::Unfinished) }
+        if input.is_empty() {
+            Ok(None)
+        } else {
+            Err(FrameError::Unfinished)
+        }
     }
 
     /// Appends a frame to `output`.
@@ -112,14 +120,19 @@ pub enum FrameError {
 impl FrameError {
     /// Whether nothing that follows can be understood.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, FrameError::TooLong { skipped: true, .. } | FrameError::CannotEncode(_))
+        !matches!(
+            self,
+            FrameError::TooLong { skipped: true, .. } | FrameError::CannotEncode(_)
+        )
     }
 }
 
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FrameError::TooLong { limit, .. } => write!(f, "the peer sends a frame of more than {limit} bytes"),
+            FrameError::TooLong { limit, .. } => {
+                write!(f, "the peer sends a frame of more than {limit} bytes")
+            }
             FrameError::Malformed(what) => write!(f, "the peer sends what is no frame: {what}"),
             FrameError::Unfinished => f.write_str("the peer stopped in the middle of a frame"),
             FrameError::CannotEncode(what) => write!(f, "this cannot be sent as a frame: {what}"),
@@ -142,7 +155,12 @@ pub struct Frames<F> {
 impl<F: Framing> Frames<F> {
     /// Nothing has come so far.
     pub fn new(framing: F) -> Self {
-        Frames { framing, pending: Vec::new(), taken: 0, failed: None }
+        Frames {
+            framing,
+            pending: Vec::new(),
+            taken: 0,
+            failed: None,
+        }
     }
 
     /// The framing.
@@ -160,12 +178,17 @@ impl<F: Framing> Frames<F> {
         self.pending.len() - self.taken
     }
 
-    /// The next frame, in what is kept and then in `input`, which is moved on behind what was used of it. None when more bytes are needed: then
-    /// all of `input` was used. A frame that is whole in `input` is not copied.
+    /// The next frame, in what is kept and then in `input`, which is moved on behind what was used
+    /// of it. None when more bytes are needed: then all of `input` was used. A frame that is whole
+    /// in `input` is not copied.
     ///
     /// # Errors
-    /// What the peer sends is no frame. After a [fatal](FrameError::is_fatal) error it comes again and again.
-    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<&'a [u8]>, FrameError> {
+    /// What the peer sends is no frame. After a [fatal](FrameError::is_fatal) error it comes again
+    /// and again.
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<&'a [u8]>, FrameError> {
         let all = *input;
         Ok(self.find(input)?.map(|place| self.at(place, all)))
     }
@@ -176,7 +199,9 @@ impl<F: Framing> Frames<F> {
         input: &mut &'i [u8],
     ) -> Result<Option<(&'a [u8], &'a mut F)>, FrameError> {
         let all = *input;
-        let Some(place) = self.find(input)? else { return Ok(None) };
+        let Some(place) = self.find(input)? else {
+            return Ok(None);
+        };
         let frame = match place {
             Place::Input(range) => &all[range],
             Place::Pending(range) => &self.pending[range],
@@ -201,7 +226,9 @@ impl<F: Framing> Frames<F> {
                 Found::Frame { content, taken } => {
                     let start = self.taken;
                     self.taken += taken;
-                    return Ok(Some(Place::Pending(start + content.start..start + content.end)));
+                    return Ok(Some(Place::Pending(
+                        start + content.start..start + content.end,
+                    )));
                 }
                 Found::Skip(count) => self.taken += count,
                 Found::More if input.is_empty() => return Ok(None),
@@ -214,7 +241,9 @@ impl<F: Framing> Frames<F> {
             match self.decode(false, input)? {
                 Found::Frame { content, taken } => {
                     *input = &input[taken..];
-                    return Ok(Some(Place::Input(start + content.start..start + content.end)));
+                    return Ok(Some(Place::Input(
+                        start + content.start..start + content.end,
+                    )));
                 }
                 Found::Skip(count) => *input = &input[count..],
                 Found::More => {
@@ -227,7 +256,11 @@ impl<F: Framing> Frames<F> {
     }
 
     fn decode(&mut self, pending: bool, input: &[u8]) -> Result<Found, FrameError> {
-        let bytes = if pending { &self.pending[self.taken..] } else { input };
+        let bytes = if pending {
+            &self.pending[self.taken..]
+        } else {
+            input
+        };
         self.framing.decode(bytes).inspect_err(|error| {
             if error.is_fatal() {
                 self.failed = Some(error.clone());
@@ -257,7 +290,10 @@ impl<F: Framing> Frames<F> {
         let rest = &self.pending[self.taken..];
         let start = self.taken;
         self.taken = self.pending.len();
-        Ok(self.framing.finish(rest)?.map(|content| &self.pending[start + content.start..start + content.end]))
+        Ok(self
+            .framing
+            .finish(rest)?
+            .map(|content| &self.pending[start + content.start..start + content.end]))
     }
 
     /// Appends a frame to `output`.

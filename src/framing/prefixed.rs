@@ -31,23 +31,43 @@ impl Width {
 }
 
 impl Prefixed {
-    /// Frames of at most `limit` bytes, and no more than the width of their length allows or half of [`usize::MAX`]: no buffer has more.
+    /// Frames of at most `limit` bytes, and no more than the width of their length allows or half
+    /// of [`usize::MAX`]: no buffer has more.
     pub fn new(width: Width, limit: usize) -> Self {
         let most = u64::MAX >> (64 - 8 * width.bytes());
-        Prefixed { width, limit: limit.min(usize::try_from(most).unwrap_or(usize::MAX)).min(usize::MAX / 2) }
+        Prefixed {
+            width,
+            limit: limit
+                .min(usize::try_from(most).unwrap_or(usize::MAX))
+                .min(usize::MAX / 2),
+        }
     }
 }
 
 impl Framing for Prefixed {
     fn decode(&mut self, input: &[u8]) -> Result<Found, FrameError> {
         let width = self.width.bytes();
-        let Some(prefix) = input.get(..width) else { return Ok(Found::More) };
-        let length = prefix.iter().fold(0_usize, |length, &byte| length << 8 | usize::from(byte));
+        let Some(prefix) = input.get(..width) else {
+            return Ok(Found::More);
+        };
+        let length = prefix
+            .iter()
+            .fold(0_usize, |length, &byte| length << 8 | usize::from(byte));
         if length > self.limit {
-            return Err(FrameError::TooLong { limit: self.limit, skipped: false });
+            return Err(FrameError::TooLong {
+                limit: self.limit,
+                skipped: false,
+            });
         }
         let content = width..width + length;
-        Ok(if input.len() < content.end { Found::More } else { Found::Frame { taken: content.end, content } })
+        Ok(if input.len() < content.end {
+            Found::More
+        } else {
+            Found::Frame {
+                taken: content.end,
+                content,
+            }
+        })
     }
 
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {

@@ -39,8 +39,9 @@ use super::{FrameError, Frames, Framing};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Both sides may send at once only if somebody reads meanwhile: [`send`](FramedStream::send) waits when the peer does not take what is sent, and a peer that waits
-/// for the same does not read. Where that may be, [`split`](FramedStream::split) it, and let two tasks do the two things.
+/// Both sides may send at once only if somebody reads meanwhile: [`send`](FramedStream::send) waits
+/// when the peer does not take what is sent, and a peer that waits for the same does not read.
+/// Where that may be, [`split`](FramedStream::split) it, and let two tasks do the two things.
 #[derive(Debug)]
 pub struct FramedStream<S, F> {
     stream: S,
@@ -55,10 +56,20 @@ const INPUT: usize = 16 * 1024;
 const OUTPUT: usize = 64 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
-    /// Frames over `stream`. It buffers up to 16 KiB of what is received, an incomplete frame, and up to 64 KiB and one frame of what is sent.
+    /// Frames over `stream`. It buffers up to 16 KiB of what is received, an incomplete frame, and
+    /// up to 64 KiB and one frame of what is sent.
     pub fn new(stream: S, framing: F) -> Self {
-        let incoming = Incoming { frames: Frames::new(framing), input: Vec::new(), start: 0, ended: false };
-        FramedStream { stream, incoming, outgoing: Outgoing::default() }
+        let incoming = Incoming {
+            frames: Frames::new(framing),
+            input: Vec::new(),
+            start: 0,
+            ended: false,
+        };
+        FramedStream {
+            stream,
+            incoming,
+            outgoing: Outgoing::default(),
+        }
     }
 
     /// The framing, to be changed between two frames.
@@ -71,7 +82,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
         &self.stream
     }
 
-    /// Gives back the stream, and the bytes that were received from it and belong to no frame yet. What was not sent is lost.
+    /// Gives back the stream, and the bytes that were received from it and belong to no frame yet.
+    /// What was not sent is lost.
     pub fn into_parts(self) -> (S, Vec<u8>) {
         let mut incoming = self.incoming;
         let mut left = incoming.frames.pending.split_off(incoming.frames.taken);
@@ -79,8 +91,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
         (self.stream, left)
     }
 
-    /// Makes one half that receives and one that sends, for two tasks. The stream is dropped with the last of them; until then the writer's
-    /// [`close`](FrameWriter::close) ends its direction. A change of the framing is for that half.
+    /// Makes one half that receives and one that sends, for two tasks. The stream is dropped with
+    /// the last of them; until then the writer's [`close`](FrameWriter::close) ends its direction.
+    /// A change of the framing is for that half.
     ///
     /// ```
     /// use entwined::{Standalone, framing::{FramedStream, Lines}, transport::memory};
@@ -113,14 +126,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     {
         let stream = Rc::new(RefCell::new(self.stream));
         let framing = self.incoming.frames.framing().clone();
-        let writer = FrameWriter { stream: stream.clone(), framing, outgoing: self.outgoing };
-        (FrameReader { stream, incoming: self.incoming }, writer)
+        let writer = FrameWriter {
+            stream: stream.clone(),
+            framing,
+            outgoing: self.outgoing,
+        };
+        (
+            FrameReader {
+                stream,
+                incoming: self.incoming,
+            },
+            writer,
+        )
     }
 
     /// The next frame; none at the end of input.
     ///
     /// # Errors
-    /// What the peer sends is no frame, or the stream has failed. After a frame that was [too long](FrameError::TooLong) lines go on.
+    /// What the peer sends is no frame, or the stream has failed. After a frame that was [too
+    /// long](FrameError::TooLong) lines go on.
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, FramedError>>
     where
         F: Unpin,
@@ -199,7 +223,8 @@ impl<S: AsyncRead + Unpin, F: Framing + Unpin> Stream for FrameReader<S, F> {
     }
 }
 
-/// The half of a [`FramedStream`] that sends. Made by [`FramedStream::split`]. What waits when it is dropped is lost.
+/// The half of a [`FramedStream`] that sends. Made by [`FramedStream::split`]. What waits when it
+/// is dropped is lost.
 #[derive(Debug)]
 pub struct FrameWriter<S, F> {
     stream: Rc<RefCell<S>>,
@@ -213,7 +238,8 @@ impl<S: AsyncWrite + Unpin, F: Framing> FrameWriter<S, F> {
         &mut self.framing
     }
 
-    /// Sends a frame. It waits while more than 64 KiB wait to be sent; what is less goes on with the next call, or [`flush`](FrameWriter::flush).
+    /// Sends a frame. It waits while more than 64 KiB wait to be sent; what is less goes on with
+    /// the next call, or [`flush`](FrameWriter::flush).
     ///
     /// # Errors
     /// When these bytes cannot be a frame, or the stream has failed.
@@ -257,7 +283,10 @@ impl<F: Framing> Incoming<F> {
         loop {
             let mut input = &self.input[self.start..];
             let before = input.len();
-            let frame = self.frames.next(&mut input).map(|frame| frame.map(<[u8]>::to_vec));
+            let frame = self
+                .frames
+                .next(&mut input)
+                .map(|frame| frame.map(<[u8]>::to_vec));
             let used = before - input.len();
             self.start += used;
             match frame {
@@ -302,7 +331,9 @@ struct Outgoing {
 
 impl Outgoing {
     fn put(&mut self, framing: &impl Framing, frame: &[u8]) -> Result<(), FramedError> {
-        framing.encode(frame, &mut self.output).map_err(FramedError::Frame)
+        framing
+            .encode(frame, &mut self.output)
+            .map_err(FramedError::Frame)
     }
 
     /// Waits only while more than its share is left.
@@ -324,7 +355,9 @@ impl Outgoing {
     ) -> Poll<Result<(), FramedError>> {
         while self.sent < self.output.len() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, &self.output[self.sent..])) {
-                Ok(0) => return Poll::Ready(Err(FramedError::Stream(io::ErrorKind::WriteZero.into()))),
+                Ok(0) => {
+                    return Poll::Ready(Err(FramedError::Stream(io::ErrorKind::WriteZero.into())));
+                }
                 Ok(count) => self.sent += count,
                 Err(error) => return Poll::Ready(Err(FramedError::Stream(error))),
             }

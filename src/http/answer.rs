@@ -53,8 +53,15 @@ impl ResponseFuture {
     }
 
     /// That of a handler, or of what is around all of them: timed, and a panic in it is 500.
-    pub(super) fn called(core: &Rc<Core>, origin: Origin, call: impl FnOnce() -> ResponseFuture) -> Self {
-        let timer = Timer { origin, core: core.clone() };
+    pub(super) fn called(
+        core: &Rc<Core>,
+        origin: Origin,
+        call: impl FnOnce() -> ResponseFuture,
+    ) -> Self {
+        let timer = Timer {
+            origin,
+            core: core.clone(),
+        };
         timer.begin();
         let before = timer.before();
         let future = match core.contain(origin, call) {
@@ -70,7 +77,11 @@ impl ResponseFuture {
                 return ResponseFuture::ready(panicked());
             }
         };
-        ResponseFuture(State::Called(Called { future, timer, fresh: true }))
+        ResponseFuture(State::Called(Called {
+            future,
+            timer,
+            fresh: true,
+        }))
     }
 }
 
@@ -85,7 +96,11 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
         match &mut self.0 {
-            State::Ready(response) => Poll::Ready(*response.take().expect("a future is not polled after its end")),
+            State::Ready(response) => Poll::Ready(
+                *response
+                    .take()
+                    .expect("a future is not polled after its end"),
+            ),
             State::Boxed(future) => future.as_mut().poll(cx),
             State::Called(called) => called.poll(cx),
         }
@@ -95,7 +110,9 @@ impl Future for ResponseFuture {
 impl std::fmt::Debug for ResponseFuture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ready = matches!(self.0, State::Ready(_));
-        f.debug_struct("ResponseFuture").field("ready", &ready).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture")
+            .field("ready", &ready)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,19 +126,26 @@ struct Called {
 
 impl Called {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
-        let Called { future, timer, fresh } = self;
+        let Called {
+            future,
+            timer,
+            fresh,
+        } = self;
         // The call and the first poll are timed together.
         if !std::mem::take(fresh) {
             timer.begin();
         }
         let before = timer.before();
-        let polled = timer.core.contain(timer.origin, || future.as_mut().poll(cx));
+        let polled = timer
+            .core
+            .contain(timer.origin, || future.as_mut().poll(cx));
         timer.end(before);
         polled.unwrap_or_else(|| Poll::Ready(panicked()))
     }
 }
 
-/// Only handlers are timed for themselves; what is around all of them is a part of the callback that it runs in.
+/// Only handlers are timed for themselves; what is around all of them is a part of the callback
+/// that it runs in.
 struct Timer {
     origin: Origin,
     core: Rc<Core>,
@@ -157,5 +181,9 @@ impl Timer {
 }
 
 fn panicked() -> Response {
-    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
+    Error::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the server made a mistake",
+    )
+    .into_response()
 }

@@ -48,7 +48,8 @@ impl Body {
         Body::default()
     }
 
-    /// The items of `stream`, sent as they come. An error ends the connection, so that the peer notices.
+    /// The items of `stream`, sent as they come. An error ends the connection, so that the peer
+    /// notices.
     pub fn stream<S, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + 'static,
@@ -57,7 +58,8 @@ impl Body {
         Content::Stream(Box::pin(Mapped { stream })).into()
     }
 
-    /// As [`stream`](Body::stream), for a stream that has no end of its own: when the reactor stops, it is ended at once, in order.
+    /// As [`stream`](Body::stream), for a stream that has no end of its own: when the reactor
+    /// stops, it is ended at once, in order.
     pub fn live<S, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + 'static,
@@ -94,7 +96,10 @@ impl Body {
 
 impl From<Content> for Body {
     fn from(content: Content) -> Self {
-        Body { content, watch: None }
+        Body {
+            content,
+            watch: None,
+        }
     }
 }
 
@@ -137,7 +142,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let stream = match &mut this.content {
             Content::Empty | Content::Upgrade(_) => return Poll::Ready(None),
@@ -149,7 +157,12 @@ impl http_body::Body for Body {
                 }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Content::Live(_) if this.watch.as_ref().is_some_and(|watch| watch.is_closing(cx)) => {
+            Content::Live(_)
+                if this
+                    .watch
+                    .as_ref()
+                    .is_some_and(|watch| watch.is_closing(cx)) =>
+            {
                 this.content = Content::Empty;
                 return Poll::Ready(None);
             }
@@ -196,6 +209,9 @@ where
     type Item = Result<Bytes, BoxError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.project().stream.poll_next(cx).map(|item| item.map(|result| result.map_err(Into::into)))
+        self.project()
+            .stream
+            .poll_next(cx)
+            .map(|item| item.map(|result| result.map_err(Into::into)))
     }
 }

@@ -15,11 +15,14 @@ pub(super) fn check(request: &::http::Request<Incoming>) -> Option<Response> {
         false => Ok(()),
     };
     let mut response = error.err()?.into_response();
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     Some(response)
 }
 
-/// What its headers say of the host and of the body. One look at each costs less than to search for these two.
+/// What its headers say of the host and of the body. One look at each costs less than to search for
+/// these two.
 fn headers(request: &::http::Request<Incoming>) -> Result<(), Error> {
     let (mut hosts, mut codings) = (0, 0);
     for (name, value) in request.headers() {
@@ -39,16 +42,22 @@ fn headers(request: &::http::Request<Incoming>) -> Result<(), Error> {
         return Err(Error::bad_request("a request needs one Host header"));
     }
     if codings > 1 {
-        return Err(Error::bad_request("there is more than one Transfer-Encoding header"));
+        return Err(Error::bad_request(
+            "there is more than one Transfer-Encoding header",
+        ));
     }
     Ok(())
 }
 
-/// It may be coded for the transfer in no way but chunked, once: RFC 9112, 6.1 (and 501 for what is not understood).
+/// It may be coded for the transfer in no way but chunked, once: RFC 9112, 6.1 (and 501 for what is
+/// not understood).
 fn coding(value: &HeaderValue) -> Result<(), Error> {
     match value.as_bytes().eq_ignore_ascii_case(b"chunked") {
         true => Ok(()),
-        false => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding is chunked")),
+        false => Err(Error::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "the only transfer coding is chunked",
+        )),
     }
 }
 
@@ -61,10 +70,19 @@ fn is_host(text: &[u8]) -> bool {
         _ => false,
     };
     if let [b'[', rest @ ..] = text {
-        let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
-        return end > 0 && rest[..end].iter().all(|byte| is_name(byte) || *byte == b':') && is_port(&rest[end + 1..]);
+        let Some(end) = rest.iter().position(|&byte| byte == b']') else {
+            return false;
+        };
+        return end > 0
+            && rest[..end]
+                .iter()
+                .all(|byte| is_name(byte) || *byte == b':')
+            && is_port(&rest[end + 1..]);
     }
-    let end = text.iter().position(|&byte| byte == b':').unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|&byte| byte == b':')
+        .unwrap_or(text.len());
     text[..end].iter().all(is_name) && is_port(&text[end..])
 }
 
@@ -94,7 +112,9 @@ fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
     }
     let connects = *method == Method::CONNECT;
     if connects != (authority.is_some() && uri.scheme().is_none()) {
-        return Err(Error::bad_request("CONNECT, and nothing else, asks for a host and a port"));
+        return Err(Error::bad_request(
+            "CONNECT, and nothing else, asks for a host and a port",
+        ));
     }
     if connects && authority.is_some_and(|authority| authority.port().is_none()) {
         return Err(Error::bad_request("CONNECT needs a port"));
@@ -111,12 +131,24 @@ mod tests {
 
     #[test]
     fn hosts_are_told_from_what_is_none() {
-        for host in ["", "a", "a.b-c_d", "127.0.0.1:80", "a:", "[::1]", "[::1]:8080", "[v1.a:b]", "%41", "a,b"] {
+        for host in [
+            "",
+            "a",
+            "a.b-c_d",
+            "127.0.0.1:80",
+            "a:",
+            "[::1]",
+            "[::1]:8080",
+            "[v1.a:b]",
+            "%41",
+            "a,b",
+        ] {
             assert!(is_host(host.as_bytes()), "{host:?}");
         }
-        for text in
-            ["a b", "a/b", "u@a", "a:b", "a:1:2", "::1", "[::1", "[]", "[a/b]", "[::1]a", "a?b", "a#b", "ü", "\t"]
-        {
+        for text in [
+            "a b", "a/b", "u@a", "a:b", "a:1:2", "::1", "[::1", "[]", "[a/b]", "[::1]a", "a?b",
+            "a#b", "ü", "\t",
+        ] {
             assert!(!is_host(text.as_bytes()), "{text:?}");
         }
     }

@@ -33,11 +33,19 @@ use crate::{
     transport::{ByteStream, Permit},
 };
 
-pub(super) fn start(server: &Rc<Shared>, stream: Box<dyn ByteStream>, permit: Permit, origin: Origin) {
+pub(super) fn start(
+    server: &Rc<Shared>,
+    stream: Box<dyn ByteStream>,
+    permit: Permit,
+    origin: Origin,
+) {
     let pace = Pace::new(server.clone());
     let sleep = server.handle.sleep(pace.look_interval());
     let connection = Connection {
-        stage: Stage::Fresh { stream, sniff: Sniff::default() },
+        stage: Stage::Fresh {
+            stream,
+            sniff: Sniff::default(),
+        },
         pace,
         sleep,
         server: server.clone(),
@@ -64,8 +72,8 @@ struct Connection {
 // The large one is the usual one, and a task is one allocation already.
 #[expect(clippy::large_enum_variant)]
 enum Stage {
-    /// Accepted, and not [established](ByteStream::poll_established) yet, or it is not clear yet what the peer speaks. That counts as part of the first
-    /// head's time.
+    /// Accepted, and not [established](ByteStream::poll_established) yet, or it is not clear yet
+    /// what the peer speaks. That counts as part of the first head's time.
     Fresh {
         stream: Box<dyn ByteStream>,
         sniff: Sniff,
@@ -79,8 +87,9 @@ enum Stage {
         /// How the exchange ended, while its last response is still on its way.
         ended: Option<hyper::Result<()>>,
     },
-    /// The last response is sent and the write direction closed. What the peer still sends is read away for a while: to close the
-    /// socket with unread bytes would have the kernel send a reset, which may overtake the response (RFC 9112, 9.6).
+    /// The last response is sent and the write direction closed. What the peer still sends is read
+    /// away for a while: to close the socket with unread bytes would have the kernel send a reset,
+    /// which may overtake the response (RFC 9112, 9.6).
     Linger {
         stream: Box<dyn ByteStream>,
         left: usize,
@@ -97,7 +106,8 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.slot.get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
+        this.slot
+            .get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
         loop {
             match &mut this.stage {
                 Stage::Fresh { .. } => ready!(this.poll_fresh(cx)),
@@ -111,7 +121,9 @@ impl Future for Connection {
 
 impl Connection {
     fn poll_fresh(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Fresh { stream, sniff } = &mut self.stage else { return Poll::Ready(()) };
+        let Stage::Fresh { stream, sniff } = &mut self.stage else {
+            return Poll::Ready(());
+        };
         // Whether it is HTTP/2, once that is known.
         let established = stream.poll_established(cx);
         let shakes_hands = established.is_pending();
@@ -130,7 +142,11 @@ impl Connection {
                 }
             }
         }
-        let Stage::Fresh { mut stream, mut sniff } = std::mem::replace(&mut self.stage, Stage::Done) else {
+        let Stage::Fresh {
+            mut stream,
+            mut sniff,
+        } = std::mem::replace(&mut self.stage, Stage::Done)
+        else {
             return Poll::Ready(());
         };
         match told {
@@ -156,23 +172,46 @@ impl Connection {
             least: Least::of(&server.config),
         };
         let (common, origin) = (Rc::new(common), self.origin);
-        let answer = Answer { server: server.clone(), pace: pace.clone(), common, origin };
+        let answer = Answer {
+            server: server.clone(),
+            pace: pace.clone(),
+            common,
+            origin,
+        };
         let wire = Wire::new(stream, pace.clone(), server.handle.core().clone(), origin);
         let stream = Paced::new(wire.clone(), begin, pace.clone());
         let exchange = if two {
-            let streams = Streams { server: server.clone(), pace: pace.clone(), origin: self.origin };
+            let streams = Streams {
+                server: server.clone(),
+                pace: pace.clone(),
+                origin: self.origin,
+            };
             Exchange::two(&server.config, stream, answer, streams)
         } else {
             Exchange::one(&server.config, stream, answer)
         };
-        Stage::Exchange { exchange, wire, ending: false, ended: None }
+        Stage::Exchange {
+            exchange,
+            wire,
+            ending: false,
+            ended: None,
+        }
     }
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Exchange { exchange, wire, ending, ended } = &mut self.stage else { return Poll::Ready(()) };
+        let Stage::Exchange {
+            exchange,
+            wire,
+            ending,
+            ended,
+        } = &mut self.stage
+        else {
+            return Poll::Ready(());
+        };
         loop {
             wire.go_on(cx);
-            // What has arrived comes before any deadline: a loop that was held up must not blame its peers.
+            // What has arrived comes before any deadline: a loop that was held up must not blame
+            // its peers.
             if ended.is_none() {
                 *ended = match exchange.poll(cx) {
                     Poll::Ready(result) => Some(result),
@@ -225,10 +264,22 @@ impl Connection {
 
     /// Gives the connection to who has answered with 101. It goes on counting among the server's.
     fn hand_over(&mut self, take_over: Upgrade) {
-        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) else { return };
-        let Some((stream, begin)) = exchange.into_stream() else { return };
-        let stream = Upgraded { stream, begin, permit: self.permit.take() };
-        self.server.handle.core().contain(self.origin, || take_over(Box::new(stream)));
+        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
+        else {
+            return;
+        };
+        let Some((stream, begin)) = exchange.into_stream() else {
+            return;
+        };
+        let stream = Upgraded {
+            stream,
+            begin,
+            permit: self.permit.take(),
+        };
+        self.server
+            .handle
+            .core()
+            .contain(self.origin, || take_over(Box::new(stream)));
     }
 
     /// Ends the exchange so that the peer cannot take what it has for the whole.
@@ -242,24 +293,37 @@ impl Connection {
 
     /// Ends the exchange, with a last answer as far as it can be sent without waiting.
     fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
-        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) else { return };
+        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
+        else {
+            return;
+        };
         if let Some((stream, _)) = exchange.into_stream() {
             self.leave(cx, stream, answer);
         }
     }
 
-    fn leave(&mut self, cx: &mut Context<'_>, mut stream: Box<dyn ByteStream>, answer: Option<&[u8]>) {
+    fn leave(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut stream: Box<dyn ByteStream>,
+        answer: Option<&[u8]>,
+    ) {
         if let Some(answer) = answer {
             let _ = AsyncWrite::poll_write(Pin::new(&mut stream), cx, answer);
         }
         if let Poll::Ready(Ok(())) = Pin::new(&mut stream).poll_close(cx) {
             self.sleep.reset(self.server.handle.now() + LINGER_TIME);
-            self.stage = Stage::Linger { stream, left: LINGER_BYTES };
+            self.stage = Stage::Linger {
+                stream,
+                left: LINGER_BYTES,
+            };
         }
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Linger { stream, left } = &mut self.stage else { return Poll::Ready(()) };
+        let Stage::Linger { stream, left } = &mut self.stage else {
+            return Poll::Ready(());
+        };
         let mut buffer = [0; 16 * 1024];
         while let Poll::Ready(result) = Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
             match result {
@@ -277,7 +341,8 @@ impl Connection {
 }
 
 /// What a peer is told that does not finish the head of its request.
-const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -312,7 +377,12 @@ impl Service<::http::Request<Incoming>> for Answer {
             Some(refusal) => ResponseFuture::ready(refusal),
             None => self.find_handler(request),
         };
-        Answering { response, watch: Some(watch), headless, last }
+        Answering {
+            response,
+            watch: Some(watch),
+            headless,
+            last,
+        }
     }
 }
 
@@ -321,14 +391,16 @@ impl Answer {
         let server = &self.server;
         let mut request = Request::new(request, self.common.clone());
         if server.routes.has_layers() {
-            return self.call(self.origin, || Routes::answer_all(&server.routes, None, request));
+            return self.call(self.origin, || {
+                Routes::answer_all(&server.routes, None, request)
+            });
         }
         match server.routes.find(&mut request) {
             Found::Answer(response) => response.into(),
             Found::Nothing => ResponseFuture::ready(nothing()),
-            Found::Layered(routes, fallback) => {
-                self.call(self.origin, || Routes::answer_all(&routes, fallback, request))
-            }
+            Found::Layered(routes, fallback) => self.call(self.origin, || {
+                Routes::answer_all(&routes, fallback, request)
+            }),
             Found::Handler(endpoint) => self.call(endpoint.origin, || (endpoint.handler)(request)),
         }
     }
@@ -369,12 +441,17 @@ impl Future for Answering {
             }
             return Poll::Pending;
         };
-        let watch = this.watch.take().expect("a future is not polled after its end");
+        let watch = this
+            .watch
+            .take()
+            .expect("a future is not polled after its end");
         if this.headless {
             response = without_body(response);
         }
         if this.last {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.body_mut().watch(watch);
         Poll::Ready(Ok(response))

@@ -15,7 +15,10 @@ pub struct Error {
 impl Error {
     /// An error with this status; `message` is the body of the response.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Error { status, message: message.into() }
+        Error {
+            status,
+            message: message.into(),
+        }
     }
 
     /// 400: the client's mistake.
@@ -57,8 +60,12 @@ impl IntoResponse for Error {
 impl From<Interrupted> for Error {
     fn from(why: Interrupted) -> Self {
         match why {
-            Interrupted::TimedOut => Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long"),
-            Interrupted::Refused => Error::new(StatusCode::SERVICE_UNAVAILABLE, "there is too much to do"),
+            Interrupted::TimedOut => {
+                Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long")
+            }
+            Interrupted::Refused => {
+                Error::new(StatusCode::SERVICE_UNAVAILABLE, "there is too much to do")
+            }
             Interrupted::Panicked(_) => Error::internal("the server made a mistake"),
             why => Error::internal(why),
         }
@@ -69,6 +76,10 @@ impl From<Interrupted> for Error {
 impl IntoResponse for Box<dyn error::Error> {
     fn into_response(self) -> Response {
         tracing::error!(error = %self, "a handler has failed");
-        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake").into_response()
+        Error::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server made a mistake",
+        )
+        .into_response()
     }
 }

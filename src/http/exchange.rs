@@ -33,7 +33,11 @@ pub(super) struct Sniff(Vec<u8>);
 
 impl Sniff {
     /// Reads until it is clear, unless both sides have agreed on it; whether it is HTTP/2.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut dyn ByteStream) -> Poll<io::Result<bool>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut dyn ByteStream,
+    ) -> Poll<io::Result<bool>> {
         if let Some(two) = agreed(stream) {
             return Poll::Ready(Ok(two));
         }
@@ -59,7 +63,8 @@ impl Sniff {
     }
 }
 
-/// Whether the peers have agreed on HTTP/2 (RFC 7301, RFC 9113 3.2), if they have agreed on anything.
+/// Whether the peers have agreed on HTTP/2 (RFC 7301, RFC 9113 3.2), if they have agreed on
+/// anything.
 #[cfg(feature = "tls")]
 fn agreed(stream: &dyn ByteStream) -> Option<bool> {
     match stream.find::<crate::tls::TlsStream>()?.protocol()? {
@@ -123,7 +128,8 @@ impl Exchange {
         }
     }
 
-    /// The stream below, and what was read of it and not used; none of HTTP/2, which ends it by itself.
+    /// The stream below, and what was read of it and not used; none of HTTP/2, which ends it by
+    /// itself.
     pub(super) fn into_stream(self) -> Option<(Box<dyn ByteStream>, bytes::Bytes)> {
         match self {
             Exchange::One(exchange) => {
@@ -138,12 +144,13 @@ impl Exchange {
 /// Bytes of responses that wait to be sent on a stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes of bodies that a peer may send before they are read, on a stream and on all of a connection.
+/// Bytes of bodies that a peer may send before they are read, on a stream and on all of a
+/// connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Streams that a peer has reset before they were looked at, or that were reset for its errors, before the connection is ended (CVE-2023-44487,
-/// CVE-2025-8671).
+/// Streams that a peer has reset before they were looked at, or that were reset for its errors,
+/// before the connection is ended (CVE-2023-44487, CVE-2025-8671).
 const MOST_RESETS: usize = 20;
 const MOST_ERRORS: usize = 256;
 
@@ -159,8 +166,17 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, future: F) {
         let stream = self.pace.latest_stream();
         let look = self.server.config.write_deadline;
-        let limited = Limited { future, stream, handle: self.server.handle.clone(), look, sleep: None };
-        self.server.handle.core().spawn_detached(limited, self.origin);
+        let limited = Limited {
+            future,
+            stream,
+            handle: self.server.handle.clone(),
+            look,
+            sleep: None,
+        };
+        self.server
+            .handle
+            .core()
+            .spawn_detached(limited, self.origin);
     }
 }
 
@@ -184,9 +200,13 @@ impl<F: Future<Output = ()>> Future for Limited<F> {
         if this.future.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(stream) = this.stream else { return Poll::Pending };
+        let Some(stream) = this.stream else {
+            return Poll::Pending;
+        };
         loop {
-            let sleep = this.sleep.get_or_insert_with(|| this.handle.sleep(*this.look));
+            let sleep = this
+                .sleep
+                .get_or_insert_with(|| this.handle.sleep(*this.look));
             ready!(Pin::new(&mut *sleep).poll(cx));
             let now = this.handle.now();
             match stream.stuck_since() {

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use serde::de::{self, DeserializeOwned, IntoDeserializer, Visitor};
 
 use super::{
-    Error, FromParts, FromRequest, HeaderMap, IntoResponse, Json, Method, Request, Response, StatusCode, Uri,
-    header::CONTENT_TYPE,
+    Error, FromParts, FromRequest, HeaderMap, IntoResponse, Json, Method, Request, Response,
+    StatusCode, Uri, header::CONTENT_TYPE,
 };
 use crate::{reactor::Handle, transport::Address};
 
-/// The parameters of the path: one value, a tuple in their order, or a struct (or map) with a field for each name. Numbers and so on are read from their text.
+/// The parameters of the path: one value, a tuple in their order, or a struct (or map) with a field
+/// for each name. Numbers and so on are read from their text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path<T>(pub T);
 
@@ -19,7 +20,8 @@ pub struct Path<T>(pub T);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<T>(pub T);
 
-/// A body of the content type `application/x-www-form-urlencoded`, as a struct (or map) with a field for each name; or, of a GET request, its query.
+/// A body of the content type `application/x-www-form-urlencoded`, as a struct (or map) with a
+/// field for each name; or, of a GET request, its query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form<T>(pub T);
 
@@ -30,9 +32,9 @@ pub struct Local<T>(pub T);
 impl<T: DeserializeOwned> FromParts for Path<T> {
     fn from_parts(request: &mut Request) -> Result<Self, Response> {
         let value = T::deserialize(Params(request.params()));
-        value
-            .map(Path)
-            .map_err(|Wrong(error)| Error::bad_request(format!("the path is wrong: {error}")).into_response())
+        value.map(Path).map_err(|Wrong(error)| {
+            Error::bad_request(format!("the path is wrong: {error}")).into_response()
+        })
     }
 }
 
@@ -46,7 +48,9 @@ impl<T: Clone + 'static> FromParts for Local<T> {
     fn from_parts(request: &mut Request) -> Result<Self, Response> {
         let found = request.get::<T>().cloned().map(Local);
         let name = std::any::type_name::<T>();
-        found.ok_or_else(|| Error::internal(format!("no layer has put a {name} into the request")).into_response())
+        found.ok_or_else(|| {
+            Error::internal(format!("no layer has put a {name} into the request")).into_response()
+        })
     }
 }
 
@@ -120,18 +124,32 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
                 return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
             }
             let bytes = request.bytes().await?;
-            serde_urlencoded::from_bytes(&bytes)
-                .map_err(|error| Error::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the form is wrong: {error}")))
+            serde_urlencoded::from_bytes(&bytes).map_err(|error| {
+                Error::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    format!("the form is wrong: {error}"),
+                )
+            })
         };
         form.await.map(Form).map_err(Error::into_response)
     }
 }
 
 impl Request {
-    /// The media type of the body (RFC 9110, 8.3.1), in lower case and without parameters; empty when there is none.
+    /// The media type of the body (RFC 9110, 8.3.1), in lower case and without parameters; empty
+    /// when there is none.
     pub fn media_type(&self) -> String {
-        let value = self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+        let value = self
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
+        value
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase()
     }
 }
 
@@ -160,7 +178,10 @@ impl Params<'_> {
     fn only(&self) -> Result<Text<'_>, Wrong> {
         match self.0 {
             [(name, value)] => Ok(Text { name, value }),
-            all => Err(Wrong(format!("one value was expected, and it has {}", all.len()))),
+            all => Err(Wrong(format!(
+                "one value was expected, and it has {}",
+                all.len()
+            ))),
         }
     }
 }
@@ -190,9 +211,16 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
         visitor.visit_seq(de::value::SeqDeserializer::new(values))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         if length != self.0.len() {
-            return Err(Wrong(format!("{length} values were expected, and it has {}", self.0.len())));
+            return Err(Wrong(format!(
+                "{length} values were expected, and it has {}",
+                self.0.len()
+            )));
         }
         self.deserialize_seq(visitor)
     }
@@ -207,7 +235,10 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        let entries = self.0.iter().map(|(name, value)| (name.as_str(), Text { name, value }));
+        let entries = self
+            .0
+            .iter()
+            .map(|(name, value)| (name.as_str(), Text { name, value }));
         visitor.visit_map(de::value::MapDeserializer::new(entries))
     }
 
@@ -220,7 +251,11 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -234,7 +269,11 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        if self.0.is_empty() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.0.is_empty() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -262,7 +301,9 @@ impl<'de> IntoDeserializer<'de, Wrong> for Text<'_> {
 impl Text<'_> {
     fn read<T: FromStr>(self) -> Result<T, Wrong> {
         let Text { name, value } = self;
-        value.parse().map_err(|_| Wrong(format!("{value:?} is no valid {name}")))
+        value
+            .parse()
+            .map_err(|_| Wrong(format!("{value:?} is no valid {name}")))
     }
 }
 
@@ -301,7 +342,11 @@ impl<'de> de::Deserializer<'de> for Text<'_> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         visitor.visit_newtype_struct(self)
     }
 

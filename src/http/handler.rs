@@ -6,8 +6,10 @@ use super::{IntoResponse, Request, Response, ResponseFuture};
 
 /// Answers requests. It is implemented for functions, so that nobody need implement it:
 ///
-/// - of up to eight arguments, each something that is taken [out of a request](FromParts), the last one possibly the [request itself](FromRequest) or its body;
-/// - that give something that [can be a response](IntoResponse), or a future of that: an async function, a [`Deferred`](crate::deferred::Deferred).
+/// - of up to eight arguments, each something that is taken [out of a request](FromParts), the last
+///   one possibly the [request itself](FromRequest) or its body;
+/// - that give something that [can be a response](IntoResponse), or a future of that: an async
+///   function, a [`Deferred`](crate::deferred::Deferred).
 ///
 /// ```
 /// use entwined::http::{Error, Json, Path, Query, Request, Router};
@@ -27,8 +29,9 @@ use super::{IntoResponse, Request, Response, ResponseFuture};
 ///     });
 /// ```
 ///
-/// What cannot be taken out of a request is answered without calling the function, by a status of 4xx that says what is wrong. `M` is for the compiler, which
-/// tells the kinds of functions apart by it.
+/// What cannot be taken out of a request is answered without calling the function, by a status of
+/// 4xx that says what is wrong. `M` is for the compiler, which tells the kinds of functions apart
+/// by it.
 #[diagnostic::on_unimplemented(
     message = "this function cannot answer requests",
     note = "each argument must be `FromParts`, the last may be `FromRequest`; the result must be `IntoResponse`, or a future of that"
@@ -57,7 +60,8 @@ pub trait FromParts: Sized {
     fn from_parts(request: &mut Request) -> Result<Self, Response>;
 }
 
-/// A request, or what is made of one: the last argument of a [`Handler`]. Whatever is [`FromParts`] is this too.
+/// A request, or what is made of one: the last argument of a [`Handler`]. Whatever is [`FromParts`]
+/// is this too.
 ///
 /// `M` is for the compiler.
 pub trait FromRequest<M = Whole>: Sized {
@@ -77,7 +81,9 @@ pub struct Whole(());
 pub struct Parts(());
 
 impl<T: FromParts + 'static> FromRequest<Parts> for T {
-    fn from_request(mut request: Request) -> impl Future<Output = Result<Self, Response>> + 'static {
+    fn from_request(
+        mut request: Request,
+    ) -> impl Future<Output = Result<Self, Response>> + 'static {
         std::future::ready(T::from_parts(&mut request))
     }
 }

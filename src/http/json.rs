@@ -5,17 +5,20 @@ use std::cell::Cell;
 use bytes::Bytes;
 use serde::Serialize;
 
-/// What a thread keeps to write JSON into. A longer text, whose buffer grew beyond that, is handed out as it is.
+/// What a thread keeps to write JSON into. A longer text, whose buffer grew beyond that, is handed
+/// out as it is.
 const MOST_KEPT: usize = 64 * 1024;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A value as JSON, in exactly the memory that it needs. It is written into a buffer that has grown already: to grow one for each text, and to copy what
-/// is there each time, takes longer than to copy the whole text once.
+/// A value as JSON, in exactly the memory that it needs. It is written into a buffer that has grown
+/// already: to grow one for each text, and to copy what is there each time, takes longer than to
+/// copy the whole text once.
 pub(super) fn encode(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Bytes> {
-    // Taken out, since a `Serialize` of the program's may do anything, even have another text written.
+    // Taken out, since a `Serialize` of the program's may do anything, even have another text
+    // written.
     let mut buffer = BUFFER.take();
     buffer.clear();
     serde_json::to_writer(&mut buffer, value)?;
@@ -44,7 +47,11 @@ mod tests {
     fn texts_of_any_length_follow_each_other_and_little_is_kept() {
         for length in [3, 100_000, 0, 60_000, 1_000_000, 5] {
             let text = "x".repeat(length);
-            assert_eq!(encode(&text).expect("a text"), format!("\"{text}\"").as_bytes(), "{length}");
+            assert_eq!(
+                encode(&text).expect("a text"),
+                format!("\"{text}\"").as_bytes(),
+                "{length}"
+            );
             assert!(kept() <= MOST_KEPT, "{} bytes", kept());
         }
     }
@@ -55,14 +62,26 @@ mod tests {
     impl Serialize for Nested {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             assert_eq!(encode("inner").expect("a text"), "\"inner\"");
-            if self.0 { Err(S::Error::custom("no")) } else { serializer.serialize_str("outer") }
+            if self.0 {
+                Err(S::Error::custom("no"))
+            } else {
+                serializer.serialize_str("outer")
+            }
         }
     }
 
     #[test]
     fn a_text_within_a_text_and_one_that_fails_harm_no_other() {
-        assert_eq!(encode(&[Nested(false), Nested(false)]).expect("texts"), "[\"outer\",\"outer\"]");
-        assert_eq!(encode(&(1, Nested(true))).expect_err("it fails").to_string(), "no");
+        assert_eq!(
+            encode(&[Nested(false), Nested(false)]).expect("texts"),
+            "[\"outer\",\"outer\"]"
+        );
+        assert_eq!(
+            encode(&(1, Nested(true)))
+                .expect_err("it fails")
+                .to_string(),
+            "no"
+        );
         assert_eq!(encode(&[1, 2]).expect("numbers"), "[1,2]");
     }
 }

@@ -7,9 +7,11 @@ use super::{
     router::{Endpoint, Routes},
 };
 
-/// Something around the handlers of a [`Router`](super::Router): it sees each request before they do, and each response after, and may answer by itself.
+/// Something around the handlers of a [`Router`](super::Router): it sees each request before they
+/// do, and each response after, and may answer by itself.
 ///
-/// Every async function of a [`Request`] and a [`Next`] is one. There are ready-made ones in [`layers`](super::layers).
+/// Every async function of a [`Request`] and a [`Next`] is one. There are ready-made ones in
+/// [`layers`](super::layers).
 ///
 /// ```
 /// use entwined::http::{Error, Next, Request, Response, Router};
@@ -58,6 +60,8 @@ impl Next {
 
 impl std::fmt::Debug for Next {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Next").field("layers", &self.left).finish_non_exhaustive()
+        f.debug_struct("Next")
+            .field("layers", &self.left)
+            .finish_non_exhaustive()
     }
 }

@@ -26,9 +26,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The server is hyper's, over this crate's streams. Everything a peer may take is bounded: see [`Config`]. When the reactor
-//! stops, the server stops accepting, lets requests that are being answered finish, closes the others, and gives up
-//! on what is left after [`Config::shutdown_grace`].
+//! The server is hyper's, over this crate's streams. Everything a peer may take is bounded: see
+//! [`Config`]. When the reactor stops, the server stops accepting, lets requests that are being
+//! answered finish, closes the others, and gives up on what is left after
+//! [`Config::shutdown_grace`].
 
 mod answer;
 mod body;

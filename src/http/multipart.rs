@@ -19,10 +19,14 @@ use futures_core::Stream;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::{Error, FromRequest, IntoResponse, Request, Response, StatusCode, header::CONTENT_TYPE, rate::Meter};
+use super::{
+    Error, FromRequest, IntoResponse, Request, Response, StatusCode, header::CONTENT_TYPE,
+    rate::Meter,
+};
 use crate::reactor::Handle;
 
-/// A form with files, part by part, as it comes: the last argument of a handler. At most 64 MiB and 1,000 parts unless it is [limited](Multipart::limit) otherwise.
+/// A form with files, part by part, as it comes: the last argument of a handler. At most 64 MiB and
+/// 1,000 parts unless it is [limited](Multipart::limit) otherwise.
 ///
 /// ```
 /// use entwined::http::{Error, Multipart, Router};
@@ -86,20 +90,44 @@ impl Stream for Pieces {
 impl FromRequest for Multipart {
     async fn from_request(request: Request) -> Result<Self, Response> {
         let (head, body, meter, handle) = request.into_parts();
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let content_type = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
         let boundary = multer::parse_boundary(content_type).map_err(|_| {
             let message = "the content type must be multipart/form-data, with a boundary";
             Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response()
         })?;
         let moved = Arc::<AtomicUsize>::default();
-        let parts = multer::Multipart::new(Pieces { body, moved: moved.clone() }, boundary);
-        Ok(Multipart { parts, shared: Reading { handle, meter, moved, limit: LIMIT, total: 0 }, seen: 0 })
+        let parts = multer::Multipart::new(
+            Pieces {
+                body,
+                moved: moved.clone(),
+            },
+            boundary,
+        );
+        Ok(Multipart {
+            parts,
+            shared: Reading {
+                handle,
+                meter,
+                moved,
+                limit: LIMIT,
+                total: 0,
+            },
+            seen: 0,
+        })
     }
 }
 
 impl Reading {
-    /// Waits for the peer, which has to be as fast as [`Config::min_rate`](super::Config::min_rate) says.
-    async fn wait<T>(&mut self, reading: impl Future<Output = multer::Result<T>>) -> Result<T, Error> {
+    /// Waits for the peer, which has to be as fast as [`Config::min_rate`](super::Config::min_rate)
+    /// says.
+    async fn wait<T>(
+        &mut self,
+        reading: impl Future<Output = multer::Result<T>>,
+    ) -> Result<T, Error> {
         let mut reading = std::pin::pin!(reading);
         poll_fn(|cx| {
             let read = reading.as_mut().poll(cx);
@@ -108,7 +136,10 @@ impl Reading {
                 Poll::Ready(result) => Poll::Ready(result.map_err(told)),
                 Poll::Pending => {
                     std::task::ready!(self.meter.poll_too_slow(cx, &self.handle));
-                    Poll::Ready(Err(Error::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly")))
+                    Poll::Ready(Err(Error::new(
+                        StatusCode::REQUEST_TIMEOUT,
+                        "the body comes too slowly",
+                    )))
                 }
             }
         })
@@ -140,20 +171,29 @@ impl Multipart {
     /// The next part; what was not read of the last one is skipped.
     ///
     /// # Errors
-    /// 400 when it is malformed or the peer broke off, 408 when that is too slow, 413 when there are too many parts.
+    /// 400 when it is malformed or the peer broke off, 408 when that is too slow, 413 when there
+    /// are too many parts.
     pub async fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
         if self.seen >= MOST_PARTS {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the form has too many parts"));
+            return Err(Error::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the form has too many parts",
+            ));
         }
         self.seen += 1;
         let field = self.shared.wait(self.parts.next_field()).await?;
-        Ok(field.map(|field| Part { field, shared: &mut self.shared }))
+        Ok(field.map(|field| Part {
+            field,
+            shared: &mut self.shared,
+        }))
     }
 }
 
 impl fmt::Debug for Multipart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Multipart").field("bytes", &self.shared.total).finish_non_exhaustive()
+        f.debug_struct("Multipart")
+            .field("bytes", &self.shared.total)
+            .finish_non_exhaustive()
     }
 }
 
@@ -182,7 +222,8 @@ impl Part<'_> {
     /// The next piece, none at its end.
     ///
     /// # Errors
-    /// 400 when it is malformed or the peer broke off, 408 when that is too slow, 413 when the form is too large.
+    /// 400 when it is malformed or the peer broke off, 408 when that is too slow, 413 when the form
+    /// is too large.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let piece = self.shared.wait(self.field.chunk()).await?;
         if let Some(piece) = &piece {
@@ -216,8 +257,9 @@ impl Part<'_> {
         String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the part is not UTF-8"))
     }
 
-    /// Writes it to a new file, on a thread, piece by piece: no faster than the disk takes it. Gives how many bytes it has. What cannot be written to its end,
-    /// also because nobody waits for it any more, is removed.
+    /// Writes it to a new file, on a thread, piece by piece: no faster than the disk takes it.
+    /// Gives how many bytes it has. What cannot be written to its end, also because nobody waits
+    /// for it any more, is removed.
     ///
     /// # Errors
     /// As [`chunk`](Part::chunk); 500 when there is a file of this name, or it cannot be written.
@@ -225,18 +267,27 @@ impl Part<'_> {
         self.save_with(path, |_| {}).await
     }
 
-    /// The same, and tells `progress` after each piece how many bytes are written: for a progress bar.
+    /// The same, and tells `progress` after each piece how many bytes are written: for a progress
+    /// bar.
     ///
     /// # Errors
     /// As [`save`](Part::save).
-    pub async fn save_with(&mut self, path: impl AsRef<Path>, mut progress: impl FnMut(u64)) -> Result<u64, Error> {
+    pub async fn save_with(
+        &mut self,
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<u64, Error> {
         let path = path.as_ref().to_owned();
-        let failed = |error: std::io::Error| Error::internal(format!("the file cannot be written: {error}"));
+        let failed =
+            |error: std::io::Error| Error::internal(format!("the file cannot be written: {error}"));
         let handle = self.shared.handle.clone();
         let name = path.clone();
         let open = handle.defer_to_thread(move |_| File::create_new(name).map_err(failed));
         let mut file = open.await?;
-        let unfinished = Unfinished { handle: handle.clone(), path: Some(path) };
+        let unfinished = Unfinished {
+            handle: handle.clone(),
+            path: Some(path),
+        };
         let mut bytes = 0;
         while let Some(piece) = self.chunk().await? {
             bytes += piece.len() as u64;
@@ -268,7 +319,9 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(path) = self.path.take() {
             // What has begun is done to its end, whoever waits for it; nobody has to.
-            let removing = self.handle.defer_to_thread(move |_| std::fs::remove_file(path).map_err(Error::internal));
+            let removing = self
+                .handle
+                .defer_to_thread(move |_| std::fs::remove_file(path).map_err(Error::internal));
             removing.detach();
         }
     }
@@ -276,6 +329,9 @@ impl Drop for Unfinished {
 
 impl fmt::Debug for Part<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Part").field("name", &self.name()).field("file_name", &self.file_name()).finish_non_exhaustive()
+        f.debug_struct("Part")
+            .field("name", &self.name())
+            .field("file_name", &self.file_name())
+            .finish_non_exhaustive()
     }
 }

@@ -23,8 +23,10 @@ pub struct BlockingRequest {
     pub body: Bytes,
 }
 
-/// A handler whose work is done on a thread of the [reactor's pool](crate::reactor::Handle::defer_to_thread), as WSGI programs do theirs; its response is sent on the loop. It
-/// must be `Send`, and may block. A panic in it is 500, and so is a pool that has no room: 503 then.
+/// A handler whose work is done on a thread of the [reactor's
+/// pool](crate::reactor::Handle::defer_to_thread), as WSGI programs do theirs; its response is sent
+/// on the loop. It must be `Send`, and may block. A panic in it is 500, and so is a pool that has
+/// no room: 503 then.
 ///
 /// ```
 /// use entwined::http::{Router, offload};
@@ -68,7 +70,9 @@ where
                 params: request.params().to_vec(),
                 body,
             };
-            let job = request.handle().defer_to_thread(move |_| Ok::<_, Error>(work(asked)));
+            let job = request
+                .handle()
+                .defer_to_thread(move |_| Ok::<_, Error>(work(asked)));
             match job.await {
                 Ok(result) => result.into_response(),
                 Err(error) => error.into_response(),

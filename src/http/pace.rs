@@ -19,15 +19,17 @@ use super::{
 };
 use crate::transport::read_into;
 
-/// Where a connection is between two requests, told by what it reads and what hyper does with it. To note it costs next to nothing; one timer a
-/// connection looks at it now and then. So a request moves no timer.
+/// Where a connection is between two requests, told by what it reads and what hyper does with it.
+/// To note it costs next to nothing; one timer a connection looks at it now and then. So a request
+/// moves no timer.
 pub(super) struct Pace {
     stage: Cell<Stage>,
     /// Whether there was a look at this stage.
     seen: Cell<bool>,
     /// Since when the peer has not taken what is to be sent.
     blocked: Cell<Option<Instant>>,
-    /// Since when the peer takes what is to be sent more slowly than that comes, and the bytes that it has taken meanwhile.
+    /// Since when the peer takes what is to be sent more slowly than that comes, and the bytes that
+    /// it has taken meanwhile.
     behind: Cell<Option<(Instant, u64)>>,
     requests: Cell<u64>,
     /// Whom to wake when an end of input need not be withheld any more.
@@ -73,7 +75,8 @@ pub(super) enum Verdict {
 }
 
 impl Pace {
-    /// For a connection that was just accepted. Its first request has the time of a head, not that of an idle connection.
+    /// For a connection that was just accepted. Its first request has the time of a head, not that
+    /// of an idle connection.
     pub(super) fn new(server: Rc<Shared>) -> Rc<Self> {
         let now = server.time();
         Rc::new(Pace {
@@ -89,9 +92,15 @@ impl Pace {
         })
     }
 
-    /// How often to look: often enough that a stage is seen before its end, however soon after a look it begins.
+    /// How often to look: often enough that a stage is seen before its end, however soon after a
+    /// look it begins.
     pub(super) fn look_interval(&self) -> Duration {
-        let Config { header_deadline, idle_deadline, write_deadline, .. } = self.server.config;
+        let Config {
+            header_deadline,
+            idle_deadline,
+            write_deadline,
+            ..
+        } = self.server.config;
         header_deadline.min(idle_deadline).min(write_deadline)
     }
 
@@ -110,7 +119,10 @@ impl Pace {
             *streams.latest.borrow_mut() = Some(stream.clone());
             stream
         });
-        Watch { pace: self.clone(), stream }
+        Watch {
+            pace: self.clone(),
+            stream,
+        }
     }
 
     /// Whether it has had as many requests as a connection may have.
@@ -130,7 +142,9 @@ impl Pace {
 
     /// Has bodies without an end of their own end, now that the server ends.
     pub(super) fn wake_live(&self) {
-        let Some(streams) = self.streams.get() else { return };
+        let Some(streams) = self.streams.get() else {
+            return;
+        };
         for waker in streams.live.take() {
             waker.wake();
         }
@@ -142,13 +156,25 @@ impl Pace {
     }
 
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
-        let Config { header_deadline, idle_deadline, write_deadline, .. } = self.server.config;
+        let Config {
+            header_deadline,
+            idle_deadline,
+            write_deadline,
+            ..
+        } = self.server.config;
         let next = now + self.look_interval();
         if let Some(since) = self.blocked.get() {
             // The rest of a response comes before the next request.
-            let slow = self.behind.get().and_then(|(since, moved)| Least::of(&self.server.config).due(since, moved));
+            let slow = self
+                .behind
+                .get()
+                .and_then(|(since, moved)| Least::of(&self.server.config).due(since, moved));
             let end = (since + write_deadline).min(slow.unwrap_or(next));
-            return if now >= end { Verdict::Stuck } else { Verdict::Wait(end.min(next)) };
+            return if now >= end {
+                Verdict::Stuck
+            } else {
+                Verdict::Wait(end.min(next))
+            };
         }
         let (since, deadline, verdict) = match self.stage.get() {
             Stage::Idle(since) => (since, idle_deadline, Verdict::Idle),
@@ -162,7 +188,8 @@ impl Pace {
         if self.seen.get() {
             return verdict;
         }
-        // Over at the first look: somebody held the thread, which is not the peer's fault. Its time begins now.
+        // Over at the first look: somebody held the thread, which is not the peer's fault. Its time
+        // begins now.
         self.begin_again(now);
         self.seen.set(true);
         Verdict::Wait(next)
@@ -181,8 +208,8 @@ impl Pace {
         self.streams.get().is_some()
     }
 
-    /// Whether the end of the peer's input is not for hyper yet, which would drop the answer that it is at: a peer may end its direction and
-    /// wait for what it asked for.
+    /// Whether the end of the peer's input is not for hyper yet, which would drop the answer that
+    /// it is at: a peer may end its direction and wait for what it asked for.
     fn withholds_end(&self, cx: &Context<'_>) -> bool {
         let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
         let withholds = !self.is_multiplexed() && (answering || self.blocked.get().is_some());
@@ -226,7 +253,8 @@ impl Pace {
             Poll::Ready(moved) => {
                 self.blocked.set(None);
                 self.moved(*moved.as_ref().unwrap_or(&0));
-                // A response is over when its last byte is sent, not when its body is. Of HTTP/2 much that is sent is no response.
+                // A response is over when its last byte is sent, not when its body is. Of HTTP/2
+                // much that is sent is no response.
                 if !self.is_multiplexed() {
                     self.begin_again(self.server.time());
                 }
@@ -270,7 +298,11 @@ impl Watch {
 
     /// The handler has answered; `live` when what it sends has no end of its own.
     pub(super) fn response_begins(&self, live: bool) {
-        self.pace.enter(Stage::Busy(if live { Work::Waiting } else { Work::Sending }));
+        self.pace.enter(Stage::Busy(if live {
+            Work::Waiting
+        } else {
+            Work::Sending
+        }));
         self.body_polled(true);
     }
 
@@ -330,7 +362,12 @@ pub(super) struct Paced {
 
 impl Paced {
     pub(super) fn new(wire: Rc<Wire>, begin: Vec<u8>, pace: Rc<Pace>) -> Self {
-        Paced { wire, begin, begun: 0, pace }
+        Paced {
+            wire,
+            begin,
+            begun: 0,
+            pace,
+        }
     }
 }
 
@@ -351,7 +388,9 @@ impl Read for Paced {
             self.pace.received();
             return Poll::Ready(Ok(()));
         }
-        let result = self.wire.poll_stream(cx, |stream, cx| read_into(stream, cx, &mut cursor));
+        let result = self
+            .wire
+            .poll_stream(cx, |stream, cx| read_into(stream, cx, &mut cursor));
         // An end of input stays; the next read meets it again.
         if matches!(result, Poll::Ready(Ok(0))) && room > 0 && self.pace.withholds_end(cx) {
             return Poll::Pending;
@@ -364,7 +403,11 @@ impl Read for Paced {
 }
 
 impl Write for Paced {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.wire.poll_write(cx, &[IoSlice::new(buffer)])
     }
 
@@ -374,7 +417,8 @@ impl Write for Paced {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.wire.poll_drain(cx))?;
-        self.wire.poll_stream(cx, |stream, cx| stream.poll_close(cx))
+        self.wire
+            .poll_stream(cx, |stream, cx| stream.poll_close(cx))
     }
 
     /// Every stream of ours makes the best of several pieces.

@@ -19,15 +19,20 @@ pub(super) struct Least {
 
 impl Least {
     pub(super) fn of(config: &Config) -> Self {
-        Least { bytes: config.min_rate, grace: config.rate_grace }
+        Least {
+            bytes: config.min_rate,
+            grace: config.rate_grace,
+        }
     }
 
-    /// When a peer that has moved so many bytes since then must have moved another one; never without a limit.
+    /// When a peer that has moved so many bytes since then must have moved another one; never
+    /// without a limit.
     pub(super) fn due(self, since: Instant, moved: u64) -> Option<Instant> {
         if self.bytes == 0 {
             return None;
         }
-        since.checked_add(self.grace + Duration::from_secs_f64(moved as f64 / f64::from(self.bytes)))
+        since
+            .checked_add(self.grace + Duration::from_secs_f64(moved as f64 / f64::from(self.bytes)))
     }
 }
 
@@ -42,7 +47,12 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(least: Least) -> Self {
-        Meter { least, moved: 0, since: None, sleep: None }
+        Meter {
+            least,
+            moved: 0,
+            since: None,
+            sleep: None,
+        }
     }
 
     pub(super) fn moved(&mut self, bytes: usize) {
@@ -53,7 +63,9 @@ impl Meter {
     pub(super) fn poll_too_slow(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Poll<()> {
         let now = handle.now();
         let since = *self.since.get_or_insert(now);
-        let Some(due) = self.least.due(since, self.moved) else { return Poll::Pending };
+        let Some(due) = self.least.due(since, self.moved) else {
+            return Poll::Pending;
+        };
         let sleep = self.sleep.get_or_insert_with(|| handle.sleep_until(due));
         if sleep.deadline() != due {
             sleep.reset(due);

@@ -57,8 +57,18 @@ pub(super) struct Common {
 impl Request {
     pub(super) fn new(request: ::http::Request<Incoming>, common: Rc<Common>) -> Self {
         let (params, locals, body_limit) = (Params::new(), Vec::new(), common.body_limit);
-        let content = Content { request, params, below: 0, locals, meter: None, body_limit, common };
-        Request { content: Box::new(content) }
+        let content = Content {
+            request,
+            params,
+            below: 0,
+            locals,
+            meter: None,
+            body_limit,
+            common,
+        };
+        Request {
+            content: Box::new(content),
+        }
     }
 
     pub(super) fn add_params(&mut self, params: Params) {
@@ -93,7 +103,8 @@ impl Request {
         self.content.request.uri().path()
     }
 
-    /// The part of the path that the innermost [router](super::Router::nest) goes by, from its `/` on; all of it where none is nested.
+    /// The part of the path that the innermost [router](super::Router::nest) goes by, from its `/`
+    /// on; all of it where none is nested.
     pub fn path_below(&self) -> &str {
         match &self.path()[self.content.below..] {
             "" => "/",
@@ -103,7 +114,10 @@ impl Request {
 
     /// The host and the port that it is for (RFC 9110, 7.2), as they were sent.
     pub fn authority(&self) -> Option<&str> {
-        self.uri().authority().map(::http::uri::Authority::as_str).or_else(|| self.header("host"))
+        self.uri()
+            .authority()
+            .map(::http::uri::Authority::as_str)
+            .or_else(|| self.header("host"))
     }
 
     /// The host that it is for, without the port.
@@ -123,16 +137,27 @@ impl Request {
 
     /// Gives its parts, for what is not of this module's kind.
     pub(super) fn into_parts(self) -> (::http::request::Parts, Incoming, Meter, Handle) {
-        let Content { request, meter, common, .. } = *self.content;
+        let Content {
+            request,
+            meter,
+            common,
+            ..
+        } = *self.content;
         let (head, body) = request.into_parts();
-        (head, body, meter.map_or_else(|| Meter::new(common.least), |meter| *meter), common.handle.clone())
+        (
+            head,
+            body,
+            meter.map_or_else(|| Meter::new(common.least), |meter| *meter),
+            common.handle.clone(),
+        )
     }
 
     pub(super) fn set_body_limit(&mut self, bytes: usize) {
         self.content.body_limit = bytes;
     }
 
-    /// Puts something into the request for who answers it: [`Local`](super::Local) takes it out, and [`get`](Request::get). There is one of each type.
+    /// Puts something into the request for who answers it: [`Local`](super::Local) takes it out,
+    /// and [`get`](Request::get). There is one of each type.
     pub fn insert<T: 'static>(&mut self, value: T) {
         match self.get_mut::<T>() {
             Some(place) => *place = value,
@@ -142,12 +167,18 @@ impl Request {
 
     /// What was [put](Request::insert) into the request.
     pub fn get<T: 'static>(&self) -> Option<&T> {
-        self.content.locals.iter().find_map(|local| local.downcast_ref())
+        self.content
+            .locals
+            .iter()
+            .find_map(|local| local.downcast_ref())
     }
 
     /// The same, to be changed.
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
-        self.content.locals.iter_mut().find_map(|local| local.downcast_mut())
+        self.content
+            .locals
+            .iter_mut()
+            .find_map(|local| local.downcast_mut())
     }
 
     /// The headers.
@@ -165,7 +196,8 @@ impl Request {
         self.content.request.version()
     }
 
-    /// What was put into its head by whom it has passed: hyper's `Protocol` of an extended CONNECT, for example.
+    /// What was put into its head by whom it has passed: hyper's `Protocol` of an extended CONNECT,
+    /// for example.
     pub fn extensions(&self) -> &::http::Extensions {
         self.content.request.extensions()
     }
@@ -182,7 +214,11 @@ impl Request {
 
     /// What `{name}` in the route's path stands for here, decoded.
     pub fn param(&self, name: &str) -> Option<&str> {
-        self.content.params.iter().find(|param| param.0 == name).map(|param| param.1.as_str())
+        self.content
+            .params
+            .iter()
+            .find(|param| param.0 == name)
+            .map(|param| param.1.as_str())
     }
 
     /// What `{name}` stands for, as a number or whatever `T` is.
@@ -190,8 +226,12 @@ impl Request {
     /// # Errors
     /// 400 when it is not one; 500 when the route has no such name.
     pub fn parse_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
-        let value = self.param(name).ok_or_else(|| Error::internal(format!("this route has no {{{name}}}")))?;
-        value.parse().map_err(|_| Error::bad_request(format!("{value:?} is no valid {name}")))
+        let value = self
+            .param(name)
+            .ok_or_else(|| Error::internal(format!("this route has no {{{name}}}")))?;
+        value
+            .parse()
+            .map_err(|_| Error::bad_request(format!("{value:?} is no valid {name}")))
     }
 
     /// The query, as a struct (or map) with a field for each name.
@@ -200,28 +240,42 @@ impl Request {
     /// 400, saying which field is wrong.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let query = self.uri().query().unwrap_or("");
-        serde_urlencoded::from_str(query).map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
+        serde_urlencoded::from_str(query)
+            .map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
     }
 
-    /// The next piece of the body, `None` at its end. For bodies that should not be in memory as a whole; the limit on their bytes is up to
-    /// the caller.
+    /// The next piece of the body, `None` at its end. For bodies that should not be in memory as a
+    /// whole; the limit on their bytes is up to the caller.
     ///
     /// # Errors
-    /// 400 when the peer broke off or sent a malformed body, 408 when it is slower than [`Config::min_rate`](super::Config::min_rate).
+    /// 400 when the peer broke off or sent a malformed body, 408 when it is slower than
+    /// [`Config::min_rate`](super::Config::min_rate).
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         loop {
-            let Content { request, meter, common, .. } = &mut *self.content;
+            let Content {
+                request,
+                meter,
+                common,
+                ..
+            } = &mut *self.content;
             let meter = meter.get_or_insert_with(|| Box::new(Meter::new(common.least)));
             let Poll::Ready(frame) = Pin::new(request.body_mut()).poll_frame(cx) else {
                 ready!(meter.poll_too_slow(cx, &common.handle));
-                return Poll::Ready(Err(Error::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly")));
+                return Poll::Ready(Err(Error::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body comes too slowly",
+                )));
             };
-            let Some(frame) = frame else { return Poll::Ready(Ok(None)) };
-            let frame = frame.map_err(|error| Error::bad_request(format!("the body could not be read: {error}")))?;
+            let Some(frame) = frame else {
+                return Poll::Ready(Ok(None));
+            };
+            let frame = frame.map_err(|error| {
+                Error::bad_request(format!("the body could not be read: {error}"))
+            })?;
             // Trailers are no part of the content.
             if let Ok(data) = frame.into_data() {
                 meter.moved(data.len());
@@ -233,12 +287,17 @@ impl Request {
     /// The whole body.
     ///
     /// # Errors
-    /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it takes longer than
-    /// [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer broke off.
+    /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it
+    /// takes longer than [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer
+    /// broke off.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
         let limit = self.content.body_limit;
-        let too_large =
-            || Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"));
+        let too_large = || {
+            Error::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body may have {limit} bytes at most"),
+            )
+        };
         if self.content.request.body().size_hint().lower() > limit as u64 {
             return Err(too_large());
         }
@@ -246,7 +305,9 @@ impl Request {
         let read = Cell::new(0);
         let whole = async {
             // Most bodies come in one piece, which need not be copied.
-            let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+            let Some(first) = self.chunk().await? else {
+                return Ok(Bytes::new());
+            };
             if first.len() > limit {
                 return Err(too_large());
             }
@@ -272,9 +333,13 @@ impl Request {
             }
             ready!(Pin::new(&mut sleep).poll(cx));
             if read.get() == before {
-                return Poll::Ready(Err(Error::new(StatusCode::REQUEST_TIMEOUT, "the body took too long")));
+                return Poll::Ready(Err(Error::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body took too long",
+                )));
             }
-            // If somebody held the thread, more may have arrived in time, of which only the first piece was read.
+            // If somebody held the thread, more may have arrived in time, of which only the first
+            // piece was read.
             cx.waker().wake_by_ref();
             Poll::Pending
         })
@@ -293,16 +358,23 @@ impl Request {
     /// The whole body, read as JSON.
     ///
     /// # Errors
-    /// As for [`bytes`](Request::bytes); 415 when the content type is not JSON, 400 with line and column when the JSON is malformed, 422 when it is not
-    /// what `T` needs.
+    /// As for [`bytes`](Request::bytes); 415 when the content type is not JSON, 400 with line and
+    /// column when the JSON is malformed, 422 when it is not what `T` needs.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let media_type = self.media_type();
         if media_type != "application/json" && !media_type.ends_with("+json") {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
+            return Err(Error::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the content type must be application/json",
+            ));
         }
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| {
-            let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+            let status = if error.is_data() {
+                StatusCode::UNPROCESSABLE_ENTITY
+            } else {
+                StatusCode::BAD_REQUEST
+            };
             Error::new(status, format!("the JSON is wrong: {error}"))
         })
     }
@@ -310,6 +382,9 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("method", self.method()).field("uri", self.uri()).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("uri", self.uri())
+            .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{Body, HeaderValue, StatusCode, header::CONTENT_TYPE, json};
 
-/// A response: status, headers and [`Body`]. The length, the date and the connection's headers are the server's business.
+/// A response: status, headers and [`Body`]. The length, the date and the connection's headers are
+/// the server's business.
 pub type Response = ::http::Response<Body>;
 
 /// Anything that a handler may return.
@@ -14,7 +15,8 @@ pub trait IntoResponse {
     fn into_response(self) -> Response;
 }
 
-/// A value as JSON, with its content type. A value that cannot be written as JSON is answered by 500.
+/// A value as JSON, with its content type. A value that cannot be written as JSON is answered
+/// by 500.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -24,7 +26,9 @@ pub struct Html<T>(pub T);
 
 fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt, panic::Location, rc::Rc};
 
 use super::{
-    Error, Handler, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture, StatusCode,
+    Error, Handler, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
+    StatusCode,
     handler::{AnyHandler, erased},
     header::{ALLOW, HeaderValue},
     request::Params,
@@ -33,12 +34,14 @@ enum Target {
 
 /// Which handler answers which method and path.
 ///
-/// A path may have parameters: `/users/{id}` matches one segment, `/files/{*path}` the rest of the path. A fixed segment wins over a
-/// parameter. `HEAD` is answered by the handler of `GET`, without its body; a path that is there with other methods only is answered by 405 with
-/// `Allow`; one that is not there by the [fallback](Router::fallback), which answers 404 unless it is set.
+/// A path may have parameters: `/users/{id}` matches one segment, `/files/{*path}` the rest of the
+/// path. A fixed segment wins over a parameter. `HEAD` is answered by the handler of `GET`, without
+/// its body; a path that is there with other methods only is answered by 405 with `Allow`; one that
+/// is not there by the [fallback](Router::fallback), which answers 404 unless it is set.
 ///
-/// Routers are put together: one [beside another](Router::merge), [below a path](Router::nest) of it, or one for each [host](Router::host).
-/// [Layers](Router::layer) are around all of a router, the routers in it included.
+/// Routers are put together: one [beside another](Router::merge), [below a path](Router::nest) of
+/// it, or one for each [host](Router::host). [Layers](Router::layer) are around all of a router,
+/// the routers in it included.
 #[derive(Default)]
 pub struct Router {
     routes: BTreeMap<String, Methods>,
@@ -92,8 +95,9 @@ impl Router {
         self
     }
 
-    /// Takes in all that `router` has: its routes, the routers in it, and its fallback. Its layers stay around these, and are not around the rest of this router;
-    /// nor around the answer 405, which is for what both have at that path.
+    /// Takes in all that `router` has: its routes, the routers in it, and its fallback. Its layers
+    /// stay around these, and are not around the rest of this router; nor around the answer 405,
+    /// which is for what both have at that path.
     ///
     /// So the parts of a site may each be made by a function of their own:
     ///
@@ -106,11 +110,18 @@ impl Router {
     /// ```
     ///
     /// # Panics
-    /// When both have a handler for the same method and path, a router for the same prefix, or a fallback; or when their paths are in conflict.
+    /// When both have a handler for the same method and path, a router for the same prefix, or a
+    /// fallback; or when their paths are in conflict.
     #[track_caller]
     #[must_use]
     pub fn merge(mut self, router: Router) -> Self {
-        let Router { routes, nested, hosts, fallback, layers } = router;
+        let Router {
+            routes,
+            nested,
+            hosts,
+            fallback,
+            layers,
+        } = router;
         let inside = |routes: Rc<Routes>| {
             let mut routes = Rc::into_inner(routes).expect("a router in use is in one router only");
             routes.layers.extend(layers.iter().cloned());
@@ -131,7 +142,11 @@ impl Router {
         for (prefix, routes) in nested {
             self = self.nested(&prefix, inside(routes));
         }
-        self.hosts.extend(hosts.into_iter().map(|(name, routes)| (name, inside(routes))));
+        self.hosts.extend(
+            hosts
+                .into_iter()
+                .map(|(name, routes)| (name, inside(routes))),
+        );
         if let Some(endpoint) = fallback {
             let before = self.fallback.replace(endpoint.inside(&layers));
             assert!(before.is_none(), "there are two fallbacks");
@@ -139,8 +154,8 @@ impl Router {
         self
     }
 
-    /// Has `router` answer everything at `prefix` and below it, by the rest of the path. What it has no handler for is left to this router's
-    /// fallback.
+    /// Has `router` answer everything at `prefix` and below it, by the rest of the path. What it
+    /// has no handler for is left to this router's fallback.
     ///
     /// ```
     /// use entwined::http::Router;
@@ -150,11 +165,15 @@ impl Router {
     /// ```
     ///
     /// # Panics
-    /// When the prefix is malformed, does not begin with `/` or ends with it, or is in conflict with another path.
+    /// When the prefix is malformed, does not begin with `/` or ends with it, or is in conflict
+    /// with another path.
     #[track_caller]
     #[must_use]
     pub fn nest(self, prefix: &str, router: Router) -> Self {
-        assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "{prefix:?} is no prefix such as \"/api\"");
+        assert!(
+            prefix.starts_with('/') && !prefix.ends_with('/'),
+            "{prefix:?} is no prefix such as \"/api\""
+        );
         self.nested(prefix, Rc::new(router.build()))
     }
 
@@ -165,7 +184,8 @@ impl Router {
         self.checked(prefix)
     }
 
-    /// Has `handler` answer everything at `prefix` and below it, with any method; [`Request::path_below`] is the rest of the path.
+    /// Has `handler` answer everything at `prefix` and below it, with any method;
+    /// [`Request::path_below`] is the rest of the path.
     ///
     /// # Panics
     /// As [`nest`](Router::nest).
@@ -175,11 +195,13 @@ impl Router {
         self.nest(prefix, Router::new().fallback(handler))
     }
 
-    /// Has `router` answer everything that is for this host (RFC 9110, 7.2): a name such as `example.org`, or `*.example.org` for all below it. The port does not
-    /// matter. Other hosts are answered by this router itself.
+    /// Has `router` answer everything that is for this host (RFC 9110, 7.2): a name such as
+    /// `example.org`, or `*.example.org` for all below it. The port does not matter. Other hosts
+    /// are answered by this router itself.
     #[must_use]
     pub fn host(mut self, name: &str, router: Router) -> Self {
-        self.hosts.push((name.to_ascii_lowercase(), Rc::new(router.build())));
+        self.hosts
+            .push((name.to_ascii_lowercase(), Rc::new(router.build())));
         self
     }
 
@@ -241,7 +263,8 @@ impl Router {
         self
     }
 
-    /// Puts a layer around all of this router, also what is added later, and the answers to what it has no handler for. Of several the last one is the outermost.
+    /// Puts a layer around all of this router, also what is added later, and the answers to what it
+    /// has no handler for. Of several the last one is the outermost.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Rc::new(layer));
@@ -254,7 +277,11 @@ impl Router {
             tree.insert(path.as_str(), Target::Methods(methods.clone()))?;
         }
         for (prefix, routes) in &self.nested {
-            for path in [prefix.clone(), format!("{prefix}/"), format!("{prefix}/{{*{BELOW}}}")] {
+            for path in [
+                prefix.clone(),
+                format!("{prefix}/"),
+                format!("{prefix}/{{*{BELOW}}}"),
+            ] {
                 tree.insert(path, Target::Nested(routes.clone()))?;
             }
         }
@@ -263,20 +290,34 @@ impl Router {
 
     pub(super) fn build(self) -> Routes {
         let tree = self.tree().expect("each route was tried when it was added");
-        Routes { tree, hosts: self.hosts, fallback: self.fallback, layers: self.layers }
+        Routes {
+            tree,
+            hosts: self.hosts,
+            fallback: self.fallback,
+            layers: self.layers,
+        }
     }
 }
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.routes.keys()).entries(self.nested.keys()).finish()
+        f.debug_list()
+            .entries(self.routes.keys())
+            .entries(self.nested.keys())
+            .finish()
     }
 }
 
 #[track_caller]
 fn endpoint<M>(handler: impl Handler<M>) -> Endpoint {
-    let origin = Origin { kind: Kind::Handler, location: Location::caller() };
-    Endpoint { handler: erased(handler), origin }
+    let origin = Origin {
+        kind: Kind::Handler,
+        location: Location::caller(),
+    };
+    Endpoint {
+        handler: erased(handler),
+        origin,
+    }
 }
 
 impl Endpoint {
@@ -286,16 +327,26 @@ impl Endpoint {
             return self;
         }
         let origin = self.origin;
-        let alone = Router { fallback: Some(self), layers: layers.to_vec(), ..Router::default() };
+        let alone = Router {
+            fallback: Some(self),
+            layers: layers.to_vec(),
+            ..Router::default()
+        };
         let routes = Rc::new(alone.build());
-        Endpoint { handler: Rc::new(move |request| Routes::answer_all(&routes, None, request)), origin }
+        Endpoint {
+            handler: Rc::new(move |request| Routes::answer_all(&routes, None, request)),
+            origin,
+        }
     }
 }
 
 impl Methods {
     #[track_caller]
     fn add(&mut self, path: &str, method: Method, endpoint: Endpoint) {
-        assert!(self.find(&method).is_none(), "{method} {path} has two handlers");
+        assert!(
+            self.find(&method).is_none(),
+            "{method} {path} has two handlers"
+        );
         self.each.push((method, endpoint));
     }
 
@@ -306,11 +357,20 @@ impl Methods {
     }
 
     fn find(&self, method: &Method) -> Option<&Endpoint> {
-        self.each.iter().find(|entry| entry.0 == *method).map(|entry| &entry.1)
+        self.each
+            .iter()
+            .find(|entry| entry.0 == *method)
+            .map(|entry| &entry.1)
     }
 
     fn find_or_head(&self, method: &Method) -> Option<&Endpoint> {
-        let head = || if *method == Method::HEAD { self.find(&Method::GET) } else { None };
+        let head = || {
+            if *method == Method::HEAD {
+                self.find(&Method::GET)
+            } else {
+                None
+            }
+        };
         self.find(method).or_else(head).or(self.any.as_ref())
     }
 
@@ -350,7 +410,9 @@ impl Routes {
             return Routes::found(&routes, request);
         }
         let path = request.path_below();
-        let Ok(matched) = self.tree.at(path) else { return Found::Nothing };
+        let Ok(matched) = self.tree.at(path) else {
+            return Found::Nothing;
+        };
         let mut below = None;
         let mut params = Params::new();
         for (name, value) in matched.params.iter() {
@@ -375,7 +437,8 @@ impl Routes {
             Target::Methods(methods) => {
                 let Some(endpoint) = methods.find_or_head(request.method()).cloned() else {
                     let message = format!("{} is not possible here", request.method());
-                    let mut response = Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
+                    let mut response =
+                        Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
                     response.headers_mut().insert(ALLOW, methods.allow());
                     return Found::Answer(Box::new(response));
                 };
@@ -386,7 +449,11 @@ impl Routes {
     }
 
     fn found(this: &Rc<Self>, request: &mut Request) -> Found {
-        if this.layers.is_empty() { this.find(request) } else { Found::Layered(this.clone(), None) }
+        if this.layers.is_empty() {
+            this.find(request)
+        } else {
+            Found::Layered(this.clone(), None)
+        }
     }
 
     fn find_host(&self, request: &Request) -> Option<Rc<Routes>> {
@@ -398,24 +465,50 @@ impl Routes {
             Some(end) => host.len() > end.len() && host.ends_with(end),
             None => host == name,
         };
-        self.hosts.iter().find(|(name, _)| matches(name)).map(|(_, routes)| routes.clone())
+        self.hosts
+            .iter()
+            .find(|(name, _)| matches(name))
+            .map(|(_, routes)| routes.clone())
     }
 
     pub(super) fn has_layers(&self) -> bool {
         !self.layers.is_empty()
     }
 
-    /// Answers a request, through all layers; behind them `fallback` answers what nothing there does.
-    pub(super) fn answer_all(this: &Rc<Self>, fallback: Option<Endpoint>, request: Request) -> ResponseFuture {
-        Routes::answer(Next { left: this.layers.len(), routes: this.clone(), fallback }, request)
+    /// Answers a request, through all layers; behind them `fallback` answers what nothing there
+    /// does.
+    pub(super) fn answer_all(
+        this: &Rc<Self>,
+        fallback: Option<Endpoint>,
+        request: Request,
+    ) -> ResponseFuture {
+        Routes::answer(
+            Next {
+                left: this.layers.len(),
+                routes: this.clone(),
+                fallback,
+            },
+            request,
+        )
     }
 
     /// Answers a request, through the layers that are left, from the innermost.
     pub(super) fn answer(next: Next, mut request: Request) -> ResponseFuture {
-        let Next { routes, left, fallback } = next;
+        let Next {
+            routes,
+            left,
+            fallback,
+        } = next;
         if let Some(outer) = left.checked_sub(1) {
             let layer = routes.layers[outer].clone();
-            return layer.call(request, Next { routes, left: outer, fallback });
+            return layer.call(
+                request,
+                Next {
+                    routes,
+                    left: outer,
+                    fallback,
+                },
+            );
         }
         let found = match (routes.find(&mut request), fallback) {
             (Found::Nothing, Some(fallback)) => Found::Handler(fallback),
@@ -490,13 +583,17 @@ mod tests {
     #[test]
     #[should_panic(expected = "GET /a has two handlers")]
     fn a_second_handler_is_refused_when_routers_are_merged() {
-        let _ = Router::new().get("/a", || async {}).merge(Router::new().get("/a", || async {}));
+        let _ = Router::new()
+            .get("/a", || async {})
+            .merge(Router::new().get("/a", || async {}));
     }
 
     #[test]
     #[should_panic(expected = "there are two fallbacks")]
     fn a_second_fallback_is_refused_when_routers_are_merged() {
-        let _ = Router::new().fallback(|| async {}).merge(Router::new().fallback(|| async {}));
+        let _ = Router::new()
+            .fallback(|| async {})
+            .merge(Router::new().fallback(|| async {}));
     }
 
     #[test]

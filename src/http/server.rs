@@ -17,22 +17,25 @@ use crate::{
     transport::{Acceptor, Address, BoxedListener, Listen, MOST_CONNECTIONS},
 };
 
-/// What one server allows. Each bound holds for every peer; make one with [`Config::default`] and change its fields.
+/// What one server allows. Each bound holds for every peer; make one with [`Config::default`] and
+/// change its fields.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// Connections at a time; peers beyond it wait in the listener's backlog. 10,000.
     pub max_connections: usize,
-    /// Whether it speaks HTTP/2 to who begins with that (RFC 9113), over TLS (where the acceptor must offer `h2`:
-    /// [`protocols`](crate::tls::AcceptorBuilder::protocols)) and without. True.
+    /// Whether it speaks HTTP/2 to who begins with that (RFC 9113), over TLS (where the acceptor
+    /// must offer `h2`: [`protocols`](crate::tls::AcceptorBuilder::protocols)) and without. True.
     pub http2: bool,
     /// Requests of one connection of HTTP/2 that are open at a time. 100.
     pub max_streams: u32,
-    /// Bytes of a request's head, from the request line to the empty line; beyond it 431. 64 KiB, 8 KiB at least.
+    /// Bytes of a request's head, from the request line to the empty line; beyond it 431. 64 KiB, 8
+    /// KiB at least.
     pub head_limit: usize,
     /// Headers of a request; beyond it 431. 100.
     pub header_count: usize,
-    /// How long a head may take from its first byte, and a first request from the connection's begin: then 408. 10 s.
+    /// How long a head may take from its first byte, and a first request from the connection's
+    /// begin: then 408. 10 s.
     pub header_deadline: Duration,
     /// How long a connection may be idle between two requests. 60 s.
     pub idle_deadline: Duration,
@@ -42,12 +45,15 @@ pub struct Config {
     pub body_deadline: Duration,
     /// How long a peer may take nothing of a response before its connection is ended. 30 s.
     pub write_deadline: Duration,
-    /// Bytes a second that a peer has to send of a body, and to take of what is ready for it, on average since it was first waited for; a sender that is
-    /// slower is answered by 408, a reader's connection ended. Counted after [`rate_grace`](Config::rate_grace). 240; 0 for no limit.
+    /// Bytes a second that a peer has to send of a body, and to take of what is ready for it, on
+    /// average since it was first waited for; a sender that is slower is answered by 408, a
+    /// reader's connection ended. Counted after [`rate_grace`](Config::rate_grace). 240; 0 for no
+    /// limit.
     pub min_rate: u32,
     /// How long a peer may be slower than [`min_rate`](Config::min_rate). 5 s.
     pub rate_grace: Duration,
-    /// Requests of one connection; then it is ended in order, so that load spreads and what a library keeps for it goes. 1,000,000.
+    /// Requests of one connection; then it is ended in order, so that load spreads and what a
+    /// library keeps for it goes. 1,000,000.
     pub max_requests: u64,
     /// How long requests that are being answered may take when the reactor stops. 5 s.
     pub shutdown_grace: Duration,
@@ -93,7 +99,10 @@ pub fn serve(listener: impl Listen, router: Router) -> Server {
 /// Serves `router` on `listener`: a socket, or one with a layer above it such as TLS.
 #[track_caller]
 pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Server {
-    let origin = Origin { kind: Kind::Http, location: Location::caller() };
+    let origin = Origin {
+        kind: Kind::Http,
+        location: Location::caller(),
+    };
     serve_any(listener.boxed(), router, config, origin)
 }
 
@@ -120,7 +129,11 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
             Ok(())
         }
     });
-    Server { acceptor, shared, _hook: hook }
+    Server {
+        acceptor,
+        shared,
+        _hook: hook,
+    }
 }
 
 impl Server {
@@ -134,9 +147,10 @@ impl Server {
         self.acceptor.connections()
     }
 
-    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or because what it listens on
-    /// [has no more](crate::transport::listen_once). With the reason if the listener has failed. A WebSocket is a connection still. Where the run ends before, it
-    /// is abandoned.
+    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or
+    /// because what it listens on [has no more](crate::transport::listen_once). With the reason if
+    /// the listener has failed. A WebSocket is a connection still. Where the run ends before, it is
+    /// abandoned.
     ///
     /// So a program that serves one peer, over its standard input and output, knows when to end:
     ///
@@ -192,7 +206,12 @@ impl Shared {
         self.closing.set(true);
         self.connections.wake_all();
         let empty = poll_fn(|cx| self.connections.poll_empty(cx));
-        if self.handle.timeout(self.config.shutdown_grace, empty).await.is_err() {
+        if self
+            .handle
+            .timeout(self.config.shutdown_grace, empty)
+            .await
+            .is_err()
+        {
             tracing::warn!("requests that are still being answered are given up");
         }
     }

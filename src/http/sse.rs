@@ -61,7 +61,10 @@ impl Event {
 
     fn field(&mut self, name: &str, value: &str) {
         // A line end would begin another field.
-        let value: String = value.chars().filter(|character| !matches!(character, '\r' | '\n' | '\0')).collect();
+        let value: String = value
+            .chars()
+            .filter(|character| !matches!(character, '\r' | '\n' | '\0'))
+            .collect();
         writeln!(self.text, "{name}: {value}").expect("a string takes everything");
     }
 
@@ -74,11 +77,17 @@ impl Event {
 /// How long a stream may be silent: then a comment is sent, so that a peer that is gone is noticed.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// A response that sends the events of `events` as they come, as fast as the client reads. It ends with the stream or with the reactor's run.
+/// A response that sends the events of `events` as they come, as fast as the client reads. It ends
+/// with the stream or with the reactor's run.
 ///
-/// A stream of states is best made to skip those that nobody has read: then a slow client costs no memory.
+/// A stream of states is best made to skip those that nobody has read: then a slow client costs no
+/// memory.
 pub fn response(handle: &Handle, events: impl Stream<Item = Event> + 'static) -> Response {
-    let stream = Lines { events: Box::pin(events), silence: handle.sleep(SILENCE), handle: handle.clone() };
+    let stream = Lines {
+        events: Box::pin(events),
+        silence: handle.sleep(SILENCE),
+        handle: handle.clone(),
+    };
     let mut response = Response::new(Body::live(stream));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -86,11 +95,13 @@ pub fn response(handle: &Handle, events: impl Stream<Item = Event> + 'static) ->
     response
 }
 
-/// A response that sends the messages of a channel as events, from the oldest that is kept on. Each has an id, so that a client that connects
-/// again gets what it has not had, as far as that is kept.
+/// A response that sends the messages of a channel as events, from the oldest that is kept on. Each
+/// has an id, so that a client that connects again gets what it has not had, as far as that is
+/// kept.
 ///
-/// `event` makes events of messages, and may make one of those that were [missed](Received::Missed); what it makes nothing of is passed over. A
-/// client that is slow misses messages, and costs no memory.
+/// `event` makes events of messages, and may make one of those that were
+/// [missed](Received::Missed); what it makes nothing of is passed over. A client that is slow
+/// misses messages, and costs no memory.
 ///
 /// ```
 /// use entwined::{broadcast::{Broadcast, Received}, http::{Request, Router, sse}};
@@ -121,7 +132,14 @@ pub fn follow<T: 'static>(
         Some(last) => channel.subscribe_after(last),
         None => channel.subscribe_to_kept(),
     };
-    response(request.handle(), Followed { subscriber, epoch, event })
+    response(
+        request.handle(),
+        Followed {
+            subscriber,
+            epoch,
+            event,
+        },
+    )
 }
 
 struct Followed<T, F> {
@@ -182,7 +200,10 @@ mod tests {
 
     #[test]
     fn events_are_written_as_the_standard_says() {
-        let event = Event::data("a\nb\r\nc").name("state\nid: 7").id("1").retry(Duration::from_secs(2));
+        let event = Event::data("a\nb\r\nc")
+            .name("state\nid: 7")
+            .id("1")
+            .retry(Duration::from_secs(2));
         let expected = "data: a\ndata: b\ndata: c\nevent: stateid: 7\nid: 1\nretry: 2000\n\n";
         assert_eq!(event.into_bytes(), expected.as_bytes());
     }

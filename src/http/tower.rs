@@ -16,8 +16,9 @@ use tower_service::Service;
 
 use super::{Body, Error, Handler, IntoResponse, Request, ResponseFuture, Uri, handler::Mounted};
 
-/// Makes a handler of a [`tower`](https://docs.rs/tower) service of HTTP, such as an axum `Router`: mount it. It runs on this thread, and is given the path below where it
-/// is mounted. What needs tokio's runtime (its timers, its sockets) does not work in it.
+/// Makes a handler of a [`tower`](https://docs.rs/tower) service of HTTP, such as an axum `Router`:
+/// mount it. It runs on this thread, and is given the path below where it is mounted. What needs
+/// tokio's runtime (its timers, its sockets) does not work in it.
 ///
 /// The service is cloned for each request, as the tower family has it.
 ///
@@ -66,7 +67,10 @@ where
 
 /// The target, as the service sees it.
 fn below(request: &Request) -> Uri {
-    let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+    let query = request
+        .uri()
+        .query()
+        .map_or_else(String::new, |query| format!("?{query}"));
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = format!("{}{query}", request.path_below()).parse().ok();
     Uri::from_parts(parts).unwrap_or_else(|_| request.uri().clone())
@@ -80,7 +84,9 @@ impl<B: HttpBody> Stream for Data<B> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some(frame) = ready!(self.0.as_mut().poll_frame(cx)) else { return Poll::Ready(None) };
+            let Some(frame) = ready!(self.0.as_mut().poll_frame(cx)) else {
+                return Poll::Ready(None);
+            };
             if let Ok(mut data) = frame?.into_data() {
                 let count = data.remaining();
                 return Poll::Ready(Some(Ok(data.copy_to_bytes(count))));

@@ -1,4 +1,5 @@
-//! Connections that go on in another protocol: RFC 9110, 7.8, and of HTTP/2 extended CONNECT (RFC 8441).
+//! Connections that go on in another protocol: RFC 9110, 7.8, and of HTTP/2 extended CONNECT (RFC
+//! 8441).
 
 use std::{
     io,
@@ -24,19 +25,29 @@ use crate::transport::{Address, ByteStream, Permit};
 impl Request {
     /// Whether the client asks for the connection to go on in this protocol, such as `websocket`.
     pub fn wants_upgrade(&self, protocol: &str) -> bool {
-        let names = |name| self.headers().get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        let names = |name| {
+            self.headers()
+                .get_all(name)
+                .into_iter()
+                .filter_map(|value| value.to_str().ok())
+        };
         let lists = |name, wanted: &str| {
-            names(name).flat_map(|value| value.split(',')).any(|entry| entry.trim().eq_ignore_ascii_case(wanted))
+            names(name)
+                .flat_map(|value| value.split(','))
+                .any(|entry| entry.trim().eq_ignore_ascii_case(wanted))
         };
         let extended = self.extensions().get::<Protocol>();
         match extended {
-            Some(extended) => *self.method() == Method::CONNECT && extended.as_str().eq_ignore_ascii_case(protocol),
+            Some(extended) => {
+                *self.method() == Method::CONNECT
+                    && extended.as_str().eq_ignore_ascii_case(protocol)
+            }
             None => lists(CONNECTION, "upgrade") && lists(UPGRADE, protocol),
         }
     }
 
-    /// Answers such a request: when the response is sent, `take_over` is given the connection (of HTTP/2 the stream), on the reactor's thread. Headers may be
-    /// added to the response.
+    /// Answers such a request: when the response is sent, `take_over` is given the connection (of
+    /// HTTP/2 the stream), on the reactor's thread. Headers may be added to the response.
     ///
     /// The connection counts among the server's as long as it is there, and is ended by who has it.
     ///
@@ -48,16 +59,25 @@ impl Request {
         take_over: impl FnOnce(Box<dyn ByteStream>) + 'static,
     ) -> Result<Response, Error> {
         if !self.wants_upgrade(protocol) {
-            return Err(Error::new(StatusCode::UPGRADE_REQUIRED, format!("this is for {protocol} only")));
+            return Err(Error::new(
+                StatusCode::UPGRADE_REQUIRED,
+                format!("this is for {protocol} only"),
+            ));
         }
         if self.extensions().get::<Protocol>().is_none() {
             let mut response = Response::new(Body::upgrade(Box::new(take_over)));
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            response.headers_mut().insert(UPGRADE, HeaderValue::from_static(protocol));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            response
+                .headers_mut()
+                .insert(UPGRADE, HeaderValue::from_static(protocol));
             return Ok(response);
         }
-        let pending = self.take_extension::<OnUpgrade>().ok_or_else(|| Error::internal("it cannot be upgraded"))?;
+        let pending = self
+            .take_extension::<OnUpgrade>()
+            .ok_or_else(|| Error::internal("it cannot be upgraded"))?;
         let peer = self.peer_address().clone();
         let taking = self.handle().spawn(async move {
             match pending.await {
@@ -79,7 +99,11 @@ pub(super) struct Upgraded {
 }
 
 impl AsyncRead for Upgraded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         if self.begin.is_empty() {
             return Pin::new(&mut *self.stream).poll_read(cx, buffer);
         }
@@ -90,7 +114,11 @@ impl AsyncRead for Upgraded {
 }
 
 impl AsyncWrite for Upgraded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.stream).poll_write(cx, buffer)
     }
 
@@ -130,7 +158,11 @@ struct StreamOfTwo {
 }
 
 impl AsyncRead for StreamOfTwo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut room = [MaybeUninit::<u8>::uninit(); 16 * 1024];
         let most = buffer.len().min(room.len());
         let mut read = ReadBuf::uninit(&mut room[..most]);
@@ -142,7 +174,11 @@ impl AsyncRead for StreamOfTwo {
 }
 
 impl AsyncWrite for StreamOfTwo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buffer)
     }
 

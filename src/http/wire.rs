@@ -15,7 +15,8 @@ use crate::{
     transport::{ByteStream, Stream},
 };
 
-/// A connection's stream. Small pieces are corked: taken at once, and sent when the reactor's turn ends.
+/// A connection's stream. Small pieces are corked: taken at once, and sent when the reactor's turn
+/// ends.
 pub(super) struct Wire {
     /// There until it is handed over.
     stream: RefCell<Option<Box<dyn ByteStream>>>,
@@ -35,7 +36,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Box<dyn ByteStream>, pace: Rc<Pace>, core: Rc<Core>, origin: Origin) -> Rc<Self> {
+    pub(super) fn new(
+        stream: Box<dyn ByteStream>,
+        pace: Rc<Pace>,
+        core: Rc<Core>,
+        origin: Origin,
+    ) -> Rc<Self> {
         Rc::new(Wire {
             stream: RefCell::new(Some(stream)),
             corked: Cell::new(0),
@@ -59,12 +65,14 @@ impl Wire {
         self.corked.get() > 0 || self.is_behind()
     }
 
-    /// Whether the peer did not take all that was sent: it is for the connection to [go on](Wire::poll_drain) when it is woken.
+    /// Whether the peer did not take all that was sent: it is for the connection to [go
+    /// on](Wire::poll_drain) when it is woken.
     pub(super) fn is_behind(&self) -> bool {
         self.unflushed.get() || !self.rest.borrow().is_empty()
     }
 
-    /// Does something with the stream. It is busy only where a layer of the program's makes turns from inside of an operation.
+    /// Does something with the stream. It is busy only where a layer of the program's makes turns
+    /// from inside of an operation.
     pub(super) fn poll_stream<T>(
         &self,
         cx: &mut Context<'_>,
@@ -83,12 +91,23 @@ impl Wire {
         }
     }
 
-    /// Takes small pieces together, to be sent when the turn ends, and of large ones what can be sent now.
-    pub(super) fn poll_write(self: &Rc<Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    /// Takes small pieces together, to be sent when the turn ends, and of large ones what can be
+    /// sent now.
+    pub(super) fn poll_write(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if total + self.corked.get() <= MOST_CORKED && !self.is_behind() && self.error.borrow().is_none() {
+        if total + self.corked.get() <= MOST_CORKED
+            && !self.is_behind()
+            && self.error.borrow().is_none()
+        {
             let mut waker = self.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|present| present.will_wake(cx.waker())) {
+            if !waker
+                .as_ref()
+                .is_some_and(|present| present.will_wake(cx.waker()))
+            {
                 *waker = Some(cx.waker().clone());
             }
             self.corked.set(self.corked.get() + total);
@@ -149,7 +168,9 @@ impl Wire {
         while sent < bytes.len() {
             let result = self.poll_stream(cx, |stream, cx| stream.poll_write(cx, &bytes[sent..]));
             match self.pace.wrote(result) {
-                Poll::Ready(Ok(0)) => return (sent, Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(0)) => {
+                    return (sent, Poll::Ready(Err(io::ErrorKind::WriteZero.into())));
+                }
                 Poll::Ready(Ok(count)) => sent += count,
                 Poll::Ready(Err(error)) => return (sent, Poll::Ready(Err(error))),
                 Poll::Pending => return (sent, Poll::Pending),
@@ -163,7 +184,11 @@ impl Outlet for Wire {
     fn send(&self, bytes: &[u8]) {
         self.corked.set(self.corked.get() - bytes.len());
         // What the peer did not take before comes before this.
-        match if self.is_behind() { Ok(0) } else { self.send_now(bytes) } {
+        match if self.is_behind() {
+            Ok(0)
+        } else {
+            self.send_now(bytes)
+        } {
             Ok(sent) if sent == bytes.len() => {}
             Ok(sent) => self.send_or_keep(&bytes[sent..]),
             Err(error) => self.fail(error),
@@ -174,15 +199,26 @@ impl Outlet for Wire {
 impl Wire {
     /// The short way, where the stream is a socket without a layer; how much was sent.
     fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Ok(stream) = self.stream.try_borrow() else { return Ok(0) };
+        let Ok(stream) = self.stream.try_borrow() else {
+            return Ok(0);
+        };
         let any: Option<&dyn Any> = stream.as_deref().map(|stream| stream as &dyn Any);
-        let Some(socket) = any.and_then(|stream| stream.downcast_ref::<Stream>()) else { return Ok(0) };
+        let Some(socket) = any.and_then(|stream| stream.downcast_ref::<Stream>()) else {
+            return Ok(0);
+        };
         match socket.send_now(bytes) {
             Ok(sent) => {
                 self.pace.moved(sent);
                 Ok(sent)
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(0)
+            }
             Err(error) => Err(error),
         }
     }
@@ -199,10 +235,16 @@ impl Wire {
     /// The long way: through all layers, and what is not taken is kept.
     #[cold]
     fn send_or_keep(&self, bytes: &[u8]) {
-        let Some(waker) = self.waker.take() else { return };
+        let Some(waker) = self.waker.take() else {
+            return;
+        };
         let mut cx = Context::from_waker(&waker);
         let _poll = self.core.tasks.begin_poll();
-        let (sent, result) = if self.is_behind() { (0, Poll::Pending) } else { self.poll_send(&mut cx, bytes) };
+        let (sent, result) = if self.is_behind() {
+            (0, Poll::Pending)
+        } else {
+            self.poll_send(&mut cx, bytes)
+        };
         let result = match result {
             Poll::Pending => {
                 self.rest.borrow_mut().extend_from_slice(&bytes[sent..]);

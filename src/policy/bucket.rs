@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Lets through so many bytes a second, and some more at once after a rest. More may be taken than there is: what is owed is repaid before anything is
-/// available.
+/// Lets through so many bytes a second, and some more at once after a rest. More may be taken than
+/// there is: what is owed is repaid before anything is available.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -34,7 +34,12 @@ impl TokenBucket {
     /// A full bucket: `rate` bytes a second, `burst` bytes at once. Both are one at least.
     pub fn new(rate: u64, burst: u64, now: Instant) -> Self {
         let (rate, burst) = (rate.max(1), burst.max(1));
-        TokenBucket { rate, burst, tokens: i128::from(burst) * NANO, since: now }
+        TokenBucket {
+            rate,
+            burst,
+            tokens: i128::from(burst) * NANO,
+            since: now,
+        }
     }
 
     /// How many bytes may go now.
@@ -51,14 +56,20 @@ impl TokenBucket {
 
     /// When so many bytes, or the whole burst if that is less, may go.
     pub fn when(&self, bytes: u64, now: Instant) -> Instant {
-        let missing = (i128::from(bytes.min(self.burst)) * NANO).saturating_sub(self.at(now)).max(0);
+        let missing = (i128::from(bytes.min(self.burst)) * NANO)
+            .saturating_sub(self.at(now))
+            .max(0);
         let nanos = missing.unsigned_abs().div_ceil(u128::from(self.rate));
         now + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn at(&self, now: Instant) -> i128 {
         let nanos = now.saturating_duration_since(self.since).as_nanos();
-        let gained = i128::try_from(nanos).unwrap_or(i128::MAX).saturating_mul(i128::from(self.rate));
-        self.tokens.saturating_add(gained).min(i128::from(self.burst) * NANO)
+        let gained = i128::try_from(nanos)
+            .unwrap_or(i128::MAX)
+            .saturating_mul(i128::from(self.rate));
+        self.tokens
+            .saturating_add(gained)
+            .min(i128::from(self.burst) * NANO)
     }
 }

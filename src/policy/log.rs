@@ -11,8 +11,9 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::transport::{Address, ByteStream};
 
-/// A stream whose bytes are shown by [`tracing`]: of each piece an event at the level `DEBUG`, with the peer, the direction, the number of bytes and the first 64 of
-/// them, escaped; and at the end one with the sums. The target is `entwined::traffic`.
+/// A stream whose bytes are shown by [`tracing`]: of each piece an event at the level `DEBUG`, with
+/// the peer, the direction, the number of bytes and the first 64 of them, escaped; and at the end
+/// one with the sums. The target is `entwined::traffic`.
 ///
 /// Below TLS it shows records, above it what is said, secrets too.
 #[derive(Debug)]
@@ -30,7 +31,11 @@ const TARGET: &str = "entwined::traffic";
 impl<S: ByteStream> TrafficLog<S> {
     /// Shows what goes over `stream`.
     pub fn new(stream: S) -> Self {
-        TrafficLog { below: stream, received: 0, sent: 0 }
+        TrafficLog {
+            below: stream,
+            received: 0,
+            sent: 0,
+        }
     }
 
     fn note(&self, direction: &'static str, data: &[u8]) {
@@ -54,12 +59,25 @@ struct Excerpt<'a>(&'a [u8]);
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.0[..self.0.len().min(SHOWN)];
-        write!(f, "{}{}", shown.escape_ascii(), if shown.len() < self.0.len() { "..." } else { "" })
+        write!(
+            f,
+            "{}{}",
+            shown.escape_ascii(),
+            if shown.len() < self.0.len() {
+                "..."
+            } else {
+                ""
+            }
+        )
     }
 }
 
 impl<S: ByteStream> AsyncRead for TrafficLog<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut self.below).poll_read(cx, buffer);
         if let Poll::Ready(Ok(count)) = read {
             self.received += count as u64;
@@ -70,7 +88,11 @@ impl<S: ByteStream> AsyncRead for TrafficLog<S> {
 }
 
 impl<S: ByteStream> AsyncWrite for TrafficLog<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.below).poll_write(cx, buffer);
         if let Poll::Ready(Ok(count)) = written {
             self.sent += count as u64;

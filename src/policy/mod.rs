@@ -1,4 +1,5 @@
-//! Policies: what holds for a connection whatever is said over it. Each is a layer above a stream, so it serves protocols, async code and HTTP alike.
+//! Policies: what holds for a connection whatever is said over it. Each is a layer above a stream,
+//! so it serves protocols, async code and HTTP alike.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,7 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! How many connections a server has in all is its own affair: see [`Server::set_max_connections`](crate::protocol::Server::set_max_connections).
+//! How many connections a server has in all is its own affair: see
+//! [`Server::set_max_connections`](crate::protocol::Server::set_max_connections).
 
 /// What a layer passes on as it is.
 macro_rules! forward {

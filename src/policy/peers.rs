@@ -16,9 +16,10 @@ use crate::transport::{Address, ByteStream, Stream};
 
 /// Limits the connections of each peer. Clones count together.
 ///
-/// A peer is an IPv4 address; the first 64 bits of an IPv6 address, since whoever has one has all that begin so (RFC 6177, RFC 4291); a user, on Unix
-/// sockets. Others are not limited. One connection too many is closed when it is [established](ByteStream::poll_established), and no protocol hears of it. The
-/// table has only those who have connections.
+/// A peer is an IPv4 address; the first 64 bits of an IPv6 address, since whoever has one has all
+/// that begin so (RFC 6177, RFC 4291); a user, on Unix sockets. Others are not limited. One
+/// connection too many is closed when it is [established](ByteStream::poll_established), and no
+/// protocol hears of it. The table has only those who have connections.
 #[derive(Clone, Debug)]
 pub struct PerPeer {
     table: Rc<Table>,
@@ -41,12 +42,23 @@ enum Peer {
 impl PerPeer {
     /// At most so many connections for each peer.
     pub fn new(most: usize) -> Self {
-        PerPeer { table: Rc::new(Table { most, counts: RefCell::default(), refused: Cell::new(0) }) }
+        PerPeer {
+            table: Rc::new(Table {
+                most,
+                counts: RefCell::default(),
+                refused: Cell::new(0),
+            }),
+        }
     }
 
-    /// Counts a connection as long as it lasts. Put it above a layer that learns who the peer is, such as a PROXY header.
+    /// Counts a connection as long as it lasts. Put it above a layer that learns who the peer is,
+    /// such as a PROXY header.
     pub fn layer<S: ByteStream>(&self, stream: S) -> Counted<S> {
-        Counted { below: stream, table: self.table.clone(), state: State::Unknown }
+        Counted {
+            below: stream,
+            table: self.table.clone(),
+            state: State::Unknown,
+        }
     }
 
     /// How many peers have connections.
@@ -80,7 +92,9 @@ enum State {
 
 impl<S: ByteStream> Counted<S> {
     fn admit(&self) -> State {
-        let Some(peer) = self.peer() else { return State::Free };
+        let Some(peer) = self.peer() else {
+            return State::Free;
+        };
         let mut counts = self.table.counts.borrow_mut();
         let count = counts.get(&peer).copied().unwrap_or(0);
         if count >= self.table.most {
@@ -126,14 +140,22 @@ impl<S> Drop for Counted<S> {
 }
 
 impl<S: ByteStream> AsyncRead for Counted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
         Pin::new(&mut self.below).poll_read(cx, buffer)
     }
 }
 
 impl<S: ByteStream> AsyncWrite for Counted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
         Pin::new(&mut self.below).poll_write(cx, buffer)
     }
@@ -157,9 +179,10 @@ impl<S: ByteStream> ByteStream for Counted<S> {
             self.state = self.admit();
         }
         Poll::Ready(match self.state {
-            State::Refused => {
-                Err(io::Error::new(io::ErrorKind::ConnectionRefused, "this peer has as many connections as it may"))
-            }
+            State::Refused => Err(io::Error::new(
+                io::ErrorKind::ConnectionRefused,
+                "this peer has as many connections as it may",
+            )),
             _ => Ok(()),
         })
     }

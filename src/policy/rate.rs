@@ -30,7 +30,11 @@ pub struct Bucket {
 impl Bucket {
     /// `rate` bytes a second for all who share it, `burst` bytes at once.
     pub fn new(rate: u64, burst: u64) -> Self {
-        Bucket { rate, burst, bucket: Rc::default() }
+        Bucket {
+            rate,
+            burst,
+            bucket: Rc::default(),
+        }
     }
 
     fn with<T>(&self, now: Instant, ask: impl FnOnce(&mut TokenBucket) -> T) -> T {
@@ -39,10 +43,12 @@ impl Bucket {
     }
 }
 
-/// A stream that is read and written no faster than it may. Nothing is dropped: a peer is held back as by a slow network.
+/// A stream that is read and written no faster than it may. Nothing is dropped: a peer is held back
+/// as by a slow network.
 ///
-/// Who finds the bucket empty waits until what was owed then is repaid, and then takes a piece of up to 1 KiB even if others were faster. So all who share a
-/// bucket get on alike, and each may be ahead of the rate by one piece, which those who come later wait for.
+/// Who finds the bucket empty waits until what was owed then is repaid, and then takes a piece of
+/// up to 1 KiB even if others were faster. So all who share a bucket get on alike, and each may be
+/// ahead of the rate by one piece, which those who come later wait for.
 #[derive(Debug)]
 pub struct RateLimited<S> {
     below: S,
@@ -61,10 +67,21 @@ struct Limit {
 const PIECE: u64 = 1_024;
 
 impl<S: ByteStream> RateLimited<S> {
-    /// Limits what is received by one bucket and what is sent by another; a direction without one is not limited.
+    /// Limits what is received by one bucket and what is sent by another; a direction without one
+    /// is not limited.
     pub fn new(handle: &Handle, stream: S, input: Option<Bucket>, output: Option<Bucket>) -> Self {
-        let limit = |bucket: Option<Bucket>| bucket.map(|bucket| Limit { bucket, sleep: None });
-        RateLimited { below: stream, handle: handle.clone(), input: limit(input), output: limit(output) }
+        let limit = |bucket: Option<Bucket>| {
+            bucket.map(|bucket| Limit {
+                bucket,
+                sleep: None,
+            })
+        };
+        RateLimited {
+            below: stream,
+            handle: handle.clone(),
+            input: limit(input),
+            output: limit(output),
+        }
     }
 }
 
@@ -85,14 +102,21 @@ impl Limit {
 
     fn take(&self, count: usize, handle: &Handle) {
         let now = handle.now();
-        self.bucket.with(now, |bucket| bucket.take(count as u64, now));
+        self.bucket
+            .with(now, |bucket| bucket.take(count as u64, now));
     }
 }
 
 impl<S: ByteStream> AsyncRead for RateLimited<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let Some(limit) = &mut this.input else { return Pin::new(&mut this.below).poll_read(cx, buffer) };
+        let Some(limit) = &mut this.input else {
+            return Pin::new(&mut this.below).poll_read(cx, buffer);
+        };
         let room = ready!(limit.poll_room(cx, &this.handle)).min(buffer.len());
         let count = ready!(Pin::new(&mut this.below).poll_read(cx, &mut buffer[..room]))?;
         limit.take(count, &this.handle);
@@ -101,9 +125,15 @@ impl<S: ByteStream> AsyncRead for RateLimited<S> {
 }
 
 impl<S: ByteStream> AsyncWrite for RateLimited<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let Some(limit) = &mut this.output else { return Pin::new(&mut this.below).poll_write(cx, buffer) };
+        let Some(limit) = &mut this.output else {
+            return Pin::new(&mut this.below).poll_write(cx, buffer);
+        };
         let room = ready!(limit.poll_room(cx, &this.handle)).min(buffer.len());
         let count = ready!(Pin::new(&mut this.below).poll_write(cx, &buffer[..room]))?;
         limit.take(count, &this.handle);

@@ -16,10 +16,13 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// A stream on which bytes must move, and which may last [so long](Timeout::total). When none have in either direction for too long, reading and writing are errors of the kind
-/// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), its peer is told by a reset.
+/// A stream on which bytes must move, and which may last [so long](Timeout::total). When none have
+/// in either direction for too long, reading and writing are errors of the kind
+/// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), its
+/// peer is told by a reset.
 ///
-/// The time is looked at by who waits to read or to write: a connection on which nobody does is judged when somebody does again, and nothing moves.
+/// The time is looked at by who waits to read or to write: a connection on which nobody does is
+/// judged when somebody does again, and nothing moves.
 #[derive(Debug)]
 pub struct Timeout<S> {
     below: S,
@@ -29,7 +32,8 @@ pub struct Timeout<S> {
     end: Option<Instant>,
     /// When bytes moved last.
     moved: Instant,
-    /// They run while a reader or a writer waits, who may be different tasks. They are moved only when they fire, not with every byte.
+    /// They run while a reader or a writer waits, who may be different tasks. They are moved only
+    /// when they fire, not with every byte.
     reader: Option<Sleep>,
     writer: Option<Sleep>,
 }
@@ -44,10 +48,19 @@ impl<S: ByteStream> Timeout<S> {
     /// Gives `stream` so long between bytes, from now on.
     pub fn new(handle: &Handle, stream: S, idle: Duration) -> Self {
         let moved = handle.now();
-        Timeout { below: stream, handle: handle.clone(), idle, end: None, moved, reader: None, writer: None }
+        Timeout {
+            below: stream,
+            handle: handle.clone(),
+            idle,
+            end: None,
+            moved,
+            reader: None,
+            writer: None,
+        }
     }
 
-    /// Ends it after `total`, from now on, however much moves: for peers that are meant to say little, and say that slowly.
+    /// Ends it after `total`, from now on, however much moves: for peers that are meant to say
+    /// little, and say that slowly.
     #[must_use]
     pub fn total(mut self, total: Duration) -> Self {
         self.end = self.handle.now().checked_add(total);
@@ -55,7 +68,12 @@ impl<S: ByteStream> Timeout<S> {
     }
 
     /// Passes on what has moved, and otherwise waits no longer than it may.
-    fn judge(&mut self, cx: &mut Context<'_>, side: Side, moved: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn judge(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        moved: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if moved.is_ready() {
             self.moved = self.handle.now();
             return match self.end {
@@ -91,18 +109,29 @@ impl<S: ByteStream> Timeout<S> {
 }
 
 fn over() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the connection has lasted as long as it may")
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the connection has lasted as long as it may",
+    )
 }
 
 impl<S: ByteStream> AsyncRead for Timeout<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut self.below).poll_read(cx, buffer);
         self.judge(cx, Side::Reader, read)
     }
 }
 
 impl<S: ByteStream> AsyncWrite for Timeout<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.below).poll_write(cx, buffer);
         self.judge(cx, Side::Writer, written)
     }

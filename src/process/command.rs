@@ -33,7 +33,8 @@ use crate::reactor::{Handle, Interest, Kind, Origin, Watched};
 #[cfg(doc)]
 use crate::transport::fd::FdStream;
 
-/// A program to be run as a child process, with its arguments and surroundings: [`std::process::Command`], whose child belongs to a reactor.
+/// A program to be run as a child process, with its arguments and surroundings:
+/// [`std::process::Command`], whose child belongs to a reactor.
 #[derive(Debug)]
 pub struct Command {
     command: process::Command,
@@ -54,7 +55,8 @@ pub enum Io {
     Null,
     /// That of this process which has the same number.
     Inherit,
-    /// A stream here: of the three standard ones a pipe in the direction that they have, of others a socket for both directions.
+    /// A stream here: of the three standard ones a pipe in the direction that they have, of others
+    /// a socket for both directions.
     Stream,
     /// A pipe that the child reads, and a stream to write to here.
     PipeIn,
@@ -78,17 +80,42 @@ impl Io {
     fn open(self, number: RawFd) -> io::Result<(OwnedFd, Option<OtherEnd>)> {
         let pipe = |output: bool| {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-            let (theirs, fd) = if output { (writer, reader) } else { (reader, writer) };
-            Ok((theirs, Some(OtherEnd { fd, output, input: !output })))
+            let (theirs, fd) = if output {
+                (writer, reader)
+            } else {
+                (reader, writer)
+            };
+            Ok((
+                theirs,
+                Some(OtherEnd {
+                    fd,
+                    output,
+                    input: !output,
+                }),
+            ))
         };
         match (self, number) {
             (Io::Stream, 0) | (Io::PipeIn, _) => pipe(false),
             (Io::Stream, 1 | 2) | (Io::PipeOut, _) => pipe(true),
             (Io::Stream, _) => {
                 let (theirs, ours) = UnixStream::pair()?;
-                Ok((theirs.into(), Some(OtherEnd { fd: ours.into(), output: true, input: true })))
+                Ok((
+                    theirs.into(),
+                    Some(OtherEnd {
+                        fd: ours.into(),
+                        output: true,
+                        input: true,
+                    }),
+                ))
             }
-            (Io::Null, _) => Ok((File::options().read(true).write(true).open("/dev/null")?.into(), None)),
+            (Io::Null, _) => Ok((
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/null")?
+                    .into(),
+                None,
+            )),
             (Io::Inherit, number) => Ok((inherited(number)?, None)),
             (Io::Fd(fd), _) => Ok((fd, None)),
         }
@@ -99,7 +126,11 @@ impl Io {
 fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let other = || {
         let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-        Ok(rustix::process::pidfd_getfd(own, number, PidfdGetfdFlags::empty())?)
+        Ok(rustix::process::pidfd_getfd(
+            own,
+            number,
+            PidfdGetfdFlags::empty(),
+        )?)
     };
     let fd = match number {
         0 => io::stdin().as_fd().try_clone_to_owned(),
@@ -108,7 +139,10 @@ fn inherited(number: RawFd) -> io::Result<OwnedFd> {
         _ => other(),
     };
     fd.map_err(|error| {
-        io::Error::new(error.kind(), format!("this process has no file descriptor {number} to be inherited: {error}"))
+        io::Error::new(
+            error.kind(),
+            format!("this process has no file descriptor {number} to be inherited: {error}"),
+        )
     })
 }
 
@@ -123,13 +157,16 @@ pub struct TerminalSize {
 
 impl Default for TerminalSize {
     fn default() -> Self {
-        TerminalSize { columns: 80, rows: 24 }
+        TerminalSize {
+            columns: 80,
+            rows: 24,
+        }
     }
 }
 
 impl Command {
-    /// Runs `program`, which is a path, or looked for in `PATH`. Without arguments, with this process's environment and folder, and with nothing
-    /// for its input and output.
+    /// Runs `program`, which is a path, or looked for in `PATH`. Without arguments, with this
+    /// process's environment and folder, and with nothing for its input and output.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Command {
             command: process::Command::new(&program),
@@ -196,7 +233,8 @@ impl Command {
         self.fd(2, io)
     }
 
-    /// An fd of the child with this number, 0 to 1,023. Others than the three standard ones are closed unless they are mentioned.
+    /// An fd of the child with this number, 0 to 1,023. Others than the three standard ones are
+    /// closed unless they are mentioned.
     ///
     /// ```
     /// # use std::{future::poll_fn, pin::Pin};
@@ -221,26 +259,31 @@ impl Command {
         self
     }
 
-    /// Runs it on a new terminal of this size, which is its controlling terminal: the child leads a session and a [group](Command::process_group) of its own, Ctrl-C
-    /// (a byte 3) interrupts it, and it hears of a [new size](FdStream::set_terminal_size). The terminal is its standard input, output and error output,
-    /// except where those are set. Here it is a stream: see [`Process::take_terminal`].
+    /// Runs it on a new terminal of this size, which is its controlling terminal: the child leads a
+    /// session and a [group](Command::process_group) of its own, Ctrl-C (a byte 3) interrupts it,
+    /// and it hears of a [new size](FdStream::set_terminal_size). The terminal is its standard
+    /// input, output and error output, except where those are set. Here it is a stream: see
+    /// [`Process::take_terminal`].
     ///
-    /// A child that another thread starts at the same moment by other means than this may inherit the terminal, and keep it open.
+    /// A child that another thread starts at the same moment by other means than this may inherit
+    /// the terminal, and keep it open.
     #[must_use]
     pub fn terminal(mut self, size: TerminalSize) -> Self {
         self.terminal = Some(size);
         self
     }
 
-    /// Kills it (SIGKILL) when the [`Process`] is dropped, and with it all that it has started if it leads a [group](Command::process_group).
+    /// Kills it (SIGKILL) when the [`Process`] is dropped, and with it all that it has started if
+    /// it leads a [group](Command::process_group).
     #[must_use]
     pub fn kill_on_drop(mut self) -> Self {
         self.kill_on_drop = true;
         self
     }
 
-    /// Makes it the leader of a process group of its own, so that signals can be [sent](Process::signal_group) to all that it starts, and those of this
-    /// process's terminal (Ctrl-C) do not reach it.
+    /// Makes it the leader of a process group of its own, so that signals can be
+    /// [sent](Process::signal_group) to all that it starts, and those of this process's terminal
+    /// (Ctrl-C) do not reach it.
     #[must_use]
     pub fn process_group(mut self) -> Self {
         self.leads_group = true;
@@ -264,7 +307,10 @@ impl Command {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => None,
             Err(source) => return Err(self.give_up(child, source)),
         };
-        let watched = pidfd.clone().map(|pidfd| Watched::new(handle, pidfd, Interest::READABLE)).transpose();
+        let watched = pidfd
+            .clone()
+            .map(|pidfd| Watched::new(handle, pidfd, Interest::READABLE))
+            .transpose();
         let watched = match watched {
             Ok(watched) => watched,
             Err(refused) => return Err(self.give_up(child, refused.error)),
@@ -282,7 +328,13 @@ impl Command {
         match watched {
             Some(watched) => {
                 let watch = Watch::new(child, watched, exit);
-                handle.core().spawn_detached(watch.run(), Origin { kind: Kind::Task, location });
+                handle.core().spawn_detached(
+                    watch.run(),
+                    Origin {
+                        kind: Kind::Task,
+                        location,
+                    },
+                );
             }
             None => exit.set(Err(ExitError::Reaped)),
         }
@@ -299,7 +351,10 @@ impl Command {
         let mut standard = [None, None, None];
         for (number, io) in std::mem::take(&mut self.fds) {
             if !(0..MOST_FDS).contains(&number) {
-                let message = format!("{number} is no number for a file descriptor of a child: 0 to {}", MOST_FDS - 1);
+                let message = format!(
+                    "{number} is no number for a file descriptor of a child: 0 to {}",
+                    MOST_FDS - 1
+                );
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
             }
             let (theirs, other) = io.open(number)?;
@@ -309,19 +364,32 @@ impl Command {
             match standard.get_mut(number as usize) {
                 Some(place) => *place = Some(theirs),
                 None => {
-                    // While this number is taken here the way on which the child tells that it cannot run the program has another.
+                    // While this number is taken here the way on which the child tells that it
+                    // cannot run the program has another.
                     held.push(rustix::io::fcntl_dupfd_cloexec(&theirs, number)?);
-                    mappings.push(FdMapping { parent_fd: theirs, child_fd: number });
+                    mappings.push(FdMapping {
+                        parent_fd: theirs,
+                        child_fd: number,
+                    });
                 }
             }
         }
         if !mappings.is_empty() {
-            command.fd_mappings(mappings).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            command
+                .fd_mappings(mappings)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         }
         let child = match self.terminal {
             Some(size) => {
                 let (child, terminal) = on_terminal(command, standard, size)?;
-                ends.insert(TERMINAL, OtherEnd { fd: terminal, output: true, input: true });
+                ends.insert(
+                    TERMINAL,
+                    OtherEnd {
+                        fd: terminal,
+                        output: true,
+                        input: true,
+                    },
+                );
                 child
             }
             None => {
@@ -329,7 +397,8 @@ impl Command {
                     command.process_group(0);
                 }
                 let _others = SPAWNING.read();
-                let [stdin, stdout, stderr] = standard.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
+                let [stdin, stdout, stderr] =
+                    standard.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
                 command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()?
             }
         };
@@ -345,7 +414,11 @@ impl Command {
 
     fn error(self, source: io::Error) -> SpawnError {
         let missing = self.directory.filter(|directory| !directory.is_dir());
-        SpawnError { program: self.program, missing_directory: missing, source }
+        SpawnError {
+            program: self.program,
+            missing_directory: missing,
+            source,
+        }
     }
 }
 
@@ -367,12 +440,15 @@ fn on_terminal(
         pty_process::Error::Io(error) => error,
         pty_process::Error::Rustix(error) => error.into(),
     };
-    // For a moment they are not closed on exec, and another child that had them would keep the terminal open.
+    // For a moment they are not closed on exec, and another child that had them would keep the
+    // terminal open.
     let alone = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
     let (terminal, theirs) = pty_process::blocking::open().map_err(failed)?;
     drop(alone);
     let _others = SPAWNING.read();
-    terminal.resize(pty_process::Size::new(size.rows, size.columns)).map_err(failed)?;
+    terminal
+        .resize(pty_process::Size::new(size.rows, size.columns))
+        .map_err(failed)?;
     let mut command = pty_process::blocking::Command::from(command);
     let [stdin, stdout, stderr] = standard;
     if let Some(fd) = stdin {
@@ -388,7 +464,10 @@ fn on_terminal(
 }
 
 fn pidfd(child: &process::Child) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(io::ErrorKind::InvalidInput)?;
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
@@ -408,13 +487,16 @@ impl fmt::Display for SpawnError {
         write!(f, "cannot run {}: ", Path::new(&self.program).display())?;
         match (&self.missing_directory, self.source.kind()) {
             (Some(directory), _) => write!(f, "the folder {} is not there", directory.display()),
-            (None, io::ErrorKind::NotFound) if self.program.as_encoded_bytes().contains(&b'/') => {
-                f.write_str("there is no such file, or not the interpreter that its first line names")
-            }
+            (None, io::ErrorKind::NotFound) if self.program.as_encoded_bytes().contains(&b'/') => f
+                .write_str(
+                    "there is no such file, or not the interpreter that its first line names",
+                ),
             (None, io::ErrorKind::NotFound) => {
                 f.write_str("no folder in PATH has it; install it, or give its whole path")
             }
-            (None, io::ErrorKind::PermissionDenied) => f.write_str("it is not executable, or this user may not run it"),
+            (None, io::ErrorKind::PermissionDenied) => {
+                f.write_str("it is not executable, or this user may not run it")
+            }
             (None, _) => self.source.fmt(f),
         }
     }

@@ -45,7 +45,8 @@ impl Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitError {
-    /// Somebody else has taken it: another part of the program reaps all children, or ignores SIGCHLD.
+    /// Somebody else has taken it: another part of the program reaps all children, or ignores
+    /// SIGCHLD.
     Reaped,
     /// The reactor's run ended before the process did.
     Stopped,
@@ -102,12 +103,18 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(child: Child, pidfd: Watched<Rc<OwnedFd>>, exit: Rc<Exit>) -> Self {
-        Watch { child: Some(child), pidfd, exit }
+        Watch {
+            child: Some(child),
+            pidfd,
+            exit,
+        }
     }
 
     pub(super) async fn run(mut self) {
         self.pidfd.ready(Direction::Read).await;
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         self.exit.set(match child.try_wait() {
             Ok(Some(status)) => Ok(status),
             // The pidfd says that it has exited, and still there is nothing to wait for.
@@ -127,7 +134,9 @@ impl Drop for Watch {
 }
 
 pub(super) fn signal(pidfd: Option<&Rc<OwnedFd>>, signal: Signal) -> io::Result<()> {
-    not_found(pidfd.map_or(Err(Errno::SRCH), |pidfd| process::pidfd_send_signal(pidfd, signal)))
+    not_found(pidfd.map_or(Err(Errno::SRCH), |pidfd| {
+        process::pidfd_send_signal(pidfd, signal)
+    }))
 }
 
 pub(super) fn not_found(result: rustix::io::Result<()>) -> io::Result<()> {

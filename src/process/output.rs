@@ -44,8 +44,12 @@ impl fmt::Display for OutputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OutputError::Spawn(source) => source.fmt(f),
-            OutputError::Read(source) => write!(f, "what the program says cannot be read: {source}"),
-            OutputError::TooMuch(limit) => write!(f, "the program has said more than {limit} bytes"),
+            OutputError::Read(source) => {
+                write!(f, "what the program says cannot be read: {source}")
+            }
+            OutputError::TooMuch(limit) => {
+                write!(f, "the program has said more than {limit} bytes")
+            }
             OutputError::Exit(source) => source.fmt(f),
         }
     }
@@ -63,8 +67,8 @@ impl Error for OutputError {
 }
 
 impl Command {
-    /// Runs it to its end, and to the end of its output and error output. Of each at most `limit` bytes are taken. Dropping the
-    /// future kills it.
+    /// Runs it to its end, and to the end of its output and error output. Of each at most `limit`
+    /// bytes are taken. Dropping the future kills it.
     ///
     /// ```
     /// # use entwined::{Standalone, process::Command};
@@ -84,14 +88,23 @@ impl Command {
     pub async fn output(self, handle: &Handle, limit: usize) -> Result<Output, OutputError> {
         let command = self.stdout(Io::Stream).stderr(Io::Stream).kill_on_drop();
         let mut process = command.spawn(handle).map_err(OutputError::Spawn)?;
-        let [mut stdout, mut stderr] = [process.take_stdout(), process.take_stderr()].map(Collector::new);
+        let [mut stdout, mut stderr] =
+            [process.take_stdout(), process.take_stderr()].map(Collector::new);
         poll_fn(|cx| {
             let (one, other) = (stdout.poll(cx, limit)?, stderr.poll(cx, limit)?);
-            if one.is_ready() && other.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if one.is_ready() && other.is_ready() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
         })
         .await?;
         let status = process.exited().await.map_err(OutputError::Exit)?;
-        Ok(Output { status, stdout: stdout.bytes, stderr: stderr.bytes })
+        Ok(Output {
+            status,
+            stdout: stdout.bytes,
+            stderr: stderr.bytes,
+        })
     }
 }
 
@@ -103,7 +116,10 @@ struct Collector {
 
 impl Collector {
     fn new(stream: Option<FdStream>) -> Self {
-        Collector { stream, bytes: Vec::new() }
+        Collector {
+            stream,
+            bytes: Vec::new(),
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), OutputError>> {
@@ -111,7 +127,9 @@ impl Collector {
         while let Some(stream) = &mut self.stream {
             match ready!(Pin::new(stream).poll_read(cx, &mut buffer)).map_err(OutputError::Read)? {
                 0 => self.stream = None,
-                count if self.bytes.len() + count > limit => return Poll::Ready(Err(OutputError::TooMuch(limit))),
+                count if self.bytes.len() + count > limit => {
+                    return Poll::Ready(Err(OutputError::TooMuch(limit)));
+                }
                 count => self.bytes.extend_from_slice(&buffer[..count]),
             }
         }

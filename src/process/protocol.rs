@@ -20,10 +20,11 @@ use crate::{
 
 /// Follows a child process: what it writes to each of its fds, and its end.
 ///
-/// `fd` is the number that the child has for it; its [terminal](super::Command::terminal) is 0. `started` comes first, `exited` once, and `ended` once and
-/// last. No callback is entered while another is on the stack, even if that one spins the host's loop. A panic ends the protocol as if
-/// the [`ProcessTransport`] had been dropped with it: its fds are closed, and the process is killed if that was
-/// [asked for](super::Command::kill_on_drop).
+/// `fd` is the number that the child has for it; its [terminal](super::Command::terminal) is 0.
+/// `started` comes first, `exited` once, and `ended` once and last. No callback is entered while
+/// another is on the stack, even if that one spins the host's loop. A panic ends the protocol as if
+/// the [`ProcessTransport`] had been dropped with it: its fds are closed, and the process is killed
+/// if that was [asked for](super::Command::kill_on_drop).
 pub trait ProcessProtocol {
     /// The program runs. Nothing was received yet.
     fn started(&mut self, process: &ProcessTransport) {
@@ -33,12 +34,14 @@ pub trait ProcessProtocol {
     /// The child has written to this fd. How it is cut says nothing.
     fn data_received(&mut self, process: &ProcessTransport, fd: RawFd, data: &[u8]);
 
-    /// Nothing will come from this fd any more, and nothing can be written to it: the child, and all that it has started, have closed it, or this side has.
+    /// Nothing will come from this fd any more, and nothing can be written to it: the child, and
+    /// all that it has started, have closed it, or this side has.
     fn closed(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
 
-    /// More was written to this fd than [`Limits::high`](protocol::Limits::high), and the child does not read it at once.
+    /// More was written to this fd than [`Limits::high`](protocol::Limits::high), and the child
+    /// does not read it at once.
     fn pause_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
@@ -48,7 +51,8 @@ pub trait ProcessProtocol {
         let _ = (process, fd);
     }
 
-    /// The program has exited. What it has written may still come, and so may more of what others write who have its fds.
+    /// The program has exited. What it has written may still come, and so may more of what others
+    /// write who have its fds.
     fn exited(&mut self, process: &ProcessTransport, status: Result<ExitStatus, ExitError>) {
         let _ = (process, status);
     }
@@ -59,7 +63,8 @@ pub trait ProcessProtocol {
     }
 }
 
-/// The protocol's handle on its process: cheap to clone, and harmless after the end. Nothing here blocks or calls back into the protocol.
+/// The protocol's handle on its process: cheap to clone, and harmless after the end. Nothing here
+/// blocks or calls back into the protocol.
 ///
 /// It does not hold the process: that is dropped after `ended`.
 #[derive(Clone)]
@@ -94,7 +99,8 @@ enum Event {
     Exited,
 }
 
-/// Follows `process` by `protocol`, which is given all of its streams that were not taken. `started` comes in the next turn.
+/// Follows `process` by `protocol`, which is given all of its streams that were not taken.
+/// `started` comes in the next turn.
 ///
 /// ```
 /// use std::{os::fd::RawFd, process::ExitStatus};
@@ -128,11 +134,17 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
     let handle = process.handle.clone();
     let exited = process.exited();
     let numbers: Vec<_> = process.ends.keys().copied().collect();
-    let streams: Vec<_> = numbers.iter().filter_map(|&number| Some((number, process.take_fd(number)?))).collect();
+    let streams: Vec<_> = numbers
+        .iter()
+        .filter_map(|&number| Some((number, process.take_fd(number)?)))
+        .collect();
     let shared = Rc::new(Shared {
         pid: process.id(),
         handle: handle.clone(),
-        origin: Origin { kind: Kind::Connection, location },
+        origin: Origin {
+            kind: Kind::Connection,
+            location,
+        },
         process: RefCell::new(Some(process)),
         fds: RefCell::default(),
         protocol: RefCell::new(Some(Box::new(protocol))),
@@ -149,10 +161,19 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
         let status = exited.await;
         following.0.exited(status);
     };
-    handle.core().spawn_detached(follow, Origin { kind: Kind::Task, location });
+    handle.core().spawn_detached(
+        follow,
+        Origin {
+            kind: Kind::Task,
+            location,
+        },
+    );
     for (number, stream) in streams {
         let fd = if number == TERMINAL { 0 } else { number };
-        let pipe = Box::new(Pipe { shared: shared.clone(), fd });
+        let pipe = Box::new(Pipe {
+            shared: shared.clone(),
+            fd,
+        });
         let transport = protocol::start_boxed(&handle, Box::new(stream), pipe, location);
         shared.fds.borrow_mut().insert(fd, transport);
     }
@@ -179,12 +200,15 @@ impl ProcessTransport {
         &self.shared.handle
     }
 
-    /// Writes to an fd of the child; see [`Transport::write`]. [`Flow::Closed`] when there is none of this number, or it is closed.
+    /// Writes to an fd of the child; see [`Transport::write`]. [`Flow::Closed`] when there is none
+    /// of this number, or it is closed.
     pub fn write(&self, fd: RawFd, data: &[u8]) -> Flow {
-        self.fd(fd).map_or(Flow::Closed, |transport| transport.write(data))
+        self.fd(fd)
+            .map_or(Flow::Closed, |transport| transport.write(data))
     }
 
-    /// Closes an fd after what was written is sent: the child reads the end of its input, and what it writes there fails.
+    /// Closes an fd after what was written is sent: the child reads the end of its input, and what
+    /// it writes there fails.
     pub fn close(&self, fd: RawFd) {
         if let Some(transport) = self.fd(fd) {
             transport.close();
@@ -214,7 +238,8 @@ impl ProcessTransport {
         }
     }
 
-    /// The transport of an fd, as long as that is open: for its limits, and what else a [`Transport`] has.
+    /// The transport of an fd, as long as that is open: for its limits, and what else a
+    /// [`Transport`] has.
     pub fn fd(&self, fd: RawFd) -> Option<Transport> {
         self.shared.fds.borrow().get(&fd).cloned()
     }
@@ -230,8 +255,14 @@ impl ProcessTransport {
     /// # Errors
     /// As there.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let gone = || Err(io::Error::new(io::ErrorKind::NotFound, "the process has exited"));
-        self.ask(|process| process.signal(signal)).unwrap_or_else(gone)
+        let gone = || {
+            Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the process has exited",
+            ))
+        };
+        self.ask(|process| process.signal(signal))
+            .unwrap_or_else(gone)
     }
 
     /// Kills it; see [`Process::kill`].
@@ -282,11 +313,15 @@ impl Shared {
         let protocol = self.protocol.take();
         match protocol {
             Some(protocol) if self.waiting.borrow().is_empty() => {
-                self.call(protocol, |protocol, process| protocol.data_received(process, fd, data));
+                self.call(protocol, |protocol, process| {
+                    protocol.data_received(process, fd, data)
+                });
             }
             protocol => {
                 self.protocol.replace(protocol);
-                self.waiting.borrow_mut().push_back(Event::Data(fd, data.to_vec()));
+                self.waiting
+                    .borrow_mut()
+                    .push_back(Event::Data(fd, data.to_vec()));
                 // So that no more than this waits.
                 self.held.borrow_mut().insert(fd);
                 transport.pause_reading();
@@ -295,11 +330,15 @@ impl Shared {
         self.run();
     }
 
-    /// Hands on what waits, unless a callback is on the stack: then that is done when it has returned.
+    /// Hands on what waits, unless a callback is on the stack: then that is done when it has
+    /// returned.
     fn run(self: &Rc<Self>) {
         while let Some(protocol) = self.protocol.take() {
             let Some(event) = self.next() else {
-                if self.exit.get().is_some() && self.fds.borrow().is_empty() && self.waiting.borrow().is_empty() {
+                if self.exit.get().is_some()
+                    && self.fds.borrow().is_empty()
+                    && self.waiting.borrow().is_empty()
+                {
                     return self.end(protocol);
                 }
                 self.protocol.replace(Some(protocol));
@@ -338,7 +377,11 @@ impl Shared {
     /// Reads again from where nothing waits any more.
     fn let_go(&self) {
         let (waiting, paused) = (self.waiting.borrow(), self.paused.borrow());
-        let waits = |fd: &RawFd| waiting.iter().any(|event| matches!(event, Event::Data(other, _) if other == fd));
+        let waits = |fd: &RawFd| {
+            waiting
+                .iter()
+                .any(|event| matches!(event, Event::Data(other, _) if other == fd))
+        };
         let free = |fd: &RawFd| !paused.contains(fd) && !waits(fd);
         let mut held = self.held.borrow_mut();
         for fd in held.iter().filter(|fd| free(fd)) {
@@ -355,8 +398,13 @@ impl Shared {
         mut protocol: Box<dyn ProcessProtocol>,
         callback: impl FnOnce(&mut dyn ProcessProtocol, &ProcessTransport),
     ) {
-        let transport = ProcessTransport { shared: self.clone() };
-        let done = self.handle.core().contain(self.origin, || callback(&mut *protocol, &transport));
+        let transport = ProcessTransport {
+            shared: self.clone(),
+        };
+        let done = self
+            .handle
+            .core()
+            .contain(self.origin, || callback(&mut *protocol, &transport));
         if done.is_some() {
             self.protocol.replace(Some(protocol));
             return;
@@ -374,7 +422,10 @@ impl Shared {
         let process = self.process.take();
         let status = self.exit.get().unwrap_or(Err(ExitError::Stopped));
         // A panic in it was reported; there is nothing left to end.
-        let _ = self.handle.core().contain(self.origin, || protocol.ended(status));
+        let _ = self
+            .handle
+            .core()
+            .contain(self.origin, || protocol.ended(status));
         drop((protocol, process));
     }
 }

@@ -1,5 +1,5 @@
-//! Children that outlive the run of their reactor: one thread for all of them waits and reaps, so that nobody becomes a zombie. It starts with the
-//! first and ends with the last.
+//! Children that outlive the run of their reactor: one thread for all of them waits and reaps, so
+//! that nobody becomes a zombie. It starts with the first and ends with the last.
 
 use std::{
     io,
@@ -11,7 +11,10 @@ use std::{
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
-static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans { children: Vec::new(), bell: None });
+static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans {
+    children: Vec::new(),
+    bell: None,
+});
 
 struct Orphans {
     /// With their pidfds, which tell of their end.
@@ -33,7 +36,9 @@ pub(super) fn reap(mut child: Child, pidfd: &OwnedFd) {
             None => {
                 let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
                 let heard = bell.clone();
-                thread::Builder::new().name("entwined-reaper".to_owned()).spawn(move || wait(&heard))?;
+                thread::Builder::new()
+                    .name("entwined-reaper".to_owned())
+                    .spawn(move || wait(&heard))?;
                 orphans.bell = Some(bell);
             }
         }
@@ -47,17 +52,27 @@ pub(super) fn reap(mut child: Child, pidfd: &OwnedFd) {
 fn wait(bell: &OwnedFd) {
     loop {
         let mut orphans = lock();
-        orphans.children.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+        orphans
+            .children
+            .retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
         if orphans.children.is_empty() {
             orphans.bell = None;
             return;
         }
-        let pidfds: Vec<_> = orphans.children.iter().map(|(pidfd, _)| pidfd.clone()).collect();
+        let pidfds: Vec<_> = orphans
+            .children
+            .iter()
+            .map(|(pidfd, _)| pidfd.clone())
+            .collect();
         drop(orphans);
-        let mut fds: Vec<_> = pidfds.iter().map(|pidfd| PollFd::new(&**pidfd, PollFlags::IN)).collect();
+        let mut fds: Vec<_> = pidfds
+            .iter()
+            .map(|pidfd| PollFd::new(&**pidfd, PollFlags::IN))
+            .collect();
         fds.push(PollFd::new(bell, PollFlags::IN));
         // Whatever it says, the children are asked next.
-        let rung = poll(&mut fds, None).is_ok() && fds.pop().is_some_and(|bell| !bell.revents().is_empty());
+        let rung = poll(&mut fds, None).is_ok()
+            && fds.pop().is_some_and(|bell| !bell.revents().is_empty());
         if rung {
             let _ = rustix::io::read(bell, &mut [0_u8; 8]);
         }

@@ -11,9 +11,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::Process;
 use crate::transport::{Address, ByteStream, fd::FdStream};
 
-/// The output and input of a process as a stream that holds the process: dropping it drops that too. Made by [`Process::into_stream`].
+/// The output and input of a process as a stream that holds the process: dropping it drops that
+/// too. Made by [`Process::into_stream`].
 ///
-/// From a protocol the process is reached by `transport.ask(|stream: &ProcessStream| stream.process().id())`.
+/// From a protocol the process is reached by `transport.ask(|stream: &ProcessStream|
+/// stream.process().id())`.
 #[derive(Debug)]
 pub struct ProcessStream {
     // Its input ends before it is killed, if it is to be.
@@ -22,13 +24,17 @@ pub struct ProcessStream {
 }
 
 impl Process {
-    /// Makes one stream of its output and input and itself; gives itself back if they were not both to be streams, or were taken.
+    /// Makes one stream of its output and input and itself; gives itself back if they were not both
+    /// to be streams, or were taken.
     ///
     /// # Errors
     /// Itself, then.
     pub fn into_stream(mut self) -> Result<ProcessStream, Self> {
         match self.take_stream() {
-            Some(stream) => Ok(ProcessStream { stream, process: self }),
+            Some(stream) => Ok(ProcessStream {
+                stream,
+                process: self,
+            }),
             None => Err(self),
         }
     }
@@ -42,13 +48,21 @@ impl ProcessStream {
 }
 
 impl AsyncRead for ProcessStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for ProcessStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buffer)
     }
 

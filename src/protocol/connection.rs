@@ -48,7 +48,10 @@ pub(super) fn start(
         in_callback: Cell::new(false),
     });
     let transport = Transport { shared };
-    let origin = Origin { kind: Kind::Connection, location };
+    let origin = Origin {
+        kind: Kind::Connection,
+        location,
+    };
     let connection = Connection {
         transport: transport.clone(),
         content,
@@ -170,18 +173,23 @@ impl Connection {
         self.receive(cx)
     }
 
-    /// Waits for the stream to be established, then begins: makes the protocol if that is to be done, and tells it.
+    /// Waits for the stream to be established, then begins: makes the protocol if that is to be
+    /// done, and tells it.
     fn establish(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
         let shared = self.transport.shared.clone();
         let established = match shared.stream.borrow_mut().as_mut() {
-            Some(stream) => stream.poll_established(cx).map_ok(|()| stream.peer_address()),
+            Some(stream) => stream
+                .poll_established(cx)
+                .map_ok(|()| stream.peer_address()),
             None => return Ok(Step::Wait),
         };
         let peer = match established {
             Poll::Ready(result) => result.map_err(Lost::Failed)?,
             Poll::Pending => {
                 let limit = shared.limits.get().establish;
-                return self.wait(cx, limit, || Lost::Failed(io::Error::new(io::ErrorKind::TimedOut, NOT_ESTABLISHED)));
+                return self.wait(cx, limit, || {
+                    Lost::Failed(io::Error::new(io::ErrorKind::TimedOut, NOT_ESTABLISHED))
+                });
             }
         };
         self.patience = None;
@@ -211,7 +219,11 @@ impl Connection {
     /// Puts the layer in, if what was written below it is sent.
     fn upgrade(&mut self) -> Step {
         let shared = self.transport.shared.clone();
-        let due = shared.upgrade.borrow().as_ref().is_some_and(|upgrade| upgrade.before == 0);
+        let due = shared
+            .upgrade
+            .borrow()
+            .as_ref()
+            .is_some_and(|upgrade| upgrade.before == 0);
         if !due {
             return Step::Wait;
         }
@@ -234,10 +246,14 @@ impl Connection {
         let mut stream = shared.stream.borrow_mut();
         let mut outbound = shared.outbound.borrow_mut();
         let mut upgrade = shared.upgrade.borrow_mut();
-        let Some(stream) = stream.as_mut() else { return Ok(true) };
+        let Some(stream) = stream.as_mut() else {
+            return Ok(true);
+        };
         loop {
             // What was written after a layer was asked for waits for that.
-            let before = upgrade.as_ref().map_or(outbound.len(), |upgrade| upgrade.before);
+            let before = upgrade
+                .as_ref()
+                .map_or(outbound.len(), |upgrade| upgrade.before);
             if before == 0 {
                 break;
             }
@@ -259,7 +275,8 @@ impl Connection {
         }
     }
 
-    /// Tells the protocol when the watermarks are passed. Whoever was told that the buffer is full hears when it is not.
+    /// Tells the protocol when the watermarks are passed. Whoever was told that the buffer is full
+    /// hears when it is not.
     fn tell_producer(&mut self) -> Result<Step, Lost> {
         let shared = &self.transport.shared;
         let waiting = shared.outbound.borrow().len();
@@ -285,7 +302,9 @@ impl Connection {
             return Ok(());
         }
         let mut stream = self.transport.shared.stream.borrow_mut();
-        let Some(stream) = stream.as_mut() else { return Ok(()) };
+        let Some(stream) = stream.as_mut() else {
+            return Ok(());
+        };
         match Pin::new(stream).poll_close(cx) {
             Poll::Ready(result) => {
                 self.half_closed = true;
@@ -295,8 +314,8 @@ impl Connection {
         }
     }
 
-    /// Reads away what has arrived before the stream is closed: closing a socket with unread bytes has the kernel send a reset, which may
-    /// overtake what was sent last (RFC 1122, 4.2.2.13).
+    /// Reads away what has arrived before the stream is closed: closing a socket with unread bytes
+    /// has the kernel send a reset, which may overtake what was sent last (RFC 1122, 4.2.2.13).
     fn discard(&mut self, cx: &mut Context<'_>) {
         let mut buffer = BUFFER.take();
         buffer.resize(BUFFER_SIZE, 0);
@@ -316,7 +335,12 @@ impl Connection {
     }
 
     /// Waits for the peer, but not for ever.
-    fn wait(&mut self, cx: &mut Context<'_>, limit: Duration, too_long: fn() -> Lost) -> Result<Step, Lost> {
+    fn wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: Duration,
+        too_long: fn() -> Lost,
+    ) -> Result<Step, Lost> {
         let handle = &self.transport.shared.handle;
         let patience = self.patience.get_or_insert_with(|| handle.sleep(limit));
         match Pin::new(patience).poll(cx) {
@@ -326,7 +350,8 @@ impl Connection {
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        // The buffer is shared by all connections of the thread; a callback that spins the loop has others take another.
+        // The buffer is shared by all connections of the thread; a callback that spins the loop has
+        // others take another.
         let mut buffer = BUFFER.take();
         buffer.resize(BUFFER_SIZE, 0);
         let step = match self.read(cx, &mut buffer) {
@@ -343,7 +368,9 @@ impl Connection {
 
     fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut stream = self.transport.shared.stream.borrow_mut();
-        let Some(stream) = stream.as_mut() else { return Poll::Pending };
+        let Some(stream) = stream.as_mut() else {
+            return Poll::Pending;
+        };
         Poll::Ready(ready!(Pin::new(stream).poll_read(cx, buffer)))
     }
 
@@ -359,7 +386,9 @@ impl Connection {
 
     /// Calls the protocol, contained.
     fn call(&mut self, callback: impl FnOnce(&mut dyn Protocol, &Transport)) -> Result<(), Lost> {
-        let Content::Protocol(protocol) = &mut self.content else { return Ok(()) };
+        let Content::Protocol(protocol) = &mut self.content else {
+            return Ok(());
+        };
         let shared = &self.transport.shared;
         shared.in_callback.set(true);
         let core = shared.handle.core();

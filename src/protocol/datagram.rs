@@ -20,8 +20,9 @@ use crate::{
 
 /// What one socket for datagrams is about.
 ///
-/// Up to 32 datagrams are received with one system call (recvmmsg(2)), and then handed on one by one. `stopped` comes exactly once and last. No callback is entered while another is on the stack, even if that one spins the host's loop. A panic ends
-/// the protocol and nothing else.
+/// Up to 32 datagrams are received with one system call (recvmmsg(2)), and then handed on one by
+/// one. `stopped` comes exactly once and last. No callback is entered while another is on the
+/// stack, even if that one spins the host's loop. A panic ends the protocol and nothing else.
 pub trait DatagramProtocol {
     /// The socket is there.
     fn started(&mut self, transport: &DatagramTransport) {
@@ -32,7 +33,8 @@ pub trait DatagramProtocol {
     fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], from: &Address);
 
     /// A datagram was not sent, or did not arrive as far as can be known: nobody listens there
-    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused), connected sockets), there is no way, it was too long. The socket goes on.
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused), connected sockets), there is no
+    /// way, it was too long. The socket goes on.
     fn failed(&mut self, transport: &DatagramTransport, error: &io::Error) {
         let _ = (transport, error);
     }
@@ -54,7 +56,8 @@ pub enum Sending {
     Closed,
 }
 
-/// The protocol's handle on its socket: cheap to clone, and harmless after the end. Nothing here blocks or calls back into the protocol.
+/// The protocol's handle on its socket: cheap to clone, and harmless after the end. Nothing here
+/// blocks or calls back into the protocol.
 #[derive(Clone)]
 pub struct DatagramTransport {
     shared: Rc<Shared>,
@@ -76,7 +79,8 @@ const MOST_DATAGRAMS: usize = 1_024;
 const MOST_BYTES: usize = 1024 * 1024;
 
 impl DatagramTransport {
-    /// Sends a datagram to `to`, in this turn or the next, together with others that wait (sendmmsg(2)). At most 1,024 wait, and 1 MiB of them; more are dropped.
+    /// Sends a datagram to `to`, in this turn or the next, together with others that wait
+    /// (sendmmsg(2)). At most 1,024 wait, and 1 MiB of them; more are dropped.
     pub fn send_to(&self, data: &[u8], to: &Address) -> Sending {
         self.push(data, Some(to.clone()))
     }
@@ -109,7 +113,8 @@ impl DatagramTransport {
         self.shared.dropped.get()
     }
 
-    /// Closes the socket after what waits was sent, as far as the system takes it at once. Harmless when it is closed.
+    /// Closes the socket after what waits was sent, as far as the system takes it at once. Harmless
+    /// when it is closed.
     pub fn close(&self) {
         self.shared.closing.set(true);
         self.wake();
@@ -175,8 +180,14 @@ impl fmt::Debug for DatagramTransport {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[track_caller]
-pub fn start_datagrams(socket: DatagramSocket, protocol: impl DatagramProtocol + 'static) -> DatagramTransport {
-    let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+pub fn start_datagrams(
+    socket: DatagramSocket,
+    protocol: impl DatagramProtocol + 'static,
+) -> DatagramTransport {
+    let origin = Origin {
+        kind: Kind::Connection,
+        location: Location::caller(),
+    };
     let handle = socket.handle();
     let shared = Rc::new(Shared {
         handle: handle.clone(),
@@ -189,8 +200,12 @@ pub fn start_datagrams(socket: DatagramSocket, protocol: impl DatagramProtocol +
         waker: RefCell::default(),
     });
     let transport = DatagramTransport { shared };
-    let conversation =
-        Conversation { transport: transport.clone(), protocol: Box::new(protocol), state: State::Fresh, origin };
+    let conversation = Conversation {
+        transport: transport.clone(),
+        protocol: Box::new(protocol),
+        state: State::Fresh,
+        origin,
+    };
     handle.core().spawn_detached(conversation, origin);
     transport
 }
@@ -243,9 +258,14 @@ impl Conversation {
         if self.transport.is_closing() {
             return Err(Lost::Closed);
         }
-        let Some(socket) = self.transport.shared.socket.borrow().clone() else { return Ok(Poll::Pending) };
-        // The room is shared by all of the thread; a callback that spins the loop has others take another.
-        let mut batch = BATCH.take().unwrap_or_else(|| Batch::new(MOST_RECEIVED, LONGEST));
+        let Some(socket) = self.transport.shared.socket.borrow().clone() else {
+            return Ok(Poll::Pending);
+        };
+        // The room is shared by all of the thread; a callback that spins the loop has others take
+        // another.
+        let mut batch = BATCH
+            .take()
+            .unwrap_or_else(|| Batch::new(MOST_RECEIVED, LONGEST));
         let result = match socket.poll_receive_batch(cx, &mut batch) {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Ok(_)) => self.deliver(&batch).map(Poll::Ready),
@@ -260,7 +280,9 @@ impl Conversation {
             if self.transport.is_closing() {
                 break;
             }
-            self.call(|protocol, transport| protocol.datagram_received(transport, data, &received.from))?;
+            self.call(|protocol, transport| {
+                protocol.datagram_received(transport, data, &received.from)
+            })?;
         }
         Ok(())
     }
@@ -268,14 +290,18 @@ impl Conversation {
     /// Sends what waits; the first error takes its datagram with it.
     fn send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shared = &self.transport.shared;
-        let Some(socket) = shared.socket.borrow().clone() else { return Poll::Ready(Ok(())) };
+        let Some(socket) = shared.socket.borrow().clone() else {
+            return Poll::Ready(Ok(()));
+        };
         let mut queue = shared.queue.borrow_mut();
         while !queue.is_empty() {
             let waiting = queue.iter().map(|(data, to)| (&data[..], to.as_ref()));
             let sent = ready!(socket.poll_send_batch(cx, waiting));
             // What the error is about is not sent again.
             for (data, _) in queue.drain(..*sent.as_ref().unwrap_or(&1)) {
-                shared.queued_bytes.set(shared.queued_bytes.get() - data.len());
+                shared
+                    .queued_bytes
+                    .set(shared.queued_bytes.get() - data.len());
             }
             sent?;
         }
@@ -285,23 +311,35 @@ impl Conversation {
     /// Tells of an error, or ends if the socket is of no use any more.
     fn fail(&mut self, error: io::Error) -> Result<(), Lost> {
         use rustix::io::Errno;
-        if matches!(Errno::from_io_error(&error), Some(Errno::BADF | Errno::NOTSOCK | Errno::FAULT)) {
+        if matches!(
+            Errno::from_io_error(&error),
+            Some(Errno::BADF | Errno::NOTSOCK | Errno::FAULT)
+        ) {
             return Err(Lost::Failed(error));
         }
         self.call(|protocol, transport| protocol.failed(transport, &error))
     }
 
     /// Calls the protocol, contained.
-    fn call(&mut self, callback: impl FnOnce(&mut dyn DatagramProtocol, &DatagramTransport)) -> Result<(), Lost> {
+    fn call(
+        &mut self,
+        callback: impl FnOnce(&mut dyn DatagramProtocol, &DatagramTransport),
+    ) -> Result<(), Lost> {
         let core = self.transport.shared.handle.core();
-        let result = core.contain(self.origin, || callback(&mut *self.protocol, &self.transport));
+        let result = core.contain(self.origin, || {
+            callback(&mut *self.protocol, &self.transport)
+        });
         result.ok_or(Lost::Panicked)
     }
 
     fn stop(&mut self, why: &Lost) {
         let shared = &self.transport.shared;
         shared.closing.set(true);
-        let (waker, queue, socket) = (shared.waker.take(), shared.queue.take(), shared.socket.take());
+        let (waker, queue, socket) = (
+            shared.waker.take(),
+            shared.queue.take(),
+            shared.socket.take(),
+        );
         drop((waker, queue, socket));
         if std::mem::replace(&mut self.state, State::Stopped) == State::Started {
             // A panic in it was reported; there is nothing left to end.

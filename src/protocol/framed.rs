@@ -10,13 +10,14 @@ pub trait FrameReceiver<F: Framing> {
         let _ = transport;
     }
 
-    /// A frame has arrived. After it has paused or closed the transport, no more come until it resumes.
+    /// A frame has arrived. After it has paused or closed the transport, no more come until it
+    /// resumes.
     ///
     /// `framing` may be changed; that holds from the next frame on.
     fn frame_received(&mut self, transport: &Transport, framing: &mut F, frame: &[u8]);
 
-    /// What the peer sends is no frame. Unless it is overridden the connection is aborted; it is in any case when the error is
-    /// [fatal](FrameError::is_fatal) and nothing was done about it.
+    /// What the peer sends is no frame. Unless it is overridden the connection is aborted; it is in
+    /// any case when the error is [fatal](FrameError::is_fatal) and nothing was done about it.
     fn frame_failed(&mut self, transport: &Transport, error: &FrameError) {
         tracing::debug!(%error, peer = %transport.peer_address(), "a peer does not keep to the framing");
         transport.abort();
@@ -65,7 +66,8 @@ pub trait FrameReceiver<F: Framing> {
 /// let protocol = Framed::new(Lines::new(512), Greeter);
 /// ```
 ///
-/// Bytes that a peer sent behind a frame which has the receiver [upgrade](Transport::upgrade) the connection are dropped: they came in plain.
+/// Bytes that a peer sent behind a frame which has the receiver [upgrade](Transport::upgrade) the
+/// connection are dropped: they came in plain.
 #[derive(Debug)]
 pub struct Framed<F, R> {
     frames: Frames<F>,
@@ -77,7 +79,11 @@ pub struct Framed<F, R> {
 impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
     /// Hands frames of this framing to `receiver`.
     pub fn new(framing: F, receiver: R) -> Self {
-        Framed { frames: Frames::new(framing), receiver, held: Vec::new() }
+        Framed {
+            frames: Frames::new(framing),
+            receiver,
+            held: Vec::new(),
+        }
     }
 
     /// Hands on the frames in `data`, and keeps what is left when it has to rest.
@@ -89,7 +95,9 @@ impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
             }
             match self.frames.next_and_framing(&mut data) {
                 Ok(None) => return,
-                Ok(Some((frame, framing))) => self.receiver.frame_received(transport, framing, frame),
+                Ok(Some((frame, framing))) => {
+                    self.receiver.frame_received(transport, framing, frame)
+                }
                 Err(error) => self.fail(transport, &error),
             }
         }
@@ -132,7 +140,10 @@ impl<F: Framing, R: FrameReceiver<F>> Protocol for Framed<F, R> {
         if !transport.is_closing() {
             match self.frames.finish().map(|frame| frame.map(<[u8]>::to_vec)) {
                 Ok(None) => {}
-                Ok(Some(frame)) => self.receiver.frame_received(transport, self.frames.framing_mut(), &frame),
+                Ok(Some(frame)) => {
+                    self.receiver
+                        .frame_received(transport, self.frames.framing_mut(), &frame)
+                }
                 Err(error) => {
                     self.fail(transport, &error);
                     return End::Close;

@@ -1,8 +1,9 @@
 //! Protocols: what is said, apart from what it is said over.
 //!
-//! A [`Protocol`] hears of what happens on one connection by callbacks, and answers through the [`Transport`] that each of them is
-//! given. The two meet at the last moment, in [`serve`], [`connect`] or [`start`]; the same protocol runs over TCP, Unix sockets and
-//! any other [`ByteStream`].
+//! A [`Protocol`] hears of what happens on one connection by callbacks, and answers through the
+//! [`Transport`] that each of them is given. The two meet at the last moment, in [`serve`],
+//! [`connect`] or [`start`]; the same protocol runs over TCP, Unix sockets and any other
+//! [`ByteStream`].
 //!
 //! ```
 //! use entwined::{Standalone, protocol::{self, Flow, Protocol, Transport}, transport::tcp};
@@ -31,9 +32,10 @@
 //! build -> connection_made -> (data_received | upgraded | reading_resumed | pause_writing | resume_writing)* -> end_received? -> ... -> connection_lost
 //! ```
 //!
-//! `connection_lost` comes exactly once and last, also when the reactor's run ends or a callback panicked. No callback is entered while
-//! another of the same connection is on the stack, even if that one spins the host's loop; what happens meanwhile is told
-//! afterwards. A panic in a callback ends its connection ([`Lost::Panicked`]) and nothing else.
+//! `connection_lost` comes exactly once and last, also when the reactor's run ends or a callback
+//! panicked. No callback is entered while another of the same connection is on the stack, even if
+//! that one spins the host's loop; what happens meanwhile is told afterwards. A panic in a callback
+//! ends its connection ([`Lost::Panicked`]) and nothing else.
 
 mod connection;
 mod datagram;
@@ -55,14 +57,16 @@ use crate::{reactor::Handle, transport::ByteStream};
 
 /// What one connection is about.
 ///
-/// The transport may be written to, paused and closed from any callback, and from elsewhere through a clone of it.
+/// The transport may be written to, paused and closed from any callback, and from elsewhere through
+/// a clone of it.
 pub trait Protocol {
     /// The connection is there. Nothing was received yet; to pause reading here holds it back.
     fn connection_made(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// The layer that [`Transport::upgrade`] put in is established: what is received and written is now on top of it.
+    /// The layer that [`Transport::upgrade`] put in is established: what is received and written is
+    /// now on top of it.
     fn upgraded(&mut self, transport: &Transport) {
         let _ = transport;
     }
@@ -70,19 +74,21 @@ pub trait Protocol {
     /// Bytes have arrived, at least one. How they are cut says nothing.
     fn data_received(&mut self, transport: &Transport, data: &[u8]);
 
-    /// Reading goes on after a pause. A protocol that holds back what it was given (since it cuts it into messages, and was paused between two)
-    /// hands it on now.
+    /// Reading goes on after a pause. A protocol that holds back what it was given (since it cuts
+    /// it into messages, and was paused between two) hands it on now.
     fn reading_resumed(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// The peer will send no more. What it gives back decides whether this end may go on writing; [`End::Close`] unless overridden.
+    /// The peer will send no more. What it gives back decides whether this end may go on writing;
+    /// [`End::Close`] unless overridden.
     fn end_received(&mut self, transport: &Transport) -> End {
         let _ = transport;
         End::Close
     }
 
-    /// More was written than [`Limits::high`], and the peer does not take it at once: whoever produces should rest until `resume_writing`.
+    /// More was written than [`Limits::high`], and the peer does not take it at once: whoever
+    /// produces should rest until `resume_writing`.
     fn pause_writing(&mut self, transport: &Transport) {
         let _ = transport;
     }
@@ -145,7 +151,8 @@ pub enum End {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Lost {
-    /// Both directions came to their end in order: this side closed it, or the peer did and this side followed.
+    /// Both directions came to their end in order: this side closed it, or the peer did and this
+    /// side followed.
     Closed,
     /// This side [aborted](Transport::abort) it.
     Aborted,
@@ -184,11 +191,20 @@ impl std::error::Error for Lost {
     }
 }
 
-/// Runs `protocol` over `stream`, which is connected. `connection_made` comes in the next turn, or when the stream is
-/// [established](ByteStream::poll_established).
+/// Runs `protocol` over `stream`, which is connected. `connection_made` comes in the next turn, or
+/// when the stream is [established](ByteStream::poll_established).
 #[track_caller]
-pub fn start(handle: &Handle, stream: impl ByteStream, protocol: impl Protocol + 'static) -> Transport {
-    start_boxed(handle, Box::new(stream), Box::new(protocol), Location::caller())
+pub fn start(
+    handle: &Handle,
+    stream: impl ByteStream,
+    protocol: impl Protocol + 'static,
+) -> Transport {
+    start_boxed(
+        handle,
+        Box::new(stream),
+        Box::new(protocol),
+        Location::caller(),
+    )
 }
 
 pub(crate) fn start_boxed(
@@ -197,5 +213,12 @@ pub(crate) fn start_boxed(
     protocol: Box<dyn Protocol>,
     location: &'static Location<'static>,
 ) -> Transport {
-    connection::start(handle, stream, Content::Protocol(protocol), Limits::default(), None, location)
+    connection::start(
+        handle,
+        stream,
+        Content::Protocol(protocol),
+        Limits::default(),
+        None,
+        location,
+    )
 }

@@ -39,13 +39,18 @@ pub struct Server {
     limits: Rc<Cell<Limits>>,
 }
 
-/// Accepts connections and runs on each the protocol that `factory` makes, until the [`Server`] is dropped.
+/// Accepts connections and runs on each the protocol that `factory` makes, until the [`Server`] is
+/// dropped.
 ///
 /// The listener may have layers, such as TLS; `factory` is asked when a connection is
-/// [established](crate::transport::ByteStream::poll_established). A factory that panics loses that connection and nothing else.
+/// [established](crate::transport::ByteStream::poll_established). A factory that panics loses that
+/// connection and nothing else.
 #[track_caller]
 pub fn serve(listener: impl Listen, factory: impl Factory + 'static) -> Server {
-    let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+    let origin = Origin {
+        kind: Kind::Connection,
+        location: Location::caller(),
+    };
     serve_any(listener.boxed(), Rc::new(factory), origin)
 }
 
@@ -56,7 +61,14 @@ fn serve_any(listener: BoxedListener, factory: Rc<dyn Factory>, origin: Origin) 
         let limits = limits.clone();
         move |stream, permit| {
             let content = Content::Factory(factory.clone());
-            connection::start(&handle, stream, content, limits.get(), Some(permit), origin.location);
+            connection::start(
+                &handle,
+                stream,
+                content,
+                limits.get(),
+                Some(permit),
+                origin.location,
+            );
         }
     });
     Server { acceptor, limits }
@@ -73,14 +85,16 @@ impl Server {
         self.acceptor.connections()
     }
 
-    /// How many connections may be open at a time, 10,000 at first. Peers beyond it wait in the listener's backlog (1,024) until one ends.
+    /// How many connections may be open at a time, 10,000 at first. Peers beyond it wait in the
+    /// listener's backlog (1,024) until one ends.
     pub fn set_max_connections(&self, most: usize) {
         self.acceptor.set_max_connections(most);
     }
 
-    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or because what it listens on
-    /// [has no more](crate::transport::listen_once). With the reason if the listener has failed; what a single connection ran into is its protocol's affair.
-    /// Where the run ends before, it is abandoned.
+    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or
+    /// because what it listens on [has no more](crate::transport::listen_once). With the reason if
+    /// the listener has failed; what a single connection ran into is its protocol's affair. Where
+    /// the run ends before, it is abandoned.
     pub fn ended(&self) -> Deferred<(), String> {
         self.acceptor.ended()
     }

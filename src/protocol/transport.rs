@@ -21,11 +21,13 @@ pub struct Limits {
     pub high: usize,
     /// At so many bytes it is told to resume. 16 KiB.
     pub low: usize,
-    /// Above so many bytes the connection is ended with [`Lost::Overflow`](super::Lost::Overflow). 1 MiB.
+    /// Above so many bytes the connection is ended with [`Lost::Overflow`](super::Lost::Overflow).
+    /// 1 MiB.
     pub most: usize,
     /// How long after [`Transport::close`] the peer has to take what was written. 30 s.
     pub linger: Duration,
-    /// How long the stream may take to be [established](crate::transport::ByteStream::poll_established), such as a handshake. 10 s.
+    /// How long the stream may take to be
+    /// [established](crate::transport::ByteStream::poll_established), such as a handshake. 10 s.
     pub establish: Duration,
 }
 
@@ -48,14 +50,17 @@ pub enum Flow {
     Open,
     /// Taken; pause until [`resume_writing`](super::Protocol::resume_writing).
     Full,
-    /// Dropped: the connection is closed, closing, or has just been ended for [too much](Limits::most).
+    /// Dropped: the connection is closed, closing, or has just been ended for [too
+    /// much](Limits::most).
     Closed,
 }
 
-/// The protocol's handle on its connection: cheap to clone, and harmless after the connection is lost.
+/// The protocol's handle on its connection: cheap to clone, and harmless after the connection is
+/// lost.
 ///
-/// Nothing here blocks, and nothing calls back into the protocol: what follows comes from the reactor later. What is written is sent
-/// once, at the end of the callback; what is written elsewhere (from a GUI callback) is sent in the next turn.
+/// Nothing here blocks, and nothing calls back into the protocol: what follows comes from the
+/// reactor later. What is written is sent once, at the end of the callback; what is written
+/// elsewhere (from a GUI callback) is sent in the next turn.
 #[derive(Clone)]
 pub struct Transport {
     pub(super) shared: Rc<Shared>,
@@ -82,7 +87,8 @@ pub(super) struct Shared {
     pub(super) told: Cell<Told>,
     /// Wakes the connection's task.
     pub(super) waker: RefCell<Option<Waker>>,
-    /// Whether a callback of this connection is on the stack: then the task looks at everything afterwards, and need not be woken.
+    /// Whether a callback of this connection is on the stack: then the task looks at everything
+    /// afterwards, and need not be woken.
     pub(super) in_callback: Cell<bool>,
 }
 
@@ -160,28 +166,33 @@ impl Transport {
         self.shared.outbound.borrow().len()
     }
 
-    /// Closes the connection after what was written is sent. Nothing more is received. Harmless after an earlier end.
+    /// Closes the connection after what was written is sent. Nothing more is received. Harmless
+    /// after an earlier end.
     pub fn close(&self) {
         self.shared.end(Ending::Close);
     }
 
-    /// Ends the write direction after what was written is sent: the peer hears the end of input and can still send.
+    /// Ends the write direction after what was written is sent: the peer hears the end of input and
+    /// can still send.
     pub fn end(&self) {
         self.shared.end(Ending::HalfClose);
     }
 
-    /// Ends the connection at once: what was not sent is dropped and the peer sees a reset. Harmless after an earlier end.
+    /// Ends the connection at once: what was not sent is dropped and the peer sees a reset.
+    /// Harmless after an earlier end.
     pub fn abort(&self) {
         self.shared.end(Ending::Abort);
     }
 
-    /// Receives nothing until [`resume_reading`](Transport::resume_reading). The peer is held back as soon as the system's buffers are full.
-    /// While paused, the end of the peer is not noticed either.
+    /// Receives nothing until [`resume_reading`](Transport::resume_reading). The peer is held back
+    /// as soon as the system's buffers are full. While paused, the end of the peer is not noticed
+    /// either.
     pub fn pause_reading(&self) {
         self.shared.reading_paused.set(true);
     }
 
-    /// Receives again; the protocol hears [`reading_resumed`](super::Protocol::reading_resumed) first.
+    /// Receives again; the protocol hears [`reading_resumed`](super::Protocol::reading_resumed)
+    /// first.
     pub fn resume_reading(&self) {
         if self.shared.reading_paused.replace(false) {
             self.shared.reading_resumed.set(true);
@@ -194,20 +205,26 @@ impl Transport {
         self.shared.reading_paused.get()
     }
 
-    /// Puts a layer above the stream of this connection, as STARTTLS does: what was written so far is sent below it, what is written from now on
-    /// is sent on top of it, and nothing is received until it is there. The protocol hears [`upgraded`](super::Protocol::upgraded) once the layer is
-    /// [established](ByteStream::poll_established); when that fails, or takes longer than [`Limits::establish`], the connection is lost.
+    /// Puts a layer above the stream of this connection, as STARTTLS does: what was written so far
+    /// is sent below it, what is written from now on is sent on top of it, and nothing is received
+    /// until it is there. The protocol hears [`upgraded`](super::Protocol::upgraded) once the layer
+    /// is [established](ByteStream::poll_established); when that fails, or takes longer than
+    /// [`Limits::establish`], the connection is lost.
     ///
-    /// Call it in the callback that received the request for it, and take nothing more of the bytes given to that: those that a peer sent
-    /// after its request without waiting came in plain, whoever sent them (RFC 3207, 6). After the end it does nothing; so it does while
-    /// another upgrade waits.
+    /// Call it in the callback that received the request for it, and take nothing more of the bytes
+    /// given to that: those that a peer sent after its request without waiting came in plain,
+    /// whoever sent them (RFC 3207, 6). After the end it does nothing; so it does while another
+    /// upgrade waits.
     pub fn upgrade<S: ByteStream>(&self, layer: impl FnOnce(Box<dyn ByteStream>) -> S + 'static) {
         let mut upgrade = self.shared.upgrade.borrow_mut();
         if self.shared.ending.get() != Ending::Not || upgrade.is_some() {
             return;
         }
         let layer = Box::new(|stream| -> Box<dyn ByteStream> { Box::new(layer(stream)) });
-        *upgrade = Some(Upgrade { layer, before: self.unsent() });
+        *upgrade = Some(Upgrade {
+            layer,
+            before: self.unsent(),
+        });
         drop(upgrade);
         self.shared.wake();
     }
@@ -247,8 +264,9 @@ impl Transport {
         &self.shared.handle
     }
 
-    /// Asks the stream of type `S` below this transport something that only it knows: its options, the peer's credentials, file descriptors that
-    /// arrived. `None` when there is no such stream below, or the connection is over.
+    /// Asks the stream of type `S` below this transport something that only it knows: its options,
+    /// the peer's credentials, file descriptors that arrived. `None` when there is no such stream
+    /// below, or the connection is over.
     ///
     /// `question` must not use this transport.
     ///
@@ -288,7 +306,10 @@ impl Shared {
     /// Keeps the waker of the connection's task.
     pub(super) fn keep_waker(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|present| present.will_wake(cx.waker())) {
+        if !waker
+            .as_ref()
+            .is_some_and(|present| present.will_wake(cx.waker()))
+        {
             *waker = Some(cx.waker().clone());
         }
     }

@@ -24,18 +24,21 @@ use crate::transport::{Address, UnixAddress};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
-    /// The client; none when the proxy does not say (`UNKNOWN`, `LOCAL`), or speaks for itself, such as for a health check.
+    /// The client; none when the proxy does not say (`UNKNOWN`, `LOCAL`), or speaks for itself,
+    /// such as for a health check.
     pub source: Option<Address>,
     /// What the client connected to.
     pub destination: Option<Address>,
-    /// What else it says, in version 2: types and values. A checksum among them (`PP2_TYPE_CRC32C`) is not verified.
+    /// What else it says, in version 2: types and values. A checksum among them (`PP2_TYPE_CRC32C`)
+    /// is not verified.
     pub values: Vec<(u8, Vec<u8>)>,
 }
 
 /// The longest header of version 1: section 2.1.
 const MOST_V1: usize = 107;
 
-/// The longest header of version 2 that is taken, with its values; the specification has no limit below 64 KiB, and 216 is usual.
+/// The longest header of version 2 that is taken, with its values; the specification has no limit
+/// below 64 KiB, and 216 is usual.
 const MOST_V2: usize = 4 * 1024;
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -43,13 +46,19 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 impl Header {
     /// The header for a connection from `source` to `destination`.
     pub fn new(source: Address, destination: Address) -> Self {
-        Header { source: Some(source), destination: Some(destination), values: Vec::new() }
+        Header {
+            source: Some(source),
+            destination: Some(destination),
+            values: Vec::new(),
+        }
     }
 
-    /// Reads a header at the front of `input`; gives it and its length, or nothing when more bytes are needed.
+    /// Reads a header at the front of `input`; gives it and its length, or nothing when more bytes
+    /// are needed.
     ///
     /// # Errors
-    /// When this is none, or a longer one than is taken (107 bytes in version 1, 4 KiB in version 2).
+    /// When this is none, or a longer one than is taken (107 bytes in version 1, 4 KiB in version
+    /// 2).
     pub fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, ProxyError> {
         let start = |whole: &[u8]| input.starts_with(whole) || whole.starts_with(input);
         if start(SIGNATURE) {
@@ -61,13 +70,18 @@ impl Header {
         }
     }
 
-    /// Appends it in version 1, which has no values, and no Unix sockets: of those it says `UNKNOWN`.
+    /// Appends it in version 1, which has no values, and no Unix sockets: of those it says
+    /// `UNKNOWN`.
     pub fn encode_v1(&self, output: &mut Vec<u8>) {
         let text = match self.ends() {
             Some((source, destination)) => {
                 let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
                 let (from, to) = (source.port(), destination.port());
-                format!("PROXY {family} {} {} {from} {to}\r\n", source.ip(), destination.ip())
+                format!(
+                    "PROXY {family} {} {} {from} {to}\r\n",
+                    source.ip(),
+                    destination.ip()
+                )
             }
             None => "PROXY UNKNOWN\r\n".to_owned(),
         };
@@ -119,26 +133,42 @@ impl Header {
 
     /// Both ends, if they are TCP of one family.
     fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
-        let (source, destination) = (self.source.as_ref()?.tcp()?, self.destination.as_ref()?.tcp()?);
+        let (source, destination) = (
+            self.source.as_ref()?.tcp()?,
+            self.destination.as_ref()?.tcp()?,
+        );
         (source.is_ipv4() == destination.is_ipv4()).then_some((source, destination))
     }
 }
 
 fn parse_v1(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
     let Some(end) = input.iter().take(MOST_V1).position(|&byte| byte == b'\n') else {
-        return if input.len() >= MOST_V1 { Err(ProxyError::TooLong) } else { Ok(None) };
+        return if input.len() >= MOST_V1 {
+            Err(ProxyError::TooLong)
+        } else {
+            Ok(None)
+        };
     };
-    let line = input[..end].strip_suffix(b"\r").ok_or(ProxyError::Malformed("a line that does not end in CR LF"))?;
-    let line = str::from_utf8(line).map_err(|_| ProxyError::Malformed("bytes that are not ASCII"))?;
+    let line = input[..end]
+        .strip_suffix(b"\r")
+        .ok_or(ProxyError::Malformed("a line that does not end in CR LF"))?;
+    let line =
+        str::from_utf8(line).map_err(|_| ProxyError::Malformed("bytes that are not ASCII"))?;
     let fields: Vec<_> = line.split(' ').collect();
     let header = match fields[..] {
         ["PROXY", "UNKNOWN", ..] => Header::default(),
-        ["PROXY", "TCP4", source, destination, from, to] => {
-            ends(ip::<Ipv4Addr>(source)?, ip::<Ipv4Addr>(destination)?, port(from)?, port(to)?)
-        }
-        ["PROXY", "TCP6", source, destination, from, to] => {
-            ends(ip::<Ipv6Addr>(source)?, ip::<Ipv6Addr>(destination)?, port(from)?, port(to)?)
-        }
+        ["PROXY", "TCP4", source, destination, from, to] => ends(
+            ip::<Ipv4Addr>(source)?,
+            ip::<Ipv4Addr>(destination)?,
+            port(from)?,
+            port(to)?,
+        ),
+        ["PROXY", "TCP6", source, destination, from, to] => ends(
+            ip::<Ipv6Addr>(source)?,
+            ip::<Ipv6Addr>(destination)?,
+            port(from)?,
+            port(to)?,
+        ),
         _ => return Err(ProxyError::Malformed("a line of other fields")),
     };
     Ok(Some((header, end + 1)))
@@ -146,21 +176,31 @@ fn parse_v1(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
 
 fn ends(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, from: u16, to: u16) -> Header {
     let address = |ip: IpAddr, port| Address::Tcp(SocketAddr::new(ip, port));
-    Header::new(address(source.into(), from), address(destination.into(), to))
+    Header::new(
+        address(source.into(), from),
+        address(destination.into(), to),
+    )
 }
 
 fn ip<A: FromStr>(text: &str) -> Result<A, ProxyError> {
-    text.parse().map_err(|_| ProxyError::Malformed("an address that is none"))
+    text.parse()
+        .map_err(|_| ProxyError::Malformed("an address that is none"))
 }
 
 /// Digits without leading zeros.
 fn port(text: &str) -> Result<u16, ProxyError> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    text.parse().ok().filter(|_| plain).ok_or(ProxyError::Malformed("a port that is none"))
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse()
+        .ok()
+        .filter(|_| plain)
+        .ok_or(ProxyError::Malformed("a port that is none"))
 }
 
 fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
-    let Some(&[version, family, high, low]) = input.get(12..16) else { return Ok(None) };
+    let Some(&[version, family, high, low]) = input.get(12..16) else {
+        return Ok(None);
+    };
     let length = 16 + usize::from(u16::from_be_bytes([high, low]));
     if version >> 4 != 2 {
         return Err(ProxyError::Malformed("a version that is neither 1 nor 2"));
@@ -168,7 +208,9 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
     if length > MOST_V2 {
         return Err(ProxyError::TooLong);
     }
-    let Some(content) = input.get(16..length) else { return Ok(None) };
+    let Some(content) = input.get(16..length) else {
+        return Ok(None);
+    };
     // The family and the transport, of which datagrams are possible too.
     let (size, ends): (usize, fn(&[u8]) -> Header) = match family {
         0x11 => (12, ends_v4),
@@ -179,22 +221,39 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
     let header = match version & 15 {
         // LOCAL: whatever follows is to be skipped.
         0 => Header::default(),
-        1 if content.len() < size => return Err(ProxyError::Malformed("addresses that are too short")),
-        1 if size > 0 => Header { values: values(&content[size..])?, ..ends(content) },
+        1 if content.len() < size => {
+            return Err(ProxyError::Malformed("addresses that are too short"));
+        }
+        1 if size > 0 => Header {
+            values: values(&content[size..])?,
+            ..ends(content)
+        },
         // A family that is not known here, with addresses of a length that is not known.
         1 => Header::default(),
-        _ => return Err(ProxyError::Malformed("a command that is neither LOCAL nor PROXY")),
+        _ => {
+            return Err(ProxyError::Malformed(
+                "a command that is neither LOCAL nor PROXY",
+            ));
+        }
     };
     Ok(Some((header, length)))
 }
 
 fn ends_v4(content: &[u8]) -> Header {
-    let ip = |at: usize| Ipv4Addr::new(content[at], content[at + 1], content[at + 2], content[at + 3]);
+    let ip = |at: usize| {
+        Ipv4Addr::new(
+            content[at],
+            content[at + 1],
+            content[at + 2],
+            content[at + 3],
+        )
+    };
     ends(ip(0), ip(4), number(content, 8), number(content, 10))
 }
 
 fn ends_v6(content: &[u8]) -> Header {
-    let ip = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&content[at..at + 16]).expect("16 bytes"));
+    let ip =
+        |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&content[at..at + 16]).expect("16 bytes"));
     ends(ip(0), ip(16), number(content, 32), number(content, 34))
 }
 
@@ -204,11 +263,18 @@ fn number(content: &[u8], at: usize) -> u16 {
 
 fn ends_unix(content: &[u8]) -> Header {
     let address = |bytes: &[u8]| {
-        let end = |bytes: &[u8]| bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        let end = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .position(|&byte| byte == 0)
+                .unwrap_or(bytes.len())
+        };
         Address::Unix(match bytes {
             [0, 0, ..] => UnixAddress::Unnamed,
             [0, name @ ..] => UnixAddress::Abstract(name[..end(name)].to_vec()),
-            path => UnixAddress::Path(std::ffi::OsString::from_vec(path[..end(path)].to_vec()).into()),
+            path => {
+                UnixAddress::Path(std::ffi::OsString::from_vec(path[..end(path)].to_vec()).into())
+            }
         })
     };
     Header::new(address(&content[..108]), address(&content[108..216]))
@@ -242,7 +308,8 @@ fn values(mut bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, ProxyError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It begins with something else: a client that is no proxy, or a proxy that was not told to send one.
+    /// It begins with something else: a client that is no proxy, or a proxy that was not told to
+    /// send one.
     NoHeader,
     /// It is wrong inside.
     Malformed(&'static str),
@@ -253,9 +320,9 @@ pub enum ProxyError {
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ProxyError::NoHeader => {
-                f.write_str("the peer sends no PROXY header; is it the proxy, and told to send one?")
-            }
+            ProxyError::NoHeader => f.write_str(
+                "the peer sends no PROXY header; is it the proxy, and told to send one?",
+            ),
             ProxyError::Malformed(what) => write!(f, "the peer sends a PROXY header with {what}"),
             ProxyError::TooLong => f.write_str("the PROXY header is too long"),
         }

@@ -1,5 +1,5 @@
-//! The [PROXY protocol](https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt), versions 1 and 2: a proxy's word, before the first byte, for whom it
-//! speaks.
+//! The [PROXY protocol](https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt), versions 1
+//! and 2: a proxy's word, before the first byte, for whom it speaks.
 //!
 //! ```
 //! use entwined::{Standalone, protocol::{self, Echo}, proxy::Proxied, transport::{ByteStream, Listen, tcp}};

@@ -11,7 +11,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::Header;
 use crate::transport::{Address, ByteStream};
 
-/// A stream that begins with a PROXY header. Once it is [established](ByteStream::poll_established) its addresses are those of the header.
+/// A stream that begins with a PROXY header. Once it is [established](ByteStream::poll_established)
+/// its addresses are those of the header.
 #[derive(Debug)]
 pub struct Proxied<S> {
     below: S,
@@ -29,10 +30,18 @@ enum State {
 }
 
 impl<S: ByteStream> Proxied<S> {
-    /// Reads a header from `stream` if `expected`; else this changes nothing. Expect one from your proxies alone, since it is believed, and always
-    /// then: the two kinds of connections cannot be told apart by what they send (section 2 of the specification).
+    /// Reads a header from `stream` if `expected`; else this changes nothing. Expect one from your
+    /// proxies alone, since it is believed, and always then: the two kinds of connections cannot be
+    /// told apart by what they send (section 2 of the specification).
     pub fn new(stream: S, expected: bool) -> Self {
-        Proxied { below: stream, header: if expected { State::Awaited(Vec::new()) } else { State::None } }
+        Proxied {
+            below: stream,
+            header: if expected {
+                State::Awaited(Vec::new())
+            } else {
+                State::None
+            },
+        }
     }
 
     /// The header, once it has come.
@@ -83,7 +92,11 @@ impl<S: ByteStream> ByteStream for Proxied<S> {
 }
 
 impl<S: ByteStream> AsyncRead for Proxied<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
         match &mut self.header {
             State::Known(_, rest) if !rest.is_empty() => {
@@ -102,7 +115,11 @@ impl<S: ByteStream> AsyncRead for Proxied<S> {
 }
 
 impl<S: ByteStream> AsyncWrite for Proxied<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
         Pin::new(&mut self.below).poll_write(cx, buffer)
     }

@@ -10,16 +10,17 @@ use std::{
 
 /// A source of readiness and time, and a way to be called by the loop that owns the thread.
 ///
-/// A backend lends the core its loop; everything else (timers, queues, tasks, budgets, streams) is the core's and the same on every
-/// backend. A loop that can watch one file descriptor embeds a [`Selector`](crate::reactor::Selector) and passes the first six methods
-/// on to it. The core calls these methods from the loop's thread only, never from inside `select`, and holds no borrow of its own while
-/// it does.
+/// A backend lends the core its loop; everything else (timers, queues, tasks, budgets, streams) is
+/// the core's and the same on every backend. A loop that can watch one file descriptor embeds a
+/// [`Selector`](crate::reactor::Selector) and passes the first six methods on to it. The core calls
+/// these methods from the loop's thread only, never from inside `select`, and holds no borrow of
+/// its own while it does.
 pub trait Reactor {
     /// Starts to report the readiness of `fd` under `key`.
     ///
     /// Reports are edges: the core remembers a direction as ready until the source has said
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock), and then calls [`rearm`](Reactor::rearm). The same fd is never watched twice at a
-    /// time by the core; a key is never used again.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), and then calls [`rearm`](Reactor::rearm). The
+    /// same fd is never watched twice at a time by the core; a key is never used again.
     ///
     /// # Errors
     /// What the operating system says: a bad fd, a kind of file that cannot be watched, a limit.
@@ -27,21 +28,25 @@ pub trait Reactor {
 
     /// The directions in `interest` would block: report them when they are ready again.
     ///
-    /// An edge-triggered backend has nothing to do. A level-triggered one suspends a direction when it reports it, and resumes it here.
+    /// An edge-triggered backend has nothing to do. A level-triggered one suspends a direction when
+    /// it reports it, and resumes it here.
     fn rearm(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
         let _ = (fd, key, interest);
         Ok(())
     }
 
-    /// Stops reporting `fd`. Events that were already taken are harmless: the core drops those with a stale key.
+    /// Stops reporting `fd`. Events that were already taken are harmless: the core drops those with
+    /// a stale key.
     fn unwatch(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
 
-    /// Appends what has become ready to `events`, after waiting for at most `timeout` (for ever with `None`) or until the deadline
-    /// or the notifier. An interrupted wait (`EINTR`) is an empty one, not an error. With a zero timeout it never waits.
+    /// Appends what has become ready to `events`, after waiting for at most `timeout` (for ever
+    /// with `None`) or until the deadline or the notifier. An interrupted wait (`EINTR`) is an
+    /// empty one, not an error. With a zero timeout it never waits.
     fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
 
-    /// Asks for a turn at `deadline`, by the backend's [clock](Reactor::now), or for none at a certain time. Replaces the one asked for before.
-    /// As precise as the backend can; never early by more than its clock's resolution.
+    /// Asks for a turn at `deadline`, by the backend's [clock](Reactor::now), or for none at a
+    /// certain time. Replaces the one asked for before. As precise as the backend can; never early
+    /// by more than its clock's resolution.
     fn set_deadline(&self, deadline: Option<Instant>);
 
     /// The means by which other threads ask for a turn. Called once, when the reactor is made.
@@ -54,18 +59,21 @@ pub trait Reactor {
 
     /// Work came up on the loop's own thread: a turn is wanted soon.
     ///
-    /// Called at most once a turn. A backend whose loop asks [`Driver::next`](crate::reactor::Driver::next) each time before it sleeps
-    /// has nothing to do here; any other makes its loop call for a turn, for example by its own notifier.
+    /// Called at most once a turn. A backend whose loop asks
+    /// [`Driver::next`](crate::reactor::Driver::next) each time before it sleeps has nothing to do
+    /// here; any other makes its loop call for a turn, for example by its own notifier.
     fn request_turn(&self);
 
-    /// Makes one iteration of the host's loop from inside one of its callbacks; waits for an event if `may_block`. False
-    /// when this loop cannot be iterated from inside: then the core makes a turn of its own, and the host's other sources wait.
+    /// Makes one iteration of the host's loop from inside one of its callbacks; waits for an event
+    /// if `may_block`. False when this loop cannot be iterated from inside: then the core makes a
+    /// turn of its own, and the host's other sources wait.
     fn iterate(&self, may_block: bool) -> bool {
         let _ = may_block;
         false
     }
 
-    /// The run is over: every shutdown phase is done and nothing of the user's will be called until the next start.
+    /// The run is over: every shutdown phase is done and nothing of the user's will be called until
+    /// the next start.
     fn ended(&self) {}
 }
 
@@ -75,17 +83,20 @@ pub trait Notify: Send + Sync {
     fn notify(&self);
 }
 
-/// Names a watched source. It carries a generation: the key of a source that is gone is never given to another.
+/// Names a watched source. It carries a generation: the key of a source that is gone is never given
+/// to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Key(u64);
 
 impl Key {
-    /// The key as a number, for a backend that stores it with the operating system. Never `u64::MAX` or `u64::MAX - 1`.
+    /// The key as a number, for a backend that stores it with the operating system. Never
+    /// `u64::MAX` or `u64::MAX - 1`.
     pub fn to_u64(self) -> u64 {
         self.0
     }
 
-    /// The key that [`to_u64`](Key::to_u64) gave. Any other number makes a key that names nothing, which is harmless.
+    /// The key that [`to_u64`](Key::to_u64) gave. Any other number makes a key that names nothing,
+    /// which is harmless.
     pub fn from_u64(number: u64) -> Self {
         Key(number)
     }

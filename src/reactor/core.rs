@@ -55,7 +55,8 @@ pub(crate) struct Core {
     pub(crate) hooks: RefCell<Vec<Hook>>,
     /// Sources that are connections.
     pub(crate) connections: Cell<usize>,
-    /// The time of the present turn, or of the last one. Cheaper than the clock, for whom a turn more or less does not matter.
+    /// The time of the present turn, or of the last one. Cheaper than the clock, for whom a turn
+    /// more or less does not matter.
     pub(crate) time: Cell<Instant>,
     /// Turns begun.
     pub(crate) turns: Cell<u64>,
@@ -63,7 +64,8 @@ pub(crate) struct Core {
     pub(crate) first: Cell<usize>,
     /// When the present turn began to run what is queued, and what it may take.
     pub(crate) share: Cell<(Moment, Duration)>,
-    /// The reactor's own thread pool, made by the layer above when it is first wanted, and ended with the reactor.
+    /// The reactor's own thread pool, made by the layer above when it is first wanted, and ended
+    /// with the reactor.
     pub(crate) threads: RefCell<Option<Rc<dyn Any>>>,
     /// What finds the addresses of hosts, kept for a layer above in the same way.
     pub(crate) resolver: RefCell<Option<Rc<dyn Any>>>,
@@ -109,7 +111,10 @@ impl Core {
         LOCAL
             .try_with(|local| {
                 let local = local.borrow();
-                local.iter().find(|entry| entry.0 == id).and_then(|entry| entry.1.upgrade())
+                local
+                    .iter()
+                    .find(|entry| entry.0 == id)
+                    .and_then(|entry| entry.1.upgrade())
             })
             .ok()
             .flatten()
@@ -172,15 +177,17 @@ impl Core {
         there
     }
 
-    /// A timer was scheduled for `at`: the backend hears of it at once if it is the first, also from a host's callback.
+    /// A timer was scheduled for `at`: the backend hears of it at once if it is the first, also
+    /// from a host's callback.
     fn deadline_moved(&self, at: Instant) {
         if self.armed.get().is_none_or(|armed| at < armed) {
             self.arm(Some(at));
         }
     }
 
-    /// Brings the backend's deadline in line with the first timer. One that is too early is left: it costs one wake-up at most, where
-    /// to follow each move of a connection's deadline would cost a system call for each request.
+    /// Brings the backend's deadline in line with the first timer. One that is too early is left:
+    /// it costs one wake-up at most, where to follow each move of a connection's deadline would
+    /// cost a system call for each request.
     pub(crate) fn settle_deadline(&self) {
         let head = self.timers.borrow_mut().next_deadline();
         match (head, self.armed.get()) {
@@ -204,6 +211,7 @@ impl Drop for Core {
 }
 
 thread_local! {
-    /// The reactors of this thread: how a waker, which may go to any thread, finds its way home without a lock.
+    /// The reactors of this thread: how a waker, which may go to any thread, finds its way home
+    /// without a lock.
     static LOCAL: RefCell<Vec<(u64, Weak<Core>)>> = const { RefCell::new(Vec::new()) };
 }

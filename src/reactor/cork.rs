@@ -13,10 +13,12 @@ pub(crate) trait Outlet {
     fn send(&self, bytes: &[u8]);
 }
 
-/// Small pieces that connections have to send, collected for the time of a turn and sent one after another.
+/// Small pieces that connections have to send, collected for the time of a turn and sent one after
+/// another.
 ///
-/// To send one takes the kernel longer than all the rest of a small request takes us. In a row these calls cost less by a tenth than each of them between two
-/// requests, as the processor then has the kernel's code in its caches, and ours before and after.
+/// To send one takes the kernel longer than all the rest of a small request takes us. In a row
+/// these calls cost less by a tenth than each of them between two requests, as the processor then
+/// has the kernel's code in its caches, and ours before and after.
 #[derive(Default)]
 pub(crate) struct Cork(RefCell<Corked>);
 
@@ -26,12 +28,14 @@ struct Corked {
     bytes: Vec<u8>,
 }
 
-/// Pieces in a row: more of them cost no less, and all that are there are sent within the budget of a turn, or just after it.
+/// Pieces in a row: more of them cost no less, and all that are there are sent within the budget of
+/// a turn, or just after it.
 const MOST_PIECES: usize = 32;
 
-/// Bytes that may be corked at a time by one outlet: so all of them together are 512 KiB, and what one callback adds, which fits into the processor's
-/// second cache, where they are copied to and sent from. The memory is kept, at most twice as much. Where answers have 10 KiB, a request takes 5 % less
-/// for it, the copy included.
+/// Bytes that may be corked at a time by one outlet: so all of them together are 512 KiB, and what
+/// one callback adds, which fits into the processor's second cache, where they are copied to and
+/// sent from. The memory is kept, at most twice as much. Where answers have 10 KiB, a request takes
+/// 5 % less for it, the copy included.
 pub(crate) const MOST_BYTES: usize = 16 * 1024;
 
 impl Cork {
@@ -48,7 +52,9 @@ impl Cork {
         }
         let length = bytes.len() - start;
         match outlets.last_mut() {
-            Some((last, _, before)) if std::ptr::addr_eq(Rc::as_ptr(last), Rc::as_ptr(&outlet)) => *before += length,
+            Some((last, _, before)) if std::ptr::addr_eq(Rc::as_ptr(last), Rc::as_ptr(&outlet)) => {
+                *before += length
+            }
             _ => outlets.push((outlet, origin, length)),
         }
     }
@@ -95,7 +101,9 @@ mod tests {
     impl Outlet for Log {
         fn send(&self, bytes: &[u8]) {
             assert_ne!(bytes, b"panic");
-            self.0.borrow_mut().push(String::from_utf8(bytes.to_vec()).expect("text"));
+            self.0
+                .borrow_mut()
+                .push(String::from_utf8(bytes.to_vec()).expect("text"));
         }
     }
 
@@ -103,10 +111,16 @@ mod tests {
     fn each_outlet_gets_its_pieces_in_order_whatever_the_others_do() {
         let reactor = Standalone::new().expect("a reactor");
         let core = reactor.handle().core().clone();
-        let origin = Origin { kind: Kind::Http, location: Location::caller() };
+        let origin = Origin {
+            kind: Kind::Http,
+            location: Location::caller(),
+        };
         let (one, other) = (Rc::new(Log::default()), Rc::new(Log::default()));
         let push = |log: &Rc<Log>, pieces: &[&str]| {
-            let pieces: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece.as_bytes())).collect();
+            let pieces: Vec<_> = pieces
+                .iter()
+                .map(|piece| IoSlice::new(piece.as_bytes()))
+                .collect();
             core.cork.push(log.clone(), origin, &pieces);
         };
         push(&one, &["a", "bc"]);
@@ -116,6 +130,12 @@ mod tests {
         push(&other, &["f"]);
         core.uncork();
         core.uncork();
-        assert_eq!((one.0.take(), other.0.take()), (vec!["abcd".to_owned(), "e".to_owned()], vec!["f".to_owned()]));
+        assert_eq!(
+            (one.0.take(), other.0.take()),
+            (
+                vec!["abcd".to_owned(), "e".to_owned()],
+                vec!["f".to_owned()]
+            )
+        );
     }
 }

@@ -8,10 +8,12 @@ use std::{
 
 use super::{Core, Handle, LifeError, Moment, Next, Reactor, turn::BUDGET};
 
-/// Makes a reactor's turns. There is one for each reactor, and it belongs to the backend: to whatever the host loop calls.
+/// Makes a reactor's turns. There is one for each reactor, and it belongs to the backend: to
+/// whatever the host loop calls.
 ///
-/// The usual backend calls [`start`](Driver::start) when it is attached, [`slice`](Driver::slice) whenever the selector's fd is readable or
-/// [`next`](Driver::next) says so, and asks `next` before each sleep. Dropping the driver [closes](Driver::close) it.
+/// The usual backend calls [`start`](Driver::start) when it is attached, [`slice`](Driver::slice)
+/// whenever the selector's fd is readable or [`next`](Driver::next) says so, and asks `next` before
+/// each sleep. Dropping the driver [closes](Driver::close) it.
 pub struct Driver {
     core: Rc<Core>,
 }
@@ -19,7 +21,9 @@ pub struct Driver {
 impl Driver {
     /// A driver for a new reactor over this backend. It belongs to this thread.
     pub fn new(reactor: impl Reactor + 'static) -> Self {
-        Driver { core: Core::new(Box::new(reactor)) }
+        Driver {
+            core: Core::new(Box::new(reactor)),
+        }
     }
 
     /// The handle that programs work with.
@@ -40,8 +44,8 @@ impl Driver {
         self.core.life.is_running()
     }
 
-    /// Makes one turn. It waits for events for at most `wait` (for ever with `None`, not at all with zero), unless something is
-    /// queued. May be called from inside a callback.
+    /// Makes one turn. It waits for events for at most `wait` (for ever with `None`, not at all
+    /// with zero), unless something is queued. May be called from inside a callback.
     ///
     /// # Errors
     /// When [`Reactor::select`] fails; what was queued has still to run.
@@ -49,13 +53,15 @@ impl Driver {
         self.core.turn(wait, BUDGET).map(drop)
     }
 
-    /// What a slice that begins now may take, so that no frame is late: by the [frame clocks](super::FrameClock) of the host's windows, and the
+    /// What a slice that begins now may take, so that no frame is late: by the [frame
+    /// clocks](super::FrameClock) of the host's windows, and the
     /// [pacing](super::Handle::set_pacing). 2 ms where neither says otherwise.
     pub fn budget(&self) -> Duration {
         self.core.frames.budget(Instant::now())
     }
 
-    /// Makes turns without waiting until nothing is left to do or `budget` is used up. It ends within the budget plus one callback.
+    /// Makes turns without waiting until nothing is left to do or `budget` is used up. It ends
+    /// within the budget plus one callback.
     ///
     /// # Errors
     /// As for [`turn`](Driver::turn).
@@ -70,7 +76,8 @@ impl Driver {
             }
             made += 1;
         }
-        // With turns inside of turns it was a loop of the host's that took the time, a dialog's for example.
+        // With turns inside of turns it was a loop of the host's that took the time, a dialog's for
+        // example.
         if self.core.turns.get() - before == made {
             let took = self.core.meter.stamp().since(start);
             self.core.frames.overran(took.saturating_sub(budget));
@@ -83,11 +90,12 @@ impl Driver {
         self.core.next()
     }
 
-    /// Ends the run at once, without the shutdown phases, and for good: tasks, timers and calls are dropped on this thread, connections
-    /// hear that they are lost, and posting fails from then on. Does nothing the second time.
+    /// Ends the run at once, without the shutdown phases, and for good: tasks, timers and calls are
+    /// dropped on this thread, connections hear that they are lost, and posting fails from then on.
+    /// Does nothing the second time.
     ///
-    /// From inside a callback it does the same: nothing is called after the one that is running, and a turn or slice
-    /// that is on the stack returns.
+    /// From inside a callback it does the same: nothing is called after the one that is running,
+    /// and a turn or slice that is on the stack returns.
     pub fn close(&self) {
         if !self.core.life.is_closed() {
             self.core.close();

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    Census, Core, FrameClock, Kind, LifeError, Metrics, Observer, Origin, Pacing, Phase, Remote, Report, ShutdownHook,
-    Stalls, Stopped, TurnHook,
+    Census, Core, FrameClock, Kind, LifeError, Metrics, Observer, Origin, Pacing, Phase, Remote,
+    Report, ShutdownHook, Stalls, Stopped, TurnHook,
     core::{Call, Timed},
     timers::TimerKey,
 };
@@ -25,10 +25,12 @@ use crate::{
 /// Thirty years: enough for ever, and inside what every clock can say.
 pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// A handle on a reactor: cheap to clone, and bound to the reactor's thread (not `Send`; other threads use a [`Remote`]).
+/// A handle on a reactor: cheap to clone, and bound to the reactor's thread (not `Send`; other
+/// threads use a [`Remote`]).
 ///
-/// Everything here may be called at any time on that thread: before the run, from inside any callback of the reactor, and from
-/// the host's own callbacks (a button was clicked). Nothing calls back into the caller.
+/// Everything here may be called at any time on that thread: before the run, from inside any
+/// callback of the reactor, and from the host's own callbacks (a button was clicked). Nothing calls
+/// back into the caller.
 #[derive(Clone)]
 pub struct Handle {
     core: Rc<Core>,
@@ -56,25 +58,30 @@ impl Handle {
         self.core.push_call(call(Kind::Call, function));
     }
 
-    /// Calls `function` after `delay`: never early, and in the order of scheduling when several are due at the same instant.
-    /// With a zero delay it is called in the next turn, not in this one. A delay of centuries is fine.
+    /// Calls `function` after `delay`: never early, and in the order of scheduling when several are
+    /// due at the same instant. With a zero delay it is called in the next turn, not in this one. A
+    /// delay of centuries is fine.
     ///
-    /// Dropping the [`Timer`] does not cancel it. A timer that is pending when the run ends is dropped.
+    /// Dropping the [`Timer`] does not cancel it. A timer that is pending when the run ends is
+    /// dropped.
     #[track_caller]
     pub fn call_later(&self, delay: Duration, function: impl FnOnce() + 'static) -> Timer {
         self.schedule(self.after(delay), call(Kind::Timer, function))
     }
 
-    /// Calls `function` at an instant of the reactor's [clock](Handle::now); see [`call_later`](Handle::call_later).
+    /// Calls `function` at an instant of the reactor's [clock](Handle::now); see
+    /// [`call_later`](Handle::call_later).
     #[track_caller]
     pub fn call_at(&self, at: Instant, function: impl FnOnce() + 'static) -> Timer {
         self.schedule(at.max(self.now()), call(Kind::Timer, function))
     }
 
-    /// Calls `function` every `interval`, for the first time after one, until the [`LoopingCall`] is dropped or the run ends.
+    /// Calls `function` every `interval`, for the first time after one, until the [`LoopingCall`]
+    /// is dropped or the run ends.
     ///
-    /// What was missed because the thread was held up is not made up for: there is one call, which is told how many it stands for besides
-    /// itself, and the next is due at the next whole interval. The call is not entered again while it is on the stack. A panic ends it.
+    /// What was missed because the thread was held up is not made up for: there is one call, which
+    /// is told how many it stands for besides itself, and the next is due at the next whole
+    /// interval. The call is not entered again while it is on the stack. A panic ends it.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -86,9 +93,16 @@ impl Handle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[track_caller]
-    pub fn call_every(&self, interval: Duration, function: impl FnMut(u64) + 'static) -> LoopingCall {
+    pub fn call_every(
+        &self,
+        interval: Duration,
+        function: impl FnMut(u64) + 'static,
+    ) -> LoopingCall {
         let future = looping::run(self.clone(), self.now(), interval, function);
-        let origin = Origin { kind: Kind::Timer, location: Location::caller() };
+        let origin = Origin {
+            kind: Kind::Timer,
+            location: Location::caller(),
+        };
         LoopingCall::new(self.core.spawn(future, origin))
     }
 
@@ -98,7 +112,11 @@ impl Handle {
         } else {
             self.core.insert_timer(at, Timed::Call(call))
         };
-        Timer { core: Rc::downgrade(&self.core), key, cancelled: Cell::new(self.core.life.is_closed()) }
+        Timer {
+            core: Rc::downgrade(&self.core),
+            key,
+            cancelled: Cell::new(self.core.life.is_closed()),
+        }
     }
 
     /// The instant `delay` from now, or as late as there are instants to name.
@@ -109,18 +127,26 @@ impl Handle {
 
     /// Runs a future as a task of this reactor.
     ///
-    /// The Deferred fires with what the future gives. To cancel it ends the task: its future is dropped, from the next
-    /// turn on, and what it waited for with it; to drop it lets the task run on. A panic ends the task, is reported, and gives
-    /// [`Interrupted::Panicked`]. Tasks that are alive when the run ends are dropped then, and give [`Interrupted::Cancelled`].
+    /// The Deferred fires with what the future gives. To cancel it ends the task: its future is
+    /// dropped, from the next turn on, and what it waited for with it; to drop it lets the task run
+    /// on. A panic ends the task, is reported, and gives [`Interrupted::Panicked`]. Tasks that are
+    /// alive when the run ends are dropped then, and give [`Interrupted::Cancelled`].
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Deferred<F::Output, Interrupted>
     where
         F: Future + 'static,
     {
-        self.core.spawn(future, Origin { kind: Kind::Task, location: Location::caller() })
+        self.core.spawn(
+            future,
+            Origin {
+                kind: Kind::Task,
+                location: Location::caller(),
+            },
+        )
     }
 
-    /// As [`spawn`](Handle::spawn), for a future that gives a `Result`: value and error become those of the Deferred.
+    /// As [`spawn`](Handle::spawn), for a future that gives a `Result`: value and error become
+    /// those of the Deferred.
     #[track_caller]
     pub fn defer<F, T, E>(&self, future: F) -> Deferred<T, E>
     where
@@ -128,7 +154,8 @@ impl Handle {
         T: 'static,
         E: ChainError,
     {
-        self.spawn(future).add_callbacks(|result| result, |why| Err(why.into()))
+        self.spawn(future)
+            .add_callbacks(|result| result, |why| Err(why.into()))
     }
 
     /// A future that ends after `delay`.
@@ -141,8 +168,8 @@ impl Handle {
         Sleep::new(self.clone(), deadline)
     }
 
-    /// Gives `future` so much time: the result is [`Elapsed`](crate::task::Elapsed) when it has not ended by then, and it is dropped with
-    /// the [`Timeout`].
+    /// Gives `future` so much time: the result is [`Elapsed`](crate::task::Elapsed) when it has not
+    /// ended by then, and it is dropped with the [`Timeout`].
     pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
         self.timeout_at(self.after(limit), future)
     }
@@ -155,7 +182,11 @@ impl Handle {
     /// Gives a Deferred so much time: then it is cancelled, and what waits for it gets
     /// [`Interrupted::TimedOut`]. The timer is gone when the result comes first.
     #[track_caller]
-    pub fn limit<T: 'static, E: ChainError>(&self, limit: Duration, deferred: Deferred<T, E>) -> Deferred<T, E> {
+    pub fn limit<T: 'static, E: ChainError>(
+        &self,
+        limit: Duration,
+        deferred: Deferred<T, E>,
+    ) -> Deferred<T, E> {
         let canceller = deferred.canceller();
         let timer = self.call_later(limit, move || canceller.interrupt(&Interrupted::TimedOut));
         deferred.add_both(move |result| {
@@ -165,14 +196,17 @@ impl Handle {
         })
     }
 
-    /// Waits for `future` here and now, while the reactor and, where the host's loop allows it, the whole host go on: the window lives, other
-    /// connections are served, timers fire. For callbacks that cannot be async. Up to three levels deep is tested; the inner wait ends
-    /// before the outer one can.
+    /// Waits for `future` here and now, while the reactor and, where the host's loop allows it, the
+    /// whole host go on: the window lives, other connections are served, timers fire. For callbacks
+    /// that cannot be async. Up to three levels deep is tested; the inner wait ends before the
+    /// outer one can.
     ///
-    /// On a host that cannot be iterated from inside (calloop, winit), only this reactor goes on meanwhile.
+    /// On a host that cannot be iterated from inside (calloop, winit), only this reactor goes on
+    /// meanwhile.
     ///
     /// # Errors
-    /// [`Stopped`] when the reactor does not run, its run ends before the result comes, or the future panics.
+    /// [`Stopped`] when the reactor does not run, its run ends before the result comes, or the
+    /// future panics.
     #[track_caller]
     pub fn wait<F>(&self, future: F) -> Result<F::Output, Stopped>
     where
@@ -201,7 +235,8 @@ impl Handle {
         Remote::new(self.core.inbox.clone())
     }
 
-    /// Ends the run in order: the hooks of each shutdown [`Phase`], then the connections, then what is left. Returns at once.
+    /// Ends the run in order: the hooks of each shutdown [`Phase`], then the connections, then what
+    /// is left. Returns at once.
     ///
     /// # Errors
     /// [`LifeError::NotRunning`] before a run, [`LifeError::AlreadyStopping`] the second time.
@@ -220,8 +255,9 @@ impl Handle {
         self.core.life.is_stopping()
     }
 
-    /// Has `function` called, once, in a phase of the next shutdown. The phase waits for the future that it returns (at most
-    /// 30 s); an error is reported, and the other hooks still run. Hooks run in the order in which they were added.
+    /// Has `function` called, once, in a phase of the next shutdown. The phase waits for the future
+    /// that it returns (at most 30 s); an error is reported, and the other hooks still run. Hooks
+    /// run in the order in which they were added.
     #[track_caller]
     pub fn on_shutdown<F, Fut>(&self, phase: Phase, function: F) -> ShutdownHook
     where
@@ -231,8 +267,10 @@ impl Handle {
         self.core.add_hook(phase, Location::caller(), function)
     }
 
-    /// Has `function` called in each turn, after its events have been taken and before anything else runs: for what becomes ready by other ways than a file
-    /// descriptor, and needs a look now and then. It does not give rise to turns, and should take well below a microsecond when there is nothing to do.
+    /// Has `function` called in each turn, after its events have been taken and before anything
+    /// else runs: for what becomes ready by other ways than a file descriptor, and needs a look now
+    /// and then. It does not give rise to turns, and should take well below a microsecond when
+    /// there is nothing to do.
     #[track_caller]
     pub fn on_turn(&self, function: impl Fn() + 'static) -> TurnHook {
         TurnHook::new(&self.core, Rc::new(function))
@@ -248,13 +286,15 @@ impl Handle {
         self.core.meter.threshold.set(threshold);
     }
 
-    /// Whether handlers of HTTP requests are timed besides the callbacks in which they run, and the times of turns and the lateness of timers are
-    /// recorded. They are, at first; it costs some 50 ns a request. What else there is in [`Metrics`], stalls included, is always there.
+    /// Whether handlers of HTTP requests are timed besides the callbacks in which they run, and the
+    /// times of turns and the lateness of timers are recorded. They are, at first; it costs some 50
+    /// ns a request. What else there is in [`Metrics`], stalls included, is always there.
     pub fn set_timing(&self, on: bool) {
         self.core.meter.on.set(on);
     }
 
-    /// Figures since the reactor was made. It takes some microseconds, however much there is to count.
+    /// Figures since the reactor was made. It takes some microseconds, however much there is to
+    /// count.
     pub fn metrics(&self) -> Metrics {
         self.core.metrics()
     }
@@ -264,17 +304,20 @@ impl Handle {
         self.core.meter.stalls()
     }
 
-    /// What there is to do at present: tasks, timers and connections. It goes through all of them, which takes a millisecond for 10,000.
+    /// What there is to do at present: tasks, timers and connections. It goes through all of them,
+    /// which takes a millisecond for 10,000.
     pub fn census(&self) -> Census {
         self.core.census()
     }
 
-    /// A clock for something that draws frames, by which the network keeps out of their way. A host's backend makes them for its windows.
+    /// A clock for something that draws frames, by which the network keeps out of their way. A
+    /// host's backend makes them for its windows.
     pub fn frame_clock(&self) -> FrameClock {
         FrameClock::new(self.core.clone())
     }
 
-    /// How the thread is shared with the host: what a slice may take, at most and at least. From the next slice on.
+    /// How the thread is shared with the host: what a slice may take, at most and at least. From
+    /// the next slice on.
     pub fn set_pacing(&self, pacing: Pacing) {
         self.core.frames.pacing.set(pacing);
     }
@@ -291,10 +334,17 @@ impl fmt::Debug for Handle {
 
 #[track_caller]
 fn call(kind: Kind, function: impl FnOnce() + 'static) -> Call {
-    Call { function: Box::new(move |_| function()), origin: Origin { kind, location: Location::caller() } }
+    Call {
+        function: Box::new(move |_| function()),
+        origin: Origin {
+            kind,
+            location: Location::caller(),
+        },
+    }
 }
 
-/// A call that was scheduled with [`Handle::call_later`] or [`Handle::call_at`]. Dropping it changes nothing.
+/// A call that was scheduled with [`Handle::call_later`] or [`Handle::call_at`]. Dropping it
+/// changes nothing.
 pub struct Timer {
     core: Weak<Core>,
     key: TimerKey,
@@ -305,7 +355,8 @@ impl Timer {
     /// Takes the call back.
     ///
     /// # Errors
-    /// [`TimerError`] tells why there is nothing to take back: it was called (or is being called), or cancelled before.
+    /// [`TimerError`] tells why there is nothing to take back: it was called (or is being called),
+    /// or cancelled before.
     pub fn cancel(&self) -> Result<(), TimerError> {
         let core = self.pending()?;
         let timed = core.timers.borrow_mut().remove(self.key);
@@ -316,7 +367,8 @@ impl Timer {
         Ok(())
     }
 
-    /// Moves the call to `delay` from now, earlier or later. Among calls at the same instant it comes last.
+    /// Moves the call to `delay` from now, earlier or later. Among calls at the same instant it
+    /// comes last.
     ///
     /// # Errors
     /// As for [`cancel`](Timer::cancel); then nothing is scheduled.
@@ -346,7 +398,9 @@ impl Timer {
 
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timer").field("pending", &self.is_pending()).finish()
+        f.debug_struct("Timer")
+            .field("pending", &self.is_pending())
+            .finish()
     }
 }
 
@@ -389,11 +443,13 @@ impl WakeTimer {
     /// Wakes `waker` at `deadline`.
     pub(crate) fn wait(&mut self, deadline: Instant, waker: &Waker) {
         let core = &self.handle.core;
-        let replaced = self.key.and_then(|key| match core.timers.borrow_mut().get_mut(key) {
-            Some(Timed::Wake(present)) if present.will_wake(waker) => Some(None),
-            Some(timed) => Some(Some(std::mem::replace(timed, Timed::Wake(waker.clone())))),
-            None => None,
-        });
+        let replaced = self
+            .key
+            .and_then(|key| match core.timers.borrow_mut().get_mut(key) {
+                Some(Timed::Wake(present)) if present.will_wake(waker) => Some(None),
+                Some(timed) => Some(Some(std::mem::replace(timed, Timed::Wake(waker.clone())))),
+                None => None,
+            });
         match replaced {
             // What was replaced is dropped after the borrow.
             Some(old) => drop(old),

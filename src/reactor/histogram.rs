@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-/// Upper bounds in microseconds. Fine around one frame at 60 Hz, where it is decided whether a frame is late.
+/// Upper bounds in microseconds. Fine around one frame at 60 Hz, where it is decided whether a
+/// frame is late.
 const BOUNDS: [u64; 20] = [
-    50, 100, 250, 500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 17_000, 18_000, 20_000, 25_000, 34_000, 50_000,
-    100_000, 250_000, 500_000, 1_000_000,
+    50, 100, 250, 500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 17_000, 18_000, 20_000, 25_000,
+    34_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
 ];
 
 /// Counts of durations, by size.
@@ -40,32 +41,44 @@ impl Histogram {
         self.longest
     }
 
-    /// Each bound, from 50 µs to 1 s, and how many took that long or shorter. What took longer is in [`count`](Histogram::count) only.
+    /// Each bound, from 50 µs to 1 s, and how many took that long or shorter. What took longer is
+    /// in [`count`](Histogram::count) only.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let mut all = 0;
-        BOUNDS.iter().zip(&self.counts).map(move |(&bound, &count)| {
-            all += count;
-            (Duration::from_micros(bound), all)
-        })
+        BOUNDS
+            .iter()
+            .zip(&self.counts)
+            .map(move |(&bound, &count)| {
+                all += count;
+                (Duration::from_micros(bound), all)
+            })
     }
 
-    /// Longer than this share (0.5 for half of them) was none but the rest: what a straight line between the bounds around it gives, and
-    /// never more than the longest. Zero when there was none at all.
+    /// Longer than this share (0.5 for half of them) was none but the rest: what a straight line
+    /// between the bounds around it gives, and never more than the longest. Zero when there was
+    /// none at all.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = share.clamp(0.0, 1.0) * self.count() as f64;
         let (mut below, mut lower) = (0, 0);
         for (place, &count) in self.counts.iter().enumerate() {
-            let upper = BOUNDS.get(place).copied().unwrap_or(u64::MAX).min(self.longest.as_micros() as u64);
+            let upper = BOUNDS
+                .get(place)
+                .copied()
+                .unwrap_or(u64::MAX)
+                .min(self.longest.as_micros() as u64);
             if count > 0 && (below + count) as f64 >= wanted {
                 let part = ((wanted - below as f64) / count as f64).max(0.0);
-                return Duration::from_micros(lower + (upper.saturating_sub(lower) as f64 * part) as u64);
+                return Duration::from_micros(
+                    lower + (upper.saturating_sub(lower) as f64 * part) as u64,
+                );
             }
             (below, lower) = (below + count, upper);
         }
         self.longest
     }
 
-    /// What came since an `earlier` state of this one. Its longest is known only to be below the next bound.
+    /// What came since an `earlier` state of this one. Its longest is known only to be below the
+    /// next bound.
     #[must_use]
     pub fn since(&self, earlier: &Histogram) -> Histogram {
         let mut since = self.clone();
@@ -102,14 +115,24 @@ mod tests {
     #[test]
     fn what_is_recorded_is_in_the_bucket_whose_bound_it_does_not_exceed() {
         let mut histogram = Histogram::default();
-        assert_eq!((histogram.quantile(0.5), histogram.count()), (Duration::ZERO, 0));
+        assert_eq!(
+            (histogram.quantile(0.5), histogram.count()),
+            (Duration::ZERO, 0)
+        );
         for duration in [ms(1), ms(1), ms(3), ms(3_000)] {
             histogram.record(duration);
         }
         let buckets: Vec<_> = histogram.buckets().collect();
-        assert!(buckets.contains(&(ms(1), 2)) && buckets.contains(&(ms(2), 2)) && buckets.contains(&(ms(4), 3)));
+        assert!(
+            buckets.contains(&(ms(1), 2))
+                && buckets.contains(&(ms(2), 2))
+                && buckets.contains(&(ms(4), 3))
+        );
         assert_eq!(buckets.last(), Some(&(ms(1_000), 3)));
-        assert_eq!((histogram.count(), histogram.sum(), histogram.longest()), (4, ms(3_005), ms(3_000)));
+        assert_eq!(
+            (histogram.count(), histogram.sum(), histogram.longest()),
+            (4, ms(3_005), ms(3_000))
+        );
         assert_eq!(histogram.quantile(0.5), ms(1));
         assert_eq!(histogram.quantile(1.0), ms(3_000));
         assert!((ms(2)..=ms(4)).contains(&histogram.quantile(0.7)));
@@ -123,6 +146,9 @@ mod tests {
         assert_eq!(histogram.since(&before), Histogram::default());
         histogram.record(ms(19));
         let since = histogram.since(&before);
-        assert_eq!((since.count(), since.sum(), since.longest()), (1, ms(19), ms(20)));
+        assert_eq!(
+            (since.count(), since.sum(), since.longest()),
+            (1, ms(19), ms(20))
+        );
     }
 }

@@ -13,17 +13,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Driver, Event, Handle, Interest, Key, LifeError, Next, Notify, Reactor, Selector, Watcher};
+use super::{
+    Driver, Event, Handle, Interest, Key, LifeError, Next, Notify, Reactor, Selector, Watcher,
+};
 
 /// A closure for the host's thread.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// A reactor in any loop that can be asked, from another thread, to run a closure on its own: Slint's `invoke_from_event_loop`, egui's and
-/// winit's proxies, Win32's `PostMessage`, Cocoa's `performSelectorOnMainThread`.
+/// A reactor in any loop that can be asked, from another thread, to run a closure on its own:
+/// Slint's `invoke_from_event_loop`, egui's and winit's proxies, Win32's `PostMessage`, Cocoa's
+/// `performSelectorOnMainThread`.
 ///
-/// One thread waits for the reactor's one file descriptor, and does nothing else: every callback runs on the host's thread, in slices of 2 ms
-/// that the host is asked for. A host that can watch a file descriptor itself is better off with a backend of its own, which saves the thread
-/// and a switch to it for each wake-up.
+/// One thread waits for the reactor's one file descriptor, and does nothing else: every callback
+/// runs on the host's thread, in slices of 2 ms that the host is asked for. A host that can watch a
+/// file descriptor itself is better off with a backend of its own, which saves the thread and a
+/// switch to it for each wake-up.
 ///
 /// ```
 /// use std::{sync::mpsc, time::Duration};
@@ -45,10 +49,12 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The reactor cannot iterate the host's loop from inside a callback: while [`Handle::wait`] waits, only the network goes on. A loop that the host
-/// itself runs inside of one, such as a modal dialog's, is served like any other, from 10 ms after it has begun.
+/// The reactor cannot iterate the host's loop from inside a callback: while [`Handle::wait`] waits,
+/// only the network goes on. A loop that the host itself runs inside of one, such as a modal
+/// dialog's, is served like any other, from 10 ms after it has begun.
 ///
-/// Dropping it [closes](Driver::close) the reactor and ends the thread. It stays on the thread that made it.
+/// Dropping it [closes](Driver::close) the reactor and ends the thread. It stays on the thread that
+/// made it.
 pub struct Interleave {
     hosted: Rc<Hosted>,
 }
@@ -61,23 +67,29 @@ struct Hosted {
 }
 
 thread_local! {
-    /// The reactors of this thread, by number: a closure that other threads hand on cannot hold one.
+    /// The reactors of this thread, by number: a closure that other threads hand on cannot hold
+    /// one.
     static HOSTED: RefCell<BTreeMap<u64, Weak<Hosted>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl Interleave {
-    /// A reactor that does not run yet. `post` has the host run a closure on this thread, soon and in any order with others, and returns at once; it
-    /// is called from this thread, also from inside such a closure, and from another, and never runs the closure itself. Closures that are dropped
-    /// instead of run are harmless once the loop has ended.
+    /// A reactor that does not run yet. `post` has the host run a closure on this thread, soon and
+    /// in any order with others, and returns at once; it is called from this thread, also from
+    /// inside such a closure, and from another, and never runs the closure itself. Closures that
+    /// are dropped instead of run are harmless once the loop has ended.
     ///
     /// # Errors
     /// When there are no file descriptors or no threads left.
     pub fn new(post: impl Fn(Job) + Send + Sync + 'static) -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let asking = Arc::new(Asking { number, post: Box::new(post), asked: AtomicBool::new(false) });
+        let asking = Arc::new(Asking {
+            number,
+            post: Box::new(post),
+            asked: AtomicBool::new(false),
+        });
         let watcher = Watcher::spawn(&selector, {
             let asking = asking.clone();
             move || {
@@ -87,8 +99,15 @@ impl Interleave {
                 true
             }
         })?;
-        let driver = Driver::new(Backend { selector, asking: asking.clone() });
-        let hosted = Rc::new(Hosted { driver, asking, watcher });
+        let driver = Driver::new(Backend {
+            selector,
+            asking: asking.clone(),
+        });
+        let hosted = Rc::new(Hosted {
+            driver,
+            asking,
+            watcher,
+        });
         HOSTED.with_borrow_mut(|all| all.insert(number, Rc::downgrade(&hosted)));
         Ok(Interleave { hosted })
     }
@@ -98,7 +117,8 @@ impl Interleave {
         self.hosted.driver.handle()
     }
 
-    /// Begins a run. May be called before the host's loop runs, from inside its callbacks, and again after a run has ended.
+    /// Begins a run. May be called before the host's loop runs, from inside its callbacks, and
+    /// again after a run has ended.
     ///
     /// # Errors
     /// [`LifeError::AlreadyRunning`].
@@ -111,7 +131,9 @@ impl Interleave {
 
 impl fmt::Debug for Interleave {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Interleave").field("running", &self.hosted.driver.is_running()).finish_non_exhaustive()
+        f.debug_struct("Interleave")
+            .field("running", &self.hosted.driver.is_running())
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,7 +150,11 @@ fn slice(number: u64) {
     let hosted = HOSTED.with_borrow(|all| all.get(&number).and_then(Weak::upgrade));
     // It may have been dropped while the closure was on its way.
     let Some(hosted) = hosted else { return };
-    let Hosted { driver, asking, watcher } = &*hosted;
+    let Hosted {
+        driver,
+        asking,
+        watcher,
+    } = &*hosted;
     if !driver.is_running() {
         asking.answered();
         return;
@@ -147,14 +173,16 @@ fn slice(number: u64) {
     }
 }
 
-/// A slice that takes so long has a loop of the host's in it, such as a dialog's; that is to be served too.
+/// A slice that takes so long has a loop of the host's in it, such as a dialog's; that is to be
+/// served too.
 const NESTED: Duration = Duration::from_millis(10);
 
 /// The way to the host, from each thread.
 struct Asking {
     number: u64,
     post: Box<dyn Fn(Job) + Send + Sync>,
-    /// The host was asked for a slice, until that has ended: what comes up in it is looked for then.
+    /// The host was asked for a slice, until that has ended: what comes up in it is looked for
+    /// then.
     asked: AtomicBool,
 }
 

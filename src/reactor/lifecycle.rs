@@ -66,7 +66,10 @@ pub(crate) struct Lifecycle {
 
 impl Lifecycle {
     pub(crate) fn is_running(&self) -> bool {
-        matches!(self.stage.get(), Stage::Running | Stage::Stopping | Stage::Finished)
+        matches!(
+            self.stage.get(),
+            Stage::Running | Stage::Stopping | Stage::Finished
+        )
     }
 
     /// The number of the present run.
@@ -119,12 +122,16 @@ impl Core {
             Stage::Stopping | Stage::Finished => return Err(LifeError::AlreadyStopping),
             Stage::Closed => return Err(LifeError::Closed),
         }
-        let origin = Origin { kind: Kind::Shutdown, location: Location::caller() };
+        let origin = Origin {
+            kind: Kind::Shutdown,
+            location: Location::caller(),
+        };
         self.spawn_detached(shutdown(Rc::downgrade(self)), origin);
         Ok(())
     }
 
-    /// The end of a run: whatever is left goes, on this thread, with no callback but connection_lost.
+    /// The end of a run: whatever is left goes, on this thread, with no callback but
+    /// connection_lost.
     pub(crate) fn end_run(self: &Rc<Self>) {
         self.life.ended.set(self.life.ended.get() + 1);
         self.uncork();
@@ -141,7 +148,13 @@ impl Core {
             self.dispose(call.0, call.1);
         }
         for (call, location) in self.inbox.take().calls {
-            self.dispose(Origin { kind: Kind::Call, location }, call);
+            self.dispose(
+                Origin {
+                    kind: Kind::Call,
+                    location,
+                },
+                call,
+            );
         }
         self.settle_deadline();
         self.reactor.ended();
@@ -154,7 +167,10 @@ impl Core {
         self.end_run();
         let hooks = self.life.hooks.take();
         for hook in hooks {
-            let origin = Origin { kind: Kind::Shutdown, location: hook.location };
+            let origin = Origin {
+                kind: Kind::Shutdown,
+                location: hook.location,
+            };
             self.dispose(origin, hook.function);
         }
         drop(self.threads.take());
@@ -168,7 +184,9 @@ impl Core {
     /// Calls something of the user's; a panic is reported, and there is no result then.
     pub(crate) fn contain<R>(&self, origin: Origin, function: impl FnOnce() -> R) -> Option<R> {
         let result = catch_unwind(AssertUnwindSafe(function));
-        result.map_err(|panic| self.report_panic(origin, &panic_message(&*panic))).ok()
+        result
+            .map_err(|panic| self.report_panic(origin, &panic_message(&*panic)))
+            .ok()
     }
 
     pub(crate) fn add_hook<F, Fut>(
@@ -185,9 +203,17 @@ impl Core {
         self.life.next_hook.set(number + 1);
         if !self.life.is_closed() {
             let function = Box::new(move || -> HookFuture { Box::pin(function()) });
-            self.life.hooks.borrow_mut().push(Hook { number, phase, location, function });
+            self.life.hooks.borrow_mut().push(Hook {
+                number,
+                phase,
+                location,
+                function,
+            });
         }
-        ShutdownHook { core: Rc::downgrade(self), number }
+        ShutdownHook {
+            core: Rc::downgrade(self),
+            number,
+        }
     }
 }
 
@@ -203,12 +229,23 @@ async fn shutdown(core: Weak<Core>) {
             while let Some(hook) = core.life.take_hook(phase) {
                 waiting.extend(begin(&core, hook));
             }
-            let Some((origin, task)) = waiting.pop() else { break };
+            let Some((origin, task)) = waiting.pop() else {
+                break;
+            };
             match handle.timeout_at(limit, task).await {
                 Ok(Ok(Ok(()))) | Ok(Err(Interrupted::Panicked(_))) => {}
-                Ok(Ok(Err(error))) => core.meter.report(&Report::Failure { origin, error: &*error }),
-                Ok(Err(error)) => core.meter.report(&Report::Failure { origin, error: &error }),
-                Err(elapsed) => core.meter.report(&Report::Failure { origin, error: &elapsed }),
+                Ok(Ok(Err(error))) => core.meter.report(&Report::Failure {
+                    origin,
+                    error: &*error,
+                }),
+                Ok(Err(error)) => core.meter.report(&Report::Failure {
+                    origin,
+                    error: &error,
+                }),
+                Err(elapsed) => core.meter.report(&Report::Failure {
+                    origin,
+                    error: &elapsed,
+                }),
             }
         }
         if phase == Phase::During {
@@ -222,12 +259,16 @@ async fn shutdown(core: Weak<Core>) {
 
 /// Calls a hook; what it waits for becomes a task.
 fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Deferred<HookResult, Interrupted>)> {
-    let origin = Origin { kind: Kind::Shutdown, location: hook.location };
+    let origin = Origin {
+        kind: Kind::Shutdown,
+        location: hook.location,
+    };
     let future = core.contain(origin, hook.function)?;
     Some((origin, core.spawn(future, origin)))
 }
 
-/// Keeps a function that [`Handle::on_shutdown`] was given in its place; dropping it takes the function out.
+/// Keeps a function that [`Handle::on_shutdown`] was given in its place; dropping it takes the
+/// function out.
 #[must_use = "dropping it removes the hook; use `keep` to leave it for good"]
 pub struct ShutdownHook {
     core: Weak<Core>,
@@ -243,7 +284,9 @@ impl ShutdownHook {
 
 impl Drop for ShutdownHook {
     fn drop(&mut self) {
-        let Some(core) = self.core.upgrade() else { return };
+        let Some(core) = self.core.upgrade() else {
+            return;
+        };
         let hook = {
             let mut hooks = core.life.hooks.borrow_mut();
             let index = hooks.iter().position(|hook| hook.number == self.number);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Histogram, Kind, Moment, Observer, Origin, Report, Share, Stall, StallPlace, Stalls, processor::Processor,
-    report::ObserverFn,
+    Histogram, Kind, Moment, Observer, Origin, Report, Share, Stall, StallPlace, Stalls,
+    processor::Processor, report::ObserverFn,
 };
 
 /// From this on a callback is a stall: half a frame at 60 Hz.
@@ -20,7 +20,8 @@ const RECENT: usize = 32;
 
 pub(crate) struct Meter {
     pub(crate) threshold: Cell<Duration>,
-    /// Whether handlers are timed besides the callbacks in which they run, and timers and turns are recorded.
+    /// Whether handlers are timed besides the callbacks in which they run, and timers and turns are
+    /// recorded.
     pub(crate) on: Cell<bool>,
     /// Up to when the thread's time has been accounted for.
     stamp: Cell<Moment>,
@@ -72,7 +73,10 @@ impl Meter {
         let duration = now.since(self.stamp.replace(now));
         let share = &self.shares[kind as usize];
         let Share { count, time } = share.get();
-        share.set(Share { count: count + ended, time: time + duration });
+        share.set(Share {
+            count: count + ended,
+            time: time + duration,
+        });
         duration
     }
 
@@ -102,9 +106,13 @@ impl Meter {
         self.processor.all()
     }
 
-    /// A callback, or a handler within one, ran for so long; `waited` is what the thread had [waited](Meter::waited) before.
+    /// A callback, or a handler within one, ran for so long; `waited` is what the thread had
+    /// [waited](Meter::waited) before.
     pub(crate) fn record(&self, origin: Origin, duration: Duration, waited: Duration) {
-        let longest = self.longest.get().map_or(Duration::ZERO, |(longest, _)| longest);
+        let longest = self
+            .longest
+            .get()
+            .map_or(Duration::ZERO, |(longest, _)| longest);
         if duration >= self.threshold.get().min(longest) {
             self.record_long(origin, duration, waited);
         }
@@ -118,11 +126,19 @@ impl Meter {
             self.processor.read();
             duration = duration.saturating_sub(self.processor.all() - waited);
         }
-        if self.longest.get().is_none_or(|(longest, _)| duration > longest) {
+        if self
+            .longest
+            .get()
+            .is_none_or(|(longest, _)| duration > longest)
+        {
             self.longest.set(Some((duration, origin)));
         }
         if duration >= threshold {
-            self.stalls.borrow_mut().add(Stall { origin, duration, at: SystemTime::now() });
+            self.stalls.borrow_mut().add(Stall {
+                origin,
+                duration,
+                at: SystemTime::now(),
+            });
             self.report(&Report::Stall { origin, duration });
         }
     }
@@ -151,12 +167,20 @@ impl Meter {
 impl Stalls {
     fn add(&mut self, stall: Stall) {
         self.count += 1;
-        match self.places.iter_mut().find(|place| place.origin == stall.origin) {
+        match self
+            .places
+            .iter_mut()
+            .find(|place| place.origin == stall.origin)
+        {
             Some(place) => {
                 place.count += 1;
                 place.longest = place.longest.max(stall.duration);
             }
-            None => self.places.push(StallPlace { origin: stall.origin, count: 1, longest: stall.duration }),
+            None => self.places.push(StallPlace {
+                origin: stall.origin,
+                count: 1,
+                longest: stall.duration,
+            }),
         }
         let recent: &mut VecDeque<_> = &mut self.recent;
         if recent.len() == RECENT {

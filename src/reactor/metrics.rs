@@ -20,8 +20,9 @@ pub struct Metrics {
     pub callbacks: u64,
     /// The longest callback, without those that spun the host's loop.
     pub longest_callback: Option<(Duration, Origin)>,
-    /// How long the thread has waited for a processor that the system had given to others: frames are late then, and it is nobody's fault in the
-    /// program. As of the last turn, or the one before; zero where the system does not tell (schedstat).
+    /// How long the thread has waited for a processor that the system had given to others: frames
+    /// are late then, and it is nobody's fault in the program. As of the last turn, or the one
+    /// before; zero where the system does not tell (schedstat).
     pub waited: Duration,
     /// Callbacks that took longer than the [threshold](super::Handle::set_stall_threshold).
     pub stalls: u64,
@@ -109,7 +110,8 @@ pub struct StallPlace {
 pub struct Census {
     /// The tasks that are alive: where they were spawned, and how many from there.
     pub tasks: Vec<(Origin, usize)>,
-    /// The timers that are pending: where they were scheduled, how many from there, and when the first of them is due.
+    /// The timers that are pending: where they were scheduled, how many from there, and when the
+    /// first of them is due.
     pub timers: Vec<(Origin, usize, Instant)>,
     /// Tasks that sleep or have a limit of time: timers that wake them.
     pub sleeping: usize,
@@ -171,7 +173,15 @@ impl Core {
             }
         }
         let sources = self.sources.borrow();
-        let connections = sources.values().filter_map(|source| source.connection()).collect();
-        Census { tasks: self.tasks.places(), timers, sleeping, connections }
+        let connections = sources
+            .values()
+            .filter_map(|source| source.connection())
+            .collect();
+        Census {
+            tasks: self.tasks.places(),
+            timers,
+            sleeping,
+            connections,
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// What the monotonic clock shows (clock_gettime(2)), as one number: to subtract two of them costs a tenth of what it costs with an
-/// [`Instant`](std::time::Instant), and each callback takes the time.
+/// What the monotonic clock shows (clock_gettime(2)), as one number: to subtract two of them costs
+/// a tenth of what it costs with an [`Instant`](std::time::Instant), and each callback takes the
+/// time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Moment {
     nanoseconds: u64,
@@ -15,7 +16,9 @@ impl Moment {
     pub(crate) fn now() -> Self {
         let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
         // It begins near the system's start, so it fits for 584 years.
-        Moment { nanoseconds: tv_sec as u64 * 1_000_000_000 + tv_nsec as u64 }
+        Moment {
+            nanoseconds: tv_sec as u64 * 1_000_000_000 + tv_nsec as u64,
+        }
     }
 
     /// What has passed since `earlier`; zero when that is later.
@@ -33,7 +36,11 @@ mod tests {
         let (start, instant) = (Moment::now(), std::time::Instant::now());
         std::thread::sleep(Duration::from_millis(2));
         let (passed, now) = (instant.elapsed(), Moment::now());
-        assert!(now.since(start) >= passed, "{:?} and {passed:?}", now.since(start));
+        assert!(
+            now.since(start) >= passed,
+            "{:?} and {passed:?}",
+            now.since(start)
+        );
         assert_eq!(start.since(now), Duration::ZERO);
     }
 }

@@ -1,13 +1,16 @@
-//! How long the system has had this thread wait for a processor, though it was ready to run: that is nobody's fault in the program.
+//! How long the system has had this thread wait for a processor, though it was ready to run: that
+//! is nobody's fault in the program.
 
 use std::{cell::Cell, fs::File, os::unix::fs::FileExt, time::Duration};
 
 use super::Moment;
 
-/// How old a reading may be: what the thread waited since then cannot be told from what it waited in the callback that is looked at.
+/// How old a reading may be: what the thread waited since then cannot be told from what it waited
+/// in the callback that is looked at.
 const FRESH: Duration = Duration::from_millis(4);
 
-/// Reads `/proc/thread-self/schedstat`: see proc(5) and the kernel's `sched-stats` documentation. Where there is no such file, nobody waited.
+/// Reads `/proc/thread-self/schedstat`: see proc(5) and the kernel's `sched-stats` documentation.
+/// Where there is no such file, nobody waited.
 pub(super) struct Processor {
     file: Option<File>,
     fresh: Cell<Moment>,
@@ -18,8 +21,12 @@ pub(super) struct Processor {
 impl Processor {
     pub(super) fn new(now: Moment) -> Self {
         let file = File::open("/proc/thread-self/schedstat").ok();
-        let mut processor =
-            Processor { file, fresh: Cell::new(now), at_first: Duration::ZERO, waited: Cell::default() };
+        let mut processor = Processor {
+            file,
+            fresh: Cell::new(now),
+            at_first: Duration::ZERO,
+            waited: Cell::default(),
+        };
         processor.read();
         processor.at_first = processor.waited.get();
         processor
@@ -47,7 +54,12 @@ impl Processor {
     fn waited(&self) -> Option<Duration> {
         let mut text = [0; 64];
         let length = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
-        let nanoseconds = std::str::from_utf8(&text[..length]).ok()?.split(' ').nth(1)?.parse().ok()?;
+        let nanoseconds = std::str::from_utf8(&text[..length])
+            .ok()?
+            .split(' ')
+            .nth(1)?
+            .parse()
+            .ok()?;
         Some(Duration::from_nanos(nanoseconds))
     }
 }
@@ -67,7 +79,10 @@ mod tests {
         let processor = Processor::new(Moment::now());
         thread::sleep(Duration::from_millis(50));
         processor.read();
-        assert!(processor.all() < Duration::from_millis(25), "it asked for no processor");
+        assert!(
+            processor.all() < Duration::from_millis(25),
+            "it asked for no processor"
+        );
         let end = AtomicBool::new(false);
         let busy = || {
             while !end.load(Ordering::Relaxed) {
@@ -79,11 +94,17 @@ mod tests {
                 scope.spawn(busy);
             }
             let start = Instant::now();
-            while processor.all() < Duration::from_millis(5) && start.elapsed() < Duration::from_secs(20) {
+            while processor.all() < Duration::from_millis(5)
+                && start.elapsed() < Duration::from_secs(20)
+            {
                 processor.read();
             }
             end.store(true, Ordering::Relaxed);
         });
-        assert!(processor.all() >= Duration::from_millis(5), "{:?}", processor.all());
+        assert!(
+            processor.all() >= Duration::from_millis(5),
+            "{:?}",
+            processor.all()
+        );
     }
 }

@@ -25,8 +25,8 @@ pub enum Direction {
     Write,
 }
 
-/// What is known of a source, shared by its owner and the reactor. Each direction has a waker of its own, so that neither loses a
-/// wake-up to the other.
+/// What is known of a source, shared by its owner and the reactor. Each direction has a waker of
+/// its own, so that neither loses a wake-up to the other.
 #[derive(Default)]
 pub(crate) struct Source {
     readiness: Cell<Readiness>,
@@ -45,8 +45,18 @@ struct Connected {
 
 impl Source {
     pub(crate) fn connection(&self) -> Option<ConnectionInfo> {
-        let Connected { peer, since, received, sent } = self.connected.get()?;
-        Some(ConnectionInfo { peer: peer.clone(), since: *since, received: received.get(), sent: sent.get() })
+        let Connected {
+            peer,
+            since,
+            received,
+            sent,
+        } = self.connected.get()?;
+        Some(ConnectionInfo {
+            peer: peer.clone(),
+            since: *since,
+            received: received.get(),
+            sent: sent.get(),
+        })
     }
 
     pub(crate) fn became_ready(&self, readiness: Readiness) {
@@ -75,13 +85,17 @@ impl Source {
 
     fn wait(&self, direction: Direction, waker: &Waker) {
         let mut waiter = self.waiter(direction).borrow_mut();
-        if !waiter.as_ref().is_some_and(|present| present.will_wake(waker)) {
+        if !waiter
+            .as_ref()
+            .is_some_and(|present| present.will_wake(waker))
+        {
             *waiter = Some(waker.clone());
         }
     }
 }
 
-/// Wakes who waits, with nothing borrowed. The waker stays for the next time: a task that goes on waiting need not clone it anew.
+/// Wakes who waits, with nothing borrowed. The waker stays for the next time: a task that goes on
+/// waiting need not clone it anew.
 fn wake(waiter: &RefCell<Option<Waker>>) {
     let waker = waiter.borrow_mut().take();
     if let Some(waker) = waker {
@@ -92,8 +106,9 @@ fn wake(waiter: &RefCell<Option<Waker>>) {
 
 /// An object with a file descriptor, watched by a reactor.
 ///
-/// The fd must be in non-blocking mode. Dropping this stops the watch and then closes the object, in this order; an event for it that
-/// was already taken is lost, and one for a later object with the same number never comes here.
+/// The fd must be in non-blocking mode. Dropping this stops the watch and then closes the object,
+/// in this order; an event for it that was already taken is lost, and one for a later object with
+/// the same number never comes here.
 ///
 /// One task at a time may wait for each direction; a later one takes the place of an earlier.
 pub struct Watched<T: AsFd> {
@@ -109,14 +124,21 @@ impl<T: AsFd> Watched<T> {
     /// Begins to watch `object`.
     ///
     /// # Errors
-    /// [`WatchError`] gives the object back: a bad fd, one that cannot be watched (a regular file), or a limit of the system.
+    /// [`WatchError`] gives the object back: a bad fd, one that cannot be watched (a regular file),
+    /// or a limit of the system.
     pub fn new(handle: &Handle, object: T, interest: Interest) -> Result<Self, WatchError<T>> {
         let core = handle.core().clone();
         let source = Rc::new(Source::default());
         let slot = core.sources.borrow_mut().insert(source.clone());
         let key = Key::from_u64(slot.data().as_ffi());
         match core.reactor.watch(object.as_fd(), key, interest) {
-            Ok(()) => Ok(Watched { object: Some(object), source, core, key, interest }),
+            Ok(()) => Ok(Watched {
+                object: Some(object),
+                source,
+                core,
+                key,
+                interest,
+            }),
             Err(error) => {
                 core.sources.borrow_mut().remove(slot);
                 Err(WatchError { object, error })
@@ -124,26 +146,40 @@ impl<T: AsFd> Watched<T> {
         }
     }
 
-    /// Takes both directions for ready until they say otherwise: spares a new socket the first wait.
+    /// Takes both directions for ready until they say otherwise: spares a new socket the first
+    /// wait.
     pub(crate) fn assume_ready(self, readiness: Readiness) -> Self {
-        self.source.readiness.set(self.source.readiness.get() | readiness);
+        self.source
+            .readiness
+            .set(self.source.readiness.get() | readiness);
         self
     }
 
     /// It is a connection with this peer.
     pub(crate) fn connected(self, peer: Address) -> Self {
         let (received, sent) = Default::default();
-        let connected = Connected { peer, since: self.core.time.get(), received, sent };
+        let connected = Connected {
+            peer,
+            since: self.core.time.get(),
+            received,
+            sent,
+        };
         if self.source.connected.set(connected).is_ok() {
             self.core.connections.set(self.core.connections.get() + 1);
-            self.core.meter.connected.set(self.core.meter.connected.get() + 1);
+            self.core
+                .meter
+                .connected
+                .set(self.core.meter.connected.get() + 1);
         }
         self
     }
 
     /// Who is at the other end, if it is a connection.
     pub(crate) fn peer(&self) -> &Address {
-        self.source.connected.get().map_or(&Address::Unknown, |connected| &connected.peer)
+        self.source
+            .connected
+            .get()
+            .map_or(&Address::Unknown, |connected| &connected.peer)
     }
 
     /// The object.
@@ -162,8 +198,9 @@ impl<T: AsFd> Watched<T> {
         self.object.take().expect("it is there until into_inner")
     }
 
-    /// Ready when an operation in this direction should not block, or the task has had its share of the turn (then the task is
-    /// woken again at once). An operation that blocks all the same is answered by [`clear`](Watched::clear).
+    /// Ready when an operation in this direction should not block, or the task has had its share of
+    /// the turn (then the task is woken again at once). An operation that blocks all the same is
+    /// answered by [`clear`](Watched::clear).
     pub fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<()> {
         if !self.source.is_ready(direction) {
             self.source.wait(direction, cx.waker());
@@ -179,21 +216,38 @@ impl<T: AsFd> Watched<T> {
     /// The direction would block: wait for the next report.
     pub fn clear(&self, direction: Direction) {
         let (bits, interest) = match direction {
-            Direction::Read => (Readiness::READABLE | Readiness::READ_CLOSED | Readiness::ERROR, Interest::READABLE),
-            Direction::Write => (Readiness::WRITABLE | Readiness::WRITE_CLOSED | Readiness::ERROR, Interest::WRITABLE),
+            Direction::Read => (
+                Readiness::READABLE | Readiness::READ_CLOSED | Readiness::ERROR,
+                Interest::READABLE,
+            ),
+            Direction::Write => (
+                Readiness::WRITABLE | Readiness::WRITE_CLOSED | Readiness::ERROR,
+                Interest::WRITABLE,
+            ),
         };
-        self.source.readiness.set(self.source.readiness.get().without(bits));
-        if let Err(error) = self.core.reactor.rearm(self.object().as_fd(), self.key, interest) {
+        self.source
+            .readiness
+            .set(self.source.readiness.get().without(bits));
+        if let Err(error) = self
+            .core
+            .reactor
+            .rearm(self.object().as_fd(), self.key, interest)
+        {
             // The next operation meets the error, so let there be one.
             tracing::debug!(%error, "a source cannot be armed again");
             self.source.became_ready(Readiness::ERROR);
         }
     }
 
-    /// A read gave less than it was offered room for: on a TCP socket nothing is left (epoll(7), question 9), unless the peer has
-    /// ended its direction.
+    /// A read gave less than it was offered room for: on a TCP socket nothing is left (epoll(7),
+    /// question 9), unless the peer has ended its direction.
     pub(crate) fn drained(&self) {
-        if !self.source.readiness.get().intersects(Readiness::READ_CLOSED | Readiness::ERROR) {
+        if !self
+            .source
+            .readiness
+            .get()
+            .intersects(Readiness::READ_CLOSED | Readiness::ERROR)
+        {
             self.clear(Direction::Read);
         }
     }
@@ -217,7 +271,11 @@ impl<T: AsFd> Watched<T> {
     }
 
     /// Does `operation` as soon as it does not block; see [`poll_io`](Watched::poll_io).
-    pub async fn io<R>(&self, direction: Direction, mut operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+    pub async fn io<R>(
+        &self,
+        direction: Direction,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
         poll_fn(|cx| self.poll_io(cx, direction, &mut operation)).await
     }
 
@@ -231,17 +289,23 @@ impl<T: AsFd> Watched<T> {
         self.spent(direction, 0, bytes);
     }
 
-    /// Counts bytes, and takes them and operations beyond the first from the task's share of the turn.
+    /// Counts bytes, and takes them and operations beyond the first from the task's share of the
+    /// turn.
     pub(crate) fn spent(&self, direction: Direction, operations: usize, bytes: usize) {
         self.count(direction, bytes);
-        self.core.tasks.spend((operations + bytes / BYTES_A_UNIT) as u32);
+        self.core
+            .tasks
+            .spend((operations + bytes / BYTES_A_UNIT) as u32);
     }
 
     /// Counts bytes.
     pub(crate) fn count(&self, direction: Direction, bytes: usize) {
         let (meter, connected) = (&self.core.meter, self.source.connected.get());
         let (all, own) = match direction {
-            Direction::Read => (&meter.received, connected.map(|connected| &connected.received)),
+            Direction::Read => (
+                &meter.received,
+                connected.map(|connected| &connected.received),
+            ),
             Direction::Write => (&meter.sent, connected.map(|connected| &connected.sent)),
         };
         all.set(all.get() + bytes as u64);
@@ -274,7 +338,12 @@ impl<T: AsFd> Drop for Watched<T> {
 
 impl<T: AsFd + fmt::Debug> fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Watched { object, source, interest, .. } = self;
+        let Watched {
+            object,
+            source,
+            interest,
+            ..
+        } = self;
         f.debug_struct("Watched")
             .field("object", object)
             .field("interest", interest)

@@ -17,7 +17,8 @@ use crate::{deferred::Interrupted, panic::panic_message, task::Runnable};
 
 pub(crate) type PostedCall = Box<dyn FnOnce(&Handle) + Send>;
 
-/// Posts calls to a reactor from any thread. `Clone` and `Send`; it does not keep the reactor alive.
+/// Posts calls to a reactor from any thread. `Clone` and `Send`; it does not keep the reactor
+/// alive.
 #[derive(Clone)]
 pub struct Remote {
     inbox: Arc<Inbox>,
@@ -28,8 +29,9 @@ impl Remote {
         Remote { inbox }
     }
 
-    /// Runs `call` on the reactor's thread, in one of its next turns. Calls of one thread run in the order in which they were posted.
-    /// On the reactor's own thread, also from inside a callback, it runs in the next turn.
+    /// Runs `call` on the reactor's thread, in one of its next turns. Calls of one thread run in
+    /// the order in which they were posted. On the reactor's own thread, also from inside a
+    /// callback, it runs in the next turn.
     ///
     /// A call that was not run when the reactor's run ends is dropped, on the reactor's thread.
     ///
@@ -52,8 +54,9 @@ impl Remote {
     /// Runs `call` on the reactor's thread and waits for its result.
     ///
     /// # Errors
-    /// [`CallError::SameThread`] when called on the reactor's own thread, where the wait would never end; [`CallError::Gone`] when the
-    /// reactor was dropped, [`CallError::Dropped`] when its run ended before the call ran, [`CallError::Panicked`] when the call did.
+    /// [`CallError::SameThread`] when called on the reactor's own thread, where the wait would
+    /// never end; [`CallError::Gone`] when the reactor was dropped, [`CallError::Dropped`] when its
+    /// run ended before the call ran, [`CallError::Panicked`] when the call did.
     #[track_caller]
     pub fn call<R, F>(&self, call: F) -> Result<R, CallError>
     where
@@ -68,7 +71,8 @@ impl Remote {
         })
     }
 
-    /// Runs the future that `call` makes as a task on the reactor's thread and waits for its result. The future need not be `Send`.
+    /// Runs the future that `call` makes as a task on the reactor's thread and waits for its
+    /// result. The future need not be `Send`.
     ///
     /// # Errors
     /// As for [`call`](Remote::call).
@@ -88,7 +92,9 @@ impl Remote {
                 let done = handle.spawn(future).add_both(move |result| {
                     match result {
                         Ok(value) => drop(reply.send(Ok(value))),
-                        Err(Interrupted::Panicked(message)) => drop(reply.send(Err(Box::new(message)))),
+                        Err(Interrupted::Panicked(message)) => {
+                            drop(reply.send(Err(Box::new(message))))
+                        }
                         // Dropping the reply says it.
                         Err(_) => {}
                     }
@@ -100,7 +106,10 @@ impl Remote {
     }
 
     #[track_caller]
-    fn wait_for<R, F>(&self, make: impl FnOnce(mpsc::SyncSender<thread::Result<R>>) -> F) -> Result<R, CallError>
+    fn wait_for<R, F>(
+        &self,
+        make: impl FnOnce(mpsc::SyncSender<thread::Result<R>>) -> F,
+    ) -> Result<R, CallError>
     where
         F: FnOnce(&Handle) + Send + 'static,
     {
@@ -119,7 +128,9 @@ impl Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("reactor", &self.inbox.id).finish_non_exhaustive()
+        f.debug_struct("Remote")
+            .field("reactor", &self.inbox.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,7 +217,8 @@ impl Inbox {
     pub(crate) fn wake(&self, runnable: Runnable) {
         let mut content = self.lock();
         if content.closed {
-            // Only the loop's thread may drop the task's future, and it is gone: all tasks ended with it, so this cannot be one.
+            // Only the loop's thread may drop the task's future, and it is gone: all tasks ended
+            // with it, so this cannot be one.
             drop(content);
             std::mem::forget(runnable);
             return;

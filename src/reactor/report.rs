@@ -14,9 +14,11 @@ pub enum Kind {
     Task,
     /// Something of a connection: a callback of its protocol.
     Connection,
-    /// One poll of a connection's HTTP exchange, or what is around all handlers; without the handlers.
+    /// One poll of a connection's HTTP exchange, or what is around all handlers; without the
+    /// handlers.
     Http,
-    /// A handler of HTTP requests: its call, or one poll of its future. It runs within another callback, and is timed for itself.
+    /// A handler of HTTP requests: its call, or one poll of its future. It runs within another
+    /// callback, and is timed for itself.
     Handler,
     /// A step of the shutdown.
     Shutdown,
@@ -26,8 +28,15 @@ impl Kind {
     pub(crate) const COUNT: usize = Kind::ALL.len();
 
     /// Each of them.
-    pub const ALL: [Kind; 7] =
-        [Kind::Call, Kind::Timer, Kind::Task, Kind::Connection, Kind::Http, Kind::Handler, Kind::Shutdown];
+    pub const ALL: [Kind; 7] = [
+        Kind::Call,
+        Kind::Timer,
+        Kind::Task,
+        Kind::Connection,
+        Kind::Http,
+        Kind::Handler,
+        Kind::Shutdown,
+    ];
 
     /// One word for it.
     pub fn name(self) -> &'static str {
@@ -63,7 +72,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Something the program should know. Each is also logged through `tracing`, as an error or (a stall) as a warning.
+/// Something the program should know. Each is also logged through `tracing`, as an error or (a
+/// stall) as a warning.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Report<'a> {
@@ -74,7 +84,8 @@ pub enum Report<'a> {
         /// What it said.
         message: &'a str,
     },
-    /// A callback held the thread for longer than the threshold ([`Handle::set_stall_threshold`](super::Handle::set_stall_threshold)).
+    /// A callback held the thread for longer than the threshold
+    /// ([`Handle::set_stall_threshold`](super::Handle::set_stall_threshold)).
     Stall {
         /// Which.
         origin: Origin,
@@ -95,7 +106,11 @@ impl fmt::Display for Report<'_> {
         match self {
             Report::Panic { origin, message } => write!(f, "a {origin} panicked: {message}"),
             Report::Stall { origin, duration } => {
-                write!(f, "a {origin} held the thread for {:.1} ms", duration.as_secs_f64() * 1e3)
+                write!(
+                    f,
+                    "a {origin} held the thread for {:.1} ms",
+                    duration.as_secs_f64() * 1e3
+                )
             }
             Report::Failure { origin, error } => write!(f, "a {origin} failed: {error}"),
         }
@@ -104,7 +119,8 @@ impl fmt::Display for Report<'_> {
 
 pub(crate) type ObserverFn = dyn Fn(&Report<'_>);
 
-/// Keeps a function that [`Handle::observe`](super::Handle::observe) was given; dropping it ends the observation.
+/// Keeps a function that [`Handle::observe`](super::Handle::observe) was given; dropping it ends
+/// the observation.
 #[must_use = "dropping it ends the observation"]
 pub struct Observer {
     _function: Rc<ObserverFn>,
@@ -112,6 +128,8 @@ pub struct Observer {
 
 impl Observer {
     pub(crate) fn new(function: Rc<ObserverFn>) -> Self {
-        Observer { _function: function }
+        Observer {
+            _function: function,
+        }
     }
 }

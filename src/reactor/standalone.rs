@@ -4,7 +4,8 @@ use std::{io, rc::Rc, time::Duration};
 
 use super::{Driver, Handle, LifeError, Selector};
 
-/// A reactor that runs alone, on mio: its loop is [`run`](Standalone::run), on the thread that calls it.
+/// A reactor that runs alone, on mio: its loop is [`run`](Standalone::run), on the thread that
+/// calls it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,7 +29,9 @@ impl Standalone {
     /// # Errors
     /// When the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Standalone { driver: Driver::new(Rc::new(Selector::new()?)) })
+        Ok(Standalone {
+            driver: Driver::new(Rc::new(Selector::new()?)),
+        })
     }
 
     /// The handle that programs work with.
@@ -36,11 +39,12 @@ impl Standalone {
         self.driver.handle()
     }
 
-    /// Runs until [`Handle::stop`] and the shutdown that follows it. May be called again after that.
+    /// Runs until [`Handle::stop`] and the shutdown that follows it. May be called again after
+    /// that.
     ///
     /// # Errors
-    /// [`RunError::Life`] when it runs already; [`RunError::Selector`] when the operating system refuses to wait, which ends the run at
-    /// once (connections still hear that they are lost).
+    /// [`RunError::Life`] when it runs already; [`RunError::Selector`] when the operating system
+    /// refuses to wait, which ends the run at once (connections still hear that they are lost).
     pub fn run(&self) -> Result<(), RunError> {
         self.driver.start()?;
         while self.driver.is_running() {
@@ -49,8 +53,9 @@ impl Standalone {
         Ok(())
     }
 
-    /// Makes one turn by hand, after waiting for something to do for at most `wait` (for ever with `None`). The first one starts the
-    /// reactor, as [`run`](Standalone::run) would; [`Handle::stop`] and some turns more end it.
+    /// Makes one turn by hand, after waiting for something to do for at most `wait` (for ever with
+    /// `None`). The first one starts the reactor, as [`run`](Standalone::run) would;
+    /// [`Handle::stop`] and some turns more end it.
     ///
     /// # Errors
     /// As for [`run`](Standalone::run).

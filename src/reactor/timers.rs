@@ -1,10 +1,11 @@
 //! The timer queue: a four-ary heap whose entries can be found again.
 //!
 //! - schedule, cancel, reset to earlier, expire: O(log n);
-//! - reset to later: O(1). The entry keeps its place and is put right when it comes to the top. A server that moves a
-//!   connection's deadline on every request pays next to nothing for it.
+//! - reset to later: O(1). The entry keeps its place and is put right when it comes to the top. A
+//!   server that moves a connection's deadline on every request pays next to nothing for it.
 //!
-//! Entries that are due at the same instant come out in the order in which they were scheduled (or last reset).
+//! Entries that are due at the same instant come out in the order in which they were scheduled (or
+//! last reset).
 
 use std::time::Instant;
 
@@ -33,7 +34,11 @@ pub(crate) struct Timers<T> {
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Timers { slots: SlotMap::new(), heap: Vec::new(), sequence: 0 }
+        Timers {
+            slots: SlotMap::new(),
+            heap: Vec::new(),
+            sequence: 0,
+        }
     }
 }
 
@@ -50,7 +55,11 @@ impl<T> Timers<T> {
     pub(crate) fn insert(&mut self, at: Instant, value: T) -> TimerKey {
         let rank = self.next_rank(at);
         let position = self.heap.len();
-        let key = self.slots.insert(Slot { position, rank, value });
+        let key = self.slots.insert(Slot {
+            position,
+            rank,
+            value,
+        });
         self.heap.push((rank, key));
         self.sift_up(position);
         key
@@ -69,7 +78,9 @@ impl<T> Timers<T> {
     /// Moves an entry to another instant; false when it is no longer there.
     pub(crate) fn reset(&mut self, key: TimerKey, at: Instant) -> bool {
         let rank = self.next_rank(at);
-        let Some(slot) = self.slots.get_mut(key) else { return false };
+        let Some(slot) = self.slots.get_mut(key) else {
+            return false;
+        };
         slot.rank = rank;
         let position = slot.position;
         if rank < self.heap[position].0 {
@@ -83,7 +94,8 @@ impl<T> Timers<T> {
         self.settle_top().map(|(rank, _)| rank.0)
     }
 
-    /// Takes out the first entry that is due at `now`, with its deadline, unless it was scheduled as number `before` or later.
+    /// Takes out the first entry that is due at `now`, with its deadline, unless it was scheduled
+    /// as number `before` or later.
     pub(crate) fn pop_due(&mut self, now: Instant, before: u64) -> Option<(Instant, T)> {
         let ((deadline, sequence), key) = self.settle_top()?;
         if deadline > now || sequence >= before {
@@ -110,7 +122,8 @@ impl<T> Timers<T> {
         rank
     }
 
-    /// Puts entries that were reset to later in their right place until the first one stands rightly at the top.
+    /// Puts entries that were reset to later in their right place until the first one stands
+    /// rightly at the top.
     fn settle_top(&mut self) -> Option<(Rank, TimerKey)> {
         loop {
             let (rank, key) = *self.heap.first()?;
@@ -151,7 +164,9 @@ impl<T> Timers<T> {
         loop {
             let first = position * ARITY + 1;
             let children = first..(first + ARITY).min(self.heap.len());
-            let Some(least) = children.min_by_key(|&child| self.heap[child].0) else { break };
+            let Some(least) = children.min_by_key(|&child| self.heap[child].0) else {
+                break;
+            };
             if self.heap[least].0 >= item.0 {
                 break;
             }
@@ -203,7 +218,8 @@ mod tests {
                         live.push((key, rank, step));
                     }
                     2 if !live.is_empty() => {
-                        let (key, rank, value) = live.swap_remove(random.below(live.len() as u64) as usize);
+                        let (key, rank, value) =
+                            live.swap_remove(random.below(live.len() as u64) as usize);
                         let expected = model.remove(&rank);
                         assert_eq!(timers.remove(key), expected);
                         assert!(expected.is_none() || expected == Some(value));
@@ -220,7 +236,10 @@ mod tests {
                         }
                     }
                     _ => {
-                        assert_eq!(timers.next_deadline(), model.keys().next().map(|rank| rank.0));
+                        assert_eq!(
+                            timers.next_deadline(),
+                            model.keys().next().map(|rank| rank.0)
+                        );
                         let due = model.keys().next().copied().filter(|rank| rank.0 <= at);
                         let expected = due.and_then(|rank| Some((rank.0, model.remove(&rank)?)));
                         assert_eq!(timers.pop_due(at, u64::MAX), expected);

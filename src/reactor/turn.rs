@@ -14,8 +14,8 @@ use super::{
     remote::Content,
 };
 
-/// What a turn may take before it gives the thread back, where the backend does not say: two ranges of it fit into a frame at 60 Hz
-/// besides the drawing.
+/// What a turn may take before it gives the thread back, where the backend does not say: two ranges
+/// of it fit into a frame at 60 Hz besides the drawing.
 pub(crate) const BUDGET: Duration = Duration::from_millis(2);
 
 /// How many of one kind run before the next kind has its chance.
@@ -27,14 +27,23 @@ const TASKS: usize = 0;
 const TIMERS: usize = 1;
 
 impl Core {
-    /// Makes one turn; true when it ran anything. Outside a run it does nothing. `wait` bounds the wait for events, `budget` the work.
-    pub(crate) fn turn(self: &Rc<Self>, wait: Option<Duration>, budget: Duration) -> io::Result<bool> {
+    /// Makes one turn; true when it ran anything. Outside a run it does nothing. `wait` bounds the
+    /// wait for events, `budget` the work.
+    pub(crate) fn turn(
+        self: &Rc<Self>,
+        wait: Option<Duration>,
+        budget: Duration,
+    ) -> io::Result<bool> {
         if !self.life.is_running() {
             return Ok(false);
         }
         let run = self.life.number();
         self.turn_begins();
-        let wait = if self.has_work() { Some(Duration::ZERO) } else { wait };
+        let wait = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            wait
+        };
         self.collect(wait)?;
         self.run_hooks();
         self.empty_inbox();
@@ -61,7 +70,11 @@ impl Core {
         let result = self.reactor.select(wait, &mut events);
         for Event { key, readiness } in events.drain(..) {
             // A stale key misses: the source was dropped after the event was taken.
-            let source = self.sources.borrow().get(super::registration::slot(key)).cloned();
+            let source = self
+                .sources
+                .borrow()
+                .get(super::registration::slot(key))
+                .cloned();
             if let Some(source) = source {
                 source.became_ready(readiness);
             }
@@ -78,7 +91,10 @@ impl Core {
         let hooks: Vec<_> = {
             let mut hooks = self.hooks.borrow_mut();
             hooks.retain(|hook| hook.function.strong_count() > 0);
-            hooks.iter().filter_map(|hook| Some((hook.function.upgrade()?, hook.origin))).collect()
+            hooks
+                .iter()
+                .filter_map(|hook| Some((hook.function.upgrade()?, hook.origin)))
+                .collect()
         };
         for (function, origin) in hooks {
             self.contain(origin, || function());
@@ -93,11 +109,13 @@ impl Core {
         let Content { calls, woken, .. } = self.inbox.take();
         self.tasks.extend(woken);
         let mut queue = self.calls.borrow_mut();
-        queue.extend(
-            calls
-                .into_iter()
-                .map(|(function, location)| Call { function, origin: Origin { kind: Kind::Call, location } }),
-        );
+        queue.extend(calls.into_iter().map(|(function, location)| Call {
+            function,
+            origin: Origin {
+                kind: Kind::Call,
+                location,
+            },
+        }));
     }
 
     /// Steps 3 and 4; true when anything ran.
@@ -109,7 +127,11 @@ impl Core {
         let mark = self.timers.borrow().sequence();
         let run = self.life.number();
         // What is there now; what these add is the next turn's.
-        let mut left = [self.tasks.ready_len(), self.timers.borrow().len(), self.calls.borrow().len()];
+        let mut left = [
+            self.tasks.ready_len(),
+            self.timers.borrow().len(),
+            self.calls.borrow().len(),
+        ];
         self.meter.begin(start);
         let mut ran = false;
         let first = self.first.replace(TASKS);
@@ -130,7 +152,8 @@ impl Core {
                     if self.cork.is_full() {
                         self.uncork();
                     }
-                    // A callback that spun the loop may return after the end; what it asked for since is the next run's.
+                    // A callback that spun the loop may return after the end; what it asked for
+                    // since is the next run's.
                     if self.life.is_finished() || self.life.number() != run {
                         return ran;
                     }
@@ -145,7 +168,9 @@ impl Core {
     }
 
     fn run_task(&self) -> bool {
-        let Some(runnable) = self.tasks.pop() else { return false };
+        let Some(runnable) = self.tasks.pop() else {
+            return false;
+        };
         let origin = runnable.metadata().origin;
         self.guard(origin, || {
             let _poll = self.tasks.begin_poll();
@@ -155,9 +180,14 @@ impl Core {
     }
 
     fn run_timer(self: &Rc<Self>, now: Instant, mark: u64) -> bool {
-        let Some((at, timed)) = self.timers.borrow_mut().pop_due(now, mark) else { return false };
+        let Some((at, timed)) = self.timers.borrow_mut().pop_due(now, mark) else {
+            return false;
+        };
         if self.meter.on.get() {
-            self.meter.lateness.borrow_mut().record(now.saturating_duration_since(at));
+            self.meter
+                .lateness
+                .borrow_mut()
+                .record(now.saturating_duration_since(at));
         }
         match timed {
             Timed::Call(call) => self.make(call),
@@ -167,7 +197,9 @@ impl Core {
     }
 
     fn run_call(self: &Rc<Self>) -> bool {
-        let Some(call) = self.calls.borrow_mut().pop_front() else { return false };
+        let Some(call) = self.calls.borrow_mut().pop_front() else {
+            return false;
+        };
         self.make(call);
         true
     }
@@ -180,10 +212,16 @@ impl Core {
     /// Runs the user's code: contained, counted and timed.
     fn guard(&self, origin: Origin, function: impl FnOnce()) {
         let meter = &self.meter;
-        let (turns, start, stalls, waited) = (self.turns.get(), meter.stamp(), meter.stall_count(), meter.waited());
+        let (turns, start, stalls, waited) = (
+            self.turns.get(),
+            meter.stamp(),
+            meter.stall_count(),
+            meter.waited(),
+        );
         self.contain(origin, function);
         meter.account(origin.kind, 1, Moment::now());
-        // A callback that made turns itself held up nobody, and a handler within it that did is named already.
+        // A callback that made turns itself held up nobody, and a handler within it that did is
+        // named already.
         if self.turns.get() == turns && meter.stall_count() == stalls {
             meter.record(origin, meter.stamp().since(start), waited);
         }
@@ -212,13 +250,22 @@ pub struct TurnHook {
 impl TurnHook {
     #[track_caller]
     pub(crate) fn new(core: &Core, function: Rc<dyn Fn()>) -> Self {
-        let origin = Origin { kind: Kind::Call, location: Location::caller() };
-        core.hooks.borrow_mut().push(Hook { function: Rc::downgrade(&function), origin });
-        TurnHook { _function: function }
+        let origin = Origin {
+            kind: Kind::Call,
+            location: Location::caller(),
+        };
+        core.hooks.borrow_mut().push(Hook {
+            function: Rc::downgrade(&function),
+            origin,
+        });
+        TurnHook {
+            _function: function,
+        }
     }
 }
 
 thread_local! {
-    /// The memory for a turn's events. A turn inside a turn finds it taken or given back; both are fine.
+    /// The memory for a turn's events. A turn inside a turn finds it taken or given back; both are
+    /// fine.
     static SPARE: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
 }

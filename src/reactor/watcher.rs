@@ -26,12 +26,14 @@ use rustix::{
 
 use super::{Notify, Selector};
 
-/// Waits for a [`Selector`] on a thread of its own, which does nothing else, and wakes the host's loop when that is readable: for a backend in a loop that
-/// can watch no file descriptor, but be woken by other threads. [`Interleave`](super::Interleave) is made of it.
+/// Waits for a [`Selector`] on a thread of its own, which does nothing else, and wakes the host's
+/// loop when that is readable: for a backend in a loop that can watch no file descriptor, but be
+/// woken by other threads. [`Interleave`](super::Interleave) is made of it.
 ///
-/// The host calls [`watch`](Watcher::watch) each time before it sleeps, after it has taken what the selector had. So the thread never looks at
-/// a readiness that the host was told of already (it would spin), and each later one is followed by a wake-up (none is lost): if the thread looks too early,
-/// at one that the host is just taking, the host makes one slice in vain.
+/// The host calls [`watch`](Watcher::watch) each time before it sleeps, after it has taken what the
+/// selector had. So the thread never looks at a readiness that the host was told of already (it
+/// would spin), and each later one is followed by a wake-up (none is lost): if the thread looks too
+/// early, at one that the host is just taking, the host makes one slice in vain.
 ///
 /// Dropping it ends the thread, and waits for that.
 pub struct Watcher {
@@ -57,18 +59,31 @@ enum State {
 }
 
 impl Watcher {
-    /// Starts the thread, at rest. `wake` is called on it, must not block, and says whether the host is still there.
+    /// Starts the thread, at rest. `wake` is called on it, must not block, and says whether the
+    /// host is still there.
     ///
     /// # Errors
     /// When there are no file descriptors or no threads left.
-    pub fn spawn(selector: &Selector, wake: impl Fn() -> bool + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::new(State::Resting), changed: Condvar::new() });
+    pub fn spawn(
+        selector: &Selector,
+        wake: impl Fn() -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::Resting),
+            changed: Condvar::new(),
+        });
         let fd = selector.as_fd().try_clone_to_owned()?;
-        let thread = thread::Builder::new().name("entwined-watcher".into()).spawn({
-            let shared = shared.clone();
-            move || shared.run(&fd, wake)
-        })?;
-        Ok(Watcher { shared, notifier: selector.notifier(), thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("entwined-watcher".into())
+            .spawn({
+                let shared = shared.clone();
+                move || shared.run(&fd, wake)
+            })?;
+        Ok(Watcher {
+            shared,
+            notifier: selector.notifier(),
+            thread: Some(thread),
+        })
     }
 
     /// Wakes the host once, when the selector is readable.
@@ -76,8 +91,9 @@ impl Watcher {
         self.shared.change(State::Watching);
     }
 
-    /// Wakes the host once when `delay` is over, unless [`rest`](Watcher::rest) or [`watch`](Watcher::watch) is called before: for a slice in whose callback the
-    /// host may run a loop of its own, such as a dialog's, that is to be served too.
+    /// Wakes the host once when `delay` is over, unless [`rest`](Watcher::rest) or
+    /// [`watch`](Watcher::watch) is called before: for a slice in whose callback the host may run a
+    /// loop of its own, such as a dialog's, that is to be served too.
     pub fn watch_in(&self, delay: Duration) {
         self.shared.change(State::Later(Instant::now() + delay));
     }
@@ -90,7 +106,9 @@ impl Watcher {
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").field("state", &*self.shared.lock()).finish_non_exhaustive()
+        f.debug_struct("Watcher")
+            .field("state", &*self.shared.lock())
+            .finish_non_exhaustive()
     }
 }
 
@@ -156,13 +174,19 @@ impl Shared {
         loop {
             state = match *state {
                 State::Watching | State::Ended => return *state,
-                State::Resting => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                State::Resting => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
                 State::Later(at) => {
                     let left = at.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return *state;
                     }
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.changed
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
             }
         }

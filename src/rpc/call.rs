@@ -36,7 +36,8 @@ pub enum CallError {
     TooLong(String),
     /// The result is not of the type that was expected.
     WrongResult(String),
-    /// The connection is about to end in order, and this call was not begun: it may be made elsewhere.
+    /// The connection is about to end in order, and this call was not begun: it may be made
+    /// elsewhere.
     Finishing,
     /// The connection is over, and why.
     Lost(String),
@@ -63,13 +64,21 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallError::NoSuchMethod(what) => write!(f, "the peer has no method {what}"),
-            CallError::WrongArguments(what) => write!(f, "the peer cannot read the arguments: {what}"),
-            CallError::TooMany => f.write_str("the peer answers as many calls as it will at a time"),
+            CallError::WrongArguments(what) => {
+                write!(f, "the peer cannot read the arguments: {what}")
+            }
+            CallError::TooMany => {
+                f.write_str("the peer answers as many calls as it will at a time")
+            }
             CallError::Failed(what) => f.write_str(what),
             CallError::Panicked => f.write_str("the peer's method panicked"),
             CallError::TooLong(what) => write!(f, "it cannot be sent: {what}"),
-            CallError::WrongResult(what) => write!(f, "the result is not what was expected: {what}"),
-            CallError::Finishing => f.write_str("the connection is about to end, and takes no more calls"),
+            CallError::WrongResult(what) => {
+                write!(f, "the result is not what was expected: {what}")
+            }
+            CallError::Finishing => {
+                f.write_str("the connection is about to end, and takes no more calls")
+            }
             CallError::Lost(why) => write!(f, "there is no connection any more: {why}"),
             CallError::Interrupted(why) => why.fmt(f),
         }
@@ -84,9 +93,11 @@ impl From<Interrupted> for CallError {
     }
 }
 
-/// The items of a call that has many. Made by [`Peer::stream`](super::Peer::stream); dropping it cancels the call.
+/// The items of a call that has many. Made by [`Peer::stream`](super::Peer::stream); dropping it
+/// cancels the call.
 ///
-/// What is not taken holds the peer's method: at most [`Limits::window`](super::Limits::window) items are here or on their way.
+/// What is not taken holds the peer's method: at most [`Limits::window`](super::Limits::window)
+/// items are here or on their way.
 pub struct ItemStream<T> {
     id: u64,
     inner: Rc<Inner>,
@@ -107,7 +118,13 @@ pub(super) struct Arrived {
 
 impl<T: DeserializeOwned> ItemStream<T> {
     pub(super) fn new(id: u64, inner: Rc<Inner>, shared: Rc<RefCell<Arrived>>) -> Self {
-        ItemStream { id, inner, shared, taken: 0, item: PhantomData }
+        ItemStream {
+            id,
+            inner,
+            shared,
+            taken: 0,
+            item: PhantomData,
+        }
     }
 
     /// The next item; none after the last.
@@ -155,6 +172,8 @@ impl<T> Drop for ItemStream<T> {
 
 impl<T> fmt::Debug for ItemStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ItemStream").field("waiting", &self.shared.borrow().items.len()).finish_non_exhaustive()
+        f.debug_struct("ItemStream")
+            .field("waiting", &self.shared.borrow().items.len())
+            .finish_non_exhaustive()
     }
 }

@@ -34,8 +34,16 @@ pub fn start(handle: &Handle, stream: impl ByteStream, methods: Methods) -> Peer
 
 /// The same with limits of your own.
 #[track_caller]
-pub fn start_with(handle: &Handle, stream: impl ByteStream, methods: Methods, limits: Limits) -> Peer {
-    let origin = Origin { kind: Kind::Connection, location: Location::caller() };
+pub fn start_with(
+    handle: &Handle,
+    stream: impl ByteStream,
+    methods: Methods,
+    limits: Limits,
+) -> Peer {
+    let origin = Origin {
+        kind: Kind::Connection,
+        location: Location::caller(),
+    };
     let inner = Rc::new(Inner {
         handle: handle.clone(),
         transport: OnceCell::new(),
@@ -52,8 +60,17 @@ pub fn start_with(handle: &Handle, stream: impl ByteStream, methods: Methods, li
         deadline: RefCell::default(),
         lost: RefCell::default(),
     });
-    let protocol = Speaker { inner: inner.clone(), hello: Vec::new(), frames: frames(limits) };
-    let transport = protocol::start_boxed(handle, Box::new(stream), Box::new(protocol), origin.location);
+    let protocol = Speaker {
+        inner: inner.clone(),
+        hello: Vec::new(),
+        frames: frames(limits),
+    };
+    let transport = protocol::start_boxed(
+        handle,
+        Box::new(stream),
+        Box::new(protocol),
+        origin.location,
+    );
     let mut bounds = transport.limits();
     bounds.most = 2 * limits.frame + 1024 * 1024;
     transport.set_limits(bounds);
@@ -84,7 +101,8 @@ impl Peer {
         Peer { inner }
     }
 
-    /// Calls a method of the peer. Cancelling the Deferred, or dropping a task that awaits it, cancels the call there.
+    /// Calls a method of the peer. Cancelling the Deferred, or dropping a task that awaits it,
+    /// cancels the call there.
     ///
     /// For a limit of time see [`Handle::limit`].
     ///
@@ -102,7 +120,12 @@ impl Peer {
         });
         let frame = match frame {
             Ok(frame) => frame,
-            Err(error) => return Deferred::ready(Err(CallError::TooLong(too_long(&error, inner.limits.frame)))),
+            Err(error) => {
+                return Deferred::ready(Err(CallError::TooLong(too_long(
+                    &error,
+                    inner.limits.frame,
+                ))));
+            }
         };
         if let Some(why) = inner.takes_no_calls() {
             return Deferred::ready(Err(why));
@@ -114,15 +137,24 @@ impl Peer {
             }
         });
         let resolve = move |result: Result<&[u8], CallError>| {
-            resolver.settle(result.and_then(|value| message::read(value).map_err(CallError::WrongResult)));
+            resolver.settle(
+                result.and_then(|value| message::read(value).map_err(CallError::WrongResult)),
+            );
         };
-        inner.calls.borrow_mut().insert(id, Waiting::One(Box::new(resolve)));
+        inner
+            .calls
+            .borrow_mut()
+            .insert(id, Waiting::One(Box::new(resolve)));
         inner.write(&frame);
         deferred
     }
 
     /// Calls a method of the peer that has many results.
-    pub fn stream<T: DeserializeOwned>(&self, method: &str, arguments: &(impl Serialize + ?Sized)) -> ItemStream<T> {
+    pub fn stream<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        arguments: &(impl Serialize + ?Sized),
+    ) -> ItemStream<T> {
         let (inner, id) = (&self.inner, self.inner.new_id());
         let shared = Rc::new(RefCell::new(Arrived::default()));
         let frame = message::frame(inner.limits.frame, 4, id, |bytes| {
@@ -133,7 +165,10 @@ impl Peer {
         let frame = frame.map_err(|error| CallError::TooLong(too_long(&error, inner.limits.frame)));
         match inner.takes_no_calls().map_or(frame, Err) {
             Ok(frame) => {
-                inner.calls.borrow_mut().insert(id, Waiting::Many(shared.clone()));
+                inner
+                    .calls
+                    .borrow_mut()
+                    .insert(id, Waiting::Many(shared.clone()));
                 inner.write(&frame);
             }
             Err(error) => shared.borrow_mut().end = Some(Err(error)),
@@ -141,10 +176,12 @@ impl Peer {
         ItemStream::new(id, inner.clone(), shared)
     }
 
-    /// Ends the connection in order: calls of both sides that were begun are answered, none is begun any more ([`CallError::Finishing`]), and
-    /// then it is closed. The Deferred has a result when it is over.
+    /// Ends the connection in order: calls of both sides that were begun are answered, none is
+    /// begun any more ([`CallError::Finishing`]), and then it is closed. The Deferred has a result
+    /// when it is over.
     ///
-    /// A call that never ends keeps it open: see [`Handle::limit`], and [`close`](Peer::close) after that.
+    /// A call that never ends keeps it open: see [`Handle::limit`], and [`close`](Peer::close)
+    /// after that.
     ///
     /// # Errors
     /// [`CallError::Lost`]: the connection ended before that.
@@ -157,14 +194,18 @@ impl Peer {
         inner.finished.borrow_mut().push(resolver);
         let finishing = inner.finishing.get();
         if !finishing.here {
-            inner.finishing.set(Finishing { here: true, ..finishing });
+            inner.finishing.set(Finishing {
+                here: true,
+                ..finishing
+            });
             inner.tell(8, 0, |_| Ok(()));
             inner.close_if_finished();
         }
         deferred
     }
 
-    /// Closes the connection after what was written is sent. Calls that are open end with [`CallError::Lost`].
+    /// Closes the connection after what was written is sent. Calls that are open end with
+    /// [`CallError::Lost`].
     pub fn close(&self) {
         self.inner.transport().close();
     }
@@ -307,13 +348,18 @@ impl Inner {
 
     fn is_lost(&self) -> Option<CallError> {
         let lost = self.lost.borrow().clone();
-        let closing = || self.transport().is_closing().then(|| "it was closed".to_owned());
+        let closing = || {
+            self.transport()
+                .is_closing()
+                .then(|| "it was closed".to_owned())
+        };
         lost.or_else(closing).map(CallError::Lost)
     }
 
     fn takes_no_calls(&self) -> Option<CallError> {
         let finishing = self.finishing.get();
-        self.is_lost().or_else(|| (finishing.here || finishing.there).then_some(CallError::Finishing))
+        self.is_lost()
+            .or_else(|| (finishing.here || finishing.there).then_some(CallError::Finishing))
     }
 
     /// Closes it after the last call, if that was asked for.
@@ -324,7 +370,9 @@ impl Inner {
         // Not at once: the peer may be about to say the same.
         let transport = self.transport().clone();
         transport.end();
-        let late = self.handle.call_later(transport.limits().linger, move || transport.close());
+        let late = self
+            .handle
+            .call_later(transport.limits().linger, move || transport.close());
         self.deadline(Some(late));
     }
 
@@ -337,7 +385,8 @@ impl Inner {
         let waiting = self.calls.borrow_mut().remove(&id);
         if let Some(waiting) = waiting {
             self.tell(3, id, |_| Ok(()));
-            // Later, when whoever cancels it has said why: without its producer it would be abandoned.
+            // Later, when whoever cancels it has said why: without its producer it would be
+            // abandoned.
             self.handle.call_soon(move || drop(waiting));
             self.close_if_finished();
         }
@@ -391,7 +440,9 @@ impl Protocol for Speaker {
         while !transport.is_closing() {
             let taken = match self.frames.next(&mut data) {
                 Ok(None) => return,
-                Ok(Some(frame)) => Message::parse(frame).and_then(|message| self.inner.take(message)),
+                Ok(Some(frame)) => {
+                    Message::parse(frame).and_then(|message| self.inner.take(message))
+                }
                 Err(FrameError::TooLong { .. }) => Err("the peer sends a frame that is too long"),
                 Err(_) => Err("the peer sends what is no frame"),
             };
@@ -407,7 +458,13 @@ impl Protocol for Speaker {
 
     fn resume_writing(&mut self, _: &Transport) {
         self.inner.full.set(false);
-        let credits: Vec<_> = self.inner.answering.borrow().values().filter_map(|call| call.credit.clone()).collect();
+        let credits: Vec<_> = self
+            .inner
+            .answering
+            .borrow()
+            .values()
+            .filter_map(|call| call.credit.clone())
+            .collect();
         for credit in credits {
             credit.wake();
         }
@@ -416,7 +473,10 @@ impl Protocol for Speaker {
     fn connection_lost(&mut self, why: &Lost) {
         let inner = &self.inner;
         inner.deadline(None);
-        inner.lost.borrow_mut().get_or_insert_with(|| why.to_string());
+        inner
+            .lost
+            .borrow_mut()
+            .get_or_insert_with(|| why.to_string());
         let error = inner.is_lost().expect("just set");
         let orderly = matches!(why, Lost::Closed) && inner.finishing.get().here && inner.is_idle();
         for finished in inner.finished.take() {
@@ -437,7 +497,10 @@ impl Protocol for Speaker {
 
 impl Inner {
     fn take(self: &Rc<Self>, message: Message<'_>) -> Result<(), Wrong> {
-        let answers = matches!(message, Message::Result { .. } | Message::Error { .. } | Message::End { .. });
+        let answers = matches!(
+            message,
+            Message::Result { .. } | Message::Error { .. } | Message::End { .. }
+        );
         self.heed(message)?;
         if answers {
             self.close_if_finished();
@@ -447,8 +510,17 @@ impl Inner {
 
     fn heed(self: &Rc<Self>, message: Message<'_>) -> Result<(), Wrong> {
         match message {
-            Message::Call { id, name, arguments } => self.answer(id, name, arguments, None)?,
-            Message::Open { id, credit, name, arguments } => {
+            Message::Call {
+                id,
+                name,
+                arguments,
+            } => self.answer(id, name, arguments, None)?,
+            Message::Open {
+                id,
+                credit,
+                name,
+                arguments,
+            } => {
                 let allowed = Rc::new(Credit::default());
                 allowed.left.set(credit);
                 self.answer(id, name, arguments, Some(allowed))?;
@@ -460,7 +532,10 @@ impl Inner {
                 }
                 self.close_if_finished();
             }
-            Message::Finish => self.finishing.set(Finishing { there: true, ..self.finishing.get() }),
+            Message::Finish => self.finishing.set(Finishing {
+                there: true,
+                ..self.finishing.get()
+            }),
             Message::Credit { id, more } => {
                 if let Some(credit) = self.credit_of(id) {
                     credit.add(more);
@@ -468,7 +543,9 @@ impl Inner {
             }
             Message::Result { id, value } => match self.answered(id)? {
                 Some(Waiting::One(resolve)) => resolve(Ok(value)),
-                Some(Waiting::Many(shared)) => end(&shared, Err(CallError::WrongResult("one value".to_owned()))),
+                Some(Waiting::Many(shared)) => {
+                    end(&shared, Err(CallError::WrongResult("one value".to_owned())))
+                }
                 None => {}
             },
             Message::Error { id, code, message } => {
@@ -497,8 +574,12 @@ impl Inner {
     fn item(&self, id: u64, value: &[u8]) -> Result<(), Wrong> {
         let shared = match self.calls.borrow().get(&id) {
             Some(Waiting::Many(shared)) => shared.clone(),
-            Some(Waiting::One(_)) => return Err("the peer sends many results of a call that has one"),
-            None if id >= self.next.get() => return Err("the peer answers a call that was never made"),
+            Some(Waiting::One(_)) => {
+                return Err("the peer sends many results of a call that has one");
+            }
+            None if id >= self.next.get() => {
+                return Err("the peer answers a call that was never made");
+            }
             None => return Ok(()),
         };
         let mut arrived = shared.borrow_mut();
@@ -514,7 +595,13 @@ impl Inner {
         Ok(())
     }
 
-    fn answer(self: &Rc<Self>, id: u64, name: &str, arguments: &[u8], credit: Option<Rc<Credit>>) -> Result<(), Wrong> {
+    fn answer(
+        self: &Rc<Self>,
+        id: u64,
+        name: &str,
+        arguments: &[u8],
+        credit: Option<Rc<Credit>>,
+    ) -> Result<(), Wrong> {
         let mut answering = self.answering.borrow_mut();
         if answering.contains_key(&id) {
             return Err("the peer gives two calls the same number");
@@ -534,8 +621,12 @@ impl Inner {
         drop(answering);
         let core = self.handle.core();
         let begun = self.methods.find(name).and_then(|method| {
-            let call = Call { id, inner: Rc::downgrade(self) };
-            core.contain(self.origin, || method(call, arguments)).unwrap_or_else(|| Err(panicked()))
+            let call = Call {
+                id,
+                inner: Rc::downgrade(self),
+            };
+            core.contain(self.origin, || method(call, arguments))
+                .unwrap_or_else(|| Err(panicked()))
         });
         match begun {
             Err(refusal) => self.finish(id, many, Err(refusal)),
@@ -568,7 +659,10 @@ impl Inner {
                 self.tell(6, id, |_| Ok(()));
                 return self.close_if_finished();
             }
-            Ok(Some(_)) if many => Err(Refusal(2, "this method has one result; it is no stream".to_owned())),
+            Ok(Some(_)) if many => Err(Refusal(
+                2,
+                "this method has one result; it is no stream".to_owned(),
+            )),
             Ok(Some(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };

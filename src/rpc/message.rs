@@ -10,14 +10,40 @@ const MOST_NAME: usize = 255;
 /// What one side tells the other, with values still in MessagePack.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Message<'a> {
-    Call { id: u64, name: &'a str, arguments: &'a [u8] },
-    Result { id: u64, value: &'a [u8] },
-    Error { id: u64, code: u8, message: &'a str },
-    Cancel { id: u64 },
-    Open { id: u64, credit: u32, name: &'a str, arguments: &'a [u8] },
-    Item { id: u64, value: &'a [u8] },
-    End { id: u64 },
-    Credit { id: u64, more: u32 },
+    Call {
+        id: u64,
+        name: &'a str,
+        arguments: &'a [u8],
+    },
+    Result {
+        id: u64,
+        value: &'a [u8],
+    },
+    Error {
+        id: u64,
+        code: u8,
+        message: &'a str,
+    },
+    Cancel {
+        id: u64,
+    },
+    Open {
+        id: u64,
+        credit: u32,
+        name: &'a str,
+        arguments: &'a [u8],
+    },
+    Item {
+        id: u64,
+        value: &'a [u8],
+    },
+    End {
+        id: u64,
+    },
+    Credit {
+        id: u64,
+        more: u32,
+    },
     Finish,
 }
 
@@ -31,26 +57,53 @@ impl<'a> Message<'a> {
         let kind: u8 = value(&mut rest)?;
         let id: u64 = value(&mut rest)?;
         let message = match kind {
-            0 => Message::Call { id, name: name(&mut rest)?, arguments: all(&mut rest) },
-            1 => Message::Result { id, value: all(&mut rest) },
-            2 => Message::Error { id, code: value(&mut rest)?, message: text(&mut rest)? },
+            0 => Message::Call {
+                id,
+                name: name(&mut rest)?,
+                arguments: all(&mut rest),
+            },
+            1 => Message::Result {
+                id,
+                value: all(&mut rest),
+            },
+            2 => Message::Error {
+                id,
+                code: value(&mut rest)?,
+                message: text(&mut rest)?,
+            },
             3 => Message::Cancel { id },
             4 => {
                 let (credit, name) = (value(&mut rest)?, name(&mut rest)?);
-                Message::Open { id, credit, name, arguments: all(&mut rest) }
+                Message::Open {
+                    id,
+                    credit,
+                    name,
+                    arguments: all(&mut rest),
+                }
             }
-            5 => Message::Item { id, value: all(&mut rest) },
+            5 => Message::Item {
+                id,
+                value: all(&mut rest),
+            },
             6 => Message::End { id },
-            7 => Message::Credit { id, more: value(&mut rest)? },
+            7 => Message::Credit {
+                id,
+                more: value(&mut rest)?,
+            },
             8 => Message::Finish,
             _ => return Err("a message of a kind that is not known"),
         };
-        if rest.is_empty() { Ok(message) } else { Err("a message with more behind it") }
+        if rest.is_empty() {
+            Ok(message)
+        } else {
+            Err("a message with more behind it")
+        }
     }
 }
 
 fn value<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, Wrong> {
-    rmp_serde::from_read(rest).map_err(|_| "a message that is cut off, or has values of other types")
+    rmp_serde::from_read(rest)
+        .map_err(|_| "a message that is cut off, or has values of other types")
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Wrong> {
@@ -69,7 +122,11 @@ fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Wrong> {
 
 fn name<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Wrong> {
     let name = text(rest)?;
-    if name.len() <= MOST_NAME { Ok(name) } else { Err("the name of a method is too long") }
+    if name.len() <= MOST_NAME {
+        Ok(name)
+    } else {
+        Err("the name of a method is too long")
+    }
 }
 
 fn all<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
@@ -84,7 +141,9 @@ pub(super) fn frame(
     values: impl FnOnce(&mut Vec<u8>) -> Encoded,
 ) -> Result<Vec<u8>, TooLong> {
     let mut bytes = vec![0; 4];
-    put(&mut bytes, &kind).and_then(|()| put(&mut bytes, &id)).and_then(|()| values(&mut bytes))?;
+    put(&mut bytes, &kind)
+        .and_then(|()| put(&mut bytes, &id))
+        .and_then(|()| values(&mut bytes))?;
     let length = bytes.len() - 4;
     if length > limit {
         return Err(TooLong::Bytes(length));
@@ -112,7 +171,11 @@ pub(super) fn put<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) -> Enco
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut rest = bytes;
     let value = rmp_serde::from_read(&mut rest).map_err(|error| error.to_string())?;
-    if rest.is_empty() { Ok(value) } else { Err("there is more than one value".to_owned()) }
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err("there is more than one value".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -130,8 +193,16 @@ mod tests {
         assert_eq!(written[..4], (written.len() as u32 - 4).to_be_bytes());
         let content = &written[4..];
         match Message::parse(content).expect("a message") {
-            Message::Open { id: 300, credit: 16, name: "name", arguments } => {
-                assert_eq!(read::<(String, f64)>(arguments), Ok(("text".to_owned(), 1.5)));
+            Message::Open {
+                id: 300,
+                credit: 16,
+                name: "name",
+                arguments,
+            } => {
+                assert_eq!(
+                    read::<(String, f64)>(arguments),
+                    Ok(("text".to_owned(), 1.5))
+                );
                 assert!(read::<(String, f64, u8)>(arguments).is_err());
                 assert!(read::<String>(arguments).is_err());
             }
@@ -141,7 +212,10 @@ mod tests {
         for end in 0..arguments {
             assert!(Message::parse(&content[..end]).is_err(), "{end}");
         }
-        assert!(matches!(frame(5, 0, 1, |bytes| put(bytes, "too long")), Err(TooLong::Bytes(11))));
+        assert!(matches!(
+            frame(5, 0, 1, |bytes| put(bytes, "too long")),
+            Err(TooLong::Bytes(11))
+        ));
     }
 
     #[test]
@@ -150,10 +224,14 @@ mod tests {
         for round in 0..200_000_u32 {
             let mut bytes = vec![(round % 10) as u8];
             for _ in 0..round % 23 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 bytes.push((state >> 40) as u8);
             }
-            if let Ok(Message::Call { arguments, .. } | Message::Open { arguments, .. }) = Message::parse(&bytes) {
+            if let Ok(Message::Call { arguments, .. } | Message::Open { arguments, .. }) =
+                Message::parse(&bytes)
+            {
                 let _ = read::<Vec<String>>(arguments);
             }
         }

@@ -67,8 +67,9 @@ impl Methods {
         Methods::default()
     }
 
-    /// Adds a method, or replaces it. It is given the arguments, of any type that serde can read; what it returns is awaited as a task of its own, which is dropped when
-    /// the caller cancels or is gone. A [`Deferred`](crate::deferred::Deferred) will do.
+    /// Adds a method, or replaces it. It is given the arguments, of any type that serde can read;
+    /// what it returns is awaited as a task of its own, which is dropped when the caller cancels or
+    /// is gone. A [`Deferred`](crate::deferred::Deferred) will do.
     pub fn add<A, R, F>(&mut self, name: impl Into<String>, method: impl Fn(Call, A) -> F + 'static)
     where
         A: DeserializeOwned,
@@ -87,9 +88,13 @@ impl Methods {
         self.methods.insert(name.into(), method);
     }
 
-    /// Adds a method whose result is many items. It sends them as it has them, and ends with its return.
-    pub fn add_stream<A, T, F>(&mut self, name: impl Into<String>, method: impl Fn(Call, A, Items<T>) -> F + 'static)
-    where
+    /// Adds a method whose result is many items. It sends them as it has them, and ends with its
+    /// return.
+    pub fn add_stream<A, T, F>(
+        &mut self,
+        name: impl Into<String>,
+        method: impl Fn(Call, A, Items<T>) -> F + 'static,
+    ) where
         A: DeserializeOwned,
         T: Serialize + 'static,
         F: Future<Output = Result<(), Failure>> + 'static,
@@ -97,7 +102,10 @@ impl Methods {
         let method: Method = Rc::new(move |call, arguments| {
             let arguments = message::read(arguments).map_err(|error| Refusal(2, error))?;
             let Some(items) = Items::of(&call) else {
-                return Err(Refusal(2, "this method has many results; call it as a stream".to_owned()));
+                return Err(Refusal(
+                    2,
+                    "this method has many results; call it as a stream".to_owned(),
+                ));
             };
             let answer = method(call, arguments, items);
             Ok(Box::pin(async move {
@@ -110,20 +118,36 @@ impl Methods {
 
     pub(super) fn find(&self, name: &str) -> Result<Method, Refusal> {
         self.methods.get(name).cloned().ok_or_else(|| {
-            let alike: Vec<_> = self.methods.keys().filter(|other| are_alike(name, other)).take(3).collect();
-            let alike = alike.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-            let hint = if alike.is_empty() { String::new() } else { format!("; it has {alike}") };
+            let alike: Vec<_> = self
+                .methods
+                .keys()
+                .filter(|other| are_alike(name, other))
+                .take(3)
+                .collect();
+            let alike = alike
+                .iter()
+                .map(|name| format!("{name:?}"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let hint = if alike.is_empty() {
+                String::new()
+            } else {
+                format!("; it has {alike}")
+            };
             Refusal(1, format!("{name:?}{hint}"))
         })
     }
 }
 
-/// Whether one may have been meant by the other: the same letters but for two, in whatever order, or the one is a part of the other.
+/// Whether one may have been meant by the other: the same letters but for two, in whatever order,
+/// or the one is a part of the other.
 fn are_alike(name: &str, other: &str) -> bool {
     let (name, other) = (name.to_ascii_lowercase(), other.to_ascii_lowercase());
     let mut counts = [0_i32; 256];
     name.bytes().for_each(|byte| counts[usize::from(byte)] += 1);
-    other.bytes().for_each(|byte| counts[usize::from(byte)] -= 1);
+    other
+        .bytes()
+        .for_each(|byte| counts[usize::from(byte)] -= 1);
     let differences: u32 = counts.iter().map(|count| count.unsigned_abs()).sum();
     differences <= 2 || (!name.is_empty() && (other.contains(&name) || name.contains(&other)))
 }
@@ -166,7 +190,12 @@ impl Credit {
 impl<T: Serialize> Items<T> {
     fn of(call: &Call) -> Option<Self> {
         let credit = call.inner.upgrade()?.credit_of(call.id)?;
-        Some(Items { id: call.id, inner: call.inner.clone(), credit, item: PhantomData })
+        Some(Items {
+            id: call.id,
+            inner: call.inner.clone(),
+            credit,
+            item: PhantomData,
+        })
     }
 
     /// Sends an item, as soon as the caller can take one and the connection too.
@@ -176,7 +205,9 @@ impl<T: Serialize> Items<T> {
     pub async fn send(&self, item: &T) -> Result<(), Failure> {
         let lost = || Failure("the connection is over".to_owned());
         poll_fn(|cx| {
-            let Some(inner) = self.inner.upgrade() else { return Poll::Ready(Err(lost())) };
+            let Some(inner) = self.inner.upgrade() else {
+                return Poll::Ready(Err(lost()));
+            };
             if self.credit.left.get() > 0 && !inner.is_full() {
                 return Poll::Ready(Ok(()));
             }
@@ -185,7 +216,9 @@ impl<T: Serialize> Items<T> {
         })
         .await?;
         let inner = self.inner.upgrade().ok_or_else(lost)?;
-        let frame = message::frame(inner.limits.frame, 5, self.id, |bytes| message::put(bytes, item));
+        let frame = message::frame(inner.limits.frame, 5, self.id, |bytes| {
+            message::put(bytes, item)
+        });
         let frame = frame.map_err(|error| Failure(too_long(&error, inner.limits.frame)))?;
         self.credit.left.set(self.credit.left.get() - 1);
         inner.write(&frame);
@@ -202,6 +235,8 @@ pub(super) fn too_long(error: &TooLong, limit: usize) -> String {
 
 impl<T> fmt::Debug for Items<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Items").field("credit", &self.credit.left.get()).finish_non_exhaustive()
+        f.debug_struct("Items")
+            .field("credit", &self.credit.left.get())
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,10 @@
 //! Calls between programs: a small protocol over any byte stream (feature `rpc`).
 //!
-//! Both sides are equal: each has methods that the other may call, and either may call while it answers. Arguments and results are any types of
-//! [`serde`], in MessagePack.
+//! Both sides are equal: each has methods that the other may call, and either may call while it
+//! answers. Arguments and results are any types of [`serde`], in MessagePack.
 //!
-//! A build master, to which a worker connects; the master has the worker run something, and takes its log as it is written:
+//! A build master, to which a worker connects; the master has the worker run something, and takes
+//! its log as it is written:
 //!
 //! ```
 //! use std::pin::pin;
@@ -43,9 +44,10 @@
 //!
 //! # On the wire
 //!
-//! Each side begins with 8 bytes: `entwrpc` and the version, which is 1. A side that reads something else ends the connection. Then frames follow: a length in 4
-//! bytes, big-endian, and so many bytes, which are MessagePack values one after the other. The first is the kind, the second the number of a call,
-//! which the caller chooses, never twice, from 0 up.
+//! Each side begins with 8 bytes: `entwrpc` and the version, which is 1. A side that reads
+//! something else ends the connection. Then frames follow: a length in 4 bytes, big-endian, and so
+//! many bytes, which are MessagePack values one after the other. The first is the kind, the second
+//! the number of a call, which the caller chooses, never twice, from 0 up.
 //!
 //! | kind | from | then | |
 //! |---|---|---|---|
@@ -59,14 +61,18 @@
 //! | 7 credit | caller | a number | so many more items may be sent |
 //! | 8 finish | either | | this side begins no more calls and answers none that come later; the number is 0 |
 //!
-//! The codes of errors: 0 failed (as the method says), 1 no such method, 2 wrong arguments, 3 too many calls, 4 the method panicked, 5 the
-//! result is too long, 6 the callee has sent finish and did not begin the call. A frame about a call that is over is ignored, since cancelling and answering may cross. Anything else that is not
-//! described here ends the connection. Who has sent finish closes the connection when all calls of both sides that were begun are over.
+//! The codes of errors: 0 failed (as the method says), 1 no such method, 2 wrong arguments, 3 too
+//! many calls, 4 the method panicked, 5 the result is too long, 6 the callee has sent finish and
+//! did not begin the call. A frame about a call that is over is ignored, since cancelling and
+//! answering may cross. Anything else that is not described here ends the connection. Who has sent
+//! finish closes the connection when all calls of both sides that were begun are over.
 //!
 //! # Bounds
 //!
-//! See [`Limits`]. A peer that does not read its answers is held by [`protocol::Limits`](crate::protocol::Limits): methods that send items wait, and beyond twice the longest frame
-//! and 1 MiB the connection ends. A handler runs as a task of its own, so one that waits, or spins the loop, holds up no other call.
+//! See [`Limits`]. A peer that does not read its answers is held by
+//! [`protocol::Limits`](crate::protocol::Limits): methods that send items wait, and beyond twice
+//! the longest frame and 1 MiB the connection ends. A handler runs as a task of its own, so one
+//! that waits, or spins the loop, holds up no other call.
 
 mod call;
 mod connection;
@@ -91,6 +97,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { frame: 1024 * 1024, calls: 256, window: 16 }
+        Limits {
+            frame: 1024 * 1024,
+            calls: 256,
+            window: 16,
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Longer and longer waits, with some chance in them, so that a thousand clients of a server that was restarted do not all come back at once.
+/// Longer and longer waits, with some chance in them, so that a thousand clients of a server that
+/// was restarted do not all come back at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,15 +32,23 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Backoff { first: Duration::from_secs(1), factor: 1.5, most: Duration::from_secs(60), jitter: 0.1, tries: 0 }
+        Backoff {
+            first: Duration::from_secs(1),
+            factor: 1.5,
+            most: Duration::from_secs(60),
+            jitter: 0.1,
+            tries: 0,
+        }
     }
 }
 
 impl Backoff {
-    /// The next wait. `chance`, from 0 to 1, decides between the shortest and the longest that it may be.
+    /// The next wait. `chance`, from 0 to 1, decides between the shortest and the longest that it
+    /// may be.
     pub fn next(&mut self, chance: f64) -> Duration {
         let most = self.most.as_secs_f64();
-        let wait = (self.first.as_secs_f64() * self.factor.powf(f64::from(self.tries))).clamp(0.0, most);
+        let wait =
+            (self.first.as_secs_f64() * self.factor.powf(f64::from(self.tries))).clamp(0.0, most);
         self.tries = self.tries.saturating_add(1);
         let jitter = self.jitter.clamp(0.0, 1.0) * (2.0 * chance.clamp(0.0, 1.0) - 1.0);
         Duration::from_secs_f64((wait * (1.0 + jitter)).min(most))
@@ -67,7 +76,10 @@ mod tests {
         for try_ in 0..1_000 {
             let (mut shortest, mut longest) = (backoff.clone(), backoff.clone());
             let plain = backoff.next(0.5).as_secs_f64();
-            assert!(plain >= last && plain <= 60.0, "try {try_}: {plain} after {last}");
+            assert!(
+                plain >= last && plain <= 60.0,
+                "try {try_}: {plain} after {last}"
+            );
             assert!((shortest.next(0.0).as_secs_f64() - 0.9 * plain).abs() < 1e-6);
             assert!((longest.next(1.0).as_secs_f64() - (1.1 * plain).min(60.0)).abs() < 1e-6);
             last = plain;
@@ -78,8 +90,17 @@ mod tests {
 
     #[test]
     fn strange_figures_do_no_harm() {
-        for (factor, jitter) in [(0.0, 5.0), (f64::INFINITY, -1.0), (f64::NAN, 0.1), (1e300, 1.0)] {
-            let mut backoff = Backoff { factor, jitter, ..Backoff::default() };
+        for (factor, jitter) in [
+            (0.0, 5.0),
+            (f64::INFINITY, -1.0),
+            (f64::NAN, 0.1),
+            (1e300, 1.0),
+        ] {
+            let mut backoff = Backoff {
+                factor,
+                jitter,
+                ..Backoff::default()
+            };
             for chance in [0.0, 1.0, -3.0, 7.0, 0.5] {
                 assert!(backoff.next(chance) <= Duration::from_secs(60));
             }

@@ -21,8 +21,9 @@ use crate::{
 /// Most that wait in [`ClientService::when_connected`] at a time.
 const MOST_WAITING: usize = 1_024;
 
-/// Keeps a connection to an endpoint: connects, runs a protocol, and when that is lost, or there was no connection, waits and connects again. The
-/// wait [grows](Backoff) from try to try, and begins anew after a connection was made.
+/// Keeps a connection to an endpoint: connects, runs a protocol, and when that is lost, or there
+/// was no connection, waits and connects again. The wait [grows](Backoff) from try to try, and
+/// begins anew after a connection was made.
 ///
 /// Clones are the same service.
 #[derive(Clone)]
@@ -74,7 +75,9 @@ impl ClientService {
             task: RefCell::default(),
             ended: RefCell::default(),
         };
-        ClientService { state: Rc::new(state) }
+        ClientService {
+            state: Rc::new(state),
+        }
     }
 
     /// The connection, if there is one at present.
@@ -85,7 +88,8 @@ impl ClientService {
     /// Fires with the connection as soon as there is one, which may be at once.
     ///
     /// # Errors
-    /// The Deferred's: [`Abandoned`](Interrupted::Abandoned) when the service is stopped; [`Refused`](Interrupted::Refused) when 1,024 wait already.
+    /// The Deferred's: [`Abandoned`](Interrupted::Abandoned) when the service is stopped;
+    /// [`Refused`](Interrupted::Refused) when 1,024 wait already.
     pub fn when_connected(&self) -> Deferred<Transport, Interrupted> {
         if let Some(transport) = self.transport() {
             return Deferred::ready(Ok(transport));
@@ -113,7 +117,9 @@ impl State {
                     let why = self.hold(&handle, stream).await;
                     tracing::info!(service = name, %endpoint, why, "the connection is lost");
                 }
-                Some(Err(error)) => tracing::warn!(service = name, %endpoint, %error, "there is no connection"),
+                Some(Err(error)) => {
+                    tracing::warn!(service = name, %endpoint, %error, "there is no connection")
+                }
             }
             let wait = self.backoff.borrow_mut().next(chance());
             let tries = self.backoff.borrow().tries();
@@ -125,10 +131,19 @@ impl State {
     }
 
     /// Runs the protocol on a connection to its end, and gives why that came.
-    async fn hold(self: &Rc<Self>, handle: &Handle, stream: Box<dyn crate::transport::ByteStream>) -> String {
+    async fn hold(
+        self: &Rc<Self>,
+        handle: &Handle,
+        stream: Box<dyn crate::transport::ByteStream>,
+    ) -> String {
         let (resolver, lost) = Deferred::<String, Interrupted>::new();
-        let protocol = Held { protocol: (self.build)(), lost: Some(resolver), state: self.clone() };
-        let transport = protocol::start_boxed(handle, stream, Box::new(protocol), Location::caller());
+        let protocol = Held {
+            protocol: (self.build)(),
+            lost: Some(resolver),
+            state: self.clone(),
+        };
+        let transport =
+            protocol::start_boxed(handle, stream, Box::new(protocol), Location::caller());
         let mut lost = Box::pin(lost.into_future());
         poll_fn(|cx| {
             if let Poll::Ready(why) = lost.as_mut().poll(cx) {
@@ -186,7 +201,10 @@ impl Service for ClientService {
             state.stopping.set(false);
             let (running, core) = (Running(state.clone()), handle.core().clone());
             let handle = handle.clone();
-            let origin = Origin { kind: Kind::Task, location: Location::caller() };
+            let origin = Origin {
+                kind: Kind::Task,
+                location: Location::caller(),
+            };
             core.spawn_detached(
                 async move {
                     let _running = running;
@@ -224,7 +242,10 @@ struct Abandoned(Option<Rc<State>>);
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        let transport = self.0.take().and_then(|state| state.transport.borrow().clone());
+        let transport = self
+            .0
+            .take()
+            .and_then(|state| state.transport.borrow().clone());
         if let Some(transport) = transport {
             transport.abort();
         }

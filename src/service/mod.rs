@@ -22,7 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each begins and ends with an event of [`tracing`], with the name of the service. To stop on signals, see [`signal::stop_on`](crate::signal::stop_on).
+//! Each begins and ends with an event of [`tracing`], with the name of the service. To stop on
+//! signals, see [`signal::stop_on`](crate::signal::stop_on).
 
 mod backoff;
 mod client;
@@ -58,8 +59,8 @@ pub trait Service {
     /// Starts it; it runs when the future is ready. Asked once at a time.
     fn start(&self, handle: &Handle) -> Starting;
 
-    /// Stops it; it has ended when the future is ready. Asked only of what runs. To drop the future, as is done when it takes too
-    /// long, must end it as well.
+    /// Stops it; it has ended when the future is ready. Asked only of what runs. To drop the
+    /// future, as is done when it takes too long, must end it as well.
     fn stop(&self) -> Stopping;
 }
 
@@ -69,7 +70,8 @@ pub type Starting = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error>>>>>;
 /// A service that is being stopped.
 pub type Stopping = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Services that are started in the order in which they were added and stopped in the reverse order. It is a service itself, so they can be nested.
+/// Services that are started in the order in which they were added and stopped in the reverse
+/// order. It is a service itself, so they can be nested.
 ///
 /// Clones are the same services.
 #[derive(Clone)]
@@ -88,9 +90,15 @@ struct Inner {
 impl Services {
     /// No services so far.
     pub fn new(name: impl Into<String>, handle: &Handle) -> Self {
-        let inner =
-            Inner { name: name.into(), handle: handle.clone(), services: RefCell::default(), running: Cell::new(0) };
-        Services { inner: Rc::new(inner) }
+        let inner = Inner {
+            name: name.into(),
+            handle: handle.clone(),
+            services: RefCell::default(),
+            running: Cell::new(0),
+        };
+        Services {
+            inner: Rc::new(inner),
+        }
     }
 
     /// Adds a service behind the others. It starts when they are started the next time.
@@ -104,12 +112,17 @@ impl Services {
     /// The Deferred's: which service failed to start, and why. Those before it were stopped again.
     pub fn run(&self) -> Deferred<(), Box<dyn Error>> {
         let (starting, stopping) = (self.inner.clone(), self.inner.clone());
-        let hook = self.inner.handle.on_shutdown(Phase::Before, move || async move {
-            stopping.stop().await;
-            Ok(())
-        });
+        let hook = self
+            .inner
+            .handle
+            .on_shutdown(Phase::Before, move || async move {
+                stopping.stop().await;
+                Ok(())
+            });
         hook.keep();
-        self.inner.handle.defer(async move { starting.start().await })
+        self.inner
+            .handle
+            .defer(async move { starting.start().await })
     }
 }
 
@@ -119,7 +132,10 @@ impl Inner {
             let next = self.services.borrow().get(self.running.get()).cloned();
             let Some(service) = next else { return Ok(()) };
             if let Err(source) = service.start(&self.handle).await {
-                let error = StartError { service: service.name().to_owned(), source };
+                let error = StartError {
+                    service: service.name().to_owned(),
+                    source,
+                };
                 tracing::error!(service = service.name(), error = %error.source, "a service cannot be started");
                 self.stop().await;
                 return Err(Box::new(error));
@@ -136,7 +152,10 @@ impl Inner {
             let stopping = service.stop();
             match self.handle.timeout(PATIENCE, stopping).await {
                 Ok(()) => tracing::info!(service = service.name(), "a service has stopped"),
-                Err(_) => tracing::warn!(service = service.name(), "a service takes too long to stop and is given up"),
+                Err(_) => tracing::warn!(
+                    service = service.name(),
+                    "a service takes too long to stop and is given up"
+                ),
             }
         }
     }

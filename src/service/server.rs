@@ -5,7 +5,8 @@ use std::{any::Any, cell::RefCell, fmt, future::ready, rc::Rc};
 use super::{Service, Starting, Stopping};
 use crate::{endpoint::ServerEndpoint, reactor::Handle, transport::BoxedListener};
 
-/// Listens on an endpoint from its start to its stop. Connections that are there when it stops go on.
+/// Listens on an endpoint from its start to its stop. Connections that are there when it stops go
+/// on.
 pub struct ServerService {
     name: String,
     endpoint: ServerEndpoint,
@@ -14,14 +15,20 @@ pub struct ServerService {
 }
 
 impl ServerService {
-    /// Makes of each listener, one for each start, a server by `serve`, such as [`protocol::serve`](crate::protocol::serve) or `http::serve`; dropping that ends it.
+    /// Makes of each listener, one for each start, a server by `serve`, such as
+    /// [`protocol::serve`](crate::protocol::serve) or `http::serve`; dropping that ends it.
     pub fn new<S: 'static>(
         name: impl Into<String>,
         endpoint: ServerEndpoint,
         serve: impl Fn(BoxedListener) -> S + 'static,
     ) -> Self {
         let serve = Box::new(move |listener| -> Box<dyn Any> { Box::new(serve(listener)) });
-        ServerService { name: name.into(), endpoint, serve, server: Rc::default() }
+        ServerService {
+            name: name.into(),
+            endpoint,
+            serve,
+            server: Rc::default(),
+        }
     }
 }
 

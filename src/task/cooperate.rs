@@ -15,20 +15,23 @@ use crate::{
     reactor::{Core, Handle, Kind, Moment, Origin},
 };
 
-/// How long the steps of one slice may take together: a quarter of the usual turn, so that tasks behind this one, with connections among
-/// them, are not kept waiting for whole turns.
+/// How long the steps of one slice may take together: a quarter of the usual turn, so that tasks
+/// behind this one, with connections among them, are not kept waiting for whole turns.
 const SLICE: Duration = Duration::from_micros(500);
 
 impl Handle {
-    /// Does long work on this thread in steps, each a call of the iterator's `next`, a few in each turn: for work that must be done here
-    /// (a list of 100,000 rows is filled with widgets). The Deferred fires when the iterator ends.
+    /// Does long work on this thread in steps, each a call of the iterator's `next`, a few in each
+    /// turn: for work that must be done here (a list of 100,000 rows is filled with widgets). The
+    /// Deferred fires when the iterator ends.
     ///
-    /// Steps are made until 0.5 ms or the turn's budget are used up; then everybody else has a turn. So the thread is held up for that and the
-    /// rest of one step at most, however many there are, and a step should be short.
+    /// Steps are made until 0.5 ms or the turn's budget are used up; then everybody else has a
+    /// turn. So the thread is held up for that and the rest of one step at most, however many there
+    /// are, and a step should be short.
     ///
-    /// To cancel the Deferred, also from inside a step, ends the work after the present one, and drops the iterator in the next turn. A step
-    /// that panics ends it with [`Interrupted::Panicked`], and the end of the run with [`Interrupted::Cancelled`]. A step that spins the host's
-    /// loop is not entered again.
+    /// To cancel the Deferred, also from inside a step, ends the work after the present one, and
+    /// drops the iterator in the next turn. A step that panics ends it with
+    /// [`Interrupted::Panicked`], and the end of the run with [`Interrupted::Cancelled`]. A step
+    /// that spins the host's loop is not entered again.
     ///
     /// ```
     /// # use std::{cell::Cell, rc::Rc};
@@ -67,8 +70,12 @@ impl Handle {
             core: Rc::downgrade(self.core()),
             cancelled: cancelled.clone(),
         };
-        let origin = Origin { kind: Kind::Task, location: Location::caller() };
-        self.core().spawn_for(slices, origin, move || cancelled.set(true))
+        let origin = Origin {
+            kind: Kind::Task,
+            location: Location::caller(),
+        };
+        self.core()
+            .spawn_for(slices, origin, move || cancelled.set(true))
     }
 }
 
@@ -85,12 +92,15 @@ impl Future for Slices {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let (Some(core), Some(steps)) = (this.core.upgrade(), &mut this.steps) else { return Poll::Pending };
+        let (Some(core), Some(steps)) = (this.core.upgrade(), &mut this.steps) else {
+            return Poll::Pending;
+        };
         let turns = core.turns.get();
         let start = Moment::now();
         let time = SLICE.min(core.budget_left(start));
         while steps.next().is_some() {
-            // After turns inside this step everybody else may have changed, the run may even be over.
+            // After turns inside this step everybody else may have changed, the run may even be
+            // over.
             let given_way = core.turns.get() != turns;
             if given_way || this.cancelled.get() || Moment::now().since(start) >= time {
                 cx.waker().wake_by_ref();

@@ -12,7 +12,8 @@ use crate::{
     reactor::{FOREVER, Handle},
 };
 
-/// A call that is made at regular intervals. Made by [`Handle::call_every`]; dropping it ends it, also from inside the call.
+/// A call that is made at regular intervals. Made by [`Handle::call_every`]; dropping it ends it,
+/// also from inside the call.
 #[must_use = "dropping it ends it; use `keep` to leave it in force"]
 pub struct LoopingCall {
     task: Option<Deferred<(), Interrupted>>,
@@ -46,12 +47,19 @@ impl Drop for LoopingCall {
 
 impl fmt::Debug for LoopingCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopingCall").field("active", &self.is_active()).finish()
+        f.debug_struct("LoopingCall")
+            .field("active", &self.is_active())
+            .finish()
     }
 }
 
 /// The loop: due at whole intervals from `start`, whatever the calls take.
-pub(crate) async fn run(handle: Handle, start: Instant, interval: Duration, mut function: impl FnMut(u64)) {
+pub(crate) async fn run(
+    handle: Handle,
+    start: Instant,
+    interval: Duration,
+    mut function: impl FnMut(u64),
+) {
     let interval = interval.clamp(Duration::from_nanos(1), FOREVER);
     let mut due = start + interval;
     loop {

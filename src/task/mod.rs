@@ -34,7 +34,11 @@ pub(crate) struct Meta {
 
 impl Core {
     /// Runs a future as a task; see [`Handle::spawn`](crate::Handle::spawn).
-    pub(crate) fn spawn<F>(self: &Rc<Self>, future: F, origin: Origin) -> Deferred<F::Output, Interrupted>
+    pub(crate) fn spawn<F>(
+        self: &Rc<Self>,
+        future: F,
+        origin: Origin,
+    ) -> Deferred<F::Output, Interrupted>
     where
         F: Future + 'static,
     {
@@ -45,15 +49,19 @@ impl Core {
             let task = task.clone();
             move || drop(task.take())
         });
-        task.set(Some(self.launch(future, origin, move |result| match result {
-            Ok(value) => resolver.resolve(value),
-            Err(why) => resolver.interrupt(why),
-        })));
+        task.set(Some(self.launch(
+            future,
+            origin,
+            move |result| match result {
+                Ok(value) => resolver.resolve(value),
+                Err(why) => resolver.interrupt(why),
+            },
+        )));
         deferred
     }
 
-    /// Runs a future as a task whose result becomes that of the Deferred. When that is cancelled, `cancel` is called at once; the future goes
-    /// in the next turn.
+    /// Runs a future as a task whose result becomes that of the Deferred. When that is cancelled,
+    /// `cancel` is called at once; the future goes in the next turn.
     pub(crate) fn spawn_for<F, T, E>(
         self: &Rc<Self>,
         future: F,
@@ -74,32 +82,53 @@ impl Core {
                 drop(task.take());
             }
         });
-        task.set(Some(self.launch(future, origin, move |result| match result {
-            Ok(result) => resolver.settle(result),
-            Err(why) => resolver.interrupt(why),
-        })));
+        task.set(Some(self.launch(
+            future,
+            origin,
+            move |result| match result {
+                Ok(result) => resolver.settle(result),
+                Err(why) => resolver.interrupt(why),
+            },
+        )));
         deferred
     }
 
     /// Runs a future as a task that nobody waits for.
-    pub(crate) fn spawn_detached(self: &Rc<Self>, future: impl Future<Output = ()> + 'static, origin: Origin) {
+    pub(crate) fn spawn_detached(
+        self: &Rc<Self>,
+        future: impl Future<Output = ()> + 'static,
+        origin: Origin,
+    ) {
         self.launch(future, origin, |_| {}).detach();
     }
 
-    fn launch<F, D>(self: &Rc<Self>, future: F, origin: Origin, done: D) -> async_task::Task<(), Meta>
+    fn launch<F, D>(
+        self: &Rc<Self>,
+        future: F,
+        origin: Origin,
+        done: D,
+    ) -> async_task::Task<(), Meta>
     where
         F: Future + 'static,
         D: FnOnce(Result<F::Output, Interrupted>) + 'static,
     {
         let slot = self.tasks.reserve();
-        let contained = Contained { future, done: Some(done), core: Rc::downgrade(self), slot };
+        let contained = Contained {
+            future,
+            done: Some(done),
+            core: Rc::downgrade(self),
+            slot,
+        };
         let inbox = self.inbox.clone();
         let schedule = move |runnable: Runnable| match Core::local(inbox.id) {
             Some(core) => core.push_task(runnable),
             None => inbox.wake(runnable),
         };
         let (runnable, task) = async_task::Builder::new()
-            .metadata(Meta { origin, run: self.life.number() })
+            .metadata(Meta {
+                origin,
+                run: self.life.number(),
+            })
             .spawn_local(|_| contained, schedule);
         if self.life.is_closed() {
             // Dropping the runnable drops the future, which says that it was cancelled.
@@ -116,7 +145,8 @@ impl Core {
         self.request_turn();
     }
 
-    /// Ends all tasks. The one that carries out the shutdown is left alone until it has ended by itself.
+    /// Ends all tasks. The one that carries out the shutdown is left alone until it has ended by
+    /// itself.
     pub(crate) fn end_tasks(&self) {
         loop {
             self.tasks.wake_all();
@@ -129,11 +159,15 @@ impl Core {
         }
     }
 
-    /// Ends those tasks of a run that is over which were on the stack when it ended: they are queued since.
+    /// Ends those tasks of a run that is over which were on the stack when it ended: they are
+    /// queued since.
     pub(crate) fn end_late_tasks(&self) {
         let run = self.life.number();
-        let (next, late): (VecDeque<_>, _) =
-            self.tasks.take_ready().into_iter().partition(|runnable| runnable.metadata().run == run);
+        let (next, late): (VecDeque<_>, _) = self
+            .tasks
+            .take_ready()
+            .into_iter()
+            .partition(|runnable| runnable.metadata().run == run);
         self.tasks.extend(next);
         self.end(late);
     }

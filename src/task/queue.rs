@@ -11,8 +11,8 @@ use crate::reactor::Origin;
 
 pub(crate) type Runnable = async_task::Runnable<Meta>;
 
-/// A task's share of one poll, in units: one for each operation, one more for each 16 KiB moved. A task that has used it up is told
-/// to wait, is queued again, and the others have their turn.
+/// A task's share of one poll, in units: one for each operation, one more for each 16 KiB moved. A
+/// task that has used it up is told to wait, is queued again, and the others have their turn.
 const SHARE: u32 = 64;
 
 #[derive(Default)]
@@ -99,7 +99,14 @@ impl Tasks {
 
     /// Queues every task that waits.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<_> = self.alive.borrow().slots.iter().flatten().map(|(waker, _)| waker.clone()).collect();
+        let wakers: Vec<_> = self
+            .alive
+            .borrow()
+            .slots
+            .iter()
+            .flatten()
+            .map(|(waker, _)| waker.clone())
+            .collect();
         for waker in wakers {
             waker.wake();
         }
@@ -107,12 +114,16 @@ impl Tasks {
 
     pub(crate) fn begin_poll(&self) -> PollGuard<'_> {
         self.depth.set(self.depth.get() + 1);
-        PollGuard { tasks: self, outer: self.share.replace(SHARE) }
+        PollGuard {
+            tasks: self,
+            outer: self.share.replace(SHARE),
+        }
     }
 
     /// Takes units from the share; false when it is used up and the task should give way.
     ///
-    /// A future that somebody else's executor polls has no share; it gives way once in so many units.
+    /// A future that somebody else's executor polls has no share; it gives way once in so many
+    /// units.
     pub(crate) fn spend(&self, units: u32) -> bool {
         match self.share.get() {
             0 => {

@@ -19,7 +19,10 @@ pub struct Sleep {
 
 impl Sleep {
     pub(crate) fn new(handle: Handle, deadline: Instant) -> Self {
-        Sleep { timer: WakeTimer::new(handle), deadline }
+        Sleep {
+            timer: WakeTimer::new(handle),
+            deadline,
+        }
     }
 
     /// When it ends.
@@ -27,7 +30,8 @@ impl Sleep {
         self.deadline
     }
 
-    /// Moves the end, to earlier or later, also when it has passed. Costs next to nothing when it is moved to later.
+    /// Moves the end, to earlier or later, also when it has passed. Costs next to nothing when it
+    /// is moved to later.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
         self.timer.reset(deadline);
@@ -50,7 +54,9 @@ impl Future for Sleep {
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep").field("deadline", &self.deadline).finish()
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish()
     }
 }
 

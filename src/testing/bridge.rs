@@ -58,14 +58,20 @@ impl Bridge {
 
     /// Waits on the peer's thread.
     fn wait(&self, until: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let waited = self.changed.wait_timeout_while(self.state(), PATIENCE, |state| !until(state));
+        let waited = self
+            .changed
+            .wait_timeout_while(self.state(), PATIENCE, |state| !until(state));
         let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!waited.timed_out(), "nothing came in {PATIENCE:?}");
         state
     }
 
-    /// Carries bytes between the peer and `stream`, the other end of what is tested, until one of them is gone.
-    pub(super) fn carry(self: &Arc<Self>, mut stream: MemoryStream) -> impl Future<Output = ()> + use<> {
+    /// Carries bytes between the peer and `stream`, the other end of what is tested, until one of
+    /// them is gone.
+    pub(super) fn carry(
+        self: &Arc<Self>,
+        mut stream: MemoryStream,
+    ) -> impl Future<Output = ()> + use<> {
         let bridge = self.clone();
         async move {
             let result = poll_fn(|cx| bridge.poll_carry(&mut stream, cx)).await;
@@ -88,7 +94,9 @@ impl Bridge {
             match Pin::new(&mut *stream).poll_write(cx, state.from_peer.as_slices().0) {
                 Poll::Ready(Ok(count)) => drop(state.from_peer.drain(..count)),
                 // Nobody reads any more; what was written can still come.
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => state.from_peer.clear(),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    state.from_peer.clear()
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
@@ -102,7 +110,9 @@ impl Bridge {
         }
         let mut buffer = [0; 16 * 1024];
         while !state.ended && state.to_peer.len() < ROOM {
-            let Poll::Ready(count) = Pin::new(&mut *stream).poll_read(cx, &mut buffer)? else { break };
+            let Poll::Ready(count) = Pin::new(&mut *stream).poll_read(cx, &mut buffer)? else {
+                break;
+            };
             state.to_peer.extend(&buffer[..count]);
             state.ended = count == 0;
             moved = true;
@@ -114,9 +124,14 @@ impl Bridge {
         Poll::Pending
     }
 
-    /// A layer above the stream under test that tells the peer of its end at once, also if that does not read.
+    /// A layer above the stream under test that tells the peer of its end at once, also if that
+    /// does not read.
     pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> Watched {
-        Watched { below, aborting: false, bridge: self.clone() }
+        Watched {
+            below,
+            aborting: false,
+            bridge: self.clone(),
+        }
     }
 }
 
@@ -139,7 +154,9 @@ impl BridgeEnd {
 
 impl Read for BridgeEnd {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.0.wait(|state| !state.to_peer.is_empty() || state.ended || state.reset);
+        let mut state = self
+            .0
+            .wait(|state| !state.to_peer.is_empty() || state.ended || state.reset);
         if state.reset {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -152,7 +169,9 @@ impl Read for BridgeEnd {
 
 impl Write for BridgeEnd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.wait(|state| state.from_peer.len() < ROOM || state.gone || state.reset);
+        let mut state = self
+            .0
+            .wait(|state| state.from_peer.len() < ROOM || state.gone || state.reset);
         if state.gone || state.reset {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -192,13 +211,21 @@ impl Drop for Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.below).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.below).poll_write(cx, buffer)
     }
 

@@ -1,4 +1,5 @@
-//! The harness for reactors with a loop of their own: the host is a loop that makes their turns by hand.
+//! The harness for reactors with a loop of their own: the host is a loop that makes their turns by
+//! hand.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +26,8 @@ pub trait OwnLoop: Sized + 'static {
     /// Its handle.
     fn handle(&self) -> Handle;
 
-    /// Makes one turn, after waiting for something to do for at most `wait`. The first one starts the run.
+    /// Makes one turn, after waiting for something to do for at most `wait`. The first one starts
+    /// the run.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -93,8 +95,13 @@ impl<L: OwnLoop> Host<L> {
         let (now, mark) = (Instant::now(), self.sequence.get());
         loop {
             let mut calls = self.calls.borrow_mut();
-            let due = calls.keys().copied().find(|&(at, sequence)| at <= now && sequence < mark);
-            let Some(call) = due.and_then(|key| calls.remove(&key)) else { return };
+            let due = calls
+                .keys()
+                .copied()
+                .find(|&(at, sequence)| at <= now && sequence < mark);
+            let Some(call) = due.and_then(|key| calls.remove(&key)) else {
+                return;
+            };
             drop(calls);
             call();
         }
@@ -104,7 +111,11 @@ impl<L: OwnLoop> Host<L> {
 impl<L: OwnLoop> ByHand<L> {
     fn on(host: Rc<Host<L>>) -> Self {
         let reactor = Rc::new(L::new());
-        ByHand { handle: reactor.handle(), reactor: Rc::new(RefCell::new(Some(reactor))), host }
+        ByHand {
+            handle: reactor.handle(),
+            reactor: Rc::new(RefCell::new(Some(reactor))),
+            host,
+        }
     }
 
     fn reactor(&self) -> Result<Rc<L>, LifeError> {
@@ -114,7 +125,11 @@ impl<L: OwnLoop> ByHand<L> {
 
 impl<L> Clone for ByHand<L> {
     fn clone(&self) -> Self {
-        ByHand { reactor: self.reactor.clone(), handle: self.handle.clone(), host: self.host.clone() }
+        ByHand {
+            reactor: self.reactor.clone(),
+            handle: self.handle.clone(),
+            host: self.host.clone(),
+        }
     }
 }
 
@@ -122,7 +137,11 @@ impl<L: OwnLoop> Harness for ByHand<L> {
     const NAME: &'static str = L::NAME;
 
     fn new() -> Self {
-        Self::on(Rc::new(Host { attached: RefCell::default(), calls: RefCell::default(), sequence: Cell::default() }))
+        Self::on(Rc::new(Host {
+            attached: RefCell::default(),
+            calls: RefCell::default(),
+            sequence: Cell::default(),
+        }))
     }
 
     fn another(&self) -> Self {
@@ -150,12 +169,17 @@ impl<L: OwnLoop> Harness for ByHand<L> {
     }
 
     fn iterate(&self, wait: Option<Duration>) {
-        let until_host = self.host.next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        let until_host = self
+            .host
+            .next_due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
         let wait = [wait, until_host].into_iter().flatten().min();
         let attached = self.host.attached.borrow().clone();
         match attached.filter(|reactor| reactor.handle().is_running()) {
             Some(reactor) => reactor.turn(wait).expect("it runs"),
-            None => thread::sleep(wait.expect("a host without a reactor that waits for ever never wakes")),
+            None => thread::sleep(
+                wait.expect("a host without a reactor that waits for ever never wakes"),
+            ),
         }
         self.host.call_due();
     }
@@ -177,7 +201,10 @@ impl<L: OwnLoop> Harness for ByHand<L> {
     fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>) {
         let sequence = self.host.sequence.get();
         self.host.sequence.set(sequence + 1);
-        self.host.calls.borrow_mut().insert((Instant::now() + delay, sequence), callback);
+        self.host
+            .calls
+            .borrow_mut()
+            .insert((Instant::now() + delay, sequence), callback);
     }
 
     fn nest(&self, end: End) -> Result<(), Stopped> {

@@ -46,9 +46,13 @@ fn post_from_threads<H: Harness>(threads: u32, each: u32) -> Vec<(u32, u32)> {
             thread::spawn(move || {
                 for call in 0..each {
                     let results = results.clone();
-                    remote.post(move |_| results.send((thread, call)).expect("kept")).expect("there");
+                    remote
+                        .post(move |_| results.send((thread, call)).expect("kept"))
+                        .expect("there");
                 }
-                remote.call(|_| ()).expect("after all others of this thread");
+                remote
+                    .call(|_| ())
+                    .expect("after all others of this thread");
             })
         })
         .collect();
@@ -70,8 +74,16 @@ fn post_from_threads<H: Harness>(threads: u32, each: u32) -> Vec<(u32, u32)> {
 pub(super) fn b21_calls_of_one_thread_run_in_order<H: Harness>() {
     let ran = post_from_threads::<H>(4, 2_000);
     for thread in 0..4 {
-        let calls: Vec<_> = ran.iter().filter(|call| call.0 == thread).map(|call| call.1).collect();
-        assert_eq!(calls, (0..2_000).collect::<Vec<_>>(), "the calls of thread {thread}");
+        let calls: Vec<_> = ran
+            .iter()
+            .filter(|call| call.0 == thread)
+            .map(|call| call.1)
+            .collect();
+        assert_eq!(
+            calls,
+            (0..2_000).collect::<Vec<_>>(),
+            "the calls of thread {thread}"
+        );
     }
 }
 
@@ -83,7 +95,10 @@ pub(super) fn b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn<H: H
     rig.handle.call_soon(move || {
         turns.store(handle.metrics().turns, Ordering::Relaxed);
         post.post(move |handle| {
-            assert!(handle.metrics().turns > turns.load(Ordering::Relaxed), "it ran in the same turn");
+            assert!(
+                handle.metrics().turns > turns.load(Ordering::Relaxed),
+                "it ran in the same turn"
+            );
             handle.stop().expect("it runs");
         })
         .expect("there");
@@ -102,7 +117,9 @@ pub(super) fn b22_a_post_wakes_a_loop_that_sleeps_without_timers<H: Harness>() {
             remote.call(|_| ()).expect("an answer");
             thread::sleep(ms(2));
         }
-        remote.post(|handle| handle.stop().expect("it runs")).expect("there");
+        remote
+            .post(|handle| handle.stop().expect("it runs"))
+            .expect("there");
     });
     rig.run();
     poster.join().expect("the poster");
@@ -111,20 +128,34 @@ pub(super) fn b22_a_post_wakes_a_loop_that_sleeps_without_timers<H: Harness>() {
 pub(super) fn b22_a_burst_of_100_000_from_8_threads_all_run_once<H: Harness>() {
     let mut ran = post_from_threads::<H>(8, 12_500);
     ran.sort_unstable();
-    let expected: Vec<_> = (0..8).flat_map(|thread| (0..12_500).map(move |call| (thread, call))).collect();
-    assert!(ran == expected, "{} calls ran of {}", ran.len(), expected.len());
+    let expected: Vec<_> = (0..8)
+        .flat_map(|thread| (0..12_500).map(move |call| (thread, call)))
+        .collect();
+    assert!(
+        ran == expected,
+        "{} calls ran of {}",
+        ran.len(),
+        expected.len()
+    );
 }
 
 pub(super) fn b23_a_call_that_posts_itself_starves_neither_timers_nor_io<H: Harness>() {
     fn again(handle: &Handle, rounds: Arc<AtomicU64>) {
         rounds.fetch_add(1, Ordering::Relaxed);
-        handle.remote().post(move |handle| again(handle, rounds)).map_err(|_| ()).unwrap_or_default();
+        handle
+            .remote()
+            .post(move |handle| again(handle, rounds))
+            .map_err(|_| ())
+            .unwrap_or_default();
     }
     let rig = Rig::<H>::new();
     let rounds = Arc::new(AtomicU64::new(0));
     again(&rig.handle, rounds.clone());
     assert_all_served(&rig);
-    assert!(rounds.load(Ordering::Relaxed) > 10, "the call that posts itself was starved");
+    assert!(
+        rounds.load(Ordering::Relaxed) > 10,
+        "the call that posts itself was starved"
+    );
 }
 
 pub(super) fn b23_a_call_soon_that_asks_for_itself_starves_neither_timers_nor_io<H: Harness>() {
@@ -135,7 +166,10 @@ pub(super) fn b23_a_call_soon_that_asks_for_itself_starves_neither_timers_nor_io
     let (rig, rounds) = (Rig::<H>::new(), Count::default());
     again(rig.handle.clone(), rounds.clone());
     assert_all_served(&rig);
-    assert!(rounds.get() > 10, "the call that asks for itself was starved");
+    assert!(
+        rounds.get() > 10,
+        "the call that asks for itself was starved"
+    );
 }
 
 pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Harness>() {
@@ -144,7 +178,9 @@ pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Ha
     rig.harness.detach();
     let poster = thread::spawn(move || {
         let (sign, seen) = mpsc::channel();
-        let Gone(closure) = remote.post(move |_: &Handle| sign.send(7).expect("kept")).expect_err("it is gone");
+        let Gone(closure) = remote
+            .post(move |_: &Handle| sign.send(7).expect("kept"))
+            .expect_err("it is gone");
         assert_eq!(remote.call(|_| ()), Err(CallError::Gone));
         assert!(seen.try_recv().is_err(), "it was called");
         (closure, seen)
@@ -203,7 +239,9 @@ pub(super) fn b24_closures_never_run_are_dropped_on_the_loops_thread<H: Harness>
 }
 
 /// Runs a reactor while `ask` makes blocking calls on another thread.
-fn while_it_runs<H: Harness, R: Send + 'static>(ask: impl FnOnce(Remote) -> R + Send + 'static) -> (R, Vec<String>) {
+fn while_it_runs<H: Harness, R: Send + 'static>(
+    ask: impl FnOnce(Remote) -> R + Send + 'static,
+) -> (R, Vec<String>) {
     let rig = Rig::<H>::new();
     let remote = rig.handle.remote();
     let asker = thread::spawn(move || {
@@ -224,8 +262,9 @@ pub(super) fn b25_a_blocking_call_gets_the_result<H: Harness>() {
 }
 
 pub(super) fn b25_a_blocking_call_gets_the_error<H: Harness>() {
-    let (result, _) =
-        while_it_runs::<H, _>(|remote| remote.call(|_| "x".parse::<u32>().map_err(|error| error.to_string())));
+    let (result, _) = while_it_runs::<H, _>(|remote| {
+        remote.call(|_| "x".parse::<u32>().map_err(|error| error.to_string()))
+    });
     assert_eq!(result, Ok(Err("invalid digit found in string".to_owned())));
 }
 
@@ -247,13 +286,20 @@ pub(super) fn b25_a_blocking_call_that_panics_says_so_and_the_loop_lives<H: Harn
     let ask = |remote: Remote| {
         let call = remote.call(|_| -> u32 { panic!("in a call") });
         let future = remote.call_async(|_| async { panic!("in a future") });
-        let making = remote.call_async(|_| -> std::future::Ready<()> { panic!("before the future") });
+        let making =
+            remote.call_async(|_| -> std::future::Ready<()> { panic!("before the future") });
         (call, future, making, remote.call(|_| "alive"))
     };
     let ((call, future, making, after), _) = while_it_runs::<H, _>(ask);
     assert_eq!(call, Err(CallError::Panicked("in a call".to_owned())));
-    assert_eq!(future, Err::<(), _>(CallError::Panicked("in a future".to_owned())));
-    assert_eq!(making, Err(CallError::Panicked("before the future".to_owned())));
+    assert_eq!(
+        future,
+        Err::<(), _>(CallError::Panicked("in a future".to_owned()))
+    );
+    assert_eq!(
+        making,
+        Err(CallError::Panicked("before the future".to_owned()))
+    );
     assert_eq!(after, Ok("alive"));
 }
 
@@ -291,9 +337,14 @@ pub(super) fn b25_a_blocking_call_ends_when_the_reactor_is_gone<H: Harness>() {
         begun.send(()).expect("awaited");
         (earlier.join().expect("the asker"), remote.call(|_| ()))
     });
-    beginning.recv_timeout(Duration::from_secs(10)).expect("it begins");
+    beginning
+        .recv_timeout(Duration::from_secs(10))
+        .expect("it begins");
     rig.harness.detach();
     let (earlier, later) = asker.join().expect("the asker");
-    assert!(matches!(earlier, Err(CallError::Dropped | CallError::Gone)), "{earlier:?}");
+    assert!(
+        matches!(earlier, Err(CallError::Dropped | CallError::Gone)),
+        "{earlier:?}"
+    );
     assert_eq!(later, Err(CallError::Gone));
 }

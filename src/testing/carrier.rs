@@ -1,4 +1,5 @@
-//! What connections go over in the tests of streams: each of the transports, with a peer that blocks on a thread of its own.
+//! What connections go over in the tests of streams: each of the transports, with a peer that
+//! blocks on a thread of its own.
 
 use std::{
     cell::RefCell,
@@ -92,7 +93,8 @@ impl Dialer {
     }
 }
 
-/// The other end of a connection, for a thread. Dropped, it closes in the order that its transport has.
+/// The other end of a connection, for a thread. Dropped, it closes in the order that its transport
+/// has.
 pub(super) enum Peer {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -122,7 +124,8 @@ impl Peer {
             }
             Peer::Tls(peer) => {
                 peer.stream.read_exact(&mut [0]).expect("a byte");
-                sockopt::set_socket_linger(&peer.stream.sock, Some(Duration::ZERO)).expect("an option");
+                sockopt::set_socket_linger(&peer.stream.sock, Some(Duration::ZERO))
+                    .expect("an option");
                 peer.polite = false;
             }
             // A Unix socket that is closed with bytes unread resets by itself: unix(7).
@@ -134,7 +137,8 @@ impl Peer {
 
     /// Waits until the other side has ended the connection, and reads nothing.
     pub(super) fn hold(&self) {
-        // That the other side is gone is told without being asked for; that it has only shut down its direction is not.
+        // That the other side is gone is told without being asked for; that it has only shut down
+        // its direction is not.
         self.wait_for(PollFlags::RDHUP);
     }
 
@@ -146,7 +150,10 @@ impl Peer {
             Peer::Pipes { input, .. } => input.as_fd(),
             Peer::Memory(end) => return end.wait_for_end(),
         };
-        let limit = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let limit = Timespec {
+            tv_sec: PATIENCE.as_secs() as i64,
+            tv_nsec: 0,
+        };
         let events = poll(&mut [PollFd::new(&fd, what)], Some(&limit)).expect("poll(2)");
         assert!(events > 0, "nothing came in {PATIENCE:?}");
     }
@@ -165,14 +172,20 @@ impl TlsPeer {
         let client = ClientConnection::new(config.clone(), name).expect("a client");
         let mut stream = StreamOwned::new(client, dial(address));
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+            stream
+                .conn
+                .complete_io(&mut stream.sock)
+                .expect("a handshake");
         }
         // The tickets come after it: left unread they would make a reset of this peer's close.
         while stream.conn.tls13_tickets_received() < 2 {
             stream.conn.read_tls(&mut stream.sock).expect("tickets");
             stream.conn.process_new_packets().expect("tickets");
         }
-        TlsPeer { stream, polite: true }
+        TlsPeer {
+            stream,
+            polite: true,
+        }
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -250,16 +263,32 @@ impl Carrier for Tcp {
 
     fn ask_identity(transport: &Transport) {
         ask_addresses(transport);
-        let answer = transport.ask(|stream: &Stream| stream.peer_credentials()).expect("a socket below");
-        assert_eq!(answer.expect_err("TCP knows no credentials").kind(), io::ErrorKind::Unsupported);
-        assert!(transport.ask(Stream::take_fds).expect("a socket below").is_empty());
+        let answer = transport
+            .ask(|stream: &Stream| stream.peer_credentials())
+            .expect("a socket below");
+        assert_eq!(
+            answer.expect_err("TCP knows no credentials").kind(),
+            io::ErrorKind::Unsupported
+        );
+        assert!(
+            transport
+                .ask(Stream::take_fds)
+                .expect("a socket below")
+                .is_empty()
+        );
         assert_eq!(transport.ask(|_: &TlsStream| ()), None);
     }
 }
 
 fn ask_addresses(transport: &Transport) {
-    let (ours, theirs) = (transport.local_address().tcp(), transport.peer_address().tcp());
-    assert!(ours.is_some() && theirs.is_some() && ours != theirs, "{ours:?}, {theirs:?}");
+    let (ours, theirs) = (
+        transport.local_address().tcp(),
+        transport.peer_address().tcp(),
+    );
+    assert!(
+        ours.is_some() && theirs.is_some() && ours != theirs,
+        "{ours:?}, {theirs:?}"
+    );
 }
 
 pub(super) fn tcp_listener(handle: &Handle) -> (crate::transport::Listener, SocketAddr) {
@@ -275,9 +304,14 @@ impl Carrier for Unix {
 
     fn open(handle: &Handle) -> Door {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("entwined-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "entwined-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let listener = unix::listen_abstract(handle, &name).expect("a free name");
-        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("an address");
+        let address =
+            std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("an address");
         let handle = handle.clone();
         Door {
             listener: listener.boxed(),
@@ -289,19 +323,36 @@ impl Carrier for Unix {
             }),
             connect: boxed(move || {
                 let (handle, name) = (handle.clone(), name.clone());
-                async move { unix::connect_abstract(&handle, &name).await.expect("a connection") }
+                async move {
+                    unix::connect_abstract(&handle, &name)
+                        .await
+                        .expect("a connection")
+                }
             }),
         }
     }
 
     fn ask_identity(transport: &Transport) {
-        let credentials = transport.ask(|stream: &Stream| stream.peer_credentials()).expect("a socket below");
+        let credentials = transport
+            .ask(|stream: &Stream| stream.peer_credentials())
+            .expect("a socket below");
         let credentials = credentials.expect("a Unix socket");
-        assert_eq!(credentials.pid.as_raw_nonzero().get() as u32, std::process::id());
+        assert_eq!(
+            credentials.pid.as_raw_nonzero().get() as u32,
+            std::process::id()
+        );
         assert_eq!(credentials.uid, rustix::process::getuid());
-        assert_eq!(*transport.peer_address(), Address::Unix(UnixAddress::Unnamed));
+        assert_eq!(
+            *transport.peer_address(),
+            Address::Unix(UnixAddress::Unnamed)
+        );
         assert_eq!(transport.peer_address().tcp(), None);
-        assert!(transport.ask(|stream: &Stream| stream.set_nodelay(true)).expect("a socket below").is_err());
+        assert!(
+            transport
+                .ask(|stream: &Stream| stream.set_nodelay(true))
+                .expect("a socket below")
+                .is_err()
+        );
     }
 }
 
@@ -316,11 +367,12 @@ fn peer_config() -> Arc<ClientConfig> {
     let (chain, key) = &*CERTIFICATE;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(chain[0].clone()).expect("a certificate");
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain.clone(), key.clone_key());
+    let config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain.clone(), key.clone_key());
     Arc::new(config.expect("a key"))
 }
 
@@ -331,8 +383,13 @@ impl Carrier for Tls {
         let (chain, key) = &*CERTIFICATE;
         let identity = tls::Identity::new(chain.clone(), key.clone_key()).expect("an identity");
         let clients = tls::ClientCertificates::Required(tls::Roots::only(chain));
-        let acceptor = tls::Acceptor::builder(identity.clone()).client_certificates(clients).build();
-        let connector = tls::Connector::builder().roots(tls::Roots::only(chain)).identity(identity).build();
+        let acceptor = tls::Acceptor::builder(identity.clone())
+            .client_certificates(clients)
+            .build();
+        let connector = tls::Connector::builder()
+            .roots(tls::Roots::only(chain))
+            .identity(identity)
+            .build();
         let connector = connector.expect("a connector");
         let (listener, address) = tcp_listener(handle);
         let (handle, config) = (handle.clone(), peer_config());
@@ -354,7 +411,10 @@ impl Carrier for Tls {
         let asked = transport.ask(|tls: &TlsStream| {
             assert_eq!(tls.peer_certificates().map(<[_]>::len), Some(1));
             assert!(tls.version().is_some() && tls.cipher_suite().is_some());
-            assert_eq!((tls.server_name(), tls.protocol()), (Some("localhost"), None));
+            assert_eq!(
+                (tls.server_name(), tls.protocol()),
+                (Some("localhost"), None)
+            );
         });
         asked.expect("a layer of TLS");
     }
@@ -374,12 +434,20 @@ impl Carrier for Pipes {
     const ABORT_SHOWS: bool = false;
 
     const LACKS: &[(&str, &str)] = &[
-        ("b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on", "pipes are made, not accepted"),
-        ("b44_a_reset_is_an_error_with_its_kind", "a pipe knows no reset, only an end"),
+        (
+            "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
+            "pipes are made, not accepted",
+        ),
+        (
+            "b44_a_reset_is_an_error_with_its_kind",
+            "a pipe knows no reset, only an end",
+        ),
     ];
 
     fn open(handle: &Handle) -> Door {
-        let make = |handle: &Handle, (input, output)| fd::pair(handle, Some(input), Some(output)).expect("a stream");
+        let make = |handle: &Handle, (input, output)| {
+            fd::pair(handle, Some(input), Some(output)).expect("a stream")
+        };
         let (listener, hand) = Handed::new(handle, make);
         let (handle, given) = (handle.clone(), listener.given.clone());
         Door {
@@ -387,7 +455,10 @@ impl Carrier for Pipes {
             dialer: Dialer::new(move || {
                 let ((theirs, output), (input, ours)) = (pipe(), pipe());
                 hand.send((theirs, ours)).expect("it listens");
-                Peer::Pipes { input: input.into(), output: Some(output.into()) }
+                Peer::Pipes {
+                    input: input.into(),
+                    output: Some(output.into()),
+                }
             }),
             connect: boxed(move || {
                 let ((theirs, output), (input, ours)) = (pipe(), pipe());
@@ -399,9 +470,13 @@ impl Carrier for Pipes {
     }
 
     fn ask_identity(transport: &Transport) {
-        assert_eq!((transport.local_address(), transport.peer_address()), (&Address::Unknown, &Address::Unknown));
+        assert_eq!(
+            (transport.local_address(), transport.peer_address()),
+            (&Address::Unknown, &Address::Unknown)
+        );
         assert_eq!(transport.ask(|_: &Stream| ()), None, "a pipe is no socket");
-        let piped = transport.ask(|stream: &FdStream| stream.input().is_some() && stream.output().is_some());
+        let piped = transport
+            .ask(|stream: &FdStream| stream.input().is_some() && stream.output().is_some());
         assert_eq!(piped, Some(true));
     }
 }
@@ -410,8 +485,10 @@ impl Carrier for Pipes {
 pub(super) struct Memory;
 
 impl Carrier for Memory {
-    const LACKS: &[(&str, &str)] =
-        &[("b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on", "it has no file descriptors")];
+    const LACKS: &[(&str, &str)] = &[(
+        "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
+        "it has no file descriptors",
+    )];
 
     fn open(handle: &Handle) -> Door {
         let make = |handle: &Handle, bridge: Arc<Bridge>| {
@@ -438,7 +515,10 @@ impl Carrier for Memory {
     }
 
     fn ask_identity(transport: &Transport) {
-        assert_eq!((transport.local_address(), transport.peer_address()), (&Address::Unknown, &Address::Unknown));
+        assert_eq!(
+            (transport.local_address(), transport.peer_address()),
+            (&Address::Unknown, &Address::Unknown)
+        );
         assert_eq!(transport.ask(|_: &Stream| ()), None, "memory is no socket");
         assert_eq!(transport.ask(|_: &MemoryStream| ()), Some(()));
     }
@@ -469,7 +549,15 @@ impl<T: Send, M: Fn(&Handle, T) -> S, S> Handed<T, M, S> {
     fn new(handle: &Handle, make: M) -> (Self, Sender<T>) {
         let (hand, arriving) = thread::channel(64, WhenFull::Wait);
         let given = Rc::new(Given(RefCell::default()));
-        (Handed { handle: handle.clone(), arriving: RefCell::new(arriving), make, given }, hand)
+        (
+            Handed {
+                handle: handle.clone(),
+                arriving: RefCell::new(arriving),
+                make,
+                given,
+            },
+            hand,
+        )
     }
 }
 

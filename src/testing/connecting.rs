@@ -20,7 +20,9 @@ pub(super) fn b40_connect_refused_says_so_over_tcp<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move {
         let nobody = nobody_listens(&handle);
-        let error = tcp::connect(&handle, nobody).await.expect_err("nobody listens there");
+        let error = tcp::connect(&handle, nobody)
+            .await
+            .expect_err("nobody listens there");
         assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
         assert!(error.to_string().contains(&nobody.to_string()), "{error}");
     });
@@ -31,16 +33,30 @@ pub(super) fn b40_connect_unreachable_says_so_over_tcp<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move {
         // The loopback's broadcast address: there is no way for TCP to it.
-        let error = tcp::connect(&handle, ([127, 255, 255, 255], 9).into()).await.expect_err("no such host");
-        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
-        let error = unix::connect(&handle, "/nonexistent/socket").await.expect_err("no such file");
-        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+        let error = tcp::connect(&handle, ([127, 255, 255, 255], 9).into())
+            .await
+            .expect_err("no such host");
+        assert!(
+            matches!(error, ConnectError::Unreachable { .. }),
+            "{error:?}"
+        );
+        let error = unix::connect(&handle, "/nonexistent/socket")
+            .await
+            .expect_err("no such file");
+        assert!(
+            matches!(error, ConnectError::Unreachable { .. }),
+            "{error:?}"
+        );
     });
 }
 
 /// A listener that answers nobody, for its backlog is full; with the connections that fill it.
 fn silent_listener() -> (SocketAddr, impl Sized) {
-    let listener = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
+    let listener = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    );
     let listener = listener.expect("a socket");
     let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
     rustix::net::bind(&listener, &any).expect("a free port");
@@ -51,7 +67,11 @@ fn silent_listener() -> (SocketAddr, impl Sized) {
     // Until an attempt gets no answer; how many the kernel takes beyond the backlog is its affair.
     while let Ok(stream) = TcpStream::connect_timeout(&address, ms(100)) {
         filling.push(stream);
-        assert!(filling.len() < 100, "a backlog of nought takes {} connections", filling.len());
+        assert!(
+            filling.len() < 100,
+            "a backlog of nought takes {} connections",
+            filling.len()
+        );
     }
     (address, (listener, filling))
 }
@@ -66,7 +86,11 @@ pub(super) fn b40_connect_timed_out_says_so_over_tcp<H: Harness>() {
         let result = handle.timeout(ms(50), tcp::connect(&handle, address)).await;
         assert!(result.is_err(), "there was an answer: {result:?}");
         assert!(handle.now() - start >= ms(50));
-        assert_eq!(handle.metrics().sources, sources, "the attempt is still watched");
+        assert_eq!(
+            handle.metrics().sources,
+            sources,
+            "the attempt is still watched"
+        );
     });
 }
 
@@ -81,7 +105,8 @@ pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp<H: 
         for wait in [Duration::ZERO, ms(5)] {
             for address in [address, nobody] {
                 let connecting = handle.clone();
-                let task = handle.spawn(async move { tcp::connect(&connecting, address).await.map(drop) });
+                let task =
+                    handle.spawn(async move { tcp::connect(&connecting, address).await.map(drop) });
                 if !wait.is_zero() {
                     handle.sleep(wait).await;
                 }
@@ -90,7 +115,11 @@ pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp<H: 
         }
         drop(tcp::connect(&handle, address));
         handle.sleep(ms(5)).await;
-        assert_eq!((handle.metrics().sources, handle.metrics().tasks), before, "sources and tasks");
+        assert_eq!(
+            (handle.metrics().sources, handle.metrics().tasks),
+            before,
+            "sources and tasks"
+        );
     });
 }
 
@@ -99,7 +128,9 @@ pub(super) fn b40_connect_refused_says_so_over_unix<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move {
         let name = format!("entwined-nobody-{}", std::process::id());
-        let error = unix::connect_abstract(&handle, &name).await.expect_err("nobody listens there");
+        let error = unix::connect_abstract(&handle, &name)
+            .await
+            .expect_err("nobody listens there");
         assert!(matches!(error, ConnectError::Refused { .. }), "{error:?}");
         assert!(error.to_string().contains(&name), "{error}");
     });
@@ -112,9 +143,13 @@ pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: H
         let connector = tls::Connector::builder().build().expect("a connector");
         let (listener, address) = super::carrier::tcp_listener(&handle);
         let stream = tcp::connect(&handle, address).await.expect("a connection");
-        let mut stream: Box<dyn ByteStream> = Box::new(connector.connect(stream, "localhost").expect("a name"));
+        let mut stream: Box<dyn ByteStream> =
+            Box::new(connector.connect(stream, "localhost").expect("a name"));
         let silent = listener.accept().await.expect("a connection");
-        assert!(handle.timeout(ms(20), stream.established()).await.is_err(), "nobody shook hands");
+        assert!(
+            handle.timeout(ms(20), stream.established()).await.is_err(),
+            "nobody shook hands"
+        );
         // A peer that speaks something else.
         silent.set_nodelay(true).expect("an option");
         let greeting = handle.spawn(async move {
@@ -137,7 +172,12 @@ pub(super) fn b40_a_program_that_is_missing_says_so_over_pipes<H: Harness>() {
     let rig = Rig::<H>::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
-        let error = process::Command::new("/nonexistent/program").spawn(&handle).expect_err("there is none");
-        assert!(error.to_string().contains("/nonexistent/program"), "{error}");
+        let error = process::Command::new("/nonexistent/program")
+            .spawn(&handle)
+            .expect_err("there is none");
+        assert!(
+            error.to_string().contains("/nonexistent/program"),
+            "{error}"
+        );
     });
 }

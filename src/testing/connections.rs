@@ -31,8 +31,12 @@ use crate::{
 
 pub(super) fn b41_connect_again_from_inside_connection_lost<H: Harness, C: Carrier>() {
     let (rig, rounds) = (Rig::<H>::new(), Count::default());
-    let Door { listener, connect, .. } = C::open(&rig.handle);
-    let _server = protocol::serve(listener, |_: &_| Some(Scripted::new().made(Transport::close)));
+    let Door {
+        listener, connect, ..
+    } = C::open(&rig.handle);
+    let _server = protocol::serve(listener, |_: &_| {
+        Some(Scripted::new().made(Transport::close))
+    });
     fn dial_again(handle: Handle, connect: Connect, rounds: Count) {
         let dialing = handle.clone();
         let dial = async move {
@@ -59,10 +63,15 @@ pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<H: Harne
         asked += 1;
         (asked != 1).then_some(Echo)
     });
-    let Door { listener, dialer, .. } = C::open(&rig.handle);
+    let Door {
+        listener, dialer, ..
+    } = C::open(&rig.handle);
     let server = protocol::serve(listener, move |_: &_| (first_only.borrow_mut())());
     let client = thread::spawn(move || {
-        assert_eq!(read_to_end(&mut dialer.dial()).expect("the end, not a reset"), b"");
+        assert_eq!(
+            read_to_end(&mut dialer.dial()).expect("the end, not a reset"),
+            b""
+        );
         // The next one is served.
         let mut second = dialer.dial();
         second.write_all(b"ping").expect("written");
@@ -76,7 +85,9 @@ pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<H: Harne
 pub(super) fn b42_a_factory_that_panics_ends_that_connection_only<H: Harness, C: Carrier>() {
     let rig = Rig::<H>::new();
     let asked = Cell::new(0);
-    let Door { listener, dialer, .. } = C::open(&rig.handle);
+    let Door {
+        listener, dialer, ..
+    } = C::open(&rig.handle);
     let _server = protocol::serve(listener, move |_: &_| {
         asked.set(asked.get() + 1);
         assert_ne!(asked.get(), 1, "in a factory");
@@ -84,16 +95,24 @@ pub(super) fn b42_a_factory_that_panics_ends_that_connection_only<H: Harness, C:
     });
     let remote = rig.handle.remote();
     let client = thread::spawn(move || {
-        assert_eq!(read_to_end(&mut dialer.dial()).expect("the end, not a reset"), b"");
+        assert_eq!(
+            read_to_end(&mut dialer.dial()).expect("the end, not a reset"),
+            b""
+        );
         let mut second = dialer.dial();
         second.write_all(b"ping").expect("written");
         assert_eq!(read_exactly(&mut second, 4).expect("an echo"), b"ping");
-        remote.post(|handle| handle.stop().expect("it runs")).expect("there");
+        remote
+            .post(|handle| handle.stop().expect("it runs"))
+            .expect("there");
     });
     rig.harness.run().expect("a run");
     client.join().expect("the peer");
     let panics = rig.take_panics();
-    assert!(panics.len() == 1 && panics[0].contains("in a factory"), "{panics:?}");
+    assert!(
+        panics.len() == 1 && panics[0].contains("in a factory"),
+        "{panics:?}"
+    );
 }
 
 /// Holds the number of file descriptors of this process down while it lives.
@@ -102,7 +121,14 @@ struct FewFds(Rlimit);
 impl FewFds {
     fn new(limit: u64) -> Self {
         let before = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: before.maximum }).expect("a limit");
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(limit),
+                maximum: before.maximum,
+            },
+        )
+        .expect("a limit");
         FewFds(before)
     }
 }
@@ -113,7 +139,10 @@ impl Drop for FewFds {
     }
 }
 
-pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<H: Harness, C: Carrier>() {
+pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<
+    H: Harness,
+    C: Carrier,
+>() {
     const CLIENTS: usize = 30;
     let rig = Rig::<H>::new();
     let listener = C::open(&rig.handle).listener;
@@ -123,7 +152,13 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<H:
     // The clients' sockets are made first; they have to be free of the limit.
     let clients: Vec<_> = (0..CLIENTS).map(|_| address.socket()).collect();
     let spare: Vec<_> = (0..3).map(|_| address.socket()).collect();
-    let limit = clients.iter().chain(&spare).map(|socket| socket.as_raw_fd()).max().expect("some") as u64 + 1;
+    let limit = clients
+        .iter()
+        .chain(&spare)
+        .map(|socket| socket.as_raw_fd())
+        .max()
+        .expect("some") as u64
+        + 1;
     rig.complete(async move {
         let few = FewFds::new(limit);
         drop(spare);
@@ -135,12 +170,16 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<H:
         // Each of them is served or turned away within a second.
         let mut answers = Vec::new();
         for client in &clients {
-            // A peer that was turned away may be told so already. TLS answers that this is none: served as well.
+            // A peer that was turned away may be told so already. TLS answers that this is none:
+            // served as well.
             let _ = send(client, b"!", SendFlags::NOSIGNAL);
             answers.push(loop {
                 match recv(client, &mut [0; 1], RecvFlags::DONTWAIT) {
                     Err(Errno::AGAIN) => {
-                        assert!(start.elapsed() < Duration::from_secs(5), "a peer was left hanging");
+                        assert!(
+                            start.elapsed() < Duration::from_secs(5),
+                            "a peer was left hanging"
+                        );
                         handle.sleep(ms(1)).await;
                     }
                     answer => break matches!(answer, Ok((1, _))),
@@ -148,7 +187,10 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<H:
             });
         }
         let served = answers.iter().filter(|served| **served).count();
-        assert!(served < CLIENTS, "all were served: there was no want of fds");
+        assert!(
+            served < CLIENTS,
+            "all were served: there was no want of fds"
+        );
         let turns = handle.metrics().turns - before.turns;
         assert!(turns < 5_000, "{turns} turns for {CLIENTS} peers");
         // With nothing to do it rests, though there are no fds.
@@ -167,7 +209,10 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<H:
             if matches!(recv(&client, &mut [0; 1], RecvFlags::DONTWAIT), Ok((1, _))) {
                 break;
             }
-            assert!(start.elapsed() < Duration::from_secs(1), "accepting does not go on");
+            assert!(
+                start.elapsed() < Duration::from_secs(1),
+                "accepting does not go on"
+            );
         }
         drop(server);
     });
@@ -245,13 +290,26 @@ pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harne
         });
     converse_on::<H, C, _>(&rig, protocol, None, drop);
     let kind = kind.get().expect("an error");
-    assert!(matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{kind:?}");
+    assert!(
+        matches!(
+            kind,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        ),
+        "{kind:?}"
+    );
 }
 
-pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_connection<H: Harness, C: Carrier>() {
+pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_connection<
+    H: Harness,
+    C: Carrier,
+>() {
     let (end, ending) = mpsc::channel::<()>();
     let end = Cell::new(Some(end));
-    let limits = Limits { most: 64 << 20, linger: ms(50), ..Limits::default() };
+    let limits = Limits {
+        most: 64 << 20,
+        linger: ms(50),
+        ..Limits::default()
+    };
     let protocol = Scripted::new()
         .made(|transport| {
             transport.write(&vec![1; 32 << 20]);
@@ -271,12 +329,18 @@ fn panicking(callback: &'static str) -> Scripted {
     Scripted::new()
         .made(move |transport| {
             panic_if("made");
-            transport.set_limits(Limits { high: 1, ..transport.limits() });
+            transport.set_limits(Limits {
+                high: 1,
+                ..transport.limits()
+            });
         })
         .data(move |transport, _| {
             panic_if("data");
             // More than the system takes at once, so that there is a pause and a resume.
-            transport.set_limits(Limits { most: 64 << 20, ..transport.limits() });
+            transport.set_limits(Limits {
+                most: 64 << 20,
+                ..transport.limits()
+            });
             transport.write(&vec![1; 16 << 20]);
         })
         .end(move |_| {
@@ -288,7 +352,10 @@ fn panicking(callback: &'static str) -> Scripted {
         .lost(move |_| panic_if("lost"))
 }
 
-pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<H: Harness, C: Carrier>() {
+pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
+    H: Harness,
+    C: Carrier,
+>() {
     for callback in ["made", "data", "end", "pause", "resume", "lost"] {
         let rig = Rig::<H>::new();
         let (echo, door) = (C::open(&rig.handle), C::open(&rig.handle));
@@ -310,17 +377,28 @@ pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<H:
             let _ = read_to_end(&mut victim);
             bystander.write_all(b"alive?").expect("written");
             assert_eq!(read_exactly(&mut bystander, 6).expect("an echo"), b"alive?");
-            remote.post(|handle| handle.stop().expect("it runs")).expect("there");
+            remote
+                .post(|handle| handle.stop().expect("it runs"))
+                .expect("there");
         });
         rig.harness.run().expect("a run");
         client.join().expect("the bystander was served");
         let panics = rig.take_panics();
-        assert!(panics.len() == 1 && panics[0].contains("in a callback"), "{callback}: {panics:?}");
-        assert!(panics[0].contains("src/testing/"), "it is not said where: {panics:?}");
+        assert!(
+            panics.len() == 1 && panics[0].contains("in a callback"),
+            "{callback}: {panics:?}"
+        );
+        assert!(
+            panics[0].contains("src/testing/"),
+            "it is not said where: {panics:?}"
+        );
     }
 }
 
-pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<H: Harness, C: Carrier>() {
+pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
+    H: Harness,
+    C: Carrier,
+>() {
     let rig = Rig::<H>::new();
     let kept = Rc::new(RefCell::new((Weak::new(), None)));
     let slot = kept.clone();
@@ -338,7 +416,9 @@ pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<H: H
         });
         std::mem::drop(owned);
     });
-    converse_on::<H, C, _>(&rig, protocol, None, |mut stream| drop(read_to_end(&mut stream)));
+    converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
+        drop(read_to_end(&mut stream))
+    });
     let (owned, transport) = kept.take();
     assert!(owned.upgrade().is_none());
     assert!(transport.expect("it was kept").is_closing());
@@ -352,15 +432,23 @@ fn open_fds() -> usize {
 /// Memory of this process that is in use, in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a size");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: Carrier>() {
     let rig = Rig::<H>::new();
     let lost = Count::default();
     let ends = lost.clone();
-    let Door { listener, connect, .. } = C::open(&rig.handle);
+    let Door {
+        listener, connect, ..
+    } = C::open(&rig.handle);
     let _server = protocol::serve(listener, move |_: &_| {
         let ends = ends.clone();
         let owned = vec![0_u8; 4096];
@@ -382,7 +470,9 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: C
             for _ in 0..100 {
                 let ends = lost.clone();
                 // Aborted, so that no port is left waiting for late packets.
-                let protocol = Scripted::new().data(|transport, _| transport.abort()).lost(move |_| ends.add(1));
+                let protocol = Scripted::new()
+                    .data(|transport, _| transport.abort())
+                    .lost(move |_| ends.add(1));
                 protocol::start(&handle, connect().await, protocol).write(b"ping");
             }
             lost.reached((round + 1) * 200).await;
@@ -398,7 +488,14 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: C
         assert_eq!(at_last.timers, at_first.timers, "timers");
         assert_eq!(at_last.tasks, at_first.tasks, "tasks");
         // Were they kept, it would be their 4 KiB each at the least.
-        let (grown, most) = (resident().saturating_sub(memory), 2 * (C::MANY - 1_000) / 1_000 * 500);
-        assert!(grown < most.max(4 * 1024), "{grown} KiB more after {} connections", C::MANY - 1_000);
+        let (grown, most) = (
+            resident().saturating_sub(memory),
+            2 * (C::MANY - 1_000) / 1_000 * 500,
+        );
+        assert!(
+            grown < most.max(4 * 1024),
+            "{grown} KiB more after {} connections",
+            C::MANY - 1_000
+        );
     });
 }

@@ -12,7 +12,9 @@ use std::{
 
 use super::{
     Harness,
-    rig::{Count, Log, Rig, Scripted, dial, ms, peer, read_exactly, read_to_end, serve_on, stopper},
+    rig::{
+        Count, Log, Rig, Scripted, dial, ms, peer, read_exactly, read_to_end, serve_on, stopper,
+    },
 };
 use crate::{
     Handle,
@@ -52,7 +54,10 @@ pub(super) fn b01_a_second_stop_is_refused<H: Harness>() {
 pub(super) fn b02_a_reactor_that_has_stopped_runs_again<H: Harness>() {
     let rig = Rig::<H>::new();
     for round in 0..3 {
-        assert!(!rig.handle.is_running() && !rig.handle.is_stopping(), "round {round}");
+        assert!(
+            !rig.handle.is_running() && !rig.handle.is_stopping(),
+            "round {round}"
+        );
         assert_works(&rig);
     }
 }
@@ -64,7 +69,9 @@ fn assert_works<H: Harness>(rig: &Rig<H>) {
     let echoed = peer(address, move |mut stream| {
         stream.write_all(b"ping").expect("written");
         assert_eq!(read_exactly(&stream, 4).expect("an echo"), b"ping");
-        remote.post(|handle| handle.stop().expect("it runs")).expect("there");
+        remote
+            .post(|handle| handle.stop().expect("it runs"))
+            .expect("there");
     });
     rig.handle.call_later(ms(1), count.adder());
     rig.handle
@@ -113,7 +120,12 @@ pub(super) fn b03_calls_made_before_run_happen_in_order<H: Harness>() {
     }
     rig.handle.call_soon(stopper(&rig.handle));
     rig.run();
-    assert_eq!(log.entries(), (0..100).map(|number: u32| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(
+        log.entries(),
+        (0..100)
+            .map(|number: u32| number.to_string())
+            .collect::<Vec<_>>()
+    );
 }
 
 pub(super) fn b03_nothing_runs_before_run<H: Harness>() {
@@ -159,7 +171,11 @@ pub(super) fn b04_stop_from_a_timer<H: Harness>() {
 pub(super) fn b04_stop_from_a_posted_call<H: Harness>() {
     assert_stops::<H>(|rig| {
         let remote = rig.handle.remote();
-        thread::spawn(move || remote.post(|handle| handle.stop().expect("it runs")).expect("there"));
+        thread::spawn(move || {
+            remote
+                .post(|handle| handle.stop().expect("it runs"))
+                .expect("there")
+        });
     });
 }
 
@@ -190,7 +206,9 @@ pub(super) fn b04_stop_from_a_failed_connect<H: Harness>() {
         rig.handle
             .spawn(async move {
                 let nobody = nobody_listens(&handle);
-                protocol::connect(&handle, nobody, || Echo).await.expect_err("nobody listens there");
+                protocol::connect(&handle, nobody, || Echo)
+                    .await
+                    .expect_err("nobody listens there");
                 handle.stop().expect("it runs");
             })
             .detach();
@@ -227,7 +245,11 @@ pub(super) fn note_phase(handle: &Handle, phase: Phase, log: &Log, name: &'stati
 
 pub(super) fn b05_phases_run_in_order_and_before_may_wait<H: Harness>() {
     let (rig, log) = (Rig::<H>::new(), Log::default());
-    for (phase, name) in [(Phase::After, "after"), (Phase::During, "during"), (Phase::Before, "before")] {
+    for (phase, name) in [
+        (Phase::After, "after"),
+        (Phase::During, "during"),
+        (Phase::Before, "before"),
+    ] {
         let (log, handle) = (log.clone(), rig.handle.clone());
         rig.handle
             .on_shutdown(phase, move || async move {
@@ -240,18 +262,31 @@ pub(super) fn b05_phases_run_in_order_and_before_may_wait<H: Harness>() {
     }
     rig.handle.call_soon(stopper(&rig.handle));
     rig.run();
-    log.assert(&["before begins", "before ends", "during begins", "during ends", "after begins", "after ends"]);
+    log.assert(&[
+        "before begins",
+        "before ends",
+        "during begins",
+        "during ends",
+        "after begins",
+        "after ends",
+    ]);
 }
 
 pub(super) fn b05_connections_are_lost_between_during_and_after<H: Harness>() {
     let (rig, log, made) = (Rig::<H>::new(), Log::default(), Count::default());
-    for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+    for (phase, name) in [
+        (Phase::Before, "before"),
+        (Phase::During, "during"),
+        (Phase::After, "after"),
+    ] {
         note_phase(&rig.handle, phase, &log, name);
     }
     let (noted, told) = (log.clone(), made.clone());
     let (_server, address) = rig.serve_each(move || {
         let (noted, told) = (noted.clone(), told.clone());
-        Scripted::new().made(move |_| told.add(1)).lost(move |_| noted.add("lost"))
+        Scripted::new()
+            .made(move |_| told.add(1))
+            .lost(move |_| noted.add("lost"))
     });
     let client = dial(address);
     rig.complete(made.reached(1));
@@ -268,12 +303,22 @@ pub(super) fn b05_a_failing_phase_is_reported_and_the_rest_still_run<H: Harness>
         _ => {}
     });
     let hook = |phase, action: fn() -> Result<(), Box<dyn Error>>| {
-        rig.handle.on_shutdown(phase, move || async move { action() }).keep();
+        rig.handle
+            .on_shutdown(phase, move || async move { action() })
+            .keep();
     };
     hook(Phase::Before, || Err("no time".into()));
     hook(Phase::Before, || panic!("in a hook"));
-    rig.handle.on_shutdown(Phase::During, || -> std::future::Ready<_> { panic!("before the future") }).keep();
-    for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+    rig.handle
+        .on_shutdown(Phase::During, || -> std::future::Ready<_> {
+            panic!("before the future")
+        })
+        .keep();
+    for (phase, name) in [
+        (Phase::Before, "before"),
+        (Phase::During, "during"),
+        (Phase::After, "after"),
+    ] {
         note_phase(&rig.handle, phase, &log, name);
     }
     rig.handle.call_soon(stopper(&rig.handle));
@@ -282,12 +327,23 @@ pub(super) fn b05_a_failing_phase_is_reported_and_the_rest_still_run<H: Harness>
     panics.sort();
     assert_eq!(panics.len(), 2, "{panics:?}");
     let mut entries = log.entries();
-    let order: Vec<_> = entries.iter().filter(|entry| !entry.contains(':')).cloned().collect();
+    let order: Vec<_> = entries
+        .iter()
+        .filter(|entry| !entry.contains(':'))
+        .cloned()
+        .collect();
     assert_eq!(order, ["before", "during", "after"]);
     entries.sort();
     assert_eq!(
         entries,
-        ["after", "before", "during", "failure: no time", "panic: before the future", "panic: in a hook"]
+        [
+            "after",
+            "before",
+            "during",
+            "failure: no time",
+            "panic: before the future",
+            "panic: in a hook"
+        ]
     );
 }
 
@@ -333,7 +389,8 @@ pub(super) fn b05_a_hook_can_be_removed_from_inside_another<H: Harness>() {
     log.assert(&["first"]);
 }
 
-/// Connects a client in the same reactor, and waits until both ends are there; each end is lost as `protocol` says.
+/// Connects a client in the same reactor, and waits until both ends are there; each end is lost as
+/// `protocol` says.
 async fn both_ends(
     handle: &Handle,
     made: &Count,
@@ -346,7 +403,9 @@ async fn both_ends(
         let count = count.clone();
         Some(of_server().made(move |_| count.add(1)))
     });
-    let transport = protocol::connect(handle, address, build).await.expect("a connection");
+    let transport = protocol::connect(handle, address, build)
+        .await
+        .expect("a connection");
     made.reached(before + 1).await;
     (server, transport)
 }
@@ -390,7 +449,10 @@ pub(super) fn b06_no_user_code_runs_after_the_end<H: Harness>() {
     rig.run();
     let at_end = count.get();
     handle.call_soon(calls.adder());
-    handle.remote().post(|_| panic!("the run is over")).expect("it may run again");
+    handle
+        .remote()
+        .post(|_| panic!("the run is over"))
+        .expect("it may run again");
     let rested = Rc::new(Cell::new(false));
     rig.host_call(ms(20), {
         let rested = rested.clone();
@@ -423,7 +485,12 @@ pub(super) fn b07_a_failing_connection_lost_does_not_keep_the_others_from_theirs
     assert_eq!(count.get(), 10);
     let panics = rig.take_panics();
     assert_eq!(panics.len(), 10, "{panics:?}");
-    assert!(panics.iter().all(|panic| panic.contains("in connection_lost")), "{panics:?}");
+    assert!(
+        panics
+            .iter()
+            .all(|panic| panic.contains("in connection_lost")),
+        "{panics:?}"
+    );
 }
 
 pub(super) fn b08_a_turn_without_a_wait_returns_at_once<H: Harness>() {
@@ -444,11 +511,15 @@ pub(super) fn b08_a_turn_with_a_wait_returns_when_something_happened<H: Harness>
     let wait = Duration::from_secs(30);
     let iterate_until = |number| {
         let start = Instant::now();
-        // A host may need an iteration or two to get there; what matters is that none of them sleeps on.
+        // A host may need an iteration or two to get there; what matters is that none of them
+        // sleeps on.
         while count.get() < number {
             rig.harness.iterate(Some(wait));
         }
-        assert!(start.elapsed() < wait / 2, "a turn slept through what happened");
+        assert!(
+            start.elapsed() < wait / 2,
+            "a turn slept through what happened"
+        );
     };
     rig.handle.call_soon(count.adder());
     iterate_until(1);
@@ -482,7 +553,12 @@ pub(super) fn b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop<H: H
     });
     rig.host_until(|| log.entries().len() == 2 && !rig.handle.is_running());
     // The host is alive, and the reactor comes back to it.
-    let (harness, handle, log2, over2) = (rig.harness.clone(), rig.handle.clone(), log.clone(), over.clone());
+    let (harness, handle, log2, over2) = (
+        rig.harness.clone(),
+        rig.handle.clone(),
+        log.clone(),
+        over.clone(),
+    );
     rig.host_call(ms(1), move || {
         log2.add("host");
         harness.attach().expect("a second run");
@@ -529,7 +605,10 @@ pub(super) fn b09_detach_ends_the_reactor_and_leaves_the_host_to_another<H: Harn
     let mut entries = log.entries();
     assert_eq!(entries.pop().as_deref(), Some("detached"));
     entries.sort();
-    assert_eq!(entries, ["dropped", "the reactor stopped", "the reactor stopped"]);
+    assert_eq!(
+        entries,
+        ["dropped", "the reactor stopped", "the reactor stopped"]
+    );
     assert!(!rig.handle.is_running());
     let Gone(_closure) = remote.post(|_| {}).expect_err("the reactor is gone");
     assert_eq!(rig.harness.attach(), Err(LifeError::Closed));

@@ -35,12 +35,17 @@ fn sockets() -> (UnixStream, UnixStream) {
 
 fn watched(handle: &Handle, interest: Interest) -> (Watched<UnixStream>, UnixStream) {
     let (ours, theirs) = sockets();
-    (Watched::new(handle, ours, interest).expect("it can be watched"), theirs)
+    (
+        Watched::new(handle, ours, interest).expect("it can be watched"),
+        theirs,
+    )
 }
 
 async fn read(source: &Watched<UnixStream>, count: usize) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; count];
-    let received = source.io(Direction::Read, |mut socket| socket.read(&mut buffer)).await?;
+    let received = source
+        .io(Direction::Read, |mut socket| socket.read(&mut buffer))
+        .await?;
     buffer.truncate(received);
     Ok(buffer)
 }
@@ -56,7 +61,10 @@ pub(super) fn b27_readable_is_delivered<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move {
         for round in 0..20_u8 {
-            assert!(!is_ready(&source, Direction::Read).await, "ready for reading, but empty");
+            assert!(
+                !is_ready(&source, Direction::Read).await,
+                "ready for reading, but empty"
+            );
             handle.call_later(ms(1), {
                 let mut theirs = theirs.try_clone().expect("a socket");
                 move || theirs.write_all(&[round]).expect("written")
@@ -87,7 +95,9 @@ pub(super) fn b27_writable_is_delivered<H: Harness>() {
                 source.ready(Direction::Write).await;
                 match source.object().write(&chunk) {
                     Ok(count) => full += count,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break source.clear(Direction::Write),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        break source.clear(Direction::Write);
+                    }
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -105,7 +115,9 @@ pub(super) fn b27_writable_is_delivered<H: Harness>() {
 async fn send_all(stream: &RefCell<Stream>, bytes: &[u8]) {
     let mut sent = 0;
     while sent < bytes.len() {
-        sent += poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_write(cx, &bytes[sent..])).await.expect("sent");
+        sent += poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_write(cx, &bytes[sent..]))
+            .await
+            .expect("sent");
     }
 }
 
@@ -113,7 +125,9 @@ async fn receive_exactly(stream: &RefCell<Stream>, count: usize) -> Vec<u8> {
     let mut received = Vec::new();
     let mut buffer = vec![0; 32 * 1024];
     while received.len() < count {
-        let more = poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut buffer)).await.expect("data");
+        let more = poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut buffer))
+            .await
+            .expect("data");
         assert!(more > 0, "the end came after {} bytes", received.len());
         received.extend_from_slice(&buffer[..more]);
     }
@@ -131,7 +145,10 @@ pub(super) fn b27_both_directions_at_once_lose_no_wake_up<H: Harness>() {
         let (read, written) = (done.clone(), done.clone());
         rig.handle
             .spawn(async move {
-                assert!(receive_exactly(&reader, expected.len()).await == *expected, "what came is not what was sent");
+                assert!(
+                    receive_exactly(&reader, expected.len()).await == *expected,
+                    "what came is not what was sent"
+                );
                 read.add(1);
             })
             .detach();
@@ -159,7 +176,9 @@ pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_alr
                 let (own, others) = (slots[own].clone(), slots[others].clone());
                 let (heard, ended) = (heard.clone(), ended.clone());
                 let waiting = poll_fn(move |cx| {
-                    let Some(source) = own.borrow().clone() else { return Poll::Ready(()) };
+                    let Some(source) = own.borrow().clone() else {
+                        return Poll::Ready(());
+                    };
                     std::task::ready!(source.poll_ready(cx, Direction::Read));
                     heard.add(1);
                     drop(others.take());
@@ -177,7 +196,11 @@ pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_alr
             to_me.write_all(b"!").expect("written");
             to_other.write_all(b"!").expect("written");
             ended.reached(2).await;
-            assert_eq!(heard.get(), 1, "a source that was deregistered was told of its readiness");
+            assert_eq!(
+                heard.get(),
+                1,
+                "a source that was deregistered was told of its readiness"
+            );
         }
     });
 }
@@ -197,7 +220,10 @@ pub(super) fn b28_a_source_given_back_is_silent<H: Harness>() {
             handle.sleep(ms(2)).await;
         }
         let turns = handle.metrics().turns - turns;
-        assert!(turns <= 30, "{turns} turns for ten timers: the source still wakes the loop");
+        assert!(
+            turns <= 30,
+            "{turns} turns for ten timers: the source still wakes the loop"
+        );
         drop(socket);
     });
 }
@@ -221,7 +247,10 @@ pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events<H: Harness>() {
             reused += u32::from(third.object().as_raw_fd() == number);
             assert!(!is_ready(&third, Direction::Read).await);
             handle.sleep(ms(1)).await;
-            assert!(!is_ready(&third, Direction::Read).await, "it got an event of its predecessor");
+            assert!(
+                !is_ready(&third, Direction::Read).await,
+                "it got an event of its predecessor"
+            );
         }
         assert!(reused > 0, "no number was used again, so nothing was shown");
     });
@@ -230,7 +259,11 @@ pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events<H: Harness>() {
 /// A file that can only be named, not read: every operation on it says `EBADF`.
 fn path_only() -> std::fs::File {
     let flags = OFlags::PATH.bits() as i32;
-    OpenOptions::new().read(true).custom_flags(flags).open("/dev/null").expect("it exists")
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open("/dev/null")
+        .expect("it exists")
 }
 
 pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives<H: Harness>() {
@@ -244,7 +277,9 @@ pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives<H: Harnes
             match Watched::new(&handle, path_only(), Interest::READABLE) {
                 Err(refused) => assert!(refused.object.as_raw_fd() >= 0),
                 Ok(source) => {
-                    let read = source.io(Direction::Read, |mut file| file.read(&mut [0])).await;
+                    let read = source
+                        .io(Direction::Read, |mut file| file.read(&mut [0]))
+                        .await;
                     read.expect_err("it cannot be read");
                 }
             }
@@ -263,7 +298,9 @@ pub(super) fn b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives<H:
     let kept = told.clone();
     rig.handle
         .spawn(async move {
-            let written = source.io(Direction::Write, |mut socket| socket.write(b"!")).await;
+            let written = source
+                .io(Direction::Write, |mut socket| socket.write(b"!"))
+                .await;
             kept.set(Some(written.expect_err("nobody is there").kind()));
         })
         .detach();
@@ -281,11 +318,15 @@ pub(super) fn b31_data_left_after_its_share_is_served_without_a_new_event<H: Har
         let turns = handle.metrics().turns;
         let mut received = Vec::new();
         while received.len() < bytes.len() {
-            // A byte at a time uses up the share long before the data ends, and the kernel has nothing new to say.
+            // A byte at a time uses up the share long before the data ends, and the kernel has
+            // nothing new to say.
             received.extend(read(&source, 1).await.expect("data"));
         }
         assert!(received == bytes);
-        assert!(handle.metrics().turns - turns > 10, "20,000 reads in one turn");
+        assert!(
+            handle.metrics().turns - turns > 10,
+            "20,000 reads in one turn"
+        );
         drop(theirs);
     });
 }
@@ -306,7 +347,9 @@ fn always_ready(handle: &Handle, rounds: &Count) -> impl Future<Output = ()> + u
 
 pub(super) fn b32_an_always_ready_source_starves_no_timer_call_peer_or_host<H: Harness>() {
     let (rig, rounds) = (Rig::<H>::new(), Count::default());
-    rig.handle.spawn(always_ready(&rig.handle, &rounds)).detach();
+    rig.handle
+        .spawn(always_ready(&rig.handle, &rounds))
+        .detach();
     assert_all_served(&rig);
     assert!(rounds.get() > 100, "the source itself was starved");
 }
@@ -320,6 +363,12 @@ pub(super) fn b32_always_ready_sources_share<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move { handle.sleep(ms(50)).await });
     let rounds: Vec<_> = rounds.iter().map(Count::get).collect();
-    let (least, most) = (rounds.iter().min().expect("some"), rounds.iter().max().expect("some"));
-    assert!(*least > 0 && most / least < 3, "rounds of four sources that are always ready: {rounds:?}");
+    let (least, most) = (
+        rounds.iter().min().expect("some"),
+        rounds.iter().max().expect("some"),
+    );
+    assert!(
+        *least > 0 && most / least < 3,
+        "rounds of four sources that are always ready: {rounds:?}"
+    );
 }

@@ -35,7 +35,8 @@ use crate::{
 /// What a callback does.
 type Action = Box<dyn FnOnce()>;
 
-/// A way to have an action done by a callback of one kind; what it gives back lives as long as the run.
+/// A way to have an action done by a callback of one kind; what it gives back lives as long as the
+/// run.
 type Arrange<H> = fn(&Rig<H>, Action) -> Box<dyn Any>;
 
 fn in_a_timer<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
@@ -47,12 +48,15 @@ fn in_a_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     Box::new(())
 }
 
-/// In a call that another thread posts: it finds the action by a task that it wakes, and spins in the call itself.
+/// In a call that another thread posts: it finds the action by a task that it wakes, and spins in
+/// the call itself.
 fn in_a_posted_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     ACTION.set(Some(action));
     let remote = rig.handle.remote();
     let poster = thread::spawn(move || {
-        remote.post(|_| ACTION.take().expect("it was put there")()).expect("there");
+        remote
+            .post(|_| ACTION.take().expect("it was put there")())
+            .expect("there");
     });
     poster.join().expect("the poster");
     Box::new(())
@@ -63,7 +67,8 @@ thread_local! {
     static ACTION: Cell<Option<Action>> = const { Cell::new(None) };
 }
 
-/// A server with a protocol that does the action in one of its callbacks, and a peer that provokes it.
+/// A server with a protocol that does the action in one of its callbacks, and a peer that provokes
+/// it.
 fn in_a_protocol<H: Harness>(
     rig: &Rig<H>,
     action: Action,
@@ -92,7 +97,11 @@ fn in_data_received<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
 }
 
 fn in_connection_lost<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
-    in_a_protocol(rig, action, |once| Scripted::new().data(|transport, _| transport.close()).lost(move |_| once()))
+    in_a_protocol(rig, action, |once| {
+        Scripted::new()
+            .data(|transport, _| transport.close())
+            .lost(move |_| once())
+    })
 }
 
 fn in_accept<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
@@ -117,22 +126,31 @@ fn in_a_task<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     Box::new(())
 }
 
-/// The others: an exchange over a new connection, a timer, a call, a post from another thread, a task. Ends when all went on.
+/// The others: an exchange over a new connection, a timer, a call, a post from another thread, a
+/// task. Ends when all went on.
 async fn the_others(handle: Handle, echo: SocketAddr) {
     let count = Count::default();
     handle.call_later(ms(2), count.adder());
     handle.call_soon(count.adder());
     let posted = Arc::new(AtomicBool::new(false));
     let (remote, flag) = (handle.remote(), posted.clone());
-    let poster = thread::spawn(move || remote.post(move |_| flag.store(true, Ordering::Relaxed)).expect("there"));
+    let poster = thread::spawn(move || {
+        remote
+            .post(move |_| flag.store(true, Ordering::Relaxed))
+            .expect("there")
+    });
     let (task, clock) = (count.clone(), handle.clone());
     handle
         .spawn(async move {
             let mut stream = tcp::connect(&clock, echo).await.expect("a connection");
             let mut buffer = [0; 16];
             for _ in 0..3 {
-                let sent = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"ping")).await.expect("sent");
-                let received = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await.expect("an echo");
+                let sent = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"ping"))
+                    .await
+                    .expect("sent");
+                let received = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer))
+                    .await
+                    .expect("an echo");
                 assert_eq!((sent, &buffer[..received]), (4, &b"ping"[..]));
             }
             task.add(1);
@@ -246,7 +264,9 @@ fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> 
     let listener = tcp::listen(&rig.handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     let mut client = dial(address);
-    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("written");
     Box::new((http::serve(listener, router), client))
 }
 
@@ -264,7 +284,9 @@ pub(super) fn b49_the_host_goes_on_inside_the_nested_loop<H: Harness>() {
     rig.complete(done.reached(1));
 }
 
-pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events_come_afterwards<H: Harness>() {
+pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events_come_afterwards<
+    H: Harness,
+>() {
     let (rig, log, lost) = (Rig::<H>::new(), Log::default(), Count::default());
     let (sent, sending) = mpsc::channel();
     let (go, going) = mpsc::channel();
@@ -274,7 +296,10 @@ pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events
     let ended = lost.clone();
     let protocol = Scripted::noting(&log)
         .data(move |_, data| {
-            assert!(!inside.replace(true), "data_received was entered while it was on the stack");
+            assert!(
+                !inside.replace(true),
+                "data_received was entered while it was on the stack"
+            );
             noted.add(format!("data {}", String::from_utf8_lossy(data)));
             if let Some((go, sending)) = channels.take() {
                 go.send(()).expect("the peer waits");
@@ -306,7 +331,9 @@ pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events
     log.assert(&["made", "data first", "returned", "data second", "end"]);
 }
 
-pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afterwards<H: Harness>() {
+pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afterwards<
+    H: Harness,
+>() {
     let (rig, lost) = (Rig::<H>::new(), Count::default());
     let (harness, handle, ended) = (rig.harness.clone(), rig.handle.clone(), lost.clone());
     let protocol = Scripted::new()
@@ -333,12 +360,17 @@ pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afte
     assert_eq!(client.join().expect("the peer"), b"before, inside, after");
 }
 
-pub(super) fn b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_afterwards<H: Harness>() {
+pub(super) fn b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_afterwards<
+    H: Harness,
+>() {
     let (rig, log) = (Rig::<H>::new(), Log::default());
     let (inside, polls) = (Cell::new(false), Cell::new(0));
     let (harness, handle, noted) = (rig.harness.clone(), rig.handle.clone(), log.clone());
     rig.complete(poll_fn(move |cx| {
-        assert!(!inside.replace(true), "the task was polled while it was on the stack");
+        assert!(
+            !inside.replace(true),
+            "the task was polled while it was on the stack"
+        );
         polls.set(polls.get() + 1);
         noted.add(format!("poll {}", polls.get()));
         if polls.get() == 1 {
@@ -353,7 +385,11 @@ pub(super) fn b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_
             noted.add("returned");
         }
         inside.set(false);
-        if polls.get() == 2 { Poll::Ready(()) } else { Poll::Pending }
+        if polls.get() == 2 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }));
     log.assert(&["poll 1", "returned", "poll 2"]);
 }
@@ -393,7 +429,8 @@ pub(super) fn b51_each_call_runs_once_and_none_is_lost<H: Harness>() {
         let (ordinary, all) = (ordinary.clone(), all.clone());
         let (harness, handle) = (rig.harness.clone(), rig.handle.clone());
         rig.handle.call_soon(move || {
-            // Some of them spin the loop until all that is queued has run, and ask for more from inside.
+            // Some of them spin the loop until all that is queued has run, and ask for more from
+            // inside.
             if number % 200 == 100 {
                 let more = ordinary.clone();
                 handle.call_soon(move || more(CALLS + number));
@@ -417,7 +454,9 @@ pub(super) fn b51_each_call_runs_once_and_none_is_lost<H: Harness>() {
     });
     let mut ran = ran.take();
     ran.sort_unstable();
-    let mut expected: Vec<_> = (0..CALLS).chain((0..3).map(|nth| CALLS + 200 * nth + 100)).collect();
+    let mut expected: Vec<_> = (0..CALLS)
+        .chain((0..3).map(|nth| CALLS + 200 * nth + 100))
+        .collect();
     expected.sort_unstable();
     assert_eq!(ran, expected);
 }
@@ -431,7 +470,8 @@ fn stop_inside<H: Harness>(harness: &H) -> Result<(), Stopped> {
     }))
 }
 
-/// Has a callback of one kind spin the loop, has it stopped in there, and sees that both end and nothing of the user's runs afterwards.
+/// Has a callback of one kind spin the loop, has it stopped in there, and sees that both end and
+/// nothing of the user's runs afterwards.
 fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
     let (rig, log) = (Rig::<H>::new(), Log::default());
     // A connection that lives on its own, to be lost in order.
@@ -468,7 +508,11 @@ fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
     rig.run();
     assert!(!rig.handle.is_running());
     let entries = log.entries();
-    assert_eq!(entries, ["lost: the reactor stopped", "returned"], "in this order, and nothing late");
+    assert_eq!(
+        entries,
+        ["lost: the reactor stopped", "returned"],
+        "in this order, and nothing late"
+    );
     drop(made);
 }
 
@@ -539,10 +583,16 @@ pub(super) fn b52_the_connection_on_the_stack_is_lost_once_it_returns<H: Harness
 
 pub(super) fn b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever<H: Harness>() {
     let (rig, log) = (Rig::<H>::new(), Log::default());
-    let (harness, clock, noted, made) = (rig.harness.clone(), rig.handle.clone(), log.clone(), Count::default());
+    let (harness, clock, noted, made) = (
+        rig.harness.clone(),
+        rig.handle.clone(),
+        log.clone(),
+        Count::default(),
+    );
     let told = made.clone();
     let (_server, address) = rig.serve_each(move || {
-        let (harness, clock, noted, told) = (harness.clone(), clock.clone(), noted.clone(), told.clone());
+        let (harness, clock, noted, told) =
+            (harness.clone(), clock.clone(), noted.clone(), told.clone());
         Scripted::new().made(move |_| told.add(1)).lost(move |_| {
             let clock = clock.clone();
             // The dialog may be cut short by the end, but it ends.
@@ -556,7 +606,8 @@ pub(super) fn b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever<H: 
     drop(clients);
 }
 
-/// Nests `levels` deep, each level in a callback of another kind, and does `innermost` at the bottom.
+/// Nests `levels` deep, each level in a callback of another kind, and does `innermost` at the
+/// bottom.
 fn nest_deeper<H: Harness>(
     rig: Rc<Rig<H>>,
     levels: &'static [Arrange<H>],
@@ -583,12 +634,21 @@ fn nest_deeper<H: Harness>(
     drop(alive);
 }
 
-fn three_levels_deep<H: Harness>(innermost: impl Fn(&Rig<H>) -> Result<(), Stopped> + 'static, expected: &[&str]) {
+fn three_levels_deep<H: Harness>(
+    innermost: impl Fn(&Rig<H>) -> Result<(), Stopped> + 'static,
+    expected: &[&str],
+) {
     let (rig, log) = (Rc::new(Rig::<H>::new()), Log::default());
     let (inner, noted, again) = (rig.clone(), log.clone(), rig.clone());
-    let levels: &'static [Arrange<H>] = Box::leak(Box::new([in_a_timer, in_data_received, in_a_task]));
+    let levels: &'static [Arrange<H>] =
+        Box::leak(Box::new([in_a_timer, in_data_received, in_a_task]));
     rig.handle.call_soon(move || {
-        nest_deeper(inner, levels, noted.clone(), Rc::new(move || innermost(&again)));
+        nest_deeper(
+            inner,
+            levels,
+            noted.clone(),
+            Rc::new(move || innermost(&again)),
+        );
         noted.add("all return");
     });
     let (handle, watch) = (rig.handle.clone(), log.clone());
@@ -609,11 +669,19 @@ pub(super) fn b53_three_levels_deep_others_go_on<H: Harness>() {
     three_levels_deep::<H>(
         |rig| {
             let (server, echo) = echo(rig);
-            let result = rig.harness.nest(Box::pin(the_others(rig.handle.clone(), echo)));
+            let result = rig
+                .harness
+                .nest(Box::pin(the_others(rig.handle.clone(), echo)));
             drop(server);
             result
         },
-        &["innermost: true", "level 1 returns", "level 2 returns", "level 3 returns", "all return"],
+        &[
+            "innermost: true",
+            "level 1 returns",
+            "level 2 returns",
+            "level 3 returns",
+            "all return",
+        ],
     );
 }
 
@@ -632,13 +700,25 @@ pub(super) fn b53_three_levels_deep_each_call_runs_once<H: Harness>() {
             assert_eq!(count.get(), 200);
             result
         },
-        &["innermost: true", "level 1 returns", "level 2 returns", "level 3 returns", "all return"],
+        &[
+            "innermost: true",
+            "level 1 returns",
+            "level 2 returns",
+            "level 3 returns",
+            "all return",
+        ],
     );
 }
 
 pub(super) fn b53_three_levels_deep_stop_ends_all<H: Harness>() {
     three_levels_deep::<H>(
         |rig| stop_inside(&rig.harness),
-        &["innermost: false", "level 1 returns", "level 2 returns", "level 3 returns", "all return"],
+        &[
+            "innermost: false",
+            "level 1 returns",
+            "level 2 returns",
+            "level 3 returns",
+            "all return",
+        ],
     );
 }

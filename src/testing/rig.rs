@@ -25,7 +25,8 @@ pub(super) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// A backend under test, with its reports kept: a panic in a callback fails the test, unless the test takes it out.
+/// A backend under test, with its reports kept: a panic in a callback fails the test, unless the
+/// test takes it out.
 pub(super) struct Rig<H> {
     pub(super) harness: H,
     pub(super) handle: Handle,
@@ -47,7 +48,12 @@ impl<H: Harness> Rig<H> {
                 kept.borrow_mut().push(report.to_string());
             }
         });
-        Rig { harness, handle, panics, _observer: observer }
+        Rig {
+            harness,
+            handle,
+            panics,
+            _observer: observer,
+        }
     }
 
     /// Runs until the reactor is stopped.
@@ -111,7 +117,10 @@ impl<H: Harness> Rig<H> {
     }
 
     /// A server whose every connection has a protocol that `build` makes.
-    pub(super) fn serve_each<P: Protocol + 'static>(&self, build: impl Fn() -> P + 'static) -> (Server, SocketAddr) {
+    pub(super) fn serve_each<P: Protocol + 'static>(
+        &self,
+        build: impl Fn() -> P + 'static,
+    ) -> (Server, SocketAddr) {
         self.serve(move |_: &_| Some(build()))
     }
 }

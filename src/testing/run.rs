@@ -22,10 +22,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Tests that measure the machine or change the process hold it alone.
 static ROOM: RwLock<()> = RwLock::new(());
 
-/// The name of the variable with the directory to which results are written, for [`table`](super::table_of).
+/// The name of the variable with the directory to which results are written, for
+/// [`table`](super::table_of).
 pub(super) const RESULTS: &str = "ENTWINED_CONFORMANCE";
 
-/// Runs one test of the suite, on a thread of its own. [`conformance!`](crate::conformance) makes a `#[test]` of each.
+/// Runs one test of the suite, on a thread of its own. [`conformance!`](crate::conformance) makes a
+/// `#[test]` of each.
 ///
 /// # Panics
 /// When the test fails, or has not ended after a minute; then its thread is left behind.
@@ -33,10 +35,13 @@ pub fn check<H: Harness>(name: &str) {
     let test = list::find::<H>(name);
     if let Some(reason) = excuse::<H>(&test) {
         println!("{name}: cannot be shown on {}: {reason}", H::NAME);
-        in_room(Demand::Shared, || record(H::NAME, name, &Outcome::CannotShow(reason.to_owned())));
+        in_room(Demand::Shared, || {
+            record(H::NAME, name, &Outcome::CannotShow(reason.to_owned()))
+        });
         return;
     }
-    // The result is recorded in the room too: outside, another test may have lowered the limit of file descriptors.
+    // The result is recorded in the room too: outside, another test may have lowered the limit of
+    // file descriptors.
     let outcome = in_room(test.demand, || {
         let outcome = on_a_thread(&test);
         record(H::NAME, name, &Outcome::of(&outcome));
@@ -47,13 +52,16 @@ pub fn check<H: Harness>(name: &str) {
     }
 }
 
-/// Runs the whole suite in order on this thread, for hosts that are bound to one, and prints a line for each test and the table.
-/// True when nothing failed.
+/// Runs the whole suite in order on this thread, for hosts that are bound to one, and prints a line
+/// for each test and the table. True when nothing failed.
 ///
-/// The program's arguments are parts of names, as for `cargo test`: with any, only the tests with one of them are run. A test that hangs ends
-/// the process, since nothing else can end it here.
+/// The program's arguments are parts of names, as for `cargo test`: with any, only the tests with
+/// one of them are run. A test that hangs ends the process, since nothing else can end it here.
 pub fn run_all<H: Harness>() -> bool {
-    let wanted: Vec<_> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted: Vec<_> = env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let mut passed = true;
     let mut results = Vec::new();
     for test in list::tests::<H>() {
@@ -71,7 +79,13 @@ pub fn run_all<H: Harness>() -> bool {
     }
     println!(
         "\n{}",
-        table(&[(H::NAME.to_owned(), results.into_iter().map(|(name, o)| (name.to_owned(), o)).collect())])
+        table(&[(
+            H::NAME.to_owned(),
+            results
+                .into_iter()
+                .map(|(name, o)| (name.to_owned(), o))
+                .collect()
+        )])
     );
     passed
 }
@@ -99,7 +113,10 @@ fn on_a_thread(test: &Test) -> Ran {
         let _done = done;
         function();
     };
-    let thread = thread::Builder::new().name(test.name.to_owned()).spawn(run).expect("a thread");
+    let thread = thread::Builder::new()
+        .name(test.name.to_owned())
+        .spawn(run)
+        .expect("a thread");
     match ended.recv_timeout(LIMIT) {
         Err(mpsc::RecvTimeoutError::Timeout) => Err(Box::new(too_long(test.name))),
         _ => thread.join(),
@@ -132,12 +149,19 @@ fn excuse<H: Harness>(test: &Test) -> Option<&'static str> {
         // An excuse for a test that is gone would hide nothing, but mislead.
         list::find::<H>(excused);
     }
-    test.lacks.or_else(|| excuses.iter().find(|excuse| excuse.0 == test.name).map(|excuse| excuse.1))
+    test.lacks.or_else(|| {
+        excuses
+            .iter()
+            .find(|excuse| excuse.0 == test.name)
+            .map(|excuse| excuse.1)
+    })
 }
 
 /// Keeps the result for the table, if somebody wants it.
 fn record(backend: &str, name: &str, outcome: &Outcome) {
-    let Some(directory) = env::var_os(RESULTS) else { return };
+    let Some(directory) = env::var_os(RESULTS) else {
+        return;
+    };
     let path = std::path::Path::new(&directory).join(format!("{backend}.tsv"));
     let file = fs::OpenOptions::new().create(true).append(true).open(&path);
     let line = format!("{name}\t{outcome}\n");

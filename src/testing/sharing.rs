@@ -22,8 +22,8 @@ use crate::{
 const PIECE: Duration = Duration::from_micros(200);
 const PIECES: u64 = 500;
 
-/// Has 100 ms of work done, in pieces that `queue` queues, beside a host that notes when it has its turn: the time of the processor, so that
-/// other programs do not count, and the pieces done.
+/// Has 100 ms of work done, in pieces that `queue` queues, beside a host that notes when it has its
+/// turn: the time of the processor, so that other programs do not count, and the pieces done.
 fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     let (rig, done) = (Rig::<H>::new(), Count::default());
     let turns = Rc::new(RefCell::new(Vec::new()));
@@ -51,9 +51,17 @@ fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     let taken: Vec<_> = at_work.map(|pair| pair[1].0 - pair[0].0).collect();
     let bound = H::BUDGET + PIECE;
     let fewest = (PIECE * PIECES as u32).as_micros() / bound.as_micros();
-    assert!(taken.len() as u128 * 2 >= fewest, "the host had {} turns in 100 ms of work", taken.len());
+    assert!(
+        taken.len() as u128 * 2 >= fewest,
+        "the host had {} turns in 100 ms of work",
+        taken.len()
+    );
     let median = median(taken);
-    assert!(median < bound + ms(1), "the reactor took {median:?} at a time, with a budget of {:?}", H::BUDGET);
+    assert!(
+        median < bound + ms(1),
+        "the reactor took {median:?} at a time, with a budget of {:?}",
+        H::BUDGET
+    );
 }
 
 pub(super) fn b54_a_turn_full_of_calls_ends_within_its_budget<H: Harness>() {
@@ -94,14 +102,22 @@ fn draw<H: Harness>(rig: &Rig<H>) -> Drawn {
     }));
     rig.run();
     let frames = frames.take();
-    let mut gaps: Vec<_> = frames.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+    let mut gaps: Vec<_> = frames
+        .windows(2)
+        .map(|pair| pair[1].1 - pair[0].1)
+        .collect();
     gaps.sort();
-    Drawn { frames: gaps.len(), processor: gaps.iter().sum(), gap: gaps[gaps.len() * 9 / 10] }
+    Drawn {
+        frames: gaps.len(),
+        processor: gaps.iter().sum(),
+        gap: gaps[gaps.len() * 9 / 10],
+    }
 }
 
-/// Draws beside the work that `begin` begins. Measured by the processor's time, since another program that has the processor when a frame is due
-/// makes it late as well: of 60 frames in each second of it, 57 have to be there. Up to five times, to be fair to windows, which share
-/// their frames with a display server.
+/// Draws beside the work that `begin` begins. Measured by the processor's time, since another
+/// program that has the processor when a frame is due makes it late as well: of 60 frames in each
+/// second of it, 57 have to be there. Up to five times, to be fair to windows, which share their
+/// frames with a display server.
 fn assert_sixty_frames<H: Harness>(begin: impl Fn(&Rig<H>) -> Box<dyn Fn() -> u64>, enough: u64) {
     let mut tries = Vec::new();
     for _ in 0..5 {
@@ -124,14 +140,17 @@ pub(super) fn b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_se
         let remote = rig.handle.remote();
         let poster = thread::spawn(move || {
             for _ in 0..200_000 {
-                remote.post(|_| hold(Duration::from_micros(10))).expect("there");
+                remote
+                    .post(|_| hold(Duration::from_micros(10)))
+                    .expect("there");
             }
         });
         poster.join().expect("the poster");
         let (handle, before) = (rig.handle.clone(), rig.handle.metrics().callbacks);
         Box::new(move || handle.metrics().callbacks - before)
     };
-    // A slice of 2 ms a frame is room for 12,000 of them, where calling them costs nothing; in a debug build it costs as much as they do.
+    // A slice of 2 ms a frame is room for 12,000 of them, where calling them costs nothing; in a
+    // debug build it costs as much as they do.
     assert_sixty_frames::<H>(begin, 5_000);
 }
 
@@ -154,7 +173,9 @@ pub(super) fn b55_with_64_busy_connections_the_host_draws_60_frames_a_second<H: 
                                 transport.write(data);
                             })
                     };
-                    protocol::connect(&handle, address, build).await.expect("a connection");
+                    protocol::connect(&handle, address, build)
+                        .await
+                        .expect("a connection");
                 })
                 .detach();
         }
@@ -197,19 +218,26 @@ pub(super) fn b56_with_a_host_that_is_always_busy_the_network_gets_turns<H: Harn
         over.set(true);
         (client.join().expect("the peer"), median(late))
     });
-    println!("{}: beside a busy host an exchange takes {trip:?}, and a timer is {timer:?} late", H::NAME);
+    println!(
+        "{}: beside a busy host an exchange takes {trip:?}, and a timer is {timer:?} late",
+        H::NAME
+    );
     assert!(trip < ms(50), "an exchange takes {trip:?}");
     assert!(timer < ms(50), "a timer is {timer:?} late");
     assert!(host.get() > 10, "the host had {} turns", host.get());
 }
 
-pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time<H: Harness>() {
+pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time<
+    H: Harness,
+>() {
     let rig = Rig::<H>::new();
     let stalls = Rc::new(RefCell::new(Vec::new()));
     let noted = stalls.clone();
     let _observer = rig.handle.observe(move |report| {
         if let Report::Stall { origin, duration } = report {
-            noted.borrow_mut().push((*origin, *duration, report.to_string()));
+            noted
+                .borrow_mut()
+                .push((*origin, *duration, report.to_string()));
         }
     });
     rig.handle.set_stall_threshold(ms(60));
@@ -219,7 +247,9 @@ pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name
     rig.handle.call_later(ms(120), move || {
         // One that spins the loop meanwhile holds nobody up.
         let clock = handle.clone();
-        handle.wait(async move { clock.sleep(ms(100)).await }).expect("the run goes on");
+        handle
+            .wait(async move { clock.sleep(ms(100)).await })
+            .expect("the run goes on");
         stop();
     });
     rig.run();
@@ -228,6 +258,9 @@ pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name
     let (origin, duration, text) = &stalls[0];
     assert_eq!((origin.kind, origin.location.line()), (Kind::Call, line));
     // Less what it waited for a processor, of which the system keeps count in its own steps.
-    assert!(*duration >= ms(70) && *duration < Duration::from_secs(10), "{duration:?}");
+    assert!(
+        *duration >= ms(70) && *duration < Duration::from_secs(10),
+        "{duration:?}"
+    );
     assert!(text.contains("sharing.rs"), "{text}");
 }

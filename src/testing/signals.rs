@@ -15,7 +15,11 @@ use crate::{
 /// Signals that the process catches, as the kernel says it.
 fn caught_signals() -> String {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    status.lines().find(|line| line.starts_with("SigCgt:")).expect("a mask").to_owned()
+    status
+        .lines()
+        .find(|line| line.starts_with("SigCgt:"))
+        .expect("a mask")
+        .to_owned()
 }
 
 pub(super) fn b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host<H: Harness>() {
@@ -36,11 +40,14 @@ fn send_to_ourselves(signal: Signal) {
 pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
     for signal in [Signal::INT, Signal::TERM] {
         let (rig, log) = (Rig::<H>::new(), Log::default());
-        signal::stop_on(&rig.handle, [signal::SIGINT, signal::SIGTERM]).expect("they can be caught").keep();
+        signal::stop_on(&rig.handle, [signal::SIGINT, signal::SIGTERM])
+            .expect("they can be caught")
+            .keep();
         for (phase, name) in [(Phase::Before, "before"), (Phase::After, "after")] {
             note_phase(&rig.handle, phase, &log, name);
         }
-        rig.handle.call_later(ms(5), move || send_to_ourselves(signal));
+        rig.handle
+            .call_later(ms(5), move || send_to_ourselves(signal));
         rig.run();
         log.assert(&["before", "after"]);
     }
@@ -48,7 +55,9 @@ pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
 
 pub(super) fn b10_a_signal_before_the_run_is_kept_for_it<H: Harness>() {
     let rig = Rig::<H>::new();
-    signal::stop_on(&rig.handle, [signal::SIGTERM]).expect("it can be caught").keep();
+    signal::stop_on(&rig.handle, [signal::SIGTERM])
+        .expect("it can be caught")
+        .keep();
     send_to_ourselves(Signal::TERM);
     rig.run();
 }
@@ -88,6 +97,9 @@ pub(super) fn b10_each_who_watches_a_signal_hears_of_it<H: Harness>() {
             heard.reached(3 * round).await;
         }
     });
-    assert!(Signals::new(&rig.handle, 9).is_err(), "SIGKILL cannot be caught");
+    assert!(
+        Signals::new(&rig.handle, 9).is_err(),
+        "SIGKILL cannot be caught"
+    );
     assert!(Signals::new(&rig.handle, 0).is_err() && Signals::new(&rig.handle, 65).is_err());
 }

@@ -27,13 +27,21 @@ struct Layer<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Layer<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.below).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Layer<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.below).poll_write(cx, buffer)
     }
 
@@ -64,39 +72,73 @@ impl<S: ByteStream> ByteStream for Layer<S> {
     }
 }
 
-pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix<H: Harness>() {
+pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix<
+    H: Harness,
+>() {
     let (rig, ended) = (Rig::<H>::new(), Count::default());
     let (a, _b) = unix::pair(&rig.handle).expect("two streams");
     let seen = ended.clone();
     let protocol = Scripted::new().made(move |transport| {
         let credentials = transport.ask(|stream: &Stream| stream.peer_credentials());
         let credentials = credentials.expect("a socket below").expect("a Unix socket");
-        assert_eq!(credentials.pid.as_raw_nonzero().get() as u32, std::process::id());
+        assert_eq!(
+            credentials.pid.as_raw_nonzero().get() as u32,
+            std::process::id()
+        );
         assert_eq!(credentials.uid, rustix::process::getuid());
-        assert_eq!(transport.ask(|layer: &Layer<Stream>| layer.name), Some("a layer"));
+        assert_eq!(
+            transport.ask(|layer: &Layer<Stream>| layer.name),
+            Some("a layer")
+        );
         // No such layer, and no such thing on Unix sockets.
         assert_eq!(transport.ask(|_: &Layer<Layer<Stream>>| ()), None);
-        assert!(transport.ask(|stream: &Stream| stream.set_nodelay(true)).expect("a socket below").is_err());
-        assert_eq!(*transport.peer_address(), Address::Unix(UnixAddress::Unnamed));
+        assert!(
+            transport
+                .ask(|stream: &Stream| stream.set_nodelay(true))
+                .expect("a socket below")
+                .is_err()
+        );
+        assert_eq!(
+            *transport.peer_address(),
+            Address::Unix(UnixAddress::Unnamed)
+        );
         assert_eq!(transport.peer_address().tcp(), None);
         seen.add(1);
     });
-    let transport = protocol::start(&rig.handle, Layer { name: "a layer", below: a }, protocol);
+    let transport = protocol::start(
+        &rig.handle,
+        Layer {
+            name: "a layer",
+            below: a,
+        },
+        protocol,
+    );
     rig.complete(ended.reached(1));
-    assert_eq!(transport.ask(|_: &Stream| ()), None, "the connection is over");
+    assert_eq!(
+        transport.ask(|_: &Stream| ()),
+        None,
+        "the connection is over"
+    );
 }
 
-/// Sends `bytes` over `stream` with a socket. Gives the other end of that: it hears the end when all copies are closed.
+/// Sends `bytes` over `stream` with a socket. Gives the other end of that: it hears the end when
+/// all copies are closed.
 async fn send_a_socket(stream: &Stream, bytes: &[u8]) -> UnixStream {
     let (kept, given) = UnixStream::pair().expect("two sockets");
-    kept.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    let sent = stream.send_with_fds(bytes, &[given.as_fd()]).await.expect("sent");
+    kept.set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
+    let sent = stream
+        .send_with_fds(bytes, &[given.as_fd()])
+        .await
+        .expect("sent");
     assert_eq!(sent, bytes.len());
     kept
 }
 
 async fn receive(stream: &mut Stream, buffer: &mut [u8]) -> usize {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer)).await.expect("data")
+    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer))
+        .await
+        .expect("data")
 }
 
 pub(super) fn b48_fds_arrive_with_their_bytes_over_unix<H: Harness>() {
@@ -148,7 +190,10 @@ pub(super) fn b48_unclaimed_fds_are_closed_over_unix<H: Harness>() {
         }
         // More than one message may carry is refused.
         let many = vec![from.as_fd(); 65];
-        let refused = plain_from.send_with_fds(b"!", &many).await.expect_err("too many");
+        let refused = plain_from
+            .send_with_fds(b"!", &many)
+            .await
+            .expect_err("too many");
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     });
 }

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::protocol::{self, End, Flow, Limits, Lost, Protocol, Transport};
 
-/// Runs one connection: a protocol of ours, a peer on a thread. Ends when ours is lost, and gives why and what the peer saw.
+/// Runs one connection: a protocol of ours, a peer on a thread. Ends when ours is lost, and gives
+/// why and what the peer saw.
 pub(super) fn converse<H: Harness, C: Carrier, R: Send + 'static>(
     protocol: Scripted,
     limits: Option<Limits>,
@@ -33,9 +34,15 @@ pub(super) fn converse_on<H: Harness, C: Carrier, R: Send + 'static>(
     talk: impl FnOnce(Peer) -> R + Send + 'static,
 ) -> (String, R) {
     let (lost, why) = (Count::default(), Rc::new(RefCell::new(String::new())));
-    let protocol = LostTold { protocol, lost: lost.clone(), why: why.clone() };
+    let protocol = LostTold {
+        protocol,
+        lost: lost.clone(),
+        why: why.clone(),
+    };
     let protocol = RefCell::new(Some(protocol));
-    let Door { listener, dialer, .. } = C::open(&rig.handle);
+    let Door {
+        listener, dialer, ..
+    } = C::open(&rig.handle);
     let server = protocol::serve(listener, move |_: &_| protocol.take());
     if let Some(limits) = limits {
         server.set_limits(limits);
@@ -103,21 +110,37 @@ pub(super) fn b33_made_first_data_in_order_lost_once_and_last<H: Harness, C: Car
     });
     assert_eq!(why, "the connection was closed");
     assert!(rest.is_empty());
-    assert!(*received.borrow() == bytes, "what came is not what was sent");
+    assert!(
+        *received.borrow() == bytes,
+        "what came is not what was sent"
+    );
     let mut entries = log.entries();
     entries.dedup();
-    assert_eq!(entries, ["made", "data", "end", "lost: the connection was closed"]);
+    assert_eq!(
+        entries,
+        ["made", "data", "end", "lost: the connection was closed"]
+    );
 }
 
 pub(super) fn b33_lost_says_why<H: Harness, C: Carrier>() {
-    let on_data = |action: fn(&Transport)| Scripted::new().data(move |transport, _| action(transport));
+    let on_data =
+        |action: fn(&Transport)| Scripted::new().data(move |transport, _| action(transport));
     let poke = |mut stream: Peer| {
         stream.write_all(b"!").expect("written");
         let _ = read_to_end(&mut stream);
     };
-    assert_eq!(converse::<H, C, _>(on_data(Transport::close), None, poke).0, "the connection was closed");
-    assert_eq!(converse::<H, C, _>(on_data(Transport::abort), None, poke).0, "the connection was aborted");
-    assert_eq!(converse::<H, C, _>(Scripted::new(), None, drop).0, "the connection was closed");
+    assert_eq!(
+        converse::<H, C, _>(on_data(Transport::close), None, poke).0,
+        "the connection was closed"
+    );
+    assert_eq!(
+        converse::<H, C, _>(on_data(Transport::abort), None, poke).0,
+        "the connection was aborted"
+    );
+    assert_eq!(
+        converse::<H, C, _>(Scripted::new(), None, drop).0,
+        "the connection was closed"
+    );
 }
 
 pub(super) fn b34_writes_after_the_end_are_no_ops<H: Harness, C: Carrier>() {
@@ -146,23 +169,35 @@ pub(super) fn b34_writes_after_the_end_are_no_ops<H: Harness, C: Carrier>() {
     transport.end();
 }
 
-pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<H: Harness, C: Carrier>() {
+pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
+    H: Harness,
+    C: Carrier,
+>() {
     let writing = Rc::new(Cell::new(false));
     let not_inside = |writing: &Rc<Cell<bool>>| {
         let writing = writing.clone();
         move |_: &Transport| assert!(!writing.get(), "a callback came from inside a write")
     };
     let now = writing.clone();
-    let limits = Limits { most: 64 << 20, ..Limits::default() };
-    let protocol =
-        Scripted::new().pause(not_inside(&writing)).resume(not_inside(&writing)).data(move |transport, _| {
+    let limits = Limits {
+        most: 64 << 20,
+        ..Limits::default()
+    };
+    let protocol = Scripted::new()
+        .pause(not_inside(&writing))
+        .resume(not_inside(&writing))
+        .data(move |transport, _| {
             let piece = vec![1; 1 << 20];
             let start = Instant::now();
             now.set(true);
             // Far more than the system takes; nobody reads.
             let flows: Vec<_> = (0..32).map(|_| transport.write(&piece)).collect();
             now.set(false);
-            assert!(start.elapsed() < Duration::from_secs(5), "32 MiB took {:?} to write", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "32 MiB took {:?} to write",
+                start.elapsed()
+            );
             assert_eq!(flows[31], Flow::Full);
             transport.abort();
         });
@@ -173,20 +208,32 @@ pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<H: H
 }
 
 pub(super) fn b35_close_flushes_what_was_written<H: Harness, C: Carrier>() {
-    let limits = Limits { most: 16 << 20, ..Limits::default() };
+    let limits = Limits {
+        most: 16 << 20,
+        ..Limits::default()
+    };
     let bytes = pattern(8 << 20);
     let written = bytes.clone();
     let protocol = Scripted::new().made(move |transport| {
         transport.write(&written);
         transport.close();
     });
-    let (why, seen) =
-        converse::<H, C, _>(protocol, Some(limits), |mut stream| read_to_end(&mut stream).expect("the end"));
+    let (why, seen) = converse::<H, C, _>(protocol, Some(limits), |mut stream| {
+        read_to_end(&mut stream).expect("the end")
+    });
     assert_eq!(why, "the connection was closed");
-    assert!(seen == bytes, "{} bytes came of {}", seen.len(), bytes.len());
+    assert!(
+        seen == bytes,
+        "{} bytes came of {}",
+        seen.len(),
+        bytes.len()
+    );
 }
 
-pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<H: Harness, C: Carrier>() {
+pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
+    H: Harness,
+    C: Carrier,
+>() {
     let rig = Rig::<H>::new();
     let (sent, sending) = mpsc::channel();
     let (sending, handle) = (Cell::new(Some(sending)), rig.handle.clone());
@@ -228,7 +275,10 @@ pub(super) fn b35_abort_drops_what_was_written_and_resets<H: Harness, C: Carrier
     });
     assert_eq!(why, "the connection was aborted");
     if C::ABORT_SHOWS {
-        assert_eq!(seen.expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            seen.expect_err("a reset").kind(),
+            io::ErrorKind::ConnectionReset
+        );
     } else {
         assert_eq!(seen.expect("the end"), b"");
     }
@@ -249,7 +299,10 @@ pub(super) fn b35_abort_twice_or_abort_then_close_is_harmless<H: Harness, C: Car
     assert_eq!(why, "the connection was aborted");
 }
 
-pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_with_its_data<H: Harness, C: Carrier>() {
+pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_with_its_data<
+    H: Harness,
+    C: Carrier,
+>() {
     let rig = Rig::<H>::new();
     let log = Log::default();
     let handle = rig.handle.clone();
@@ -278,7 +331,12 @@ pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_wi
         gone.send(()).expect("awaited");
     });
     assert_eq!(why, "the connection was closed");
-    log.assert(&["resumed", "data last words", "end", "lost: the connection was closed"]);
+    log.assert(&[
+        "resumed",
+        "data last words",
+        "end",
+        "lost: the connection was closed",
+    ]);
 }
 
 pub(super) fn b37_pause_in_connection_made_holds<H: Harness, C: Carrier>() {
@@ -313,7 +371,10 @@ pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harn
     let (kept, handle) = (received.clone(), rig.handle.clone());
     let mut round = 0;
     let protocol = Scripted::new().data(move |transport, data| {
-        assert!(!transport.is_reading_paused(), "data came while reading was paused");
+        assert!(
+            !transport.is_reading_paused(),
+            "data came while reading was paused"
+        );
         kept.borrow_mut().extend_from_slice(data);
         transport.pause_reading();
         let transport = transport.clone();
@@ -322,7 +383,9 @@ pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harn
             // From inside, from a call, from a timer, and back and forth.
             0 => transport.resume_reading(),
             1 => handle.call_soon(move || transport.resume_reading()),
-            2 => drop(handle.call_later(Duration::from_micros(100), move || transport.resume_reading())),
+            2 => drop(handle.call_later(Duration::from_micros(100), move || {
+                transport.resume_reading()
+            })),
             _ => handle.call_soon(move || {
                 transport.resume_reading();
                 transport.pause_reading();
@@ -338,10 +401,18 @@ pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harn
             stream.write_all(piece).expect("written");
         }
     });
-    assert!(*received.borrow() == bytes, "{} bytes came of {}", received.borrow().len(), bytes.len());
+    assert!(
+        *received.borrow() == bytes,
+        "{} bytes came of {}",
+        received.borrow().len(),
+        bytes.len()
+    );
 }
 
-pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<H: Harness, C: Carrier>() {
+pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
+    H: Harness,
+    C: Carrier,
+>() {
     const TOTAL: usize = 16 << 20;
     let log = Log::default();
     let (paused, resumed) = (log.clone(), log.clone());
@@ -351,7 +422,11 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<H: H
         while left.get() > 0 {
             let piece = vec![3; 10_000.min(left.get())];
             let flow = transport.write(&piece);
-            assert!(transport.unsent() <= limits.high + piece.len(), "{} bytes wait", transport.unsent());
+            assert!(
+                transport.unsent() <= limits.high + piece.len(),
+                "{} bytes wait",
+                transport.unsent()
+            );
             left.set(left.get() - piece.len());
             match flow {
                 Flow::Open => {}
@@ -362,18 +437,29 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<H: H
         transport.close();
     };
     let again = produce.clone();
-    let protocol = Scripted::new().made(produce).pause(move |_| paused.add("pause")).resume(move |transport| {
-        resumed.add("resume");
-        assert!(transport.unsent() <= transport.limits().low);
-        again(transport);
+    let protocol = Scripted::new()
+        .made(produce)
+        .pause(move |_| paused.add("pause"))
+        .resume(move |transport| {
+            resumed.add("resume");
+            assert!(transport.unsent() <= transport.limits().low);
+            again(transport);
+        });
+    let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+        read_to_end(&mut stream).expect("the end").len()
     });
-    let (why, seen) =
-        converse::<H, C, _>(protocol, None, |mut stream| read_to_end(&mut stream).expect("the end").len());
     assert_eq!((why.as_str(), seen), ("the connection was closed", TOTAL));
     let entries = log.entries();
-    assert!(entries.iter().any(|entry| entry == "pause"), "the producer was never paused");
+    assert!(
+        entries.iter().any(|entry| entry == "pause"),
+        "the producer was never paused"
+    );
     // A pause is followed by a resume and not by another pause.
-    assert!(entries.windows(2).all(|pair| pair[0] == "resume" || pair[1] == "resume"));
+    assert!(
+        entries
+            .windows(2)
+            .all(|pair| pair[0] == "resume" || pair[1] == "resume")
+    );
 }
 
 pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, C: Carrier>() {
@@ -385,7 +471,11 @@ pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, 
         let mut full = false;
         loop {
             let flow = transport.write(&piece);
-            assert!(transport.unsent() <= most, "{} bytes wait for a peer that does not read", transport.unsent());
+            assert!(
+                transport.unsent() <= most,
+                "{} bytes wait for a peer that does not read",
+                transport.unsent()
+            );
             match flow {
                 Flow::Closed => break,
                 Flow::Full => full = true,
@@ -433,7 +523,10 @@ pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harnes
     assert_eq!(why, "the peer does not read, and too much was written");
 }
 
-pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<H: Harness, C: Carrier>() {
+pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<
+    H: Harness,
+    C: Carrier,
+>() {
     let log = Log::default();
     let protocol = Scripted::noting(&log).made(|transport| {
         transport.write(b"question");
@@ -479,5 +572,8 @@ pub(super) fn b39_a_protocol_without_support_for_it_closes<H: Harness, C: Carrie
         stream.end();
         read_to_end(&mut stream).expect("the end")
     });
-    assert_eq!((why.as_str(), &*seen), ("the connection was closed", &b"last words"[..]));
+    assert_eq!(
+        (why.as_str(), &*seen),
+        ("the connection was closed", &b"last words"[..])
+    );
 }

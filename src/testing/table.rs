@@ -55,8 +55,9 @@ impl fmt::Display for Outcome {
 /// The results of one backend, by the names of the tests.
 pub(super) type Results = (String, BTreeMap<String, Outcome>);
 
-/// The table of behaviours and backends, from the results in `directory`: those that the suite wrote there because the environment variable
-/// `ENTWINED_CONFORMANCE` named it. Below it come the reasons for what a backend cannot show, and the failures.
+/// The table of behaviours and backends, from the results in `directory`: those that the suite
+/// wrote there because the environment variable `ENTWINED_CONFORMANCE` named it. Below it come the
+/// reasons for what a backend cannot show, and the failures.
 ///
 /// # Errors
 /// When the directory or a file in it cannot be read.
@@ -67,11 +68,20 @@ pub fn table_of(directory: &Path) -> io::Result<String> {
         if path.extension().is_none_or(|extension| extension != "tsv") {
             continue;
         }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let text = fs::read_to_string(&path)?;
         // A test that was run twice counts as it was the last time.
         let lines = text.lines().filter_map(|line| line.split_once('\t'));
-        backends.push((name, lines.map(|(test, outcome)| (test.to_owned(), Outcome::parse(outcome))).collect()));
+        backends.push((
+            name,
+            lines
+                .map(|(test, outcome)| (test.to_owned(), Outcome::parse(outcome)))
+                .collect(),
+        ));
     }
     backends.sort_by(|a: &Results, b| a.0.cmp(&b.0));
     Ok(table(&backends))
@@ -80,12 +90,19 @@ pub fn table_of(directory: &Path) -> io::Result<String> {
 pub(super) fn table(backends: &[Results]) -> String {
     let mut text = String::new();
     let mut notes = String::new();
-    let names: Vec<_> = backends.iter().map(|backend| format!(" {:>10}", backend.0)).collect();
+    let names: Vec<_> = backends
+        .iter()
+        .map(|backend| format!(" {:>10}", backend.0))
+        .collect();
     let _ = writeln!(text, "  #{}  behaviour", names.concat());
     for (behaviour, meaning) in BEHAVIOURS {
         let _ = write!(text, "{behaviour:>3}");
         for (backend, results) in backends {
-            let of_this = || results.iter().filter(|result| number(result.0) == *behaviour);
+            let of_this = || {
+                results
+                    .iter()
+                    .filter(|result| number(result.0) == *behaviour)
+            };
             let _ = write!(text, " {:>10}", cell(of_this().map(|result| result.1)));
             for (name, outcome) in of_this().filter(|result| *result.1 != Outcome::Passed) {
                 let _ = writeln!(notes, "{backend}: {name}: {outcome}");
@@ -97,7 +114,10 @@ pub(super) fn table(backends: &[Results]) -> String {
         let _ = writeln!(notes, "behaviour {behaviour} has no test yet: {reason}");
     }
     for (behaviour, what) in BY_TYPES {
-        let _ = writeln!(notes, "behaviour {behaviour} is held by the types as well: {what}");
+        let _ = writeln!(
+            notes,
+            "behaviour {behaviour} is held by the types as well: {what}"
+        );
     }
     let _ = write!(text, "\n{}\n{notes}", by_transport(backends));
     text
@@ -122,7 +142,9 @@ fn by_transport(backends: &[Results]) -> String {
             for carrier in CARRIERS {
                 let of_this = results
                     .iter()
-                    .filter(|result| number(result.0) == behaviour && carrier_of(result.0) == Some(carrier))
+                    .filter(|result| {
+                        number(result.0) == behaviour && carrier_of(result.0) == Some(carrier)
+                    })
                     .map(|result| result.1);
                 let _ = write!(text, " {:>7}", cell(of_this));
             }
@@ -134,8 +156,14 @@ fn by_transport(backends: &[Results]) -> String {
 
 fn cell<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> String {
     let outcomes: Vec<_> = outcomes.collect();
-    let passed = outcomes.iter().filter(|outcome| ***outcome == Outcome::Passed).count();
-    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed(_))) {
+    let passed = outcomes
+        .iter()
+        .filter(|outcome| ***outcome == Outcome::Passed)
+        .count();
+    if outcomes
+        .iter()
+        .any(|outcome| matches!(outcome, Outcome::Failed(_)))
+    {
         return "FAILED".to_owned();
     }
     match (outcomes.len(), passed) {

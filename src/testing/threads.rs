@@ -20,7 +20,14 @@ use crate::{
 
 /// A pool with so many threads, and a queue for whatever the tests put there.
 fn pool(threads: usize, idle: Duration) -> ThreadPool {
-    ThreadPool::new("conformance", Limits { threads, idle, queue: 20_000 })
+    ThreadPool::new(
+        "conformance",
+        Limits {
+            threads,
+            idle,
+            queue: 20_000,
+        },
+    )
 }
 
 /// A job of `pool`, which has room for it.
@@ -29,7 +36,8 @@ fn defer<T: Send + 'static>(
     handle: &Handle,
     job: impl FnOnce(&Job) -> T + Send + 'static,
 ) -> Deferred<T, Interrupted> {
-    pool.defer(handle, |this: &Job| Ok(job(this))).expect("there is room")
+    pool.defer(handle, |this: &Job| Ok(job(this)))
+        .expect("there is room")
 }
 
 pub(super) fn b26_the_result_of_a_job_arrives_on_the_loops_thread<H: Harness>() {
@@ -37,7 +45,9 @@ pub(super) fn b26_the_result_of_a_job_arrives_on_the_loops_thread<H: Harness>() 
     let handle = rig.handle.clone();
     let (there, back) = rig.complete(async move {
         let job = handle.defer_to_thread(|_| Ok::<_, Interrupted>(thread::current().id()));
-        job.map(|there| (there, thread::current().id())).await.expect("a result")
+        job.map(|there| (there, thread::current().id()))
+            .await
+            .expect("a result")
     });
     assert_ne!(there, here);
     assert_eq!(back, here);
@@ -47,8 +57,14 @@ pub(super) fn b26_a_panicking_job_is_an_error_and_the_pool_lives<H: Harness>() {
     let rig = Rig::<H>::new();
     let handle = rig.handle.clone();
     let (panicked, next) = rig.complete(async move {
-        let panicking = handle.defer_to_thread(|_| -> Result<(), Interrupted> { panic!("in a job") });
-        (panicking.await, handle.defer_to_thread(|_| Ok::<_, Interrupted>("alive")).await)
+        let panicking =
+            handle.defer_to_thread(|_| -> Result<(), Interrupted> { panic!("in a job") });
+        (
+            panicking.await,
+            handle
+                .defer_to_thread(|_| Ok::<_, Interrupted>("alive"))
+                .await,
+        )
     });
     assert_eq!(panicked, Err(Interrupted::Panicked("in a job".to_owned())));
     assert_eq!(next, Ok("alive"));
@@ -103,15 +119,23 @@ pub(super) fn b26_ten_thousand_jobs_leave_nothing_behind<H: Harness>() {
     assert!(pool.threads() <= THREADS);
     let results = rig.complete(async move { all(jobs).await.expect("results") });
     assert_eq!(results, (0..10_000).collect::<Vec<_>>());
-    assert_eq!(ended.recv(), Err(mpsc::RecvError), "all threads that had a job have ended");
+    assert_eq!(
+        ended.recv(),
+        Err(mpsc::RecvError),
+        "all threads that had a job have ended"
+    );
     while pool.threads() > 0 {
         // One that found nothing to do may take a little longer.
         thread::yield_now();
     }
-    assert_eq!((Arc::strong_count(&held), rig.handle.metrics().tasks), (1, 0));
+    assert_eq!(
+        (Arc::strong_count(&held), rig.handle.metrics().tasks),
+        (1, 0)
+    );
 }
 
-/// Jobs that wait until the sender is used or dropped, on as many threads as the reactor's own pool has, and more.
+/// Jobs that wait until the sender is used or dropped, on as many threads as the reactor's own pool
+/// has, and more.
 fn block(handle: &Handle) -> (mpsc::Sender<()>, Vec<Deferred<bool, Interrupted>>) {
     let (release, released) = mpsc::channel();
     let released = Arc::new(Mutex::new(released));
@@ -130,7 +154,10 @@ pub(super) fn b26_what_has_a_pool_of_its_own_waits_behind_nobody<H: Harness>() {
     assert_eq!(found, Ok("found"));
     // They were not waited for.
     for job in blocked {
-        assert_eq!(job.take().expect("it has fired"), Err(Interrupted::Cancelled));
+        assert_eq!(
+            job.take().expect("it has fired"),
+            Err(Interrupted::Cancelled)
+        );
     }
     drop(release);
 }
@@ -157,7 +184,9 @@ pub(super) fn b26_stopping_does_not_wait_for_an_abandoned_job<H: Harness>() {
 pub(super) fn b26_a_job_that_the_shutdown_waits_for_is_waited_for<H: Harness>() {
     let (rig, saved) = (Rig::<H>::new(), Rc::new(Cell::new(false)));
     let (release, released) = mpsc::channel::<()>();
-    let saving = rig.handle.defer_to_thread(move |_| Ok::<_, Interrupted>(released.recv().is_ok()));
+    let saving = rig
+        .handle
+        .defer_to_thread(move |_| Ok::<_, Interrupted>(released.recv().is_ok()));
     let noted = saved.clone();
     let before = move || async move {
         release.send(())?;
@@ -170,7 +199,9 @@ pub(super) fn b26_a_job_that_the_shutdown_waits_for_is_waited_for<H: Harness>() 
     assert!(saved.get());
 }
 
-pub(super) fn b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_that_runs<H: Harness>() {
+pub(super) fn b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_that_runs<
+    H: Harness,
+>() {
     let (rig, pool) = (Rig::<H>::new(), pool(1, ms(10_000)));
     let (handle, (begin, begun)) = (rig.handle.clone(), mpsc::channel());
     let running = defer(&pool, &handle, move |job| {
@@ -185,8 +216,14 @@ pub(super) fn b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_t
     running.cancel();
     let after = rig.complete(async move { defer(&pool, &handle, |_| "the thread is free").await });
     assert_eq!(after, Ok("the thread is free"));
-    assert_eq!(running.take().expect("it has fired"), Err(Interrupted::Cancelled));
-    assert_eq!(queued.take().expect("it has fired"), Err::<(), _>(Interrupted::Cancelled));
+    assert_eq!(
+        running.take().expect("it has fired"),
+        Err(Interrupted::Cancelled)
+    );
+    assert_eq!(
+        queued.take().expect("it has fired"),
+        Err::<(), _>(Interrupted::Cancelled)
+    );
 }
 
 pub(super) fn b26_progress_comes_while_the_job_runs<H: Harness>() {

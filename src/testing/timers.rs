@@ -16,7 +16,10 @@ use futures_io::AsyncRead;
 
 use super::{
     Harness,
-    rig::{Count, Log, Random, Rig, Scripted, hold, median, ms, peer, read_exactly, read_to_end, stopper},
+    rig::{
+        Count, Log, Random, Rig, Scripted, hold, median, ms, peer, read_exactly, read_to_end,
+        stopper,
+    },
 };
 use crate::{
     Handle,
@@ -55,8 +58,14 @@ pub(super) fn b11_late_by_less_than_a_millisecond_on_an_idle_loop<H: Harness>() 
         late
     });
     let (median, best) = (median(late.clone()), late.into_iter().min().expect("some"));
-    println!("{}: timers are late by {median:?} in the middle, {best:?} at best", H::NAME);
-    assert!(median < ms(1), "timers are late by {median:?} in the middle");
+    println!(
+        "{}: timers are late by {median:?} in the middle, {best:?} at best",
+        H::NAME
+    );
+    assert!(
+        median < ms(1),
+        "timers are late by {median:?} in the middle"
+    );
 }
 
 pub(super) fn b12_due_at_the_same_instant_in_the_order_scheduled<H: Harness>() {
@@ -73,7 +82,9 @@ pub(super) fn b12_due_at_the_same_instant_in_the_order_scheduled<H: Harness>() {
 
 pub(super) fn b13_cancel_prevents_the_call<H: Harness>() {
     let rig = Rig::<H>::new();
-    let timers: Vec<_> = (0..50).map(|_| rig.handle.call_later(ms(2), || panic!("it was cancelled"))).collect();
+    let timers: Vec<_> = (0..50)
+        .map(|_| rig.handle.call_later(ms(2), || panic!("it was cancelled")))
+        .collect();
     let handle = rig.handle.clone();
     rig.complete(async move {
         assert!(timers.iter().all(Timer::is_pending));
@@ -111,7 +122,10 @@ pub(super) fn b13_a_cancel_inside_or_after_its_own_call_says_so<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move {
         handle.sleep(ms(10)).await;
-        assert_eq!(own.borrow().as_ref().expect("there").cancel(), Err(TimerError::Called));
+        assert_eq!(
+            own.borrow().as_ref().expect("there").cancel(),
+            Err(TimerError::Called)
+        );
         // Not called again, though it was reset.
         handle.sleep(ms(5)).await;
         assert_eq!(count.get(), 1);
@@ -122,7 +136,11 @@ const EARLY: Duration = ms(10);
 const LATE: Duration = Duration::from_secs(30);
 
 /// Has the timer that `arrange` is given reset to `to`, somehow, and sees when it comes.
-fn assert_reset<H: Harness>(from: Duration, to: Duration, arrange: impl FnOnce(&Rig<H>, Box<dyn FnOnce()>)) {
+fn assert_reset<H: Harness>(
+    from: Duration,
+    to: Duration,
+    arrange: impl FnOnce(&Rig<H>, Box<dyn FnOnce()>),
+) {
     let rig = Rig::<H>::new();
     let (called, reset_at) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
     let (at, handle) = (called.clone(), rig.handle.clone());
@@ -139,10 +157,16 @@ fn assert_reset<H: Harness>(from: Duration, to: Duration, arrange: impl FnOnce(&
         }),
     );
     rig.run();
-    let (called, reset_at) = (called.get().expect("called"), reset_at.get().expect("reset"));
+    let (called, reset_at) = (
+        called.get().expect("called"),
+        reset_at.get().expect("reset"),
+    );
     let took = called - reset_at;
     assert!(took >= to, "it came {took:?} after it was reset to {to:?}");
-    assert!(took < to + Duration::from_secs(5), "it came {took:?} after it was reset to {to:?}");
+    assert!(
+        took < to + Duration::from_secs(5),
+        "it came {took:?} after it was reset to {to:?}"
+    );
 }
 
 fn from_a_timer<H: Harness>(rig: &Rig<H>, reset: Box<dyn FnOnce()>) {
@@ -207,15 +231,28 @@ pub(super) fn b15_a_timer_set_from_a_host_callback_fires_on_time<H: Harness>() {
     let late = late.take();
     assert_eq!(late.len(), 15);
     let median = median(late);
-    assert!(median < ms(2), "timers set by the host are late by {median:?} in the middle");
+    assert!(
+        median < ms(2),
+        "timers set by the host are late by {median:?} in the middle"
+    );
 }
 
 pub(super) fn b16_a_delay_of_centuries_is_harmless<H: Harness>() {
     let rig = Rig::<H>::new();
     let year = Duration::from_secs(365 * 86_400);
-    let delays =
-        [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(i64::MAX as u64), 300 * year, 30_000 * year];
-    let timers: Vec<_> = delays.map(|delay| rig.handle.call_later(delay, || panic!("centuries have passed"))).into();
+    let delays = [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX),
+        Duration::from_secs(i64::MAX as u64),
+        300 * year,
+        30_000 * year,
+    ];
+    let timers: Vec<_> = delays
+        .map(|delay| {
+            rig.handle
+                .call_later(delay, || panic!("centuries have passed"))
+        })
+        .into();
     for delay in delays {
         let sleep = rig.handle.sleep(delay);
         rig.handle
@@ -246,7 +283,10 @@ pub(super) fn b16_zero_runs_on_the_next_turn_and_not_in_this_one<H: Harness>() {
         move || {
             let (clock, count, turn) = (handle.clone(), count.clone(), handle.metrics().turns);
             handle.call_later(Duration::ZERO, move || {
-                assert!(clock.metrics().turns > turn, "it ran in the turn that scheduled it");
+                assert!(
+                    clock.metrics().turns > turn,
+                    "it ran in the turn that scheduled it"
+                );
                 count.add(1);
             });
         }
@@ -267,12 +307,17 @@ pub(super) fn b17_a_timer_that_reschedules_itself_at_zero_starves_nobody<H: Harn
     let rig = Rig::<H>::new();
     fn again(handle: Handle, rounds: Count) {
         rounds.add(1);
-        handle.clone().call_later(Duration::ZERO, move || again(handle, rounds));
+        handle
+            .clone()
+            .call_later(Duration::ZERO, move || again(handle, rounds));
     }
     let rounds = Count::default();
     again(rig.handle.clone(), rounds.clone());
     assert_all_served(&rig);
-    assert!(rounds.get() > 10, "the one that reschedules itself was starved");
+    assert!(
+        rounds.get() > 10,
+        "the one that reschedules itself was starved"
+    );
 }
 
 /// Sees that a timer, a call, a post, a task, a peer and the host all have their turns, and stops.
@@ -352,8 +397,18 @@ pub(super) fn b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judge
             hold(ms(100));
         });
         let mut buffer = [0];
-        let received = handle.timeout(ms(50), poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer))).await;
-        assert_eq!(received.expect("the deadline was judged first").expect("a byte"), 1);
+        let received = handle
+            .timeout(
+                ms(50),
+                poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)),
+            )
+            .await;
+        assert_eq!(
+            received
+                .expect("the deadline was judged first")
+                .expect("a byte"),
+            1
+        );
     });
     client.join().expect("the peer");
 }
@@ -364,8 +419,9 @@ pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many<H: Harne
     let calls = Rc::new(RefCell::new(Vec::new()));
     let (noted, handle) = (calls.clone(), rig.handle.clone());
     let start = handle.now();
-    let looping =
-        rig.handle.call_every(interval, move |missed| noted.borrow_mut().push((handle.now() - start, missed)));
+    let looping = rig.handle.call_every(interval, move |missed| {
+        noted.borrow_mut().push((handle.now() - start, missed))
+    });
     // The host holds the thread once.
     rig.host_call(ms(25), || hold(ms(200)));
     let handle = rig.handle.clone();
@@ -385,9 +441,18 @@ pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many<H: Harne
             "the call after {at:?} should make {whole} intervals full, not {stands_for}: {calls:?}"
         );
     }
-    assert!(calls.iter().any(|call| call.1 >= 15), "nobody was told of what was missed: {calls:?}");
-    assert!(calls.len() <= 15, "missed calls were made up for: {calls:?}");
-    assert!(calls.last().expect("some").0 < ms(330) + ms(200), "it went on after it was dropped");
+    assert!(
+        calls.iter().any(|call| call.1 >= 15),
+        "nobody was told of what was missed: {calls:?}"
+    );
+    assert!(
+        calls.len() <= 15,
+        "missed calls were made up for: {calls:?}"
+    );
+    assert!(
+        calls.last().expect("some").0 < ms(330) + ms(200),
+        "it went on after it was dropped"
+    );
 }
 
 pub(super) fn b18_a_looping_call_ends_from_inside_itself<H: Harness>() {
@@ -411,8 +476,14 @@ pub(super) fn b18_a_looping_call_ends_from_inside_itself<H: Harness>() {
 
 pub(super) fn b18_a_looping_call_that_is_always_late_starves_nobody<H: Harness>() {
     let rig = Rig::<H>::new();
-    rig.handle.call_every(Duration::from_micros(10), |_| hold(Duration::from_micros(30))).keep();
-    rig.handle.call_every(Duration::ZERO, |_| hold(Duration::from_micros(30))).keep();
+    rig.handle
+        .call_every(Duration::from_micros(10), |_| {
+            hold(Duration::from_micros(30))
+        })
+        .keep();
+    rig.handle
+        .call_every(Duration::ZERO, |_| hold(Duration::from_micros(30)))
+        .keep();
     assert_all_served(&rig);
 }
 
@@ -422,10 +493,14 @@ pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
     let (remote, handle) = (rig.handle.remote(), rig.handle.clone());
     let seen = Rc::new(Cell::new((0, 0)));
     let before = seen.clone();
-    rig.handle.call_later(ms(20), move || before.set((handle.metrics().turns, wake_ups())));
+    rig.handle.call_later(ms(20), move || {
+        before.set((handle.metrics().turns, wake_ups()))
+    });
     let silence = thread::spawn(move || {
         thread::sleep(Duration::from_secs(10));
-        remote.post(|handle| handle.stop().expect("it runs")).expect("there");
+        remote
+            .post(|handle| handle.stop().expect("it runs"))
+            .expect("there");
     });
     let measured = Rc::new(Cell::new((0, 0)));
     let (after, handle) = (measured.clone(), rig.handle.clone());
@@ -439,17 +514,25 @@ pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
     silence.join().expect("the silence");
     let turns = measured.get().0 - seen.get().0;
     let wake_ups = measured.get().1 - seen.get().1;
-    println!("{}: {turns} turns and {wake_ups} wake-ups of the thread, the last one included", H::NAME);
+    println!(
+        "{}: {turns} turns and {wake_ups} wake-ups of the thread, the last one included",
+        H::NAME
+    );
     // The turn in which the stop was posted, and the one that began the shutdown.
     assert!(turns <= 3, "{turns} turns in ten idle seconds");
     // The host may have a few of its own; a loop that polls would have hundreds.
-    assert!(wake_ups <= 30, "the thread woke up {wake_ups} times in ten idle seconds");
+    assert!(
+        wake_ups <= 30,
+        "the thread woke up {wake_ups} times in ten idle seconds"
+    );
 }
 
 /// How often this thread has gone to sleep and woken up.
 fn wake_ups() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line.expect("a count").trim().parse().expect("a number")
 }
 
@@ -460,15 +543,21 @@ pub(super) fn b20_cancel_and_reset_stay_cheap_with_a_million_timers<H: Harness>(
         "{}: 10,000 resets and 10,000 cancels take {few:?} among 10,000 timers, {many:?} among 1,000,000",
         H::NAME
     );
-    // A hundred times the timers: linear would be a hundred times the cost, logarithmic about one and a half and the misses of the caches.
-    assert!(many < few * 40, "it took {few:?} among 10,000 timers and {many:?} among 1,000,000");
+    // A hundred times the timers: linear would be a hundred times the cost, logarithmic about one
+    // and a half and the misses of the caches.
+    assert!(
+        many < few * 40,
+        "it took {few:?} among 10,000 timers and {many:?} among 1,000,000"
+    );
 }
 
 fn cost_among<H: Harness>(number: u64) -> Duration {
     let rig = Rig::<H>::new();
     let mut random = Random::new();
     let mut delay = move || Duration::from_secs(3_600 + random.below(1_000_000));
-    let timers: Vec<_> = (0..number).map(|_| rig.handle.call_later(delay(), || {})).collect();
+    let timers: Vec<_> = (0..number)
+        .map(|_| rig.handle.call_later(delay(), || {}))
+        .collect();
     let handle = rig.handle.clone();
     let total = number as usize;
     assert_eq!(handle.metrics().timers, total);
@@ -476,7 +565,9 @@ fn cost_among<H: Harness>(number: u64) -> Duration {
         let start = Instant::now();
         let step = total / 10_000;
         for timer in timers.iter().step_by(step) {
-            timer.reset(Duration::from_secs(1_800)).expect("it is pending");
+            timer
+                .reset(Duration::from_secs(1_800))
+                .expect("it is pending");
         }
         for timer in timers.iter().step_by(step) {
             timer.cancel().expect("it is pending");

@@ -15,20 +15,23 @@ use std::{
 
 use futures_core::Stream;
 
-/// How many values in a row a receiver gives before it lets others have their turn: as many as a task's share has operations.
+/// How many values in a row a receiver gives before it lets others have their turn: as many as a
+/// task's share has operations.
 const SHARE: u32 = 64;
 
 /// What a sender does when the channel is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WhenFull {
-    /// It waits until the receiver has taken something: nothing is lost, and the job is as slow as its reader.
+    /// It waits until the receiver has taken something: nothing is lost, and the job is as slow as
+    /// its reader.
     Wait,
     /// It drops what has waited longest: the job is never held up, and the newest values arrive.
     DropOldest,
 }
 
-/// A channel from any thread to this one, for at most `capacity` values at a time (zero counts as one). With `channel(1,
-/// WhenFull::DropOldest)` the receiver sees the newest value: what a progress bar wants.
+/// A channel from any thread to this one, for at most `capacity` values at a time (zero counts as
+/// one). With `channel(1, WhenFull::DropOldest)` the receiver sees the newest value: what a
+/// progress bar wants.
 ///
 /// ```
 /// use std::{error::Error, time::Duration};
@@ -73,13 +76,27 @@ pub enum WhenFull {
 /// ```
 pub fn channel<T: Send>(capacity: usize, when_full: WhenFull) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State { values: VecDeque::new(), waker: None, senders: 1, has_receiver: true }),
+        state: Mutex::new(State {
+            values: VecDeque::new(),
+            waker: None,
+            senders: 1,
+            has_receiver: true,
+        }),
         room: Condvar::new(),
         capacity: capacity.max(1),
         when_full,
         home: thread::current().id(),
     });
-    (Sender { shared: shared.clone() }, Receiver { shared, in_a_row: 0, _here: PhantomData })
+    (
+        Sender {
+            shared: shared.clone(),
+        },
+        Receiver {
+            shared,
+            in_a_row: 0,
+            _here: PhantomData,
+        },
+    )
 }
 
 struct Shared<T> {
@@ -112,11 +129,12 @@ pub struct Sender<T: Send> {
 }
 
 impl<T: Send> Sender<T> {
-    /// Sends a value. When the channel is full, it waits or drops the oldest value, as was chosen when it was made.
+    /// Sends a value. When the channel is full, it waits or drops the oldest value, as was chosen
+    /// when it was made.
     ///
     /// # Errors
-    /// Both give the value back: [`SendError::Closed`] when the receiver is gone, also while this waits;
-    /// [`SendError::SameThread`] when it would have to wait on the receiver's own thread.
+    /// Both give the value back: [`SendError::Closed`] when the receiver is gone, also while this
+    /// waits; [`SendError::SameThread`] when it would have to wait on the receiver's own thread.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         let shared = &*self.shared;
         let mut state = shared.lock();
@@ -124,8 +142,15 @@ impl<T: Send> Sender<T> {
         while state.has_receiver && state.values.len() >= shared.capacity {
             match shared.when_full {
                 WhenFull::DropOldest => dropped = state.values.pop_front(),
-                WhenFull::Wait if thread::current().id() == shared.home => return Err(SendError::SameThread(value)),
-                WhenFull::Wait => state = shared.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+                WhenFull::Wait if thread::current().id() == shared.home => {
+                    return Err(SendError::SameThread(value));
+                }
+                WhenFull::Wait => {
+                    state = shared
+                        .room
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
             }
         }
         if !state.has_receiver {
@@ -151,7 +176,9 @@ impl<T: Send> Sender<T> {
 impl<T: Send> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.lock().senders += 1;
-        Sender { shared: self.shared.clone() }
+        Sender {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -159,7 +186,11 @@ impl<T: Send> Drop for Sender<T> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.senders -= 1;
-        let waker = if state.senders == 0 { state.waker.take() } else { None };
+        let waker = if state.senders == 0 {
+            state.waker.take()
+        } else {
+            None
+        };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -169,14 +200,17 @@ impl<T: Send> Drop for Sender<T> {
 
 impl<T: Send> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("closed", &self.is_closed()).finish()
+        f.debug_struct("Sender")
+            .field("closed", &self.is_closed())
+            .finish()
     }
 }
 
-/// The loop's end of a [`channel`]: a stream that ends when the last sender is gone. It stays on the thread that made the channel. Dropping
-/// it fails the senders, those that wait too.
+/// The loop's end of a [`channel`]: a stream that ends when the last sender is gone. It stays on
+/// the thread that made the channel. Dropping it fails the senders, those that wait too.
 ///
-/// A task that reads one value after the other from a sender that is faster gives way to others now and then.
+/// A task that reads one value after the other from a sender that is faster gives way to others now
+/// and then.
 pub struct Receiver<T: Send> {
     shared: Arc<Shared<T>>,
     /// How many values it has given since it last had none or gave way.
@@ -185,7 +219,8 @@ pub struct Receiver<T: Send> {
 }
 
 impl<T: Send> Receiver<T> {
-    /// The next value; `None` when the last sender is gone and all was taken. What is dropped before it has ended has taken nothing.
+    /// The next value; `None` when the last sender is gone and all was taken. What is dropped
+    /// before it has ended has taken nothing.
     pub async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| self.poll(cx)).await
     }
@@ -244,7 +279,9 @@ impl<T: Send> Drop for Receiver<T> {
 
 impl<T: Send> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("waiting", &self.shared.lock().values.len()).finish()
+        f.debug_struct("Receiver")
+            .field("waiting", &self.shared.lock().values.len())
+            .finish()
     }
 }
 

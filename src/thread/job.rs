@@ -1,7 +1,8 @@
 //! A job's way to a thread, and its result's way back.
 //!
-//! The result lies in a place that both threads know. On the reactor's side a task waits for it; whatever ends that task (the Deferred is
-//! cancelled, the run ends) says that nobody wants the result any more.
+//! The result lies in a place that both threads know. On the reactor's side a task waits for it;
+//! whatever ends that task (the Deferred is cancelled, the run ends) says that nobody wants the
+//! result any more.
 
 use std::{
     fmt,
@@ -29,7 +30,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// Whether nobody wants the result any more: the Deferred was cancelled, or the reactor's run has ended. Costs a nanosecond.
+    /// Whether nobody wants the result any more: the Deferred was cancelled, or the reactor's run
+    /// has ended. Costs a nanosecond.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
@@ -39,13 +41,19 @@ impl Job {
     /// # Errors
     /// [`Interrupted::Cancelled`] when nobody wants the result any more.
     pub fn check(&self) -> Result<(), Interrupted> {
-        if self.is_cancelled() { Err(Interrupted::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(Interrupted::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("cancelled", &self.is_cancelled()).finish()
+        f.debug_struct("Job")
+            .field("cancelled", &self.is_cancelled())
+            .finish()
     }
 }
 
@@ -66,23 +74,41 @@ where
         resolver.interrupt(Interrupted::Cancelled);
         return Ok(deferred);
     }
-    let Some(place) = pool.place() else { return Err(Full(function)) };
+    let Some(place) = pool.place() else {
+        return Err(Full(function));
+    };
     let result = Arc::new(Shared::default());
-    let job = Job { cancelled: Arc::default() };
-    let answer = Answer { result: result.clone(), remote: handle.remote() };
+    let job = Job {
+        cancelled: Arc::default(),
+    };
+    let answer = Answer {
+        result: result.clone(),
+        remote: handle.remote(),
+    };
     let number = place.put(Box::new({
         let job = job.clone();
         move |seat: &mut Seat<'_>| {
             let result = catch_unwind(AssertUnwindSafe(|| function(&job)));
-            answer.give(result.unwrap_or_else(|panic| Err(Interrupted::panicked(&*panic).into())), seat);
+            answer.give(
+                result.unwrap_or_else(|panic| Err(Interrupted::panicked(&*panic).into())),
+                seat,
+            );
         }
     }));
-    let order = Rc::new(Order { result, job, pool: pool.clone(), number });
+    let order = Rc::new(Order {
+        result,
+        job,
+        pool: pool.clone(),
+        number,
+    });
     let cancel = {
         let order = order.clone();
         move || order.cancel()
     };
-    let origin = Origin { kind: Kind::Task, location };
+    let origin = Origin {
+        kind: Kind::Task,
+        location,
+    };
     Ok(handle.core().spawn_for(Arrival { order }, origin, cancel))
 }
 
@@ -103,7 +129,9 @@ enum State<R> {
 
 impl<R> Default for Shared<R> {
     fn default() -> Self {
-        Shared { state: Mutex::new(State::Awaited(None)) }
+        Shared {
+            state: Mutex::new(State::Awaited(None)),
+        }
     }
 }
 
@@ -113,10 +141,13 @@ impl<R> Shared<R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts the result in its place, and calls `placed` before it wakes the one who waits; gives the result back when nobody does.
+    /// Puts the result in its place, and calls `placed` before it wakes the one who waits; gives
+    /// the result back when nobody does.
     fn put(&self, result: R, placed: impl FnOnce()) -> Option<R> {
         let mut state = self.lock();
-        let State::Awaited(waker) = &mut *state else { return Some(result) };
+        let State::Awaited(waker) = &mut *state else {
+            return Some(result);
+        };
         let waker = waker.take();
         *state = State::Here(result);
         drop(state);
@@ -137,7 +168,8 @@ struct Answer<T: Send + 'static, E: ChainError + Send> {
 impl<T: Send + 'static, E: ChainError + Send> Answer<T, E> {
     fn give(self, result: Result<T, E>, seat: &mut Seat<'_>) {
         if let Some(unwanted) = self.result.put(result, || seat.vacate()) {
-            // When the reactor is gone, it is dropped here, and may take its time: the seat is not free yet.
+            // When the reactor is gone, it is dropped here, and may take its time: the seat is not
+            // free yet.
             let _ = self.remote.post(move |_| drop(unwanted));
         }
     }

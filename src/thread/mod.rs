@@ -41,13 +41,15 @@
 //!
 //! # Cancelling
 //!
-//! A thread cannot be stopped from outside. A job that has not begun is taken back; one that runs is told through its [`Job`], and what it
-//! does about it is up to it. Whatever it gives then is dropped.
+//! A thread cannot be stopped from outside. A job that has not begun is taken back; one that runs
+//! is told through its [`Job`], and what it does about it is up to it. Whatever it gives then is
+//! dropped.
 //!
 //! # The end of a run
 //!
-//! When the run of a reactor ends, the jobs that it has not heard from are cancelled like its tasks, and nobody waits for them. A job whose
-//! result matters even then is waited for in a shutdown hook of [`Phase::Before`](crate::reactor::Phase::Before):
+//! When the run of a reactor ends, the jobs that it has not heard from are cancelled like its
+//! tasks, and nobody waits for them. A job whose result matters even then is waited for in a
+//! shutdown hook of [`Phase::Before`](crate::reactor::Phase::Before):
 //!
 //! ```
 //! # use std::{cell::Cell, rc::Rc};
@@ -82,14 +84,16 @@ use crate::{
 };
 
 impl Handle {
-    /// Runs `job` on a thread of this reactor's own pool, and fires the Deferred with its result, on this thread; see
-    /// [`ThreadPool::defer`]. The pool has the [default limits](Limits), starts with the first job and ends with the reactor.
+    /// Runs `job` on a thread of this reactor's own pool, and fires the Deferred with its result,
+    /// on this thread; see [`ThreadPool::defer`]. The pool has the [default limits](Limits), starts
+    /// with the first job and ends with the reactor.
     ///
-    /// `Box<dyn Error>` does not go from thread to thread: the error of a job may be `Box<dyn Error + Send + Sync>`, a `String`, or
-    /// one of your own.
+    /// `Box<dyn Error>` does not go from thread to thread: the error of a job may be `Box<dyn
+    /// Error + Send + Sync>`, a `String`, or one of your own.
     ///
     /// # Errors
-    /// The Deferred's, besides the job's own: [`Interrupted::Refused`] when as many jobs wait as may; the job is dropped then.
+    /// The Deferred's, besides the job's own: [`Interrupted::Refused`] when as many jobs wait as
+    /// may; the job is dropped then.
     #[track_caller]
     pub fn defer_to_thread<T, E, F>(&self, job: F) -> Deferred<T, E>
     where
@@ -107,7 +111,8 @@ impl Handle {
 /// The reactor keeps its pool without knowing what it is.
 fn default_pool(handle: &Handle) -> Rc<ThreadPool> {
     let mut place = handle.core().threads.borrow_mut();
-    let pool: Rc<dyn Any> =
-        place.get_or_insert_with(|| Rc::new(ThreadPool::new("entwined", Limits::default()))).clone();
+    let pool: Rc<dyn Any> = place
+        .get_or_insert_with(|| Rc::new(ThreadPool::new("entwined", Limits::default())))
+        .clone();
     pool.downcast().expect("nobody else puts anything there")
 }

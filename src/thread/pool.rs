@@ -1,8 +1,10 @@
 //! Threads that take jobs from a queue.
 //!
-//! A thread that has nothing to do is either *seeking* (it runs, and will look at the queue before it rests) or *resting* (it is parked). Those
-//! who bring a job wake a resting thread only when there are more jobs than seekers. The one that rested last is woken first,
-//! so that those at the bottom of the stack reach the end of their idle time, and the pool shrinks to what the work needs.
+//! A thread that has nothing to do is either *seeking* (it runs, and will look at the queue before
+//! it rests) or *resting* (it is parked). Those who bring a job wake a resting thread only when
+//! there are more jobs than seekers. The one that rested last is woken first, so that those at the
+//! bottom of the stack reach the end of their idle time, and the pool shrinks to what the work
+//! needs.
 
 use std::{
     collections::BTreeMap,
@@ -20,15 +22,19 @@ use crate::{
     reactor::Handle,
 };
 
-/// Threads for work that would hold up a loop: long computations, and calls that block. Clones are the same pool, `Send` and `Sync`.
+/// Threads for work that would hold up a loop: long computations, and calls that block. Clones are
+/// the same pool, `Send` and `Sync`.
 ///
-/// Threads are started when a job finds no idle one, up to a limit; beyond that jobs wait, in order, and beyond a second limit they are
-/// refused. A thread that has had nothing to do for a while ends.
+/// Threads are started when a job finds no idle one, up to a limit; beyond that jobs wait, in
+/// order, and beyond a second limit they are refused. A thread that has had nothing to do for a
+/// while ends.
 ///
-/// When the last clone is dropped, what is queued still runs; then the threads end. Nobody waits for them.
+/// When the last clone is dropped, what is queued still runs; then the threads end. Nobody waits
+/// for them.
 ///
-/// [`Handle::defer_to_thread`] uses a pool that belongs to the reactor. Make one of your own for work that must not wait behind other
-/// work (look-ups of names, a database), or that needs other limits:
+/// [`Handle::defer_to_thread`] uses a pool that belongs to the reactor. Make one of your own for
+/// work that must not wait behind other work (look-ups of names, a database), or that needs other
+/// limits:
 ///
 /// ```
 /// use entwined::{Standalone, thread::{Limits, ThreadPool}};
@@ -72,32 +78,46 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { threads: 8, queue: 16_384, idle: Duration::from_secs(10) }
+        Limits {
+            threads: 8,
+            queue: 16_384,
+            idle: Duration::from_secs(10),
+        }
     }
 }
 
 impl ThreadPool {
-    /// A pool without threads so far. They will be called `name`, a dash and a number; the system shows 15 bytes of that.
+    /// A pool without threads so far. They will be called `name`, a dash and a number; the system
+    /// shows 15 bytes of that.
     ///
     /// # Panics
     /// When the name contains a zero byte.
     pub fn new(name: &str, limits: Limits) -> Self {
         assert!(!name.contains('\0'), "a zero byte in the name of a thread");
-        let inner = Inner { name: name.to_owned(), limits, queue: Mutex::default() };
-        ThreadPool { owner: Arc::new(Owner(Arc::new(inner))) }
+        let inner = Inner {
+            name: name.to_owned(),
+            limits,
+            queue: Mutex::default(),
+        };
+        ThreadPool {
+            owner: Arc::new(Owner(Arc::new(inner))),
+        }
     }
 
-    /// Runs `job` on one of the threads. The Deferred fires on the thread of `handle`'s reactor, in one of its turns; `job` never begins
-    /// before this returns, nor does the Deferred fire.
+    /// Runs `job` on one of the threads. The Deferred fires on the thread of `handle`'s reactor, in
+    /// one of its turns; `job` never begins before this returns, nor does the Deferred fire.
     ///
-    /// To cancel the Deferred takes back a job that has not begun; one that runs can ask its [`Job`], and its result is dropped. So it is with
-    /// the end of the reactor's run, which cancels what has not been answered. To drop the Deferred lets the job go on. A job that panics
-    /// gives [`Interrupted::Panicked`](crate::deferred::Interrupted::Panicked).
+    /// To cancel the Deferred takes back a job that has not begun; one that runs can ask its
+    /// [`Job`], and its result is dropped. So it is with the end of the reactor's run, which
+    /// cancels what has not been answered. To drop the Deferred lets the job go on. A job that
+    /// panics gives [`Interrupted::Panicked`](crate::deferred::Interrupted::Panicked).
     ///
-    /// A result that nobody wants any more is dropped on the reactor's thread; on the job's when the reactor is gone.
+    /// A result that nobody wants any more is dropped on the reactor's thread; on the job's when
+    /// the reactor is gone.
     ///
     /// # Errors
-    /// [`Full`] gives the job back: as many wait as may, or there is no thread and the system refuses to start one (which is logged).
+    /// [`Full`] gives the job back: as many wait as may, or there is no thread and the system
+    /// refuses to start one (which is logged).
     #[track_caller]
     pub fn defer<T, E, F>(&self, handle: &Handle, job: F) -> Result<Deferred<T, E>, Full<F>>
     where
@@ -154,8 +174,9 @@ pub(super) struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// The job's result is there, and who waits will now be told. From here on the thread counts as a seeker, so that whoever hears of the result and has
-    /// a further job finds this thread, and does not start another.
+    /// The job's result is there, and who waits will now be told. From here on the thread counts as
+    /// a seeker, so that whoever hears of the result and has a further job finds this thread, and
+    /// does not start another.
     pub(super) fn vacate(&mut self) {
         if !std::mem::replace(&mut self.free, true) {
             self.pool.lock().seeking += 1;
@@ -199,7 +220,9 @@ impl Queue {
 
     /// How many jobs wait for a busy thread.
     fn waiting(&self) -> usize {
-        self.jobs.len().saturating_sub(self.seeking + self.resting.len())
+        self.jobs
+            .len()
+            .saturating_sub(self.seeking + self.resting.len())
     }
 }
 
@@ -214,7 +237,11 @@ impl Place<'_> {
         let number = self.queue.next;
         self.queue.next += 1;
         self.queue.jobs.insert(number, work);
-        let woken = if self.queue.jobs.len() > self.queue.seeking { self.queue.resting.pop() } else { None };
+        let woken = if self.queue.jobs.len() > self.queue.seeking {
+            self.queue.resting.pop()
+        } else {
+            None
+        };
         self.queue.seeking += usize::from(woken.is_some());
         drop(self.queue);
         if let Some(thread) = woken {
@@ -295,13 +322,20 @@ impl Inner {
 
     /// The job answers for its own panics; what is left are those of destructors.
     fn run(&self, work: Work) {
-        let mut seat = Seat { pool: self, free: false };
+        let mut seat = Seat {
+            pool: self,
+            free: false,
+        };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut seat))) {
-            tracing::error!("something that a job left behind panicked: {}", panic_message(&*panic));
+            tracing::error!(
+                "something that a job left behind panicked: {}",
+                panic_message(&*panic)
+            );
         }
     }
 
-    /// Rests until somebody wakes this thread, which makes it a seeker; `None` when it has rested long enough and is out of the pool.
+    /// Rests until somebody wakes this thread, which makes it a seeker; `None` when it has rested
+    /// long enough and is out of the pool.
     fn rest<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> Option<MutexGuard<'a, Queue>> {
         let this = thread::current();
         let end = Instant::now().checked_add(self.limits.idle);
@@ -314,8 +348,13 @@ impl Inner {
                 None => thread::park(),
             }
             queue = self.lock();
-            // Whoever wakes a thread takes it from the list, so a wake-up that was not meant finds it there.
-            let Some(index) = queue.resting.iter().position(|thread| thread.id() == this.id()) else {
+            // Whoever wakes a thread takes it from the list, so a wake-up that was not meant finds
+            // it there.
+            let Some(index) = queue
+                .resting
+                .iter()
+                .position(|thread| thread.id() == this.id())
+            else {
                 return Some(queue);
             };
             if end.is_some_and(|end| end <= Instant::now()) {

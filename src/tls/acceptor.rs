@@ -19,7 +19,8 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// An acceptor that shows this identity to clients, unless [another](AcceptorBuilder::name) is for the name that they ask for.
+    /// An acceptor that shows this identity to clients, unless [another](AcceptorBuilder::name) is
+    /// for the name that they ask for.
     pub fn builder(identity: Identity) -> AcceptorBuilder {
         AcceptorBuilder {
             default: identity.key,
@@ -36,25 +37,31 @@ impl Acceptor {
     pub fn from_config(config: Arc<ServerConfig>) -> Result<Self, Error> {
         // What can be wrong with it is the same for every connection.
         ServerConnection::new(config.clone()).map_err(Error::Configuration)?;
-        Ok(Acceptor { config: Rc::new(RefCell::new(config)) })
+        Ok(Acceptor {
+            config: Rc::new(RefCell::new(config)),
+        })
     }
 
     /// Puts TLS above each connection that `listener` accepts.
-    pub fn listen<L: Listen>(&self, listener: L) -> Layered<L, impl Fn(L::Stream) -> TlsStream + 'static> {
+    pub fn listen<L: Listen>(
+        &self,
+        listener: L,
+    ) -> Layered<L, impl Fn(L::Stream) -> TlsStream + 'static> {
         let acceptor = self.clone();
         listener.layered(move |stream| acceptor.accept(stream))
     }
 
-    /// Puts TLS above `stream`. The handshake begins when the stream is used, or asked whether it is
-    /// [established](ByteStream::poll_established).
+    /// Puts TLS above `stream`. The handshake begins when the stream is used, or asked whether it
+    /// is [established](ByteStream::poll_established).
     pub fn accept(&self, stream: impl ByteStream) -> TlsStream {
         let config = self.config.borrow().clone();
         let session = ServerConnection::new(config).expect("the configuration was tried before");
         TlsStream::new(Box::new(stream), session.into())
     }
 
-    /// From now on accepts as `other` does, on every listener that this acceptor or a clone of it is used by: for certificates that were
-    /// renewed. Connections that are there go on as they are.
+    /// From now on accepts as `other` does, on every listener that this acceptor or a clone of it
+    /// is used by: for certificates that were renewed. Connections that are there go on as they
+    /// are.
     pub fn replace(&self, other: &Acceptor) {
         let config = other.config.borrow().clone();
         let old = self.config.replace(config);
@@ -90,16 +97,20 @@ pub struct AcceptorBuilder {
 }
 
 impl AcceptorBuilder {
-    /// The identity for clients that ask for this name (SNI, RFC 6066, 3). `*.example.org` is for every name one level below; a name that is
-    /// written out comes before it.
+    /// The identity for clients that ask for this name (SNI, RFC 6066, 3). `*.example.org` is for
+    /// every name one level below; a name that is written out comes before it.
     pub fn name(mut self, name: &str, identity: Identity) -> Self {
         self.names.insert(name.to_ascii_lowercase(), identity.key);
         self
     }
 
-    /// Protocols that are spoken, the preferred one first (ALPN, RFC 7301). A client that offers some and none of these is refused.
+    /// Protocols that are spoken, the preferred one first (ALPN, RFC 7301). A client that offers
+    /// some and none of these is refused.
     pub fn protocols<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.protocols = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
+        self.protocols = protocols
+            .into_iter()
+            .map(|protocol| protocol.as_ref().to_vec())
+            .collect();
         self
     }
 
@@ -125,15 +136,27 @@ impl AcceptorBuilder {
         let builder = match roots {
             None => builder.with_no_client_auth(),
             Some(roots) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots.store()?), provider());
-                let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
+                let verifier = WebPkiClientVerifier::builder_with_provider(
+                    Arc::new(roots.store()?),
+                    provider(),
+                );
+                let verifier = if required {
+                    verifier
+                } else {
+                    verifier.allow_unauthenticated()
+                };
                 let verifier = verifier.build().map_err(|error| {
-                    Error::Configuration(rustls::Error::General(format!("authorities for clients: {error}")))
+                    Error::Configuration(rustls::Error::General(format!(
+                        "authorities for clients: {error}"
+                    )))
                 })?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName { default: self.default, names: self.names }));
+        let mut config = builder.with_cert_resolver(Arc::new(ByName {
+            default: self.default,
+            names: self.names,
+        }));
         config.alpn_protocols = self.protocols;
         config.ticketer = ring::Ticketer::new().map_err(Error::Configuration)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});

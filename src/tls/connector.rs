@@ -21,8 +21,9 @@ enum Source {
 }
 
 impl Roots {
-    /// Those of the system (on Debian the package ca-certificates; the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
-    /// They are read, which blocks for some milliseconds, when something is built with them.
+    /// Those of the system (on Debian the package ca-certificates; the environment variables
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name others). They are read, which blocks for some
+    /// milliseconds, when something is built with them.
     pub fn system() -> Self {
         Roots(Source::System)
     }
@@ -50,13 +51,18 @@ impl Roots {
                 // Some that rustls cannot read are usual.
                 let (usable, _) = store.add_parsable_certificates(found.certs);
                 if usable == 0 {
-                    let what = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+                    let what = found
+                        .errors
+                        .first()
+                        .map_or_else(|| "there are none".to_owned(), ToString::to_string);
                     return Err(Error::NoSystemRoots(what));
                 }
             }
             Source::Only(certificates) => {
                 for certificate in certificates {
-                    store.add(certificate.clone()).map_err(Error::Configuration)?;
+                    store
+                        .add(certificate.clone())
+                        .map_err(Error::Configuration)?;
                 }
             }
         }
@@ -73,7 +79,8 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// Puts TLS above streams that were connected. Cheap to clone; clones share the sessions that may be resumed (of 256 at most).
+/// Puts TLS above streams that were connected. Cheap to clone; clones share the sessions that may
+/// be resumed (of 256 at most).
 #[derive(Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
@@ -82,7 +89,11 @@ pub struct Connector {
 impl Connector {
     /// A connector that trusts the system's authorities, unless told otherwise.
     pub fn builder() -> ConnectorBuilder {
-        ConnectorBuilder { roots: Roots::system(), identity: None, protocols: Vec::new() }
+        ConnectorBuilder {
+            roots: Roots::system(),
+            identity: None,
+            protocols: Vec::new(),
+        }
     }
 
     /// A connector with a configuration of your own.
@@ -90,14 +101,17 @@ impl Connector {
         Connector { config }
     }
 
-    /// Puts TLS above `stream`, with a server that must prove to be `server_name`: a DNS name, or an IP address. The handshake begins
-    /// when the stream is used, or asked whether it is [established](ByteStream::poll_established).
+    /// Puts TLS above `stream`, with a server that must prove to be `server_name`: a DNS name, or
+    /// an IP address. The handshake begins when the stream is used, or asked whether it is
+    /// [established](ByteStream::poll_established).
     ///
     /// # Errors
     /// [`Error::Name`] when that is neither.
     pub fn connect(&self, stream: impl ByteStream, server_name: &str) -> Result<TlsStream, Error> {
-        let name = ServerName::try_from(server_name.to_owned()).map_err(|_| Error::Name(server_name.to_owned()))?;
-        let session = ClientConnection::new(self.config.clone(), name).map_err(Error::Configuration)?;
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| Error::Name(server_name.to_owned()))?;
+        let session =
+            ClientConnection::new(self.config.clone(), name).map_err(Error::Configuration)?;
         Ok(TlsStream::new(Box::new(stream), session.into()))
     }
 }
@@ -132,7 +146,10 @@ impl ConnectorBuilder {
 
     /// Protocols to offer, the preferred one first (ALPN, RFC 7301).
     pub fn protocols<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.protocols = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
+        self.protocols = protocols
+            .into_iter()
+            .map(|protocol| protocol.as_ref().to_vec())
+            .collect();
         self
     }
 
@@ -148,7 +165,10 @@ impl ConnectorBuilder {
         let mut config = match self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder
-                .with_client_auth_cert(identity.certificates().to_vec(), identity.secret.clone_key())
+                .with_client_auth_cert(
+                    identity.certificates().to_vec(),
+                    identity.secret.clone_key(),
+                )
                 .map_err(Error::Configuration)?,
         };
         config.alpn_protocols = self.protocols;

@@ -4,8 +4,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Error, Identity};
 
-/// A new identity for these names (DNS names or IP addresses), signed by itself: nobody trusts it but who was
-/// [told to](super::Roots::only).
+/// A new identity for these names (DNS names or IP addresses), signed by itself: nobody trusts it
+/// but who was [told to](super::Roots::only).
 ///
 /// ```
 /// let identity = entwined::tls::development::identity(["localhost", "127.0.0.1", "::1"])?;
@@ -27,7 +27,8 @@ pub fn certificate<N: Into<String>>(
     names: impl IntoIterator<Item = N>,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let names: Vec<String> = names.into_iter().map(Into::into).collect();
-    let made = rcgen::generate_simple_self_signed(names).map_err(|error| Error::Making(error.to_string()))?;
+    let made = rcgen::generate_simple_self_signed(names)
+        .map_err(|error| Error::Making(error.to_string()))?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     Ok((vec![made.cert.der().clone()], key))
 }

@@ -4,7 +4,8 @@ use std::{error, fmt, io, path::PathBuf};
 
 use rustls::{InvalidMessage, pki_types::pem};
 
-/// Why there is no [`Acceptor`](super::Acceptor), [`Connector`](super::Connector) or [`Identity`](super::Identity): the mistake is on this side.
+/// Why there is no [`Acceptor`](super::Acceptor), [`Connector`](super::Connector) or
+/// [`Identity`](super::Identity): the mistake is on this side.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -61,13 +62,18 @@ impl error::Error for Error {
             Error::Read(source) => Some(source),
             Error::Pem(source) => Some(source),
             Error::KeyMismatch(source) | Error::Configuration(source) => Some(source),
-            Error::NoCertificate | Error::NoKey | Error::NoSystemRoots(_) | Error::Name(_) | Error::Making(_) => None,
+            Error::NoCertificate
+            | Error::NoKey
+            | Error::NoSystemRoots(_)
+            | Error::Name(_)
+            | Error::Making(_) => None,
         }
     }
 }
 
-/// Why a connection has failed in TLS: inside the [`io::Error`] of the kind [`InvalidData`](io::ErrorKind::InvalidData) that reading and writing
-/// give then. The peer was told by an alert.
+/// Why a connection has failed in TLS: inside the [`io::Error`] of the kind
+/// [`InvalidData`](io::ErrorKind::InvalidData) that reading and writing give then. The peer was
+/// told by an alert.
 #[derive(Clone, Debug)]
 pub struct ProtocolError {
     /// Whether the handshake was not over.
@@ -79,7 +85,9 @@ pub struct ProtocolError {
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) if self.in_handshake => {
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)
+                if self.in_handshake =>
+            {
                 f.write_str("the peer does not speak TLS")
             }
             source if self.in_handshake => write!(f, "the TLS handshake failed: {source}"),

@@ -27,11 +27,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the certificates, its own first, and the key (PKCS #8, PKCS #1 or SEC 1, without a password). Blocks, as reading files does.
+    /// Reads the certificates, its own first, and the key (PKCS #8, PKCS #1 or SEC 1, without a
+    /// password). Blocks, as reading files does.
     ///
     /// # Errors
     /// When a file cannot be read, has not what it should, or the key is another's.
-    pub fn from_pem_files(certificates: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn from_pem_files(
+        certificates: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, Error> {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
         let chain = in_file(certificates, read(certificates).and_then(|pem| chain(&pem)))?;
         let secret = in_file(key, read(key).and_then(|pem| secret(&pem)))?;
@@ -50,7 +54,10 @@ impl Identity {
     ///
     /// # Errors
     /// When the key is not that of the first certificate.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, Error> {
         if chain.is_empty() {
             return Err(Error::NoCertificate);
         }
@@ -59,7 +66,10 @@ impl Identity {
             rustls::Error::InconsistentKeys(_) => Error::KeyMismatch(error),
             error => Error::Configuration(error),
         })?;
-        Ok(Identity { key: Arc::new(key), secret })
+        Ok(Identity {
+            key: Arc::new(key),
+            secret,
+        })
     }
 
     /// The certificates, its own first.
@@ -71,12 +81,17 @@ impl Identity {
 /// Tells the certificates, never the key.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("certificates", &self.certificates().len()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("certificates", &self.certificates().len())
+            .finish_non_exhaustive()
     }
 }
 
 pub(super) fn in_file<T>(path: &Path, result: Result<T, Error>) -> Result<T, Error> {
-    result.map_err(|source| Error::File { path: path.to_owned(), source: Box::new(source) })
+    result.map_err(|source| Error::File {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -84,8 +99,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(Error::Pem)?;
-    if chain.is_empty() { Err(Error::NoCertificate) } else { Ok(chain) }
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(Error::Pem)?;
+    if chain.is_empty() {
+        Err(Error::NoCertificate)
+    } else {
+        Ok(chain)
+    }
 }
 
 fn secret(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {

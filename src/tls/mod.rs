@@ -1,4 +1,5 @@
-//! TLS, by [rustls], as a layer over any [`ByteStream`](crate::transport::ByteStream) (feature `tls`).
+//! TLS, by [rustls], as a layer over any [`ByteStream`](crate::transport::ByteStream) (feature
+//! `tls`).
 //!
 //! ```
 //! use entwined::{Standalone, protocol::{self, Echo}, tls::{Acceptor, Connector, Roots}, transport::{ByteStream, tcp}};
@@ -31,24 +32,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A protocol begins when the handshake is over, so its [`connection_made`](crate::protocol::Protocol::connection_made) can ask who the peer is:
-//! `transport.ask(|tls: &TlsStream| tls.peer_certificates().map(<[_]>::to_vec))`. To begin in plain and go on with TLS, as STARTTLS does,
-//! use [`Transport::upgrade`](crate::protocol::Transport::upgrade) with [`Acceptor::accept`] or [`Connector::connect`].
+//! A protocol begins when the handshake is over, so its
+//! [`connection_made`](crate::protocol::Protocol::connection_made) can ask who the peer is:
+//! `transport.ask(|tls: &TlsStream| tls.peer_certificates().map(<[_]>::to_vec))`. To begin in plain
+//! and go on with TLS, as STARTTLS does, use
+//! [`Transport::upgrade`](crate::protocol::Transport::upgrade) with [`Acceptor::accept`] or
+//! [`Connector::connect`].
 //!
 //! The same listener serves HTTP: `http::serve(acceptor.listen(listener), router)`.
 //!
 //! # The end of a connection
 //!
-//! Each direction ends with a close_notify alert (RFC 8446, 6.1). [Closing](crate::protocol::Transport::close) sends it, and what the peer still sends can be
-//! read. An end of input without one is an error of the kind [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof), since somebody may have
-//! cut the connection short; protocols that mark the end of what they say by themselves may ignore it. A `TlsStream` that is dropped without being closed sends none.
+//! Each direction ends with a close_notify alert (RFC 8446, 6.1).
+//! [Closing](crate::protocol::Transport::close) sends it, and what the peer still sends can be
+//! read. An end of input without one is an error of the kind
+//! [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof), since somebody may have cut the connection
+//! short; protocols that mark the end of what they say by themselves may ignore it. A `TlsStream`
+//! that is dropped without being closed sends none.
 //!
 //! # Bounds
 //!
-//! For each connection at most 64 KiB that the peer does not take, 64 KiB that has arrived and was not decrypted, and 16 KiB that was decrypted and
-//! not read; of a handshake message 64 KiB. The buffers go back when they are empty. A handshake has the time of
-//! [`Limits::establish`](crate::protocol::Limits::establish), in HTTP that of a request's head. Sessions are resumed by tickets
-//! (RFC 8446, 4.6.1; RFC 5077), so a server keeps none.
+//! For each connection at most 64 KiB that the peer does not take, 64 KiB that has arrived and was
+//! not decrypted, and 16 KiB that was decrypted and not read; of a handshake message 64 KiB. The
+//! buffers go back when they are empty. A handshake has the time of
+//! [`Limits::establish`](crate::protocol::Limits::establish), in HTTP that of a request's head.
+//! Sessions are resumed by tickets (RFC 8446, 4.6.1; RFC 5077), so a server keeps none.
 
 mod acceptor;
 mod connector;

@@ -10,20 +10,24 @@ use std::{
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustls::{Connection, HandshakeKind, ProtocolVersion, SupportedCipherSuite, pki_types::CertificateDer};
+use rustls::{
+    Connection, HandshakeKind, ProtocolVersion, SupportedCipherSuite, pki_types::CertificateDer,
+};
 
 use super::ProtocolError;
 use crate::transport::{Address, ByteStream};
 
-/// A stream with TLS above another. Made by [`Acceptor::accept`](super::Acceptor::accept) and [`Connector::connect`](super::Connector::connect).
+/// A stream with TLS above another. Made by [`Acceptor::accept`](super::Acceptor::accept) and
+/// [`Connector::connect`](super::Connector::connect).
 ///
-/// Reading and writing wait for the handshake by themselves. To end the connection in order, close it; see the
-/// [module](crate::tls) for how it ends.
+/// Reading and writing wait for the handshake by themselves. To end the connection in order, close
+/// it; see the [module](crate::tls) for how it ends.
 pub struct TlsStream {
     below: Box<dyn ByteStream>,
     session: Connection,
     established: bool,
-    /// What has arrived and does not fit into rustls's buffers, since what was decrypted is not read yet.
+    /// What has arrived and does not fit into rustls's buffers, since what was decrypted is not
+    /// read yet.
     input: Vec<u8>,
     /// Whether our close_notify was sent, or is on its way.
     closing: bool,
@@ -48,8 +52,8 @@ impl TlsStream {
         }
     }
 
-    /// The certificates that the peer has shown and that were verified, its own first. A client shows none unless it was
-    /// [asked](super::AcceptorBuilder::client_certificates).
+    /// The certificates that the peer has shown and that were verified, its own first. A client
+    /// shows none unless it was [asked](super::AcceptorBuilder::client_certificates).
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.session.peer_certificates()
     }
@@ -83,14 +87,19 @@ impl TlsStream {
     }
 
     fn check(&self) -> io::Result<()> {
-        self.failed.clone().map_or(Ok(()), |error| Err(error.into()))
+        self.failed
+            .clone()
+            .map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Sends the records that wait, as far as the stream below takes them. Whoever reads sends too: answers to key updates, and what writers
-    /// have left behind.
+    /// Sends the records that wait, as far as the stream below takes them. Whoever reads sends too:
+    /// answers to key updates, and what writers have left behind.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
-            let mut below = Below { stream: &mut *self.below, cx };
+            let mut below = Below {
+                stream: &mut *self.below,
+                cx,
+            };
             match self.session.write_tls(&mut below) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(_) => {}
@@ -106,7 +115,8 @@ impl TlsStream {
         // The buffer is shared by all connections of the thread; none keeps one while it waits.
         let mut buffer = BUFFER.take();
         buffer.resize(INPUT, 0);
-        let received = Pin::new(&mut *self.below).poll_read(cx, &mut buffer[..room.clamp(RECORD, INPUT)]);
+        let received =
+            Pin::new(&mut *self.below).poll_read(cx, &mut buffer[..room.clamp(RECORD, INPUT)]);
         let result = match received {
             Poll::Ready(Ok(0)) => self.session.read_tls(&mut io::empty()).map(|_| 0),
             Poll::Ready(Ok(count)) => self.decrypt(cx, &buffer[..count]).map(|taken| {
@@ -123,11 +133,13 @@ impl TlsStream {
         Poll::Ready(result)
     }
 
-    /// Decrypts records until all are taken or what they say fills rustls's buffer; gives how many bytes were taken.
+    /// Decrypts records until all are taken or what they say fills rustls's buffer; gives how many
+    /// bytes were taken.
     fn decrypt(&mut self, cx: &mut Context<'_>, records: &[u8]) -> io::Result<usize> {
         let mut left = records;
         while !left.is_empty() {
-            // It refuses when what was decrypted is to be read first, and takes nothing after a close_notify.
+            // It refuses when what was decrypted is to be read first, and takes nothing after a
+            // close_notify.
             match self.session.read_tls(&mut left) {
                 Ok(0) => return Ok(records.len()),
                 Ok(_) => {}
@@ -135,7 +147,10 @@ impl TlsStream {
             }
             let in_handshake = self.session.is_handshaking();
             if let Err(source) = self.session.process_new_packets() {
-                let error = ProtocolError { in_handshake, source };
+                let error = ProtocolError {
+                    in_handshake,
+                    source,
+                };
                 self.failed = Some(error.clone());
                 // The alert: as far as it can be sent without waiting.
                 let _ = self.send(cx);
@@ -176,7 +191,8 @@ impl ByteStream for TlsStream {
         self.check()?;
         ready!(self.below.poll_established(cx))?;
         loop {
-            // A peer that is gone may have said why: what it sent is read before this side's failure to send counts.
+            // A peer that is gone may have said why: what it sent is read before this side's
+            // failure to send counts.
             let sent = self.send(cx);
             if !self.session.is_handshaking() {
                 self.established = true;
@@ -185,7 +201,9 @@ impl ByteStream for TlsStream {
             let received = self.receive(cx, RECORD);
             match (sent, received) {
                 (_, Poll::Ready(Ok(1..))) => {}
-                (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(error)),
+                (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => {
+                    return Poll::Ready(Err(error));
+                }
                 (_, Poll::Pending) => return Poll::Pending,
                 (_, Poll::Ready(Ok(0))) => {
                     let message = "the peer ended the connection in the TLS handshake";
@@ -237,7 +255,10 @@ impl TlsStream {
                     if !self.input.is_empty() {
                         // Nothing is left to be read first, and yet rustls takes no more.
                         let message = "a TLS message is too long";
-                        return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+                        return Poll::Ready(Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            message,
+                        )));
                     }
                     ready!(self.receive(cx, buffer.len()))?;
                 }
@@ -270,7 +291,8 @@ impl TlsStream {
         Poll::Ready(Ok(taken))
     }
 
-    /// Reads or writes for one of two tasks, so that neither takes the other's wake-up: both may wait for either direction below.
+    /// Reads or writes for one of two tasks, so that neither takes the other's wake-up: both may
+    /// wait for either direction below.
     fn waiting<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -281,21 +303,32 @@ impl TlsStream {
             None => poll(self, cx),
             Some(both) => poll(self, &mut Context::from_waker(&both)),
         };
-        self.waiting.note(side, polled.is_pending().then_some(cx.waker()));
+        self.waiting
+            .note(side, polled.is_pending().then_some(cx.waker()));
         polled
     }
 }
 
 impl AsyncRead for TlsStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().waiting(cx, Side::Reader, |this, cx| this.read_some(cx, buffer))
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .waiting(cx, Side::Reader, |this, cx| this.read_some(cx, buffer))
     }
 }
 
 impl AsyncWrite for TlsStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let write = |session: &mut Connection| session.writer().write(buffer);
-        self.get_mut().waiting(cx, Side::Writer, |this, cx| this.write_some(cx, write))
+        self.get_mut()
+            .waiting(cx, Side::Writer, |this, cx| this.write_some(cx, write))
     }
 
     fn poll_write_vectored(
@@ -304,7 +337,8 @@ impl AsyncWrite for TlsStream {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let write = |session: &mut Connection| session.writer().write_vectored(buffers);
-        self.get_mut().waiting(cx, Side::Writer, |this, cx| this.write_some(cx, write))
+        self.get_mut()
+            .waiting(cx, Side::Writer, |this, cx| this.write_some(cx, write))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

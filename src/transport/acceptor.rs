@@ -13,7 +13,8 @@ use crate::{
     reactor::{Handle, Origin},
 };
 
-/// Connections that one server holds at a time, unless it is told otherwise; peers beyond it wait in the listener's backlog.
+/// Connections that one server holds at a time, unless it is told otherwise; peers beyond it wait
+/// in the listener's backlog.
 pub(crate) const MOST_CONNECTIONS: usize = 10_000;
 
 /// A task that accepts connections as long as this lives.
@@ -24,7 +25,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Hands each connection to `admit`, with its place among those of this server. `admit` runs contained: a panic costs one connection.
+    /// Hands each connection to `admit`, with its place among those of this server. `admit` runs
+    /// contained: a panic costs one connection.
     pub(crate) fn new(
         listener: BoxedListener,
         origin: Origin,
@@ -39,8 +41,15 @@ impl Acceptor {
             end: RefCell::default(),
             followers: RefCell::default(),
         });
-        let accepting = handle.core().spawn(accept(listener, gate.clone(), origin, admit), origin).canceller();
-        Acceptor { address, gate, accepting }
+        let accepting = handle
+            .core()
+            .spawn(accept(listener, gate.clone(), origin, admit), origin)
+            .canceller();
+        Acceptor {
+            address,
+            gate,
+            accepting,
+        }
     }
 
     pub(crate) fn local_address(&self) -> &Address {
@@ -62,7 +71,8 @@ impl Acceptor {
         self.gate.end(Ok(()));
     }
 
-    /// Fires when it accepts no more and all its connections are gone; with an error if the listener has failed.
+    /// Fires when it accepts no more and all its connections are gone; with an error if the
+    /// listener has failed.
     pub(crate) fn ended(&self) -> Deferred<(), String> {
         let (resolver, deferred) = Deferred::new();
         let mut followers = self.gate.followers.borrow_mut();

@@ -8,8 +8,8 @@ use std::{
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
 use rustix::net::{
-    MMsgHdr, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny,
-    addr::SocketAddrArg, recvmsg, sendmmsg,
+    MMsgHdr, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags,
+    SocketAddrAny, addr::SocketAddrArg, recvmsg, sendmmsg,
 };
 
 use super::{Address, Received};
@@ -57,13 +57,22 @@ pub struct Batch {
 pub(super) const MOST: usize = 64;
 
 impl Batch {
-    /// For up to `most` datagrams, from 1 to 64, of up to `size` bytes each; longer ones are [cut](Received::truncated).
+    /// For up to `most` datagrams, from 1 to 64, of up to `size` bytes each; longer ones are
+    /// [cut](Received::truncated).
     ///
-    /// It has `most` times `size` bytes of address space, and as much memory as was ever used of it.
+    /// It has `most` times `size` bytes of address space, and as much memory as was ever used of
+    /// it.
     pub fn new(most: usize, size: usize) -> Self {
         let most = most.clamp(1, MOST);
         let buffer = vec![0; most * size];
-        Batch { most, size, buffer, received: Vec::with_capacity(most), v4: None, v6: None }
+        Batch {
+            most,
+            size,
+            buffer,
+            received: Vec::with_capacity(most),
+            v4: None,
+            v6: None,
+        }
     }
 
     /// How many datagrams were received the last time.
@@ -81,10 +90,14 @@ impl Batch {
         self.most
     }
 
-    /// The bytes of a datagram that was received the last time, and what is to be said of it, by its number in the batch.
+    /// The bytes of a datagram that was received the last time, and what is to be said of it, by
+    /// its number in the batch.
     pub fn get(&self, index: usize) -> Option<(&[u8], &Received)> {
         let received = self.received.get(index)?;
-        Some((&self.buffer[index * self.size..][..received.count], received))
+        Some((
+            &self.buffer[index * self.size..][..received.count],
+            received,
+        ))
     }
 
     /// The datagrams that were received the last time, in order.
@@ -94,14 +107,28 @@ impl Batch {
 
     /// Receives UDP over IPv4 or IPv6.
     pub(super) fn receive_udp(&mut self, socket: &OwnedFd, v6: bool) -> io::Result<usize> {
-        let Batch { most, size, buffer, received, .. } = self;
+        let Batch {
+            most,
+            size,
+            buffer,
+            received,
+            ..
+        } = self;
         received.clear();
         if v6 {
-            let headers = self.v6.get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
-            receive(socket, headers, buffer, *size, received, |from| Address::Udp((*from).into()))
+            let headers = self
+                .v6
+                .get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
+            receive(socket, headers, buffer, *size, received, |from| {
+                Address::Udp((*from).into())
+            })
         } else {
-            let headers = self.v4.get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
-            receive(socket, headers, buffer, *size, received, |from| Address::Udp((*from).into()))
+            let headers = self
+                .v4
+                .get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
+            receive(socket, headers, buffer, *size, received, |from| {
+                Address::Udp((*from).into())
+            })
         }
     }
 
@@ -115,7 +142,12 @@ impl Batch {
         while self.received.len() < self.most {
             let buffer = &mut self.buffer[self.received.len() * self.size..][..self.size];
             let mut control = RecvAncillaryBuffer::default();
-            match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            match recvmsg(
+                socket,
+                &mut [IoSliceMut::new(buffer)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
                 Ok(message) => self.received.push(Received {
                     count: message.bytes,
                     from: told(message.address),
@@ -138,8 +170,17 @@ fn receive<S: SockaddrLike + Copy>(
     received: &mut Vec<Received>,
     told: impl Fn(&S) -> Address,
 ) -> io::Result<usize> {
-    let mut slices: Vec<_> = buffer.chunks_exact_mut(size.max(1)).map(|place| [IoSliceMut::new(place)]).collect();
-    let messages = recvmmsg(socket.as_raw_fd(), headers, &mut slices, MsgFlags::empty(), None)?;
+    let mut slices: Vec<_> = buffer
+        .chunks_exact_mut(size.max(1))
+        .map(|place| [IoSliceMut::new(place)])
+        .collect();
+    let messages = recvmmsg(
+        socket.as_raw_fd(),
+        headers,
+        &mut slices,
+        MsgFlags::empty(),
+        None,
+    )?;
     received.extend(messages.map(|message| Received {
         count: message.bytes,
         from: message.address.as_ref().map_or(Address::Unknown, &told),
@@ -159,11 +200,14 @@ impl<'a> IntoIterator for &'a Batch {
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("received", &self.received).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("received", &self.received)
+            .finish_non_exhaustive()
     }
 }
 
-/// Sends datagrams until the system takes no more; an address that cannot be is an error when it is the first.
+/// Sends datagrams until the system takes no more; an address that cannot be is an error when it is
+/// the first.
 pub(super) fn send<'a>(
     socket: &OwnedFd,
     datagrams: impl Iterator<Item = (&'a [u8], Option<&'a Address>)>,
@@ -178,7 +222,10 @@ pub(super) fn send<'a>(
         }
         slices.push([IoSlice::new(bytes)]);
     }
-    let mut controls: Vec<_> = slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let mut controls: Vec<_> = slices
+        .iter()
+        .map(|_| SendAncillaryBuffer::default())
+        .collect();
     let mut messages: Vec<_> = slices
         .iter()
         .zip(&addresses)

@@ -9,8 +9,8 @@ use std::{
 };
 
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType, sockopt,
+    self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, sockopt,
 };
 
 use super::{Address, Batch, UnixAddress, batch, unix::SocketFile};
@@ -18,7 +18,8 @@ use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
 
 /// A socket for datagrams. Made by [`udp`](super::udp) and [`unix`](super::unix).
 ///
-/// Each datagram is sent and received as a whole or not at all. UDP may lose, repeat and reorder them.
+/// Each datagram is sent and received as a whole or not at all. UDP may lose, repeat and reorder
+/// them.
 #[derive(Debug)]
 pub struct DatagramSocket {
     socket: Watched<OwnedFd>,
@@ -41,13 +42,24 @@ pub struct Received {
 
 impl DatagramSocket {
     pub(super) fn open(family: AddressFamily) -> io::Result<OwnedFd> {
-        Ok(net::socket_with(family, SocketType::DGRAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?)
+        Ok(net::socket_with(
+            family,
+            SocketType::DGRAM,
+            SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+            None,
+        )?)
     }
 
     pub(super) fn new(handle: &Handle, socket: OwnedFd, family: AddressFamily) -> io::Result<Self> {
-        let socket = Watched::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
+        let socket =
+            Watched::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
         let connected = net::getpeername(socket.object()).is_ok();
-        Ok(DatagramSocket { socket, family, connected, _file: None })
+        Ok(DatagramSocket {
+            socket,
+            family,
+            connected,
+            _file: None,
+        })
     }
 
     pub(super) fn with_file(mut self, file: Option<SocketFile>) -> Self {
@@ -62,7 +74,8 @@ impl DatagramSocket {
 
     /// The address that it has, with the port that the system chose for port 0.
     pub fn local_address(&self) -> Address {
-        net::getsockname(self.socket.object()).map_or(Address::Unknown, |address| self.told(Some(address)))
+        net::getsockname(self.socket.object())
+            .map_or(Address::Unknown, |address| self.told(Some(address)))
     }
 
     /// The address that it is connected to, if it is.
@@ -71,11 +84,12 @@ impl DatagramSocket {
         Some(self.told(peer))
     }
 
-    /// Sends a datagram to `to`, as soon as the system takes it; for a UDP socket that is mostly at once.
+    /// Sends a datagram to `to`, as soon as the system takes it; for a UDP socket that is mostly at
+    /// once.
     ///
     /// # Errors
-    /// When it is too long for one datagram, the address is of another family, nobody listens there (Unix), or an earlier
-    /// datagram was refused by its host (UDP, connected).
+    /// When it is too long for one datagram, the address is of another family, nobody listens there
+    /// (Unix), or an earlier datagram was refused by its host (UDP, connected).
     pub async fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<()> {
         poll_fn(|cx| self.poll_send_to(cx, bytes, to)).await
     }
@@ -91,20 +105,30 @@ impl DatagramSocket {
     /// Receives the next datagram. One task at a time.
     ///
     /// # Errors
-    /// A connected UDP socket hears that its peer refused a datagram ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)); it goes on.
+    /// A connected UDP socket hears that its peer refused a datagram
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)); it goes on.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         poll_fn(|cx| self.poll_receive(cx, buffer)).await
     }
 
     /// [`send_to`](DatagramSocket::send_to) for futures written by hand.
-    pub fn poll_send_to(&self, cx: &mut Context<'_>, bytes: &[u8], to: &Address) -> Poll<io::Result<()>> {
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        to: &Address,
+    ) -> Poll<io::Result<()>> {
         let to = batch::socket_address(to)?;
-        self.poll_write(cx, |socket| Ok(net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to)?))
+        self.poll_write(cx, |socket| {
+            Ok(net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to)?)
+        })
     }
 
     /// [`send`](DatagramSocket::send) for futures written by hand.
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
-        self.poll_write(cx, |socket| Ok(net::send(socket, bytes, SendFlags::NOSIGNAL)?))
+        self.poll_write(cx, |socket| {
+            Ok(net::send(socket, bytes, SendFlags::NOSIGNAL)?)
+        })
     }
 
     fn poll_write(
@@ -118,10 +142,19 @@ impl DatagramSocket {
     }
 
     /// [`receive`](DatagramSocket::receive) for futures written by hand.
-    pub fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
+    pub fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Received>> {
         let message = ready!(self.socket.poll_io(cx, Direction::Read, |socket| {
             let mut control = RecvAncillaryBuffer::default();
-            Ok(net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?)
+            Ok(net::recvmsg(
+                socket,
+                &mut [IoSliceMut::new(buffer)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            )?)
         }))?;
         self.socket.moved(Direction::Read, message.bytes);
         Poll::Ready(Ok(Received {
@@ -131,11 +164,13 @@ impl DatagramSocket {
         }))
     }
 
-    /// Sends datagrams in order, each to the address beside it or the one that the socket is connected to, with as few system calls as there can be (sendmmsg(2)).
-    /// Gives how many were sent: fewer than all when the system takes no more at once, and at most 64.
+    /// Sends datagrams in order, each to the address beside it or the one that the socket is
+    /// connected to, with as few system calls as there can be (sendmmsg(2)). Gives how many were
+    /// sent: fewer than all when the system takes no more at once, and at most 64.
     ///
     /// # Errors
-    /// As for [`send_to`](DatagramSocket::send_to) of the first one: it was not sent. An error of a later one comes when that is the first.
+    /// As for [`send_to`](DatagramSocket::send_to) of the first one: it was not sent. An error of a
+    /// later one comes when that is the first.
     pub async fn send_batch(&self, datagrams: &[(&[u8], Option<&Address>)]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_send_batch(cx, datagrams.iter().copied())).await
     }
@@ -146,14 +181,21 @@ impl DatagramSocket {
         cx: &mut Context<'_>,
         datagrams: impl Iterator<Item = (&'a [u8], Option<&'a Address>)> + Clone,
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| batch::send(socket, datagrams.clone())))?;
+        let sent = ready!(
+            self.socket
+                .poll_io(cx, Direction::Write, |socket| batch::send(
+                    socket,
+                    datagrams.clone()
+                ))
+        )?;
         let bytes = datagrams.take(sent).map(|datagram| datagram.0.len()).sum();
-        self.socket.spent(Direction::Write, sent.saturating_sub(1), bytes);
+        self.socket
+            .spent(Direction::Write, sent.saturating_sub(1), bytes);
         Poll::Ready(Ok(sent))
     }
 
-    /// Receives datagrams, at least one and as many as there are and the batch has room for, with one system call (recvmmsg(2); Unix sockets: one each).
-    /// Gives how many. One task at a time.
+    /// Receives datagrams, at least one and as many as there are and the batch has room for, with
+    /// one system call (recvmmsg(2); Unix sockets: one each). Gives how many. One task at a time.
     ///
     /// # Errors
     /// As for [`receive`](DatagramSocket::receive).
@@ -162,23 +204,36 @@ impl DatagramSocket {
     }
 
     /// [`receive_batch`](DatagramSocket::receive_batch) for futures written by hand.
-    pub fn poll_receive_batch(&self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<usize>> {
-        let count = ready!(self.socket.poll_io(cx, Direction::Read, |socket| match self.family {
-            AddressFamily::UNIX => batch.receive_each(socket, |address| self.told(address)),
-            family => batch.receive_udp(socket, family == AddressFamily::INET6),
-        }))?;
+    pub fn poll_receive_batch(
+        &self,
+        cx: &mut Context<'_>,
+        batch: &mut Batch,
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(
+            self.socket
+                .poll_io(cx, Direction::Read, |socket| match self.family {
+                    AddressFamily::UNIX => batch.receive_each(socket, |address| self.told(address)),
+                    family => batch.receive_udp(socket, family == AddressFamily::INET6),
+                })
+        )?;
         if count < batch.capacity() && !self.connected {
             // There was no more. A connected socket may have an error to tell.
             self.socket.drained();
         }
-        self.socket.spent(Direction::Read, count - 1, batch.iter().map(|datagram| datagram.0.len()).sum());
+        self.socket.spent(
+            Direction::Read,
+            count - 1,
+            batch.iter().map(|datagram| datagram.0.len()).sum(),
+        );
         Poll::Ready(Ok(count))
     }
 
     fn told(&self, address: Option<net::SocketAddrAny>) -> Address {
         match address.map_or(Address::Unknown, Address::from) {
             Address::Tcp(address) => Address::Udp(address),
-            Address::Unknown if self.family == AddressFamily::UNIX => Address::Unix(UnixAddress::Unnamed),
+            Address::Unknown if self.family == AddressFamily::UNIX => {
+                Address::Unix(UnixAddress::Unnamed)
+            }
             address => address,
         }
     }
@@ -188,16 +243,23 @@ impl DatagramSocket {
     /// # Errors
     /// On Unix sockets.
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        Ok(sockopt::set_socket_broadcast(self.socket.object(), broadcast)?)
+        Ok(sockopt::set_socket_broadcast(
+            self.socket.object(),
+            broadcast,
+        )?)
     }
 
-    /// Receives what is sent to this group (RFC 1112), on the interface with this address or on one that the system chooses
-    /// ([`UNSPECIFIED`](Ipv4Addr::UNSPECIFIED)).
+    /// Receives what is sent to this group (RFC 1112), on the interface with this address or on one
+    /// that the system chooses ([`UNSPECIFIED`](Ipv4Addr::UNSPECIFIED)).
     ///
     /// # Errors
     /// When it is no multicast address, or there is no such interface.
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        Ok(sockopt::set_ip_add_membership(self.socket.object(), &group, &interface)?)
+        Ok(sockopt::set_ip_add_membership(
+            self.socket.object(),
+            &group,
+            &interface,
+        )?)
     }
 
     /// The reverse of [`join_multicast_v4`](DatagramSocket::join_multicast_v4).
@@ -205,15 +267,24 @@ impl DatagramSocket {
     /// # Errors
     /// When it is not in this group.
     pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        Ok(sockopt::set_ip_drop_membership(self.socket.object(), &group, &interface)?)
+        Ok(sockopt::set_ip_drop_membership(
+            self.socket.object(),
+            &group,
+            &interface,
+        )?)
     }
 
-    /// Receives what is sent to this group, on the interface with this number (0 lets the system choose).
+    /// Receives what is sent to this group, on the interface with this number (0 lets the system
+    /// choose).
     ///
     /// # Errors
     /// When it is no multicast address, or there is no such interface.
     pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
-        Ok(sockopt::set_ipv6_add_membership(self.socket.object(), &group, interface)?)
+        Ok(sockopt::set_ipv6_add_membership(
+            self.socket.object(),
+            &group,
+            interface,
+        )?)
     }
 
     /// The reverse of [`join_multicast_v6`](DatagramSocket::join_multicast_v6).
@@ -221,10 +292,15 @@ impl DatagramSocket {
     /// # Errors
     /// When it is not in this group.
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
-        Ok(sockopt::set_ipv6_drop_membership(self.socket.object(), &group, interface)?)
+        Ok(sockopt::set_ipv6_drop_membership(
+            self.socket.object(),
+            &group,
+            interface,
+        )?)
     }
 
-    /// Whether what is sent to a group comes back to this machine's members of it. It does at first.
+    /// Whether what is sent to a group comes back to this machine's members of it. It does at
+    /// first.
     ///
     /// # Errors
     /// On Unix sockets.
@@ -236,13 +312,16 @@ impl DatagramSocket {
         .map_err(io::Error::from)
     }
 
-    /// Over how many routers what is sent to a group goes. 1 at first: it stays in the local network.
+    /// Over how many routers what is sent to a group goes. 1 at first: it stays in the local
+    /// network.
     ///
     /// # Errors
     /// On Unix sockets.
     pub fn set_multicast_hops(&self, hops: u8) -> io::Result<()> {
         match self.family {
-            AddressFamily::INET6 => sockopt::set_ipv6_multicast_hops(self.socket.object(), hops.into()),
+            AddressFamily::INET6 => {
+                sockopt::set_ipv6_multicast_hops(self.socket.object(), hops.into())
+            }
             _ => sockopt::set_ip_multicast_ttl(self.socket.object(), hops.into()),
         }
         .map_err(io::Error::from)

@@ -1,4 +1,5 @@
-//! Byte streams over file descriptors of any kind: pipes, terminals, serial lines, whatever the program was given.
+//! Byte streams over file descriptors of any kind: pipes, terminals, serial lines, whatever the
+//! program was given.
 //!
 //! ```
 //! use std::{future::poll_fn, io::Write, os::unix::net::UnixStream, pin::Pin};
@@ -23,12 +24,14 @@
 //!
 //! # What is not pollable
 //!
-//! A regular file or `/dev/null` is always ready for epoll(7), and cannot be watched. Such an fd is read and written at once; a slow disk holds up
-//! the loop then. For large files use [threads](crate::thread).
+//! A regular file or `/dev/null` is always ready for epoll(7), and cannot be watched. Such an fd is
+//! read and written at once; a slow disk holds up the loop then. For large files use
+//! [threads](crate::thread).
 //!
 //! # Serial lines
 //!
-//! Open the device with `O_NOCTTY`, set its speed and raw mode (termios(3), for example by `rustix::termios`), and give it to [`duplex`].
+//! Open the device with `O_NOCTTY`, set its speed and raw mode (termios(3), for example by
+//! `rustix::termios`), and give it to [`duplex`].
 
 use std::{
     io,
@@ -55,10 +58,13 @@ use crate::{
 
 /// A stream over one fd for both directions, or one for each. Dropping it closes them.
 ///
-/// A peer that does not read any more is an error of the kind [`BrokenPipe`](io::ErrorKind::BrokenPipe). For pipes the system sends the signal SIGPIPE too,
-/// which Rust programs ignore from their start; a program of another language that embeds this must ignore it as well.
+/// A peer that does not read any more is an error of the kind
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe). For pipes the system sends the signal SIGPIPE too,
+/// which Rust programs ignore from their start; a program of another language that embeds this must
+/// ignore it as well.
 ///
-/// The terminal side of a pseudo-terminal that nobody holds open any more is the end of input for the other side (which the system calls `EIO`).
+/// The terminal side of a pseudo-terminal that nobody holds open any more is the end of input for
+/// the other side (which the system calls `EIO`).
 #[derive(Debug)]
 pub struct FdStream {
     handle: Handle,
@@ -76,20 +82,42 @@ pub struct FdStream {
 /// When there are no resources to watch it.
 pub fn duplex(handle: &Handle, fd: OwnedFd) -> io::Result<FdStream> {
     let end = Rc::new(End::new(handle, fd, Interest::BOTH)?);
-    Ok(FdStream { handle: handle.clone(), input: Some(end.clone()), output: Some(end), closed: false })
+    Ok(FdStream {
+        handle: handle.clone(),
+        input: Some(end.clone()),
+        output: Some(end),
+        closed: false,
+    })
 }
 
-/// A stream that is read from one fd and written to another: the ends of two pipes. What is not there to be written to is at its end from the beginning;
-/// what is not there to be read is so when the reader of the other is gone.
+/// A stream that is read from one fd and written to another: the ends of two pipes. What is not
+/// there to be written to is at its end from the beginning; what is not there to be read is so when
+/// the reader of the other is gone.
 ///
-/// They become non-blocking for all who share their open file descriptions; the other end of a pipe has one of its own.
+/// They become non-blocking for all who share their open file descriptions; the other end of a pipe
+/// has one of its own.
 ///
 /// # Errors
 /// When there are no resources to watch them.
-pub fn pair(handle: &Handle, input: Option<OwnedFd>, output: Option<OwnedFd>) -> io::Result<FdStream> {
-    let end = |fd: Option<OwnedFd>, interest| fd.map(|fd| End::new(handle, fd, interest).map(Rc::new)).transpose();
-    let (input, output) = (end(input, Interest::READABLE)?, end(output, Interest::WRITABLE)?);
-    Ok(FdStream { handle: handle.clone(), input, output, closed: false })
+pub fn pair(
+    handle: &Handle,
+    input: Option<OwnedFd>,
+    output: Option<OwnedFd>,
+) -> io::Result<FdStream> {
+    let end = |fd: Option<OwnedFd>, interest| {
+        fd.map(|fd| End::new(handle, fd, interest).map(Rc::new))
+            .transpose()
+    };
+    let (input, output) = (
+        end(input, Interest::READABLE)?,
+        end(output, Interest::WRITABLE)?,
+    );
+    Ok(FdStream {
+        handle: handle.clone(),
+        input,
+        output,
+        closed: false,
+    })
 }
 
 impl FdStream {
@@ -108,20 +136,35 @@ impl FdStream {
     /// # Errors
     /// When it is no terminal.
     pub fn set_terminal_size(&self, size: TerminalSize) -> io::Result<()> {
-        let fd = self.input().or(self.output()).ok_or(io::ErrorKind::NotConnected)?;
-        let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let fd = self
+            .input()
+            .or(self.output())
+            .ok_or(io::ErrorKind::NotConnected)?;
+        let size = Winsize {
+            ws_row: size.rows,
+            ws_col: size.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         Ok(tcsetwinsize(fd, size)?)
     }
 
     /// Of a stream that is only written to: ready when nobody reads what is written.
     fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(end) = &self.output else { return Poll::Ready(()) };
+        let Some(end) = &self.output else {
+            return Poll::Ready(());
+        };
         // A file is never left.
-        let Source::Watched(watched) = &end.source else { return Poll::Pending };
+        let Source::Watched(watched) = &end.source else {
+            return Poll::Pending;
+        };
         loop {
             ready!(watched.poll_ready(cx, Direction::Read));
             let mut deserted = [PollFd::new(watched.object(), PollFlags::empty())];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let now = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
             if poll(&mut deserted, Some(&now)).is_ok_and(|events| events > 0) {
                 return Poll::Ready(());
             }
@@ -153,11 +196,19 @@ impl FdStream {
 }
 
 impl AsyncRead for FdStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(end) = &self.input else { return self.poll_deserted(cx).map(|()| Ok(0)) };
-        let count = ready!(self.poll(cx, end, Direction::Read, |fd| match rustix::io::read(fd, &mut *buffer) {
-            Err(Errno::IO) if rustix::termios::isatty(fd) => Ok(0),
-            result => Ok(result?),
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(end) = &self.input else {
+            return self.poll_deserted(cx).map(|()| Ok(0));
+        };
+        let count = ready!(self.poll(cx, end, Direction::Read, |fd| {
+            match rustix::io::read(fd, &mut *buffer) {
+                Err(Errno::IO) if rustix::termios::isatty(fd) => Ok(0),
+                result => Ok(result?),
+            }
         }))?;
         end.moved(Direction::Read, count);
         Poll::Ready(Ok(count))
@@ -165,11 +216,19 @@ impl AsyncRead for FdStream {
 }
 
 impl AsyncWrite for FdStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let Some(end) = self.output.as_ref().filter(|_| !self.closed) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        let count = ready!(self.poll(cx, end, Direction::Write, |fd| Ok(rustix::io::write(fd, buffer)?)))?;
+        let count = ready!(
+            self.poll(cx, end, Direction::Write, |fd| Ok(rustix::io::write(
+                fd, buffer
+            )?))
+        )?;
         end.moved(Direction::Write, count);
         Poll::Ready(Ok(count))
     }
@@ -179,7 +238,8 @@ impl AsyncWrite for FdStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes the fd that is written to; of one for both directions a socket's write direction is shut down, and a terminal cannot be told.
+    /// Closes the fd that is written to; of one for both directions a socket's write direction is
+    /// shut down, and a terminal cannot be told.
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.closed = true;
         if let Some(end) = self.output.take() {
@@ -227,10 +287,15 @@ impl End {
             Ok(watched) if interest == Interest::READABLE => Source::Watched(watched),
             // What is not full takes something at once.
             Ok(watched) => Source::Watched(watched.assume_ready(Readiness::WRITABLE)),
-            Err(refused) if Errno::from_io_error(&refused.error) == Some(Errno::PERM) => Source::Ready(refused.object),
+            Err(refused) if Errno::from_io_error(&refused.error) == Some(Errno::PERM) => {
+                Source::Ready(refused.object)
+            }
             Err(refused) => return Err(refused.error),
         };
-        Ok(End { source, flags: None })
+        Ok(End {
+            source,
+            flags: None,
+        })
     }
 
     fn fd(&self) -> &OwnedFd {
@@ -255,11 +320,17 @@ impl Drop for End {
     }
 }
 
-/// An fd of this process's standard input or output as an end of a stream, without a change for the other processes that have it too.
+/// An fd of this process's standard input or output as an end of a stream, without a change for the
+/// other processes that have it too.
 ///
-/// What can be opened anew by its name in /proc (terminals, pipes) has an open file description of its own then. What cannot (sockets) gets its
-/// flags back at the end.
-fn standard(handle: &Handle, fd: BorrowedFd<'_>, interest: Interest, access: OFlags) -> io::Result<Rc<End>> {
+/// What can be opened anew by its name in /proc (terminals, pipes) has an open file description of
+/// its own then. What cannot (sockets) gets its flags back at the end.
+fn standard(
+    handle: &Handle,
+    fd: BorrowedFd<'_>,
+    interest: Interest,
+    access: OFlags,
+) -> io::Result<Rc<End>> {
     use rustix::fs::{FileType, Mode, fcntl_getfl, fstat, open};
     use std::os::fd::AsRawFd;
 
@@ -279,13 +350,29 @@ fn standard(handle: &Handle, fd: BorrowedFd<'_>, interest: Interest, access: OFl
 
 /// The standard input and output of this process as one stream.
 ///
-/// It works on terminals, pipes, sockets, files and `/dev/null`, and leaves them for other processes as they were. Do not read or print by
-/// [`std::io`] meanwhile. What std has read ahead already is not seen here.
+/// It works on terminals, pipes, sockets, files and `/dev/null`, and leaves them for other
+/// processes as they were. Do not read or print by [`std::io`] meanwhile. What std has read ahead
+/// already is not seen here.
 ///
 /// # Errors
 /// When one of them is closed, or there are no resources to watch them.
 pub fn stdio(handle: &Handle) -> io::Result<FdStream> {
-    let input = standard(handle, io::stdin().as_fd(), Interest::READABLE, OFlags::RDONLY)?;
-    let output = standard(handle, io::stdout().as_fd(), Interest::WRITABLE, OFlags::WRONLY)?;
-    Ok(FdStream { handle: handle.clone(), input: Some(input), output: Some(output), closed: false })
+    let input = standard(
+        handle,
+        io::stdin().as_fd(),
+        Interest::READABLE,
+        OFlags::RDONLY,
+    )?;
+    let output = standard(
+        handle,
+        io::stdout().as_fd(),
+        Interest::WRITABLE,
+        OFlags::WRONLY,
+    )?;
+    Ok(FdStream {
+        handle: handle.clone(),
+        input: Some(input),
+        output: Some(output),
+        closed: false,
+    })
 }

@@ -10,8 +10,8 @@ use std::{
 use rustix::{
     cmsg_space,
     net::{
-        self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags,
+        self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags,
     },
 };
 
@@ -30,7 +30,12 @@ impl FdQueue {
     pub(super) fn receive(&self, socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(LIMIT))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let received = net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(buffer)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )?;
         let mut queue = self.0.borrow_mut();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
@@ -47,7 +52,9 @@ impl FdQueue {
 
 pub(super) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     if bytes.is_empty() || fds.len() > LIMIT {
-        let message = format!("file descriptors travel with at least one byte, and at most {LIMIT} at a time");
+        let message = format!(
+            "file descriptors travel with at least one byte, and at most {LIMIT} at a time"
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(LIMIT))];
@@ -55,5 +62,10 @@ pub(super) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(fds));
     }
-    Ok(net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+    Ok(net::sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?)
 }

@@ -9,13 +9,16 @@ use std::{
 use super::{Address, ByteStream, Listener, Stream};
 use crate::reactor::Handle;
 
-/// A source of connections that a server can be run on: a [`Listener`], or a [layer](Listen::layered) above one.
+/// A source of connections that a server can be run on: a [`Listener`], or a
+/// [layer](Listen::layered) above one.
 pub trait Listen: 'static {
     /// What it accepts.
     type Stream: ByteStream;
 
-    /// Waits for the next connection; `None` when no more will come. One task at a time, and not again after `None` or an error. It does not wait until
-    /// the connection is [established](ByteStream::poll_established): a peer that is slow to shake hands holds up nobody else.
+    /// Waits for the next connection; `None` when no more will come. One task at a time, and not
+    /// again after `None` or an error. It does not wait until the connection is
+    /// [established](ByteStream::poll_established): a peer that is slow to shake hands holds up
+    /// nobody else.
     ///
     /// # Errors
     /// Only those after which it cannot go on.
@@ -29,7 +32,8 @@ pub trait Listen: 'static {
 
     /// Puts a layer above each connection: TLS, a limit, a log.
     ///
-    /// `layer` runs where connections are accepted and should only wrap the stream; what takes time, and what may fail, belongs into the layer's
+    /// `layer` runs where connections are accepted and should only wrap the stream; what takes
+    /// time, and what may fail, belongs into the layer's
     /// [`poll_established`](ByteStream::poll_established).
     fn layered<F, S>(self, layer: F) -> Layered<Self, F>
     where
@@ -37,7 +41,10 @@ pub trait Listen: 'static {
         F: Fn(Self::Stream) -> S + 'static,
         S: ByteStream,
     {
-        Layered { listener: self, layer }
+        Layered {
+            listener: self,
+            layer,
+        }
     }
 
     /// The same with its types forgotten, for listeners that are chosen while the program runs.
@@ -88,9 +95,11 @@ impl Listen for BoxedListener {
     }
 }
 
-/// A source of one connection, whose stream is there already: inherited, or one end of a pair. After that none come.
+/// A source of one connection, whose stream is there already: inherited, or one end of a pair.
+/// After that none come.
 ///
-/// A server that is run on it serves that one peer, and has [ended](crate::protocol::Server::ended) when the connection is gone.
+/// A server that is run on it serves that one peer, and has [ended](crate::protocol::Server::ended)
+/// when the connection is gone.
 ///
 /// ```
 /// use entwined::{Standalone, protocol::{self, Echo}, transport::{listen_once, memory}};
@@ -114,7 +123,10 @@ impl Listen for BoxedListener {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn listen_once<S: ByteStream>(handle: &Handle, stream: S) -> Once<S> {
-    Once { handle: handle.clone(), stream: RefCell::new(Some(stream)) }
+    Once {
+        handle: handle.clone(),
+        stream: RefCell::new(Some(stream)),
+    }
 }
 
 /// A source of one connection. Made by [`listen_once`].
@@ -141,7 +153,9 @@ impl<S: ByteStream> Listen for Once<S> {
 
 impl<S> fmt::Debug for Once<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Once").field("accepted", &self.stream.borrow().is_none()).finish_non_exhaustive()
+        f.debug_struct("Once")
+            .field("accepted", &self.stream.borrow().is_none())
+            .finish_non_exhaustive()
     }
 }
 

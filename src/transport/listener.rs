@@ -31,10 +31,12 @@ pub(super) const BACKLOG: i32 = 1024;
 /// How long accepting rests when not even turning peers away is possible.
 const REST: Duration = Duration::from_millis(100);
 
-/// A socket that accepts connections. Dropping it stops that, and has the kernel refuse those that wait.
+/// A socket that accepts connections. Dropping it stops that, and has the kernel refuse those that
+/// wait.
 ///
-/// When the process runs out of file descriptors, peers are not left hanging: a spare fd is given up for each of them, the connection is
-/// accepted and closed, and the spare taken back. Accepting goes on by itself as soon as there are fds again.
+/// When the process runs out of file descriptors, peers are not left hanging: a spare fd is given
+/// up for each of them, the connection is accepted and closed, and the spare taken back. Accepting
+/// goes on by itself as soon as there are fds again.
 #[derive(Debug)]
 pub struct Listener {
     socket: Watched<OwnedFd>,
@@ -52,18 +54,28 @@ impl Listener {
         let local = net::getsockname(&socket)?.into();
         make_room(&socket);
         let socket = Watched::new(handle, socket, Interest::READABLE)?;
-        Ok(Listener { socket, local, spare: RefCell::new(open_spare()), rest: RefCell::default(), _file: None })
+        Ok(Listener {
+            socket,
+            local,
+            spare: RefCell::new(open_spare()),
+            rest: RefCell::default(),
+            _file: None,
+        })
     }
 
-    /// A listener of a socket that is bound and listens already: inherited, or made elsewhere. It becomes non-blocking, for every process
-    /// that shares it.
+    /// A listener of a socket that is bound and listens already: inherited, or made elsewhere. It
+    /// becomes non-blocking, for every process that shares it.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no stream socket that listens.
     pub fn from_fd(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
-        let listens = sockopt::socket_type(&socket)? == SocketType::STREAM && sockopt::socket_acceptconn(&socket)?;
+        let listens = sockopt::socket_type(&socket)? == SocketType::STREAM
+            && sockopt::socket_acceptconn(&socket)?;
         if !listens {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen for connections"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the socket does not listen for connections",
+            ));
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
         // Accepted sockets inherit it; a Unix socket knows no such thing.
@@ -89,8 +101,8 @@ impl Listener {
     /// Waits for the next connection. One task at a time.
     ///
     /// # Errors
-    /// Only those after which the listener cannot go on. A connection that was lost before it was accepted (`ECONNABORTED`) or a want of
-    /// file descriptors is none of them.
+    /// Only those after which the listener cannot go on. A connection that was lost before it was
+    /// accepted (`ECONNABORTED`) or a want of file descriptors is none of them.
     pub async fn accept(&self) -> io::Result<Stream> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -107,16 +119,29 @@ impl Listener {
                 }
             }))?;
             match accepted {
-                Ok((socket, peer)) => match self.admit(socket, peer.map_or(Address::Unknown, Address::from)) {
-                    Ok(stream) => return Poll::Ready(Ok(stream)),
-                    Err(error) => tracing::warn!(%error, "a connection cannot be watched and was closed"),
-                },
+                Ok((socket, peer)) => {
+                    match self.admit(socket, peer.map_or(Address::Unknown, Address::from)) {
+                        Ok(stream) => return Poll::Ready(Ok(stream)),
+                        Err(error) => {
+                            tracing::warn!(%error, "a connection cannot be watched and was closed")
+                        }
+                    }
+                }
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => self.turn_away(),
-                Err(error @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT | Errno::OPNOTSUPP)) => {
+                Err(
+                    error @ (Errno::BADF
+                    | Errno::INVAL
+                    | Errno::NOTSOCK
+                    | Errno::FAULT
+                    | Errno::OPNOTSUPP),
+                ) => {
                     return Poll::Ready(Err(error.into()));
                 }
-                // A connection that failed before it was accepted, whatever the reason: accept(2), "Error handling".
-                Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
+                // A connection that failed before it was accepted, whatever the reason: accept(2),
+                // "Error handling".
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was lost before it was accepted")
+                }
             }
         }
     }
@@ -129,15 +154,20 @@ impl Listener {
             peer
         };
         let socket = Watched::new(&self.handle(), socket, Interest::BOTH)?;
-        Ok(Stream::new(socket.assume_ready(Readiness::READABLE | Readiness::WRITABLE), peer))
+        Ok(Stream::new(
+            socket.assume_ready(Readiness::READABLE | Readiness::WRITABLE),
+            peer,
+        ))
     }
 
-    /// No file descriptors: accepts a connection with the spare one and closes it, or rests if that is not possible.
+    /// No file descriptors: accepts a connection with the spare one and closes it, or rests if that
+    /// is not possible.
     fn turn_away(&self) {
         let spare = self.spare.borrow_mut().take();
         let had_spare = spare.is_some();
         drop(spare);
-        let accepted = had_spare.then(|| net::accept_with(self.socket.object(), SocketFlags::CLOEXEC));
+        let accepted =
+            had_spare.then(|| net::accept_with(self.socket.object(), SocketFlags::CLOEXEC));
         let turned_away = matches!(accepted, Some(Ok(_)));
         drop(accepted);
         *self.spare.borrow_mut() = open_spare();
@@ -161,11 +191,14 @@ impl Listener {
     }
 }
 
-/// File descriptors for which the kernel's table gets room at once, unless the process may have fewer.
+/// File descriptors for which the kernel's table gets room at once, unless the process may have
+/// fewer.
 const ROOM: u64 = 16 * 1024;
 
-/// Has the kernel make its table of file descriptors large now: it doubles it when it is full, and for that waits, in a process with several threads, for all
-/// processors to have noticed (`synchronize_rcu` in `expand_fdtable`). Five times 5 to 15 ms were seen on the way to 5,000 connections: late frames, all of them.
+/// Has the kernel make its table of file descriptors large now: it doubles it when it is full, and
+/// for that waits, in a process with several threads, for all processors to have noticed
+/// (`synchronize_rcu` in `expand_fdtable`). Five times 5 to 15 ms were seen on the way to 5,000
+/// connections: late frames, all of them.
 fn make_room(socket: &OwnedFd) {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let last = limit.min(ROOM).saturating_sub(1);
@@ -223,10 +256,17 @@ mod tests {
     #[test]
     fn the_kernels_table_of_descriptors_is_large_before_the_first_peer_comes() {
         let reactor = Standalone::new().expect("a reactor");
-        let _listener = tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        let _listener =
+            tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
         let status = fs::read_to_string("/proc/self/status").expect("proc(5)");
-        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).expect("a size");
+        let size = status
+            .lines()
+            .find_map(|line| line.strip_prefix("FDSize:"))
+            .expect("a size");
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        assert!(size.trim().parse::<u64>().expect("a number") >= limit.min(ROOM), "{size} of {limit}");
+        assert!(
+            size.trim().parse::<u64>().expect("a number") >= limit.min(ROOM),
+            "{size} of {limit}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Streams in memory, in connected pairs: for tests, and for parts of one program that talk to each other.
+//! Streams in memory, in connected pairs: for tests, and for parts of one program that talk to each
+//! other.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,7 +32,11 @@ pub struct Wire {
 
 impl Default for Wire {
     fn default() -> Self {
-        Wire { latency: Duration::ZERO, fragment: usize::MAX, capacity: 64 * 1024 }
+        Wire {
+            latency: Duration::ZERO,
+            fragment: usize::MAX,
+            capacity: 64 * 1024,
+        }
     }
 }
 
@@ -54,7 +59,8 @@ pub fn pair_over(handle: &Handle, wire: Wire) -> (MemoryStream, MemoryStream) {
     (end(&back, &there), end(&there, &back))
 }
 
-/// One end of a connection in memory. Dropping it closes the connection: the peer reads what is on its way, then the end of input.
+/// One end of a connection in memory. Dropping it closes the connection: the peer reads what is on
+/// its way, then the end of input.
 pub struct MemoryStream {
     handle: Handle,
     wire: Wire,
@@ -81,7 +87,8 @@ struct Pipe {
 }
 
 impl MemoryStream {
-    /// Breaks the connection, as a network does: both ends fail with an error of this kind, and what was on its way is lost.
+    /// Breaks the connection, as a network does: both ends fail with an error of this kind, and
+    /// what was on its way is lost.
     pub fn cut(&self, why: io::ErrorKind) {
         self.inbound.cut(why);
         self.outbound.cut(why);
@@ -114,7 +121,9 @@ impl Pipe {
 
     fn end(&self, arrives: Instant) {
         if !self.ended.replace(true) {
-            self.segments.borrow_mut().push_back((arrives, VecDeque::new()));
+            self.segments
+                .borrow_mut()
+                .push_back((arrives, VecDeque::new()));
             wake(&self.reader);
         }
     }
@@ -128,7 +137,11 @@ fn wake(place: &RefCell<Option<Waker>>) {
 }
 
 impl AsyncRead for MemoryStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let pipe = &this.inbound;
         pipe.check()?;
@@ -139,7 +152,9 @@ impl AsyncRead for MemoryStream {
         };
         if arrives > this.handle.now() {
             *pipe.reader.borrow_mut() = Some(cx.waker().clone());
-            let arrival = this.arrival.get_or_insert_with(|| this.handle.sleep_until(arrives));
+            let arrival = this
+                .arrival
+                .get_or_insert_with(|| this.handle.sleep_until(arrives));
             if arrival.deadline() != arrives {
                 arrival.reset(arrives);
             }
@@ -151,7 +166,9 @@ impl AsyncRead for MemoryStream {
             return Poll::Pending;
         }
         let mut segments = pipe.segments.borrow_mut();
-        let Some((_, bytes)) = segments.front_mut() else { return Poll::Pending };
+        let Some((_, bytes)) = segments.front_mut() else {
+            return Poll::Pending;
+        };
         let count = bytes.len().min(buffer.len()).min(this.wire.fragment);
         for (place, byte) in buffer.iter_mut().zip(bytes.drain(..count)) {
             *place = byte;
@@ -168,7 +185,11 @@ impl AsyncRead for MemoryStream {
 }
 
 impl AsyncWrite for MemoryStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let pipe = &self.outbound;
         pipe.check()?;
         if pipe.ended.get() || pipe.deaf.get() {

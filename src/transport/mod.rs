@@ -1,4 +1,5 @@
-//! Byte streams: sockets that a reactor watches, as [`futures_io`] streams and (with the feature `http`) as hyper's.
+//! Byte streams: sockets that a reactor watches, as [`futures_io`] streams and (with the feature
+//! `http`) as hyper's.
 //!
 //! ```
 //! use entwined::{Standalone, transport::tcp};
@@ -57,19 +58,22 @@ pub use stream::Stream;
 #[cfg(feature = "http")]
 pub(crate) use stream::read_into;
 
-/// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a layer (such as TLS) above another stream.
+/// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a layer (such as
+/// TLS) above another stream.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
     /// The address of this end.
     fn local_address(&self) -> Address;
 
-    /// The address of the other end. A layer that learns of another one (from a PROXY header) gives that once it is
-    /// [established](ByteStream::poll_established).
+    /// The address of the other end. A layer that learns of another one (from a PROXY header) gives
+    /// that once it is [established](ByteStream::poll_established).
     fn peer_address(&self) -> Address;
 
-    /// Does what comes before the first byte, such as a handshake; ready at once where there is nothing to do, and ever after.
+    /// Does what comes before the first byte, such as a handshake; ready at once where there is
+    /// nothing to do, and ever after.
     ///
-    /// A server waits for it, [within limits](crate::protocol::Limits::establish), before it makes a protocol or looks for a request. Whoever
-    /// just reads and writes need not call it: the first read or write waits for it too. A layer forwards it to the stream below.
+    /// A server waits for it, [within limits](crate::protocol::Limits::establish), before it makes
+    /// a protocol or looks for a request. Whoever just reads and writes need not call it: the first
+    /// read or write waits for it too. A layer forwards it to the stream below.
     ///
     /// # Errors
     /// Why there will be no connection: a handshake that failed, a certificate that was refused.
@@ -78,7 +82,8 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
         Poll::Ready(Ok(()))
     }
 
-    /// Has the peer see a reset instead of an end of input when the stream is dropped, where the transport knows the difference.
+    /// Has the peer see a reset instead of an end of input when the stream is dropped, where the
+    /// transport knows the difference.
     fn abort(&mut self);
 
     /// The stream that this one is a layer above.
@@ -96,7 +101,8 @@ impl dyn ByteStream {
         poll_fn(|cx| self.poll_established(cx)).await
     }
 
-    /// The first stream of this type, from here down the layers. Asking for what is not there is answered by `None`.
+    /// The first stream of this type, from here down the layers. Asking for what is not there is
+    /// answered by `None`.
     ///
     /// ```
     /// # use entwined::transport::{ByteStream, Stream};

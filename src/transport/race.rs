@@ -22,8 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connects to a host by its name, or by an address written out.
 ///
-/// Its addresses are tried in turn, IPv6 and IPv4 by turns, each 250 ms after the one before or as soon as that has failed; the first that
-/// answers is taken and the others are given up (RFC 8305). Together they have 30 s. Dropping the future gives all of them up.
+/// Its addresses are tried in turn, IPv6 and IPv4 by turns, each 250 ms after the one before or as
+/// soon as that has failed; the first that answers is taken and the others are given up (RFC 8305).
+/// Together they have 30 s. Dropping the future gives all of them up.
 ///
 /// ```
 /// # use entwined::{Standalone, transport::{self, tcp}};
@@ -45,9 +46,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stream, HostError> {
     let addresses = match host.trim_start_matches('[').trim_end_matches(']').parse() {
         Ok(address) => vec![address],
-        Err(_) => handle.resolver().resolve(handle, host).await.map_err(HostError::Name)?,
+        Err(_) => handle
+            .resolver()
+            .resolve(handle, host)
+            .await
+            .map_err(HostError::Name)?,
     };
-    let addresses = by_turns(&addresses).into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    let addresses = by_turns(&addresses)
+        .into_iter()
+        .map(|address| SocketAddr::new(address, port))
+        .collect();
     let connect = |address| {
         let handle = handle.clone();
         async move { tcp::connect(&handle, address).await }
@@ -55,16 +63,24 @@ pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stre
     let mut race = Race::new(handle, addresses, connect);
     let finished = handle.timeout(PATIENCE, poll_fn(|cx| race.poll(cx))).await;
     match finished {
-        Ok(result) => result.map_err(|attempts| HostError::Attempts { host: host.to_owned(), attempts }),
-        Err(_) => Err(HostError::TimedOut { host: host.to_owned(), attempts: race.errors }),
+        Ok(result) => result.map_err(|attempts| HostError::Attempts {
+            host: host.to_owned(),
+            attempts,
+        }),
+        Err(_) => Err(HostError::TimedOut {
+            host: host.to_owned(),
+            attempts: race.errors,
+        }),
     }
 }
 
 /// Addresses with their families by turns, beginning with that of the first: RFC 8305, 4.
 fn by_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
-    let (mut first, mut second): (Vec<_>, Vec<_>) =
-        addresses.iter().copied().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
+        .iter()
+        .copied()
+        .partition(|address| address.is_ipv6() == first_is_v6);
     first.reverse();
     second.reverse();
     let mut ordered = Vec::with_capacity(addresses.len());
@@ -94,7 +110,14 @@ where
 {
     fn new(handle: &Handle, mut targets: Vec<A>, connect: C) -> Self {
         targets.reverse();
-        Race { handle: handle.clone(), waiting: targets, connect, running: Vec::new(), delay: None, errors: Vec::new() }
+        Race {
+            handle: handle.clone(),
+            waiting: targets,
+            connect,
+            running: Vec::new(),
+            delay: None,
+            errors: Vec::new(),
+        }
     }
 
     /// Ready with the first success, or with all errors in the order that they came in.
@@ -116,7 +139,10 @@ where
                     Poll::Pending => place += 1,
                 }
             }
-            let late = self.delay.as_mut().is_none_or(|delay| Pin::new(delay).poll(cx).is_ready());
+            let late = self
+                .delay
+                .as_mut()
+                .is_none_or(|delay| Pin::new(delay).poll(cx).is_ready());
             if !(failed || late) {
                 return Poll::Pending;
             }
@@ -125,7 +151,9 @@ where
                     self.running.push(Box::pin((self.connect)(target)));
                     self.delay = Some(self.handle.sleep(ATTEMPT_DELAY));
                 }
-                None if self.running.is_empty() => return Poll::Ready(Err(std::mem::take(&mut self.errors))),
+                None if self.running.is_empty() => {
+                    return Poll::Ready(Err(std::mem::take(&mut self.errors)));
+                }
                 None => return Poll::Pending,
             }
         }
@@ -158,7 +186,9 @@ impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let attempts = match self {
             HostError::Name(source) => return source.fmt(f),
-            HostError::Attempts { attempts, .. } if attempts.len() == 1 => return attempts[0].fmt(f),
+            HostError::Attempts { attempts, .. } if attempts.len() == 1 => {
+                return attempts[0].fmt(f);
+            }
             HostError::Attempts { host, attempts } => {
                 write!(f, "cannot connect to {host}")?;
                 attempts
@@ -179,9 +209,9 @@ impl Error for HostError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             HostError::Name(source) => Some(source),
-            HostError::Attempts { attempts, .. } | HostError::TimedOut { attempts, .. } => {
-                attempts.first().map(|attempt| attempt as &(dyn Error + 'static))
-            }
+            HostError::Attempts { attempts, .. } | HostError::TimedOut { attempts, .. } => attempts
+                .first()
+                .map(|attempt| attempt as &(dyn Error + 'static)),
         }
     }
 }
@@ -191,7 +221,9 @@ impl From<HostError> for io::Error {
         let kind = match &error {
             HostError::Name(_) => io::ErrorKind::NotFound,
             HostError::TimedOut { .. } => io::ErrorKind::TimedOut,
-            HostError::Attempts { attempts, .. } => attempts.first().map_or(io::ErrorKind::Other, ConnectError::kind),
+            HostError::Attempts { attempts, .. } => attempts
+                .first()
+                .map_or(io::ErrorKind::Other, ConnectError::kind),
         };
         io::Error::new(kind, error)
     }
@@ -204,7 +236,8 @@ mod tests {
     use super::*;
     use crate::simulation::Simulation;
 
-    /// Runs attempts that take so long each and then succeed or fail, if they end at all. Gives what came of it, when, and when each began.
+    /// Runs attempts that take so long each and then succeed or fail, if they end at all. Gives
+    /// what came of it, when, and when each began.
     fn race(attempts: &[(Option<u64>, bool)]) -> (Result<usize, Vec<usize>>, u64, Vec<u64>) {
         let simulation = Simulation::new();
         let (handle, start) = (simulation.handle(), simulation.handle().now());
@@ -233,31 +266,62 @@ mod tests {
 
     #[test]
     fn the_first_that_answers_wins() {
-        assert_eq!(race(&[(Some(10), true), (Some(5), true)]), (Ok(0), 10, vec![0]));
+        assert_eq!(
+            race(&[(Some(10), true), (Some(5), true)]),
+            (Ok(0), 10, vec![0])
+        );
         // The second began beside it, and was faster.
-        assert_eq!(race(&[(Some(400), true), (Some(5), true)]), (Ok(1), 255, vec![0, 250]));
-        assert_eq!(race(&[(None, true), (None, true), (Some(1), true)]), (Ok(2), 501, vec![0, 250, 500]));
-        assert_eq!(race(&[(Some(300), true), (None, true)]), (Ok(0), 300, vec![0, 250]));
+        assert_eq!(
+            race(&[(Some(400), true), (Some(5), true)]),
+            (Ok(1), 255, vec![0, 250])
+        );
+        assert_eq!(
+            race(&[(None, true), (None, true), (Some(1), true)]),
+            (Ok(2), 501, vec![0, 250, 500])
+        );
+        assert_eq!(
+            race(&[(Some(300), true), (None, true)]),
+            (Ok(0), 300, vec![0, 250])
+        );
     }
 
     #[test]
     fn a_failure_begins_the_next_at_once() {
-        assert_eq!(race(&[(Some(10), false), (Some(5), true)]), (Ok(1), 15, vec![0, 10]));
-        assert_eq!(race(&[(Some(0), false), (Some(0), false), (Some(0), true)]), (Ok(2), 0, vec![0, 0, 0]));
+        assert_eq!(
+            race(&[(Some(10), false), (Some(5), true)]),
+            (Ok(1), 15, vec![0, 10])
+        );
+        assert_eq!(
+            race(&[(Some(0), false), (Some(0), false), (Some(0), true)]),
+            (Ok(2), 0, vec![0, 0, 0])
+        );
         // The delay of the one that follows counts from its own begin.
-        assert_eq!(race(&[(Some(100), false), (None, true), (Some(1), true)]), (Ok(2), 351, vec![0, 100, 350]));
+        assert_eq!(
+            race(&[(Some(100), false), (None, true), (Some(1), true)]),
+            (Ok(2), 351, vec![0, 100, 350])
+        );
     }
 
     #[test]
     fn all_failures_are_told() {
-        assert_eq!(race(&[(Some(300), false), (Some(10), false)]), (Err(vec![1, 0]), 300, vec![0, 250]));
+        assert_eq!(
+            race(&[(Some(300), false), (Some(10), false)]),
+            (Err(vec![1, 0]), 300, vec![0, 250])
+        );
         assert_eq!(race(&[]), (Err(vec![]), 0, vec![]));
     }
 
     #[test]
     fn families_take_turns() {
-        let list = |text: &str| text.split(' ').map(|address| address.parse().expect("an address")).collect::<Vec<_>>();
-        assert_eq!(by_turns(&list("::1 ::2 ::3 1.1.1.1 2.2.2.2")), list("::1 1.1.1.1 ::2 2.2.2.2 ::3"));
+        let list = |text: &str| {
+            text.split(' ')
+                .map(|address| address.parse().expect("an address"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            by_turns(&list("::1 ::2 ::3 1.1.1.1 2.2.2.2")),
+            list("::1 1.1.1.1 ::2 2.2.2.2 ::3")
+        );
         assert_eq!(by_turns(&list("1.1.1.1 ::1 ::2")), list("1.1.1.1 ::1 ::2"));
         assert_eq!(by_turns(&list("1.1.1.1 2.2.2.2")), list("1.1.1.1 2.2.2.2"));
         assert!(by_turns(&[]).is_empty());

@@ -10,11 +10,17 @@ use rustix::{
 use super::{Address, Stream};
 use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
 
-/// How long to wait before a Unix listener with a full backlog is tried again: it gives no readiness to wait for.
+/// How long to wait before a Unix listener with a full backlog is tried again: it gives no
+/// readiness to wait for.
 const FULL_BACKLOG: Duration = Duration::from_millis(5);
 
 pub(super) fn new(family: AddressFamily) -> io::Result<OwnedFd> {
-    Ok(net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?)
+    Ok(net::socket_with(
+        family,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// Connects a fresh socket. Dropping the future gives the connection up.
@@ -48,7 +54,8 @@ pub(super) async fn connect(
     }
 }
 
-/// Why there is no connection. For a time limit of your own, see [`Handle::timeout`]; dropping the future cancels the attempt.
+/// Why there is no connection. For a time limit of your own, see [`Handle::timeout`]; dropping the
+/// future cancels the attempt.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {

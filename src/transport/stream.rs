@@ -17,8 +17,8 @@ use crate::reactor::{Direction, Handle, Interest, Watched};
 
 /// A connected TCP or Unix socket.
 ///
-/// It is read and written through the traits of [`futures_io`], or (with the feature `http`) through hyper's. Dropping it closes
-/// the connection. A broken pipe is an error, never a signal.
+/// It is read and written through the traits of [`futures_io`], or (with the feature `http`)
+/// through hyper's. Dropping it closes the connection. A broken pipe is an error, never a signal.
 #[derive(Debug)]
 pub struct Stream {
     socket: Watched<OwnedFd>,
@@ -30,25 +30,35 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn new(socket: Watched<OwnedFd>, peer: Address) -> Self {
-        Stream { socket: socket.connected(peer), fds: None, ended: Cell::new(false) }
+        Stream {
+            socket: socket.connected(peer),
+            fds: None,
+            ended: Cell::new(false),
+        }
     }
 
-    /// A stream of a TCP or Unix socket that is connected already: inherited, or made elsewhere. It becomes non-blocking, for every process
-    /// that shares it.
+    /// A stream of a TCP or Unix socket that is connected already: inherited, or made elsewhere. It
+    /// becomes non-blocking, for every process that shares it.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no connected stream socket.
     pub fn from_fd(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
         let peer = net::getpeername(&socket);
         if peer.is_err() || sockopt::socket_type(&socket)? != SocketType::STREAM {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no connected stream socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no connected stream socket",
+            ));
         }
         let peer = match Address::from(peer?.expect("a connected socket has a peer")) {
             Address::Unknown => Address::Unix(super::UnixAddress::Unnamed),
             peer => peer,
         };
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Stream::new(Watched::new(handle, socket, Interest::BOTH)?, peer))
+        Ok(Stream::new(
+            Watched::new(handle, socket, Interest::BOTH)?,
+            peer,
+        ))
     }
 
     /// The handle of its reactor.
@@ -83,8 +93,9 @@ impl Stream {
         Ok(sockopt::set_tcp_nodelay(self.socket.object(), nodelay)?)
     }
 
-    /// From now on keeps file descriptors that arrive with the bytes of a Unix socket, at most 64 that nobody has taken; those beyond it
-    /// are closed. Without this call the kernel closes them all.
+    /// From now on keeps file descriptors that arrive with the bytes of a Unix socket, at most 64
+    /// that nobody has taken; those beyond it are closed. Without this call the kernel closes them
+    /// all.
     ///
     /// # Errors
     /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
@@ -99,16 +110,24 @@ impl Stream {
         self.fds.as_ref().map(FdQueue::take).unwrap_or_default()
     }
 
-    /// Sends `bytes` (not none) with `fds`, as one message; gives the number of bytes sent. The fds go with the first byte.
+    /// Sends `bytes` (not none) with `fds`, as one message; gives the number of bytes sent. The fds
+    /// go with the first byte.
     ///
     /// # Errors
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP, [`InvalidInput`](io::ErrorKind::InvalidInput) without bytes or with more than 64 fds, and what the system says.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP,
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) without bytes or with more than 64 fds, and
+    /// what the system says.
     pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         self.only_unix("passing file descriptors")?;
-        self.socket.io(Direction::Write, |socket| super::fds::send(socket, bytes, fds)).await
+        self.socket
+            .io(Direction::Write, |socket| {
+                super::fds::send(socket, bytes, fds)
+            })
+            .await
     }
 
-    /// Has the peer see a reset when the stream is dropped, with whatever was not sent yet thrown away.
+    /// Has the peer see a reset when the stream is dropped, with whatever was not sent yet thrown
+    /// away.
     pub fn abort(&mut self) {
         // A socket that is broken already needs no reset.
         let _ = sockopt::set_socket_linger(self.socket.object(), Some(Duration::ZERO));
@@ -117,18 +136,26 @@ impl Stream {
     fn only_unix(&self, what: &str) -> io::Result<()> {
         match self.socket.peer() {
             Address::Unix(_) => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{what} needs a Unix socket"))),
+            _ => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{what} needs a Unix socket"),
+            )),
         }
     }
 
     /// Receives into `buffer` as soon as there is something.
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let room = buffer.len();
-        let received = ready!(self.socket.poll_io(cx, Direction::Read, |socket| match &self.fds {
-            None => Ok(net::recv(socket, &mut *buffer, RecvFlags::empty())?.0),
-            Some(fds) => fds.receive(socket, buffer),
-        }))?;
-        // Messages of a Unix socket end where the sender or its fds change, so a short read says nothing there.
+        let received = ready!(self.socket.poll_io(
+            cx,
+            Direction::Read,
+            |socket| match &self.fds {
+                None => Ok(net::recv(socket, &mut *buffer, RecvFlags::empty())?.0),
+                Some(fds) => fds.receive(socket, buffer),
+            }
+        ))?;
+        // Messages of a Unix socket end where the sender or its fds change, so a short read says
+        // nothing there.
         if received < room && received > 0 && matches!(self.socket.peer(), Address::Tcp(_)) {
             self.socket.drained();
         }
@@ -137,16 +164,23 @@ impl Stream {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| Ok(net::send(
-            socket,
-            buffer,
-            SendFlags::NOSIGNAL
-        )?)))?;
+        let sent = ready!(
+            self.socket
+                .poll_io(cx, Direction::Write, |socket| Ok(net::send(
+                    socket,
+                    buffer,
+                    SendFlags::NOSIGNAL
+                )?))
+        )?;
         self.socket.moved(Direction::Write, sent);
         Poll::Ready(Ok(sent))
     }
 
-    fn poll_send_vectored(&self, cx: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_send_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let total: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         if total <= GATHER {
             return SCRATCH.with_borrow_mut(|scratch| {
@@ -162,7 +196,12 @@ impl Stream {
             });
         }
         let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| {
-            Ok(net::sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
+            Ok(net::sendmsg(
+                socket,
+                buffers,
+                &mut SendAncillaryBuffer::default(),
+                SendFlags::NOSIGNAL,
+            )?)
         }))?;
         self.socket.moved(Direction::Write, sent);
         Poll::Ready(Ok(sent))
@@ -211,13 +250,21 @@ impl ByteStream for Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_receive(cx, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_send(cx, buffer)
     }
 
@@ -253,7 +300,11 @@ impl hyper::rt::Read for Stream {
 
 #[cfg(feature = "http")]
 impl hyper::rt::Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_send(cx, buffer)
     }
 
@@ -280,8 +331,8 @@ impl hyper::rt::Write for Stream {
 
 /// Reads into a buffer of hyper's, and gives the number of bytes.
 ///
-/// That buffer is not initialised, and to say that it was filled is unsafe; to copy from one that is costs less than a hundredth of the
-/// system call.
+/// That buffer is not initialised, and to say that it was filled is unsafe; to copy from one that
+/// is costs less than a hundredth of the system call.
 #[cfg(feature = "http")]
 pub(crate) fn read_into(
     stream: Pin<&mut (impl AsyncRead + ?Sized)>,
@@ -304,7 +355,8 @@ pub(crate) fn read_into(
 
 const SCRATCH_SIZE: usize = 64 * 1024;
 
-/// Up to so many bytes in several pieces are copied together: that costs less than to have the kernel gather them (sendmsg).
+/// Up to so many bytes in several pieces are copied together: that costs less than to have the
+/// kernel gather them (sendmsg).
 const GATHER: usize = 4 * 1024;
 
 thread_local! {

@@ -7,10 +7,11 @@ use rustix::net::{self, AddressFamily, sockopt};
 use super::{ConnectError, ListenError, Listener, Stream, listener::BACKLOG, socket};
 use crate::reactor::Handle;
 
-/// Connects to `address`. Nagle's algorithm is off (`TCP_NODELAY`), since everything here writes once for each callback.
+/// Connects to `address`. Nagle's algorithm is off (`TCP_NODELAY`), since everything here writes
+/// once for each callback.
 ///
-/// The system gives up after about two minutes; for a limit of your own wrap it in [`Handle::timeout`]. Dropping the future cancels the
-/// attempt.
+/// The system gives up after about two minutes; for a limit of your own wrap it in
+/// [`Handle::timeout`]. Dropping the future cancels the attempt.
 ///
 /// # Errors
 /// [`ConnectError`] tells refused from unreachable from timed out.
@@ -22,11 +23,13 @@ pub async fn connect(handle: &Handle, address: SocketAddr) -> Result<Stream, Con
 /// Listens on `address`; port 0 takes a free one ([`Listener::local_address`] tells which).
 ///
 /// # Errors
-/// [`ListenError`] names the address and says what to do about a used port, a foreign address, or a port that needs privileges.
+/// [`ListenError`] names the address and says what to do about a used port, a foreign address, or a
+/// port that needs privileges.
 pub fn listen(handle: &Handle, address: SocketAddr) -> Result<Listener, ListenError> {
     let open = || {
         let socket = socket::new(family(address))?;
-        // Lets a server start again while connections of its predecessor are in TIME_WAIT; two listeners still exclude each other.
+        // Lets a server start again while connections of its predecessor are in TIME_WAIT; two
+        // listeners still exclude each other.
         sockopt::set_socket_reuseaddr(&socket, true)?;
         // Accepted sockets inherit it.
         sockopt::set_tcp_nodelay(&socket, true)?;
@@ -34,7 +37,10 @@ pub fn listen(handle: &Handle, address: SocketAddr) -> Result<Listener, ListenEr
         net::listen(&socket, BACKLOG)?;
         Listener::new(handle, socket)
     };
-    open().map_err(|source| ListenError { address: address.into(), source })
+    open().map_err(|source| ListenError {
+        address: address.into(),
+        source,
+    })
 }
 
 fn family(address: SocketAddr) -> AddressFamily {

@@ -33,7 +33,8 @@ use super::{
 };
 use crate::reactor::Handle;
 
-/// A socket that receives what is sent to `address`; port 0 takes a free one ([`DatagramSocket::local_address`] tells which).
+/// A socket that receives what is sent to `address`; port 0 takes a free one
+/// ([`DatagramSocket::local_address`] tells which).
 ///
 /// # Errors
 /// [`ListenError`] names the address and says what to do.
@@ -41,8 +42,9 @@ pub fn bind(handle: &Handle, address: SocketAddr) -> Result<DatagramSocket, List
     open(handle, address, false)
 }
 
-/// The same beside others that are bound to this address by the same user: each receives what is sent to a multicast group or a broadcast address that it listens
-/// to; of other datagrams each gets some (`SO_REUSEADDR` and `SO_REUSEPORT`, socket(7)).
+/// The same beside others that are bound to this address by the same user: each receives what is
+/// sent to a multicast group or a broadcast address that it listens to; of other datagrams each
+/// gets some (`SO_REUSEADDR` and `SO_REUSEPORT`, socket(7)).
 ///
 /// # Errors
 /// [`ListenError`] names the address and says what to do.
@@ -60,10 +62,14 @@ fn open(handle: &Handle, address: SocketAddr, shared: bool) -> Result<DatagramSo
         net::bind(&socket, &address)?;
         DatagramSocket::new(handle, socket, family(address))
     };
-    open().map_err(|source| ListenError { address: Address::Udp(address), source })
+    open().map_err(|source| ListenError {
+        address: Address::Udp(address),
+        source,
+    })
 }
 
-/// A socket that sends to `address` and receives from nobody else. Nothing is sent yet, so this waits for nothing.
+/// A socket that sends to `address` and receives from nobody else. Nothing is sent yet, so this
+/// waits for nothing.
 ///
 /// # Errors
 /// When there is no way to that address.

@@ -2,10 +2,12 @@
 //!
 //! # Socket files
 //!
-//! A socket that listens at a path makes a file there, which is removed with it, if it is still the same. A program that dies leaves its file behind; the next one to
-//! listen there finds that nobody answers, and takes the path over. A path where somebody answers, or where there is something else than a socket, is
-//! left alone: that is [`AddrInUse`](io::ErrorKind::AddrInUse). (Two programs that find the same dead file at the same instant may both take it over, and the
-//! later one has it.)
+//! A socket that listens at a path makes a file there, which is removed with it, if it is still the
+//! same. A program that dies leaves its file behind; the next one to listen there finds that nobody
+//! answers, and takes the path over. A path where somebody answers, or where there is something
+//! else than a socket, is left alone: that is [`AddrInUse`](io::ErrorKind::AddrInUse). (Two
+//! programs that find the same dead file at the same instant may both take it over, and the later
+//! one has it.)
 //!
 //! Abstract names (Linux) have no file and go with their socket.
 
@@ -24,14 +26,16 @@ use rustix::{
 };
 
 use super::{
-    Address, ConnectError, DatagramSocket, ListenError, Listener, Stream, UnixAddress, listener::BACKLOG, socket,
+    Address, ConnectError, DatagramSocket, ListenError, Listener, Stream, UnixAddress,
+    listener::BACKLOG, socket,
 };
 use crate::reactor::{Handle, Interest, Readiness, Watched};
 
 /// Connects to the socket at `path`.
 ///
 /// # Errors
-/// [`ConnectError`]; a path that does not exist is `Unreachable`, a socket file without a listener `Refused`.
+/// [`ConnectError`]; a path that does not exist is `Unreachable`, a socket file without a listener
+/// `Refused`.
 pub async fn connect(handle: &Handle, path: impl AsRef<Path>) -> Result<Stream, ConnectError> {
     connect_to(handle, UnixAddress::Path(path.as_ref().to_owned())).await
 }
@@ -40,14 +44,29 @@ pub async fn connect(handle: &Handle, path: impl AsRef<Path>) -> Result<Stream, 
 ///
 /// # Errors
 /// [`ConnectError`]; a name that nobody has is `Refused`.
-pub async fn connect_abstract(handle: &Handle, name: impl AsRef<[u8]>) -> Result<Stream, ConnectError> {
+pub async fn connect_abstract(
+    handle: &Handle,
+    name: impl AsRef<[u8]>,
+) -> Result<Stream, ConnectError> {
     connect_to(handle, UnixAddress::Abstract(name.as_ref().to_owned())).await
 }
 
 async fn connect_to(handle: &Handle, address: UnixAddress) -> Result<Stream, ConnectError> {
     match name(&address) {
-        Ok(target) => socket::connect(handle, AddressFamily::UNIX, &target, Address::Unix(address), |_| Ok(())).await,
-        Err(source) => Err(ConnectError::Other { address: Address::Unix(address), source }),
+        Ok(target) => {
+            socket::connect(
+                handle,
+                AddressFamily::UNIX,
+                &target,
+                Address::Unix(address),
+                |_| Ok(()),
+            )
+            .await
+        }
+        Err(source) => Err(ConnectError::Other {
+            address: Address::Unix(address),
+            source,
+        }),
     }
 }
 
@@ -59,8 +78,8 @@ pub fn listen(handle: &Handle, path: impl AsRef<Path>) -> Result<Listener, Liste
     listen_on(handle, UnixAddress::Path(path.as_ref().to_owned()))
 }
 
-/// Listens on a socket with this abstract name (without the leading zero byte). Every user of the system can connect to it; ask for the
-/// [credentials](Stream::peer_credentials).
+/// Listens on a socket with this abstract name (without the leading zero byte). Every user of the
+/// system can connect to it; ask for the [credentials](Stream::peer_credentials).
 ///
 /// # Errors
 /// [`ListenError`], also for a name of more than 107 bytes.
@@ -75,7 +94,10 @@ fn listen_on(handle: &Handle, address: UnixAddress) -> Result<Listener, ListenEr
         net::listen(&socket, BACKLOG)?;
         Ok(Listener::new(handle, socket)?.with_file(file))
     };
-    open().map_err(|source| ListenError { address: Address::Unix(address), source })
+    open().map_err(|source| ListenError {
+        address: Address::Unix(address),
+        source,
+    })
 }
 
 /// A socket for datagrams with this name. Without a name it can send, and nobody can answer.
@@ -85,10 +107,17 @@ fn listen_on(handle: &Handle, address: UnixAddress) -> Result<Listener, ListenEr
 pub fn datagram(handle: &Handle, address: &UnixAddress) -> Result<DatagramSocket, ListenError> {
     let open = || {
         let socket = DatagramSocket::open(AddressFamily::UNIX)?;
-        let file = if *address == UnixAddress::Unnamed { None } else { bind(&socket, address)? };
+        let file = if *address == UnixAddress::Unnamed {
+            None
+        } else {
+            bind(&socket, address)?
+        };
         Ok(DatagramSocket::new(handle, socket, AddressFamily::UNIX)?.with_file(file))
     };
-    open().map_err(|source| ListenError { address: Address::Unix(address.clone()), source })
+    open().map_err(|source| ListenError {
+        address: Address::Unix(address.clone()),
+        source,
+    })
 }
 
 /// Two sockets for datagrams that are connected to each other.
@@ -108,7 +137,8 @@ pub fn datagram_pair(handle: &Handle) -> io::Result<(DatagramSocket, DatagramSoc
 pub fn pair(handle: &Handle) -> io::Result<(Stream, Stream)> {
     let (a, b) = open_pair(SocketType::STREAM)?;
     let stream = |socket| -> io::Result<Stream> {
-        let socket = Watched::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
+        let socket =
+            Watched::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
         Ok(Stream::new(socket, Address::Unix(UnixAddress::Unnamed)))
     };
     Ok((stream(a)?, stream(b)?))
@@ -120,7 +150,12 @@ fn open_pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn name(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "a name of a Unix socket has 107 bytes at most");
+    let wrong = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a name of a Unix socket has 107 bytes at most",
+        )
+    };
     address.to_socket_address().ok_or_else(wrong)
 }
 
@@ -160,7 +195,10 @@ pub(super) struct SocketFile {
 
 impl SocketFile {
     fn of(path: &Path) -> Option<Self> {
-        Some(SocketFile { path: path.to_owned(), identity: identity(path)? })
+        Some(SocketFile {
+            path: path.to_owned(),
+            identity: identity(path)?,
+        })
     }
 }
 

@@ -58,13 +58,21 @@ fn answers_that_are_cut_off_or_no_http_are_errors() {
     run(|handle| async move {
         let client = Client::new(&handle);
         for number in 0..first {
-            let error = client.get(&url).send().await.map(|_| number).expect_err("no response");
+            let error = client
+                .get(&url)
+                .send()
+                .await
+                .map(|_| number)
+                .expect_err("no response");
             assert!(matches!(error, ClientError::Http(_)), "{number}: {error}");
         }
         for number in 0..second {
             let mut response = client.get(&url).send().await.expect("a head");
             let error = response.bytes().await.map(|_| number).expect_err("no body");
-            assert!(matches!(error, ClientError::Http(_) | ClientError::Decode(_)), "{number}: {error}");
+            assert!(
+                matches!(error, ClientError::Http(_) | ClientError::Decode(_)),
+                "{number}: {error}"
+            );
         }
         while client.connections() > 0 {
             handle.sleep(Duration::from_millis(1)).await;
@@ -80,7 +88,10 @@ fn a_body_that_was_made_small_to_do_harm_stops_at_the_limit() {
         packed.write_all(&vec![0; 1_000_000]).expect("in memory");
     }
     let packed = packed.finish().expect("in memory");
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        packed.len()
+    );
     let answer = [head.into_bytes(), packed].concat();
     let url = say(vec![answer.clone(), answer]);
     run(|handle| async move {

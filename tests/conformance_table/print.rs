@@ -1,4 +1,5 @@
-//! Prints the table of behaviours and backends from a directory of results, or without one the list of the suite's tests.
+//! Prints the table of behaviours and backends from a directory of results, or without one the list
+//! of the suite's tests.
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -15,7 +16,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("cannot read the results in {}: {error}", directory.display());
+            eprintln!(
+                "cannot read the results in {}: {error}",
+                directory.display()
+            );
             ExitCode::FAILURE
         }
     }

@@ -14,7 +14,10 @@ use std::{
 
 use entwined::{
     Standalone,
-    framing::{Delimited, FrameError, FramedError, FramedStream, Frames, Framing, Lines, Netstrings, Prefixed, Width},
+    framing::{
+        Delimited, FrameError, FramedError, FramedStream, Frames, Framing, Lines, Netstrings,
+        Prefixed, Width,
+    },
     process,
     protocol::{self, End, FrameReceiver, Framed, Lost, Transport},
     simulation::Simulation,
@@ -54,16 +57,31 @@ fn found<F: Framing>(framing: F, pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, FrameE
 }
 
 /// Checks what is found in `input`, in one piece, cut at every place, and a byte at a time.
-fn check<F: Framing + Clone + Debug>(framing: &F, input: &[u8], expected: &[Result<&[u8], FrameError>]) {
-    let expected: Vec<_> = expected.iter().map(|frame| frame.clone().map(<[u8]>::to_vec)).collect();
+fn check<F: Framing + Clone + Debug>(
+    framing: &F,
+    input: &[u8],
+    expected: &[Result<&[u8], FrameError>],
+) {
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|frame| frame.clone().map(<[u8]>::to_vec))
+        .collect();
     let what = format!("{framing:?} on {:?}", String::from_utf8_lossy(input));
     assert_eq!(found(framing.clone(), &[input]), expected, "{what}");
     for cut in 0..=input.len() {
         let (front, back) = input.split_at(cut);
-        assert_eq!(found(framing.clone(), &[front, back]), expected, "{what}, cut at {cut}");
+        assert_eq!(
+            found(framing.clone(), &[front, back]),
+            expected,
+            "{what}, cut at {cut}"
+        );
     }
     let bytes: Vec<_> = input.chunks(1).collect();
-    assert_eq!(found(framing.clone(), &bytes), expected, "{what}, a byte at a time");
+    assert_eq!(
+        found(framing.clone(), &bytes),
+        expected,
+        "{what}, a byte at a time"
+    );
 }
 
 fn too_long(limit: usize, skipped: bool) -> Result<&'static [u8], FrameError> {
@@ -74,12 +92,20 @@ fn too_long(limit: usize, skipped: bool) -> Result<&'static [u8], FrameError> {
 fn lines() {
     let lines = Lines::new(5);
     check(&lines, b"", &[]);
-    check(&lines, b"one\ntwo\r\n\n\r\n", &[Ok(b"one"), Ok(b"two"), Ok(b""), Ok(b"")]);
+    check(
+        &lines,
+        b"one\ntwo\r\n\n\r\n",
+        &[Ok(b"one"), Ok(b"two"), Ok(b""), Ok(b"")],
+    );
     check(&lines, b"one\ntwo", &[Ok(b"one"), Ok(b"two")]);
     check(&lines, b"a\rb\nc\r\r\n", &[Ok(b"a\rb"), Ok(b"c\r")]);
     check(&lines, b"12345\n12345\r\n", &[Ok(b"12345"), Ok(b"12345")]);
     check(&lines, b"123456\nnext\n", &[too_long(5, true), Ok(b"next")]);
-    check(&lines, b"12345\rmore and more\nnext\n", &[too_long(5, true), Ok(b"next")]);
+    check(
+        &lines,
+        b"12345\rmore and more\nnext\n",
+        &[too_long(5, true), Ok(b"next")],
+    );
     check(&lines, b"ok\n1234567890", &[Ok(b"ok"), too_long(5, true)]);
 }
 
@@ -91,64 +117,141 @@ fn lines_and_what_comes_between_them() {
     for cut in 0..=11 {
         let input = b"\nraw\n\n!line\n";
         let (front, back) = input.split_at(cut);
-        let all =
-            found(lines.clone(), &[front, back]).into_iter().map(|frame| frame.expect("a frame")).collect::<Vec<_>>();
+        let all = found(lines.clone(), &[front, back])
+            .into_iter()
+            .map(|frame| frame.expect("a frame"))
+            .collect::<Vec<_>>();
         assert_eq!(all.last().expect("a line"), b"line");
         assert_eq!(all[..all.len() - 1].concat(), b"\nraw\n\n!");
     }
     assert!(lines.is_raw());
-    assert_eq!(found(lines.clone(), &[b"short"]), [Ok(b"short".to_vec()), Err(FrameError::Unfinished)]);
+    assert_eq!(
+        found(lines.clone(), &[b"short"]),
+        [Ok(b"short".to_vec()), Err(FrameError::Unfinished)]
+    );
     lines.set_lines();
     check(&lines, b"line\n", &[Ok(b"line")]);
     lines.set_raw(None);
-    assert_eq!(found(lines, &[b"a\nb", b"\n"]), [Ok(b"a\nb".to_vec()), Ok(b"\n".to_vec())]);
+    assert_eq!(
+        found(lines, &[b"a\nb", b"\n"]),
+        [Ok(b"a\nb".to_vec()), Ok(b"\n".to_vec())]
+    );
 }
 
 #[test]
 fn netstrings() {
     let netstrings = Netstrings::new(12);
-    check(&netstrings, b"0:,3:abc,12:hello world!,", &[Ok(b""), Ok(b"abc"), Ok(b"hello world!")]);
+    check(
+        &netstrings,
+        b"0:,3:abc,12:hello world!,",
+        &[Ok(b""), Ok(b"abc"), Ok(b"hello world!")],
+    );
     check(&netstrings, b"3:a,b,1::,", &[Ok(b"a,b"), Ok(b":")]);
     check(&netstrings, b"3:ab", &[Err(FrameError::Unfinished)]);
     check(&netstrings, b"13:", &[too_long(12, false)]);
-    check(&netstrings, b"99999999999999999999999999", &[too_long(12, false)]);
-    for wrong in [&b"3:abc;"[..], b"01:a,", b"00:,", b":,", b"x", b"3 :abc,", b"-1:,", b"+1:a,"] {
+    check(
+        &netstrings,
+        b"99999999999999999999999999",
+        &[too_long(12, false)],
+    );
+    for wrong in [
+        &b"3:abc;"[..],
+        b"01:a,",
+        b"00:,",
+        b":,",
+        b"x",
+        b"3 :abc,",
+        b"-1:,",
+        b"+1:a,",
+    ] {
         let all = found(netstrings.clone(), &[wrong]);
-        assert!(matches!(all[..], [Err(FrameError::Malformed(_))]), "{wrong:?}: {all:?}");
-        check(&netstrings, wrong, &[all[0].as_ref().map(|frame| &frame[..]).map_err(Clone::clone)]);
+        assert!(
+            matches!(all[..], [Err(FrameError::Malformed(_))]),
+            "{wrong:?}: {all:?}"
+        );
+        check(
+            &netstrings,
+            wrong,
+            &[all[0]
+                .as_ref()
+                .map(|frame| &frame[..])
+                .map_err(Clone::clone)],
+        );
     }
 }
 
 #[test]
 fn lengths_in_front() {
-    check(&Prefixed::new(Width::U8, 1_000), b"\0\x03abc\x01d", &[Ok(b""), Ok(b"abc"), Ok(b"d")]);
-    check(&Prefixed::new(Width::U16, 1_000), b"\0\0\0\x03abc\0\x01d", &[Ok(b""), Ok(b"abc"), Ok(b"d")]);
-    check(&Prefixed::new(Width::U32, 1_000), b"\0\0\0\0\0\0\0\x03abc", &[Ok(b""), Ok(b"abc")]);
-    check(&Prefixed::new(Width::U32, 2), b"\0\0\0\x03abc", &[too_long(2, false)]);
-    check(&Prefixed::new(Width::U32, usize::MAX), b"\xff\xff\xff\xff", &[Err(FrameError::Unfinished)]);
-    check(&Prefixed::new(Width::U16, 10), b"\0", &[Err(FrameError::Unfinished)]);
+    check(
+        &Prefixed::new(Width::U8, 1_000),
+        b"\0\x03abc\x01d",
+        &[Ok(b""), Ok(b"abc"), Ok(b"d")],
+    );
+    check(
+        &Prefixed::new(Width::U16, 1_000),
+        b"\0\0\0\x03abc\0\x01d",
+        &[Ok(b""), Ok(b"abc"), Ok(b"d")],
+    );
+    check(
+        &Prefixed::new(Width::U32, 1_000),
+        b"\0\0\0\0\0\0\0\x03abc",
+        &[Ok(b""), Ok(b"abc")],
+    );
+    check(
+        &Prefixed::new(Width::U32, 2),
+        b"\0\0\0\x03abc",
+        &[too_long(2, false)],
+    );
+    check(
+        &Prefixed::new(Width::U32, usize::MAX),
+        b"\xff\xff\xff\xff",
+        &[Err(FrameError::Unfinished)],
+    );
+    check(
+        &Prefixed::new(Width::U16, 10),
+        b"\0",
+        &[Err(FrameError::Unfinished)],
+    );
     let mut output = Vec::new();
-    assert!(Prefixed::new(Width::U8, 1_000).encode(&[0; 256], &mut output).is_err());
+    assert!(
+        Prefixed::new(Width::U8, 1_000)
+            .encode(&[0; 256], &mut output)
+            .is_err()
+    );
     assert!(output.is_empty());
-    Prefixed::new(Width::U8, 1_000).encode(&[7; 255], &mut output).expect("the longest");
+    Prefixed::new(Width::U8, 1_000)
+        .encode(&[7; 255], &mut output)
+        .expect("the longest");
     assert_eq!((output.len(), output[0]), (256, 255));
 }
 
 #[test]
 fn delimiters() {
     let framing = Delimited::new(b"\r\n.\r\n", 10);
-    check(&framing, b"one\r\n.\r\n\r\n.\r\ntwo\r\n.\r\n", &[Ok(b"one"), Ok(b""), Ok(b"two")]);
+    check(
+        &framing,
+        b"one\r\n.\r\n\r\n.\r\ntwo\r\n.\r\n",
+        &[Ok(b"one"), Ok(b""), Ok(b"two")],
+    );
     check(&framing, b"a\r\n\r\n.\r\r\n.\r\n", &[Ok(b"a\r\n\r\n.\r")]);
     check(&framing, b"1234567890\r\n.\r\n", &[Ok(b"1234567890")]);
     check(&framing, b"12345678901\r\n.\r\n", &[too_long(10, false)]);
     check(&framing, b"open\r\n.", &[Err(FrameError::Unfinished)]);
-    check(&Delimited::new(b"aa", 10), b"baaab", &[Ok(b"b"), Err(FrameError::Unfinished)]);
+    check(
+        &Delimited::new(b"aa", 10),
+        b"baaab",
+        &[Ok(b"b"), Err(FrameError::Unfinished)],
+    );
     let mut output = Vec::new();
     for wrong in [&b"a\r\n.\r\nb"[..], b"12345678901"] {
         assert!(framing.encode(wrong, &mut output).is_err());
     }
     // The end of the one and the begin of the other make a delimiter.
-    assert!(Delimited::new(b"aa", 10).encode(b"ba", &mut output).is_err());
+    assert!(
+        Delimited::new(b"aa", 10)
+            .encode(b"ba", &mut output)
+            .is_err()
+    );
     assert!(output.is_empty());
 }
 
@@ -159,7 +262,11 @@ fn what_is_encoded_is_decoded() {
         for frame in frames {
             framing.encode(frame, &mut output).expect("a frame");
         }
-        check(framing, &output, &frames.iter().map(|frame| Ok(*frame)).collect::<Vec<_>>());
+        check(
+            framing,
+            &output,
+            &frames.iter().map(|frame| Ok(*frame)).collect::<Vec<_>>(),
+        );
     }
     let frames: [&[u8]; 4] = [b"", b"a", b"some more", &[0xff; 40]];
     round(&Lines::new(100), &frames);
@@ -235,18 +342,30 @@ impl FrameReceiver<Lines> for Collect {
     }
 }
 
-fn start(simulation: &Simulation, wire: Wire) -> (Transport, memory::MemoryStream, Rc<RefCell<Vec<String>>>) {
+fn start(
+    simulation: &Simulation,
+    wire: Wire,
+) -> (Transport, memory::MemoryStream, Rc<RefCell<Vec<String>>>) {
     let log = Rc::new(RefCell::new(Vec::new()));
     let (near, far) = memory::pair_over(&simulation.handle(), wire);
     let protocol = Framed::new(Lines::new(20), Collect { log: log.clone() });
-    (protocol::start(&simulation.handle(), near, protocol), far, log)
+    (
+        protocol::start(&simulation.handle(), near, protocol),
+        far,
+        log,
+    )
 }
 
-fn write(simulation: &Simulation, far: memory::MemoryStream, bytes: &'static [u8]) -> memory::MemoryStream {
+fn write(
+    simulation: &Simulation,
+    far: memory::MemoryStream,
+    bytes: &'static [u8],
+) -> memory::MemoryStream {
     let writing = simulation.handle().spawn(async move {
         let mut far = far;
-        let count =
-            std::future::poll_fn(|cx| futures_io::AsyncWrite::poll_write(std::pin::Pin::new(&mut far), cx, bytes));
+        let count = std::future::poll_fn(|cx| {
+            futures_io::AsyncWrite::poll_write(std::pin::Pin::new(&mut far), cx, bytes)
+        });
         assert_eq!(count.await.expect("written"), bytes.len());
         far
     });
@@ -272,9 +391,17 @@ fn a_receiver_gets_frames_one_by_one_and_may_rest_between_them() {
             (&["two".into(), "raw 3".into()][..], "\n\n\n")
         );
         assert_eq!(all.last().expect("a line"), "three");
-        drop(write(&simulation, far, b"this line is longer than twenty bytes\nrest"));
+        drop(write(
+            &simulation,
+            far,
+            b"this line is longer than twenty bytes\nrest",
+        ));
         simulation.drive();
-        let end = ["the peer sends a frame of more than 20 bytes", "rest", "the connection was closed"];
+        let end = [
+            "the peer sends a frame of more than 20 bytes",
+            "rest",
+            "the connection was closed",
+        ];
         assert_eq!(log.take(), end);
     }
 }
@@ -307,7 +434,10 @@ fn frames_over_a_stream_both_ways_at_once() {
         }
     };
     let handle = simulation.handle();
-    let (one, other) = (handle.spawn(talk(near, b'a')), handle.spawn(talk(far, b'b')));
+    let (one, other) = (
+        handle.spawn(talk(near, b'a')),
+        handle.spawn(talk(far, b'b')),
+    );
     simulation.run_until(one).expect("no panic");
     simulation.run_until(other).expect("no panic");
 }
@@ -320,7 +450,10 @@ fn a_stream_tells_what_is_wrong_and_gives_back_what_is_left() {
     let far = write(&simulation, far, b"first\nsecond\nthi");
     let reading = handle.spawn(async move {
         let mut framed = FramedStream::new(near, Lines::new(20));
-        assert_eq!(framed.next().await.expect("a frame").expect("no error"), b"first");
+        assert_eq!(
+            framed.next().await.expect("a frame").expect("no error"),
+            b"first"
+        );
         framed.into_parts()
     });
     let (near, left) = simulation.run_until(reading).expect("no panic");
@@ -329,15 +462,26 @@ fn a_stream_tells_what_is_wrong_and_gives_back_what_is_left() {
     let reading = handle.spawn(async move {
         let mut framed = FramedStream::new(near, Netstrings::new(20));
         let refused = framed.send(&[0; 21]).await.expect_err("too long");
-        assert!(matches!(refused, FramedError::Frame(FrameError::CannotEncode(_))));
-        let error = framed.next().await.expect("an error").expect_err("no frame");
-        assert_eq!(error.to_string(), "the peer sends what is no frame: a length begins with zero");
+        assert!(matches!(
+            refused,
+            FramedError::Frame(FrameError::CannotEncode(_))
+        ));
+        let error = framed
+            .next()
+            .await
+            .expect("an error")
+            .expect_err("no frame");
+        assert_eq!(
+            error.to_string(),
+            "the peer sends what is no frame: a length begins with zero"
+        );
         assert!(framed.next().await.is_none());
     });
     simulation.run_until(reading).expect("no panic");
 }
 
-/// Twisted's receivers read frames of ours and send back their own: the same frames, in reverse order.
+/// Twisted's receivers read frames of ours and send back their own: the same frames, in reverse
+/// order.
 const TWISTED: &str = r"
 import sys
 from twisted.protocols.basic import NetstringReceiver, Int8StringReceiver, Int16StringReceiver, Int32StringReceiver, LineReceiver
@@ -366,11 +510,23 @@ fn twisted_speaks_the_same() {
             framing.encode(frame, &mut output).expect("a frame");
         }
         let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", TWISTED, name]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["-c", TWISTED, name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut python = command.spawn().expect("apt-get install python3-twisted");
-        python.stdin.take().expect("a pipe").write_all(&output).expect("written");
+        python
+            .stdin
+            .take()
+            .expect("a pipe")
+            .write_all(&output)
+            .expect("written");
         let answer = python.wait_with_output().expect("an end").stdout;
-        let expected: Vec<_> = frames.iter().rev().map(|frame| Ok(frame.to_vec())).collect();
+        let expected: Vec<_> = frames
+            .iter()
+            .rev()
+            .map(|frame| Ok(frame.to_vec()))
+            .collect();
         assert_eq!(found(framing.clone(), &[&answer]), expected, "{name}");
     }
     exchange("netstring", &Netstrings::new(1_000));
@@ -392,7 +548,8 @@ fn halves_of_a_stream_send_and_receive_at_once() {
     let readers: Vec<_> = [near, far]
         .into_iter()
         .map(|stream| {
-            let (mut reader, mut writer) = FramedStream::new(stream, Prefixed::new(Width::U8, 255)).split();
+            let (mut reader, mut writer) =
+                FramedStream::new(stream, Prefixed::new(Width::U8, 255)).split();
             let send = async move {
                 for number in 0..FRAMES {
                     writer.send(&number.to_be_bytes()).await.expect("sent");
@@ -402,7 +559,10 @@ fn halves_of_a_stream_send_and_receive_at_once() {
             handle.spawn(send).detach();
             handle.spawn(async move {
                 for number in 0..FRAMES {
-                    assert_eq!(reader.next().await.expect("a frame").expect("no error"), number.to_be_bytes());
+                    assert_eq!(
+                        reader.next().await.expect("a frame").expect("no error"),
+                        number.to_be_bytes()
+                    );
                 }
                 assert!(reader.next().await.is_none());
             })
@@ -438,14 +598,34 @@ impl FrameReceiver<Netstrings> for Careless {
 #[test]
 fn a_connection_that_ends_within_a_frame_is_aborted() {
     for (input, expected) in [
-        (&b"1:x,"[..], &["frame", "end", "the connection was closed"][..]),
-        (b"1:x,3:y", &["frame", "the peer stopped in the middle of a frame", "the connection was aborted"]),
-        (b"x", &["the peer sends what is no frame: a length is digits and a colon", "the connection was aborted"]),
+        (
+            &b"1:x,"[..],
+            &["frame", "end", "the connection was closed"][..],
+        ),
+        (
+            b"1:x,3:y",
+            &[
+                "frame",
+                "the peer stopped in the middle of a frame",
+                "the connection was aborted",
+            ],
+        ),
+        (
+            b"x",
+            &[
+                "the peer sends what is no frame: a length is digits and a colon",
+                "the connection was aborted",
+            ],
+        ),
     ] {
         let simulation = Simulation::new();
         let log = Rc::new(RefCell::new(Vec::new()));
         let (near, far) = memory::pair(&simulation.handle());
-        protocol::start(&simulation.handle(), near, Framed::new(Netstrings::new(100), Careless(log.clone())));
+        protocol::start(
+            &simulation.handle(),
+            near,
+            Framed::new(Netstrings::new(100), Careless(log.clone())),
+        );
         drop(write(&simulation, far, input));
         simulation.drive();
         assert_eq!(log.take(), expected);
@@ -461,7 +641,9 @@ impl FrameReceiver<Lines> for Banner {
     }
 
     fn frame_received(&mut self, transport: &Transport, _: &mut Lines, frame: &[u8]) {
-        self.0.borrow_mut().push(String::from_utf8_lossy(frame).into_owned());
+        self.0
+            .borrow_mut()
+            .push(String::from_utf8_lossy(frame).into_owned());
         transport.close();
     }
 }
@@ -472,14 +654,24 @@ fn ssh_keyscan_reads_a_banner() {
     let handle = reactor.handle();
     let greetings = Rc::new(RefCell::new(Vec::new()));
     let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
-    let port = listener.local_address().tcp().expect("TCP").port().to_string();
+    let port = listener
+        .local_address()
+        .tcp()
+        .expect("TCP")
+        .port()
+        .to_string();
     let heard = greetings.clone();
-    let _server = protocol::serve(listener, move |_: &_| Some(Framed::new(Lines::new(255), Banner(heard.clone()))));
+    let _server = protocol::serve(listener, move |_: &_| {
+        Some(Framed::new(Lines::new(255), Banner(heard.clone())))
+    });
     let scan = process::Command::new("ssh-keyscan").args(["-T", "10", "-p", &port, "127.0.0.1"]);
     handle
         .clone()
         .spawn(async move {
-            let output = scan.output(&handle, 10_000).await.expect("apt-get install openssh-client");
+            let output = scan
+                .output(&handle, 10_000)
+                .await
+                .expect("apt-get install openssh-client");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(said.contains("SSH-2.0-Entwined"), "{said}");
             handle.stop().expect("it runs");
@@ -487,5 +679,8 @@ fn ssh_keyscan_reads_a_banner() {
         .detach();
     reactor.run().expect("a run");
     let greetings = greetings.borrow();
-    assert!(!greetings.is_empty() && greetings.iter().all(|line| line.starts_with("SSH-2.0-")), "{greetings:?}");
+    assert!(
+        !greetings.is_empty() && greetings.iter().all(|line| line.starts_with("SSH-2.0-")),
+        "{greetings:?}"
+    );
 }

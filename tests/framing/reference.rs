@@ -1,5 +1,5 @@
-//! What framings have to find, said a second time and simply: by a look at all bytes at once. The tests compare every small input with it, and the fuzz
-//! targets (`fuzz/`) any other.
+//! What framings have to find, said a second time and simply: by a look at all bytes at once. The
+//! tests compare every small input with it, and the fuzz targets (`fuzz/`) any other.
 
 use entwined::framing::{FrameError, Frames, Framing, Lines};
 
@@ -7,7 +7,8 @@ use entwined::framing::{FrameError, Frames, Framing, Lines};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Frame(Vec<u8>),
-    /// Raw bytes between lines. How they are cut says nothing, so pieces that follow each other are one.
+    /// Raw bytes between lines. How they are cut says nothing, so pieces that follow each other are
+    /// one.
     Raw(Vec<u8>),
     /// Without its words.
     Error(FrameError),
@@ -44,7 +45,8 @@ impl Tested for Lines {
         self.is_raw()
     }
 
-    /// The lines `r0` to `r9` have so many raw bytes behind them, and all is raw behind the line `R`.
+    /// The lines `r0` to `r9` have so many raw bytes behind them, and all is raw behind the line
+    /// `R`.
     fn after(&mut self, line: &[u8]) {
         match line {
             [b'r', digit @ b'0'..=b'9'] => self.set_raw(Some(u64::from(digit - b'0'))),
@@ -54,7 +56,8 @@ impl Tested for Lines {
     }
 }
 
-/// What is found in pieces. Checks that no more is kept than `bound` bytes, and of a piece what was not looked at.
+/// What is found in pieces. Checks that no more is kept than `bound` bytes, and of a piece what was
+/// not looked at.
 pub fn found<F: Tested>(framing: &F, bound: usize, pieces: &[&[u8]]) -> Vec<Event> {
     let mut frames = Frames::new(framing.clone());
     let mut events = Vec::new();
@@ -62,7 +65,10 @@ pub fn found<F: Tested>(framing: &F, bound: usize, pieces: &[&[u8]]) -> Vec<Even
         let mut input = *piece;
         loop {
             let raw = frames.framing().raw();
-            match frames.next(&mut input).map(|frame| frame.map(<[u8]>::to_vec)) {
+            match frames
+                .next(&mut input)
+                .map(|frame| frame.map(<[u8]>::to_vec))
+            {
                 Ok(None) => break,
                 Ok(Some(bytes)) if raw => match events.last_mut() {
                     Some(Event::Raw(before)) => before.extend(bytes),
@@ -75,7 +81,11 @@ pub fn found<F: Tested>(framing: &F, bound: usize, pieces: &[&[u8]]) -> Vec<Even
                 Err(error) => {
                     let fatal = error.is_fatal();
                     if fatal {
-                        assert_eq!(frames.next(&mut input), Err(error.clone()), "it comes again");
+                        assert_eq!(
+                            frames.next(&mut input),
+                            Err(error.clone()),
+                            "it comes again"
+                        );
                     }
                     events.push(Event::error(error));
                     if fatal {
@@ -83,10 +93,18 @@ pub fn found<F: Tested>(framing: &F, bound: usize, pieces: &[&[u8]]) -> Vec<Even
                     }
                 }
             }
-            assert!(frames.pending() <= bound.saturating_add(piece.len()), "{} bytes are kept", frames.pending());
+            assert!(
+                frames.pending() <= bound.saturating_add(piece.len()),
+                "{} bytes are kept",
+                frames.pending()
+            );
         }
         assert!(input.is_empty(), "more is wanted, and not all was taken");
-        assert!(frames.pending() <= bound, "{} bytes are kept of a frame", frames.pending());
+        assert!(
+            frames.pending() <= bound,
+            "{} bytes are kept of a frame",
+            frames.pending()
+        );
     }
     match frames.finish() {
         Ok(None) => {}
@@ -156,7 +174,10 @@ pub fn lines(limit: usize, mut input: &[u8]) -> Vec<Event> {
 pub fn netstrings(limit: usize, mut input: &[u8]) -> Vec<Event> {
     let mut events = Vec::new();
     while !input.is_empty() {
-        let digits = input.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(input.len());
+        let digits = input
+            .iter()
+            .position(|byte| !byte.is_ascii_digit())
+            .unwrap_or(input.len());
         let length = std::str::from_utf8(&input[..digits]).expect("digits");
         let last = match length.parse::<u128>() {
             _ if digits > 1 && length.starts_with('0') => malformed(),

@@ -1,4 +1,5 @@
-//! Every small input, however it is cut, is what the reference says; and so are longer ones by chance.
+//! Every small input, however it is cut, is what the reference says; and so are longer ones by
+//! chance.
 
 use std::fmt::Debug;
 
@@ -11,12 +12,17 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % below
     }
 
     fn bytes(&mut self, alphabet: &[u8], most: usize) -> Vec<u8> {
-        (0..self.next(most)).map(|_| alphabet[self.next(alphabet.len())]).collect()
+        (0..self.next(most))
+            .map(|_| alphabet[self.next(alphabet.len())])
+            .collect()
     }
 
     fn cut<'a>(&mut self, mut rest: &'a [u8]) -> Vec<&'a [u8]> {
@@ -45,7 +51,8 @@ fn every(alphabet: &[u8], most: u32, mut call: impl FnMut(&[u8])) {
     }
 }
 
-/// `most` bytes of `alphabet` in every order, and longer inputs by chance. `around` is what a frame has around it at most.
+/// `most` bytes of `alphabet` in every order, and longer inputs by chance. `around` is what a frame
+/// has around it at most.
 fn check<F: Tested + Debug>(
     framing: &F,
     (limit, around): (usize, usize),
@@ -57,17 +64,29 @@ fn check<F: Tested + Debug>(
         let expected = reference(input);
         for cut in 0..=input.len() {
             let (front, back) = input.split_at(cut);
-            assert_eq!(found(framing, bound, &[front, back]), expected, "{framing:?} on {input:?}, cut at {cut}");
+            assert_eq!(
+                found(framing, bound, &[front, back]),
+                expected,
+                "{framing:?} on {input:?}, cut at {cut}"
+            );
         }
         let bytes: Vec<_> = input.chunks(1).collect();
-        assert_eq!(found(framing, bound, &bytes), expected, "{framing:?} on {input:?}, a byte at a time");
+        assert_eq!(
+            found(framing, bound, &bytes),
+            expected,
+            "{framing:?} on {input:?}, a byte at a time"
+        );
         round(framing, input);
     });
     let mut random = Random(1);
     for _ in 0..3_000 {
         let input = random.bytes(alphabet, 60);
         let pieces = random.cut(&input);
-        assert_eq!(found(framing, bound, &pieces), reference(&input), "{framing:?} on {pieces:?}");
+        assert_eq!(
+            found(framing, bound, &pieces),
+            reference(&input),
+            "{framing:?} on {pieces:?}"
+        );
         round(framing, &input);
     }
 }
@@ -75,14 +94,21 @@ fn check<F: Tested + Debug>(
 #[test]
 fn lines_are_what_the_reference_says() {
     for limit in [0, 2, 3, 6] {
-        check(&Lines::new(limit), (limit, 1), (b"r2R\r\n", 6), |input| reference::lines(limit, input));
+        check(&Lines::new(limit), (limit, 1), (b"r2R\r\n", 6), |input| {
+            reference::lines(limit, input)
+        });
     }
 }
 
 #[test]
 fn netstrings_are_what_the_reference_says() {
     for limit in [0, 1, 3, 11] {
-        check(&Netstrings::new(limit), (limit, 4), (b"012:,", 6), |input| reference::netstrings(limit, input));
+        check(
+            &Netstrings::new(limit),
+            (limit, 4),
+            (b"012:,", 6),
+            |input| reference::netstrings(limit, input),
+        );
     }
 }
 
@@ -92,7 +118,9 @@ fn lengths_in_front_are_what_the_reference_says() {
         for limit in [0, 1, 3, 600] {
             let framing = Prefixed::new(width, limit);
             let most = limit.min(if bytes == 1 { 255 } else { limit });
-            check(&framing, (most, bytes), (b"\x00\x01\x02\x07", 6), |input| reference::prefixed(bytes, most, input));
+            check(&framing, (most, bytes), (b"\x00\x01\x02\x07", 6), |input| {
+                reference::prefixed(bytes, most, input)
+            });
         }
     }
 }
@@ -114,9 +142,20 @@ fn delimiters_are_what_the_reference_says() {
 fn netstrings_without_a_limit_take_no_length_beyond_memory() {
     let netstrings = Netstrings::new(usize::MAX);
     for rest in [":", ":,", ":abc,", ""] {
-        let all = found(&netstrings, usize::MAX, &[format!("{}{rest}", usize::MAX).as_bytes()]);
-        assert!(matches!(all[..], [Event::Error(FrameError::TooLong { .. })]), "{all:?}");
-        let all = found(&netstrings, usize::MAX, &[format!("{}{rest}", usize::MAX / 2).as_bytes()]);
+        let all = found(
+            &netstrings,
+            usize::MAX,
+            &[format!("{}{rest}", usize::MAX).as_bytes()],
+        );
+        assert!(
+            matches!(all[..], [Event::Error(FrameError::TooLong { .. })]),
+            "{all:?}"
+        );
+        let all = found(
+            &netstrings,
+            usize::MAX,
+            &[format!("{}{rest}", usize::MAX / 2).as_bytes()],
+        );
         assert_eq!(all, [Event::Error(FrameError::Unfinished)]);
     }
 }

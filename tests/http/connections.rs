@@ -16,11 +16,12 @@ use crate::{
 fn site(config: Config) -> Site {
     Site::with(config, |_| {
         Router::new()
-            .get("/{name}", |request: Request| async move { request.param("name").unwrap_or("").to_owned() })
-            .post(
-                "/body",
-                |mut request: Request| async move { Ok::<_, Error>(request.bytes().await?.len().to_string()) },
-            )
+            .get("/{name}", |request: Request| async move {
+                request.param("name").unwrap_or("").to_owned()
+            })
+            .post("/body", |mut request: Request| async move {
+                Ok::<_, Error>(request.bytes().await?.len().to_string())
+            })
     })
 }
 
@@ -45,7 +46,10 @@ fn a_connection_is_kept_alive_unless_the_peer_wants_it_closed() {
     for _ in 0..2 {
         peer.send("GET /old HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
         let answer = peer.answer();
-        assert_eq!((answer.text(), answer.header("connection")), ("old", Some("keep-alive")));
+        assert_eq!(
+            (answer.text(), answer.header("connection")),
+            ("old", Some("keep-alive"))
+        );
     }
 }
 
@@ -66,11 +70,15 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 fn ends_its_direction(peer: &Peer) {
-    peer.stream.get_ref().shutdown(Shutdown::Write).expect("it is open");
+    peer.stream
+        .get_ref()
+        .shutdown(Shutdown::Write)
+        .expect("it is open");
 }
 
-/// hyper reads ahead for the end of the peer's input and then drops the answer that it is at, so that a peer which asked and ended its
-/// direction (`printf ... | nc -N`) got no answer, or got one, as it happened.
+/// hyper reads ahead for the end of the peer's input and then drops the answer that it is at, so
+/// that a peer which asked and ended its direction (`printf ... | nc -N`) got no answer, or got
+/// one, as it happened.
 #[test]
 fn a_peer_that_ends_its_direction_still_gets_its_answers() {
     let site = site(Config::default());
@@ -96,13 +104,15 @@ fn a_peer_that_ends_its_direction_still_gets_its_answers() {
 fn a_peer_that_ends_its_direction_still_gets_a_download() {
     const LARGE: usize = 32 << 20;
     let site = Site::start(|_| {
-        Router::new().get("/bytes", || async { vec![b'x'; LARGE] }).get("/stream", || async {
-            let mut left = LARGE / 4096;
-            Body::stream(Ticker::endless(move || {
-                left = left.checked_sub(1)?;
-                Some(Bytes::from(vec![b'x'; 4096]))
-            }))
-        })
+        Router::new()
+            .get("/bytes", || async { vec![b'x'; LARGE] })
+            .get("/stream", || async {
+                let mut left = LARGE / 4096;
+                Body::stream(Ticker::endless(move || {
+                    left = left.checked_sub(1)?;
+                    Some(Bytes::from(vec![b'x'; 4096]))
+                }))
+            })
     });
     for path in ["/bytes", "/stream"] {
         let mut peer = site.peer();
@@ -145,7 +155,10 @@ fn a_thousand_connections_leave_nothing_behind() {
     let site = site(Config::default());
     assert_eq!(site.get("/warm").text(), "warm");
     site.wait_until(|server| server.connections() == 0);
-    let before = site.remote.call(|handle| handle.metrics()).expect("it runs");
+    let before = site
+        .remote
+        .call(|handle| handle.metrics())
+        .expect("it runs");
     for round in 0..1000 {
         let mut peer = site.peer();
         match round % 4 {
@@ -156,8 +169,14 @@ fn a_thousand_connections_leave_nothing_behind() {
         }
     }
     site.wait_until(|server| server.connections() == 0);
-    let after = site.remote.call(|handle| handle.metrics()).expect("it runs");
-    assert_eq!((after.sources, after.timers, after.tasks), (before.sources, before.timers, before.tasks));
+    let after = site
+        .remote
+        .call(|handle| handle.metrics())
+        .expect("it runs");
+    assert_eq!(
+        (after.sources, after.timers, after.tasks),
+        (before.sources, before.timers, before.tasks)
+    );
 }
 
 #[test]

@@ -63,9 +63,13 @@ fn a_head_that_trickles_in_is_408() {
     let mut peer = site.peer();
     let mut trickling = peer.stream.get_ref().try_clone().expect("an fd");
     let writer = thread::spawn(move || {
-        let head = b"GET / HTTP/1.1\r\nhost: test\r\nnever: ".iter().chain(std::iter::repeat(&b'x'));
+        let head = b"GET / HTTP/1.1\r\nhost: test\r\nnever: "
+            .iter()
+            .chain(std::iter::repeat(&b'x'));
         for byte in head {
-            if std::io::Write::write_all(&mut trickling, &[*byte]).is_err() || begin.elapsed() > LIMIT {
+            if std::io::Write::write_all(&mut trickling, &[*byte]).is_err()
+                || begin.elapsed() > LIMIT
+            {
                 return;
             }
             // The pace of the attack, not a wait for something.
@@ -117,7 +121,11 @@ fn an_idle_connection_that_is_over_gives_its_place_up_at_once() {
     assert_eq!(idle.get("/").status, 200);
     let begin = Instant::now();
     assert_eq!(site.get("/").status, 200);
-    assert!(begin.elapsed() < SOON + Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < SOON + Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]
@@ -145,11 +153,16 @@ fn a_peer_that_does_not_read_is_ended() {
         // It cannot take what it has for the whole.
         let mut rest = Vec::new();
         let result = peer.stream.read_to_end(&mut rest);
-        assert!(result.is_err() || path == "/large" && rest.len() < LARGE || !rest.ends_with(b"\r\n0\r\n\r\n"));
+        assert!(
+            result.is_err()
+                || path == "/large" && rest.len() < LARGE
+                || !rest.ends_with(b"\r\n0\r\n\r\n")
+        );
     }
 }
 
-/// Reads `total` bytes, some at a time, with pauses: for longer than any deadline, but never long without reading.
+/// Reads `total` bytes, some at a time, with pauses: for longer than any deadline, but never long
+/// without reading.
 fn read_slowly(peer: &mut Peer, total: usize) -> usize {
     let mut buffer = vec![0; total / 8];
     let mut read = 0;
@@ -165,8 +178,8 @@ fn read_slowly(peer: &mut Peer, total: usize) -> usize {
     read
 }
 
-/// The idle time of a connection began when the server had handed the last bytes of a response to its own buffers, so that a slow download
-/// was cut short.
+/// The idle time of a connection began when the server had handed the last bytes of a response to
+/// its own buffers, so that a slow download was cut short.
 #[test]
 fn a_slow_download_is_not_taken_for_an_idle_connection() {
     let site = site(config(|config| {
@@ -180,7 +193,8 @@ fn a_slow_download_is_not_taken_for_an_idle_connection() {
     assert!(peer.ends_in_order(), "idle in the end");
 }
 
-/// A peer that had sent a part of its next request while it still read the last response found a 408 in the midst of that response.
+/// A peer that had sent a part of its next request while it still read the last response found a
+/// 408 in the midst of that response.
 #[test]
 fn a_slow_next_head_does_not_break_into_a_response() {
     let site = site(config(|config| {
@@ -219,11 +233,17 @@ fn senders_and_readers_have_a_least_rate() {
     slow.send(begin);
     let start = Instant::now();
     // 100 bytes a second.
-    while start.elapsed() < Duration::from_secs(10) && slow.hears_nothing_for(Duration::from_millis(10)) {
+    while start.elapsed() < Duration::from_secs(10)
+        && slow.hears_nothing_for(Duration::from_millis(10))
+    {
         slow.send("x");
     }
     assert_eq!(slow.answer().status, 408);
-    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(200),
+        "{:?}",
+        start.elapsed()
+    );
     let mut fast = site.peer();
     fast.send(begin);
     for _ in 0..100 {
@@ -231,19 +251,26 @@ fn senders_and_readers_have_a_least_rate() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(fast.answer().text(), "100000");
-    // Of a reader the server sees what the system's buffers take, some megabytes at first: so the rate is that much higher.
+    // Of a reader the server sees what the system's buffers take, some megabytes at first: so the
+    // rate is that much higher.
     let config = config(|config: &mut Config| {
         (config.min_rate, config.rate_grace) = (20_000_000, Duration::from_millis(200));
-        (config.header_deadline, config.write_deadline) = (Duration::from_millis(300), Duration::from_secs(60));
+        (config.header_deadline, config.write_deadline) =
+            (Duration::from_millis(300), Duration::from_secs(60));
     });
-    let site = Site::with(config, |_| Router::new().get("/large", || vec![b'x'; 64 << 20]));
-    // Into memory that is there: to get so much from the system takes longer on some machines than the grace.
+    let site = Site::with(config, |_| {
+        Router::new().get("/large", || vec![b'x'; 64 << 20])
+    });
+    // Into memory that is there: to get so much from the system takes longer on some machines than
+    // the grace.
     let mut fast = site.peer();
     fast.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
     fast.head();
     let mut piece = vec![0; 1 << 20];
     for _ in 0..64 {
-        fast.stream.read_exact(&mut piece).expect("a fast reader gets all of it");
+        fast.stream
+            .read_exact(&mut piece)
+            .expect("a fast reader gets all of it");
     }
     drop(fast);
     let mut reader = site.peer();
@@ -257,13 +284,18 @@ fn senders_and_readers_have_a_least_rate() {
         dribbles += 1;
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(start.elapsed() < Duration::from_secs(15), "{dribbles} times ten bytes were enough");
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{dribbles} times ten bytes were enough"
+    );
 }
 
 #[test]
 fn a_connection_has_so_many_requests() {
-    let site =
-        Site::with(config(|config: &mut Config| config.max_requests = 3), |_| Router::new().get("/", || "hello"));
+    let site = Site::with(
+        config(|config: &mut Config| config.max_requests = 3),
+        |_| Router::new().get("/", || "hello"),
+    );
     let mut peer = site.peer();
     assert!(!peer.get("/").closes() && !peer.get("/").closes());
     assert!(peer.get("/").closes());

@@ -55,7 +55,11 @@ fn a_server_of_one_peer_ends_with_its_connection() {
     simulation.drive();
     assert_eq!(ended.take().expect("it has ended"), Ok(()));
     assert_eq!(server.connections(), 0);
-    assert_eq!(simulation.run_until(server.ended()), Ok(()), "also for who asks later");
+    assert_eq!(
+        simulation.run_until(server.ended()),
+        Ok(()),
+        "also for who asks later"
+    );
     forgotten.detach();
 }
 
@@ -79,7 +83,10 @@ fn a_server_that_was_dropped_ends_with_its_last_connection() {
 fn a_server_without_connections_ends_when_it_is_dropped_and_frees_its_address() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
-    let server = http::serve(tcp::listen(&handle, local()).expect("a port"), Router::new());
+    let server = http::serve(
+        tcp::listen(&handle, local()).expect("a port"),
+        Router::new(),
+    );
     let address = server.local_address().tcp().expect("TCP");
     let ended = server.ended();
     assert!(!ended.is_ready());

@@ -18,7 +18,9 @@ use crate::{
 const LARGE: usize = 3_000_000;
 
 fn large() -> Vec<u8> {
-    (0..LARGE).map(|place| (place * 7 + place / 251) as u8).collect()
+    (0..LARGE)
+        .map(|place| (place * 7 + place / 251) as u8)
+        .collect()
 }
 
 /// A folder with something of everything, and a server of it.
@@ -46,7 +48,13 @@ fn site() -> (Folder, Site) {
     symlink("/", root.join("slash")).expect("a link");
     symlink("page.html", root.join("in")).expect("a link");
     symlink("loop", root.join("loop")).expect("a link");
-    assert!(Command::new("mkfifo").arg(root.join("fifo")).status().expect("coreutils").success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(root.join("fifo"))
+            .status()
+            .expect("coreutils")
+            .success()
+    );
     let served = root.clone();
     let site = Site::start(move |_| {
         let files = Files::new(&served);
@@ -77,29 +85,60 @@ fn files_are_sent_whole_with_their_types() {
         ("/files/page.html", "text/html; charset=utf-8", "<p>a page"),
         ("/files/in", "application/octet-stream", "<p>a page"),
         ("/files/sub/", "text/html; charset=utf-8", "the index"),
-        ("/files/sub/deep/a%20b.txt", "text/plain; charset=utf-8", "deep"),
-        ("/files/.well-known/thing", "application/octet-stream", "known"),
+        (
+            "/files/sub/deep/a%20b.txt",
+            "text/plain; charset=utf-8",
+            "deep",
+        ),
+        (
+            "/files/.well-known/thing",
+            "application/octet-stream",
+            "known",
+        ),
         ("/files/empty.txt", "text/plain; charset=utf-8", ""),
         ("/app/", "text/html; charset=utf-8", "<p>embedded"),
         ("/app/css/style.css", "text/css; charset=utf-8", "body {}"),
     ] {
         let answer = site.get(path);
-        assert_eq!((answer.status, answer.header("content-type"), answer.text()), (200, Some(kind), text), "{path}");
-        assert_eq!(answer.header("content-length"), Some(text.len().to_string().as_str()), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("content-type"), answer.text()),
+            (200, Some(kind), text),
+            "{path}"
+        );
+        assert_eq!(
+            answer.header("content-length"),
+            Some(text.len().to_string().as_str()),
+            "{path}"
+        );
         let head = site.peer().ask("HEAD", path, &[], b"");
-        assert_eq!((head.status, head.header("content-length")), (200, answer.header("content-length")), "{path}");
+        assert_eq!(
+            (head.status, head.header("content-length")),
+            (200, answer.header("content-length")),
+            "{path}"
+        );
     }
     let answer = site.get("/files/large.bin");
     assert!(answer.body == large());
     assert_eq!(answer.header("cache-control"), Some("max-age=60"));
     let posted = site.peer().post("/files/page.html", "text/plain", "x");
-    assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
-    for (path, target) in [("/files/sub?a=1", "/files/sub/?a=1"), ("/app", "/app/"), ("//files/sub", "/files/sub/")] {
+    assert_eq!(
+        (posted.status, posted.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+    for (path, target) in [
+        ("/files/sub?a=1", "/files/sub/?a=1"),
+        ("/app", "/app/"),
+        ("//files/sub", "/files/sub/"),
+    ] {
         let answer = site.get(path);
         if path.starts_with("//") {
             assert_eq!(answer.status, 404);
         } else {
-            assert_eq!((answer.status, answer.header("location")), (308, Some(target)), "{path}");
+            assert_eq!(
+                (answer.status, answer.header("location")),
+                (308, Some(target)),
+                "{path}"
+            );
         }
     }
 }
@@ -137,8 +176,15 @@ fn nothing_else_is_sent() {
         "/app/none",
     ] {
         let answer = site.get(path);
-        assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
-        assert!(!answer.text().contains("outside") && !answer.text().contains("root:"), "{path}");
+        assert!(
+            matches!(answer.status, 400 | 404),
+            "{path}: {}",
+            answer.status
+        );
+        assert!(
+            !answer.text().contains("outside") && !answer.text().contains("root:"),
+            "{path}"
+        );
     }
     let long = format!("/files/{}", "x".repeat(5_000));
     assert_eq!(site.get(&long).status, 404);
@@ -153,8 +199,15 @@ fn compressed_ones_go_to_those_who_take_them() {
         ("identity", "plain script", None),
     ] {
         let answer = ask(&site, "/files/script.js", &[("accept-encoding", takes)]);
-        assert_eq!((answer.text(), answer.header("content-encoding")), (text, coding), "{takes}");
-        assert_eq!(answer.header("content-type"), Some("text/javascript; charset=utf-8"));
+        assert_eq!(
+            (answer.text(), answer.header("content-encoding")),
+            (text, coding),
+            "{takes}"
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/javascript; charset=utf-8")
+        );
         assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
     }
     assert_eq!(site.get("/files/page.html").header("vary"), None);
@@ -166,19 +219,60 @@ fn what_a_client_has_is_not_sent_again() {
     for path in ["/files/page.html", "/files/large.bin", "/app/"] {
         let first = site.get(path);
         let tag = first.header("etag").expect("a tag").to_owned();
-        assert_eq!(ask(&site, path, &[("if-none-match", &tag)]).status, 304, "{path}");
-        assert_eq!(ask(&site, path, &[("if-none-match", &format!("\"x\", W/{tag}"))]).status, 304);
+        assert_eq!(
+            ask(&site, path, &[("if-none-match", &tag)]).status,
+            304,
+            "{path}"
+        );
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-none-match", &format!("\"x\", W/{tag}"))]
+            )
+            .status,
+            304
+        );
         assert_eq!(ask(&site, path, &[("if-none-match", "*")]).status, 304);
         assert_eq!(ask(&site, path, &[("if-none-match", "\"x\"")]).status, 200);
         assert_eq!(ask(&site, path, &[("if-match", "\"x\"")]).status, 412);
         assert_eq!(ask(&site, path, &[("if-match", &tag)]).status, 200);
-        let Some(date) = first.header("last-modified") else { continue };
+        let Some(date) = first.header("last-modified") else {
+            continue;
+        };
         assert_eq!(ask(&site, path, &[("if-modified-since", date)]).status, 304);
         // A tag comes before a date.
-        assert_eq!(ask(&site, path, &[("if-modified-since", date), ("if-none-match", "\"x\"")]).status, 200);
-        assert_eq!(ask(&site, path, &[("if-modified-since", "Sat, 01 Jan 2000 00:00:00 GMT")]).status, 200);
-        assert_eq!(ask(&site, path, &[("if-modified-since", "nonsense")]).status, 200);
-        assert_eq!(ask(&site, path, &[("if-unmodified-since", "Sat, 01 Jan 2000 00:00:00 GMT")]).status, 412);
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-modified-since", date), ("if-none-match", "\"x\"")]
+            )
+            .status,
+            200
+        );
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-modified-since", "Sat, 01 Jan 2000 00:00:00 GMT")]
+            )
+            .status,
+            200
+        );
+        assert_eq!(
+            ask(&site, path, &[("if-modified-since", "nonsense")]).status,
+            200
+        );
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-unmodified-since", "Sat, 01 Jan 2000 00:00:00 GMT")]
+            )
+            .status,
+            412
+        );
     }
 }
 
@@ -196,22 +290,38 @@ fn parts_are_sent_of_the_file_that_the_client_has_a_part_of() {
     ] {
         let answer = ask(&site, path, &[("range", range), ("if-range", &tag)]);
         let told = format!("bytes {}-{}/{LARGE}", part.start, part.end - 1);
-        assert_eq!((answer.status, answer.header("content-range")), (206, Some(told.as_str())));
+        assert_eq!(
+            (answer.status, answer.header("content-range")),
+            (206, Some(told.as_str()))
+        );
         assert!(answer.body == whole[part], "{range}");
     }
     let beyond = ask(&site, path, &[("range", "bytes=3000000-")]);
-    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */3000000")));
-    for headers in
-        [&[("range", "bytes=0-1,5-6")][..], &[("range", "bytes=0-99"), ("if-range", "\"x\"")], &[("range", "x=0-1")]]
-    {
+    assert_eq!(
+        (beyond.status, beyond.header("content-range")),
+        (416, Some("bytes */3000000"))
+    );
+    for headers in [
+        &[("range", "bytes=0-1,5-6")][..],
+        &[("range", "bytes=0-99"), ("if-range", "\"x\"")],
+        &[("range", "x=0-1")],
+    ] {
         let answer = ask(&site, path, headers);
         assert_eq!((answer.status, answer.body.len()), (200, LARGE));
     }
 }
 
 fn download(program: &str, arguments: &[&str]) {
-    let status = Command::new(program).args(arguments).stderr(Stdio::null()).status();
-    assert!(status.unwrap_or_else(|_| panic!("apt-get install {program}")).success(), "{program}");
+    let status = Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        status
+            .unwrap_or_else(|_| panic!("apt-get install {program}"))
+            .success(),
+        "{program}"
+    );
 }
 
 fn begun(path: &Path) {
@@ -224,11 +334,24 @@ fn curl_and_wget_go_on_where_they_were() {
     let url = format!("http://{}/files/large.bin", site.address);
     let by_curl = folder.0.join("curl.bin");
     begun(&by_curl);
-    download("curl", &["-s", "-C", "-", "-o", by_curl.to_str().expect("a text"), &url]);
+    download(
+        "curl",
+        &[
+            "-s",
+            "-C",
+            "-",
+            "-o",
+            by_curl.to_str().expect("a text"),
+            &url,
+        ],
+    );
     assert!(fs::read(&by_curl).expect("a file") == large());
     let by_wget = folder.0.join("wget.bin");
     begun(&by_wget);
-    download("wget", &["-q", "-c", "-O", by_wget.to_str().expect("a text"), &url]);
+    download(
+        "wget",
+        &["-q", "-c", "-O", by_wget.to_str().expect("a text"), &url],
+    );
     assert!(fs::read(&by_wget).expect("a file") == large());
 }
 
@@ -242,7 +365,11 @@ fn a_list_has_what_may_be_seen_and_names_that_do_no_harm() {
         "{}",
         answer.text()
     );
-    assert!(answer.text().contains("href=\"./%3Cb%3E%26%22x%20y.txt\">&lt;b&gt;&amp;&quot;x y.txt<"));
+    assert!(
+        answer
+            .text()
+            .contains("href=\"./%3Cb%3E%26%22x%20y.txt\">&lt;b&gt;&amp;&quot;x y.txt<")
+    );
     assert!(!answer.text().contains("hidden") && !answer.text().contains("href=\"../\""));
     assert!(site.get("/list/empty/").text().contains("href=\"../\""));
     assert_eq!(site.get("/list/sub/").text(), "the index");
@@ -254,13 +381,23 @@ fn a_file_that_becomes_shorter_ends_the_connection() {
     let (folder, site) = site();
     let path = folder.0.join("root/shrinking.bin");
     // More than the buffers of a connection hold.
-    fs::File::create(&path).and_then(|file| file.set_len(64 << 20)).expect("a file");
+    fs::File::create(&path)
+        .and_then(|file| file.set_len(64 << 20))
+        .expect("a file");
     let mut peer = site.peer();
     peer.send("GET /files/shrinking.bin HTTP/1.1\r\nhost: test\r\n\r\n");
     let head = peer.head();
     assert_eq!(head.status, 200);
-    fs::File::options().write(true).open(&path).and_then(|file| file.set_len(1_000)).expect("it can be cut");
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(1_000))
+        .expect("it can be cut");
     let mut all = Vec::new();
     let ended = std::io::Read::read_to_end(&mut peer.stream, &mut all);
-    assert!(ended.is_err() || all.len() < 64 << 20, "{} bytes came", all.len());
+    assert!(
+        ended.is_err() || all.len() < 64 << 20,
+        "{} bytes came",
+        all.len()
+    );
 }

@@ -58,7 +58,8 @@ fn a_handler_that_panics_is_500_and_everybody_lives() {
     let site = Site::start(move |handle| {
         let observer = handle.observe(move |report| {
             if let Report::Panic { origin, message } = report {
-                tell.send((origin.location.line(), (*message).to_owned())).expect("the test listens");
+                tell.send((origin.location.line(), (*message).to_owned()))
+                    .expect("the test listens");
             }
         });
         Router::new()
@@ -83,7 +84,11 @@ fn a_handler_that_panics_is_500_and_everybody_lives() {
     for (path, said) in [("/at-once", "at once"), ("/later", "later")] {
         let answer = peer.get(path);
         assert_eq!(answer.status, 500, "{path}");
-        assert!(!answer.text().contains(said), "what a panic says is not for peers: {}", answer.text());
+        assert!(
+            !answer.text().contains(said),
+            "what a panic says is not for peers: {}",
+            answer.text()
+        );
         let (line, message) = reports.recv().expect("a report");
         assert_eq!(message, said);
         assert!(line > 0);
@@ -124,7 +129,9 @@ fn a_handler_whose_peer_goes_away_is_dropped() {
 fn an_error_of_a_handler_is_its_status_and_sentence() {
     let site = Site::start(|_| {
         Router::new()
-            .get("/bad", || async { Err::<&str, _>(Error::bad_request("not like this")) })
+            .get("/bad", || async {
+                Err::<&str, _>(Error::bad_request("not like this"))
+            })
             .get("/none", || async { None::<&str> })
             .get("/empty", || async {})
     });

@@ -1,4 +1,5 @@
-//! A host that holds the thread for two seconds, while a thousand peers with short deadlines have something to say.
+//! A host that holds the thread for two seconds, while a thousand peers with short deadlines have
+//! something to say.
 
 use std::{
     cell::RefCell,
@@ -40,7 +41,9 @@ fn site() -> Site {
                 hold(HOLD);
                 "held"
             })
-            .post("/", |mut request: Request| async move { Ok::<_, Error>(request.bytes().await?.len().to_string()) })
+            .post("/", |mut request: Request| async move {
+                Ok::<_, Error>(request.bytes().await?.len().to_string())
+            })
     })
 }
 
@@ -64,7 +67,11 @@ fn while_held(remote: &Remote, during: impl FnOnce()) {
     told.recv().expect("it is held");
     let start = Instant::now();
     during();
-    assert!(start.elapsed() < HOLD, "the peers took too long for this test: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < HOLD,
+        "the peers took too long for this test: {:?}",
+        start.elapsed()
+    );
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
@@ -102,7 +109,10 @@ fn keep_alive(site: &Site, count: usize) -> Vec<TcpStream> {
             return streams;
         }
     }
-    panic!("this machine is too slow to open {count} connections in {:?}", DEADLINE / 2);
+    panic!(
+        "this machine is too slow to open {count} connections in {:?}",
+        DEADLINE / 2
+    );
 }
 
 #[test]
@@ -116,11 +126,15 @@ fn a_thousand_idle_connections_survive_a_host_that_held_the_thread() {
             stream.write_all(GET).expect("the kernel takes it");
         }
     });
-    let answered = streams.iter_mut().filter_map(|stream| is_answered(stream).then_some(())).count();
+    let answered = streams
+        .iter_mut()
+        .filter_map(|stream| is_answered(stream).then_some(()))
+        .count();
     assert_eq!(answered, COUNT);
 }
 
-/// One wait for events took 1,024 of them; whoever was not among them was judged by its deadline before it was read.
+/// One wait for events took 1,024 of them; whoever was not among them was judged by its deadline
+/// before it was read.
 #[test]
 fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judged() {
     const COUNT: usize = 3000;
@@ -130,7 +144,11 @@ fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judge
     let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     // A turn that has time for all that one wait tells of.
-    let turn = || driver.slice(Duration::from_secs(1)).expect("a turn without errors");
+    let turn = || {
+        driver
+            .slice(Duration::from_secs(1))
+            .expect("a turn without errors")
+    };
     driver.start().expect("it does not run");
 
     let results = Rc::new(RefCell::new(Vec::new()));
@@ -142,7 +160,8 @@ fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judge
                     let mut stream = listener.accept().await.expect("a connection");
                     let (limit, results) = (handle.clone(), results.clone());
                     let reading = async move {
-                        let read = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut [0]));
+                        let read =
+                            poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut [0]));
                         let result = limit.timeout(HOLD, read).await;
                         results.borrow_mut().push(result.is_ok());
                     };
@@ -192,20 +211,27 @@ fn the_rest_of_a_head_that_came_while_the_host_held_the_thread_counts() {
     }
 }
 
-/// The deadline of a body was judged when its first piece had been read, though the rest was there too.
+/// The deadline of a body was judged when its first piece had been read, though the rest was there
+/// too.
 #[test]
 fn the_rest_of_a_body_that_came_while_the_host_held_the_thread_counts() {
     const LENGTH: usize = 48 * 1024;
     let site = site();
     let mut peer = site.peer();
-    peer.send(format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {LENGTH}\r\n\r\nx"));
+    peer.send(format!(
+        "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {LENGTH}\r\n\r\nx"
+    ));
     while site.ask(|server| server.requests()) == 0 {}
     while_held(&site.remote, || peer.send(vec![b'x'; LENGTH - 1]));
     let answer = peer.answer();
-    assert_eq!((answer.status, answer.text()), (200, LENGTH.to_string().as_str()));
+    assert_eq!(
+        (answer.status, answer.text()),
+        (200, LENGTH.to_string().as_str())
+    );
 }
 
-/// A handler's own connection was idle, by the turn's clock, since before the handler had held the thread.
+/// A handler's own connection was idle, by the turn's clock, since before the handler had held the
+/// thread.
 #[test]
 fn a_handler_that_held_the_thread_does_not_make_its_connection_look_idle() {
     let site = site();
@@ -217,13 +243,19 @@ fn a_handler_that_held_the_thread_does_not_make_its_connection_look_idle() {
 
 #[test]
 fn a_peer_that_read_while_the_host_held_the_thread_is_not_stuck() {
-    let site = Site::with(short(), |_| Router::new().get("/large", || async { vec![b'x'; 32 << 20] }));
+    let site = Site::with(short(), |_| {
+        Router::new().get("/large", || async { vec![b'x'; 32 << 20] })
+    });
     let mut peer = site.peer();
     peer.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
     assert_eq!(peer.head().status, 200);
     let mut some = vec![0; 1 << 20];
     peer.stream.read_exact(&mut some).expect("some of it");
-    while_held(&site.remote, || peer.stream.read_exact(&mut some).expect("what the kernel has of it"));
+    while_held(&site.remote, || {
+        peer.stream
+            .read_exact(&mut some)
+            .expect("what the kernel has of it")
+    });
     let mut rest = vec![0; 30 << 20];
     peer.stream.read_exact(&mut rest).expect("the rest");
 }

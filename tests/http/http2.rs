@@ -15,7 +15,9 @@ const LARGE: usize = 3_000_000;
 
 fn router() -> Router {
     Router::new()
-        .get("/hello", |request: Request| format!("{:?} {:?}", request.version(), request.host()))
+        .get("/hello", |request: Request| {
+            format!("{:?} {:?}", request.version(), request.host())
+        })
         .get("/large", || vec![b'x'; LARGE])
         .post("/length", |mut request: Request| async move {
             let mut length = 0;
@@ -28,7 +30,9 @@ fn router() -> Router {
         .get("/panic", || -> &'static str { panic!("in a handler") })
         .get("/live", || {
             let mut response = Response::new(Body::live(Ticks(0)));
-            response.headers_mut().insert(CONTENT_TYPE, "text/plain".parse().expect("a value"));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, "text/plain".parse().expect("a value"));
             response
         })
 }
@@ -44,15 +48,25 @@ impl futures_core::Stream for Ticks {
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
         self.0 += 1;
-        if self.0 == 1 { std::task::Poll::Ready(Some(Ok("tick\n".into()))) } else { std::task::Poll::Pending }
+        if self.0 == 1 {
+            std::task::Poll::Ready(Some(Ok("tick\n".into())))
+        } else {
+            std::task::Poll::Pending
+        }
     }
 }
 
 fn curl(site: &Site, path: &str, arguments: &[&str]) -> String {
     let url = format!("http://{}{path}", site.address);
     let mut command = Command::new("curl");
-    command.args(["-s", "--http2-prior-knowledge", "-m", "20"]).args(arguments).arg(url);
-    let output = command.stderr(Stdio::inherit()).output().expect("apt-get install curl");
+    command
+        .args(["-s", "--http2-prior-knowledge", "-m", "20"])
+        .args(arguments)
+        .arg(url);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("apt-get install curl");
     String::from_utf8(output.stdout).expect("a text")
 }
 
@@ -61,9 +75,22 @@ fn curl_is_served_by_http2_where_it_begins_with_that() {
     let site = Site::start(|_| router());
     assert_eq!(curl(&site, "/hello", &[]), "HTTP/2.0 Some(\"127.0.0.1\")");
     assert_eq!(curl(&site, "/large", &[]).len(), LARGE);
-    assert_eq!(curl(&site, "/panic", &["-w", " %{http_code}"]), "the server made a mistake\n 500");
-    assert_eq!(curl(&site, "/none", &["-w", " %{http_code} %{http_version}"]), "there is nothing here\n 404 2");
-    assert_eq!(curl(&site, "/hello", &["-I", "-o", "/dev/null", "-w", "%{http_code}"]), "200");
+    assert_eq!(
+        curl(&site, "/panic", &["-w", " %{http_code}"]),
+        "the server made a mistake\n 500"
+    );
+    assert_eq!(
+        curl(&site, "/none", &["-w", " %{http_code} %{http_version}"]),
+        "there is nothing here\n 404 2"
+    );
+    assert_eq!(
+        curl(
+            &site,
+            "/hello",
+            &["-I", "-o", "/dev/null", "-w", "%{http_code}"]
+        ),
+        "200"
+    );
     let mut upload = Command::new("sh");
     let script = format!(
         "head -c 5000000 /dev/zero | curl -s --http2-prior-knowledge -m 20 --data-binary @- http://{}/length",
@@ -85,7 +112,11 @@ fn many_streams_of_one_connection_are_answered_at_once() {
     command.args(["-n", "-s", "-m", "50", "-t", "20", &url]);
     let output = command.output().expect("apt-get install nghttp2-client");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(text.lines().filter(|line| line.contains(" 200 ")).count(), 50, "{text}");
+    assert_eq!(
+        text.lines().filter(|line| line.contains(" 200 ")).count(),
+        50,
+        "{text}"
+    );
     site.wait_until(|server| server.connections() == 0);
 }
 
@@ -93,7 +124,9 @@ fn many_streams_of_one_connection_are_answered_at_once() {
 fn say(site: &Site, frames: &[&[u8]]) -> TcpStream {
     let mut stream = TcpStream::connect(site.address).expect("a connection");
     stream.set_read_timeout(Some(LIMIT)).expect("an option");
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("written");
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .expect("written");
     for frame in frames {
         stream.write_all(frame).expect("written");
     }
@@ -130,7 +163,10 @@ fn kinds(mut bytes: &[u8]) -> Vec<(u8, u32)> {
     let mut kinds = Vec::new();
     while bytes.len() >= 9 {
         let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
-        kinds.push((bytes[3], u32::from_be_bytes([bytes[5], bytes[6], bytes[7], bytes[8]])));
+        kinds.push((
+            bytes[3],
+            u32::from_be_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]),
+        ));
         bytes = bytes.get(9 + length..).unwrap_or(&[]);
     }
     kinds
@@ -160,7 +196,11 @@ fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
     let idle = say(&site, &[SETTINGS, &get(1, "/hello")]);
     let start = Instant::now();
     assert!(kinds(&read_to_end(&idle)).contains(&(1, 1)));
-    assert!(start.elapsed() >= Duration::from_millis(290), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(290),
+        "{:?}",
+        start.elapsed()
+    );
     // PING is no request.
     let mut pinging = say(&site, &[SETTINGS, &get(1, "/hello")]);
     let start = Instant::now();
@@ -189,7 +229,10 @@ fn the_server_ends_in_order() {
     site.stop();
     // Data, the end of the stream, GOAWAY.
     let frames = kinds(&read_to_end(&live));
-    assert!(frames.contains(&(0, 1)) && frames.iter().any(|frame| frame.0 == 7), "{frames:?}");
+    assert!(
+        frames.contains(&(0, 1)) && frames.iter().any(|frame| frame.0 == 7),
+        "{frames:?}"
+    );
     let frames = kinds(&read_to_end(&idle));
     assert!(frames.contains(&(1, 1)), "{frames:?}");
     site.wait_for_end();
@@ -200,9 +243,11 @@ fn a_request_that_is_given_up_leaves_nothing() {
     let site = Site::start(|_| router());
     let mut peer = say(&site, &[SETTINGS]);
     for number in 0..5_u32 {
-        peer.write_all(&get(2 * number + 1, "/never")).expect("written");
+        peer.write_all(&get(2 * number + 1, "/never"))
+            .expect("written");
         site.wait_until(|server| server.requests() > 0);
-        peer.write_all(&frame(3, 0, 2 * number + 1, &[0, 0, 0, 8])).expect("written");
+        peer.write_all(&frame(3, 0, 2 * number + 1, &[0, 0, 0, 8]))
+            .expect("written");
     }
     peer.write_all(&get(11, "/hello")).expect("written");
     let mut seen = Vec::new();

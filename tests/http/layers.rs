@@ -29,7 +29,10 @@ fn ids_are_given_or_taken_over_and_the_log_sees_what_layers_answer() {
     let first = site.get("/");
     assert_eq!(first.header("x-request-id"), Some(first.text()));
     assert_ne!(site.get("/").text(), first.text());
-    assert_eq!(ask(&site, "/", &[("x-request-id", "from-a_proxy7")]).text(), "from-a_proxy7");
+    assert_eq!(
+        ask(&site, "/", &[("x-request-id", "from-a_proxy7")]).text(),
+        "from-a_proxy7"
+    );
     for wrong in ["", "a b", "x\u{e4}", &"x".repeat(65)] {
         assert_ne!(ask(&site, "/", &[("x-request-id", wrong)]).text(), wrong);
     }
@@ -48,9 +51,15 @@ fn a_slow_handler_and_one_too_many_are_answered_by_503() {
     slow.send("GET /never HTTP/1.1\r\nhost: test\r\n\r\n");
     site.wait_until(|server| server.requests() == 1);
     let second = site.get("/fast");
-    assert_eq!((second.status, second.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (second.status, second.header("retry-after")),
+        (503, Some("1"))
+    );
     let slow = slow.answer();
-    assert_eq!((slow.status, slow.text()), (503, "the answer took too long\n"));
+    assert_eq!(
+        (slow.status, slow.text()),
+        (503, "the answer took too long\n")
+    );
     assert_eq!(site.get("/fast").status, 200);
 }
 
@@ -59,9 +68,17 @@ fn a_body_may_have_another_limit_below_a_layer() {
     let site = Site::start(|_| {
         Router::new()
             .post("/", |text: String| text.len().to_string())
-            .nest("/small", Router::new().post("/", |text: String| text).layer(layers::body_limit(3)))
+            .nest(
+                "/small",
+                Router::new()
+                    .post("/", |text: String| text)
+                    .layer(layers::body_limit(3)),
+            )
     });
-    assert_eq!(site.peer().post("/small", "text/plain", "abc").text(), "abc");
+    assert_eq!(
+        site.peer().post("/small", "text/plain", "abc").text(),
+        "abc"
+    );
     assert_eq!(site.peer().post("/small", "text/plain", "abcd").status, 413);
     assert_eq!(site.peer().post("/", "text/plain", "abcd").text(), "4");
 }
@@ -69,59 +86,117 @@ fn a_body_may_have_another_limit_below_a_layer() {
 #[test]
 fn who_is_not_known_is_asked() {
     let site = Site::start(|_| {
-        let basic = Router::new().get("/", || "in").layer(layers::basic_auth("the \"house\"", |name, password| {
-            name == "ada" && layers::same_secret(password, "pass:word")
-        }));
-        let bearer =
-            Router::new().get("/", || "in").layer(layers::bearer_auth(|token| layers::same_secret(token, "secret")));
+        let basic = Router::new()
+            .get("/", || "in")
+            .layer(layers::basic_auth("the \"house\"", |name, password| {
+                name == "ada" && layers::same_secret(password, "pass:word")
+            }));
+        let bearer = Router::new()
+            .get("/", || "in")
+            .layer(layers::bearer_auth(|token| {
+                layers::same_secret(token, "secret")
+            }));
         Router::new().nest("/basic", basic).nest("/bearer", bearer)
     });
     let curl = |arguments: &[&str], path: &str| {
         let url = format!("http://{}{path}", site.address);
-        let output = Command::new("curl").args(["-s", "-w", " %{http_code}"]).args(arguments).arg(url).output();
+        let output = Command::new("curl")
+            .args(["-s", "-w", " %{http_code}"])
+            .args(arguments)
+            .arg(url)
+            .output();
         String::from_utf8(output.expect("apt-get install curl").stdout).expect("a text")
     };
     assert_eq!(curl(&["-u", "ada:pass:word"], "/basic"), "in 200");
     assert_eq!(curl(&["-u", "ada:wrong"], "/basic"), "who are you?\n 401");
     let answer = site.get("/basic");
-    assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"the house\", charset=\"UTF-8\""));
-    for wrong in ["Basic", "Basic !!!", "Basic YWRh", "Bearer YWRhOnBhc3M6d29yZA=="] {
-        assert_eq!(ask(&site, "/basic", &[("authorization", wrong)]).status, 401, "{wrong}");
+    assert_eq!(
+        answer.header("www-authenticate"),
+        Some("Basic realm=\"the house\", charset=\"UTF-8\"")
+    );
+    for wrong in [
+        "Basic",
+        "Basic !!!",
+        "Basic YWRh",
+        "Bearer YWRhOnBhc3M6d29yZA==",
+    ] {
+        assert_eq!(
+            ask(&site, "/basic", &[("authorization", wrong)]).status,
+            401,
+            "{wrong}"
+        );
     }
-    assert_eq!(ask(&site, "/bearer", &[("authorization", "bearer secret")]).text(), "in");
-    assert_eq!(ask(&site, "/bearer", &[("authorization", "Bearer secrets")]).status, 401);
-    assert!(layers::same_secret("", "") && !layers::same_secret("a", "ab") && !layers::same_secret("b", "a"));
+    assert_eq!(
+        ask(&site, "/bearer", &[("authorization", "bearer secret")]).text(),
+        "in"
+    );
+    assert_eq!(
+        ask(&site, "/bearer", &[("authorization", "Bearer secrets")]).status,
+        401
+    );
+    assert!(
+        layers::same_secret("", "")
+            && !layers::same_secret("a", "ab")
+            && !layers::same_secret("b", "a")
+    );
 }
 
 #[test]
 fn pages_of_other_origins_may_what_is_allowed() {
     let site = Site::start(|_| {
         let page = || Router::new().get("/", || "seen").post("/", || "done");
-        let some = layers::cors().origin("https://example.org/").credentials().methods([Method::GET, Method::PUT]);
+        let some = layers::cors()
+            .origin("https://example.org/")
+            .credentials()
+            .methods([Method::GET, Method::PUT]);
         Router::new()
             .nest("/some", page().layer(some.max_age(Duration::from_secs(5))))
-            .nest("/any", page().layer(layers::cors().any_origin().expose([ETAG])))
+            .nest(
+                "/any",
+                page().layer(layers::cors().any_origin().expose([ETAG])),
+            )
             .nest("/none", page().layer(layers::cors()))
     });
     let origin = ("origin", "https://example.org");
     let answer = ask(&site, "/some", &[origin]);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("https://example.org"));
-    assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some("https://example.org")
+    );
+    assert_eq!(
+        answer.header("access-control-allow-credentials"),
+        Some("true")
+    );
     assert_eq!(answer.header("vary"), Some("Origin"));
     let answer = ask(&site, "/some", &[("origin", "https://example.com")]);
-    assert_eq!((answer.text(), answer.header("access-control-allow-origin")), ("seen", None));
+    assert_eq!(
+        (answer.text(), answer.header("access-control-allow-origin")),
+        ("seen", None)
+    );
     let answer = ask(&site, "/any", &[origin]);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert_eq!(answer.header("access-control-expose-headers"), Some("etag"));
-    assert_eq!(ask(&site, "/none", &[origin]).header("access-control-allow-origin"), None);
+    assert_eq!(
+        ask(&site, "/none", &[origin]).header("access-control-allow-origin"),
+        None
+    );
     let preflight = [origin, ("access-control-request-method", "PUT")];
     let answer = site.peer().ask("OPTIONS", "/some", &preflight, b"");
-    assert_eq!((answer.status, answer.header("access-control-allow-methods")), (204, Some("GET, PUT")));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-methods")),
+        (204, Some("GET, PUT"))
+    );
     assert_eq!(answer.header("access-control-max-age"), Some("5"));
     let answer = site.peer().ask("OPTIONS", "/none", &preflight, b"");
-    assert_eq!((answer.status, answer.header("access-control-allow-methods")), (204, None));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-methods")),
+        (204, None)
+    );
     // No preflight: it goes to the router.
-    assert_eq!(site.peer().ask("OPTIONS", "/some", &[origin], b"").status, 405);
+    assert_eq!(
+        site.peer().ask("OPTIONS", "/some", &[origin], b"").status,
+        405
+    );
 }
 
 #[test]
@@ -140,13 +215,27 @@ fn a_session_comes_back_and_one_that_was_changed_does_not() {
             .get("/", visits)
             .get("/large", large)
             .get("/clear", |Local(session): Local<Session>| session.clear())
-            .get("/look", |Local(session): Local<Session>| format!("{:?}", session.get::<u32>("visits")))
-            .layer(layers::sessions(same).name("visitor").secure().max_age(Duration::from_secs(60)))
+            .get("/look", |Local(session): Local<Session>| {
+                format!("{:?}", session.get::<u32>("visits"))
+            })
+            .layer(
+                layers::sessions(same)
+                    .name("visitor")
+                    .secure()
+                    .max_age(Duration::from_secs(60)),
+            )
     });
     let cookie = |answer: &Answer| answer.header("set-cookie").map(str::to_owned);
     let first = site.get("/");
     let set = cookie(&first).expect("a cookie");
-    for attribute in ["visitor=", "HttpOnly", "SameSite=Lax", "Secure", "Path=/", "Max-Age=60"] {
+    for attribute in [
+        "visitor=",
+        "HttpOnly",
+        "SameSite=Lax",
+        "Secure",
+        "Path=/",
+        "Max-Age=60",
+    ] {
         assert!(set.contains(attribute), "{attribute} is not in {set}");
     }
     let kept = set.split(';').next().expect("a pair").to_owned();
@@ -157,7 +246,10 @@ fn a_session_comes_back_and_one_that_was_changed_does_not() {
     let forged = kept.replace("%3A1", "%3A9");
     assert_ne!(forged, kept);
     assert_eq!(ask(&site, "/look", &[("cookie", &forged)]).text(), "None");
-    assert_eq!(ask(&site, "/look", &[("cookie", "visitor=nonsense")]).text(), "None");
+    assert_eq!(
+        ask(&site, "/look", &[("cookie", "visitor=nonsense")]).text(),
+        "None"
+    );
     assert!(cookie(&ask(&site, "/clear", &[("cookie", &kept)])).is_some());
     assert_eq!(cookie(&site.get("/large")), None);
 }
@@ -166,11 +258,17 @@ fn a_session_comes_back_and_one_that_was_changed_does_not() {
 fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
     let layer = layers::local_only().name("my-machine").token();
     let secret = layer.secret().expect("it has one").to_owned();
-    let site = Site::start(move |_| Router::new().get("/", || "in").post("/", || "done").layer(layer));
+    let site = Site::start(move |_| {
+        Router::new()
+            .get("/", || "in")
+            .post("/", || "done")
+            .layer(layer)
+    });
     let port = site.address.port();
     let ask = |method: &str, target: &str, host: &str, headers: &[(&str, &str)]| {
         let mut peer = site.peer();
-        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n");
+        let mut head =
+            format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -179,11 +277,22 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
     };
     let bearer = format!("Bearer {secret}");
     let token = [("authorization", bearer.as_str())];
-    for host in ["localhost", "127.0.0.1:80", "[::1]:8080", "app.localhost", "My-Machine:1"] {
+    for host in [
+        "localhost",
+        "127.0.0.1:80",
+        "[::1]:8080",
+        "app.localhost",
+        "My-Machine:1",
+    ] {
         assert_eq!(ask("GET", "/", host, &token).text(), "in", "{host}");
     }
     // A name of somebody else's that leads here: DNS rebinding.
-    for host in ["example.org", "127.0.0.1.example.org", "localhost.example.org", "192.168.1.1"] {
+    for host in [
+        "example.org",
+        "127.0.0.1.example.org",
+        "localhost.example.org",
+        "192.168.1.1",
+    ] {
         assert_eq!(ask("GET", "/", host, &token).status, 421, "{host}");
     }
     let own = format!("localhost:{port}");
@@ -193,24 +302,49 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
         ("https://example.org".to_owned(), 403),
         ("null".to_owned(), 403),
     ] {
-        assert_eq!(ask("POST", "/", &own, &[token[0], ("origin", &origin)]).status, status, "{origin}");
-        assert_eq!(ask("GET", "/", &own, &[token[0], ("origin", &origin)]).status, 200, "{origin}");
-        let upgrade = [token[0], ("origin", origin.as_str()), ("upgrade", "websocket")];
+        assert_eq!(
+            ask("POST", "/", &own, &[token[0], ("origin", &origin)]).status,
+            status,
+            "{origin}"
+        );
+        assert_eq!(
+            ask("GET", "/", &own, &[token[0], ("origin", &origin)]).status,
+            200,
+            "{origin}"
+        );
+        let upgrade = [
+            token[0],
+            ("origin", origin.as_str()),
+            ("upgrade", "websocket"),
+        ];
         assert_eq!(ask("GET", "/", &own, &upgrade).status, status, "{origin}");
     }
     assert_eq!(ask("GET", "/", &own, &[]).status, 401);
     assert_eq!(ask("GET", "/?token=wrong", &own, &[]).status, 401);
     // The address has the token once; then the browser has it.
-    let first = ask("GET", &format!("//evil.example/?a=1&token={secret}"), &own, &[]);
-    assert_eq!((first.status, first.header("location")), (303, Some("/evil.example/?a=1")));
+    let first = ask(
+        "GET",
+        &format!("//evil.example/?a=1&token={secret}"),
+        &own,
+        &[],
+    );
+    assert_eq!(
+        (first.status, first.header("location")),
+        (303, Some("/evil.example/?a=1"))
+    );
     let cookie = first.header("set-cookie").expect("a cookie").to_owned();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+        "{cookie}"
+    );
     let pair = cookie.split(';').next().expect("a pair");
     assert_eq!(ask("GET", "/", &own, &[("cookie", pair)]).text(), "in");
 }
 
 fn large() -> String {
-    (0..20_000).map(|number| format!("line {number}\n")).collect()
+    (0..20_000)
+        .map(|number| format!("line {number}\n"))
+        .collect()
 }
 
 fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
@@ -223,7 +357,12 @@ fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.to_vec());
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let mut output = Vec::new();
-    child.stdout.take().expect("a pipe").read_to_end(&mut output).expect("its output");
+    child
+        .stdout
+        .take()
+        .expect("a pipe")
+        .read_to_end(&mut output)
+        .expect("its output");
     writer.join().expect("no panic").expect("written");
     assert!(child.wait().expect("an end").success());
     output
@@ -234,8 +373,12 @@ fn bodies_are_compressed_for_those_who_want_it() {
     let site = Site::start(|_| {
         let tagged = || {
             let mut response = Response::new(Body::from(large()));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            response.headers_mut().insert(ETAG, HeaderValue::from_static("\"abc\""));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            response
+                .headers_mut()
+                .insert(ETAG, HeaderValue::from_static("\"abc\""));
             response
         };
         let stream = || {
@@ -245,7 +388,9 @@ fn bodies_are_compressed_for_those_who_want_it() {
                 .map(|piece| Ok::<_, String>(piece.to_vec().into()))
                 .collect::<Vec<_>>();
             let mut response = Response::new(Body::stream(Pieces(pieces.into_iter())));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));
             response
         };
         Router::new()
@@ -256,26 +401,57 @@ fn bodies_are_compressed_for_those_who_want_it() {
             .get("/bytes", || vec![b'x'; 10_000])
             .layer(layers::compression())
     });
-    for (path, coding) in [("/text", "br"), ("/text", "gzip"), ("/stream", "br"), ("/stream", "gzip")] {
+    for (path, coding) in [
+        ("/text", "br"),
+        ("/text", "gzip"),
+        ("/stream", "br"),
+        ("/stream", "gzip"),
+    ] {
         let answer = ask(&site, path, &[("accept-encoding", coding)]);
-        assert_eq!((answer.header("content-encoding"), answer.header("vary")), (Some(coding), Some("Accept-Encoding")));
-        assert!(answer.body.len() < large().len() / 3, "{} bytes", answer.body.len());
+        assert_eq!(
+            (answer.header("content-encoding"), answer.header("vary")),
+            (Some(coding), Some("Accept-Encoding"))
+        );
+        assert!(
+            answer.body.len() < large().len() / 3,
+            "{} bytes",
+            answer.body.len()
+        );
         let plain = match coding {
             "gzip" => run("gzip", &["-dc"], &answer.body),
             _ => unbrotli(&answer.body),
         };
-        assert!(plain == large().as_bytes(), "{path} by {coding}: {} bytes", plain.len());
+        assert!(
+            plain == large().as_bytes(),
+            "{path} by {coding}: {} bytes",
+            plain.len()
+        );
         if path == "/text" {
             assert_eq!(answer.header("etag"), Some("W/\"abc\""));
         }
     }
     let plain = site.get("/text");
-    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("Accept-Encoding")));
-    assert_eq!((plain.header("etag"), plain.text()), (Some("\"abc\""), large().as_str()));
+    assert_eq!(
+        (plain.header("content-encoding"), plain.header("vary")),
+        (None, Some("Accept-Encoding"))
+    );
+    assert_eq!(
+        (plain.header("etag"), plain.text()),
+        (Some("\"abc\""), large().as_str())
+    );
     let wanted = [("accept-encoding", "gzip")];
-    assert_eq!(ask(&site, "/json", &wanted).header("content-encoding"), Some("gzip"));
-    assert_eq!(ask(&site, "/small", &wanted).header("content-encoding"), None);
-    assert_eq!(ask(&site, "/bytes", &wanted).header("content-encoding"), None);
+    assert_eq!(
+        ask(&site, "/json", &wanted).header("content-encoding"),
+        Some("gzip")
+    );
+    assert_eq!(
+        ask(&site, "/small", &wanted).header("content-encoding"),
+        None
+    );
+    assert_eq!(
+        ask(&site, "/bytes", &wanted).header("content-encoding"),
+        None
+    );
     // Browsers and curl ask for it the same way.
     let url = format!("http://{}/text", site.address);
     assert!(run("curl", &["-s", "--compressed", &url], b"") == large().as_bytes());
@@ -284,7 +460,9 @@ fn bodies_are_compressed_for_those_who_want_it() {
 /// A decoder that is not ours.
 fn unbrotli(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
-    brotli::Decompressor::new(bytes, 4096).read_to_end(&mut plain).expect("brotli");
+    brotli::Decompressor::new(bytes, 4096)
+        .read_to_end(&mut plain)
+        .expect("brotli");
     plain
 }
 
@@ -311,8 +489,12 @@ fn a_large_body_is_compressed_in_steps_between_which_others_have_their_turn() {
             noted.set(noted.get().max(clock.now() - last.replace(clock.now())));
         }));
         Router::new()
-            .get("/large", || Html("some text that is long, and again ".repeat(400_000)))
-            .get("/longest", move |_: Request| longest.get().as_millis().to_string())
+            .get("/large", || {
+                Html("some text that is long, and again ".repeat(400_000))
+            })
+            .get("/longest", move |_: Request| {
+                longest.get().as_millis().to_string()
+            })
             .layer(layers::compression())
     });
     let answer = ask(&site, "/large", &[("accept-encoding", "br")]);

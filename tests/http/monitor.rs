@@ -24,17 +24,37 @@ fn monitored() -> Site {
 fn the_page_and_what_belongs_to_it_are_found_with_and_without_the_last_slash() {
     let site = monitored();
     let bare = site.get("/monitor");
-    assert_eq!((bare.status, bare.header("location")), (308, Some("monitor/")));
+    assert_eq!(
+        (bare.status, bare.header("location")),
+        (308, Some("monitor/"))
+    );
     let page = site.get("/monitor/");
-    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    for (file, kind) in [("page.css", "text/css; charset=utf-8"), ("page.js", "text/javascript; charset=utf-8")] {
-        assert!(page.text().contains(&format!("\"{file}\"")), "the page wants {file}");
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    for (file, kind) in [
+        ("page.css", "text/css; charset=utf-8"),
+        ("page.js", "text/javascript; charset=utf-8"),
+    ] {
+        assert!(
+            page.text().contains(&format!("\"{file}\"")),
+            "the page wants {file}"
+        );
         let file = site.get(&format!("/monitor/{file}"));
-        assert_eq!((file.status, file.header("content-type")), (200, Some(kind)));
+        assert_eq!(
+            (file.status, file.header("content-type")),
+            (200, Some(kind))
+        );
     }
     // What the script looks for in the page is there.
     let script = site.get("/monitor/page.js");
-    for id in script.text().split("$(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+    for id in script
+        .text()
+        .split("$(\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+    {
         assert!(page.text().contains(&format!("id=\"{id}\"")), "{id}");
     }
 }
@@ -46,13 +66,19 @@ impl Samples {
     fn of(site: &Site) -> Self {
         let mut peer = site.peer();
         peer.send("GET /monitor/live HTTP/1.1\r\nhost: test\r\n\r\n");
-        assert_eq!(peer.head().header("content-type"), Some("text/event-stream"));
+        assert_eq!(
+            peer.head().header("content-type"),
+            Some("text/event-stream")
+        );
         Samples(peer)
     }
 
     fn next(&mut self) -> Value {
         let chunk = String::from_utf8(self.0.chunk().expect("a sample")).expect("a text");
-        let data = chunk.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");
+        let data = chunk
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .expect("data");
         serde_json::from_str(data).expect("JSON")
     }
 }
@@ -80,7 +106,11 @@ fn a_handler_that_holds_the_thread_is_on_the_page_within_a_second() {
         }
         assert!(start.elapsed() < LIMIT, "{sample}");
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "it took {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -96,7 +126,8 @@ fn what_passed_between_two_samples_is_told() {
     // Rates are rounded.
     while opened < 19.5 {
         let sample = samples.next();
-        opened += sample["opened"].as_f64().expect("a rate") * sample["passed"].as_f64().expect("a time");
+        opened +=
+            sample["opened"].as_f64().expect("a rate") * sample["passed"].as_f64().expect("a time");
         assert!(sample["busy"]["http"].as_f64().expect("a share") <= 100.0);
         assert!(start.elapsed() < LIMIT, "{opened} connections of 20");
     }
@@ -108,7 +139,10 @@ fn prometheus_is_given_what_its_format_asks_for() {
     let site = monitored();
     site.get("/held");
     let answer = site.get("/monitor/metrics");
-    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
     let text = answer.text();
     let mut family = "";
     for line in text.lines() {
@@ -118,16 +152,29 @@ fn prometheus_is_given_what_its_format_asks_for() {
         }
         let (name, value) = line.rsplit_once(' ').expect("a name and a value");
         let name = name.split('{').next().expect("one");
-        assert!(name.starts_with(family) && family.starts_with("entwined_"), "{line}");
+        assert!(
+            name.starts_with(family) && family.starts_with("entwined_"),
+            "{line}"
+        );
         value.parse::<f64>().expect(line);
     }
     assert!(text.contains("# TYPE entwined_turn_seconds histogram\n"));
-    let stalls =
-        text.lines().find(|line| line.starts_with("entwined_stalls_total{kind=\"handler\",place=\"tests/http/"));
+    let stalls = text.lines().find(|line| {
+        line.starts_with("entwined_stalls_total{kind=\"handler\",place=\"tests/http/")
+    });
     assert!(stalls.is_some_and(|line| line.ends_with(" 1")), "{text}");
     // Each bucket of a histogram has what those below it have.
-    let buckets = text.lines().filter(|line| line.starts_with("entwined_turn_seconds_bucket"));
-    let counts: Vec<u64> =
-        buckets.map(|line| line.rsplit_once(' ').expect("two").1.parse().expect("a count")).collect();
+    let buckets = text
+        .lines()
+        .filter(|line| line.starts_with("entwined_turn_seconds_bucket"));
+    let counts: Vec<u64> = buckets
+        .map(|line| {
+            line.rsplit_once(' ')
+                .expect("two")
+                .1
+                .parse()
+                .expect("a count")
+        })
+        .collect();
     assert!(counts.is_sorted() && counts.len() == 21, "{counts:?}");
 }

@@ -54,10 +54,19 @@ fn router(folder: &std::path::Path) -> Router {
             offload(|request: BlockingRequest| {
                 std::thread::sleep(Duration::from_millis(20));
                 let name = std::thread::current().name().unwrap_or("").to_owned();
-                format!("{} {:?} {} {}", request.method, request.params, request.body.len(), !name.is_empty())
+                format!(
+                    "{} {:?} {} {}",
+                    request.method,
+                    request.params,
+                    request.body.len(),
+                    !name.is_empty()
+                )
             }),
         )
-        .get("/blocking-panic", offload(|_| -> &'static str { panic!("in a job") }))
+        .get(
+            "/blocking-panic",
+            offload(|_| -> &'static str { panic!("in a job") }),
+        )
 }
 
 fn site() -> (Folder, Site) {
@@ -72,13 +81,20 @@ fn site() -> (Folder, Site) {
 fn curl_uploads_fields_and_files() {
     let (folder, site) = site();
     let file = folder.0.join("large \"name\".bin");
-    let bytes: Vec<u8> = (0..5_000_000_usize).map(|place| (place * 31 + place / 7) as u8).collect();
+    let bytes: Vec<u8> = (0..5_000_000_usize)
+        .map(|place| (place * 31 + place / 7) as u8)
+        .collect();
     fs::write(&file, &bytes).expect("a file");
     let url = format!("http://{}/save", site.address);
-    let form = format!("file=@\"{}\";type=image/png", file.display().to_string().replace('"', "\\\""));
+    let form = format!(
+        "file=@\"{}\";type=image/png",
+        file.display().to_string().replace('"', "\\\"")
+    );
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         let _ = fs::remove_file(folder.0.join("1"));
-        let output = Command::new("curl").args(["-s", version, "-F", "who=Ada é", "-F", &form, &url]).output();
+        let output = Command::new("curl")
+            .args(["-s", version, "-F", "who=Ada é", "-F", &form, &url])
+            .output();
         let said = String::from_utf8(output.expect("apt-get install curl").stdout).expect("a text");
         assert!(said.starts_with("who=Ada é file: large"), "{said}");
         assert!(said.ends_with("image/png 5000000 "), "{said}");
@@ -89,7 +105,9 @@ fn curl_uploads_fields_and_files() {
 fn form(parts: &[(&str, &str)]) -> String {
     let mut body = String::new();
     for (name, content) in parts {
-        body.push_str(&format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n"));
+        body.push_str(&format!(
+            "--xyz\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n"
+        ));
     }
     body + "--xyz--\r\n"
 }
@@ -104,10 +122,24 @@ fn forms_that_are_wrong_or_too_large_are_refused() {
     };
     let many: Vec<_> = (0..1_001).map(|_| ("a", "")).collect();
     let large = "x".repeat(901);
-    assert_eq!(post("/names", kind, &form(&[("a", "1"), ("b", "2")])), (200, "2".to_owned()));
-    assert_eq!(post("/whole", kind, &form(&[("a", "1"), ("b", "22")])), (200, "3".to_owned()));
+    assert_eq!(
+        post("/names", kind, &form(&[("a", "1"), ("b", "2")])),
+        (200, "2".to_owned())
+    );
+    assert_eq!(
+        post("/whole", kind, &form(&[("a", "1"), ("b", "22")])),
+        (200, "3".to_owned())
+    );
     assert_eq!(post("/whole", kind, &form(&[("a", &large)])).0, 413);
-    assert_eq!(post("/whole", kind, &form(&[("a", &large[1..]), ("b", &large[1..])])).0, 413);
+    assert_eq!(
+        post(
+            "/whole",
+            kind,
+            &form(&[("a", &large[1..]), ("b", &large[1..])])
+        )
+        .0,
+        413
+    );
     assert_eq!(post("/names", kind, &form(&many)).0, 413);
     assert_eq!(post("/names", "text/plain", "x").0, 415);
     assert_eq!(post("/names", "multipart/form-data", "x").0, 415);
@@ -136,5 +168,8 @@ fn blocking_handlers_run_on_threads() {
     assert_eq!(answer.text(), "POST [(\"name\", \"x\")] 4 true");
     assert_eq!(site.get("/blocking-panic").status, 500);
     let large = "x".repeat(3 << 20);
-    assert_eq!(site.peer().post("/blocking/x", "text/plain", &large).status, 413);
+    assert_eq!(
+        site.peer().post("/blocking/x", "text/plain", &large).status,
+        413
+    );
 }

@@ -7,12 +7,15 @@ use crate::support::{Peer, Site, config};
 fn site(config: Config) -> Site {
     Site::with(config, |_| {
         Router::new()
-            .get("/", |request: Request| async move { request.headers().len().to_string() })
+            .get("/", |request: Request| async move {
+                request.headers().len().to_string()
+            })
             .post("/", || async { "posted" })
     })
 }
 
-/// Sends a request in pieces, without reading, and gives the status of the answer: it must arrive, and the end must be in order.
+/// Sends a request in pieces, without reading, and gives the status of the answer: it must arrive,
+/// and the end must be in order.
 fn refusal(site: &Site, pieces: impl IntoIterator<Item = Vec<u8>>) -> u16 {
     let mut peer = site.peer();
     for piece in pieces {
@@ -32,7 +35,9 @@ fn a_ten_megabyte_header_is_431_and_the_peer_hears_it() {
     let site = site(Config::default());
     let start = b"GET / HTTP/1.1\r\nhost: test\r\nlarge: ".to_vec();
     let piece = vec![b'x'; 1 << 20];
-    let pieces = std::iter::once(start).chain(std::iter::repeat_n(piece, 10)).chain([b"\r\n\r\n".to_vec()]);
+    let pieces = std::iter::once(start)
+        .chain(std::iter::repeat_n(piece, 10))
+        .chain([b"\r\n\r\n".to_vec()]);
     assert_eq!(refusal(&site, pieces), 431);
     assert_eq!(site.get("/").status, 200);
 }
@@ -43,33 +48,67 @@ fn a_head_over_the_limit_is_431_and_one_below_it_is_not() {
     let below = "x".repeat(15 * 1024);
     let mut peer = site.peer();
     assert_eq!(peer.ask("GET", "/", &[("large", &below)], b"").status, 200);
-    assert_eq!(peer.ask("GET", "/", &[("large", &below)], b"").status, 200, "on the same connection");
+    assert_eq!(
+        peer.ask("GET", "/", &[("large", &below)], b"").status,
+        200,
+        "on the same connection"
+    );
     let above = "x".repeat(17 * 1024);
-    assert_eq!(refusal(&site, [head(&format!("host: test\r\nlarge: {above}\r\n"))]), 431);
-    let many: String = (0..90).map(|number| format!("h{number}: {}\r\n", "x".repeat(200))).collect();
-    assert_eq!(refusal(&site, [head(&format!("host: test\r\n{many}"))]), 431);
+    assert_eq!(
+        refusal(&site, [head(&format!("host: test\r\nlarge: {above}\r\n"))]),
+        431
+    );
+    let many: String = (0..90)
+        .map(|number| format!("h{number}: {}\r\n", "x".repeat(200)))
+        .collect();
+    assert_eq!(
+        refusal(&site, [head(&format!("host: test\r\n{many}"))]),
+        431
+    );
 }
 
 #[test]
 fn too_many_headers_are_431() {
-    let headers = |count: usize| (1..count).map(|number| format!("h{number}: x\r\n")).collect::<String>();
-    for (limit, site) in [(100, site(Config::default())), (10, site(config(|config| config.header_count = 10)))] {
+    let headers = |count: usize| {
+        (1..count)
+            .map(|number| format!("h{number}: x\r\n"))
+            .collect::<String>()
+    };
+    for (limit, site) in [
+        (100, site(Config::default())),
+        (10, site(config(|config| config.header_count = 10))),
+    ] {
         let mut peer = site.peer();
         peer.send(head(&format!("host: test\r\n{}", headers(limit))));
         assert_eq!(peer.answer().text(), limit.to_string());
-        assert_eq!(refusal(&site, [head(&format!("host: test\r\n{}", headers(limit + 1)))]), 431);
+        assert_eq!(
+            refusal(
+                &site,
+                [head(&format!("host: test\r\n{}", headers(limit + 1)))]
+            ),
+            431
+        );
     }
 }
 
 #[test]
 fn a_request_needs_one_host() {
     let site = site(Config::default());
-    for headers in ["", "host: a\r\nhost: b\r\n", "host: a\r\nHost: a\r\n", "hosts: a\r\n"] {
+    for headers in [
+        "",
+        "host: a\r\nhost: b\r\n",
+        "host: a\r\nHost: a\r\n",
+        "hosts: a\r\n",
+    ] {
         let mut peer = site.peer();
         peer.send(head(headers));
         let answer = peer.answer();
         assert_eq!(answer.status, 400, "{headers:?}");
-        assert!(answer.text().contains("one Host header"), "{}", answer.text());
+        assert!(
+            answer.text().contains("one Host header"),
+            "{}",
+            answer.text()
+        );
         assert!(answer.closes() && peer.ends_in_order(), "{headers:?}");
     }
     // What was said on the connection after it is not answered.
@@ -95,7 +134,9 @@ fn a_transfer_coding_other_than_chunked_is_501() {
         assert!(answer.closes() && peer.ends_in_order());
     }
     let mut peer = site.peer();
-    peer.send("POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+    peer.send(
+        "POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    );
     assert_eq!(peer.answer().text(), "posted");
 }
 
@@ -115,7 +156,9 @@ fn what_is_no_http_is_400_or_an_end_and_harms_nobody() {
         let mut peer = site.peer();
         peer.send(bytes);
         let mut said = String::new();
-        peer.stream.read_to_string(&mut said).unwrap_or_else(|error| panic!("{bytes:?}: {error}"));
+        peer.stream
+            .read_to_string(&mut said)
+            .unwrap_or_else(|error| panic!("{bytes:?}: {error}"));
         let status = said.split(' ').nth(1).unwrap_or("");
         assert!(["400", "505", ""].contains(&status), "{bytes:?}: {said}");
     }

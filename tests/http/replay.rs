@@ -7,7 +7,8 @@ use entwined::{
 
 use crate::support::{Peer, Site};
 
-/// A site whose `/news` follows a channel that keeps three messages, and whose `/say/{text}` sends one.
+/// A site whose `/news` follows a channel that keeps three messages, and whose `/say/{text}` sends
+/// one.
 fn news() -> Site {
     Site::start(|_| {
         let news = Broadcast::<String>::new(3);
@@ -16,7 +17,9 @@ fn news() -> Site {
             .get("/news", move |request: Request| {
                 sse::follow(&request, &news, |received| match received {
                     Received::Message { message, .. } => Some(sse::Event::data(&message)),
-                    Received::Missed(count) => Some(sse::Event::data(&count.to_string()).name("missed")),
+                    Received::Missed(count) => {
+                        Some(sse::Event::data(&count.to_string()).name("missed"))
+                    }
                 })
             })
             .post("/say", move |mut request: Request| {
@@ -29,14 +32,19 @@ fn news() -> Site {
 fn events(peer: &mut Peer, last: Option<&str>) {
     let last = last.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
     peer.send(format!("GET /news HTTP/1.1\r\nhost: test\r\n{last}\r\n"));
-    assert_eq!(peer.head().header("content-type"), Some("text/event-stream"));
+    assert_eq!(
+        peer.head().header("content-type"),
+        Some("text/event-stream")
+    );
 }
 
 /// The next event: its name, its id and its data.
 fn event(peer: &mut Peer) -> (String, String, String) {
     let chunk = String::from_utf8(peer.chunk().expect("an event")).expect("a text");
     let field = |name: &str| {
-        let line = chunk.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let line = chunk
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.unwrap_or("").to_owned()
     };
     (field("event"), field("id"), field("data"))
@@ -45,7 +53,12 @@ fn event(peer: &mut Peer) -> (String, String, String) {
 #[test]
 fn who_connects_again_gets_what_was_missed_as_far_as_it_is_kept() {
     let site = news();
-    let say = |text: &str| site.peer().post("/say", "text/plain", text).text().to_owned();
+    let say = |text: &str| {
+        site.peer()
+            .post("/say", "text/plain", text)
+            .text()
+            .to_owned()
+    };
     let mut peer = site.peer();
     events(&mut peer, None);
     assert_eq!(say("one"), "1");
@@ -66,7 +79,10 @@ fn who_connects_again_gets_what_was_missed_as_far_as_it_is_kept() {
     let mut peer = site.peer();
     events(&mut peer, Some(&first));
     let (name, id, data) = event(&mut peer);
-    assert_eq!((name.as_str(), id.as_str(), data.as_str()), ("missed", "", "1"));
+    assert_eq!(
+        (name.as_str(), id.as_str(), data.as_str()),
+        ("missed", "", "1")
+    );
     for expected in ["three", "four", "five"] {
         assert_eq!(event(&mut peer).2, expected);
     }
@@ -83,5 +99,8 @@ fn who_connects_again_gets_what_was_missed_as_far_as_it_is_kept() {
     let mut other = site.peer();
     events(&mut other, Some(&format!("{epoch}-99")));
     say("six");
-    assert_eq!((event(&mut peer).2, event(&mut other).2), ("six".to_owned(), "six".to_owned()));
+    assert_eq!(
+        (event(&mut peer).2, event(&mut other).2),
+        ("six".to_owned(), "six".to_owned())
+    );
 }

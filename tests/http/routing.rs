@@ -5,9 +5,13 @@ use crate::support::Site;
 fn site() -> Site {
     Site::start(|_| {
         Router::new()
-            .get("/users/{id}", |request: Request| async move { request.param("id").unwrap_or("none").to_owned() })
+            .get("/users/{id}", |request: Request| async move {
+                request.param("id").unwrap_or("none").to_owned()
+            })
             .get("/users/me", || async { "myself" })
-            .get("/files/{*path}", |request: Request| async move { request.param("path").unwrap_or("none").to_owned() })
+            .get("/files/{*path}", |request: Request| async move {
+                request.param("path").unwrap_or("none").to_owned()
+            })
             .get("/square/{number}", |request: Request| async move {
                 let number: u32 = request.parse_param("number")?;
                 Ok::<_, Error>((number * number).to_string())
@@ -41,7 +45,14 @@ fn a_path_finds_its_handler_with_its_parameters_decoded() {
 fn what_is_not_there_is_404_and_a_bad_parameter_400() {
     let site = site();
     let mut peer = site.peer();
-    for path in ["/", "/users", "/users/", "/users/1/2", "/Users/1", "/things/"] {
+    for path in [
+        "/",
+        "/users",
+        "/users/",
+        "/users/1/2",
+        "/Users/1",
+        "/things/",
+    ] {
         assert_eq!(peer.get(path).status, 404, "{path}");
     }
     for (path, said) in [
@@ -65,10 +76,17 @@ fn a_wrong_method_is_405_with_those_that_are_allowed() {
     let mut allowed: Vec<_> = answer.header("allow").expect("Allow").split(", ").collect();
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "OPTIONS", "POST"]);
-    assert!(answer.text().contains("PUT is not possible here"), "{}", answer.text());
+    assert!(
+        answer.text().contains("PUT is not possible here"),
+        "{}",
+        answer.text()
+    );
 
     let answer = peer.get("/things/1");
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("DELETE")));
+    assert_eq!(
+        (answer.status, answer.header("allow")),
+        (405, Some("DELETE"))
+    );
     // A method that only this server's peers know is a method still.
     assert_eq!(peer.ask("BREW", "/things", &[], b"").status, 405);
     assert_eq!(peer.ask("OPTIONS", "/things", &[], b"").status, 204);
@@ -80,7 +98,10 @@ fn head_is_get_without_its_body() {
     let mut peer = site.peer();
     let get = peer.get("/things");
     let head = peer.ask("HEAD", "/things", &[], b"");
-    assert_eq!((head.status, head.header("content-length")), (200, get.header("content-length")));
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, get.header("content-length"))
+    );
     assert_eq!(head.header("content-type"), get.header("content-type"));
     assert_eq!(peer.ask("HEAD", "/nothing", &[], b"").status, 404);
     // A body that came nevertheless would be taken for the next answer.
@@ -92,11 +113,16 @@ fn a_fallback_answers_what_no_route_matches_with_any_method() {
     let site = Site::start(|_| {
         Router::new()
             .get("/there", || async { "there" })
-            .fallback(|request: Request| async move { format!("{} {}", request.method(), request.path()) })
+            .fallback(|request: Request| async move {
+                format!("{} {}", request.method(), request.path())
+            })
     });
     let mut peer = site.peer();
     assert_eq!(peer.get("/there").text(), "there");
-    assert_eq!(peer.ask("PATCH", "/elsewhere", &[], b"").text(), "PATCH /elsewhere");
+    assert_eq!(
+        peer.ask("PATCH", "/elsewhere", &[], b"").text(),
+        "PATCH /elsewhere"
+    );
     assert_eq!(peer.ask("OPTIONS", "*", &[], b"").text(), "OPTIONS *");
     assert_eq!(peer.ask("POST", "/there", &[], b"").status, 405);
 }

@@ -1,5 +1,6 @@
-//! The rules of RFC 9110 and RFC 9112 for requests. Each is shown twice, with the request sent at once and byte by byte, and each time
-//! with another request behind it, so that a difference over where the first one ends would show.
+//! The rules of RFC 9110 and RFC 9112 for requests. Each is shown twice, with the request sent at
+//! once and byte by byte, and each time with another request behind it, so that a difference over
+//! where the first one ends would show.
 //!
 //! `docs/http-rules.md` is this table; a test compares them. `ENTWINED_WRITE_DOCS=1` writes it.
 
@@ -149,8 +150,15 @@ fn site(config: Config) -> Site {
             while let Some(chunk) = request.chunk().await? {
                 length += chunk.len();
             }
-            let host = request.host().filter(|host| !host.is_empty()).unwrap_or("none");
-            Ok::<_, Error>(format!("{} {} {host} {length}", request.method(), request.uri()))
+            let host = request
+                .host()
+                .filter(|host| !host.is_empty())
+                .unwrap_or("none");
+            Ok::<_, Error>(format!(
+                "{} {} {host} {length}",
+                request.method(),
+                request.uri()
+            ))
         })
     })
 }
@@ -172,7 +180,11 @@ fn check(site: &Site, &(_, _, request, then): &Rule, byte_by_byte: bool) -> Resu
         if answer.status == 200 && answer.text() == text && dated {
             Ok(())
         } else {
-            Err(format!("{what} is answered by {} {:?}", answer.status, answer.text()))
+            Err(format!(
+                "{what} is answered by {} {:?}",
+                answer.status,
+                answer.text()
+            ))
         }
     };
     match then {
@@ -185,8 +197,9 @@ fn check(site: &Site, &(_, _, request, then): &Rule, byte_by_byte: bool) -> Resu
     }
     let rest = rest(&mut peer);
     let lines = rest.matches("HTTP/1.").count();
-    let refused =
-        ["400", "417", "431", "501", "505"].iter().any(|status| rest.starts_with(&format!("HTTP/1.1 {status} ")));
+    let refused = ["400", "417", "431", "501", "505"]
+        .iter()
+        .any(|status| rest.starts_with(&format!("HTTP/1.1 {status} ")));
     match then {
         Refused if rest.is_empty() || (lines == 1 && refused && !rest.contains("next")) => Ok(()),
         Refused => Err(format!("it is answered by {rest:?}")),
@@ -210,7 +223,8 @@ fn requests_are_taken_and_refused_as_the_rfcs_say() {
         for byte_by_byte in [false, true] {
             if let Err(error) = check(&site, rule, byte_by_byte) {
                 let how = if byte_by_byte { " (byte by byte)" } else { "" };
-                writeln!(wrong, "{} {}{how}: {error}", rule.0, rule.1).expect("a string takes everything");
+                writeln!(wrong, "{} {}{how}: {error}", rule.0, rule.1)
+                    .expect("a string takes everything");
             }
         }
     }
@@ -221,7 +235,9 @@ fn requests_are_taken_and_refused_as_the_rfcs_say() {
 fn many_requests_at_once_are_answered_in_their_order() {
     let site = site(Config::default());
     let mut peer = site.peer();
-    let all: String = (0..100).map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+    let all: String = (0..100)
+        .map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n"))
+        .collect();
     peer.send(all);
     for number in 0..100 {
         assert_eq!(peer.answer().text(), format!("GET /{number} a 0"));
@@ -242,7 +258,11 @@ fn the_table_in_the_documents_is_this_one() {
             Refused => "refused, and the connection ends",
         };
         let section = section.replace(' ', ", ");
-        let rfc = if section.contains(',') { section } else { format!("9112, {section}") };
+        let rfc = if section.contains(',') {
+            section
+        } else {
+            format!("9112, {section}")
+        };
         writeln!(table, "| RFC {rfc} | {rule} | {then} |").expect("a string takes everything");
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http-rules.md");
@@ -250,5 +270,8 @@ fn the_table_in_the_documents_is_this_one() {
         fs::write(path, &table).expect("the documents can be written");
     }
     let written = fs::read_to_string(path).unwrap_or_default();
-    assert!(written == table, "docs/http-rules.md is of another version: ENTWINED_WRITE_DOCS=1 writes it");
+    assert!(
+        written == table,
+        "docs/http-rules.md is of another version: ENTWINED_WRITE_DOCS=1 writes it"
+    );
 }

@@ -92,7 +92,11 @@ fn idle_connections_do_not_hold_the_shutdown_up() {
     let start = Instant::now();
     site.stop();
     site.wait_for_end();
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(used.ends_in_order());
     assert!(fresh.ends_in_order());
 }
@@ -109,7 +113,11 @@ fn a_half_sent_head_does_not_hold_the_shutdown_up_for_its_deadline() {
     let start = Instant::now();
     site.stop();
     site.wait_for_end();
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -122,7 +130,11 @@ fn events_end_in_order() {
     site.stop();
     assert_eq!(peer.chunk(), None, "the last chunk");
     assert!(peer.ends_in_order());
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
     drop(peer);
     site.wait_for_end();
 }
@@ -135,6 +147,10 @@ fn what_takes_longer_than_the_grace_is_given_up() {
     site.stop();
     site.wait_for_end();
     assert!(start.elapsed() >= SOON, "{:?}", start.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
     peer.ends_in_order();
 }

@@ -59,7 +59,9 @@ fn a_stream_is_sent_whole_and_in_order() {
         Router::new().get("/", || async {
             let mut numbers = 0..2000_u32;
             Body::stream(Ticker::endless(move || {
-                numbers.next().map(|number| Bytes::from(format!("{number}\n").repeat(50)))
+                numbers
+                    .next()
+                    .map(|number| Bytes::from(format!("{number}\n").repeat(50)))
             }))
         })
     });
@@ -67,7 +69,9 @@ fn a_stream_is_sent_whole_and_in_order() {
     for _ in 0..2 {
         let answer = peer.get("/");
         assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
-        let expected: String = (0..2000).map(|number| format!("{number}\n").repeat(50)).collect();
+        let expected: String = (0..2000)
+            .map(|number| format!("{number}\n").repeat(50))
+            .collect();
         assert!(answer.text() == expected);
     }
     // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
@@ -100,7 +104,10 @@ fn a_stream_is_not_polled_ahead_of_a_slow_reader() {
     peer.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
     assert_eq!(peer.head().status, 200);
     let ahead = settled(&polled);
-    assert!(ahead < BUFFERS, "{ahead} bytes ahead of a peer that reads none");
+    assert!(
+        ahead < BUFFERS,
+        "{ahead} bytes ahead of a peer that reads none"
+    );
     // Others are not held up, and it goes on when the peer reads: no further ahead than before.
     let mut read = 0;
     while let Some(chunk) = peer.chunk() {
@@ -135,7 +142,11 @@ fn a_stream_that_fails_or_panics_ends_its_connection_so_that_the_peer_notices() 
         peer.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
         let mut said = Vec::new();
         let _ = std::io::Read::read_to_end(&mut peer.stream, &mut said);
-        assert!(!said.ends_with(b"0\r\n\r\n"), "{path}: it looks whole: {}", String::from_utf8_lossy(&said));
+        assert!(
+            !said.ends_with(b"0\r\n\r\n"),
+            "{path}: it looks whole: {}",
+            String::from_utf8_lossy(&said)
+        );
     }
     assert_eq!(bystander.get("/fine").text(), "fine");
     site.wait_until(|server| server.connections() == 1);
@@ -152,7 +163,8 @@ impl<F: FnMut() -> Option<Result<Bytes, &'static str>> + Unpin> Stream for Items
     }
 }
 
-/// An HTTP/1.0 peer has only the end of the connection to go by: after an error it must be no orderly one.
+/// An HTTP/1.0 peer has only the end of the connection to go by: after an error it must be no
+/// orderly one.
 #[test]
 fn a_stream_that_fails_resets_a_connection_whose_end_would_be_the_end_of_the_body() {
     let site = Site::start(|_| {
@@ -165,7 +177,11 @@ fn a_stream_that_fails_resets_a_connection_whose_end_would_be_the_end_of_the_bod
     peer.send("GET /fails HTTP/1.0\r\n\r\n");
     let mut said = Vec::new();
     let result = std::io::Read::read_to_end(&mut peer.stream, &mut said);
-    assert!(result.is_err(), "it looks whole: {}", String::from_utf8_lossy(&said));
+    assert!(
+        result.is_err(),
+        "it looks whole: {}",
+        String::from_utf8_lossy(&said)
+    );
 }
 
 /// A number that grows, as a window's state changes.
@@ -176,12 +192,19 @@ struct State {
 
 impl State {
     fn new() -> Arc<Self> {
-        Arc::new(State { number: AtomicUsize::new(1), readers: Mutex::default() })
+        Arc::new(State {
+            number: AtomicUsize::new(1),
+            readers: Mutex::default(),
+        })
     }
 
     fn grow(&self) {
         self.number.fetch_add(1, Ordering::SeqCst);
-        self.readers.lock().expect("nobody panicked").drain(..).for_each(Waker::wake);
+        self.readers
+            .lock()
+            .expect("nobody panicked")
+            .drain(..)
+            .for_each(Waker::wake);
     }
 }
 
@@ -193,26 +216,36 @@ impl Stream for Newest {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<sse::Event>> {
         // First, so that no change is missed in between.
-        self.0.readers.lock().expect("nobody panicked").push(cx.waker().clone());
+        self.0
+            .readers
+            .lock()
+            .expect("nobody panicked")
+            .push(cx.waker().clone());
         let newest = self.0.number.load(Ordering::SeqCst);
         if newest == self.1 {
             return Poll::Pending;
         }
         self.1 = newest;
         // A padding makes the kernel's buffers fill soon.
-        Poll::Ready(Some(sse::Event::data(&format!("{newest} {}", "x".repeat(PIECE)))))
+        Poll::Ready(Some(sse::Event::data(&format!(
+            "{newest} {}",
+            "x".repeat(PIECE)
+        ))))
     }
 }
 
 fn events(state: &Arc<State>) -> Site {
     let state = state.clone();
-    Site::with(config(|config| config.write_deadline = LIMIT * 10), move |handle| {
-        let handle = handle.clone();
-        Router::new().get("/events", move || {
-            let response: Response = sse::response(&handle, Newest(state.clone(), 0));
-            async { response }
-        })
-    })
+    Site::with(
+        config(|config| config.write_deadline = LIMIT * 10),
+        move |handle| {
+            let handle = handle.clone();
+            Router::new().get("/events", move || {
+                let response: Response = sse::response(&handle, Newest(state.clone(), 0));
+                async { response }
+            })
+        },
+    )
 }
 
 fn subscribe(site: &Site) -> Peer {
@@ -230,9 +263,14 @@ fn subscribe(site: &Site) -> Peer {
 fn event(peer: &mut Peer) -> usize {
     let chunk = peer.chunk().expect("an event");
     let text = String::from_utf8(chunk).expect("a text");
-    let data = text.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n"));
+    let data = text
+        .strip_prefix("data: ")
+        .and_then(|rest| rest.strip_suffix("\n\n"));
     let data = data.unwrap_or_else(|| panic!("no event: {text:?}"));
-    data.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+    data.split(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
 }
 
 #[test]
@@ -265,5 +303,9 @@ fn a_slow_reader_of_events_skips_states_and_gets_the_newest() {
         seen.push(event(&mut slow));
     }
     assert!(seen.is_sorted(), "never back in time");
-    assert!(seen.len() < LAST / 2, "{} states were kept for it", seen.len());
+    assert!(
+        seen.len() < LAST / 2,
+        "{} states were kept for it",
+        seen.len()
+    );
 }

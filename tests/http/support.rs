@@ -43,10 +43,12 @@ impl Site {
         thread::spawn(move || {
             let reactor = Standalone::new().expect("file descriptors");
             let handle = reactor.handle();
-            let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+            let listener =
+                tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
             let server = Rc::new(http::serve_with(listener, router(&handle), config));
             let address = server.local_address().tcp().expect("it listens on TCP");
-            tell.send((address, handle.remote())).expect("the test waits");
+            tell.send((address, handle.remote()))
+                .expect("the test waits");
             SERVER.set(Some(server));
             reactor.run().expect("a run without errors");
             drop(SERVER.take());
@@ -54,24 +56,38 @@ impl Site {
             let _ = end.send(());
         });
         let (address, remote) = address.recv_timeout(LIMIT).expect("a server");
-        Site { address, remote, ended }
+        Site {
+            address,
+            remote,
+            ended,
+        }
     }
 
     /// Asks something of the server, on its thread.
-    pub fn ask<R: Send + 'static>(&self, question: impl FnOnce(&Server) -> R + Send + 'static) -> R {
+    pub fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Server) -> R + Send + 'static,
+    ) -> R {
         self.remote
-            .call(move |_| SERVER.with_borrow(|server| question(server.as_ref().expect("it was not dropped"))))
+            .call(move |_| {
+                SERVER.with_borrow(|server| question(server.as_ref().expect("it was not dropped")))
+            })
             .expect("the server runs")
     }
 
     /// Drops the server, while its reactor goes on.
     pub fn drop_server(&self) {
-        self.remote.call(|_| drop(SERVER.take())).expect("the server runs");
+        self.remote
+            .call(|_| drop(SERVER.take()))
+            .expect("the server runs");
     }
 
     /// Tells the reactor to stop.
     pub fn stop(&self) {
-        self.remote.call(|handle| handle.stop()).expect("the server runs").expect("it was not stopped before");
+        self.remote
+            .call(|handle| handle.stop())
+            .expect("the server runs")
+            .expect("it was not stopped before");
     }
 
     /// Waits for the end of the run.
@@ -113,7 +129,10 @@ pub fn allow_file_descriptors(count: usize) {
     let limit = getrlimit(Resource::Nofile);
     let count = count as u64;
     if limit.current.is_some_and(|current| current < count) {
-        let raised = Rlimit { current: Some(count), ..limit };
+        let raised = Rlimit {
+            current: Some(count),
+            ..limit
+        };
         setrlimit(Resource::Nofile, raised)
             .unwrap_or_else(|error| panic!("{count} file descriptors are needed: {error}"));
     }
@@ -153,7 +172,8 @@ impl Answer {
 
     /// The status, and a check that the connection ends after this.
     pub fn closes(&self) -> bool {
-        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -171,11 +191,16 @@ impl Peer {
         stream.set_read_timeout(Some(LIMIT)).expect("an option");
         stream.set_write_timeout(Some(LIMIT)).expect("an option");
         stream.set_nodelay(true).expect("an option");
-        Peer { stream: BufReader::new(stream) }
+        Peer {
+            stream: BufReader::new(stream),
+        }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server reads");
+        self.stream
+            .get_mut()
+            .write_all(bytes.as_ref())
+            .expect("the server reads");
     }
 
     /// The same where the server may have ended the connection; whether it has not.
@@ -188,17 +213,29 @@ impl Peer {
     }
 
     pub fn post(&mut self, path: &str, content_type: &str, body: &str) -> Answer {
-        self.ask("POST", path, &[("content-type", content_type)], body.as_bytes())
+        self.ask(
+            "POST",
+            path,
+            &[("content-type", content_type)],
+            body.as_bytes(),
+        )
     }
 
     /// One request with a body of known length, and its answer.
-    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n").expect("a string takes everything");
         }
         if !body.is_empty() {
-            write!(request, "content-length: {}\r\n", body.len()).expect("a string takes everything");
+            write!(request, "content-length: {}\r\n", body.len())
+                .expect("a string takes everything");
         }
         request.push_str("\r\n");
         self.send([request.as_bytes(), body].concat());
@@ -223,10 +260,21 @@ impl Peer {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let read = self.stream.read_line(&mut head).expect("an answer");
-            assert!(read > 0, "the connection ended within the head of an answer: {head:?}");
+            assert!(
+                read > 0,
+                "the connection ended within the head of an answer: {head:?}"
+            );
         }
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        Answer { status, head, body: Vec::new() }
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a status");
+        Answer {
+            status,
+            head,
+            body: Vec::new(),
+        }
     }
 
     fn body(&mut self, answer: &Answer) -> Vec<u8> {
@@ -239,7 +287,9 @@ impl Peer {
                 body.extend(chunk);
             }
         } else {
-            self.stream.read_to_end(&mut body).expect("a body until the end of the connection");
+            self.stream
+                .read_to_end(&mut body)
+                .expect("a body until the end of the connection");
         }
         body
     }
@@ -256,12 +306,17 @@ impl Peer {
         (size > 0).then_some(chunk)
     }
 
-    /// Whether the server closes the connection in order (`true`) or by a reset (`false`), with nothing more said.
+    /// Whether the server closes the connection in order (`true`) or by a reset (`false`), with
+    /// nothing more said.
     pub fn ends_in_order(&mut self) -> bool {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             Ok(_) => {
-                assert!(rest.is_empty(), "more was said: {:?}", String::from_utf8_lossy(&rest));
+                assert!(
+                    rest.is_empty(),
+                    "more was said: {:?}",
+                    String::from_utf8_lossy(&rest)
+                );
                 true
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
@@ -271,12 +326,18 @@ impl Peer {
 
     /// Whether nothing at all comes for so long.
     pub fn hears_nothing_for(&mut self, time: Duration) -> bool {
-        self.stream.get_ref().set_read_timeout(Some(time)).expect("an option");
+        self.stream
+            .get_ref()
+            .set_read_timeout(Some(time))
+            .expect("an option");
         let silent = match self.stream.fill_buf() {
             Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
             Ok(_) => false,
         };
-        self.stream.get_ref().set_read_timeout(Some(LIMIT)).expect("an option");
+        self.stream
+            .get_ref()
+            .set_read_timeout(Some(LIMIT))
+            .expect("an option");
         silent
     }
 }

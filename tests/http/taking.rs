@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use entwined::{
     Handle,
     deferred::Deferred,
-    http::{Error, Form, HeaderMap, Json, Local, Method, Next, Path, Query, Request, ResponseFuture, Router},
+    http::{
+        Error, Form, HeaderMap, Json, Local, Method, Next, Path, Query, Request, ResponseFuture,
+        Router,
+    },
     transport::Address,
 };
 use serde::Deserialize;
@@ -28,7 +31,11 @@ fn site() -> Site {
         Router::new()
             .get("/value", || "a value")
             .get("/result/{number}", |Path(number): Path<i32>| {
-                if number < 0 { Err(Error::bad_request("it is negative")) } else { Ok(Json(number)) }
+                if number < 0 {
+                    Err(Error::bad_request("it is negative"))
+                } else {
+                    Ok(Json(number))
+                }
             })
             .get("/future", || async { "a future" })
             .get("/deferred", |handle: Handle| {
@@ -36,19 +43,38 @@ fn site() -> Site {
                 handle.call_soon(move || resolver.settle(Ok("a Deferred")));
                 deferred
             })
-            .get("/books/{shelf}/{number}", |Path(book): Path<Book>, Query(page): Query<Page>| {
-                format!("{} {} {:?}", book.shelf, book.number, page.page)
+            .get(
+                "/books/{shelf}/{number}",
+                |Path(book): Path<Book>, Query(page): Query<Page>| {
+                    format!("{} {} {:?}", book.shelf, book.number, page.page)
+                },
+            )
+            .get("/pairs/{a}/{b}", |Path((a, b)): Path<(u64, String)>| {
+                format!("{a} and {b}")
             })
-            .get("/pairs/{a}/{b}", |Path((a, b)): Path<(u64, String)>| format!("{a} and {b}"))
-            .get("/map/{a}/{b}", |Path(all): Path<BTreeMap<String, String>>| format!("{all:?}"))
-            .get("/who", |peer: Address, method: Method, headers: HeaderMap| {
-                format!("{method} {} {}", peer.tcp().is_some(), headers.len())
+            .get(
+                "/map/{a}/{b}",
+                |Path(all): Path<BTreeMap<String, String>>| format!("{all:?}"),
+            )
+            .get(
+                "/who",
+                |peer: Address, method: Method, headers: HeaderMap| {
+                    format!("{method} {} {}", peer.tcp().is_some(), headers.len())
+                },
+            )
+            .post("/json", |Json(numbers): Json<Vec<i64>>| {
+                Json(numbers.into_iter().sum::<i64>())
             })
-            .post("/json", |Json(numbers): Json<Vec<i64>>| Json(numbers.into_iter().sum::<i64>()))
-            .post("/form", |method: Method, Form(page): Form<Page>| format!("{method} {:?}", page.page))
+            .post("/form", |method: Method, Form(page): Form<Page>| {
+                format!("{method} {:?}", page.page)
+            })
             .get("/form", |Form(page): Form<Page>| format!("{:?}", page.page))
-            .post("/text/{id}", |Path(id): Path<u8>, text: String| format!("{id}: {text}"))
-            .get("/optional", |local: Option<Local<u8>>| format!("{}", local.is_some()))
+            .post("/text/{id}", |Path(id): Path<u8>, text: String| {
+                format!("{id}: {text}")
+            })
+            .get("/optional", |local: Option<Local<u8>>| {
+                format!("{}", local.is_some())
+            })
             .get("/missing", |Local(_): Local<u8>| "there is none")
     })
 }
@@ -60,13 +86,25 @@ fn handlers_take_what_they_name_and_give_what_they_like() {
         ("/value", 200, "a value"),
         ("/result/3", 200, "3"),
         ("/result/-3", 400, "it is negative\n"),
-        ("/result/x", 400, "the path is wrong: \"x\" is no valid number\n"),
+        (
+            "/result/x",
+            400,
+            "the path is wrong: \"x\" is no valid number\n",
+        ),
         ("/future", 200, "a future"),
         ("/deferred", 200, "a Deferred"),
         ("/books/a%20b/7?page=12", 200, "a b 7 Some(12)"),
         ("/books/a/7", 200, "a 7 None"),
-        ("/books/a/256", 400, "the path is wrong: \"256\" is no valid number\n"),
-        ("/books/a/7?page=x", 400, "the query is wrong: invalid digit found in string\n"),
+        (
+            "/books/a/256",
+            400,
+            "the path is wrong: \"256\" is no valid number\n",
+        ),
+        (
+            "/books/a/7?page=x",
+            400,
+            "the query is wrong: invalid digit found in string\n",
+        ),
         ("/pairs/9/z", 200, "9 and z"),
         ("/map/1/2", 200, "{\"a\": \"1\", \"b\": \"2\"}"),
         ("/who", 200, "GET true 1"),
@@ -81,12 +119,36 @@ fn handlers_take_what_they_name_and_give_what_they_like() {
     let form = "application/x-www-form-urlencoded";
     for (path, kind, body, status, text) in [
         ("/json", "application/json", "[1, 2, 3]", 200, "6"),
-        ("/json", "text/plain", "[1]", 415, "the content type must be application/json\n"),
+        (
+            "/json",
+            "text/plain",
+            "[1]",
+            415,
+            "the content type must be application/json\n",
+        ),
         ("/form", form, "page=5", 200, "POST Some(5)"),
-        ("/form", form, "page=five", 422, "the form is wrong: invalid digit found in string\n"),
-        ("/form", "text/plain", "page=5", 415, "the content type must be application/x-www-form-urlencoded\n"),
+        (
+            "/form",
+            form,
+            "page=five",
+            422,
+            "the form is wrong: invalid digit found in string\n",
+        ),
+        (
+            "/form",
+            "text/plain",
+            "page=5",
+            415,
+            "the content type must be application/x-www-form-urlencoded\n",
+        ),
         ("/text/8", "text/plain", "hällo", 200, "8: hällo"),
-        ("/text/800", "text/plain", "hällo", 400, "the path is wrong: \"800\" is no valid id\n"),
+        (
+            "/text/800",
+            "text/plain",
+            "hällo",
+            400,
+            "the path is wrong: \"800\" is no valid id\n",
+        ),
     ] {
         let answer = peer.post(path, kind, body);
         assert_eq!((answer.status, answer.text()), (status, text), "{path}");
@@ -97,21 +159,28 @@ fn nested() -> Router {
     async fn mark(mut request: Request, next: Next) -> entwined::http::Response {
         request.insert(request.path_below().to_owned());
         let mut response = next.run(request).await;
-        response.headers_mut().append("x-through", "mark".parse().expect("a value"));
+        response
+            .headers_mut()
+            .append("x-through", "mark".parse().expect("a value"));
         response
     }
 
-    let users = Router::new()
-        .get("/", || "all users")
-        .get("/{id}", |Path(all): Path<BTreeMap<String, String>>, Local(below): Local<String>| {
+    let users = Router::new().get("/", || "all users").get(
+        "/{id}",
+        |Path(all): Path<BTreeMap<String, String>>, Local(below): Local<String>| {
             format!("{all:?} {below}")
-        });
-    let api =
-        Router::new().nest("/users", users).get("/panic", || -> &'static str { panic!("in a handler") }).layer(mark);
+        },
+    );
+    let api = Router::new()
+        .nest("/users", users)
+        .get("/panic", || -> &'static str { panic!("in a handler") })
+        .layer(mark);
     Router::new()
         .get("/", || "a page")
         .nest("/{tenant}/api", api)
-        .mount("/files", |request: Request| format!("{} of {}", request.path_below(), request.method()))
+        .mount("/files", |request: Request| {
+            format!("{} of {}", request.path_below(), request.method())
+        })
         .fallback(|| "the outer fallback")
 }
 
@@ -122,7 +191,12 @@ fn routers_below_paths_go_by_the_rest_and_leave_what_they_do_not_have() {
         ("/", 200, "a page", false),
         ("/acme/api/users", 200, "all users", true),
         ("/acme/api/users/", 200, "all users", true),
-        ("/acme/api/users/7", 200, "{\"id\": \"7\", \"tenant\": \"acme\"} /users/7", true),
+        (
+            "/acme/api/users/7",
+            200,
+            "{\"id\": \"7\", \"tenant\": \"acme\"} /users/7",
+            true,
+        ),
         // What is around a router with layers is around this as well.
         ("/acme/api/else", 200, "the outer fallback", true),
         ("/acme/api/users/7/else", 200, "the outer fallback", true),
@@ -137,8 +211,14 @@ fn routers_below_paths_go_by_the_rest_and_leave_what_they_do_not_have() {
         assert_eq!(answer.header("x-through").is_some(), through, "{path}");
     }
     let answer = site.peer().post("/acme/api/users", "text/plain", "x");
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
-    assert_eq!(site.peer().post("/files/x", "text/plain", "x").text(), "/x of POST");
+    assert_eq!(
+        (answer.status, answer.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+    assert_eq!(
+        site.peer().post("/files/x", "text/plain", "x").text(),
+        "/x of POST"
+    );
 }
 
 #[test]
@@ -147,7 +227,10 @@ fn hosts_have_routers_of_their_own() {
         Router::new()
             .get("/", || "any")
             .host("example.org", Router::new().get("/", || "example"))
-            .host("*.example.org", Router::new().get("/", |request: Request| format!("{:?}", request.host())))
+            .host(
+                "*.example.org",
+                Router::new().get("/", |request: Request| format!("{:?}", request.host())),
+            )
     });
     for (host, text) in [
         ("example.org", "example"),
@@ -171,7 +254,9 @@ fn merged_routers_are_one_with_the_layers_of_each_around_its_own_part() {
             let answer = next.run(request);
             ResponseFuture::new(async move {
                 let mut response = answer.await;
-                response.headers_mut().append("x-through", name.parse().expect("a value"));
+                response
+                    .headers_mut()
+                    .append("x-through", name.parse().expect("a value"));
                 response
             })
         }
@@ -189,7 +274,11 @@ fn merged_routers_are_one_with_the_layers_of_each_around_its_own_part() {
             .layer(marked("second"))
             .layer(marked("outer"));
         let third = Router::new().get("/third", || "third");
-        Router::new().get("/both", || "got").merge(second).merge(third).layer(marked("all"))
+        Router::new()
+            .get("/both", || "got")
+            .merge(second)
+            .merge(third)
+            .layer(marked("all"))
     });
     for (path, text, through) in [
         ("/both", "got", ["all"].as_slice()),
@@ -198,7 +287,11 @@ fn merged_routers_are_one_with_the_layers_of_each_around_its_own_part() {
         ("/below", "below", &["inner", "second", "outer", "all"]),
         ("/third", "third", &["all"]),
         ("/else", "fallback for /else", &["second", "outer", "all"]),
-        ("/below/else", "fallback for /else", &["inner", "second", "outer", "all"]),
+        (
+            "/below/else",
+            "fallback for /else",
+            &["inner", "second", "outer", "all"],
+        ),
     ] {
         let answer = site.get(path);
         assert_eq!((answer.status, answer.text()), (200, text), "{path}");
@@ -207,7 +300,10 @@ fn merged_routers_are_one_with_the_layers_of_each_around_its_own_part() {
     }
     let mut peer = site.peer();
     let answer = peer.post("/both", "text/plain", "x");
-    assert_eq!((answer.text(), answer.headers("x-through").count()), ("posted", 3));
+    assert_eq!(
+        (answer.text(), answer.headers("x-through").count()),
+        ("posted", 3)
+    );
     peer.send("GET / HTTP/1.1\r\nhost: example.org\r\n\r\n");
     assert_eq!(peer.answer().text(), "example");
 }

@@ -31,7 +31,9 @@ fn serve(simulation: &Simulation, bytes: usize, wire: Wire) -> (http::Server, Me
 
 async fn send(stream: &mut MemoryStream, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await.expect("the server is there");
+        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes))
+            .await
+            .expect("the server is there");
         bytes = &bytes[count..];
     }
 }
@@ -39,7 +41,10 @@ async fn send(stream: &mut MemoryStream, mut bytes: &[u8]) {
 async fn read_all(stream: &mut MemoryStream) -> String {
     let (mut all, mut buffer) = (Vec::new(), [0; 512]);
     loop {
-        match poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)).await.expect("an end in order") {
+        match poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer))
+            .await
+            .expect("an end in order")
+        {
             0 => return String::from_utf8(all).expect("text"),
             count => all.extend_from_slice(&buffer[..count]),
         }
@@ -48,8 +53,13 @@ async fn read_all(stream: &mut MemoryStream) -> String {
 
 /// The numbers that the answers carry.
 fn numbers(answers: &str) -> Vec<usize> {
-    let bodies = answers.split("HTTP/1.1 200 OK\r\n").skip(1).map(|answer| answer.split_once("\r\n\r\n"));
-    bodies.map(|answer| answer.expect("a head").1.parse().expect("a number")).collect()
+    let bodies = answers
+        .split("HTTP/1.1 200 OK\r\n")
+        .skip(1)
+        .map(|answer| answer.split_once("\r\n\r\n"));
+    bodies
+        .map(|answer| answer.expect("a head").1.parse().expect("a number"))
+        .collect()
 }
 
 const COUNT: usize = 60;
@@ -77,8 +87,14 @@ fn answers_wait_for_a_peer_that_does_not_read_and_come_in_order() {
         simulation.drive();
         // What is answered is on the wire, or waits for it in a buffer of one piece, or with hyper.
         let most = (5_000 + 2 * 4_096) / bytes + 3;
-        assert!(server.requests() <= most as u64, "{} answers of {bytes} bytes wait", server.requests());
-        let reading = simulation.handle().spawn(async move { read_all(&mut far).await });
+        assert!(
+            server.requests() <= most as u64,
+            "{} answers of {bytes} bytes wait",
+            server.requests()
+        );
+        let reading = simulation
+            .handle()
+            .spawn(async move { read_all(&mut far).await });
         let answers = simulation.run_until(reading).expect("no panic");
         assert_eq!(numbers(&answers), (1..=COUNT).collect::<Vec<_>>());
     }

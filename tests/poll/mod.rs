@@ -1,5 +1,5 @@
-//! A backend over poll(2): level-triggered, no selector, no timer in the kernel. What is ready is told once, and then not asked for
-//! until [`rearm`](Reactor::rearm) wants it again.
+//! A backend over poll(2): level-triggered, no selector, no timer in the kernel. What is ready is
+//! told once, and then not asked for until [`rearm`](Reactor::rearm) wants it again.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +26,9 @@ pub struct PollLoop {
 
 impl PollLoop {
     pub fn new() -> io::Result<Self> {
-        Ok(PollLoop { driver: Driver::new(Poll::new()?) })
+        Ok(PollLoop {
+            driver: Driver::new(Poll::new()?),
+        })
     }
 
     pub fn handle(&self) -> Handle {
@@ -66,22 +68,35 @@ struct Source {
 impl Poll {
     fn new() -> io::Result<Self> {
         let wake = Wake(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
-        Ok(Poll { sources: RefCell::default(), deadline: Cell::new(None), wake: Arc::new(wake) })
+        Ok(Poll {
+            sources: RefCell::default(),
+            deadline: Cell::new(None),
+            wake: Arc::new(wake),
+        })
     }
 
     /// How long to sleep: no longer than `timeout`, and not past the deadline.
     fn sleep(&self, timeout: Option<Duration>) -> Option<Timespec> {
-        let until_deadline = self.deadline.get().map(|at| at.saturating_duration_since(Instant::now()));
+        let until_deadline = self
+            .deadline
+            .get()
+            .map(|at| at.saturating_duration_since(Instant::now()));
         let sleep = [timeout, until_deadline].into_iter().flatten().min()?;
         // Centuries are for ever.
         let seconds = i64::try_from(sleep.as_secs()).ok()?;
-        Some(Timespec { tv_sec: seconds, tv_nsec: sleep.subsec_nanos().into() })
+        Some(Timespec {
+            tv_sec: seconds,
+            tv_nsec: sleep.subsec_nanos().into(),
+        })
     }
 }
 
 impl Reactor for Poll {
     fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        let source = Source { fd: fd.try_clone_to_owned()?, armed: interest };
+        let source = Source {
+            fd: fd.try_clone_to_owned()?,
+            armed: interest,
+        };
         self.sources.borrow_mut().insert(key, source);
         Ok(())
     }
@@ -101,9 +116,16 @@ impl Reactor for Poll {
     fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let mut sources = self.sources.borrow_mut();
         // With nothing armed it is left out, or a hangup would be told over and over.
-        let armed: Vec<_> = sources.iter().filter(|source| !source.1.armed.is_empty()).collect();
+        let armed: Vec<_> = sources
+            .iter()
+            .filter(|source| !source.1.armed.is_empty())
+            .collect();
         let mut fds = vec![PollFd::new(&self.wake.0, PollFlags::IN)];
-        fds.extend(armed.iter().map(|(_, source)| PollFd::new(&source.fd, flags(source.armed))));
+        fds.extend(
+            armed
+                .iter()
+                .map(|(_, source)| PollFd::new(&source.fd, flags(source.armed))),
+        );
         match poll(&mut fds, self.sleep(timeout).as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(()),
@@ -112,9 +134,15 @@ impl Reactor for Poll {
         if !fds[0].revents().is_empty() {
             self.wake.clear();
         }
-        let told = armed.iter().zip(&fds[1..]).filter(|(_, fd)| !fd.revents().is_empty());
+        let told = armed
+            .iter()
+            .zip(&fds[1..])
+            .filter(|(_, fd)| !fd.revents().is_empty());
         let first = events.len();
-        events.extend(told.map(|((key, _), fd)| Event { key: **key, readiness: readiness(fd.revents()) }));
+        events.extend(told.map(|((key, _), fd)| Event {
+            key: **key,
+            readiness: readiness(fd.revents()),
+        }));
         for event in &events[first..] {
             if let Some(source) = sources.get_mut(&event.key) {
                 source.armed = source.armed.without(told_interest(event.readiness));
@@ -137,7 +165,10 @@ impl Reactor for Poll {
 
 fn flags(interest: Interest) -> PollFlags {
     let mut flags = PollFlags::empty();
-    flags.set(PollFlags::IN | PollFlags::RDHUP, interest.intersects(Interest::READABLE));
+    flags.set(
+        PollFlags::IN | PollFlags::RDHUP,
+        interest.intersects(Interest::READABLE),
+    );
     flags.set(PollFlags::OUT, interest.intersects(Interest::WRITABLE));
     flags
 }
@@ -147,16 +178,29 @@ fn readiness(flags: PollFlags) -> Readiness {
         (PollFlags::IN, Readiness::READABLE),
         (PollFlags::OUT, Readiness::WRITABLE),
         (PollFlags::RDHUP, Readiness::READ_CLOSED),
-        (PollFlags::HUP, Readiness::READ_CLOSED | Readiness::WRITE_CLOSED),
+        (
+            PollFlags::HUP,
+            Readiness::READ_CLOSED | Readiness::WRITE_CLOSED,
+        ),
         (PollFlags::ERR | PollFlags::NVAL, Readiness::ERROR),
     ];
-    bits.into_iter().filter(|bit| flags.intersects(bit.0)).fold(Readiness::EMPTY, |all, bit| all | bit.1)
+    bits.into_iter()
+        .filter(|bit| flags.intersects(bit.0))
+        .fold(Readiness::EMPTY, |all, bit| all | bit.1)
 }
 
 /// The directions that the core now takes for ready.
 fn told_interest(readiness: Readiness) -> Interest {
-    let readable = if readiness.is_readable() { Interest::READABLE } else { Interest::EMPTY };
-    let writable = if readiness.is_writable() { Interest::WRITABLE } else { Interest::EMPTY };
+    let readable = if readiness.is_readable() {
+        Interest::READABLE
+    } else {
+        Interest::EMPTY
+    };
+    let writable = if readiness.is_writable() {
+        Interest::WRITABLE
+    } else {
+        Interest::EMPTY
+    };
     readable | writable
 }
 

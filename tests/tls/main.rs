@@ -8,7 +8,10 @@ use std::{io, time::Duration};
 use entwined::{
     protocol::{self, Lost},
     simulation::Simulation,
-    tls::{self, Acceptor, ClientCertificates, Connector, Error, Identity, ProtocolError, Roots, rustls},
+    tls::{
+        self, Acceptor, ClientCertificates, Connector, Error, Identity, ProtocolError, Roots,
+        rustls,
+    },
     transport::{
         ByteStream,
         memory::{self, Wire},
@@ -16,7 +19,8 @@ use entwined::{
 };
 
 use support::{
-    Log, Noting, both, close, converse, established, identity, pattern, raw, read, read_to_end, streams, write_all,
+    Log, Noting, both, close, converse, established, identity, pattern, raw, read, read_to_end,
+    streams, write_all,
 };
 
 fn wire(fragment: usize) -> Wire {
@@ -34,7 +38,8 @@ fn megabytes_go_both_ways_at_once() {
     let (acceptor, connector) = both();
     for fragment in [usize::MAX, 1_000] {
         let simulation = Simulation::new();
-        let (client, mut server) = streams(&simulation.handle(), &acceptor, &connector, wire(fragment));
+        let (client, mut server) =
+            streams(&simulation.handle(), &acceptor, &connector, wire(fragment));
         let bytes = pattern(5_000_000);
         let handle = simulation.handle();
         let echo = async move {
@@ -55,12 +60,19 @@ fn megabytes_go_both_ways_at_once() {
                 let mut rest = &sent[..];
                 while !rest.is_empty() {
                     let count = std::future::poll_fn(|cx| {
-                        futures_io::AsyncWrite::poll_write(std::pin::Pin::new(&mut *client.borrow_mut()), cx, rest)
+                        futures_io::AsyncWrite::poll_write(
+                            std::pin::Pin::new(&mut *client.borrow_mut()),
+                            cx,
+                            rest,
+                        )
                     });
                     rest = &rest[count.await.expect("written")..];
                 }
                 std::future::poll_fn(|cx| {
-                    futures_io::AsyncWrite::poll_close(std::pin::Pin::new(&mut *client.borrow_mut()), cx)
+                    futures_io::AsyncWrite::poll_close(
+                        std::pin::Pin::new(&mut *client.borrow_mut()),
+                        cx,
+                    )
                 })
                 .await
                 .expect("closed");
@@ -68,7 +80,11 @@ fn megabytes_go_both_ways_at_once() {
             let (mut all, mut buffer) = (Vec::new(), vec![0; 30_000]);
             loop {
                 let count = std::future::poll_fn(|cx| {
-                    futures_io::AsyncRead::poll_read(std::pin::Pin::new(&mut *reader.borrow_mut()), cx, &mut buffer)
+                    futures_io::AsyncRead::poll_read(
+                        std::pin::Pin::new(&mut *reader.borrow_mut()),
+                        cx,
+                        &mut buffer,
+                    )
                 });
                 match count.await.expect("read") {
                     0 => break,
@@ -109,14 +125,27 @@ fn the_name_that_is_asked_for_chooses_the_certificate() {
     let names = ["localhost", "a.example", "x.example", "b.x.example"];
     let identities: Vec<Identity> = names.iter().map(|name| identity(&[name])).collect();
     let any = identity(&["c.x.example", "other.x.example"]);
-    let all: Vec<_> = identities.iter().chain([&any]).flat_map(|identity| identity.certificates().to_vec()).collect();
-    let connector = Connector::builder().roots(Roots::only(&all)).build().expect("roots");
+    let all: Vec<_> = identities
+        .iter()
+        .chain([&any])
+        .flat_map(|identity| identity.certificates().to_vec())
+        .collect();
+    let connector = Connector::builder()
+        .roots(Roots::only(&all))
+        .build()
+        .expect("roots");
     let mut builder = Acceptor::builder(identities[0].clone());
     for (name, identity) in names.iter().zip(&identities).skip(1) {
         builder = builder.name(name, identity.clone());
     }
-    let acceptor = builder.name("*.x.example", any.clone()).build().expect("identities");
-    let expected = identities.iter().zip(names).chain([(&any, "c.x.example"), (&any, "other.x.example")]);
+    let acceptor = builder
+        .name("*.x.example", any.clone())
+        .build()
+        .expect("identities");
+    let expected = identities
+        .iter()
+        .zip(names)
+        .chain([(&any, "c.x.example"), (&any, "other.x.example")]);
     for (identity, name) in expected {
         let (near, far) = memory::pair(&simulation.handle());
         let mut client = connector.connect(near, name).expect("a name");
@@ -130,7 +159,10 @@ fn the_name_that_is_asked_for_chooses_the_certificate() {
             client.peer_certificates().expect("certificates")[0].clone()
         };
         let (shown, asked) = converse(&simulation, shown, asked);
-        assert_eq!((&shown, asked.as_deref()), (&identity.certificates()[0], Some(name)));
+        assert_eq!(
+            (&shown, asked.as_deref()),
+            (&identity.certificates()[0], Some(name))
+        );
     }
 }
 
@@ -138,15 +170,41 @@ fn the_name_that_is_asked_for_chooses_the_certificate() {
 fn a_protocol_is_agreed_on_or_the_connection_refused() {
     let identity = identity(&["localhost"]);
     let roots = Roots::only(identity.certificates());
-    let acceptor = Acceptor::builder(identity).protocols(["h2", "http/1.1"]).build().expect("an identity");
-    let cases: [(&[&str], Option<&[u8]>); 4] =
-        [(&["http/1.1"], Some(b"http/1.1")), (&["http/1.1", "h2"], Some(b"h2")), (&[], None), (&["smtp"], None)];
+    let acceptor = Acceptor::builder(identity)
+        .protocols(["h2", "http/1.1"])
+        .build()
+        .expect("an identity");
+    let cases: [(&[&str], Option<&[u8]>); 4] = [
+        (&["http/1.1"], Some(b"http/1.1")),
+        (&["http/1.1", "h2"], Some(b"h2")),
+        (&[], None),
+        (&["smtp"], None),
+    ];
     for (offered, agreed) in cases {
         let simulation = Simulation::new();
-        let connector = Connector::builder().roots(roots.clone()).protocols(offered).build().expect("roots");
-        let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
-        let client = async move { (established(&mut client).await.map_err(|error| reason(&error)), client) };
-        let server = async move { (established(&mut server).await.map_err(|error| reason(&error)), server) };
+        let connector = Connector::builder()
+            .roots(roots.clone())
+            .protocols(offered)
+            .build()
+            .expect("roots");
+        let (mut client, mut server) =
+            streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+        let client = async move {
+            (
+                established(&mut client)
+                    .await
+                    .map_err(|error| reason(&error)),
+                client,
+            )
+        };
+        let server = async move {
+            (
+                established(&mut server)
+                    .await
+                    .map_err(|error| reason(&error)),
+                server,
+            )
+        };
         let ((ours, client), (theirs, server)) = converse(&simulation, client, server);
         if offered == ["smtp"] {
             assert!(ours.expect_err("refused").contains("NoApplicationProtocol"));
@@ -164,21 +222,34 @@ fn clients_show_certificates_if_they_are_asked() {
     let (known, unknown) = (identity(&["a client"]), identity(&["a stranger"]));
     let roots = Roots::only(known.certificates());
     for required in [false, true] {
-        let demand = if required { ClientCertificates::Required } else { ClientCertificates::Optional };
-        let builder = Acceptor::builder(server_identity.clone()).client_certificates(demand(roots.clone()));
+        let demand = if required {
+            ClientCertificates::Required
+        } else {
+            ClientCertificates::Optional
+        };
+        let builder =
+            Acceptor::builder(server_identity.clone()).client_certificates(demand(roots.clone()));
         let acceptor = builder.build().expect("roots");
         for shown in [None, Some(&known), Some(&unknown)] {
             let simulation = Simulation::new();
-            let mut builder = Connector::builder().roots(Roots::only(server_identity.certificates()));
+            let mut builder =
+                Connector::builder().roots(Roots::only(server_identity.certificates()));
             if let Some(identity) = shown {
                 builder = builder.identity(identity.clone());
             }
             let connector = builder.build().expect("roots");
-            let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+            let (mut client, mut server) =
+                streams(&simulation.handle(), &acceptor, &connector, Wire::default());
             // In TLS 1.3 a client hears only afterwards that its certificate was refused.
-            let client = async move { read_to_end(&mut client).await.map_err(|error| reason(&error)) };
+            let client = async move {
+                read_to_end(&mut client)
+                    .await
+                    .map_err(|error| reason(&error))
+            };
             let server = async move {
-                established(&mut server).await.map_err(|error| reason(&error))?;
+                established(&mut server)
+                    .await
+                    .map_err(|error| reason(&error))?;
                 let certificate = server.peer_certificates().map(|chain| chain[0].clone());
                 close(&mut server).await.map_err(|error| reason(&error))?;
                 Ok::<_, String>(certificate)
@@ -186,12 +257,18 @@ fn clients_show_certificates_if_they_are_asked() {
             let (heard, seen) = converse(&simulation, client, server);
             match shown {
                 Some(identity) if std::ptr::eq(identity, &known) => {
-                    assert_eq!((heard, seen), (Ok(Vec::new()), Ok(Some(known.certificates()[0].clone()))));
+                    assert_eq!(
+                        (heard, seen),
+                        (Ok(Vec::new()), Ok(Some(known.certificates()[0].clone())))
+                    );
                 }
                 None if !required => assert_eq!((heard, seen), (Ok(Vec::new()), Ok(None))),
                 None => {
                     assert!(heard.expect_err("an alert").contains("CertificateRequired"));
-                    assert!(seen.expect_err("refused").contains("peer sent no certificates"));
+                    assert!(
+                        seen.expect_err("refused")
+                            .contains("peer sent no certificates")
+                    );
                 }
                 Some(_) => {
                     // Those that are made here all have the same issuer by name.
@@ -207,7 +284,8 @@ fn clients_show_certificates_if_they_are_asked() {
 fn a_session_is_resumed() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     for round in 0..3 {
-        let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+        let (mut client, mut server) =
+            streams(&simulation.handle(), &acceptor, &connector, Wire::default());
         let client = async move {
             // The tickets come after the handshake.
             read_to_end(&mut client).await.expect("no error");
@@ -218,7 +296,11 @@ fn a_session_is_resumed() {
             close(&mut server).await.expect("closed");
             server.is_resumed()
         };
-        assert_eq!(converse(&simulation, client, server), (round > 0, round > 0), "round {round}");
+        assert_eq!(
+            converse(&simulation, client, server),
+            (round > 0, round > 0),
+            "round {round}"
+        );
     }
 }
 
@@ -229,10 +311,19 @@ fn certificates_are_replaced_while_the_server_runs() {
     let acceptor = Acceptor::builder(old.clone()).build().expect("an identity");
     let used = acceptor.clone();
     for identity in [&old, &new] {
-        let connector = Connector::builder().roots(Roots::only(identity.certificates())).build().expect("roots");
-        let (mut client, mut server) = streams(&simulation.handle(), &used, &connector, Wire::default());
+        let connector = Connector::builder()
+            .roots(Roots::only(identity.certificates()))
+            .build()
+            .expect("roots");
+        let (mut client, mut server) =
+            streams(&simulation.handle(), &used, &connector, Wire::default());
         let client = async move { established(&mut client).await.is_ok() };
-        assert_eq!(converse(&simulation, client, async move { established(&mut server).await.is_ok() }), (true, true));
+        assert_eq!(
+            converse(&simulation, client, async move {
+                established(&mut server).await.is_ok()
+            }),
+            (true, true)
+        );
         acceptor.replace(&Acceptor::builder(new.clone()).build().expect("an identity"));
     }
 }
@@ -240,7 +331,8 @@ fn certificates_are_replaced_while_the_server_runs() {
 #[test]
 fn after_a_half_close_the_other_direction_goes_on() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
-    let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+    let (mut client, mut server) =
+        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
     let talk = async move {
         write_all(&mut client, b"all of it").await.expect("written");
         close(&mut client).await.expect("closed");
@@ -249,8 +341,13 @@ fn after_a_half_close_the_other_direction_goes_on() {
         read_to_end(&mut client).await.expect("no error")
     };
     let answer = async move {
-        assert_eq!(read_to_end(&mut server).await.expect("no error"), b"all of it");
-        write_all(&mut server, &pattern(1_000_000)).await.expect("written");
+        assert_eq!(
+            read_to_end(&mut server).await.expect("no error"),
+            b"all of it"
+        );
+        write_all(&mut server, &pattern(1_000_000))
+            .await
+            .expect("written");
         close(&mut server).await.expect("closed");
     };
     let (all, ()) = converse(&simulation, talk, answer);
@@ -260,7 +357,8 @@ fn after_a_half_close_the_other_direction_goes_on() {
 #[test]
 fn an_end_without_close_notify_is_an_error_after_the_data() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
-    let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+    let (mut client, mut server) =
+        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
     let talk = async move {
         write_all(&mut client, b"cut sho").await.expect("written");
         drop(client);
@@ -278,7 +376,14 @@ fn a_protocol_hears_that_it_was_cut_short() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (log, handle) = (Log::default(), simulation.handle());
     let (mut client, server) = streams(&handle, &acceptor, &connector, Wire::default());
-    protocol::start(&handle, server, Noting { log: log.clone(), acceptor: None });
+    protocol::start(
+        &handle,
+        server,
+        Noting {
+            log: log.clone(),
+            acceptor: None,
+        },
+    );
     let talk = async move {
         write_all(&mut client, b"hello").await.expect("written");
         assert_eq!(read(&mut client).await.expect("an echo"), b"hello");
@@ -287,14 +392,22 @@ fn a_protocol_hears_that_it_was_cut_short() {
     simulation.drive();
     let log = log.take();
     assert_eq!(log[..2], ["made Some(Some(\"localhost\"))", "hello"]);
-    assert!(log[2].contains("peer closed connection without sending TLS close_notify"), "{}", log[2]);
+    assert!(
+        log[2].contains("peer closed connection without sending TLS close_notify"),
+        "{}",
+        log[2]
+    );
 }
 
 #[test]
 fn who_does_not_speak_tls_is_told_and_named() {
     let simulation = Simulation::new();
     let (acceptor, _) = both();
-    for said in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 0], &[0; 100]] {
+    for said in [
+        &b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..],
+        &[0x16, 3, 1, 0xff, 0xff, 0],
+        &[0; 100],
+    ] {
         let (mut client, mut server) = raw(&simulation.handle(), &acceptor);
         let talk = async move {
             write_all(&mut client, said).await.expect("written");
@@ -303,7 +416,10 @@ fn who_does_not_speak_tls_is_told_and_named() {
         let listen = async move { established(&mut server).await.expect_err("no TLS") };
         let (told, error) = converse(&simulation, talk, listen);
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        let error = error.get_ref().and_then(|error| error.downcast_ref::<ProtocolError>()).expect("a ProtocolError");
+        let error = error
+            .get_ref()
+            .and_then(|error| error.downcast_ref::<ProtocolError>())
+            .expect("a ProtocolError");
         assert!(error.in_handshake);
         if said[0] == b'G' {
             assert_eq!(error.to_string(), "the peer does not speak TLS");
@@ -319,14 +435,26 @@ fn a_peer_that_goes_away_or_falls_silent_in_the_handshake_holds_nothing() {
     let (log, handle) = (Log::default(), simulation.handle());
     let (client, mut server) = raw(&handle, &acceptor);
     drop(client);
-    let (error, ()) =
-        converse(&simulation, async move { established(&mut server).await.expect_err("an end") }, async {});
+    let (error, ()) = converse(
+        &simulation,
+        async move { established(&mut server).await.expect_err("an end") },
+        async {},
+    );
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 
     let (mut client, server) = raw(&handle, &acceptor);
-    let transport = protocol::start(&handle, server, Noting { log: log.clone(), acceptor: None });
+    let transport = protocol::start(
+        &handle,
+        server,
+        Noting {
+            log: log.clone(),
+            acceptor: None,
+        },
+    );
     let hello = async move {
-        write_all(&mut client, &[0x16, 3, 1]).await.expect("written");
+        write_all(&mut client, &[0x16, 3, 1])
+            .await
+            .expect("written");
         client
     };
     let (_client, ()) = converse(&simulation, hello, async {});
@@ -340,7 +468,8 @@ fn a_peer_that_goes_away_or_falls_silent_in_the_handshake_holds_nothing() {
 #[test]
 fn a_peer_that_does_not_read_costs_no_more_than_the_buffers() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
-    let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+    let (mut client, mut server) =
+        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
     let silent = async move {
         established(&mut client).await.expect("established");
         client
@@ -371,18 +500,29 @@ fn a_server_that_is_not_who_it_should_be_is_refused() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let stranger = Connector::builder().roots(Roots::only(identity(&["localhost"]).certificates()));
     let stranger = stranger.build().expect("roots");
-    for (connector, name, expected) in
-        [(&connector, "example.org", "NotValidForName"), (&stranger, "localhost", "BadSignature")]
-    {
+    for (connector, name, expected) in [
+        (&connector, "example.org", "NotValidForName"),
+        (&stranger, "localhost", "BadSignature"),
+    ] {
         let (near, far) = memory::pair(&simulation.handle());
         let mut client = connector.connect(near, name).expect("a name");
         let mut server = acceptor.accept(far);
         let client = async move { established(&mut client).await.expect_err("refused") };
         let server = async move { read(&mut server).await.expect_err("refused") };
         let (ours, theirs) = converse(&simulation, client, server);
-        let error = ours.get_ref().and_then(|error| error.downcast_ref::<ProtocolError>()).expect("a ProtocolError");
-        assert!(format!("{:?}", error.source).contains(expected), "{:?}", error.source);
-        assert!(theirs.to_string().contains("received fatal alert"), "{theirs}");
+        let error = ours
+            .get_ref()
+            .and_then(|error| error.downcast_ref::<ProtocolError>())
+            .expect("a ProtocolError");
+        assert!(
+            format!("{:?}", error.source).contains(expected),
+            "{:?}",
+            error.source
+        );
+        assert!(
+            theirs.to_string().contains("received fatal alert"),
+            "{theirs}"
+        );
     }
 }
 
@@ -391,9 +531,18 @@ fn starttls_puts_tls_into_a_running_connection() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (log, handle) = (Log::default(), simulation.handle());
     let (mut near, far) = memory::pair(&handle);
-    protocol::start(&handle, far, Noting { log: log.clone(), acceptor: Some(acceptor) });
+    protocol::start(
+        &handle,
+        far,
+        Noting {
+            log: log.clone(),
+            acceptor: Some(acceptor),
+        },
+    );
     let talk = async move {
-        write_all(&mut near, b"STARTTLS\r\n").await.expect("written");
+        write_all(&mut near, b"STARTTLS\r\n")
+            .await
+            .expect("written");
         assert_eq!(read(&mut near).await.expect("an answer"), b"go\r\n");
         let mut client = connector.connect(near, "localhost").expect("a name");
         write_all(&mut client, b"secret").await.expect("written");
@@ -403,7 +552,13 @@ fn starttls_puts_tls_into_a_running_connection() {
     };
     converse(&simulation, talk, async {});
     simulation.drive();
-    let expected = ["made None", "STARTTLS\r\n", "upgraded to Some(TLSv1_3)", "secret", "the connection was closed"];
+    let expected = [
+        "made None",
+        "STARTTLS\r\n",
+        "upgraded to Some(TLSv1_3)",
+        "secret",
+        "the connection was closed",
+    ];
     assert_eq!(log.take(), expected);
 }
 
@@ -420,34 +575,55 @@ fn a_panic_in_a_protocol_over_tls_ends_it_alone() {
         }
     }
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
-    let (mut client, server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+    let (mut client, server) =
+        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
     protocol::start(&simulation.handle(), server, Fragile);
     let talk = async move {
         write_all(&mut client, b"!").await.expect("written");
         read(&mut client).await.expect_err("aborted").kind()
     };
-    assert_eq!(converse(&simulation, talk, async {}).0, io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        converse(&simulation, talk, async {}).0,
+        io::ErrorKind::ConnectionReset
+    );
 }
 
 #[test]
 fn what_this_side_does_wrong_is_said_before_there_is_a_connection() {
     let (one, other) = (pem(&["localhost"]), pem(&["localhost"]));
     assert!(Identity::from_pem(one.0.as_bytes(), one.1.as_bytes()).is_ok());
-    let mixed = Identity::from_pem(one.0.as_bytes(), other.1.as_bytes()).expect_err("another's key");
+    let mixed =
+        Identity::from_pem(one.0.as_bytes(), other.1.as_bytes()).expect_err("another's key");
     assert!(matches!(mixed, Error::KeyMismatch(_)), "{mixed}");
-    assert!(matches!(Identity::from_pem(one.1.as_bytes(), one.1.as_bytes()), Err(Error::NoCertificate)));
-    assert!(matches!(Identity::from_pem(one.0.as_bytes(), one.0.as_bytes()), Err(Error::NoKey)));
-    let missing = Identity::from_pem_files("/nowhere/a.pem", "/nowhere/b.pem").expect_err("no file");
-    assert_eq!(missing.to_string(), "/nowhere/a.pem: it cannot be read: No such file or directory (os error 2)");
+    assert!(matches!(
+        Identity::from_pem(one.1.as_bytes(), one.1.as_bytes()),
+        Err(Error::NoCertificate)
+    ));
+    assert!(matches!(
+        Identity::from_pem(one.0.as_bytes(), one.0.as_bytes()),
+        Err(Error::NoKey)
+    ));
+    let missing =
+        Identity::from_pem_files("/nowhere/a.pem", "/nowhere/b.pem").expect_err("no file");
+    assert_eq!(
+        missing.to_string(),
+        "/nowhere/a.pem: it cannot be read: No such file or directory (os error 2)"
+    );
     let (_, connector) = both();
     let simulation = Simulation::new();
     let (near, _far) = memory::pair(&simulation.handle());
-    assert!(matches!(connector.connect(near, "not a name"), Err(tls::Error::Name(_))));
+    assert!(matches!(
+        connector.connect(near, "not a name"),
+        Err(tls::Error::Name(_))
+    ));
 }
 
 /// A certificate and its key, in PEM.
 fn pem(names: &[&str]) -> (String, String) {
-    let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let names = names
+        .iter()
+        .map(|&name| name.to_owned())
+        .collect::<Vec<_>>();
     let made = rcgen::generate_simple_self_signed(names).expect("names");
     let text = |label: &str, der: &[u8]| {
         let mut text = format!("-----BEGIN {label}-----\n");
@@ -457,22 +633,36 @@ fn pem(names: &[&str]) -> (String, String) {
         }
         text + &format!("-----END {label}-----\n")
     };
-    (text("CERTIFICATE", made.cert.der()), text("PRIVATE KEY", &made.signing_key.serialize_der()))
+    (
+        text("CERTIFICATE", made.cert.der()),
+        text("PRIVATE KEY", &made.signing_key.serialize_der()),
+    )
 }
 
 #[test]
 fn the_version_and_the_suite_can_be_asked_for() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
-    let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, Wire::default());
-    assert!(client.version().is_none() && client.cipher_suite().is_none() && client.peer_certificates().is_none());
+    let (mut client, mut server) =
+        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+    assert!(
+        client.version().is_none()
+            && client.cipher_suite().is_none()
+            && client.peer_certificates().is_none()
+    );
     let client = async move {
         established(&mut client).await.expect("established");
         assert!(client.below().is_some());
-        (client.version(), client.cipher_suite().map(|suite| suite.suite()))
+        (
+            client.version(),
+            client.cipher_suite().map(|suite| suite.suite()),
+        )
     };
     let server = async move {
         established(&mut server).await.expect("established");
-        (server.version(), server.cipher_suite().map(|suite| suite.suite()))
+        (
+            server.version(),
+            server.cipher_suite().map(|suite| suite.suite()),
+        )
     };
     let (ours, theirs) = converse(&simulation, client, server);
     assert_eq!(ours, theirs);

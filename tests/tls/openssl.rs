@@ -30,7 +30,8 @@ struct Files(PathBuf);
 
 impl Files {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("entwined-tls-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("entwined-tls-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let (certificate, key) = pem(&["localhost", "127.0.0.1"]);
         fs::write(folder.join("certificate.pem"), certificate).expect("written");
@@ -47,7 +48,8 @@ impl Files {
     }
 
     fn identity(&self) -> Identity {
-        Identity::from_pem_files(self.certificate(), self.path("key.pem")).expect("what was just written")
+        Identity::from_pem_files(self.certificate(), self.path("key.pem"))
+            .expect("what was just written")
     }
 }
 
@@ -60,7 +62,10 @@ impl Drop for Files {
 pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = bytes.chunks(3).flat_map(|chunk| {
-        let number = chunk.iter().fold(0, |number, &byte| number << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        let number = chunk
+            .iter()
+            .fold(0, |number, &byte| number << 8 | u32::from(byte))
+            << (8 * (3 - chunk.len()));
         (0..4).map(move |place| match place <= chunk.len() {
             true => DIGITS[(number >> (18 - 6 * place) & 63) as usize] as char,
             false => '=',
@@ -86,27 +91,43 @@ fn complete<T: 'static>(future: impl FnOnce(Handle) -> Box<dyn Future<Output = T
 
 fn start(program: &str, arguments: &[&str]) -> Child {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap_or_else(|error| panic!("{program} cannot be started ({error}): apt-get install {program}"))
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().unwrap_or_else(|error| {
+        panic!("{program} cannot be started ({error}): apt-get install {program}")
+    })
 }
 
 /// Runs a program to its end; gives what it said on both of its outputs.
 fn run(program: &str, arguments: &[&str], input: &[u8]) -> String {
     let mut child = start(program, arguments);
-    child.stdin.take().expect("a pipe").write_all(input).expect("written");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(input)
+        .expect("written");
     let output = child.wait_with_output().expect("an end");
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// An echo server with TLS; `talk` runs on another thread meanwhile.
 fn with_echo(files: &Files, talk: impl FnOnce(SocketAddr) -> String + Send + 'static) -> String {
-    let acceptor = Acceptor::builder(files.identity()).build().expect("an identity");
+    let acceptor = Acceptor::builder(files.identity())
+        .build()
+        .expect("an identity");
     complete(|handle| {
         let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.local_address().tcp().expect("TCP");
         let server = protocol::serve(acceptor.listen(listener), |_: &_| Some(Echo));
         Box::new(Box::pin(async move {
-            let said = handle.defer_to_thread(move |_| Ok::<_, Interrupted>(talk(address))).await.expect("an answer");
+            let said = handle
+                .defer_to_thread(move |_| Ok::<_, Interrupted>(talk(address)))
+                .await
+                .expect("an answer");
             drop(server);
             said
         }))
@@ -120,10 +141,28 @@ fn openssl_s_client_verifies_speaks_and_resumes() {
         let (certificate, session) = (files.certificate(), files.path("session.pem"));
         let said = with_echo(&files, move |address| {
             let address = address.to_string();
-            let client =
-                ["s_client", "-connect", &address, "-servername", "localhost", version, "-CAfile", &certificate];
-            let client = [&client[..], &["-verify_return_error", "-verify_hostname", "localhost", "-ign_eof"]].concat();
-            // The echo of a Q alone on a line ends nothing; the server's own end does, so it is the client that goes.
+            let client = [
+                "s_client",
+                "-connect",
+                &address,
+                "-servername",
+                "localhost",
+                version,
+                "-CAfile",
+                &certificate,
+            ];
+            let client = [
+                &client[..],
+                &[
+                    "-verify_return_error",
+                    "-verify_hostname",
+                    "localhost",
+                    "-ign_eof",
+                ],
+            ]
+            .concat();
+            // The echo of a Q alone on a line ends nothing; the server's own end does, so it is the
+            // client that goes.
             let first = speak(&[&client[..], &["-sess_out", &session]].concat());
             let second = speak(&[&client[..], &["-sess_in", &session]].concat());
             first + "\n=====\n" + &second
@@ -140,13 +179,19 @@ fn openssl_s_client_verifies_speaks_and_resumes() {
 
 /// Lets a client say a line, waits for its echo, then has it quit.
 fn speak(arguments: &[&str]) -> String {
-    let arguments: Vec<_> = arguments.iter().copied().filter(|argument| *argument != "-ign_eof").collect();
+    let arguments: Vec<_> = arguments
+        .iter()
+        .copied()
+        .filter(|argument| *argument != "-ign_eof")
+        .collect();
     let mut child = start("openssl", &arguments);
     let mut input = child.stdin.take().expect("a pipe");
     let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
     input.write_all(b"hello from openssl\n").expect("written");
     let mut said = String::new();
-    while output.read_line(&mut said).expect("a line") > 0 && !said.contains("\nhello from openssl") {}
+    while output.read_line(&mut said).expect("a line") > 0 && !said.contains("\nhello from openssl")
+    {
+    }
     // The end of its input has it close the connection.
     drop(input);
     output.read_to_string(&mut said).expect("the rest");
@@ -160,22 +205,39 @@ fn openssl_s_server_is_verified_and_spoken_to() {
         let files = Files::new(&format!("server{version}"));
         let (certificate, key) = (files.certificate(), files.path("key.pem"));
         // It sends back each line, turned round.
-        let arguments = ["s_server", "-accept", "127.0.0.1:0", "-cert", &certificate, "-key", &key, version, "-rev"];
+        let arguments = [
+            "s_server",
+            "-accept",
+            "127.0.0.1:0",
+            "-cert",
+            &certificate,
+            "-key",
+            &key,
+            version,
+            "-rev",
+        ];
         let mut server = start("openssl", &arguments);
         let mut output = BufReader::new(server.stdout.take().expect("a pipe"));
         let mut line = String::new();
         while !line.starts_with("ACCEPT") {
             line.clear();
-            assert!(output.read_line(&mut line).expect("a line") > 0, "openssl s_server has ended");
+            assert!(
+                output.read_line(&mut line).expect("a line") > 0,
+                "openssl s_server has ended"
+            );
         }
         let address: SocketAddr = line["ACCEPT".len()..].trim().parse().expect("an address");
-        let connector =
-            Connector::builder().roots(Roots::only(files.identity().certificates())).build().expect("roots");
+        let connector = Connector::builder()
+            .roots(Roots::only(files.identity().certificates()))
+            .build()
+            .expect("roots");
         let answer = complete(|handle| {
             Box::new(Box::pin(async move {
                 let stream = tcp::connect(&handle, address).await.expect("a server");
                 let mut stream = connector.connect(stream, "localhost").expect("a name");
-                write_all(&mut stream, b"abc\nCLOSE\n").await.expect("written");
+                write_all(&mut stream, b"abc\nCLOSE\n")
+                    .await
+                    .expect("written");
                 let answer = read_to_end(&mut stream).await.expect("an answer");
                 close(&mut stream).await.expect("closed");
                 answer
@@ -190,7 +252,10 @@ fn openssl_s_server_is_verified_and_spoken_to() {
 #[test]
 fn http_is_served_over_tls() {
     let files = Files::new("http");
-    let (certificate, acceptor) = (files.certificate(), Acceptor::builder(files.identity()).protocols(["http/1.1"]));
+    let (certificate, acceptor) = (
+        files.certificate(),
+        Acceptor::builder(files.identity()).protocols(["http/1.1"]),
+    );
     let acceptor = acceptor.build().expect("an identity");
     let said = complete(|handle| {
         let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a free port");
@@ -201,13 +266,30 @@ fn http_is_served_over_tls() {
             let talk = move || {
                 let url = |host: &str| format!("https://{host}:{}/hello", address.port());
                 let resolve = format!("localhost:{}:127.0.0.1", address.port());
-                let good =
-                    run("curl", &["-sS", "--cacert", &certificate, "--resolve", &resolve, &url("localhost")], b"");
-                let stranger = run("curl", &["-sS", "--resolve", &resolve, &url("localhost")], b"");
+                let good = run(
+                    "curl",
+                    &[
+                        "-sS",
+                        "--cacert",
+                        &certificate,
+                        "--resolve",
+                        &resolve,
+                        &url("localhost"),
+                    ],
+                    b"",
+                );
+                let stranger = run(
+                    "curl",
+                    &["-sS", "--resolve", &resolve, &url("localhost")],
+                    b"",
+                );
                 let plain = run("curl", &["-sS", &format!("http://{address}/hello")], b"");
                 [good, stranger, plain]
             };
-            let said = handle.defer_to_thread(move |_| Ok::<_, Interrupted>(talk())).await.expect("an answer");
+            let said = handle
+                .defer_to_thread(move |_| Ok::<_, Interrupted>(talk()))
+                .await
+                .expect("an answer");
             drop(server);
             said
         }))

@@ -21,14 +21,28 @@ pub fn identity(names: &[&str]) -> Identity {
 /// A server for `localhost` and a client that trusts it.
 pub fn both() -> (Acceptor, Connector) {
     let identity = identity(&["localhost", "127.0.0.1"]);
-    let connector = Connector::builder().roots(Roots::only(identity.certificates())).build().expect("roots");
-    (Acceptor::builder(identity).build().expect("an identity"), connector)
+    let connector = Connector::builder()
+        .roots(Roots::only(identity.certificates()))
+        .build()
+        .expect("roots");
+    (
+        Acceptor::builder(identity).build().expect("an identity"),
+        connector,
+    )
 }
 
 /// A client and a server in memory.
-pub fn streams(handle: &Handle, acceptor: &Acceptor, connector: &Connector, wire: Wire) -> (TlsStream, TlsStream) {
+pub fn streams(
+    handle: &Handle,
+    acceptor: &Acceptor,
+    connector: &Connector,
+    wire: Wire,
+) -> (TlsStream, TlsStream) {
     let (near, far) = memory::pair_over(handle, wire);
-    (connector.connect(near, "localhost").expect("a name"), acceptor.accept(far))
+    (
+        connector.connect(near, "localhost").expect("a name"),
+        acceptor.accept(far),
+    )
 }
 
 /// Runs the two sides of a conversation to their ends.
@@ -78,7 +92,9 @@ pub async fn established(stream: &mut TlsStream) -> io::Result<()> {
 
 /// Bytes that are not like one another.
 pub fn pattern(count: usize) -> Vec<u8> {
-    (0..count as u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    (0..count as u32)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect()
 }
 
 pub type Log = Rc<RefCell<Vec<String>>>;

@@ -1,7 +1,9 @@
-//! `cargo xtask bench`: servers side by side, in one run, so that a slow day is slow for all of them.
+//! `cargo xtask bench`: servers side by side, in one run, so that a slow day is slow for all of
+//! them.
 //!
-//! The server has processor 0 to itself and the load comes from processor 1. The figure to compare is processor
-//! time for a request: unlike requests a second it does not depend on how fast the load generator is.
+//! The server has processor 0 to itself and the load comes from processor 1. The figure to compare
+//! is processor time for a request: unlike requests a second it does not depend on how fast the
+//! load generator is.
 
 mod alternating;
 mod deferred;
@@ -75,11 +77,21 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
 
 /// Runs a bench of Cargo's.
 fn cargo_bench(packages: &[&str], name: &str, arguments: &[String]) -> Result<()> {
-    process::succeed(workspace::cargo().arg("bench").args(packages).args(["--bench", name, "--"]).args(arguments))
+    process::succeed(
+        workspace::cargo()
+            .arg("bench")
+            .args(packages)
+            .args(["--bench", name, "--"])
+            .args(arguments),
+    )
 }
 
 fn parse(arguments: &[&str]) -> Result<Options> {
-    let mut options = Options { rounds: 3, seconds: 5, connections: 64 };
+    let mut options = Options {
+        rounds: 3,
+        seconds: 5,
+        connections: 64,
+    };
     for pair in arguments.chunks(2) {
         let &[name, value] = pair else {
             return Err(format!("{} needs a number", pair[0]).into());
@@ -106,7 +118,10 @@ const HYPER: usize = 1;
 fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(vec![
         ("bare mio", workspace::build("peers", "bare-mio-http")?),
-        ("hyper on tokio", workspace::build("peers", "hyper-tokio-http")?),
+        (
+            "hyper on tokio",
+            workspace::build("peers", "hyper-tokio-http")?,
+        ),
     ])
 }
 

@@ -10,7 +10,8 @@ use crate::display::Display;
 use crate::process::{self, Running};
 use crate::{Result, workspace};
 
-/// Of a port that speaks HTTP/1.1 too, what does not begin as HTTP/2 is HTTP/1.1, and is refused in that language.
+/// Of a port that speaks HTTP/1.1 too, what does not begin as HTTP/2 is HTTP/1.1, and is refused in
+/// that language.
 const PLAIN_EXCEPTIONS: [&str; 1] = ["Sends invalid connection preface"];
 
 const NO_H2SPEC: &str = "h2spec is needed, and no package has it: build it from source (github.com/summerwind/h2spec) with Go \
@@ -19,7 +20,8 @@ const NO_H2SPEC: &str = "h2spec is needed, and no package has it: build it from 
 const NO_WSTEST: &str = "Autobahn's testsuite is needed: `pip install autobahntestsuite==0.8.2` in a virtual environment of \
      Python 2.7, and set WSTEST to its bin/wstest";
 
-/// What Autobahn says of a case that was passed, or asks for nothing (compression that we do not offer).
+/// What Autobahn says of a case that was passed, or asks for nothing (compression that we do not
+/// offer).
 const GOOD: [&str; 4] = ["OK", "INFORMATIONAL", "NON-STRICT", "UNIMPLEMENTED"];
 
 /// A line for each case of Autobahn's report.
@@ -47,7 +49,10 @@ pub fn run() -> Result<ExitCode> {
         let program = workspace::build(app, app)?;
         let start = |options: &[&str]| -> Result<(Running, String)> {
             let mut command = process::tied(&program, None);
-            command.args(["--http", "127.0.0.1:0", "--mirror"]).args(options).stdout(Stdio::piped());
+            command
+                .args(["--http", "127.0.0.1:0", "--mirror"])
+                .args(options)
+                .stdout(Stdio::piped());
             let mut running = Running::start(display.show(&mut command))?;
             let (address, _) = running.line_after("http listening on ")?;
             Ok((running, address))
@@ -55,37 +60,77 @@ pub fn run() -> Result<ExitCode> {
         let (_secure, address) = start(&["--tls"])?;
         let (summary, failed) = h2spec(&tools, &address, &["-t", "-k"])?;
         println!("{app}: h2spec, TLS: {summary}");
-        failures.extend(failed.into_iter().map(|case| format!("{app}: h2spec, TLS: {case}")));
+        failures.extend(
+            failed
+                .into_iter()
+                .map(|case| format!("{app}: h2spec, TLS: {case}")),
+        );
 
         let (_plain, address) = start(&[])?;
         let (summary, mut failed) = h2spec(&tools, &address, &[])?;
-        failed.retain(|case| !PLAIN_EXCEPTIONS.iter().any(|exception| case.contains(exception)));
-        println!("{app}: h2spec: {summary}, {} of them not as expected", failed.len());
-        failures.extend(failed.into_iter().map(|case| format!("{app}: h2spec: {case}")));
+        failed.retain(|case| {
+            !PLAIN_EXCEPTIONS
+                .iter()
+                .any(|exception| case.contains(exception))
+        });
+        println!(
+            "{app}: h2spec: {summary}, {} of them not as expected",
+            failed.len()
+        );
+        failures.extend(
+            failed
+                .into_iter()
+                .map(|case| format!("{app}: h2spec: {case}")),
+        );
 
         let (summary, failed) = autobahn(&tools, app, &address)?;
         println!("{app}: Autobahn: {summary}");
-        failures.extend(failed.into_iter().map(|case| format!("{app}: Autobahn: {case}")));
+        failures.extend(
+            failed
+                .into_iter()
+                .map(|case| format!("{app}: Autobahn: {case}")),
+        );
     }
-    if failures.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failures.join("\n").into()) }
+    if failures.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(failures.join("\n").into())
+    }
 }
 
 /// Where a program is that answers to `asked`.
 fn tool(variable: &str, name: &str, asked: &str) -> Option<PathBuf> {
     let path = env::var_os(variable).map_or_else(|| PathBuf::from(name), PathBuf::from);
     let silent = || Stdio::null();
-    let found = Command::new(&path).arg(asked).stdin(silent()).stdout(silent()).stderr(silent()).status();
+    let found = Command::new(&path)
+        .arg(asked)
+        .stdin(silent())
+        .stdout(silent())
+        .stderr(silent())
+        .status();
     found.is_ok().then_some(path)
 }
 
 /// The last line of what h2spec says, and the cases that failed.
 fn h2spec(tools: &Tools, address: &str, options: &[&str]) -> Result<(String, Vec<String>)> {
-    let (host, port) = address.rsplit_once(':').ok_or("an address without a port")?;
-    let output = Command::new(&tools.h2spec).args(["-h", host, "-p", port]).args(options).output()?;
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or("an address without a port")?;
+    let output = Command::new(&tools.h2spec)
+        .args(["-h", host, "-p", port])
+        .args(options)
+        .output()?;
     let said = String::from_utf8(output.stdout)?;
-    let summary = said.lines().rev().find(|line| line.contains(" tests, ")).ok_or("h2spec did not end")?;
+    let summary = said
+        .lines()
+        .rev()
+        .find(|line| line.contains(" tests, "))
+        .ok_or("h2spec did not end")?;
     let (_, failed) = said.split_once("Failures:").unwrap_or_default();
-    let failed = failed.lines().filter(|line| line.trim_start().starts_with('×')).map(|line| line.trim().to_owned());
+    let failed = failed
+        .lines()
+        .filter(|line| line.trim_start().starts_with('×'))
+        .map(|line| line.trim().to_owned());
     Ok((summary.to_owned(), failed.collect()))
 }
 
@@ -102,12 +147,21 @@ fn autobahn(tools: &Tools, app: &str, address: &str) -> Result<(String, Vec<Stri
     );
     let file = folder.join("spec.json");
     fs::write(&file, spec)?;
-    process::output(Command::new(&tools.wstest).args(["-m", "fuzzingclient", "-s"]).arg(&file))?;
+    process::output(
+        Command::new(&tools.wstest)
+            .args(["-m", "fuzzingclient", "-s"])
+            .arg(&file),
+    )?;
     verdicts(&folder.join("index.json"), app)
 }
 
 fn verdicts(index: &Path, app: &str) -> Result<(String, Vec<String>)> {
-    let said = process::output(Command::new("python3").args(["-c", VERDICTS]).arg(index).arg(app))?;
+    let said = process::output(
+        Command::new("python3")
+            .args(["-c", VERDICTS])
+            .arg(index)
+            .arg(app),
+    )?;
     let mut counts = BTreeMap::<&str, u32>::new();
     let mut failed = Vec::new();
     for line in said.lines() {
@@ -115,7 +169,10 @@ fn verdicts(index: &Path, app: &str) -> Result<(String, Vec<String>)> {
             return Err(format!("Autobahn's report has {line:?}").into());
         };
         *counts.entry(behavior).or_default() += 1;
-        if [behavior, end].iter().any(|verdict| !GOOD.contains(verdict)) {
+        if [behavior, end]
+            .iter()
+            .any(|verdict| !GOOD.contains(verdict))
+        {
             failed.push(format!("{case}: {behavior}, {end}"));
         }
     }
@@ -123,6 +180,16 @@ fn verdicts(index: &Path, app: &str) -> Result<(String, Vec<String>)> {
     if cases == 0 {
         return Err("Autobahn's report has no case".into());
     }
-    let counts: Vec<_> = counts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
-    Ok((format!("{cases} cases: {}; {} failed", counts.join(", "), failed.len()), failed))
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(verdict, count)| format!("{count} {verdict}"))
+        .collect();
+    Ok((
+        format!(
+            "{cases} cases: {}; {} failed",
+            counts.join(", "),
+            failed.len()
+        ),
+        failed,
+    ))
 }

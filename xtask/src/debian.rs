@@ -16,7 +16,10 @@ pub const GTK: Group = Group {
     packages: &["libgtk-4-dev", "adwaita-icon-theme", "fonts-dejavu-core"],
 };
 
-pub const GLIB: Group = Group { why: "GLib to build with", packages: &["libglib2.0-dev"] };
+pub const GLIB: Group = Group {
+    why: "GLib to build with",
+    packages: &["libglib2.0-dev"],
+};
 
 pub const WINIT: Group = Group {
     why: "what winit loads when it starts, on X11 and on Wayland",
@@ -65,10 +68,19 @@ pub const TESTS: Group = Group {
 
 pub const WEB_PEERS: Group = Group {
     why: "web servers to measure against",
-    packages: &["curl", "gcc", "libsoup-3.0-dev", "nginx-light", "pkg-config"],
+    packages: &[
+        "curl",
+        "gcc",
+        "libsoup-3.0-dev",
+        "nginx-light",
+        "pkg-config",
+    ],
 };
 
-pub const LOAD: Group = Group { why: "load for the HTTP servers", packages: &["wrk"] };
+pub const LOAD: Group = Group {
+    why: "load for the HTTP servers",
+    packages: &["wrk"],
+};
 
 /// Installs what is missing of these groups. Elsewhere than on Debian it only says what is needed.
 pub fn ensure(groups: &[&Group]) -> Result<()> {
@@ -79,8 +91,12 @@ pub fn ensure(groups: &[&Group]) -> Result<()> {
                 Ok(true) => {}
                 Ok(false) => missing.push(*package),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    // The same things may well be there under other names, so this is no reason to give up.
-                    eprintln!("This is not Debian. Needed, by Debian's names:\n{}", list(groups));
+                    // The same things may well be there under other names, so this is no reason to
+                    // give up.
+                    eprintln!(
+                        "This is not Debian. Needed, by Debian's names:\n{}",
+                        list(groups)
+                    );
                     return Ok(());
                 }
                 Err(error) => return Err(format!("cannot run dpkg-query: {error}").into()),
@@ -110,7 +126,10 @@ pub fn ensure(groups: &[&Group]) -> Result<()> {
 }
 
 fn list(groups: &[&Group]) -> String {
-    groups.iter().map(|group| format!("  {}\n      for {}\n", group.packages.join(" "), group.why)).collect()
+    groups
+        .iter()
+        .map(|group| format!("  {}\n      for {}\n", group.packages.join(" "), group.why))
+        .collect()
 }
 
 fn installed(package: &str) -> std::io::Result<bool> {

@@ -18,9 +18,21 @@ struct App {
 
 pub fn run(name: &str, options: &[String]) -> Result<ExitCode> {
     let app = match name {
-        "standalone" => App { package: "standalone", window: false, needs: &[] },
-        "gtk" => App { package: "gtk-app", window: true, needs: &[&debian::GTK] },
-        "winit" => App { package: "winit-app", window: true, needs: &[&debian::WINIT] },
+        "standalone" => App {
+            package: "standalone",
+            window: false,
+            needs: &[],
+        },
+        "gtk" => App {
+            package: "gtk-app",
+            window: true,
+            needs: &[&debian::GTK],
+        },
+        "winit" => App {
+            package: "winit-app",
+            window: true,
+            needs: &[&debian::WINIT],
+        },
         _ => return Err(format!("no demo {name:?}: standalone, gtk or winit").into()),
     };
     debian::ensure(app.needs)?;
@@ -44,10 +56,17 @@ fn run_without_display(name: &str, app: &App, options: &[String]) -> Result<Exit
     fs::create_dir_all(&folder)?;
     let file = folder.join(format!("{name}.png"));
     if display.picture(&mut running, &file, Duration::from_secs(15))? {
-        println!("There is no display, so the window is in memory. Its picture: {}", file.display());
+        println!(
+            "There is no display, so the window is in memory. Its picture: {}",
+            file.display()
+        );
     } else if running.ended()?.is_none() {
         return Err(format!("{name} drew nothing for 15 seconds").into());
     }
     let status = running.wait()?;
-    if status.success() { Ok(ExitCode::SUCCESS) } else { Err(format!("{name} ended with {status}").into()) }
+    if status.success() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(format!("{name} ended with {status}").into())
+    }
 }

@@ -23,7 +23,9 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 
 /// Is there a display already?
 pub fn present() -> bool {
-    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// A running Xvfb; it ends when this is dropped.
@@ -35,7 +37,8 @@ pub struct Display {
 impl Display {
     /// Starts Xvfb on a free display, on one processor only if one is given.
     pub fn start(processor: Option<usize>) -> Result<Self> {
-        // -noreset, or it would start afresh whenever its last client leaves, such as one that took a picture.
+        // -noreset, or it would start afresh whenever its last client leaves, such as one that took
+        // a picture.
         let mut server = Running::start(
             process::tied("Xvfb", processor)
                 .args(["-displayfd", "1", "-screen", "0", "1280x800x24"])
@@ -46,12 +49,18 @@ impl Display {
         )?;
         let (number, _) = server.line_after("")?;
         server.ignore_errors();
-        Ok(Self { _server: server, name: format!(":{number}") })
+        Ok(Self {
+            _server: server,
+            name: format!(":{number}"),
+        })
     }
 
     /// Makes a command use this display.
     pub fn show<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("DISPLAY", &self.name).env_remove("WAYLAND_DISPLAY").envs(ENVIRONMENT)
+        command
+            .env("DISPLAY", &self.name)
+            .env_remove("WAYLAND_DISPLAY")
+            .envs(ENVIRONMENT)
     }
 
     /// Waits until `program` has drawn something, then writes a picture of its window to `file`.

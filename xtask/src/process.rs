@@ -12,8 +12,8 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// A command for `program` that the kernel ends when we end, also by Ctrl-C or a kill.
 ///
-/// With a processor number it runs on that processor only. Both come from util-linux, which every Debian has;
-/// it replaces itself by `program`, so that the process has the expected id.
+/// With a processor number it runs on that processor only. Both come from util-linux, which every
+/// Debian has; it replaces itself by `program`, so that the process has the expected id.
 pub fn tied(program: impl AsRef<std::ffi::OsStr>, processor: Option<usize>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]);
@@ -26,14 +26,22 @@ pub fn tied(program: impl AsRef<std::ffi::OsStr>, processor: Option<usize>) -> C
 
 /// Runs a command to its end; a failure is an error that names it.
 pub fn succeed(command: &mut Command) -> Result<()> {
-    let status = command.status().map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
-    if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", shown(command)).into()) }
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{} failed: {status}", shown(command)).into())
+    }
 }
 
 /// Runs a command to its end and returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output =
-        command.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {
@@ -60,7 +68,9 @@ pub struct Running {
 impl Running {
     pub fn start(command: &mut Command) -> Result<Self> {
         let line = shown(command);
-        let child = command.spawn().map_err(|error| format!("cannot run {line}: {error}"))?;
+        let child = command
+            .spawn()
+            .map_err(|error| format!("cannot run {line}: {error}"))?;
         Ok(Self { child, line })
     }
 
@@ -84,7 +94,8 @@ impl Running {
 
     /// The first line of its output that starts with `prefix`, without the prefix.
     ///
-    /// The output must be piped, and may be asked for once; the reader for what follows comes with it.
+    /// The output must be piped, and may be asked for once; the reader for what follows comes with
+    /// it.
     pub fn line_after(&mut self, prefix: &str) -> Result<(String, impl BufRead + use<>)> {
         let output = self.child.stdout.take().ok_or("its output is not piped")?;
         let mut output = BufReader::new(output);
@@ -112,11 +123,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Asked first: from a kill, which is all that std has, an X server would leave its lock file behind.
+        // Asked first: from a kill, which is all that std has, an X server would leave its lock
+        // file behind.
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        let _ = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.id().to_string()]).status();
+        let _ = Command::new("sh")
+            .args(["-c", "kill -TERM \"$1\"", "sh", &self.id().to_string()])
+            .status();
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {

@@ -14,19 +14,41 @@ pub fn run() -> Result<ExitCode> {
 
     let mut steps = Steps::default();
     steps.run("packages", || {
-        debian::ensure(&[&debian::GTK, &debian::WINIT, &debian::DISPLAY, &debian::TESTS, &debian::LOAD])
+        debian::ensure(&[
+            &debian::GTK,
+            &debian::WINIT,
+            &debian::DISPLAY,
+            &debian::TESTS,
+            &debian::LOAD,
+        ])
     })?;
-    steps.command("format", workspace::cargo().args(["fmt", "--all", "--check"]))?;
-    // All steps take the same packages and features and the dev profile, so that what one step built the next
-    // finds: clippy and doc share the checked dependencies, and all share build scripts and macros. Warnings are
-    // denied by arguments that reach our own crates only; RUSTFLAGS would build everything anew.
-    steps.command("lints", everything("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
-    steps.command("docs", everything("doc").arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    steps.command(
+        "format",
+        workspace::cargo().args(["fmt", "--all", "--check"]),
+    )?;
+    // All steps take the same packages and features and the dev profile, so that what one step
+    // built the next finds: clippy and doc share the checked dependencies, and all share build
+    // scripts and macros. Warnings are denied by arguments that reach our own crates only;
+    // RUSTFLAGS would build everything anew.
+    steps.command(
+        "lints",
+        everything("clippy").args(["--all-targets", "--", "-D", "warnings"]),
+    )?;
+    steps.command(
+        "docs",
+        everything("doc")
+            .arg("--no-deps")
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
     steps.command("build", everything("test").arg("--no-run"))?;
     let display = Display::start(None)?;
     let results = fresh_results()?;
-    steps.command("tests", display.show(everything("test").env("ENTWINED_CONFORMANCE", &results)))?;
-    // Built with the tests; to run it through Cargo would build it once more, with the features of its package alone.
+    steps.command(
+        "tests",
+        display.show(everything("test").env("ENTWINED_CONFORMANCE", &results)),
+    )?;
+    // Built with the tests; to run it through Cargo would build it once more, with the features of
+    // its package alone.
     let table = workspace::target()?.join("debug/examples/conformance-table");
     steps.command("behaviours", Command::new(table).arg(&results))?;
     steps.report();
@@ -51,12 +73,18 @@ fn fresh_results() -> Result<PathBuf> {
 
 /// Fails unless the toolchain has this part.
 fn require(subcommand: &str, component: &str) -> Result<()> {
-    let found =
-        workspace::cargo().args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    let found = workspace::cargo()
+        .args([subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
     if found.success() {
         Ok(())
     } else {
-        Err(format!("this Rust toolchain has no {component}; with rustup: rustup component add {component}").into())
+        Err(format!(
+            "this Rust toolchain has no {component}; with rustup: rustup component add {component}"
+        )
+        .into())
     }
 }
 
@@ -76,7 +104,11 @@ impl Steps {
         let start = Instant::now();
         let result = step();
         let time = start.elapsed();
-        println!("== {name}: {} after {:.1} s", if result.is_ok() { "passed" } else { "FAILED" }, time.as_secs_f64());
+        println!(
+            "== {name}: {} after {:.1} s",
+            if result.is_ok() { "passed" } else { "FAILED" },
+            time.as_secs_f64()
+        );
         self.done.push((name, time));
         result
     }

@@ -9,7 +9,9 @@ use crate::process;
 
 /// The workspace's own folder.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the workspace")
 }
 
 /// The Cargo that runs us, started in the workspace.
@@ -25,7 +27,11 @@ pub fn cargo() -> Command {
 
 /// Does the workspace have this example app?
 pub fn has_app(package: &str) -> bool {
-    root().join("examples").join(package).join("Cargo.toml").exists()
+    root()
+        .join("examples")
+        .join(package)
+        .join("Cargo.toml")
+        .exists()
 }
 
 /// Builds a package in release and returns the path of the binary `name`.
@@ -38,5 +44,9 @@ pub fn build(package: &str, name: &str) -> Result<PathBuf> {
 pub fn target() -> Result<PathBuf> {
     // We are target/debug/xtask.
     let own = env::current_exe()?;
-    Ok(own.ancestors().nth(2).ok_or("the path of xtask is too short")?.to_owned())
+    Ok(own
+        .ancestors()
+        .nth(2)
+        .ok_or("the path of xtask is too short")?
+        .to_owned())
 }

@@ -1,4 +1,5 @@
-//! hyper on a tokio thread, which hops to the window's thread for each request: what one writes without Entwined.
+//! hyper on a tokio thread, which hops to the window's thread for each request: what one writes
+//! without Entwined.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, thread};
 
@@ -18,7 +19,8 @@ pub type Told = oneshot::Sender<()>;
 /// How the window's thread is told.
 pub type Said = Arc<dyn Fn(Told) + Send + Sync>;
 
-/// Serves in a thread of its own, until the process ends, and prints the address. `waits` says whether a response waits for the label.
+/// Serves in a thread of its own, until the process ends, and prints the address. `waits` says
+/// whether a response waits for the label.
 ///
 /// # Panics
 /// When there is no thread, or the port is taken.
@@ -26,10 +28,16 @@ pub fn serve(address: SocketAddr, waits: bool, say: Said) {
     let thread = thread::Builder::new().name("tokio".into());
     thread
         .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             LocalSet::new().block_on(&runtime, async move {
                 let listener = TcpListener::bind(address).await.expect("a free port");
-                println!("http listening on {}", listener.local_addr().expect("an address"));
+                println!(
+                    "http listening on {}",
+                    listener.local_addr().expect("an address")
+                );
                 while let Ok((stream, _)) = listener.accept().await {
                     let _ = stream.set_nodelay(true);
                     let say = say.clone();
@@ -41,10 +49,14 @@ pub fn serve(address: SocketAddr, waits: bool, say: Said) {
                                 if waits {
                                     let _ = told.await;
                                 }
-                                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello, world"))))
+                                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(
+                                    b"hello, world",
+                                ))))
                             }
                         });
-                        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                        let _ = http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await;
                     });
                 }
             });

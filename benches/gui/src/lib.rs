@@ -1,7 +1,9 @@
-//! What the windows of `cargo xtask bench gui` share: their options, the measure of their frames, and tokio's thread.
+//! What the windows of `cargo xtask bench gui` share: their options, the measure of their frames,
+//! and tokio's thread.
 //!
-//! Each is the shortest honest program of its kind. A request's handler sets a label (or, where the toolkit has none, the text that the next frame draws), and
-//! is answered when that is done. The window draws each frame, whatever happens.
+//! Each is the shortest honest program of its kind. A request's handler sets a label (or, where the
+//! toolkit has none, the text that the next frame draws), and is answered when that is done. The
+//! window draws each frame, whatever happens.
 
 mod hopping;
 mod load;
@@ -24,7 +26,8 @@ pub enum Who {
     Idle,
     /// Entwined, in the window's thread.
     Ours,
-    /// hyper on tokio in a thread of its own, which asks the window's thread to set the label, and answers when that is done.
+    /// hyper on tokio in a thread of its own, which asks the window's thread to set the label, and
+    /// answers when that is done.
     Tokio,
     /// The same, which answers at once; the label is set whenever.
     TokioPosts,
@@ -68,12 +71,24 @@ impl Options {
             Some("ours") => Who::Ours,
             Some("tokio") => Who::Tokio,
             Some("tokio-posts") => Who::TokioPosts,
-            other => return Err(format!("who serves: idle, ours, tokio or tokio-posts, not {other:?}").into()),
+            other => {
+                return Err(
+                    format!("who serves: idle, ours, tokio or tokio-posts, not {other:?}").into(),
+                );
+            }
         };
         let http = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut options = Options { who, http, seconds: 10, cost: Duration::ZERO, load: Load::None };
+        let mut options = Options {
+            who,
+            http,
+            seconds: 10,
+            cost: Duration::ZERO,
+            load: Load::None,
+        };
         while let Some(name) = arguments.next() {
-            let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+            let value = arguments
+                .next()
+                .ok_or_else(|| format!("{name} needs a value"))?;
             match name.as_str() {
                 "--http" => options.http = value.parse()?,
                 "--seconds" => options.seconds = value.parse()?,
@@ -129,13 +144,25 @@ impl Frames {
     /// Prints the gaps between them as one line of JSON.
     pub fn report(&self) {
         let drawn = self.drawn.borrow();
-        let (Some(&first), Some(&last)) = (drawn.first(), drawn.last()) else { return };
+        let (Some(&first), Some(&last)) = (drawn.first(), drawn.last()) else {
+            return;
+        };
         let counts = |at: &Instant| *at >= first + BEFORE && *at + AFTER <= last;
         let counted: Vec<_> = drawn.iter().filter(|at| counts(at)).collect();
-        let mut gaps: Vec<f64> = counted.windows(2).map(|pair| (*pair[1] - *pair[0]).as_secs_f64() * 1e3).collect();
+        let mut gaps: Vec<f64> = counted
+            .windows(2)
+            .map(|pair| (*pair[1] - *pair[0]).as_secs_f64() * 1e3)
+            .collect();
         gaps.sort_by(f64::total_cmp);
-        let at = |share: f64| gaps.get((gaps.len() as f64 * share) as usize).copied().unwrap_or_default();
-        let lost: u64 = gaps.iter().map(|gap| ((gap / INTERVAL).round() as u64).saturating_sub(1)).sum();
+        let at = |share: f64| {
+            gaps.get((gaps.len() as f64 * share) as usize)
+                .copied()
+                .unwrap_or_default()
+        };
+        let lost: u64 = gaps
+            .iter()
+            .map(|gap| ((gap / INTERVAL).round() as u64).saturating_sub(1))
+            .sum();
         println!(
             r#"{{"frames":{},"lost":{lost},"p50":{:.2},"p99":{:.2},"max":{:.2}}}"#,
             gaps.len(),

@@ -1,8 +1,11 @@
-//! Posting to a loop from other threads: the way of one message to a loop that sleeps, and how many get through from eight threads.
+//! Posting to a loop from other threads: the way of one message to a loop that sleeps, and how many
+//! get through from eight threads.
 //!
-//! All take their turn in each round, so that what slows the machine down for a while hits all alike. The floor is an eventfd in an epoll
-//! set, with no queue behind it and a system call for each message. Most of a way is the processor's own awakening, which differs much from
-//! one moment to the next on a machine that is not quiet. An argument sets the number of posts whose way is timed, 20,000 by default.
+//! All take their turn in each round, so that what slows the machine down for a while hits all
+//! alike. The floor is an eventfd in an epoll set, with no queue behind it and a system call for
+//! each message. Most of a way is the processor's own awakening, which differs much from one moment
+//! to the next on a machine that is not quiet. An argument sets the number of posts whose way is
+//! timed, 20,000 by default.
 
 use std::{
     os::fd::OwnedFd,
@@ -73,7 +76,17 @@ fn main() {
             ]
         })
         .collect();
-    print_table(&["post", "p50 µs", "p99 µs", "p50 of bare", "p99 of bare", "8 senders, million/s"], &rows);
+    print_table(
+        &[
+            "post",
+            "p50 µs",
+            "p99 µs",
+            "p50 of bare",
+            "p99 of bare",
+            "8 senders, million/s",
+        ],
+        &rows,
+    );
 }
 
 #[derive(Clone, Copy)]
@@ -99,7 +112,8 @@ trait Post: Clone + Send + 'static {
 
 #[derive(Clone, Copy)]
 enum Work {
-    /// So many messages, each after the one before has arrived and the loop has gone to sleep: microseconds for each.
+    /// So many messages, each after the one before has arrived and the loop has gone to sleep:
+    /// microseconds for each.
     OneByOne(usize),
     /// So many messages from each of several threads: millions a second.
     Flood(usize),
@@ -133,7 +147,9 @@ fn one(post: &impl Post) -> f64 {
         std::hint::spin_loop();
     }
     let before = ARRIVED.load(Ordering::Relaxed);
-    post.post(Message { sent: Some(Instant::now()) });
+    post.post(Message {
+        sent: Some(Instant::now()),
+    });
     while ARRIVED.load(Ordering::Acquire) == before {
         std::hint::spin_loop();
     }
@@ -169,7 +185,8 @@ fn ours(host: Host, work: Work) -> Vec<f64> {
     worker.join().expect("it does not panic")
 }
 
-/// An eventfd in an epoll set, by edges: one call to write, one to wait. A counter takes the place of a queue.
+/// An eventfd in an epoll set, by edges: one call to write, one to wait. A counter takes the place
+/// of a queue.
 struct Bare {
     event: OwnedFd,
     posted: AtomicU64,
@@ -189,16 +206,28 @@ impl Post for Arc<Bare> {
 fn bare(work: Work) -> Vec<f64> {
     let event = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll set");
-    epoll::add(&set, &event, epoll::EventData::new_u64(0), epoll::EventFlags::IN | epoll::EventFlags::ET)
-        .expect("it can be watched");
-    let bare = Arc::new(Bare { event, posted: AtomicU64::new(0), sent: Mutex::new(None) });
+    epoll::add(
+        &set,
+        &event,
+        epoll::EventData::new_u64(0),
+        epoll::EventFlags::IN | epoll::EventFlags::ET,
+    )
+    .expect("it can be watched");
+    let bare = Arc::new(Bare {
+        event,
+        posted: AtomicU64::new(0),
+        sent: Mutex::new(None),
+    });
     let worker = work.start(bare.clone());
     let mut events = Vec::with_capacity(1);
     while !done() {
         events.clear();
         epoll::wait(&set, spare_capacity(&mut events), None).expect("a wait");
         for _ in 0..bare.posted.swap(0, Ordering::Acquire) {
-            Message { sent: *bare.sent.lock().expect("nothing panics") }.arrive();
+            Message {
+                sent: *bare.sent.lock().expect("nothing panics"),
+            }
+            .arrive();
         }
     }
     worker.join().expect("it does not panic")
@@ -226,7 +255,10 @@ type Call = Box<dyn FnOnce() + Send>;
 
 impl Post for calloop::channel::Sender<Call> {
     fn post(&self, message: Message) {
-        assert!(self.send(Box::new(move || message.arrive())).is_ok(), "the loop is there");
+        assert!(
+            self.send(Box::new(move || message.arrive())).is_ok(),
+            "the loop is there"
+        );
     }
 }
 
@@ -248,17 +280,25 @@ fn calloop_channel(work: Work) -> Vec<f64> {
 
 impl Post for mpsc::UnboundedSender<Call> {
     fn post(&self, message: Message) {
-        assert!(self.send(Box::new(move || message.arrive())).is_ok(), "the loop is there");
+        assert!(
+            self.send(Box::new(move || message.arrive())).is_ok(),
+            "the loop is there"
+        );
     }
 }
 
 fn tokio_mpsc(work: Work) -> Vec<f64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let (sender, mut receiver) = mpsc::unbounded_channel::<Call>();
     let worker = work.start(sender);
     runtime.block_on(async {
         while !done() {
-            let Some(call) = receiver.recv().await else { break };
+            let Some(call) = receiver.recv().await else {
+                break;
+            };
             call();
         }
     });

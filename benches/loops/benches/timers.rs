@@ -1,4 +1,5 @@
-//! Timers: what each operation costs while many others are pending, and how late they are on an idle loop.
+//! Timers: what each operation costs while many others are pending, and how late they are on an
+//! idle loop.
 //!
 //! An argument sets the number of timers whose lateness is taken, 1,000 by default.
 
@@ -39,26 +40,51 @@ fn main() {
 
 fn operations() {
     let contestants: [Contestant<usize, Option<Costs>>; 4] = [
-        ("Entwined call_later", |pending| Some(costs(&mut Calls::new(), pending))),
-        ("Entwined Sleep", |pending| Some(costs(&mut Sleeps::new(), pending))),
-        ("tokio Sleep", |pending| Some(costs(&mut Tokio::new(), pending))),
+        ("Entwined call_later", |pending| {
+            Some(costs(&mut Calls::new(), pending))
+        }),
+        ("Entwined Sleep", |pending| {
+            Some(costs(&mut Sleeps::new(), pending))
+        }),
+        ("tokio Sleep", |pending| {
+            Some(costs(&mut Tokio::new(), pending))
+        }),
         // To fill it with a million takes hours.
-        ("calloop Timer", |pending| (pending <= 1_000).then(|| costs(&mut Calloop::new(), pending))),
+        ("calloop Timer", |pending| {
+            (pending <= 1_000).then(|| costs(&mut Calloop::new(), pending))
+        }),
     ];
     let mut rows = Vec::new();
     for pending in [1_000, 1_000_000] {
         for (name, measure) in contestants {
             let costs = measure(pending);
-            let figures =
-                (0..KINDS).map(|kind| costs.map_or_else(|| "–".to_owned(), |costs| format!("{:.0}", costs[kind])));
-            rows.push([name.to_owned(), pending.to_string()].into_iter().chain(figures).collect());
+            let figures = (0..KINDS).map(|kind| {
+                costs.map_or_else(|| "–".to_owned(), |costs| format!("{:.0}", costs[kind]))
+            });
+            rows.push(
+                [name.to_owned(), pending.to_string()]
+                    .into_iter()
+                    .chain(figures)
+                    .collect(),
+            );
         }
     }
     println!(
         "Nanoseconds for each timer; due in 100 to 3,000 s but for those that expire. \
          A million is beyond calloop, which looks through all sources for a free place."
     );
-    print_table(&["timers", "pending", "schedule", "cancel", "reset later", "reset earlier", "expire"], &rows);
+    print_table(
+        &[
+            "timers",
+            "pending",
+            "schedule",
+            "cancel",
+            "reset later",
+            "reset earlier",
+            "expire",
+        ],
+        &rows,
+    );
 }
 
 const KINDS: usize = 5;
@@ -92,22 +118,37 @@ fn costs<T: Timers>(queue: &mut T, pending: usize) -> Costs {
     let mut random = Random(0x9E37_79B9);
     // The first one stays where it is: to move the loop's own deadline would be a system call.
     let _first = queue.schedule(Duration::from_secs(50));
-    let mut timers: Vec<_> = (0..pending).map(|_| queue.schedule(random.seconds(1_000, 2_000))).collect();
+    let mut timers: Vec<_> = (0..pending)
+        .map(|_| queue.schedule(random.seconds(1_000, 2_000)))
+        .collect();
     queue.turn();
     let mut spent = [Duration::ZERO; KINDS];
     let (mut batches, start) = (0, Instant::now());
     while batches < BATCHES && start.elapsed() < ENOUGH {
-        let mut chosen: Vec<_> =
-            (0..BATCH).map(|_| timers.swap_remove(random.below(timers.len() as u64) as usize)).collect();
-        spent[EARLIER] += time(|| chosen.iter_mut().for_each(|timer| queue.reset(timer, random.seconds(100, 1_000))));
-        spent[LATER] += time(|| chosen.iter_mut().for_each(|timer| queue.reset(timer, random.seconds(2_000, 3_000))));
+        let mut chosen: Vec<_> = (0..BATCH)
+            .map(|_| timers.swap_remove(random.below(timers.len() as u64) as usize))
+            .collect();
+        spent[EARLIER] += time(|| {
+            chosen
+                .iter_mut()
+                .for_each(|timer| queue.reset(timer, random.seconds(100, 1_000)))
+        });
+        spent[LATER] += time(|| {
+            chosen
+                .iter_mut()
+                .for_each(|timer| queue.reset(timer, random.seconds(2_000, 3_000)))
+        });
         spent[CANCEL] += time(|| chosen.drain(..).for_each(|timer| queue.cancel(timer)));
-        spent[SCHEDULE] += time(|| chosen.extend((0..BATCH).map(|_| queue.schedule(random.seconds(1_000, 2_000)))));
+        spent[SCHEDULE] += time(|| {
+            chosen.extend((0..BATCH).map(|_| queue.schedule(random.seconds(1_000, 2_000))))
+        });
         timers.append(&mut chosen);
         batches += 1;
     }
     for _ in 0..EXPIRIES {
-        let due: Vec<_> = (0..DUE).map(|_| queue.schedule(Duration::from_millis(1))).collect();
+        let due: Vec<_> = (0..DUE)
+            .map(|_| queue.schedule(Duration::from_millis(1)))
+            .collect();
         let scheduled = Instant::now();
         // Tokio rounds to whole milliseconds, up.
         while scheduled.elapsed() < Duration::from_millis(4) {}
@@ -139,7 +180,10 @@ struct Calls {
 impl Calls {
     fn new() -> Self {
         let reactor = Standalone::new().expect("a reactor");
-        Calls { handle: reactor.handle(), reactor }
+        Calls {
+            handle: reactor.handle(),
+            reactor,
+        }
     }
 }
 
@@ -180,7 +224,10 @@ struct Sleeps {
 
 impl Sleeps {
     fn new() -> Self {
-        Sleeps { calls: Calls::new(), waker: Arc::new(Count).into() }
+        Sleeps {
+            calls: Calls::new(),
+            waker: Arc::new(Count).into(),
+        }
     }
 }
 
@@ -189,7 +236,11 @@ impl Timers for Sleeps {
 
     fn schedule(&mut self, delay: Duration) -> Self::Timer {
         let mut sleep = self.calls.handle.sleep(delay);
-        assert!(Pin::new(&mut sleep).poll(&mut Context::from_waker(&self.waker)).is_pending());
+        assert!(
+            Pin::new(&mut sleep)
+                .poll(&mut Context::from_waker(&self.waker))
+                .is_pending()
+        );
         sleep
     }
 
@@ -214,10 +265,18 @@ struct Tokio {
 
 impl Tokio {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        // Twice in a process; it is entered once, since to enter it for each timer would cost as much as the timer.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        // Twice in a process; it is entered once, since to enter it for each timer would cost as
+        // much as the timer.
         let runtime = Box::leak(Box::new(runtime));
-        Tokio { runtime, _entered: runtime.enter(), waker: Arc::new(Count).into() }
+        Tokio {
+            runtime,
+            _entered: runtime.enter(),
+            waker: Arc::new(Count).into(),
+        }
     }
 }
 
@@ -226,7 +285,12 @@ impl Timers for Tokio {
 
     fn schedule(&mut self, delay: Duration) -> Self::Timer {
         let mut sleep = Box::pin(tokio::time::sleep(delay));
-        assert!(sleep.as_mut().poll(&mut Context::from_waker(&self.waker)).is_pending());
+        assert!(
+            sleep
+                .as_mut()
+                .poll(&mut Context::from_waker(&self.waker))
+                .is_pending()
+        );
         sleep
     }
 
@@ -249,7 +313,9 @@ struct Calloop {
 
 impl Calloop {
     fn new() -> Self {
-        Calloop { event_loop: EventLoop::try_new().expect("a loop") }
+        Calloop {
+            event_loop: EventLoop::try_new().expect("a loop"),
+        }
     }
 }
 
@@ -261,7 +327,11 @@ impl Timers for Calloop {
             expired();
             TimeoutAction::Drop
         });
-        let token = self.event_loop.handle().register_dispatcher(source.clone()).expect("the loop takes it");
+        let token = self
+            .event_loop
+            .handle()
+            .register_dispatcher(source.clone())
+            .expect("the loop takes it");
         (source, token)
     }
 
@@ -271,35 +341,52 @@ impl Timers for Calloop {
 
     fn reset(&mut self, (source, token): &mut Self::Timer, delay: Duration) {
         source.as_source_mut().set_duration(delay);
-        self.event_loop.handle().update(token).expect("it is pending");
+        self.event_loop
+            .handle()
+            .update(token)
+            .expect("it is pending");
     }
 
     fn turn(&mut self) {
-        self.event_loop.dispatch(Some(Duration::ZERO), &mut ()).expect("an iteration");
+        self.event_loop
+            .dispatch(Some(Duration::ZERO), &mut ())
+            .expect("an iteration");
     }
 }
 
 fn lateness(count: usize) {
     let contestants: [Contestant<Delays, Late>; 6] = [
-        ("Entwined standalone", |delays| ours(Host::standalone(), delays)),
+        ("Entwined standalone", |delays| {
+            ours(Host::standalone(), delays)
+        }),
         ("Entwined on GLib", |delays| ours(Host::glib(), delays)),
-        ("Entwined on calloop", |delays| ours(Host::calloop(), delays)),
+        ("Entwined on calloop", |delays| {
+            ours(Host::calloop(), delays)
+        }),
         ("glib::timeout_add", glib_late),
         ("calloop Timer", calloop_late),
         ("tokio Sleep", tokio_late),
     ];
-    println!("\nLateness of {count} timers of 1 to 20 ms, one after the other, on a loop with nothing else to do");
+    println!(
+        "\nLateness of {count} timers of 1 to 20 ms, one after the other, on a loop with nothing else to do"
+    );
     let rows: Vec<Vec<String>> = contestants
         .into_iter()
         .map(|(name, measure)| {
             let mut random = Random(0x9E37_79B9);
-            let delays = (0..count).map(|_| Duration::from_millis(1 + random.below(20))).collect::<Vec<_>>();
+            let delays = (0..count)
+                .map(|_| Duration::from_millis(1 + random.below(20)))
+                .collect::<Vec<_>>();
             let mut late = measure(delays.into_iter());
-            let figures = [0.5, 0.99, 1.0].map(|share| format!("{:.0}", percentile(&mut late, share)));
+            let figures =
+                [0.5, 0.99, 1.0].map(|share| format!("{:.0}", percentile(&mut late, share)));
             [name.to_owned()].into_iter().chain(figures).collect()
         })
         .collect();
-    print_table(&["timers", "late p50 µs", "late p99 µs", "late max µs"], &rows);
+    print_table(
+        &["timers", "late p50 µs", "late p99 µs", "late max µs"],
+        &rows,
+    );
 }
 
 /// Whole milliseconds, since some of the loops can do no better.
@@ -320,7 +407,11 @@ struct Measured {
 
 impl Series {
     fn new(delays: Delays) -> Self {
-        Series(Rc::new(RefCell::new(Measured { count: delays.len(), to_come: delays, late: Vec::new() })))
+        Series(Rc::new(RefCell::new(Measured {
+            count: delays.len(),
+            to_come: delays,
+            late: Vec::new(),
+        })))
     }
 
     fn next(&self) -> Option<Duration> {
@@ -328,7 +419,10 @@ impl Series {
     }
 
     fn record(&self, due: Instant) {
-        self.0.borrow_mut().late.push(due.elapsed().as_nanos() as f64 / 1e3);
+        self.0
+            .borrow_mut()
+            .late
+            .push(due.elapsed().as_nanos() as f64 / 1e3);
     }
 
     fn is_done(&self) -> bool {
@@ -379,16 +473,18 @@ fn calloop_late(mut delays: Delays) -> Late {
     let mut event_loop = EventLoop::<Late>::try_new().expect("a loop");
     let count = delays.len();
     let mut due = Instant::now() + delays.next().expect("one timer at least");
-    let timer = event_loop.handle().insert_source(Timer::from_deadline(due), move |_, _, late| {
-        late.push(due.elapsed().as_nanos() as f64 / 1e3);
-        match delays.next() {
-            None => TimeoutAction::Drop,
-            Some(delay) => {
-                due = Instant::now() + delay;
-                TimeoutAction::ToInstant(due)
+    let timer = event_loop
+        .handle()
+        .insert_source(Timer::from_deadline(due), move |_, _, late| {
+            late.push(due.elapsed().as_nanos() as f64 / 1e3);
+            match delays.next() {
+                None => TimeoutAction::Drop,
+                Some(delay) => {
+                    due = Instant::now() + delay;
+                    TimeoutAction::ToInstant(due)
+                }
             }
-        }
-    });
+        });
     timer.expect("the loop takes it");
     let mut late = Vec::new();
     while late.len() < count {
@@ -398,7 +494,10 @@ fn calloop_late(mut delays: Delays) -> Late {
 }
 
 fn tokio_late(delays: Delays) -> Late {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let mut late = Vec::new();
         for delay in delays {

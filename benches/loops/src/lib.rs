@@ -16,7 +16,10 @@ impl Host {
     /// The reactor with a loop of its own.
     pub fn standalone() -> Self {
         let reactor = Standalone::new().expect("a reactor");
-        Host { handle: reactor.handle(), iterate: Box::new(move || reactor.turn(None).expect("a turn")) }
+        Host {
+            handle: reactor.handle(),
+            iterate: Box::new(move || reactor.turn(None).expect("a turn")),
+        }
     }
 
     /// In a GLib main context.
@@ -56,7 +59,10 @@ pub type Contestant<Task, Figures> = (&'static str, fn(Task) -> Figures);
 
 /// The number on the command line, if there is one: how much to measure.
 pub fn amount(default: usize) -> usize {
-    std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(default)
+    std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(default)
 }
 
 /// The value that this share of all `values` does not exceed. Sorts them.
@@ -84,6 +90,9 @@ mod tests {
     #[test]
     fn percentiles_count_from_the_least() {
         let mut values = [3.0, 1.0, 2.0];
-        assert_eq!([0.0, 0.5, 0.99].map(|share| percentile(&mut values, share)), [1.0, 2.0, 3.0]);
+        assert_eq!(
+            [0.0, 0.5, 0.99].map(|share| percentile(&mut values, share)),
+            [1.0, 2.0, 3.0]
+        );
     }
 }

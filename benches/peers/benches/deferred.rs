@@ -21,7 +21,9 @@ fn chain(callbacks: usize) -> u64 {
 fn deferreds(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("deferred");
     for callbacks in [1, 2, 11, 101] {
-        group.bench_function(format!("{callbacks} callbacks"), |bench| bench.iter(|| chain(callbacks)));
+        group.bench_function(format!("{callbacks} callbacks"), |bench| {
+            bench.iter(|| chain(callbacks))
+        });
     }
     group.bench_function("an error past 10 callbacks to an errback", |bench| {
         bench.iter(|| {
@@ -36,7 +38,11 @@ fn deferreds(criterion: &mut Criterion) {
     });
     group.bench_function("all of 1,000", |bench| {
         bench.iter_batched(
-            || (0..1_000).map(|_| Number::new()).unzip::<_, _, Vec<_>, Vec<_>>(),
+            || {
+                (0..1_000)
+                    .map(|_| Number::new())
+                    .unzip::<_, _, Vec<_>, Vec<_>>()
+            },
             |(resolvers, deferreds)| {
                 let all = all(deferreds);
                 for resolver in resolvers {
@@ -62,7 +68,8 @@ fn others(criterion: &mut Criterion) {
         bench.iter(|| {
             let place = Rc::new(std::cell::Cell::new(0));
             let seen = place.clone();
-            let function: Box<dyn FnOnce(u64)> = Box::new(move |value| seen.set(black_box(value) + 1));
+            let function: Box<dyn FnOnce(u64)> =
+                Box::new(move |value| seen.set(black_box(value) + 1));
             black_box(function)(black_box(1));
             black_box(Rc::new(place.get()))
         });
@@ -80,13 +87,19 @@ fn others(criterion: &mut Criterion) {
             block_on(async {
                 let (sender, receiver) = oneshot::channel::<u64>();
                 let _ = sender.send(black_box(1));
-                receiver.map(|value| value.map(|value| black_box(value) + 1)).await
+                receiver
+                    .map(|value| value.map(|value| black_box(value) + 1))
+                    .await
             })
         });
     });
     group.bench_function("futures join_all of 1,000 oneshots", |bench| {
         bench.iter_batched(
-            || (0..1_000).map(|_| oneshot::channel::<u64>()).unzip::<_, _, Vec<_>, Vec<_>>(),
+            || {
+                (0..1_000)
+                    .map(|_| oneshot::channel::<u64>())
+                    .unzip::<_, _, Vec<_>, Vec<_>>()
+            },
             |(senders, receivers)| {
                 let all = futures::future::join_all(receivers);
                 for sender in senders {

@@ -39,7 +39,9 @@ fn on_a_reactor<F: Future + 'static>(body: impl FnOnce(Handle) -> F) -> Duration
 }
 
 fn on_tokio(body: impl Future) -> Duration {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let start = Instant::now();
         body.await;
@@ -63,7 +65,12 @@ fn there_and_back(criterion: &mut Criterion) {
         bench.iter_custom(|rounds| {
             on_tokio(async {
                 for round in 0..rounds {
-                    assert_eq!(tokio::task::spawn_blocking(move || round).await.expect("no panic"), round);
+                    assert_eq!(
+                        tokio::task::spawn_blocking(move || round)
+                            .await
+                            .expect("no panic"),
+                        round
+                    );
                 }
             })
         });
@@ -88,8 +95,13 @@ fn many(criterion: &mut Criterion) {
         bench.iter_custom(|rounds| {
             on_a_reactor(|handle| async move {
                 for _ in 0..rounds {
-                    let jobs = (0..MANY).map(|number| handle.defer_to_thread(move |_| Ok::<_, Interrupted>(number)));
-                    assert_eq!(all(jobs.collect::<Vec<_>>()).await.expect("results").len() as u64, MANY);
+                    let jobs = (0..MANY).map(|number| {
+                        handle.defer_to_thread(move |_| Ok::<_, Interrupted>(number))
+                    });
+                    assert_eq!(
+                        all(jobs.collect::<Vec<_>>()).await.expect("results").len() as u64,
+                        MANY
+                    );
                 }
             })
         });
@@ -98,7 +110,9 @@ fn many(criterion: &mut Criterion) {
         bench.iter_custom(|rounds| {
             on_tokio(async {
                 for _ in 0..rounds {
-                    let jobs: Vec<_> = (0..MANY).map(|number| tokio::task::spawn_blocking(move || number)).collect();
+                    let jobs: Vec<_> = (0..MANY)
+                        .map(|number| tokio::task::spawn_blocking(move || number))
+                        .collect();
                     for job in jobs {
                         black_box(job.await.expect("no panic"));
                     }

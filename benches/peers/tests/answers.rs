@@ -20,7 +20,10 @@ struct Server {
 
 impl Server {
     fn start(program: &str) -> Result<Self, Box<dyn Error>> {
-        let mut process = Command::new(program).args(["--http", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
+        let mut process = Command::new(program)
+            .args(["--http", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line)?;
         let address = line
@@ -54,7 +57,10 @@ fn response(stream: &mut impl BufRead) -> Result<(String, Vec<u8>), Box<dyn Erro
             return Err(format!("the stream ended after {head:?}").into());
         }
     }
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).ok_or("no content-length")?;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .ok_or("no content-length")?;
     let mut body = vec![0; length.parse()?];
     stream.read_exact(&mut body)?;
     Ok((head, body))
@@ -62,7 +68,10 @@ fn response(stream: &mut impl BufRead) -> Result<(String, Vec<u8>), Box<dyn Erro
 
 fn assert_hello((head, body): (String, Vec<u8>)) -> usize {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert!(head.contains("content-type: text/plain; charset=utf-8\r\n"), "{head}");
+    assert!(
+        head.contains("content-type: text/plain; charset=utf-8\r\n"),
+        "{head}"
+    );
     assert!(head.contains("date: "), "{head}");
     assert_eq!(body, b"hello, world");
     head.len() + body.len()
@@ -112,7 +121,8 @@ fn a_request_may_come_byte_by_byte() -> Outcome {
 
 #[test]
 fn a_peer_that_sends_faster_than_it_reads_gets_everything() -> Outcome {
-    // More responses than the sockets' buffers hold, so that the server must stop in the middle of one.
+    // More responses than the sockets' buffers hold, so that the server must stop in the middle of
+    // one.
     const REQUESTS: usize = 100_000;
     for program in [BARE, HYPER] {
         let server = Server::start(program)?;

@@ -29,17 +29,23 @@ const PERIOD: Duration = Duration::from_secs(1);
 const TIME: Duration = Duration::from_secs(15);
 
 /// The same server in Python: with gevent, and with Twisted.
-const PYTHON: [(&str, &str); 2] =
-    [("gevent", include_str!("chat_gevent.py")), ("twisted", include_str!("chat_twisted.py"))];
+const PYTHON: [(&str, &str); 2] = [
+    ("gevent", include_str!("chat_gevent.py")),
+    ("twisted", include_str!("chat_twisted.py")),
+];
 
 /// `python` is one that has gevent and Twisted.
 pub fn measure(python: Option<&str>) -> Outcome {
     println!("{PAIRS} pairs, a message each way in {PERIOD:?}, for {TIME:?}");
-    println!("{:<10} {:>28} {:>13} {:>10} {:>10}", "server", "messages/processor second", "p50", "p99", "lost");
+    println!(
+        "{:<10} {:>28} {:>13} {:>10} {:>10}",
+        "server", "messages/processor second", "p50", "p99", "lost"
+    );
     report("entwined", &Server::start("serve-chat", "strangers")?)?;
     let Some(python) = python else { return Ok(()) };
     for (name, source) in PYTHON {
-        let file = std::env::temp_dir().join(format!("entwined-chat-{}-{name}.py", std::process::id()));
+        let file =
+            std::env::temp_dir().join(format!("entwined-chat-{}-{name}.py", std::process::id()));
         fs::write(&file, source)?;
         let server = Server::run(&[python.as_ref(), file.as_os_str() as &OsStr]);
         let reported = server.and_then(|server| report(name, &server));
@@ -72,7 +78,9 @@ struct Load {
 }
 
 fn load(address: SocketAddr, server: &Server) -> Outcome<Load> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     LocalSet::new().block_on(&runtime, async {
         let mut clients = Vec::new();
         for _ in 0..2 * PAIRS {
@@ -80,7 +88,11 @@ fn load(address: SocketAddr, server: &Server) -> Outcome<Load> {
             stream.set_nodelay(true)?;
             clients.push(stream);
         }
-        let (start, late, said) = (Instant::now(), Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+        let (start, late, said) = (
+            Instant::now(),
+            Rc::new(RefCell::new(Vec::new())),
+            Rc::new(Cell::new(0)),
+        );
         let before = server.processor_time()?;
         for (number, stream) in clients.into_iter().enumerate() {
             let (reader, mut writer) = stream.into_split();
@@ -88,8 +100,13 @@ fn load(address: SocketAddr, server: &Server) -> Outcome<Load> {
             tokio::task::spawn_local(async move {
                 let mut lines = BufReader::with_capacity(256, reader).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
-                    let sent: u64 = line.split(' ').next().and_then(|time| time.parse().ok()).expect("a time");
-                    late.borrow_mut().push(start.elapsed() - Duration::from_nanos(sent));
+                    let sent: u64 = line
+                        .split(' ')
+                        .next()
+                        .and_then(|time| time.parse().ok())
+                        .expect("a time");
+                    late.borrow_mut()
+                        .push(start.elapsed() - Duration::from_nanos(sent));
                 }
             });
             tokio::task::spawn_local(async move {
@@ -109,7 +126,11 @@ fn load(address: SocketAddr, server: &Server) -> Outcome<Load> {
         }
         tokio::time::sleep(TIME + Duration::from_millis(500)).await;
         let spent = server.processor_time()? - before;
-        Ok(Load { late: late.take(), said: said.get(), spent })
+        Ok(Load {
+            late: late.take(),
+            said: said.get(),
+            spent,
+        })
     })
 }
 
@@ -153,7 +174,13 @@ pub fn serve() -> Outcome {
     println!("{}", listener.local_address());
     let waiting = Rc::default();
     let server = protocol::serve(listener, move |_: &_| {
-        Some(Framed::new(Lines::new(1_000), Stranger { waiting: Rc::clone(&waiting), partner: Rc::default() }))
+        Some(Framed::new(
+            Lines::new(1_000),
+            Stranger {
+                waiting: Rc::clone(&waiting),
+                partner: Rc::default(),
+            },
+        ))
     });
     server.set_max_connections(2 * PAIRS + 10);
     Ok(reactor.run()?)

@@ -28,12 +28,16 @@ const WARM: u32 = 1_000;
 const AT_A_TIME: u32 = 50;
 
 pub fn measure_all() -> Outcome {
-    println!("{CONNECTIONS} connections opened, used and closed, {AT_A_TIME} at a time: before → after");
+    println!(
+        "{CONNECTIONS} connections opened, used and closed, {AT_A_TIME} at a time: before → after"
+    );
     println!(
         "{:<9} {:>10} {:>13} {:>11} {:>11} {:>11} {:>11} {:>21}",
         "", "time", "fds", "children", "sources", "timers", "tasks", "KiB since 1,000th"
     );
-    KINDS.iter().try_for_each(|kind| in_its_own("connections", kind))
+    KINDS
+        .iter()
+        .try_for_each(|kind| in_its_own("connections", kind))
 }
 
 type Connect = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -97,7 +101,8 @@ impl Counts {
     fn now(handle: &Handle) -> Self {
         let metrics = handle.metrics();
         let fds = fs::read_dir("/proc/self/fd").expect("Linux").count();
-        let children = fs::read_to_string(format!("/proc/self/task/{}/children", id())).unwrap_or_default();
+        let children =
+            fs::read_to_string(format!("/proc/self/task/{}/children", id())).unwrap_or_default();
         Counts {
             fds,
             children: children.split_whitespace().count(),
@@ -111,12 +116,18 @@ impl Counts {
 async fn talk(mut stream: impl ByteStream) {
     let mut sent = 0;
     while sent < 4 {
-        sent += poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &b"ping"[sent..])).await.expect("written");
+        sent += poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &b"ping"[sent..]))
+            .await
+            .expect("written");
     }
-    poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx)).await.expect("flushed");
+    poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx))
+        .await
+        .expect("flushed");
     let (mut seen, mut buffer) = (0, [0; 4]);
     while seen < 4 {
-        let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer[seen..])).await.expect("an echo");
+        let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer[seen..]))
+            .await
+            .expect("an echo");
         assert!(count > 0, "it ended");
         seen += count;
     }
@@ -168,15 +179,26 @@ fn over_unix(handle: &Handle) -> Outcome<Opened> {
     let handle = handle.clone();
     let dial = move || {
         let (handle, name) = (handle.clone(), name.clone());
-        async move { talk(unix::connect_abstract(&handle, &name).await.expect("a connection")).await }
+        async move {
+            talk(
+                unix::connect_abstract(&handle, &name)
+                    .await
+                    .expect("a connection"),
+            )
+            .await
+        }
     };
     Ok((connect(dial), Some(server)))
 }
 
 fn over_tls(handle: &Handle) -> Outcome<Opened> {
     let identity = development::identity(["localhost"])?;
-    let connector = Connector::builder().roots(Roots::only(identity.certificates())).build()?;
-    let listener = Acceptor::builder(identity).build()?.listen(tcp::listen(handle, local())?);
+    let connector = Connector::builder()
+        .roots(Roots::only(identity.certificates()))
+        .build()?;
+    let listener = Acceptor::builder(identity)
+        .build()?
+        .listen(tcp::listen(handle, local())?);
     let server = protocol::serve(listener, |_: &_| Some(Echo));
     let address = server.local_address().tcp().ok_or("TCP")?;
     let handle = handle.clone();

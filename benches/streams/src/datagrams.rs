@@ -18,7 +18,14 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 use crate::{Outcome, server::Server, spread};
 
 /// The first is what those without batches are compared with, the second what those with them are.
-const KINDS: [&str; 6] = ["loop", "loop-batches", "tokio", "entwined-socket", "entwined-batches", "entwined-protocol"];
+const KINDS: [&str; 6] = [
+    "loop",
+    "loop-batches",
+    "tokio",
+    "entwined-socket",
+    "entwined-batches",
+    "entwined-protocol",
+];
 
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_secs(2);
@@ -30,9 +37,16 @@ pub fn measure() -> Outcome {
     for size in SIZES {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            rounds.push(KINDS.iter().map(|kind| cost(kind, size)).collect::<Outcome<Vec<_>>>()?);
+            rounds.push(
+                KINDS
+                    .iter()
+                    .map(|kind| cost(kind, size))
+                    .collect::<Outcome<Vec<_>>>()?,
+            );
         }
-        println!("\nUDP echo, {size} bytes, bursts of {BURST}, {ROUNDS} rounds of {TIME:?}; medians (least–most)");
+        println!(
+            "\nUDP echo, {size} bytes, bursts of {BURST}, {ROUNDS} rounds of {TIME:?}; medians (least–most)"
+        );
         println!(
             "{:<20} {:>26} {:>24} {:>24}",
             "server", "thousand/processor second", "time of loop", "of loop-batches"
@@ -67,7 +81,14 @@ fn load(socket: &UdpSocket, size: usize, time: Duration) -> Outcome<u64> {
     let (start, mut echoes) = (Instant::now(), 0);
     while start.elapsed() < time {
         let slices: Vec<_> = (0..BURST).map(|_| [io::IoSlice::new(&message)]).collect();
-        sendmmsg(socket.as_raw_fd(), &mut headers, &slices, [None; BURST], [], MsgFlags::empty())?;
+        sendmmsg(
+            socket.as_raw_fd(),
+            &mut headers,
+            &slices,
+            [None; BURST],
+            [],
+            MsgFlags::empty(),
+        )?;
         for _ in 0..BURST {
             match socket.recv(&mut buffer) {
                 Ok(count) => echoes += u64::from(count == size),
@@ -97,14 +118,19 @@ pub fn serve(kind: &str) -> Outcome {
             let mut buffer = vec![0; 2_048];
             loop {
                 let received = socket.receive(&mut buffer).await?;
-                socket.send_to(&buffer[..received.count], &received.from).await?;
+                socket
+                    .send_to(&buffer[..received.count], &received.from)
+                    .await?;
             }
         }),
         "entwined-batches" => entwined_echo(async |socket| {
             let mut batch = Batch::new(32, 2_048);
             loop {
                 socket.receive_batch(&mut batch).await?;
-                let echoes: Vec<_> = batch.iter().map(|(bytes, received)| (bytes, Some(&received.from))).collect();
+                let echoes: Vec<_> = batch
+                    .iter()
+                    .map(|(bytes, received)| (bytes, Some(&received.from)))
+                    .collect();
                 let mut sent = 0;
                 while sent < echoes.len() {
                     sent += socket.send_batch(&echoes[sent..]).await?;
@@ -135,7 +161,9 @@ fn entwined_echo(echo: impl AsyncFnOnce(DatagramSocket) -> io::Result<()> + 'sta
     let handle = reactor.handle();
     let socket = udp::bind(&handle, (Ipv4Addr::LOCALHOST, 0).into())?;
     announce(socket.local_address());
-    handle.spawn(async move { echo(socket).await.expect("it goes on") }).detach();
+    handle
+        .spawn(async move { echo(socket).await.expect("it goes on") })
+        .detach();
     Ok(reactor.run()?)
 }
 
@@ -144,7 +172,9 @@ fn announce(address: impl std::fmt::Display) {
 }
 
 fn tokio_echo() -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         announce(socket.local_addr()?);
@@ -162,7 +192,8 @@ fn bare(mut ready: impl FnMut(&mio::net::UdpSocket, &mut [u8])) -> Outcome {
     let address: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
     let mut socket = mio::net::UdpSocket::bind(address)?;
     announce(socket.local_addr()?);
-    poll.registry().register(&mut socket, Token(0), Interest::READABLE)?;
+    poll.registry()
+        .register(&mut socket, Token(0), Interest::READABLE)?;
     let mut events = Events::with_capacity(16);
     let mut buffer = vec![0; 32 * 2_048];
     loop {
@@ -181,11 +212,22 @@ fn batch(
     received: &mut MultiHeaders<SockaddrIn>,
     sent: &mut MultiHeaders<SockaddrIn>,
 ) -> bool {
-    let mut slices: Vec<_> = buffer.chunks_exact_mut(2_048).map(|place| [io::IoSliceMut::new(place)]).collect();
-    let Ok(messages) = recvmmsg(socket.as_raw_fd(), received, &mut slices, MsgFlags::empty(), None) else {
+    let mut slices: Vec<_> = buffer
+        .chunks_exact_mut(2_048)
+        .map(|place| [io::IoSliceMut::new(place)])
+        .collect();
+    let Ok(messages) = recvmmsg(
+        socket.as_raw_fd(),
+        received,
+        &mut slices,
+        MsgFlags::empty(),
+        None,
+    ) else {
         return false;
     };
-    let known: Vec<_> = messages.map(|message| (message.bytes, message.address)).collect();
+    let known: Vec<_> = messages
+        .map(|message| (message.bytes, message.address))
+        .collect();
     let echoes: Vec<_> = buffer
         .chunks_exact(2_048)
         .zip(&known)
@@ -193,6 +235,13 @@ fn batch(
         .collect();
     let addresses: Vec<_> = known.iter().map(|(_, from)| *from).collect();
     // What does not fit is lost, as on any network.
-    let _ = sendmmsg(socket.as_raw_fd(), sent, &echoes, &addresses, [], MsgFlags::empty());
+    let _ = sendmmsg(
+        socket.as_raw_fd(),
+        sent,
+        &echoes,
+        &addresses,
+        [],
+        MsgFlags::empty(),
+    );
     true
 }

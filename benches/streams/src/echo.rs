@@ -24,21 +24,36 @@ pub fn measure() -> Outcome {
     Ok(())
 }
 
-/// All take their turn in each round, so that what slows the machine down for a while hits all alike.
+/// All take their turn in each round, so that what slows the machine down for a while hits all
+/// alike.
 fn compare(kinds: &[&str], size: usize) -> Outcome {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let costs = kinds.iter().map(|kind| cost(kind, size)).collect::<Outcome<Vec<_>>>()?;
+        let costs = kinds
+            .iter()
+            .map(|kind| cost(kind, size))
+            .collect::<Outcome<Vec<_>>>()?;
         rounds.push(costs);
     }
-    println!("\necho, {size} bytes, {CONNECTIONS} connections, {ROUNDS} rounds of {TIME:?}; medians (least–most)");
-    println!("{:<24} {:>24} {:>24} {:>12}", "server", "µs/message", format!("of {}", kinds[0]), "messages/s");
+    println!(
+        "\necho, {size} bytes, {CONNECTIONS} connections, {ROUNDS} rounds of {TIME:?}; medians (least–most)"
+    );
+    println!(
+        "{:<24} {:>24} {:>24} {:>12}",
+        "server",
+        "µs/message",
+        format!("of {}", kinds[0]),
+        "messages/s"
+    );
     for (place, kind) in kinds.iter().enumerate() {
         let cost = spread(rounds.iter().map(|round| round[place].0));
         let ratio = spread(rounds.iter().map(|round| round[place].0 / round[0].0));
         let mut speeds: Vec<_> = rounds.iter().map(|round| round[place].1).collect();
         speeds.sort_by(f64::total_cmp);
-        println!("{kind:<24} {cost:>24} {ratio:>24} {:>12.0}", speeds[speeds.len() / 2]);
+        println!(
+            "{kind:<24} {cost:>24} {ratio:>24} {:>12.0}",
+            speeds[speeds.len() / 2]
+        );
     }
     Ok(())
 }
@@ -46,11 +61,26 @@ fn compare(kinds: &[&str], size: usize) -> Outcome {
 /// Microseconds of processor time for a message, and messages a second.
 fn cost(kind: &str, size: usize) -> Outcome<(f64, f64)> {
     let server = Server::start("serve", kind)?;
-    load::echo(server.address, kind.contains("tls"), size, CONNECTIONS, TIME / 4)?;
+    load::echo(
+        server.address,
+        kind.contains("tls"),
+        size,
+        CONNECTIONS,
+        TIME / 4,
+    )?;
     let before = server.processor_time()?;
-    let messages = load::echo(server.address, kind.contains("tls"), size, CONNECTIONS, TIME)?;
+    let messages = load::echo(
+        server.address,
+        kind.contains("tls"),
+        size,
+        CONNECTIONS,
+        TIME,
+    )?;
     let spent = server.processor_time()? - before;
-    Ok((spent.as_secs_f64() * 1e6 / messages as f64, messages as f64 / TIME.as_secs_f64()))
+    Ok((
+        spent.as_secs_f64() * 1e6 / messages as f64,
+        messages as f64 / TIME.as_secs_f64(),
+    ))
 }
 
 fn memory(kinds: &[&str]) -> Outcome {

@@ -18,7 +18,9 @@ trait Both: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
 
 fn runtime() -> Outcome<Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }
 
 async fn connect(address: SocketAddr, tls: bool) -> Outcome<Box<dyn Both>> {
@@ -28,11 +30,21 @@ async fn connect(address: SocketAddr, tls: bool) -> Outcome<Box<dyn Both>> {
         return Ok(Box::new(stream));
     }
     let connector = TlsConnector::from(Arc::new(client_config()?));
-    Ok(Box::new(connector.connect(ServerName::try_from("localhost")?, stream).await?))
+    Ok(Box::new(
+        connector
+            .connect(ServerName::try_from("localhost")?, stream)
+            .await?,
+    ))
 }
 
 /// Sends messages and waits for their echoes; gives their number.
-pub fn echo(address: SocketAddr, tls: bool, size: usize, connections: usize, time: Duration) -> Outcome<u64> {
+pub fn echo(
+    address: SocketAddr,
+    tls: bool,
+    size: usize,
+    connections: usize,
+    time: Duration,
+) -> Outcome<u64> {
     let (count, going) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(true)));
     let set = LocalSet::new();
     let runtime = runtime()?;
@@ -44,7 +56,8 @@ pub fn echo(address: SocketAddr, tls: bool, size: usize, connections: usize, tim
             let mut answer = vec![0; size];
             let (mut reader, mut writer) = tokio::io::split(&mut stream);
             while going.get() {
-                let (sent, received) = tokio_join(writer.write_all(&message), reader.read_exact(&mut answer)).await;
+                let (sent, received) =
+                    tokio_join(writer.write_all(&message), reader.read_exact(&mut answer)).await;
                 sent.and(received.map(drop)).expect("an echo");
                 count.set(count.get() + 1);
             }
@@ -73,7 +86,11 @@ async fn tokio_join<A, B>(one: impl Future<Output = A>, other: impl Future<Outpu
         {
             second = Some(done);
         }
-        if first.is_some() && second.is_some() { Poll::Ready(()) } else { Poll::Pending }
+        if first.is_some() && second.is_some() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
     (first.expect("done"), second.expect("done"))
@@ -96,9 +113,12 @@ pub fn hold(address: SocketAddr, tls: bool, connections: usize) -> Outcome<impl 
 }
 
 fn client_config() -> Outcome<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?.dangerous();
-    Ok(builder.with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth())
+    Ok(builder
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth())
 }
 
 /// The certificate is of no interest here.
@@ -136,6 +156,8 @@ impl danger::ServerCertVerifier for Anybody {
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+        rustls::crypto::ring::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -1,6 +1,8 @@
-//! Streams and datagrams beside others': processor time for a message, memory for a connection, and what is left of connections that have come and gone.
+//! Streams and datagrams beside others': processor time for a message, memory for a connection, and
+//! what is left of connections that have come and gone.
 //!
-//! The first argument says what is measured. Servers that are compared run each as a process of its own on processor 0; the load comes from processor 1.
+//! The first argument says what is measured. Servers that are compared run each as a process of its
+//! own on processor 0; the load comes from processor 1.
 
 mod chat;
 mod connections;
@@ -36,18 +38,36 @@ fn main() -> Outcome {
 fn spread(values: impl Iterator<Item = f64>) -> String {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
-    format!("{:.2} ({:.2}–{:.2})", values[values.len() / 2], values[0], values[values.len() - 1])
+    format!(
+        "{:.2} ({:.2}–{:.2})",
+        values[values.len() / 2],
+        values[0],
+        values[values.len() - 1]
+    )
 }
 
 /// A process that measures itself, so that nothing is left of the last one.
 fn in_its_own(what: &str, kind: &str) -> Outcome {
-    let status = std::process::Command::new(std::env::current_exe()?).args([what, kind]).status()?;
-    if status.success() { Ok(()) } else { Err(format!("{what} {kind}: {status}").into()) }
+    let status = std::process::Command::new(std::env::current_exe()?)
+        .args([what, kind])
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{what} {kind}: {status}").into())
+    }
 }
 
 /// A figure of this process, or of another, in KiB: `VmRSS`, or `VmHWM` for its peak.
 fn memory(process: &str, figure: &str) -> Outcome<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(figure)).ok_or("no such figure")?;
-    Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(figure))
+        .ok_or("no such figure")?;
+    Ok(line
+        .trim_start_matches(':')
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()?)
 }

@@ -28,10 +28,16 @@ impl Server {
     pub fn run(arguments: &[&OsStr]) -> Outcome<Self> {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).args(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("a pipe")?).read_line(&mut line)?;
-        Ok(Server { child, address: line.trim().parse()? })
+        Ok(Server {
+            child,
+            address: line.trim().parse()?,
+        })
     }
 
     pub fn processor_time(&self) -> Outcome<Duration> {
@@ -39,7 +45,11 @@ impl Server {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let statistics = fs::read_to_string(task?.path().join("schedstat"))?;
-            sum += statistics.split(' ').next().ok_or("a number")?.parse::<u64>()?;
+            sum += statistics
+                .split(' ')
+                .next()
+                .ok_or("a number")?
+                .parse::<u64>()?;
         }
         Ok(Duration::from_nanos(sum))
     }

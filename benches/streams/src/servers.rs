@@ -53,8 +53,11 @@ fn announce(address: impl std::fmt::Display) {
 /// The same configuration for both libraries.
 fn server_config() -> Outcome<Arc<ServerConfig>> {
     let (chain, key) = development::certificate(["localhost"])?;
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
+    let builder =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth();
     Ok(Arc::new(builder.with_single_cert(chain, key)?))
 }
 
@@ -107,7 +110,10 @@ async fn echo(mut stream: impl ByteStream) {
                 _ => return,
             }
         }
-        if poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx)).await.is_err() {
+        if poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx))
+            .await
+            .is_err()
+        {
             return;
         }
         buffer = own;
@@ -115,7 +121,9 @@ async fn echo(mut stream: impl ByteStream) {
 }
 
 fn tokio_echo(tls: Option<Arc<ServerConfig>>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = tokio::net::TcpListener::bind(address()).await?;
         announce(listener.local_addr()?);
@@ -155,7 +163,8 @@ fn bare() -> Outcome {
     let mut poll = Poll::new()?;
     let mut listener = mio::net::TcpListener::bind(address())?;
     announce(listener.local_addr()?);
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
     let mut connections: HashMap<Token, (mio::net::TcpStream, Vec<u8>)> = HashMap::new();
     let mut buffer = vec![0; BUFFER];
@@ -171,13 +180,19 @@ fn bare() -> Outcome {
             if event.token() == LISTENER {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
-                    poll.registry().register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
+                    poll.registry().register(
+                        &mut stream,
+                        Token(next),
+                        Interest::READABLE | Interest::WRITABLE,
+                    )?;
                     connections.insert(Token(next), (stream, Vec::new()));
                     next += 1;
                 }
                 continue;
             }
-            let Some((stream, held)) = connections.get_mut(&event.token()) else { continue };
+            let Some((stream, held)) = connections.get_mut(&event.token()) else {
+                continue;
+            };
             if !serve(stream, held, &mut buffer) {
                 connections.remove(&event.token());
             }

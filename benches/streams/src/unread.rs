@@ -26,7 +26,9 @@ use futures_io::AsyncWrite;
 
 use crate::{Outcome, in_its_own, memory as memory_of};
 
-const KINDS: [&str; 8] = ["tcp", "unix", "tls", "process", "memory", "async", "rpc", "http"];
+const KINDS: [&str; 8] = [
+    "tcp", "unix", "tls", "process", "memory", "async", "rpc", "http",
+];
 const OFFERED: usize = 200_000_000;
 const PIECE: [u8; 10_000] = [b'x'; 10_000];
 /// How long it is offered.
@@ -34,7 +36,10 @@ const TIME: Duration = Duration::from_secs(2);
 
 pub fn measure_all() -> Outcome {
     println!("{OFFERED} bytes for a peer that does not read, offered for {TIME:?}");
-    println!("{:<9} {:>24} {:>26}", "", "bytes asked for", "peak above idle, KiB");
+    println!(
+        "{:<9} {:>24} {:>26}",
+        "", "bytes asked for", "peak above idle, KiB"
+    );
     KINDS.iter().try_for_each(|kind| in_its_own("unread", kind))
 }
 
@@ -53,8 +58,16 @@ pub fn measure(kind: &str) -> Outcome {
             let held = offering.await;
             handle.sleep(TIME).await;
             let peak = memory_of("self", "VmHWM").expect("Linux");
-            assert!(given.get() > 0 && given.get() < OFFERED, "{} bytes were asked for", given.get());
-            println!("{kind:<9} {:>24} {:>26}", given.get(), peak.saturating_sub(idle));
+            assert!(
+                given.get() > 0 && given.get() < OFFERED,
+                "{} bytes were asked for",
+                given.get()
+            );
+            println!(
+                "{kind:<9} {:>24} {:>26}",
+                given.get(),
+                peak.saturating_sub(idle)
+            );
             drop(held);
             handle.stop().expect("it runs");
         })
@@ -113,14 +126,24 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
         }
         "process" => {
             // It reads nothing.
-            let mut process = Command::new("sleep").args(["100"]).stdin(Io::Stream).kill_on_drop().spawn(handle)?;
-            (Box::new(process.take_stdin().ok_or("a stream")?), Box::new(process))
+            let mut process = Command::new("sleep")
+                .args(["100"])
+                .stdin(Io::Stream)
+                .kill_on_drop()
+                .spawn(handle)?;
+            (
+                Box::new(process.take_stdin().ok_or("a stream")?),
+                Box::new(process),
+            )
         }
         "tls" => {
             let identity = development::identity(["localhost"])?;
-            let connector = Connector::builder().roots(Roots::only(identity.certificates())).build()?;
+            let connector = Connector::builder()
+                .roots(Roots::only(identity.certificates()))
+                .build()?;
             let (near, far) = unix::pair(handle)?;
-            let mut near: Box<dyn ByteStream> = Box::new(Acceptor::builder(identity).build()?.accept(near));
+            let mut near: Box<dyn ByteStream> =
+                Box::new(Acceptor::builder(identity).build()?.accept(near));
             let mut far: Box<dyn ByteStream> = Box::new(connector.connect(far, "localhost")?);
             let shaking = handle.spawn(async move {
                 far.established().await.expect("a handshake");
@@ -138,14 +161,18 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
             let mut near = near;
             let writing = own.spawn(async move {
                 while given.get() < OFFERED {
-                    let count = poll_fn(|cx| Pin::new(&mut near).poll_write(cx, &PIECE)).await.expect("written");
+                    let count = poll_fn(|cx| Pin::new(&mut near).poll_write(cx, &PIECE))
+                        .await
+                        .expect("written");
                     given.set(given.get() + count);
                 }
             });
             Box::new((far, writing)) as Held
         }));
     }
-    Ok(Box::pin(async move { Box::new((far, protocol::start(&own, near, Producer { given }))) as Held }))
+    Ok(Box::pin(async move {
+        Box::new((far, protocol::start(&own, near, Producer { given }))) as Held
+    }))
 }
 
 async fn tcp_pair(handle: &Handle) -> Outcome<(entwined::transport::Stream, TcpStream)> {
@@ -170,7 +197,9 @@ fn rpc_items(handle: &Handle, given: Rc<Cell<usize>>) -> Outcome<Offering> {
     });
     rpc::start(handle, near, methods);
     let caller = rpc::start(handle, far, Methods::new());
-    Ok(Box::pin(async move { Box::new((caller.stream::<String>("all", &()), caller)) as Held }))
+    Ok(Box::pin(async move {
+        Box::new((caller.stream::<String>("all", &()), caller)) as Held
+    }))
 }
 
 /// A response whose client does not read it.
@@ -183,11 +212,16 @@ async fn http_body(handle: &Handle, given: Rc<Cell<usize>>) -> Outcome<Offering>
         }));
         std::future::ready(Body::stream(pieces))
     });
-    let server = http::serve(tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into())?, router);
+    let server = http::serve(
+        tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into())?,
+        router,
+    );
     let address: SocketAddr = server.local_address().tcp().ok_or("TCP")?;
     Ok(Box::pin(async move {
         let mut client = TcpStream::connect(address).expect("a connection");
-        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .expect("written");
         Box::new((server, client)) as Held
     }))
 }

@@ -26,13 +26,21 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     gtk::init().map_err(|_| site::no_display("gtk"))?;
     let model = Model::new(Host::Gtk);
     // Not unique: a second window on another port is a second server, not the first one again.
-    let app = gtk::Application::new(Some("org.entwined.GtkApp"), gio::ApplicationFlags::NON_UNIQUE);
+    let app = gtk::Application::new(
+        Some("org.entwined.GtkApp"),
+        gio::ApplicationFlags::NON_UNIQUE,
+    );
     let handle = entwined_gtk4::attach(&app)?;
     // The window is made in activate, and asked for its picture by a handler that is made before.
     let window = Rc::new(OnceCell::<Ui>::new());
-    let seen = Window { picture: picture(window.clone()), ask: Some(ask(window.clone())), facts: None };
+    let seen = Window {
+        picture: picture(window.clone()),
+        ask: Some(ask(window.clone())),
+        facts: None,
+    };
     let network = Network::start(&handle, options, &model, Some(seen))?;
-    // It knows the network's address, and not the network: that ends with this function, and with it the folder of what pages have sent.
+    // It knows the network's address, and not the network: that ends with this function, and with
+    // it the folder of what pages have sent.
     app.connect_activate({
         let (model, url) = (model.clone(), network.url());
         let search = Search::new(&handle, network.archive().clone());
@@ -56,7 +64,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.report {
         network.report(&model).print()?;
     }
-    if status == glib::ExitCode::SUCCESS { Ok(()) } else { Err("the application ended with an error".into()) }
+    if status == glib::ExitCode::SUCCESS {
+        Ok(())
+    } else {
+        Err("the application ended with an error".into())
+    }
 }
 
 fn picture(window: Rc<OnceCell<Ui>>) -> Picture {

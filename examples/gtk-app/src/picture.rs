@@ -27,15 +27,20 @@ impl From<Interrupted> for PictureError {
 
 /// Renders what `window` shows, title bar and all, at the window's own scale.
 ///
-/// It draws the widgets once more, off the screen, with the renderer that draws them on the screen. GTK has what they show only from
-/// a frame's painting until something changes, so this is for right after the painting. It holds the thread for some milliseconds.
+/// It draws the widgets once more, off the screen, with the renderer that draws them on the screen.
+/// GTK has what they show only from a frame's painting until something changes, so this is for
+/// right after the painting. It holds the thread for some milliseconds.
 pub fn pixels(window: &gtk::Window) -> Result<Pixels, PictureError> {
     let texture = texture(window)?;
     let (width, height) = (texture.width() as usize, texture.height() as usize);
     let mut rgba = vec![0; width * height * 4];
     texture.download(&mut rgba, width * 4);
     straighten(&mut rgba);
-    Ok(Pixels { width: width as u32, height: height as u32, rgba })
+    Ok(Pixels {
+        width: width as u32,
+        height: height as u32,
+        rgba,
+    })
 }
 
 fn texture(window: &gtk::Window) -> Result<gdk::Texture, PictureError> {
@@ -67,7 +72,8 @@ fn straighten(pixels: &mut [u8]) {
             255 => [red, green, blue, alpha],
             0 => [0; 4],
             _ => {
-                let single = |colour: u8| (u32::from(colour) * 255 / u32::from(alpha)).min(255) as u8;
+                let single =
+                    |colour: u8| (u32::from(colour) * 255 / u32::from(alpha)).min(255) as u8;
                 [single(red), single(green), single(blue), alpha]
             }
         };

@@ -32,7 +32,12 @@ pub fn build(model: Model) -> gtk::DrawingArea {
     area
 }
 
-fn draw(cairo: &cairo::Context, history: &[u32], phase: f64, (width, height): (f64, f64)) -> Result<(), cairo::Error> {
+fn draw(
+    cairo: &cairo::Context,
+    history: &[u32],
+    phase: f64,
+    (width, height): (f64, f64),
+) -> Result<(), cairo::Error> {
     let (red, green, blue) = TINT;
     let top = plot::scale(history.iter().copied().max().unwrap_or(0));
     cairo.translate(0.0, LINE / 2.0);

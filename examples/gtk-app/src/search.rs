@@ -52,8 +52,14 @@ impl Panel {
             .visible(false)
             .accessible_role(gtk::AccessibleRole::Alert)
             .build();
-        let list = gtk::ListBox::builder().css_classes(["hits"]).selection_mode(gtk::SelectionMode::None).build();
-        let placeholder = gtk::Label::builder().label("The first hits appear here").css_classes(["excerpt"]).build();
+        let list = gtk::ListBox::builder()
+            .css_classes(["hits"])
+            .selection_mode(gtk::SelectionMode::None)
+            .build();
+        let placeholder = gtk::Label::builder()
+            .label("The first hits appear here")
+            .css_classes(["excerpt"])
+            .build();
         placeholder.set_margin_top(24);
         list.set_placeholder(Some(&placeholder));
         let card = column(10);
@@ -88,7 +94,11 @@ impl Panel {
             self.show();
         }
         let state = self.search.state();
-        let new = state.first().iter().skip(self.rows.get()).take(NEW_ROWS_A_FRAME);
+        let new = state
+            .first()
+            .iter()
+            .skip(self.rows.get())
+            .take(NEW_ROWS_A_FRAME);
         for hit in new {
             self.list.append(&row(hit));
             self.rows.set(self.rows.get() + 1);
@@ -165,7 +175,11 @@ impl Panel {
 }
 
 fn button(label: &str, class: &str) -> gtk::Button {
-    gtk::Button::builder().label(label).use_underline(true).css_classes([class]).build()
+    gtk::Button::builder()
+        .label(label)
+        .use_underline(true)
+        .css_classes([class])
+        .build()
 }
 
 fn row(hit: &Hit) -> gtk::Box {

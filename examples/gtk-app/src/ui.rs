@@ -26,7 +26,8 @@ pub struct Ui {
     wanted: Wanted,
 }
 
-/// Those who wait for a picture of the next frame. As many as there are requests for one, which the server limits.
+/// Those who wait for a picture of the next frame. As many as there are requests for one, which the
+/// server limits.
 type Wanted = Rc<RefCell<Vec<Resolver<Arc<Pixels>, PictureError>>>>;
 
 /// The widgets that show the model, and what they show now.
@@ -51,7 +52,10 @@ struct Bound {
 pub fn build(app: &gtk::Application, model: Model, search: Search) -> Ui {
     load_style();
     let plot = plot::build(model.clone());
-    let address = gtk::LinkButton::builder().uri("").css_classes(["link", "address"]).build();
+    let address = gtk::LinkButton::builder()
+        .uri("")
+        .css_classes(["link", "address"])
+        .build();
     let bound = Bound::new(model);
 
     let shared = column(14);
@@ -62,7 +66,11 @@ pub fn build(app: &gtk::Application, model: Model, search: Search) -> Ui {
     address.set_halign(gtk::Align::Center);
     shared.append(&address);
     let panel = Panel::new(search);
-    let content = gtk::Box::builder().spacing(14).homogeneous(true).css_classes(["app"]).build();
+    let content = gtk::Box::builder()
+        .spacing(14)
+        .homogeneous(true)
+        .css_classes(["app"])
+        .build();
     content.append(&shared);
     content.append(panel.widget());
 
@@ -75,7 +83,11 @@ pub fn build(app: &gtk::Application, model: Model, search: Search) -> Ui {
         .build();
     let wanted = Wanted::default();
     follow_frames(&window, &plot, bound, panel, wanted.clone());
-    Ui { window, address, wanted }
+    Ui {
+        window,
+        address,
+        wanted,
+    }
 }
 
 impl Ui {
@@ -99,7 +111,8 @@ impl Ui {
 }
 
 impl Ui {
-    /// Asks in a modal dialog, and returns when it is closed: by a button, or because the time is over. The main loop runs inside meanwhile.
+    /// Asks in a modal dialog, and returns when it is closed: by a button, or because the time is
+    /// over. The main loop runs inside meanwhile.
     pub fn ask(&self, question: &str, limit: Duration) -> Option<bool> {
         let dialog = gtk::MessageDialog::builder()
             .transient_for(&self.window)
@@ -138,21 +151,31 @@ impl Ui {
 
 impl Bound {
     fn new(model: Model) -> Self {
-        let count = gtk::Label::builder().css_classes(["number"]).halign(gtk::Align::Start).build();
+        let count = gtk::Label::builder()
+            .css_classes(["number"])
+            .halign(gtk::Align::Start)
+            .build();
         let text = gtk::Entry::builder()
             .css_classes(["text"])
             .placeholder_text("Type here…")
             .max_length(MAX_TEXT as i32)
             .hexpand(true)
             .build();
-        let rate = gtk::Label::builder().css_classes(["figure"]).hexpand(true).halign(gtk::Align::End).build();
+        let rate = gtk::Label::builder()
+            .css_classes(["figure"])
+            .hexpand(true)
+            .halign(gtk::Align::End)
+            .build();
         let files = gtk::Label::builder()
             .css_classes(["figure"])
             .hexpand(true)
             .halign(gtk::Align::End)
             .ellipsize(gtk::pango::EllipsizeMode::Middle)
             .build();
-        let progress = gtk::ProgressBar::builder().hexpand(true).tooltip_text("Files on their way").build();
+        let progress = gtk::ProgressBar::builder()
+            .hexpand(true)
+            .tooltip_text("Files on their way")
+            .build();
         let typed = text.connect_changed({
             let model = model.clone();
             move |text| {
@@ -160,7 +183,15 @@ impl Bound {
             }
         });
         let typed = Rc::new(typed);
-        let bound = Self { model, count, text, rate, files, progress, typed };
+        let bound = Self {
+            model,
+            count,
+            text,
+            rate,
+            files,
+            progress,
+            typed,
+        };
         bound.follow();
         bound
     }
@@ -184,8 +215,14 @@ impl Bound {
 
     fn follow_files(&self) {
         let (uploads, (files, last)) = (self.model.uploads(), self.model.last_file());
-        let (done, total) = uploads.iter().fold((0, 0), |(done, total), it| (done + it.done, total + it.total));
-        let fraction = if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) };
+        let (done, total) = uploads.iter().fold((0, 0), |(done, total), it| {
+            (done + it.done, total + it.total)
+        });
+        let fraction = if total == 0 {
+            0.0
+        } else {
+            (done as f64 / total as f64).min(1.0)
+        };
         if self.progress.fraction() != fraction {
             self.progress.set_fraction(fraction);
         }
@@ -193,7 +230,11 @@ impl Bound {
             ([], None) => "none yet".to_owned(),
             ([], Some(last)) => format!("{}  ·  the last: {}", thousands(files as u64), last.name),
             ([one], _) => format!("{}  ·  {:.0} %", one.name, 100.0 * fraction),
-            (several, _) => format!("{} on their way  ·  {:.0} %", several.len(), 100.0 * fraction),
+            (several, _) => format!(
+                "{} on their way  ·  {:.0} %",
+                several.len(),
+                100.0 * fraction
+            ),
         };
         set_label(&self.files, &text);
     }
@@ -205,13 +246,20 @@ impl Bound {
         self.text.block_signal(&self.typed);
         self.text.set_text(text);
         self.text.unblock_signal(&self.typed);
-        self.text.set_position(cursor.min(text.chars().count() as i32));
+        self.text
+            .set_position(cursor.min(text.chars().count() as i32));
     }
 }
 
 /// Draws the plot with every frame, and records when each frame was painted: the real time after
 /// the painting, since the frame clock's own is a prediction that no stall disturbs.
-fn follow_frames(window: &gtk::ApplicationWindow, plot: &gtk::DrawingArea, bound: Bound, panel: Panel, wanted: Wanted) {
+fn follow_frames(
+    window: &gtk::ApplicationWindow,
+    plot: &gtk::DrawingArea,
+    bound: Bound,
+    panel: Panel,
+    wanted: Wanted,
+) {
     let model = bound.model.clone();
     plot.add_tick_callback(move |plot, _clock| {
         bound.model.tick(Instant::now());
@@ -307,7 +355,11 @@ pub(crate) fn column(spacing: i32) -> gtk::Box {
 }
 
 pub(crate) fn caption(text: &str) -> gtk::Label {
-    gtk::Label::builder().label(text).css_classes(["caption"]).halign(gtk::Align::Start).build()
+    gtk::Label::builder()
+        .label(text)
+        .css_classes(["caption"])
+        .halign(gtk::Align::Start)
+        .build()
 }
 
 pub(crate) fn set_label(label: &gtk::Label, text: &str) {
@@ -322,5 +374,9 @@ fn load_style() {
     };
     let style = gtk::CssProvider::new();
     style.load_from_data(include_str!("style.css"));
-    gtk::style_context_add_provider_for_display(&display, &style, gtk::STYLE_PROVIDER_PRIORITY_APPLICATION);
+    gtk::style_context_add_provider_for_display(
+        &display,
+        &style,
+        gtk::STYLE_PROVIDER_PRIORITY_APPLICATION,
+    );
 }

@@ -4,8 +4,13 @@ use std::{env, error::Error, process::ExitCode};
 
 use crate::Options;
 
-/// Reads the options and runs an app; what fails is said on the standard error and is the exit status 1.
-pub fn main(name: &str, about: &str, run: impl FnOnce(&Options) -> Result<(), Box<dyn Error>>) -> ExitCode {
+/// Reads the options and runs an app; what fails is said on the standard error and is the exit
+/// status 1.
+pub fn main(
+    name: &str,
+    about: &str,
+    run: impl FnOnce(&Options) -> Result<(), Box<dyn Error>>,
+) -> ExitCode {
     let options = Options::from_env_or_exit(name, about);
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -16,7 +21,8 @@ pub fn main(name: &str, about: &str, run: impl FnOnce(&Options) -> Result<(), Bo
     }
 }
 
-/// What to tell somebody who has no display: which variables were looked at, and how to do without one. `demo` is the app's name there.
+/// What to tell somebody who has no display: which variables were looked at, and how to do without
+/// one. `demo` is the app's name there.
 pub fn no_display(demo: &str) -> String {
     let name = |variable| match env::var(variable) {
         Ok(value) if !value.is_empty() => format!("{variable}={value}"),

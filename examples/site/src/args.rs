@@ -12,7 +12,8 @@ use lexopt::prelude::*;
 const EXIT_USAGE: i32 = 2;
 
 /// Where the web server listens unless told otherwise.
-const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const DEFAULT_HTTP: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +117,9 @@ impl Default for Options {
 
 fn address(option: &'static str, value: OsString) -> Result<SocketAddr, ArgsError> {
     let given = value.string()?;
-    given.parse().map_err(|_| ArgsError::Address { option, given })
+    given
+        .parse()
+        .map_err(|_| ArgsError::Address { option, given })
 }
 
 fn seconds(value: OsString) -> Result<Duration, ArgsError> {
@@ -150,10 +153,16 @@ impl fmt::Display for ArgsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address { option, given } => {
-                write!(f, "{option}: '{given}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080")
+                write!(
+                    f,
+                    "{option}: '{given}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080"
+                )
             }
             Self::Seconds { given } => {
-                write!(f, "--seconds: '{given}' is not a positive number of seconds, such as 10 or 0.5")
+                write!(
+                    f,
+                    "--seconds: '{given}' is not a positive number of seconds, such as 10 or 0.5"
+                )
             }
             Self::Usage(error) => error.fmt(f),
         }
@@ -191,7 +200,8 @@ mod tests {
 
     #[test]
     fn everything_given() {
-        let args = "--http [::1]:0 --echo=127.0.0.1:7 --seconds 2.5 --report --tls --mirror --watchdog";
+        let args =
+            "--http [::1]:0 --echo=127.0.0.1:7 --seconds 2.5 --report --tls --mirror --watchdog";
         let args: Vec<_> = args.split(' ').collect();
         let expected = Options {
             http: "[::1]:0".parse().unwrap(),
@@ -215,10 +225,17 @@ mod tests {
     fn a_bad_address_is_named_with_a_good_one() {
         for given in ["localhost", "127.0.0.1", "1.2.3.4:99999", ""] {
             let said = parse(&["--http", given]).unwrap_err();
-            assert!(said.starts_with(&format!("--http: '{given}' is not")), "{said}");
+            assert!(
+                said.starts_with(&format!("--http: '{given}' is not")),
+                "{said}"
+            );
             assert!(said.contains("127.0.0.1:8080"), "{said}");
         }
-        assert!(parse(&["--echo", "x"]).unwrap_err().starts_with("--echo: 'x'"));
+        assert!(
+            parse(&["--echo", "x"])
+                .unwrap_err()
+                .starts_with("--echo: 'x'")
+        );
     }
 
     #[test]

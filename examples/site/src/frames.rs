@@ -38,7 +38,11 @@ impl FrameRecorder {
     /// An empty recorder.
     pub fn new() -> Self {
         let gaps_us = Histogram::new_with_max(LONGEST_GAP_US, 3);
-        Self { gaps_us: gaps_us.expect("constant bounds are valid"), frames: 0, last: None }
+        Self {
+            gaps_us: gaps_us.expect("constant bounds are valid"),
+            frames: 0,
+            last: None,
+        }
     }
 
     /// Counts a frame painted at `now`. A `now` before the last one counts as a gap of zero.
@@ -64,7 +68,10 @@ impl FrameRecorder {
     /// The figures so far.
     pub fn summary(&self) -> FrameSummary {
         if self.gaps_us.is_empty() {
-            return FrameSummary { frames: self.frames, ..FrameSummary::default() };
+            return FrameSummary {
+                frames: self.frames,
+                ..FrameSummary::default()
+            };
         }
         FrameSummary {
             frames: self.frames,

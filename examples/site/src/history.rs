@@ -19,7 +19,11 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new() -> Self {
-        Self { rates: VecDeque::from(vec![0; SAMPLES]), seen: 0, sampled_at: None }
+        Self {
+            rates: VecDeque::from(vec![0; SAMPLES]),
+            seen: 0,
+            sampled_at: None,
+        }
     }
 
     /// Takes a sample when one is due; says whether it did.

@@ -4,12 +4,14 @@
 //! - [`page`]: that page, one document with nothing to fetch from elsewhere.
 //! - [`Options`] and [`Report`]: the command line in, one JSON line out.
 //! - [`FrameRecorder`]: how evenly the window was drawn while the network was busy.
-//! - [`canvas`] (feature `canvas`): the window's contents drawn in software, for hosts without widgets.
+//! - [`canvas`] (feature `canvas`): the window's contents drawn in software, for hosts without
+//!   widgets.
 //!
 //! - [`Network`]: the servers, the same for every host.
 //! - [`search`]: work on a thread, followed by a window and by pages.
 //!
-//! Nothing here but [`Network`] and [`search`] knows a reactor, and nothing knows a widget. Time comes in as an argument.
+//! Nothing here but [`Network`] and [`search`] knows a reactor, and nothing knows a widget. Time
+//! comes in as an argument.
 
 #![forbid(unsafe_code)]
 

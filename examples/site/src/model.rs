@@ -172,7 +172,10 @@ impl Model {
         let id = self.0.last_id.get() + 1;
         self.0.last_id.set(id);
         self.0.callbacks.borrow_mut().insert(id, Rc::new(callback));
-        Subscription { model: Rc::downgrade(&self.0), id }
+        Subscription {
+            model: Rc::downgrade(&self.0),
+            id,
+        }
     }
 
     /// What hosts the app.
@@ -242,7 +245,9 @@ impl Model {
         if sampled {
             self.sample_frames(now);
             if !self.0.asleep.get() {
-                self.0.asleep.set(self.0.history.borrow().is_quiet(requests));
+                self.0
+                    .asleep
+                    .set(self.0.history.borrow().is_quiet(requests));
                 self.tell(Change::Rate);
             }
         }
@@ -302,10 +307,16 @@ impl Model {
         (files.len(), files.last().cloned())
     }
 
-    /// Says that a file of `total` bytes (0: unknown) is on its way. If there is one of its name already, it gets another.
+    /// Says that a file of `total` bytes (0: unknown) is on its way. If there is one of its name
+    /// already, it gets another.
     pub fn begin_upload(&self, name: &str, total: u64) -> Upload {
         let taken = |name: &str| {
-            let on_its_way = self.0.uploads.borrow().values().any(|upload| upload.name == name);
+            let on_its_way = self
+                .0
+                .uploads
+                .borrow()
+                .values()
+                .any(|upload| upload.name == name);
             on_its_way || self.0.files.borrow().iter().any(|file| file.name == name)
         };
         let (stem, extension) = match name.rsplit_once('.') {
@@ -313,19 +324,34 @@ impl Model {
             _ => (name, String::new()),
         };
         let others = (2..).map(|number| format!("{stem} ({number}){extension}"));
-        let name =
-            std::iter::once(name.to_owned()).chain(others).find(|name| !taken(name)).expect("there are endless ones");
+        let name = std::iter::once(name.to_owned())
+            .chain(others)
+            .find(|name| !taken(name))
+            .expect("there are endless ones");
         let id = self.0.last_id.get() + 1;
         self.0.last_id.set(id);
-        self.0.uploads.borrow_mut().insert(id, Progress { name: name.clone(), done: 0, total });
+        self.0.uploads.borrow_mut().insert(
+            id,
+            Progress {
+                name: name.clone(),
+                done: 0,
+                total,
+            },
+        );
         self.tell(Change::Files);
-        Upload { model: self.clone(), id, name }
+        Upload {
+            model: self.clone(),
+            id,
+            name,
+        }
     }
 
     /// Forgets a file; says whether there was one of this name.
     pub fn remove_file(&self, name: &str) -> bool {
         let mut files = self.0.files.borrow_mut();
-        let Some(place) = files.iter().position(|file| file.name == name) else { return false };
+        let Some(place) = files.iter().position(|file| file.name == name) else {
+            return false;
+        };
         files.remove(place);
         drop(files);
         self.tell(Change::Files);
@@ -354,7 +380,9 @@ impl Model {
         if let (seen, Some(last)) = self.0.frames_seen.replace((frames, Some(now))) {
             let elapsed = now.saturating_duration_since(last).as_secs_f64();
             if elapsed > 0.0 {
-                self.0.fps.set(((frames - seen) as f64 / elapsed).round() as u32);
+                self.0
+                    .fps
+                    .set(((frames - seen) as f64 / elapsed).round() as u32);
             }
         }
     }
@@ -392,7 +420,10 @@ impl Upload {
     /// All of it has come. Gives its name.
     pub fn done(self, size: u64) -> String {
         let name = self.name.clone();
-        self.model.0.files.borrow_mut().push(Entry { name: name.clone(), size });
+        self.model.0.files.borrow_mut().push(Entry {
+            name: name.clone(),
+            size,
+        });
         name
     }
 }
@@ -406,7 +437,9 @@ impl Drop for Upload {
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Upload")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -433,7 +466,9 @@ impl Drop for Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -616,13 +651,32 @@ mod tests {
     fn files_come_have_names_of_their_own_and_go() {
         let model = Model::new(Host::Gtk);
         let (heard, _kept) = listen(&model);
-        let (one, other) = (model.begin_upload("a.txt", 10), model.begin_upload("a.txt", 0));
+        let (one, other) = (
+            model.begin_upload("a.txt", 10),
+            model.begin_upload("a.txt", 0),
+        );
         assert_eq!((one.name(), other.name()), ("a.txt", "a (2).txt"));
         one.progress(5);
-        assert_eq!(model.uploads()[0], Progress { name: "a.txt".to_owned(), done: 5, total: 10 });
+        assert_eq!(
+            model.uploads()[0],
+            Progress {
+                name: "a.txt".to_owned(),
+                done: 5,
+                total: 10
+            }
+        );
         assert_eq!(one.done(10), "a.txt");
         drop(other);
-        assert_eq!((model.uploads().len(), model.files()), (0, vec![Entry { name: "a.txt".to_owned(), size: 10 }]));
+        assert_eq!(
+            (model.uploads().len(), model.files()),
+            (
+                0,
+                vec![Entry {
+                    name: "a.txt".to_owned(),
+                    size: 10
+                }]
+            )
+        );
         assert_eq!(model.begin_upload("a.txt", 1).name(), "a (2).txt");
         assert!(model.remove_file("a.txt") && !model.remove_file("a.txt"));
         assert!(heard.borrow().iter().all(|change| *change == Change::Files));

@@ -1,4 +1,5 @@
-//! What the apps have on the network: the page's routes, the echo protocol, and the ticking that goes with them.
+//! What the apps have on the network: the page's routes, the echo protocol, and the ticking that
+//! goes with them.
 
 use std::{
     cell::Cell,
@@ -21,7 +22,8 @@ use entwined::{
     broadcast::{Broadcast, Received, Subscriber},
     deferred::Deferred,
     http::{
-        self, Body, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, layers, sse,
+        self, Body, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header,
+        layers, sse,
         websocket::{self, Message},
     },
     protocol::{self, Echo},
@@ -38,11 +40,12 @@ use crate::search::{Archive, Pattern, PatternError, Running};
 use crate::shelf::Shelf;
 use crate::{Change, Model, Options, Pixels, Report, SAMPLE_INTERVAL, Subscription, page};
 
-/// The picture of an app's window, made when it is asked for: at once, or with the window's next frame.
+/// The picture of an app's window, made when it is asked for: at once, or with the window's next
+/// frame.
 pub type Picture = Rc<dyn Fn() -> Deferred<Arc<Pixels>, String>>;
 
-/// Asks whoever sits before the window, in a dialog that is modal: it returns when that is closed, by a button (true for "yes") or because the time
-/// is over (none). The host's loop goes on inside.
+/// Asks whoever sits before the window, in a dialog that is modal: it returns when that is closed,
+/// by a button (true for "yes") or because the time is over (none). The host's loop goes on inside.
 pub type Ask = Rc<dyn Fn(&str, Duration) -> Option<bool>>;
 
 /// What is known of a window: names and values.
@@ -88,17 +91,20 @@ pub struct Network {
 }
 
 impl Network {
-    /// Listens as `options` say and prints the addresses. `window` is what the site has of a window, where there is one.
+    /// Listens as `options` say and prints the addresses. `window` is what the site has of a
+    /// window, where there is one.
     ///
     /// # Errors
-    /// An address that cannot be listened on, with what to do about it, or a temporary folder that cannot be made.
+    /// An address that cannot be listened on, with what to do about it, or a temporary folder that
+    /// cannot be made.
     pub fn start(
         handle: &Handle,
         options: &Options,
         model: &Model,
         window: Option<Window>,
     ) -> Result<Self, Box<dyn Error>> {
-        // What went wrong, and what held the thread, with the place in the program that it comes from.
+        // What went wrong, and what held the thread, with the place in the program that it comes
+        // from.
         let observer = handle.observe(|report| eprintln!("{report}"));
         let archive = Archive::new(handle);
         if options.watchdog {
@@ -108,23 +114,34 @@ impl Network {
         let router = match options.mirror {
             true => mirror(model),
             false => {
-                let site =
-                    site(model, states, &archive, &Shelf::new(model)?, window).nest("/monitor", http::monitor(handle));
+                let site = site(model, states, &archive, &Shelf::new(model)?, window)
+                    .nest("/monitor", http::monitor(handle));
                 // Other people's web pages can reach the loopback too.
-                if options.http.ip().is_loopback() { site.layer(layers::local_only()) } else { site }
+                if options.http.ip().is_loopback() {
+                    site.layer(layers::local_only())
+                } else {
+                    site
+                }
             }
         };
         let listener = tcp::listen(handle, options.http)?;
         let http = if options.tls {
-            let identity = tls::development::identity(["localhost", "127.0.0.1", "::1"]).expect("these can be names");
-            let acceptor = Acceptor::builder(identity).protocols(["h2", "http/1.1"]).build().expect("it fits itself");
+            let identity = tls::development::identity(["localhost", "127.0.0.1", "::1"])
+                .expect("these can be names");
+            let acceptor = Acceptor::builder(identity)
+                .protocols(["h2", "http/1.1"])
+                .build()
+                .expect("it fits itself");
             http::serve(acceptor.listen(listener), router)
         } else {
             http::serve(listener, router)
         };
         let echo = match options.echo {
             None => None,
-            Some(address) => Some(protocol::serve(tcp::listen(handle, address)?, |_peer: &_| Some(Echo))),
+            Some(address) => Some(protocol::serve(
+                tcp::listen(handle, address)?,
+                |_peer: &_| Some(Echo),
+            )),
         };
         println!("http listening on {}", http.local_address());
         if let Some(echo) = &echo {
@@ -157,14 +174,18 @@ impl Network {
     /// What there is to report at the end.
     pub fn report(&self, model: &Model) -> Report {
         let metrics = self.handle.metrics();
-        let longest = metrics.longest_callback.map_or(Duration::ZERO, |(duration, _)| duration);
+        let longest = metrics
+            .longest_callback
+            .map_or(Duration::ZERO, |(duration, _)| duration);
         Report::new(model, metrics.turns, longest)
     }
 }
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Network")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,7 +208,8 @@ fn watch(handle: &Handle) {
     });
 }
 
-/// Has `end` called when the process is asked to end (SIGINT, SIGTERM): for apps whose host knows nothing of signals.
+/// Has `end` called when the process is asked to end (SIGINT, SIGTERM): for apps whose host knows
+/// nothing of signals.
 ///
 /// # Errors
 /// When there are no file descriptors left.
@@ -197,7 +219,11 @@ pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Resu
     let asked = poll_fn(move |cx| {
         // Both are asked, so that each wakes the task.
         let asked = [interrupt.poll_next(cx), terminate.poll_next(cx)];
-        if asked.iter().any(Poll::is_ready) { Poll::Ready(()) } else { Poll::Pending }
+        if asked.iter().any(Poll::is_ready) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     });
     handle
         .spawn(async move {
@@ -208,7 +234,8 @@ pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Resu
     Ok(())
 }
 
-/// Every request is answered by what it was, and `/websocket` says what it is told: for probes of the server itself.
+/// Every request is answered by what it was, and `/websocket` says what it is told: for probes of
+/// the server itself.
 fn mirror(model: &Model) -> Router {
     let model = model.clone();
     let echo = |request: Request| {
@@ -223,24 +250,35 @@ fn mirror(model: &Model) -> Router {
             }
         })
     };
-    Router::new().get("/websocket", echo).fallback(move |mut request: Request| {
-        model.request();
-        async move {
-            let mut length = 0;
-            while let Some(chunk) = request.chunk().await? {
-                length += chunk.len();
+    Router::new()
+        .get("/websocket", echo)
+        .fallback(move |mut request: Request| {
+            model.request();
+            async move {
+                let mut length = 0;
+                while let Some(chunk) = request.chunk().await? {
+                    length += chunk.len();
+                }
+                Ok::<_, http::Error>(format!("{} {} {length}\n", request.method(), request.uri()))
             }
-            Ok::<_, http::Error>(format!("{} {} {length}\n", request.method(), request.uri()))
-        }
-    })
+        })
 }
 
-fn site(model: &Model, states: Broadcast<String>, archive: &Archive, shelf: &Shelf, window: Option<Window>) -> Router {
+fn site(
+    model: &Model,
+    states: Broadcast<String>,
+    archive: &Archive,
+    shelf: &Shelf,
+    window: Option<Window>,
+) -> Router {
     values(model)
         .merge(live(model, states))
         .merge(search_in(model, archive))
         .merge(looks(model, window))
-        .post("/hold", with(model, |_, request| async move { hold(&request) }))
+        .post(
+            "/hold",
+            with(model, |_, request| async move { hold(&request) }),
+        )
         .nest("/files", shelf.router())
 }
 
@@ -249,7 +287,10 @@ fn values(model: &Model) -> Router {
     Router::new()
         .get("/", with(model, |_, _| async { Html(page()) }))
         .get("/hello", with(model, |_, _| async { "hello, world" }))
-        .get("/state", with(model, |model, _| async move { Json(model.snapshot()) }))
+        .get(
+            "/state",
+            with(model, |model, _| async move { Json(model.snapshot()) }),
+        )
         .post(
             "/count",
             with(model, |model, _| async move {
@@ -321,8 +362,14 @@ fn looks(model: &Model, window: Option<Window>) -> Router {
         .get(
             "/window",
             with(model, move |_, _| {
-                let facts = facts.as_ref().map(|facts| facts().into_iter().collect::<BTreeMap<_, _>>());
-                async { facts.map(Json).ok_or_else(|| http::Error::not_found("nothing is known of a window")) }
+                let facts = facts
+                    .as_ref()
+                    .map(|facts| facts().into_iter().collect::<BTreeMap<_, _>>());
+                async {
+                    facts
+                        .map(Json)
+                        .ok_or_else(|| http::Error::not_found("nothing is known of a window"))
+                }
             }),
         )
         .post(
@@ -386,8 +433,13 @@ fn search(archive: &Archive, request: &Request) -> Result<Response, http::Error>
         q: String,
     }
     let Query { q } = request.query()?;
-    let pattern: Pattern = q.parse().map_err(|error: PatternError| http::Error::bad_request(error.to_string()))?;
-    Ok(sse::response(request.handle(), Searched(archive.search(pattern))))
+    let pattern: Pattern = q
+        .parse()
+        .map_err(|error: PatternError| http::Error::bad_request(error.to_string()))?;
+    Ok(sse::response(
+        request.handle(),
+        Searched(archive.search(pattern)),
+    ))
 }
 
 struct Searched(Running);
@@ -405,8 +457,12 @@ async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, http
     let picture = picture.ok_or_else(|| http::Error::not_found("this app has no window"))?;
     let on_thread = handle.clone();
     // Drawn on this thread, as only that can. The rest is not for between two frames.
-    let png = picture().add_callback(move |pixels| on_thread.defer_to_thread(move |_| Ok(pixels.png())));
-    let png = handle.limit(PICTURE_LIMIT, png).await.map_err(http::Error::internal)?;
+    let png =
+        picture().add_callback(move |pixels| on_thread.defer_to_thread(move |_| Ok(pixels.png())));
+    let png = handle
+        .limit(PICTURE_LIMIT, png)
+        .await
+        .map_err(http::Error::internal)?;
     let mut response = Body::from(png).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
@@ -414,10 +470,12 @@ async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, http
     Ok(response)
 }
 
-/// The model's states as JSON. Who is slow gets the newest and skips what was in between, so nothing queues up for anybody.
+/// The model's states as JSON. Who is slow gets the newest and skips what was in between, so
+/// nothing queues up for anybody.
 fn states(handle: &Handle, model: &Model) -> (Broadcast<String>, Subscription) {
     let states = Broadcast::new(1);
-    let json = |model: &Model| serde_json::to_string(&model.snapshot()).expect("a snapshot is plain data");
+    let json =
+        |model: &Model| serde_json::to_string(&model.snapshot()).expect("a snapshot is plain data");
     states.send(json(model));
     let (handle, channel, scheduled) = (handle.clone(), states.clone(), Rc::new(Cell::new(false)));
     let telling = model.on_change(move |model, _| {
@@ -464,6 +522,8 @@ fn tick(handle: &Handle, model: &Model) -> Subscription {
 
 fn keep_ticking(handle: Handle, model: Model) {
     if model.tick(Instant::now()) {
-        handle.clone().call_later(SAMPLE_INTERVAL, move || keep_ticking(handle, model));
+        handle
+            .clone()
+            .call_later(SAMPLE_INTERVAL, move || keep_ticking(handle, model));
     }
 }

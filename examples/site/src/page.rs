@@ -10,12 +10,14 @@ pub const PAGE_CONTENT_TYPE: &str = "text/html; charset=utf-8";
 /// It expects, on the server that it came from:
 ///
 /// - `GET /live`: a WebSocket whose messages are [`Snapshot`](crate::Snapshot)s as JSON, the
-///   present one at once and then one after each change (`GET /events` gives the same as server-sent events);
+///   present one at once and then one after each change (`GET /events` gives the same as
+///   server-sent events);
 /// - `POST /files/`: a form with files; `GET /files/NAME`: one of them; `DELETE /files/NAME`;
 /// - `POST /count`: adds one, answers the snapshot;
 /// - `PUT /text`: the body is the new text, answers the snapshot;
-/// - `GET /search?q=PATTERN`: server-sent events whose data is a search's state as JSON, until it is done; 400 with a sentence when
-///   the pattern is wrong. To close the connection cancels the search;
+/// - `GET /search?q=PATTERN`: server-sent events whose data is a search's state as JSON, until it
+///   is done; 400 with a sentence when the pattern is wrong. To close the connection cancels the
+///   search;
 /// - `GET /window.png`: the window's picture, or 404 where there is no window.
 pub fn page() -> &'static str {
     static PAGE: LazyLock<String> = LazyLock::new(|| {

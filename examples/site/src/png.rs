@@ -14,8 +14,8 @@ pub struct Pixels {
 }
 
 impl Pixels {
-    /// Encodes it. Compressed fast rather than small, as it goes to a page on the same machine; still, this takes long enough for a frame to be missed, so it
-    /// is for a thread.
+    /// Encodes it. Compressed fast rather than small, as it goes to a page on the same machine;
+    /// still, this takes long enough for a frame to be missed, so it is for a thread.
     ///
     /// # Panics
     /// When there are not exactly as many bytes as the pixels have.
@@ -25,7 +25,9 @@ impl Pixels {
         encoder.set_color(ColorType::Rgba);
         encoder.set_depth(BitDepth::Eight);
         encoder.set_compression(Compression::Fast);
-        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.rgba));
+        let written = encoder
+            .write_header()
+            .and_then(|mut writer| writer.write_image_data(&self.rgba));
         written.expect("the pixels fill the picture, and a vector takes every byte");
         out
     }
@@ -38,7 +40,12 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out() {
         let pixels: Vec<u8> = (0..4 * 3 * 2).collect();
-        let encoded = Pixels { width: 3, height: 2, rgba: pixels.clone() }.png();
+        let encoded = Pixels {
+            width: 3,
+            height: 2,
+            rgba: pixels.clone(),
+        }
+        .png();
         let decoder = png::Decoder::new(std::io::Cursor::new(encoded));
         let mut reader = decoder.read_info().unwrap();
         let mut back = vec![0; reader.output_buffer_size().unwrap()];

@@ -33,31 +33,47 @@ impl Shelf {
     /// When there can be no temporary folder.
     pub fn new(model: &Model) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("entwined-").tempdir()?;
-        Ok(Shelf { folder: Rc::new(folder), model: model.clone() })
+        Ok(Shelf {
+            folder: Rc::new(folder),
+            model: model.clone(),
+        })
     }
 
     /// `POST /`: a form with files. `GET /NAME`: one of them. `DELETE /NAME` throws it away.
     pub fn router(&self) -> Router {
         let (adding, removing) = (self.clone(), self.clone());
         Router::new()
-            .post("/", move |headers: HeaderMap, form: Multipart| adding.clone().add(headers, form))
-            .delete("/{name}", move |request: Request| removing.clone().remove(request))
+            .post("/", move |headers: HeaderMap, form: Multipart| {
+                adding.clone().add(headers, form)
+            })
+            .delete("/{name}", move |request: Request| {
+                removing.clone().remove(request)
+            })
             .fallback(Files::new(self.folder.path()))
             .layer(as_a_download)
     }
 
     async fn add(self, headers: HeaderMap, form: Multipart) -> Result<String, Error> {
-        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let length = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok())
+            .unwrap_or(0);
         let mut form = form.limit(MAX_FORM);
         let mut names = Vec::new();
         while let Some(mut part) = form.next().await? {
-            let Some(name) = part.file_name().map(plain) else { continue };
+            let Some(name) = part.file_name().map(plain) else {
+                continue;
+            };
             if self.model.last_file().0 + self.model.uploads().len() >= MAX_FILES {
                 let message = format!("there are {MAX_FILES} files already: throw some away");
                 return Err(Error::new(StatusCode::INSUFFICIENT_STORAGE, message));
             }
             let upload = self.model.begin_upload(&name, length);
-            let size = part.save_with(self.folder.path().join(upload.name()), |done| upload.progress(done)).await?;
+            let size = part
+                .save_with(self.folder.path().join(upload.name()), |done| {
+                    upload.progress(done)
+                })
+                .await?;
             names.push(upload.done(size));
         }
         Ok(names.join("\n"))
@@ -69,7 +85,9 @@ impl Shelf {
             return Err(Error::not_found("there is no such file"));
         }
         let path = self.folder.path().join(name);
-        let gone = request.handle().defer_to_thread(move |_| fs::remove_file(path).map_err(Error::internal));
+        let gone = request
+            .handle()
+            .defer_to_thread(move |_| fs::remove_file(path).map_err(Error::internal));
         gone.await
     }
 }
@@ -89,7 +107,11 @@ fn plain(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or("");
     let kept: String = last.chars().filter(keeps).take(MAX_NAME).collect();
     let kept = kept.trim_matches(['.', ' ']);
-    if kept.is_empty() { "file".to_owned() } else { kept.to_owned() }
+    if kept.is_empty() {
+        "file".to_owned()
+    } else {
+        kept.to_owned()
+    }
 }
 
 #[cfg(test)]

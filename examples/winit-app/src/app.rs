@@ -76,7 +76,10 @@ impl App {
     }
 
     /// Has `opened` called with the window when that is there; it gives what is beside it.
-    pub fn on_open(&mut self, opened: impl FnOnce(&Rc<Window>, &OwnedDisplayHandle) -> Beside + 'static) {
+    pub fn on_open(
+        &mut self,
+        opened: impl FnOnce(&Rc<Window>, &OwnedDisplayHandle) -> Beside + 'static,
+    ) {
         self.opened = Some(Box::new(opened));
     }
 
@@ -224,7 +227,8 @@ impl App {
     }
 
     fn write(&mut self, key: &KeyEvent) {
-        let command = self.modifiers.control_key() || self.modifiers.alt_key() || self.modifiers.super_key();
+        let command =
+            self.modifiers.control_key() || self.modifiers.alt_key() || self.modifiers.super_key();
         let Some(text) = key.text.as_ref().filter(|_| !command) else {
             return;
         };
@@ -281,8 +285,14 @@ impl<T: 'static> ApplicationHandler<T> for App {
             WindowEvent::ModifiersChanged(modifiers) => self.modifiers = modifiers.state(),
             WindowEvent::CursorMoved { position, .. } => self.point(position.into()),
             WindowEvent::CursorLeft { .. } => self.hover = None,
-            WindowEvent::MouseInput { state, button: MouseButton::Left, .. } => self.click(state),
-            WindowEvent::KeyboardInput { event, .. } if event.state.is_pressed() => self.press(&event),
+            WindowEvent::MouseInput {
+                state,
+                button: MouseButton::Left,
+                ..
+            } => self.click(state),
+            WindowEvent::KeyboardInput { event, .. } if event.state.is_pressed() => {
+                self.press(&event)
+            }
             _ => {}
         }
     }
@@ -307,6 +317,8 @@ impl<T: 'static> ApplicationHandler<T> for App {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }

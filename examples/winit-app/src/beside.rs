@@ -1,5 +1,6 @@
-//! What the toolkit does not tell of its window, by guests beside it: on X11 its properties, and with them whether it is hidden; on Wayland when its frames are
-//! seen. There the screen stays on while the window shows what comes by the network, if the compositor can do that.
+//! What the toolkit does not tell of its window, by guests beside it: on X11 its properties, and
+//! with them whether it is hidden; on Wayland when its frames are seen. There the screen stays on
+//! while the window shows what comes by the network, if the compositor can do that.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -42,7 +43,10 @@ impl Beside {
         let presentation = Presentation::new(handle, display.clone(), window.clone());
         let inhibitor = Inhibitor::new(handle, display.clone(), window.clone());
         match (presentation, inhibitor) {
-            (Ok(presentation), Ok(inhibitor)) => Self::Wayland { presentation: Box::new(presentation), inhibitor },
+            (Ok(presentation), Ok(inhibitor)) => Self::Wayland {
+                presentation: Box::new(presentation),
+                inhibitor,
+            },
             (Err(error), _) | (_, Err(error)) => {
                 eprintln!("no guest on the display: {error}");
                 Self::Nothing
@@ -62,13 +66,27 @@ impl Beside {
     pub fn facts(&self) -> Vec<(String, String)> {
         match self {
             Self::X11(properties) => properties.borrow().clone().into_iter().collect(),
-            Self::Wayland { presentation, inhibitor } => {
+            Self::Wayland {
+                presentation,
+                inhibitor,
+            } => {
                 let presented = presentation.presented();
                 vec![
                     ("frames shown".to_owned(), presented.shown.to_string()),
-                    ("frames discarded".to_owned(), presented.discarded.to_string()),
-                    ("refresh".to_owned(), presented.refresh.map_or("not told".to_owned(), |time| format!("{time:?}"))),
-                    ("screen stays on".to_owned(), inhibitor.is_active().to_string()),
+                    (
+                        "frames discarded".to_owned(),
+                        presented.discarded.to_string(),
+                    ),
+                    (
+                        "refresh".to_owned(),
+                        presented
+                            .refresh
+                            .map_or("not told".to_owned(), |time| format!("{time:?}")),
+                    ),
+                    (
+                        "screen stays on".to_owned(),
+                        inhibitor.is_active().to_string(),
+                    ),
                 ]
             }
             Self::Nothing => Vec::new(),

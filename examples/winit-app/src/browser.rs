@@ -4,7 +4,11 @@ use std::io;
 use std::process::{Child, Command, Stdio};
 
 /// The desktop's own way to open an address.
-const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+const OPENER: &str = if cfg!(target_os = "macos") {
+    "open"
+} else {
+    "xdg-open"
+};
 
 /// Opens addresses; keeps the last helper process, so that it can be reaped.
 #[derive(Debug, Default)]

@@ -30,7 +30,11 @@ impl Editor {
         let mut all: Vec<char> = model.text().chars().collect();
         let cursor = self.cursor.min(all.len());
         let room = MAX_TEXT.saturating_sub(all.len());
-        let new: Vec<char> = text.chars().filter(|c| !c.is_control()).take(room).collect();
+        let new: Vec<char> = text
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(room)
+            .collect();
         self.cursor = cursor + new.len();
         all.splice(cursor..cursor, new);
         model.set_text(&String::from_iter(all));

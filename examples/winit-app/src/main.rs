@@ -29,14 +29,21 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let event_loop = EventLoop::new().map_err(|_| site::no_display("winit"))?;
     let model = Model::new(Host::Winit);
     let reactor = Winit::<App>::new()?;
-    let window = Window { picture: picture(reactor.app()), ask: None, facts: Some(facts(reactor.app())) };
+    let window = Window {
+        picture: picture(reactor.app()),
+        ask: None,
+        facts: Some(facts(reactor.app())),
+    };
     let network = Network::start(&reactor.handle(), options, &model, Some(window))?;
     let mut app = App::new(model.clone());
     app.set_address(&network.url());
     app.on_open({
         let (handle, lent) = (reactor.handle(), reactor.app());
         move |window, display| {
-            let hide = move |hidden| lent.with(|app| app.hide(hidden)).expect("it is lent to the reactor's callbacks");
+            let hide = move |hidden| {
+                lent.with(|app| app.hide(hidden))
+                    .expect("it is lent to the reactor's callbacks")
+            };
             Beside::begin(&handle, window, display, hide)
         }
     });
@@ -58,11 +65,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The window's picture, drawn by the application itself: it is lent to the handler that asks for it.
+/// The window's picture, drawn by the application itself: it is lent to the handler that asks for
+/// it.
 fn picture(app: Lent<App>) -> Picture {
     Rc::new(move || {
         let picture = app.with(App::picture).map_err(|error| error.to_string());
-        picture.and_then(|it| it.map(Arc::new).ok_or_else(|| "the window is not there yet".to_owned())).into()
+        picture
+            .and_then(|it| {
+                it.map(Arc::new)
+                    .ok_or_else(|| "the window is not there yet".to_owned())
+            })
+            .into()
     })
 }
 

@@ -34,12 +34,18 @@ pub enum ScreenError {
 
 impl Screen {
     pub(crate) fn open(event_loop: &ActiveEventLoop) -> Result<Self, ScreenError> {
-        let attributes =
-            Window::default_attributes().with_title("Entwined").with_inner_size(SIZE).with_min_inner_size(LEAST);
+        let attributes = Window::default_attributes()
+            .with_title("Entwined")
+            .with_inner_size(SIZE)
+            .with_min_inner_size(LEAST);
         let window = Rc::new(event_loop.create_window(attributes)?);
         let context = Context::new(event_loop.owned_display_handle())?;
         let surface = Surface::new(&context, Rc::clone(&window))?;
-        Ok(Self { surface, window, canvas: Canvas::new() })
+        Ok(Self {
+            surface,
+            window,
+            canvas: Canvas::new(),
+        })
     }
 
     pub(crate) fn window(&self) -> &Rc<Window> {
@@ -50,15 +56,21 @@ impl Screen {
         self.window.inner_size().into()
     }
 
-    /// Draws a frame and hands it to the display server, after `before` was called. A window without an area shows none.
-    pub(crate) fn show(&mut self, scene: &Scene<'_>, before: impl FnOnce()) -> Result<(), ScreenError> {
+    /// Draws a frame and hands it to the display server, after `before` was called. A window
+    /// without an area shows none.
+    pub(crate) fn show(
+        &mut self,
+        scene: &Scene<'_>,
+        before: impl FnOnce(),
+    ) -> Result<(), ScreenError> {
         let size = self.size();
         let (Some(width), Some(height)) = (NonZeroU32::new(size.0), NonZeroU32::new(size.1)) else {
             return Ok(());
         };
         self.surface.resize(width, height)?;
         let mut pixels = self.surface.buffer_mut()?;
-        self.canvas.draw(scene, size, self.window.scale_factor(), &mut pixels);
+        self.canvas
+            .draw(scene, size, self.window.scale_factor(), &mut pixels);
         self.window.pre_present_notify();
         before();
         pixels.present()?;
@@ -69,9 +81,17 @@ impl Screen {
     pub(crate) fn picture(&mut self, scene: &Scene<'_>) -> Pixels {
         let size @ (width, height) = self.size();
         let mut pixels = vec![0; width as usize * height as usize];
-        self.canvas.draw(scene, size, self.window.scale_factor(), &mut pixels);
-        let rgba = pixels.iter().flat_map(|pixel| ((pixel << 8) | 0xff).to_be_bytes()).collect();
-        Pixels { width, height, rgba }
+        self.canvas
+            .draw(scene, size, self.window.scale_factor(), &mut pixels);
+        let rgba = pixels
+            .iter()
+            .flat_map(|pixel| ((pixel << 8) | 0xff).to_be_bytes())
+            .collect();
+        Pixels {
+            width,
+            height,
+            rgba,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Entwined on [calloop]: network code in the thread of a Wayland compositor, or of whatever else runs on a calloop loop.
+//! Entwined on [calloop]: network code in the thread of a Wayland compositor, or of whatever else
+//! runs on a calloop loop.
 //!
-//! [`insert`] puts a reactor into a loop. Its [`Handle`] is what network code works with; through the [`Lent`] beside it, every
-//! timer, task and connection reaches the loop's own `&mut Data`.
+//! [`insert`] puts a reactor into a loop. Its [`Handle`] is what network code works with; through
+//! the [`Lent`] beside it, every timer, task and connection reaches the loop's own `&mut Data`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,23 +32,28 @@
 //!
 //! # How it works
 //!
-//! The loop watches one fd, whatever the number of connections, and is asked for nothing else: deadlines and wake-ups from other
-//! threads come by that fd too. Before each sleep the source tells calloop whether work is queued, for example because a callback of the
-//! host wrote to a connection. Each dispatch gives the network one slice of time, 2 ms at most unless the host has a [frame clock](Handle::frame_clock), and then the host's other
-//! sources have theirs; what is left over is done in the next dispatch, which does not sleep.
+//! The loop watches one fd, whatever the number of connections, and is asked for nothing else:
+//! deadlines and wake-ups from other threads come by that fd too. Before each sleep the source
+//! tells calloop whether work is queued, for example because a callback of the host wrote to a
+//! connection. Each dispatch gives the network one slice of time, 2 ms at most unless the host has
+//! a [frame clock](Handle::frame_clock), and then the host's other sources have theirs; what is
+//! left over is done in the next dispatch, which does not sleep.
 //!
 //! # A run, its end, and another one
 //!
-//! The run begins when the source is inserted. [`Handle::stop`] ends it in order, through the shutdown phases, and then the source disables itself
-//! like any source that has nothing more to say. The loop goes on. [`LoopHandle::enable`] with the source's token begins the next
-//! run. [`LoopHandle::disable`] during a run pauses it: nothing is served until it is enabled again. [`LoopHandle::remove`] (or
-//! dropping the loop) ends it at once and for good, without the phases; connections still hear that they are lost.
+//! The run begins when the source is inserted. [`Handle::stop`] ends it in order, through the
+//! shutdown phases, and then the source disables itself like any source that has nothing more to
+//! say. The loop goes on. [`LoopHandle::enable`] with the source's token begins the next run.
+//! [`LoopHandle::disable`] during a run pauses it: nothing is served until it is enabled again.
+//! [`LoopHandle::remove`] (or dropping the loop) ends it at once and for good, without the phases;
+//! connections still hear that they are lost.
 //!
 //! # Limits
 //!
-//! A calloop loop cannot be iterated from inside its callbacks. While [`Handle::wait`] waits there, the reactor goes on, but
-//! the host's other sources do not. Callbacks that run within such a wait reach the data only if it is lent: the reactor's own callbacks have it
-//! lent (but not inside of a [`Lent::with`]), those of another source can lend theirs with [`Lent::lend`].
+//! A calloop loop cannot be iterated from inside its callbacks. While [`Handle::wait`] waits there,
+//! the reactor goes on, but the host's other sources do not. Callbacks that run within such a wait
+//! reach the data only if it is lent: the reactor's own callbacks have it lent (but not inside of a
+//! [`Lent::with`]), those of another source can lend theirs with [`Lent::lend`].
 #![forbid(unsafe_code)]
 
 use std::{
@@ -59,8 +65,8 @@ use std::{
 };
 
 use calloop::{
-    EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, RegistrationToken, Token, TokenFactory,
-    generic::Generic,
+    EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, RegistrationToken, Token,
+    TokenFactory, generic::Generic,
 };
 use entwined::{
     Handle,
@@ -68,8 +74,8 @@ use entwined::{
 };
 pub use entwined_lend::{Lent, NotLent};
 
-/// Puts a reactor into a loop and starts it. For another budget, or to lend something else than all of the data, insert a
-/// [`ReactorSource`] by hand.
+/// Puts a reactor into a loop and starts it. For another budget, or to lend something else than all
+/// of the data, insert a [`ReactorSource`] by hand.
 ///
 /// May be called from inside a callback of the loop.
 ///
@@ -80,8 +86,14 @@ pub fn insert<'l, Data: 'l>(event_loop: &LoopHandle<'l, Data>) -> calloop::Resul
     let handle = source.handle();
     let data = Lent::new();
     let lender = data.clone();
-    let token = event_loop.insert_source(source, move |slice, _, data| lender.lend(data, || slice.run()))?;
-    Ok(Inserted { handle, data, token })
+    let token = event_loop.insert_source(source, move |slice, _, data| {
+        lender.lend(data, || slice.run())
+    })?;
+    Ok(Inserted {
+        handle,
+        data,
+        token,
+    })
 }
 
 /// A reactor in a loop; see [`insert`].
@@ -127,7 +139,8 @@ pub struct ReactorSource {
     driver: Rc<Driver>,
     /// Registers the selector's fd. Level-triggered: see [`Selector`].
     fd: Generic<Rc<Selector>>,
-    /// For the events that come from the queue of leftovers and not from the fd. There while the source is registered.
+    /// For the events that come from the queue of leftovers and not from the fd. There while the
+    /// source is registered.
     token: Option<Token>,
     /// Whether this dispatch has had its slice: the fd and the queue may both call for one.
     served: Cell<bool>,
@@ -163,7 +176,12 @@ impl EventSource for ReactorSource {
     /// Calls for [`before_sleep`](EventSource::before_sleep).
     const NEEDS_EXTRA_LIFECYCLE_EVENTS: bool = true;
 
-    fn process_events<F>(&mut self, _: Readiness, _: Token, mut callback: F) -> io::Result<PostAction>
+    fn process_events<F>(
+        &mut self,
+        _: Readiness,
+        _: Token,
+        mut callback: F,
+    ) -> io::Result<PostAction>
     where
         F: FnMut(Slice, &mut ()) -> io::Result<()>,
     {
@@ -172,21 +190,40 @@ impl EventSource for ReactorSource {
             return Ok(PostAction::Continue);
         }
         if self.driver.is_running() {
-            callback(Slice { driver: self.driver.clone() }, &mut ())?;
+            callback(
+                Slice {
+                    driver: self.driver.clone(),
+                },
+                &mut (),
+            )?;
         }
-        Ok(if self.driver.is_running() { PostAction::Continue } else { PostAction::Disable })
+        Ok(if self.driver.is_running() {
+            PostAction::Continue
+        } else {
+            PostAction::Disable
+        })
     }
 
-    fn register(&mut self, poll: &mut Poll, token_factory: &mut TokenFactory) -> calloop::Result<()> {
+    fn register(
+        &mut self,
+        poll: &mut Poll,
+        token_factory: &mut TokenFactory,
+    ) -> calloop::Result<()> {
         self.fd.register(poll, token_factory)?;
         self.token = Some(token_factory.token());
         if !self.driver.is_running() {
-            self.driver.start().map_err(|error| calloop::Error::OtherError(error.into()))?;
+            self.driver
+                .start()
+                .map_err(|error| calloop::Error::OtherError(error.into()))?;
         }
         Ok(())
     }
 
-    fn reregister(&mut self, poll: &mut Poll, token_factory: &mut TokenFactory) -> calloop::Result<()> {
+    fn reregister(
+        &mut self,
+        poll: &mut Poll,
+        token_factory: &mut TokenFactory,
+    ) -> calloop::Result<()> {
         self.fd.reregister(poll, token_factory)?;
         self.token = Some(token_factory.token());
         Ok(())
@@ -197,24 +234,32 @@ impl EventSource for ReactorSource {
         self.fd.unregister(poll)
     }
 
-    /// Keeps the loop from sleeping while something is queued, or when the run ended somewhere else than in a slice.
+    /// Keeps the loop from sleeping while something is queued, or when the run ended somewhere else
+    /// than in a slice.
     fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
         self.served.set(false);
         let due = !self.driver.is_running() || self.driver.next() == Next::Now;
-        let readiness = Readiness { readable: true, writable: false, error: false };
+        let readiness = Readiness {
+            readable: true,
+            writable: false,
+            error: false,
+        };
         Ok(self.token.filter(|_| due).map(|token| (readiness, token)))
     }
 }
 
-/// The network's turn: some of the loop's time. A slice that is not run is asked for again at once, so the loop would not sleep any more.
+/// The network's turn: some of the loop's time. A slice that is not run is asked for again at once,
+/// so the loop would not sleep any more.
 #[must_use = "the reactor lives by its slices: `run` it"]
 pub struct Slice {
     driver: Rc<Driver>,
 }
 
 impl Slice {
-    /// Serves what is ready, for at most what the [pacing](Handle::set_pacing) says and the rest of one callback: 2 ms, or until the next frame is due if
-    /// the host has told of its frames by a [`FrameClock`](entwined::reactor::FrameClock). Panics of the callbacks are caught and reported.
+    /// Serves what is ready, for at most what the [pacing](Handle::set_pacing) says and the rest of
+    /// one callback: 2 ms, or until the next frame is due if the host has told of its frames by a
+    /// [`FrameClock`](entwined::reactor::FrameClock). Panics of the callbacks are caught and
+    /// reported.
     ///
     /// # Errors
     /// When the operating system refuses to report events.
@@ -223,8 +268,8 @@ impl Slice {
         self.run_for(budget)
     }
 
-    /// Serves what is ready, for at most `budget` and the rest of one callback; see [`run`](Slice::run). With a budget of zero, that is
-    /// one callback.
+    /// Serves what is ready, for at most `budget` and the rest of one callback; see
+    /// [`run`](Slice::run). With a budget of zero, that is one callback.
     pub fn run_for(self, budget: Duration) -> io::Result<()> {
         // A panic would end the whole dispatch, and with it other sources' events.
         catch_unwind(AssertUnwindSafe(|| self.driver.slice(budget))).unwrap_or_else(|_| {

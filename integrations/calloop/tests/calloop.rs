@@ -36,7 +36,11 @@ fn run(event_loop: &mut EventLoop<'_, State>, state: &mut State) {
     let limit = Instant::now() + Duration::from_secs(20);
     while !state.done {
         let left = limit.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "nothing happened for 20 s; log: {:?}", state.log);
+        assert!(
+            !left.is_zero(),
+            "nothing happened for 20 s; log: {:?}",
+            state.log
+        );
         event_loop.dispatch(left, state).unwrap();
     }
     state.done = false;
@@ -58,7 +62,10 @@ fn done(data: &Lent<State>) -> impl FnOnce() + 'static {
 fn assert_on_time(mut lateness: Vec<Duration>) {
     lateness.sort();
     let median = lateness[lateness.len() / 2];
-    println!("late by {median:?} (median), {:?} (worst)", lateness.last().unwrap());
+    println!(
+        "late by {median:?} (median), {:?} (worst)",
+        lateness.last().unwrap()
+    );
     assert!(median < Duration::from_millis(1), "late by {lateness:?}");
 }
 
@@ -88,7 +95,11 @@ fn a_timer_set_from_a_host_callback_is_on_time() {
     let mut all = Vec::new();
     for _ in 0..21 {
         let lateness = Rc::new(Cell::new(Duration::MAX));
-        let (handle, late, done) = (network.handle.clone(), lateness.clone(), done(&network.data));
+        let (handle, late, done) = (
+            network.handle.clone(),
+            lateness.clone(),
+            done(&network.data),
+        );
         let mut pieces = Some((late, done));
         let host = Timer::from_duration(Duration::from_millis(1));
         let set = move |_, _: &mut (), _: &mut State| {
@@ -112,7 +123,10 @@ fn a_timer_reset_to_earlier_from_a_host_callback_is_on_time() {
     let (mut event_loop, network, mut state) = start();
     let mut all = Vec::new();
     for _ in 0..21 {
-        let (due, lateness) = (Rc::new(Cell::new(Instant::now())), Rc::new(Cell::new(Duration::MAX)));
+        let (due, lateness) = (
+            Rc::new(Cell::new(Instant::now())),
+            Rc::new(Cell::new(Duration::MAX)),
+        );
         let timer = network.handle.call_later(Duration::from_secs(3600), {
             let (due, late, done) = (due.clone(), lateness.clone(), done(&network.data));
             move || {
@@ -172,9 +186,13 @@ fn a_burst_from_eight_threads_is_served_once_each() {
         .collect();
     thread_local!(static COUNT: Cell<u32> = const { Cell::new(0) });
     while COUNT.get() < 8 * EACH {
-        event_loop.dispatch(Duration::from_secs(20), &mut state).unwrap();
+        event_loop
+            .dispatch(Duration::from_secs(20), &mut state)
+            .unwrap();
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
     assert_eq!(COUNT.get(), 8 * EACH);
 }
@@ -183,7 +201,11 @@ fn a_burst_from_eight_threads_is_served_once_each() {
 fn the_data_is_within_reach_of_every_kind_of_callback() {
     let (mut event_loop, network, mut state) = start();
     let Inserted { handle, data, .. } = network;
-    assert_eq!(data.with(|_| ()), Err(NotLent::Nothing), "before a dispatch");
+    assert_eq!(
+        data.with(|_| ()),
+        Err(NotLent::Nothing),
+        "before a dispatch"
+    );
     handle.call_soon({
         let data = data.clone();
         move || data.with(|state| state.log.push("call")).unwrap()
@@ -226,7 +248,9 @@ fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
 
     state.done = false;
     let (handle, data) = (network.handle.clone(), network.data.clone());
-    event_loop.handle().insert_idle(move |_| handle.call_soon(done(&data)));
+    event_loop
+        .handle()
+        .insert_idle(move |_| handle.call_soon(done(&data)));
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
     event_loop.dispatch(None, &mut state).unwrap();
     assert!(state.done, "queued by an idle callback");
@@ -234,7 +258,10 @@ fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
     state.done = false;
     let (ping, source) = make_ping().unwrap();
     let (handle, data) = (network.handle.clone(), network.data.clone());
-    event_loop.handle().insert_source(source, move |(), _, _| handle.call_soon(done(&data))).unwrap();
+    event_loop
+        .handle()
+        .insert_source(source, move |(), _, _| handle.call_soon(done(&data)))
+        .unwrap();
     ping.ping();
     event_loop.dispatch(None, &mut state).unwrap();
     event_loop.dispatch(None, &mut state).unwrap();
@@ -248,7 +275,11 @@ fn an_idle_loop_sleeps() {
     let turns = network.handle.metrics().turns;
     let (start, nap) = (Instant::now(), Duration::from_millis(300));
     event_loop.dispatch(nap, &mut state).unwrap();
-    assert!(start.elapsed() >= nap, "one dispatch ended after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= nap,
+        "one dispatch ended after {:?}",
+        start.elapsed()
+    );
     assert_eq!(network.handle.metrics().turns, turns);
 }
 
@@ -265,12 +296,17 @@ fn a_panic_ends_its_callback_and_nothing_else() {
         }
     });
     let data = network.data.clone();
-    network.handle.call_soon(move || data.with(|_| panic!("while it had the data")).unwrap());
+    network
+        .handle
+        .call_soon(move || data.with(|_| panic!("while it had the data")).unwrap());
     network.handle.call_soon(|| panic!("in a call"));
     network.handle.spawn(async { panic!("in a task") }).detach();
     network.handle.call_soon(done(&network.data));
     run(&mut event_loop, &mut state);
-    assert_eq!(*reports.borrow(), ["in a task", "while it had the data", "in a call"]);
+    assert_eq!(
+        *reports.borrow(),
+        ["in a task", "while it had the data", "in a call"]
+    );
 }
 
 #[test]
@@ -301,8 +337,16 @@ fn an_always_busy_host_and_an_always_busy_reactor_share() {
         event_loop.dispatch(None, &mut state).unwrap();
     }
     let each = start.elapsed() / 50;
-    assert!(state.host >= 49, "the host had {} of 50 dispatches", state.host);
-    assert!(state.network >= 50, "the network had {} calls in 50 dispatches", state.network);
+    assert!(
+        state.host >= 49,
+        "the host had {} of 50 dispatches",
+        state.host
+    );
+    assert!(
+        state.network >= 50,
+        "the network had {} calls in 50 dispatches",
+        state.network
+    );
     // One slice of 2 ms each; a wide margin for a machine that does something else as well.
     assert!(each < Duration::from_millis(20), "a dispatch took {each:?}");
 }
@@ -310,10 +354,19 @@ fn an_always_busy_host_and_an_always_busy_reactor_share() {
 #[test]
 fn a_run_ends_in_order_and_the_next_begins_with_enable() {
     let (mut event_loop, network, mut state) = start();
-    let Inserted { handle, data, token, .. } = network;
+    let Inserted {
+        handle,
+        data,
+        token,
+        ..
+    } = network;
     for round in 0..3 {
         assert!(handle.is_running(), "round {round}");
-        for (phase, name) in [(Phase::After, "after"), (Phase::Before, "before"), (Phase::During, "during")] {
+        for (phase, name) in [
+            (Phase::After, "after"),
+            (Phase::Before, "before"),
+            (Phase::During, "during"),
+        ] {
             let (handle, data) = (handle.clone(), data.clone());
             handle
                 .clone()
@@ -329,7 +382,9 @@ fn a_run_ends_in_order_and_the_next_begins_with_enable() {
             move || handle.stop().unwrap()
         });
         while handle.is_running() {
-            event_loop.dispatch(Duration::from_secs(20), &mut state).unwrap();
+            event_loop
+                .dispatch(Duration::from_secs(20), &mut state)
+                .unwrap();
         }
         assert_eq!(state.log, ["before", "during", "after"]);
         state.log.clear();
@@ -369,10 +424,17 @@ fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
 #[test]
 fn disable_pauses_and_remove_ends_at_once() {
     let (mut event_loop, network, mut state) = start();
-    let Inserted { handle, data, token, .. } = network;
+    let Inserted {
+        handle,
+        data,
+        token,
+        ..
+    } = network;
     event_loop.handle().disable(&token).unwrap();
     handle.call_soon(done(&data));
-    event_loop.dispatch(Duration::from_millis(10), &mut state).unwrap();
+    event_loop
+        .dispatch(Duration::from_millis(10), &mut state)
+        .unwrap();
     assert!(!state.done, "it was served while it was disabled");
     event_loop.handle().enable(&token).unwrap();
     run(&mut event_loop, &mut state);
@@ -438,7 +500,9 @@ fn a_part_of_the_data_can_be_lent_with_a_budget_of_ones_own() {
     let lender = log.clone();
     event_loop
         .handle()
-        .insert_source(source, move |slice, _, state| lender.lend(&mut state.log, || slice.run_for(Duration::ZERO)))
+        .insert_source(source, move |slice, _, state| {
+            lender.lend(&mut state.log, || slice.run_for(Duration::ZERO))
+        })
         .unwrap();
     for name in ["one", "two", "three"] {
         let log = log.clone();
@@ -447,7 +511,11 @@ fn a_part_of_the_data_can_be_lent_with_a_budget_of_ones_own() {
     let mut state = State::default();
     for count in 1..=3 {
         event_loop.dispatch(None, &mut state).unwrap();
-        assert_eq!(state.log.len(), count, "a budget of nothing is one callback");
+        assert_eq!(
+            state.log.len(),
+            count,
+            "a budget of nothing is one callback"
+        );
     }
     assert_eq!(state.log, ["one", "two", "three"]);
 }
@@ -491,7 +559,9 @@ fn tcp_echo() {
         remote.post(|handle| handle.stop().unwrap()).unwrap();
     });
     while network.handle.is_running() {
-        event_loop.dispatch(Duration::from_secs(20), &mut state).unwrap();
+        event_loop
+            .dispatch(Duration::from_secs(20), &mut state)
+            .unwrap();
     }
     client.join().unwrap();
     assert_eq!(state.network, 101_001);
@@ -503,7 +573,8 @@ async fn read(stream: &mut entwined::transport::Stream, buffer: &mut [u8]) -> io
 
 async fn write_all(stream: &mut entwined::transport::Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
+        let written =
+            std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
         bytes = &bytes[written..];
     }
     std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await

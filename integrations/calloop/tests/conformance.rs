@@ -36,7 +36,12 @@ impl Calloop {
     fn on(event_loop: Rc<RefCell<EventLoop<'static, ()>>>, host: LoopHandle<'static, ()>) -> Self {
         let source = ReactorSource::new().expect("a selector");
         let handle = source.handle();
-        Calloop { event_loop, host, handle, place: Rc::new(Cell::new(Place::Apart(source))) }
+        Calloop {
+            event_loop,
+            host,
+            handle,
+            place: Rc::new(Cell::new(Place::Apart(source))),
+        }
     }
 }
 
@@ -63,7 +68,10 @@ impl Harness for Calloop {
         }
         match self.place.take() {
             Place::Apart(source) => {
-                let token = self.host.insert_source(source, |slice, _, ()| slice.run()).expect("it is inserted");
+                let token = self
+                    .host
+                    .insert_source(source, |slice, _, ()| slice.run())
+                    .expect("it is inserted");
                 self.place.set(Place::InLoop(token));
             }
             Place::InLoop(token) => {
@@ -84,7 +92,10 @@ impl Harness for Calloop {
     }
 
     fn iterate(&self, wait: Option<Duration>) {
-        self.event_loop.borrow_mut().dispatch(wait, &mut ()).expect("calloop works");
+        self.event_loop
+            .borrow_mut()
+            .dispatch(wait, &mut ())
+            .expect("calloop works");
     }
 
     fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>) {
@@ -93,7 +104,9 @@ impl Harness for Calloop {
             callback.take().expect("it is dropped after one call")();
             TimeoutAction::Drop
         };
-        self.host.insert_source(Timer::from_duration(delay), call).expect("a timer");
+        self.host
+            .insert_source(Timer::from_duration(delay), call)
+            .expect("a timer");
     }
 
     /// By a source that is always ready.

@@ -25,7 +25,8 @@ pub(crate) struct Bridge {
     sources: RefCell<Vec<Source>>,
     /// The loop was told that there is nothing to do, and may be asleep for all we know.
     asleep: Cell<bool>,
-    /// When there was certainly nobody waiting: the end of the last slice, or the last look that found no work.
+    /// When there was certainly nobody waiting: the end of the last slice, or the last look that
+    /// found no work.
     served: Cell<Instant>,
     /// Why the selector failed.
     pub(crate) failure: Cell<Option<io::Error>>,
@@ -62,7 +63,12 @@ impl Bridge {
         };
         *self.sources.borrow_mut() = vec![
             Source::attach(&self.context, options.priority, "entwined", Rc::new(turns)),
-            Source::attach(&self.context, Priority::HIGH, "entwined (floor)", Rc::new(floor)),
+            Source::attach(
+                &self.context,
+                Priority::HIGH,
+                "entwined (floor)",
+                Rc::new(floor),
+            ),
         ];
     }
 
@@ -91,8 +97,9 @@ struct Turns {
 }
 
 impl Turns {
-    /// The floor of the others: a network that is always busy would never let a source of lower priority run, so once in a while it
-    /// is dispatched together with those at GLib's idle priority, after those above.
+    /// The floor of the others: a network that is always busy would never let a source of lower
+    /// priority run, so once in a while it is dispatched together with those at GLib's idle
+    /// priority, after those above.
     fn step_aside(&self) {
         let aside = self.stepped_aside.get().elapsed() >= self.after;
         if aside {
@@ -101,7 +108,11 @@ impl Turns {
         if aside != self.aside.replace(aside)
             && let Some(source) = self.bridge.sources.borrow().first()
         {
-            source.set_priority(if aside { self.priority.max(Priority::DEFAULT_IDLE) } else { self.priority });
+            source.set_priority(if aside {
+                self.priority.max(Priority::DEFAULT_IDLE)
+            } else {
+                self.priority
+            });
         }
     }
 }
@@ -111,8 +122,9 @@ impl Watch for Turns {
         Some(self.bridge.selector.as_raw_fd())
     }
 
-    /// Where GLib does not ask, because a source of higher priority is ready, it does not sleep either, and asks in a later iteration.
-    /// A deadline needs nothing here: the selector's fd becomes readable then.
+    /// Where GLib does not ask, because a source of higher priority is ready, it does not sleep
+    /// either, and asks in a later iteration. A deadline needs nothing here: the selector's fd
+    /// becomes readable then.
     fn prepare(&self) -> bool {
         let now = self.driver.next() == Next::Now;
         self.bridge.asleep.set(!now);
@@ -129,8 +141,9 @@ impl Watch for Turns {
     }
 }
 
-/// The floor under a host that is always busy: at a high priority, with nothing that could wake the loop. In each iteration that takes
-/// place anyhow it looks whether the main source was left waiting for too long.
+/// The floor under a host that is always busy: at a high priority, with nothing that could wake the
+/// loop. In each iteration that takes place anyhow it looks whether the main source was left
+/// waiting for too long.
 struct Floor {
     bridge: Rc<Bridge>,
     driver: Rc<Driver>,
@@ -143,7 +156,8 @@ impl Watch for Floor {
         if self.bridge.served.get().elapsed() < self.after {
             return false;
         }
-        let waiting = self.driver.next() == Next::Now || sys::is_readable(self.bridge.selector.as_raw_fd());
+        let waiting =
+            self.driver.next() == Next::Now || sys::is_readable(self.bridge.selector.as_raw_fd());
         if !waiting {
             self.bridge.served.set(Instant::now());
         }
@@ -183,7 +197,8 @@ impl Reactor for Backend {
         self.0.selector.notifier()
     }
 
-    /// The loop asks before each sleep. Only who runs between the question and the sleep (the `prepare` of another source) must say so.
+    /// The loop asks before each sleep. Only who runs between the question and the sleep (the
+    /// `prepare` of another source) must say so.
     fn request_turn(&self) {
         if self.0.asleep.take() {
             self.0.context.wakeup();
@@ -192,7 +207,9 @@ impl Reactor for Backend {
 
     fn iterate(&self, may_block: bool) -> bool {
         // Not while another thread iterates it: that would wait for the other's loop to end.
-        let Ok(_owned) = self.0.context.acquire() else { return false };
+        let Ok(_owned) = self.0.context.acquire() else {
+            return false;
+        };
         self.0.context.iteration(may_block);
         true
     }
@@ -243,7 +260,11 @@ mod tests {
         while ran.get() == 0 {
             context.iteration(true);
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "it slept for {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "it slept for {:?}",
+            start.elapsed()
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A `GSource` of our own, for which glib-rs has no safe way. The only file with `unsafe`.
 //!
-//! Who owns what: GLib owns the memory of a [`Raw`] and frees it when the last of its references goes, possibly in the middle of the source's
-//! own dispatch and possibly (when somebody iterates the context elsewhere) on another thread. So the memory holds nothing that needs
-//! the right thread by then: [`Source`]'s drop has taken the [`Watch`] out, and a dispatch that is on the stack keeps its own count of it.
+//! Who owns what: GLib owns the memory of a [`Raw`] and frees it when the last of its references
+//! goes, possibly in the middle of the source's own dispatch and possibly (when somebody iterates
+//! the context elsewhere) on another thread. So the memory holds nothing that needs the right
+//! thread by then: [`Source`]'s drop has taken the [`Watch`] out, and a dispatch that is on the
+//! stack keeps its own count of it.
 
 use std::{
     cell::RefCell,
@@ -62,14 +64,26 @@ struct Shell {
 
 impl Source {
     /// Puts `watch` into `context`. It may be dispatched again from inside its own dispatch.
-    pub(crate) fn attach(context: &MainContext, priority: Priority, name: &str, watch: Rc<dyn Watch>) -> Self {
+    pub(crate) fn attach(
+        context: &MainContext,
+        priority: Priority,
+        name: &str,
+        watch: Rc<dyn Watch>,
+    ) -> Self {
         let fd = watch.fd();
-        let shell = Shell { thread: thread::current().id(), watch: RefCell::new(Some(watch)) };
-        // SAFETY: GLib only reads the functions, which live for ever, and allocates as many bytes as it is told, aligned for any C type, so
-        // for `Raw`. The shell is written once, before anything can read it. `from_glib_full` takes the one reference that there is; the
-        // setters are called with a live source that is not attached yet.
+        let shell = Shell {
+            thread: thread::current().id(),
+            watch: RefCell::new(Some(watch)),
+        };
+        // SAFETY: GLib only reads the functions, which live for ever, and allocates as many bytes
+        // as it is told, aligned for any C type, so for `Raw`. The shell is written once, before
+        // anything can read it. `from_glib_full` takes the one reference that there is; the setters
+        // are called with a live source that is not attached yet.
         let source: glib::Source = unsafe {
-            let raw = ffi::g_source_new(&raw const FUNCTIONS as *mut _, mem::size_of::<Raw>() as c_uint);
+            let raw = ffi::g_source_new(
+                &raw const FUNCTIONS as *mut _,
+                mem::size_of::<Raw>() as c_uint,
+            );
             ptr::write(&raw mut (*raw.cast::<Raw>()).shell, shell);
             ffi::g_source_set_priority(raw, priority.into_glib());
             ffi::g_source_set_can_recurse(raw, true.into_glib());
@@ -80,7 +94,10 @@ impl Source {
             FromGlibPtrFull::from_glib_full(raw)
         };
         let _ = source.attach(Some(context));
-        Source { source, _local: PhantomData }
+        Source {
+            source,
+            _local: PhantomData,
+        }
     }
 
     #[cfg(test)]
@@ -100,7 +117,8 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.source.destroy();
         let raw: *mut ffi::GSource = self.source.to_glib_none().0;
-        // SAFETY: our reference keeps the memory alive, and `attach` has written the shell. A `Source` does not leave its thread.
+        // SAFETY: our reference keeps the memory alive, and `attach` has written the shell. A
+        // `Source` does not leave its thread.
         let shell = unsafe { shell(raw) };
         let watch = shell.watch.take();
         drop(watch);
@@ -109,8 +127,13 @@ impl Drop for Source {
 
 /// Whether `fd` is readable now. Does not wait.
 pub(crate) fn is_readable(fd: RawFd) -> bool {
-    let mut polled = ffi::GPollFD { fd, events: ffi::G_IO_IN as u16, revents: 0 };
-    // SAFETY: the pointer is to one `GPollFD`, as the count says, for the time of the call. A bad fd is an answer, not an error.
+    let mut polled = ffi::GPollFD {
+        fd,
+        events: ffi::G_IO_IN as u16,
+        revents: 0,
+    };
+    // SAFETY: the pointer is to one `GPollFD`, as the count says, for the time of the call. A bad
+    // fd is an answer, not an error.
     unsafe { ffi::g_poll(&raw mut polled, 1, 0) > 0 }
 }
 
@@ -137,7 +160,8 @@ unsafe fn shell<'a>(raw: *mut ffi::GSource) -> &'a Shell {
 unsafe fn watch(raw: *mut ffi::GSource) -> Option<Rc<dyn Watch>> {
     // SAFETY: the caller promises the same.
     let shell = unsafe { shell(raw) };
-    // A context may be iterated by any thread that finds it without an owner; the reactor must not follow it there.
+    // A context may be iterated by any thread that finds it without an owner; the reactor must not
+    // follow it there.
     if shell.thread != thread::current().id() {
         return None;
     }
@@ -167,7 +191,11 @@ unsafe extern "C" fn check(raw: *mut ffi::GSource) -> ffi::gboolean {
     ffi::GFALSE
 }
 
-unsafe extern "C" fn dispatch(raw: *mut ffi::GSource, _: ffi::GSourceFunc, _: ffi::gpointer) -> ffi::gboolean {
+unsafe extern "C" fn dispatch(
+    raw: *mut ffi::GSource,
+    _: ffi::GSourceFunc,
+    _: ffi::gpointer,
+) -> ffi::gboolean {
     contained(|| {
         // SAFETY: GLib calls this with a source of ours, and keeps a reference to it meanwhile.
         if let Some(watch) = unsafe { watch(raw) } {
@@ -179,7 +207,8 @@ unsafe extern "C" fn dispatch(raw: *mut ffi::GSource, _: ffi::GSourceFunc, _: ff
 
 unsafe extern "C" fn finalize(raw: *mut ffi::GSource) {
     contained(|| {
-        // SAFETY: GLib calls this once, when nobody else has a reference, before it frees the memory; the shell is not used again.
+        // SAFETY: GLib calls this once, when nobody else has a reference, before it frees the
+        // memory; the shell is not used again.
         let shell = unsafe { ptr::read(&raw const (*raw.cast::<Raw>()).shell) };
         if shell.thread != thread::current().id() {
             // Only when a `Source` was leaked and its context then freed elsewhere.
@@ -217,7 +246,12 @@ mod tests {
     }
 
     fn attach(context: &MainContext, function: impl Fn() + 'static) -> Source {
-        Source::attach(context, Priority::DEFAULT, "test", Rc::new(Always(function)))
+        Source::attach(
+            context,
+            Priority::DEFAULT,
+            "test",
+            Rc::new(Always(function)),
+        )
     }
 
     #[test]
@@ -235,7 +269,11 @@ mod tests {
         });
         slot.replace(Some(source));
         context.iteration(false);
-        assert_eq!(Rc::strong_count(&calls), 1, "the watch went with its dispatch");
+        assert_eq!(
+            Rc::strong_count(&calls),
+            1,
+            "the watch went with its dispatch"
+        );
         context.iteration(false);
         assert_eq!(calls.get(), 1);
     }
@@ -302,7 +340,9 @@ mod tests {
         let source = mem::ManuallyDrop::new(source);
         // SAFETY: the original is not used again, so the reference has one owner.
         let inner = unsafe { ptr::read(&raw const source.source) };
-        thread::spawn(move || drop((context, inner))).join().unwrap();
+        thread::spawn(move || drop((context, inner)))
+            .join()
+            .unwrap();
         assert_eq!(Rc::strong_count(&calls), 2);
     }
 }

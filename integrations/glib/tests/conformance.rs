@@ -24,7 +24,8 @@ impl Kind for Plain {
 
     fn open_dialog() {}
 
-    /// By a timer at the priority of GDK's redraw. GLib's timers are of whole milliseconds and count from when the last was late.
+    /// By a timer at the priority of GDK's redraw. GLib's timers are of whole milliseconds and
+    /// count from when the last was late.
     fn draw_frames(host: &GlibHost<Self>, mut draw: Box<dyn FnMut() -> bool>) {
         let mut next = Instant::now();
         let look = move || {
@@ -34,7 +35,11 @@ impl Kind for Plain {
             next = (next + FRAME).max(Instant::now());
             draw()
         };
-        host.every(Duration::from_millis(1), Priority::from(120), Box::new(look));
+        host.every(
+            Duration::from_millis(1),
+            Priority::from(120),
+            Box::new(look),
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! The reactor in a main context of its own for each test. What all backends have in common is the conformance suite's; here is what only a
-//! GLib loop can do wrong.
+//! The reactor in a main context of its own for each test. What all backends have in common is the
+//! conformance suite's; here is what only a GLib loop can do wrong.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,7 +30,10 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let context = MainContext::new();
-        Host { main: MainLoop::new(Some(&context), false), context }
+        Host {
+            main: MainLoop::new(Some(&context), false),
+            context,
+        }
     }
 
     fn attach(&self) -> Attachment {
@@ -64,9 +67,16 @@ impl Host {
     }
 
     /// A source of the host's; with a zero interval one that is always ready.
-    fn every(&self, interval: Duration, priority: Priority, function: impl FnMut() -> ControlFlow + 'static) -> Source {
+    fn every(
+        &self,
+        interval: Duration,
+        priority: Priority,
+        function: impl FnMut() -> ControlFlow + 'static,
+    ) -> Source {
         let guard = glib::thread_guard::ThreadGuard::new(RefCell::new(function));
-        let source = glib::timeout_source_new(interval, None, priority, move || (guard.get_ref().borrow_mut())());
+        let source = glib::timeout_source_new(interval, None, priority, move || {
+            (guard.get_ref().borrow_mut())()
+        });
         let _ = source.attach(Some(&self.context));
         source
     }
@@ -102,16 +112,23 @@ fn stopper(handle: &Handle) -> impl FnOnce() + 'static {
 
 async fn exchange(stream: &mut Stream, byte: u8) -> u8 {
     let mut buffer = [byte];
-    poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, &buffer)).await.expect("a write");
-    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)).await.expect("a read");
+    poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, &buffer))
+        .await
+        .expect("a write");
+    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer))
+        .await
+        .expect("a read");
     buffer[0]
 }
 
 /// Answers each byte with itself.
 async fn echo(mut stream: Stream) {
     let mut buffer = [0; 64];
-    while let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await {
-        poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &buffer[..count])).await.expect("a write");
+    while let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await
+    {
+        poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &buffer[..count]))
+            .await
+            .expect("a write");
     }
 }
 
@@ -173,7 +190,11 @@ fn stop_goes_through_the_phases_while_the_host_goes_on_and_start_begins_anew() {
             }
         });
         host.run();
-        assert_eq!(*phases.borrow(), [Phase::Before, Phase::During, Phase::After], "in run {run}");
+        assert_eq!(
+            *phases.borrow(),
+            [Phase::Before, Phase::During, Phase::After],
+            "in run {run}"
+        );
         assert_eq!(handle.stop(), Err(LifeError::NotRunning));
         network.start().expect("the run before has ended");
     }
@@ -189,7 +210,10 @@ fn run_ends_with_the_reactor_and_is_refused_inside_itself() {
             let (network, handle) = (Rc::downgrade(&network), handle.clone());
             move || {
                 let network = network.upgrade().expect("it runs");
-                assert!(matches!(network.run(), Err(RunError::Life(LifeError::AlreadyRunning))));
+                assert!(matches!(
+                    network.run(),
+                    Err(RunError::Life(LifeError::AlreadyRunning))
+                ));
                 handle.stop().expect("it runs");
             }
         });
@@ -203,7 +227,10 @@ fn a_context_that_another_thread_runs_is_refused() {
     let host = Host::new();
     let _owned = host.context.acquire().expect("nobody has it");
     let context = host.context.clone();
-    let error = thread::spawn(move || attach(&context).map(drop)).join().unwrap().expect_err("it is taken");
+    let error = thread::spawn(move || attach(&context).map(drop))
+        .join()
+        .unwrap()
+        .expect_err("it is taken");
     assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
     assert_eq!(error.to_string(), "another thread runs this main context");
 }
@@ -217,7 +244,8 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
     let after = Rc::new(Cell::new(false));
     let remote = handle.remote();
     handle.call_later(Duration::from_millis(5), {
-        let (slot, after, handle, quit) = (slot.clone(), after.clone(), handle.clone(), host.quit());
+        let (slot, after, handle, quit) =
+            (slot.clone(), after.clone(), handle.clone(), host.quit());
         move || {
             let count = |after: &Rc<Cell<bool>>| {
                 let after = after.clone();
@@ -232,7 +260,10 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
         }
     });
     host.run();
-    assert!(host.iterations(Duration::from_millis(30)) <= ONCE, "something of it is left in the loop");
+    assert!(
+        host.iterations(Duration::from_millis(30)) <= ONCE,
+        "something of it is left in the loop"
+    );
     assert!(!after.get(), "something ran after the end");
     assert_eq!(Rc::strong_count(&after), 1, "a closure was kept");
     assert_eq!(Rc::strong_count(&echoed), 1, "a task was kept");
@@ -261,7 +292,10 @@ fn a_reactor_between_two_runs_lets_the_loop_sleep() {
     handle.call_soon(count());
     handle.call_later(Duration::from_millis(1), count());
     let (sender, receiver) = mpsc::channel();
-    handle.remote().post(move |_| sender.send(()).expect("the test waits")).expect("it is there");
+    handle
+        .remote()
+        .post(move |_| sender.send(()).expect("the test waits"))
+        .expect("it is there");
     assert!(host.iterations(Duration::from_millis(50)) <= ONCE);
     assert_eq!(ran.get(), 0);
 
@@ -277,7 +311,9 @@ fn an_idle_reactor_does_not_wake_the_loop() {
     let network = host.attach();
     let (near, _far) = unix::pair(&network.handle()).expect("a pair");
     network.handle().spawn(echo(near)).detach();
-    network.handle().call_later(Duration::from_secs(3_600), || ());
+    network
+        .handle()
+        .call_later(Duration::from_secs(3_600), || ());
     // A new socket says once that it can be written.
     host.iterations(Duration::from_millis(30));
     assert!(host.iterations(Duration::from_millis(500)) <= ONCE);
@@ -293,7 +329,12 @@ fn a_timer_set_or_moved_by_the_hosts_callback_is_late_by_less_than_a_millisecond
             let fired = Rc::new(Cell::new(None));
             let due = Rc::new(Cell::new(Instant::now()));
             host.after(Duration::from_millis(3), {
-                let (handle, fired, due, main) = (handle.clone(), fired.clone(), due.clone(), host.main.clone());
+                let (handle, fired, due, main) = (
+                    handle.clone(),
+                    fired.clone(),
+                    due.clone(),
+                    host.main.clone(),
+                );
                 move || {
                     let moved = handle.call_later(Duration::from_secs(3_600), {
                         let (fired, handle) = (fired.clone(), handle.clone());
@@ -310,7 +351,9 @@ fn a_timer_set_or_moved_by_the_hosts_callback_is_late_by_less_than_a_millisecond
             });
             host.run();
             let fired = fired.get().expect("it fired");
-            fired.checked_duration_since(due.get()).expect("never early")
+            fired
+                .checked_duration_since(due.get())
+                .expect("never early")
         })
         .collect();
     lateness.sort();
@@ -324,10 +367,13 @@ fn each_post_wakes_a_loop_that_sleeps() {
     let remote = network.handle().remote();
     let poster = thread::spawn(move || {
         for number in 0..500 {
-            // The answer comes from a loop that has nothing else to do and has most likely gone to sleep.
+            // The answer comes from a loop that has nothing else to do and has most likely gone to
+            // sleep.
             assert_eq!(remote.call(move |_| number).expect("an answer"), number);
         }
-        remote.call(|handle| handle.stop().expect("it runs")).expect("an answer");
+        remote
+            .call(|handle| handle.stop().expect("it runs"))
+            .expect("an answer");
     });
     network.run().expect("a run");
     poster.join().unwrap();
@@ -366,7 +412,8 @@ fn a_burst_from_eight_threads_runs_once_each_and_in_order() {
     }
 }
 
-/// Opens nested loops from callbacks of alternating kinds, and calls `innermost` when `levels` are on the stack.
+/// Opens nested loops from callbacks of alternating kinds, and calls `innermost` when `levels` are
+/// on the stack.
 fn nest(handle: &Handle, context: &MainContext, levels: u32, innermost: Rc<dyn Fn(MainLoop)>) {
     let dialog = {
         let (handle, context) = (handle.clone(), context.clone());
@@ -400,12 +447,19 @@ fn nested_loops_three_levels_deep_keep_serving_everybody_else() {
     let reached = Rc::new(Cell::new(false));
     let (remote, posted) = (handle.remote(), Rc::new(Cell::new(0)));
     nest(&handle, &host.context, 3, {
-        let (handle, echoed, reached, posted) = (handle.clone(), echoed.clone(), reached.clone(), posted.clone());
+        let (handle, echoed, reached, posted) = (
+            handle.clone(),
+            echoed.clone(),
+            reached.clone(),
+            posted.clone(),
+        );
         Rc::new(move |dialog| {
             // Everything in here happens inside the third loop.
             let before = echoed.get();
             let (sender, receiver) = mpsc::channel();
-            remote.post(move |_| sender.send(()).expect("it waits")).expect("it is there");
+            remote
+                .post(move |_| sender.send(()).expect("it waits"))
+                .expect("it is there");
             for _ in 0..3 {
                 let posted = posted.clone();
                 handle.call_soon(move || posted.set(posted.get() + 1));
@@ -442,7 +496,8 @@ fn waiting_in_a_callback_iterates_the_host() {
     });
     let value = Rc::new(Cell::new(0));
     host.after(Duration::from_millis(1), {
-        let (handle, ticks, value, quit) = (handle.clone(), ticks.clone(), value.clone(), host.quit());
+        let (handle, ticks, value, quit) =
+            (handle.clone(), ticks.clone(), value.clone(), host.quit());
         move || {
             let before = ticks.get();
             let sleep = handle.sleep(Duration::from_millis(20));
@@ -504,7 +559,8 @@ fn a_panic_in_a_callback_ends_that_callback_only() {
     assert!(echoed.get() > before);
 }
 
-/// A host whose sources of this priority are always ready: what the network gets in half a second, and the longest wait of a timer.
+/// A host whose sources of this priority are always ready: what the network gets in half a second,
+/// and the longest wait of a timer.
 fn beside_a_busy_host(priority: Priority) -> (u32, Duration) {
     let host = Host::new();
     let network = host.attach();
@@ -518,7 +574,10 @@ fn beside_a_busy_host(priority: Priority) -> (u32, Duration) {
         }
     });
     let echoed = echoes(&handle);
-    let (longest, last) = (Rc::new(Cell::new(Duration::ZERO)), Rc::new(Cell::new(Instant::now())));
+    let (longest, last) = (
+        Rc::new(Cell::new(Duration::ZERO)),
+        Rc::new(Cell::new(Instant::now())),
+    );
     handle
         .spawn({
             let (handle, longest) = (handle.clone(), longest.clone());
@@ -535,19 +594,36 @@ fn beside_a_busy_host(priority: Priority) -> (u32, Duration) {
         host.context.iteration(false);
     }
     busy.destroy();
-    println!("{priority:?}: {} echoes, longest {:?}, {} spins of the host", echoed.get(), longest.get(), spins.get());
+    println!(
+        "{priority:?}: {} echoes, longest {:?}, {} spins of the host",
+        echoed.get(),
+        longest.get(),
+        spins.get()
+    );
     // Below our own priority it has its floor too.
-    assert!(spins.get() > 15, "the host was called only {} times", spins.get());
+    assert!(
+        spins.get() > 15,
+        "the host was called only {} times",
+        spins.get()
+    );
     (echoed.get(), longest.get())
 }
 
 #[test]
 fn a_host_that_is_always_busy_leaves_the_network_its_floor() {
-    for priority in [Priority::HIGH, Priority::DEFAULT, Priority::from(120), Priority::DEFAULT_IDLE] {
+    for priority in [
+        Priority::HIGH,
+        Priority::DEFAULT,
+        Priority::from(120),
+        Priority::DEFAULT_IDLE,
+    ] {
         let (echoed, longest) = beside_a_busy_host(priority);
         // In half a second there are some thirty slices.
         assert!(echoed > 100, "at {priority:?} only {echoed} echoes");
-        assert!(longest < Duration::from_millis(150), "at {priority:?} nothing for {longest:?}");
+        assert!(
+            longest < Duration::from_millis(150),
+            "at {priority:?} nothing for {longest:?}"
+        );
     }
 }
 
@@ -579,7 +655,12 @@ fn a_long_queue_does_not_keep_the_host_from_its_own_work() {
     });
     host.run();
     let share = start.elapsed().as_millis() / 8;
-    assert!(ticks.get() > share, "the host was called {} times in {:?}", ticks.get(), start.elapsed());
+    assert!(
+        ticks.get() > share,
+        "the host was called {} times in {:?}",
+        ticks.get(),
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -607,7 +688,9 @@ fn two_reactors_share_a_context_and_a_third_has_its_own_thread() {
     let networks = [host.attach(), host.attach()];
     let elsewhere = thread::spawn(|| {
         let network = Host::new().attach();
-        network.handle().call_later(Duration::from_millis(10), stopper(&network.handle()));
+        network
+            .handle()
+            .call_later(Duration::from_millis(10), stopper(&network.handle()));
         network.run().expect("a run");
     });
     let counts = networks.each_ref().map(|network| echoes(&network.handle()));

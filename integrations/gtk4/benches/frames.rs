@@ -1,7 +1,9 @@
-//! How even the frames of a window come while the network is as busy as can be, and what the network gets meanwhile.
+//! How even the frames of a window come while the network is as busy as can be, and what the
+//! network gets meanwhile.
 //!
-//! A window is redrawn in each frame while 64 tasks are always ready, each with some 6 microseconds of work (what one request takes). Prints
-//! one line for each way of sharing the thread. Needs a display. An argument (a number) sets the seconds for each line.
+//! A window is redrawn in each frame while 64 tasks are always ready, each with some 6 microseconds
+//! of work (what one request takes). Prints one line for each way of sharing the thread. Needs a
+//! display. An argument (a number) sets the seconds for each line.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,24 +23,40 @@ const TASKS: usize = 64;
 const WORK: Duration = Duration::from_micros(6);
 
 fn main() {
-    let seconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(10);
+    let seconds = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(10);
     let seconds = Duration::from_secs(seconds);
-    println!("{:<28} {:>7} {:>7} {:>7} {:>7} {:>9}", "", "frames", "p50 ms", "p99 ms", "max ms", "polls/s");
+    println!(
+        "{:<28} {:>7} {:>7} {:>7} {:>7} {:>9}",
+        "", "frames", "p50 ms", "p99 ms", "max ms", "polls/s"
+    );
     measure("idle", seconds, |_| None);
-    measure("frame clock", seconds, |application| Some((entwined_gtk4::attach(application).expect("a reactor"), None)));
+    measure("frame clock", seconds, |application| {
+        Some((entwined_gtk4::attach(application).expect("a reactor"), None))
+    });
     for (priority, milliseconds) in [(121, 1), (121, 2), (121, 4), (0, 2)] {
         let name = format!("priority {priority}, {milliseconds} ms");
         measure(&name, seconds, |_| {
             let options = Options::new().priority(Priority::from(priority));
             let attachment = options.attach(&MainContext::default()).expect("a reactor");
-            attachment.handle().set_pacing(Pacing::fixed(Duration::from_millis(milliseconds)));
+            attachment
+                .handle()
+                .set_pacing(Pacing::fixed(Duration::from_millis(milliseconds)));
             Some((attachment.handle(), Some(attachment)))
         });
     }
 }
 
-fn measure(name: &str, duration: Duration, attach: impl FnOnce(&Application) -> Option<(Handle, Option<Attachment>)>) {
-    let application = Application::builder().flags(gio::ApplicationFlags::NON_UNIQUE).build();
+fn measure(
+    name: &str,
+    duration: Duration,
+    attach: impl FnOnce(&Application) -> Option<(Handle, Option<Attachment>)>,
+) {
+    let application = Application::builder()
+        .flags(gio::ApplicationFlags::NON_UNIQUE)
+        .build();
     let attached = attach(&application);
     let polls = Rc::new(Cell::new(0_u64));
     let paints: Rc<RefCell<Vec<Instant>>> = Rc::default();
@@ -46,8 +64,11 @@ fn measure(name: &str, duration: Duration, attach: impl FnOnce(&Application) -> 
         let paints = paints.clone();
         move |application| {
             let label = Label::new(Some("frames"));
-            let window =
-                ApplicationWindow::builder().application(application).default_width(400).default_height(300).build();
+            let window = ApplicationWindow::builder()
+                .application(application)
+                .default_width(400)
+                .default_height(300)
+                .build();
             window.set_child(Some(&label));
             let frame = Cell::new(0_u64);
             window.add_tick_callback(move |_, _| {
@@ -88,14 +109,20 @@ fn measure(name: &str, duration: Duration, attach: impl FnOnce(&Application) -> 
     application.run_with_args::<&str>(&[]);
     // The first half second is the window's own making.
     let paints = paints.borrow();
-    let settled = paints.first().map(|first| *first + Duration::from_millis(500));
+    let settled = paints
+        .first()
+        .map(|first| *first + Duration::from_millis(500));
     let mut gaps: Vec<f64> = paints
         .windows(2)
         .filter(|pair| settled.is_some_and(|settled| pair[0] > settled))
         .map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3)
         .collect();
     gaps.sort_by(f64::total_cmp);
-    let at = |share: f64| gaps.get((gaps.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    let at = |share: f64| {
+        gaps.get((gaps.len() as f64 * share) as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
     println!(
         "{name:<28} {:>7} {:>7.2} {:>7.2} {:>7.2} {:>9.0}",
         gaps.len(),

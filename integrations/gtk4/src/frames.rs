@@ -12,7 +12,10 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new(network: Handle) -> Rc<Self> {
-        Rc::new(Frames { network, following: Cell::new(false) })
+        Rc::new(Frames {
+            network,
+            following: Cell::new(false),
+        })
     }
 
     /// Follows the windows that there are and those to come; GTK is initialized.
@@ -31,7 +34,9 @@ impl Frames {
     }
 
     fn follow_windows(self: &Rc<Self>, windows: &gio::ListModel, positions: std::ops::Range<u32>) {
-        for window in positions.filter_map(|position| windows.item(position)?.downcast::<Window>().ok()) {
+        for window in
+            positions.filter_map(|position| windows.item(position)?.downcast::<Window>().ok())
+        {
             if window.is_realized() {
                 self.follow_clock(&window);
             }
@@ -46,7 +51,9 @@ impl Frames {
     }
 
     fn follow_clock(&self, window: &Window) {
-        let Some(surface) = window.surface() else { return };
+        let Some(surface) = window.surface() else {
+            return;
+        };
         // It belongs to GDK's clock, and goes with it.
         let clock = Rc::new(self.network.frame_clock());
         let source = surface.frame_clock();

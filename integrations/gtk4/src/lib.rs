@@ -28,9 +28,10 @@
 //!
 //! # Frames
 //!
-//! The reactor follows the frame clocks of all the process's windows. While one of them draws, a dispatch ends before the next frame is
-//! due, and is short when a frame is late; while none does, it takes 2 ms at most ([`Pacing`](entwined::reactor::Pacing)). A GUI that is always busy leaves the network its
-//! [floor](entwined_glib::Options::floor).
+//! The reactor follows the frame clocks of all the process's windows. While one of them draws, a
+//! dispatch ends before the next frame is due, and is short when a frame is late; while none does,
+//! it takes 2 ms at most ([`Pacing`](entwined::reactor::Pacing)). A GUI that is always busy leaves
+//! the network its [floor](entwined_glib::Options::floor).
 
 mod frames;
 
@@ -44,18 +45,19 @@ use frames::Frames;
 
 /// Attaches a new reactor to `application`, for as long as that lives.
 ///
-/// Its run begins with the application: in `startup`, or at once when that is over. What is asked of the handle before waits. An instance that
-/// is not the primary one never begins, as it has no `startup`.
+/// Its run begins with the application: in `startup`, or at once when that is over. What is asked
+/// of the handle before waits. An instance that is not the primary one never begins, as it has no
+/// `startup`.
 ///
-/// Its run ends with the application, in order: in `shutdown` the phases of [`Handle::on_shutdown`] run to their end, each bounded by
-/// the core's limit of 30 s, while the main context goes on. [`Handle::stop`] ends the run and leaves the application alone; attach
-/// again for another.
+/// Its run ends with the application, in order: in `shutdown` the phases of [`Handle::on_shutdown`]
+/// run to their end, each bounded by the core's limit of 30 s, while the main context goes on.
+/// [`Handle::stop`] ends the run and leaves the application alone; attach again for another.
 ///
 /// May be called from inside any callback, and several times: each makes a reactor of its own.
 ///
 /// # Errors
-/// As for [`Options::attach`](entwined_glib::Options::attach): another thread runs the default main context, or the process is out of file
-/// descriptors.
+/// As for [`Options::attach`](entwined_glib::Options::attach): another thread runs the default main
+/// context, or the process is out of file descriptors.
 pub fn attach(application: &impl IsA<Application>) -> io::Result<Handle> {
     attach_to(application.upcast_ref())
 }

@@ -1,4 +1,5 @@
-//! The reactor in GTK applications. GTK lives on one thread, so there is one test, and it needs a display (for example `Xvfb`).
+//! The reactor in GTK applications. GTK lives on one thread, so there is one test, and it needs a
+//! display (for example `Xvfb`).
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +12,8 @@ use entwined::{
     reactor::{LifeError, Phase},
 };
 use gtk4::{
-    Application, ApplicationWindow, FileChooserAction, FileChooserNative, Label, PopoverMenu, Window, gdk, gio,
+    Application, ApplicationWindow, FileChooserAction, FileChooserNative, Label, PopoverMenu,
+    Window, gdk, gio,
     glib::{self, ControlFlow, MainLoop, Priority},
     prelude::*,
 };
@@ -24,13 +26,34 @@ fn applications() {
             "begins with the application and ends with it in order",
             begins_with_the_application_and_ends_with_it_in_order,
         ),
-        ("stop leaves the application alone", stop_leaves_the_application_alone),
-        ("attaches inside activate and quits from a callback", attaches_inside_activate_and_quits_from_a_callback),
-        ("an application that quits while stopping", an_application_that_quits_while_stopping),
-        ("a modal dialog keeps everybody else going", a_modal_dialog_keeps_everybody_else_going),
-        ("menus, file choosers and drags keep everybody going", menus_file_choosers_and_drags_keep_everybody_going),
-        ("a busy network leaves the window its frames", a_busy_network_leaves_the_window_its_frames),
-        ("a busy window leaves the network its floor", a_busy_window_leaves_the_network_its_floor),
+        (
+            "stop leaves the application alone",
+            stop_leaves_the_application_alone,
+        ),
+        (
+            "attaches inside activate and quits from a callback",
+            attaches_inside_activate_and_quits_from_a_callback,
+        ),
+        (
+            "an application that quits while stopping",
+            an_application_that_quits_while_stopping,
+        ),
+        (
+            "a modal dialog keeps everybody else going",
+            a_modal_dialog_keeps_everybody_else_going,
+        ),
+        (
+            "menus, file choosers and drags keep everybody going",
+            menus_file_choosers_and_drags_keep_everybody_going,
+        ),
+        (
+            "a busy network leaves the window its frames",
+            a_busy_network_leaves_the_window_its_frames,
+        ),
+        (
+            "a busy window leaves the network its floor",
+            a_busy_window_leaves_the_network_its_floor,
+        ),
     ];
     for (name, test) in tests {
         println!("{name}");
@@ -39,7 +62,9 @@ fn applications() {
 }
 
 fn application() -> Application {
-    Application::builder().flags(gio::ApplicationFlags::NON_UNIQUE).build()
+    Application::builder()
+        .flags(gio::ApplicationFlags::NON_UNIQUE)
+        .build()
 }
 
 /// Runs it with a window that is redrawn in each frame; returns the number of frames.
@@ -49,7 +74,10 @@ fn run(application: &Application, activate: impl Fn(&ApplicationWindow) + 'stati
         let frames = frames.clone();
         move |application| {
             let label = Label::new(Some("entwined"));
-            let window = ApplicationWindow::builder().application(application).child(&label).build();
+            let window = ApplicationWindow::builder()
+                .application(application)
+                .child(&label)
+                .build();
             let frames = frames.clone();
             window.add_tick_callback(move |_, _| {
                 frames.set(frames.get() + 1);
@@ -60,7 +88,9 @@ fn run(application: &Application, activate: impl Fn(&ApplicationWindow) + 'stati
             activate(&window);
         }
     });
-    let guard = glib::timeout_add_local_once(Duration::from_secs(30), || panic!("nobody quit the application"));
+    let guard = glib::timeout_add_local_once(Duration::from_secs(30), || {
+        panic!("nobody quit the application")
+    });
     application.run_with_args::<&str>(&[]);
     guard.remove();
     frames.get()
@@ -68,7 +98,11 @@ fn run(application: &Application, activate: impl Fn(&ApplicationWindow) + 'stati
 
 /// Notes each phase of the shutdown, after a wait that needs the loop.
 fn note_phases(handle: &Handle, notes: &Rc<RefCell<Vec<&'static str>>>) {
-    for (phase, note) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+    for (phase, note) in [
+        (Phase::Before, "before"),
+        (Phase::During, "during"),
+        (Phase::After, "after"),
+    ] {
         let (sleeper, notes) = (handle.clone(), notes.clone());
         handle
             .on_shutdown(phase, move || async move {
@@ -142,7 +176,11 @@ fn begins_with_the_application_and_ends_with_it_in_order() {
     });
     assert_eq!(*notes.borrow(), ["call", "before", "during", "after"]);
     assert!(!handle.is_running());
-    assert_eq!(Rc::strong_count(&kept), 1, "a task outlived the application");
+    assert_eq!(
+        Rc::strong_count(&kept),
+        1,
+        "a task outlived the application"
+    );
     assert_eq!(handle.stop(), Err(LifeError::NotRunning));
 }
 
@@ -219,9 +257,20 @@ fn a_modal_dialog_keeps_everybody_else_going() {
     assert_eq!(opened.get(), 3);
 }
 
-/// Opens a dialog and waits for its end in a nested loop; from inside that another, so many levels deep.
-fn ask(handle: &Handle, parent: &impl IsA<Window>, counts: &[Rc<Cell<u32>>; 3], opened: &Rc<Cell<u32>>, levels: u32) {
-    let dialog = Window::builder().modal(true).transient_for(parent).child(&Label::new(Some("Well?"))).build();
+/// Opens a dialog and waits for its end in a nested loop; from inside that another, so many levels
+/// deep.
+fn ask(
+    handle: &Handle,
+    parent: &impl IsA<Window>,
+    counts: &[Rc<Cell<u32>>; 3],
+    opened: &Rc<Cell<u32>>,
+    levels: u32,
+) {
+    let dialog = Window::builder()
+        .modal(true)
+        .transient_for(parent)
+        .child(&Label::new(Some("Well?")))
+        .build();
     let nested = MainLoop::new(None, false);
     dialog.connect_close_request({
         let nested = nested.clone();
@@ -232,10 +281,18 @@ fn ask(handle: &Handle, parent: &impl IsA<Window>, counts: &[Rc<Cell<u32>>; 3], 
     });
     let before = counts.each_ref().map(|count| count.get());
     handle.call_later(Duration::from_millis(50), {
-        let (handle, dialog, counts, opened) = (handle.clone(), dialog.clone(), counts.clone(), opened.clone());
+        let (handle, dialog, counts, opened) = (
+            handle.clone(),
+            dialog.clone(),
+            counts.clone(),
+            opened.clone(),
+        );
         move || {
             for (count, before) in counts.iter().zip(before) {
-                assert!(count.get() > before, "somebody stood still: {counts:?}, before {before:?}");
+                assert!(
+                    count.get() > before,
+                    "somebody stood still: {counts:?}, before {before:?}"
+                );
             }
             if levels > 1 {
                 ask(&handle, &dialog, &counts, &opened, levels - 1);
@@ -248,7 +305,8 @@ fn ask(handle: &Handle, parent: &impl IsA<Window>, counts: &[Rc<Cell<u32>>; 3], 
     nested.run();
 }
 
-/// What takes input for itself: each is opened from a callback of the reactor, and ended from another.
+/// What takes input for itself: each is opened from a callback of the reactor, and ended from
+/// another.
 fn menus_file_choosers_and_drags_keep_everybody_going() {
     let application = application();
     let handle = entwined_gtk4::attach(&application).expect("a reactor");
@@ -296,10 +354,13 @@ fn menus_file_choosers_and_drags_keep_everybody_going() {
                 chooser.destroy();
 
                 let surface = window.surface().expect("it is shown");
-                let seat = gtk4::prelude::WidgetExt::display(&window).default_seat().expect("a seat");
+                let seat = gtk4::prelude::WidgetExt::display(&window)
+                    .default_seat()
+                    .expect("a seat");
                 let pointer = seat.pointer().expect("a pointer");
                 let text = gdk::ContentProvider::for_value(&"dragged".to_value());
-                let drag = gdk::Drag::begin(&surface, &pointer, &text, gdk::DragAction::COPY, 1.0, 1.0);
+                let drag =
+                    gdk::Drag::begin(&surface, &pointer, &text, gdk::DragAction::COPY, 1.0, 1.0);
                 goes_on("a drag").await;
                 if let Some(drag) = drag {
                     drag.drop_done(false);
@@ -333,7 +394,10 @@ fn a_busy_network_leaves_the_window_its_frames() {
     // An idle one has about 120, on a machine that is not busy itself.
     assert!(frames > 60, "only {frames} frames in two seconds");
     let told = metrics.metrics().frames;
-    assert!(told.drawn >= u64::from(frames) - 1 && told.gaps.count() > 60, "{frames} frames, and {told:?}");
+    assert!(
+        told.drawn >= u64::from(frames) - 1 && told.gaps.count() > 60,
+        "{frames} frames, and {told:?}"
+    );
     assert!(polls.get() > 10_000, "only {} polls", polls.get());
 }
 

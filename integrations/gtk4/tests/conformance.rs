@@ -1,5 +1,5 @@
-//! The conformance suite in a GTK 4 program: on the default main context and the main thread, with modal dialogs and real frames.
-//! It needs a display.
+//! The conformance suite in a GTK 4 program: on the default main context and the main thread, with
+//! modal dialogs and real frames. It needs a display.
 
 use std::{cell::RefCell, process::ExitCode};
 
@@ -28,8 +28,14 @@ impl Kind for Gtk {
     fn open_dialog() -> Modal {
         let parent = Window::new();
         parent.present();
-        let label = Label::new(Some("A dialog: the callback that opened it waits, the network goes on."));
-        let dialog = Window::builder().modal(true).transient_for(&parent).child(&label).build();
+        let label = Label::new(Some(
+            "A dialog: the callback that opened it waits, the network goes on.",
+        ));
+        let dialog = Window::builder()
+            .modal(true)
+            .transient_for(&parent)
+            .child(&label)
+            .build();
         dialog.present();
         Modal { parent, dialog }
     }
@@ -37,7 +43,11 @@ impl Kind for Gtk {
     /// By the frame clock of a window that is drawn anew for each frame.
     fn draw_frames(_: &GlibHost<Self>, draw: Box<dyn FnMut() -> bool>) {
         let area = DrawingArea::new();
-        let window = Window::builder().child(&area).default_width(300).default_height(200).build();
+        let window = Window::builder()
+            .child(&area)
+            .default_width(300)
+            .default_height(200)
+            .build();
         area.set_draw_func(|_, picture, _, _| {
             picture.set_source_rgb(0.2, 0.4, 0.8);
             picture.paint().expect("it is painted");

@@ -1,9 +1,10 @@
 //! A mutable reference within reach of callbacks for the time of one call.
 //!
-//! Many loops own the program's state, or are given it for each iteration, and hand it to their callbacks as `&mut State`. Callbacks that
-//! are called by somebody between (a network library, say) do not get it as an argument, and to hand it through would put its type
-//! into every type on the way. A [`Lent`] bridges the gap: whoever has the reference [lends](Lent::lend) it while the callbacks run,
-//! and a callback [borrows](Lent::with) it through a handle that it captured.
+//! Many loops own the program's state, or are given it for each iteration, and hand it to their
+//! callbacks as `&mut State`. Callbacks that are called by somebody between (a network library,
+//! say) do not get it as an argument, and to hand it through would put its type into every type on
+//! the way. A [`Lent`] bridges the gap: whoever has the reference [lends](Lent::lend) it while the
+//! callbacks run, and a callback [borrows](Lent::with) it through a handle that it captured.
 //!
 //! ```
 //! use entwined_lend::Lent;
@@ -28,14 +29,15 @@
 //! assert_eq!(owned.count, 2);
 //! ```
 //!
-//! Nothing here can be held across an `await`, kept beyond the loan or used twice at a time: borrows are closures, and a borrow
-//! inside a borrow is refused.
+//! Nothing here can be held across an `await`, kept beyond the loan or used twice at a time:
+//! borrows are closures, and a borrow inside a borrow is refused.
 
 mod sys;
 
 use std::{error::Error, fmt, rc::Rc};
 
-/// A handle on a value that somebody else owns and lends for the time of a call. Clones share the loan. Bound to its thread.
+/// A handle on a value that somebody else owns and lends for the time of a call. Clones share the
+/// loan. Bound to its thread.
 pub struct Lent<T> {
     place: Rc<sys::Place<T>>,
 }
@@ -43,13 +45,16 @@ pub struct Lent<T> {
 impl<T> Lent<T> {
     /// A handle with nothing lent.
     pub fn new() -> Self {
-        Lent { place: Rc::new(sys::Place::new()) }
+        Lent {
+            place: Rc::new(sys::Place::new()),
+        }
     }
 
-    /// Puts `value` within reach of [`with`](Lent::with) while `function` runs, and returns what it returns.
+    /// Puts `value` within reach of [`with`](Lent::with) while `function` runs, and returns what it
+    /// returns.
     ///
-    /// Loans nest: one inside another, or inside a borrow, hides the outer one and gives it back at its end, also when
-    /// `function` panics.
+    /// Loans nest: one inside another, or inside a borrow, hides the outer one and gives it back at
+    /// its end, also when `function` panics.
     pub fn lend<R>(&self, value: &mut T, function: impl FnOnce() -> R) -> R {
         self.place.lend(value, function)
     }
@@ -57,8 +62,8 @@ impl<T> Lent<T> {
     /// Borrows what is lent while `function` runs, and returns what it returns.
     ///
     /// # Errors
-    /// [`NotLent::Nothing`] outside of a [`lend`](Lent::lend); [`NotLent::Borrowed`] inside of another `with`, whose borrow is exclusive.
-    /// `function` was not called then.
+    /// [`NotLent::Nothing`] outside of a [`lend`](Lent::lend); [`NotLent::Borrowed`] inside of
+    /// another `with`, whose borrow is exclusive. `function` was not called then.
     pub fn with<R>(&self, function: impl FnOnce(&mut T) -> R) -> Result<R, NotLent> {
         self.place.with(function)
     }
@@ -66,7 +71,9 @@ impl<T> Lent<T> {
 
 impl<T> Clone for Lent<T> {
     fn clone(&self) -> Self {
-        Lent { place: self.place.clone() }
+        Lent {
+            place: self.place.clone(),
+        }
     }
 }
 
@@ -83,7 +90,9 @@ impl<T> fmt::Debug for Lent<T> {
             Err(NotLent::Nothing) => "nothing lent",
             Err(NotLent::Borrowed) => "lent and borrowed",
         };
-        f.debug_tuple("Lent").field(&format_args!("{state}")).finish()
+        f.debug_tuple("Lent")
+            .field(&format_args!("{state}"))
+            .finish()
     }
 }
 

@@ -7,9 +7,15 @@ use entwined_lend::{Lent, NotLent};
 #[test]
 fn outside_of_a_loan_there_is_nothing() {
     let lent = Lent::<u8>::new();
-    assert_eq!(lent.with(|_| unreachable!()), Err::<(), _>(NotLent::Nothing));
+    assert_eq!(
+        lent.with(|_| unreachable!()),
+        Err::<(), _>(NotLent::Nothing)
+    );
     lent.lend(&mut 1, || ());
-    assert_eq!(lent.with(|_| unreachable!()), Err::<(), _>(NotLent::Nothing));
+    assert_eq!(
+        lent.with(|_| unreachable!()),
+        Err::<(), _>(NotLent::Nothing)
+    );
 }
 
 #[test]
@@ -30,7 +36,10 @@ fn a_borrow_inside_a_borrow_is_refused() {
     let lent = Lent::new();
     lent.lend(&mut 1, || {
         lent.with(|value| {
-            assert_eq!(lent.with(|_| unreachable!()), Err::<(), _>(NotLent::Borrowed));
+            assert_eq!(
+                lent.with(|_| unreachable!()),
+                Err::<(), _>(NotLent::Borrowed)
+            );
             *value = 2;
         })
         .unwrap();
@@ -94,7 +103,11 @@ fn it_says_what_it_holds() {
     assert_eq!(format!("{lent:?}"), "Lent(nothing lent)");
     lent.lend(&mut 1, || {
         assert_eq!(format!("{lent:?}"), "Lent(lent)");
-        lent.with(|_| assert_eq!(format!("{lent:?}"), "Lent(lent and borrowed)")).unwrap();
+        lent.with(|_| assert_eq!(format!("{lent:?}"), "Lent(lent and borrowed)"))
+            .unwrap();
     });
-    assert_eq!(NotLent::Nothing.to_string(), "the value is not lent at this time");
+    assert_eq!(
+        NotLent::Nothing.to_string(),
+        "the value is not lent at this time"
+    );
 }

@@ -1,5 +1,5 @@
-//! SQLite for programs on [`entwined`]: a pool of connections, each on a thread of its own, with results that come back to the loop as
-//! Deferreds. On every backend.
+//! SQLite for programs on [`entwined`]: a pool of connections, each on a thread of its own, with
+//! results that come back to the loop as Deferreds. On every backend.
 //!
 //! ```
 //! use entwined::Standalone;
@@ -42,21 +42,24 @@
 //!
 //! # Connections
 //!
-//! A thread of the pool opens its connection with its first job and keeps it for those that follow, so the [limits](Limits) of the threads are
-//! those of the connections. It is closed, on that thread, when the thread was idle for long enough, when a job panicked on it, or when
-//! the last clone of the pool is gone and what was queued is done.
+//! A thread of the pool opens its connection with its first job and keeps it for those that follow,
+//! so the [limits](Limits) of the threads are those of the connections. It is closed, on that
+//! thread, when the thread was idle for long enough, when a job panicked on it, or when the last
+//! clone of the pool is gone and what was queued is done.
 //!
-//! So each connection to `":memory:"` would be another database; `"file:name?mode=memory&cache=shared"` is one for all, as long as any of them
-//! is open.
+//! So each connection to `":memory:"` would be another database;
+//! `"file:name?mode=memory&cache=shared"` is one for all, as long as any of them is open.
 //!
-//! Readers wait for a writer unless the database is in [WAL mode](https://www.sqlite.org/wal.html), which is a property of the file: set it once
-//! by `PRAGMA journal_mode = WAL`, best where connections are [opened](ConnectionPool::with).
+//! Readers wait for a writer unless the database is in [WAL mode](https://www.sqlite.org/wal.html),
+//! which is a property of the file: set it once by `PRAGMA journal_mode = WAL`, best where
+//! connections are [opened](ConnectionPool::with).
 //!
 //! # Cancelling
 //!
-//! To cancel a Deferred takes its work out of the queue, or interrupts the statement that runs, within a
-//! millisecond; a transaction is rolled back. It comes too late for one that is being committed. So it is with the end of the reactor's run: what
-//! must be written even then is waited for in a [shutdown hook](entwined::Handle::on_shutdown).
+//! To cancel a Deferred takes its work out of the queue, or interrupts the statement that runs,
+//! within a millisecond; a transaction is rolled back. It comes too late for one that is being
+//! committed. So it is with the end of the reactor's run: what must be written even then is waited
+//! for in a [shutdown hook](entwined::Handle::on_shutdown).
 
 mod error;
 mod worker;
@@ -73,11 +76,13 @@ use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
 
 pub use error::Error;
 
-/// Connections to a database, each on a thread of its own. Clones are the same pool. It belongs to one reactor's thread.
+/// Connections to a database, each on a thread of its own. Clones are the same pool. It belongs to
+/// one reactor's thread.
 ///
-/// Each method returns at once, from whatever callback it is called, and its Deferred fires in a turn of the reactor. What is asked for in
-/// a row may happen at the same time, on several connections: to have one thing after the other, wait for the first, or
-/// make an interaction of both.
+/// Each method returns at once, from whatever callback it is called, and its Deferred fires in a
+/// turn of the reactor. What is asked for in a row may happen at the same time, on several
+/// connections: to have one thing after the other, wait for the first, or make an interaction of
+/// both.
 #[derive(Clone)]
 pub struct ConnectionPool {
     handle: Handle,
@@ -86,8 +91,9 @@ pub struct ConnectionPool {
 }
 
 impl ConnectionPool {
-    /// Connections to the database in a file, which is made if need be: 4 at most, closed when they were idle for a minute; 1,024 pieces of work
-    /// may wait for them. Each waits up to 5 s for a lock of another one.
+    /// Connections to the database in a file, which is made if need be: 4 at most, closed when they
+    /// were idle for a minute; 1,024 pieces of work may wait for them. Each waits up to 5 s for a
+    /// lock of another one.
     ///
     /// Nothing is opened before it is needed; so errors appear there.
     pub fn open(handle: &Handle, path: impl AsRef<Path>) -> Self {
@@ -96,14 +102,16 @@ impl ConnectionPool {
         (limits.threads, limits.queue, limits.idle) = (4, 1_024, Duration::from_secs(60));
         ConnectionPool::with(handle, limits, move || {
             let mut connection = Connection::open(&path)?;
-            // A transaction that first reads and then writes fails at once when another one wrote meanwhile; this one waits at its start.
+            // A transaction that first reads and then writes fails at once when another one wrote
+            // meanwhile; this one waits at its start.
             connection.set_transaction_behavior(TransactionBehavior::Immediate);
             Ok(connection)
         })
     }
 
-    /// As [`open`](ConnectionPool::open), with other limits, and with a function that opens a connection, on the thread that it is for: the
-    /// place for pragmas and functions of your own. What [`run_interaction`](ConnectionPool::run_interaction) begins is the connection's own
+    /// As [`open`](ConnectionPool::open), with other limits, and with a function that opens a
+    /// connection, on the thread that it is for: the place for pragmas and functions of your own.
+    /// What [`run_interaction`](ConnectionPool::run_interaction) begins is the connection's own
     /// [`TransactionBehavior`].
     pub fn with(
         handle: &Handle,
@@ -117,14 +125,21 @@ impl ConnectionPool {
         }
     }
 
-    /// Makes a query and gives all its rows, each as `map` makes it, which runs on the connection's thread. The statement is prepared once
-    /// for a connection. Mind that all rows are in memory: bound them by `LIMIT`, or read them by
-    /// [`run_with_connection`](ConnectionPool::run_with_connection) and send them through a [channel](entwined::thread::channel).
+    /// Makes a query and gives all its rows, each as `map` makes it, which runs on the connection's
+    /// thread. The statement is prepared once for a connection. Mind that all rows are in memory:
+    /// bound them by `LIMIT`, or read them by
+    /// [`run_with_connection`](ConnectionPool::run_with_connection) and send them through a
+    /// [channel](entwined::thread::channel).
     ///
     /// # Errors
     /// The Deferred's: see [`Error`].
     #[track_caller]
-    pub fn run_query<T, P, F>(&self, sql: impl Into<String>, parameters: P, map: F) -> Deferred<Vec<T>, Error>
+    pub fn run_query<T, P, F>(
+        &self,
+        sql: impl Into<String>,
+        parameters: P,
+        map: F,
+    ) -> Deferred<Vec<T>, Error>
     where
         T: Send + 'static,
         P: Params + Send + 'static,
@@ -138,7 +153,8 @@ impl ConnectionPool {
         })
     }
 
-    /// Runs one statement that gives no rows, and gives the number of rows that it changed. The statement is prepared once for a connection.
+    /// Runs one statement that gives no rows, and gives the number of rows that it changed. The
+    /// statement is prepared once for a connection.
     ///
     /// # Errors
     /// The Deferred's: see [`Error`].
@@ -148,14 +164,18 @@ impl ConnectionPool {
         P: Params + Send + 'static,
     {
         let sql = sql.into();
-        self.run_with_connection(move |connection, _| Ok(connection.prepare_cached(&sql)?.execute(parameters)?))
+        self.run_with_connection(move |connection, _| {
+            Ok(connection.prepare_cached(&sql)?.execute(parameters)?)
+        })
     }
 
-    /// Runs `interaction` within a transaction, on a connection's thread. The transaction is committed when it gives a value; it is
-    /// rolled back when it gives an error, panics or is cancelled.
+    /// Runs `interaction` within a transaction, on a connection's thread. The transaction is
+    /// committed when it gives a value; it is rolled back when it gives an error, panics or is
+    /// cancelled.
     ///
     /// # Errors
-    /// The Deferred's: those of `interaction`, whose error may be one of your own, and those of [`Error`].
+    /// The Deferred's: those of `interaction`, whose error may be one of your own, and those of
+    /// [`Error`].
     #[track_caller]
     pub fn run_interaction<T, E, F>(&self, interaction: F) -> Deferred<T, E>
     where
@@ -163,11 +183,13 @@ impl ConnectionPool {
         T: Send + 'static,
         E: ChainError + From<Error> + Send,
     {
-        self.run_with_connection(move |connection, job| worker::interact(connection, job, interaction))
+        self.run_with_connection(move |connection, job| {
+            worker::interact(connection, job, interaction)
+        })
     }
 
-    /// Runs `work` with a connection, on its thread: for whatever the other methods do not do. The [`Job`] says whether somebody still
-    /// waits for the result.
+    /// Runs `work` with a connection, on its thread: for whatever the other methods do not do. The
+    /// [`Job`] says whether somebody still waits for the result.
     ///
     /// # Errors
     /// The Deferred's: those of `work`, and those of [`Error`].
@@ -179,7 +201,9 @@ impl ConnectionPool {
         E: ChainError + From<Error> + Send,
     {
         let open = self.open.clone();
-        match self.threads.defer(&self.handle, move |job: &Job| worker::with_connection(&*open, job, work)) {
+        match self.threads.defer(&self.handle, move |job: &Job| {
+            worker::with_connection(&*open, job, work)
+        }) {
             Ok(deferred) => deferred,
             Err(Full(_)) => Deferred::ready(Err(Error::Full.into())),
         }

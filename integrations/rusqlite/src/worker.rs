@@ -9,9 +9,11 @@ use crate::Error;
 
 pub(crate) type Open = dyn Fn() -> rusqlite::Result<Connection> + Send + Sync;
 
-/// After so many instructions SQLite asks whether to go on: every 0.2 ms or so. To ask ten times as often would cost 3 % of a long query.
+/// After so many instructions SQLite asks whether to go on: every 0.2 ms or so. To ask ten times as
+/// often would cost 3 % of a long query.
 ///
-/// `sqlite3_interrupt` would do for a statement that runs, but is lost on a transaction that is between two of them.
+/// `sqlite3_interrupt` would do for a statement that runs, but is lost on a transaction that is
+/// between two of them.
 const INSTRUCTIONS: i32 = 10_000;
 
 thread_local! {
@@ -31,9 +33,13 @@ pub(crate) fn with_connection<T, E: From<Error>>(
         None => open().map_err(Error::Open)?,
     };
     let watch = job.clone();
-    connection.progress_handler(INSTRUCTIONS, Some(move || watch.is_cancelled())).map_err(Error::Sqlite)?;
+    connection
+        .progress_handler(INSTRUCTIONS, Some(move || watch.is_cancelled()))
+        .map_err(Error::Sqlite)?;
     let result = work(&mut connection, job);
-    connection.progress_handler(0, None::<fn() -> bool>).map_err(Error::Sqlite)?;
+    connection
+        .progress_handler(0, None::<fn() -> bool>)
+        .map_err(Error::Sqlite)?;
     if connection.is_autocommit() {
         CONNECTION.set(Some(connection));
         return result;

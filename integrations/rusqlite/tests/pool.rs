@@ -25,8 +25,7 @@ use entwined_rusqlite::{
 use tempfile::TempDir;
 
 /// Counts to a number that nobody sees the end of.
-const ENDLESS: &str =
-    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n WHERE began()";
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n WHERE began()";
 
 struct Rig {
     reactor: Standalone,
@@ -37,7 +36,8 @@ struct Rig {
     _directory: TempDir,
 }
 
-/// A pool with this many connections and this much room in its queue, on a database with a table of three numbers.
+/// A pool with this many connections and this much room in its queue, on a database with a table of
+/// three numbers.
 fn rig(connections: usize, queue: usize) -> Rig {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("test.db");
@@ -59,7 +59,13 @@ fn rig(connections: usize, queue: usize) -> Rig {
             open(&file, begin.clone())
         }
     });
-    Rig { reactor, pool, began, opened, _directory: directory }
+    Rig {
+        reactor,
+        pool,
+        began,
+        opened,
+        _directory: directory,
+    }
 }
 
 fn open(file: &Path, begin: mpsc::Sender<()>) -> rusqlite::Result<Connection> {
@@ -81,7 +87,9 @@ impl Rig {
                 move |outcome| {
                     result.set(Some(outcome));
                     // It may have fired before the run.
-                    handle.clone().call_soon(move || handle.stop().expect("it runs"));
+                    handle
+                        .clone()
+                        .call_soon(move || handle.stop().expect("it runs"));
                     Ok::<_, Interrupted>(())
                 }
             })
@@ -91,7 +99,9 @@ impl Rig {
     }
 
     fn numbers(&self) -> Vec<i64> {
-        let query = self.pool.run_query("SELECT n FROM number ORDER BY n", (), |row| row.get(0));
+        let query = self
+            .pool
+            .run_query("SELECT n FROM number ORDER BY n", (), |row| row.get(0));
         self.outcome(query).expect("rows")
     }
 }
@@ -99,10 +109,21 @@ impl Rig {
 #[test]
 fn rows_come_back_as_owned_values() {
     let rig = rig(1, 10);
-    let query = rig.pool.run_query("SELECT n, n * 2 FROM number WHERE n > ?1 ORDER BY n", [1], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1).unwrap_or_else(|_| "no text".to_owned())))
-    });
-    assert_eq!(rig.outcome(query).expect("rows"), [(2, "no text".to_owned()), (3, "no text".to_owned())]);
+    let query = rig.pool.run_query(
+        "SELECT n, n * 2 FROM number WHERE n > ?1 ORDER BY n",
+        [1],
+        |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)
+                    .unwrap_or_else(|_| "no text".to_owned()),
+            ))
+        },
+    );
+    assert_eq!(
+        rig.outcome(query).expect("rows"),
+        [(2, "no text".to_owned()), (3, "no text".to_owned())]
+    );
 }
 
 #[test]
@@ -131,22 +152,37 @@ fn an_interaction_is_rolled_back_when_it_gives_an_error_of_its_own() {
         transaction.execute("DELETE FROM number", ())?;
         Err::<(), Box<dyn error::Error + Send + Sync>>("second thoughts".into())
     });
-    assert_eq!(rig.outcome(failed).expect_err("an error").to_string(), "second thoughts");
+    assert_eq!(
+        rig.outcome(failed).expect_err("an error").to_string(),
+        "second thoughts"
+    );
     assert_eq!(rig.numbers(), [1, 2, 3]);
-    assert_eq!(rig.opened.load(Ordering::Relaxed), 1, "the connection is used again");
+    assert_eq!(
+        rig.opened.load(Ordering::Relaxed),
+        1,
+        "the connection is used again"
+    );
 }
 
 #[test]
 fn an_interaction_is_rolled_back_when_it_panics() {
     let rig = rig(1, 10);
-    let panicking = rig.pool.run_interaction(|transaction| -> Result<(), Error> {
-        transaction.execute("DELETE FROM number", ())?;
-        panic!("half way");
-    });
+    let panicking = rig
+        .pool
+        .run_interaction(|transaction| -> Result<(), Error> {
+            transaction.execute("DELETE FROM number", ())?;
+            panic!("half way");
+        });
     let error = rig.outcome(panicking).expect_err("an error");
-    assert!(matches!(error, Error::Interrupted(Interrupted::Panicked(message)) if message == "half way"));
+    assert!(
+        matches!(error, Error::Interrupted(Interrupted::Panicked(message)) if message == "half way")
+    );
     assert_eq!(rig.numbers(), [1, 2, 3]);
-    assert_eq!(rig.opened.load(Ordering::Relaxed), 2, "the connection was not used again");
+    assert_eq!(
+        rig.opened.load(Ordering::Relaxed),
+        2,
+        "the connection was not used again"
+    );
 }
 
 #[test]
@@ -155,8 +191,12 @@ fn cancelling_interrupts_a_running_query() {
     let endless = rig.pool.run_query(ENDLESS, (), |row| row.get::<_, i64>(0));
     rig.began.recv().expect("it begins");
     endless.cancel();
-    assert!(matches!(endless.take().expect("fired"), Err(Error::Interrupted(Interrupted::Cancelled))));
-    // There is one connection, so this is answered only when the query has ended; and it is not interrupted itself.
+    assert!(matches!(
+        endless.take().expect("fired"),
+        Err(Error::Interrupted(Interrupted::Cancelled))
+    ));
+    // There is one connection, so this is answered only when the query has ended; and it is not
+    // interrupted itself.
     assert_eq!(rig.numbers(), [1, 2, 3]);
     assert_eq!(rig.opened.load(Ordering::Relaxed), 1);
 }
@@ -172,13 +212,22 @@ fn cancelling_between_two_statements_ends_the_transaction() {
         begun.send(()).expect("kept");
         may_go_on.recv().expect("kept");
         let result = transaction.query_row(ENDLESS, (), |row| row.get::<_, i64>(0));
-        tell.send(result.as_ref().err().and_then(rusqlite::Error::sqlite_error_code)).expect("kept");
+        tell.send(
+            result
+                .as_ref()
+                .err()
+                .and_then(rusqlite::Error::sqlite_error_code),
+        )
+        .expect("kept");
         Ok::<_, Error>(result?)
     });
     has_begun.recv().expect("it begins");
     cancelled.cancel();
     go_on.send(()).expect("kept");
-    assert_eq!(told.recv(), Ok(Some(rusqlite::ErrorCode::OperationInterrupted)));
+    assert_eq!(
+        told.recv(),
+        Ok(Some(rusqlite::ErrorCode::OperationInterrupted))
+    );
     assert_eq!(rig.numbers(), [1, 2, 3]);
 }
 
@@ -205,9 +254,14 @@ fn the_end_of_the_run_interrupts_what_runs() {
     let endless = rig.pool.run_query(ENDLESS, (), |row| row.get::<_, i64>(0));
     rig.began.recv().expect("it begins");
     let handle = rig.reactor.handle();
-    handle.clone().call_soon(move || handle.stop().expect("it runs"));
+    handle
+        .clone()
+        .call_soon(move || handle.stop().expect("it runs"));
     rig.reactor.run().expect("it runs");
-    assert!(matches!(endless.take().expect("fired"), Err(Error::Interrupted(Interrupted::Cancelled))));
+    assert!(matches!(
+        endless.take().expect("fired"),
+        Err(Error::Interrupted(Interrupted::Cancelled))
+    ));
     assert_eq!(rig.numbers(), [1, 2, 3], "in the next run");
 }
 
@@ -215,8 +269,14 @@ fn the_end_of_the_run_interrupts_what_runs() {
 fn a_time_limit_interrupts_it_too() {
     let rig = rig(1, 10);
     let endless = rig.pool.run_query(ENDLESS, (), |row| row.get::<_, i64>(0));
-    let limited = rig.reactor.handle().limit(Duration::from_millis(1), endless);
-    assert!(matches!(rig.outcome(limited), Err(Error::Interrupted(Interrupted::TimedOut))));
+    let limited = rig
+        .reactor
+        .handle()
+        .limit(Duration::from_millis(1), endless);
+    assert!(matches!(
+        rig.outcome(limited),
+        Err(Error::Interrupted(Interrupted::TimedOut))
+    ));
     assert_eq!(rig.numbers(), [1, 2, 3]);
 }
 
@@ -258,9 +318,9 @@ fn one_connection_serves_what_comes_one_after_the_other() {
 #[test]
 fn a_transaction_that_was_left_open_is_rolled_back_and_named() {
     let rig = rig(1, 10);
-    let left = rig
-        .pool
-        .run_with_connection(|connection, _| Ok::<_, Error>(connection.execute_batch("BEGIN; DELETE FROM number")?));
+    let left = rig.pool.run_with_connection(|connection, _| {
+        Ok::<_, Error>(connection.execute_batch("BEGIN; DELETE FROM number")?)
+    });
     assert!(matches!(rig.outcome(left), Err(Error::LeftOpen)));
     assert_eq!(rig.numbers(), [1, 2, 3]);
 }
@@ -273,7 +333,9 @@ fn errors_say_whose_they_are() {
     assert!(matches!(error, Error::Sqlite(_)));
     assert!(error.to_string().contains("nowhere"), "{error}");
     let nowhere = ConnectionPool::open(&rig.reactor.handle(), "/no/such/directory/test.db");
-    let error = rig.outcome(nowhere.run_statement("SELECT 1", ())).expect_err("it cannot be opened");
+    let error = rig
+        .outcome(nowhere.run_statement("SELECT 1", ()))
+        .expect_err("it cannot be opened");
     assert!(matches!(error, Error::Open(_)));
     assert!(error::Error::source(&error).is_some());
 }
@@ -289,7 +351,12 @@ impl Drop for Closed {
 
 #[test]
 fn connections_are_closed_when_the_pool_is_gone_and_what_was_queued_is_done() {
-    let Rig { reactor, pool, _directory, .. } = rig(1, 1_000);
+    let Rig {
+        reactor,
+        pool,
+        _directory,
+        ..
+    } = rig(1, 1_000);
     let (closed, is_closed) = mpsc::channel();
     let witness = Closed(closed);
     let first = pool.run_with_connection(move |connection, _| {
@@ -299,7 +366,9 @@ fn connections_are_closed_when_the_pool_is_gone_and_what_was_queued_is_done() {
         })?;
         Ok::<_, Error>(())
     });
-    let rows: Vec<_> = (0..100).map(|n| pool.run_statement("INSERT INTO number VALUES (?)", [n])).collect();
+    let rows: Vec<_> = (0..100)
+        .map(|n| pool.run_statement("INSERT INTO number VALUES (?)", [n]))
+        .collect();
     drop(pool);
     let handle: Handle = reactor.handle();
     let done = handle.spawn({
@@ -312,7 +381,13 @@ fn connections_are_closed_when_the_pool_is_gone_and_what_was_queued_is_done() {
         }
     });
     reactor.run().expect("it runs");
-    assert_eq!(done.take().expect("fired").expect("no panic").expect("no error"), 100);
+    assert_eq!(
+        done.take()
+            .expect("fired")
+            .expect("no panic")
+            .expect("no error"),
+        100
+    );
     assert_eq!(is_closed.recv(), Ok(()));
 }
 
@@ -326,7 +401,9 @@ fn it_works_on_another_loop() {
     let signal = host.get_signal();
     pool.run_interaction(|transaction| {
         transaction.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1), (2)")?;
-        Ok::<_, Error>(transaction.query_row("SELECT sum(x) FROM t", (), |row| row.get::<_, i64>(0))?)
+        Ok::<_, Error>(
+            transaction.query_row("SELECT sum(x) FROM t", (), |row| row.get::<_, i64>(0))?,
+        )
     })
     .add_both({
         let done = done.clone();

@@ -1,9 +1,10 @@
 //! Tells where a thread is stuck, while it is stuck.
 //!
-//! The reactor names each callback that held its thread for too long, once that is over. A watchdog tells before: a thread of its own asks the
-//! reactor's for a sign of life again and again, and when none comes in time, it writes the stack of that thread to the log. So it
-//! finds what never returns, such as a deadlock, and what the host's own code does (a slow drawing, a file dialog on a network disk), not only what runs in
-//! the reactor's callbacks.
+//! The reactor names each callback that held its thread for too long, once that is over. A watchdog
+//! tells before: a thread of its own asks the reactor's for a sign of life again and again, and
+//! when none comes in time, it writes the stack of that thread to the log. So it finds what never
+//! returns, such as a deadlock, and what the host's own code does (a slow drawing, a file dialog on
+//! a network disk), not only what runs in the reactor's callbacks.
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,14 +30,17 @@
 //!
 //! # What it costs
 //!
-//! One thread, and two wake-ups in each span of the limit, also of a program that has nothing to do: this is for development, or for a program whose
-//! users are asked to switch it on. The one that is watched runs a callback of some 100 ns each time.
+//! One thread, and two wake-ups in each span of the limit, also of a program that has nothing to
+//! do: this is for development, or for a program whose users are asked to switch it on. The one
+//! that is watched runs a callback of some 100 ns each time.
 //!
 //! # How the stack is taken
 //!
-//! The thread is sent a signal, whose handler walks the stack and notes the addresses; names and lines are found by the watchdog's own
-//! thread, from the program's debug information (`debug = "line-tables-only"` in the profile is enough). The signal interrupts system calls
-//! once (signal(7)): a sleep goes on, `poll` may return `EINTR`. A thread in an uninterruptible wait of the kernel has no stack to show; that is said instead.
+//! The thread is sent a signal, whose handler walks the stack and notes the addresses; names and
+//! lines are found by the watchdog's own thread, from the program's debug information (`debug =
+//! "line-tables-only"` in the profile is enough). The signal interrupts system calls once
+//! (signal(7)): a sleep goes on, `poll` may return `EINTR`. A thread in an uninterruptible wait of
+//! the kernel has no stack to show; that is said instead.
 
 mod sys;
 
@@ -70,7 +74,11 @@ pub struct Stuck {
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the thread of the reactor has given no sign of life for {:.1} s", self.duration.as_secs_f64())?;
+        write!(
+            f,
+            "the thread of the reactor has given no sign of life for {:.1} s",
+            self.duration.as_secs_f64()
+        )?;
         match &self.stack {
             Ok(stack) => write!(f, "; it is here:\n{stack}"),
             Err(why) => write!(f, "; {why}"),
@@ -93,13 +101,15 @@ struct State {
 }
 
 impl Watchdog {
-    /// Watches the thread that this is called on, which must be the reactor's, while the reactor runs. When there is no sign of life for `limit`, its stack is
-    /// logged through `tracing`, as an error; and again when it has been twice as long, four times, and so on.
+    /// Watches the thread that this is called on, which must be the reactor's, while the reactor
+    /// runs. When there is no sign of life for `limit`, its stack is logged through `tracing`, as
+    /// an error; and again when it has been twice as long, four times, and so on.
     ///
     /// It ends with the reactor's run.
     ///
     /// # Errors
-    /// What the system says when there is no thread to be had, or the signal (the third highest real-time signal) cannot be handled.
+    /// What the system says when there is no thread to be had, or the signal (the third highest
+    /// real-time signal) cannot be handled.
     pub fn start(handle: &Handle, limit: Duration) -> io::Result<Self> {
         Watchdog::start_with(handle, limit, |stuck| tracing::error!("{stuck}"))
     }
@@ -108,14 +118,23 @@ impl Watchdog {
     ///
     /// # Errors
     /// As for [`start`](Watchdog::start).
-    pub fn start_with(handle: &Handle, limit: Duration, report: impl Fn(&Stuck) + Send + 'static) -> io::Result<Self> {
+    pub fn start_with(
+        handle: &Handle,
+        limit: Duration,
+        report: impl Fn(&Stuck) + Send + 'static,
+    ) -> io::Result<Self> {
         let target = Target::this_thread()?;
         let (shared, remote) = (Arc::new(Shared::default()), handle.remote());
-        let thread = thread::Builder::new().name("entwined-watchdog".into()).spawn({
-            let shared = shared.clone();
-            move || shared.watch(&remote, &target, limit, report)
-        })?;
-        Ok(Watchdog { shared, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("entwined-watchdog".into())
+            .spawn({
+                let shared = shared.clone();
+                move || shared.watch(&remote, &target, limit, report)
+            })?;
+        Ok(Watchdog {
+            shared,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -131,11 +150,14 @@ impl Drop for Watchdog {
 
 impl fmt::Debug for Watchdog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watchdog").field("signs_of_life", &self.shared.lock().signs).finish_non_exhaustive()
+        f.debug_struct("Watchdog")
+            .field("signs_of_life", &self.shared.lock().signs)
+            .finish_non_exhaustive()
     }
 }
 
-/// Travels to the reactor's thread and gives the sign there. One that is dropped on the way says that the run has ended.
+/// Travels to the reactor's thread and gives the sign there. One that is dropped on the way says
+/// that the run has ended.
 struct Sign(Arc<Shared>, bool);
 
 impl Sign {
@@ -165,7 +187,13 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn watch(self: &Arc<Self>, remote: &Remote, target: &Target, limit: Duration, report: impl Fn(&Stuck)) {
+    fn watch(
+        self: &Arc<Self>,
+        remote: &Remote,
+        target: &Target,
+        limit: Duration,
+        report: impl Fn(&Stuck),
+    ) {
         loop {
             let start = Instant::now();
             let asked = self.lock().signs;
@@ -188,7 +216,10 @@ impl Shared {
                 if !waited.timed_out() {
                     break;
                 }
-                report(&Stuck { duration: start.elapsed(), stack: target.stack() });
+                report(&Stuck {
+                    duration: start.elapsed(),
+                    stack: target.stack(),
+                });
                 patience = patience.saturating_mul(2);
             }
             let state = self.lock();

@@ -1,8 +1,10 @@
 //! The stack of another thread, by a signal to it: the only unsafe code of this crate.
 //!
-//! One stack is taken at a time. Who wants it writes the thread's number into `WANTED`, sends the signal, and waits; the handler, on the thread that is meant,
-//! writes addresses into `ADDRESSES` and then their number into `COUNT`. The handler does nothing else: it takes no lock, and allocates nothing. (To walk the
-//! stack is not among what signal-safety(7) lists; glibc from 2.35 on finds the tables for it without a lock, by `_dl_find_object`, and before that with the
+//! One stack is taken at a time. Who wants it writes the thread's number into `WANTED`, sends the
+//! signal, and waits; the handler, on the thread that is meant, writes addresses into `ADDRESSES`
+//! and then their number into `COUNT`. The handler does nothing else: it takes no lock, and
+//! allocates nothing. (To walk the stack is not among what signal-safety(7) lists; glibc from 2.35
+//! on finds the tables for it without a lock, by `_dl_find_object`, and before that with the
 //! dynamic linker's lock, which its own thread may take again.)
 
 use std::{
@@ -45,16 +47,20 @@ impl Target {
         // The tables for walking are loaded with the first walk; not in the handler.
         backtrace::trace(|_| false);
         // SAFETY: gettid(2) has no arguments and cannot fail.
-        Ok(Target { thread: unsafe { libc::gettid() } })
+        Ok(Target {
+            thread: unsafe { libc::gettid() },
+        })
     }
 
     pub(crate) fn stack(&self) -> Result<String, &'static str> {
         let one = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
         COUNT.store(usize::MAX, Ordering::Relaxed);
         WANTED.store(self.thread, Ordering::Release);
-        // SAFETY: tgkill(2) takes three numbers. If the thread has ended it fails, or, if another thread of this process has its number now, that one's handler
-        // runs, which is ours as well.
-        let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread, signal()) };
+        // SAFETY: tgkill(2) takes three numbers. If the thread has ended it fails, or, if another
+        // thread of this process has its number now, that one's handler runs, which is ours as
+        // well.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread, signal()) };
         if sent != 0 {
             WANTED.store(0, Ordering::Release);
             return Err("it has ended");
@@ -65,8 +71,17 @@ impl Target {
                 usize::MAX if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(1)),
                 usize::MAX => {
                     // Unless the handler has begun by now, it will find that nobody wants anything.
-                    match WANTED.compare_exchange(self.thread, 0, Ordering::AcqRel, Ordering::Acquire) {
-                        Ok(_) => return Err("it takes no signals: it waits in the kernel, for a disk or a driver"),
+                    match WANTED.compare_exchange(
+                        self.thread,
+                        0,
+                        Ordering::AcqRel,
+                        Ordering::Acquire,
+                    ) {
+                        Ok(_) => {
+                            return Err(
+                                "it takes no signals: it waits in the kernel, for a disk or a driver",
+                            );
+                        }
                         // It has; the walk is short.
                         Err(_) => thread::yield_now(),
                     }
@@ -74,7 +89,10 @@ impl Target {
                 count => break count,
             }
         };
-        let addresses: Vec<_> = ADDRESSES[..count].iter().map(|address| address.load(Ordering::Relaxed)).collect();
+        let addresses: Vec<_> = ADDRESSES[..count]
+            .iter()
+            .map(|address| address.load(Ordering::Relaxed))
+            .collect();
         // To find names takes long.
         drop(one);
         Ok(names(&addresses))
@@ -86,8 +104,8 @@ fn signal() -> c_int {
 }
 
 fn install() -> io::Result<()> {
-    // SAFETY: the structure is plain data for which zeroes are valid; the handler has the type that SA_SIGINFO asks for, and does only what the module's
-    // documentation says.
+    // SAFETY: the structure is plain data for which zeroes are valid; the handler has the type that
+    // SA_SIGINFO asks for, and does only what the module's documentation says.
     let result = unsafe {
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = handler as *const () as usize;
@@ -95,19 +113,27 @@ fn install() -> io::Result<()> {
         libc::sigemptyset(&mut action.sa_mask);
         libc::sigaction(signal(), &action, ptr::null_mut())
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 extern "C" fn handler(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: gettid(2) cannot fail.
     let thread = unsafe { libc::gettid() };
-    if WANTED.compare_exchange(thread, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
+    if WANTED
+        .compare_exchange(thread, 0, Ordering::AcqRel, Ordering::Acquire)
+        .is_err()
+    {
         return;
     }
     // SAFETY: errno is this thread's own; what was interrupted may be about to look at it.
     let errno = unsafe { *libc::__errno_location() };
     let mut count = 0;
-    // SAFETY: nobody else walks with this crate's lock-free variant: the handler runs on one thread at a time, as `WANTED` was taken.
+    // SAFETY: nobody else walks with this crate's lock-free variant: the handler runs on one thread
+    // at a time, as `WANTED` was taken.
     unsafe {
         backtrace::trace_unsynchronized(|frame| {
             ADDRESSES[count].store(frame.ip() as usize, Ordering::Relaxed);
@@ -128,7 +154,10 @@ fn names(addresses: &[usize]) -> String {
         let before = lines.len();
         // An address is where the call returns to; one before is still in the call.
         backtrace::resolve((address.saturating_sub(1)) as *mut c_void, |symbol| {
-            let name = symbol.name().map_or_else(|| "a function without a name".to_owned(), |name| format!("{name:#}"));
+            let name = symbol.name().map_or_else(
+                || "a function without a name".to_owned(),
+                |name| format!("{name:#}"),
+            );
             own |= name.contains("entwined_watchdog::sys::handler");
             let mut line = format!("  {name}");
             if let (Some(file), Some(number)) = (symbol.filename(), symbol.lineno()) {
@@ -145,7 +174,9 @@ fn names(addresses: &[usize]) -> String {
     }
     // The first is where the kernel returns to from the handler.
     if lines.len() > 1
-        && (lines[0].contains("restore_rt") || lines[0].starts_with("  0x") || lines[0].contains("without a name"))
+        && (lines[0].contains("restore_rt")
+            || lines[0].starts_with("  0x")
+            || lines[0].contains("without a name"))
     {
         lines.remove(0);
     }

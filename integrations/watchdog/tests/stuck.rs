@@ -24,7 +24,8 @@ fn sleeps_for(time: Duration) {
     thread::sleep(time);
 }
 
-/// Runs a reactor until it is stopped, with this as its first callback, and gives what was said on the channel.
+/// Runs a reactor until it is stopped, with this as its first callback, and gives what was said on
+/// the channel.
 fn run(first: impl FnOnce(Handle, Sender<Stuck>) + 'static) -> Vec<Stuck> {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
@@ -39,8 +40,10 @@ fn run(first: impl FnOnce(Handle, Sender<Stuck>) + 'static) -> Vec<Stuck> {
 /// Tells on the channel what it sees.
 fn watchdog(handle: &Handle, tell: &Sender<Stuck>) -> Watchdog {
     let tell = tell.clone();
-    Watchdog::start_with(handle, LIMIT, move |stuck| tell.send(stuck.clone()).expect("the test waits"))
-        .expect("a thread")
+    Watchdog::start_with(handle, LIMIT, move |stuck| {
+        tell.send(stuck.clone()).expect("the test waits")
+    })
+    .expect("a thread")
 }
 
 /// What is reported while `work` runs in a callback.
@@ -57,15 +60,24 @@ fn watched(work: impl FnOnce(&Handle) + 'static) -> Vec<Stuck> {
 
 #[test]
 fn the_functions_that_hold_the_thread_are_named_again_and_again() {
-    let cases = [(spins_for as fn(Duration), "spins_for"), (sleeps_for, "sleeps_for")];
+    let cases = [
+        (spins_for as fn(Duration), "spins_for"),
+        (sleeps_for, "sleeps_for"),
+    ];
     for (work, name) in cases {
         let told = watched(move |_| work(Duration::from_millis(1_000)));
         // After 100, 200, 400 and 800 ms.
         assert!((2..=4).contains(&told.len()), "{told:?}");
         for (number, stuck) in told.iter().enumerate() {
-            assert!(stuck.duration >= LIMIT * 2_u32.pow(number as u32), "{stuck}");
+            assert!(
+                stuck.duration >= LIMIT * 2_u32.pow(number as u32),
+                "{stuck}"
+            );
             let stack = stuck.stack.as_ref().expect("a stack");
-            assert!(stack.contains(name) && stack.contains("stuck.rs:"), "{stuck}");
+            assert!(
+                stack.contains(name) && stack.contains("stuck.rs:"),
+                "{stuck}"
+            );
             assert!(!stack.contains("sys::handler"), "{stuck}");
         }
     }
@@ -85,8 +97,15 @@ fn a_thread_that_comes_back_in_time_is_left_alone() {
             })
             .detach();
     });
-    let told: Vec<_> =
-        told.iter().filter(|stuck| stuck.stack.as_ref().is_ok_and(|stack| stack.contains("spins_for"))).collect();
+    let told: Vec<_> = told
+        .iter()
+        .filter(|stuck| {
+            stuck
+                .stack
+                .as_ref()
+                .is_ok_and(|stack| stack.contains("spins_for"))
+        })
+        .collect();
     assert!(told.is_empty(), "{told:?}");
 }
 
@@ -94,7 +113,9 @@ fn a_thread_that_comes_back_in_time_is_left_alone() {
 fn a_thread_that_waits_within_a_callback_is_not_stuck() {
     let told = watched(|handle| {
         let clock = handle.clone();
-        handle.wait(async move { clock.sleep(LIMIT * 4).await }).expect("the run goes on");
+        handle
+            .wait(async move { clock.sleep(LIMIT * 4).await })
+            .expect("the run goes on");
     });
     assert!(told.is_empty(), "{told:?}");
 }
@@ -109,5 +130,9 @@ fn it_ends_with_the_run_and_several_watch_at_a_time() {
         handle.stop().expect("it runs");
     });
     assert!(told.len() >= 3, "{told:?}");
-    assert!(told.iter().all(|stuck| stuck.to_string().contains("sleeps_for")), "{told:?}");
+    assert!(
+        told.iter()
+            .all(|stuck| stuck.to_string().contains("sleeps_for")),
+        "{told:?}"
+    );
 }

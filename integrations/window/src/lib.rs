@@ -1,13 +1,16 @@
-//! Events of one's own beside any toolkit's window, by nothing but its [raw handles](raw_window_handle): from winit, SDL, SCTK and others.
+//! Events of one's own beside any toolkit's window, by nothing but its [raw
+//! handles](raw_window_handle): from winit, SDL, SCTK and others.
 //!
-//! - [`wayland::Guest`] is a queue of events on the toolkit's own connection to the compositor: for protocols that the toolkit does not speak,
-//!   about its own surfaces.
-//! - [`x11::Properties`] is a connection of its own to the same X server, which follows the properties of the toolkit's window.
+//! - [`wayland::Guest`] is a queue of events on the toolkit's own connection to the compositor: for
+//!   protocols that the toolkit does not speak, about its own surfaces.
+//! - [`x11::Properties`] is a connection of its own to the same X server, which follows the
+//!   properties of the toolkit's window.
 //!
 //! Both notice when the display goes away, so that the network can be shut down in order.
 //!
-//! Raw handles have no file descriptor, and events on a connection that is shared must be read by one reader only. On Wayland that stays the
-//! toolkit: what it reads for the guest, libwayland sorts into the guest's queue, which is looked at in each turn of the reactor. On X11 there is no
+//! Raw handles have no file descriptor, and events on a connection that is shared must be read by
+//! one reader only. On Wayland that stays the toolkit: what it reads for the guest, libwayland
+//! sorts into the guest's queue, which is looked at in each turn of the reactor. On X11 there is no
 //! such sorting, so the guest has a connection for itself.
 #![cfg_attr(not(feature = "wayland"), forbid(unsafe_code))]
 

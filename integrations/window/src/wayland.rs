@@ -36,10 +36,12 @@ use wayland_client::{Connection, EventQueue, QueueHandle};
 
 use crate::{Error, sys};
 
-/// A queue of events on the connection of a toolkit, whose events go to `D` (by [`Dispatch`](wayland_client::Dispatch)) in the reactor's turns.
+/// A queue of events on the connection of a toolkit, whose events go to `D` (by
+/// [`Dispatch`](wayland_client::Dispatch)) in the reactor's turns.
 ///
-/// The toolkit goes on reading the connection, in its own loop; the guest never does. What the guest's requests leave to be sent is sent at the end of each
-/// turn. Dropping the guest ends its queue; events that come for its objects later are thrown away by libwayland.
+/// The toolkit goes on reading the connection, in its own loop; the guest never does. What the
+/// guest's requests leave to be sent is sent at the end of each turn. Dropping the guest ends its
+/// queue; events that come for its objects later are thrown away by libwayland.
 pub struct Guest<D: 'static> {
     inner: Rc<Inner<D>>,
     /// Gives rise to a turn when something has arrived.
@@ -58,15 +60,26 @@ struct Inner<D> {
 }
 
 impl<D: 'static> Guest<D> {
-    /// A guest on this display. It is kept until the process ends, as objects of its connection may be kept anywhere: give an owned handle that is cheap to
-    /// clone, such as winit's `OwnedDisplayHandle`. `handle`'s reactor runs in the loop of the toolkit.
+    /// A guest on this display. It is kept until the process ends, as objects of its connection may
+    /// be kept anywhere: give an owned handle that is cheap to clone, such as winit's
+    /// `OwnedDisplayHandle`. `handle`'s reactor runs in the loop of the toolkit.
     ///
     /// # Errors
-    /// [`Error::OtherSystem`] when the display is not Wayland's; [`Error::Display`] when the connection is broken, or there are no file descriptors left.
-    pub fn new(handle: &Handle, display: impl HasDisplayHandle + 'static, state: D) -> Result<Self, Error> {
+    /// [`Error::OtherSystem`] when the display is not Wayland's; [`Error::Display`] when the
+    /// connection is broken, or there are no file descriptors left.
+    pub fn new(
+        handle: &Handle,
+        display: impl HasDisplayHandle + 'static,
+        state: D,
+    ) -> Result<Self, Error> {
         let connection = sys::connection(display)?;
-        let socket = connection.backend().poll_fd().try_clone_to_owned().map_err(Error::display)?;
-        let watched = Watched::new(handle, socket, Interest::READABLE).map_err(|error| Error::display(error.error))?;
+        let socket = connection
+            .backend()
+            .poll_fd()
+            .try_clone_to_owned()
+            .map_err(Error::display)?;
+        let watched = Watched::new(handle, socket, Interest::READABLE)
+            .map_err(|error| Error::display(error.error))?;
         let inner = Rc::new(Inner {
             queue: RefCell::new(connection.new_event_queue()),
             connection,
@@ -86,7 +99,11 @@ impl<D: 'static> Guest<D> {
             let inner = inner.clone();
             move || inner.look()
         });
-        Ok(Guest { inner, arrivals, _hook: hook })
+        Ok(Guest {
+            inner,
+            arrivals,
+            _hook: hook,
+        })
     }
 
     /// The connection, for its globals: the registry (`connection().display().get_registry(…)`).
@@ -107,7 +124,8 @@ impl<D: 'static> Guest<D> {
         function(&mut self.inner.state.borrow_mut())
     }
 
-    /// Fires with the reason when the compositor has gone away, or has ended the connection because of an error of somebody on it.
+    /// Fires with the reason when the compositor has gone away, or has ended the connection because
+    /// of an error of somebody on it.
     pub fn gone(&self) -> Deferred<String, Interrupted> {
         let (resolver, deferred) = Deferred::new();
         match &*self.inner.why.borrow() {
@@ -125,11 +143,19 @@ impl<D> Inner<D> {
             return;
         }
         // A turn within a callback of the state: the outer one goes on.
-        let (Ok(mut queue), Ok(mut state)) = (self.queue.try_borrow_mut(), self.state.try_borrow_mut()) else { return };
-        let result = queue.dispatch_pending(&mut *state).map_err(|error| error.to_string());
+        let (Ok(mut queue), Ok(mut state)) =
+            (self.queue.try_borrow_mut(), self.state.try_borrow_mut())
+        else {
+            return;
+        };
+        let result = queue
+            .dispatch_pending(&mut *state)
+            .map_err(|error| error.to_string());
         let result = result.and_then(|_| match self.connection.flush() {
             // The socket is full; the next turn tries again.
-            Err(wayland_client::backend::WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(wayland_client::backend::WaylandError::Io(error))
+                if error.kind() == std::io::ErrorKind::WouldBlock =>
+            {
                 Ok(())
             }
             result => result.map_err(|error| error.to_string()),
@@ -159,6 +185,8 @@ impl<D> Drop for Guest<D> {
 
 impl<D> fmt::Debug for Guest<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guest").field("gone", &self.inner.why.borrow()).finish_non_exhaustive()
+        f.debug_struct("Guest")
+            .field("gone", &self.inner.why.borrow())
+            .finish_non_exhaustive()
     }
 }

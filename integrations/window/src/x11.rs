@@ -47,10 +47,12 @@ use crate::Error;
 /// Bytes of a property that are fetched.
 const MOST: u32 = 64 * 1024;
 
-/// Follows the properties of a window: its title, whether it is hidden or fullscreen (`_NET_WM_STATE`), on which desktop it is, and what others have set.
+/// Follows the properties of a window: its title, whether it is hidden or fullscreen
+/// (`_NET_WM_STATE`), on which desktop it is, and what others have set.
 ///
-/// It has a connection for itself, to the server that `DISPLAY` names, which is the toolkit's unless that was told otherwise. Besides waiting for events, which
-/// holds up nobody, it asks the server for what a property has become, and waits for the answer (some 0.1 ms).
+/// It has a connection for itself, to the server that `DISPLAY` names, which is the toolkit's
+/// unless that was told otherwise. Besides waiting for events, which holds up nobody, it asks the
+/// server for what a property has become, and waits for the answer (some 0.1 ms).
 pub struct Properties {
     connection: RustConnection,
     socket: Watched<OwnedFd>,
@@ -86,26 +88,39 @@ impl Properties {
     /// Follows this window from now on.
     ///
     /// # Errors
-    /// [`Error::OtherSystem`] when the window is not on X11, [`Error::Handle`] when there is none at present; [`Error::Display`] when there is no second
-    /// connection to be had, or the window is of another server.
+    /// [`Error::OtherSystem`] when the window is not on X11, [`Error::Handle`] when there is none
+    /// at present; [`Error::Display`] when there is no second connection to be had, or the window
+    /// is of another server.
     pub fn of(handle: &Handle, window: &impl HasWindowHandle) -> Result<Self, Error> {
         let window = match window.window_handle()?.as_raw() {
-            RawWindowHandle::Xlib(xlib) => {
-                u32::try_from(xlib.window).map_err(|_| Error::OtherSystem("X11: its number is none"))?
-            }
+            RawWindowHandle::Xlib(xlib) => u32::try_from(xlib.window)
+                .map_err(|_| Error::OtherSystem("X11: its number is none"))?,
             RawWindowHandle::Xcb(xcb) => xcb.window.get(),
             _ => return Err(Error::OtherSystem("X11")),
         };
         let (connection, _) = RustConnection::connect(None).map_err(Error::display)?;
         let attributes = ChangeWindowAttributesAux::new().event_mask(EventMask::PROPERTY_CHANGE);
-        let changing = connection.change_window_attributes(window, &attributes).map_err(Error::display)?;
+        let changing = connection
+            .change_window_attributes(window, &attributes)
+            .map_err(Error::display)?;
         changing.check().map_err(Error::display)?;
-        let socket = connection.stream().as_fd().try_clone_to_owned().map_err(Error::display)?;
-        let socket = Watched::new(handle, socket, Interest::READABLE).map_err(|error| Error::display(error.error))?;
-        Ok(Properties { connection, socket, window, names: HashMap::new() })
+        let socket = connection
+            .stream()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(Error::display)?;
+        let socket = Watched::new(handle, socket, Interest::READABLE)
+            .map_err(|error| Error::display(error.error))?;
+        Ok(Properties {
+            connection,
+            socket,
+            window,
+            names: HashMap::new(),
+        })
     }
 
-    /// The next change. Changes of the same property that come soon after one another may be told as one.
+    /// The next change. Changes of the same property that come soon after one another may be told
+    /// as one.
     ///
     /// # Errors
     /// [`Error::Display`] when the display is gone; it stays so.
@@ -130,8 +145,10 @@ impl Properties {
             return Ok(Change { name, value: None });
         }
         let any = AtomEnum::ANY;
-        let asking =
-            self.connection.get_property(false, self.window, atom, any, 0, MOST / 4).map_err(Error::display)?;
+        let asking = self
+            .connection
+            .get_property(false, self.window, atom, any, 0, MOST / 4)
+            .map_err(Error::display)?;
         let reply = match asking.reply() {
             Ok(reply) if reply.type_ != x11rb::NONE => reply,
             // It was removed meanwhile, or the window was.
@@ -140,15 +157,25 @@ impl Properties {
         };
         let value = if reply.type_ == u32::from(AtomEnum::ATOM) {
             let atoms: Vec<_> = reply.value32().into_iter().flatten().collect();
-            Value::Atoms(atoms.into_iter().map(|atom| self.name(atom)).collect::<Result<_, _>>()?)
-        } else if reply.format == 8 && matches!(self.name(reply.type_)?.as_str(), "STRING" | "UTF8_STRING") {
+            Value::Atoms(
+                atoms
+                    .into_iter()
+                    .map(|atom| self.name(atom))
+                    .collect::<Result<_, _>>()?,
+            )
+        } else if reply.format == 8
+            && matches!(self.name(reply.type_)?.as_str(), "STRING" | "UTF8_STRING")
+        {
             Value::Text(String::from_utf8_lossy(&reply.value).into_owned())
         } else if reply.format == 32 {
             Value::Numbers(reply.value32().into_iter().flatten().collect())
         } else {
             Value::Bytes(reply.value)
         };
-        Ok(Change { name, value: Some(value) })
+        Ok(Change {
+            name,
+            value: Some(value),
+        })
     }
 
     /// An atom's name, which never changes.
@@ -156,7 +183,12 @@ impl Properties {
         if let Some(name) = self.names.get(&atom) {
             return Ok(name.clone());
         }
-        let name = match self.connection.get_atom_name(atom).map_err(Error::display)?.reply() {
+        let name = match self
+            .connection
+            .get_atom_name(atom)
+            .map_err(Error::display)?
+            .reply()
+        {
             Ok(reply) => String::from_utf8_lossy(&reply.name).into_owned(),
             Err(ReplyError::X11Error(_)) => format!("atom {atom}"),
             Err(error) => return Err(Error::display(error)),
@@ -168,6 +200,8 @@ impl Properties {
 
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Properties").field("window", &self.window).finish_non_exhaustive()
+        f.debug_struct("Properties")
+            .field("window", &self.window)
+            .finish_non_exhaustive()
     }
 }

@@ -40,7 +40,12 @@ impl Weston {
         let folder = std::env::temp_dir().join(format!("entwined-weston-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let process = Command::new("weston")
-            .args(["--backend=headless-backend.so", "--socket=entwined", "--no-config", "--idle-time=0"])
+            .args([
+                "--backend=headless-backend.so",
+                "--socket=entwined",
+                "--no-config",
+                "--idle-time=0",
+            ])
             .env("XDG_RUNTIME_DIR", &folder)
             .env_remove("DISPLAY")
             .stdout(Stdio::null())
@@ -87,7 +92,14 @@ impl Dispatch<WlRegistry, ()> for State {
 }
 
 impl Dispatch<WlCallback, ()> for State {
-    fn event(state: &mut Self, _: &WlCallback, _: wl_callback::Event, _: &(), _: &Connection, _: &QueueHandle<Self>) {
+    fn event(
+        state: &mut Self,
+        _: &WlCallback,
+        _: wl_callback::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
         state.answers += 1;
     }
 }
@@ -103,14 +115,20 @@ struct App {
 impl ApplicationHandler for App {
     fn resumed(&mut self, event_loop: &ActiveEventLoop) {
         self.display = Some(event_loop.owned_display_handle());
-        let window = Rc::new(event_loop.create_window(Window::default_attributes()).expect("a window"));
+        let window = Rc::new(
+            event_loop
+                .create_window(Window::default_attributes())
+                .expect("a window"),
+        );
         let context = Context::new(window.clone()).expect("a display");
         self.surface = Some(Surface::new(&context, window.clone()).expect("a surface"));
         self.window = Some(window);
     }
 
     fn window_event(&mut self, _: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
-        let (Some(surface), WindowEvent::RedrawRequested) = (&mut self.surface, event) else { return };
+        let (Some(surface), WindowEvent::RedrawRequested) = (&mut self.surface, event) else {
+            return;
+        };
         let side = NonZero::new(64).expect("it is none");
         surface.resize(side, side).expect("a surface");
         let mut pixels = surface.buffer_mut().expect("pixels");
@@ -134,7 +152,11 @@ fn main() -> ExitCode {
     let network = Winit::<App>::new().expect("a reactor");
     let handle = network.handle();
     let phases = Rc::new(RefCell::new(Vec::new()));
-    for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+    for (phase, name) in [
+        (Phase::Before, "before"),
+        (Phase::During, "during"),
+        (Phase::After, "after"),
+    ] {
         let phases = phases.clone();
         handle
             .on_shutdown(phase, move || {
@@ -146,7 +168,11 @@ fn main() -> ExitCode {
     let ended = Rc::new(Cell::new(false));
     handle
         .spawn({
-            let (visit, handle, ended) = (visit(handle.clone(), network.app(), weston), handle.clone(), ended.clone());
+            let (visit, handle, ended) = (
+                visit(handle.clone(), network.app(), weston),
+                handle.clone(),
+                ended.clone(),
+            );
             async move {
                 visit.await;
                 ended.set(true);
@@ -157,15 +183,25 @@ fn main() -> ExitCode {
         .detach();
     let result = network.run(event_loop, &mut App::default());
     println!("{result:?}");
-    assert!(matches!(result, Err(RunError::Exit(_))), "winit ends with its display");
-    assert_eq!(*phases.borrow(), ["before", "during", "after"], "the network has ended in order");
+    assert!(
+        matches!(result, Err(RunError::Exit(_))),
+        "winit ends with its display"
+    );
+    assert_eq!(
+        *phases.borrow(),
+        ["before", "during", "after"],
+        "the network has ended in order"
+    );
     println!("ok; the guest noticed first: {}", ended.get());
     ExitCode::SUCCESS
 }
 
 /// Is a guest for as long as the compositor lives, which is until all that it can do was seen.
 async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
-    let seen = || app.with(|app| app.window.clone().zip(app.display.clone())).expect("it is lent");
+    let seen = || {
+        app.with(|app| app.window.clone().zip(app.display.clone()))
+            .expect("it is lent")
+    };
     let (window, display) = loop {
         match seen() {
             Some(both) => break both,
@@ -173,8 +209,14 @@ async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
         }
     };
     let guest = Guest::new(&handle, display.clone(), State::default()).expect("a guest");
-    guest.connection().display().get_registry(&guest.queue_handle(), ());
-    until(&handle, || guest.with(|state| state.globals.iter().any(|name| name == "wl_compositor"))).await;
+    guest
+        .connection()
+        .display()
+        .get_registry(&guest.queue_handle(), ());
+    until(&handle, || {
+        guest.with(|state| state.globals.iter().any(|name| name == "wl_compositor"))
+    })
+    .await;
     // Many round trips, whoever reads the socket: each is answered, and soon.
     let (count, start) = (200, Instant::now());
     for number in 1..=count {
@@ -183,11 +225,17 @@ async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
     println!("{count} round trips in {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(10));
 
-    let presentation = Presentation::new(&handle, display.clone(), window.clone()).expect("a guest");
+    let presentation =
+        Presentation::new(&handle, display.clone(), window.clone()).expect("a guest");
     see_frames(&handle, &app, &window, presentation).await;
 
     let inhibitor = Inhibitor::new(&handle, display, window).expect("an inhibitor");
-    let knows = guest.with(|state| state.globals.iter().any(|name| name == "zwp_idle_inhibit_manager_v1"));
+    let knows = guest.with(|state| {
+        state
+            .globals
+            .iter()
+            .any(|name| name == "zwp_idle_inhibit_manager_v1")
+    });
     println!("the compositor knows idle-inhibit: {knows}");
     if knows {
         until(&handle, || inhibitor.is_active()).await;
@@ -223,9 +271,17 @@ async fn round_trip(handle: &Handle, guest: &Guest<State>, number: u32) {
 /// Has the window draw until some frames are known to have been shown.
 async fn see_frames(handle: &Handle, app: &Lent<App>, window: &Window, presentation: Presentation) {
     until(handle, || presentation.is_known()).await;
-    app.with(|app| app.presentation = Some(presentation)).expect("it is lent");
-    let presented =
-        || app.with(|app| app.presentation.as_ref().expect("it was put there").presented()).expect("it is lent");
+    app.with(|app| app.presentation = Some(presentation))
+        .expect("it is lent");
+    let presented = || {
+        app.with(|app| {
+            app.presentation
+                .as_ref()
+                .expect("it was put there")
+                .presented()
+        })
+        .expect("it is lent")
+    };
     until(handle, || {
         window.request_redraw();
         presented().shown >= 10
@@ -233,6 +289,9 @@ async fn see_frames(handle: &Handle, app: &Lent<App>, window: &Window, presentat
     .await;
     println!("{:?}", presented());
     let refresh = presented().refresh.expect("weston tells");
-    assert!((Duration::from_millis(5)..Duration::from_millis(50)).contains(&refresh), "{refresh:?}");
+    assert!(
+        (Duration::from_millis(5)..Duration::from_millis(50)).contains(&refresh),
+        "{refresh:?}"
+    );
     app.with(|app| app.presentation = None).expect("it is lent");
 }

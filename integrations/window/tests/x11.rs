@@ -9,7 +9,8 @@ use entwined_window::{
     x11::{Properties, Value},
 };
 use raw_window_handle::{
-    HandleError, HasWindowHandle, RawWindowHandle, WaylandWindowHandle, WindowHandle, XcbWindowHandle,
+    HandleError, HasWindowHandle, RawWindowHandle, WaylandWindowHandle, WindowHandle,
+    XcbWindowHandle,
 };
 use x11rb::{
     connection::Connection,
@@ -26,29 +27,51 @@ struct Toolkit {
 
 impl Toolkit {
     fn new() -> Self {
-        let (connection, screen) = RustConnection::connect(None).expect("an X server; DISPLAY says where");
+        let (connection, screen) =
+            RustConnection::connect(None).expect("an X server; DISPLAY says where");
         let root = connection.setup().roots[screen].root;
         let window = connection.generate_id().expect("a number");
         let class = WindowClass::INPUT_OUTPUT;
-        let creating = connection.create_window(0, window, root, 0, 0, 10, 10, 0, class, 0, &CreateWindowAux::new());
+        let creating = connection.create_window(
+            0,
+            window,
+            root,
+            0,
+            0,
+            10,
+            10,
+            0,
+            class,
+            0,
+            &CreateWindowAux::new(),
+        );
         creating.expect("a connection").check().expect("a window");
         Toolkit { connection, window }
     }
 
     fn atom(&self, name: &str) -> u32 {
-        self.connection.intern_atom(false, name.as_bytes()).expect("a connection").reply().expect("an atom").atom
+        self.connection
+            .intern_atom(false, name.as_bytes())
+            .expect("a connection")
+            .reply()
+            .expect("an atom")
+            .atom
     }
 
     fn set_title(&self, title: &str) {
         let (mode, name, kind) = (PropMode::REPLACE, AtomEnum::WM_NAME, AtomEnum::STRING);
-        let setting = self.connection.change_property8(mode, self.window, name, kind, title.as_bytes());
+        let setting =
+            self.connection
+                .change_property8(mode, self.window, name, kind, title.as_bytes());
         setting.expect("a connection").check().expect("it is set");
     }
 }
 
 impl HasWindowHandle for Toolkit {
     fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
-        let raw = RawWindowHandle::Xcb(XcbWindowHandle::new(NonZero::new(self.window).expect("a number")));
+        let raw = RawWindowHandle::Xcb(XcbWindowHandle::new(
+            NonZero::new(self.window).expect("a number"),
+        ));
         // SAFETY: an X11 window has no pointer, only a number.
         Ok(unsafe { WindowHandle::borrow_raw(raw) })
     }
@@ -71,20 +94,38 @@ fn what_is_set_and_removed_is_told_with_its_name_and_value() {
                 let change = next().await;
                 seen.borrow_mut().push(change);
                 // One comes while it sleeps for others.
-                let (state, full) = (toolkit.atom("_NET_WM_STATE"), toolkit.atom("_NET_WM_STATE_FULLSCREEN"));
+                let (state, full) = (
+                    toolkit.atom("_NET_WM_STATE"),
+                    toolkit.atom("_NET_WM_STATE_FULLSCREEN"),
+                );
                 let window = toolkit.window;
                 let mode = PropMode::REPLACE;
-                let atoms = toolkit.connection.change_property32(mode, window, state, AtomEnum::ATOM, &[full]);
+                let atoms = toolkit.connection.change_property32(
+                    mode,
+                    window,
+                    state,
+                    AtomEnum::ATOM,
+                    &[full],
+                );
                 atoms.expect("a connection").check().expect("it is set");
                 let change = next().await;
                 seen.borrow_mut().push(change);
                 let numbers = toolkit.atom("_NET_WM_DESKTOP");
-                let set = toolkit.connection.change_property32(mode, window, numbers, AtomEnum::CARDINAL, &[7]);
+                let set = toolkit.connection.change_property32(
+                    mode,
+                    window,
+                    numbers,
+                    AtomEnum::CARDINAL,
+                    &[7],
+                );
                 set.expect("a connection").check().expect("it is set");
                 let change = next().await;
                 seen.borrow_mut().push(change);
                 let removing = toolkit.connection.delete_property(window, numbers);
-                removing.expect("a connection").check().expect("it is removed");
+                removing
+                    .expect("a connection")
+                    .check()
+                    .expect("it is removed");
                 let change = next().await;
                 seen.borrow_mut().push(change);
                 handle.stop().expect("it runs");
@@ -92,10 +133,17 @@ fn what_is_set_and_removed_is_told_with_its_name_and_value() {
         })
         .detach();
     reactor.run().expect("a run");
-    let seen: Vec<_> = seen.take().into_iter().map(|change| (change.name, change.value)).collect();
+    let seen: Vec<_> = seen
+        .take()
+        .into_iter()
+        .map(|change| (change.name, change.value))
+        .collect();
     let expected = [
         ("WM_NAME", Some(Value::Text("first".to_owned()))),
-        ("_NET_WM_STATE", Some(Value::Atoms(vec!["_NET_WM_STATE_FULLSCREEN".to_owned()]))),
+        (
+            "_NET_WM_STATE",
+            Some(Value::Atoms(vec!["_NET_WM_STATE_FULLSCREEN".to_owned()])),
+        ),
         ("_NET_WM_DESKTOP", Some(Value::Numbers(vec![7]))),
         ("_NET_WM_DESKTOP", None),
     ];
@@ -147,8 +195,18 @@ fn a_window_of_another_system_and_one_that_is_not_there_are_refused() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let wayland = RawWindowHandle::Wayland(WaylandWindowHandle::new(std::ptr::NonNull::dangling()));
-    assert!(matches!(Properties::of(&handle, &Other(wayland)), Err(Error::OtherSystem("X11"))));
-    let missing = RawWindowHandle::Xcb(XcbWindowHandle::new(NonZero::new(0x7ff_ffff).expect("a number")));
+    assert!(matches!(
+        Properties::of(&handle, &Other(wayland)),
+        Err(Error::OtherSystem("X11"))
+    ));
+    let missing = RawWindowHandle::Xcb(XcbWindowHandle::new(
+        NonZero::new(0x7ff_ffff).expect("a number"),
+    ));
     let error = Properties::of(&handle, &Other(missing)).expect_err("there is no such window");
-    assert!(error.to_string().starts_with("the display cannot be reached"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("the display cannot be reached"),
+        "{error}"
+    );
 }

@@ -28,7 +28,12 @@ pub(crate) struct Frames {
 impl Frames {
     pub(crate) fn new(handle: Handle) -> Self {
         let wanted = handle.frame_clock();
-        Frames { handle, windows: RefCell::default(), wanted, interval: Cell::new(None) }
+        Frames {
+            handle,
+            windows: RefCell::default(),
+            wanted,
+            interval: Cell::new(None),
+        }
     }
 
     /// Gives a window its event, and times it when that is to draw.
@@ -42,7 +47,11 @@ impl Frames {
         match event {
             WindowEvent::RedrawRequested => {
                 let interval = self.interval(event_loop);
-                self.windows.borrow_mut().entry(window).or_insert_with(|| self.handle.frame_clock()).begin(interval);
+                self.windows
+                    .borrow_mut()
+                    .entry(window)
+                    .or_insert_with(|| self.handle.frame_clock())
+                    .begin(interval);
                 give(event);
                 if let Some(clock) = self.windows.borrow().get(&window) {
                     clock.end();
@@ -71,9 +80,13 @@ impl Frames {
 
     fn interval(&self, event_loop: &ActiveEventLoop) -> Duration {
         let ask = || {
-            let rates = event_loop.available_monitors().filter_map(|monitor| monitor.refresh_rate_millihertz());
+            let rates = event_loop
+                .available_monitors()
+                .filter_map(|monitor| monitor.refresh_rate_millihertz());
             let fastest = rates.max().filter(|&rate| rate > 0);
-            fastest.map_or(INTERVAL, |rate| Duration::from_secs_f64(1e3 / f64::from(rate)))
+            fastest.map_or(INTERVAL, |rate| {
+                Duration::from_secs_f64(1e3 / f64::from(rate))
+            })
         };
         let interval = self.interval.get().unwrap_or_else(ask);
         self.interval.set(Some(interval));

@@ -12,13 +12,16 @@ use winit::{
 
 use crate::Winit;
 
-/// The user events of a loop that hosts a reactor: the application's own events of type `T`, and the reactor's.
+/// The user events of a loop that hosts a reactor: the application's own events of type `T`, and
+/// the reactor's.
 ///
-/// Make the loop with `EventLoop::<UserEvent<T>>::with_user_event()`; the application implements `ApplicationHandler<T>` and does not see
-/// this type. Who sends it events by the proxy sends `UserEvent::App(event)`, or `event.into()`.
+/// Make the loop with `EventLoop::<UserEvent<T>>::with_user_event()`; the application implements
+/// `ApplicationHandler<T>` and does not see this type. Who sends it events by the proxy sends
+/// `UserEvent::App(event)`, or `event.into()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserEvent<T = ()> {
-    /// The network wants its slice. Sent by the reactor; sent by anybody else, it only costs an iteration.
+    /// The network wants its slice. Sent by the reactor; sent by anybody else, it only costs an
+    /// iteration.
     Wake,
     /// An event for the application.
     App(T),
@@ -31,30 +34,43 @@ impl<T> From<T> for UserEvent<T> {
 }
 
 impl<A> Winit<A> {
-    /// Wraps the application for winit's own `run_app` (or `run_app_on_demand`). The reactor runs from the loop's first event on, and has
-    /// shut down when the loop has ended.
+    /// Wraps the application for winit's own `run_app` (or `run_app_on_demand`). The reactor runs
+    /// from the loop's first event on, and has shut down when the loop has ended.
     ///
-    /// A thread waits for the network, asleep, as long as the wrapper lives. It takes two context switches when the loop is woken from its sleep, and
-    /// none while there is work.
+    /// A thread waits for the network, asleep, as long as the wrapper lives. It takes two context
+    /// switches when the loop is woken from its sleep, and none while there is work.
     ///
     /// # Errors
     /// When the process or the system is out of file descriptors or threads.
-    pub fn host<'a, T>(&self, event_loop: &EventLoop<UserEvent<T>>, app: &'a mut A) -> io::Result<Hosted<'a, A, T>>
+    pub fn host<'a, T>(
+        &self,
+        event_loop: &EventLoop<UserEvent<T>>,
+        app: &'a mut A,
+    ) -> io::Result<Hosted<'a, A, T>>
     where
         A: ApplicationHandler<T>,
         T: Send + 'static,
     {
         let proxy = event_loop.create_proxy();
         let waker = proxy.clone();
-        let watcher = Watcher::spawn(&self.shared.selector, move || waker.send_event(UserEvent::Wake).is_ok())?;
-        Ok(Hosted { winit: self.clone(), app, proxy, watcher, asked: false })
+        let watcher = Watcher::spawn(&self.shared.selector, move || {
+            waker.send_event(UserEvent::Wake).is_ok()
+        })?;
+        Ok(Hosted {
+            winit: self.clone(),
+            app,
+            proxy,
+            watcher,
+            asked: false,
+        })
     }
 }
 
 /// An application with a reactor, as an application for winit: see [`Winit::host`].
 ///
-/// All callbacks go to the application, except that the loop's first iteration starts the reactor, each one serves the network before
-/// `about_to_wait`, and the last one shuts the reactor down before `exiting`.
+/// All callbacks go to the application, except that the loop's first iteration starts the reactor,
+/// each one serves the network before `about_to_wait`, and the last one shuts the reactor down
+/// before `exiting`.
 pub struct Hosted<'a, A, T: 'static> {
     winit: Winit<A>,
     app: &'a mut A,
@@ -68,7 +84,8 @@ impl<A, T> Hosted<'_, A, T> {
     /// Sees to it that the loop comes back when the network wants it to.
     fn before_sleep(&mut self) {
         if self.winit.is_due() {
-            // An event, not a control flow: that is the application's. The loop takes the display's events in between.
+            // An event, not a control flow: that is the application's. The loop takes the display's
+            // events in between.
             if !self.asked {
                 self.asked = self.proxy.send_event(UserEvent::Wake).is_ok();
             }
@@ -101,7 +118,9 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<UserEvent<T>> for 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, window: WindowId, event: WindowEvent) {
         let app = &mut *self.app;
         let frames = &self.winit.shared.frames;
-        frames.during(event_loop, window, event, |event| app.window_event(event_loop, window, event));
+        frames.during(event_loop, window, event, |event| {
+            app.window_event(event_loop, window, event)
+        });
     }
 
     fn device_event(&mut self, event_loop: &ActiveEventLoop, device: DeviceId, event: DeviceEvent) {

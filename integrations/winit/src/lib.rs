@@ -1,13 +1,17 @@
-//! Entwined in a [winit] application: network code on the window's own thread, with the application's state within reach.
+//! Entwined in a [winit] application: network code on the window's own thread, with the
+//! application's state within reach.
 //!
-//! A [`Winit`] is a reactor for one application. There are two ways to run it, for the same application and the same network code:
+//! A [`Winit`] is a reactor for one application. There are two ways to run it, for the same
+//! application and the same network code:
 //!
-//! - [`Winit::run`] where the program is free to choose: it pumps winit's events inside the reactor's loop. One thread, one sleep for both.
-//!   (On Wayland, winit itself starts a thread when it is pumped.)
-//! - [`Winit::host`] where something else must own the loop, or calls `run_app` itself: a wrapper around the application that
-//!   makes the network's turns inside winit's own loop. winit can watch no file descriptor
-//!   ([#3592](https://github.com/rust-windowing/winit/issues/3592)), so one small thread waits for the network and wakes the loop by its proxy;
-//!   all work is still done on the window's thread.
+//! - [`Winit::run`] where the program is free to choose: it pumps winit's events inside the
+//!   reactor's loop. One thread, one sleep for both. (On Wayland, winit itself starts a thread when
+//!   it is pumped.)
+//! - [`Winit::host`] where something else must own the loop, or calls `run_app` itself: a wrapper
+//!   around the application that makes the network's turns inside winit's own loop. winit can watch
+//!   no file descriptor ([#3592](https://github.com/rust-windowing/winit/issues/3592)), so one
+//!   small thread waits for the network and wakes the loop by its proxy; all work is still done on
+//!   the window's thread.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -74,25 +78,29 @@
 //! # An iteration
 //!
 //! 1. winit's events go to the application.
-//! 2. The network has a slice of time. It ends before the next frame is due, or before the instant that the application waits for, and takes 4 ms at
-//!    most ([otherwise](Handle::set_pacing)). The application is [lent](Winit::app) meanwhile.
+//! 2. The network has a slice of time. It ends before the next frame is due, or before the instant
+//!    that the application waits for, and takes 4 ms at most ([otherwise](Handle::set_pacing)). The
+//!    application is [lent](Winit::app) meanwhile.
 //! 3. The application's `about_to_wait` sees what both have changed: the place to call
-//!    [`exit`](winit::event_loop::ActiveEventLoop::exit) because a request asked for it. (To have the window drawn, network code calls
-//!    its [`request_redraw`](winit::window::Window::request_redraw) at once.)
+//!    [`exit`](winit::event_loop::ActiveEventLoop::exit) because a request asked for it. (To have
+//!    the window drawn, network code calls its
+//!    [`request_redraw`](winit::window::Window::request_redraw) at once.)
 //! 4. The loop sleeps until there is an event of either kind, as the application's
 //!    [`ControlFlow`](winit::event_loop::ControlFlow) says, unless the network has work left over.
 //!
 //! # The run and its end
 //!
-//! The reactor runs from the loop's first event on. When the application exits, the reactor stops in order, through its shutdown phases,
-//! before the application's `exiting` is called; the window does not answer meanwhile. [`Handle::stop`] ends only the
-//! reactor's run, not the application, and [`Winit::start`] begins the next.
+//! The reactor runs from the loop's first event on. When the application exits, the reactor stops
+//! in order, through its shutdown phases, before the application's `exiting` is called; the window
+//! does not answer meanwhile. [`Handle::stop`] ends only the reactor's run, not the application,
+//! and [`Winit::start`] begins the next.
 //!
 //! # Limits
 //!
-//! Linux, with X11 or Wayland. winit cannot be iterated from inside its callbacks: while [`Handle::wait`] waits there, the reactor goes on,
-//! but the window does not. In the application's own callbacks the application is not lent, since they have it as `self`; they
-//! can lend it with [`Lent::lend`].
+//! Linux, with X11 or Wayland. winit cannot be iterated from inside its callbacks: while
+//! [`Handle::wait`] waits there, the reactor goes on, but the window does not. In the application's
+//! own callbacks the application is not lent, since they have it as `self`; they can lend it with
+//! [`Lent::lend`].
 //!
 //! Without a display, winit's `EventLoop` cannot be made, and says so in its error; a reactor can.
 #![forbid(unsafe_code)]
@@ -112,7 +120,8 @@ use frames::Frames;
 pub use hosted::{Hosted, UserEvent};
 pub use pump::RunError;
 
-/// A reactor for a winit application of type `A`. Clones are the same reactor. Bound to its thread, which must be the event loop's.
+/// A reactor for a winit application of type `A`. Clones are the same reactor. Bound to its thread,
+/// which must be the event loop's.
 pub struct Winit<A> {
     shared: Rc<Shared>,
     app: Lent<A>,
@@ -133,7 +142,14 @@ impl<A> Winit<A> {
         let selector = Rc::new(Selector::new()?);
         let driver = Driver::new(selector.clone());
         let frames = Frames::new(driver.handle());
-        Ok(Winit { shared: Rc::new(Shared { driver, selector, frames }), app: Lent::new() })
+        Ok(Winit {
+            shared: Rc::new(Shared {
+                driver,
+                selector,
+                frames,
+            }),
+            app: Lent::new(),
+        })
     }
 
     /// The handle that programs work with.
@@ -146,8 +162,8 @@ impl<A> Winit<A> {
         self.app.clone()
     }
 
-    /// Begins a run. Needed only after [`Handle::stop`], while the application goes on; the first run begins with the event loop.
-    /// May be called from a callback of winit's.
+    /// Begins a run. Needed only after [`Handle::stop`], while the application goes on; the first
+    /// run begins with the event loop. May be called from a callback of winit's.
     ///
     /// # Errors
     /// [`LifeError::AlreadyRunning`], also while it is stopping.
@@ -193,6 +209,9 @@ impl<A> Winit<A> {
 
 impl<A> Clone for Winit<A> {
     fn clone(&self) -> Self {
-        Winit { shared: self.shared.clone(), app: self.app.clone() }
+        Winit {
+            shared: self.shared.clone(),
+            app: self.app.clone(),
+        }
     }
 }

@@ -22,20 +22,30 @@ use winit::{
 use crate::Winit;
 
 impl<A> Winit<A> {
-    /// Runs the application and the reactor until the application exits. The reactor can run again afterwards; winit's event loops cannot.
+    /// Runs the application and the reactor until the application exits. The reactor can run again
+    /// afterwards; winit's event loops cannot.
     ///
-    /// The application's callbacks come as winit's `run_app` would make them, with one more iteration (`new_events`, `about_to_wait`)
-    /// whenever the network was served.
+    /// The application's callbacks come as winit's `run_app` would make them, with one more
+    /// iteration (`new_events`, `about_to_wait`) whenever the network was served.
     ///
     /// # Errors
-    /// [`RunError::Exit`] when winit ends with a code that is not 0: the Wayland display went away (when an X11 display does, Xlib ends the
-    /// process itself). [`RunError::Wait`] when the operating system refuses to wait, which ends the loop at once.
+    /// [`RunError::Exit`] when winit ends with a code that is not 0: the Wayland display went away
+    /// (when an X11 display does, Xlib ends the process itself). [`RunError::Wait`] when the
+    /// operating system refuses to wait, which ends the loop at once.
     pub fn run<T: 'static>(&self, mut event_loop: EventLoop<T>, app: &mut A) -> Result<(), RunError>
     where
         A: ApplicationHandler<T>,
     {
         let control_flow = ControlFlow::Wait;
-        let mut pumped = Pumped { winit: self, app, cause: None, due: true, quiet: false, control_flow, failure: None };
+        let mut pumped = Pumped {
+            winit: self,
+            app,
+            cause: None,
+            due: true,
+            quiet: false,
+            control_flow,
+            failure: None,
+        };
         self.start_unless_running();
         loop {
             match event_loop.pump_app_events(Some(Duration::ZERO), &mut pumped) {
@@ -46,24 +56,31 @@ impl<A> Winit<A> {
             if let Some(error) = pumped.failure.take() {
                 return Err(RunError::Wait(error));
             }
-            // Requests that the application's code made may have read events from the display's socket into winit's queue, where no fd
-            // announces them. Only a pump that ends without any such code, a quiet one, leaves nothing behind.
+            // Requests that the application's code made may have read events from the display's
+            // socket into winit's queue, where no fd announces them. Only a pump that ends without
+            // any such code, a quiet one, leaves nothing behind.
             if pumped.quiet {
                 pumped.due = self.sleep(&event_loop, pumped.control_flow)?;
             }
         }
     }
 
-    /// Sleeps until either side has events or the application's time has come; true when the network has.
+    /// Sleeps until either side has events or the application's time has come; true when the
+    /// network has.
     fn sleep(&self, event_loop: &impl AsFd, control_flow: ControlFlow) -> io::Result<bool> {
         let timeout = match control_flow {
             ControlFlow::Poll => Some(Duration::ZERO),
             ControlFlow::Wait => None,
-            ControlFlow::WaitUntil(instant) => Some(instant.saturating_duration_since(Instant::now())),
+            ControlFlow::WaitUntil(instant) => {
+                Some(instant.saturating_duration_since(Instant::now()))
+            }
         };
         // A time that cannot be written down is for ever.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut fds = [PollFd::new(event_loop, PollFlags::IN), PollFd::new(&*self.shared.selector, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(event_loop, PollFlags::IN),
+            PollFd::new(&*self.shared.selector, PollFlags::IN),
+        ];
         // Outside of a run nobody would take what the selector has.
         let count = if self.is_running() { 2 } else { 1 };
         match poll(&mut fds[..count], timeout.as_ref()) {
@@ -75,8 +92,8 @@ impl<A> Winit<A> {
 
 /// The application as winit sees it.
 ///
-/// winit calls `new_events` and `about_to_wait` in each pump. Those are kept from the application until something happens, as winit's own
-/// loop does.
+/// winit calls `new_events` and `about_to_wait` in each pump. Those are kept from the application
+/// until something happens, as winit's own loop does.
 struct Pumped<'a, A> {
     winit: &'a Winit<A>,
     app: &'a mut A,
@@ -123,7 +140,12 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, window: WindowId, event: WindowEvent) {
         let winit = self.winit;
         let app = self.app(event_loop);
-        winit.shared.frames.during(event_loop, window, event, |event| app.window_event(event_loop, window, event));
+        winit
+            .shared
+            .frames
+            .during(event_loop, window, event, |event| {
+                app.window_event(event_loop, window, event)
+            });
     }
 
     fn device_event(&mut self, event_loop: &ActiveEventLoop, device: DeviceId, event: DeviceEvent) {
@@ -161,7 +183,8 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, 
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// winit ended with this code, which is not 0: most likely the connection to the display was lost. The reactor has shut down in order.
+    /// winit ended with this code, which is not 0: most likely the connection to the display was
+    /// lost. The reactor has shut down in order.
     Exit(i32),
     /// The operating system refused to wait for events.
     Wait(io::Error),

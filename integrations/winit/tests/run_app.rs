@@ -13,6 +13,8 @@ fn main() -> ExitCode {
             .build()
             .expect("a display; set DISPLAY, for example to that of an Xvfb");
         let mut hosted = network.host(&event_loop, app).expect("a thread");
-        event_loop.run_app(&mut hosted).expect("a run without errors");
+        event_loop
+            .run_app(&mut hosted)
+            .expect("a run without errors");
     })
 }

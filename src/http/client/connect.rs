@@ -29,7 +29,11 @@ pub(super) enum Sender {
 }
 
 /// Reaches a server, and begins to speak with it.
-pub(super) async fn connect(settings: &Builder, secure: &Secure, url: &Url) -> Result<Sender, ClientError> {
+pub(super) async fn connect(
+    settings: &Builder,
+    secure: &Secure,
+    url: &Url,
+) -> Result<Sender, ClientError> {
     let handle = settings.handle.clone();
     let reaching = reach(settings, secure, url);
     let reached = handle.timeout(settings.connect_timeout, reaching).await;
@@ -60,7 +64,11 @@ fn drive(handle: &Handle, connection: impl Future<Output = hyper::Result<()>> + 
 }
 
 /// A stream to the server, and whether it speaks HTTP/2.
-async fn reach(settings: &Builder, secure: &Secure, url: &Url) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
+async fn reach(
+    settings: &Builder,
+    secure: &Secure,
+    url: &Url,
+) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
     let proxy = settings.proxy_for(url);
     let next = proxy.unwrap_or(url);
     let stream = dial(settings, next).await?;
@@ -75,25 +83,31 @@ async fn reach(settings: &Builder, secure: &Secure, url: &Url) -> Result<(Box<dy
 }
 
 fn host(url: &Url) -> &str {
-    url.host_str().unwrap_or("").trim_start_matches('[').trim_end_matches(']')
+    url.host_str()
+        .unwrap_or("")
+        .trim_start_matches('[')
+        .trim_end_matches(']')
 }
 
 /// What makes connections in place of TCP.
-pub(super) type Dial = dyn Fn(&Url) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>>>>;
+pub(super) type Dial =
+    dyn Fn(&Url) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>>>>;
 
 async fn dial(settings: &Builder, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
     if let Some(dial) = &settings.dial {
         return dial(url).await.map_err(ClientError::Establish);
     }
     let port = url.port_or_known_default().unwrap_or(80);
-    let stream = connect_host(&settings.handle, host(url), port).await.map_err(ClientError::Host)?;
+    let stream = connect_host(&settings.handle, host(url), port)
+        .await
+        .map_err(ClientError::Host)?;
     // A request is one write; to wait for more of it gains nothing.
     let _ = stream.set_nodelay(true);
     Ok(Box::new(stream))
 }
 
-/// What makes a stream to a server secure. Its parts are made when they are needed first, and then kept: they hold what
-/// resumes TLS sessions.
+/// What makes a stream to a server secure. Its parts are made when they are needed first, and then
+/// kept: they hold what resumes TLS sessions.
 #[derive(Default)]
 pub(super) struct Secure {
     #[cfg(feature = "tls")]
@@ -119,7 +133,11 @@ impl Secure {
                 if let Some(roots) = &settings.roots {
                     connector = connector.roots(roots.clone());
                 }
-                let protocols: &[&str] = if settings.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+                let protocols: &[&str] = if settings.http2 {
+                    &["h2", "http/1.1"]
+                } else {
+                    &["http/1.1"]
+                };
                 let connector = connector.protocols(protocols).build().map_err(failed)?;
                 self.connector.get_or_init(|| connector)
             }
@@ -155,22 +173,35 @@ pub(super) fn proxy_credentials(proxy: &Url) -> Option<String> {
 const MOST_ANSWER: usize = 8 * 1024;
 
 /// Has a proxy open a way to the server.
-async fn tunnel(mut stream: Box<dyn ByteStream>, proxy: &Url, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
+async fn tunnel(
+    mut stream: Box<dyn ByteStream>,
+    proxy: &Url,
+    url: &Url,
+) -> Result<Box<dyn ByteStream>, ClientError> {
     let failed = |error: io::Error| ClientError::Proxy(error.to_string());
-    let authority = format!("{}:{}", url.host_str().unwrap_or(""), url.port_or_known_default().unwrap_or(443));
-    let credentials = proxy_credentials(proxy)
-        .map_or_else(String::new, |credentials| format!("Proxy-Authorization: {credentials}\r\n"));
+    let authority = format!(
+        "{}:{}",
+        url.host_str().unwrap_or(""),
+        url.port_or_known_default().unwrap_or(443)
+    );
+    let credentials = proxy_credentials(proxy).map_or_else(String::new, |credentials| {
+        format!("Proxy-Authorization: {credentials}\r\n")
+    });
     let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n");
     let mut rest = request.as_bytes();
     while !rest.is_empty() {
-        let count = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut stream), cx, rest)).await.map_err(failed)?;
+        let count = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut stream), cx, rest))
+            .await
+            .map_err(failed)?;
         rest = &rest[count..];
     }
     // Byte by byte, so that nothing of what comes through the tunnel is taken.
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        let count = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut byte)).await.map_err(failed)?;
+        let count = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut byte))
+            .await
+            .map_err(failed)?;
         if count == 0 || answer.len() >= MOST_ANSWER {
             return Err(ClientError::Proxy("its answer is none".to_owned()));
         }
@@ -209,7 +240,11 @@ impl Read for Io {
 }
 
 impl Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.0).poll_write(cx, buffer)
     }
 

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind, Read};
 
 use crate::http::Bytes;
 
-/// Unpacks a body as it comes. What it gives at a time is bounded, however small a peer has made how much.
+/// Unpacks a body as it comes. What it gives at a time is bounded, however small a peer has made
+/// how much.
 pub(super) enum Decoder {
     Gzip(Box<flate2::read::MultiGzDecoder<Source>>),
     Brotli(Box<brotli::Decompressor<Source>>),
@@ -35,8 +36,13 @@ impl Read for Source {
 impl Decoder {
     pub(super) fn new(coding: &str) -> Option<Self> {
         match coding.trim().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => Some(Decoder::Gzip(Box::new(flate2::read::MultiGzDecoder::new(Source::default())))),
-            "br" => Some(Decoder::Brotli(Box::new(brotli::Decompressor::new(Source::default(), 4096)))),
+            "gzip" | "x-gzip" => Some(Decoder::Gzip(Box::new(flate2::read::MultiGzDecoder::new(
+                Source::default(),
+            )))),
+            "br" => Some(Decoder::Brotli(Box::new(brotli::Decompressor::new(
+                Source::default(),
+                4096,
+            )))),
             _ => None,
         }
     }
@@ -61,7 +67,8 @@ impl Decoder {
         self.source().ended = true;
     }
 
-    /// The next bytes; none when more must come first, or at the end. An error when they are cut off, or are none that were compressed so.
+    /// The next bytes; none when more must come first, or at the end. An error when they are cut
+    /// off, or are none that were compressed so.
     pub(super) fn read(&mut self) -> io::Result<Option<Bytes>> {
         // The answer to HEAD, or a 304: it says how a body would be compressed that is not there.
         if !self.source().begun {
@@ -109,20 +116,34 @@ mod tests {
 
     #[test]
     fn what_comes_in_any_pieces_is_unpacked_in_bounded_ones_and_cut_off_it_is_an_error() {
-        let content: Vec<u8> = (0..300_000_u32).flat_map(|number| (number / 1_000).to_le_bytes()).collect();
+        let content: Vec<u8> = (0..300_000_u32)
+            .flat_map(|number| (number / 1_000).to_le_bytes())
+            .collect();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gzip.write_all(&content).expect("in memory");
         let mut brotli = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
         brotli.write_all(&content).expect("in memory");
-        for (coding, packed) in [("gzip", gzip.finish().expect("in memory")), ("br", brotli.into_inner())] {
+        for (coding, packed) in [
+            ("gzip", gzip.finish().expect("in memory")),
+            ("br", brotli.into_inner()),
+        ] {
             for step in [1, 7, 4096, packed.len()] {
-                assert!(unpack(coding, &packed, step).expect("unpacked") == content, "{coding} by {step}");
+                assert!(
+                    unpack(coding, &packed, step).expect("unpacked") == content,
+                    "{coding} by {step}"
+                );
             }
             for cut in [1, 11, packed.len() / 2, packed.len() - 1] {
-                assert!(unpack(coding, &packed[..cut], 100).is_err(), "{coding} cut at {cut}");
+                assert!(
+                    unpack(coding, &packed[..cut], 100).is_err(),
+                    "{coding} cut at {cut}"
+                );
             }
             assert_eq!(unpack(coding, b"", 1).expect("nothing"), b"");
-            assert!(unpack(coding, &[0xff; 100], 10).is_err(), "{coding} of something else");
+            assert!(
+                unpack(coding, &[0xff; 100], 10).is_err(),
+                "{coding} of something else"
+            );
         }
     }
 }

@@ -29,17 +29,22 @@ pub enum ClientError {
     TooLarge(usize),
     /// The body is not what it is said to be.
     Decode(String),
-    /// The server says that it has failed: see [`error_for_status`](super::ClientResponse::error_for_status).
+    /// The server says that it has failed: see
+    /// [`error_for_status`](super::ClientResponse::error_for_status).
     Status(StatusCode),
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Url(what) | ClientError::Request(what) | ClientError::Redirect(what) => f.write_str(what),
+            ClientError::Url(what) | ClientError::Request(what) | ClientError::Redirect(what) => {
+                f.write_str(what)
+            }
             ClientError::Host(source) => source.fmt(f),
             ClientError::Proxy(what) => write!(f, "the proxy opens no way to the server: {what}"),
-            ClientError::Establish(source) => write!(f, "there is no connection with the server: {source}"),
+            ClientError::Establish(source) => {
+                write!(f, "there is no connection with the server: {source}")
+            }
             ClientError::Http(source) => write!(f, "the exchange with the server failed: {source}"),
             ClientError::TimedOut(what) => write!(f, "{what} took too long"),
             ClientError::TooLarge(limit) => write!(f, "the body has more than {limit} bytes"),

@@ -19,13 +19,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Connections are kept and used again; of HTTP/2, which is spoken where the server offers it by ALPN, one carries all
-//! requests to a host. Redirects are followed, cookies are kept if that is [asked for](Builder::cookies), bodies that come
-//! by gzip or brotli are unpacked. What waits has a limit of time, and what is kept one of number: see [`Builder`]. For a
+//! Connections are kept and used again; of HTTP/2, which is spoken where the server offers it by
+//! ALPN, one carries all requests to a host. Redirects are followed, cookies are kept if that is
+//! [asked for](Builder::cookies), bodies that come by gzip or brotli are unpacked. What waits has a
+//! limit of time, and what is kept one of number: see [`Builder`]. For a
 //! [`Deferred`](crate::deferred::Deferred) instead of a future see [`Handle::defer`].
 //!
-//! A request is sent a second time only when that does no harm: when nothing of it had been sent, or when its connection had
-//! been kept, the server closed it at that moment, and the method is idempotent (RFC 9110, 9.2.2).
+//! A request is sent a second time only when that does no harm: when nothing of it had been sent,
+//! or when its connection had been kept, the server closed it at that moment, and the method is
+//! idempotent (RFC 9110, 9.2.2).
 
 mod connect;
 mod decode;
@@ -149,7 +151,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("connections", &self.connections()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
     }
 }
 
@@ -233,27 +237,35 @@ impl Builder {
         self
     }
 
-    /// Sends everything by this HTTP proxy, such as `http://proxy.example:3128`: `http` requests as they are, `https` through a tunnel (CONNECT, RFC 9110,
-    /// 9.3.6). A name and a password in it are told to the proxy.
+    /// Sends everything by this HTTP proxy, such as `http://proxy.example:3128`: `http` requests as
+    /// they are, `https` through a tunnel (CONNECT, RFC 9110, 9.3.6). A name and a password in it
+    /// are told to the proxy.
     ///
     /// # Errors
     /// [`ClientError::Url`].
     pub fn proxy(mut self, url: &str) -> Result<Self, ClientError> {
         self.proxy = Some(parse(url).and_then(|url| {
-            if url.scheme() == "http" { Ok(url) } else { Err(ClientError::Url(format!("{url} is no HTTP proxy"))) }
+            if url.scheme() == "http" {
+                Ok(url)
+            } else {
+                Err(ClientError::Url(format!("{url} is no HTTP proxy")))
+            }
         })?);
         Ok(self)
     }
 
     /// Hosts that are reached without the proxy: names, which stand for all below them too.
     pub fn no_proxy(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.no_proxy =
-            hosts.into_iter().map(|host| host.into().trim_start_matches('.').to_ascii_lowercase()).collect();
+        self.no_proxy = hosts
+            .into_iter()
+            .map(|host| host.into().trim_start_matches('.').to_ascii_lowercase())
+            .collect();
         self
     }
 
-    /// Has `connect` make the connections instead of TCP to the address's host: over a Unix socket, over one that another program handed on, or
-    /// in memory. It is told the address of the server, or of the proxy. TLS comes above it for `https`, and the limits of time are the same.
+    /// Has `connect` make the connections instead of TCP to the address's host: over a Unix socket,
+    /// over one that another program handed on, or in memory. It is told the address of the server,
+    /// or of the proxy. TLS comes above it for `https`, and the limits of time are the same.
     ///
     /// ```
     /// # use entwined::{Handle, http::client::Client, transport::{ByteStream, unix}};
@@ -280,21 +292,37 @@ impl Builder {
     pub fn build(self) -> Client {
         let pool = Pool::new(&self.handle, self.idle, self.idle_timeout, self.at_a_time);
         let (cookies, connector) = (RefCell::default(), Secure::default());
-        let inner = Inner { handle: self.handle.clone(), settings: self, pool, cookies, connector };
-        Client { inner: Rc::new(inner) }
+        let inner = Inner {
+            handle: self.handle.clone(),
+            settings: self,
+            pool,
+            cookies,
+            connector,
+        };
+        Client {
+            inner: Rc::new(inner),
+        }
     }
 
     fn proxy_for(&self, url: &Url) -> Option<&Url> {
         let host = url.host_str().unwrap_or("").to_ascii_lowercase();
-        let below = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        self.proxy.as_ref().filter(|_| !self.no_proxy.iter().any(|name| below(name)))
+        let below = |name: &str| {
+            host.strip_suffix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.proxy
+            .as_ref()
+            .filter(|_| !self.no_proxy.iter().any(|name| below(name)))
     }
 }
 
 fn parse(text: &str) -> Result<Url, ClientError> {
-    let url = Url::parse(text).map_err(|error| ClientError::Url(format!("{text:?} is no address: {error}")))?;
+    let url = Url::parse(text)
+        .map_err(|error| ClientError::Url(format!("{text:?} is no address: {error}")))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
-        other => Err(ClientError::Url(format!("{text:?} is of the kind {other:?}, not http or https"))),
+        other => Err(ClientError::Url(format!(
+            "{text:?} is of the kind {other:?}, not http or https"
+        ))),
     }
 }

@@ -37,7 +37,12 @@ struct Host {
 }
 
 impl Pool {
-    pub(super) fn new(handle: &Handle, idle: usize, idle_time: Duration, at_a_time: usize) -> Rc<Self> {
+    pub(super) fn new(
+        handle: &Handle,
+        idle: usize,
+        idle_time: Duration,
+        at_a_time: usize,
+    ) -> Rc<Self> {
         Rc::new_cyclic(|own| Pool {
             handle: handle.clone(),
             hosts: RefCell::default(),
@@ -51,7 +56,12 @@ impl Pool {
 
     /// What tells connections apart: one is for the same scheme, host and port.
     pub(super) fn key(url: &Url) -> String {
-        format!("{}://{}:{}", url.scheme(), url.host_str().unwrap_or(""), url.port_or_known_default().unwrap_or(0))
+        format!(
+            "{}://{}:{}",
+            url.scheme(),
+            url.host_str().unwrap_or(""),
+            url.port_or_known_default().unwrap_or(0)
+        )
     }
 
     /// Waits for its turn among the requests to a host.
@@ -59,14 +69,19 @@ impl Pool {
         let turns = self.with(key, |host| host.turns.clone());
         let many = || ClientError::Request("too many requests wait for this host".to_owned());
         let turn = turns.acquire().map_err(|_| many())?;
-        turn.await.map_err(|_| ClientError::TimedOut("to wait for other requests to this host"))
+        turn.await
+            .map_err(|_| ClientError::TimedOut("to wait for other requests to this host"))
     }
 
     fn with<R>(&self, key: &str, call: impl FnOnce(&mut Host) -> R) -> R {
         // Also one that is never reached is forgotten in time.
         self.sweep_later();
         let mut hosts = self.hosts.borrow_mut();
-        let new = || Host { one: Vec::new(), two: None, turns: DeferredSemaphore::new(self.at_a_time) };
+        let new = || Host {
+            one: Vec::new(),
+            two: None,
+            turns: DeferredSemaphore::new(self.at_a_time),
+        };
         call(hosts.entry(key.to_owned()).or_insert_with(new))
     }
 
@@ -94,7 +109,13 @@ impl Pool {
                 host.one.retain(|(sender, _)| !sender.is_closed());
                 host.one.push((sender, now));
                 // Those in use do not count.
-                while host.one.iter().filter(|(sender, _)| sender.is_ready()).count() > self.idle {
+                while host
+                    .one
+                    .iter()
+                    .filter(|(sender, _)| sender.is_ready())
+                    .count()
+                    > self.idle
+                {
                     let oldest = host.one.iter().position(|(sender, _)| sender.is_ready());
                     oldest.map(|place| host.one.remove(place));
                 }
@@ -121,8 +142,10 @@ impl Pool {
         hosts.retain(|_, host| {
             let old = |used: &Instant| *used + self.idle_time <= now;
             // What is in use is not idle, however long that takes.
-            host.one.retain(|(sender, used)| !(sender.is_closed() || (sender.is_ready() && old(used))));
-            host.two.take_if(|(sender, used)| sender.is_closed() || old(used));
+            host.one
+                .retain(|(sender, used)| !(sender.is_closed() || (sender.is_ready() && old(used))));
+            host.two
+                .take_if(|(sender, used)| sender.is_closed() || old(used));
             !host.one.is_empty() || host.two.is_some() || host.turns.available() < self.at_a_time
         });
         let some = !hosts.is_empty();
@@ -134,7 +157,11 @@ impl Pool {
 
     pub(super) fn len(&self) -> usize {
         let open = |host: &Host| {
-            let one = host.one.iter().filter(|(sender, _)| !sender.is_closed()).count();
+            let one = host
+                .one
+                .iter()
+                .filter(|(sender, _)| !sender.is_closed())
+                .count();
             one + usize::from(host.two.as_ref().is_some_and(|two| !two.0.is_closed()))
         };
         self.hosts.borrow().values().map(open).sum()

@@ -21,8 +21,8 @@ use super::{
 use crate::http::{
     Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
-        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
-        PROXY_AUTHORIZATION, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+        LOCATION, PROXY_AUTHORIZATION, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT,
     },
     json,
 };
@@ -71,7 +71,9 @@ impl RequestBuilder {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             (Ok(name), Ok(value)) => drop(self.headers.append(name, value)),
-            _ => self.fail(ClientError::Request(format!("{name}: {value:?} is no header"))),
+            _ => self.fail(ClientError::Request(format!(
+                "{name}: {value:?} is no header"
+            ))),
         }
         self
     }
@@ -86,16 +88,21 @@ impl RequestBuilder {
     pub fn query(mut self, fields: &impl Serialize) -> Self {
         match (serde_urlencoded::to_string(fields), &mut self.url) {
             (Ok(query), Ok(url)) => {
-                let all = url.query().map_or_else(|| query.clone(), |before| format!("{before}&{query}"));
+                let all = url
+                    .query()
+                    .map_or_else(|| query.clone(), |before| format!("{before}&{query}"));
                 url.set_query(Some(&all));
             }
-            (Err(error), _) => self.fail(ClientError::Request(format!("the query cannot be written: {error}"))),
+            (Err(error), _) => self.fail(ClientError::Request(format!(
+                "the query cannot be written: {error}"
+            ))),
             (Ok(_), Err(_)) => {}
         }
         self
     }
 
-    /// A body. One that is a stream goes as fast as the server takes it, and cannot be sent again after a redirect.
+    /// A body. One that is a stream goes as fast as the server takes it, and cannot be sent again
+    /// after a redirect.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = match body.into().into_bytes() {
             Ok(bytes) => Content::Bytes(bytes),
@@ -105,10 +112,14 @@ impl RequestBuilder {
     }
 
     fn typed(mut self, content_type: &'static str, bytes: Result<Bytes, String>) -> Self {
-        self.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+        self.headers
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static(content_type));
         match bytes {
             Ok(bytes) => self.body = Content::Bytes(bytes),
-            Err(error) => self.fail(ClientError::Request(format!("the body cannot be written: {error}"))),
+            Err(error) => self.fail(ClientError::Request(format!(
+                "the body cannot be written: {error}"
+            ))),
         }
         self
     }
@@ -121,7 +132,9 @@ impl RequestBuilder {
 
     /// Fields as a form (`application/x-www-form-urlencoded`).
     pub fn form(self, fields: &impl Serialize) -> Self {
-        let bytes = serde_urlencoded::to_string(fields).map(Bytes::from).map_err(|error| error.to_string());
+        let bytes = serde_urlencoded::to_string(fields)
+            .map(Bytes::from)
+            .map_err(|error| error.to_string());
         self.typed("application/x-www-form-urlencoded", bytes)
     }
 
@@ -150,33 +163,47 @@ impl RequestBuilder {
         let handle = self.client.inner.handle.clone();
         match self.limit {
             None => self.follow().await,
-            Some(limit) => {
-                handle.timeout(limit, self.follow()).await.unwrap_or(Err(ClientError::TimedOut("the response")))
-            }
+            Some(limit) => handle
+                .timeout(limit, self.follow())
+                .await
+                .unwrap_or(Err(ClientError::TimedOut("the response"))),
         }
     }
 
     /// Sends it, and what redirects ask for.
     async fn follow(self) -> Result<ClientResponse, ClientError> {
-        let RequestBuilder { client, mut method, url, mut headers, mut body, .. } = self;
+        let RequestBuilder {
+            client,
+            mut method,
+            url,
+            mut headers,
+            mut body,
+            ..
+        } = self;
         let settings = &client.inner.settings;
         let mut url = url?;
         if settings.decompress && !headers.contains_key(ACCEPT_ENCODING) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, br"));
         }
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        headers
+            .entry(ACCEPT)
+            .or_insert(HeaderValue::from_static("*/*"));
         if let Ok(agent) = HeaderValue::from_str(&settings.user_agent) {
             headers.entry(USER_AGENT).or_insert(agent);
         }
         for _ in 0..=settings.redirects {
             let response = client.exchange(&method, &url, &headers, &mut body).await?;
             client.keep_cookies(&url, response.headers());
-            let Some(next) = target(&url, &response)? else { return Ok(response) };
-            // What came with it is of no interest, and reading it would free the connection later than a new one takes.
+            let Some(next) = target(&url, &response)? else {
+                return Ok(response);
+            };
+            // What came with it is of no interest, and reading it would free the connection later
+            // than a new one takes.
             let status = response.status();
             drop(response);
             let drops_body = status == StatusCode::SEE_OTHER
-                || (matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND) && method == Method::POST);
+                || (matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND)
+                    && method == Method::POST);
             if drops_body {
                 if method != Method::HEAD {
                     method = Method::GET;
@@ -194,7 +221,10 @@ impl RequestBuilder {
             }
             url = next;
         }
-        Err(ClientError::Redirect(format!("there are more than {} redirects", settings.redirects)))
+        Err(ClientError::Redirect(format!(
+            "there are more than {} redirects",
+            settings.redirects
+        )))
     }
 }
 
@@ -203,13 +233,21 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
     use StatusCode as S;
     let redirects = matches!(
         response.status(),
-        S::MOVED_PERMANENTLY | S::FOUND | S::SEE_OTHER | S::TEMPORARY_REDIRECT | S::PERMANENT_REDIRECT
+        S::MOVED_PERMANENTLY
+            | S::FOUND
+            | S::SEE_OTHER
+            | S::TEMPORARY_REDIRECT
+            | S::PERMANENT_REDIRECT
     );
-    let Some(location) = response.headers().get(LOCATION).filter(|_| redirects) else { return Ok(None) };
+    let Some(location) = response.headers().get(LOCATION).filter(|_| redirects) else {
+        return Ok(None);
+    };
     let text = String::from_utf8_lossy(location.as_bytes());
     let wrong = || ClientError::Redirect(format!("the server redirects to {text:?}"));
     let mut next = url.join(&text).map_err(|_| wrong())?;
-    if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() == "http") {
+    if !matches!(next.scheme(), "http" | "https")
+        || (url.scheme() == "https" && next.scheme() == "http")
+    {
         return Err(wrong());
     }
     if next.fragment().is_none() {
@@ -220,8 +258,15 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
 
 /// Whether the server ended the connection before it had said anything.
 fn was_closed(error: &hyper::Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-    error.is_incomplete_message() || matches!(source, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+    let source = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
+    error.is_incomplete_message()
+        || matches!(
+            source,
+            Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+        )
 }
 
 impl Client {
@@ -248,16 +293,33 @@ impl Client {
                 let message = "the server redirects a request whose body cannot be sent again";
                 return Err(ClientError::Redirect(message.to_owned()));
             };
-            let request = request(&sender, self.head(method, url, headers)?, body, url, by_proxy);
+            let request = request(
+                &sender,
+                self.head(method, url, headers)?,
+                body,
+                url,
+                by_proxy,
+            );
             let sending = send(&mut sender, request);
-            let sent = inner.handle.timeout(settings.response_timeout, sending).await;
+            let sent = inner
+                .handle
+                .timeout(settings.response_timeout, sending)
+                .await;
             match sent.map_err(|_| ClientError::TimedOut("the response"))? {
                 Ok(response) => {
                     inner.pool.put(&key, sender);
                     let (handle, patience) = (inner.handle.clone(), settings.body_timeout);
-                    return Ok(ClientResponse::new(response, url.clone(), handle, patience, settings.decompress, turn));
+                    return Ok(ClientResponse::new(
+                        response,
+                        url.clone(),
+                        handle,
+                        patience,
+                        settings.decompress,
+                        turn,
+                    ));
                 }
-                // A connection that was kept may have been closed meanwhile; what was not sent can be sent by another.
+                // A connection that was kept may have been closed meanwhile; what was not sent can
+                // be sent by another.
                 Err((_, Some(unsent))) if was_kept => {
                     if let Content::Stream(body) = content {
                         *body = Some(unsent.into_body());
@@ -274,18 +336,30 @@ impl Client {
         }
     }
 
-    fn head(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<::http::request::Parts, ClientError> {
+    fn head(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<::http::request::Parts, ClientError> {
         let (settings, cookies) = (&self.inner.settings, self.inner.cookies.borrow());
         let mut request = ::http::Request::new(());
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers.clone();
         let text = &url[..url::Position::AfterQuery];
-        *request.uri_mut() = text.parse().map_err(|_| ClientError::Url(format!("{text:?} cannot be asked for")))?;
+        *request.uri_mut() = text
+            .parse()
+            .map_err(|_| ClientError::Url(format!("{text:?} cannot be asked for")))?;
         let headers = request.headers_mut();
         if settings.cookies && !headers.contains_key(COOKIE) {
-            let pairs: Vec<_> =
-                cookies.get_request_values(url).map(|(name, value)| format!("{name}={value}")).collect();
-            if let Some(value) = (!pairs.is_empty()).then(|| HeaderValue::from_str(&pairs.join("; ")).ok()).flatten() {
+            let pairs: Vec<_> = cookies
+                .get_request_values(url)
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            if let Some(value) = (!pairs.is_empty())
+                .then(|| HeaderValue::from_str(&pairs.join("; ")).ok())
+                .flatten()
+            {
                 headers.insert(COOKIE, value);
             }
         }
@@ -296,7 +370,11 @@ impl Client {
             }
         }
         if !url.username().is_empty() && !headers.contains_key(AUTHORIZATION) {
-            let pair = STANDARD.encode(format!("{}:{}", url.username(), url.password().unwrap_or("")));
+            let pair = STANDARD.encode(format!(
+                "{}:{}",
+                url.username(),
+                url.password().unwrap_or("")
+            ));
             if let Ok(value) = HeaderValue::from_str(&format!("Basic {pair}")) {
                 headers.insert(AUTHORIZATION, value);
             }
@@ -308,9 +386,16 @@ impl Client {
         if !self.inner.settings.cookies {
             return;
         }
-        let values = headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let cookies = values.filter_map(|value| cookie_store::RawCookie::parse(value.to_owned()).ok());
-        self.inner.cookies.borrow_mut().store_response_cookies(cookies, url);
+        let values = headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let cookies =
+            values.filter_map(|value| cookie_store::RawCookie::parse(value.to_owned()).ok());
+        self.inner
+            .cookies
+            .borrow_mut()
+            .store_response_cookies(cookies, url);
     }
 }
 
@@ -339,7 +424,10 @@ fn request(
 
 type Unsent = (hyper::Error, Option<::http::Request<Body>>);
 
-async fn send(sender: &mut Sender, request: ::http::Request<Body>) -> Result<::http::Response<Incoming>, Unsent> {
+async fn send(
+    sender: &mut Sender,
+    request: ::http::Request<Body>,
+) -> Result<::http::Response<Incoming>, Unsent> {
     let sent = match sender {
         Sender::One(sender) => sender.try_send_request(request).await,
         Sender::Two(sender) => sender.try_send_request(request).await,
@@ -352,6 +440,8 @@ async fn send(sender: &mut Sender, request: ::http::Request<Body>) -> Result<::h
 
 impl fmt::Debug for RequestBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBuilder").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("RequestBuilder")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
     }
 }

@@ -24,8 +24,9 @@ use crate::{
     task::Sleep,
 };
 
-/// A response: its head, and a body that has still to be read, as a whole, by [pieces](ClientResponse::chunk) or as a
-/// stream of them. Dropping it unread ends the connection, or of HTTP/2 the stream.
+/// A response: its head, and a body that has still to be read, as a whole, by
+/// [pieces](ClientResponse::chunk) or as a stream of them. Dropping it unread ends the connection,
+/// or of HTTP/2 the stream.
 pub struct ClientResponse {
     head: ::http::response::Parts,
     /// Gone when it has ended, or has failed.
@@ -53,7 +54,10 @@ impl ClientResponse {
         turn: Permit,
     ) -> Self {
         let (mut head, body) = response.into_parts();
-        let coding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        let coding = head
+            .headers
+            .get(CONTENT_ENCODING)
+            .and_then(|value| value.to_str().ok());
         let decoder = coding.filter(|_| decompress).and_then(Decoder::new);
         if decoder.is_some() {
             // They are about what is not seen here.
@@ -61,7 +65,16 @@ impl ClientResponse {
             head.headers.remove(CONTENT_LENGTH);
         }
         let (body, turn) = (Some(body), Some(turn));
-        ClientResponse { head, body, url, decoder, handle, patience, waiting: None, turn }
+        ClientResponse {
+            head,
+            body,
+            url,
+            decoder,
+            handle,
+            patience,
+            waiting: None,
+            turn,
+        }
     }
 
     /// The status.
@@ -95,13 +108,19 @@ impl ClientResponse {
     /// [`ClientError::Status`].
     pub fn error_for_status(self) -> Result<Self, ClientError> {
         let status = self.status();
-        if status.is_client_error() || status.is_server_error() { Err(ClientError::Status(status)) } else { Ok(self) }
+        if status.is_client_error() || status.is_server_error() {
+            Err(ClientError::Status(status))
+        } else {
+            Ok(self)
+        }
     }
 
-    /// The next piece of the body, unpacked; none at its end. The connection waits while nobody asks.
+    /// The next piece of the body, unpacked; none at its end. The connection waits while nobody
+    /// asks.
     ///
     /// # Errors
-    /// When the connection fails, the body is cut off or cannot be unpacked, or a piece takes too long.
+    /// When the connection fails, the body is cut off or cannot be unpacked, or a piece takes too
+    /// long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
@@ -121,12 +140,16 @@ impl ClientResponse {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
         loop {
             if let Some(decoder) = &mut self.decoder {
-                let unpacked = decoder.read().map_err(|error| ClientError::Decode(error.to_string()))?;
+                let unpacked = decoder
+                    .read()
+                    .map_err(|error| ClientError::Decode(error.to_string()))?;
                 if unpacked.is_some() {
                     return Poll::Ready(Ok(unpacked));
                 }
             }
-            let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(None));
+            };
             let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
                 let (handle, patience) = (&self.handle, self.patience);
                 let waiting = self.waiting.get_or_insert_with(|| handle.sleep(patience));
@@ -134,7 +157,10 @@ impl ClientResponse {
                 return Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
             };
             // Trailers are no part of the content.
-            let data = frame.transpose().map_err(ClientError::Http)?.map(|frame| frame.into_data().unwrap_or_default());
+            let data = frame
+                .transpose()
+                .map_err(ClientError::Http)?
+                .map(|frame| frame.into_data().unwrap_or_default());
             match (data, &mut self.decoder) {
                 (None, decoder) => {
                     (self.body, self.turn) = (None, None);

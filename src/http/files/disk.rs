@@ -78,8 +78,14 @@ struct Look {
 
 impl Disk {
     pub(super) fn new(root: PathBuf) -> Self {
-        let limits = Limits { threads: 4, ..Limits::default() };
-        Disk { root, pool: ThreadPool::new("files", limits) }
+        let limits = Limits {
+            threads: 4,
+            ..Limits::default()
+        };
+        Disk {
+            root,
+            pool: ThreadPool::new("files", limits),
+        }
     }
 
     pub(super) async fn find(
@@ -99,7 +105,10 @@ impl Disk {
             codings: codings.to_vec(),
             listing,
         };
-        let job = self.pool.defer(handle, move |_| look.run().map_err(|error| Error::internal(error.to_string())));
+        let job = self.pool.defer(handle, move |_| {
+            look.run()
+                .map_err(|error| Error::internal(error.to_string()))
+        });
         match job {
             Ok(deferred) => deferred.await,
             Err(_) => Err(busy()),
@@ -109,12 +118,18 @@ impl Disk {
     pub(super) fn respond(&self, request: &Request, opened: Opened) -> Response {
         let mut response = head(&opened.name);
         if opened.varies {
-            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+            response
+                .headers_mut()
+                .insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         if let Some(coding) = opened.coding {
-            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+            response
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         }
-        let Some(range) = decide(request, &opened.about, &mut response) else { return response };
+        let Some(range) = decide(request, &opened.about, &mut response) else {
+            return response;
+        };
         *response.body_mut() = match opened.content {
             Some(content) => Body::from(content.slice(range.start as usize..range.end as usize)),
             None => Body::stream(Pieces {
@@ -131,23 +146,39 @@ impl Disk {
 }
 
 fn busy() -> Error {
-    Error::new(StatusCode::SERVICE_UNAVAILABLE, "too many files are being read")
+    Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many files are being read",
+    )
 }
 
 impl Look {
     fn run(self) -> io::Result<Found> {
-        let root = match openat(CWD, &self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        let root = match openat(
+            CWD,
+            &self.root,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
             Ok(root) => root,
             Err(error) => return nothing(error),
         };
-        let name = if self.name.is_empty() { ".".to_owned() } else { self.name.clone() };
+        let name = if self.name.is_empty() {
+            ".".to_owned()
+        } else {
+            self.name.clone()
+        };
         let entry = match open(&root, &name) {
             Ok(entry) => entry,
             Err(error) => return nothing(error),
         };
         if !entry.metadata()?.is_dir() {
             // "file/" is no file.
-            return if self.is_folder { Ok(Found::Nothing) } else { self.file(&root, entry, &name) };
+            return if self.is_folder {
+                Ok(Found::Nothing)
+            } else {
+                self.file(&root, entry, &name)
+            };
         }
         if !self.is_folder {
             return Ok(Found::Folder);
@@ -172,14 +203,19 @@ impl Look {
                 Coding::Brotli => "br",
                 Coding::Gzip => "gz",
             };
-            open(root, &format!("{name}.{end}")).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
+            open(root, &format!("{name}.{end}"))
+                .ok()
+                .filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
         };
         let (brotli, gzip) = (beside(Coding::Brotli), beside(Coding::Gzip));
         let varies = brotli.is_some() || gzip.is_some();
         let mut others = [(Coding::Brotli, brotli), (Coding::Gzip, gzip)];
         let mut chosen = None;
         for wanted in &self.codings {
-            let other = others.iter_mut().find(|other| other.0 == *wanted).and_then(|other| other.1.take());
+            let other = others
+                .iter_mut()
+                .find(|other| other.0 == *wanted)
+                .and_then(|other| other.1.take());
             if let Some(file) = other {
                 chosen = Some((*wanted, file));
                 break;
@@ -198,13 +234,25 @@ impl Look {
             ),
             modified: metadata.modified().ok(),
         };
-        let content = if about.length <= PIECE { Some(read(&file, 0, about.length)?) } else { None };
+        let content = if about.length <= PIECE {
+            Some(read(&file, 0, about.length)?)
+        } else {
+            None
+        };
         let file = Arc::new(file);
-        Ok(Found::File(Opened { file, name: name.to_owned(), coding, varies, about, content }))
+        Ok(Found::File(Opened {
+            file,
+            name: name.to_owned(),
+            coding,
+            varies,
+            about,
+            content,
+        }))
     }
 }
 
-/// Opens what is below `root`, wherever the symbolic links on the way lead, as long as that is below it too.
+/// Opens what is below `root`, wherever the symbolic links on the way lead, as long as that is
+/// below it too.
 fn open(root: &OwnedFd, name: &str) -> rustix::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -229,7 +277,11 @@ fn is_missing(error: rustix::io::Errno) -> bool {
 
 /// What is not there, and what may not be seen, are the same to a client.
 fn nothing(error: rustix::io::Errno) -> io::Result<Found> {
-    if is_missing(error) { Ok(Found::Nothing) } else { Err(error.into()) }
+    if is_missing(error) {
+        Ok(Found::Nothing)
+    } else {
+        Err(error.into())
+    }
 }
 
 fn list(folder: OwnedFd) -> io::Result<Found> {
@@ -268,7 +320,9 @@ impl Pieces {
         }
         let (file, from) = (self.file.clone(), self.next);
         let count = PIECE.min(self.end - from);
-        let job = move |_: &_| read(&file, from, count).map_err(|error| Error::internal(error.to_string()));
+        let job = move |_: &_| {
+            read(&file, from, count).map_err(|error| Error::internal(error.to_string()))
+        };
         self.reading = Some(self.pool.defer(&self.handle, job).map_err(|_| busy())?);
         self.next += count;
         Ok(())
@@ -280,10 +334,16 @@ impl Stream for Pieces {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.read_ahead()?;
-        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let Some(reading) = &mut self.reading else {
+            return Poll::Ready(None);
+        };
         let piece = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
-        let ahead = if piece.is_ok() { self.read_ahead() } else { Ok(()) };
+        let ahead = if piece.is_ok() {
+            self.read_ahead()
+        } else {
+            Ok(())
+        };
         Poll::Ready(Some(piece.and_then(|piece| ahead.map(|()| piece))))
     }
 }

@@ -18,8 +18,13 @@ pub(super) fn respond(request: &Request, names: &Names) -> Response {
     }
     for (name, is_folder) in names {
         let slash = if *is_folder { "/" } else { "" };
-        writeln!(page, "<li><a href=\"./{}{slash}\">{}{slash}</a></li>", encode(name), escape(name))
-            .expect("a string takes everything");
+        writeln!(
+            page,
+            "<li><a href=\"./{}{slash}\">{}{slash}</a></li>",
+            encode(name),
+            escape(name)
+        )
+        .expect("a string takes everything");
     }
     page.push_str("</ul></body></html>\n");
     Html(page).into_response()

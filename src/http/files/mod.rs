@@ -8,7 +8,8 @@ mod validate;
 use std::{borrow::Cow, path::PathBuf, rc::Rc};
 
 use super::{
-    Body, Error, Handler, HeaderValue, IntoResponse, Method, Request, Response, ResponseFuture, StatusCode,
+    Body, Error, Handler, HeaderValue, IntoResponse, Method, Request, Response, ResponseFuture,
+    StatusCode,
     handler::Mounted,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
     layers::accepted,
@@ -24,13 +25,17 @@ use disk::{Disk, Found};
 /// let router = Router::new().mount("/static", Files::new("/usr/share/my-program/static"));
 /// ```
 ///
-/// - GET and HEAD; ranges (RFC 9110, 14: one range, of several the whole is sent) and conditional requests (13), by date and by a strong tag of size and time.
-/// - A folder is answered by its `index.html`, after a redirect to its name with a slash; without one by 404, or a [list](Files::listing).
-/// - The content type goes by the name; texts are UTF-8. Beside `name` may be `name.br` and `name.gz`, which go to who takes them.
-/// - No escape from the folder: `..`, encoded or not, NUL, and symbolic links that lead out are 404, by openat2(2) with `RESOLVE_BENEATH` (Linux 5.6). So
-///   is what begins with a dot, except `.well-known` (RFC 8615).
-/// - The disk is read on threads of its own (four at most), 128 KiB at a time, as fast as the client reads. A file that becomes shorter while it
-///   is sent ends the connection.
+/// - GET and HEAD; ranges (RFC 9110, 14: one range, of several the whole is sent) and conditional
+///   requests (13), by date and by a strong tag of size and time.
+/// - A folder is answered by its `index.html`, after a redirect to its name with a slash; without
+///   one by 404, or a [list](Files::listing).
+/// - The content type goes by the name; texts are UTF-8. Beside `name` may be `name.br` and
+///   `name.gz`, which go to who takes them.
+/// - No escape from the folder: `..`, encoded or not, NUL, and symbolic links that lead out are
+///   404, by openat2(2) with `RESOLVE_BENEATH` (Linux 5.6). So is what begins with a dot, except
+///   `.well-known` (RFC 8615).
+/// - The disk is read on threads of its own (four at most), 128 KiB at a time, as fast as the
+///   client reads. A file that becomes shorter while it is sent ends the connection.
 #[derive(Clone)]
 pub struct Files {
     source: Rc<Source>,
@@ -52,7 +57,8 @@ impl Files {
         Self::from_source(Source::Disk(Disk::new(folder.into())))
     }
 
-    /// Files that are part of the program: `get` is given a path such as `css/page.css`. Works with `rust-embed` and `include_dir`.
+    /// Files that are part of the program: `get` is given a path such as `css/page.css`. Works with
+    /// `rust-embed` and `include_dir`.
     ///
     /// ```
     /// use entwined::http::{Files, Router};
@@ -69,10 +75,16 @@ impl Files {
     }
 
     fn from_source(source: Source) -> Self {
-        Files { source: Rc::new(source), cache: None, index: "index.html".into(), listing: false }
+        Files {
+            source: Rc::new(source),
+            cache: None,
+            index: "index.html".into(),
+            listing: false,
+        }
     }
 
-    /// What `Cache-Control` says of them, such as `public, max-age=3600`. Nothing unless it is set: caches ask again.
+    /// What `Cache-Control` says of them, such as `public, max-age=3600`. Nothing unless it is set:
+    /// caches ask again.
     ///
     /// # Panics
     /// When it is no value of a header.
@@ -98,27 +110,41 @@ impl Files {
 
     async fn answer(self, request: Request) -> Response {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = Error::new(StatusCode::METHOD_NOT_ALLOWED, "files are only read here").into_response();
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let mut response =
+                Error::new(StatusCode::METHOD_NOT_ALLOWED, "files are only read here")
+                    .into_response();
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         // What it is mounted at may be asked for without a slash behind it.
         let is_folder = request.path().ends_with('/');
-        let Some(name) = decode(request.path_below()).and_then(|path| relative(&path)) else { return missing() };
+        let Some(name) = decode(request.path_below()).and_then(|path| relative(&path)) else {
+            return missing();
+        };
         let mut response = match &*self.source {
             Source::Assets(get) => self.asset(&request, get, &name, is_folder),
             Source::Disk(disk) => self.disk(disk, &request, &name, is_folder).await,
         };
-        if let Some(cache) = self.cache.filter(|_| response.status().is_success() || response.status() == 304) {
+        if let Some(cache) = self
+            .cache
+            .filter(|_| response.status().is_success() || response.status() == 304)
+        {
             response.headers_mut().insert(CACHE_CONTROL, cache);
         }
         response
     }
 
     fn asset(&self, request: &Request, get: &Get, name: &str, is_folder: bool) -> Response {
-        let index = if name.is_empty() { self.index.to_string() } else { format!("{name}/{}", self.index) };
+        let index = if name.is_empty() {
+            self.index.to_string()
+        } else {
+            format!("{name}/{}", self.index)
+        };
         if is_folder {
-            return get(&index).map_or_else(missing, |bytes| asset::respond(request, &index, bytes));
+            return get(&index)
+                .map_or_else(missing, |bytes| asset::respond(request, &index, bytes));
         }
         match get(name) {
             Some(bytes) => asset::respond(request, name, bytes),
@@ -129,7 +155,16 @@ impl Files {
 
     async fn disk(&self, disk: &Disk, request: &Request, name: &str, is_folder: bool) -> Response {
         let codings = accepted(request.headers());
-        let found = disk.find(request.handle(), name, is_folder, &self.index, &codings, self.listing).await;
+        let found = disk
+            .find(
+                request.handle(),
+                name,
+                is_folder,
+                &self.index,
+                &codings,
+                self.listing,
+            )
+            .await;
         match found {
             Ok(Found::File(file)) => disk.respond(request, file),
             Ok(Found::Folder) if !is_folder => redirect(request),
@@ -153,7 +188,9 @@ impl std::fmt::Debug for Files {
             Source::Disk(disk) => &disk.root,
             Source::Assets(_) => &"embedded",
         };
-        f.debug_struct("Files").field("source", source).finish_non_exhaustive()
+        f.debug_struct("Files")
+            .field("source", source)
+            .finish_non_exhaustive()
     }
 }
 
@@ -161,7 +198,8 @@ fn missing() -> Response {
     Error::not_found("there is no such file").into_response()
 }
 
-/// The path of a file below its folder; none for what is not one: RFC 3986, 5.2.4 leaves no `.` and `..` to a server.
+/// The path of a file below its folder; none for what is not one: RFC 3986, 5.2.4 leaves no `.` and
+/// `..` to a server.
 fn relative(path: &str) -> Option<String> {
     let path = path.trim_start_matches('/').trim_end_matches('/');
     if path.is_empty() {
@@ -177,7 +215,10 @@ fn relative(path: &str) -> Option<String> {
 
 /// A folder's own name ends with a slash, so that what is relative to it is in it.
 fn redirect(request: &Request) -> Response {
-    let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+    let query = request
+        .uri()
+        .query()
+        .map_or_else(String::new, |query| format!("?{query}"));
     // One slash in front: two would be another host's name.
     let target = format!("/{}/{query}", request.path().trim_matches('/'));
     let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
@@ -188,16 +229,25 @@ fn redirect(request: &Request) -> Response {
 }
 
 fn content_type(name: &str) -> HeaderValue {
-    let guess = mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream");
-    let is_text = guess.starts_with("text/") || matches!(guess, "application/javascript" | "application/json");
-    let text = if is_text { format!("{guess}; charset=utf-8") } else { guess.to_owned() };
+    let guess = mime_guess::from_path(name)
+        .first_raw()
+        .unwrap_or("application/octet-stream");
+    let is_text = guess.starts_with("text/")
+        || matches!(guess, "application/javascript" | "application/json");
+    let text = if is_text {
+        format!("{guess}; charset=utf-8")
+    } else {
+        guess.to_owned()
+    };
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
 /// A response for a file of this name, before its body.
 fn head(name: &str) -> Response {
     let mut response = Response::new(Body::empty());
-    response.headers_mut().insert(CONTENT_TYPE, content_type(name));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, content_type(name));
     response
 }
 
@@ -210,7 +260,16 @@ mod tests {
         assert_eq!(relative("/a/b.txt").as_deref(), Some("a/b.txt"));
         assert_eq!(relative("/a/").as_deref(), Some("a"));
         assert_eq!(relative("/.well-known/x").as_deref(), Some(".well-known/x"));
-        for wrong in ["/../a", "/a/../b", "/a/./b", "/a//b", "/.git/config", "/a\0b", "/a\\..\\b", "/.."] {
+        for wrong in [
+            "/../a",
+            "/a/../b",
+            "/a/./b",
+            "/a//b",
+            "/.git/config",
+            "/a\0b",
+            "/a\\..\\b",
+            "/..",
+        ] {
             assert_eq!(relative(wrong), None, "{wrong}");
         }
     }

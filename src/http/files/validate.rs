@@ -8,8 +8,8 @@ use std::{
 use super::super::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-        IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
+        IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
     },
 };
 
@@ -22,14 +22,20 @@ pub(super) struct About {
 }
 
 /// What is to be sent of it: nothing, when the response says all.
-pub(super) fn decide(request: &Request, about: &About, response: &mut Response) -> Option<Range<u64>> {
+pub(super) fn decide(
+    request: &Request,
+    about: &About,
+    response: &mut Response,
+) -> Option<Range<u64>> {
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&about.tag) {
         headers.insert(ETAG, tag);
     }
     // A time of the future would make caches keep it for ever.
     let modified = about.modified.map(|time| time.min(SystemTime::now()));
-    if let Some(date) = modified.and_then(|time| HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok()) {
+    if let Some(date) =
+        modified.and_then(|time| HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok())
+    {
         headers.insert(LAST_MODIFIED, date);
     }
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -48,23 +54,35 @@ pub(super) fn decide(request: &Request, about: &About, response: &mut Response) 
         Some(Ok(range)) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let told = format!("bytes {}-{}/{}", range.start, range.end - 1, about.length);
-            response.headers_mut().insert(CONTENT_RANGE, HeaderValue::from_str(&told).expect("numbers"));
+            response.headers_mut().insert(
+                CONTENT_RANGE,
+                HeaderValue::from_str(&told).expect("numbers"),
+            );
             range
         }
         Some(Err(Unsatisfiable)) => {
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             let told = format!("bytes */{}", about.length);
-            response.headers_mut().insert(CONTENT_RANGE, HeaderValue::from_str(&told).expect("a number"));
+            response.headers_mut().insert(
+                CONTENT_RANGE,
+                HeaderValue::from_str(&told).expect("a number"),
+            );
             response.headers_mut().remove(CONTENT_TYPE);
             return None;
         }
     };
-    response.headers_mut().insert(CONTENT_LENGTH, (range.end - range.start).into());
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, (range.end - range.start).into());
     Some(range)
 }
 
 /// In the order of RFC 9110, 13.2.2; a status when the request ends with it.
-fn precondition(headers: &HeaderMap, about: &About, modified: Option<SystemTime>) -> Option<StatusCode> {
+fn precondition(
+    headers: &HeaderMap,
+    about: &About,
+    modified: Option<SystemTime>,
+) -> Option<StatusCode> {
     let seconds = modified.and_then(to_seconds);
     if headers.contains_key(IF_MATCH) {
         if !matches(headers, IF_MATCH, about, false) {
@@ -83,11 +101,21 @@ fn precondition(headers: &HeaderMap, about: &About, modified: Option<SystemTime>
 }
 
 fn matches(headers: &HeaderMap, name: HeaderName, about: &About, weakly: bool) -> bool {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
-        let tag = if weakly { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
-        tag == "*" || tag == about.tag
-    })
+    let values = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|tag| {
+            let tag = if weakly {
+                tag.strip_prefix("W/").unwrap_or(tag)
+            } else {
+                tag
+            };
+            tag == "*" || tag == about.tag
+        })
 }
 
 /// Dates have whole seconds.
@@ -103,11 +131,14 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
 
 /// Whether a range is of the same file that the client has a part of (13.1.5).
 fn unchanged(request: &Request, about: &About, modified: Option<SystemTime>) -> bool {
-    let Some(value) = request.headers().get(IF_RANGE) else { return true };
+    let Some(value) = request.headers().get(IF_RANGE) else {
+        return true;
+    };
     match value.to_str() {
         Ok(tag) if tag.starts_with('"') => tag == about.tag,
         Ok(tag) if tag.starts_with("W/") => false,
-        Ok(_) => date(request.headers(), IF_RANGE).is_some_and(|date| modified.and_then(to_seconds) == Some(date)),
+        Ok(_) => date(request.headers(), IF_RANGE)
+            .is_some_and(|date| modified.and_then(to_seconds) == Some(date)),
         Err(_) => false,
     }
 }
@@ -119,7 +150,8 @@ fn parse(value: &HeaderValue, length: u64) -> Option<Result<Range<u64>, Unsatisf
     let ranges = value.to_str().ok()?.strip_prefix("bytes=")?;
     let (first, last) = ranges.trim().split_once('-')?;
     let number = |text: &str| -> Option<u64> {
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().unwrap_or(u64::MAX))
+        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| text.parse().unwrap_or(u64::MAX))
     };
     let range = if first.is_empty() {
         // The last bytes.
@@ -127,13 +159,21 @@ fn parse(value: &HeaderValue, length: u64) -> Option<Result<Range<u64>, Unsatisf
         length.saturating_sub(count)..length
     } else {
         let start = number(first)?;
-        let end = if last.is_empty() { length } else { number(last)?.saturating_add(1) };
+        let end = if last.is_empty() {
+            length
+        } else {
+            number(last)?.saturating_add(1)
+        };
         if start >= end && start < length {
             return None;
         }
         start..end.min(length)
     };
-    Some(if range.start < range.end { Ok(range) } else { Err(Unsatisfiable) })
+    Some(if range.start < range.end {
+        Ok(range)
+    } else {
+        Err(Unsatisfiable)
+    })
 }
 
 #[cfg(test)]
@@ -154,9 +194,16 @@ mod tests {
         assert_eq!(of("bytes=100-"), Some(None));
         assert_eq!(of("bytes=-0"), Some(None));
         assert_eq!(of("bytes=200-300"), Some(None));
-        for ignored in
-            ["bytes=5-3", "bytes=0-1,5-6", "lines=0-1", "bytes=a-b", "bytes=", "bytes=-", "bytes=+1-2", "bytes=1"]
-        {
+        for ignored in [
+            "bytes=5-3",
+            "bytes=0-1,5-6",
+            "lines=0-1",
+            "bytes=a-b",
+            "bytes=",
+            "bytes=-",
+            "bytes=+1-2",
+            "bytes=1",
+        ] {
             assert_eq!(of(ignored), None, "{ignored}");
         }
     }

@@ -7,11 +7,16 @@ use super::super::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 
-/// Asks for a name and a password (RFC 7617), and lets those in whom `check` knows. Use it over TLS, or on the loopback only: it sends them in plain.
+/// Asks for a name and a password (RFC 7617), and lets those in whom `check` knows. Use it over
+/// TLS, or on the loopback only: it sends them in plain.
 ///
-/// `realm` is what a browser shows; characters that cannot be in a header are left out. Compare secrets with [`same_secret`].
+/// `realm` is what a browser shows; characters that cannot be in a header are left out. Compare
+/// secrets with [`same_secret`].
 pub fn basic_auth(realm: &str, check: impl Fn(&str, &str) -> bool + 'static) -> impl Layer {
-    let challenge = challenge(&format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(realm)));
+    let challenge = challenge(&format!(
+        "Basic realm=\"{}\", charset=\"UTF-8\"",
+        quoted(realm)
+    ));
     move |request: Request, next: Next| {
         let known = credentials(&request, "basic").and_then(|text| {
             let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
@@ -22,7 +27,8 @@ pub fn basic_auth(realm: &str, check: impl Fn(&str, &str) -> bool + 'static) -> 
     }
 }
 
-/// Lets those in who bring a token (RFC 6750) that `check` knows, in `Authorization: Bearer`. Compare secrets with [`same_secret`].
+/// Lets those in who bring a token (RFC 6750) that `check` knows, in `Authorization: Bearer`.
+/// Compare secrets with [`same_secret`].
 pub fn bearer_auth(check: impl Fn(&str) -> bool + 'static) -> impl Layer {
     let challenge = challenge("Bearer");
     move |request: Request, next: Next| {
@@ -34,7 +40,9 @@ pub fn bearer_auth(check: impl Fn(&str) -> bool + 'static) -> impl Layer {
 /// Whether two secrets are the same, in a time that says nothing of where they differ.
 pub fn same_secret(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
-    let differing = one.iter().zip(other).fold(0, |differing, (a, b)| differing | std::hint::black_box(a ^ b));
+    let differing = one.iter().zip(other).fold(0, |differing, (a, b)| {
+        differing | std::hint::black_box(a ^ b)
+    });
     one.len() == other.len() && differing == 0
 }
 
@@ -45,7 +53,9 @@ fn credentials<'a>(request: &'a Request, scheme: &str) -> Option<&'a str> {
 }
 
 fn quoted(text: &str) -> String {
-    text.chars().filter(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\')).collect()
+    text.chars()
+        .filter(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\'))
+        .collect()
 }
 
 fn challenge(text: &str) -> HeaderValue {
@@ -63,7 +73,8 @@ fn admit(
         match answering {
             Some(answering) => answering.await,
             None => {
-                let mut response = Error::new(StatusCode::UNAUTHORIZED, "who are you?").into_response();
+                let mut response =
+                    Error::new(StatusCode::UNAUTHORIZED, "who are you?").into_response();
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
                 response
             }

@@ -7,8 +7,9 @@ use super::super::{
     header::{HeaderName, RETRY_AFTER},
 };
 
-/// Logs each request when its response begins: as a `tracing` event of the level INFO and the target `entwined::http::access`, with method, path,
-/// status, peer, host, the time that the handlers took in milliseconds, and the [`RequestId`] if there is one.
+/// Logs each request when its response begins: as a `tracing` event of the level INFO and the
+/// target `entwined::http::access`, with method, path, status, peer, host, the time that the
+/// handlers took in milliseconds, and the [`RequestId`] if there is one.
 ///
 /// Put it outermost, so that it sees what other layers answer.
 pub fn access_log() -> impl Layer {
@@ -20,7 +21,11 @@ pub fn access_log() -> impl Layer {
         async move {
             let response = next.run(request).await;
             let took = (handle.now() - start).as_secs_f64() * 1e3;
-            let id = response.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("");
+            let id = response
+                .headers()
+                .get(&REQUEST_ID)
+                .and_then(|id| id.to_str().ok())
+                .unwrap_or("");
             let status = response.status().as_u16();
             tracing::info!(target: "entwined::http::access", %method, path, status, took, peer, host, id);
             response
@@ -30,7 +35,8 @@ pub fn access_log() -> impl Layer {
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request: what a proxy has given it in `X-Request-Id`, or a new one. [`Local`](super::super::Local) takes it out of a request.
+/// The id of a request: what a proxy has given it in `X-Request-Id`, or a new one.
+/// [`Local`](super::super::Local) takes it out of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub String);
 
@@ -40,13 +46,17 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Gives each request a [`RequestId`], and says it in the response's `X-Request-Id`. One that comes with the request is taken over if it has at most 64 letters,
-/// digits, `-` and `_`.
+/// Gives each request a [`RequestId`], and says it in the response's `X-Request-Id`. One that comes
+/// with the request is taken over if it has at most 64 letters, digits, `-` and `_`.
 pub fn request_id() -> impl Layer {
     let count = Cell::new(0_u64);
     let boot = random::<8>();
     move |mut request: Request, next: Next| {
-        let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
+        let given = request
+            .headers()
+            .get(&REQUEST_ID)
+            .and_then(|id| id.to_str().ok())
+            .filter(|id| is_id(id));
         let id = given.map(str::to_owned).unwrap_or_else(|| {
             count.set(count.get() + 1);
             format!("{}-{:x}", hex(&boot), count.get())
@@ -64,7 +74,9 @@ pub fn request_id() -> impl Layer {
 
 fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -77,25 +89,30 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut filled = 0;
     while filled < N {
         // It is there before any program is: getrandom(2).
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .unwrap_or(0);
     }
     bytes
 }
 
-/// Answers 503 when the handlers take longer than `limit` to begin a response; what they were at is dropped.
+/// Answers 503 when the handlers take longer than `limit` to begin a response; what they were at is
+/// dropped.
 pub fn timeout(limit: Duration) -> impl Layer {
     move |request: Request, next: Next| {
         let handle = request.handle().clone();
         async move {
             match handle.timeout(limit, next.run(request)).await {
                 Ok(response) => response,
-                Err(_) => Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long").into_response(),
+                Err(_) => Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long")
+                    .into_response(),
             }
         }
     }
 }
 
-/// Has at most `most` requests answered at a time; further ones are answered by 503 with `Retry-After: 1`.
+/// Has at most `most` requests answered at a time; further ones are answered by 503 with
+/// `Retry-After: 1`.
 pub fn concurrency_limit(most: usize) -> impl Layer {
     struct Place(Rc<Cell<usize>>);
 
@@ -116,9 +133,14 @@ pub fn concurrency_limit(most: usize) -> impl Layer {
             match answering {
                 Some((_place, answering)) => answering.await,
                 None => {
-                    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are being answered");
+                    let error = Error::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "too many requests are being answered",
+                    );
                     let mut response: Response = error.into_response();
-                    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                    response
+                        .headers_mut()
+                        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
                     response
                 }
             }
@@ -126,7 +148,8 @@ pub fn concurrency_limit(most: usize) -> impl Layer {
     }
 }
 
-/// Sets how many bytes a body may have that is read as a whole, in place of [`Config::body_limit`](super::super::Config::body_limit).
+/// Sets how many bytes a body may have that is read as a whole, in place of
+/// [`Config::body_limit`](super::super::Config::body_limit).
 pub fn body_limit(bytes: usize) -> impl Layer {
     move |mut request: Request, next: Next| {
         request.set_body_limit(bytes);

@@ -14,8 +14,8 @@ use http_body::Body as _;
 use super::super::{
     Body, HeaderMap, HeaderValue, Layer, Next, Request, Response, ResponseFuture, StatusCode,
     header::{
-        ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-        ETAG, VARY,
+        ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+        CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY,
     },
 };
 use crate::reactor::Handle;
@@ -26,9 +26,10 @@ pub struct Compression {
     least: u64,
 }
 
-/// Compresses texts (and JSON, scripts, SVG, fonts) for clients that want it, by brotli (quality 4) or gzip (level 6), as they are sent, 16 KiB at a time between which others have their
-/// turn. What is smaller than 1 KiB is sent as it is, and so are events, parts of files, what is compressed already and what must not be
-/// changed (`no-transform`).
+/// Compresses texts (and JSON, scripts, SVG, fonts) for clients that want it, by brotli (quality 4)
+/// or gzip (level 6), as they are sent, 16 KiB at a time between which others have their turn. What
+/// is smaller than 1 KiB is sent as it is, and so are events, parts of files, what is compressed
+/// already and what must not be changed (`no-transform`).
 pub fn compression() -> Compression {
     Compression { least: 1024 }
 }
@@ -43,7 +44,12 @@ impl Compression {
 
     fn wanted(self, response: &Response) -> bool {
         let headers = response.headers();
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("");
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+                .unwrap_or("")
+        };
         let size = response.body().size_hint();
         response.status() != StatusCode::PARTIAL_CONTENT
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -56,7 +62,12 @@ impl Compression {
 }
 
 fn is_text(content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let media = content_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
     match media.split_once('/') {
         Some(("text", "event-stream")) => false,
         Some(("text", _)) => true,
@@ -65,10 +76,17 @@ fn is_text(content_type: &str) -> bool {
                 || kind.ends_with("xml")
                 || matches!(
                     kind,
-                    "javascript" | "ecmascript" | "wasm" | "manifest" | "x-javascript" | "vnd.ms-fontobject"
+                    "javascript"
+                        | "ecmascript"
+                        | "wasm"
+                        | "manifest"
+                        | "x-javascript"
+                        | "vnd.ms-fontobject"
                 )
         }
-        Some(("image", kind)) => matches!(kind, "svg+xml" | "bmp" | "x-icon" | "vnd.microsoft.icon"),
+        Some(("image", kind)) => {
+            matches!(kind, "svg+xml" | "bmp" | "x-icon" | "vnd.microsoft.icon")
+        }
         Some(("font", kind)) => matches!(kind, "ttf" | "otf"),
         _ => false,
     }
@@ -93,11 +111,15 @@ impl Coding {
 /// The codings that a client takes, the best first.
 pub(in super::super) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
     let (mut brotli, mut gzip, mut any) = (None, None, None);
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     for entry in values.flat_map(|value| value.split(',')) {
         let mut parts = entry.split(';').map(str::trim);
         let name = parts.next().unwrap_or("").to_ascii_lowercase();
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         let weight: f32 = weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0));
         match name.as_str() {
             "br" => brotli = Some(weight),
@@ -107,7 +129,10 @@ pub(in super::super) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
         }
     }
     let weight = |own: Option<f32>| own.or(any).unwrap_or(0.0);
-    let mut all = vec![(weight(brotli), Coding::Brotli), (weight(gzip), Coding::Gzip)];
+    let mut all = vec![
+        (weight(brotli), Coding::Brotli),
+        (weight(gzip), Coding::Gzip),
+    ];
     all.retain(|(weight, _)| *weight > 0.0);
     all.sort_by(|one, other| other.0.total_cmp(&one.0));
     all.into_iter().map(|(_, coding)| coding).collect()
@@ -125,13 +150,20 @@ impl Layer for Compression {
             }
             let headers = response.headers_mut();
             headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            let Some(coding) = coding else { return response };
+            let Some(coding) = coding else {
+                return response;
+            };
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
             headers.remove(CONTENT_LENGTH);
             headers.remove(ACCEPT_RANGES);
             weaken(headers);
             response.map(|body| {
-                Body::stream(Compressed { body, left: Bytes::new(), encoder: Some(Encoder::new(coding)), handle })
+                Body::stream(Compressed {
+                    body,
+                    left: Bytes::new(),
+                    encoder: Some(Encoder::new(coding)),
+                    handle,
+                })
             })
         })
     }
@@ -139,7 +171,10 @@ impl Layer for Compression {
 
 /// The bytes are others now, so a strong validator is true no more (RFC 9110, 8.8.1).
 fn weaken(headers: &mut HeaderMap) {
-    let strong = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| tag.starts_with('"'));
+    let strong = headers
+        .get(ETAG)
+        .and_then(|tag| tag.to_str().ok())
+        .filter(|tag| tag.starts_with('"'));
     if let Some(weak) = strong.and_then(|tag| HeaderValue::from_str(&format!("W/{tag}")).ok()) {
         headers.insert(ETAG, weak);
     }
@@ -153,7 +188,12 @@ enum Encoder {
 impl Encoder {
     fn new(coding: Coding) -> Self {
         match coding {
-            Coding::Brotli => Encoder::Brotli(Box::new(brotli::CompressorWriter::new(Vec::new(), 4096, 4, 18))),
+            Coding::Brotli => Encoder::Brotli(Box::new(brotli::CompressorWriter::new(
+                Vec::new(),
+                4096,
+                4,
+                18,
+            ))),
             Coding::Gzip => Encoder::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(6))),
         }
     }
@@ -207,16 +247,22 @@ impl Stream for Compressed {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            let Some(encoder) = &mut this.encoder else { return Poll::Ready(None) };
+            let Some(encoder) = &mut this.encoder else {
+                return Poll::Ready(None);
+            };
             if this.left.is_empty() {
                 match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                     Some(frame) => this.left = frame?.into_data().unwrap_or_default(),
                     None => {
-                        let rest = this.encoder.take().map(Encoder::finish).transpose()?.unwrap_or_default();
-                        return Poll::Ready(
-                            Some(Ok(rest.into()))
-                                .filter(|rest| rest.as_ref().is_ok_and(|rest: &Bytes| !rest.is_empty())),
-                        );
+                        let rest = this
+                            .encoder
+                            .take()
+                            .map(Encoder::finish)
+                            .transpose()?
+                            .unwrap_or_default();
+                        return Poll::Ready(Some(Ok(rest.into())).filter(|rest| {
+                            rest.as_ref().is_ok_and(|rest: &Bytes| !rest.is_empty())
+                        }));
                     }
                 }
                 continue;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::super::{
-    HeaderMap, HeaderName, HeaderValue, IntoResponse, Layer, Method, Next, Request, ResponseFuture, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, IntoResponse, Layer, Method, Next, Request, ResponseFuture,
+    StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-        ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS,
+        ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+        ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
     },
 };
 
@@ -22,7 +23,8 @@ pub struct Cors {
     max_age: Duration,
 }
 
-/// Tells browsers which pages of other origins may use the site: at first none. It answers their preflight requests.
+/// Tells browsers which pages of other origins may use the site: at first none. It answers their
+/// preflight requests.
 ///
 /// It keeps nobody out who is not a browser.
 ///
@@ -62,11 +64,16 @@ impl Cors {
     /// The methods that they may use; the usual ones unless it is set.
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
-        self.methods = methods.into_iter().map(|method| method.to_string()).collect::<Vec<_>>().join(", ");
+        self.methods = methods
+            .into_iter()
+            .map(|method| method.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         self
     }
 
-    /// The headers that they may send beyond the simple ones; `Content-Type` and `Authorization` unless it is set.
+    /// The headers that they may send beyond the simple ones; `Content-Type` and `Authorization`
+    /// unless it is set.
     #[must_use]
     pub fn headers(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
         self.headers = names(headers);
@@ -109,7 +116,10 @@ impl Cors {
         if self.origins.is_some() {
             headers.append(VARY, HeaderValue::from_static("Origin"));
             if self.credentials {
-                headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                    HeaderValue::from_static("true"),
+                );
             }
         }
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -117,7 +127,11 @@ impl Cors {
 }
 
 fn names(headers: impl IntoIterator<Item = HeaderName>) -> String {
-    headers.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+    headers
+        .into_iter()
+        .map(|name| name.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn value(text: &str) -> HeaderValue {
@@ -126,10 +140,15 @@ fn value(text: &str) -> HeaderValue {
 
 impl Layer for Cors {
     fn call(&self, request: Request, next: Next) -> ResponseFuture {
-        let allowed = request.headers().get(ORIGIN).and_then(|origin| self.allowed(origin));
+        let allowed = request
+            .headers()
+            .get(ORIGIN)
+            .and_then(|origin| self.allowed(origin));
         let preflight = request.method() == Method::OPTIONS
             && request.headers().contains_key(ORIGIN)
-            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+            && request
+                .headers()
+                .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if preflight {
             let mut response = StatusCode::NO_CONTENT.into_response();
             if let Some(origin) = allowed {
@@ -148,11 +167,15 @@ impl Layer for Cors {
                 Some(origin) => {
                     cors.allow(origin, response.headers_mut());
                     if !cors.exposed.is_empty() {
-                        response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, value(&cors.exposed));
+                        response
+                            .headers_mut()
+                            .insert(ACCESS_CONTROL_EXPOSE_HEADERS, value(&cors.exposed));
                     }
                 }
                 None if cors.origins.is_some() => {
-                    response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
+                    response
+                        .headers_mut()
+                        .append(VARY, HeaderValue::from_static("Origin"));
                 }
                 None => {}
             }

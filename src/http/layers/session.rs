@@ -16,7 +16,8 @@ use super::super::{
     header::{COOKIE, SET_COOKIE},
 };
 
-/// The key that sessions are signed by: who knows it can make any. Kept, it lets sessions outlive the program.
+/// The key that sessions are signed by: who knows it can make any. Kept, it lets sessions outlive
+/// the program.
 #[derive(Clone)]
 pub struct SessionKey(Key);
 
@@ -52,8 +53,9 @@ pub struct Sessions {
     max_age: Option<Duration>,
 }
 
-/// Gives each request a [`Session`], which [`Local`](super::super::Local) takes out of it. What is in it goes to the visitor as a cookie, which is signed: it cannot be
-/// changed, but it can be read there, and used again as it was before. It is `HttpOnly` and `SameSite=Lax`.
+/// Gives each request a [`Session`], which [`Local`](super::super::Local) takes out of it. What is
+/// in it goes to the visitor as a cookie, which is signed: it cannot be changed, but it can be read
+/// there, and used again as it was before. It is `HttpOnly` and `SameSite=Lax`.
 ///
 /// ```
 /// use entwined::http::{Local, Router, layers::{self, Session, SessionKey}};
@@ -66,7 +68,12 @@ pub struct Sessions {
 /// let router = Router::new().get("/", visits).layer(layers::sessions(SessionKey::generate()));
 /// ```
 pub fn sessions(key: SessionKey) -> Sessions {
-    Sessions { key, name: "session".to_owned(), secure: false, max_age: None }
+    Sessions {
+        key,
+        name: "session".to_owned(),
+        secure: false,
+        max_age: None,
+    }
 }
 
 impl Sessions {
@@ -92,7 +99,8 @@ impl Sessions {
     }
 }
 
-/// What is remembered of a visitor: values by names, at most 3 KiB of JSON. Cheap to clone; it belongs to one request.
+/// What is remembered of a visitor: values by names, at most 3 KiB of JSON. Cheap to clone; it
+/// belongs to one request.
 #[derive(Clone, Debug, Default)]
 pub struct Session(Rc<Values>);
 
@@ -109,11 +117,14 @@ impl Session {
         serde_json::from_value(value).ok()
     }
 
-    /// Sets a value. It goes to the visitor with the response; one that cannot be written as JSON is left out.
+    /// Sets a value. It goes to the visitor with the response; one that cannot be written as JSON
+    /// is left out.
     pub fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
         match serde_json::to_value(value) {
             Ok(value) => drop(self.0.values.borrow_mut().insert(name.to_owned(), value)),
-            Err(error) => return tracing::warn!(name, %error, "a value cannot be kept in a session"),
+            Err(error) => {
+                return tracing::warn!(name, %error, "a value cannot be kept in a session");
+            }
         }
         self.0.changed.set(true);
     }
@@ -154,24 +165,43 @@ impl Layer for Sessions {
 
 impl Sessions {
     fn read(&self, request: &Request) -> Session {
-        let cookies = request.headers().get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let cookies = request
+            .headers()
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
         let found = cookies
             .flat_map(Cookie::split_parse_encoded)
             .filter_map(Result::ok)
             .filter(|cookie| cookie.name() == self.name)
-            .find_map(|cookie| CookieJar::new().signed(&self.key.0).verify(cookie.into_owned()));
-        let values = found.and_then(|cookie| serde_json::from_str(cookie.value()).ok()).unwrap_or_default();
-        Session(Rc::new(Values { values: RefCell::new(values), changed: Cell::new(false) }))
+            .find_map(|cookie| {
+                CookieJar::new()
+                    .signed(&self.key.0)
+                    .verify(cookie.into_owned())
+            });
+        let values = found
+            .and_then(|cookie| serde_json::from_str(cookie.value()).ok())
+            .unwrap_or_default();
+        Session(Rc::new(Values {
+            values: RefCell::new(values),
+            changed: Cell::new(false),
+        }))
     }
 
     fn write(&self, session: &Session) -> Option<HeaderValue> {
         let json = serde_json::to_string(&*session.0.values.borrow()).ok()?;
         if json.len() > MOST {
-            tracing::warn!(bytes = json.len(), "a session is too large for a cookie, and is not kept");
+            tracing::warn!(
+                bytes = json.len(),
+                "a session is too large for a cookie, and is not kept"
+            );
             return None;
         }
         let mut jar = CookieJar::new();
-        let mut cookie = Cookie::build((self.name.clone(), json)).path("/").http_only(true).same_site(SameSite::Lax);
+        let mut cookie = Cookie::build((self.name.clone(), json))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax);
         if self.secure {
             cookie = cookie.secure(true);
         }

@@ -15,7 +15,9 @@ use futures_core::Stream;
 use self::sample::Sampler;
 use super::{
     IntoResponse, Request, Response, Router, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION},
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    },
     sse,
 };
 use crate::{reactor::Handle, task::Sleep};
@@ -27,8 +29,9 @@ const SCRIPT: &str = include_str!("page.js");
 /// How often an open page is told.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// A site that shows what a reactor does: how much of the thread's time goes where, how even the window's frames come, which callbacks held the thread
-/// for too long and where they come from, what is connected, what waits. To be [mounted](Router::nest) in another site:
+/// A site that shows what a reactor does: how much of the thread's time goes where, how even the
+/// window's frames come, which callbacks held the thread for too long and where they come from,
+/// what is connected, what waits. To be [mounted](Router::nest) in another site:
 ///
 /// ```
 /// use entwined::{Handle, http::{self, Router}};
@@ -38,21 +41,29 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// }
 /// ```
 ///
-/// Below `/monitor/` there is the page, which is live (by server-sent events, four times a second), and `/monitor/metrics` has the figures
-/// in the text format of Prometheus (version 0.0.4). An open page costs some 0.1 % of the thread; without one nothing is gathered that would not be anyhow.
+/// Below `/monitor/` there is the page, which is live (by server-sent events, four times a second),
+/// and `/monitor/metrics` has the figures in the text format of Prometheus (version 0.0.4). An open
+/// page costs some 0.1 % of the thread; without one nothing is gathered that would not be anyhow.
 ///
-/// The page names lines of the program and addresses of peers, so it is not for everybody:
-/// put it behind [`local_only`](super::layers::local_only), [`basic_auth`](super::layers::basic_auth) or a site of its own.
+/// The page names lines of the program and addresses of peers, so it is not for everybody: put it
+/// behind [`local_only`](super::layers::local_only), [`basic_auth`](super::layers::basic_auth) or a
+/// site of its own.
 pub fn monitor(handle: &Handle) -> Router {
     Router::new()
         .get("/", page)
         .get("/page.css", || file("text/css; charset=utf-8", STYLE))
-        .get("/page.js", || file("text/javascript; charset=utf-8", SCRIPT))
+        .get("/page.js", || {
+            file("text/javascript; charset=utf-8", SCRIPT)
+        })
         .get("/metrics", {
             let handle = handle.clone();
             move || {
                 let text = prometheus::text(&handle.metrics(), &handle.stalls());
-                with(text.into_response(), CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+                with(
+                    text.into_response(),
+                    CONTENT_TYPE,
+                    "text/plain; version=0.0.4; charset=utf-8",
+                )
             }
         })
         .get("/live", {
@@ -72,15 +83,25 @@ fn page(request: Request) -> Response {
             return response;
         }
     }
-    with(file("text/html; charset=utf-8", PAGE), CONTENT_SECURITY_POLICY, "default-src 'self'; img-src data:")
+    with(
+        file("text/html; charset=utf-8", PAGE),
+        CONTENT_SECURITY_POLICY,
+        "default-src 'self'; img-src data:",
+    )
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {
-    with(with(text.into_response(), CONTENT_TYPE, kind), CACHE_CONTROL, "no-cache")
+    with(
+        with(text.into_response(), CONTENT_TYPE, kind),
+        CACHE_CONTROL,
+        "no-cache",
+    )
 }
 
 fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
     response
 }
 
@@ -93,7 +114,11 @@ struct Live {
 
 impl Live {
     fn new(handle: &Handle) -> Self {
-        Live { handle: handle.clone(), sampler: Sampler::new(handle), sleep: handle.sleep(Duration::ZERO) }
+        Live {
+            handle: handle.clone(),
+            sampler: Sampler::new(handle),
+            sleep: handle.sleep(Duration::ZERO),
+        }
     }
 }
 

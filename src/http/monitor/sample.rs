@@ -23,7 +23,11 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn new(handle: &Handle) -> Self {
-        Sampler { last: handle.metrics(), at: Instant::now(), number: 0 }
+        Sampler {
+            last: handle.metrics(),
+            at: Instant::now(),
+            number: 0,
+        }
     }
 
     pub(super) fn next(&mut self, handle: &Handle) -> Value {
@@ -34,11 +38,19 @@ impl Sampler {
         let rate = |now: u64, before: u64| round((now - before) as f64 / passed);
         let mut busy = Map::new();
         for kind in Kind::ALL {
-            let time = metrics.share(kind).time.saturating_sub(last.share(kind).time);
-            busy.insert(kind.name().to_owned(), json!(round(100.0 * time.as_secs_f64() / passed)));
+            let time = metrics
+                .share(kind)
+                .time
+                .saturating_sub(last.share(kind).time);
+            busy.insert(
+                kind.name().to_owned(),
+                json!(round(100.0 * time.as_secs_f64() / passed)),
+            );
         }
         let mut stalls = handle.stalls();
-        stalls.places.sort_by_key(|place| std::cmp::Reverse(place.longest));
+        stalls
+            .places
+            .sort_by_key(|place| std::cmp::Reverse(place.longest));
         let frames = &metrics.frames;
         let mut sample = json!({
             "time": milliseconds_of(SystemTime::now()),
@@ -78,26 +90,39 @@ impl Sampler {
 }
 
 fn census(mut census: Census, now: Instant) -> Value {
-    census.tasks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    census
+        .tasks
+        .sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     census.timers.sort_by_key(|(_, _, at)| *at);
     let all = census.connections.len();
     // The busiest first, and only as many as are shown put in order.
-    let traffic = |connection: &crate::reactor::ConnectionInfo| connection.received + connection.sent;
+    let traffic =
+        |connection: &crate::reactor::ConnectionInfo| connection.received + connection.sent;
     if all > ROWS {
-        census.connections.select_nth_unstable_by_key(ROWS, |one| std::cmp::Reverse(traffic(one)));
+        census
+            .connections
+            .select_nth_unstable_by_key(ROWS, |one| std::cmp::Reverse(traffic(one)));
         census.connections.truncate(ROWS);
     }
-    census.connections.sort_by_key(|one| std::cmp::Reverse(traffic(one)));
+    census
+        .connections
+        .sort_by_key(|one| std::cmp::Reverse(traffic(one)));
     let connections = census.connections.iter().map(|one| {
         let age = now.saturating_duration_since(one.since).as_secs();
         json!([one.peer.to_string(), one.received, one.sent, age])
     });
-    let tasks = census.tasks.iter().take(ROWS).map(|(origin, count)| json!([place(origin), count]));
-    let timers = census
-        .timers
+    let tasks = census
+        .tasks
         .iter()
         .take(ROWS)
-        .map(|(origin, count, at)| json!([place(origin), count, milliseconds(at.saturating_duration_since(now))]));
+        .map(|(origin, count)| json!([place(origin), count]));
+    let timers = census.timers.iter().take(ROWS).map(|(origin, count, at)| {
+        json!([
+            place(origin),
+            count,
+            milliseconds(at.saturating_duration_since(now))
+        ])
+    });
     json!({
         "connections": connections.collect::<Vec<_>>(),
         "tasks": tasks.collect::<Vec<_>>(),
@@ -106,23 +131,40 @@ fn census(mut census: Census, now: Instant) -> Value {
     })
 }
 
-/// What came since: how many a second, and of their durations the median, the 99th part and the longest, in milliseconds.
+/// What came since: how many a second, and of their durations the median, the 99th part and the
+/// longest, in milliseconds.
 fn spread(all: &Histogram, before: &Histogram, passed: f64) -> Value {
     let since = all.since(before);
     let at = |share| milliseconds(since.quantile(share));
-    json!([round(since.count() as f64 / passed), at(0.5), at(0.99), milliseconds(since.longest())])
+    json!([
+        round(since.count() as f64 / passed),
+        at(0.5),
+        at(0.99),
+        milliseconds(since.longest())
+    ])
 }
 
 fn stall_place(place_of: &StallPlace) -> Value {
-    json!([place(&place_of.origin), place_of.count, milliseconds(place_of.longest)])
+    json!([
+        place(&place_of.origin),
+        place_of.count,
+        milliseconds(place_of.longest)
+    ])
 }
 
 fn stall(stall: &Stall) -> Value {
-    json!([place(&stall.origin), milliseconds(stall.duration), milliseconds_of(stall.at)])
+    json!([
+        place(&stall.origin),
+        milliseconds(stall.duration),
+        milliseconds_of(stall.at)
+    ])
 }
 
 fn place(origin: &Origin) -> Value {
-    json!([origin.kind.name(), format!("{}:{}", origin.location.file(), origin.location.line())])
+    json!([
+        origin.kind.name(),
+        format!("{}:{}", origin.location.file(), origin.location.line())
+    ])
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -130,7 +172,8 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 fn milliseconds_of(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 fn round(number: f64) -> f64 {

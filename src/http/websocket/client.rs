@@ -22,7 +22,8 @@ use crate::{
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The address is none of a WebSocket, such as `ws://example.org/path`; or this program was built without the feature `tls` that `wss` needs.
+    /// The address is none of a WebSocket, such as `ws://example.org/path`; or this program was
+    /// built without the feature `tls` that `wss` needs.
     Address(String),
     /// There is no connection to the host.
     Host(HostError),
@@ -53,38 +54,62 @@ impl error::Error for ConnectError {
     }
 }
 
-/// Opens a WebSocket at an address such as `ws://example.org/path`. Of `wss` the server's certificate must come from an authority that this system knows. For a limit
-/// of time see [`Handle::timeout`].
+/// Opens a WebSocket at an address such as `ws://example.org/path`. Of `wss` the server's
+/// certificate must come from an authority that this system knows. For a limit of time see
+/// [`Handle::timeout`].
 ///
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, ConnectError> {
-    let uri: Uri =
-        address.parse().map_err(|_| ConnectError::Address(format!("{address:?} is no address of a WebSocket")))?;
-    let host = uri.host().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
+    let uri: Uri = address
+        .parse()
+        .map_err(|_| ConnectError::Address(format!("{address:?} is no address of a WebSocket")))?;
+    let host = uri
+        .host()
+        .unwrap_or("")
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     let (default, secure) = match uri.scheme_str() {
         Some("ws") => (80, false),
         Some("wss") => (443, true),
-        _ => return Err(ConnectError::Address(format!("{address:?} does not begin with ws:// or wss://"))),
+        _ => {
+            return Err(ConnectError::Address(format!(
+                "{address:?} does not begin with ws:// or wss://"
+            )));
+        }
     };
-    let stream = connect_host(handle, host, uri.port_u16().unwrap_or(default)).await.map_err(ConnectError::Host)?;
-    let stream: Box<dyn ByteStream> = if secure { over_tls(stream, host)? } else { Box::new(stream) };
+    let stream = connect_host(handle, host, uri.port_u16().unwrap_or(default))
+        .await
+        .map_err(ConnectError::Host)?;
+    let stream: Box<dyn ByteStream> = if secure {
+        over_tls(stream, host)?
+    } else {
+        Box::new(stream)
+    };
     connect_with(handle, stream, address, Config::default()).await
 }
 
 #[cfg(feature = "tls")]
-fn over_tls(stream: crate::transport::Stream, host: &str) -> Result<Box<dyn ByteStream>, ConnectError> {
+fn over_tls(
+    stream: crate::transport::Stream,
+    host: &str,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
     let connector = crate::tls::Connector::builder().build();
     let stream = connector.and_then(|connector| connector.connect(stream, host));
-    Ok(Box::new(stream.map_err(|error| ConnectError::Address(error.to_string()))?))
+    Ok(Box::new(stream.map_err(|error| {
+        ConnectError::Address(error.to_string())
+    })?))
 }
 
 #[cfg(not(feature = "tls"))]
 fn over_tls(_: crate::transport::Stream, _: &str) -> Result<Box<dyn ByteStream>, ConnectError> {
-    Err(ConnectError::Address("wss needs the feature tls".to_owned()))
+    Err(ConnectError::Address(
+        "wss needs the feature tls".to_owned(),
+    ))
 }
 
-/// Opens a WebSocket over a stream that is there, with bounds and subprotocols of your own. `address` is what the server is told.
+/// Opens a WebSocket over a stream that is there, with bounds and subprotocols of your own.
+/// `address` is what the server is told.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -94,7 +119,9 @@ pub async fn connect_with(
     address: &str,
     config: Config,
 ) -> Result<WebSocket, ConnectError> {
-    let mut request = address.into_client_request().map_err(|error| ConnectError::Address(error.to_string()))?;
+    let mut request = address
+        .into_client_request()
+        .map_err(|error| ConnectError::Address(error.to_string()))?;
     if !config.protocols.is_empty() {
         let names = HeaderValue::from_str(&config.protocols.join(", "))
             .map_err(|_| ConnectError::Address("the name of a subprotocol is none".to_owned()))?;
@@ -112,7 +139,8 @@ pub async fn connect_with(
                 }
             }
             (None, Some(handshake)) => {
-                let mut handshake: tungstenite::handshake::MidHandshake<ClientHandshake<Blocking>> = handshake;
+                let mut handshake: tungstenite::handshake::MidHandshake<ClientHandshake<Blocking>> =
+                    handshake;
                 handshake.get_mut().get_mut().keep(cx);
                 handshake.handshake()
             }
@@ -128,14 +156,24 @@ pub async fn connect_with(
         }
     })
     .await?;
-    let protocol = response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
-    Ok(WebSocket::over(handle, inner, &config, protocol.map(str::to_owned)))
+    let protocol = response
+        .headers()
+        .get(SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|name| name.to_str().ok());
+    Ok(WebSocket::over(
+        handle,
+        inner,
+        &config,
+        protocol.map(str::to_owned),
+    ))
 }
 
 fn refused(error: tungstenite::Error) -> ConnectError {
     match error {
         tungstenite::Error::Io(source) => ConnectError::Stream(source),
-        tungstenite::Error::Http(response) => ConnectError::Refused(format!("it answers {}", response.status())),
+        tungstenite::Error::Http(response) => {
+            ConnectError::Refused(format!("it answers {}", response.status()))
+        }
         other => ConnectError::Refused(other.to_string()),
     }
 }

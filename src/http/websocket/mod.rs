@@ -1,4 +1,5 @@
-//! WebSockets (RFC 6455), over HTTP/1.1 and HTTP/2 (RFC 8441), for servers and clients (feature `websocket`). The protocol is tungstenite's.
+//! WebSockets (RFC 6455), over HTTP/1.1 and HTTP/2 (RFC 8441), for servers and clients (feature
+//! `websocket`). The protocol is tungstenite's.
 //!
 //! ```
 //! use entwined::http::{Error, Request, Router, websocket::{self, Message}};
@@ -16,13 +17,15 @@
 //! let router = Router::new().any("/echo", echo);
 //! ```
 //!
-//! A route for them is one for [any](super::Router::any) method: HTTP/1.1 begins them by GET, HTTP/2 by CONNECT.
+//! A route for them is one for [any](super::Router::any) method: HTTP/1.1 begins them by GET,
+//! HTTP/2 by CONNECT.
 //!
 //! # Bounds
 //!
-//! See [`Config`]. Who awaits [`send`](WebSocket::send) goes as fast as the peer reads. What others of the program have to say goes through a
-//! [`Sender`], whose queue has a limit; who sends to many decides by its answer what becomes of one that is slow. A peer that is silent is
-//! asked whether it is there (PING), and given up if it does not answer.
+//! See [`Config`]. Who awaits [`send`](WebSocket::send) goes as fast as the peer reads. What others
+//! of the program have to say goes through a [`Sender`], whose queue has a limit; who sends to many
+//! decides by its answer what becomes of one that is slow. A peer that is silent is asked whether
+//! it is there (PING), and given up if it does not answer.
 
 mod client;
 mod socket;
@@ -33,21 +36,26 @@ use std::{future::Future, time::Duration};
 
 use super::{
     HeaderValue, Request, Response, StatusCode,
-    header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION},
+    header::{
+        SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    },
 };
 
 /// What one WebSocket allows.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Bytes of a message that is received; a longer one ends the connection with the code 1009. 1 MiB. A message is checked and copied as a whole: echoing
-    /// one of 16 MiB was seen to hold the thread for 8 to 46 ms, which a window shows.
+    /// Bytes of a message that is received; a longer one ends the connection with the code 1009. 1
+    /// MiB. A message is checked and copied as a whole: echoing one of 16 MiB was seen to hold the
+    /// thread for 8 to 46 ms, which a window shows.
     pub message_limit: usize,
     /// Bytes that wait to be sent, beyond which a [`Sender`] refuses. 1 MiB.
     pub queue_limit: usize,
-    /// After so much silence the peer is asked whether it is there; after as much again it is given up. 30 s.
+    /// After so much silence the peer is asked whether it is there; after as much again it is given
+    /// up. 30 s.
     pub ping_interval: Duration,
-    /// Subprotocols, the best first; of a server those that it speaks, of a client those that it would like to.
+    /// Subprotocols, the best first; of a server those that it speaks, of a client those that it
+    /// would like to.
     pub protocols: Vec<String>,
 }
 
@@ -78,36 +86,65 @@ where
 ///
 /// # Errors
 /// As [`upgrade`].
-pub fn upgrade_with<F, Fut>(request: Request, config: Config, talk: F) -> Result<Response, super::Error>
+pub fn upgrade_with<F, Fut>(
+    request: Request,
+    config: Config,
+    talk: F,
+) -> Result<Response, super::Error>
 where
     F: FnOnce(WebSocket) -> Fut + 'static,
     Fut: Future<Output = ()> + 'static,
 {
     let handle = request.handle().clone();
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let text = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let key = text(SEC_WEBSOCKET_KEY).map(str::to_owned);
     let version = text(SEC_WEBSOCKET_VERSION).map(str::to_owned);
-    let wanted: Vec<_> =
-        text(SEC_WEBSOCKET_PROTOCOL).unwrap_or("").split(',').map(|name| name.trim().to_owned()).collect();
-    let protocol = config.protocols.iter().find(|ours| wanted.contains(ours)).cloned();
+    let wanted: Vec<_> = text(SEC_WEBSOCKET_PROTOCOL)
+        .unwrap_or("")
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .collect();
+    let protocol = config
+        .protocols
+        .iter()
+        .find(|ours| wanted.contains(ours))
+        .cloned();
     let chosen = protocol.clone();
     let mut response = request.upgrade("websocket", move |stream| {
-        let socket = WebSocket::new(&handle, stream, tungstenite::protocol::Role::Server, &config, chosen);
+        let socket = WebSocket::new(
+            &handle,
+            stream,
+            tungstenite::protocol::Role::Server,
+            &config,
+            chosen,
+        );
         handle.spawn(talk(socket)).detach();
     })?;
     if version.as_deref() != Some("13") {
-        return Err(super::Error::new(StatusCode::UPGRADE_REQUIRED, "the version of WebSockets is 13"));
+        return Err(super::Error::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "the version of WebSockets is 13",
+        ));
     }
     // HTTP/2 has no key (RFC 8441, 5).
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let key = key.ok_or_else(|| super::Error::bad_request("a WebSocket begins with Sec-WebSocket-Key"))?;
+        let key = key.ok_or_else(|| {
+            super::Error::bad_request("a WebSocket begins with Sec-WebSocket-Key")
+        })?;
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         if let Ok(accept) = HeaderValue::from_str(&accept) {
             response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
         }
     }
     if let Some(protocol) = protocol.and_then(|protocol| HeaderValue::from_str(&protocol).ok()) {
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Ok(response)
 }

@@ -98,7 +98,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Stream(source) => write!(f, "the connection failed: {source}"),
-            Error::Protocol(what) => write!(f, "the peer does not keep to the WebSocket protocol: {what}"),
+            Error::Protocol(what) => write!(
+                f,
+                "the peer does not keep to the WebSocket protocol: {what}"
+            ),
             Error::Silent => f.write_str("the peer does not answer"),
             Error::Closed => f.write_str("the WebSocket is closed"),
         }
@@ -118,10 +121,12 @@ impl From<tungstenite::Error> for Error {
     fn from(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Io(source) => Error::Stream(source),
-            tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => Error::Closed,
-            tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-                Error::Stream(io::ErrorKind::UnexpectedEof.into())
+            tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+                Error::Closed
             }
+            tungstenite::Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            ) => Error::Stream(io::ErrorKind::UnexpectedEof.into()),
             other => Error::Protocol(other.to_string()),
         }
     }
@@ -136,7 +141,8 @@ pub struct Closed {
     pub reason: String,
 }
 
-/// A WebSocket. Somebody has to take its messages by [`next`](WebSocket::next), since pings are answered and what [senders](Sender) say is sent meanwhile.
+/// A WebSocket. Somebody has to take its messages by [`next`](WebSocket::next), since pings are
+/// answered and what [senders](Sender) say is sent meanwhile.
 ///
 /// Dropping it ends the connection without a word; [`close`](WebSocket::close) does so in order.
 pub struct WebSocket {
@@ -211,7 +217,10 @@ impl Sender {
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("waiting", &self.waiting()).field("over", &self.is_over()).finish()
+        f.debug_struct("Sender")
+            .field("waiting", &self.waiting())
+            .field("over", &self.is_over())
+            .finish()
     }
 }
 
@@ -223,7 +232,11 @@ impl WebSocket {
         config: &Config,
         protocol: Option<String>,
     ) -> Self {
-        let inner = tungstenite::WebSocket::from_raw_socket(Blocking::new(stream), role, Some(limits(config)));
+        let inner = tungstenite::WebSocket::from_raw_socket(
+            Blocking::new(stream),
+            role,
+            Some(limits(config)),
+        );
         Self::over(handle, inner, config, protocol)
     }
 
@@ -243,7 +256,17 @@ impl WebSocket {
         let interval = config.ping_interval;
         let patience = handle.sleep(interval);
         let handle = handle.clone();
-        WebSocket { inner, shared, protocol, closed: None, over: false, handle, patience, interval, asked: false }
+        WebSocket {
+            inner,
+            shared,
+            protocol,
+            closed: None,
+            over: false,
+            handle,
+            patience,
+            interval,
+            asked: false,
+        }
     }
 
     /// The subprotocol that both sides speak, if they have agreed on one.
@@ -253,7 +276,9 @@ impl WebSocket {
 
     /// For who has something to say elsewhere in the program.
     pub fn sender(&self) -> Sender {
-        Sender { shared: self.shared.clone() }
+        Sender {
+            shared: self.shared.clone(),
+        }
     }
 
     /// How the peer has closed it, if it has.
@@ -291,14 +316,20 @@ impl WebSocket {
         .await
     }
 
-    /// Speaks and listens at once: sends what `outgoing` gives, which is asked for the next message when the peer has taken the last, and gives
-    /// `received` what comes. Ends when the peer has closed it, or when `outgoing` has ended and all of it is sent.
+    /// Speaks and listens at once: sends what `outgoing` gives, which is asked for the next message
+    /// when the peer has taken the last, and gives `received` what comes. Ends when the peer has
+    /// closed it, or when `outgoing` has ended and all of it is sent.
     ///
-    /// A [`Subscriber`](crate::broadcast::Subscriber) as the source makes a slow peer miss messages instead of having them pile up.
+    /// A [`Subscriber`](crate::broadcast::Subscriber) as the source makes a slow peer miss messages
+    /// instead of having them pile up.
     ///
     /// # Errors
     /// When the connection fails, or the peer breaks the protocol.
-    pub async fn talk<S>(&mut self, outgoing: S, mut received: impl FnMut(Message)) -> Result<(), Error>
+    pub async fn talk<S>(
+        &mut self,
+        outgoing: S,
+        mut received: impl FnMut(Message),
+    ) -> Result<(), Error>
     where
         S: Stream<Item = Message>,
     {
@@ -326,17 +357,23 @@ impl WebSocket {
         .await
     }
 
-    /// Closes it in order: what was said is sent, then the code and the reason (RFC 6455, 7.4; at most 123 bytes), and the peer's answer is waited
-    /// for, 5 s at most.
+    /// Closes it in order: what was said is sent, then the code and the reason (RFC 6455, 7.4; at
+    /// most 123 bytes), and the peer's answer is waited for, 5 s at most.
     ///
     /// # Errors
     /// When the connection fails first.
     pub async fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
         let mut reason = reason;
         while reason.len() > 123 {
-            reason = &reason[..reason.char_indices().next_back().map_or(0, |(place, _)| place)];
+            reason = &reason[..reason
+                .char_indices()
+                .next_back()
+                .map_or(0, |(place, _)| place)];
         }
-        let mut frame = Some(CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() });
+        let mut frame = Some(CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.to_owned().into(),
+        });
         let handle = self.handle.clone();
         let closing = poll_fn(|cx| {
             self.inner.get_mut().keep(cx);
@@ -355,7 +392,10 @@ impl WebSocket {
                 }
             }
         });
-        handle.timeout(Duration::from_secs(5), closing).await.unwrap_or(Err(Error::Silent))
+        handle
+            .timeout(Duration::from_secs(5), closing)
+            .await
+            .unwrap_or(Err(Error::Silent))
     }
 
     /// Gives what senders have said to tungstenite, as far as it is sent.
@@ -365,8 +405,12 @@ impl WebSocket {
                 return Ok(Poll::Pending);
             }
             let message = self.shared.queue.borrow_mut().pop_front();
-            let Some(message) = message else { return Ok(Poll::Ready(())) };
-            self.shared.bytes.set(self.shared.bytes.get() - message.len());
+            let Some(message) = message else {
+                return Ok(Poll::Ready(()));
+            };
+            self.shared
+                .bytes
+                .set(self.shared.bytes.get() - message.len());
             unless_blocked(self.inner.write(message.into()))?;
         }
     }
@@ -395,11 +439,14 @@ impl WebSocket {
                     self.asked = false;
                     self.patience.reset(self.handle.now() + self.interval);
                     match message {
-                        Raw::Text(text) => return Poll::Ready(Ok(Message::Text(text.as_str().to_owned()))),
+                        Raw::Text(text) => {
+                            return Poll::Ready(Ok(Message::Text(text.as_str().to_owned())));
+                        }
                         Raw::Binary(bytes) => return Poll::Ready(Ok(Message::Binary(bytes))),
                         Raw::Close(frame) => {
-                            let (code, reason) = frame
-                                .map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
+                            let (code, reason) = frame.map_or((1005, String::new()), |frame| {
+                                (frame.code.into(), frame.reason.to_string())
+                            });
                             self.closed = Some(Closed { code, reason });
                         }
                         Raw::Ping(_) | Raw::Pong(_) | Raw::Frame(_) => {}
@@ -475,7 +522,8 @@ pub(super) fn limits(config: &Config) -> WebSocketConfig {
         .write_buffer_size(16 * 1024)
 }
 
-/// A stream as tungstenite wants it: one that says that it would block, and wakes the task that asked last.
+/// A stream as tungstenite wants it: one that says that it would block, and wakes the task that
+/// asked last.
 pub(super) struct Blocking {
     stream: Box<dyn ByteStream>,
     waker: Waker,
@@ -483,7 +531,10 @@ pub(super) struct Blocking {
 
 impl Blocking {
     pub(super) fn new(stream: Box<dyn ByteStream>) -> Self {
-        Blocking { stream, waker: Waker::noop().clone() }
+        Blocking {
+            stream,
+            waker: Waker::noop().clone(),
+        }
     }
 
     pub(super) fn keep(&mut self, cx: &Context<'_>) {
@@ -494,7 +545,10 @@ impl Blocking {
         &mut self,
         poll: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
-        match poll(Pin::new(&mut self.stream), &mut Context::from_waker(&self.waker)) {
+        match poll(
+            Pin::new(&mut self.stream),
+            &mut Context::from_waker(&self.waker),
+        ) {
             Poll::Ready(result) => result,
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }

@@ -1,5 +1,6 @@
-//! Servers that take turns every tenth of a second, so that what slows the machine down for a while hits all alike, under a client so lean that they
-//! never wait for it. A difference of one percent shows.
+//! Servers that take turns every tenth of a second, so that what slows the machine down for a while
+//! hits all alike, under a client so lean that they never wait for it. A difference of one percent
+//! shows.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -35,7 +36,11 @@ impl Load {
         let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let (_, output) = running.line_after("ready")?;
         let input = running.input()?;
-        Ok(Self { input, output: Box::new(output), _running: running })
+        Ok(Self {
+            input,
+            output: Box::new(output),
+            _running: running,
+        })
     }
 
     /// How many requests were answered in a turn.
@@ -55,12 +60,18 @@ pub struct Generation {
     pub ratios: Vec<f64>,
 }
 
-/// Starts all servers, gives each of them its turns and ends them, several times: one process and the next of the same program differ by a percent
-/// or two, as each has its pages elsewhere.
-pub fn generations(starts: &[&dyn Fn() -> Result<Server>], path: &str, options: Options) -> Result<Vec<Generation>> {
+/// Starts all servers, gives each of them its turns and ends them, several times: one process and
+/// the next of the same program differ by a percent or two, as each has its pages elsewhere.
+pub fn generations(
+    starts: &[&dyn Fn() -> Result<Server>],
+    path: &str,
+    options: Options,
+) -> Result<Vec<Generation>> {
     let program = workspace::build("peers", "load")?;
     let turns = options.seconds as usize * 1000 / TURN.as_millis() as usize;
-    (0..options.rounds * GENERATIONS).map(|_| generation(starts, &program, path, turns, options)).collect()
+    (0..options.rounds * GENERATIONS)
+        .map(|_| generation(starts, &program, path, turns, options))
+        .collect()
 }
 
 fn generation(
@@ -90,7 +101,11 @@ fn generation(
     }
     let median = |of: &dyn Fn(&Vec<f64>) -> f64| Spread::of(rounds.iter().map(of)).median;
     Ok(Generation {
-        costs: (0..starts.len()).map(|place| median(&|costs| costs[place])).collect(),
-        ratios: (0..starts.len()).map(|place| median(&|costs| costs[place] / costs[0])).collect(),
+        costs: (0..starts.len())
+            .map(|place| median(&|costs| costs[place]))
+            .collect(),
+        ratios: (0..starts.len())
+            .map(|place| median(&|costs| costs[place] / costs[0]))
+            .collect(),
     })
 }

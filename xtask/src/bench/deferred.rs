@@ -1,4 +1,5 @@
-//! `bench deferred`: the criterion benchmark of that name, and the same shapes in Twisted, in one table.
+//! `bench deferred`: the criterion benchmark of that name, and the same shapes in Twisted, in one
+//! table.
 
 use std::fs;
 use std::process::Command;
@@ -14,9 +15,13 @@ pub fn run(criterion: &[String]) -> Result<()> {
     let python = python::with(&["twisted"]);
     super::cargo_bench(&["--package", "peers"], "deferred", criterion)?;
     let twisted = match python {
-        Ok(python) => Some(process::output(Command::new(python).arg(workspace::root().join(SCRIPT)))?),
+        Ok(python) => Some(process::output(
+            Command::new(python).arg(workspace::root().join(SCRIPT)),
+        )?),
         Err(error) => {
-            eprintln!("\nWithout Twisted, which needs Python 3 with venv and pip, and PyPI: {error}");
+            eprintln!(
+                "\nWithout Twisted, which needs Python 3 with venv and pip, and PyPI: {error}"
+            );
             None
         }
     };
@@ -25,12 +30,19 @@ pub fn run(criterion: &[String]) -> Result<()> {
     let other = |shape: &str| estimate(&format!("others/{shape}"));
     let theirs = |shape| twisted.as_deref().and_then(|lines| figure(lines, shape));
     let rows = [
-        ("one callback", own("1 callbacks")?, Some(other("futures oneshot and map")?), theirs("1 callbacks")),
+        (
+            "one callback",
+            own("1 callbacks")?,
+            Some(other("futures oneshot and map")?),
+            theirs("1 callbacks"),
+        ),
         (
             "each further callback",
             each_further(own("1 callbacks")?, own("101 callbacks")?),
             None,
-            theirs("1 callbacks").zip(theirs("101 callbacks")).map(|(one, many)| each_further(one, many)),
+            theirs("1 callbacks")
+                .zip(theirs("101 callbacks"))
+                .map(|(one, many)| each_further(one, many)),
         ),
         (
             "all of 1,000",
@@ -39,13 +51,33 @@ pub fn run(criterion: &[String]) -> Result<()> {
             theirs("all of 1,000"),
         ),
     ];
-    println!("\nNanoseconds, medians; a boxed closure: {:.1}", other("a boxed closure")?);
-    let shown = |figure: Option<f64>| figure.map_or_else(|| "–".to_owned(), |figure| format!("{figure:.1}"));
+    println!(
+        "\nNanoseconds, medians; a boxed closure: {:.1}",
+        other("a boxed closure")?
+    );
+    let shown = |figure: Option<f64>| {
+        figure.map_or_else(|| "–".to_owned(), |figure| format!("{figure:.1}"))
+    };
     let rows = rows.map(|(name, own, futures, twisted)| {
         let times = twisted.map(|twisted| twisted / own);
-        vec![name.to_owned(), shown(Some(own)), shown(futures), shown(twisted), shown(times)]
+        vec![
+            name.to_owned(),
+            shown(Some(own)),
+            shown(futures),
+            shown(twisted),
+            shown(times),
+        ]
     });
-    print_table(&["shape", "Deferred", "futures", "Twisted", "Twisted / Deferred"], &rows);
+    print_table(
+        &[
+            "shape",
+            "Deferred",
+            "futures",
+            "Twisted",
+            "Twisted / Deferred",
+        ],
+        &rows,
+    );
     Ok(())
 }
 
@@ -55,8 +87,12 @@ fn each_further(one: f64, hundred_and_one: f64) -> f64 {
 
 /// Criterion's latest median for a benchmark, in nanoseconds.
 fn estimate(name: &str) -> Result<f64> {
-    let file = workspace::target()?.join("criterion").join(name).join("new/estimates.json");
-    let json = fs::read_to_string(&file).map_err(|error| format!("no result of {name:?} in {file:?}: {error}"))?;
+    let file = workspace::target()?
+        .join("criterion")
+        .join(name)
+        .join("new/estimates.json");
+    let json = fs::read_to_string(&file)
+        .map_err(|error| format!("no result of {name:?} in {file:?}: {error}"))?;
     median(&json).ok_or_else(|| format!("no median in {file:?}").into())
 }
 
@@ -68,7 +104,9 @@ fn median(json: &str) -> Option<f64> {
 
 /// The figure of the line that begins with `name`.
 fn figure(lines: &str, name: &str) -> Option<f64> {
-    lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t')?.parse().ok())
+    lines
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('\t')?.parse().ok())
 }
 
 #[cfg(test)]
@@ -79,6 +117,9 @@ mod tests {
     fn the_results_are_read() {
         let json = r#"{"mean":{"point_estimate":1.5},"median":{"confidence_interval":{"lower_bound":2.0},"point_estimate":2.5,"standard_error":0.1}}"#;
         assert_eq!(median(json), Some(2.5));
-        assert_eq!(figure("1 callbacks\t9.0\n11 callbacks\t12.5\n", "11 callbacks"), Some(12.5));
+        assert_eq!(
+            figure("1 callbacks\t9.0\n11 callbacks\t12.5\n", "11 callbacks"),
+            Some(12.5)
+        );
     }
 }

@@ -17,7 +17,11 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         Self {
-            median: if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 },
+            median: if values.len() % 2 == 1 {
+                values[middle]
+            } else {
+                (values[middle - 1] + values[middle]) / 2.0
+            },
             least: values[0],
             most: values[values.len() - 1],
         }
@@ -28,8 +32,15 @@ impl Spread {
 impl fmt::Display for Spread {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let digits = formatter.precision().unwrap_or(2);
-        let Self { median, least, most } = self;
-        write!(formatter, "{median:.digits$} ({least:.digits$}–{most:.digits$})")
+        let Self {
+            median,
+            least,
+            most,
+        } = self;
+        write!(
+            formatter,
+            "{median:.digits$} ({least:.digits$}–{most:.digits$})"
+        )
     }
 }
 
@@ -47,8 +58,14 @@ impl Mean {
         assert!(values.len() > 1, "one value has no error");
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
-        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        Self { mean, error: (squares / (count - 1.0) / count).sqrt() }
+        let squares = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>();
+        Self {
+            mean,
+            error: (squares / (count - 1.0) / count).sqrt(),
+        }
     }
 }
 

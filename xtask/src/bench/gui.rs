@@ -1,4 +1,5 @@
-//! `bench gui`: windows that serve while they draw each frame; ours, and what others would write. Who serves more, and are the frames unhurt?
+//! `bench gui`: windows that serve while they draw each frame; ours, and what others would write.
+//! Who serves more, and are the frames unhurt?
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,8 +38,18 @@ struct Window {
 }
 
 impl Window {
-    fn new(name: &'static str, program: &Path, arguments: &'static [&'static str], load: Load) -> Self {
-        Window { name, program: program.to_owned(), arguments, load }
+    fn new(
+        name: &'static str,
+        program: &Path,
+        arguments: &'static [&'static str],
+        load: Load,
+    ) -> Self {
+        Window {
+            name,
+            program: program.to_owned(),
+            arguments,
+            load,
+        }
     }
 }
 
@@ -74,7 +85,8 @@ pub fn run(options: Options) -> Result<()> {
     let display = Display::start(Some(OTHERS))?;
 
     for (title, windows) in tables(&gtk, &winit, &soup) {
-        // All take their turn in each round, so that what slows the machine down for a while hits all alike.
+        // All take their turn in each round, so that what slows the machine down for a while hits
+        // all alike.
         let mut samples = vec![Vec::new(); windows.len()];
         for _ in 0..options.rounds {
             for (window, samples) in windows.iter().zip(&mut samples) {
@@ -85,14 +97,27 @@ pub fn run(options: Options) -> Result<()> {
             "\n{title}; {} connections, {} rounds of {} s, the window's process on processor {SERVER}; median (least–most)",
             options.connections, options.rounds, options.seconds
         );
-        let rows: Vec<_> = windows.iter().zip(&samples).map(|(window, samples)| row(window, samples)).collect();
+        let rows: Vec<_> = windows
+            .iter()
+            .zip(&samples)
+            .map(|(window, samples)| row(window, samples))
+            .collect();
         print_table(&HEAD, &rows);
     }
     Ok(())
 }
 
-const HEAD: [&str; 9] =
-    ["window", "requests/s", "answered p99 ms", "max ms", "frames/s", "gap p50 ms", "p99 ms", "max ms", "lost"];
+const HEAD: [&str; 9] = [
+    "window",
+    "requests/s",
+    "answered p99 ms",
+    "max ms",
+    "frames/s",
+    "gap p50 ms",
+    "p99 ms",
+    "max ms",
+    "lost",
+];
 
 /// Who is measured beside whom.
 fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Window>)> {
@@ -104,7 +129,12 @@ fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Windo
                 Window::new("idle", gtk, &["idle"], Nothing),
                 Window::new("Entwined", gtk, &["ours"], Requests),
                 Window::new("hyper on a tokio thread", gtk, &["tokio"], Requests),
-                Window::new("the same, not waiting for the label", gtk, &["tokio-posts"], Requests),
+                Window::new(
+                    "the same, not waiting for the label",
+                    gtk,
+                    &["tokio-posts"],
+                    Requests,
+                ),
                 Window::new("libsoup", soup, &[], Requests),
             ],
         ),
@@ -113,7 +143,12 @@ fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Windo
             vec![
                 Window::new("idle", gtk, &["idle", "--cost", "8"], Nothing),
                 Window::new("Entwined", gtk, &["ours", "--cost", "8"], Requests),
-                Window::new("hyper on a tokio thread", gtk, &["tokio", "--cost", "8"], Requests),
+                Window::new(
+                    "hyper on a tokio thread",
+                    gtk,
+                    &["tokio", "--cost", "8"],
+                    Requests,
+                ),
                 Window::new("libsoup", soup, &["--cost", "8"], Requests),
             ],
         ),
@@ -122,14 +157,29 @@ fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Windo
             vec![
                 Window::new("idle", gtk, &["idle", "--cost", "15"], Nothing),
                 Window::new("Entwined", gtk, &["ours", "--cost", "15"], Requests),
-                Window::new("hyper on a tokio thread", gtk, &["tokio", "--cost", "15"], Requests),
+                Window::new(
+                    "hyper on a tokio thread",
+                    gtk,
+                    &["tokio", "--cost", "15"],
+                    Requests,
+                ),
             ],
         ),
         (
             "GTK, other loads",
             vec![
-                Window::new("200,000 posted calls a second", gtk, &["ours", "--load", "posts"], Nothing),
-                Window::new("a task that is always ready", gtk, &["ours", "--load", "task"], Nothing),
+                Window::new(
+                    "200,000 posted calls a second",
+                    gtk,
+                    &["ours", "--load", "posts"],
+                    Nothing,
+                ),
+                Window::new(
+                    "a task that is always ready",
+                    gtk,
+                    &["ours", "--load", "task"],
+                    Nothing,
+                ),
                 Window::new("uploads of 100 MiB", gtk, &["ours"], Upload),
                 Window::new("1,000 connections a second", gtk, &["ours"], Connects),
             ],
@@ -140,7 +190,12 @@ fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Windo
                 Window::new("idle", winit, &["idle"], Nothing),
                 Window::new("Entwined", winit, &["ours"], Requests),
                 Window::new("hyper on a tokio thread", winit, &["tokio"], Requests),
-                Window::new("the same, not waiting for the text", winit, &["tokio-posts"], Requests),
+                Window::new(
+                    "the same, not waiting for the text",
+                    winit,
+                    &["tokio-posts"],
+                    Requests,
+                ),
             ],
         ),
         (
@@ -148,7 +203,12 @@ fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Windo
             vec![
                 Window::new("idle", winit, &["idle", "--cost", "8"], Nothing),
                 Window::new("Entwined", winit, &["ours", "--cost", "8"], Requests),
-                Window::new("hyper on a tokio thread", winit, &["tokio", "--cost", "8"], Requests),
+                Window::new(
+                    "hyper on a tokio thread",
+                    winit,
+                    &["tokio", "--cost", "8"],
+                    Requests,
+                ),
             ],
         ),
     ]
@@ -157,9 +217,15 @@ fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Windo
 /// Lets a window live for its time, under its load, and reads its report.
 fn visit(window: &Window, display: &Display, upload: &Path, options: Options) -> Result<Sample> {
     let mut command = process::tied(&window.program, Some(SERVER));
-    // A second and a half at the begin and one at the end are not measured; the load is there a little longer than what is.
+    // A second and a half at the begin and one at the end are not measured; the load is there a
+    // little longer than what is.
     let seconds = options.seconds + 3;
-    command.args(window.arguments).args(["--http", "127.0.0.1:0", "--seconds", &seconds.to_string()]);
+    command.args(window.arguments).args([
+        "--http",
+        "127.0.0.1:0",
+        "--seconds",
+        &seconds.to_string(),
+    ]);
     display.show(&mut command);
     let server = Server::launch(command)?;
     let mut sample = Sample::default();
@@ -172,7 +238,8 @@ fn visit(window: &Window, display: &Display, upload: &Path, options: Options) ->
             let url = format!("http://{}/hello", server.address());
             let load = wrk::load(&url, options.connections, load)?;
             sample.requests = load.requests_per_second;
-            (sample.answered_p99, sample.answered_max) = (load.p99_milliseconds, load.max_milliseconds);
+            (sample.answered_p99, sample.answered_max) =
+                (load.p99_milliseconds, load.max_milliseconds);
         }
         Load::Upload => {
             let end = Instant::now() + Duration::from_secs(load.into());
@@ -189,19 +256,39 @@ fn visit(window: &Window, display: &Display, upload: &Path, options: Options) ->
             let url = format!("http://{}/hello", server.address());
             let count = (CONNECTS * load).to_string();
             let mut h2load = process::tied("h2load", Some(OTHERS));
-            h2load.args(["--h1", "-n", &count, "-c", &count, "-r", &CONNECTS.to_string(), &url]);
-            let report = Running::start(h2load.stdout(Stdio::piped()))?.line_after("finished in ")?.0;
-            let rate = report.split(", ").nth(1).and_then(|rate| rate.split(' ').next()?.parse().ok());
-            sample.requests = rate.ok_or_else(|| format!("cannot make sense of h2load's {report:?}"))?;
+            h2load.args([
+                "--h1",
+                "-n",
+                &count,
+                "-c",
+                &count,
+                "-r",
+                &CONNECTS.to_string(),
+                &url,
+            ]);
+            let report = Running::start(h2load.stdout(Stdio::piped()))?
+                .line_after("finished in ")?
+                .0;
+            let rate = report
+                .split(", ")
+                .nth(1)
+                .and_then(|rate| rate.split(' ').next()?.parse().ok());
+            sample.requests =
+                rate.ok_or_else(|| format!("cannot make sense of h2load's {report:?}"))?;
         }
     }
     let output = server.end()?;
     let report = output.lines().find(|line| line.starts_with('{'));
     let report = report.ok_or_else(|| format!("no report in the window's output:\n{output}"))?;
-    let number = |key| number(report, key).ok_or_else(|| format!("no number {key:?} in the report {report}"));
+    let number = |key| {
+        number(report, key).ok_or_else(|| format!("no number {key:?} in the report {report}"))
+    };
     (sample.frames, sample.lost) = (number("frames")?, number("lost")?);
     (sample.p50, sample.p99, sample.max) = (number("p50")?, number("p99")?, number("max")?);
-    println!("{}: {report} {:.0} requests/s", window.name, sample.requests);
+    println!(
+        "{}: {report} {:.0} requests/s",
+        window.name, sample.requests
+    );
     Ok(sample)
 }
 
@@ -216,7 +303,8 @@ fn row(window: &Window, samples: &[Sample]) -> Vec<String> {
         Load::Upload => format!("{:.1}", column(|sample| sample.requests)),
         _ => format!("{:.0}", column(|sample| sample.requests)),
     };
-    // Frames of the time between the first and the last that count, from which the rate follows without knowing that time.
+    // Frames of the time between the first and the last that count, from which the rate follows
+    // without knowing that time.
     let rate = |sample: &Sample| 60.0 * sample.frames / (sample.frames + sample.lost).max(1.0);
     vec![
         window.name.to_owned(),
@@ -234,10 +322,20 @@ fn row(window: &Window, samples: &[Sample]) -> Vec<String> {
 /// libsoup's server in a GTK window, which Cargo does not build.
 fn libsoup(folder: &Path) -> Result<PathBuf> {
     let program = folder.join("libsoup-gtk");
-    let flags = process::output(Command::new("pkg-config").args(["--cflags", "--libs", "gtk4", "libsoup-3.0"]))?;
+    let flags = process::output(Command::new("pkg-config").args([
+        "--cflags",
+        "--libs",
+        "gtk4",
+        "libsoup-3.0",
+    ]))?;
     let source = workspace::root().join("benches/gui/libsoup_gtk.c");
     let mut compile = Command::new("cc");
-    compile.args(["-O2", "-o"]).arg(&program).arg(source).args(flags.split_whitespace()).arg("-lm");
+    compile
+        .args(["-O2", "-o"])
+        .arg(&program)
+        .arg(source)
+        .args(flags.split_whitespace())
+        .arg("-lm");
     process::succeed(&mut compile)?;
     Ok(program)
 }
@@ -256,7 +354,10 @@ mod tests {
     #[test]
     fn a_report_is_read() {
         let report = r#"{"frames":420,"lost":2,"p50":16.7,"p99":18.1,"max":20}"#;
-        assert_eq!((number(report, "frames"), number(report, "max")), (Some(420.0), Some(20.0)));
+        assert_eq!(
+            (number(report, "frames"), number(report, "max")),
+            (Some(420.0), Some(20.0))
+        );
         assert_eq!(number(report, "min"), None);
     }
 }

@@ -10,7 +10,8 @@ use crate::{Result, debian, workspace};
 pub fn run(options: Options) -> Result<()> {
     debian::ensure(&[&debian::LOAD])?;
     let contestants = contestants()?;
-    // All take their turn in each round, so that what slows the machine down for a while hits all alike.
+    // All take their turn in each round, so that what slows the machine down for a while hits all
+    // alike.
     let mut rounds: Vec<Vec<Sample>> = Vec::new();
     for round in 1..=options.rounds {
         let mut samples = Vec::new();
@@ -27,9 +28,21 @@ pub fn run(options: Options) -> Result<()> {
          ratios are of processor time, within a round",
         options.connections, options.rounds, options.seconds
     );
-    let rows: Vec<Vec<String>> =
-        contestants.iter().enumerate().map(|(place, (name, _))| row(name, place, &rounds)).collect();
-    print_table(&["server", "µs/request", "of hyper on tokio", "of bare mio", "requests/s"], &rows);
+    let rows: Vec<Vec<String>> = contestants
+        .iter()
+        .enumerate()
+        .map(|(place, (name, _))| row(name, place, &rounds))
+        .collect();
+    print_table(
+        &[
+            "server",
+            "µs/request",
+            "of hyper on tokio",
+            "of bare mio",
+            "requests/s",
+        ],
+        &rows,
+    );
     Ok(())
 }
 
@@ -37,19 +50,31 @@ pub fn run(options: Options) -> Result<()> {
 fn contestants() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut contestants = super::peers()?;
     if workspace::has_app("standalone") {
-        contestants.push(("entwined standalone", workspace::build("standalone", "standalone")?));
+        contestants.push((
+            "entwined standalone",
+            workspace::build("standalone", "standalone")?,
+        ));
     }
     Ok(contestants)
 }
 
 fn row(name: &str, place: usize, rounds: &[Vec<Sample>]) -> Vec<String> {
     let cost = |round: &Vec<Sample>, place: usize| round[place].microseconds_per_request;
-    let ratio = |base| Spread::of(rounds.iter().map(|round| cost(round, place) / cost(round, base)));
+    let ratio = |base| {
+        Spread::of(
+            rounds
+                .iter()
+                .map(|round| cost(round, place) / cost(round, base)),
+        )
+    };
     vec![
         name.to_owned(),
         Spread::of(rounds.iter().map(|round| cost(round, place))).to_string(),
         ratio(HYPER).to_string(),
         ratio(BARE).to_string(),
-        format!("{:.0}", Spread::of(rounds.iter().map(|round| round[place].requests_per_second))),
+        format!(
+            "{:.0}",
+            Spread::of(rounds.iter().map(|round| round[place].requests_per_second))
+        ),
     ]
 }

@@ -11,12 +11,28 @@ pub fn with(packages: &[&str]) -> Result<PathBuf> {
     let python = folder.join("bin/python");
     let works = |python: &Path| {
         let import = format!("import {}", packages.join(", "));
-        Command::new(python).args(["-c", &import]).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
+        Command::new(python)
+            .args(["-c", &import])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|it| it.success())
     };
     if !works(&python) {
-        eprintln!("Installing {} in {}", packages.join(" and "), folder.display());
-        process::succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        process::succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+        eprintln!(
+            "Installing {} in {}",
+            packages.join(" and "),
+            folder.display()
+        );
+        process::succeed(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&folder),
+        )?;
+        process::succeed(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(packages),
+        )?;
     }
     Ok(python)
 }

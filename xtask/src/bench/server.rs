@@ -39,7 +39,11 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut running = Running::start(&mut command)?;
         let (address, output) = running.line_after("http listening on ")?;
-        Ok(Self { running, output: Box::new(output), address })
+        Ok(Self {
+            running,
+            output: Box::new(output),
+            address,
+        })
     }
 
     pub fn address(&self) -> &str {
@@ -49,7 +53,10 @@ impl Server {
     /// Memory in bytes: what it has for itself, proc(5).
     pub fn memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.running.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("a status without memory")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .ok_or("a status without memory")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
@@ -76,11 +83,16 @@ impl Server {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest)?;
         let status = self.running.wait()?;
-        if status.success() { Ok(rest) } else { Err(format!("the server ended with {status}").into()) }
+        if status.success() {
+            Ok(rest)
+        } else {
+            Err(format!("the server ended with {status}").into())
+        }
     }
 
-    /// What its threads have had of a processor, to the nanosecond: proc(5), and the kernel's `Documentation/scheduler/sched-stats.rst`.
-    /// A thread that ends takes its share along; under load none of theirs does.
+    /// What its threads have had of a processor, to the nanosecond: proc(5), and the kernel's
+    /// `Documentation/scheduler/sched-stats.rst`. A thread that ends takes its share along; under
+    /// load none of theirs does.
     pub fn processor_time(&self) -> Result<Duration> {
         let mut total = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.running.id()))? {

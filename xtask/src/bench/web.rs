@@ -1,4 +1,5 @@
-//! `bench web`: web servers of several kinds, ours on each backend, and what their idle connections cost.
+//! `bench web`: web servers of several kinds, ours on each backend, and what their idle connections
+//! cost.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -13,8 +14,11 @@ use crate::process::{self, Running};
 use crate::{Result, debian, workspace};
 
 /// What is asked for, and who can answer it.
-const PATHS: [(&str, &str); 3] =
-    [("/hello", "twelve bytes"), ("/json", "10 KiB of JSON, written for each"), ("/file.bin", "a file of 1 MiB")];
+const PATHS: [(&str, &str); 3] = [
+    ("/hello", "twelve bytes"),
+    ("/json", "10 KiB of JSON, written for each"),
+    ("/file.bin", "a file of 1 MiB"),
+];
 
 /// Whom others are compared with, for each of the paths: hyper serves no files.
 const BASES: [&str; 3] = ["hyper on tokio", "hyper on tokio", "axum on tokio"];
@@ -23,7 +27,10 @@ const BASES: [&str; 3] = ["hyper on tokio", "hyper on tokio", "axum on tokio"];
 const OURS: &str = "entwined";
 
 /// Idle connections, and what each of them has asked for once.
-const HELD: [(u32, &str, &str); 2] = [(10_000, "/hello", "keep-alive connections"), (5_000, "/ws", "WebSockets")];
+const HELD: [(u32, &str, &str); 2] = [
+    (10_000, "/hello", "keep-alive connections"),
+    (5_000, "/ws", "WebSockets"),
+];
 
 type Start = Box<dyn Fn() -> Result<Server>>;
 
@@ -42,13 +49,19 @@ pub fn run(options: Options) -> Result<()> {
     let contestants = contestants(&folder)?;
     // What libsoup and nginx answer is what hyper has written.
     let hyper = (contestants[0].start)()?;
-    let json = process::output(Command::new("curl").args(["-sf", &format!("http://{}/json", hyper.address())]))?;
+    let json = process::output(
+        Command::new("curl").args(["-sf", &format!("http://{}/json", hyper.address())]),
+    )?;
     fs::write(folder.join("json"), json)?;
     drop(hyper);
 
     for ((path, what), base) in PATHS.into_iter().zip(BASES) {
-        let able: Vec<_> = contestants.iter().filter(|it| it.files || path != "/file.bin").collect();
-        // All take their turn in each round, so that what slows the machine down for a while hits all alike.
+        let able: Vec<_> = contestants
+            .iter()
+            .filter(|it| it.files || path != "/file.bin")
+            .collect();
+        // All take their turn in each round, so that what slows the machine down for a while hits
+        // all alike.
         let mut rounds: Vec<Vec<Sample>> = Vec::new();
         for round in 1..=options.rounds {
             let mut samples = Vec::new();
@@ -64,9 +77,19 @@ pub fn run(options: Options) -> Result<()> {
              (least–most); ratios are of processor time, within a round",
             options.connections, options.rounds, options.seconds
         );
-        let compared = able.iter().position(|it| it.name == base).ok_or("somebody to compare with")?;
-        let rows: Vec<_> = able.iter().enumerate().map(|(place, it)| row(it.name, place, compared, &rounds)).collect();
-        print_table(&["server", "µs/request", &format!("of {base}"), "requests/s"], &rows);
+        let compared = able
+            .iter()
+            .position(|it| it.name == base)
+            .ok_or("somebody to compare with")?;
+        let rows: Vec<_> = able
+            .iter()
+            .enumerate()
+            .map(|(place, it)| row(it.name, place, compared, &rounds))
+            .collect();
+        print_table(
+            &["server", "µs/request", &format!("of {base}"), "requests/s"],
+            &rows,
+        );
     }
 
     for path in ["/hello", "/json"] {
@@ -76,7 +99,9 @@ pub fn run(options: Options) -> Result<()> {
     let hold = workspace::build("peers", "hold")?;
     for (count, path, what) in HELD {
         let able = contestants.iter().filter(|it| it.sockets || path != "/ws");
-        let rows: Result<Vec<_>> = able.map(|it| Ok(vec![it.name.to_owned(), held(it, &hold, count, path)?])).collect();
+        let rows: Result<Vec<_>> = able
+            .map(|it| Ok(vec![it.name.to_owned(), held(it, &hold, count, path)?]))
+            .collect();
         print_table(&[&format!("{count} {what}"), "bytes each"], &rows?);
     }
     Ok(())
@@ -87,14 +112,25 @@ fn row(name: &str, place: usize, base: usize, rounds: &[Vec<Sample>]) -> Vec<Str
     vec![
         name.to_owned(),
         Spread::of(rounds.iter().map(|round| cost(round, place))).to_string(),
-        Spread::of(rounds.iter().map(|round| cost(round, place) / cost(round, base))).to_string(),
-        format!("{:.0}", Spread::of(rounds.iter().map(|round| round[place].requests_per_second))),
+        Spread::of(
+            rounds
+                .iter()
+                .map(|round| cost(round, place) / cost(round, base)),
+        )
+        .to_string(),
+        format!(
+            "{:.0}",
+            Spread::of(rounds.iter().map(|round| round[place].requests_per_second))
+        ),
     ]
 }
 
 /// Ours beside hyper, and hyper beside itself, with a client that keeps them busy.
 fn alternate(contestants: &[Contestant], path: &str, options: Options) -> Result<()> {
-    let hyper = contestants.iter().find(|it| it.name == BASES[0]).ok_or("hyper")?;
+    let hyper = contestants
+        .iter()
+        .find(|it| it.name == BASES[0])
+        .ok_or("hyper")?;
     let ours = contestants.iter().filter(|it| it.name.starts_with(OURS));
     let able: Vec<_> = [("hyper on tokio", hyper), ("hyper once more", hyper)]
         .into_iter()
@@ -115,7 +151,10 @@ fn alternate(contestants: &[Contestant], path: &str, options: Options) -> Result
             Mean::of(generations.iter().map(|it| it.ratios[place])).to_string(),
         ]
     });
-    print_table(&["server", "µs/request", &format!("of {}", BASES[0])], &rows.collect::<Vec<_>>());
+    print_table(
+        &["server", "µs/request", &format!("of {}", BASES[0])],
+        &rows.collect::<Vec<_>>(),
+    );
     Ok(())
 }
 
@@ -133,16 +172,23 @@ fn held(contestant: &Contestant, hold: &Path, count: u32, path: &str) -> Result<
 
 fn holding(hold: &Path, address: &str, count: u32, path: &str) -> Result<Running> {
     let mut command = process::tied("prlimit", Some(OTHERS));
-    command.arg("--nofile=20000:20000").arg(hold).args([address, &count.to_string(), path]);
+    command
+        .arg("--nofile=20000:20000")
+        .arg(hold)
+        .args([address, &count.to_string(), path]);
     let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
     running.line_after("holding ")?;
     Ok(running)
 }
 
-/// A command on the server's processor, with as many file descriptors as it needs, that knows where the files are.
+/// A command on the server's processor, with as many file descriptors as it needs, that knows where
+/// the files are.
 fn command(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
     let mut command = process::tied("prlimit", Some(SERVER));
-    command.arg("--nofile=20000:20000").arg(program).env("ENTWINED_BENCH_FILES", folder);
+    command
+        .arg("--nofile=20000:20000")
+        .arg(program)
+        .env("ENTWINED_BENCH_FILES", folder);
     command
 }
 
@@ -150,8 +196,20 @@ fn command(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
 fn contestants(folder: &Path) -> Result<Vec<Contestant>> {
     let ours = workspace::build("loops", "entwined-http")?;
     let mut all = vec![
-        printing("hyper on tokio", folder, workspace::build("peers", "hyper-tokio-http")?, &[], (false, false)),
-        printing("axum on tokio", folder, workspace::build("peers", "axum-tokio-http")?, &[], (true, true)),
+        printing(
+            "hyper on tokio",
+            folder,
+            workspace::build("peers", "hyper-tokio-http")?,
+            &[],
+            (false, false),
+        ),
+        printing(
+            "axum on tokio",
+            folder,
+            workspace::build("peers", "axum-tokio-http")?,
+            &[],
+            (true, true),
+        ),
     ];
     for (name, backend) in [
         ("entwined standalone", "standalone"),
@@ -159,17 +217,37 @@ fn contestants(folder: &Path) -> Result<Vec<Contestant>> {
         ("entwined on GLib", "glib"),
         ("entwined on calloop", "calloop"),
     ] {
-        all.push(printing(name, folder, ours.clone(), &[backend], (true, true)));
+        all.push(printing(
+            name,
+            folder,
+            ours.clone(),
+            &[backend],
+            (true, true),
+        ));
     }
     all.push(nginx(folder)?);
-    all.push(printing("libsoup", folder, libsoup(folder)?, &[], (true, false)));
+    all.push(printing(
+        "libsoup",
+        folder,
+        libsoup(folder)?,
+        &[],
+        (true, false),
+    ));
     match python::with(&["twisted"]) {
         Ok(python) => {
             let script = workspace::root().join("benches/peers/twisted_http.py");
             let script = script.to_str().ok_or("a path that is no text")?;
-            all.push(printing("Twisted", folder, python, &[script], (true, false)));
+            all.push(printing(
+                "Twisted",
+                folder,
+                python,
+                &[script],
+                (true, false),
+            ));
         }
-        Err(error) => eprintln!("Without Twisted, which needs Python 3 with venv and pip, and PyPI: {error}"),
+        Err(error) => {
+            eprintln!("Without Twisted, which needs Python 3 with venv and pip, and PyPI: {error}")
+        }
     }
     Ok(all)
 }
@@ -182,20 +260,38 @@ fn printing(
     arguments: &[&str],
     (files, sockets): (bool, bool),
 ) -> Contestant {
-    let (folder, arguments) = (folder.to_owned(), arguments.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+    let (folder, arguments) = (
+        folder.to_owned(),
+        arguments
+            .iter()
+            .map(|it| (*it).to_owned())
+            .collect::<Vec<_>>(),
+    );
     let start = move || {
         let mut command = command(&program, &folder);
         command.args(&arguments).args(["--http", "127.0.0.1:0"]);
         Server::launch(command)
     };
-    Contestant { name, start: Box::new(start), files, sockets }
+    Contestant {
+        name,
+        start: Box::new(start),
+        files,
+        sockets,
+    }
 }
 
 fn libsoup(folder: &Path) -> Result<PathBuf> {
     let program = folder.join("libsoup-http");
-    let flags = process::output(Command::new("pkg-config").args(["--cflags", "--libs", "libsoup-3.0"]))?;
+    let flags =
+        process::output(Command::new("pkg-config").args(["--cflags", "--libs", "libsoup-3.0"]))?;
     let source = workspace::root().join("benches/peers/libsoup_http.c");
-    process::succeed(Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(source).args(flags.split_whitespace()))?;
+    process::succeed(
+        Command::new("cc")
+            .args(["-O2", "-o"])
+            .arg(&program)
+            .arg(source)
+            .args(flags.split_whitespace()),
+    )?;
     Ok(program)
 }
 
@@ -204,7 +300,10 @@ fn nginx(folder: &Path) -> Result<Contestant> {
     let start = move || {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary: String = temporary.iter().map(|name| format!("{name}_temp_path {path}/{name};")).collect();
+        let temporary: String = temporary
+            .iter()
+            .map(|name| format!("{name}_temp_path {path}/{name};"))
+            .collect();
         let config = format!(
             "daemon off; master_process off; pid {path}/pid; error_log stderr crit; events {{ worker_connections 15000; }}
              http {{ access_log off; {temporary} keepalive_requests 100000000; sendfile on; server {{
@@ -215,7 +314,11 @@ fn nginx(folder: &Path) -> Result<Contestant> {
         fs::write(&file, config)?;
         // It does not say where it listens, so the shell does, before it becomes nginx.
         let mut command = command("sh", Path::new(&path));
-        command.args(["-c", "echo \"http listening on 127.0.0.1:$1\"; exec nginx -p \"$2\" -c \"$3\"", "sh"]);
+        command.args([
+            "-c",
+            "echo \"http listening on 127.0.0.1:$1\"; exec nginx -p \"$2\" -c \"$3\"",
+            "sh",
+        ]);
         let server = Server::launch({
             command.arg(port.to_string()).arg(&path).arg(&file);
             command
@@ -229,5 +332,10 @@ fn nginx(folder: &Path) -> Result<Contestant> {
         }
         Ok(server)
     };
-    Ok(Contestant { name: "nginx", start: Box::new(start), files: true, sockets: false })
+    Ok(Contestant {
+        name: "nginx",
+        start: Box::new(start),
+        files: true,
+        sockets: false,
+    })
 }

@@ -16,7 +16,13 @@ pub struct Load {
 pub fn load(url: &str, connections: u32, seconds: u32) -> Result<Load> {
     let report = process::output(
         process::tied("wrk", Some(OTHERS))
-            .args(["-t1", "--latency", "--timeout", "10s", &format!("-c{connections}")])
+            .args([
+                "-t1",
+                "--latency",
+                "--timeout",
+                "10s",
+                &format!("-c{connections}"),
+            ])
             .args([&format!("-d{seconds}s"), url]),
     )?;
     // A server that fails is fast, so a failure must not pass for a figure.
@@ -29,7 +35,11 @@ pub fn load(url: &str, connections: u32, seconds: u32) -> Result<Load> {
 fn parse(report: &str) -> Option<Load> {
     let words_of = |text: &str| {
         let line = report.lines().find(|line| line.contains(text))?;
-        Some(line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        Some(
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        )
     };
     Some(Load {
         requests: words_of(" requests in ")?.first()?.parse().ok()?,
@@ -42,7 +52,9 @@ fn parse(report: &str) -> Option<Load> {
 /// A time as wrk prints it: `472.36us`, `4.03ms`, `1.20s`.
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 60e3)];
-    units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
+    units
+        .iter()
+        .find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
 }
 
 #[cfg(test)]
@@ -64,8 +76,12 @@ Running 5s test @ http://127.0.0.1:8080/hello
 Requests/sec: 134812.55
 Transfer/sec:     17.74MB
 ";
-        let expected =
-            Load { requests: 674_189, requests_per_second: 134_812.55, p99_milliseconds: 1.35, max_milliseconds: 4.03 };
+        let expected = Load {
+            requests: 674_189,
+            requests_per_second: 134_812.55,
+            p99_milliseconds: 1.35,
+            max_milliseconds: 4.03,
+        };
         assert_eq!(parse(report), Some(expected));
         assert_eq!(parse("unable to connect"), None);
     }

@@ -6,13 +6,17 @@ use entwined::{
     http::{self, Config, Request, Router},
     transport::tcp,
 };
-use gtk4::{Application, ApplicationWindow, DrawingArea, Label, Orientation, gio, glib, prelude::*};
+use gtk4::{
+    Application, ApplicationWindow, DrawingArea, Label, Orientation, gio, glib, prelude::*,
+};
 use gui::{Frames, Options, Told, Who};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse()?;
     gtk4::init()?;
-    let application = Application::builder().flags(gio::ApplicationFlags::NON_UNIQUE).build();
+    let application = Application::builder()
+        .flags(gio::ApplicationFlags::NON_UNIQUE)
+        .build();
     let (frames, label) = (Rc::new(Frames::default()), Label::new(Some("no requests")));
     let count = Cell::new(0_u64);
     let set = {
@@ -49,12 +53,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             let say = Arc::new(move |told| say.try_send(told).expect("it is open"));
             gui::serve_on_tokio(options.http, options.who == Who::Tokio, say);
             // Below the redraw, as ours: at the default priority frames are lost.
-            glib::MainContext::default().spawn_local_with_priority(glib::Priority::from(121), async move {
-                while let Ok(told) = said.recv().await {
-                    set();
-                    let _ = told.send(());
-                }
-            });
+            glib::MainContext::default().spawn_local_with_priority(
+                glib::Priority::from(121),
+                async move {
+                    while let Ok(told) = said.recv().await {
+                        set();
+                        let _ = told.send(());
+                    }
+                },
+            );
         }
     }
     application.connect_activate({
@@ -62,7 +69,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         move |application| {
             open_window(application, &label, &frames, options.cost);
             let application = application.clone();
-            glib::timeout_add_local_once(Duration::from_secs(options.seconds), move || application.quit());
+            glib::timeout_add_local_once(Duration::from_secs(options.seconds), move || {
+                application.quit()
+            });
         }
     });
     application.run_with_args::<&str>(&[]);

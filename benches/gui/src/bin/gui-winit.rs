@@ -39,7 +39,15 @@ impl App {
     fn new(options: Options) -> Self {
         let now = Instant::now();
         let end = now + Duration::from_secs(options.seconds);
-        App { options, frames: Frames::default(), surface: None, next: now, end, count: 0, text: String::new() }
+        App {
+            options,
+            frames: Frames::default(),
+            surface: None,
+            next: now,
+            end,
+            count: 0,
+            text: String::new(),
+        }
     }
 
     fn request(&mut self) {
@@ -49,9 +57,13 @@ impl App {
 
     fn draw(&mut self) {
         gui::spend(self.options.cost);
-        let Some(surface) = &mut self.surface else { return };
+        let Some(surface) = &mut self.surface else {
+            return;
+        };
         let PhysicalSize { width, height } = surface.window().inner_size();
-        let (Some(wide), Some(high)) = (NonZero::new(width), NonZero::new(height)) else { return };
+        let (Some(wide), Some(high)) = (NonZero::new(width), NonZero::new(height)) else {
+            return;
+        };
         surface.resize(wide, high).expect("a surface");
         let mut pixels = surface.buffer_mut().expect("pixels");
         pixels.fill(0xff_ff_ff);
@@ -118,7 +130,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let handle = network.handle();
             let lent = network.app();
             let router = Router::new().get("/hello", move || {
-                lent.with(App::request).expect("it is lent to the reactor's callbacks");
+                lent.with(App::request)
+                    .expect("it is lent to the reactor's callbacks");
                 "hello, world"
             });
             let server = http::serve(tcp::listen(&handle, options.http)?, router);

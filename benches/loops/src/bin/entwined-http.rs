@@ -1,4 +1,5 @@
-//! Our web server on one of the backends: `entwined-http standalone|untimed|glib|calloop --http ADDR`.
+//! Our web server on one of the backends: `entwined-http standalone|untimed|glib|calloop --http
+//! ADDR`.
 
 use entwined::{
     http::{self, Files, Json, Request, Router, websocket},

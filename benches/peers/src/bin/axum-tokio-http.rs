@@ -12,7 +12,9 @@ use tower_http::services::ServeFile;
 fn main() -> Outcome {
     let address = address_from_command_line()?;
     let file = files()?.join("file.bin");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
         announce(listener.local_addr()?);

@@ -1,7 +1,8 @@
-//! The floor: a mio loop and a fixed answer, nothing else. No server on mio can be cheaper than this.
+//! The floor: a mio loop and a fixed answer, nothing else. No server on mio can be cheaper than
+//! this.
 //!
-//! It knows one thing about HTTP: a request ends at an empty line. So requests may come in pieces or
-//! several at a time, but none may have a body, and every target is answered alike.
+//! It knows one thing about HTTP: a request ends at an empty line. So requests may come in pieces
+//! or several at a time, but none may have a body, and every target is answered alike.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -12,7 +13,8 @@ use peers::{Outcome, address_from_command_line, announce};
 use slab::Slab;
 
 /// What hyper would answer, byte for byte in length; only its clock stands still.
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 12\r\n\
+const RESPONSE: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 12\r\n\
     date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\nhello, world";
 
 /// So many pipelined requests are answered by one write.
@@ -27,7 +29,8 @@ fn main() -> Outcome {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut listener = TcpListener::bind(address_from_command_line()?)?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
     announce(listener.local_addr()?);
 
     let responses = RESPONSE.repeat(BATCH);
@@ -43,7 +46,8 @@ fn main() -> Outcome {
                 continue;
             }
             let Token(key) = event.token();
-            // A connection ends only in its own event, so an event of this batch cannot be for a dead one.
+            // A connection ends only in its own event, so an event of this batch cannot be for a
+            // dead one.
             let connection: &mut Connection = &mut connections[key];
             if connection.advance(event, &responses).is_err() {
                 connections.remove(key);
@@ -53,7 +57,11 @@ fn main() -> Outcome {
 }
 
 /// Accepts until there is no more: the listener is edge-triggered.
-fn accept(listener: &TcpListener, registry: &Registry, connections: &mut Slab<Connection>) -> io::Result<()> {
+fn accept(
+    listener: &TcpListener,
+    registry: &Registry,
+    connections: &mut Slab<Connection>,
+) -> io::Result<()> {
     loop {
         let mut stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -64,8 +72,17 @@ fn accept(listener: &TcpListener, registry: &Registry, connections: &mut Slab<Co
         // Fails only on a connection that is gone already, which the first read will tell.
         let _ = stream.set_nodelay(true);
         let entry = connections.vacant_entry();
-        registry.register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE)?;
-        entry.insert(Connection { stream, input: Box::new([0; INPUT]), filled: 0, owed: 0 });
+        registry.register(
+            &mut stream,
+            Token(entry.key()),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        entry.insert(Connection {
+            stream,
+            input: Box::new([0; INPUT]),
+            filled: 0,
+            owed: 0,
+        });
     }
 }
 
@@ -74,15 +91,17 @@ struct Connection {
     input: Box<[u8; INPUT]>,
     /// Bytes of `input` that belong to a request whose end has not come.
     filled: usize,
-    /// Response bytes that the peer has not taken. All responses are alike, so their number says it all.
+    /// Response bytes that the peer has not taken. All responses are alike, so their number says it
+    /// all.
     owed: usize,
 }
 
 impl Connection {
     /// Goes as far as the socket allows. An error means that the connection is over.
     fn advance(&mut self, event: &Event, responses: &[u8]) -> io::Result<()> {
-        // Nothing is read while a response waits, so a peer that does not read cannot make us owe it more.
-        // What it sent meanwhile is read here once it does, although no new edge will report it.
+        // Nothing is read while a response waits, so a peer that does not read cannot make us owe
+        // it more. What it sent meanwhile is read here once it does, although no new edge will
+        // report it.
         let waited = self.owed > 0;
         if !self.flush(responses)? {
             return Ok(());
@@ -98,8 +117,9 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            // A short read emptied the socket: epoll will report whatever comes next, so the read that would
-            // only say WouldBlock is saved. The end of the stream may have come before; then it is no news.
+            // A short read emptied the socket: epoll will report whatever comes next, so the read
+            // that would only say WouldBlock is saved. The end of the stream may have come before;
+            // then it is no news.
             let drained = self.filled + count < INPUT && !event.is_read_closed();
             self.owed += self.take_requests(count) * RESPONSE.len();
             if self.filled == INPUT {
@@ -111,14 +131,18 @@ impl Connection {
         }
     }
 
-    /// Counts the requests that the `count` new bytes completed, and keeps what is left of the next one.
+    /// Counts the requests that the `count` new bytes completed, and keeps what is left of the next
+    /// one.
     fn take_requests(&mut self, count: usize) -> usize {
         // The end of a request may lie across the seam between the old bytes and the new.
         let mut search = self.filled.saturating_sub(3);
         let end = self.filled + count;
         let mut start = 0;
         let mut requests = 0;
-        while let Some(at) = self.input[search..end].windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+        while let Some(at) = self.input[search..end]
+            .windows(4)
+            .position(|bytes| bytes == b"\r\n\r\n")
+        {
             requests += 1;
             start = search + at + 4;
             search = start;

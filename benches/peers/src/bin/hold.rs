@@ -1,5 +1,5 @@
-//! Opens connections, has each answered once, and holds them until its standard input ends: `hold ADDRESS COUNT [PATH]`, where `/ws`
-//! asks for a WebSocket.
+//! Opens connections, has each answered once, and holds them until its standard input ends: `hold
+//! ADDRESS COUNT [PATH]`, where `/ws` asks for a WebSocket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,9 @@ use peers::Outcome;
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, count, path] = &arguments[..] else { return Err("ADDRESS COUNT PATH".into()) };
+    let [address, count, path] = &arguments[..] else {
+        return Err("ADDRESS COUNT PATH".into());
+    };
     let upgrade = if path == "/ws" {
         "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     } else {
@@ -21,7 +23,11 @@ fn main() -> Outcome {
         stream.write_all(request.as_bytes())?;
         let mut answer = [0; 1024];
         let read = stream.read(&mut answer)?;
-        if !answer[..read].starts_with(if upgrade.is_empty() { b"HTTP/1.1 200" } else { b"HTTP/1.1 101" }) {
+        if !answer[..read].starts_with(if upgrade.is_empty() {
+            b"HTTP/1.1 200"
+        } else {
+            b"HTTP/1.1 101"
+        }) {
             return Err(format!("it answers {}", String::from_utf8_lossy(&answer[..read])).into());
         }
         connections.push(stream);

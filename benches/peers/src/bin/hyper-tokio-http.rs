@@ -19,7 +19,9 @@ use tokio::task::{LocalSet, spawn_local};
 
 fn main() -> Outcome {
     let address = address_from_command_line()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     LocalSet::new().block_on(&runtime, serve(address))
 }
 
@@ -31,7 +33,8 @@ async fn serve(address: SocketAddr) -> Outcome {
             Ok((stream, _)) => {
                 spawn_local(converse(stream));
             }
-            // Out of file descriptors, most likely: tokio would report the same error again at once.
+            // Out of file descriptors, most likely: tokio would report the same error again at
+            // once.
             Err(error) => {
                 eprintln!("accept: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -44,12 +47,17 @@ async fn converse(stream: TcpStream) {
     // A peer that resets its connection is no news to a benchmark, here and below.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request))));
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (content_type, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/hello") => ("text/plain; charset=utf-8", Bytes::from_static(b"hello, world")),
+        (&Method::GET, "/hello") => (
+            "text/plain; charset=utf-8",
+            Bytes::from_static(b"hello, world"),
+        ),
         (&Method::GET, "/json") => {
             let json = serde_json::to_vec(&records()).expect("records are plain data");
             ("application/json", json.into())
@@ -61,6 +69,8 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
         }
     };
     let mut response = Response::new(Full::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

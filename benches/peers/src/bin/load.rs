@@ -1,7 +1,8 @@
 //! A client so lean that the server never waits for it: `load ADDRESS PATH CONNECTIONS`.
 //!
-//! It says `ready` when it is connected. For each line on its standard input, a number of milliseconds, it has a request on its way on each
-//! connection for so long, and prints how many were answered. All answers have to be of one length, as it only counts their bytes.
+//! It says `ready` when it is connected. For each line on its standard input, a number of
+//! milliseconds, it has a request on its way on each connection for so long, and prints how many
+//! were answered. All answers have to be of one length, as it only counts their bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream as StdStream;
@@ -22,7 +23,9 @@ struct Connection {
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, path, count] = &arguments[..] else { return Err("ADDRESS PATH CONNECTIONS".into()) };
+    let [address, path, count] = &arguments[..] else {
+        return Err("ADDRESS PATH CONNECTIONS".into());
+    };
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let length = length(address, request.as_bytes())?;
     let mut poll = Poll::new()?;
@@ -32,13 +35,23 @@ fn main() -> Outcome {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(key), Interest::READABLE)?;
+        poll.registry()
+            .register(&mut stream, Token(key), Interest::READABLE)?;
         connections.push(Connection { stream, missing: 0 });
     }
     println!("ready");
     for line in std::io::stdin().lines() {
         let duration = Duration::from_millis(line?.trim().parse()?);
-        println!("{}", run(&mut poll, &mut connections, request.as_bytes(), length, duration)?);
+        println!(
+            "{}",
+            run(
+                &mut poll,
+                &mut connections,
+                request.as_bytes(),
+                length,
+                duration
+            )?
+        );
     }
     Ok(())
 }

@@ -26,7 +26,13 @@ pub(super) struct Ground {
 
 impl Key {
     pub(super) fn new(scene: &Scene<'_>, layout: Layout) -> Self {
-        Self { layout, focus: scene.focus, hover: scene.hover, pressed: scene.pressed, dark: scene.dark }
+        Self {
+            layout,
+            focus: scene.focus,
+            hover: scene.hover,
+            pressed: scene.pressed,
+            dark: scene.dark,
+        }
     }
 }
 
@@ -36,7 +42,10 @@ impl Ground {
         let at = &key.layout;
         let mut pixmap = Pixmap::new(at.width as u32, at.height as u32)?;
         pixmap.fill(palette::color(with.ground, 1.0));
-        let mut shapes = Shapes { pixmap: &mut pixmap, at };
+        let mut shapes = Shapes {
+            pixmap: &mut pixmap,
+            at,
+        };
         shapes.logo(with);
         for card in [at.count_card, at.text_card, at.rate_card] {
             shapes.boxed(card, 12.0, with.card, with.edge);
@@ -49,7 +58,9 @@ impl Ground {
         };
         shapes.boxed(at.button, 8.0, button, button);
         match key.focus {
-            Some(Target::Count) => shapes.ring(at.button.inset(-at.px(3.0), -at.px(3.0)), 11.0, with.tint),
+            Some(Target::Count) => {
+                shapes.ring(at.button.inset(-at.px(3.0), -at.px(3.0)), 11.0, with.tint)
+            }
             Some(Target::Text) => shapes.ring(at.entry, 8.0, with.tint),
             Some(Target::Address) | None => {}
         }
@@ -71,7 +82,12 @@ impl Ground {
 }
 
 fn labels(to: &mut Surface<'_>, at: &Layout, with: &Palette, text: &mut Type) {
-    text.draw(to, at.title, "Entwined", Style::new(Face::Bold, at.px(18.0), with.ink));
+    text.draw(
+        to,
+        at.title,
+        "Entwined",
+        Style::new(Face::Bold, at.px(18.0), with.ink),
+    );
     let caption = Style::new(Face::Bold, at.px(12.5), with.soft);
     text.draw(to, at.count_caption, "Counter", caption);
     text.draw(to, at.text_caption, "Text", caption);
@@ -96,7 +112,10 @@ impl Shapes<'_> {
 
     fn ring(&mut self, area: Area, radius: f32, rgb: u32) {
         let line = self.at.px(2.0);
-        let path = rounded(area.inset(line / 2.0, line / 2.0), self.at.px(radius) - line / 2.0);
+        let path = rounded(
+            area.inset(line / 2.0, line / 2.0),
+            self.at.px(radius) - line / 2.0,
+        );
         self.stroke(path, line, rgb);
     }
 
@@ -106,7 +125,11 @@ impl Shapes<'_> {
         let line = self.at.px(1.0).max(1.0).round();
         for third in 0..=3_u8 {
             let y = (area.y + (area.height - line) * f32::from(third) / 3.0).round();
-            let line = Area { y, height: line, ..area };
+            let line = Area {
+                y,
+                height: line,
+                ..area
+            };
             self.fill(rounded(line, 0.0), with.edge);
         }
     }
@@ -120,8 +143,10 @@ impl Shapes<'_> {
             let point = |dx: f32, dy: f32| (x + dx * unit, y + (12.0 + dy) * unit);
             let (start, end) = (point(2.0, 0.0), point(22.0, 0.0));
             let middle = point(12.0, 0.0);
-            let curves =
-                [(point(6.0, first), point(10.0, first), middle), (point(14.0, -first), point(18.0, -first), end)];
+            let curves = [
+                (point(6.0, first), point(10.0, first), middle),
+                (point(14.0, -first), point(18.0, -first), end),
+            ];
             path.move_to(start.0, start.1);
             for (a, b, to) in curves {
                 path.cubic_to(a.0, a.1, b.0, b.1, to.0, to.1);
@@ -133,14 +158,25 @@ impl Shapes<'_> {
     fn fill(&mut self, path: Option<Path>, rgb: u32) {
         if let Some(path) = path {
             let paint = paint(rgb);
-            self.pixmap.fill_path(&path, &paint, FillRule::Winding, Transform::identity(), None);
+            self.pixmap.fill_path(
+                &path,
+                &paint,
+                FillRule::Winding,
+                Transform::identity(),
+                None,
+            );
         }
     }
 
     fn stroke(&mut self, path: Option<Path>, width: f32, rgb: u32) {
         if let Some(path) = path {
-            let stroke = Stroke { width, line_cap: tiny_skia::LineCap::Round, ..Stroke::default() };
-            self.pixmap.stroke_path(&path, &paint(rgb), &stroke, Transform::identity(), None);
+            let stroke = Stroke {
+                width,
+                line_cap: tiny_skia::LineCap::Round,
+                ..Stroke::default()
+            };
+            self.pixmap
+                .stroke_path(&path, &paint(rgb), &stroke, Transform::identity(), None);
         }
     }
 }
@@ -155,7 +191,12 @@ fn paint(rgb: u32) -> Paint<'static> {
 fn rounded(area: Area, radius: f32) -> Option<Path> {
     /// How far a curve's handles are from its ends for a quarter of a circle.
     const HANDLE: f32 = 0.552_284_8;
-    let Area { x, y, width, height } = area;
+    let Area {
+        x,
+        y,
+        width,
+        height,
+    } = area;
     if width <= 0.0 || height <= 0.0 {
         return None;
     }

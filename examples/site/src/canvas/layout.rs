@@ -69,7 +69,12 @@ impl Layout {
             text_card: area(right, row, half, row_height),
             text_caption: area(right + inner, row + 10.0, half, 22.0),
             entry: area(right + inner, row + 50.0, half - 2.0 * inner, 40.0),
-            entry_text: area(right + inner + 12.0, row + 50.0, half - 2.0 * inner - 24.0, 40.0),
+            entry_text: area(
+                right + inner + 12.0,
+                row + 50.0,
+                half - 2.0 * inner - 24.0,
+                40.0,
+            ),
             rate_card: area(edge, rate, w - 2.0 * edge, rate_height),
             rate_caption: area(edge + inner, rate + 10.0, full, 22.0),
             figures: area(edge + inner, rate + 10.0, full, 22.0),

@@ -63,7 +63,13 @@ pub struct Canvas {
 impl Canvas {
     /// A canvas that has drawn nothing yet.
     pub fn new() -> Self {
-        Self { ground: None, plot: None, history: Vec::new(), curve: Vec::new(), text: Type::new() }
+        Self {
+            ground: None,
+            plot: None,
+            history: Vec::new(),
+            curve: Vec::new(),
+            text: Type::new(),
+        }
     }
 
     /// Draws `scene` into `pixels`, `width` to a row, as `0x00RRGGBB` each.
@@ -73,7 +79,13 @@ impl Canvas {
     /// # Panics
     ///
     /// When `pixels` is not `width` times `height` long.
-    pub fn draw(&mut self, scene: &Scene<'_>, (width, height): (u32, u32), scale: f64, pixels: &mut [u32]) {
+    pub fn draw(
+        &mut self,
+        scene: &Scene<'_>,
+        (width, height): (u32, u32),
+        scale: f64,
+        pixels: &mut [u32],
+    ) {
         let mut surface = Surface::new(pixels, width as usize, height as usize);
         let layout = Layout::new(width as f32, height as f32, scale as f32);
         let palette = Palette::new(scene.dark);
@@ -99,7 +111,9 @@ impl Canvas {
     fn figures(&mut self, to: &mut Surface<'_>, scene: &Scene<'_>, at: &Layout, with: &Palette) {
         let model = scene.model;
         let count = plot::thousands(model.count());
-        let size = self.text.fitting(&count, Face::Bold, at.px(52.0), at.number.width);
+        let size = self
+            .text
+            .fitting(&count, Face::Bold, at.px(52.0), at.number.width);
         let number = Style::new(Face::Bold, size, with.ink);
         self.text.draw(to, at.number, &count, number);
 
@@ -118,7 +132,11 @@ impl Canvas {
         let area = at.address.right(width);
         self.text.draw(to, area, scene.address, link);
         if scene.hover == Some(Target::Address) && !scene.address.is_empty() {
-            let under = Area { y: area.y + at.px(23.0), height: at.px(1.0), ..area };
+            let under = Area {
+                y: area.y + at.px(23.0),
+                height: at.px(1.0),
+                ..area
+            };
             to.fill(under, with.tint);
         }
     }
@@ -127,20 +145,31 @@ impl Canvas {
         let text = scene.model.text();
         let style = Style::new(Face::Regular, at.px(14.0), with.ink);
         if text.is_empty() && scene.focus != Some(Target::Text) {
-            let hint = Style { color: with.soft, ..style };
+            let hint = Style {
+                color: with.soft,
+                ..style
+            };
             self.text.draw(to, at.entry_text, "Type here…", hint);
             return;
         }
         let cursor = scene.cursor.map(|cursor| {
-            let before = text.char_indices().nth(cursor).map_or(text.len(), |(i, _)| i);
+            let before = text
+                .char_indices()
+                .nth(cursor)
+                .map_or(text.len(), |(i, _)| i);
             self.text.width(&text[..before], style)
         });
         // As far to the left as it takes to have the cursor in sight.
         let shift = cursor.map_or(0.0, |x| (x - at.entry_text.width + at.px(1.5)).max(0.0));
-        self.text.draw_shifted(to, at.entry_text, shift, &text, style);
+        self.text
+            .draw_shifted(to, at.entry_text, shift, &text, style);
         if let Some(cursor) = cursor.filter(|_| scene.cursor_shown) {
             let area = at.entry_text;
-            let bar = Area { x: (area.x + cursor - shift).round(), width: at.px(1.5).max(1.0).round(), ..area };
+            let bar = Area {
+                x: (area.x + cursor - shift).round(),
+                width: at.px(1.5).max(1.0).round(),
+                ..area
+            };
             to.fill(bar.inset(0.0, at.px(8.0)), with.tint);
         }
     }
@@ -148,7 +177,10 @@ impl Canvas {
     fn plot(&mut self, to: &mut Surface<'_>, scene: &Scene<'_>, at: &Layout, with: &Palette) {
         let area = at.plot;
         let (width, height) = (area.width as u32, area.height as u32);
-        let kept = self.plot.take().filter(|kept| (kept.width(), kept.height()) == (width, height));
+        let kept = self
+            .plot
+            .take()
+            .filter(|kept| (kept.width(), kept.height()) == (width, height));
         let Some(mut pixmap) = kept.or_else(|| Pixmap::new(width, height)) else {
             return;
         };
@@ -182,7 +214,11 @@ fn stroke(pixmap: &mut Pixmap, curve: &[(f32, f32)], width: f32, rgb: u32) {
     let Some(path) = path.finish() else { return };
     let mut paint = Paint::default();
     paint.set_color(palette::color(rgb, 1.0));
-    let stroke = Stroke { width, line_join: tiny_skia::LineJoin::Bevel, ..Stroke::default() };
+    let stroke = Stroke {
+        width,
+        line_join: tiny_skia::LineJoin::Bevel,
+        ..Stroke::default()
+    };
     pixmap.stroke_path(&path, &paint, &stroke, Transform::identity(), None);
 }
 
@@ -241,7 +277,14 @@ mod tests {
         let scene = scene(&model);
         let mut canvas = Canvas::new();
         let first = drawn(&mut canvas, &scene, (640, 400));
-        drawn(&mut canvas, &Scene { dark: true, ..scene }, (500, 350));
+        drawn(
+            &mut canvas,
+            &Scene {
+                dark: true,
+                ..scene
+            },
+            (500, 350),
+        );
         assert!(drawn(&mut canvas, &scene, (640, 400)) == first);
     }
 
@@ -251,7 +294,11 @@ mod tests {
         model.set_text("x");
         let mut canvas = Canvas::new();
         for size in [(1, 1), (40, 3), (3, 40), (120, 90)] {
-            let scene = Scene { cursor: Some(1), focus: Some(Target::Text), ..scene(&model) };
+            let scene = Scene {
+                cursor: Some(1),
+                focus: Some(Target::Text),
+                ..scene(&model)
+            };
             drawn(&mut canvas, &scene, size);
         }
     }

@@ -19,12 +19,20 @@ impl Area {
     /// The part of it that ends at its right edge and is `width` wide, or all if that is too much.
     pub(super) fn right(self, width: f32) -> Self {
         let width = width.ceil().min(self.width);
-        Self { x: self.x + self.width - width, width, ..self }
+        Self {
+            x: self.x + self.width - width,
+            width,
+            ..self
+        }
     }
 
     /// Its middle part of this width.
     pub(super) fn middle(self, width: f32) -> Self {
-        Self { x: self.x + (self.width - width) / 2.0, width: width.ceil(), ..self }
+        Self {
+            x: self.x + (self.width - width) / 2.0,
+            width: width.ceil(),
+            ..self
+        }
     }
 
     pub(super) fn inset(self, x: f32, y: f32) -> Self {
@@ -46,8 +54,16 @@ pub(super) struct Surface<'a> {
 
 impl<'a> Surface<'a> {
     pub(super) fn new(pixels: &'a mut [u32], width: usize, height: usize) -> Self {
-        assert_eq!(pixels.len(), width * height, "as many pixels as the size says");
-        Self { pixels, width, height }
+        assert_eq!(
+            pixels.len(),
+            width * height,
+            "as many pixels as the size says"
+        );
+        Self {
+            pixels,
+            width,
+            height,
+        }
     }
 
     /// Covers all of it with another of the same size.
@@ -64,7 +80,14 @@ impl<'a> Surface<'a> {
 
     /// Draws `rgb` where `coverage` (rows of `width`, 255 is all) says, with its corner at
     /// (`x`, `y`) and nothing outside of `clip`.
-    pub(super) fn cover(&mut self, (x, y): (i32, i32), width: usize, coverage: &[u8], clip: Area, rgb: u32) {
+    pub(super) fn cover(
+        &mut self,
+        (x, y): (i32, i32),
+        width: usize,
+        coverage: &[u8],
+        clip: Area,
+        rgb: u32,
+    ) {
         let (from, to) = self.columns(clip);
         let rows = self.rows(clip);
         for (line, row) in coverage.chunks_exact(width.max(1)).zip(y..) {
@@ -76,7 +99,10 @@ impl<'a> Surface<'a> {
                 if *alpha == 0 {
                     continue;
                 }
-                if let Some(column) = usize::try_from(column).ok().filter(|c| (from..to).contains(c)) {
+                if let Some(column) = usize::try_from(column)
+                    .ok()
+                    .filter(|c| (from..to).contains(c))
+                {
                     pixels[column] = mix(pixels[column], rgb, u32::from(*alpha));
                 }
             }
@@ -95,11 +121,15 @@ impl<'a> Surface<'a> {
                 if over.alpha() == 0 {
                     continue;
                 }
-                let under = usize::try_from(column).ok().and_then(|column| pixels.get_mut(column));
+                let under = usize::try_from(column)
+                    .ok()
+                    .and_then(|column| pixels.get_mut(column));
                 if let Some(under) = under {
                     let rest = 255 - u32::from(over.alpha());
                     let [_, red, green, blue] = under.to_be_bytes();
-                    let add = |over: u8, under: u8| u32::from(over) + (u32::from(under) * rest + 127) / 255;
+                    let add = |over: u8, under: u8| {
+                        u32::from(over) + (u32::from(under) * rest + 127) / 255
+                    };
                     *under = add(over.red(), red).min(255) << 16
                         | add(over.green(), green).min(255) << 8
                         | add(over.blue(), blue).min(255);
@@ -175,7 +205,12 @@ mod tests {
     fn shade_is_under_the_curve_and_in_the_area() {
         let mut pixels = vec![0; 16];
         let mut surface = Surface::new(&mut pixels, 4, 4);
-        let area = Area { x: 1.0, y: 0.0, width: 3.0, height: 3.0 };
+        let area = Area {
+            x: 1.0,
+            y: 0.0,
+            width: 3.0,
+            height: 3.0,
+        };
         let curve = [(-1.0, 1.0), (1.0, 1.0), (1.0, 2.0), (5.0, 2.0)];
         surface.shade_under(area, &curve, 0xff, 1.0);
         let rows = [[0; 4], [0, 0xff, 0, 0], [0, 0xff, 0xff, 0xff], [0; 4]];
@@ -186,7 +221,12 @@ mod tests {
     fn what_is_outside_is_cut() {
         let mut pixels = vec![0; 12];
         let mut surface = Surface::new(&mut pixels, 4, 3);
-        let all = Area { x: -9.0, y: -9.0, width: 99.0, height: 99.0 };
+        let all = Area {
+            x: -9.0,
+            y: -9.0,
+            width: 99.0,
+            height: 99.0,
+        };
         surface.cover((-1, -1), 2, &[255; 4], all, 0xff);
         surface.cover((3, 2), 2, &[255; 4], all, 0xff);
         surface.cover((1, 1), 1, &[255], Area::default(), 0xff);

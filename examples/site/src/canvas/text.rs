@@ -62,20 +62,30 @@ impl Style {
 impl Type {
     pub(super) fn new() -> Self {
         let font = |bytes| FontRef::try_from_slice(bytes).expect("the font is in the program");
-        Self { regular: font(dejavu::sans::regular()), bold: font(dejavu::sans::bold()), glyphs: HashMap::new() }
+        Self {
+            regular: font(dejavu::sans::regular()),
+            bold: font(dejavu::sans::bold()),
+            glyphs: HashMap::new(),
+        }
     }
 
     /// How wide `text` is, in pixels.
     pub(super) fn width(&self, text: &str, style: Style) -> f32 {
         let mut width = 0.0;
-        set(self.face(style.face), style.size, text, |_, _, end| width = end);
+        set(self.face(style.face), style.size, text, |_, _, end| {
+            width = end
+        });
         width
     }
 
     /// The size, `size` at most, at which `text` is no wider than `width`.
     pub(super) fn fitting(&self, text: &str, face: Face, size: f32, width: f32) -> f32 {
         let wide = self.width(text, Style::new(face, size, 0));
-        if wide <= width || wide <= 0.0 { size } else { (size * width / wide).floor().max(1.0) }
+        if wide <= width || wide <= 0.0 {
+            size
+        } else {
+            (size * width / wide).floor().max(1.0)
+        }
     }
 
     /// Draws `text` at the left of `area` and in its middle by height, and nothing outside.
@@ -84,7 +94,14 @@ impl Type {
     }
 
     /// The same with the text moved by `shift` to the left, out of sight.
-    pub(super) fn draw_shifted(&mut self, to: &mut Surface<'_>, area: Area, shift: f32, text: &str, style: Style) {
+    pub(super) fn draw_shifted(
+        &mut self,
+        to: &mut Surface<'_>,
+        area: Area,
+        shift: f32,
+        text: &str,
+        style: Style,
+    ) {
         if self.glyphs.len() > MOST_GLYPHS {
             self.glyphs.clear();
         }
@@ -98,7 +115,12 @@ impl Type {
         set(font, style.size, text, |id, start, _| {
             let x = area.x + start - shift;
             let place = ((x - x.floor()) * PLACES) as u8;
-            let key = Key { face: style.face, size: style.size.to_bits(), id, place };
+            let key = Key {
+                face: style.face,
+                size: style.size.to_bits(),
+                id,
+                place,
+            };
             let glyph = glyphs.entry(key).or_insert_with(|| rasterise(font, key));
             let corner = (x.floor() as i32 + glyph.left, baseline as i32 + glyph.top);
             to.cover(corner, glyph.width, &glyph.coverage, area, style.color);
@@ -136,9 +158,16 @@ fn scale(font: &FontRef<'_>, em: f32) -> PxScale {
 fn rasterise(font: &FontRef<'_>, key: Key) -> Glyph {
     let size = f32::from_bits(key.size);
     let place = (f32::from(key.place) + 0.5) / PLACES;
-    let glyph = key.id.with_scale_and_position(scale(font, size), ab_glyph::point(place, 0.0));
+    let glyph = key
+        .id
+        .with_scale_and_position(scale(font, size), ab_glyph::point(place, 0.0));
     let Some(outlined) = font.outline_glyph(glyph) else {
-        return Glyph { left: 0, top: 0, width: 0, coverage: Vec::new() }; // a space
+        return Glyph {
+            left: 0,
+            top: 0,
+            width: 0,
+            coverage: Vec::new(),
+        }; // a space
     };
     let bounds = outlined.px_bounds();
     let width = bounds.width() as usize;
@@ -146,7 +175,12 @@ fn rasterise(font: &FontRef<'_>, key: Key) -> Glyph {
     outlined.draw(|x, y, covered| {
         coverage[y as usize * width + x as usize] = (covered.min(1.0) * 255.0).round() as u8;
     });
-    Glyph { left: bounds.min.x as i32, top: bounds.min.y as i32, width, coverage }
+    Glyph {
+        left: bounds.min.x as i32,
+        top: bounds.min.y as i32,
+        width,
+        coverage,
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +199,10 @@ mod tests {
         let text = Type::new();
         let size = text.fitting("18,446,744,073,709,551,615", Face::Bold, 52.0, 150.0);
         assert!(size < 52.0);
-        let wide = text.width("18,446,744,073,709,551,615", Style::new(Face::Bold, size, 0));
+        let wide = text.width(
+            "18,446,744,073,709,551,615",
+            Style::new(Face::Bold, size, 0),
+        );
         assert!(wide <= 150.0);
     }
 
@@ -173,11 +210,21 @@ mod tests {
     fn kept_glyphs_are_bounded() {
         let mut text = Type::new();
         let mut pixels = vec![0; 64 * 64];
-        let area = Area { x: 0.0, y: 0.0, width: 64.0, height: 64.0 };
+        let area = Area {
+            x: 0.0,
+            y: 0.0,
+            width: 64.0,
+            height: 64.0,
+        };
         for size in 4..64_u8 {
             let many: String = ('!'..'ÿ').collect();
             let mut surface = Surface::new(&mut pixels, 64, 64);
-            text.draw(&mut surface, area, &many, Style::new(Face::Regular, size.into(), 0));
+            text.draw(
+                &mut surface,
+                area,
+                &many,
+                Style::new(Face::Regular, size.into(), 0),
+            );
         }
         assert!(text.glyphs.len() < MOST_GLYPHS + 500);
     }

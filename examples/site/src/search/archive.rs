@@ -29,11 +29,11 @@ pub const ENTRIES: u32 = 200_000;
 /// As many are written at once: some 4 ms, after which the search may be cancelled.
 const BATCH: u32 = 2_000;
 
-/// As many are searched between two reports of the progress: some 4 ms, in the midst of which it may be cancelled too.
+/// As many are searched between two reports of the progress: some 4 ms, in the midst of which it
+/// may be cancelled too.
 const SLICE: u32 = 1_000;
 
-const CREATE: &str =
-    "CREATE TABLE IF NOT EXISTS entry (number INTEGER PRIMARY KEY, heading TEXT NOT NULL, text TEXT NOT NULL)";
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS entry (number INTEGER PRIMARY KEY, heading TEXT NOT NULL, text TEXT NOT NULL)";
 const INSERT: &str = "INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3)";
 // No index helps to find what is only nearly there: this looks at every entry.
 const SELECT: &str = "SELECT heading, text, found FROM
@@ -73,22 +73,26 @@ impl Archive {
         let (report, progress) = channel(1, WhenFull::DropOldest);
         let text = pattern.as_str().to_owned();
         let table = self.table.clone();
-        let result = self.connections.run_with_connection(move |connection, job| {
-            table.fill(job, &report)?;
-            table.search(connection, job, &report, pattern)
-        });
+        let result = self
+            .connections
+            .run_with_connection(move |connection, job| {
+                table.fill(job, &report)?;
+                table.search(connection, job, &report, pattern)
+            });
         Running::new(text, progress, result)
     }
 }
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive").field("entries", &self.table.entries).finish_non_exhaustive()
+        f.debug_struct("Archive")
+            .field("entries", &self.table.entries)
+            .finish_non_exhaustive()
     }
 }
 
-/// Lets the window draw first where there are fewer processors than there is to do: lowers the priority of this thread, which is what
-/// Linux means by that of a process.
+/// Lets the window draw first where there are fewer processors than there is to do: lowers the
+/// priority of this thread, which is what Linux means by that of a process.
 fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(10) {
@@ -115,15 +119,19 @@ impl Table {
     fn new(entries: u32) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Table { uri: format!("file:/archive-{number}?vfs=memdb"), entries, filled: Mutex::default() }
+        Table {
+            uri: format!("file:/archive-{number}?vfs=memdb"),
+            entries,
+            filled: Mutex::default(),
+        }
     }
 
     fn open(&self) -> rusqlite::Result<Connection> {
         Connection::open_with_flags(&self.uri, OpenFlags::default() | OpenFlags::SQLITE_OPEN_URI)
     }
 
-    /// Writes what is missing. Searches that come at the same time take turns, batch by batch; one that is cancelled leaves what
-    /// it wrote to the next.
+    /// Writes what is missing. Searches that come at the same time take turns, batch by batch; one
+    /// that is cancelled leaves what it wrote to the next.
     fn fill(&self, job: &Job, report: &Sender<Progress>) -> Result<(), Error> {
         let start = Instant::now();
         loop {
@@ -132,7 +140,14 @@ impl Table {
             if entries == self.entries {
                 return Ok(());
             }
-            report.send(Progress::new(Stage::Filling, entries, self.entries, start.elapsed())).ok();
+            report
+                .send(Progress::new(
+                    Stage::Filling,
+                    entries,
+                    self.entries,
+                    start.elapsed(),
+                ))
+                .ok();
         }
     }
 
@@ -140,7 +155,10 @@ impl Table {
     fn fill_batch(&self) -> Result<u32, Error> {
         // After a panic, the last batch is as if it had not been.
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
-        let Filled { entries, connection } = &mut *filled;
+        let Filled {
+            entries,
+            connection,
+        } = &mut *filled;
         if *entries == self.entries {
             return Ok(*entries);
         }
@@ -179,7 +197,9 @@ impl Table {
         let length = pattern.len();
         // In the place of the one for the search before this.
         connection.create_scalar_function("find", 1, FunctionFlags::SQLITE_UTF8, move |call| {
-            Ok(pattern.find(call.get_raw(0).as_str()?).map(|end| end as i64))
+            Ok(pattern
+                .find(call.get_raw(0).as_str()?)
+                .map(|end| end as i64))
         })?;
         let mut select = connection.prepare(SELECT)?;
         while progress.entries < self.entries {
@@ -190,7 +210,12 @@ impl Table {
                 progress.hits += 1;
                 if progress.first.len() < FIRST {
                     let text: String = row.get(1)?;
-                    progress.first.push(Hit::new(row.get(0)?, &text, row.get::<_, i64>(2)? as usize, length));
+                    progress.first.push(Hit::new(
+                        row.get(0)?,
+                        &text,
+                        row.get::<_, i64>(2)? as usize,
+                        length,
+                    ));
                 }
             }
             progress.entries = end;

@@ -1,4 +1,5 @@
-//! What is in the table: entries of logs that no lighthouse ever kept, each made from its number alone.
+//! What is in the table: entries of logs that no lighthouse ever kept, each made from its number
+//! alone.
 
 const PLACES: [&str; 16] = [
     "Skerry Light",
@@ -32,8 +33,26 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WINDS: [&str; 8] = ["north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"];
-const SEAS: [&str; 8] = ["calm", "smooth", "slight", "moderate", "rough", "very rough", "high", "confused"];
+const WINDS: [&str; 8] = [
+    "north",
+    "north-east",
+    "east",
+    "south-east",
+    "south",
+    "south-west",
+    "west",
+    "north-west",
+];
+const SEAS: [&str; 8] = [
+    "calm",
+    "smooth",
+    "slight",
+    "moderate",
+    "rough",
+    "very rough",
+    "high",
+    "confused",
+];
 const KEEPERS: [&str; 16] = [
     "Anna Sinclair",
     "Tom Baird",
@@ -53,7 +72,8 @@ const KEEPERS: [&str; 16] = [
     "Magnus Linklater",
 ];
 const KINDS: [&str; 12] = [
-    "barque", "brig", "cutter", "ketch", "lugger", "schooner", "sloop", "smack", "steamer", "tender", "trawler", "yawl",
+    "barque", "brig", "cutter", "ketch", "lugger", "schooner", "sloop", "smack", "steamer",
+    "tender", "trawler", "yawl",
 ];
 const SHIPS: [&str; 16] = [
     "Morning Star",
@@ -91,8 +111,10 @@ const PORTS: [&str; 16] = [
     "Tromso",
     "Wick",
 ];
-const CARGOES: [&str; 12] =
-    ["barley", "coal", "cork", "herring", "iron", "lamp oil", "oranges", "salt", "slate", "tar", "timber", "wool"];
+const CARGOES: [&str; 12] = [
+    "barley", "coal", "cork", "herring", "iron", "lamp oil", "oranges", "salt", "slate", "tar",
+    "timber", "wool",
+];
 const REMARKS: [&str; 12] = [
     "Lantern cleaned and trimmed",
     "Fog signal sounded for three hours",
@@ -159,6 +181,9 @@ mod tests {
         assert_eq!(entry(7), entry(7));
         assert_ne!(entry(7), entry(8));
         let (heading, text) = entry(1);
-        assert!(heading.contains(", ") && text.starts_with("Wind "), "{heading}: {text}");
+        assert!(
+            heading.contains(", ") && text.starts_with("Wind "),
+            "{heading}: {text}"
+        );
     }
 }

@@ -5,7 +5,8 @@
 //!                                                                                        \-> Search --> the window's widgets
 //! ```
 //!
-//! The table is in memory and is written by whoever searches first. To drop a [`Running`] cancels it: the query is interrupted.
+//! The table is in memory and is written by whoever searches first. To drop a [`Running`] cancels
+//! it: the query is interrupted.
 
 mod archive;
 mod entries;
@@ -29,7 +30,8 @@ pub use pattern::{MAX_ERRORS, MAX_PATTERN, Pattern, PatternError};
 pub use running::Running;
 pub use state::{FIRST, Hit, Phase, State};
 
-/// The search of a window: one at a time, and what there is to show of it. Cheap to clone; every clone is the same.
+/// The search of a window: one at a time, and what there is to show of it. Cheap to clone; every
+/// clone is the same.
 #[derive(Clone)]
 pub struct Search(Rc<Inner>);
 
@@ -53,7 +55,8 @@ impl Search {
         }))
     }
 
-    /// Searches for what the user typed. One that runs is cancelled; what is wrong with `typed` is in the [`State`] then.
+    /// Searches for what the user typed. One that runs is cancelled; what is wrong with `typed` is
+    /// in the [`State`] then.
     pub fn start(&self, typed: &str) {
         self.stop();
         match typed.parse::<Pattern>() {
@@ -107,7 +110,9 @@ impl Search {
 
 impl fmt::Debug for Search {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Search").field("phase", &self.state().phase()).finish_non_exhaustive()
+        f.debug_struct("Search")
+            .field("phase", &self.state().phase())
+            .finish_non_exhaustive()
     }
 }
 

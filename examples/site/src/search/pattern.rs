@@ -14,7 +14,8 @@ const CHARACTERS_FOR_AN_ERROR: usize = 3;
 /// Without a number, so many characters may have one error.
 const CHARACTERS_FOR_A_FREE_ERROR: usize = 6;
 
-/// A text to be found anywhere in a line, in either case, with a few typing errors: a character too many, too few, or another one.
+/// A text to be found anywhere in a line, in either case, with a few typing errors: a character too
+/// many, too few, or another one.
 ///
 /// `text~2` allows for two of them; without a number it is one for every six characters.
 ///
@@ -61,10 +62,11 @@ impl Pattern {
         &self.text
     }
 
-    /// Where in `line` the first thing ends that is near enough: the index of the byte after it. Costs the product of both lengths, some
-    /// nanoseconds each.
+    /// Where in `line` the first thing ends that is near enough: the index of the byte after it.
+    /// Costs the product of both lengths, some nanoseconds each.
     ///
-    /// Sellers' algorithm: a column of the edit distances between each beginning of the pattern and what ends here.
+    /// Sellers' algorithm: a column of the edit distances between each beginning of the pattern and
+    /// what ends here.
     pub fn find(&self, line: &str) -> Option<usize> {
         let mut column = [0_u8; MAX_PATTERN + 1];
         let column = &mut column[..=self.characters.len()];
@@ -106,21 +108,30 @@ impl FromStr for Pattern {
         let characters: Vec<char> = text.chars().map(lower).collect();
         match characters.len() {
             0 => return Err(PatternError::Empty),
-            characters @ MAX_PATTERN.. if characters > MAX_PATTERN => return Err(PatternError::TooLong { characters }),
+            characters @ MAX_PATTERN.. if characters > MAX_PATTERN => {
+                return Err(PatternError::TooLong { characters });
+            }
             _ => {}
         }
-        let errors = errors.unwrap_or((characters.len() / CHARACTERS_FOR_A_FREE_ERROR).min(MAX_ERRORS));
+        let errors =
+            errors.unwrap_or((characters.len() / CHARACTERS_FOR_A_FREE_ERROR).min(MAX_ERRORS));
         let needed = errors * CHARACTERS_FOR_AN_ERROR;
         if characters.len() < needed {
             return Err(PatternError::TooVague { needed });
         }
-        Ok(Pattern { text: given.to_owned(), characters, errors })
+        Ok(Pattern {
+            text: given.to_owned(),
+            characters,
+            errors,
+        })
     }
 }
 
 fn number(given: &str) -> Result<usize, PatternError> {
     let number = given.parse().ok().filter(|number| *number <= MAX_ERRORS);
-    number.ok_or_else(|| PatternError::Errors { given: given.to_owned() })
+    number.ok_or_else(|| PatternError::Errors {
+        given: given.to_owned(),
+    })
 }
 
 /// One character for one, which `char::to_lowercase` does not promise.
@@ -136,7 +147,9 @@ impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("Type something to search for, such as: lantern"),
-            Self::TooLong { characters } => write!(f, "At most {MAX_PATTERN} characters, not {characters}"),
+            Self::TooLong { characters } => {
+                write!(f, "At most {MAX_PATTERN} characters, not {characters}")
+            }
             Self::Errors { given } => {
                 write!(
                     f,
@@ -144,7 +157,10 @@ impl fmt::Display for PatternError {
                 )
             }
             Self::TooVague { needed } => {
-                write!(f, "So many typing errors need at least {needed} characters, or everything is alike")
+                write!(
+                    f,
+                    "So many typing errors need at least {needed} characters, or everything is alike"
+                )
             }
         }
     }
@@ -170,7 +186,13 @@ mod tests {
 
     #[test]
     fn an_error_is_a_character_too_many_too_few_or_another() {
-        for typed in ["lantern~1", "lanntern~1", "lanern~1", "lanturn~1", "lanturn"] {
+        for typed in [
+            "lantern~1",
+            "lanntern~1",
+            "lanern~1",
+            "lanturn~1",
+            "lanturn",
+        ] {
             assert!(find(typed, "the lantern burns").is_some(), "{typed}");
         }
         assert_eq!(find("lanturn~0", "the lantern burns"), None);
@@ -185,10 +207,18 @@ mod tests {
             assert_eq!(parse(empty), PatternError::Empty, "{empty:?}");
         }
         for errors in ["4", "x", "", "-1", "1 2"] {
-            assert_eq!(parse(&format!("lantern~{errors}")), PatternError::Errors { given: errors.to_owned() });
+            assert_eq!(
+                parse(&format!("lantern~{errors}")),
+                PatternError::Errors {
+                    given: errors.to_owned()
+                }
+            );
         }
         assert_eq!(parse("abcde~2"), PatternError::TooVague { needed: 6 });
-        assert_eq!(parse(&"a".repeat(65)), PatternError::TooLong { characters: 65 });
+        assert_eq!(
+            parse(&"a".repeat(65)),
+            PatternError::TooLong { characters: 65 }
+        );
         assert!("ä".repeat(64).parse::<Pattern>().is_ok());
         assert!(parse("lantern~x").to_string().contains("‘x’"));
     }

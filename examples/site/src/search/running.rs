@@ -13,8 +13,8 @@ use futures_core::Stream;
 
 use super::state::{Progress, State};
 
-/// A search that a thread works on: a stream of its states, of which a slow reader gets the newest, and always the last. To drop it
-/// cancels the search.
+/// A search that a thread works on: a stream of its states, of which a slow reader gets the newest,
+/// and always the last. To drop it cancels the search.
 pub struct Running {
     state: State,
     progress: Receiver<Progress>,
@@ -22,8 +22,16 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn new(pattern: String, progress: Receiver<Progress>, result: Deferred<Progress, Error>) -> Self {
-        Running { state: State::waiting(pattern), progress, result }
+    pub(super) fn new(
+        pattern: String,
+        progress: Receiver<Progress>,
+        result: Deferred<Progress, Error>,
+    ) -> Self {
+        Running {
+            state: State::waiting(pattern),
+            progress,
+            result,
+        }
     }
 
     /// The state that came last.
@@ -64,6 +72,8 @@ impl Drop for Running {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

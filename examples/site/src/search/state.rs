@@ -1,4 +1,5 @@
-//! What there is to show of a search, in a window and on a page alike. Knows no thread and no clock.
+//! What there is to show of a search, in a window and on a page alike. Knows no thread and no
+//! clock.
 
 use std::{fmt, time::Duration};
 
@@ -23,24 +24,39 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// `end` is where in `text` the thing ends that was found, and `length` about how many characters it has.
+    /// `end` is where in `text` the thing ends that was found, and `length` about how many
+    /// characters it has.
     pub(super) fn new(heading: String, text: &str, end: usize, length: usize) -> Self {
         let (before, after) = text.split_at_checked(end).unwrap_or((text, ""));
         let skipped = before.chars().count().saturating_sub(length + AROUND);
-        let start = before.char_indices().nth(skipped).map_or(0, |(index, _)| index);
-        let end = after.char_indices().nth(AROUND).map_or(after.len(), |(index, _)| index);
+        let start = before
+            .char_indices()
+            .nth(skipped)
+            .map_or(0, |(index, _)| index);
+        let end = after
+            .char_indices()
+            .nth(AROUND)
+            .map_or(after.len(), |(index, _)| index);
         // Half a word is hard to read; one that is longer than the room there is stays.
         let before = match before[start..].split_once(' ') {
             Some((_, words)) if start > 0 && words.chars().count() >= length => words,
             _ => &before[start..],
         };
         let kept = if end < after.len() {
-            after[..end].rsplit_once(' ').map_or(&after[..end], |(words, _)| words)
+            after[..end]
+                .rsplit_once(' ')
+                .map_or(&after[..end], |(words, _)| words)
         } else {
             after
         };
-        let (left, right) = (if start > 0 { "…" } else { "" }, if end < after.len() { "…" } else { "" });
-        Hit { heading, text: format!("{left}{before}{kept}{right}") }
+        let (left, right) = (
+            if start > 0 { "…" } else { "" },
+            if end < after.len() { "…" } else { "" },
+        );
+        Hit {
+            heading,
+            text: format!("{left}{before}{kept}{right}"),
+        }
     }
 }
 
@@ -85,7 +101,14 @@ pub(super) enum Stage {
 
 impl Progress {
     pub(super) fn new(stage: Stage, entries: u32, of: u32, time: Duration) -> Self {
-        Progress { stage, entries, of, hits: 0, first: Vec::new(), time }
+        Progress {
+            stage,
+            entries,
+            of,
+            hits: 0,
+            first: Vec::new(),
+            time,
+        }
     }
 }
 
@@ -107,12 +130,21 @@ pub struct State {
 impl State {
     /// A search for `pattern` that waits for a thread.
     pub(super) fn waiting(pattern: String) -> Self {
-        State { pattern, phase: Phase::Waiting, ..State::default() }
+        State {
+            pattern,
+            phase: Phase::Waiting,
+            ..State::default()
+        }
     }
 
     /// A search that did not even begin.
     pub(super) fn failed(pattern: &str, error: &dyn fmt::Display) -> Self {
-        State { pattern: pattern.to_owned(), phase: Phase::Failed, error: error.to_string(), ..State::default() }
+        State {
+            pattern: pattern.to_owned(),
+            phase: Phase::Failed,
+            error: error.to_string(),
+            ..State::default()
+        }
     }
 
     /// Takes in how far the thread is. What comes after the end changes nothing.
@@ -167,12 +199,19 @@ impl State {
 
     /// Whether it can be cancelled.
     pub fn is_running(&self) -> bool {
-        matches!(self.phase, Phase::Waiting | Phase::Filling | Phase::Searching)
+        matches!(
+            self.phase,
+            Phase::Waiting | Phase::Filling | Phase::Searching
+        )
     }
 
     /// How much of the present phase is done, 0 to 1.
     pub fn fraction(&self) -> f64 {
-        if self.of == 0 { 0.0 } else { f64::from(self.entries) / f64::from(self.of) }
+        if self.of == 0 {
+            0.0
+        } else {
+            f64::from(self.entries) / f64::from(self.of)
+        }
     }
 
     /// How many entries were found so far.
@@ -194,13 +233,20 @@ impl State {
     pub fn summary(&self) -> String {
         let number = |number: u32| thousands(number.into());
         let (entries, of) = (number(self.entries), number(self.of));
-        let hits = if self.hits == 1 { "1 hit".to_owned() } else { format!("{} hits", number(self.hits)) };
+        let hits = if self.hits == 1 {
+            "1 hit".to_owned()
+        } else {
+            format!("{} hits", number(self.hits))
+        };
         match self.phase {
             Phase::Idle => format!("{} entries, searched on a thread", number(ENTRIES)),
             Phase::Waiting => "Waiting for a thread…".to_owned(),
             Phase::Filling => format!("Writing the table: {entries} of {of} entries"),
             Phase::Searching => format!("{hits} in {entries} of {of} entries"),
-            Phase::Done => format!("{hits} in {of} entries  ·  {:.2} s", self.time.as_secs_f64()),
+            Phase::Done => format!(
+                "{hits} in {of} entries  ·  {:.2} s",
+                self.time.as_secs_f64()
+            ),
             Phase::Cancelled if self.stage == Some(Stage::Searching) => {
                 format!("Cancelled: {hits} in {entries} entries")
             }
@@ -239,8 +285,21 @@ mod tests {
     use super::*;
 
     fn progress(stage: Stage, entries: u32, hits: u32) -> Progress {
-        let first = vec![Hit { heading: "Skerry Light".to_owned(), text: "fog".to_owned() }; hits.min(1) as usize];
-        Progress { stage, entries, of: 1_000, hits, first, time: Duration::from_millis(1_250) }
+        let first = vec![
+            Hit {
+                heading: "Skerry Light".to_owned(),
+                text: "fog".to_owned()
+            };
+            hits.min(1) as usize
+        ];
+        Progress {
+            stage,
+            entries,
+            of: 1_000,
+            hits,
+            first,
+            time: Duration::from_millis(1_250),
+        }
     }
 
     #[test]
@@ -253,7 +312,10 @@ mod tests {
         state.advance(progress(Stage::Searching, 250, 1));
         assert_eq!(state.summary(), "1 hit in 250 of 1,000 entries");
         state.end(Ok::<_, String>(progress(Stage::Searching, 1_000, 7)));
-        assert_eq!((state.phase(), state.hits(), state.first().len()), (Phase::Done, 7, 1));
+        assert_eq!(
+            (state.phase(), state.hits(), state.first().len()),
+            (Phase::Done, 7, 1)
+        );
         assert_eq!(state.summary(), "7 hits in 1,000 entries  ·  1.25 s");
         assert!(!state.is_running());
     }
@@ -290,9 +352,13 @@ mod tests {
     fn a_hit_shows_what_is_around_the_place() {
         let text = format!("{}FOG{}", "a".repeat(100), "é".repeat(100));
         let hit = Hit::new(String::new(), &text, 103, 3);
-        assert_eq!(hit.text, format!("…{}FOG{}…", "a".repeat(24), "é".repeat(24)));
+        assert_eq!(
+            hit.text,
+            format!("…{}FOG{}…", "a".repeat(24), "é".repeat(24))
+        );
         assert_eq!(Hit::new(String::new(), "fog", 3, 3).text, "fog");
-        let text = "The keeper of the northern light saw the fog lift before anybody else was awake.";
+        let text =
+            "The keeper of the northern light saw the fog lift before anybody else was awake.";
         let hit = Hit::new(String::new(), text, text.find("fog").unwrap() + 3, 3);
         assert_eq!(hit.text, "…northern light saw the fog lift before anybody…");
     }

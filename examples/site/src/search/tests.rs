@@ -36,10 +36,19 @@ async fn last(mut running: Running) -> State {
 #[test]
 fn all_that_is_there_is_found() {
     run(|_, archive| async move {
-        let expected = (1..=SOME).filter(|number| entry(*number).1.contains("herring")).count();
+        let expected = (1..=SOME)
+            .filter(|number| entry(*number).1.contains("herring"))
+            .count();
         let state = last(archive.search("herring~0".parse().unwrap())).await;
-        assert_eq!((state.phase(), state.hits() as usize), (Phase::Done, expected), "{state:?}");
-        assert!(state.first().len() == FIRST && state.first()[0].text.contains("herring"), "{state:?}");
+        assert_eq!(
+            (state.phase(), state.hits() as usize),
+            (Phase::Done, expected),
+            "{state:?}"
+        );
+        assert!(
+            state.first().len() == FIRST && state.first()[0].text.contains("herring"),
+            "{state:?}"
+        );
         assert_eq!(state.fraction(), 1.0);
         let nothing = last(archive.search("zeppelin~0".parse().unwrap())).await;
         assert_eq!((nothing.phase(), nothing.hits()), (Phase::Done, 0));
@@ -49,7 +58,10 @@ fn all_that_is_there_is_found() {
 #[test]
 fn the_table_is_written_once_by_all_who_come_first() {
     run(|_, archive| async move {
-        let (one, other) = (archive.search("fog".parse().unwrap()), archive.search("fog".parse().unwrap()));
+        let (one, other) = (
+            archive.search("fog".parse().unwrap()),
+            archive.search("fog".parse().unwrap()),
+        );
         let (one, other) = (last(one).await, last(other).await);
         assert!(one.hits() > 0);
         assert_eq!((one.hits(), one.phase()), (other.hits(), other.phase()));
@@ -62,7 +74,10 @@ fn one_that_is_cancelled_leaves_the_table_to_the_next() {
         let mut first = archive.search("fog".parse().unwrap());
         first.next().await;
         drop(first);
-        assert_eq!(last(archive.search("fog".parse().unwrap())).await.phase(), Phase::Done);
+        assert_eq!(
+            last(archive.search("fog".parse().unwrap())).await.phase(),
+            Phase::Done
+        );
     });
 }
 
@@ -71,9 +86,15 @@ fn a_window_shows_one_at_a_time() {
     run(|handle, archive| async move {
         let search = Search::new(&handle, archive.clone());
         search.start("  ");
-        assert_eq!(search.state().error(), Some(PatternError::Empty.to_string().as_str()));
+        assert_eq!(
+            search.state().error(),
+            Some(PatternError::Empty.to_string().as_str())
+        );
         search.start("keeper");
-        assert_eq!((search.state().phase(), search.state().error()), (Phase::Waiting, None));
+        assert_eq!(
+            (search.state().phase(), search.state().error()),
+            (Phase::Waiting, None)
+        );
         let before = search.version();
         search.cancel();
         assert_eq!(search.state().phase(), Phase::Cancelled);
@@ -84,7 +105,10 @@ fn a_window_shows_one_at_a_time() {
         last(archive.search("fog".parse().unwrap())).await;
         let task = search.0.task.take().unwrap();
         task.await.unwrap();
-        assert_eq!((search.state().phase(), search.state().pattern()), (Phase::Done, "fog"));
+        assert_eq!(
+            (search.state().phase(), search.state().pattern()),
+            (Phase::Done, "fog")
+        );
         assert!(search.state().hits() > 0);
     });
 }

@@ -31,7 +31,9 @@ impl App {
     /// With so many file descriptors and no more.
     pub fn limited_to(descriptors: usize) -> Self {
         let mut command = tool("prlimit", "util-linux");
-        command.arg(format!("--nofile={descriptors}:{descriptors}")).arg(PROGRAM);
+        command
+            .arg(format!("--nofile={descriptors}:{descriptors}"))
+            .arg(PROGRAM);
         Self::run(command, folder())
     }
 
@@ -40,11 +42,16 @@ impl App {
         let folder = folder();
         let mut command = tool("strace", "strace");
         // As a grandchild, so that our child is the app itself.
-        command.args(["-D", "-f", "-qq", "-o"]).arg(folder.join("trace")).args(arguments).arg(PROGRAM);
+        command
+            .args(["-D", "-f", "-qq", "-o"])
+            .arg(folder.join("trace"))
+            .args(arguments)
+            .arg(PROGRAM);
         Self::run(command, folder)
     }
 
-    /// With system calls that fail: `injection` is strace's, such as `accept4:error=EMFILE:when=1..8`.
+    /// With system calls that fail: `injection` is strace's, such as
+    /// `accept4:error=EMFILE:when=1..8`.
     pub fn injected(injection: &str) -> Self {
         let calls = injection.split(':').next().expect("a set of system calls");
         Self::traced([format!("--trace={calls}"), format!("--inject={injection}")])
@@ -52,14 +59,27 @@ impl App {
 
     /// What it puts into its folder goes with it, although it is killed.
     fn run(mut command: Command, folder: PathBuf) -> Self {
-        command.args(["--http", "127.0.0.1:0", "--seconds", "120"]).env("TMPDIR", &folder);
+        command
+            .args(["--http", "127.0.0.1:0", "--seconds", "120"])
+            .env("TMPDIR", &folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        let mut process = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
-        let address = line.trim_end().strip_prefix("http listening on ").and_then(|address| address.parse().ok());
+        BufReader::new(process.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("its first line");
+        let address = line
+            .trim_end()
+            .strip_prefix("http listening on ")
+            .and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("{command:?} ended, or said {line:?}"));
-        App { process, address, folder }
+        App {
+            process,
+            address,
+            folder,
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -77,24 +97,37 @@ impl App {
 
     /// The time that it has had a processor.
     pub fn processor_time(&self) -> Duration {
-        let ticks: u64 = self.stat()[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+        let ticks: u64 = self.stat()[11..13]
+            .iter()
+            .map(|field| field.parse::<u64>().expect("a number"))
+            .sum();
         Duration::from_millis(ticks * 10)
     }
 
-    /// Whether its first thread waits inside of a system call. While strace looks at it, it is stopped instead.
+    /// Whether its first thread waits inside of a system call. While strace looks at it, it is
+    /// stopped instead.
     pub fn is_asleep(&self) -> bool {
         self.stat()[0] == "S"
     }
 
-    /// The fields of its stat from the third on, proc(5): before them is the name in parentheses, which may contain spaces.
+    /// The fields of its stat from the third on, proc(5): before them is the name in parentheses,
+    /// which may contain spaces.
     fn stat(&self) -> Vec<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("it lives");
-        stat.rsplit(") ").next().expect("fields").split(' ').map(str::to_owned).collect()
+        stat.rsplit(") ")
+            .next()
+            .expect("fields")
+            .split(' ')
+            .map(str::to_owned)
+            .collect()
     }
 
     pub fn threads(&self) -> u32 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).expect("a number of threads");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Threads:"))
+            .expect("a number of threads");
         line.trim().parse().expect("a number")
     }
 
@@ -126,14 +159,22 @@ impl Drop for App {
 /// A new one for one app.
 fn folder() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let name = format!("app-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let name = format!(
+        "app-{}-{}",
+        std::process::id(),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    );
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).expect("a folder");
     folder
 }
 
 fn tool(name: &str, package: &str) -> Command {
-    let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     assert!(
         found.is_ok_and(|status| status.success()),
         "these tests need {name}: apt-get install {package} (`cargo xtask test` does it)"
@@ -163,7 +204,9 @@ impl Client {
 
     /// Sends a request. The server may have ended the connection before.
     pub fn ask(&mut self) {
-        let _ = self.stream.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let _ = self
+            .stream
+            .write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n");
     }
 
     pub fn outcome(&mut self) -> Outcome {
@@ -174,14 +217,20 @@ impl Client {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Outcome::Ended,
                 Ok(count) => said.extend_from_slice(&buffer[..count]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     return Outcome::Hangs;
                 }
                 Err(_) => return Outcome::Ended,
             }
             assert!(start.elapsed() < LIMIT, "an answer that does not end");
         }
-        assert!(said.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&said));
+        assert!(
+            said.starts_with(b"HTTP/1.1 200 OK\r\n"),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
         Outcome::Answered
     }
 }

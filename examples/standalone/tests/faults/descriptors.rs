@@ -17,8 +17,16 @@ fn out_of_file_descriptors_it_neither_spins_nor_dies_nor_leaves_anybody_hanging(
     let outcomes: Vec<_> = clients.iter_mut().map(Client::outcome).collect();
     let count = |outcome| outcomes.iter().filter(|other| **other == outcome).count();
     assert_eq!(count(Outcome::Hangs), 0);
-    assert!(count(Outcome::Answered) > 40, "{} of 150 answered", count(Outcome::Answered));
-    assert!(count(Outcome::Ended) >= 150 - 64, "{} of 150 turned away", count(Outcome::Ended));
+    assert!(
+        count(Outcome::Answered) > 40,
+        "{} of 150 answered",
+        count(Outcome::Answered)
+    );
+    assert!(
+        count(Outcome::Ended) >= 150 - 64,
+        "{} of 150 turned away",
+        count(Outcome::Ended)
+    );
 
     // Nobody leaves, and nothing more can be accepted: no reason to be busy.
     let before = app.processor_time();
@@ -26,7 +34,10 @@ fn out_of_file_descriptors_it_neither_spins_nor_dies_nor_leaves_anybody_hanging(
     let spent = app.processor_time() - before;
     assert!(spent <= Duration::from_millis(50), "{spent:?} of a second");
     // Those that are there are still served, and a new one is told at once.
-    let place = outcomes.iter().position(|outcome| *outcome == Outcome::Answered).expect("one");
+    let place = outcomes
+        .iter()
+        .position(|outcome| *outcome == Outcome::Answered)
+        .expect("one");
     assert_eq!(clients[place].hello(), Outcome::Answered);
     assert_eq!(app.connect().hello(), Outcome::Ended);
 
@@ -36,7 +47,10 @@ fn out_of_file_descriptors_it_neither_spins_nor_dies_nor_leaves_anybody_hanging(
         assert!(start.elapsed() < LIMIT, "it never recovers");
     }
     let recovery = start.elapsed();
-    assert!(recovery < Duration::from_secs(1), "it recovers after {recovery:?}");
+    assert!(
+        recovery < Duration::from_secs(1),
+        "it recovers after {recovery:?}"
+    );
     println!(
         "{} answered, {} turned away, {spent:?} of processor time in the second after, recovered after {recovery:?}",
         count(Outcome::Answered),
@@ -54,7 +68,10 @@ fn when_no_peer_can_be_turned_away_accepting_rests_and_goes_on_by_itself() {
         let start = Instant::now();
         assert_eq!(app.connect().hello(), Outcome::Answered, "{error}");
         let took = start.elapsed();
-        assert!(took > Duration::from_millis(300), "it did not rest: {error}, {took:?}");
+        assert!(
+            took > Duration::from_millis(300),
+            "it did not rest: {error}, {took:?}"
+        );
         assert!(took < Duration::from_secs(2), "{error}: {took:?}");
         app.serves();
         let trace = app.trace();

@@ -1,5 +1,5 @@
-//! Floods of HTTP/2 frames, each of which some server has died of: every one ends in a GOAWAY or costs no memory, and others are
-//! served meanwhile.
+//! Floods of HTTP/2 frames, each of which some server has died of: every one ends in a GOAWAY or
+//! costs no memory, and others are served meanwhile.
 
 use std::{
     fs,
@@ -33,13 +33,21 @@ const FRAMES: u32 = 200_000;
 const GROWTH: u64 = 1024;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .expect("a short payload")
+        .to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// `GET /hello` or `POST /hello` in HPACK: RFC 7541, C.
 fn request(method: u8) -> Vec<u8> {
-    [&[method, 0x86, 0x04, 6][..], b"/hello", &[0x41, 9], b"localhost"].concat()
+    [
+        &[method, 0x86, 0x04, 6][..],
+        b"/hello",
+        &[0x41, 9],
+        b"localhost",
+    ]
+    .concat()
 }
 
 const GET: u8 = 0x82;
@@ -58,8 +66,14 @@ struct Ending {
 /// Sends what `next` gives, by its number. Whether the answers are read meanwhile is up to `reads`.
 fn flood(app: &App, reads: bool, mut next: impl FnMut(u32) -> Vec<u8>) -> Ending {
     let mut stream = app.connect().stream;
-    stream.set_write_timeout(Some(Duration::from_secs(1))).expect("an option");
-    let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, b"")].concat();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .expect("an option");
+    let hello = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, 0, b""),
+    ]
+    .concat();
     stream.write_all(&hello).expect("the server reads");
     let reader = reads.then(|| listen(stream.try_clone().expect("a copy")));
     let (mut frames, mut stuck) = (0, false);
@@ -75,7 +89,11 @@ fn flood(app: &App, reads: bool, mut next: impl FnMut(u32) -> Vec<u8>) -> Ending
     }
     let reader = reader.unwrap_or_else(|| listen(stream.try_clone().expect("a copy")));
     let _ = stream.shutdown(std::net::Shutdown::Write);
-    Ending { frames, goaway: reader.join().expect("it reads"), stuck }
+    Ending {
+        frames,
+        goaway: reader.join().expect("it reads"),
+        stuck,
+    }
 }
 
 /// Reads to the end; gives the code of a GOAWAY.
@@ -90,7 +108,9 @@ fn listen(mut stream: TcpStream) -> thread::JoinHandle<Option<u32>> {
                 break;
             }
             if head[3] == GOAWAY {
-                goaway = Some(u32::from_be_bytes(payload[4..8].try_into().expect("four bytes")));
+                goaway = Some(u32::from_be_bytes(
+                    payload[4..8].try_into().expect("four bytes"),
+                ));
             }
         }
         goaway
@@ -100,8 +120,15 @@ fn listen(mut stream: TcpStream) -> thread::JoinHandle<Option<u32>> {
 /// The most memory that the process had since [`forget`], or the memory that it has: proc(5).
 fn memory(app: &App, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", app.id())).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a line of memory");
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(what))
+        .expect("a line of memory");
+    line.trim_start_matches(':')
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 fn forget(app: &App) {
@@ -115,7 +142,11 @@ fn survive(name: &str, reads: bool, next: impl FnMut(u32) -> Vec<u8>) -> Option<
     let mut number = 0;
     flood(&app, true, |frame_number| {
         number += 1;
-        if number == 1 { frame(HEADERS, END_HEADERS | END_STREAM, 1, &request(GET)) } else { ping(frame_number) }
+        if number == 1 {
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &request(GET))
+        } else {
+            ping(frame_number)
+        }
     });
     app.serves();
     forget(&app);
@@ -133,7 +164,11 @@ fn survive(name: &str, reads: bool, next: impl FnMut(u32) -> Vec<u8>) -> Option<
     let ending = flood(&app, reads, next);
     let longest = asking.join().expect("it is answered");
     let growth = memory(&app, "VmHWM").saturating_sub(before);
-    let Ending { frames, goaway, stuck } = ending;
+    let Ending {
+        frames,
+        goaway,
+        stuck,
+    } = ending;
     println!(
         "{name}: {frames} frames, GOAWAY {goaway:?}, stuck {stuck}, {growth} KiB, another client waited {longest:?}"
     );
@@ -154,8 +189,17 @@ fn stream(number: u32) -> u32 {
 #[test]
 fn rapid_resets_end_in_goaway() {
     let goaway = survive("rapid reset", true, |number| {
-        let open = frame(HEADERS, END_HEADERS | END_STREAM, stream(number), &request(GET));
-        [open, frame(RST_STREAM, 0, stream(number), &8_u32.to_be_bytes())].concat()
+        let open = frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            stream(number),
+            &request(GET),
+        );
+        [
+            open,
+            frame(RST_STREAM, 0, stream(number), &8_u32.to_be_bytes()),
+        ]
+        .concat()
     });
     assert_eq!(goaway, Some(ENHANCE_YOUR_CALM));
 }
@@ -187,7 +231,16 @@ fn streams_that_are_made_to_fail_end_in_goaway() {
     let goaway = survive("made-you-reset", true, |number| {
         let open = frame(HEADERS, END_HEADERS, stream(number), &request(POST));
         // A window beyond 2^31-1 is an error of the stream: RFC 9113, 6.9.1.
-        [open, frame(WINDOW_UPDATE, 0, stream(number), &0x7fff_ffff_u32.to_be_bytes())].concat()
+        [
+            open,
+            frame(
+                WINDOW_UPDATE,
+                0,
+                stream(number),
+                &0x7fff_ffff_u32.to_be_bytes(),
+            ),
+        ]
+        .concat()
     });
     assert_eq!(goaway, Some(ENHANCE_YOUR_CALM));
 }
@@ -208,15 +261,26 @@ fn pings_whose_answers_nobody_reads_cost_no_memory() {
 #[test]
 fn settings_whose_answers_nobody_reads_cost_no_memory() {
     // SETTINGS_INITIAL_WINDOW_SIZE, ever another.
-    survive("SETTINGS", false, |number| frame(SETTINGS, 0, 0, &[&[0, 4][..], &number.to_be_bytes()].concat()));
+    survive("SETTINGS", false, |number| {
+        frame(
+            SETTINGS,
+            0,
+            0,
+            &[&[0, 4][..], &number.to_be_bytes()].concat(),
+        )
+    });
 }
 
 #[test]
 fn priorities_cost_no_memory() {
-    survive("PRIORITY", true, |number| frame(PRIORITY, 0, stream(number), &[0, 0, 0, 0, 7]));
+    survive("PRIORITY", true, |number| {
+        frame(PRIORITY, 0, stream(number), &[0, 0, 0, 0, 7])
+    });
 }
 
 #[test]
 fn window_updates_cost_no_memory() {
-    survive("WINDOW_UPDATE", true, |_| frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()));
+    survive("WINDOW_UPDATE", true, |_| {
+        frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())
+    });
 }

@@ -1,4 +1,5 @@
-//! The app among failures: of the system calls, of its peers, of whoever started it; and its search.
+//! The app among failures: of the system calls, of its peers, of whoever started it; and its
+//! search.
 
 mod app;
 mod descriptors;

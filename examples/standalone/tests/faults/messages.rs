@@ -7,8 +7,15 @@ use crate::app::{App, PROGRAM};
 /// The exit status and what was said on standard error.
 fn failure(command: &mut Command) -> (i32, String) {
     let output = command.output().expect("it runs");
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
-    (output.status.code().expect("a status"), String::from_utf8(output.stderr).expect("a text"))
+    assert!(
+        output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    (
+        output.status.code().expect("a status"),
+        String::from_utf8(output.stderr).expect("a text"),
+    )
 }
 
 fn failure_with(address: &str) -> (i32, String) {
@@ -44,15 +51,28 @@ fn an_address_of_another_machine_is_told_apart() {
     let (status, said) = failure_with("192.0.2.1:8080");
     assert_eq!(
         (status, said.as_str()),
-        (1, "standalone: cannot listen on 192.0.2.1:8080: this machine has no such address\n")
+        (
+            1,
+            "standalone: cannot listen on 192.0.2.1:8080: this machine has no such address\n"
+        )
     );
 }
 
-/// Whether a port needs privileges depends on who runs this and where; how the refusal is told does not.
+/// Whether a port needs privileges depends on who runs this and where; how the refusal is told does
+/// not.
 #[test]
 fn a_port_that_needs_privileges_is_told_apart() {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "--inject=bind:error=EACCES", PROGRAM, "--http", "127.0.0.1:80"]);
+    strace.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "--inject=bind:error=EACCES",
+        PROGRAM,
+        "--http",
+        "127.0.0.1:80",
+    ]);
     let (status, said) = failure(&mut strace);
     let expected = "standalone: cannot listen on 127.0.0.1:80: not allowed; ports below 1024 need privileges\n";
     assert_eq!((status, said.as_str()), (1, expected));

@@ -17,15 +17,28 @@ fn outcomes(app: &App) -> Vec<Outcome> {
 #[track_caller]
 fn all_are_answered(app: &mut App, what: &str) {
     let outcomes = outcomes(app);
-    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Answered), "{what}: {outcomes:?}");
+    assert!(
+        outcomes.iter().all(|outcome| *outcome == Outcome::Answered),
+        "{what}: {outcomes:?}"
+    );
     app.serves();
     let trace = app.trace();
-    assert!(trace.contains("(INJECTED)"), "{what}: nothing failed, so nothing is proved: {trace}");
+    assert!(
+        trace.contains("(INJECTED)"),
+        "{what}: nothing failed, so nothing is proved: {trace}"
+    );
 }
 
 #[test]
 fn connections_that_are_lost_before_they_are_accepted_harm_nobody() {
-    for error in ["ECONNABORTED", "EPROTO", "ENETDOWN", "EHOSTUNREACH", "EPERM", "EINTR"] {
+    for error in [
+        "ECONNABORTED",
+        "EPROTO",
+        "ENETDOWN",
+        "EHOSTUNREACH",
+        "EPERM",
+        "EINTR",
+    ] {
         let injection = format!("accept4:error={error}:when=1+2");
         all_are_answered(&mut App::injected(&injection), &injection);
     }
@@ -66,9 +79,15 @@ fn a_connection_that_breaks_harms_no_other() {
         let mut app = App::injected(injection);
         let outcomes = outcomes(&app);
         // The one whose connection broke is refused for the rest of its requests.
-        let ended = outcomes.iter().filter(|outcome| **outcome == Outcome::Ended).count();
+        let ended = outcomes
+            .iter()
+            .filter(|outcome| **outcome == Outcome::Ended)
+            .count();
         assert!((1..=5).contains(&ended), "{injection}: {outcomes:?}");
-        assert!(!outcomes.contains(&Outcome::Hangs), "{injection}: {outcomes:?}");
+        assert!(
+            !outcomes.contains(&Outcome::Hangs),
+            "{injection}: {outcomes:?}"
+        );
         app.serves();
         assert_eq!(app.trace().matches("(INJECTED)").count(), 1, "{injection}");
     }
@@ -92,7 +111,10 @@ fn peers_that_go_away_without_reading_end_nothing_but_themselves() {
     for _ in 0..100 {
         // Unread bytes in its buffer have the kernel send a reset when it closes.
         let mut client = app.connect();
-        client.stream.write_all(requests.as_bytes()).expect("the kernel takes it");
+        client
+            .stream
+            .write_all(requests.as_bytes())
+            .expect("the kernel takes it");
         drop(client);
     }
     assert_eq!(bystander.hello(), Outcome::Answered);
@@ -103,7 +125,10 @@ fn peers_that_go_away_without_reading_end_nothing_but_themselves() {
 fn a_broken_pipe_signal_ends_nothing() {
     let mut app = App::start();
     for _ in 0..3 {
-        let sent = Command::new("kill").args(["-PIPE", &app.id().to_string()]).status().expect("kill");
+        let sent = Command::new("kill")
+            .args(["-PIPE", &app.id().to_string()])
+            .status()
+            .expect("kill");
         assert!(sent.success());
         app.serves();
     }

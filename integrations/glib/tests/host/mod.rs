@@ -1,4 +1,5 @@
-//! A GLib host and its reactor, as the conformance suite needs them: here and in the tests of the GTK backend.
+//! A GLib host and its reactor, as the conformance suite needs them: here and in the tests of the
+//! GTK backend.
 
 use std::{
     cell::{Cell, RefCell},
@@ -42,8 +43,18 @@ pub struct GlibHost<K> {
 
 impl<K> Clone for GlibHost<K> {
     fn clone(&self) -> Self {
-        let GlibHost { context, handle, attachment, kind } = self;
-        GlibHost { context: context.clone(), handle: handle.clone(), attachment: attachment.clone(), kind: *kind }
+        let GlibHost {
+            context,
+            handle,
+            attachment,
+            kind,
+        } = self;
+        GlibHost {
+            context: context.clone(),
+            handle: handle.clone(),
+            attachment: attachment.clone(),
+            kind: *kind,
+        }
     }
 }
 
@@ -52,7 +63,12 @@ impl<K: Kind> GlibHost<K> {
         let attachment = Options::new().attach_stopped(&context).expect("a reactor");
         let handle = attachment.handle();
         let attachment = Rc::new(RefCell::new(Some(Rc::new(attachment))));
-        GlibHost { context, handle, attachment, kind: PhantomData }
+        GlibHost {
+            context,
+            handle,
+            attachment,
+            kind: PhantomData,
+        }
     }
 
     fn attachment(&self) -> Result<Rc<Attachment>, LifeError> {
@@ -60,10 +76,19 @@ impl<K: Kind> GlibHost<K> {
     }
 
     /// A timer of the host's.
-    pub fn every(&self, interval: Duration, priority: Priority, work: Box<dyn FnMut() -> bool>) -> Source {
+    pub fn every(
+        &self,
+        interval: Duration,
+        priority: Priority,
+        work: Box<dyn FnMut() -> bool>,
+    ) -> Source {
         let work = ThreadGuard::new(RefCell::new(work));
         let source = glib::timeout_source_new(interval, None, priority, move || {
-            if (work.get_ref().borrow_mut())() { ControlFlow::Continue } else { ControlFlow::Break }
+            if (work.get_ref().borrow_mut())() {
+                ControlFlow::Continue
+            } else {
+                ControlFlow::Break
+            }
         });
         source.attach(Some(&self.context));
         source

@@ -15,8 +15,9 @@ use wayland_protocols::wp::idle_inhibit::zv1::client::{
 use super::Guest;
 use crate::{Error, sys};
 
-/// Keeps the compositor from blanking the screen, as long as it lives and the window is seen (idle-inhibit-unstable-v1): for a program that shows what comes by
-/// the network, which nobody touches.
+/// Keeps the compositor from blanking the screen, as long as it lives and the window is seen
+/// (idle-inhibit-unstable-v1): for a program that shows what comes by the network, which nobody
+/// touches.
 pub struct Inhibitor {
     guest: Guest<State>,
 }
@@ -28,8 +29,9 @@ struct State {
 }
 
 impl Inhibitor {
-    /// Begins as soon as the compositor has said that it knows the protocol; whether it has, [`is_active`](Inhibitor::is_active) tells. The window is kept
-    /// as long as this; the display until the process ends, as for [`Guest::new`].
+    /// Begins as soon as the compositor has said that it knows the protocol; whether it has,
+    /// [`is_active`](Inhibitor::is_active) tells. The window is kept as long as this; the display
+    /// until the process ends, as for [`Guest::new`].
     ///
     /// # Errors
     /// As for [`Guest::new`].
@@ -38,9 +40,16 @@ impl Inhibitor {
         display: impl HasDisplayHandle + 'static,
         window: impl HasWindowHandle + 'static,
     ) -> Result<Self, Error> {
-        let state = State { window: Box::new(window), manager: None, inhibitor: None };
+        let state = State {
+            window: Box::new(window),
+            manager: None,
+            inhibitor: None,
+        };
         let guest = Guest::new(handle, display, state)?;
-        guest.connection().display().get_registry(&guest.queue_handle(), ());
+        guest
+            .connection()
+            .display()
+            .get_registry(&guest.queue_handle(), ());
         Ok(Inhibitor { guest })
     }
 
@@ -72,7 +81,9 @@ impl Drop for Inhibitor {
 
 impl fmt::Debug for Inhibitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inhibitor").field("active", &self.is_active()).finish_non_exhaustive()
+        f.debug_struct("Inhibitor")
+            .field("active", &self.is_active())
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +96,11 @@ impl Dispatch<WlRegistry, ()> for State {
         connection: &Connection,
         queue: &QueueHandle<Self>,
     ) {
-        if let wl_registry::Event::Global { name, interface, version } = event
+        if let wl_registry::Event::Global {
+            name,
+            interface,
+            version,
+        } = event
             && interface == ZwpIdleInhibitManagerV1::interface().name
         {
             let manager: ZwpIdleInhibitManagerV1 = registry.bind(name, version.min(1), queue, ());

@@ -19,7 +19,8 @@ use crate::{Error, sys};
 /// Frames that the compositor has not told of yet, at most; those beyond are not asked for.
 const MOST_ASKED: u32 = 64;
 
-/// Tells when the frames of a window were shown, and how often the display shows one (presentation-time): what no toolkit's clock knows.
+/// Tells when the frames of a window were shown, and how often the display shows one
+/// (presentation-time): what no toolkit's clock knows.
 pub struct Presentation {
     guest: Guest<State>,
     window: Box<dyn HasWindowHandle>,
@@ -47,7 +48,8 @@ struct State {
 }
 
 impl Presentation {
-    /// For this window, which is kept; the display is kept until the process ends, as for [`Guest::new`].
+    /// For this window, which is kept; the display is kept until the process ends, as for
+    /// [`Guest::new`].
     ///
     /// # Errors
     /// As for [`Guest::new`].
@@ -57,8 +59,14 @@ impl Presentation {
         window: impl HasWindowHandle + 'static,
     ) -> Result<Self, Error> {
         let guest = Guest::new(handle, display, State::default())?;
-        guest.connection().display().get_registry(&guest.queue_handle(), ());
-        Ok(Presentation { guest, window: Box::new(window) })
+        guest
+            .connection()
+            .display()
+            .get_registry(&guest.queue_handle(), ());
+        Ok(Presentation {
+            guest,
+            window: Box::new(window),
+        })
     }
 
     /// Whether the compositor tells.
@@ -66,15 +74,17 @@ impl Presentation {
         self.guest.with(|state| state.manager.is_some())
     }
 
-    /// Asks what becomes of the window's next frame. Called just before the toolkit hands it over: with winit beside
-    /// `Window::pre_present_notify`.
+    /// Asks what becomes of the window's next frame. Called just before the toolkit hands it over:
+    /// with winit beside `Window::pre_present_notify`.
     ///
     /// # Errors
     /// [`Error::Handle`] when the window is gone.
     pub fn ask(&self) -> Result<(), Error> {
         let queue = self.guest.queue_handle();
         self.guest.with(|state| {
-            let Some(manager) = state.manager.as_ref().filter(|_| state.asked < MOST_ASKED) else { return Ok(()) };
+            let Some(manager) = state.manager.as_ref().filter(|_| state.asked < MOST_ASKED) else {
+                return Ok(());
+            };
             let ask = |surface: &_| drop(manager.feedback(surface, &queue, ()));
             sys::with_surface(self.guest.connection(), &*self.window, ask)?;
             state.asked += 1;
@@ -101,7 +111,9 @@ impl Drop for Presentation {
 
 impl fmt::Debug for Presentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Presentation").field("presented", &self.presented()).finish_non_exhaustive()
+        f.debug_struct("Presentation")
+            .field("presented", &self.presented())
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +126,9 @@ impl Dispatch<WlRegistry, ()> for State {
         _: &Connection,
         queue: &QueueHandle<Self>,
     ) {
-        if let wl_registry::Event::Global { name, interface, .. } = event
+        if let wl_registry::Event::Global {
+            name, interface, ..
+        } = event
             && interface == WpPresentation::interface().name
         {
             state.manager = Some(registry.bind(name, 1, queue, ()));
@@ -136,12 +150,20 @@ impl Dispatch<WpPresentationFeedback, ()> for State {
     ) {
         use wp_presentation_feedback::Event;
         match event {
-            Event::Presented { tv_sec_hi, tv_sec_lo, tv_nsec, refresh, .. } => {
+            Event::Presented {
+                tv_sec_hi,
+                tv_sec_lo,
+                tv_nsec,
+                refresh,
+                ..
+            } => {
                 let seconds = u64::from(tv_sec_hi) << 32 | u64::from(tv_sec_lo);
                 state.presented.shown += 1;
-                state.presented.last = Some(Duration::from_secs(seconds) + Duration::from_nanos(tv_nsec.into()));
+                state.presented.last =
+                    Some(Duration::from_secs(seconds) + Duration::from_nanos(tv_nsec.into()));
                 // Zero is for one that is not constant.
-                state.presented.refresh = (refresh > 0).then(|| Duration::from_nanos(refresh.into()));
+                state.presented.refresh =
+                    (refresh > 0).then(|| Duration::from_nanos(refresh.into()));
             }
             Event::Discarded => state.presented.discarded += 1,
             _ => return,

@@ -1,4 +1,5 @@
-//! The tests of both ways to run, and the means to run each on the main thread of a process of its own, as winit wants it.
+//! The tests of both ways to run, and the means to run each on the main thread of a process of its
+//! own, as winit wants it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -39,7 +40,8 @@ macro_rules! tests {
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs those whose names contain one of the arguments, or all, each in a process of its own: this program with the test's name.
+/// Runs those whose names contain one of the arguments, or all, each in a process of its own: this
+/// program with the test's name.
 pub fn main(way: &str, run: Run<'_>) -> ExitCode {
     let tests = tests![
         timers_are_on_time_and_never_early,
@@ -68,11 +70,17 @@ pub fn main(way: &str, run: Run<'_>) -> ExitCode {
             eprintln!("not done after {LIMIT:?}");
             std::process::exit(101);
         });
-        let (_, test) = tests.iter().find(|test| arguments[1..] == [test.0]).expect("a test's name");
+        let (_, test) = tests
+            .iter()
+            .find(|test| arguments[1..] == [test.0])
+            .expect("a test's name");
         test(run);
         return ExitCode::SUCCESS;
     }
-    let chosen: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let chosen: Vec<_> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let program = std::env::current_exe().expect("this program");
     let mut failed = 0;
     for (name, _) in tests {
@@ -80,15 +88,29 @@ pub fn main(way: &str, run: Run<'_>) -> ExitCode {
             continue;
         }
         let start = Instant::now();
-        let output = Command::new(&program).args(["--only", name]).output().expect("this program can be started");
+        let output = Command::new(&program)
+            .args(["--only", name])
+            .output()
+            .expect("this program can be started");
         let passed = output.status.success();
-        println!("test {way}::{name} ... {} ({:.2?})", if passed { "ok" } else { "FAILED" }, start.elapsed());
+        println!(
+            "test {way}::{name} ... {} ({:.2?})",
+            if passed { "ok" } else { "FAILED" },
+            start.elapsed()
+        );
         if !passed || arguments.iter().any(|argument| argument == "--nocapture") {
-            print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            print!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         failed += u8::from(!passed);
     }
-    println!("\ntest result: {}. {failed} failed\n", if failed == 0 { "ok" } else { "FAILED" });
+    println!(
+        "\ntest result: {}. {failed} failed\n",
+        if failed == 0 { "ok" } else { "FAILED" }
+    );
     ExitCode::from(failed)
 }
 
@@ -127,7 +149,9 @@ impl ApplicationHandler for App {
     }
 
     fn resumed(&mut self, event_loop: &ActiveEventLoop) {
-        let window = event_loop.create_window(Window::default_attributes()).unwrap();
+        let window = event_loop
+            .create_window(Window::default_attributes())
+            .unwrap();
         window.request_redraw();
         self.window = Some(window);
     }
@@ -195,7 +219,11 @@ fn timers_are_on_time_and_never_early(run: Run<'_>) {
             for _ in 0..ROUNDS {
                 let due = Instant::now() + Duration::from_millis(3);
                 handle.sleep_until(due).await;
-                late.borrow_mut().push(Instant::now().checked_duration_since(due).expect("a timer was early"));
+                late.borrow_mut().push(
+                    Instant::now()
+                        .checked_duration_since(due)
+                        .expect("a timer was early"),
+                );
             }
             quit(&lent)();
         })
@@ -239,7 +267,9 @@ fn a_timer_reset_to_earlier_from_a_window_callback_is_on_time(run: Run<'_>) {
             })
             .unwrap();
         });
-        timer.reset(due.saturating_duration_since(Instant::now())).unwrap();
+        timer
+            .reset(due.saturating_duration_since(Instant::now()))
+            .unwrap();
     }));
     run(&network, &mut app);
     assert_on_time(all.take());
@@ -249,7 +279,8 @@ fn a_call_from_another_thread_wakes_a_sleeping_loop(run: Run<'_>) {
     let (network, mut app) = start();
     let remote = network.handle().remote();
     let poster = thread::spawn(move || {
-        // A blocking call returns when the loop has woken up for it; by the time of the next one it sleeps again, or is about to.
+        // A blocking call returns when the loop has woken up for it; by the time of the next one it
+        // sleeps again, or is about to.
         for round in 0..1000 {
             assert_eq!(remote.call(move |_| round), Ok(round));
         }
@@ -292,7 +323,9 @@ fn a_burst_from_eight_threads_is_served_once_each(run: Run<'_>) {
     app.on_wait = Some(Box::new(|app, _| app.quit = COUNT.get() >= 8 * EACH));
     // The calls of a run are dropped at its end, so there must be one until all were posted.
     run(&network, &mut app);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     assert_eq!(COUNT.get(), 8 * EACH);
 }
 
@@ -326,8 +359,13 @@ fn the_application_is_within_reach(run: Run<'_>) {
         }
     });
     let inside = lent.clone();
-    app.on_redraw =
-        Some(Box::new(move |_, _| assert_eq!(inside.with(|_| ()), Err(NotLent::Nothing), "in its own callback")));
+    app.on_redraw = Some(Box::new(move |_, _| {
+        assert_eq!(
+            inside.with(|_| ()),
+            Err(NotLent::Nothing),
+            "in its own callback"
+        )
+    }));
     run(&network, &mut app);
     assert_eq!(app.log, ["task", "call", "task again", "timer", "exiting"]);
     assert!(app.redraws > 0);
@@ -336,7 +374,9 @@ fn the_application_is_within_reach(run: Run<'_>) {
 fn about_to_wait_sees_what_the_network_did(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
-    handle.call_later(Duration::from_millis(20), move || lent.with(|app| app.log.push("network")).unwrap());
+    handle.call_later(Duration::from_millis(20), move || {
+        lent.with(|app| app.log.push("network")).unwrap()
+    });
     app.on_wait = Some(Box::new(|app, _| app.quit = app.log.contains(&"network")));
     run(&network, &mut app);
     assert_eq!(app.log, ["network", "exiting"]);
@@ -372,11 +412,18 @@ fn a_panic_ends_its_callback_and_nothing_else(run: Run<'_>) {
         }
     });
     let inner = lent.clone();
-    handle.call_soon(move || inner.with(|_| panic!("while it had the application")).unwrap());
+    handle.call_soon(move || {
+        inner
+            .with(|_| panic!("while it had the application"))
+            .unwrap()
+    });
     handle.spawn(async { panic!("in a task") }).detach();
     handle.call_soon(quit(&lent));
     run(&network, &mut app);
-    assert_eq!(*reports.borrow(), ["in a task", "while it had the application"]);
+    assert_eq!(
+        *reports.borrow(),
+        ["in a task", "while it had the application"]
+    );
 }
 
 fn the_applications_control_flow_is_its_own(run: Run<'_>) {
@@ -398,7 +445,10 @@ fn the_applications_control_flow_is_its_own(run: Run<'_>) {
     app.on_wait = Some(Box::new(move |app, event_loop| {
         let seen = std::mem::take(&mut app.causes);
         for cause in seen {
-            if let StartCause::ResumeTimeReached { requested_resume, .. } = cause {
+            if let StartCause::ResumeTimeReached {
+                requested_resume, ..
+            } = cause
+            {
                 times.push(requested_resume);
                 late.borrow_mut().push(requested_resume.elapsed());
                 app.control_flow = ControlFlow::Wait;
@@ -406,7 +456,11 @@ fn the_applications_control_flow_is_its_own(run: Run<'_>) {
         }
         app.quit = times.len() == ROUNDS;
         if let ControlFlow::WaitUntil(instant) = app.control_flow {
-            assert_eq!(event_loop.control_flow(), ControlFlow::WaitUntil(instant), "somebody changed it");
+            assert_eq!(
+                event_loop.control_flow(),
+                ControlFlow::WaitUntil(instant),
+                "somebody changed it"
+            );
         } else {
             app.control_flow = ControlFlow::WaitUntil(Instant::now() + Duration::from_millis(10));
         }
@@ -414,7 +468,10 @@ fn the_applications_control_flow_is_its_own(run: Run<'_>) {
     run(&network, &mut app);
     let lateness = lateness.take();
     println!("the application's timer: {lateness:?}");
-    let on_time = lateness.iter().filter(|late| **late < Duration::from_millis(5)).count();
+    let on_time = lateness
+        .iter()
+        .filter(|late| **late < Duration::from_millis(5))
+        .count();
     assert!(on_time > ROUNDS / 2, "late by {lateness:?}");
 }
 
@@ -435,7 +492,11 @@ fn the_applications_poll_does_not_starve_the_network(run: Run<'_>) {
         })
         .detach();
     run(&network, &mut app);
-    let polls = app.causes.iter().filter(|cause| **cause == StartCause::Poll).count();
+    let polls = app
+        .causes
+        .iter()
+        .filter(|cause| **cause == StartCause::Poll)
+        .count();
     assert!(polls > 100, "{polls} iterations");
     assert_on_time(all.take());
 }
@@ -451,9 +512,17 @@ fn a_busy_network_does_not_starve_the_window(run: Run<'_>) {
     let start = Instant::now();
     run(&network, &mut app);
     // Slices of 2 ms make 0.2 s; a wide margin for a machine that does something else as well.
-    assert!(start.elapsed() < Duration::from_secs(2), "100 frames took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "100 frames took {:?}",
+        start.elapsed()
+    );
     let metrics = network.handle().metrics();
-    assert!(metrics.callbacks > 1000 && metrics.frames.drawn >= 100, "{:?}", metrics.frames);
+    assert!(
+        metrics.callbacks > 1000 && metrics.frames.drawn >= 100,
+        "{:?}",
+        metrics.frames
+    );
 }
 
 fn an_idle_application_sleeps(run: Run<'_>) {
@@ -474,8 +543,14 @@ fn an_idle_application_sleeps(run: Run<'_>) {
         })
         .detach();
     run(&network, &mut app);
-    let [(turns, iterations), (more_turns, more_iterations)] = counts.take()[..] else { panic!() };
-    println!("{} turns and {} iterations in 300 ms", more_turns - turns, more_iterations - iterations);
+    let [(turns, iterations), (more_turns, more_iterations)] = counts.take()[..] else {
+        panic!()
+    };
+    println!(
+        "{} turns and {} iterations in 300 ms",
+        more_turns - turns,
+        more_iterations - iterations
+    );
     // The timer's own: one iteration, and turns until nothing is left to do.
     assert!(more_turns - turns <= 4 && more_iterations - iterations <= 2);
 }
@@ -534,7 +609,8 @@ async fn read(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
 
 async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
+        let written =
+            std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
         bytes = &bytes[written..];
     }
     std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await
@@ -542,8 +618,8 @@ async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
 
 const ASIDE: Duration = Duration::from_millis(50);
 
-/// A request with a reply reads whatever the display has sent. What the window hears of its own new size comes that way, and is then
-/// announced by no fd.
+/// A request with a reply reads whatever the display has sent. What the window hears of its own new
+/// size comes that way, and is then announced by no fd.
 fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
@@ -580,7 +656,8 @@ fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
         })
         .detach();
     run(&network, &mut app);
-    // The display server, a process of its own, has its part in this. What was forgotten is heard of when the sleep ends.
+    // The display server, a process of its own, has its part in this. What was forgotten is heard
+    // of when the sleep ends.
     let median = median(all.take());
     assert!(median < ASIDE / 2, "heard of after {median:?}");
 }
@@ -588,7 +665,11 @@ fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
 fn exit_ends_in_order(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
-    for (phase, name) in [(Phase::After, "after"), (Phase::Before, "before"), (Phase::During, "during")] {
+    for (phase, name) in [
+        (Phase::After, "after"),
+        (Phase::Before, "before"),
+        (Phase::During, "during"),
+    ] {
         let (handle, lent) = (handle.clone(), lent.clone());
         handle
             .clone()
@@ -614,7 +695,10 @@ fn exit_ends_in_order(run: Run<'_>) {
         .detach();
     handle.call_later(Duration::from_millis(20), quit(&lent));
     run(&network, &mut app);
-    assert_eq!(app.log, ["before", "during", "connections", "after", "exiting"]);
+    assert_eq!(
+        app.log,
+        ["before", "during", "connections", "after", "exiting"]
+    );
     assert!(!handle.is_running());
     assert_eq!(handle.stop(), Err(LifeError::NotRunning));
 }
@@ -633,7 +717,8 @@ fn stop_and_start_while_the_application_goes_on(run: Run<'_>) {
             app.quit = true;
             return;
         }
-        // A post to a reactor that does not run waits for the next run, and must not make the loop spin meanwhile.
+        // A post to a reactor that does not run waits for the next run, and must not make the loop
+        // spin meanwhile.
         handle.remote().post(|_| ()).unwrap();
         restart.start().unwrap();
         let again = handle.clone();
@@ -654,7 +739,9 @@ fn a_wait_in_a_window_callback_serves_the_network(run: Run<'_>) {
     let (handle, lent) = (network.handle(), network.app());
     app.on_redraw = Some(Box::new(move |app, _| {
         let inner = lent.clone();
-        handle.call_later(Duration::from_millis(1), move || inner.with(|app| app.log.push("timer")).unwrap());
+        handle.call_later(Duration::from_millis(1), move || {
+            inner.with(|app| app.log.push("timer")).unwrap()
+        });
         let sleep = handle.sleep(Duration::from_millis(5));
         lent.lend(app, || handle.wait(sleep)).unwrap();
         app.quit = true;
