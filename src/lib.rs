@@ -3,7 +3,8 @@
 //! ```
 //! use std::{cell::Cell, rc::Rc, time::Duration};
 //!
-//! use entwined::{Standalone, http::{self, Json, Router}, transport::tcp};
+//! use entwined::{Standalone, transport::tcp};
+//! use entwined_http::{self as http, Json, Router};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let reactor = Standalone::new()?;
@@ -93,8 +94,6 @@ pub mod broadcast;
 pub mod deferred;
 pub mod endpoint;
 pub mod framing;
-#[cfg(feature = "http")]
-pub mod http;
 mod panic;
 pub mod policy;
 pub mod process;
@@ -104,19 +103,17 @@ pub mod reactor;
 pub mod resolve;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+pub mod server;
 pub mod service;
 pub mod signal;
-#[cfg(any(feature = "testing", test, doc))]
 pub mod simulation;
 pub mod task;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod thread;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod transport;
 
-#[cfg(any(feature = "testing", doc))]
+#[cfg(doc)]
 #[doc = include_str!("../docs/twisted.md")]
 pub mod twisted {}
 

@@ -19,7 +19,7 @@
 //! ```
 
 use std::{
-    any::Any,
+    cell::RefCell,
     collections::HashMap,
     error::Error,
     fmt, io,
@@ -127,7 +127,7 @@ impl Resolver for System {
             Err(source) => Err(ResolveError::NotFound { host, source }),
         };
         match self.pool.defer(handle, job) {
-            Ok(answer) => handle.limit(PATIENCE, answer),
+            Ok(answer) => answer.add_timeout(handle, PATIENCE),
             Err(Full(_)) => Deferred::ready(Err(Interrupted::Refused.into())),
         }
     }
@@ -189,28 +189,17 @@ impl Handle {
     /// What finds the addresses of hosts for this reactor: [`System`], unless it was
     /// [set](Handle::set_resolver).
     pub fn resolver(&self) -> Rc<dyn Resolver> {
-        let mut place = self.core().resolver.borrow_mut();
-        let resolver: Rc<dyn Any> = place
-            .get_or_insert_with(|| Rc::new(Kept(Rc::new(System::new()))))
-            .clone();
-        drop(place);
-        resolver
-            .downcast::<Kept>()
-            .expect("nobody else puts anything there")
-            .0
-            .clone()
+        let kept = self.extension(|| Rc::new(Kept(RefCell::new(Rc::new(System::new())))));
+        kept.0.borrow().clone()
     }
 
     /// Has another resolver find the addresses of hosts from now on.
     pub fn set_resolver(&self, resolver: Rc<dyn Resolver>) {
-        let old = self
-            .core()
-            .resolver
-            .borrow_mut()
-            .replace(Rc::new(Kept(resolver)));
+        let kept = self.extension(|| Rc::new(Kept(RefCell::new(resolver.clone()))));
+        let old = kept.0.replace(resolver);
         drop(old);
     }
 }
 
 /// The reactor keeps its resolver without knowing what it is.
-struct Kept(Rc<dyn Resolver>);
+struct Kept(RefCell<Rc<dyn Resolver>>);

@@ -3,15 +3,8 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use entwined::{
-    http::{
-        self, Error, Files, Form, Json, Local, Multipart, Path, Query, Request, Router,
-        layers::{self, Session, SessionKey},
-        sse, websocket,
-    },
-    simulation::Simulation,
-    transport::listen_once,
-};
+use entwined_http::{self as http, Error, Files, Form, Json, Local, Multipart, Path, Query, Request, Router, layers::{self, Session, SessionKey}, sse, websocket};
+use entwined::{simulation::Simulation, transport::listen_once};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

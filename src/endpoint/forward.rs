@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     fmt, io,
-    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -12,8 +11,9 @@ use std::{
 use super::ClientEndpoint;
 use crate::{
     deferred::Deferred,
-    reactor::{Handle, Kind, Origin},
-    transport::{Acceptor, Address, ByteStream, Listen, Permit},
+    reactor::{Handle, Label, Origin},
+    server::{AcceptError, Acceptor, Permit},
+    transport::{Address, ByteStream, Listen},
 };
 
 /// Passes connections on until it is dropped; those that are there go on. Made by [`forward`].
@@ -42,15 +42,10 @@ pub struct Forward {
 /// ```
 #[track_caller]
 pub fn forward(listener: impl Listen, target: ClientEndpoint) -> Forward {
-    let origin = Origin {
-        kind: Kind::Connection,
-        location: Location::caller(),
-    };
+    let origin = Origin::here(Label::CONNECTION);
     let (handle, target) = (listener.handle(), Rc::new(target));
-    let acceptor = Acceptor::new(listener.boxed(), origin, move |stream, permit| {
-        handle
-            .core()
-            .spawn_detached(pass(handle.clone(), stream, target.clone(), permit), origin);
+    let acceptor = Acceptor::new(listener, origin, move |stream, permit| {
+        handle.spawn_detached(origin, pass(handle.clone(), stream, target.clone(), permit));
     });
     Forward { acceptor }
 }
@@ -74,8 +69,8 @@ impl Forward {
 
     /// Fires when it accepts no more and its last connection is gone; see
     /// [`protocol::Server::ended`](crate::protocol::Server::ended).
-    pub fn ended(&self) -> Deferred<(), String> {
-        self.acceptor.ended()
+    pub fn closed(&self) -> Deferred<(), AcceptError> {
+        self.acceptor.closed()
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
     Process,
     exit::{Exit, ExitError, Watch},
 };
-use crate::reactor::{Handle, Interest, Kind, Origin, Watched};
+use crate::reactor::{Handle, Interest, Label, Origin, Watched};
 #[cfg(doc)]
 use crate::transport::fd::FdStream;
 
@@ -328,13 +328,8 @@ impl Command {
         match watched {
             Some(watched) => {
                 let watch = Watch::new(child, watched, exit);
-                handle.core().spawn_detached(
-                    watch.run(),
-                    Origin {
-                        kind: Kind::Task,
-                        location,
-                    },
-                );
+                let label = Label::TASK;
+                handle.spawn_detached(Origin { label, location }, watch.run());
             }
             None => exit.set(Err(ExitError::Reaped)),
         }

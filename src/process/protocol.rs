@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use super::{ExitError, Process, command::TERMINAL};
 use crate::{
     protocol::{self, Flow, Lost, Protocol, Transport},
-    reactor::{Handle, Kind, Origin},
+    reactor::{Handle, Label, Origin},
 };
 
 /// Follows a child process: what it writes to each of its fds, and its end.
@@ -142,7 +142,7 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
         pid: process.id(),
         handle: handle.clone(),
         origin: Origin {
-            kind: Kind::Connection,
+            label: Label::CONNECTION,
             location,
         },
         process: RefCell::new(Some(process)),
@@ -161,13 +161,8 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
         let status = exited.await;
         following.0.exited(status);
     };
-    handle.core().spawn_detached(
-        follow,
-        Origin {
-            kind: Kind::Task,
-            location,
-        },
-    );
+    let label = Label::TASK;
+    handle.spawn_detached(Origin { label, location }, follow);
     for (number, stream) in streams {
         let fd = if number == TERMINAL { 0 } else { number };
         let pipe = Box::new(Pipe {
@@ -402,9 +397,7 @@ impl Shared {
             shared: self.clone(),
         };
         let done = self
-            .handle
-            .core()
-            .contain(self.origin, || callback(&mut *protocol, &transport));
+            .handle.contain(self.origin, || callback(&mut *protocol, &transport));
         if done.is_some() {
             self.protocol.replace(Some(protocol));
             return;
@@ -423,9 +416,7 @@ impl Shared {
         let status = self.exit.get().unwrap_or(Err(ExitError::Stopped));
         // A panic in it was reported; there is nothing left to end.
         let _ = self
-            .handle
-            .core()
-            .contain(self.origin, || protocol.ended(status));
+            .handle.contain(self.origin, || protocol.ended(status));
         drop((protocol, process));
     }
 }

@@ -18,9 +18,10 @@ use super::{
     transport::{Ending, Outbound, Shared, Told, Upgrade},
 };
 use crate::{
-    reactor::{Handle, Kind, Origin},
+    reactor::{Handle, Label, Origin},
     task::Sleep,
-    transport::{ByteStream, Permit},
+    server::Permit,
+    transport::ByteStream,
 };
 
 pub(super) fn start(
@@ -49,7 +50,7 @@ pub(super) fn start(
     });
     let transport = Transport { shared };
     let origin = Origin {
-        kind: Kind::Connection,
+        label: Label::CONNECTION,
         location,
     };
     let connection = Connection {
@@ -62,7 +63,7 @@ pub(super) fn start(
         origin,
         _permit: permit,
     };
-    handle.core().spawn_detached(connection, origin);
+    handle.spawn_detached(origin, connection);
     transport
 }
 
@@ -209,8 +210,8 @@ impl Connection {
     /// Asks the factory, if there is one, for a protocol; false when it refuses, or panics.
     fn build(&mut self) -> bool {
         if let Content::Factory(factory) = &self.content {
-            let core = self.transport.shared.handle.core();
-            let built = core.contain(self.origin, || factory.build(self.transport.peer_address()));
+            let handle = &self.transport.shared.handle;
+            let built = handle.contain(self.origin, || factory.build(self.transport.peer_address()));
             self.content = built.flatten().map_or(Content::Nothing, Content::Protocol);
         }
         matches!(self.content, Content::Protocol(_))
@@ -229,8 +230,8 @@ impl Connection {
         }
         let (upgrade, stream) = (shared.upgrade.take(), shared.stream.take());
         if let (Some(Upgrade { layer, .. }), Some(stream)) = (upgrade, stream) {
-            let core = shared.handle.core();
-            if let Some(stream) = core.contain(self.origin, || layer(stream)) {
+            let handle = &shared.handle;
+            if let Some(stream) = handle.contain(self.origin, || layer(stream)) {
                 *shared.stream.borrow_mut() = Some(stream);
             } else {
                 self.transport.abort();
@@ -391,8 +392,8 @@ impl Connection {
         };
         let shared = &self.transport.shared;
         shared.in_callback.set(true);
-        let core = shared.handle.core();
-        let result = core.contain(self.origin, || callback(&mut **protocol, &self.transport));
+        let handle = &shared.handle;
+        let result = handle.contain(self.origin, || callback(&mut **protocol, &self.transport));
         shared.in_callback.set(false);
         result.ok_or(Lost::Panicked)
     }

@@ -6,7 +6,6 @@ use std::{
     fmt,
     future::Future,
     io,
-    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -14,7 +13,7 @@ use std::{
 
 use super::Lost;
 use crate::{
-    reactor::{Handle, Kind, Origin},
+    reactor::{Handle, Label, Origin},
     transport::{Address, Batch, DatagramSocket},
 };
 
@@ -184,10 +183,7 @@ pub fn start_datagrams(
     socket: DatagramSocket,
     protocol: impl DatagramProtocol + 'static,
 ) -> DatagramTransport {
-    let origin = Origin {
-        kind: Kind::Connection,
-        location: Location::caller(),
-    };
+    let origin = Origin::here(Label::CONNECTION);
     let handle = socket.handle();
     let shared = Rc::new(Shared {
         handle: handle.clone(),
@@ -206,7 +202,7 @@ pub fn start_datagrams(
         state: State::Fresh,
         origin,
     };
-    handle.core().spawn_detached(conversation, origin);
+    handle.spawn_detached(origin, conversation);
     transport
 }
 
@@ -325,8 +321,8 @@ impl Conversation {
         &mut self,
         callback: impl FnOnce(&mut dyn DatagramProtocol, &DatagramTransport),
     ) -> Result<(), Lost> {
-        let core = self.transport.shared.handle.core();
-        let result = core.contain(self.origin, || {
+        let handle = &self.transport.shared.handle;
+        let result = handle.contain(self.origin, || {
             callback(&mut *self.protocol, &self.transport)
         });
         result.ok_or(Lost::Panicked)

@@ -1,6 +1,6 @@
 //! Where protocols come from: factories, servers and clients.
 
-use std::{cell::Cell, fmt, net::SocketAddr, panic::Location, rc::Rc};
+use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc};
 
 use super::{
     Limits, Protocol, Transport,
@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     deferred::Deferred,
-    reactor::{Handle, Kind, Origin},
-    transport::{Acceptor, Address, BoxedListener, ConnectError, Listen, tcp},
+    reactor::{Handle, Label, Origin},
+    server::{AcceptError, Acceptor},
+    transport::{Address, BoxedListener, ConnectError, Listen, tcp},
 };
 
 /// Makes a protocol for each connection that is accepted.
@@ -47,10 +48,7 @@ pub struct Server {
 /// connection and nothing else.
 #[track_caller]
 pub fn serve(listener: impl Listen, factory: impl Factory + 'static) -> Server {
-    let origin = Origin {
-        kind: Kind::Connection,
-        location: Location::caller(),
-    };
+    let origin = Origin::here(Label::CONNECTION);
     serve_any(listener.boxed(), Rc::new(factory), origin)
 }
 
@@ -95,8 +93,8 @@ impl Server {
     /// because what it listens on [has no more](crate::transport::listen_once). With the reason if
     /// the listener has failed; what a single connection ran into is its protocol's affair. Where
     /// the run ends before, it is abandoned.
-    pub fn ended(&self) -> Deferred<(), String> {
-        self.acceptor.ended()
+    pub fn closed(&self) -> Deferred<(), AcceptError> {
+        self.acceptor.closed()
     }
 
     /// The bounds for connections accepted from now on.

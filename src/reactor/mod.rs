@@ -25,44 +25,19 @@
 //! everybody else goes on, and the work that is on the stack is in no queue until it returns.
 
 mod backend;
-mod core;
-mod cork;
-mod driver;
-mod frames;
-mod handle;
-mod histogram;
-mod interleave;
-mod lifecycle;
-mod meter;
-mod metrics;
-mod moment;
-mod processor;
-mod registration;
-mod remote;
-mod report;
-mod selector;
-mod standalone;
-mod timers;
+mod host;
+mod observe;
 mod turn;
-mod watcher;
 
 pub use backend::{Event, Interest, Key, Next, Notify, Reactor, Readiness};
-pub(crate) use core::Core;
-#[cfg(feature = "http")]
-pub(crate) use cork::{MOST_BYTES as MOST_CORKED, Outlet};
-pub use driver::Driver;
-pub use frames::{FrameClock, FrameMetrics, Pacing};
-pub(crate) use handle::{FOREVER, WakeTimer};
-pub use handle::{Handle, Timer, TimerError};
-pub use histogram::Histogram;
-pub use interleave::{Interleave, Job};
-pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
-pub use metrics::{Census, ConnectionInfo, Metrics, Share, Stall, StallPlace, Stalls};
-pub(crate) use moment::Moment;
-pub use registration::{Direction, WatchError, Watched};
-pub use remote::{CallError, Gone, Remote};
-pub use report::{Kind, Observer, Origin, Report};
-pub use selector::Selector;
-pub use standalone::{RunError, Standalone};
-pub use turn::TurnHook;
-pub use watcher::Watcher;
+pub use host::{Driver, Interleave, Job, RunError, Selector, Standalone, Watcher};
+pub(crate) use observe::Moment;
+pub use observe::{
+    Census, ConnectionInfo, FrameMetrics, Histogram, Label, Metrics, Observer, Origin, Report,
+    Share, Stall, StallPlace, Stalls,
+};
+pub use turn::{
+    CallError, Direction, FrameClock, Gone, Handle, LifeError, Pacing, Phase, Remote, ShutdownHook,
+    Stopped, Timer, TimerError, TurnEnd, TurnHook, WatchError, Watched,
+};
+pub(crate) use turn::{Core, FOREVER, WakeTimer};

@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     fmt,
-    panic::Location,
     rc::{Rc, Weak},
 };
 
@@ -20,7 +19,7 @@ use crate::{
     deferred::{Canceller, Deferred, Resolver},
     framing::{FrameError, Frames, Prefixed, Width},
     protocol::{self, End, Flow, Lost, Protocol, Transport},
-    reactor::{Handle, Kind, Origin, Timer},
+    reactor::{Handle, Label, Origin, Timer},
     transport::{Address, ByteStream},
 };
 
@@ -40,10 +39,7 @@ pub fn start_with(
     methods: Methods,
     limits: Limits,
 ) -> Peer {
-    let origin = Origin {
-        kind: Kind::Connection,
-        location: Location::caller(),
-    };
+    let origin = Origin::here(Label::CONNECTION);
     let inner = Rc::new(Inner {
         handle: handle.clone(),
         transport: OnceCell::new(),
@@ -619,19 +615,19 @@ impl Inner {
         let many = credit.is_some();
         answering.insert(id, Answering { task: None, credit });
         drop(answering);
-        let core = self.handle.core();
+        let handle = &self.handle;
         let begun = self.methods.find(name).and_then(|method| {
             let call = Call {
                 id,
                 inner: Rc::downgrade(self),
             };
-            core.contain(self.origin, || method(call, arguments))
+            handle.contain(self.origin, || method(call, arguments))
                 .unwrap_or_else(|| Err(panicked()))
         });
         match begun {
             Err(refusal) => self.finish(id, many, Err(refusal)),
             Ok(future) => {
-                let task = core.spawn(future, self.origin);
+                let task = handle.spawn_as(self.origin, future);
                 if let Some(call) = self.answering.borrow_mut().get_mut(&id) {
                     call.task = Some(task.canceller());
                 }

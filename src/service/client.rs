@@ -15,7 +15,7 @@ use crate::{
     deferred::{Deferred, Interrupted, Resolver},
     endpoint::ClientEndpoint,
     protocol::{self, End, Lost, Protocol, Transport},
-    reactor::{Handle, Kind, Origin},
+    reactor::{Handle, Label, Origin},
 };
 
 /// Most that wait in [`ClientService::when_connected`] at a time.
@@ -199,19 +199,11 @@ impl Service for ClientService {
         let state = self.state.clone();
         if !state.running.replace(true) {
             state.stopping.set(false);
-            let (running, core) = (Running(state.clone()), handle.core().clone());
-            let handle = handle.clone();
-            let origin = Origin {
-                kind: Kind::Task,
-                location: Location::caller(),
-            };
-            core.spawn_detached(
-                async move {
-                    let _running = running;
-                    state.run(handle).await;
-                },
-                origin,
-            );
+            let (running, own) = (Running(state.clone()), handle.clone());
+            handle.spawn_detached(Origin::here(Label::TASK), async move {
+                let _running = running;
+                state.run(own).await;
+            });
         }
         Box::pin(std::future::ready(Ok(())))
     }

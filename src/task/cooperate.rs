@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     future::Future,
-    panic::Location,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
@@ -12,7 +11,7 @@ use std::{
 
 use crate::{
     deferred::{Deferred, Interrupted},
-    reactor::{Core, Handle, Kind, Moment, Origin},
+    reactor::{Core, Handle, Label, Moment, Origin},
 };
 
 /// How long the steps of one slice may take together: a quarter of the usual turn, so that tasks
@@ -70,10 +69,7 @@ impl Handle {
             core: Rc::downgrade(self.core()),
             cancelled: cancelled.clone(),
         };
-        let origin = Origin {
-            kind: Kind::Task,
-            location: Location::caller(),
-        };
+        let origin = Origin::here(Label::TASK);
         self.core()
             .spawn_for(slices, origin, move || cancelled.set(true))
     }
@@ -95,13 +91,13 @@ impl Future for Slices {
         let (Some(core), Some(steps)) = (this.core.upgrade(), &mut this.steps) else {
             return Poll::Pending;
         };
-        let turns = core.turns.get();
+        let turns = core.turns();
         let start = Moment::now();
         let time = SLICE.min(core.budget_left(start));
         while steps.next().is_some() {
             // After turns inside this step everybody else may have changed, the run may even be
             // over.
-            let given_way = core.turns.get() != turns;
+            let given_way = core.turns() != turns;
             if given_way || this.cancelled.get() || Moment::now().since(start) >= time {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -9,8 +9,36 @@ use std::{
 
 use crate::{
     deferred::{Deferred, Interrupted},
-    reactor::{FOREVER, Handle},
+    reactor::{FOREVER, Handle, Label, Origin},
 };
+
+impl Handle {
+    /// Calls `function` every `interval`, for the first time after one, until the [`LoopingCall`]
+    /// is dropped or the run ends.
+    ///
+    /// What was missed because the thread was held up is not made up for: there is one call, which
+    /// is told how many it stands for besides itself, and the next is due at the next whole
+    /// interval. The call is not entered again while it is on the stack. A panic ends it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let reactor = entwined::Standalone::new()?;
+    /// # let handle = reactor.handle();
+    /// # handle.call_later(Duration::from_millis(5), { let handle = handle.clone(); move || handle.stop().unwrap() });
+    /// let ticking = handle.call_every(Duration::from_millis(1), |missed| println!("tick, after {missed} missed ones"));
+    /// # reactor.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn call_every(
+        &self,
+        interval: Duration,
+        function: impl FnMut(u64) + 'static,
+    ) -> LoopingCall {
+        let future = run(self.clone(), self.now(), interval, function);
+        LoopingCall::new(self.spawn_as(Origin::here(Label::TIMER), future))
+    }
+}
 
 /// A call that is made at regular intervals. Made by [`Handle::call_every`]; dropping it ends it,
 /// also from inside the call.
@@ -20,7 +48,7 @@ pub struct LoopingCall {
 }
 
 impl LoopingCall {
-    pub(crate) fn new(task: Deferred<(), Interrupted>) -> Self {
+    fn new(task: Deferred<(), Interrupted>) -> Self {
         LoopingCall { task: Some(task) }
     }
 
@@ -54,7 +82,7 @@ impl fmt::Debug for LoopingCall {
 }
 
 /// The loop: due at whole intervals from `start`, whatever the calls take.
-pub(crate) async fn run(
+async fn run(
     handle: Handle,
     start: Instant,
     interval: Duration,

@@ -5,10 +5,33 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::reactor::{Handle, WakeTimer};
+
+impl Handle {
+    /// A future that ends after `delay`.
+    pub fn sleep(&self, delay: Duration) -> Sleep {
+        self.sleep_until(self.after(delay))
+    }
+
+    /// A future that ends at an instant of the reactor's [clock](Handle::now).
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        Sleep::new(self.clone(), deadline)
+    }
+
+    /// Gives `future` so much time: the result is [`Elapsed`](crate::task::Elapsed) when it has not
+    /// ended by then, and it is dropped with the [`Timeout`].
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
+        self.timeout_at(self.after(limit), future)
+    }
+
+    /// Gives `future` time until an instant; see [`timeout`](Handle::timeout).
+    pub fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F> {
+        Timeout::new(future, self.sleep_until(deadline))
+    }
+}
 
 /// Waits until an instant. Made by [`Handle::sleep`] and [`Handle::sleep_until`].
 #[must_use = "a future does nothing until it is awaited"]
@@ -44,7 +67,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline;
         // The turn that expires the timer has its own time at least at the deadline.
-        if self.timer.handle().core().time.get() >= deadline {
+        if self.timer.handle().turn_time() >= deadline {
             return Poll::Ready(());
         }
         self.timer.wait(deadline, cx.waker());

@@ -20,7 +20,7 @@ use std::{
 use super::pool::{Inner, Seat};
 use crate::{
     deferred::{ChainError, Deferred, Full, Interrupted},
-    reactor::{Handle, Kind, Origin, Remote},
+    reactor::{Handle, Label, Origin, Remote},
 };
 
 /// What a job can know about itself. Clones are about the same job, `Send` and `Sync`.
@@ -69,7 +69,7 @@ where
     T: Send + 'static,
     E: ChainError + Send,
 {
-    if handle.core().life.is_closed() {
+    if handle.core().is_closed() {
         let (resolver, deferred) = Deferred::born(location);
         resolver.interrupt(Interrupted::Cancelled);
         return Ok(deferred);
@@ -106,7 +106,7 @@ where
         move || order.cancel()
     };
     let origin = Origin {
-        kind: Kind::Task,
+        label: Label::TASK,
         location,
     };
     Ok(handle.core().spawn_for(Arrival { order }, origin, cancel))

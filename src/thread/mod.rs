@@ -72,7 +72,7 @@ mod channel;
 mod job;
 mod pool;
 
-use std::{any::Any, rc::Rc};
+use std::rc::Rc;
 
 pub use channel::{Receiver, SendError, Sender, WhenFull, channel};
 pub use job::Job;
@@ -110,9 +110,5 @@ impl Handle {
 
 /// The reactor keeps its pool without knowing what it is.
 fn default_pool(handle: &Handle) -> Rc<ThreadPool> {
-    let mut place = handle.core().threads.borrow_mut();
-    let pool: Rc<dyn Any> = place
-        .get_or_insert_with(|| Rc::new(ThreadPool::new("entwined", Limits::default())))
-        .clone();
-    pool.downcast().expect("nobody else puts anything there")
+    handle.extension(|| Rc::new(ThreadPool::new("entwined", Limits::default())))
 }

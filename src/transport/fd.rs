@@ -185,7 +185,7 @@ impl FdStream {
             Source::Watched(watched) => watched.poll_io(cx, direction, attempt),
             Source::Ready(fd) => {
                 // It is never not ready, so it has to be held back by its share.
-                if !self.handle.core().tasks.spend(1) {
+                if !self.handle.spend(1) {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -161,7 +161,7 @@ impl AsyncRead for MemoryStream {
             ready!(Pin::new(arrival).poll(cx));
         }
         this.arrival = None;
-        if !this.handle.core().tasks.spend(1) {
+        if !this.handle.spend(1) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -21,7 +21,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod acceptor;
 mod batch;
 mod datagram;
 pub mod fd;
@@ -44,9 +43,6 @@ use std::{
 };
 
 pub use crate::address::{Address, UnixAddress};
-#[cfg(feature = "http")]
-pub(crate) use acceptor::MOST_CONNECTIONS;
-pub(crate) use acceptor::{Acceptor, Permit};
 pub use batch::Batch;
 pub use datagram::{DatagramSocket, Received};
 use futures_io::{AsyncRead, AsyncWrite};
@@ -55,8 +51,6 @@ pub use listener::{ListenError, Listener};
 pub use race::{HostError, connect_host};
 pub use socket::ConnectError;
 pub use stream::Stream;
-#[cfg(feature = "http")]
-pub(crate) use stream::read_into;
 
 /// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a layer (such as
 /// TLS) above another stream.

@@ -207,9 +207,13 @@ impl Stream {
         Poll::Ready(Ok(sent))
     }
 
-    /// Sends at once, outside of any task: what is ready, and who waits for it, is left as it is.
-    #[cfg(feature = "http")]
-    pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Sends what the kernel takes now, outside of any task; returns how many bytes that was. It
+    /// leaves readiness, and a task that waits for it, as they are.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the kernel takes nothing, and what the system
+    /// says.
+    pub fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let sent = net::send(self.socket.object(), bytes, SendFlags::NOSIGNAL)?;
         self.socket.count(Direction::Write, sent);
         Ok(sent)
@@ -285,72 +289,6 @@ impl AsyncWrite for Stream {
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.shut_down())
     }
-}
-
-#[cfg(feature = "http")]
-impl hyper::rt::Read for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        read_into(self, cx, &mut cursor).map_ok(|_| ())
-    }
-}
-
-#[cfg(feature = "http")]
-impl hyper::rt::Write for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, buffer)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shut_down())
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_send_vectored(cx, buffers)
-    }
-}
-
-/// Reads into a buffer of hyper's, and gives the number of bytes.
-///
-/// That buffer is not initialised, and to say that it was filled is unsafe; to copy from one that
-/// is costs less than a hundredth of the system call.
-#[cfg(feature = "http")]
-pub(crate) fn read_into(
-    stream: Pin<&mut (impl AsyncRead + ?Sized)>,
-    cx: &mut Context<'_>,
-    cursor: &mut hyper::rt::ReadBufCursor<'_>,
-) -> Poll<io::Result<usize>> {
-    // Taken, since a layer may use it as well.
-    let mut scratch = SCRATCH.take();
-    let room = cursor.remaining().min(SCRATCH_SIZE);
-    if scratch.len() < room {
-        scratch.resize(SCRATCH_SIZE, 0);
-    }
-    let result = stream.poll_read(cx, &mut scratch[..room]);
-    if let Poll::Ready(Ok(received)) = result {
-        cursor.put_slice(&scratch[..received]);
-    }
-    SCRATCH.set(scratch);
-    result
 }
 
 const SCRATCH_SIZE: usize = 64 * 1024;

@@ -11,14 +11,8 @@ use std::{
     rc::Rc,
 };
 
-use entwined::{
-    Handle, Standalone,
-    deferred::Interrupted,
-    http::{self, Router},
-    protocol::{self, Echo},
-    tls::{Acceptor, Connector, Identity, Roots},
-    transport::tcp,
-};
+use entwined::{Handle, Standalone, deferred::Interrupted, protocol::{self, Echo}, tls::{Acceptor, Connector, Identity, Roots}, transport::tcp};
+use entwined_http::{self as http, Router};
 
 use crate::{
     pem,

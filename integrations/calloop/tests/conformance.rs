@@ -11,7 +11,8 @@ use calloop::{
     ping::make_ping,
     timer::{TimeoutAction, Timer},
 };
-use entwined::{Handle, reactor::LifeError, testing::Harness};
+use entwined::{Handle, reactor::LifeError};
+use entwined_conformance::Harness;
 use entwined_calloop::ReactorSource;
 
 #[derive(Clone)]
@@ -132,4 +133,4 @@ impl Harness for Calloop {
     }
 }
 
-entwined::conformance!(Calloop);
+entwined_conformance::conformance!(Calloop);

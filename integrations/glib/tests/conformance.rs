@@ -43,4 +43,4 @@ impl Kind for Plain {
     }
 }
 
-entwined::conformance!(GlibHost<Plain>);
+entwined_conformance::conformance!(GlibHost<Plain>);

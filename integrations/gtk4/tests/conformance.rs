@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         eprintln!("the conformance suite on GTK needs a display: {error}");
         return ExitCode::FAILURE;
     }
-    match entwined::testing::run_all::<GlibHost<Gtk>>() {
+    match entwined_conformance::run_all::<GlibHost<Gtk>>() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -1,0 +1,258 @@
+//! A way from a stream in memory, which never leaves its thread, to a peer on another.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    io::{self, Read, Write},
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::rig::PATIENCE;
+use entwined::transport::{Address, ByteStream, memory::MemoryStream};
+
+/// The most bytes in each direction: more than is received at a time.
+const ROOM: usize = 256 * 1024;
+
+#[derive(Default)]
+pub(super) struct Bridge {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    to_peer: VecDeque<u8>,
+    /// All that there will be has come.
+    ended: bool,
+    from_peer: VecDeque<u8>,
+    peer_ended: bool,
+    peer_gone: bool,
+    /// Somebody tore it.
+    reset: bool,
+    /// The stream of ours is gone.
+    gone: bool,
+    /// Of the task that carries.
+    waker: Option<Waker>,
+}
+
+impl Bridge {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and tells both sides.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        let waker = state.waker.take();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits on the peer's thread.
+    fn wait(&self, until: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.state(), PATIENCE, |state| !until(state));
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "nothing came in {PATIENCE:?}");
+        state
+    }
+
+    /// Carries bytes between the peer and `stream`, the other end of what is tested, until one of
+    /// them is gone.
+    pub(super) fn carry(
+        self: &Arc<Self>,
+        mut stream: MemoryStream,
+    ) -> impl Future<Output = ()> + use<> {
+        let bridge = self.clone();
+        async move {
+            let result = poll_fn(|cx| bridge.poll_carry(&mut stream, cx)).await;
+            bridge.change(|state| {
+                state.ended = true;
+                state.reset |= result.is_err();
+            });
+        }
+    }
+
+    fn poll_carry(&self, stream: &mut MemoryStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state();
+        state.waker = Some(cx.waker().clone());
+        if state.reset {
+            stream.cut(io::ErrorKind::ConnectionReset);
+            return Poll::Ready(Ok(()));
+        }
+        let mut moved = false;
+        while !state.from_peer.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, state.from_peer.as_slices().0) {
+                Poll::Ready(Ok(count)) => drop(state.from_peer.drain(..count)),
+                // Nobody reads any more; what was written can still come.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    state.from_peer.clear()
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+            moved = true;
+        }
+        if state.from_peer.is_empty() && (state.peer_ended || state.peer_gone) {
+            let _ = Pin::new(&mut *stream).poll_close(cx)?;
+            if state.peer_gone {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let mut buffer = [0; 16 * 1024];
+        while !state.ended && state.to_peer.len() < ROOM {
+            let Poll::Ready(count) = Pin::new(&mut *stream).poll_read(cx, &mut buffer)? else {
+                break;
+            };
+            state.to_peer.extend(&buffer[..count]);
+            state.ended = count == 0;
+            moved = true;
+        }
+        drop(state);
+        if moved {
+            self.changed.notify_all();
+        }
+        Poll::Pending
+    }
+
+    /// A layer above the stream under test that tells the peer of its end at once, also if that
+    /// does not read.
+    pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> Watched {
+        Watched {
+            below,
+            aborting: false,
+            bridge: self.clone(),
+        }
+    }
+}
+
+/// The peer's end.
+pub(super) struct BridgeEnd(pub(super) Arc<Bridge>);
+
+impl BridgeEnd {
+    pub(super) fn end(&self) {
+        self.0.change(|state| state.peer_ended = true);
+    }
+
+    pub(super) fn reset(&self) {
+        self.0.change(|state| state.reset = true);
+    }
+
+    pub(super) fn wait_for_end(&self) {
+        drop(self.0.wait(|state| state.gone || state.reset));
+    }
+}
+
+impl Read for BridgeEnd {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self
+            .0
+            .wait(|state| !state.to_peer.is_empty() || state.ended || state.reset);
+        if state.reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let count = state.to_peer.read(buffer)?;
+        drop(state);
+        self.0.change(|_| {});
+        Ok(count)
+    }
+}
+
+impl Write for BridgeEnd {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self
+            .0
+            .wait(|state| state.from_peer.len() < ROOM || state.gone || state.reset);
+        if state.gone || state.reset {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let count = bytes.len().min(ROOM - state.from_peer.len());
+        state.from_peer.extend(&bytes[..count]);
+        drop(state);
+        self.0.change(|_| {});
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for BridgeEnd {
+    fn drop(&mut self) {
+        self.0.change(|state| state.peer_gone = true);
+    }
+}
+
+/// See [`Bridge::watch`].
+pub(super) struct Watched {
+    below: MemoryStream,
+    aborting: bool,
+    bridge: Arc<Bridge>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let aborting = self.aborting;
+        self.bridge.change(|state| {
+            state.gone = true;
+            state.reset |= aborting;
+        });
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.below).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.below).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_close(cx)
+    }
+}
+
+impl ByteStream for Watched {
+    fn local_address(&self) -> Address {
+        self.below.local_address()
+    }
+
+    fn peer_address(&self) -> Address {
+        self.below.peer_address()
+    }
+
+    fn abort(&mut self) {
+        self.aborting = true;
+        self.below.abort();
+    }
+
+    fn below(&self) -> Option<&dyn ByteStream> {
+        Some(&self.below)
+    }
+}

@@ -1,0 +1,223 @@
+//! The harness for reactors with a loop of their own: the host is a loop that makes their turns by
+//! hand.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{End, Harness};
+use entwined::{Handle, Standalone, reactor::{LifeError, RunError, Stopped}};
+
+/// A reactor whose turns can be made by hand.
+pub trait OwnLoop: Sized + 'static {
+    /// The name of the backend, for tables.
+    const NAME: &'static str;
+
+    /// A reactor that does not run yet.
+    fn new() -> Self;
+
+    /// Its handle.
+    fn handle(&self) -> Handle;
+
+    /// Makes one turn, after waiting for something to do for at most `wait`. The first one starts
+    /// the run.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn turn(&self, wait: Option<Duration>) -> Result<(), LifeError>;
+
+    /// Runs until it is stopped.
+    ///
+    /// # Errors
+    /// When it runs already.
+    fn run(&self) -> Result<(), LifeError>;
+}
+
+impl OwnLoop for Standalone {
+    const NAME: &'static str = "standalone";
+
+    fn new() -> Self {
+        Standalone::new().expect("a selector")
+    }
+
+    fn handle(&self) -> Handle {
+        Standalone::handle(self)
+    }
+
+    fn turn(&self, wait: Option<Duration>) -> Result<(), LifeError> {
+        Standalone::turn(self, wait).map_err(refusal)
+    }
+
+    fn run(&self) -> Result<(), LifeError> {
+        Standalone::run(self).map_err(refusal)
+    }
+}
+
+fn refusal(error: RunError) -> LifeError {
+    match error {
+        RunError::Life(error) => error,
+        RunError::Selector(error) => panic!("the selector failed: {error}"),
+    }
+}
+
+/// The [`Harness`] of an [`OwnLoop`].
+pub struct ByHand<L> {
+    reactor: Rc<RefCell<Option<Rc<L>>>>,
+    handle: Handle,
+    host: Rc<Host<L>>,
+}
+
+/// A host loop in its simplest form.
+struct Host<L> {
+    /// The reactor whose turns it makes.
+    attached: RefCell<Option<Rc<L>>>,
+    /// Its callbacks, by when they are due and the order in which they were asked for.
+    calls: RefCell<BTreeMap<(Instant, u64), HostCall>>,
+    sequence: Cell<u64>,
+}
+
+type HostCall = Box<dyn FnOnce()>;
+
+impl<L: OwnLoop> Host<L> {
+    fn next_due(&self) -> Option<Instant> {
+        self.calls.borrow().keys().next().map(|key| key.0)
+    }
+
+    /// Calls what is due, but not what that adds.
+    fn call_due(&self) {
+        let (now, mark) = (Instant::now(), self.sequence.get());
+        loop {
+            let mut calls = self.calls.borrow_mut();
+            let due = calls
+                .keys()
+                .copied()
+                .find(|&(at, sequence)| at <= now && sequence < mark);
+            let Some(call) = due.and_then(|key| calls.remove(&key)) else {
+                return;
+            };
+            drop(calls);
+            call();
+        }
+    }
+}
+
+impl<L: OwnLoop> ByHand<L> {
+    fn on(host: Rc<Host<L>>) -> Self {
+        let reactor = Rc::new(L::new());
+        ByHand {
+            handle: reactor.handle(),
+            reactor: Rc::new(RefCell::new(Some(reactor))),
+            host,
+        }
+    }
+
+    fn reactor(&self) -> Result<Rc<L>, LifeError> {
+        self.reactor.borrow().clone().ok_or(LifeError::Closed)
+    }
+}
+
+impl<L> Clone for ByHand<L> {
+    fn clone(&self) -> Self {
+        ByHand {
+            reactor: self.reactor.clone(),
+            handle: self.handle.clone(),
+            host: self.host.clone(),
+        }
+    }
+}
+
+impl<L: OwnLoop> Harness for ByHand<L> {
+    const NAME: &'static str = L::NAME;
+
+    fn new() -> Self {
+        Self::on(Rc::new(Host {
+            attached: RefCell::default(),
+            calls: RefCell::default(),
+            sequence: Cell::default(),
+        }))
+    }
+
+    fn another(&self) -> Self {
+        Self::on(self.host.clone())
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    fn attach(&self) -> Result<(), LifeError> {
+        if self.handle.is_running() {
+            return Err(LifeError::AlreadyRunning);
+        }
+        let reactor = self.reactor()?;
+        // Before the first turn: that may spin this loop.
+        *self.host.attached.borrow_mut() = Some(reactor.clone());
+        reactor.turn(Some(Duration::ZERO))
+    }
+
+    fn detach(&self) {
+        let attached = self.host.attached.take();
+        let reactor = self.reactor.take();
+        drop((attached, reactor));
+    }
+
+    fn iterate(&self, wait: Option<Duration>) {
+        let until_host = self
+            .host
+            .next_due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        let wait = [wait, until_host].into_iter().flatten().min();
+        let attached = self.host.attached.borrow().clone();
+        match attached.filter(|reactor| reactor.handle().is_running()) {
+            Some(reactor) => reactor.turn(wait).expect("it runs"),
+            None => thread::sleep(
+                wait.expect("a host without a reactor that waits for ever never wakes"),
+            ),
+        }
+        self.host.call_due();
+    }
+
+    fn run(&self) -> Result<(), LifeError> {
+        if self.host.next_due().is_none() && !self.handle.is_running() {
+            let reactor = self.reactor()?;
+            // For a loop in a loop.
+            *self.host.attached.borrow_mut() = Some(reactor.clone());
+            return reactor.run();
+        }
+        self.attach()?;
+        while self.handle.is_running() {
+            self.iterate(None);
+        }
+        Ok(())
+    }
+
+    fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>) {
+        let sequence = self.host.sequence.get();
+        self.host.sequence.set(sequence + 1);
+        self.host
+            .calls
+            .borrow_mut()
+            .insert((Instant::now() + delay, sequence), callback);
+    }
+
+    fn nest(&self, end: End) -> Result<(), Stopped> {
+        let done = Rc::new(Cell::new(false));
+        let told = done.clone();
+        let task = async move {
+            end.await;
+            told.set(true);
+        };
+        self.handle.spawn(task).detach();
+        while !done.get() {
+            if !self.handle.is_running() {
+                return Err(Stopped);
+            }
+            self.iterate(None);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,594 @@
+//! What connections go over in the tests of streams: each of the transports, with a peer that
+//! blocks on a thread of its own.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    fs::File,
+    future::Future,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        linux::net::SocketAddrExt,
+        unix::net::UnixStream,
+    },
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_core::Stream as _;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt,
+    pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
+};
+use rustls::{
+    ClientConfig, ClientConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
+
+use super::{
+    bridge::{Bridge, BridgeEnd},
+    rig::{PATIENCE, dial},
+};
+use entwined::{Handle, protocol::Transport, thread::{self, Receiver, Sender, WhenFull}, tls::{self, TlsStream}, transport::{ Address, BoxedListener, ByteStream, Listen, Stream, UnixAddress, fd::{self, FdStream}, memory::{self, MemoryStream}, tcp, unix, }};
+
+/// A transport under test.
+pub(super) trait Carrier: 'static {
+    /// Whether a peer can tell an abort from an end.
+    const ABORT_SHOWS: bool = true;
+
+    /// The tests that it cannot show, each with the reason.
+    const LACKS: &[(&str, &str)] = &[];
+
+    /// How many connections come and go in the test of what they leave behind.
+    const MANY: u64 = 10_000;
+
+    fn open(handle: &Handle) -> Door;
+
+    /// Asks an accepted connection for what this transport knows of its peer.
+    fn ask_identity(transport: &Transport);
+}
+
+/// Where connections of a carrier come in.
+pub(super) struct Door {
+    pub(super) listener: BoxedListener,
+    pub(super) dialer: Dialer,
+    /// Connects a stream of ours.
+    pub(super) connect: Connect,
+}
+
+pub(super) type Connect = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Box<dyn ByteStream>>>>>;
+
+/// Makes peers, on any thread.
+#[derive(Clone)]
+pub(super) struct Dialer(Arc<dyn Fn() -> Peer + Send + Sync>);
+
+impl Dialer {
+    fn new(dial: impl Fn() -> Peer + Send + Sync + 'static) -> Self {
+        Dialer(Arc::new(dial))
+    }
+
+    /// A connection that gives up before the test does.
+    pub(super) fn dial(&self) -> Peer {
+        (self.0)()
+    }
+}
+
+/// The other end of a connection, for a thread. Dropped, it closes in the order that its transport
+/// has.
+pub(super) enum Peer {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsPeer>),
+    Pipes { input: File, output: Option<File> },
+    Memory(BridgeEnd),
+}
+
+impl Peer {
+    /// Sends the end of input, and goes on reading.
+    pub(super) fn end(&mut self) {
+        match self {
+            Peer::Tcp(stream) => stream.shutdown(Shutdown::Write).expect("shut down"),
+            Peer::Unix(stream) => stream.shutdown(Shutdown::Write).expect("shut down"),
+            Peer::Tls(peer) => peer.end().expect("sent"),
+            Peer::Pipes { output, .. } => *output = None,
+            Peer::Memory(end) => end.end(),
+        }
+    }
+
+    /// Has our side see a reset, once a byte has come; what else has come stays unread.
+    pub(super) fn reset(mut self) {
+        match &mut self {
+            Peer::Tcp(stream) => {
+                stream.read_exact(&mut [0]).expect("a byte");
+                sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("an option");
+            }
+            Peer::Tls(peer) => {
+                peer.stream.read_exact(&mut [0]).expect("a byte");
+                sockopt::set_socket_linger(&peer.stream.sock, Some(Duration::ZERO))
+                    .expect("an option");
+                peer.polite = false;
+            }
+            // A Unix socket that is closed with bytes unread resets by itself: unix(7).
+            Peer::Unix(_) => self.wait_for(PollFlags::IN),
+            Peer::Pipes { .. } => panic!("a pipe knows no reset"),
+            Peer::Memory(end) => end.reset(),
+        }
+    }
+
+    /// Waits until the other side has ended the connection, and reads nothing.
+    pub(super) fn hold(&self) {
+        // That the other side is gone is told without being asked for; that it has only shut down
+        // its direction is not.
+        self.wait_for(PollFlags::RDHUP);
+    }
+
+    fn wait_for(&self, what: PollFlags) {
+        let fd = match self {
+            Peer::Tcp(stream) => stream.as_fd(),
+            Peer::Unix(stream) => stream.as_fd(),
+            Peer::Tls(peer) => peer.stream.sock.as_fd(),
+            Peer::Pipes { input, .. } => input.as_fd(),
+            Peer::Memory(end) => return end.wait_for_end(),
+        };
+        let limit = Timespec {
+            tv_sec: PATIENCE.as_secs() as i64,
+            tv_nsec: 0,
+        };
+        let events = poll(&mut [PollFd::new(&fd, what)], Some(&limit)).expect("poll(2)");
+        assert!(events > 0, "nothing came in {PATIENCE:?}");
+    }
+}
+
+/// A client of TLS that is not ours but rustls' own.
+pub(super) struct TlsPeer {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    /// It says that it goes.
+    polite: bool,
+}
+
+impl TlsPeer {
+    fn new(config: &Arc<ClientConfig>, address: SocketAddr) -> Self {
+        let name = "localhost".try_into().expect("a name");
+        let client = ClientConnection::new(config.clone(), name).expect("a client");
+        let mut stream = StreamOwned::new(client, dial(address));
+        while stream.conn.is_handshaking() {
+            stream
+                .conn
+                .complete_io(&mut stream.sock)
+                .expect("a handshake");
+        }
+        // The tickets come after it: left unread they would make a reset of this peer's close.
+        while stream.conn.tls13_tickets_received() < 2 {
+            stream.conn.read_tls(&mut stream.sock).expect("tickets");
+            stream.conn.process_new_packets().expect("tickets");
+        }
+        TlsPeer {
+            stream,
+            polite: true,
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.stream.conn.send_close_notify();
+        self.stream.flush()
+    }
+}
+
+impl Drop for TlsPeer {
+    fn drop(&mut self) {
+        if self.polite {
+            // The other side may be gone.
+            let _ = self.end();
+        }
+    }
+}
+
+impl Read for Peer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Peer::Tcp(stream) => stream.read(buffer),
+            Peer::Unix(stream) => stream.read(buffer),
+            Peer::Tls(peer) => peer.stream.read(buffer),
+            Peer::Pipes { input, .. } => input.read(buffer),
+            Peer::Memory(end) => end.read(buffer),
+        }
+    }
+}
+
+impl Write for Peer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Peer::Tcp(stream) => stream.write(bytes),
+            Peer::Unix(stream) => stream.write(bytes),
+            Peer::Tls(peer) => peer.stream.write(bytes),
+            Peer::Pipes { output, .. } => output.as_mut().expect("not ended").write(bytes),
+            Peer::Memory(end) => end.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Peer::Tls(peer) => peer.stream.flush(),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn boxed<F>(make: impl Fn() -> F + 'static) -> Connect
+where
+    F: Future + 'static,
+    F::Output: ByteStream,
+{
+    Rc::new(move || {
+        let stream = make();
+        Box::pin(async move { Box::new(stream.await) as Box<dyn ByteStream> })
+    })
+}
+
+pub(super) struct Tcp;
+
+impl Carrier for Tcp {
+    fn open(handle: &Handle) -> Door {
+        let (listener, address) = tcp_listener(handle);
+        let handle = handle.clone();
+        Door {
+            listener: listener.boxed(),
+            dialer: Dialer::new(move || Peer::Tcp(dial(address))),
+            connect: boxed(move || {
+                let handle = handle.clone();
+                async move { tcp::connect(&handle, address).await.expect("a connection") }
+            }),
+        }
+    }
+
+    fn ask_identity(transport: &Transport) {
+        ask_addresses(transport);
+        let answer = transport
+            .ask(|stream: &Stream| stream.peer_credentials())
+            .expect("a socket below");
+        assert_eq!(
+            answer.expect_err("TCP knows no credentials").kind(),
+            io::ErrorKind::Unsupported
+        );
+        assert!(
+            transport
+                .ask(Stream::take_fds)
+                .expect("a socket below")
+                .is_empty()
+        );
+        assert_eq!(transport.ask(|_: &TlsStream| ()), None);
+    }
+}
+
+fn ask_addresses(transport: &Transport) {
+    let (ours, theirs) = (
+        transport.local_address().tcp(),
+        transport.peer_address().tcp(),
+    );
+    assert!(
+        ours.is_some() && theirs.is_some() && ours != theirs,
+        "{ours:?}, {theirs:?}"
+    );
+}
+
+pub(super) fn tcp_listener(handle: &Handle) -> (entwined::transport::Listener, SocketAddr) {
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let address = listener.local_address().tcp().expect("it listens on TCP");
+    (listener, address)
+}
+
+pub(super) struct Unix;
+
+impl Carrier for Unix {
+    const ABORT_SHOWS: bool = false;
+
+    fn open(handle: &Handle) -> Door {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "entwined-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let listener = unix::listen_abstract(handle, &name).expect("a free name");
+        let address =
+            std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("an address");
+        let handle = handle.clone();
+        Door {
+            listener: listener.boxed(),
+            dialer: Dialer::new(move || {
+                let stream = UnixStream::connect_addr(&address).expect("a connection");
+                stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+                Peer::Unix(stream)
+            }),
+            connect: boxed(move || {
+                let (handle, name) = (handle.clone(), name.clone());
+                async move {
+                    unix::connect_abstract(&handle, &name)
+                        .await
+                        .expect("a connection")
+                }
+            }),
+        }
+    }
+
+    fn ask_identity(transport: &Transport) {
+        let credentials = transport
+            .ask(|stream: &Stream| stream.peer_credentials())
+            .expect("a socket below");
+        let credentials = credentials.expect("a Unix socket");
+        assert_eq!(
+            credentials.pid.as_raw_nonzero().get() as u32,
+            std::process::id()
+        );
+        assert_eq!(credentials.uid, rustix::process::getuid());
+        assert_eq!(
+            *transport.peer_address(),
+            Address::Unix(UnixAddress::Unnamed)
+        );
+        assert_eq!(transport.peer_address().tcp(), None);
+        assert!(
+            transport
+                .ask(|stream: &Stream| stream.set_nodelay(true))
+                .expect("a socket below")
+                .is_err()
+        );
+    }
+}
+
+/// TLS over TCP, in which both sides show a certificate.
+pub(super) struct Tls;
+
+/// Made once: keys are dear without optimisation.
+static CERTIFICATE: LazyLock<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> =
+    LazyLock::new(|| tls::development::certificate(["localhost"]).expect("a certificate"));
+
+fn peer_config() -> Arc<ClientConfig> {
+    let (chain, key) = &*CERTIFICATE;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(chain[0].clone()).expect("a certificate");
+    let config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain.clone(), key.clone_key());
+    Arc::new(config.expect("a key"))
+}
+
+impl Carrier for Tls {
+    const MANY: u64 = 1_000;
+
+    fn open(handle: &Handle) -> Door {
+        let (chain, key) = &*CERTIFICATE;
+        let identity = tls::Identity::new(chain.clone(), key.clone_key()).expect("an identity");
+        let clients = tls::ClientCertificates::Required(tls::Roots::only(chain));
+        let acceptor = tls::Acceptor::builder(identity.clone())
+            .client_certificates(clients)
+            .build();
+        let connector = tls::Connector::builder()
+            .roots(tls::Roots::only(chain))
+            .identity(identity)
+            .build();
+        let connector = connector.expect("a connector");
+        let (listener, address) = tcp_listener(handle);
+        let (handle, config) = (handle.clone(), peer_config());
+        Door {
+            listener: acceptor.expect("an acceptor").listen(listener).boxed(),
+            dialer: Dialer::new(move || Peer::Tls(Box::new(TlsPeer::new(&config, address)))),
+            connect: boxed(move || {
+                let (handle, connector) = (handle.clone(), connector.clone());
+                async move {
+                    let stream = tcp::connect(&handle, address).await.expect("a connection");
+                    connector.connect(stream, "localhost").expect("a name")
+                }
+            }),
+        }
+    }
+
+    fn ask_identity(transport: &Transport) {
+        ask_addresses(transport);
+        let asked = transport.ask(|tls: &TlsStream| {
+            assert_eq!(tls.peer_certificates().map(<[_]>::len), Some(1));
+            assert!(tls.version().is_some() && tls.cipher_suite().is_some());
+            assert_eq!(
+                (tls.server_name(), tls.protocol()),
+                (Some("localhost"), None)
+            );
+        });
+        asked.expect("a layer of TLS");
+    }
+}
+
+/// A pipe that holds more than is received at a time.
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let (output, input) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    fcntl_setpipe_size(&input, 256 * 1024).expect("room: pipe(7)");
+    (output, input)
+}
+
+/// Two pipes, as a child process has them.
+pub(super) struct Pipes;
+
+impl Carrier for Pipes {
+    const ABORT_SHOWS: bool = false;
+
+    const LACKS: &[(&str, &str)] = &[
+        (
+            "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
+            "pipes are made, not accepted",
+        ),
+        (
+            "b44_a_reset_is_an_error_with_its_kind",
+            "a pipe knows no reset, only an end",
+        ),
+    ];
+
+    fn open(handle: &Handle) -> Door {
+        let make = |handle: &Handle, (input, output)| {
+            fd::pair(handle, Some(input), Some(output)).expect("a stream")
+        };
+        let (listener, hand) = Handed::new(handle, make);
+        let (handle, given) = (handle.clone(), listener.given.clone());
+        Door {
+            listener: listener.boxed(),
+            dialer: Dialer::new(move || {
+                let ((theirs, output), (input, ours)) = (pipe(), pipe());
+                hand.send((theirs, ours)).expect("it listens");
+                Peer::Pipes {
+                    input: input.into(),
+                    output: Some(output.into()),
+                }
+            }),
+            connect: boxed(move || {
+                let ((theirs, output), (input, ours)) = (pipe(), pipe());
+                given.put(make(&handle, (theirs, ours)));
+                let stream = make(&handle, (input, output));
+                async move { stream }
+            }),
+        }
+    }
+
+    fn ask_identity(transport: &Transport) {
+        assert_eq!(
+            (transport.local_address(), transport.peer_address()),
+            (&Address::Unknown, &Address::Unknown)
+        );
+        assert_eq!(transport.ask(|_: &Stream| ()), None, "a pipe is no socket");
+        let piped = transport
+            .ask(|stream: &FdStream| stream.input().is_some() && stream.output().is_some());
+        assert_eq!(piped, Some(true));
+    }
+}
+
+/// Memory, with a bridge from it to the peer's thread.
+pub(super) struct Memory;
+
+impl Carrier for Memory {
+    const LACKS: &[(&str, &str)] = &[(
+        "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
+        "it has no file descriptors",
+    )];
+
+    fn open(handle: &Handle) -> Door {
+        let make = |handle: &Handle, bridge: Arc<Bridge>| {
+            let (ours, theirs) = memory::pair(handle);
+            handle.spawn(bridge.carry(theirs)).detach();
+            bridge.watch(ours)
+        };
+        let (listener, hand) = Handed::new(handle, make);
+        let (handle, given) = (handle.clone(), listener.given.clone());
+        Door {
+            listener: listener.boxed(),
+            dialer: Dialer::new(move || {
+                let bridge = Arc::<Bridge>::default();
+                hand.send(bridge.clone()).expect("it listens");
+                Peer::Memory(BridgeEnd(bridge))
+            }),
+            connect: boxed(move || {
+                let (ours, theirs) = memory::pair(&handle);
+                // Nobody is on its other side.
+                given.put(Arc::<Bridge>::default().watch(theirs));
+                async move { ours }
+            }),
+        }
+    }
+
+    fn ask_identity(transport: &Transport) {
+        assert_eq!(
+            (transport.local_address(), transport.peer_address()),
+            (&Address::Unknown, &Address::Unknown)
+        );
+        assert_eq!(transport.ask(|_: &Stream| ()), None, "memory is no socket");
+        assert_eq!(transport.ask(|_: &MemoryStream| ()), Some(()));
+    }
+}
+
+/// A listener for what has none: ends are handed to it, from other threads and from this one.
+struct Handed<T: Send, M, S> {
+    handle: Handle,
+    arriving: RefCell<Receiver<T>>,
+    make: M,
+    given: Rc<Given<S>>,
+}
+
+/// Streams of this thread that wait to be accepted.
+struct Given<S>(RefCell<(VecDeque<S>, Option<Waker>)>);
+
+impl<S> Given<S> {
+    fn put(&self, stream: S) {
+        let mut given = self.0.borrow_mut();
+        given.0.push_back(stream);
+        if let Some(waker) = given.1.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T: Send, M: Fn(&Handle, T) -> S, S> Handed<T, M, S> {
+    fn new(handle: &Handle, make: M) -> (Self, Sender<T>) {
+        let (hand, arriving) = thread::channel(64, WhenFull::Wait);
+        let given = Rc::new(Given(RefCell::default()));
+        (
+            Handed {
+                handle: handle.clone(),
+                arriving: RefCell::new(arriving),
+                make,
+                given,
+            },
+            hand,
+        )
+    }
+}
+
+impl<T, M, S> Listen for Handed<T, M, S>
+where
+    T: Send + 'static,
+    M: Fn(&Handle, T) -> S + 'static,
+    S: ByteStream,
+{
+    type Stream = S;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<S>>> {
+        let mut given = self.given.0.borrow_mut();
+        if let Some(stream) = given.0.pop_front() {
+            return Poll::Ready(Some(Ok(stream)));
+        }
+        given.1 = Some(cx.waker().clone());
+        drop(given);
+        let mut arriving = self.arriving.borrow_mut();
+        match pin!(&mut *arriving).poll_next(cx) {
+            Poll::Ready(Some(end)) => Poll::Ready(Some(Ok((self.make)(&self.handle, end)))),
+            // Without dialers there are only streams of this thread.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+/// Waits for a peer's thread without holding the loop.
+pub(super) async fn joined<R>(handle: &Handle, peer: std::thread::JoinHandle<R>) -> R {
+    while !peer.is_finished() {
+        handle.sleep(Duration::from_millis(1)).await;
+    }
+    match peer.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}

@@ -1,0 +1,180 @@
+//! Attempts to connect: behaviour 40.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use super::{
+    Harness,
+    life::nobody_listens,
+    rig::{Rig, ms},
+};
+use entwined::{process, tls, transport::{ByteStream, ConnectError, tcp, unix}};
+
+pub(super) fn b40_connect_refused_says_so_over_tcp<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let nobody = nobody_listens(&handle);
+        let error = tcp::connect(&handle, nobody)
+            .await
+            .expect_err("nobody listens there");
+        assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+        assert!(error.to_string().contains(&nobody.to_string()), "{error}");
+    });
+}
+
+pub(super) fn b40_connect_unreachable_says_so_over_tcp<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        // The loopback's broadcast address: there is no way for TCP to it.
+        let error = tcp::connect(&handle, ([127, 255, 255, 255], 9).into())
+            .await
+            .expect_err("no such host");
+        assert!(
+            matches!(error, ConnectError::Unreachable { .. }),
+            "{error:?}"
+        );
+        let error = unix::connect(&handle, "/nonexistent/socket")
+            .await
+            .expect_err("no such file");
+        assert!(
+            matches!(error, ConnectError::Unreachable { .. }),
+            "{error:?}"
+        );
+    });
+}
+
+/// A listener that answers nobody, for its backlog is full; with the connections that fill it.
+fn silent_listener() -> (SocketAddr, impl Sized) {
+    let listener = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    );
+    let listener = listener.expect("a socket");
+    let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+    rustix::net::bind(&listener, &any).expect("a free port");
+    rustix::net::listen(&listener, 0).expect("it listens");
+    let listener = std::net::TcpListener::from(listener);
+    let address = listener.local_addr().expect("an address");
+    let mut filling = Vec::new();
+    // Until an attempt gets no answer; how many the kernel takes beyond the backlog is its affair.
+    while let Ok(stream) = TcpStream::connect_timeout(&address, ms(100)) {
+        filling.push(stream);
+        assert!(
+            filling.len() < 100,
+            "a backlog of nought takes {} connections",
+            filling.len()
+        );
+    }
+    (address, (listener, filling))
+}
+
+pub(super) fn b40_connect_timed_out_says_so_over_tcp<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let (address, _silence) = silent_listener();
+        let sources = handle.metrics().sources;
+        let start = handle.now();
+        let result = handle.timeout(ms(50), tcp::connect(&handle, address)).await;
+        assert!(result.is_err(), "there was an answer: {result:?}");
+        assert!(handle.now() - start >= ms(50));
+        assert_eq!(
+            handle.metrics().sources,
+            sources,
+            "the attempt is still watched"
+        );
+    });
+}
+
+pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let (address, _silence) = silent_listener();
+        let nobody = nobody_listens(&handle);
+        let before = (handle.metrics().sources, handle.metrics().tasks);
+        // Before it was polled, and when it was under way.
+        for wait in [Duration::ZERO, ms(5)] {
+            for address in [address, nobody] {
+                let connecting = handle.clone();
+                let task =
+                    handle.spawn(async move { tcp::connect(&connecting, address).await.map(drop) });
+                if !wait.is_zero() {
+                    handle.sleep(wait).await;
+                }
+                task.cancel();
+            }
+        }
+        drop(tcp::connect(&handle, address));
+        handle.sleep(ms(5)).await;
+        assert_eq!(
+            (handle.metrics().sources, handle.metrics().tasks),
+            before,
+            "sources and tasks"
+        );
+    });
+}
+
+pub(super) fn b40_connect_refused_says_so_over_unix<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let name = format!("entwined-nobody-{}", std::process::id());
+        let error = unix::connect_abstract(&handle, &name)
+            .await
+            .expect_err("nobody listens there");
+        assert!(matches!(error, ConnectError::Refused { .. }), "{error:?}");
+        assert!(error.to_string().contains(&name), "{error}");
+    });
+}
+
+pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let connector = tls::Connector::builder().build().expect("a connector");
+        let (listener, address) = super::carrier::tcp_listener(&handle);
+        let stream = tcp::connect(&handle, address).await.expect("a connection");
+        let mut stream: Box<dyn ByteStream> =
+            Box::new(connector.connect(stream, "localhost").expect("a name"));
+        let silent = listener.accept().await.expect("a connection");
+        assert!(
+            handle.timeout(ms(20), stream.established()).await.is_err(),
+            "nobody shook hands"
+        );
+        // A peer that speaks something else.
+        silent.set_nodelay(true).expect("an option");
+        let greeting = handle.spawn(async move {
+            let mut silent = silent;
+            let greeting = b"220 localhost ESMTP\r\n";
+            std::future::poll_fn(|cx| {
+                futures_io::AsyncWrite::poll_write(std::pin::Pin::new(&mut silent), cx, greeting)
+            })
+            .await
+            .expect("written");
+            silent
+        });
+        let error = stream.established().await.expect_err("that was no TLS");
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+        drop(greeting.await);
+    });
+}
+
+pub(super) fn b40_a_program_that_is_missing_says_so_over_pipes<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let error = process::Command::new("/nonexistent/program")
+            .spawn(&handle)
+            .expect_err("there is none");
+        assert!(
+            error.to_string().contains("/nonexistent/program"),
+            "{error}"
+        );
+    });
+}

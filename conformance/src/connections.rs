@@ -1,0 +1,497 @@
+//! How connections come and go: behaviours 41 to 46.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, Write},
+    net::SocketAddr,
+    os::fd::{AsRawFd, OwnedFd},
+    rc::{Rc, Weak},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, recv, send},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+
+use super::{
+    Harness,
+    carrier::{Carrier, Connect, Door, Peer, joined},
+    rig::{Count, Rig, Scripted, ms, read_exactly, read_to_end},
+    streams::{converse, converse_on},
+};
+use entwined::{Handle, protocol::{self, Echo, End, Flow, Limits, Lost, Transport}, transport::{Address, Listen as _, UnixAddress}};
+
+pub(super) fn b41_connect_again_from_inside_connection_lost<H: Harness, C: Carrier>() {
+    let (rig, rounds) = (Rig::<H>::new(), Count::default());
+    let Door {
+        listener, connect, ..
+    } = C::open(&rig.handle);
+    let _server = protocol::serve(listener, |_: &_| {
+        Some(Scripted::new().made(Transport::close))
+    });
+    fn dial_again(handle: Handle, connect: Connect, rounds: Count) {
+        let dialing = handle.clone();
+        let dial = async move {
+            let stream = connect().await;
+            let again = handle.clone();
+            let protocol = Scripted::new().lost(move |_| {
+                rounds.add(1);
+                if rounds.get() < 20 {
+                    dial_again(again.clone(), connect.clone(), rounds.clone());
+                }
+            });
+            protocol::start(&handle, stream, protocol);
+        };
+        dialing.spawn(dial).detach();
+    }
+    dial_again(rig.handle.clone(), connect, rounds.clone());
+    rig.complete(rounds.reached(20));
+}
+
+pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let mut asked = 0;
+    let first_only = RefCell::new(move || {
+        asked += 1;
+        (asked != 1).then_some(Echo)
+    });
+    let Door {
+        listener, dialer, ..
+    } = C::open(&rig.handle);
+    let server = protocol::serve(listener, move |_: &_| (first_only.borrow_mut())());
+    let client = thread::spawn(move || {
+        assert_eq!(
+            read_to_end(&mut dialer.dial()).expect("the end, not a reset"),
+            b""
+        );
+        // The next one is served.
+        let mut second = dialer.dial();
+        second.write_all(b"ping").expect("written");
+        assert_eq!(read_exactly(&mut second, 4).expect("an echo"), b"ping");
+    });
+    let handle = rig.handle.clone();
+    rig.complete(async move { joined(&handle, client).await });
+    drop(server);
+}
+
+pub(super) fn b42_a_factory_that_panics_ends_that_connection_only<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let asked = Cell::new(0);
+    let Door {
+        listener, dialer, ..
+    } = C::open(&rig.handle);
+    let _server = protocol::serve(listener, move |_: &_| {
+        asked.set(asked.get() + 1);
+        assert_ne!(asked.get(), 1, "in a factory");
+        Some(Echo)
+    });
+    let remote = rig.handle.remote();
+    let client = thread::spawn(move || {
+        assert_eq!(
+            read_to_end(&mut dialer.dial()).expect("the end, not a reset"),
+            b""
+        );
+        let mut second = dialer.dial();
+        second.write_all(b"ping").expect("written");
+        assert_eq!(read_exactly(&mut second, 4).expect("an echo"), b"ping");
+        remote
+            .post(|handle| handle.stop().expect("it runs"))
+            .expect("there");
+    });
+    rig.harness.run().expect("a run");
+    client.join().expect("the peer");
+    let panics = rig.take_panics();
+    assert!(
+        panics.len() == 1 && panics[0].contains("in a factory"),
+        "{panics:?}"
+    );
+}
+
+/// Holds the number of file descriptors of this process down while it lives.
+struct FewFds(Rlimit);
+
+impl FewFds {
+    fn new(limit: u64) -> Self {
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(limit),
+                maximum: before.maximum,
+            },
+        )
+        .expect("a limit");
+        FewFds(before)
+    }
+}
+
+impl Drop for FewFds {
+    fn drop(&mut self) {
+        setrlimit(Resource::Nofile, self.0).expect("the limit that was");
+    }
+}
+
+pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<
+    H: Harness,
+    C: Carrier,
+>() {
+    const CLIENTS: usize = 30;
+    let rig = Rig::<H>::new();
+    let listener = C::open(&rig.handle).listener;
+    let address = Listening::of(&listener.local_address());
+    let server = protocol::serve(listener, |_: &_| Some(Echo));
+    let handle = rig.handle.clone();
+    // The clients' sockets are made first; they have to be free of the limit.
+    let clients: Vec<_> = (0..CLIENTS).map(|_| address.socket()).collect();
+    let spare: Vec<_> = (0..3).map(|_| address.socket()).collect();
+    let limit = clients
+        .iter()
+        .chain(&spare)
+        .map(|socket| socket.as_raw_fd())
+        .max()
+        .expect("some") as u64
+        + 1;
+    rig.complete(async move {
+        let few = FewFds::new(limit);
+        drop(spare);
+        let before = handle.metrics();
+        let start = Instant::now();
+        for client in &clients {
+            address.connect(client);
+        }
+        // Each of them is served or turned away within a second.
+        let mut answers = Vec::new();
+        for client in &clients {
+            // A peer that was turned away may be told so already. TLS answers that this is none:
+            // served as well.
+            let _ = send(client, b"!", SendFlags::NOSIGNAL);
+            answers.push(loop {
+                match recv(client, &mut [0; 1], RecvFlags::DONTWAIT) {
+                    Err(Errno::AGAIN) => {
+                        assert!(
+                            start.elapsed() < Duration::from_secs(5),
+                            "a peer was left hanging"
+                        );
+                        handle.sleep(ms(1)).await;
+                    }
+                    answer => break matches!(answer, Ok((1, _))),
+                }
+            });
+        }
+        let served = answers.iter().filter(|served| **served).count();
+        assert!(
+            served < CLIENTS,
+            "all were served: there was no want of fds"
+        );
+        let turns = handle.metrics().turns - before.turns;
+        assert!(turns < 5_000, "{turns} turns for {CLIENTS} peers");
+        // With nothing to do it rests, though there are no fds.
+        let quiet = handle.metrics().callbacks;
+        handle.sleep(ms(100)).await;
+        let spun = handle.metrics().callbacks - quiet;
+        assert!(spun < 20, "{spun} callbacks in 100 ms with nothing to do");
+        // Fds are free again, and within a second a peer is served.
+        drop((few, clients));
+        let start = Instant::now();
+        loop {
+            let client = address.socket();
+            address.connect(&client);
+            send(&client, b"!", SendFlags::NOSIGNAL).expect("written");
+            handle.sleep(ms(10)).await;
+            if matches!(recv(&client, &mut [0; 1], RecvFlags::DONTWAIT), Ok((1, _))) {
+                break;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(1),
+                "accepting does not go on"
+            );
+        }
+        drop(server);
+    });
+}
+
+/// Where to connect to, for sockets that are older than the connection.
+enum Listening {
+    Tcp(SocketAddr),
+    Unix(SocketAddrUnix),
+}
+
+impl Listening {
+    fn of(address: &Address) -> Self {
+        match address {
+            Address::Tcp(address) => Listening::Tcp(*address),
+            Address::Unix(UnixAddress::Abstract(name)) => {
+                Listening::Unix(SocketAddrUnix::new_abstract_name(name).expect("an address"))
+            }
+            other => panic!("{other}: not for sockets"),
+        }
+    }
+
+    fn socket(&self) -> OwnedFd {
+        let family = match self {
+            Listening::Tcp(_) => AddressFamily::INET,
+            Listening::Unix(_) => AddressFamily::UNIX,
+        };
+        rustix::net::socket(family, SocketType::STREAM, None).expect("a socket")
+    }
+
+    fn connect(&self, socket: &OwnedFd) {
+        let result = match self {
+            Listening::Tcp(address) => rustix::net::connect(socket, address),
+            Listening::Unix(address) => rustix::net::connect(socket, address),
+        };
+        result.expect("the backlog takes it");
+    }
+}
+
+pub(super) fn b44_a_reset_is_an_error_with_its_kind<H: Harness, C: Carrier>() {
+    let kind = Rc::new(Cell::new(None));
+    let seen = kind.clone();
+    // Twice a byte, so that one of them is unread.
+    let greeting = Scripted::new().made(|transport| {
+        transport.write(b"!!");
+    });
+    let protocol = greeting.lost(move |why| match why {
+        Lost::Failed(error) => seen.set(Some(error.kind())),
+        other => panic!("{other}"),
+    });
+    converse::<H, C, _>(protocol, None, Peer::reset);
+    assert_eq!(kind.get(), Some(io::ErrorKind::ConnectionReset));
+}
+
+pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let kind = Rc::new(Cell::new(None));
+    let (seen, handle) = (kind.clone(), rig.handle.clone());
+    let protocol = Scripted::new()
+        .made(move |transport| {
+            // Nobody reads: the first write provokes a reset, a later one meets it.
+            transport.pause_reading();
+            let (transport, clock) = (transport.clone(), handle.clone());
+            handle
+                .spawn(async move {
+                    while transport.write(b"to nobody") != Flow::Closed {
+                        clock.sleep(ms(1)).await;
+                    }
+                })
+                .detach();
+        })
+        .lost(move |why| match why {
+            Lost::Failed(error) => seen.set(Some(error.kind())),
+            other => panic!("{other}"),
+        });
+    converse_on::<H, C, _>(&rig, protocol, None, drop);
+    let kind = kind.get().expect("an error");
+    assert!(
+        matches!(
+            kind,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        ),
+        "{kind:?}"
+    );
+}
+
+pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_connection<
+    H: Harness,
+    C: Carrier,
+>() {
+    let (end, ending) = mpsc::channel::<()>();
+    let end = Cell::new(Some(end));
+    let limits = Limits {
+        most: 64 << 20,
+        linger: ms(50),
+        ..Limits::default()
+    };
+    let protocol = Scripted::new()
+        .made(|transport| {
+            transport.write(&vec![1; 32 << 20]);
+            transport.close();
+        })
+        .lost(move |_| drop(end.take()));
+    let (why, ()) = converse::<H, C, _>(protocol, Some(limits), move |stream| {
+        let _ = ending.recv();
+        drop(stream);
+    });
+    assert_eq!(why, "the peer did not take the last bytes in time");
+}
+
+/// A protocol that panics in the callback of this name.
+fn panicking(callback: &'static str) -> Scripted {
+    let panic_if = move |name: &str| assert_ne!(name, callback, "in a callback");
+    Scripted::new()
+        .made(move |transport| {
+            panic_if("made");
+            transport.set_limits(Limits {
+                high: 1,
+                ..transport.limits()
+            });
+        })
+        .data(move |transport, _| {
+            panic_if("data");
+            // More than the system takes at once, so that there is a pause and a resume.
+            transport.set_limits(Limits {
+                most: 64 << 20,
+                ..transport.limits()
+            });
+            transport.write(&vec![1; 16 << 20]);
+        })
+        .end(move |_| {
+            panic_if("end");
+            End::Close
+        })
+        .pause(move |_| panic_if("pause"))
+        .resume(move |_| panic_if("resume"))
+        .lost(move |_| panic_if("lost"))
+}
+
+pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
+    H: Harness,
+    C: Carrier,
+>() {
+    for callback in ["made", "data", "end", "pause", "resume", "lost"] {
+        let rig = Rig::<H>::new();
+        let (echo, door) = (C::open(&rig.handle), C::open(&rig.handle));
+        let _echo = protocol::serve(echo.listener, |_: &_| Some(Echo));
+        let _server = protocol::serve(door.listener, move |_: &_| Some(panicking(callback)));
+        let remote = rig.handle.remote();
+        let client = thread::spawn(move || {
+            let mut bystander = echo.dialer.dial();
+            let mut victim = door.dialer.dial();
+            // It may be lost already.
+            let _ = victim.write_all(b"!");
+            if callback == "end" || callback == "lost" {
+                victim.end();
+            }
+            if callback == "pause" {
+                // A peer that reads as fast as it is written to gives no reason for a pause.
+                victim.hold();
+            }
+            let _ = read_to_end(&mut victim);
+            bystander.write_all(b"alive?").expect("written");
+            assert_eq!(read_exactly(&mut bystander, 6).expect("an echo"), b"alive?");
+            remote
+                .post(|handle| handle.stop().expect("it runs"))
+                .expect("there");
+        });
+        rig.harness.run().expect("a run");
+        client.join().expect("the bystander was served");
+        let panics = rig.take_panics();
+        assert!(
+            panics.len() == 1 && panics[0].contains("in a callback"),
+            "{callback}: {panics:?}"
+        );
+        assert!(
+            panics[0].contains("src/testing/"),
+            "it is not said where: {panics:?}"
+        );
+    }
+}
+
+pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
+    H: Harness,
+    C: Carrier,
+>() {
+    let rig = Rig::<H>::new();
+    let kept = Rc::new(RefCell::new((Weak::new(), None)));
+    let slot = kept.clone();
+    let protocol = Scripted::new().made(move |transport| {
+        let owned = Rc::new(());
+        *slot.borrow_mut() = (Rc::downgrade(&owned), Some(transport.clone()));
+        let inner = transport.clone();
+        let handle = transport.handle().clone();
+        let state = owned.clone();
+        // A transport that outlives its connection does not keep the protocol.
+        transport.handle().call_later(ms(1), move || {
+            let _state = state;
+            inner.close();
+            drop(handle);
+        });
+        std::mem::drop(owned);
+    });
+    converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
+        drop(read_to_end(&mut stream))
+    });
+    let (owned, transport) = kept.take();
+    assert!(owned.upgrade().is_none());
+    assert!(transport.expect("it was kept").is_closing());
+}
+
+/// Open file descriptors of this process.
+fn open_fds() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("Linux").count()
+}
+
+/// Memory of this process that is in use, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a size");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
+}
+
+pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let lost = Count::default();
+    let ends = lost.clone();
+    let Door {
+        listener, connect, ..
+    } = C::open(&rig.handle);
+    let _server = protocol::serve(listener, move |_: &_| {
+        let ends = ends.clone();
+        let owned = vec![0_u8; 4096];
+        let protocol = Scripted::new().data(|transport, data| {
+            transport.write(data);
+        });
+        Some(protocol.lost(move |_| {
+            let _ = &owned;
+            ends.add(1);
+        }))
+    });
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        handle.sleep(ms(1)).await;
+        let at_first = handle.metrics();
+        let fds = open_fds();
+        let mut memory = 0;
+        for round in 0..C::MANY / 100 {
+            for _ in 0..100 {
+                let ends = lost.clone();
+                // Aborted, so that no port is left waiting for late packets.
+                let protocol = Scripted::new()
+                    .data(|transport, _| transport.abort())
+                    .lost(move |_| ends.add(1));
+                protocol::start(&handle, connect().await, protocol).write(b"ping");
+            }
+            lost.reached((round + 1) * 200).await;
+            if round == 9 {
+                // What is kept for use again is there by now.
+                memory = resident();
+            }
+        }
+        handle.sleep(ms(5)).await;
+        let at_last = handle.metrics();
+        assert_eq!(open_fds(), fds, "file descriptors");
+        assert_eq!(at_last.sources, at_first.sources, "sources");
+        assert_eq!(at_last.timers, at_first.timers, "timers");
+        assert_eq!(at_last.tasks, at_first.tasks, "tasks");
+        // Were they kept, it would be their 4 KiB each at the least.
+        let (grown, most) = (
+            resident().saturating_sub(memory),
+            2 * (C::MANY - 1_000) / 1_000 * 500,
+        );
+        assert!(
+            grown < most.max(4 * 1024),
+            "{grown} KiB more after {} connections",
+            C::MANY - 1_000
+        );
+    });
+}

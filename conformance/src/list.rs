@@ -1,0 +1,728 @@
+//! All behaviours and all tests, by name.
+
+use std::ops::RangeInclusive;
+
+use super::{
+    ByHand, Harness, calls,
+    carrier::{self, Carrier},
+    connecting, connections, identity, life, readiness, reentrancy, sharing, signals, sockets,
+    streams, threads, timers,
+};
+use entwined::Standalone;
+
+/// Calls the macro in brackets with what follows in them, and all tests in groups. The one place
+/// where they are listed.
+///
+/// `alone` after a name: it measures the machine or changes the process, and no other test may run
+/// meanwhile.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_conformance_test {
+    ($($callback:ident)::* ! [$($args:tt)*]) => {
+        $($callback)::* ! { [$($args)*]
+            life {
+                b01_stop_before_run_is_refused,
+                b01_run_while_running_is_refused,
+                b01_a_second_stop_is_refused,
+                b02_a_reactor_that_has_stopped_runs_again,
+                b02_one_reactor_after_another,
+                b02_two_reactors_beside_each_other,
+                b03_calls_made_before_run_happen_in_order,
+                b03_nothing_runs_before_run,
+                b04_stop_from_a_timer,
+                b04_stop_from_a_posted_call,
+                b04_stop_from_a_connection_callback,
+                b04_stop_from_a_failed_connect,
+                b04_stop_from_a_task,
+                b05_phases_run_in_order_and_before_may_wait,
+                b05_connections_are_lost_between_during_and_after,
+                b05_a_failing_phase_is_reported_and_the_rest_still_run,
+                b05_each_hook_runs_once,
+                b05_a_hook_can_be_removed_from_inside_another,
+                b06_each_open_connection_hears_connection_lost_once,
+                b06_no_user_code_runs_after_the_end,
+                b07_a_failing_connection_lost_does_not_keep_the_others_from_theirs,
+                b08_a_turn_without_a_wait_returns_at_once,
+                b08_a_turn_with_a_wait_returns_when_something_happened,
+                b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop,
+                b09_detach_ends_the_reactor_and_leaves_the_host_to_another,
+                b09_quitting_the_host_does_not_end_the_run,
+            }
+            signals {
+                b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host alone,
+                b10_sigint_and_sigterm_stop_a_run_in_order alone,
+                b10_a_signal_before_the_run_is_kept_for_it alone,
+                b10_sigchld_reaps,
+                b10_each_who_watches_a_signal_hears_of_it alone,
+            }
+            timers {
+                b11_never_early,
+                b11_late_by_less_than_a_millisecond_on_an_idle_loop alone,
+                b12_due_at_the_same_instant_in_the_order_scheduled,
+                b13_cancel_prevents_the_call,
+                b13_a_second_cancel_says_so,
+                b13_a_cancel_inside_or_after_its_own_call_says_so,
+                b14_reset_to_later_from_a_timer,
+                b14_reset_to_later_from_a_connection_callback,
+                b14_reset_to_later_from_a_host_callback,
+                b14_reset_to_earlier_from_a_timer,
+                b14_reset_to_earlier_from_a_connection_callback,
+                b14_reset_to_earlier_from_a_host_callback,
+                b15_a_timer_set_from_a_host_callback_fires_on_time alone,
+                b16_a_delay_of_centuries_is_harmless,
+                b16_zero_runs_on_the_next_turn_and_not_in_this_one,
+                b17_a_timer_that_reschedules_itself_at_zero_starves_nobody,
+                b18_after_a_stall_each_timer_fires_once,
+                b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judged,
+                b18_a_looping_call_skips_what_it_missed_and_says_how_many,
+                b18_a_looping_call_ends_from_inside_itself,
+                b18_a_looping_call_that_is_always_late_starves_nobody,
+                b19_an_idle_reactor_makes_no_wake_ups,
+                b20_cancel_and_reset_stay_cheap_with_a_million_timers alone,
+            }
+            calls {
+                b21_a_posted_call_runs_on_the_loops_thread,
+                b21_calls_of_one_thread_run_in_order,
+                b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn,
+                b22_a_post_wakes_a_loop_that_sleeps_without_timers,
+                b22_a_burst_of_100_000_from_8_threads_all_run_once,
+                b23_a_call_that_posts_itself_starves_neither_timers_nor_io,
+                b23_a_call_soon_that_asks_for_itself_starves_neither_timers_nor_io,
+                b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back,
+                b24_closures_never_run_are_dropped_on_the_loops_thread,
+                b25_a_blocking_call_gets_the_result,
+                b25_a_blocking_call_gets_the_error,
+                b25_a_blocking_call_gets_the_outcome_of_a_future,
+                b25_a_blocking_call_that_panics_says_so_and_the_loop_lives,
+                b25_a_blocking_call_on_the_loops_own_thread_is_refused,
+                b25_a_blocking_call_ends_when_the_run_does,
+                b25_a_blocking_call_ends_when_the_reactor_is_gone,
+            }
+            threads {
+                b26_the_result_of_a_job_arrives_on_the_loops_thread,
+                b26_a_panicking_job_is_an_error_and_the_pool_lives,
+                b26_the_pool_grows_to_its_limit_and_not_beyond,
+                b26_ten_thousand_jobs_leave_nothing_behind,
+                b26_what_has_a_pool_of_its_own_waits_behind_nobody,
+                b26_stopping_does_not_wait_for_an_abandoned_job,
+                b26_a_job_that_the_shutdown_waits_for_is_waited_for,
+                b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_that_runs,
+                b26_progress_comes_while_the_job_runs,
+            }
+            readiness {
+                b27_readable_is_delivered,
+                b27_writable_is_delivered,
+                b27_both_directions_at_once_lose_no_wake_up,
+                b28_after_deregistering_nothing_more_comes_though_it_was_taken_already,
+                b28_a_source_given_back_is_silent,
+                b29_a_reused_fd_never_gets_the_old_ones_events,
+                b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives,
+                b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives,
+                b31_data_left_after_its_share_is_served_without_a_new_event,
+                b32_an_always_ready_source_starves_no_timer_call_peer_or_host,
+                b32_always_ready_sources_share,
+            }
+            streams over carriers {
+                b33_made_first_data_in_order_lost_once_and_last,
+                b33_lost_says_why,
+                b34_writes_after_the_end_are_no_ops,
+                b34_a_write_never_blocks_and_never_calls_back_into_the_writer,
+                b35_close_flushes_what_was_written,
+                b35_close_flushes_though_the_peer_has_sent_what_nobody_reads,
+                b35_abort_drops_what_was_written_and_resets,
+                b35_abort_twice_or_abort_then_close_is_harmless,
+                b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_with_its_data,
+                b37_pause_in_connection_made_holds,
+                b37_pause_and_resume_over_and_over_lose_and_repeat_nothing,
+                b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it,
+                b38_a_writer_without_regard_is_told_bounded_and_ended,
+                b38_a_writer_without_regard_over_many_turns_is_ended_too,
+                b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send,
+                b39_when_the_peer_half_closes_we_can_still_send,
+                b39_a_protocol_without_support_for_it_closes,
+            }
+            connecting {
+                b40_connect_refused_says_so_over_tcp,
+                b40_connect_unreachable_says_so_over_tcp,
+                b40_connect_timed_out_says_so_over_tcp,
+                b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp,
+                b40_connect_refused_says_so_over_unix,
+                b40_a_program_that_is_missing_says_so_over_pipes,
+            }
+            connecting when tls {
+                b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls,
+            }
+            connections over carriers {
+                b41_connect_again_from_inside_connection_lost,
+                b42_a_factory_that_refuses_a_connection_closes_it_cleanly,
+                b42_a_factory_that_panics_ends_that_connection_only,
+                b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on alone,
+                b44_a_reset_is_an_error_with_its_kind,
+                b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal,
+                b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_connection,
+                b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else,
+                b46_the_last_reference_to_a_protocol_goes_with_its_connection,
+                b46_thousands_of_connections_leave_nothing_behind alone,
+            }
+            identity over carriers {
+                b47_who_the_peer_is_can_be_asked_for,
+            }
+            sockets {
+                b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix,
+                b48_fds_arrive_with_their_bytes_over_unix,
+                b48_unclaimed_fds_are_closed_over_unix alone,
+            }
+            reentrancy {
+                b49_others_go_on_inside_a_timer,
+                b49_others_go_on_inside_a_call,
+                b49_others_go_on_inside_a_posted_call,
+                b49_others_go_on_inside_connection_made,
+                b49_others_go_on_inside_data_received,
+                b49_others_go_on_inside_connection_lost,
+                b49_others_go_on_inside_accept,
+                b49_others_go_on_inside_a_task,
+                b49_others_go_on_inside_a_shutdown_hook,
+                b49_others_go_on_inside_handle_wait,
+                b49_the_host_goes_on_inside_the_nested_loop,
+                b50_data_received_on_the_stack_is_not_entered_again_and_its_events_come_afterwards,
+                b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afterwards,
+                b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_afterwards,
+                b50_readiness_that_comes_meanwhile_is_not_lost,
+                b51_each_call_runs_once_and_none_is_lost,
+                b52_stop_inside_ends_both_from_a_timer,
+                b52_stop_inside_ends_both_from_a_call,
+                b52_stop_inside_ends_both_from_data_received,
+                b52_stop_inside_ends_both_from_connection_lost,
+                b52_stop_inside_ends_both_from_accept,
+                b52_stop_inside_ends_both_from_a_task,
+                b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run,
+                b52_the_connection_on_the_stack_is_lost_once_it_returns,
+                b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever,
+                b53_three_levels_deep_others_go_on,
+                b53_three_levels_deep_each_call_runs_once,
+                b53_three_levels_deep_stop_ends_all,
+            }
+            reentrancy when http {
+                b49_others_go_on_inside_an_http_handler,
+            }
+            sharing {
+                b54_a_turn_full_of_calls_ends_within_its_budget alone,
+                b54_a_turn_full_of_timers_ends_within_its_budget alone,
+                b54_a_turn_full_of_tasks_ends_within_its_budget alone,
+                b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_second alone,
+                b55_with_64_busy_connections_the_host_draws_60_frames_a_second alone,
+                b56_with_a_host_that_is_always_busy_the_network_gets_turns alone,
+                b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time alone,
+            }
+        }
+    };
+}
+
+/// Makes a `#[test]` of each test of the suite, on a [`Harness`](crate::Harness).
+///
+/// ```
+/// use entwined::Standalone;
+/// use entwined_conformance::ByHand;
+///
+/// entwined_conformance::conformance!(ByHand<Standalone>);
+/// ```
+///
+/// Put it into a test file of its own: some of the tests need the process for themselves.
+#[macro_export]
+macro_rules! conformance {
+    ($harness:ty) => {
+        $crate::__for_each_conformance_test! { $crate::__conformance_tests ! [$harness] }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ([$harness:ty] $($group:ident $(over $carriers:ident)? $(when $feature:ident)? { $($tests:tt)* })*) => {
+        $($crate::__conformance_group! {
+            [$harness] $group $($carriers)? $(when $feature)? { $($tests)* }
+        })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_group {
+    ([$harness:ty] $group:ident { $($name:ident $($demand:ident)?,)* }) => {
+        $(
+            #[test]
+            fn $name() {
+                $crate::check::<$harness>(stringify!($name));
+            }
+        )*
+    };
+    ([$harness:ty] $group:ident when http $tests:tt) => {
+        $crate::__with_http! { $crate::__conformance_group! { [$harness] $group $tests } }
+    };
+    ([$harness:ty] $group:ident when tls $tests:tt) => {
+        $crate::__with_tls! { $crate::__conformance_group! { [$harness] $group $tests } }
+    };
+    ([$harness:ty] $group:ident carriers $tests:tt) => {
+        mod $group {
+            $crate::__conformance_over! { [$harness] tcp "_over_tcp" $tests }
+            $crate::__conformance_over! { [$harness] unix "_over_unix" $tests }
+            $crate::__with_tls! {
+                $crate::__conformance_over! { [$harness] tls "_over_tls" $tests }
+            }
+            $crate::__conformance_over! { [$harness] pipes "_over_pipes" $tests }
+            $crate::__conformance_over! { [$harness] memory "_over_memory" $tests }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_over {
+    ([$harness:ty] $carrier:ident $suffix:literal { $($name:ident $($demand:ident)?,)* }) => {
+        mod $carrier {
+            // Where the harness is named.
+            use super::super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    $crate::check::<$harness>(concat!(stringify!($name), $suffix));
+                }
+            )*
+        }
+    };
+}
+
+/// The rows that need an HTTP server are there with the feature `http`.
+#[cfg(feature = "http")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_http {
+    ($($rows:tt)*) => { $($rows)* };
+}
+
+#[cfg(not(feature = "http"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_http {
+    ($($rows:tt)*) => {};
+}
+
+/// The rows that need TLS are there with the feature `tls`.
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_tls {
+    ($($rows:tt)*) => { $($rows)* };
+}
+
+#[cfg(not(feature = "tls"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_tls {
+    ($($rows:tt)*) => {};
+}
+
+/// What a test needs of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Demand {
+    Shared,
+    Alone,
+}
+
+pub(super) struct Test {
+    pub(super) name: &'static str,
+    pub(super) demand: Demand,
+    pub(super) function: fn(),
+    /// Why the transport that it is about cannot show it.
+    pub(super) lacks: Option<&'static str>,
+}
+
+macro_rules! demand {
+    () => {
+        Demand::Shared
+    };
+    (alone) => {
+        Demand::Alone
+    };
+}
+
+macro_rules! tests_of {
+    ([$harness:ident] $($group:ident $(over $carriers:ident)? $(when $feature:ident)? { $($tests:tt)* })*) => {{
+        let mut all: Vec<Test> = Vec::with_capacity(300);
+        $(tests_of_group! {
+            all $harness $group $($carriers)? $(when $feature)? { $($tests)* }
+        })*
+        all
+    }};
+}
+
+macro_rules! tests_of_group {
+    ($all:ident $harness:ident $group:ident { $($name:ident $($demand:ident)?,)* }) => {
+        $($all.push(Test {
+            name: stringify!($name),
+            demand: demand!($($demand)?),
+            function: $group::$name::<$harness>,
+            lacks: None,
+        });)*
+    };
+    ($all:ident $harness:ident $group:ident when http $tests:tt) => {
+        __with_http! { tests_of_group! { $all $harness $group $tests } }
+    };
+    ($all:ident $harness:ident $group:ident when tls $tests:tt) => {
+        __with_tls! { tests_of_group! { $all $harness $group $tests } }
+    };
+    ($all:ident $harness:ident $group:ident carriers $tests:tt) => {
+        tests_over! { $all $harness $group Tcp "_over_tcp" $tests }
+        tests_over! { $all $harness $group Unix "_over_unix" $tests }
+        __with_tls! { tests_over! { $all $harness $group Tls "_over_tls" $tests } }
+        tests_over! { $all $harness $group Pipes "_over_pipes" $tests }
+        tests_over! { $all $harness $group Memory "_over_memory" $tests }
+    };
+}
+
+macro_rules! tests_over {
+    ($all:ident $harness:ident $group:ident $carrier:ident $suffix:literal { $($name:ident $($demand:ident)?,)* }) => {
+        $($all.push(Test {
+            name: concat!(stringify!($name), $suffix),
+            demand: demand!($($demand)?),
+            function: $group::$name::<$harness, carrier::$carrier>,
+            lacks: lacks::<carrier::$carrier>(stringify!($name)),
+        });)*
+    };
+}
+
+/// The transports of the tests of streams: what the names of those tests end with.
+pub(super) const CARRIERS: &[&str] = &[
+    "tcp",
+    "unix",
+    #[cfg(feature = "tls")]
+    "tls",
+    "pipes",
+    "memory",
+];
+
+/// The behaviours that are tested over each of them.
+pub(super) const STREAMS: RangeInclusive<u8> = 33..=48;
+
+/// The transport that a test is about.
+pub(super) fn carrier_of(name: &str) -> Option<&'static str> {
+    let carrier = name.rsplit_once("_over_")?.1;
+    CARRIERS.into_iter().find(|known| *known == carrier)
+}
+
+fn lacks<C: Carrier>(name: &str) -> Option<&'static str> {
+    C::LACKS
+        .iter()
+        .find(|lack| lack.0 == name)
+        .map(|lack| lack.1)
+}
+
+pub(super) fn tests<H: Harness>() -> Vec<Test> {
+    __for_each_conformance_test! { tests_of ! [H] }
+}
+
+pub(super) fn find<H: Harness>(name: &str) -> Test {
+    let found = tests::<H>().into_iter().find(|test| test.name == name);
+    found.unwrap_or_else(|| panic!("the suite has no test {name}"))
+}
+
+/// The number of the behaviour that a test holds: its name begins with it.
+pub(super) fn number(name: &str) -> u8 {
+    name.get(1..3)
+        .and_then(|number| number.parse().ok())
+        .expect("a name like b07_what_breaks")
+}
+
+/// One test of the suite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The number of the behaviour that it holds.
+    pub number: u8,
+    /// Its name, which says what broke when it fails.
+    pub name: &'static str,
+    /// The behaviour.
+    pub text: &'static str,
+}
+
+/// All tests, in order.
+pub fn list() -> Vec<Entry> {
+    let entry = |test: Test| {
+        let number = number(test.name);
+        let text = BEHAVIOURS
+            .iter()
+            .find(|behaviour| behaviour.0 == number)
+            .expect("a behaviour")
+            .1;
+        Entry {
+            number,
+            name: test.name,
+            text,
+        }
+    };
+    tests::<ByHand<Standalone>>()
+        .into_iter()
+        .map(entry)
+        .collect()
+}
+
+/// What every backend must show.
+pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
+    (
+        1,
+        "stop before run is refused with an error; so are run while running and a second stop.",
+    ),
+    (
+        2,
+        "A reactor that has stopped can be run again; several reactors live in one process, one after or beside another.",
+    ),
+    (
+        3,
+        "Calls scheduled before run happen in order once it runs; nothing user-given runs before.",
+    ),
+    (
+        4,
+        "stop from a timer, a posted call, a connection callback, a failed-connect callback, a task: each ends the run.",
+    ),
+    (
+        5,
+        "Shutdown has phases (before, during, after); \"before\" may wait on a Deferred; all are awaited; a failing one is reported and the rest still run; each runs once; one can be removed from inside another.",
+    ),
+    (
+        6,
+        "At the end of a run every open connection has heard connection_lost once, and no user code runs afterwards.",
+    ),
+    (
+        7,
+        "A failing connection_lost does not keep the others from theirs.",
+    ),
+    (
+        8,
+        "One turn by hand with no wait returns at once; with a wait it returns when something happened.",
+    ),
+    (
+        9,
+        "Attach to a loop that already runs; detach from it; attach again. The host's run and quit stay the host's.",
+    ),
+    (
+        10,
+        "Signals (SIGINT, SIGTERM) stop a standalone run in order; SIGCHLD reaps; an embedded one leaves them to the host unless asked.",
+    ),
+    (
+        11,
+        "Never early; late by less than 1 ms on an idle loop, on every backend (aim at 100 us).",
+    ),
+    (12, "Due at the same instant: in the order scheduled."),
+    (
+        13,
+        "cancel prevents the call; a second cancel, a cancel inside or after its own call: told apart by a result, harmless.",
+    ),
+    (
+        14,
+        "reset to later and to EARLIER works from a timer, from a connection callback, from a host (GUI) callback.",
+    ),
+    (
+        15,
+        "A timer set from a host callback fires on time though no I/O happens.",
+    ),
+    (
+        16,
+        "A delay of centuries is harmless; zero runs on the next turn, not in this one.",
+    ),
+    (
+        17,
+        "A timer that reschedules itself at zero starves nobody.",
+    ),
+    (
+        18,
+        "A suspended machine or a clock step does not fire timers in a storm; a LoopingCall skips what it missed and can say how many.",
+    ),
+    (
+        19,
+        "No timers, no wake-ups: an idle reactor makes none in 10 s.",
+    ),
+    (
+        20,
+        "One million pending timers; cancel and reset stay logarithmic or better.",
+    ),
+    (
+        21,
+        "Runs on the loop's thread, in order per sender; from the loop's own thread it runs on the next turn.",
+    ),
+    (
+        22,
+        "Wakes a loop that sleeps without timers; 100,000 posted in a burst from 8 threads all run, once.",
+    ),
+    (
+        23,
+        "A call that posts itself again does not starve timers or I/O.",
+    ),
+    (
+        24,
+        "Posting to a reactor that is gone gives the closure back; closures never run are dropped on the loop's thread.",
+    ),
+    (
+        25,
+        "A blocking call from another thread gets the result, the error, or the Deferred's outcome; refused on the loop's thread.",
+    ),
+    (
+        26,
+        "The thread pool grows to its limit, shrinks when idle, is shared by nobody's DNS, and stopping does not wait for jobs that nobody awaits any more.",
+    ),
+    (
+        27,
+        "Readable and writable are delivered; both directions at once never lose a wake-up.",
+    ),
+    (
+        28,
+        "After deregistering nothing more comes, also when events for it were already taken in this turn.",
+    ),
+    (
+        29,
+        "An fd number used again by a new object never gets the old one's events.",
+    ),
+    (
+        30,
+        "A closed or bad fd is an error to its owner and never stops the loop.",
+    ),
+    (
+        31,
+        "A source left with data after its share of the turn is served again without a new event from the kernel.",
+    ),
+    (
+        32,
+        "One always-ready source does not starve another, a timer, a posted call or the host.",
+    ),
+    (
+        33,
+        "connection_made before data, data in order, connection_lost exactly once and last, with why.",
+    ),
+    (
+        34,
+        "Writes after the end are no-ops; a write never blocks and never calls back into the writer.",
+    ),
+    (
+        35,
+        "close flushes what was written; abort drops it and resets; abort twice, or abort then close, is harmless.",
+    ),
+    (
+        36,
+        "A peer that closes while we are paused is noticed at resume, and its data is not lost.",
+    ),
+    (
+        37,
+        "pause in connection_made holds; pause and resume over and over lose and repeat nothing.",
+    ),
+    (
+        38,
+        "A full outbound buffer pauses the producer, draining resumes it; a protocol that writes without regard is bounded: the transport tells it, and a limit ends it rather than the memory.",
+    ),
+    (
+        39,
+        "Half-close: the peer hears end-of-input and can still send; without support for it, it is a close.",
+    ),
+    (
+        40,
+        "connect: refused, unreachable, timed out, cancelled before and during: the future or Deferred says which.",
+    ),
+    (41, "connect again from inside connection_lost works."),
+    (42, "A factory that refuses a connection closes it cleanly."),
+    (
+        43,
+        "EMFILE on accept: no spin, the peer is not left hanging, accepting goes on when fds are free again.",
+    ),
+    (
+        44,
+        "Peer reset, broken pipe, a peer that vanishes: an error with its kind, never a signal, never a panic.",
+    ),
+    (
+        45,
+        "A panic in a protocol callback ends that connection, is reported with where, and leaves the rest alone.",
+    ),
+    (
+        46,
+        "The last reference to a protocol goes when its connection ends; 10,000 connect-and-close leave no fd, no timer, no memory behind.",
+    ),
+    (
+        47,
+        "Addresses, peer identity (address, Unix credentials, TLS certificate) and the transport's own features can be asked for; asking for what a transport lacks is an answer, not a panic.",
+    ),
+    (
+        48,
+        "Fds passed over a Unix socket arrive with their bytes; unclaimed ones are closed.",
+    ),
+    (
+        49,
+        "From each kind of callback (timer, posted call, data_received, connection_lost, accept, task poll, HTTP handler): other connections, timers and calls go on inside the nested loop.",
+    ),
+    (
+        50,
+        "The callback that is on the stack is not entered again; its connection's events wait and come afterwards.",
+    ),
+    (51, "Each posted call runs once; none is lost."),
+    (52, "stop inside the nested loop ends both."),
+    (53, "The same three levels deep."),
+    (
+        54,
+        "Work of one turn ends within its budget plus one callback, whatever is queued.",
+    ),
+    (
+        55,
+        "With 200,000 posted calls queued, or 64 busy connections, the host still draws 60 frames a second.",
+    ),
+    (
+        56,
+        "With a host that is always busy, the network still gets turns.",
+    ),
+    (
+        57,
+        "A callback over the stall threshold is reported once with its name and time.",
+    ),
+];
+
+/// Behaviours without a test, each with the reason.
+pub(super) const NOT_COVERED: &[(u8, &str)] = &[];
+
+/// What cannot be broken by a program that compiles; compile-fail doc tests in the module's
+/// documentation show it.
+pub(super) const BY_TYPES: &[(u8, &str)] = &[
+    (21, "a handle cannot leave its thread"),
+    (24, "what is posted can be dropped on the loop's thread"),
+    (30, "what is watched cannot be closed meanwhile"),
+    (
+        46,
+        "a protocol and its connection cannot borrow from each other",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_transport_lacks_is_a_test_and_each_test_of_a_stream_names_its_transport() {
+        let all = list();
+        for entry in all.iter().filter(|entry| STREAMS.contains(&entry.number)) {
+            assert!(
+                carrier_of(entry.name).is_some(),
+                "{} is over what?",
+                entry.name
+            );
+        }
+        for (lack, _) in [carrier::Pipes::LACKS, carrier::Memory::LACKS].concat() {
+            assert!(
+                all.iter().any(|entry| entry.name.starts_with(lack)),
+                "there is no {lack}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_behaviour_has_a_test_or_a_reason() {
+        for (behaviour, _) in BEHAVIOURS {
+            let covered = list().iter().any(|entry| entry.number == *behaviour);
+            let excused = NOT_COVERED.iter().any(|excuse| excuse.0 == *behaviour);
+            assert!(covered != excused, "behaviour {behaviour}");
+        }
+    }
+}

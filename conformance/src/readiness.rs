@@ -1,0 +1,370 @@
+//! Readiness: behaviours 27 to 32.
+
+use std::{
+    cell::{Cell, RefCell},
+    fs::OpenOptions,
+    future::{Future, poll_fn},
+    io::{self, Read, Write},
+    net::Shutdown,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt, unix::net::UnixStream},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::fs::OFlags;
+
+use super::{
+    Harness,
+    rig::{Count, Rig, ms, pattern},
+    timers::assert_all_served,
+};
+use entwined::{Handle, reactor::{Direction, Interest, Watched}, transport::{Stream, unix}};
+
+/// Two sockets that are connected; the first does not block.
+fn sockets() -> (UnixStream, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("two sockets");
+    ours.set_nonblocking(true).expect("an option");
+    (ours, theirs)
+}
+
+fn watched(handle: &Handle, interest: Interest) -> (Watched<UnixStream>, UnixStream) {
+    let (ours, theirs) = sockets();
+    (
+        Watched::new(handle, ours, interest).expect("it can be watched"),
+        theirs,
+    )
+}
+
+async fn read(source: &Watched<UnixStream>, count: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; count];
+    let received = source
+        .io(Direction::Read, |mut socket| socket.read(&mut buffer))
+        .await?;
+    buffer.truncate(received);
+    Ok(buffer)
+}
+
+/// Asks once, without waiting.
+async fn is_ready(source: &Watched<UnixStream>, direction: Direction) -> bool {
+    poll_fn(|cx| Poll::Ready(source.poll_ready(cx, direction).is_ready())).await
+}
+
+pub(super) fn b27_readable_is_delivered<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (source, mut theirs) = watched(&rig.handle, Interest::READABLE);
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        for round in 0..20_u8 {
+            assert!(
+                !is_ready(&source, Direction::Read).await,
+                "ready for reading, but empty"
+            );
+            handle.call_later(ms(1), {
+                let mut theirs = theirs.try_clone().expect("a socket");
+                move || theirs.write_all(&[round]).expect("written")
+            });
+            assert_eq!(read(&source, 8).await.expect("data"), [round]);
+            // Empty again: the source says so, and has to be told anew.
+            let empty = source.object().read(&mut [0]).expect_err("empty");
+            assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+            source.clear(Direction::Read);
+        }
+        theirs.write_all(b"last").expect("written");
+        theirs.shutdown(Shutdown::Write).expect("shut down");
+        assert_eq!(read(&source, 8).await.expect("data"), b"last");
+        assert_eq!(read(&source, 8).await.expect("the end"), b"");
+    });
+}
+
+pub(super) fn b27_writable_is_delivered<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (source, theirs) = watched(&rig.handle, Interest::WRITABLE);
+    theirs.set_nonblocking(true).expect("an option");
+    rig.complete(async move {
+        for _ in 0..20 {
+            let chunk = [7; 4096];
+            let mut full = 0;
+            // Until it would block ...
+            loop {
+                source.ready(Direction::Write).await;
+                match source.object().write(&chunk) {
+                    Ok(count) => full += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        break source.clear(Direction::Write);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(full > 0, "writable, but full");
+            // ... and then there is room.
+            let mut left = full;
+            while left > 0 {
+                left -= (&theirs).read(&mut [0; 4096]).expect("what was written");
+            }
+            source.ready(Direction::Write).await;
+        }
+    });
+}
+
+async fn send_all(stream: &RefCell<Stream>, bytes: &[u8]) {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        sent += poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_write(cx, &bytes[sent..]))
+            .await
+            .expect("sent");
+    }
+}
+
+async fn receive_exactly(stream: &RefCell<Stream>, count: usize) -> Vec<u8> {
+    let mut received = Vec::new();
+    let mut buffer = vec![0; 32 * 1024];
+    while received.len() < count {
+        let more = poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut buffer))
+            .await
+            .expect("data");
+        assert!(more > 0, "the end came after {} bytes", received.len());
+        received.extend_from_slice(&buffer[..more]);
+    }
+    received
+}
+
+pub(super) fn b27_both_directions_at_once_lose_no_wake_up<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (a, b) = unix::pair(&rig.handle).expect("two streams");
+    let bytes = Rc::new(pattern(4 * 1024 * 1024));
+    let done = Count::default();
+    for stream in [a, b].map(|stream| Rc::new(RefCell::new(stream))) {
+        let (reader, writer) = (stream.clone(), stream);
+        let (expected, sent) = (bytes.clone(), bytes.clone());
+        let (read, written) = (done.clone(), done.clone());
+        rig.handle
+            .spawn(async move {
+                assert!(
+                    receive_exactly(&reader, expected.len()).await == *expected,
+                    "what came is not what was sent"
+                );
+                read.add(1);
+            })
+            .detach();
+        rig.handle
+            .spawn(async move {
+                send_all(&writer, &sent).await;
+                written.add(1);
+            })
+            .detach();
+    }
+    rig.complete(done.reached(4));
+}
+
+pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_already<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        for _ in 0..20 {
+            let (mine, mut to_me) = watched(&handle, Interest::READABLE);
+            let (other, mut to_other) = watched(&handle, Interest::READABLE);
+            let slots = [mine, other].map(|source| Rc::new(RefCell::new(Some(Rc::new(source)))));
+            let (heard, ended) = (Count::default(), Count::default());
+            // Whoever is first takes the other's source away.
+            for (own, others) in [(0, 1), (1, 0)] {
+                let (own, others) = (slots[own].clone(), slots[others].clone());
+                let (heard, ended) = (heard.clone(), ended.clone());
+                let waiting = poll_fn(move |cx| {
+                    let Some(source) = own.borrow().clone() else {
+                        return Poll::Ready(());
+                    };
+                    std::task::ready!(source.poll_ready(cx, Direction::Read));
+                    heard.add(1);
+                    drop(others.take());
+                    Poll::Ready(())
+                });
+                handle
+                    .spawn(async move {
+                        waiting.await;
+                        ended.add(1);
+                    })
+                    .detach();
+            }
+            handle.sleep(ms(1)).await;
+            // Both become ready in one turn.
+            to_me.write_all(b"!").expect("written");
+            to_other.write_all(b"!").expect("written");
+            ended.reached(2).await;
+            assert_eq!(
+                heard.get(),
+                1,
+                "a source that was deregistered was told of its readiness"
+            );
+        }
+    });
+}
+
+pub(super) fn b28_a_source_given_back_is_silent<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (source, mut theirs) = watched(&rig.handle, Interest::BOTH);
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let sources = handle.metrics().sources;
+        source.ready(Direction::Write).await;
+        let socket = source.into_inner();
+        assert_eq!(handle.metrics().sources, sources - 1);
+        let turns = handle.metrics().turns;
+        for _ in 0..10 {
+            theirs.write_all(b"!").expect("written");
+            handle.sleep(ms(2)).await;
+        }
+        let turns = handle.metrics().turns - turns;
+        assert!(
+            turns <= 30,
+            "{turns} turns for ten timers: the source still wakes the loop"
+        );
+        drop(socket);
+    });
+}
+
+pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let mut reused = 0;
+        for _ in 0..50 {
+            let (first, mut to_first) = watched(&handle, Interest::BOTH);
+            let (second, mut to_second) = watched(&handle, Interest::BOTH);
+            handle.sleep(ms(1)).await;
+            to_first.write_all(b"!").expect("written");
+            to_second.write_all(b"!").expect("written");
+            first.ready(Direction::Read).await;
+            // The event of the second was taken with that of the first.
+            let number = second.object().as_raw_fd();
+            drop(second);
+            let (third, _to_third) = watched(&handle, Interest::READABLE);
+            reused += u32::from(third.object().as_raw_fd() == number);
+            assert!(!is_ready(&third, Direction::Read).await);
+            handle.sleep(ms(1)).await;
+            assert!(
+                !is_ready(&third, Direction::Read).await,
+                "it got an event of its predecessor"
+            );
+        }
+        assert!(reused > 0, "no number was used again, so nothing was shown");
+    });
+}
+
+/// A file that can only be named, not read: every operation on it says `EBADF`.
+fn path_only() -> std::fs::File {
+    let flags = OFlags::PATH.bits() as i32;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open("/dev/null")
+        .expect("it exists")
+}
+
+pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    let told = Rc::new(Cell::new(false));
+    let seen = told.clone();
+    // A backend may refuse it at once, or say so by an event.
+    rig.handle
+        .spawn(async move {
+            match Watched::new(&handle, path_only(), Interest::READABLE) {
+                Err(refused) => assert!(refused.object.as_raw_fd() >= 0),
+                Ok(source) => {
+                    let read = source
+                        .io(Direction::Read, |mut file| file.read(&mut [0]))
+                        .await;
+                    read.expect_err("it cannot be read");
+                }
+            }
+            seen.set(true);
+        })
+        .detach();
+    assert_all_served(&rig);
+    assert!(told.get(), "the owner was not told");
+}
+
+pub(super) fn b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (source, theirs) = watched(&rig.handle, Interest::BOTH);
+    drop(theirs);
+    let told = Rc::new(Cell::new(None));
+    let kept = told.clone();
+    rig.handle
+        .spawn(async move {
+            let written = source
+                .io(Direction::Write, |mut socket| socket.write(b"!"))
+                .await;
+            kept.set(Some(written.expect_err("nobody is there").kind()));
+        })
+        .detach();
+    assert_all_served(&rig);
+    assert_eq!(told.get(), Some(io::ErrorKind::BrokenPipe));
+}
+
+pub(super) fn b31_data_left_after_its_share_is_served_without_a_new_event<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (source, mut theirs) = watched(&rig.handle, Interest::READABLE);
+    let bytes = pattern(20_000);
+    theirs.write_all(&bytes).expect("written at once");
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let turns = handle.metrics().turns;
+        let mut received = Vec::new();
+        while received.len() < bytes.len() {
+            // A byte at a time uses up the share long before the data ends, and the kernel has
+            // nothing new to say.
+            received.extend(read(&source, 1).await.expect("data"));
+        }
+        assert!(received == bytes);
+        assert!(
+            handle.metrics().turns - turns > 10,
+            "20,000 reads in one turn"
+        );
+        drop(theirs);
+    });
+}
+
+/// A task whose source is always ready: it looks at a byte that nobody takes.
+fn always_ready(handle: &Handle, rounds: &Count) -> impl Future<Output = ()> + use<> {
+    let (source, mut theirs) = watched(handle, Interest::READABLE);
+    theirs.write_all(b"!").expect("written");
+    let rounds = rounds.clone();
+    async move {
+        let _open = theirs;
+        loop {
+            source.ready(Direction::Read).await;
+            rounds.add(1);
+        }
+    }
+}
+
+pub(super) fn b32_an_always_ready_source_starves_no_timer_call_peer_or_host<H: Harness>() {
+    let (rig, rounds) = (Rig::<H>::new(), Count::default());
+    rig.handle
+        .spawn(always_ready(&rig.handle, &rounds))
+        .detach();
+    assert_all_served(&rig);
+    assert!(rounds.get() > 100, "the source itself was starved");
+}
+
+pub(super) fn b32_always_ready_sources_share<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let rounds: Vec<_> = (0..4).map(|_| Count::default()).collect();
+    for count in &rounds {
+        rig.handle.spawn(always_ready(&rig.handle, count)).detach();
+    }
+    let handle = rig.handle.clone();
+    rig.complete(async move { handle.sleep(ms(50)).await });
+    let rounds: Vec<_> = rounds.iter().map(Count::get).collect();
+    let (least, most) = (
+        rounds.iter().min().expect("some"),
+        rounds.iter().max().expect("some"),
+    );
+    assert!(
+        *least > 0 && most / least < 3,
+        "rounds of four sources that are always ready: {rounds:?}"
+    );
+}

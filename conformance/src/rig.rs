@@ -1,0 +1,361 @@
+//! What the tests share: a reactor under observation, counters, peers, a protocol made of closures.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    io::{self, Read},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    rc::Rc,
+    task::{Poll, Waker},
+    thread,
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Harness;
+use entwined::{Handle, protocol::{End, Factory, Lost, Protocol, Server, Transport, serve}, reactor::{Observer, Report}, transport::tcp};
+
+pub(super) const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// A backend under test, with its reports kept: a panic in a callback fails the test, unless the
+/// test takes it out.
+pub(super) struct Rig<H> {
+    pub(super) harness: H,
+    pub(super) handle: Handle,
+    panics: Rc<RefCell<Vec<String>>>,
+    _observer: Observer,
+}
+
+impl<H: Harness> Rig<H> {
+    pub(super) fn new() -> Self {
+        Self::over(H::new())
+    }
+
+    pub(super) fn over(harness: H) -> Self {
+        let handle = harness.handle();
+        let panics: Rc<RefCell<Vec<String>>> = Rc::default();
+        let kept = panics.clone();
+        let observer = handle.observe(move |report| {
+            if let Report::Panic { .. } = report {
+                kept.borrow_mut().push(report.to_string());
+            }
+        });
+        Rig {
+            harness,
+            handle,
+            panics,
+            _observer: observer,
+        }
+    }
+
+    /// Runs until the reactor is stopped.
+    #[track_caller]
+    pub(super) fn run(&self) {
+        let result = self.harness.run();
+        self.no_panics();
+        result.expect("a run");
+    }
+
+    /// Runs until `body` has ended, and stops then.
+    #[track_caller]
+    pub(super) fn complete<F>(&self, body: F) -> F::Output
+    where
+        F: Future + 'static,
+    {
+        let result = Rc::new(RefCell::new(None));
+        let (slot, handle) = (result.clone(), self.handle.clone());
+        let task = self.handle.spawn(body);
+        self.handle
+            .spawn(async move {
+                *slot.borrow_mut() = task.await.ok();
+                // The body may have stopped it itself.
+                let _ = handle.stop();
+            })
+            .detach();
+        self.run();
+        result.take().expect("the body has ended")
+    }
+
+    /// Iterates the host's loop, whether the reactor runs or not, until `over`.
+    #[track_caller]
+    pub(super) fn host_until(&self, over: impl Fn() -> bool) {
+        while !over() {
+            // A host without a reactor has nothing else to wake it.
+            self.harness.iterate(Some(ms(1)));
+        }
+        self.no_panics();
+    }
+
+    pub(super) fn host_call(&self, delay: Duration, callback: impl FnOnce() + 'static) {
+        self.harness.host_call(delay, Box::new(callback));
+    }
+
+    /// The panics reported so far.
+    pub(super) fn take_panics(&self) -> Vec<String> {
+        self.panics.take()
+    }
+
+    #[track_caller]
+    fn no_panics(&self) {
+        let panics = self.take_panics();
+        assert!(panics.is_empty(), "{}", panics.join("\n"));
+    }
+}
+
+impl<H: Harness> Rig<H> {
+    /// A server on a free port of the loopback.
+    pub(super) fn serve(&self, factory: impl Factory + 'static) -> (Server, SocketAddr) {
+        serve_on(&self.handle, factory)
+    }
+
+    /// A server whose every connection has a protocol that `build` makes.
+    pub(super) fn serve_each<P: Protocol + 'static>(
+        &self,
+        build: impl Fn() -> P + 'static,
+    ) -> (Server, SocketAddr) {
+        self.serve(move |_: &_| Some(build()))
+    }
+}
+
+pub(super) fn serve_on(handle: &Handle, factory: impl Factory + 'static) -> (Server, SocketAddr) {
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let address = listener.local_address().tcp().expect("it listens on TCP");
+    (serve(listener, factory), address)
+}
+
+/// Stops a reactor, as a callback.
+pub(super) fn stopper(handle: &Handle) -> impl Fn() + Clone + 'static {
+    let handle = handle.clone();
+    move || handle.stop().expect("it runs")
+}
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+pub(super) struct Log(Rc<RefCell<Vec<String>>>);
+
+impl Log {
+    pub(super) fn add(&self, entry: impl Into<String>) {
+        self.0.borrow_mut().push(entry.into());
+    }
+
+    /// A closure that adds this entry.
+    pub(super) fn adder(&self, entry: &str) -> impl FnOnce() + use<> + 'static {
+        let (log, entry) = (self.clone(), entry.to_owned());
+        move || log.add(entry)
+    }
+
+    pub(super) fn entries(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    #[track_caller]
+    pub(super) fn assert(&self, expected: &[&str]) {
+        assert_eq!(self.entries(), expected);
+    }
+}
+
+/// A number that tasks can wait for.
+#[derive(Clone, Default)]
+pub(super) struct Count(Rc<(Cell<u64>, RefCell<Vec<Waker>>)>);
+
+impl Count {
+    pub(super) fn add(&self, more: u64) {
+        self.0.0.set(self.0.0.get() + more);
+        let waiting = self.0.1.take();
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.0.get()
+    }
+
+    /// A closure that adds one.
+    pub(super) fn adder(&self) -> impl Fn() + Clone + use<> + 'static {
+        let count = self.clone();
+        move || count.add(1)
+    }
+
+    pub(super) fn reached(&self, number: u64) -> impl Future<Output = ()> + use<> + 'static {
+        let count = self.clone();
+        poll_fn(move |cx| {
+            if count.get() >= number {
+                return Poll::Ready(());
+            }
+            count.0.1.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+    }
+}
+
+/// A peer with a socket of the standard library, on a thread of its own.
+pub(super) fn peer<R: Send + 'static>(
+    address: SocketAddr,
+    talk: impl FnOnce(TcpStream) -> R + Send + 'static,
+) -> thread::JoinHandle<R> {
+    thread::spawn(move || talk(dial(address)))
+}
+
+/// How long a peer waits for anything before it gives up, sooner than the test does.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection that gives up before the test does.
+pub(super) fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_nodelay(true).expect("an option");
+    stream
+}
+
+pub(super) fn read_exactly(mut stream: impl Read, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(super) fn read_to_end(mut stream: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Holds the thread.
+pub(super) fn hold(time: Duration) {
+    // Asleep: what is spent waiting for a processor would not count as held.
+    thread::sleep(time);
+}
+
+/// What this thread has had of a processor so far.
+pub(super) fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The middle one.
+pub(super) fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values[values.len() / 2]
+}
+
+/// A number of steps that is no regular pattern, the same in each run.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new() -> Self {
+        Random(0x9E37_79B9_7F4A_7C15)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Bytes in which a loss or a repetition shows.
+pub(super) fn pattern(count: usize) -> Vec<u8> {
+    let mut random = Random::new();
+    (0..count).map(|_| random.below(256) as u8).collect()
+}
+
+type Plain = Box<dyn FnMut(&Transport)>;
+type Data = Box<dyn FnMut(&Transport, &[u8])>;
+
+/// A protocol made of closures.
+pub(super) struct Scripted {
+    made: Plain,
+    data: Data,
+    end: Box<dyn FnMut(&Transport) -> End>,
+    pause: Plain,
+    resume: Plain,
+    lost: Box<dyn FnMut(&Lost)>,
+}
+
+impl Scripted {
+    pub(super) fn new() -> Self {
+        Scripted {
+            made: Box::new(|_| {}),
+            data: Box::new(|_, _| {}),
+            end: Box::new(|_| End::Close),
+            pause: Box::new(|_| {}),
+            resume: Box::new(|_| {}),
+            lost: Box::new(|_| {}),
+        }
+    }
+
+    /// One that notes everything in `log`.
+    pub(super) fn noting(log: &Log) -> Self {
+        let log = || log.clone();
+        let (made, data, end, lost) = (log(), log(), log(), log());
+        Scripted::new()
+            .made(move |_| made.add("made"))
+            .data(move |_, bytes| data.add(format!("data {}", String::from_utf8_lossy(bytes))))
+            .end(move |_| {
+                end.add("end");
+                End::Close
+            })
+            .lost(move |why| lost.add(format!("lost: {why}")))
+    }
+
+    pub(super) fn made(mut self, callback: impl FnMut(&Transport) + 'static) -> Self {
+        self.made = Box::new(callback);
+        self
+    }
+
+    pub(super) fn data(mut self, callback: impl FnMut(&Transport, &[u8]) + 'static) -> Self {
+        self.data = Box::new(callback);
+        self
+    }
+
+    pub(super) fn end(mut self, callback: impl FnMut(&Transport) -> End + 'static) -> Self {
+        self.end = Box::new(callback);
+        self
+    }
+
+    pub(super) fn pause(mut self, callback: impl FnMut(&Transport) + 'static) -> Self {
+        self.pause = Box::new(callback);
+        self
+    }
+
+    pub(super) fn resume(mut self, callback: impl FnMut(&Transport) + 'static) -> Self {
+        self.resume = Box::new(callback);
+        self
+    }
+
+    pub(super) fn lost(mut self, callback: impl FnMut(&Lost) + 'static) -> Self {
+        self.lost = Box::new(callback);
+        self
+    }
+}
+
+impl Protocol for Scripted {
+    fn connection_made(&mut self, transport: &Transport) {
+        (self.made)(transport);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        (self.data)(transport, data);
+    }
+
+    fn end_received(&mut self, transport: &Transport) -> End {
+        (self.end)(transport)
+    }
+
+    fn pause_writing(&mut self, transport: &Transport) {
+        (self.pause)(transport);
+    }
+
+    fn resume_writing(&mut self, transport: &Transport) {
+        (self.resume)(transport);
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        (self.lost)(why);
+    }
+}

@@ -1,0 +1,102 @@
+//! Signals: behaviour 10.
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::{
+    Harness,
+    life::note_phase,
+    rig::{Count, Log, Rig, ms},
+};
+use entwined::{reactor::Phase, signal::{self, Signals}};
+
+/// Signals that the process catches, as the kernel says it.
+fn caught_signals() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    status
+        .lines()
+        .find(|line| line.starts_with("SigCgt:"))
+        .expect("a mask")
+        .to_owned()
+}
+
+pub(super) fn b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host<H: Harness>() {
+    let before = caught_signals();
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    let during = rig.complete(async move {
+        handle.sleep(ms(1)).await;
+        caught_signals()
+    });
+    assert_eq!([during, caught_signals()], [before.clone(), before]);
+}
+
+fn send_to_ourselves(signal: Signal) {
+    kill_process(getpid(), signal).expect("sent");
+}
+
+pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (rig, log) = (Rig::<H>::new(), Log::default());
+        signal::stop_on(&rig.handle, [signal::SIGINT, signal::SIGTERM])
+            .expect("they can be caught")
+            .keep();
+        for (phase, name) in [(Phase::Before, "before"), (Phase::After, "after")] {
+            note_phase(&rig.handle, phase, &log, name);
+        }
+        rig.handle
+            .call_later(ms(5), move || send_to_ourselves(signal));
+        rig.run();
+        log.assert(&["before", "after"]);
+    }
+}
+
+pub(super) fn b10_a_signal_before_the_run_is_kept_for_it<H: Harness>() {
+    let rig = Rig::<H>::new();
+    signal::stop_on(&rig.handle, [signal::SIGTERM])
+        .expect("it can be caught")
+        .keep();
+    send_to_ourselves(Signal::TERM);
+    rig.run();
+}
+
+pub(super) fn b10_sigchld_reaps<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let children = Signals::new(&rig.handle, signal::SIGCHLD).expect("it can be caught");
+    rig.complete(async move {
+        let mut child = std::process::Command::new("true").spawn().expect("a child");
+        let status = loop {
+            match child.try_wait().expect("ours") {
+                Some(status) => break status,
+                None => children.next().await.expect("a signal"),
+            }
+        };
+        assert!(status.success());
+    });
+}
+
+pub(super) fn b10_each_who_watches_a_signal_hears_of_it<H: Harness>() {
+    let (rig, heard) = (Rig::<H>::new(), Count::default());
+    for _ in 0..3 {
+        let signals = Signals::new(&rig.handle, signal::SIGUSR1).expect("it can be caught");
+        let heard = heard.clone();
+        rig.handle
+            .spawn(async move {
+                for _ in 0..5 {
+                    signals.next().await.expect("a signal");
+                    heard.add(1);
+                }
+            })
+            .detach();
+    }
+    rig.complete(async move {
+        for round in 1..6 {
+            send_to_ourselves(Signal::USR1);
+            heard.reached(3 * round).await;
+        }
+    });
+    assert!(
+        Signals::new(&rig.handle, 9).is_err(),
+        "SIGKILL cannot be caught"
+    );
+    assert!(Signals::new(&rig.handle, 0).is_err() && Signals::new(&rig.handle, 65).is_err());
+}

@@ -1,0 +1,196 @@
+//! What can be asked of layers, and file descriptors that travel: behaviours 47 and 48.
+
+use std::{
+    future::poll_fn,
+    io::{self, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::{
+    Harness,
+    rig::{Count, Rig, Scripted, read_to_end},
+};
+use entwined::{protocol, transport::{Address, ByteStream, Stream, UnixAddress, unix}};
+
+/// A layer above another stream that adds nothing but a name.
+struct Layer<S> {
+    name: &'static str,
+    below: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Layer<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.below).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Layer<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.below).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_close(cx)
+    }
+}
+
+impl<S: ByteStream> ByteStream for Layer<S> {
+    fn local_address(&self) -> Address {
+        self.below.local_address()
+    }
+
+    fn peer_address(&self) -> Address {
+        self.below.peer_address()
+    }
+
+    fn abort(&mut self) {
+        self.below.abort();
+    }
+
+    fn below(&self) -> Option<&dyn ByteStream> {
+        Some(&self.below)
+    }
+}
+
+pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix<
+    H: Harness,
+>() {
+    let (rig, ended) = (Rig::<H>::new(), Count::default());
+    let (a, _b) = unix::pair(&rig.handle).expect("two streams");
+    let seen = ended.clone();
+    let protocol = Scripted::new().made(move |transport| {
+        let credentials = transport.ask(|stream: &Stream| stream.peer_credentials());
+        let credentials = credentials.expect("a socket below").expect("a Unix socket");
+        assert_eq!(
+            credentials.pid.as_raw_nonzero().get() as u32,
+            std::process::id()
+        );
+        assert_eq!(credentials.uid, rustix::process::getuid());
+        assert_eq!(
+            transport.ask(|layer: &Layer<Stream>| layer.name),
+            Some("a layer")
+        );
+        // No such layer, and no such thing on Unix sockets.
+        assert_eq!(transport.ask(|_: &Layer<Layer<Stream>>| ()), None);
+        assert!(
+            transport
+                .ask(|stream: &Stream| stream.set_nodelay(true))
+                .expect("a socket below")
+                .is_err()
+        );
+        assert_eq!(
+            *transport.peer_address(),
+            Address::Unix(UnixAddress::Unnamed)
+        );
+        assert_eq!(transport.peer_address().tcp(), None);
+        seen.add(1);
+    });
+    let transport = protocol::start(
+        &rig.handle,
+        Layer {
+            name: "a layer",
+            below: a,
+        },
+        protocol,
+    );
+    rig.complete(ended.reached(1));
+    assert_eq!(
+        transport.ask(|_: &Stream| ()),
+        None,
+        "the connection is over"
+    );
+}
+
+/// Sends `bytes` over `stream` with a socket. Gives the other end of that: it hears the end when
+/// all copies are closed.
+async fn send_a_socket(stream: &Stream, bytes: &[u8]) -> UnixStream {
+    let (kept, given) = UnixStream::pair().expect("two sockets");
+    kept.set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
+    let sent = stream
+        .send_with_fds(bytes, &[given.as_fd()])
+        .await
+        .expect("sent");
+    assert_eq!(sent, bytes.len());
+    kept
+}
+
+async fn receive(stream: &mut Stream, buffer: &mut [u8]) -> usize {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer))
+        .await
+        .expect("data")
+}
+
+pub(super) fn b48_fds_arrive_with_their_bytes_over_unix<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (from, mut to) = unix::pair(&rig.handle).expect("two streams");
+    to.receive_fds().expect("a Unix socket");
+    rig.complete(async move {
+        let mut buffer = [0; 64];
+        for round in 0..5_u8 {
+            let kept = send_a_socket(&from, &[round; 10]).await;
+            assert_eq!(receive(&mut to, &mut buffer).await, 10);
+            assert_eq!(buffer[..10], [round; 10]);
+            let mut fds = to.take_fds();
+            assert_eq!(fds.len(), 1);
+            let mut arrived = UnixStream::from(fds.remove(0));
+            arrived.write_all(b"through").expect("written");
+            drop(arrived);
+            assert_eq!(read_to_end(kept).expect("the end"), b"through");
+            assert!(to.take_fds().is_empty());
+        }
+    });
+}
+
+pub(super) fn b48_unclaimed_fds_are_closed_over_unix<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (from, mut to) = unix::pair(&rig.handle).expect("two streams");
+    let (plain_from, mut plain_to) = unix::pair(&rig.handle).expect("two streams");
+    to.receive_fds().expect("a Unix socket");
+    rig.complete(async move {
+        let mut buffer = [0; 64];
+        // Nobody asked for fds.
+        let kept = send_a_socket(&plain_from, b"!").await;
+        assert_eq!(receive(&mut plain_to, &mut buffer).await, 1);
+        assert_eq!(read_to_end(kept).expect("the end"), b"");
+        // Nobody takes them, and there is a bound.
+        let mut readers = Vec::new();
+        for _ in 0..70 {
+            readers.push(send_a_socket(&from, b"!").await);
+            assert_eq!(receive(&mut to, &mut buffer).await, 1);
+        }
+        for reader in readers.drain(64..) {
+            assert_eq!(read_to_end(reader).expect("the end: beyond the bound"), b"");
+        }
+        // Received and left when the stream goes, or not even received.
+        let unread = send_a_socket(&from, b"!").await;
+        drop(to);
+        for reader in readers.into_iter().chain([unread]) {
+            assert_eq!(read_to_end(reader).expect("the end"), b"");
+        }
+        // More than one message may carry is refused.
+        let many = vec![from.as_fd(); 65];
+        let refused = plain_from
+            .send_with_fds(b"!", &many)
+            .await
+            .expect_err("too many");
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    });
+}

@@ -1,0 +1,579 @@
+//! What goes over a connection: behaviours 33 to 39.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, Write},
+    rc::Rc,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Harness,
+    carrier::{Carrier, Door, Peer, joined},
+    rig::{Count, Log, Rig, Scripted, ms, pattern, read_to_end},
+};
+use entwined::protocol::{self, End, Flow, Limits, Lost, Protocol, Transport};
+
+/// Runs one connection: a protocol of ours, a peer on a thread. Ends when ours is lost, and gives
+/// why and what the peer saw.
+pub(super) fn converse<H: Harness, C: Carrier, R: Send + 'static>(
+    protocol: Scripted,
+    limits: Option<Limits>,
+    talk: impl FnOnce(Peer) -> R + Send + 'static,
+) -> (String, R) {
+    let rig = Rig::<H>::new();
+    converse_on::<H, C, R>(&rig, protocol, limits, talk)
+}
+
+pub(super) fn converse_on<H: Harness, C: Carrier, R: Send + 'static>(
+    rig: &Rig<H>,
+    protocol: Scripted,
+    limits: Option<Limits>,
+    talk: impl FnOnce(Peer) -> R + Send + 'static,
+) -> (String, R) {
+    let (lost, why) = (Count::default(), Rc::new(RefCell::new(String::new())));
+    let protocol = LostTold {
+        protocol,
+        lost: lost.clone(),
+        why: why.clone(),
+    };
+    let protocol = RefCell::new(Some(protocol));
+    let Door {
+        listener, dialer, ..
+    } = C::open(&rig.handle);
+    let server = protocol::serve(listener, move |_: &_| protocol.take());
+    if let Some(limits) = limits {
+        server.set_limits(limits);
+    }
+    let peer = thread::spawn(move || talk(dialer.dial()));
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        lost.reached(1).await;
+        let seen = joined(&handle, peer).await;
+        drop(server);
+        assert_eq!(lost.get(), 1, "connection_lost came more than once");
+        (why.take(), seen)
+    })
+}
+
+/// A scripted protocol whose end is noted, whatever else its script does then.
+struct LostTold {
+    protocol: Scripted,
+    lost: Count,
+    why: Rc<RefCell<String>>,
+}
+
+impl Protocol for LostTold {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.protocol.connection_made(transport);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.protocol.data_received(transport, data);
+    }
+
+    fn end_received(&mut self, transport: &Transport) -> End {
+        self.protocol.end_received(transport)
+    }
+
+    fn pause_writing(&mut self, transport: &Transport) {
+        self.protocol.pause_writing(transport);
+    }
+
+    fn resume_writing(&mut self, transport: &Transport) {
+        self.protocol.resume_writing(transport);
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        *self.why.borrow_mut() = why.to_string();
+        self.lost.add(1);
+        self.protocol.connection_lost(why);
+    }
+}
+
+pub(super) fn b33_made_first_data_in_order_lost_once_and_last<H: Harness, C: Carrier>() {
+    let log = Log::default();
+    let received = Rc::new(RefCell::new(Vec::new()));
+    let (kept, noted) = (received.clone(), log.clone());
+    let protocol = Scripted::noting(&log).data(move |_, data| {
+        noted.add("data");
+        kept.borrow_mut().extend_from_slice(data);
+    });
+    let bytes = pattern(1_000_000);
+    let sent = bytes.clone();
+    let (why, rest) = converse::<H, C, _>(protocol, None, move |mut stream| {
+        stream.write_all(&sent).expect("written");
+        stream.end();
+        read_to_end(&mut stream).expect("the end")
+    });
+    assert_eq!(why, "the connection was closed");
+    assert!(rest.is_empty());
+    assert!(
+        *received.borrow() == bytes,
+        "what came is not what was sent"
+    );
+    let mut entries = log.entries();
+    entries.dedup();
+    assert_eq!(
+        entries,
+        ["made", "data", "end", "lost: the connection was closed"]
+    );
+}
+
+pub(super) fn b33_lost_says_why<H: Harness, C: Carrier>() {
+    let on_data =
+        |action: fn(&Transport)| Scripted::new().data(move |transport, _| action(transport));
+    let poke = |mut stream: Peer| {
+        stream.write_all(b"!").expect("written");
+        let _ = read_to_end(&mut stream);
+    };
+    assert_eq!(
+        converse::<H, C, _>(on_data(Transport::close), None, poke).0,
+        "the connection was closed"
+    );
+    assert_eq!(
+        converse::<H, C, _>(on_data(Transport::abort), None, poke).0,
+        "the connection was aborted"
+    );
+    assert_eq!(
+        converse::<H, C, _>(Scripted::new(), None, drop).0,
+        "the connection was closed"
+    );
+}
+
+pub(super) fn b34_writes_after_the_end_are_no_ops<H: Harness, C: Carrier>() {
+    let kept = Rc::new(RefCell::new(None::<Transport>));
+    let keep = kept.clone();
+    let protocol = Scripted::new()
+        .data(|transport, _| {
+            assert_eq!(transport.write(b"before"), Flow::Open);
+            transport.close();
+            assert!(transport.is_closing());
+            assert_eq!(transport.write(b"after"), Flow::Closed);
+        })
+        .made(move |transport| *keep.borrow_mut() = Some(transport.clone()));
+    let (_, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+        stream.write_all(b"!").expect("written");
+        read_to_end(&mut stream).expect("the end")
+    });
+    assert_eq!(seen, b"before");
+    let transport = kept.take().expect("it was kept");
+    assert_eq!(transport.write(b"long after"), Flow::Closed);
+    assert_eq!(transport.unsent(), 0);
+    transport.close();
+    transport.abort();
+    transport.pause_reading();
+    transport.resume_reading();
+    transport.end();
+}
+
+pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
+    H: Harness,
+    C: Carrier,
+>() {
+    let writing = Rc::new(Cell::new(false));
+    let not_inside = |writing: &Rc<Cell<bool>>| {
+        let writing = writing.clone();
+        move |_: &Transport| assert!(!writing.get(), "a callback came from inside a write")
+    };
+    let now = writing.clone();
+    let limits = Limits {
+        most: 64 << 20,
+        ..Limits::default()
+    };
+    let protocol = Scripted::new()
+        .pause(not_inside(&writing))
+        .resume(not_inside(&writing))
+        .data(move |transport, _| {
+            let piece = vec![1; 1 << 20];
+            let start = Instant::now();
+            now.set(true);
+            // Far more than the system takes; nobody reads.
+            let flows: Vec<_> = (0..32).map(|_| transport.write(&piece)).collect();
+            now.set(false);
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "32 MiB took {:?} to write",
+                start.elapsed()
+            );
+            assert_eq!(flows[31], Flow::Full);
+            transport.abort();
+        });
+    converse::<H, C, _>(protocol, Some(limits), |mut stream| {
+        stream.write_all(b"!").expect("written");
+        stream.hold();
+    });
+}
+
+pub(super) fn b35_close_flushes_what_was_written<H: Harness, C: Carrier>() {
+    let limits = Limits {
+        most: 16 << 20,
+        ..Limits::default()
+    };
+    let bytes = pattern(8 << 20);
+    let written = bytes.clone();
+    let protocol = Scripted::new().made(move |transport| {
+        transport.write(&written);
+        transport.close();
+    });
+    let (why, seen) = converse::<H, C, _>(protocol, Some(limits), |mut stream| {
+        read_to_end(&mut stream).expect("the end")
+    });
+    assert_eq!(why, "the connection was closed");
+    assert!(
+        seen == bytes,
+        "{} bytes came of {}",
+        seen.len(),
+        bytes.len()
+    );
+}
+
+pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
+    H: Harness,
+    C: Carrier,
+>() {
+    let rig = Rig::<H>::new();
+    let (sent, sending) = mpsc::channel();
+    let (sending, handle) = (Cell::new(Some(sending)), rig.handle.clone());
+    let protocol = Scripted::new()
+        .made(move |transport| {
+            // Held back until all has arrived: more than is received at a time.
+            transport.pause_reading();
+            let (transport, sending) = (transport.clone(), sending.take().expect("one connection"));
+            let clock = handle.clone();
+            let wait = async move {
+                while sending.try_recv().is_err() {
+                    clock.sleep(ms(1)).await;
+                }
+                transport.resume_reading();
+            };
+            handle.spawn(wait).detach();
+        })
+        .data(|transport, _| {
+            transport.write(b"goodbye");
+            transport.close();
+        });
+    let (_, seen) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
+        stream.write_all(&[0; 200_000]).expect("written");
+        sent.send(()).expect("awaited");
+        read_to_end(&mut stream)
+    });
+    assert_eq!(seen.expect("the end, not a reset"), b"goodbye");
+}
+
+pub(super) fn b35_abort_drops_what_was_written_and_resets<H: Harness, C: Carrier>() {
+    let protocol = Scripted::new().data(|transport, _| {
+        transport.write(&[7; 500_000]);
+        transport.abort();
+        assert_eq!(transport.write(b"more"), Flow::Closed);
+    });
+    let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+        stream.write_all(b"!").expect("written");
+        read_to_end(&mut stream)
+    });
+    assert_eq!(why, "the connection was aborted");
+    if C::ABORT_SHOWS {
+        assert_eq!(
+            seen.expect_err("a reset").kind(),
+            io::ErrorKind::ConnectionReset
+        );
+    } else {
+        assert_eq!(seen.expect("the end"), b"");
+    }
+}
+
+pub(super) fn b35_abort_twice_or_abort_then_close_is_harmless<H: Harness, C: Carrier>() {
+    let protocol = Scripted::new().data(|transport, _| {
+        transport.close();
+        transport.abort();
+        transport.abort();
+        transport.close();
+        transport.end();
+    });
+    let (why, _) = converse::<H, C, _>(protocol, None, |mut stream| {
+        stream.write_all(b"!").expect("written");
+        read_to_end(&mut stream)
+    });
+    assert_eq!(why, "the connection was aborted");
+}
+
+pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_with_its_data<
+    H: Harness,
+    C: Carrier,
+>() {
+    let rig = Rig::<H>::new();
+    let log = Log::default();
+    let handle = rig.handle.clone();
+    let (gone, going) = mpsc::channel();
+    let going = Cell::new(Some(going));
+    let noted = log.clone();
+    let protocol = Scripted::noting(&log).made(move |transport| {
+        transport.pause_reading();
+        assert!(transport.is_reading_paused());
+        let (transport, noted, clock) = (transport.clone(), noted.clone(), handle.clone());
+        let going = going.take().expect("one connection");
+        handle
+            .spawn(async move {
+                while going.try_recv().is_err() {
+                    clock.sleep(ms(1)).await;
+                }
+                clock.sleep(ms(10)).await;
+                noted.add("resumed");
+                transport.resume_reading();
+            })
+            .detach();
+    });
+    let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
+        stream.write_all(b"last words").expect("written");
+        drop(stream);
+        gone.send(()).expect("awaited");
+    });
+    assert_eq!(why, "the connection was closed");
+    log.assert(&[
+        "resumed",
+        "data last words",
+        "end",
+        "lost: the connection was closed",
+    ]);
+}
+
+pub(super) fn b37_pause_in_connection_made_holds<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    let resumed = Rc::new(Cell::new(false));
+    let seen = resumed.clone();
+    let protocol = Scripted::new()
+        .made(move |transport| {
+            transport.pause_reading();
+            let (transport, resumed) = (transport.clone(), resumed.clone());
+            handle.call_later(ms(30), move || {
+                resumed.set(true);
+                transport.resume_reading();
+            });
+        })
+        .data(move |transport, data| {
+            assert!(seen.get(), "data came while reading was paused");
+            transport.write(data);
+            transport.close();
+        });
+    let (_, echoed) = converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
+        stream.write_all(b"early").expect("written");
+        read_to_end(&mut stream).expect("the end")
+    });
+    assert_eq!(echoed, b"early");
+}
+
+pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let received = Rc::new(RefCell::new(Vec::new()));
+    let (kept, handle) = (received.clone(), rig.handle.clone());
+    let mut round = 0;
+    let protocol = Scripted::new().data(move |transport, data| {
+        assert!(
+            !transport.is_reading_paused(),
+            "data came while reading was paused"
+        );
+        kept.borrow_mut().extend_from_slice(data);
+        transport.pause_reading();
+        let transport = transport.clone();
+        round += 1;
+        match round % 4 {
+            // From inside, from a call, from a timer, and back and forth.
+            0 => transport.resume_reading(),
+            1 => handle.call_soon(move || transport.resume_reading()),
+            2 => drop(handle.call_later(Duration::from_micros(100), move || {
+                transport.resume_reading()
+            })),
+            _ => handle.call_soon(move || {
+                transport.resume_reading();
+                transport.pause_reading();
+                transport.resume_reading();
+                transport.resume_reading();
+            }),
+        }
+    });
+    let bytes = pattern(2_000_000);
+    let sent = bytes.clone();
+    converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
+        for piece in sent.chunks(10_007) {
+            stream.write_all(piece).expect("written");
+        }
+    });
+    assert!(
+        *received.borrow() == bytes,
+        "{} bytes came of {}",
+        received.borrow().len(),
+        bytes.len()
+    );
+}
+
+pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
+    H: Harness,
+    C: Carrier,
+>() {
+    const TOTAL: usize = 16 << 20;
+    let log = Log::default();
+    let (paused, resumed) = (log.clone(), log.clone());
+    let left = Rc::new(Cell::new(TOTAL));
+    let produce = move |transport: &Transport| {
+        let limits = transport.limits();
+        while left.get() > 0 {
+            let piece = vec![3; 10_000.min(left.get())];
+            let flow = transport.write(&piece);
+            assert!(
+                transport.unsent() <= limits.high + piece.len(),
+                "{} bytes wait",
+                transport.unsent()
+            );
+            left.set(left.get() - piece.len());
+            match flow {
+                Flow::Open => {}
+                Flow::Full => return,
+                Flow::Closed => panic!("the connection was ended"),
+            }
+        }
+        transport.close();
+    };
+    let again = produce.clone();
+    let protocol = Scripted::new()
+        .made(produce)
+        .pause(move |_| paused.add("pause"))
+        .resume(move |transport| {
+            resumed.add("resume");
+            assert!(transport.unsent() <= transport.limits().low);
+            again(transport);
+        });
+    let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+        read_to_end(&mut stream).expect("the end").len()
+    });
+    assert_eq!((why.as_str(), seen), ("the connection was closed", TOTAL));
+    let entries = log.entries();
+    assert!(
+        entries.iter().any(|entry| entry == "pause"),
+        "the producer was never paused"
+    );
+    // A pause is followed by a resume and not by another pause.
+    assert!(
+        entries
+            .windows(2)
+            .all(|pair| pair[0] == "resume" || pair[1] == "resume")
+    );
+}
+
+pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, C: Carrier>() {
+    let most = Limits::default().most;
+    let written = Rc::new(Cell::new(0_usize));
+    let total = written.clone();
+    let protocol = Scripted::new().data(move |transport, _| {
+        let piece = [9; 64 * 1024];
+        let mut full = false;
+        loop {
+            let flow = transport.write(&piece);
+            assert!(
+                transport.unsent() <= most,
+                "{} bytes wait for a peer that does not read",
+                transport.unsent()
+            );
+            match flow {
+                Flow::Closed => break,
+                Flow::Full => full = true,
+                Flow::Open => assert!(!full, "full, and open again though nothing was sent"),
+            }
+            total.set(total.get() + piece.len());
+            assert!(total.get() <= most, "no limit ended it");
+        }
+        assert!(full, "the transport did not tell");
+        assert_eq!(transport.write(b"more"), Flow::Closed);
+    });
+    let (why, ()) = converse::<H, C, _>(protocol, None, |mut stream| {
+        stream.write_all(b"!").expect("written");
+        stream.hold();
+    });
+    assert_eq!(why, "the peer does not read, and too much was written");
+    assert!(written.get() > 0);
+}
+
+pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    let most = Limits::default().most;
+    let protocol = Scripted::new().made(move |transport| {
+        let (transport, clock) = (transport.clone(), handle.clone());
+        handle
+            .spawn(async move {
+                while transport.write(&[5; 16 * 1024]) != Flow::Closed {
+                    assert!(transport.unsent() <= most);
+                    clock.sleep(Duration::ZERO).await;
+                    clock.sleep(Duration::from_micros(50)).await;
+                }
+                assert_eq!(transport.unsent().min(most + 1), transport.unsent());
+            })
+            .detach();
+    });
+    let (end, ending) = mpsc::channel::<()>();
+    let end = Cell::new(Some(end));
+    let protocol = protocol.lost(move |_| drop(end.take()));
+    let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |stream| {
+        // Holds the connection without reading, until our side is done.
+        let _ = ending.recv();
+        drop(stream);
+    });
+    assert_eq!(why, "the peer does not read, and too much was written");
+}
+
+pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<
+    H: Harness,
+    C: Carrier,
+>() {
+    let log = Log::default();
+    let protocol = Scripted::noting(&log).made(|transport| {
+        transport.write(b"question");
+        transport.end();
+        assert_eq!(transport.write(b"more"), Flow::Closed);
+    });
+    let (why, question) = converse::<H, C, _>(protocol, None, |mut stream| {
+        let question = read_to_end(&mut stream).expect("the end");
+        stream.write_all(b"answer").expect("written");
+        question
+    });
+    assert_eq!(question, b"question");
+    assert_eq!(why, "the connection was closed");
+    log.assert(&["data answer", "end", "lost: the connection was closed"]);
+}
+
+pub(super) fn b39_when_the_peer_half_closes_we_can_still_send<H: Harness, C: Carrier>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    let protocol = Scripted::new().end(move |transport| {
+        let transport = transport.clone();
+        handle.call_later(ms(5), move || {
+            assert_eq!(transport.write(b"answer"), Flow::Open);
+            transport.close();
+        });
+        End::KeepWriting
+    });
+    let (why, answer) = converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
+        stream.write_all(b"question").expect("written");
+        stream.end();
+        read_to_end(&mut stream).expect("the end")
+    });
+    assert_eq!(answer, b"answer");
+    assert_eq!(why, "the connection was closed");
+}
+
+pub(super) fn b39_a_protocol_without_support_for_it_closes<H: Harness, C: Carrier>() {
+    let protocol = Scripted::new().data(|transport, _| {
+        transport.write(b"last words");
+    });
+    let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+        stream.write_all(b"!").expect("written");
+        stream.end();
+        read_to_end(&mut stream).expect("the end")
+    });
+    assert_eq!(
+        (why.as_str(), &*seen),
+        ("the connection was closed", &b"last words"[..])
+    );
+}

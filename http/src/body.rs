@@ -1,0 +1,213 @@
+//! What a response carries.
+
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Frame, SizeHint};
+
+use super::pace::{Upgrade, Watch};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
+
+/// The body of a response: bytes that are there, or a stream of them.
+///
+/// A stream is polled only as fast as the peer reads.
+#[derive(Default)]
+pub struct Body {
+    content: Content,
+    /// Tells the connection when the body is done.
+    watch: Option<Watch>,
+}
+
+#[derive(Default)]
+enum Content {
+    #[default]
+    Empty,
+    Bytes(Bytes),
+    Stream(BoxStream),
+    /// A stream without an end: the server's shutdown ends it.
+    Live(BoxStream),
+    /// Nothing more of HTTP: the connection is handed over (101).
+    Upgrade(Upgrade),
+}
+
+impl Body {
+    /// A body without a byte.
+    pub fn empty() -> Self {
+        Body::default()
+    }
+
+    /// The items of `stream`, sent as they come. An error ends the connection, so that the peer
+    /// notices.
+    pub fn stream<S, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + 'static,
+        E: Into<BoxError>,
+    {
+        Content::Stream(Box::pin(Mapped { stream })).into()
+    }
+
+    /// As [`stream`](Body::stream), for a stream that has no end of its own: when the reactor
+    /// stops, it is ended at once, in order.
+    pub fn live<S, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + 'static,
+        E: Into<BoxError>,
+    {
+        Content::Live(Box::pin(Mapped { stream })).into()
+    }
+
+    /// Its bytes, if they are all there.
+    #[cfg(feature = "client")]
+    pub(super) fn into_bytes(self) -> Result<Bytes, Self> {
+        match self.content {
+            Content::Empty => Ok(Bytes::new()),
+            Content::Bytes(bytes) => Ok(bytes),
+            content => Err(content.into()),
+        }
+    }
+
+    pub(super) fn upgrade(take_over: Upgrade) -> Self {
+        Content::Upgrade(take_over).into()
+    }
+
+    /// Has `watch` know of the body's begin and end.
+    pub(super) fn watch(&mut self, watch: Watch) {
+        if matches!(self.content, Content::Upgrade(_)) {
+            if let Content::Upgrade(take_over) = std::mem::take(&mut self.content) {
+                watch.upgrade(take_over);
+            }
+        }
+        watch.response_begins(matches!(self.content, Content::Live(_)));
+        self.watch = Some(watch);
+    }
+}
+
+impl From<Content> for Body {
+    fn from(content: Content) -> Self {
+        Body {
+            content,
+            watch: None,
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Content::Bytes(bytes).into()
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.content {
+            Content::Empty => f.write_str("Body(empty)"),
+            Content::Upgrade(_) => f.write_str("Body(upgrade)"),
+            Content::Bytes(bytes) => write!(f, "Body({} bytes)", bytes.len()),
+            Content::Stream(_) | Content::Live(_) => f.write_str("Body(stream)"),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let stream = match &mut this.content {
+            Content::Empty | Content::Upgrade(_) => return Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.content = Content::Empty;
+                if let Some(watch) = &this.watch {
+                    watch.body_polled(true);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Content::Live(_)
+                if this
+                    .watch
+                    .as_ref()
+                    .is_some_and(|watch| watch.is_closing(cx)) =>
+            {
+                this.content = Content::Empty;
+                return Poll::Ready(None);
+            }
+            Content::Stream(stream) | Content::Live(stream) => stream,
+        };
+        let item = stream.as_mut().poll_next(cx);
+        if let Some(watch) = &this.watch {
+            watch.body_polled(item.is_ready());
+        }
+        let item = ready!(item);
+        Poll::Ready(item.map(|result| result.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty | Content::Upgrade(_) => true,
+            Content::Bytes(bytes) => bytes.is_empty(),
+            Content::Stream(_) | Content::Live(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty | Content::Upgrade(_) => SizeHint::with_exact(0),
+            Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Stream(_) | Content::Live(_) => SizeHint::default(),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A stream with its errors boxed.
+    struct Mapped<S> {
+        #[pin]
+        stream: S,
+    }
+}
+
+impl<S, E> Stream for Mapped<S>
+where
+    S: Stream<Item = Result<Bytes, E>>,
+    E: Into<BoxError>,
+{
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.project()
+            .stream
+            .poll_next(cx)
+            .map(|item| item.map(|result| result.map_err(Into::into)))
+    }
+}

@@ -1,0 +1,268 @@
+//! Connections to servers, and through proxies.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_io::{AsyncRead, AsyncWrite};
+use hyper::{
+    client::conn::{http1, http2},
+    rt::{Executor, Read, ReadBufCursor, Write},
+};
+use url::Url;
+
+use super::{Builder, ClientError};
+use crate::Body;
+use entwined::{reactor::Handle, transport::{ByteStream, connect_host}};
+use crate::io::read_into;
+
+/// What sends requests over a connection.
+pub(super) enum Sender {
+    One(http1::SendRequest<Body>),
+    Two(http2::SendRequest<Body>),
+}
+
+/// Reaches a server, and begins to speak with it.
+pub(super) async fn connect(
+    settings: &Builder,
+    secure: &Secure,
+    url: &Url,
+) -> Result<Sender, ClientError> {
+    let handle = settings.handle.clone();
+    let reaching = reach(settings, secure, url);
+    let reached = handle.timeout(settings.connect_timeout, reaching).await;
+    let (stream, two) = reached.map_err(|_| ClientError::TimedOut("to reach the server"))??;
+    let io = Io(stream);
+    if two {
+        let (sender, connection) = http2::Builder::new(Tasks(handle.clone()))
+            .initial_stream_window_size(1024 * 1024)
+            .initial_connection_window_size(4 * 1024 * 1024)
+            .handshake(io)
+            .await
+            .map_err(ClientError::Http)?;
+        drive(&handle, connection);
+        return Ok(Sender::Two(sender));
+    }
+    let (sender, connection) = http1::handshake(io).await.map_err(ClientError::Http)?;
+    drive(&handle, connection);
+    Ok(Sender::One(sender))
+}
+
+fn drive(handle: &Handle, connection: impl Future<Output = hyper::Result<()>> + 'static) {
+    let driving = handle.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to a server ended with an error");
+        }
+    });
+    driving.detach();
+}
+
+/// A stream to the server, and whether it speaks HTTP/2.
+async fn reach(
+    settings: &Builder,
+    secure: &Secure,
+    url: &Url,
+) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
+    let proxy = settings.proxy_for(url);
+    let next = proxy.unwrap_or(url);
+    let stream = dial(settings, next).await?;
+    if url.scheme() == "http" {
+        return Ok((stream, settings.prior_knowledge));
+    }
+    let stream = match proxy {
+        Some(proxy) => tunnel(stream, proxy, url).await?,
+        None => stream,
+    };
+    secure.over(settings, stream, url).await
+}
+
+fn host(url: &Url) -> &str {
+    url.host_str()
+        .unwrap_or("")
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+}
+
+/// What makes connections in place of TCP.
+pub(super) type Dial =
+    dyn Fn(&Url) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>>>>;
+
+async fn dial(settings: &Builder, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
+    if let Some(dial) = &settings.dial {
+        return dial(url).await.map_err(ClientError::Establish);
+    }
+    let port = url.port_or_known_default().unwrap_or(80);
+    let stream = connect_host(&settings.handle, host(url), port)
+        .await
+        .map_err(ClientError::Host)?;
+    // A request is one write; to wait for more of it gains nothing.
+    let _ = stream.set_nodelay(true);
+    Ok(Box::new(stream))
+}
+
+/// What makes a stream to a server secure. Its parts are made when they are needed first, and then
+/// kept: they hold what resumes TLS sessions.
+#[derive(Default)]
+pub(super) struct Secure {
+    #[cfg(feature = "tls")]
+    connector: std::cell::OnceCell<entwined::tls::Connector>,
+}
+
+impl Secure {
+    /// A secure stream, and whether it speaks HTTP/2.
+    #[cfg(feature = "tls")]
+    async fn over(
+        &self,
+        settings: &Builder,
+        stream: Box<dyn ByteStream>,
+        url: &Url,
+    ) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
+        use entwined::tls::{Connector, TlsStream};
+
+        let failed = |error: entwined::tls::Error| ClientError::Establish(io::Error::other(error));
+        let connector = match self.connector.get() {
+            Some(connector) => connector,
+            None => {
+                let mut connector = Connector::builder();
+                if let Some(roots) = &settings.roots {
+                    connector = connector.roots(roots.clone());
+                }
+                let protocols: &[&str] = if settings.http2 {
+                    &["h2", "http/1.1"]
+                } else {
+                    &["http/1.1"]
+                };
+                let connector = connector.protocols(protocols).build().map_err(failed)?;
+                self.connector.get_or_init(|| connector)
+            }
+        };
+        let stream = connector.connect(stream, host(url)).map_err(failed)?;
+        let mut stream: Box<dyn ByteStream> = Box::new(stream);
+        stream.established().await.map_err(ClientError::Establish)?;
+        let two = stream.find::<TlsStream>().and_then(TlsStream::protocol) == Some(b"h2");
+        Ok((stream, two))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn over(
+        &self,
+        _: &Builder,
+        _: Box<dyn ByteStream>,
+        _: &Url,
+    ) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
+        Err(ClientError::Url("https needs the feature tls".to_owned()))
+    }
+}
+
+/// What a proxy is told of who asks.
+pub(super) fn proxy_credentials(proxy: &Url) -> Option<String> {
+    if proxy.username().is_empty() {
+        return None;
+    }
+    let pair = format!("{}:{}", proxy.username(), proxy.password().unwrap_or(""));
+    Some(format!("Basic {}", STANDARD.encode(pair)))
+}
+
+/// The head of a proxy's answer at most.
+const MOST_ANSWER: usize = 8 * 1024;
+
+/// Has a proxy open a way to the server.
+async fn tunnel(
+    mut stream: Box<dyn ByteStream>,
+    proxy: &Url,
+    url: &Url,
+) -> Result<Box<dyn ByteStream>, ClientError> {
+    let failed = |error: io::Error| ClientError::Proxy(error.to_string());
+    let authority = format!(
+        "{}:{}",
+        url.host_str().unwrap_or(""),
+        url.port_or_known_default().unwrap_or(443)
+    );
+    let credentials = proxy_credentials(proxy).map_or_else(String::new, |credentials| {
+        format!("Proxy-Authorization: {credentials}\r\n")
+    });
+    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n");
+    let mut rest = request.as_bytes();
+    while !rest.is_empty() {
+        let count = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut stream), cx, rest))
+            .await
+            .map_err(failed)?;
+        rest = &rest[count..];
+    }
+    // Byte by byte, so that nothing of what comes through the tunnel is taken.
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        let count = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut byte))
+            .await
+            .map_err(failed)?;
+        if count == 0 || answer.len() >= MOST_ANSWER {
+            return Err(ClientError::Proxy("its answer is none".to_owned()));
+        }
+        answer.push(byte[0]);
+    }
+    let text = String::from_utf8_lossy(&answer);
+    let line = text.lines().next().unwrap_or("");
+    match line.split(' ').nth(1) {
+        Some(status) if status.starts_with('2') => Ok(stream),
+        _ => Err(ClientError::Proxy(format!("it answers {line:?}"))),
+    }
+}
+
+/// Runs what hyper has to do beside.
+#[derive(Clone)]
+struct Tasks(Handle);
+
+impl<F: Future + 'static> Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        let task = self.0.spawn(async move { drop(future.await) });
+        task.detach();
+    }
+}
+
+/// A stream as hyper wants it.
+struct Io(Box<dyn ByteStream>);
+
+impl Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        read_into(Pin::new(&mut *self.0), cx, &mut cursor).map_ok(|_| ())
+    }
+}
+
+impl Write for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_close(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write_vectored(cx, buffers)
+    }
+}

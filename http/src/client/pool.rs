@@ -1,0 +1,174 @@
+//! Connections that are kept.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
+    time::{Duration, Instant},
+};
+
+use hyper::client::conn::{http1, http2};
+use url::Url;
+
+use super::{ClientError, connect::Sender};
+use entwined::{deferred::{DeferredSemaphore, Permit}, reactor::{Handle, Timer}};
+use crate::Body;
+
+pub(super) struct Pool {
+    handle: Handle,
+    hosts: RefCell<HashMap<String, Host>>,
+    /// Of each host, while it is not used.
+    idle: usize,
+    idle_time: Duration,
+    at_a_time: usize,
+    /// Looks for what has been idle for too long, while there is any host.
+    sweeping: RefCell<Option<Timer>>,
+    own: Weak<Pool>,
+}
+
+struct Host {
+    /// Those that may be in use still: then they are not ready.
+    one: Vec<(http1::SendRequest<Body>, Instant)>,
+    two: Option<(http2::SendRequest<Body>, Instant)>,
+    turns: DeferredSemaphore,
+}
+
+impl Pool {
+    pub(super) fn new(
+        handle: &Handle,
+        idle: usize,
+        idle_time: Duration,
+        at_a_time: usize,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|own| Pool {
+            handle: handle.clone(),
+            hosts: RefCell::default(),
+            idle,
+            idle_time,
+            at_a_time,
+            sweeping: RefCell::default(),
+            own: own.clone(),
+        })
+    }
+
+    /// What tells connections apart: one is for the same scheme, host and port.
+    pub(super) fn key(url: &Url) -> String {
+        format!(
+            "{}://{}:{}",
+            url.scheme(),
+            url.host_str().unwrap_or(""),
+            url.port_or_known_default().unwrap_or(0)
+        )
+    }
+
+    /// Waits for its turn among the requests to a host.
+    pub(super) async fn turn(&self, key: &str) -> Result<Permit, ClientError> {
+        let turns = self.with(key, |host| host.turns.clone());
+        let many = || ClientError::Request("too many requests wait for this host".to_owned());
+        let turn = turns.acquire().map_err(|_| many())?;
+        turn.await
+            .map_err(|_| ClientError::TimedOut("to wait for other requests to this host"))
+    }
+
+    fn with<R>(&self, key: &str, call: impl FnOnce(&mut Host) -> R) -> R {
+        // Also one that is never reached is forgotten in time.
+        self.sweep_later();
+        let mut hosts = self.hosts.borrow_mut();
+        let new = || Host {
+            one: Vec::new(),
+            two: None,
+            turns: DeferredSemaphore::new(self.at_a_time),
+        };
+        call(hosts.entry(key.to_owned()).or_insert_with(new))
+    }
+
+    /// A connection that is free.
+    pub(super) fn take(&self, key: &str) -> Option<Sender> {
+        self.with(key, |host| {
+            if let Some((two, used)) = host.two.as_mut().filter(|two| !two.0.is_closed()) {
+                *used = self.handle.now();
+                return Some(Sender::Two(two.clone()));
+            }
+            host.two = None;
+            host.one.retain(|(sender, _)| !sender.is_closed());
+            // The last one first: the others get old.
+            let place = host.one.iter().rposition(|(sender, _)| sender.is_ready())?;
+            Some(Sender::One(host.one.swap_remove(place).0))
+        })
+    }
+
+    /// Keeps a connection for the next request. It may be in use until a response is read.
+    pub(super) fn put(&self, key: &str, sender: Sender) {
+        let now = self.handle.now();
+        self.with(key, |host| match sender {
+            Sender::Two(sender) => host.two = Some((sender, now)),
+            Sender::One(sender) => {
+                host.one.retain(|(sender, _)| !sender.is_closed());
+                host.one.push((sender, now));
+                // Those in use do not count.
+                while host
+                    .one
+                    .iter()
+                    .filter(|(sender, _)| sender.is_ready())
+                    .count()
+                    > self.idle
+                {
+                    let oldest = host.one.iter().position(|(sender, _)| sender.is_ready());
+                    oldest.map(|place| host.one.remove(place));
+                }
+            }
+        });
+    }
+
+    fn sweep_later(&self) {
+        let mut sweeping = self.sweeping.borrow_mut();
+        if sweeping.is_none() {
+            let own = self.own.clone();
+            *sweeping = Some(self.handle.call_later(self.idle_time, move || {
+                if let Some(pool) = own.upgrade() {
+                    pool.sweep();
+                }
+            }));
+        }
+    }
+
+    fn sweep(&self) {
+        self.sweeping.take();
+        let now = self.handle.now();
+        let mut hosts = self.hosts.borrow_mut();
+        hosts.retain(|_, host| {
+            let old = |used: &Instant| *used + self.idle_time <= now;
+            // What is in use is not idle, however long that takes.
+            host.one
+                .retain(|(sender, used)| !(sender.is_closed() || (sender.is_ready() && old(used))));
+            host.two
+                .take_if(|(sender, used)| sender.is_closed() || old(used));
+            !host.one.is_empty() || host.two.is_some() || host.turns.available() < self.at_a_time
+        });
+        let some = !hosts.is_empty();
+        drop(hosts);
+        if some {
+            self.sweep_later();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let open = |host: &Host| {
+            let one = host
+                .one
+                .iter()
+                .filter(|(sender, _)| !sender.is_closed())
+                .count();
+            one + usize::from(host.two.as_ref().is_some_and(|two| !two.0.is_closed()))
+        };
+        self.hosts.borrow().values().map(open).sum()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(sweeping) = self.sweeping.take() {
+            let _ = sweeping.cancel();
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Responses.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http_body::Body as _;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::{ClientError, decode::Decoder};
+use entwined::{deferred::Permit, reactor::Handle, task::Sleep};
+use crate::{Bytes, HeaderMap, StatusCode, header::{CONTENT_ENCODING, CONTENT_LENGTH}};
+
+/// A response: its head, and a body that has still to be read, as a whole, by
+/// [pieces](ClientResponse::chunk) or as a stream of them. Dropping it unread ends the connection,
+/// or of HTTP/2 the stream.
+pub struct ClientResponse {
+    head: ::http::response::Parts,
+    /// Gone when it has ended, or has failed.
+    body: Option<Incoming>,
+    url: Url,
+    decoder: Option<Decoder>,
+    handle: Handle,
+    patience: Duration,
+    /// How long the next piece may take, while it is waited for.
+    waiting: Option<Sleep>,
+    /// Its place among the requests to this host, until the body has ended.
+    turn: Option<Permit>,
+}
+
+/// Bytes of a body that is read as a whole, unless it is limited otherwise.
+const LIMIT: usize = 64 * 1024 * 1024;
+
+impl ClientResponse {
+    pub(super) fn new(
+        response: ::http::Response<Incoming>,
+        url: Url,
+        handle: Handle,
+        patience: Duration,
+        decompress: bool,
+        turn: Permit,
+    ) -> Self {
+        let (mut head, body) = response.into_parts();
+        let coding = head
+            .headers
+            .get(CONTENT_ENCODING)
+            .and_then(|value| value.to_str().ok());
+        let decoder = coding.filter(|_| decompress).and_then(Decoder::new);
+        if decoder.is_some() {
+            // They are about what is not seen here.
+            head.headers.remove(CONTENT_ENCODING);
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        let (body, turn) = (Some(body), Some(turn));
+        ClientResponse {
+            head,
+            body,
+            url,
+            decoder,
+            handle,
+            patience,
+            waiting: None,
+            turn,
+        }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// A header's value, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// The version that was spoken.
+    pub fn version(&self) -> ::http::Version {
+        self.head.version
+    }
+
+    /// The address that has answered, after all redirects.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// This, or an error when the status is 4xx or 5xx.
+    ///
+    /// # Errors
+    /// [`ClientError::Status`].
+    pub fn error_for_status(self) -> Result<Self, ClientError> {
+        let status = self.status();
+        if status.is_client_error() || status.is_server_error() {
+            Err(ClientError::Status(status))
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// The next piece of the body, unpacked; none at its end. The connection waits while nobody
+    /// asks.
+    ///
+    /// # Errors
+    /// When the connection fails, the body is cut off or cannot be unpacked, or a piece takes too
+    /// long.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
+        let polled = self.poll_piece(cx);
+        if polled.is_ready() {
+            self.waiting = None;
+        }
+        if let Poll::Ready(Err(_)) = polled {
+            // What is left of it means nothing any more.
+            (self.body, self.turn, self.decoder) = (None, None, None);
+        }
+        polled
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
+        loop {
+            if let Some(decoder) = &mut self.decoder {
+                let unpacked = decoder
+                    .read()
+                    .map_err(|error| ClientError::Decode(error.to_string()))?;
+                if unpacked.is_some() {
+                    return Poll::Ready(Ok(unpacked));
+                }
+            }
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(None));
+            };
+            let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+                let (handle, patience) = (&self.handle, self.patience);
+                let waiting = self.waiting.get_or_insert_with(|| handle.sleep(patience));
+                ready!(Pin::new(waiting).poll(cx));
+                return Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
+            };
+            // Trailers are no part of the content.
+            let data = frame
+                .transpose()
+                .map_err(ClientError::Http)?
+                .map(|frame| frame.into_data().unwrap_or_default());
+            match (data, &mut self.decoder) {
+                (None, decoder) => {
+                    (self.body, self.turn) = (None, None);
+                    if let Some(decoder) = decoder {
+                        decoder.end();
+                    }
+                }
+                (Some(data), _) if data.is_empty() => {}
+                (Some(data), Some(decoder)) => decoder.feed(data),
+                (Some(data), None) => return Poll::Ready(Ok(Some(data))),
+            }
+        }
+    }
+
+    /// The rest of the body, 64 MiB at most.
+    ///
+    /// # Errors
+    /// As [`chunk`](ClientResponse::chunk), and [`TooLarge`](ClientError::TooLarge).
+    pub async fn bytes(&mut self) -> Result<Bytes, ClientError> {
+        self.bytes_up_to(LIMIT).await
+    }
+
+    /// The rest of the body, so many bytes at most.
+    ///
+    /// # Errors
+    /// As [`bytes`](ClientResponse::bytes).
+    pub async fn bytes_up_to(&mut self, limit: usize) -> Result<Bytes, ClientError> {
+        let mut all = bytes::BytesMut::new();
+        while let Some(piece) = self.chunk().await? {
+            if all.len() + piece.len() > limit {
+                return Err(ClientError::TooLarge(limit));
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    }
+
+    /// The rest of the body as text.
+    ///
+    /// # Errors
+    /// As [`bytes`](ClientResponse::bytes), and when it is not UTF-8.
+    pub async fn text(&mut self) -> Result<String, ClientError> {
+        let bytes = self.bytes().await?;
+        String::from_utf8(bytes.into()).map_err(|error| ClientError::Decode(error.to_string()))
+    }
+
+    /// The rest of the body, read as JSON.
+    ///
+    /// # Errors
+    /// As [`bytes`](ClientResponse::bytes), and when it is not what `T` needs.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::Decode(error.to_string()))
+    }
+}
+
+impl futures_core::Stream for ClientResponse {
+    type Item = Result<Bytes, ClientError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_chunk(cx).map(Result::transpose)
+    }
+}
+
+impl fmt::Debug for ClientResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientResponse")
+            .field("status", &self.status())
+            .field("url", &self.url.as_str())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,351 @@
+//! One connection: hyper's state machine, our handlers, and the deadlines.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use entwined::{
+    reactor::Origin,
+    server::Permit,
+    task::Sleep,
+    transport::ByteStream,
+};
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::{
+    exchange::{Exchange, Sniff, Streams},
+    pace::{Pace, Upgrade, Verdict},
+    rate::Least,
+    request::Common,
+    router::Routes,
+    service::Answer,
+    state::Shared,
+    upgrade::Upgraded,
+    wire::Wire,
+};
+
+pub(super) fn start(
+    server: &Rc<Shared>,
+    routes: &Rc<Routes>,
+    stream: Box<dyn ByteStream>,
+    permit: Permit,
+    origin: Origin,
+) {
+    let pace = Pace::new(server.clone());
+    let sleep = server.handle.sleep(pace.look_interval());
+    let connection = Connection {
+        stage: Stage::Fresh {
+            stream,
+            sniff: Sniff::default(),
+        },
+        pace,
+        sleep,
+        server: server.clone(),
+        routes: routes.clone(),
+        slot: None,
+        origin,
+        permit: Some(permit),
+    };
+    server.handle.spawn_detached(origin, connection);
+}
+
+struct Connection {
+    stage: Stage,
+    pace: Rc<Pace>,
+    /// When to look at the pace again, or when to give up lingering.
+    sleep: Sleep,
+    server: Rc<Shared>,
+    routes: Rc<Routes>,
+    /// Its place in the server's list, from the first poll on.
+    slot: Option<usize>,
+    origin: Origin,
+    /// There until the connection is handed over.
+    permit: Option<Permit>,
+}
+
+// The large one is the usual one, and a task is one allocation already.
+#[expect(clippy::large_enum_variant)]
+enum Stage {
+    /// Accepted, and not [established](ByteStream::poll_established) yet, or it is not clear yet
+    /// what the peer speaks. That counts as part of the first head's time.
+    Fresh {
+        stream: Box<dyn ByteStream>,
+        sniff: Sniff,
+    },
+    /// Requests and responses, until there will be no more.
+    Exchange {
+        exchange: Exchange,
+        wire: Wire,
+        /// Whether hyper was told to end in order.
+        ending: bool,
+        /// How the exchange ended, while its last response is still on its way.
+        ended: Option<hyper::Result<()>>,
+    },
+    /// The last response is sent and the write direction closed. What the peer still sends is read
+    /// away for a while: to close the socket with unread bytes would have the kernel send a reset,
+    /// which may overtake the response (RFC 9112, 9.6).
+    Linger {
+        stream: Box<dyn ByteStream>,
+        left: usize,
+    },
+    Done,
+}
+
+/// How long, and for how many bytes, a connection lingers.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 32 * 1024 * 1024;
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.slot
+            .get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
+        loop {
+            match &mut this.stage {
+                Stage::Fresh { .. } => ready!(this.poll_fresh(cx)),
+                Stage::Exchange { .. } => ready!(this.poll_exchange(cx)),
+                Stage::Linger { .. } => ready!(this.poll_linger(cx)),
+                Stage::Done => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn poll_fresh(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Fresh { stream, sniff } = &mut self.stage else {
+            return Poll::Ready(());
+        };
+        // Whether it is HTTP/2, once that is known.
+        let established = stream.poll_established(cx);
+        let shakes_hands = established.is_pending();
+        let told = match established {
+            Poll::Ready(Ok(())) if !self.server.config.http2 => Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(())) => sniff.poll(cx, &mut **stream),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        if told.is_pending() && !self.server.closing.get() {
+            loop {
+                ready!(Pin::new(&mut self.sleep).poll(cx));
+                match self.pace.verdict(self.server.handle.now()) {
+                    Verdict::Wait(until) => self.sleep.reset(until),
+                    Verdict::Idle | Verdict::SlowHead | Verdict::Stuck => break,
+                }
+            }
+        }
+        let Stage::Fresh {
+            mut stream,
+            mut sniff,
+        } = std::mem::replace(&mut self.stage, Stage::Done)
+        else {
+            return Poll::Ready(());
+        };
+        match told {
+            Poll::Ready(Ok(two)) => self.stage = self.exchange(stream, sniff.bytes(), two),
+            Poll::Ready(Err(error)) => {
+                let peer = stream.peer_address();
+                tracing::debug!(%error, %peer, "a connection ended before it had begun");
+            }
+            Poll::Pending if shakes_hands => stream.abort(),
+            Poll::Pending if self.server.closing.get() => {}
+            Poll::Pending => self.leave(cx, stream, Some(TIMED_OUT)),
+        }
+        Poll::Ready(())
+    }
+
+    fn exchange(&self, stream: Box<dyn ByteStream>, begin: Vec<u8>, two: bool) -> Stage {
+        let (server, pace) = (&self.server, &self.pace);
+        let common = Common {
+            handle: server.handle.clone(),
+            peer: stream.peer_address(),
+            body_limit: server.config.body_limit,
+            body_deadline: server.config.body_deadline,
+            least: Least::of(&server.config),
+        };
+        let (common, origin) = (Rc::new(common), self.origin);
+        let answer = Answer {
+            server: server.clone(),
+            routes: self.routes.clone(),
+            pace: pace.clone(),
+            common,
+            origin,
+        };
+        let wire = Wire::new(stream, begin, pace.clone(), server.handle.clone(), origin);
+        let stream = wire.clone();
+        let exchange = if two {
+            let streams = Streams {
+                server: server.clone(),
+                pace: pace.clone(),
+                origin: self.origin,
+            };
+            Exchange::two(&server.config, stream, answer, streams)
+        } else {
+            Exchange::one(&server.config, stream, answer)
+        };
+        Stage::Exchange {
+            exchange,
+            wire,
+            ending: false,
+            ended: None,
+        }
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Exchange {
+            exchange,
+            wire,
+            ending,
+            ended,
+        } = &mut self.stage
+        else {
+            return Poll::Ready(());
+        };
+        loop {
+            wire.go_on(cx);
+            // What has arrived comes before any deadline: a loop that was held up must not blame
+            // its peers.
+            if ended.is_none() {
+                *ended = match exchange.poll(cx) {
+                    Poll::Ready(result) => Some(result),
+                    Poll::Pending => None,
+                };
+            }
+            if ended.is_some() && wire.poll_drain(cx).is_ready() {
+                let failed = ended.take().and_then(Result::err).is_some_and(|error| {
+                    tracing::debug!(%error, "an HTTP connection ended with an error");
+                    error.is_user()
+                });
+                if let Some(take_over) = self.pace.take_upgrade().filter(|_| !failed) {
+                    self.hand_over(take_over);
+                } else if failed {
+                    self.abort()
+                } else {
+                    self.linger(cx, None)
+                }
+                return Poll::Ready(());
+            }
+            let enough = self.pace.has_had_enough();
+            let closing = (self.server.closing.get() || enough) && ended.is_none();
+            if closing && !std::mem::replace(ending, true) {
+                if self.pace.is_at_rest() && !wire.has_unsent() && !enough {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(());
+                }
+                exchange.graceful_shutdown();
+                self.pace.wake_live();
+                continue;
+            }
+            ready!(Pin::new(&mut self.sleep).poll(cx));
+            match self.pace.verdict(self.server.handle.now()) {
+                Verdict::Wait(until) => self.sleep.reset(until),
+                Verdict::Idle => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(());
+                }
+                Verdict::Stuck => {
+                    self.abort();
+                    return Poll::Ready(());
+                }
+                Verdict::SlowHead => {
+                    self.linger(cx, Some(TIMED_OUT));
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// Gives the connection to who has answered with 101. It goes on counting among the server's.
+    fn hand_over(&mut self, take_over: Upgrade) {
+        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
+        else {
+            return;
+        };
+        let Some((stream, begin)) = exchange.into_stream() else {
+            return;
+        };
+        let stream = Upgraded {
+            stream,
+            begin,
+            permit: self.permit.take(),
+        };
+        self.server
+            .handle
+            .contain(self.origin, || take_over(Box::new(stream)));
+    }
+
+    /// Ends the exchange so that the peer cannot take what it has for the whole.
+    fn abort(&mut self) {
+        if let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) {
+            if let Some((mut stream, _)) = exchange.into_stream() {
+                stream.abort();
+            }
+        }
+    }
+
+    /// Ends the exchange, with a last answer as far as it can be sent without waiting.
+    fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
+        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
+        else {
+            return;
+        };
+        if let Some((stream, _)) = exchange.into_stream() {
+            self.leave(cx, stream, answer);
+        }
+    }
+
+    fn leave(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut stream: Box<dyn ByteStream>,
+        answer: Option<&[u8]>,
+    ) {
+        if let Some(answer) = answer {
+            let _ = AsyncWrite::poll_write(Pin::new(&mut stream), cx, answer);
+        }
+        if let Poll::Ready(Ok(())) = Pin::new(&mut stream).poll_close(cx) {
+            self.sleep.reset(self.server.handle.now() + LINGER_TIME);
+            self.stage = Stage::Linger {
+                stream,
+                left: LINGER_BYTES,
+            };
+        }
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Linger { stream, left } = &mut self.stage else {
+            return Poll::Ready(());
+        };
+        let mut buffer = [0; 16 * 1024];
+        while let Poll::Ready(result) = Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+            match result {
+                Ok(count @ 1..) if count < *left => *left -= count,
+                _ => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(());
+                }
+            }
+        }
+        ready!(Pin::new(&mut self.sleep).poll(cx));
+        self.stage = Stage::Done;
+        Poll::Ready(())
+    }
+}
+
+/// What a peer is told that does not finish the head of its request.
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.server.connections.remove(slot);
+        }
+    }
+}

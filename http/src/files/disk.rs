@@ -1,0 +1,343 @@
+//! Files on a disk, read on threads.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use super::{
+    super::{
+        Body, Error, HeaderValue, Request, Response, StatusCode,
+        header::{CONTENT_ENCODING, VARY},
+        layers::Coding,
+    },
+    head,
+    listing::Names,
+    validate::{About, decide},
+};
+use entwined::{deferred::Deferred, reactor::Handle, thread::{Limits, ThreadPool}};
+
+pub(super) struct Disk {
+    pub(super) root: PathBuf,
+    pool: ThreadPool,
+}
+
+/// Bytes that are read at a time.
+const PIECE: u64 = 128 * 1024;
+
+/// Names in a list of a folder.
+const MOST_NAMES: usize = 10_000;
+
+/// What there is of a name.
+pub(super) enum Found {
+    File(Opened),
+    Folder,
+    List(Names),
+    Nothing,
+}
+
+/// A file that is to be sent.
+pub(super) struct Opened {
+    file: Arc<File>,
+    /// Without what says how it is compressed.
+    name: String,
+    coding: Option<Coding>,
+    /// Whether what is sent depends on what the client takes.
+    varies: bool,
+    about: About,
+    /// All of it, if it is small.
+    content: Option<Bytes>,
+}
+
+/// What a thread needs to know to look for a file.
+struct Look {
+    root: PathBuf,
+    name: String,
+    /// Whether the folder of this name was asked for.
+    is_folder: bool,
+    index: String,
+    codings: Vec<Coding>,
+    listing: bool,
+}
+
+impl Disk {
+    pub(super) fn new(root: PathBuf) -> Self {
+        let mut limits = Limits::default();
+        limits.threads = 4;
+        Disk {
+            root,
+            pool: ThreadPool::new("files", limits),
+        }
+    }
+
+    pub(super) async fn find(
+        &self,
+        handle: &Handle,
+        name: &str,
+        is_folder: bool,
+        index: &str,
+        codings: &[Coding],
+        listing: bool,
+    ) -> Result<Found, Error> {
+        let look = Look {
+            root: self.root.clone(),
+            name: name.to_owned(),
+            is_folder,
+            index: index.to_owned(),
+            codings: codings.to_vec(),
+            listing,
+        };
+        let job = self.pool.defer(handle, move |_| {
+            look.run()
+                .map_err(|error| Error::internal(error.to_string()))
+        });
+        match job {
+            Ok(deferred) => deferred.await,
+            Err(_) => Err(busy()),
+        }
+    }
+
+    pub(super) fn respond(&self, request: &Request, opened: Opened) -> Response {
+        let mut response = head(&opened.name);
+        if opened.varies {
+            response
+                .headers_mut()
+                .insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
+        if let Some(coding) = opened.coding {
+            response
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+        }
+        let Some(range) = decide(request, &opened.about, &mut response) else {
+            return response;
+        };
+        *response.body_mut() = match opened.content {
+            Some(content) => Body::from(content.slice(range.start as usize..range.end as usize)),
+            None => Body::stream(Pieces {
+                file: opened.file,
+                next: range.start,
+                end: range.end,
+                reading: None,
+                pool: self.pool.clone(),
+                handle: request.handle().clone(),
+            }),
+        };
+        response
+    }
+}
+
+fn busy() -> Error {
+    Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many files are being read",
+    )
+}
+
+impl Look {
+    fn run(self) -> io::Result<Found> {
+        let root = match openat(
+            CWD,
+            &self.root,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
+            Ok(root) => root,
+            Err(error) => return nothing(error),
+        };
+        let name = if self.name.is_empty() {
+            ".".to_owned()
+        } else {
+            self.name.clone()
+        };
+        let entry = match open(&root, &name) {
+            Ok(entry) => entry,
+            Err(error) => return nothing(error),
+        };
+        if !entry.metadata()?.is_dir() {
+            // "file/" is no file.
+            return if self.is_folder {
+                Ok(Found::Nothing)
+            } else {
+                self.file(&root, entry, &name)
+            };
+        }
+        if !self.is_folder {
+            return Ok(Found::Folder);
+        }
+        let index = format!("{name}/{}", self.index);
+        match open(&root, &index) {
+            Ok(entry) if entry.metadata()?.is_file() => self.file(&root, entry, &index),
+            Ok(_) => Ok(Found::Folder),
+            Err(error) if self.listing && is_missing(error) => list(entry.into()),
+            Err(error) => nothing(error),
+        }
+    }
+
+    /// The file, or a compressed one beside it.
+    fn file(&self, root: &OwnedFd, entry: File, name: &str) -> io::Result<Found> {
+        if !entry.metadata()?.is_file() {
+            // A device or a pipe might never end.
+            return Ok(Found::Nothing);
+        }
+        let beside = |coding: Coding| {
+            let end = match coding {
+                Coding::Brotli => "br",
+                Coding::Gzip => "gz",
+            };
+            open(root, &format!("{name}.{end}"))
+                .ok()
+                .filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
+        };
+        let (brotli, gzip) = (beside(Coding::Brotli), beside(Coding::Gzip));
+        let varies = brotli.is_some() || gzip.is_some();
+        let mut others = [(Coding::Brotli, brotli), (Coding::Gzip, gzip)];
+        let mut chosen = None;
+        for wanted in &self.codings {
+            let other = others
+                .iter_mut()
+                .find(|other| other.0 == *wanted)
+                .and_then(|other| other.1.take());
+            if let Some(file) = other {
+                chosen = Some((*wanted, file));
+                break;
+            }
+        }
+        let (coding, file) = chosen.map_or((None, entry), |(coding, file)| (Some(coding), file));
+        let metadata = file.metadata()?;
+        let about = About {
+            length: metadata.len(),
+            tag: format!(
+                "\"{:x}-{:x}-{:x}{:x}\"",
+                metadata.ino(),
+                metadata.len(),
+                metadata.mtime(),
+                metadata.mtime_nsec()
+            ),
+            modified: metadata.modified().ok(),
+        };
+        let content = if about.length <= PIECE {
+            Some(read(&file, 0, about.length)?)
+        } else {
+            None
+        };
+        let file = Arc::new(file);
+        Ok(Found::File(Opened {
+            file,
+            name: name.to_owned(),
+            coding,
+            varies,
+            about,
+            content,
+        }))
+    }
+}
+
+/// Opens what is below `root`, wherever the symbolic links on the way lead, as long as that is
+/// below it too.
+fn open(root: &OwnedFd, name: &str) -> rustix::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, name, flags, Mode::empty(), resolve).map(File::from)
+}
+
+fn is_missing(error: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        error,
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::XDEV
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::INVAL
+            | Errno::NXIO
+    )
+}
+
+/// What is not there, and what may not be seen, are the same to a client.
+fn nothing(error: rustix::io::Errno) -> io::Result<Found> {
+    if is_missing(error) {
+        Ok(Found::Nothing)
+    } else {
+        Err(error.into())
+    }
+}
+
+fn list(folder: OwnedFd) -> io::Result<Found> {
+    let mut names = Names::new();
+    for entry in rustix::fs::Dir::new(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && names.len() < MOST_NAMES {
+            names.push((name, entry.file_type().is_dir()));
+        }
+    }
+    names.sort();
+    Ok(Found::List(names))
+}
+
+fn read(file: &File, from: u64, count: u64) -> io::Result<Bytes> {
+    let mut bytes = vec![0; count as usize];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(bytes.into())
+}
+
+/// A large file, piece by piece; the next one is read while the last is sent.
+struct Pieces {
+    file: Arc<File>,
+    next: u64,
+    end: u64,
+    reading: Option<Deferred<Bytes, Error>>,
+    pool: ThreadPool,
+    handle: Handle,
+}
+
+impl Pieces {
+    fn read_ahead(&mut self) -> Result<(), Error> {
+        if self.reading.is_some() || self.next == self.end {
+            return Ok(());
+        }
+        let (file, from) = (self.file.clone(), self.next);
+        let count = PIECE.min(self.end - from);
+        let job = move |_: &_| {
+            read(&file, from, count).map_err(|error| Error::internal(error.to_string()))
+        };
+        self.reading = Some(self.pool.defer(&self.handle, job).map_err(|_| busy())?);
+        self.next += count;
+        Ok(())
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.read_ahead()?;
+        let Some(reading) = &mut self.reading else {
+            return Poll::Ready(None);
+        };
+        let piece = ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        let ahead = if piece.is_ok() {
+            self.read_ahead()
+        } else {
+            Ok(())
+        };
+        Poll::Ready(Some(piece.and_then(|piece| ahead.map(|()| piece))))
+    }
+}

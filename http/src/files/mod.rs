@@ -1,0 +1,276 @@
+//! Files as they are.
+
+mod asset;
+mod disk;
+mod listing;
+mod validate;
+
+use std::{borrow::Cow, path::PathBuf, rc::Rc};
+
+use super::{
+    Body, Error, Handler, HeaderValue, IntoResponse, Method, Request, Response, ResponseFuture,
+    StatusCode,
+    handler::Mounted,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
+    layers::accepted,
+    router::decode,
+};
+use disk::{Disk, Found};
+
+/// Serves files: mount it at a path.
+///
+/// ```no_run
+/// use entwined_http::{Files, Router};
+///
+/// let router = Router::new().mount("/static", Files::new("/usr/share/my-program/static"));
+/// ```
+///
+/// - GET and HEAD; ranges (RFC 9110, 14: one range, of several the whole is sent) and conditional
+///   requests (13), by date and by a strong tag of size and time.
+/// - A folder is answered by its `index.html`, after a redirect to its name with a slash; without
+///   one by 404, or a [list](Files::listing).
+/// - The content type goes by the name; texts are UTF-8. Beside `name` may be `name.br` and
+///   `name.gz`, which go to who takes them.
+/// - No escape from the folder: `..`, encoded or not, NUL, and symbolic links that lead out are
+///   404, by openat2(2) with `RESOLVE_BENEATH` (Linux 5.6). So is what begins with a dot, except
+///   `.well-known` (RFC 8615).
+/// - The disk is read on threads of its own (four at most), 128 KiB at a time, as fast as the
+///   client reads. A file that becomes shorter while it is sent ends the connection.
+#[derive(Clone)]
+pub struct Files {
+    source: Rc<Source>,
+    cache: Option<HeaderValue>,
+    index: Cow<'static, str>,
+    listing: bool,
+}
+
+enum Source {
+    Disk(Disk),
+    Assets(Box<Get>),
+}
+
+type Get = dyn Fn(&str) -> Option<Cow<'static, [u8]>>;
+
+impl Files {
+    /// The files in this folder, which need not be there yet.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self::from_source(Source::Disk(Disk::new(folder.into())))
+    }
+
+    /// Files that are part of the program: `get` is given a path such as `css/page.css`. Works with
+    /// `rust-embed` and `include_dir`.
+    ///
+    /// ```
+    /// use entwined_http::{Files, Router};
+    ///
+    /// let files = Files::embedded(|path| match path {
+    ///     "index.html" => Some(b"<!DOCTYPE html><title>hello</title>".as_slice().into()),
+    ///     "style.css" => Some(b"body { margin: 0 }".as_slice().into()),
+    ///     _ => None,
+    /// });
+    /// let router = Router::new().mount("/app", files);
+    /// ```
+    pub fn embedded(get: impl Fn(&str) -> Option<Cow<'static, [u8]>> + 'static) -> Self {
+        Self::from_source(Source::Assets(Box::new(get)))
+    }
+
+    fn from_source(source: Source) -> Self {
+        Files {
+            source: Rc::new(source),
+            cache: None,
+            index: "index.html".into(),
+            listing: false,
+        }
+    }
+
+    /// What `Cache-Control` says of them, such as `public, max-age=3600`. Nothing unless it is set:
+    /// caches ask again.
+    ///
+    /// # Panics
+    /// When it is no value of a header.
+    #[must_use]
+    pub fn cache_control(mut self, value: &str) -> Self {
+        self.cache = Some(HeaderValue::from_str(value).expect("a value of a header"));
+        self
+    }
+
+    /// The file that answers for its folder; `index.html` unless it is set.
+    #[must_use]
+    pub fn index(mut self, name: &str) -> Self {
+        self.index = name.to_owned().into();
+        self
+    }
+
+    /// Answers for a folder without an index by a list of what is in it, 10,000 names at most.
+    #[must_use]
+    pub fn listing(mut self) -> Self {
+        self.listing = true;
+        self
+    }
+
+    async fn answer(self, request: Request) -> Response {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response =
+                Error::new(StatusCode::METHOD_NOT_ALLOWED, "files are only read here")
+                    .into_response();
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        // What it is mounted at may be asked for without a slash behind it.
+        let is_folder = request.path().ends_with('/');
+        let Some(name) = decode(request.path_below()).and_then(|path| relative(&path)) else {
+            return missing();
+        };
+        let mut response = match &*self.source {
+            Source::Assets(get) => self.asset(&request, get, &name, is_folder),
+            Source::Disk(disk) => self.disk(disk, &request, &name, is_folder).await,
+        };
+        if let Some(cache) = self
+            .cache
+            .filter(|_| response.status().is_success() || response.status() == 304)
+        {
+            response.headers_mut().insert(CACHE_CONTROL, cache);
+        }
+        response
+    }
+
+    fn asset(&self, request: &Request, get: &Get, name: &str, is_folder: bool) -> Response {
+        let index = if name.is_empty() {
+            self.index.to_string()
+        } else {
+            format!("{name}/{}", self.index)
+        };
+        if is_folder {
+            return get(&index)
+                .map_or_else(missing, |bytes| asset::respond(request, &index, bytes));
+        }
+        match get(name) {
+            Some(bytes) => asset::respond(request, name, bytes),
+            None if get(&index).is_some() => redirect(request),
+            None => missing(),
+        }
+    }
+
+    async fn disk(&self, disk: &Disk, request: &Request, name: &str, is_folder: bool) -> Response {
+        let codings = accepted(request.headers());
+        let found = disk
+            .find(
+                request.handle(),
+                name,
+                is_folder,
+                &self.index,
+                &codings,
+                self.listing,
+            )
+            .await;
+        match found {
+            Ok(Found::File(file)) => disk.respond(request, file),
+            Ok(Found::Folder) if !is_folder => redirect(request),
+            Ok(Found::List(names)) => listing::respond(request, &names),
+            Ok(Found::Folder | Found::Nothing) => missing(),
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+/// Marks what is mounted.
+impl Handler<Mounted> for Files {
+    fn call(this: &Rc<Self>, request: Request) -> ResponseFuture {
+        ResponseFuture::new(Files::clone(this).answer(request))
+    }
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source: &dyn std::fmt::Debug = match &*self.source {
+            Source::Disk(disk) => &disk.root,
+            Source::Assets(_) => &"embedded",
+        };
+        f.debug_struct("Files")
+            .field("source", source)
+            .finish_non_exhaustive()
+    }
+}
+
+fn missing() -> Response {
+    Error::not_found("there is no such file").into_response()
+}
+
+/// The path of a file below its folder; none for what is not one: RFC 3986, 5.2.4 leaves no `.` and
+/// `..` to a server.
+fn relative(path: &str) -> Option<String> {
+    let path = path.trim_start_matches('/').trim_end_matches('/');
+    if path.is_empty() {
+        return Some(String::new());
+    }
+    let fine = |segment: &str| {
+        !segment.is_empty()
+            && (!segment.starts_with('.') || segment == ".well-known")
+            && !segment.contains(['\0', '\\'])
+    };
+    path.split('/').all(fine).then(|| path.to_owned())
+}
+
+/// A folder's own name ends with a slash, so that what is relative to it is in it.
+fn redirect(request: &Request) -> Response {
+    let query = request
+        .uri()
+        .query()
+        .map_or_else(String::new, |query| format!("?{query}"));
+    // One slash in front: two would be another host's name.
+    let target = format!("/{}/{query}", request.path().trim_matches('/'));
+    let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
+    if let Ok(target) = HeaderValue::from_str(&target) {
+        response.headers_mut().insert(LOCATION, target);
+    }
+    response
+}
+
+fn content_type(name: &str) -> HeaderValue {
+    let guess = mime_guess::from_path(name)
+        .first_raw()
+        .unwrap_or("application/octet-stream");
+    let is_text = guess.starts_with("text/")
+        || matches!(guess, "application/javascript" | "application/json");
+    let text = if is_text {
+        format!("{guess}; charset=utf-8")
+    } else {
+        guess.to_owned()
+    };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+/// A response for a file of this name, before its body.
+fn head(name: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, content_type(name));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leads_out() {
+        assert_eq!(relative("/a/b.txt").as_deref(), Some("a/b.txt"));
+        assert_eq!(relative("/a/").as_deref(), Some("a"));
+        assert_eq!(relative("/.well-known/x").as_deref(), Some(".well-known/x"));
+        for wrong in [
+            "/../a",
+            "/a/../b",
+            "/a/./b",
+            "/a//b",
+            "/.git/config",
+            "/a\0b",
+            "/a\\..\\b",
+            "/..",
+        ] {
+            assert_eq!(relative(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Streams as hyper has them.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+/// Any stream of [`futures_io`], such as a [`Stream`](entwined::transport::Stream), with the traits
+/// of [`hyper::rt`]: for hyper itself, and for what is built on it.
+#[derive(Clone, Debug)]
+pub struct HyperIo<S>(pub S);
+
+impl<S: AsyncRead + Unpin> Read for HyperIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        read_into(Pin::new(&mut self.0), cx, &mut cursor).map_ok(|_| ())
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for HyperIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+
+    /// Every stream of ours makes the best of several pieces.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, buffers)
+    }
+}
+
+/// Reads into a buffer of hyper's, and returns the number of bytes.
+///
+/// That buffer is not initialized, and claiming that it was filled is unsafe. Copying from one that
+/// is initialized costs less than a hundredth of the system call.
+pub(crate) fn read_into(
+    stream: Pin<&mut (impl AsyncRead + ?Sized)>,
+    cx: &mut Context<'_>,
+    cursor: &mut ReadBufCursor<'_>,
+) -> Poll<io::Result<usize>> {
+    // Taken, because a layer may use it as well.
+    let mut scratch = SCRATCH.take();
+    let room = cursor.remaining().min(SCRATCH_SIZE);
+    if scratch.len() < room {
+        scratch.resize(SCRATCH_SIZE, 0);
+    }
+    let result = stream.poll_read(cx, &mut scratch[..room]);
+    if let Poll::Ready(Ok(received)) = result {
+        cursor.put_slice(&scratch[..received]);
+    }
+    SCRATCH.set(scratch);
+    result
+}
+
+const SCRATCH_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    /// Memory for one system call. Initialized to its length.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}

@@ -1,0 +1,158 @@
+//! The small ones.
+
+use std::{cell::Cell, fmt, rc::Rc, time::Duration};
+
+use super::super::{
+    Error, HeaderValue, IntoResponse, Layer, Next, Request, Response, StatusCode,
+    header::{HeaderName, RETRY_AFTER},
+};
+
+/// Logs each request when its response begins: as a `tracing` event of the level INFO and the
+/// target `entwined_http::access`, with method, path, status, peer, host, the time that the
+/// handlers took in milliseconds, and the [`RequestId`] if there is one.
+///
+/// Put it outermost, so that it sees what other layers answer.
+pub fn access_log() -> impl Layer {
+    |request: Request, next: Next| {
+        let (method, path) = (request.method().clone(), request.path().to_owned());
+        let host = request.host().unwrap_or("").to_owned();
+        let (peer, handle) = (request.peer_address().to_string(), request.handle().clone());
+        let start = handle.now();
+        async move {
+            let response = next.run(request).await;
+            let took = (handle.now() - start).as_secs_f64() * 1e3;
+            let id = response
+                .headers()
+                .get(&REQUEST_ID)
+                .and_then(|id| id.to_str().ok())
+                .unwrap_or("");
+            let status = response.status().as_u16();
+            tracing::info!(target: "entwined_http::access", %method, path, status, took, peer, host, id);
+            response
+        }
+    }
+}
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request: what a proxy has given it in `X-Request-Id`, or a new one.
+/// [`Local`](super::super::Local) takes it out of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub String);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Gives each request a [`RequestId`], and says it in the response's `X-Request-Id`. One that comes
+/// with the request is taken over if it has at most 64 letters, digits, `-` and `_`.
+pub fn request_id() -> impl Layer {
+    let count = Cell::new(0_u64);
+    let boot = random::<8>();
+    move |mut request: Request, next: Next| {
+        let given = request
+            .headers()
+            .get(&REQUEST_ID)
+            .and_then(|id| id.to_str().ok())
+            .filter(|id| is_id(id));
+        let id = given.map(str::to_owned).unwrap_or_else(|| {
+            count.set(count.get() + 1);
+            format!("{}-{:x}", hex(&boot), count.get())
+        });
+        request.insert(RequestId(id.clone()));
+        async move {
+            let mut response = next.run(request).await;
+            if let Ok(value) = HeaderValue::from_str(&id) {
+                response.headers_mut().insert(REQUEST_ID.clone(), value);
+            }
+            response
+        }
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes that nobody can guess.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        // It is there before any program is: getrandom(2).
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .unwrap_or(0);
+    }
+    bytes
+}
+
+/// Answers 503 when the handlers take longer than `limit` to begin a response; what they were at is
+/// dropped.
+pub fn timeout(limit: Duration) -> impl Layer {
+    move |request: Request, next: Next| {
+        let handle = request.handle().clone();
+        async move {
+            match handle.timeout(limit, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long")
+                    .into_response(),
+            }
+        }
+    }
+}
+
+/// Has at most `most` requests answered at a time; further ones are answered by 503 with
+/// `Retry-After: 1`.
+pub fn concurrency_limit(most: usize) -> impl Layer {
+    struct Place(Rc<Cell<usize>>);
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() - 1);
+        }
+    }
+
+    let taken = Rc::new(Cell::new(0));
+    move |request: Request, next: Next| {
+        let place = (taken.get() < most).then(|| {
+            taken.set(taken.get() + 1);
+            Place(taken.clone())
+        });
+        let answering = place.map(|place| (place, next.run(request)));
+        async move {
+            match answering {
+                Some((_place, answering)) => answering.await,
+                None => {
+                    let error = Error::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "too many requests are being answered",
+                    );
+                    let mut response: Response = error.into_response();
+                    response
+                        .headers_mut()
+                        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                    response
+                }
+            }
+        }
+    }
+}
+
+/// Sets how many bytes a body may have that is read as a whole, in place of
+/// [`Config::body_limit`](super::super::Config::body_limit).
+pub fn body_limit(bytes: usize) -> impl Layer {
+    move |mut request: Request, next: Next| {
+        request.set_body_limit(bytes);
+        next.run(request)
+    }
+}

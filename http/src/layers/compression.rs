@@ -1,0 +1,306 @@
+//! Bodies made smaller (RFC 9110, 8.4 and 12.5.3).
+
+use std::{
+    io::Write,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use futures_core::Stream;
+use http_body::Body as _;
+
+use super::super::{
+    Body, HeaderMap, HeaderValue, Layer, Next, Request, Response, ResponseFuture, StatusCode,
+    header::{
+        ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+        CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY,
+    },
+};
+use entwined::reactor::Handle;
+
+/// Which responses are compressed. Made by [`compression`].
+#[derive(Clone, Copy, Debug)]
+pub struct Compression {
+    least: u64,
+}
+
+/// Compresses texts (and JSON, scripts, SVG, fonts) for clients that want it, by brotli (quality 4)
+/// or gzip (level 6), as they are sent, 16 KiB at a time between which others have their turn. What
+/// is smaller than 1 KiB is sent as it is, and so are events, parts of files, what is compressed
+/// already and what must not be changed (`no-transform`).
+pub fn compression() -> Compression {
+    Compression { least: 1024 }
+}
+
+impl Compression {
+    /// How many bytes a body must have to be compressed, where that is known.
+    #[must_use]
+    pub fn least(mut self, bytes: u64) -> Self {
+        self.least = bytes;
+        self
+    }
+
+    fn wanted(self, response: &Response) -> bool {
+        let headers = response.headers();
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+                .unwrap_or("")
+        };
+        let size = response.body().size_hint();
+        response.status() != StatusCode::PARTIAL_CONTENT
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && !headers.contains_key(CONTENT_ENCODING)
+            && !headers.contains_key(CONTENT_RANGE)
+            && !text(CACHE_CONTROL).contains("no-transform")
+            && is_text(text(CONTENT_TYPE))
+            && size.exact().is_none_or(|bytes| bytes >= self.least)
+    }
+}
+
+fn is_text(content_type: &str) -> bool {
+    let media = content_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
+    match media.split_once('/') {
+        Some(("text", "event-stream")) => false,
+        Some(("text", _)) => true,
+        Some(("application", kind)) => {
+            kind.ends_with("json")
+                || kind.ends_with("xml")
+                || matches!(
+                    kind,
+                    "javascript"
+                        | "ecmascript"
+                        | "wasm"
+                        | "manifest"
+                        | "x-javascript"
+                        | "vnd.ms-fontobject"
+                )
+        }
+        Some(("image", kind)) => {
+            matches!(kind, "svg+xml" | "bmp" | "x-icon" | "vnd.microsoft.icon")
+        }
+        Some(("font", kind)) => matches!(kind, "ttf" | "otf"),
+        _ => false,
+    }
+}
+
+/// What a client takes: RFC 9110, 12.5.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Coding {
+    Brotli,
+    Gzip,
+}
+
+impl Coding {
+    pub(in super::super) const fn name(self) -> &'static str {
+        match self {
+            Coding::Brotli => "br",
+            Coding::Gzip => "gzip",
+        }
+    }
+}
+
+/// The codings that a client takes, the best first.
+pub(in super::super) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
+    let (mut brotli, mut gzip, mut any) = (None, None, None);
+    let values = headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    for entry in values.flat_map(|value| value.split(',')) {
+        let mut parts = entry.split(';').map(str::trim);
+        let name = parts.next().unwrap_or("").to_ascii_lowercase();
+        let weight =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight: f32 = weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0));
+        match name.as_str() {
+            "br" => brotli = Some(weight),
+            "gzip" | "x-gzip" => gzip = Some(weight),
+            "*" => any = Some(weight),
+            _ => {}
+        }
+    }
+    let weight = |own: Option<f32>| own.or(any).unwrap_or(0.0);
+    let mut all = vec![
+        (weight(brotli), Coding::Brotli),
+        (weight(gzip), Coding::Gzip),
+    ];
+    all.retain(|(weight, _)| *weight > 0.0);
+    all.sort_by(|one, other| other.0.total_cmp(&one.0));
+    all.into_iter().map(|(_, coding)| coding).collect()
+}
+
+impl Layer for Compression {
+    fn call(&self, request: Request, next: Next) -> ResponseFuture {
+        let coding = accepted(request.headers()).first().copied();
+        let (compression, handle) = (*self, request.handle().clone());
+        let answering = next.run(request);
+        ResponseFuture::new(async move {
+            let mut response = answering.await;
+            if !compression.wanted(&response) {
+                return response;
+            }
+            let headers = response.headers_mut();
+            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+            let Some(coding) = coding else {
+                return response;
+            };
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+            headers.remove(CONTENT_LENGTH);
+            headers.remove(ACCEPT_RANGES);
+            weaken(headers);
+            response.map(|body| {
+                Body::stream(Compressed {
+                    body,
+                    left: Bytes::new(),
+                    encoder: Some(Encoder::new(coding)),
+                    handle,
+                })
+            })
+        })
+    }
+}
+
+/// The bytes are others now, so a strong validator is true no more (RFC 9110, 8.8.1).
+fn weaken(headers: &mut HeaderMap) {
+    let strong = headers
+        .get(ETAG)
+        .and_then(|tag| tag.to_str().ok())
+        .filter(|tag| tag.starts_with('"'));
+    if let Some(weak) = strong.and_then(|tag| HeaderValue::from_str(&format!("W/{tag}")).ok()) {
+        headers.insert(ETAG, weak);
+    }
+}
+
+enum Encoder {
+    Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
+    Gzip(GzEncoder<Vec<u8>>),
+}
+
+impl Encoder {
+    fn new(coding: Coding) -> Self {
+        match coding {
+            Coding::Brotli => Encoder::Brotli(Box::new(brotli::CompressorWriter::new(
+                Vec::new(),
+                4096,
+                4,
+                18,
+            ))),
+            Coding::Gzip => Encoder::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(6))),
+        }
+    }
+
+    /// Compresses some; `flush` when there may be no more for a while.
+    fn write(&mut self, bytes: &[u8], flush: bool) -> std::io::Result<Vec<u8>> {
+        match self {
+            Encoder::Brotli(encoder) => {
+                encoder.write_all(bytes)?;
+                if flush {
+                    encoder.flush()?;
+                }
+                Ok(std::mem::take(encoder.get_mut()))
+            }
+            Encoder::Gzip(encoder) => {
+                encoder.write_all(bytes)?;
+                if flush {
+                    encoder.flush()?;
+                }
+                Ok(std::mem::take(encoder.get_mut()))
+            }
+        }
+    }
+
+    fn finish(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Encoder::Brotli(encoder) => Ok(encoder.into_inner()),
+            Encoder::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// Bytes that are compressed at a time.
+const PIECE: usize = 16 * 1024;
+
+/// So many operations is a piece worth in the share that a task has of a turn.
+const COST: u32 = 16;
+
+struct Compressed {
+    body: Body,
+    /// What is still to be compressed of the last piece of the body.
+    left: Bytes,
+    /// There until the end.
+    encoder: Option<Encoder>,
+    handle: Handle,
+}
+
+impl Stream for Compressed {
+    type Item = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let Some(encoder) = &mut this.encoder else {
+                return Poll::Ready(None);
+            };
+            if this.left.is_empty() {
+                match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                    Some(frame) => this.left = frame?.into_data().unwrap_or_default(),
+                    None => {
+                        let rest = this
+                            .encoder
+                            .take()
+                            .map(Encoder::finish)
+                            .transpose()?
+                            .unwrap_or_default();
+                        return Poll::Ready(Some(Ok(rest.into())).filter(|rest| {
+                            rest.as_ref().is_ok_and(|rest: &Bytes| !rest.is_empty())
+                        }));
+                    }
+                }
+                continue;
+            }
+            if !this.handle.spend(COST) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let piece = this.left.split_to(this.left.len().min(PIECE));
+            // A body that is there as a whole has no pauses.
+            let flush = this.left.is_empty() && !this.body.is_end_stream();
+            let output = encoder.write(&piece, flush)?;
+            if !output.is_empty() {
+                return Poll::Ready(Some(Ok(output.into())));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(value: &str) -> Vec<Coding> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, value.parse().expect("a value"));
+        accepted(&headers)
+    }
+
+    #[test]
+    fn clients_get_what_they_take() {
+        use Coding::{Brotli, Gzip};
+        assert_eq!(of("gzip, deflate, br, zstd"), [Brotli, Gzip]);
+        assert_eq!(of("gzip"), [Gzip]);
+        assert_eq!(of("br;q=0.5, gzip;q=0.8"), [Gzip, Brotli]);
+        assert_eq!(of("br;q=0, *"), [Gzip]);
+        assert_eq!(of("*;q=0"), []);
+        assert_eq!(of("identity"), []);
+        assert_eq!(of("GZIP;q=x"), []);
+    }
+}

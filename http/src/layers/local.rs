@@ -1,0 +1,219 @@
+//! Servers for this machine's user only.
+
+use cookie::{Cookie, SameSite};
+
+use super::{
+    super::{
+        Error, HeaderValue, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
+        StatusCode,
+        header::{AUTHORIZATION, COOKIE, LOCATION, ORIGIN, SET_COOKIE},
+    },
+    auth::same_secret,
+    basics::{hex, random},
+};
+
+/// Who may use a server that is meant for this machine. Made by [`local_only`].
+#[derive(Clone, Debug)]
+pub struct LocalOnly {
+    names: Vec<String>,
+    token: Option<String>,
+}
+
+/// Keeps other people's web pages away from a server on this machine. That it listens on the
+/// loopback does not: every page that the user opens may send requests there, and by DNS rebinding
+/// read the answers.
+///
+/// - The host of a request must be `localhost`, an address of the loopback, or a name that was
+///   [added](LocalOnly::name): else 421.
+/// - A request that changes something, or opens a WebSocket, must come from a page of this server,
+///   or from no page: one with an `Origin` of another host is answered by 403.
+/// - With a [token](LocalOnly::token), only who has it is answered: else 401. That keeps other
+///   users of the machine out, too.
+///
+/// ```
+/// use entwined_http::{Router, layers};
+///
+/// let local = layers::local_only().token();
+/// println!("http://localhost:8080/?token={}", local.secret().expect("it has one"));
+/// let router = Router::new().get("/", || "hello").layer(local);
+/// ```
+pub fn local_only() -> LocalOnly {
+    LocalOnly {
+        names: Vec::new(),
+        token: None,
+    }
+}
+
+impl LocalOnly {
+    /// Adds a name that this machine has.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.names.push(name.to_ascii_lowercase());
+        self
+    }
+
+    /// Asks for a token, which is made now. It comes as `?token=` of the first page, which then
+    /// keeps it as a cookie, or as `Authorization: Bearer`.
+    #[must_use]
+    pub fn token(mut self) -> Self {
+        self.token = Some(hex(&random::<16>()));
+        self
+    }
+
+    /// The token.
+    pub fn secret(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
+        let address: Option<std::net::IpAddr> = host.parse().ok();
+        address.is_some_and(|address| address.is_loopback())
+            || host == "localhost"
+            || host.ends_with(".localhost")
+            || self.names.contains(&host)
+    }
+
+    fn refusal(&self, request: &Request) -> Option<Error> {
+        if request.host().is_some_and(|host| !self.is_ours(host)) {
+            return Some(Error::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this server is for this machine only",
+            ));
+        }
+        let reads = matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS
+        );
+        let upgrades =
+            request.headers().contains_key("upgrade") || *request.method() == Method::CONNECT;
+        let origin = request.headers().get(ORIGIN)?;
+        if reads && !upgrades {
+            return None;
+        }
+        let same = origin.to_str().is_ok_and(|origin| {
+            let authority = origin
+                .split_once("://")
+                .map_or("", |(_, authority)| authority);
+            // With the port: another server of this machine is another origin.
+            !authority.is_empty()
+                && request
+                    .authority()
+                    .is_some_and(|ours| ours.eq_ignore_ascii_case(authority))
+        });
+        (!same).then(|| {
+            Error::new(
+                StatusCode::FORBIDDEN,
+                "this is not for pages of other sites",
+            )
+        })
+    }
+
+    /// Whether who asks has the token, and if that came in the query.
+    fn admitted(&self, request: &Request) -> Admitted {
+        let Some(token) = &self.token else {
+            return Admitted::Yes;
+        };
+        let is_it = |given: &str| same_secret(given, token);
+        let bearer = request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        if bearer
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .is_some_and(is_it)
+        {
+            return Admitted::Yes;
+        }
+        let cookies = request
+            .headers()
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let mut pairs = cookies.flat_map(Cookie::split_parse).filter_map(Result::ok);
+        if pairs.any(|cookie| cookie.name() == self.cookie_name(request) && is_it(cookie.value())) {
+            return Admitted::Yes;
+        }
+        let query: Vec<(String, String)> = request.query().unwrap_or_default();
+        if query
+            .iter()
+            .any(|(name, value)| name == "token" && is_it(value))
+        {
+            Admitted::ByQuery
+        } else {
+            Admitted::No
+        }
+    }
+
+    /// Cookies know no ports, and several such servers may run on one machine.
+    fn cookie_name(&self, request: &Request) -> String {
+        let port = request
+            .authority()
+            .and_then(|authority| authority.rsplit_once(':'))
+            .map_or("", |(_, port)| port);
+        format!("entwined-token-{port}")
+    }
+
+    /// Has the browser keep the token as a cookie, and not in its address.
+    fn keep(&self, request: &Request) -> Response {
+        let rest: Vec<_> = request
+            .uri()
+            .query()
+            .unwrap_or("")
+            .split('&')
+            .filter(|pair| !pair.starts_with("token="))
+            .collect();
+        let query = if rest.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", rest.join("&"))
+        };
+        let cookie = Cookie::build((
+            self.cookie_name(request),
+            self.token.clone().unwrap_or_default(),
+        ))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict);
+        let mut response = StatusCode::SEE_OTHER.into_response();
+        // Not "//host", which would lead elsewhere.
+        let target = format!("/{}{query}", request.path().trim_start_matches('/'));
+        for (name, value) in [(LOCATION, target), (SET_COOKIE, cookie.to_string())] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+enum Admitted {
+    Yes,
+    ByQuery,
+    No,
+}
+
+impl Layer for LocalOnly {
+    fn call(&self, request: Request, next: Next) -> ResponseFuture {
+        let answer = match (self.refusal(&request), self.admitted(&request)) {
+            (Some(refusal), _) => refusal.into_response(),
+            (None, Admitted::Yes) => return next.run(request),
+            (None, Admitted::ByQuery)
+                if *request.method() == Method::GET
+                    && !request.headers().contains_key("upgrade") =>
+            {
+                self.keep(&request)
+            }
+            (None, Admitted::ByQuery) => return next.run(request),
+            (None, Admitted::No) => {
+                let message =
+                    "open this page by the address that the program gives, which has a token in it";
+                Error::new(StatusCode::UNAUTHORIZED, message).into_response()
+            }
+        };
+        ResponseFuture::ready(answer)
+    }
+}

@@ -1,0 +1,27 @@
+//! Ready-made [layers](super::Layer).
+//!
+//! ```
+//! use std::time::Duration;
+//! use entwined_http::{Router, layers};
+//!
+//! let router = Router::new()
+//!     .get("/", || "hello")
+//!     .layer(layers::timeout(Duration::from_secs(10)))
+//!     .layer(layers::request_id())
+//!     .layer(layers::access_log());
+//! ```
+
+mod auth;
+mod basics;
+mod compression;
+mod cors;
+mod local;
+mod session;
+
+pub use auth::{basic_auth, bearer_auth, same_secret};
+pub use basics::{RequestId, access_log, body_limit, concurrency_limit, request_id, timeout};
+pub(super) use compression::{Coding, accepted};
+pub use compression::{Compression, compression};
+pub use cors::{Cors, cors};
+pub use local::{LocalOnly, local_only};
+pub use session::{Session, SessionKey, Sessions, sessions};

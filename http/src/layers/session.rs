@@ -1,0 +1,214 @@
+//! What a site remembers of a visitor, in a cookie that it has signed.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    time::Duration,
+};
+
+use cookie::{Cookie, CookieJar, Key, SameSite};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::super::{
+    HeaderValue, Layer, Next, Request, ResponseFuture,
+    header::{COOKIE, SET_COOKIE},
+};
+
+/// The key that sessions are signed by: who knows it can make any. Kept, it lets sessions outlive
+/// the program.
+#[derive(Clone)]
+pub struct SessionKey(Key);
+
+impl SessionKey {
+    /// A new one.
+    pub fn generate() -> Self {
+        SessionKey(Key::from(&super::basics::random::<64>()))
+    }
+
+    /// One that was kept; none unless it has 64 bytes at least.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Key::try_from(bytes).ok().map(SessionKey)
+    }
+
+    /// Its bytes, to be kept where nobody else can read them.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.master()
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(...)")
+    }
+}
+
+/// How sessions are kept. Made by [`sessions`].
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    key: SessionKey,
+    name: String,
+    secure: bool,
+    max_age: Option<Duration>,
+}
+
+/// Gives each request a [`Session`], which [`Local`](super::super::Local) takes out of it. What is
+/// in it goes to the visitor as a cookie, which is signed: it cannot be changed, but it can be read
+/// there, and used again as it was before. It is `HttpOnly` and `SameSite=Lax`.
+///
+/// ```
+/// use entwined_http::{Local, Router, layers::{self, Session, SessionKey}};
+///
+/// let visits = |Local(session): Local<Session>| {
+///     let visits: u32 = session.get("visits").unwrap_or(0) + 1;
+///     session.set("visits", &visits);
+///     format!("you were here {visits} times")
+/// };
+/// let router = Router::new().get("/", visits).layer(layers::sessions(SessionKey::generate()));
+/// ```
+pub fn sessions(key: SessionKey) -> Sessions {
+    Sessions {
+        key,
+        name: "session".to_owned(),
+        secure: false,
+        max_age: None,
+    }
+}
+
+impl Sessions {
+    /// The cookie's name; `session` unless it is set.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Has browsers send it over TLS only.
+    #[must_use]
+    pub fn secure(mut self) -> Self {
+        self.secure = true;
+        self
+    }
+
+    /// How long browsers keep it; unless it is set, until they are closed.
+    #[must_use]
+    pub fn max_age(mut self, time: Duration) -> Self {
+        self.max_age = Some(time);
+        self
+    }
+}
+
+/// What is remembered of a visitor: values by names, at most 3 KiB of JSON. Cheap to clone; it
+/// belongs to one request.
+#[derive(Clone, Debug, Default)]
+pub struct Session(Rc<Values>);
+
+#[derive(Debug, Default)]
+struct Values {
+    values: RefCell<BTreeMap<String, serde_json::Value>>,
+    changed: Cell<bool>,
+}
+
+impl Session {
+    /// A value, if there is one of this name and type.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let value = self.0.values.borrow().get(name).cloned()?;
+        serde_json::from_value(value).ok()
+    }
+
+    /// Sets a value. It goes to the visitor with the response; one that cannot be written as JSON
+    /// is left out.
+    pub fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
+        match serde_json::to_value(value) {
+            Ok(value) => drop(self.0.values.borrow_mut().insert(name.to_owned(), value)),
+            Err(error) => {
+                return tracing::warn!(name, %error, "a value cannot be kept in a session");
+            }
+        }
+        self.0.changed.set(true);
+    }
+
+    /// Forgets a value.
+    pub fn remove(&self, name: &str) {
+        if self.0.values.borrow_mut().remove(name).is_some() {
+            self.0.changed.set(true);
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.0.values.borrow_mut().clear();
+        self.0.changed.set(true);
+    }
+}
+
+/// Browsers take cookies of 4 KiB; the signature and the name need some of it.
+const MOST: usize = 3 * 1024;
+
+impl Layer for Sessions {
+    fn call(&self, mut request: Request, next: Next) -> ResponseFuture {
+        let session = self.read(&request);
+        request.insert(session.clone());
+        let (sessions, answering) = (self.clone(), next.run(request));
+        ResponseFuture::new(async move {
+            let mut response = answering.await;
+            if session.0.changed.get() {
+                if let Some(value) = sessions.write(&session) {
+                    response.headers_mut().append(SET_COOKIE, value);
+                }
+            }
+            response
+        })
+    }
+}
+
+impl Sessions {
+    fn read(&self, request: &Request) -> Session {
+        let cookies = request
+            .headers()
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let found = cookies
+            .flat_map(Cookie::split_parse_encoded)
+            .filter_map(Result::ok)
+            .filter(|cookie| cookie.name() == self.name)
+            .find_map(|cookie| {
+                CookieJar::new()
+                    .signed(&self.key.0)
+                    .verify(cookie.into_owned())
+            });
+        let values = found
+            .and_then(|cookie| serde_json::from_str(cookie.value()).ok())
+            .unwrap_or_default();
+        Session(Rc::new(Values {
+            values: RefCell::new(values),
+            changed: Cell::new(false),
+        }))
+    }
+
+    fn write(&self, session: &Session) -> Option<HeaderValue> {
+        let json = serde_json::to_string(&*session.0.values.borrow()).ok()?;
+        if json.len() > MOST {
+            tracing::warn!(
+                bytes = json.len(),
+                "a session is too large for a cookie, and is not kept"
+            );
+            return None;
+        }
+        let mut jar = CookieJar::new();
+        let mut cookie = Cookie::build((self.name.clone(), json))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax);
+        if self.secure {
+            cookie = cookie.secure(true);
+        }
+        if let Some(time) = self.max_age.and_then(|time| time.try_into().ok()) {
+            cookie = cookie.max_age(time);
+        }
+        jar.signed_mut(&self.key.0).add(cookie);
+        HeaderValue::from_str(&jar.get(&self.name)?.encoded().to_string()).ok()
+    }
+}

@@ -1,0 +1,348 @@
+//! What one connection is waiting for, and how long it may.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    io,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use entwined::transport::ByteStream;
+
+use super::{config::Config, rate::Least, state::Shared};
+
+/// Takes over a connection, with what was read of it already.
+pub(super) type Upgrade = Box<dyn FnOnce(Box<dyn ByteStream>)>;
+
+/// Where a connection is between two requests, told by what it reads and what hyper does with it.
+/// To note it costs next to nothing; one timer a connection looks at it now and then. So a request
+/// moves no timer.
+pub(super) struct Pace {
+    stage: Cell<Stage>,
+    /// Whether there was a look at this stage.
+    seen: Cell<bool>,
+    /// Since when the peer has not taken what is to be sent.
+    blocked: Cell<Option<Instant>>,
+    /// Since when the peer takes what is to be sent more slowly than that comes, and the bytes that
+    /// it has taken meanwhile.
+    behind: Cell<Option<(Instant, u64)>>,
+    requests: Cell<u64>,
+    /// Whom to wake when an end of input need not be withheld any more.
+    withheld: RefCell<Option<Waker>>,
+    /// Who takes the connection over when the response is sent.
+    upgrade: RefCell<Option<Upgrade>>,
+    /// Of HTTP/2, where several requests are open at a time.
+    streams: OnceCell<Box<Multiplexed>>,
+    server: Rc<Shared>,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Nothing of the next request has come.
+    Idle(Instant),
+    /// Something has, but not the whole head.
+    Head(Instant),
+    /// A request is being answered.
+    Busy(Work),
+}
+
+/// How far an answer is; what an end of the peer's input means depends on it.
+#[derive(Clone, Copy)]
+enum Work {
+    /// The handler has not had to wait yet.
+    Called,
+    /// The handler waits, or there is no end to what is sent: who is gone need not be waited for.
+    Waiting,
+    /// What is sent has an end. A peer that is gone is noticed by that.
+    Sending,
+}
+
+/// What there is to do about a connection.
+pub(super) enum Verdict {
+    /// Nothing; look again then.
+    Wait(Instant),
+    /// The next request did not begin in time: close it.
+    Idle,
+    /// The head did not come in time: answer 408 and close.
+    SlowHead,
+    /// The peer does not read: end it.
+    Stuck,
+}
+
+impl Pace {
+    /// For a connection that was just accepted. Its first request has the time of a head, not that
+    /// of an idle connection.
+    pub(super) fn new(server: Rc<Shared>) -> Rc<Self> {
+        let now = server.time();
+        Rc::new(Pace {
+            stage: Cell::new(Stage::Head(now)),
+            seen: Cell::new(true),
+            blocked: Cell::new(None),
+            behind: Cell::new(None),
+            requests: Cell::new(0),
+            withheld: RefCell::default(),
+            upgrade: RefCell::default(),
+            streams: OnceCell::new(),
+            server,
+        })
+    }
+
+    /// How often to look: often enough that a stage is seen before its end, however soon after a
+    /// look it begins.
+    pub(super) fn look_interval(&self) -> Duration {
+        let Config {
+            header_deadline,
+            idle_deadline,
+            write_deadline,
+            ..
+        } = self.server.config;
+        header_deadline.min(idle_deadline).min(write_deadline)
+    }
+
+    /// From now on it is a connection of several streams.
+    pub(super) fn multiplex(&self) {
+        let _ = self.streams.set(Box::default());
+    }
+
+    pub(super) fn request_begins(self: &Rc<Self>) -> Watch {
+        self.requests.set(self.requests.get() + 1);
+        self.behind.set(None);
+        self.enter(Stage::Busy(Work::Called));
+        let stream = self.streams.get().map(|streams| {
+            streams.open.set(streams.open.get() + 1);
+            let stream = Rc::new(StreamPace::default());
+            *streams.latest.borrow_mut() = Some(stream.clone());
+            stream
+        });
+        Watch {
+            pace: self.clone(),
+            stream,
+        }
+    }
+
+    /// Whether it has had as many requests as a connection may have.
+    pub(super) fn has_had_enough(&self) -> bool {
+        self.requests.get() >= self.server.config.max_requests
+    }
+
+    /// Who takes the connection over, now that its last response is sent.
+    pub(super) fn take_upgrade(&self) -> Option<Upgrade> {
+        self.upgrade.borrow_mut().take()
+    }
+
+    /// The stream that has begun last, once.
+    pub(super) fn latest_stream(&self) -> Option<Rc<StreamPace>> {
+        self.streams.get()?.latest.borrow_mut().take()
+    }
+
+    /// Has bodies without an end of their own end, now that the server ends.
+    pub(super) fn wake_live(&self) {
+        let Some(streams) = self.streams.get() else {
+            return;
+        };
+        for waker in streams.live.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether nothing is owed to the peer: no answer, and no rest of one that it does not take.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !matches!(self.stage.get(), Stage::Busy(_)) && self.blocked.get().is_none()
+    }
+
+    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+        let Config {
+            header_deadline,
+            idle_deadline,
+            write_deadline,
+            ..
+        } = self.server.config;
+        let next = now + self.look_interval();
+        if let Some(since) = self.blocked.get() {
+            // The rest of a response comes before the next request.
+            let slow = self
+                .behind
+                .get()
+                .and_then(|(since, moved)| Least::of(&self.server.config).due(since, moved));
+            let end = (since + write_deadline).min(slow.unwrap_or(next));
+            return if now >= end {
+                Verdict::Stuck
+            } else {
+                Verdict::Wait(end.min(next))
+            };
+        }
+        let (since, deadline, verdict) = match self.stage.get() {
+            Stage::Idle(since) => (since, idle_deadline, Verdict::Idle),
+            Stage::Head(since) => (since, header_deadline, Verdict::SlowHead),
+            Stage::Busy(_) => return Verdict::Wait(next),
+        };
+        if now < since + deadline {
+            self.seen.set(true);
+            return Verdict::Wait(next.min(since + deadline));
+        }
+        if self.seen.get() {
+            return verdict;
+        }
+        // Over at the first look: somebody held the thread, which is not the peer's fault. Its time
+        // begins now.
+        self.begin_again(now);
+        self.seen.set(true);
+        Verdict::Wait(next)
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.seen.set(false);
+        let withheld = self.withheld.borrow_mut().take();
+        if let Some(waker) = withheld {
+            waker.wake();
+        }
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.streams.get().is_some()
+    }
+
+    /// Whether the end of the peer's input is not for hyper yet, which would drop the answer that
+    /// it is at: a peer may end its direction and wait for what it asked for.
+    pub(super) fn withholds_end(&self, cx: &Context<'_>) -> bool {
+        let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
+        let withholds = !self.is_multiplexed() && (answering || self.blocked.get().is_some());
+        if withholds {
+            *self.withheld.borrow_mut() = Some(cx.waker().clone());
+        }
+        withholds
+    }
+
+    fn begin_again(&self, now: Instant) {
+        match self.stage.get() {
+            Stage::Idle(_) => self.enter(Stage::Idle(now)),
+            Stage::Head(_) => self.enter(Stage::Head(now)),
+            Stage::Busy(_) => {}
+        }
+    }
+
+    pub(super) fn received(&self) {
+        if matches!(self.stage.get(), Stage::Idle(_)) && !self.is_multiplexed() {
+            self.enter(Stage::Head(self.server.time()));
+        }
+    }
+
+    /// The peer, or the system for it, has taken so many bytes.
+    pub(super) fn moved(&self, bytes: usize) {
+        if let Some((since, before)) = self.behind.get() {
+            self.behind.set(Some((since, before + bytes as u64)));
+        }
+    }
+
+    pub(super) fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Pending if self.blocked.get().is_none() => {
+                let now = self.server.time();
+                self.blocked.set(Some(now));
+                if self.behind.get().is_none() && !self.is_multiplexed() {
+                    self.behind.set(Some((now, 0)));
+                }
+            }
+            Poll::Pending => {}
+            Poll::Ready(moved) => {
+                self.blocked.set(None);
+                self.moved(*moved.as_ref().unwrap_or(&0));
+                // A response is over when its last byte is sent, not when its body is. Of HTTP/2
+                // much that is sent is no response.
+                if !self.is_multiplexed() {
+                    self.begin_again(self.server.time());
+                }
+            }
+        }
+        result
+    }
+}
+
+/// What is to be known of several streams.
+#[derive(Default)]
+struct Multiplexed {
+    open: Cell<u32>,
+    latest: RefCell<Option<Rc<StreamPace>>>,
+    /// Tasks of bodies that have no end of their own.
+    live: RefCell<Vec<Waker>>,
+}
+
+/// How one stream of several gets on.
+#[derive(Default)]
+pub(super) struct StreamPace(Cell<Option<Instant>>);
+
+impl StreamPace {
+    /// Since when the peer has not taken what there is for it.
+    pub(super) fn stuck_since(&self) -> Option<Instant> {
+        self.0.get()
+    }
+}
+
+/// One request, until all of its response is sent.
+pub(super) struct Watch {
+    pace: Rc<Pace>,
+    stream: Option<Rc<StreamPace>>,
+}
+
+impl Watch {
+    /// The handler cannot answer yet.
+    pub(super) fn handler_waits(&self) {
+        self.pace.enter(Stage::Busy(Work::Waiting));
+    }
+
+    /// The handler has answered; `live` when what it sends has no end of its own.
+    pub(super) fn response_begins(&self, live: bool) {
+        self.pace.enter(Stage::Busy(if live {
+            Work::Waiting
+        } else {
+            Work::Sending
+        }));
+        self.body_polled(true);
+    }
+
+    /// When this response is sent the connection is somebody else's.
+    pub(super) fn upgrade(&self, take_over: Upgrade) {
+        *self.pace.upgrade.borrow_mut() = Some(take_over);
+    }
+
+    /// The peer takes a part of the body; `ready` when there was one.
+    pub(super) fn body_polled(&self, ready: bool) {
+        match &self.stream {
+            Some(stream) => stream.0.set(ready.then(|| self.pace.server.time())),
+            // It has taken all that there is.
+            None if !ready => self.pace.behind.set(None),
+            None => {}
+        }
+    }
+
+    /// Whether the server is about to end; otherwise the task hears of it.
+    pub(super) fn is_closing(&self, cx: &Context<'_>) -> bool {
+        if self.pace.server.closing.get() {
+            return true;
+        }
+        if let Some(streams) = self.pace.streams.get() {
+            let mut live = streams.live.borrow_mut();
+            if !live.iter().any(|waker| waker.will_wake(cx.waker())) {
+                live.push(cx.waker().clone());
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(streams) = self.pace.streams.get() {
+            let open = streams.open.get() - 1;
+            streams.open.set(open);
+            if open > 0 {
+                return;
+            }
+            // Those that ended in between are among them.
+            streams.live.borrow_mut().clear();
+        }
+        self.pace.enter(Stage::Idle(self.pace.server.time()));
+    }
+}

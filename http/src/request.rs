@@ -1,0 +1,390 @@
+//! Requests, as handlers see them.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    str::FromStr,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use super::{
+    Error, HeaderMap, Method, StatusCode, Uri, Version,
+    rate::{Least, Meter},
+};
+use entwined::{reactor::Handle, transport::Address};
+
+/// One request: its head, and a body that has still to be read.
+pub struct Request {
+    /// In a box, since a request is large and is moved from hand to hand.
+    content: Box<Content>,
+}
+
+struct Content {
+    request: ::http::Request<Incoming>,
+    params: Params,
+    /// Where the part of the path begins that is still to be routed.
+    below: usize,
+    locals: Vec<Box<dyn Any>>,
+    /// There from the first piece of the body on.
+    meter: Option<Box<Meter>>,
+    /// Bytes of a body that is read as a whole.
+    body_limit: usize,
+    common: Rc<Common>,
+}
+
+/// What a path's `{name}`s stand for.
+pub(super) type Params = Vec<(String, String)>;
+
+/// What the requests of a connection share.
+pub(super) struct Common {
+    pub(super) handle: Handle,
+    pub(super) peer: Address,
+    pub(super) body_limit: usize,
+    pub(super) body_deadline: Duration,
+    pub(super) least: Least,
+}
+
+impl Request {
+    pub(super) fn new(request: ::http::Request<Incoming>, common: Rc<Common>) -> Self {
+        let (params, locals, body_limit) = (Params::new(), Vec::new(), common.body_limit);
+        let content = Content {
+            request,
+            params,
+            below: 0,
+            locals,
+            meter: None,
+            body_limit,
+            common,
+        };
+        Request {
+            content: Box::new(content),
+        }
+    }
+
+    pub(super) fn add_params(&mut self, params: Params) {
+        if self.content.params.is_empty() {
+            self.content.params = params;
+        } else {
+            self.content.params.extend(params);
+        }
+    }
+
+    pub(super) fn params(&self) -> &[(String, String)] {
+        &self.content.params
+    }
+
+    /// Leaves so many bytes of the path to be routed.
+    pub(super) fn descend(&mut self, left: usize) {
+        self.content.below = self.path().len() - left;
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        self.content.request.method()
+    }
+
+    /// The target.
+    pub fn uri(&self) -> &Uri {
+        self.content.request.uri()
+    }
+
+    /// The path, as it was sent (percent-encoded).
+    pub fn path(&self) -> &str {
+        self.content.request.uri().path()
+    }
+
+    /// The part of the path that the innermost [router](super::Router::nest) goes by, from its `/`
+    /// on; all of it where none is nested.
+    pub fn path_below(&self) -> &str {
+        match &self.path()[self.content.below..] {
+            "" => "/",
+            rest => rest,
+        }
+    }
+
+    /// The host and the port that it is for (RFC 9110, 7.2), as they were sent.
+    pub fn authority(&self) -> Option<&str> {
+        self.uri()
+            .authority()
+            .map(::http::uri::Authority::as_str)
+            .or_else(|| self.header("host"))
+    }
+
+    /// The host that it is for, without the port.
+    pub fn host(&self) -> Option<&str> {
+        let authority = self.authority()?;
+        match authority.rfind(':') {
+            // Not within an address of IPv6.
+            Some(place) if !authority[place..].contains(']') => Some(&authority[..place]),
+            _ => Some(authority),
+        }
+    }
+
+    /// Takes something that hyper has put into the head.
+    pub(super) fn take_extension<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
+        self.content.request.extensions_mut().remove()
+    }
+
+    /// Gives its parts, for what is not of this module's kind.
+    pub(super) fn into_parts(self) -> (::http::request::Parts, Incoming, Meter, Handle) {
+        let Content {
+            request,
+            meter,
+            common,
+            ..
+        } = *self.content;
+        let (head, body) = request.into_parts();
+        (
+            head,
+            body,
+            meter.map_or_else(|| Meter::new(common.least), |meter| *meter),
+            common.handle.clone(),
+        )
+    }
+
+    pub(super) fn set_body_limit(&mut self, bytes: usize) {
+        self.content.body_limit = bytes;
+    }
+
+    /// Puts something into the request for who answers it: [`Local`](super::Local) takes it out,
+    /// and [`get`](Request::get). There is one of each type.
+    pub fn insert<T: 'static>(&mut self, value: T) {
+        match self.get_mut::<T>() {
+            Some(place) => *place = value,
+            None => self.content.locals.push(Box::new(value)),
+        }
+    }
+
+    /// What was [put](Request::insert) into the request.
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.content
+            .locals
+            .iter()
+            .find_map(|local| local.downcast_ref())
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        self.content
+            .locals
+            .iter_mut()
+            .find_map(|local| local.downcast_mut())
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.content.request.headers()
+    }
+
+    /// A header's value, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// The version of HTTP that it was sent in.
+    pub fn version(&self) -> Version {
+        self.content.request.version()
+    }
+
+    /// What was put into its head by whom it has passed: hyper's `Protocol` of an extended CONNECT,
+    /// for example.
+    pub fn extensions(&self) -> &::http::Extensions {
+        self.content.request.extensions()
+    }
+
+    /// Who sent it.
+    pub fn peer_address(&self) -> &Address {
+        &self.content.common.peer
+    }
+
+    /// The reactor that the handler runs on.
+    pub fn handle(&self) -> &Handle {
+        &self.content.common.handle
+    }
+
+    /// What `{name}` in the route's path stands for here, decoded.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.content
+            .params
+            .iter()
+            .find(|param| param.0 == name)
+            .map(|param| param.1.as_str())
+    }
+
+    /// What `{name}` stands for, as a number or whatever `T` is.
+    ///
+    /// # Errors
+    /// 400 when it is not one; 500 when the route has no such name.
+    pub fn parse_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
+        let value = self
+            .param(name)
+            .ok_or_else(|| Error::internal(format!("this route has no {{{name}}}")))?;
+        value
+            .parse()
+            .map_err(|_| Error::bad_request(format!("{value:?} is no valid {name}")))
+    }
+
+    /// The query, as a struct (or map) with a field for each name.
+    ///
+    /// # Errors
+    /// 400, saying which field is wrong.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let query = self.uri().query().unwrap_or("");
+        serde_urlencoded::from_str(query)
+            .map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
+    }
+
+    /// The next piece of the body, `None` at its end. For bodies that should not be in memory as a
+    /// whole; the limit on their bytes is up to the caller.
+    ///
+    /// # Errors
+    /// 400 when the peer broke off or sent a malformed body, 408 when it is slower than
+    /// [`Config::min_rate`](super::Config::min_rate).
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        loop {
+            let Content {
+                request,
+                meter,
+                common,
+                ..
+            } = &mut *self.content;
+            let meter = meter.get_or_insert_with(|| Box::new(Meter::new(common.least)));
+            let Poll::Ready(frame) = Pin::new(request.body_mut()).poll_frame(cx) else {
+                ready!(meter.poll_too_slow(cx, &common.handle));
+                return Poll::Ready(Err(Error::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body comes too slowly",
+                )));
+            };
+            let Some(frame) = frame else {
+                return Poll::Ready(Ok(None));
+            };
+            let frame = frame.map_err(|error| {
+                Error::bad_request(format!("the body could not be read: {error}"))
+            })?;
+            // Trailers are no part of the content.
+            if let Ok(data) = frame.into_data() {
+                meter.moved(data.len());
+                return Poll::Ready(Ok(Some(data)));
+            }
+        }
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it
+    /// takes longer than [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer
+    /// broke off.
+    pub async fn bytes(&mut self) -> Result<Bytes, Error> {
+        let limit = self.content.body_limit;
+        let too_large = || {
+            Error::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body may have {limit} bytes at most"),
+            )
+        };
+        if self.content.request.body().size_hint().lower() > limit as u64 {
+            return Err(too_large());
+        }
+        let mut sleep = self.handle().sleep(self.content.common.body_deadline);
+        let read = Cell::new(0);
+        let whole = async {
+            // Most bodies come in one piece, which need not be copied.
+            let Some(first) = self.chunk().await? else {
+                return Ok(Bytes::new());
+            };
+            if first.len() > limit {
+                return Err(too_large());
+            }
+            if self.content.request.body().is_end_stream() {
+                return Ok(first);
+            }
+            let mut all = BytesMut::from(first);
+            read.set(all.len());
+            while let Some(chunk) = self.chunk().await? {
+                if all.len() + chunk.len() > limit {
+                    return Err(too_large());
+                }
+                all.extend_from_slice(&chunk);
+                read.set(all.len());
+            }
+            Ok(all.freeze())
+        };
+        let mut whole = pin!(whole);
+        poll_fn(|cx| {
+            let before = read.get();
+            if let Poll::Ready(result) = whole.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            ready!(Pin::new(&mut sleep).poll(cx));
+            if read.get() == before {
+                return Poll::Ready(Err(Error::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body took too long",
+                )));
+            }
+            // If somebody held the thread, more may have arrived in time, of which only the first
+            // piece was read.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The whole body as text.
+    ///
+    /// # Errors
+    /// As for [`bytes`](Request::bytes), and 400 when it is not UTF-8.
+    pub async fn text(&mut self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the body is not UTF-8"))
+    }
+
+    /// The whole body, read as JSON.
+    ///
+    /// # Errors
+    /// As for [`bytes`](Request::bytes); 415 when the content type is not JSON, 400 with line and
+    /// column when the JSON is malformed, 422 when it is not what `T` needs.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let media_type = self.media_type();
+        if media_type != "application/json" && !media_type.ends_with("+json") {
+            return Err(Error::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the content type must be application/json",
+            ));
+        }
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let status = if error.is_data() {
+                StatusCode::UNPROCESSABLE_ENTITY
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            Error::new(status, format!("the JSON is wrong: {error}"))
+        })
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("uri", self.uri())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Servers: what they allow, how they begin and end.
+
+use std::{cell::Cell, fmt, rc::Rc};
+
+use super::{
+    Router,
+    config::Config,
+    connection,
+    labels::labels,
+    state::{Connections, Shared},
+};
+use entwined::{
+    deferred::Deferred,
+    reactor::{Origin, Phase, ShutdownHook},
+    server::{AcceptError, Acceptor},
+    transport::{Address, BoxedListener, Listen},
+};
+
+/// An HTTP server. Made by [`serve`] and [`serve_with`].
+///
+/// Dropping it stops accepting; connections that are there go on until they end.
+#[must_use = "dropping it stops accepting"]
+pub struct Server {
+    acceptor: Rc<Acceptor>,
+    shared: Rc<Shared>,
+    _hook: ShutdownHook,
+}
+
+/// Serves `router` on `listener` with the default [`Config`].
+#[track_caller]
+pub fn serve(listener: impl Listen, router: Router) -> Server {
+    serve_with(listener, router, Config::default())
+}
+
+/// Serves `router` on `listener`: a socket, or one with a layer above it such as TLS.
+#[track_caller]
+pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Server {
+    let origin = Origin::here(labels().connection);
+    serve_any(listener.boxed(), router, config, origin)
+}
+
+fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Origin) -> Server {
+    let handle = listener.handle();
+    let shared = Rc::new(Shared {
+        handle: handle.clone(),
+        config,
+        closing: Cell::new(false),
+        connections: Connections::default(),
+        requests: Cell::new(0),
+    });
+    let routes = Rc::new(router.build());
+    let acceptor = Rc::new(Acceptor::new(listener, origin, {
+        let shared = shared.clone();
+        move |stream, permit| connection::start(&shared, &routes, stream, permit, origin)
+    }));
+    acceptor.set_max_connections(config.max_connections);
+    let hook = handle.on_shutdown(Phase::Before, {
+        let (acceptor, shared) = (acceptor.clone(), shared.clone());
+        move || async move {
+            acceptor.stop();
+            shared.close().await;
+            Ok(())
+        }
+    });
+    Server {
+        acceptor,
+        shared,
+        _hook: hook,
+    }
+}
+
+impl Server {
+    /// The address that it listens on.
+    pub fn local_address(&self) -> &Address {
+        self.acceptor.local_address()
+    }
+
+    /// Connections at present.
+    pub fn connections(&self) -> usize {
+        self.acceptor.connections()
+    }
+
+    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or
+    /// because what it listens on [has no more](entwined::transport::listen_once). With the reason if
+    /// the listener has failed. A WebSocket is a connection still. Where the run ends before, it is
+    /// abandoned.
+    ///
+    /// So a program that serves one peer, over its standard input and output, knows when to end:
+    ///
+    /// ```no_run
+    /// use entwined::{Standalone, endpoint};
+    /// use entwined_http::{self as http, Router};
+    ///
+    /// let reactor = Standalone::new()?;
+    /// let handle = reactor.handle();
+    /// let server = http::serve(endpoint::server("stdio:")?.listen(&handle)?, Router::new().get("/", || "hello"));
+    /// server.closed().map(move |()| handle.stop()).detach();
+    /// reactor.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn closed(&self) -> Deferred<(), AcceptError> {
+        self.acceptor.closed()
+    }
+
+    /// Requests since the server began.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.get()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", self.local_address())
+            .field("connections", &self.connections())
+            .field("requests", &self.requests())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! What all connections of a server share.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    task::{Poll, Waker},
+};
+
+use entwined::Handle;
+
+use super::config::Config;
+
+/// What all connections of a server share.
+pub(super) struct Shared {
+    pub(super) handle: Handle,
+    pub(super) config: Config,
+    /// Whether connections should end as soon as they have answered.
+    pub(super) closing: Cell<bool>,
+    pub(super) connections: Connections,
+    pub(super) requests: Cell<u64>,
+}
+
+impl Shared {
+    /// The time of the turn: precise enough for deadlines of seconds.
+    pub(super) fn time(&self) -> std::time::Instant {
+        self.handle.turn_time()
+    }
+
+    /// Has every connection end in order; returns when all have, or the grace is over.
+    pub(super) async fn close(&self) {
+        self.closing.set(true);
+        self.connections.wake_all();
+        let empty = poll_fn(|cx| self.connections.poll_empty(cx));
+        if self
+            .handle
+            .timeout(self.config.shutdown_grace, empty)
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests that are still being answered are given up");
+        }
+    }
+}
+
+/// The connections of a server: the means to wake each, and to know when all are gone.
+#[derive(Default)]
+pub(super) struct Connections {
+    slots: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+    empty: RefCell<Option<Waker>>,
+}
+
+impl Connections {
+    pub(super) fn add(&self, waker: Waker) -> usize {
+        let mut slots = self.slots.borrow_mut();
+        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            slots.push(None);
+            slots.len() - 1
+        });
+        slots[slot] = Some(waker);
+        slot
+    }
+
+    pub(super) fn remove(&self, slot: usize) {
+        let waker = self.slots.borrow_mut()[slot].take();
+        drop(waker);
+        self.free.borrow_mut().push(slot);
+        if self.is_empty() {
+            let waker = self.empty.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.borrow().len() == self.slots.borrow().len()
+    }
+
+    fn wake_all(&self) {
+        let wakers: Vec<_> = self.slots.borrow().iter().flatten().cloned().collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    fn poll_empty(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        if self.is_empty() {
+            return Poll::Ready(());
+        }
+        *self.empty.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

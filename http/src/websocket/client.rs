@@ -1,0 +1,176 @@
+//! WebSockets that this program opens.
+
+use std::{error, fmt, future::poll_fn, io, task::Poll};
+
+use tungstenite::{
+    HandshakeError,
+    client::IntoClientRequest,
+    handshake::client::ClientHandshake,
+    http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL},
+};
+
+use super::{
+    Config, WebSocket,
+    socket::{Blocking, limits},
+};
+use entwined::{reactor::Handle, transport::{ByteStream, HostError, connect_host}};
+
+/// Why there is no WebSocket.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is none of a WebSocket, such as `ws://example.org/path`; or this program was
+    /// built without the feature `tls` that `wss` needs.
+    Address(String),
+    /// There is no connection to the host.
+    Host(HostError),
+    /// The connection failed before the server had answered.
+    Stream(io::Error),
+    /// The server answers otherwise than a WebSocket needs.
+    Refused(String),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::Address(what) => f.write_str(what),
+            ConnectError::Host(source) => source.fmt(f),
+            ConnectError::Stream(source) => write!(f, "the connection failed: {source}"),
+            ConnectError::Refused(what) => write!(f, "the server opens no WebSocket: {what}"),
+        }
+    }
+}
+
+impl error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            ConnectError::Host(source) => Some(source),
+            ConnectError::Stream(source) => Some(source),
+            ConnectError::Address(_) | ConnectError::Refused(_) => None,
+        }
+    }
+}
+
+/// Opens a WebSocket at an address such as `ws://example.org/path`. Of `wss` the server's
+/// certificate must come from an authority that this system knows. For a limit of time see
+/// [`Handle::timeout`].
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, ConnectError> {
+    let uri: Uri = address
+        .parse()
+        .map_err(|_| ConnectError::Address(format!("{address:?} is no address of a WebSocket")))?;
+    let host = uri
+        .host()
+        .unwrap_or("")
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let (default, secure) = match uri.scheme_str() {
+        Some("ws") => (80, false),
+        Some("wss") => (443, true),
+        _ => {
+            return Err(ConnectError::Address(format!(
+                "{address:?} does not begin with ws:// or wss://"
+            )));
+        }
+    };
+    let stream = connect_host(handle, host, uri.port_u16().unwrap_or(default))
+        .await
+        .map_err(ConnectError::Host)?;
+    let stream: Box<dyn ByteStream> = if secure {
+        over_tls(stream, host)?
+    } else {
+        Box::new(stream)
+    };
+    connect_with(handle, stream, address, Config::default()).await
+}
+
+#[cfg(feature = "tls")]
+fn over_tls(
+    stream: entwined::transport::Stream,
+    host: &str,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let connector = entwined::tls::Connector::builder().build();
+    let stream = connector.and_then(|connector| connector.connect(stream, host));
+    Ok(Box::new(stream.map_err(|error| {
+        ConnectError::Address(error.to_string())
+    })?))
+}
+
+#[cfg(not(feature = "tls"))]
+fn over_tls(_: entwined::transport::Stream, _: &str) -> Result<Box<dyn ByteStream>, ConnectError> {
+    Err(ConnectError::Address(
+        "wss needs the feature tls".to_owned(),
+    ))
+}
+
+/// Opens a WebSocket over a stream that is there, with bounds and subprotocols of your own.
+/// `address` is what the server is told.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect_with(
+    handle: &Handle,
+    stream: Box<dyn ByteStream>,
+    address: &str,
+    config: Config,
+) -> Result<WebSocket, ConnectError> {
+    let mut request = address
+        .into_client_request()
+        .map_err(|error| ConnectError::Address(error.to_string()))?;
+    if !config.protocols.is_empty() {
+        let names = HeaderValue::from_str(&config.protocols.join(", "))
+            .map_err(|_| ConnectError::Address("the name of a subprotocol is none".to_owned()))?;
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, names);
+    }
+    let mut begun = Some((Blocking::new(stream), request));
+    let mut middle = None;
+    let (inner, response) = poll_fn(|cx| {
+        let result = match (begun.take(), middle.take()) {
+            (Some((mut stream, request)), _) => {
+                stream.keep(cx);
+                match ClientHandshake::start(stream, request, Some(limits(&config))) {
+                    Ok(handshake) => handshake.handshake(),
+                    Err(error) => return Poll::Ready(Err(refused(error))),
+                }
+            }
+            (None, Some(handshake)) => {
+                let mut handshake: tungstenite::handshake::MidHandshake<ClientHandshake<Blocking>> =
+                    handshake;
+                handshake.get_mut().get_mut().keep(cx);
+                handshake.handshake()
+            }
+            (None, None) => return Poll::Pending,
+        };
+        match result {
+            Ok(done) => Poll::Ready(Ok(done)),
+            Err(HandshakeError::Interrupted(handshake)) => {
+                middle = Some(handshake);
+                Poll::Pending
+            }
+            Err(HandshakeError::Failure(error)) => Poll::Ready(Err(refused(error))),
+        }
+    })
+    .await?;
+    let protocol = response
+        .headers()
+        .get(SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|name| name.to_str().ok());
+    Ok(WebSocket::over(
+        handle,
+        inner,
+        &config,
+        protocol.map(str::to_owned),
+    ))
+}
+
+fn refused(error: tungstenite::Error) -> ConnectError {
+    match error {
+        tungstenite::Error::Io(source) => ConnectError::Stream(source),
+        tungstenite::Error::Http(response) => {
+            ConnectError::Refused(format!("it answers {}", response.status()))
+        }
+        other => ConnectError::Refused(other.to_string()),
+    }
+}

@@ -1,0 +1,572 @@
+//! One WebSocket.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    error, fmt,
+    future::{Future, poll_fn},
+    io::{self, Read, Write},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_io::{AsyncRead, AsyncWrite};
+use tungstenite::{
+    Message as Raw,
+    protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+};
+
+use super::Config;
+use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A text.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Message::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Message::Binary(bytes.into())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+impl Message {
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl From<Message> for Raw {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Raw::Text(text.into()),
+            Message::Binary(bytes) => Raw::Binary(bytes),
+        }
+    }
+}
+
+/// Why a WebSocket is over that was not closed in order.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The stream has failed, or ended without being closed.
+    Stream(io::Error),
+    /// The peer does not keep to the protocol, or sends more than it may; it was told so.
+    Protocol(String),
+    /// The peer does not answer.
+    Silent,
+    /// It was closed.
+    Closed,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Stream(source) => write!(f, "the connection failed: {source}"),
+            Error::Protocol(what) => write!(
+                f,
+                "the peer does not keep to the WebSocket protocol: {what}"
+            ),
+            Error::Silent => f.write_str("the peer does not answer"),
+            Error::Closed => f.write_str("the WebSocket is closed"),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Error::Stream(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<tungstenite::Error> for Error {
+    fn from(error: tungstenite::Error) -> Self {
+        match error {
+            tungstenite::Error::Io(source) => Error::Stream(source),
+            tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+                Error::Closed
+            }
+            tungstenite::Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            ) => Error::Stream(io::ErrorKind::UnexpectedEof.into()),
+            other => Error::Protocol(other.to_string()),
+        }
+    }
+}
+
+/// How a peer has closed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// RFC 6455, 7.4. 1005 when it did not say.
+    pub code: u16,
+    /// In its words.
+    pub reason: String,
+}
+
+/// A WebSocket. Somebody has to take its messages by [`next`](WebSocket::next), since pings are
+/// answered and what [senders](Sender) say is sent meanwhile.
+///
+/// Dropping it ends the connection without a word; [`close`](WebSocket::close) does so in order.
+pub struct WebSocket {
+    inner: tungstenite::WebSocket<Blocking>,
+    shared: Rc<Shared>,
+    protocol: Option<String>,
+    closed: Option<Closed>,
+    over: bool,
+    handle: Handle,
+    /// When the peer is to be asked, or is given up.
+    patience: Sleep,
+    interval: Duration,
+    asked: bool,
+}
+
+/// What senders have said.
+struct Shared {
+    queue: RefCell<VecDeque<Message>>,
+    bytes: Cell<usize>,
+    limit: usize,
+    waker: RefCell<Option<Waker>>,
+    over: Cell<bool>,
+}
+
+/// Says something over a WebSocket from elsewhere in the program. Cheap to clone.
+#[derive(Clone)]
+pub struct Sender {
+    shared: Rc<Shared>,
+}
+
+/// Nothing was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// More than [`Config::queue_limit`] waits to be sent: the peer is slow. Here is the message.
+    Full(Message),
+    /// The WebSocket is over.
+    Over,
+}
+
+impl Sender {
+    /// Says a message as soon as it can be sent.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing is said.
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), Full> {
+        let (shared, message) = (&self.shared, message.into());
+        if shared.over.get() {
+            return Err(Full::Over);
+        }
+        let bytes = shared.bytes.get() + message.len();
+        if bytes > shared.limit && shared.bytes.get() > 0 {
+            return Err(Full::Full(message));
+        }
+        shared.bytes.set(bytes);
+        shared.queue.borrow_mut().push_back(message);
+        if let Some(waker) = &*shared.waker.borrow() {
+            waker.wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.shared.bytes.get()
+    }
+
+    /// Whether the WebSocket is over.
+    pub fn is_over(&self) -> bool {
+        self.shared.over.get()
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("waiting", &self.waiting())
+            .field("over", &self.is_over())
+            .finish()
+    }
+}
+
+impl WebSocket {
+    pub(super) fn new(
+        handle: &Handle,
+        stream: Box<dyn ByteStream>,
+        role: Role,
+        config: &Config,
+        protocol: Option<String>,
+    ) -> Self {
+        let inner = tungstenite::WebSocket::from_raw_socket(
+            Blocking::new(stream),
+            role,
+            Some(limits(config)),
+        );
+        Self::over(handle, inner, config, protocol)
+    }
+
+    pub(super) fn over(
+        handle: &Handle,
+        inner: tungstenite::WebSocket<Blocking>,
+        config: &Config,
+        protocol: Option<String>,
+    ) -> Self {
+        let shared = Rc::new(Shared {
+            queue: RefCell::default(),
+            bytes: Cell::new(0),
+            limit: config.queue_limit,
+            waker: RefCell::default(),
+            over: Cell::new(false),
+        });
+        let interval = config.ping_interval;
+        let patience = handle.sleep(interval);
+        let handle = handle.clone();
+        WebSocket {
+            inner,
+            shared,
+            protocol,
+            closed: None,
+            over: false,
+            handle,
+            patience,
+            interval,
+            asked: false,
+        }
+    }
+
+    /// The subprotocol that both sides speak, if they have agreed on one.
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+
+    /// For who has something to say elsewhere in the program.
+    pub fn sender(&self) -> Sender {
+        Sender {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// How the peer has closed it, if it has.
+    pub fn closed(&self) -> Option<&Closed> {
+        self.closed.as_ref()
+    }
+
+    /// The next message; none when it was closed.
+    ///
+    /// # Errors
+    /// Why it is over; nothing comes after that.
+    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Sends a message, behind what senders have said, and waits until the peer takes it.
+    ///
+    /// # Errors
+    /// When it is over.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| {
+            self.inner.get_mut().keep(cx);
+            if self.over {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            if self.poll_queue()?.is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(message) = message.take() {
+                unless_blocked(self.inner.write(message.into()))?;
+            }
+            self.poll_flush()
+        })
+        .await
+    }
+
+    /// Speaks and listens at once: sends what `outgoing` gives, which is asked for the next message
+    /// when the peer has taken the last, and gives `received` what comes. Ends when the peer has
+    /// closed it, or when `outgoing` has ended and all of it is sent.
+    ///
+    /// A [`Subscriber`](entwined::broadcast::Subscriber) as the source makes a slow peer miss messages
+    /// instead of having them pile up.
+    ///
+    /// # Errors
+    /// When the connection fails, or the peer breaks the protocol.
+    pub async fn talk<S>(
+        &mut self,
+        outgoing: S,
+        mut received: impl FnMut(Message),
+    ) -> Result<(), Error>
+    where
+        S: Stream<Item = Message>,
+    {
+        let mut outgoing = std::pin::pin!(outgoing);
+        poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut *self).poll_next(cx) {
+                    Poll::Ready(Some(Ok(message))) => {
+                        received(message);
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => {}
+                }
+                if self.poll_queue()?.is_pending() {
+                    return Poll::Pending;
+                }
+                match std::task::ready!(outgoing.as_mut().poll_next(cx)) {
+                    Some(message) => unless_blocked(self.inner.write(message.into()))?,
+                    None => return Poll::Ready(Ok(())),
+                };
+            }
+        })
+        .await
+    }
+
+    /// Closes it in order: what was said is sent, then the code and the reason (RFC 6455, 7.4; at
+    /// most 123 bytes), and the peer's answer is waited for, 5 s at most.
+    ///
+    /// # Errors
+    /// When the connection fails first.
+    pub async fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
+        let mut reason = reason;
+        while reason.len() > 123 {
+            reason = &reason[..reason
+                .char_indices()
+                .next_back()
+                .map_or(0, |(place, _)| place)];
+        }
+        let mut frame = Some(CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.to_owned().into(),
+        });
+        let handle = self.handle.clone();
+        let closing = poll_fn(|cx| {
+            self.inner.get_mut().keep(cx);
+            if frame.is_some() && !self.over {
+                if self.poll_queue()?.is_pending() {
+                    return Poll::Pending;
+                }
+                unless_blocked(self.inner.close(frame.take()))?;
+            }
+            loop {
+                match Pin::new(&mut *self).poll_next(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        handle
+            .timeout(Duration::from_secs(5), closing)
+            .await
+            .unwrap_or(Err(Error::Silent))
+    }
+
+    /// Gives what senders have said to tungstenite, as far as it is sent.
+    fn poll_queue(&mut self) -> Result<Poll<()>, Error> {
+        loop {
+            if self.poll_flush()?.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            let message = self.shared.queue.borrow_mut().pop_front();
+            let Some(message) = message else {
+                return Ok(Poll::Ready(()));
+            };
+            self.shared
+                .bytes
+                .set(self.shared.bytes.get() - message.len());
+            unless_blocked(self.inner.write(message.into()))?;
+        }
+    }
+
+    fn poll_flush(&mut self) -> Poll<Result<(), Error>> {
+        match unless_blocked(self.inner.flush()) {
+            Ok(Some(())) => Poll::Ready(Ok(())),
+            Ok(None) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        self.shared.over.set(true);
+        self.shared.queue.take();
+        self.shared.bytes.set(0);
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        loop {
+            // Its failure is met by reading as well, with what was still to be read before.
+            let _ = self.poll_queue();
+            match unless_blocked(self.inner.read())? {
+                Some(message) => {
+                    self.asked = false;
+                    self.patience.reset(self.handle.now() + self.interval);
+                    match message {
+                        Raw::Text(text) => {
+                            return Poll::Ready(Ok(Message::Text(text.as_str().to_owned())));
+                        }
+                        Raw::Binary(bytes) => return Poll::Ready(Ok(Message::Binary(bytes))),
+                        Raw::Close(frame) => {
+                            let (code, reason) = frame.map_or((1005, String::new()), |frame| {
+                                (frame.code.into(), frame.reason.to_string())
+                            });
+                            self.closed = Some(Closed { code, reason });
+                        }
+                        Raw::Ping(_) | Raw::Pong(_) | Raw::Frame(_) => {}
+                    }
+                }
+                None => {
+                    if Pin::new(&mut self.patience).poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    if self.asked {
+                        return Poll::Ready(Err(Error::Silent));
+                    }
+                    self.asked = true;
+                    self.patience.reset(self.handle.now() + self.interval);
+                    let _ = self.inner.write(Raw::Ping(Bytes::new()));
+                }
+            }
+        }
+    }
+}
+
+impl Stream for WebSocket {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.over {
+            return Poll::Ready(None);
+        }
+        this.inner.get_mut().keep(cx);
+        *this.shared.waker.borrow_mut() = Some(cx.waker().clone());
+        let message = std::task::ready!(this.poll_message(cx));
+        if message.is_err() {
+            this.end();
+        }
+        Poll::Ready(match message {
+            Err(Error::Closed) => None,
+            message => Some(message),
+        })
+    }
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("protocol", &self.protocol)
+            .field("closed", &self.closed)
+            .field("over", &self.over)
+            .finish_non_exhaustive()
+    }
+}
+
+/// None when it would block.
+fn unless_blocked<T>(result: tungstenite::Result<T>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn limits(config: &Config) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(config.message_limit))
+        .max_frame_size(Some(config.message_limit))
+        .read_buffer_size(16 * 1024)
+        .write_buffer_size(16 * 1024)
+}
+
+/// A stream as tungstenite wants it: one that says that it would block, and wakes the task that
+/// asked last.
+pub(super) struct Blocking {
+    stream: Box<dyn ByteStream>,
+    waker: Waker,
+}
+
+impl Blocking {
+    pub(super) fn new(stream: Box<dyn ByteStream>) -> Self {
+        Blocking {
+            stream,
+            waker: Waker::noop().clone(),
+        }
+    }
+
+    pub(super) fn keep(&mut self, cx: &Context<'_>) {
+        self.waker.clone_from(cx.waker());
+    }
+
+    fn poll<T>(
+        &mut self,
+        poll: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        match poll(
+            Pin::new(&mut self.stream),
+            &mut Context::from_waker(&self.waker),
+        ) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Read for Blocking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.poll(|stream, cx| stream.poll_read(cx, buffer))
+    }
+}
+
+impl Write for Blocking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.poll(|stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.poll(AsyncWrite::poll_flush)
+    }
+}

@@ -1,0 +1,350 @@
+//! The stream below an exchange, with what is on its way to it.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use entwined::{
+    Handle,
+    reactor::Origin,
+    server::{Cork, Outlet},
+    transport::{ByteStream, Stream},
+};
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::{io::read_into, pace::Pace};
+
+/// A connection's stream, as hyper has it. Small pieces are corked: taken at once, and sent when
+/// the reactor's turn ends. Clones are the same wire.
+#[derive(Clone)]
+pub(super) struct Wire(Rc<Inner>);
+
+struct Inner {
+    /// There until it is handed over.
+    stream: RefCell<Option<Box<dyn ByteStream>>>,
+    /// What was read of it before hyper had it, and how much of that hyper has taken.
+    begin: RefCell<(Vec<u8>, usize)>,
+    /// Bytes that were taken and are still corked.
+    corked: Cell<usize>,
+    /// What the peer did not take when they were sent.
+    rest: RefCell<Vec<u8>>,
+    /// Whether the stream has all of it, and holds something back.
+    unflushed: Cell<bool>,
+    /// How sending failed: the next operation tells.
+    error: RefCell<Option<io::Error>>,
+    /// Wakes the connection.
+    waker: RefCell<Option<Waker>>,
+    pace: Rc<Pace>,
+    handle: Handle,
+    cork: Rc<Cork>,
+    origin: Origin,
+}
+
+impl Wire {
+    pub(super) fn new(
+        stream: Box<dyn ByteStream>,
+        begin: Vec<u8>,
+        pace: Rc<Pace>,
+        handle: Handle,
+        origin: Origin,
+    ) -> Self {
+        Wire(Rc::new(Inner {
+            stream: RefCell::new(Some(stream)),
+            begin: RefCell::new((begin, 0)),
+            corked: Cell::new(0),
+            rest: RefCell::default(),
+            unflushed: Cell::new(false),
+            error: RefCell::default(),
+            waker: RefCell::default(),
+            pace,
+            cork: Cork::of(&handle),
+            handle,
+            origin,
+        }))
+    }
+
+    /// Takes the stream away. What was not sent is lost.
+    pub(super) fn take_stream(&self) -> Option<Box<dyn ByteStream>> {
+        self.0.stream.try_borrow_mut().ok()?.take()
+    }
+
+    /// Whether something was taken and not sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.0.corked.get() > 0 || self.0.is_behind()
+    }
+
+    /// Sends more of what the peer did not take before. The next operation tells of an error.
+    pub(super) fn go_on(&self, cx: &mut Context<'_>) {
+        if self.0.is_behind() {
+            if let Poll::Ready(Err(error)) = self.0.poll_drain(cx) {
+                self.0.error.replace(Some(error));
+            }
+        }
+    }
+
+    /// Ready when the stream has taken, and passed on, everything.
+    pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_drain(cx)
+    }
+
+    /// Reads what came before hyper had the stream.
+    fn read_begin(&self, cursor: &mut ReadBufCursor<'_>) -> bool {
+        let (begin, taken) = &mut *self.0.begin.borrow_mut();
+        if *taken == begin.len() {
+            return false;
+        }
+        let count = cursor.remaining().min(begin.len() - *taken);
+        cursor.put_slice(&begin[*taken..][..count]);
+        *taken += count;
+        if *taken == begin.len() {
+            (*begin, *taken) = (Vec::new(), 0);
+        }
+        true
+    }
+}
+
+impl Read for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (inner, room) = (&self.0, cursor.remaining());
+        if self.read_begin(&mut cursor) {
+            inner.pace.received();
+            return Poll::Ready(Ok(()));
+        }
+        let result = inner.poll_stream(cx, |stream, cx| read_into(stream, cx, &mut cursor));
+        // An end of input stays; the next read meets it again.
+        if matches!(result, Poll::Ready(Ok(0))) && room > 0 && inner.pace.withholds_end(cx) {
+            return Poll::Pending;
+        }
+        if result.is_ready() {
+            inner.pace.received();
+        }
+        result.map_ok(|_| ())
+    }
+}
+
+impl Write for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, &[IoSlice::new(buffer)])
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_pass_on(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.0.poll_drain(cx))?;
+        self.0.poll_stream(cx, |stream, cx| stream.poll_close(cx))
+    }
+
+    /// Every stream of ours makes the best of several pieces.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, buffers)
+    }
+}
+
+impl Inner {
+    /// Whether the peer did not take all that was sent: it is for the connection to [go
+    /// on](Inner::poll_drain) when it is woken.
+    fn is_behind(&self) -> bool {
+        self.unflushed.get() || !self.rest.borrow().is_empty()
+    }
+
+    /// Does something with the stream. It is busy only where a layer of the program's makes turns
+    /// from inside of an operation.
+    fn poll_stream<T>(
+        &self,
+        cx: &mut Context<'_>,
+        operation: impl FnOnce(Pin<&mut dyn ByteStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let Ok(mut stream) = self.stream.try_borrow_mut() else {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        match stream.as_deref_mut() {
+            Some(stream) => operation(Pin::new(stream), cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Takes small pieces together, to be sent when the turn ends, and of large ones what can be
+    /// sent now.
+    fn poll_write(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if total + self.corked.get() <= Cork::MAX_BYTES
+            && !self.is_behind()
+            && self.error.borrow().is_none()
+        {
+            let mut waker = self.waker.borrow_mut();
+            if !waker
+                .as_ref()
+                .is_some_and(|present| present.will_wake(cx.waker()))
+            {
+                *waker = Some(cx.waker().clone());
+            }
+            self.corked.set(self.corked.get() + total);
+            self.cork.push(self.clone(), self.origin, pieces);
+            return Poll::Ready(Ok(total));
+        }
+        ready!(self.poll_drain(cx))?;
+        let result = self.poll_stream(cx, |stream, cx| stream.poll_write_vectored(cx, pieces));
+        self.pace.wrote(result)
+    }
+
+    /// Passes on what the stream has, at once unless something is corked.
+    fn poll_pass_on(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_behind() {
+            self.poll_drain(cx)
+        } else if self.corked.get() > 0 {
+            Poll::Ready(Ok(()))
+        } else {
+            self.poll_flush(cx)
+        }
+    }
+
+    /// Ready when the stream has taken, and passed on, everything.
+    fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.corked.get() > 0 {
+            self.cork.flush(&self.handle);
+        }
+        // Taken out for the time of the call.
+        let mut rest = self.rest.take();
+        let (sent, result) = self.poll_send(cx, &rest);
+        rest.drain(..sent);
+        // An empty one gives its memory back.
+        if !rest.is_empty() {
+            self.rest.replace(rest);
+        }
+        ready!(result)?;
+        self.poll_flush(cx)
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.poll_stream(cx, |stream, cx| stream.poll_flush(cx));
+        self.unflushed.set(flushed.is_pending());
+        flushed
+    }
+
+    /// Sends as much of `bytes` as the stream takes; how much that is, and whether it is all.
+    fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> (usize, Poll<io::Result<()>>) {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let result = self.poll_stream(cx, |stream, cx| stream.poll_write(cx, &bytes[sent..]));
+            match self.pace.wrote(result) {
+                Poll::Ready(Ok(0)) => {
+                    return (sent, Poll::Ready(Err(io::ErrorKind::WriteZero.into())));
+                }
+                Poll::Ready(Ok(count)) => sent += count,
+                Poll::Ready(Err(error)) => return (sent, Poll::Ready(Err(error))),
+                Poll::Pending => return (sent, Poll::Pending),
+            }
+        }
+        (sent, Poll::Ready(Ok(())))
+    }
+}
+
+impl Outlet for Inner {
+    fn send(&self, bytes: &[u8]) {
+        self.corked.set(self.corked.get() - bytes.len());
+        // What the peer did not take before comes before this.
+        match if self.is_behind() {
+            Ok(0)
+        } else {
+            self.send_now(bytes)
+        } {
+            Ok(sent) if sent == bytes.len() => {}
+            Ok(sent) => self.send_or_keep(&bytes[sent..]),
+            Err(error) => self.fail(error),
+        }
+    }
+}
+
+impl Inner {
+    /// The short way, where the stream is a socket without a layer; how much was sent.
+    fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Ok(stream) = self.stream.try_borrow() else {
+            return Ok(0);
+        };
+        let any: Option<&dyn Any> = stream.as_deref().map(|stream| stream as &dyn Any);
+        let Some(socket) = any.and_then(|stream| stream.downcast_ref::<Stream>()) else {
+            return Ok(0);
+        };
+        match socket.send_now(bytes) {
+            Ok(sent) => {
+                self.pace.moved(sent);
+                Ok(sent)
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next operation tells.
+    #[cold]
+    fn fail(&self, error: io::Error) {
+        self.error.replace(Some(error));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The long way: through all layers, and what is not taken is kept.
+    #[cold]
+    fn send_or_keep(&self, bytes: &[u8]) {
+        let Some(waker) = self.waker.take() else {
+            return;
+        };
+        let mut cx = Context::from_waker(&waker);
+        let (sent, result) = if self.is_behind() {
+            (0, Poll::Pending)
+        } else {
+            self.poll_send(&mut cx, bytes)
+        };
+        let result = match result {
+            Poll::Pending => {
+                self.rest.borrow_mut().extend_from_slice(&bytes[sent..]);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => self.poll_flush(&mut cx),
+            failed => failed,
+        };
+        self.waker.borrow_mut().get_or_insert(waker);
+        if let Poll::Ready(Err(error)) = result {
+            self.fail(error);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What a host drives, and the backends that need no other crate.
+
+mod driver;
+mod interleave;
+mod selector;
+mod standalone;
+mod watcher;
+
+pub use driver::Driver;
+pub use interleave::{Interleave, Job};
+pub use selector::Selector;
+pub use standalone::{RunError, Standalone};
+pub use watcher::Watcher;

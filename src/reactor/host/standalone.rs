@@ -1,0 +1,103 @@
+//! The backend with a loop of its own.
+
+use std::{io, rc::Rc, time::Duration};
+
+use super::{Driver, Selector};
+use crate::reactor::turn::{Handle, LifeError};
+
+/// A reactor that runs alone, on mio: its loop is [`run`](Standalone::run), on the thread that
+/// calls it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let reactor = entwined::Standalone::new()?;
+/// let handle = reactor.handle();
+/// handle.call_later(Duration::from_millis(5), {
+///     let handle = handle.clone();
+///     move || handle.stop().expect("the reactor runs")
+/// });
+/// reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Standalone {
+    driver: Driver,
+}
+
+impl Standalone {
+    /// A reactor that does not run yet.
+    ///
+    /// # Errors
+    /// When the process or the system is out of file descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Standalone {
+            driver: Driver::new(Rc::new(Selector::new()?)),
+        })
+    }
+
+    /// The handle that programs work with.
+    pub fn handle(&self) -> Handle {
+        self.driver.handle()
+    }
+
+    /// Runs until [`Handle::stop`] and the shutdown that follows it. May be called again after
+    /// that.
+    ///
+    /// # Errors
+    /// [`RunError::Life`] when it runs already; [`RunError::Selector`] when the operating system
+    /// refuses to wait, which ends the run at once (connections still hear that they are lost).
+    pub fn run(&self) -> Result<(), RunError> {
+        self.driver.start()?;
+        while self.driver.is_running() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Makes one turn by hand, after waiting for something to do for at most `wait` (for ever with
+    /// `None`). The first one starts the reactor, as [`run`](Standalone::run) would;
+    /// [`Handle::stop`] and some turns more end it.
+    ///
+    /// # Errors
+    /// As for [`run`](Standalone::run).
+    pub fn turn(&self, wait: Option<Duration>) -> Result<(), RunError> {
+        if !self.driver.is_running() {
+            self.driver.start()?;
+        }
+        self.driver.turn(wait).map_err(RunError::Selector)
+    }
+}
+
+/// Why a run could not begin or go on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Not now: see the inner error.
+    Life(LifeError),
+    /// The operating system refused to wait for events.
+    Selector(io::Error),
+}
+
+impl From<LifeError> for RunError {
+    fn from(error: LifeError) -> Self {
+        RunError::Life(error)
+    }
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RunError::Life(error) => error.fmt(f),
+            RunError::Selector(_) => f.write_str("the operating system refused to wait for events"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RunError::Life(_) => None,
+            RunError::Selector(error) => Some(error),
+        }
+    }
+}

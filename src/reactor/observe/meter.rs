@@ -1,0 +1,224 @@
+//! Counts, times and reports.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::{Rc, Weak},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    Histogram, Label, Moment, Observer, Origin, Report, Share, Stall, StallPlace, Stalls,
+    processor::Processor, report::ObserverFn,
+};
+
+/// From this on a callback is a stall: half a frame at 60 Hz.
+const STALL: Duration = Duration::from_millis(8);
+
+/// How many stalls are remembered one by one.
+const RECENT: usize = 32;
+
+pub(crate) struct Meter {
+    pub(crate) threshold: Cell<Duration>,
+    /// Whether handlers are timed besides the callbacks in which they run, and timers and turns are
+    /// recorded.
+    pub(crate) on: Cell<bool>,
+    /// Up to when the thread's time has been accounted for.
+    stamp: Cell<Moment>,
+    processor: Processor,
+    shares: [Cell<Share>; Label::MAX],
+    /// The callback that is running, or the part of it that is timed by itself.
+    current: Cell<Label>,
+    /// Callbacks run, without the parts of them that are timed by themselves.
+    callbacks: Cell<u64>,
+    longest: Cell<Option<(Duration, Origin)>>,
+    stalls: RefCell<Stalls>,
+    pub(crate) lateness: RefCell<Histogram>,
+    pub(crate) turns: RefCell<Histogram>,
+    pub(crate) received: Cell<u64>,
+    pub(crate) sent: Cell<u64>,
+    pub(crate) connected: Cell<u64>,
+    observers: RefCell<Vec<Weak<ObserverFn>>>,
+}
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        let now = Moment::now();
+        Meter {
+            threshold: Cell::new(STALL),
+            on: Cell::new(true),
+            stamp: Cell::new(now),
+            processor: Processor::new(now),
+            shares: Default::default(),
+            current: Cell::new(Label::OTHER),
+            callbacks: Cell::new(0),
+            longest: Cell::new(None),
+            stalls: RefCell::default(),
+            lateness: RefCell::default(),
+            turns: RefCell::default(),
+            received: Cell::new(0),
+            sent: Cell::new(0),
+            connected: Cell::new(0),
+            observers: RefCell::default(),
+        }
+    }
+
+    /// From here on time is spent in callbacks.
+    pub(crate) fn begin(&self, now: Moment) {
+        self.processor.freshen(now);
+        self.stamp.set(now);
+    }
+
+    /// When the last callback ended.
+    pub(crate) fn stamp(&self) -> Moment {
+        self.stamp.get()
+    }
+
+    /// Charges the time since the last account to this kind of work, and counts the runs that ended.
+    pub(crate) fn account(&self, label: Label, ended: u64, now: Moment) -> Duration {
+        let duration = now.since(self.stamp.replace(now));
+        let share = &self.shares[label.index()];
+        let Share { count, time } = share.get();
+        share.set(Share {
+            count: count + ended,
+            time: time + duration,
+        });
+        duration
+    }
+
+    pub(crate) fn shares(&self) -> Vec<Share> {
+        self.shares.iter().map(Cell::get).collect()
+    }
+
+    pub(crate) fn callbacks(&self) -> u64 {
+        self.callbacks.get()
+    }
+
+    /// A callback begins; the label of the one that it runs within.
+    pub(crate) fn enter(&self, label: Label) -> Label {
+        self.current.replace(label)
+    }
+
+    /// A callback has ended: what passed since the last account is its own.
+    pub(crate) fn leave(&self, outer: Label, now: Moment) {
+        self.account(self.current.replace(outer), 1, now);
+        self.callbacks.set(self.callbacks.get() + 1);
+    }
+
+    /// A part of a callback begins that is timed by itself: what passed until now is the
+    /// callback's. The label to go back to.
+    pub(crate) fn enter_part(&self, label: Label, now: Moment) -> Label {
+        self.account(self.current.get(), 0, now);
+        self.current.replace(label)
+    }
+
+    /// That part has ended; how long it took since the last account.
+    pub(crate) fn leave_part(&self, outer: Label, now: Moment) -> Duration {
+        self.account(self.current.replace(outer), 1, now)
+    }
+
+    /// All time in callbacks.
+    pub(crate) fn busy(&self) -> Duration {
+        self.shares.iter().map(|share| share.get().time).sum()
+    }
+
+    pub(crate) fn longest(&self) -> Option<(Duration, Origin)> {
+        self.longest.get()
+    }
+
+    pub(crate) fn stalls(&self) -> Stalls {
+        self.stalls.borrow().clone()
+    }
+
+    pub(crate) fn stall_count(&self) -> u64 {
+        self.stalls.borrow().count
+    }
+
+    /// How long the thread has waited for a processor.
+    pub(crate) fn waited(&self) -> Duration {
+        self.processor.all()
+    }
+
+    /// A callback, or a handler within one, ran for so long; `waited` is what the thread had
+    /// [waited](Meter::waited) before.
+    pub(crate) fn record(&self, origin: Origin, duration: Duration, waited: Duration) {
+        let longest = self
+            .longest
+            .get()
+            .map_or(Duration::ZERO, |(longest, _)| longest);
+        if duration >= self.threshold.get().min(longest) {
+            self.record_long(origin, duration, waited);
+        }
+    }
+
+    #[cold]
+    fn record_long(&self, origin: Origin, mut duration: Duration, waited: Duration) {
+        let threshold = self.threshold.get();
+        if duration >= threshold {
+            // What the system gave to others meanwhile is not its fault.
+            self.processor.read();
+            duration = duration.saturating_sub(self.processor.all() - waited);
+        }
+        if self
+            .longest
+            .get()
+            .is_none_or(|(longest, _)| duration > longest)
+        {
+            self.longest.set(Some((duration, origin)));
+        }
+        if duration >= threshold {
+            self.stalls.borrow_mut().add(Stall {
+                origin,
+                duration,
+                at: SystemTime::now(),
+            });
+            self.report(&Report::Stall { origin, duration });
+        }
+    }
+
+    pub(crate) fn observe(&self, function: Rc<ObserverFn>) -> Observer {
+        self.observers.borrow_mut().push(Rc::downgrade(&function));
+        Observer::new(function)
+    }
+
+    pub(crate) fn report(&self, report: &Report<'_>) {
+        match report {
+            Report::Stall { .. } => tracing::warn!("{report}"),
+            _ => tracing::error!("{report}"),
+        }
+        let observers: Vec<_> = {
+            let mut observers = self.observers.borrow_mut();
+            observers.retain(|observer| observer.strong_count() > 0);
+            observers.iter().filter_map(Weak::upgrade).collect()
+        };
+        for observer in observers {
+            observer(report);
+        }
+    }
+}
+
+impl Stalls {
+    fn add(&mut self, stall: Stall) {
+        self.count += 1;
+        match self
+            .places
+            .iter_mut()
+            .find(|place| place.origin == stall.origin)
+        {
+            Some(place) => {
+                place.count += 1;
+                place.longest = place.longest.max(stall.duration);
+            }
+            None => self.places.push(StallPlace {
+                origin: stall.origin,
+                count: 1,
+                longest: stall.duration,
+            }),
+        }
+        let recent: &mut VecDeque<_> = &mut self.recent;
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(stall);
+    }
+}

@@ -1,0 +1,18 @@
+//! What is observed of a reactor: kinds of work, times, figures, reports.
+
+mod histogram;
+mod label;
+mod meter;
+mod metrics;
+mod moment;
+mod processor;
+mod report;
+
+pub use histogram::Histogram;
+pub use label::Label;
+pub(crate) use meter::Meter;
+pub use metrics::{
+    Census, ConnectionInfo, FrameMetrics, Metrics, Share, Stall, StallPlace, Stalls,
+};
+pub(crate) use moment::Moment;
+pub use report::{Observer, Origin, Report};

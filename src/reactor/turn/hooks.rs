@@ -1,0 +1,182 @@
+//! What is called in each turn, and at the end of turns.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::{Rc, Weak},
+};
+
+use super::{Core, Handle};
+use crate::reactor::observe::{Label, Origin};
+
+/// A function and who registered it.
+struct Hook<T: ?Sized> {
+    function: Weak<T>,
+    origin: Origin,
+}
+
+/// The functions that are called in each turn.
+#[derive(Default)]
+pub(super) struct TurnHooks(RefCell<Vec<Hook<dyn Fn()>>>);
+
+/// Keeps a function that [`Handle::on_turn`](super::Handle::on_turn) was given; dropping it ends
+/// the calls.
+#[must_use = "dropping it ends the calls"]
+pub struct TurnHook {
+    _function: Rc<dyn Fn()>,
+}
+
+impl TurnHook {
+    #[track_caller]
+    pub(super) fn new(core: &Core, function: Rc<dyn Fn()>) -> Self {
+        core.hooks.0.borrow_mut().push(Hook {
+            function: Rc::downgrade(&function),
+            origin: Origin::here(Label::CALL),
+        });
+        TurnHook {
+            _function: function,
+        }
+    }
+}
+
+impl fmt::Debug for TurnHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnHook").finish_non_exhaustive()
+    }
+}
+
+/// The functions that are called at the end of the turns that ask for them.
+#[derive(Default)]
+pub(super) struct EndHooks {
+    /// Those that were asked for, each once.
+    wanted: RefCell<Vec<Rc<EndHook>>>,
+    /// Whether one wants to be called before the turn ends.
+    urgent: Cell<bool>,
+}
+
+struct EndHook {
+    function: Box<dyn Fn(&Handle)>,
+    origin: Origin,
+    wanted: Cell<bool>,
+}
+
+impl EndHooks {
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.wanted.borrow().is_empty()
+    }
+
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent.get()
+    }
+}
+
+/// A function that runs at the end of the turns that ask for it. Made by
+/// [`Handle::on_turn_end`](super::Handle::on_turn_end).
+///
+/// It is for work that is cheaper in a row, such as sending what many connections have to send.
+/// Dropping this drops the function; a call that was asked for is not made then.
+#[must_use = "dropping it drops the function"]
+pub struct TurnEnd {
+    core: Weak<Core>,
+    hook: Rc<EndHook>,
+}
+
+impl TurnEnd {
+    pub(super) fn new(core: Weak<Core>, origin: Origin, function: Box<dyn Fn(&Handle)>) -> Self {
+        let hook = Rc::new(EndHook {
+            function,
+            origin,
+            wanted: Cell::new(false),
+        });
+        TurnEnd { core, hook }
+    }
+
+    /// Asks for a call at the end of this turn, or of the next one if none is under way. Asking
+    /// again before that call changes nothing.
+    pub fn request(&self) {
+        if self.hook.wanted.get() {
+            return;
+        }
+        if let Some(core) = self.core.upgrade() {
+            if !core.life.is_closed() {
+                self.hook.wanted.set(true);
+                core.ends.wanted.borrow_mut().push(self.hook.clone());
+                core.request_turn();
+            }
+        }
+    }
+
+    /// Asks for a call as soon as the callback that is running has returned: so that what waits for
+    /// the end of the turn does not grow without a bound.
+    pub fn request_now(&self) {
+        self.request();
+        if let Some(core) = self.core.upgrade() {
+            core.ends.urgent.set(core.ends.is_wanted());
+        }
+    }
+}
+
+impl Drop for TurnEnd {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            let mut wanted = core.ends.wanted.borrow_mut();
+            wanted.retain(|hook| !Rc::ptr_eq(hook, &self.hook));
+        }
+    }
+}
+
+impl fmt::Debug for TurnEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnEnd")
+            .field("requested", &self.hook.wanted.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// At the end of step 1.
+    pub(super) fn run_hooks(&self) {
+        if self.hooks.0.borrow().is_empty() {
+            return;
+        }
+        let hooks: Vec<_> = {
+            let mut hooks = self.hooks.0.borrow_mut();
+            hooks.retain(|hook| hook.function.strong_count() > 0);
+            hooks
+                .iter()
+                .filter_map(|hook| Some((hook.function.upgrade()?, hook.origin)))
+                .collect()
+        };
+        for (function, origin) in hooks {
+            self.contain(origin, || function());
+        }
+    }
+
+    /// At the end of a run: nothing is called after it.
+    pub(super) fn drop_ends(&self) {
+        for hook in self.ends.wanted.take() {
+            hook.wanted.set(false);
+        }
+    }
+
+    /// Step 5. What these hooks ask for waits for the next turn.
+    pub(super) fn run_ends(self: &Rc<Self>) {
+        self.ends.urgent.set(false);
+        if !self.ends.is_wanted() {
+            return;
+        }
+        let hooks = self.ends.wanted.take();
+        let handle = Handle::new(self.clone());
+        for hook in &hooks {
+            hook.wanted.set(false);
+            self.measure(hook.origin, || (hook.function)(&handle));
+        }
+        // The memory is kept.
+        let mut present = self.ends.wanted.borrow_mut();
+        if present.is_empty() {
+            let mut hooks = hooks;
+            hooks.clear();
+            *present = hooks;
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The life of a run: start, stop, the phases of the shutdown, the end.
+
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    pin::Pin,
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+use super::{Core, Handle, Timed};
+use crate::{
+    deferred::{Deferred, Interrupted},
+    panic::panic_message,
+    reactor::observe::{Label, Origin, Report},
+};
+
+/// When in a shutdown a hook runs. Each phase begins when all hooks of the one before have ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Everything still works: say goodbye, finish what is under way.
+    Before,
+    /// After these hooks all tasks end, and with them all connections: each hears connection_lost.
+    During,
+    /// The network is gone. Calls, timers and new tasks still work.
+    After,
+}
+
+/// How long one phase may take before the next begins without it.
+pub(crate) const PHASE_LIMIT: Duration = Duration::from_secs(30);
+
+type HookResult = Result<(), Box<dyn Error>>;
+type HookFuture = Pin<Box<dyn Future<Output = HookResult>>>;
+
+struct Hook {
+    number: u64,
+    phase: Phase,
+    location: &'static Location<'static>,
+    function: Box<dyn FnOnce() -> HookFuture>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Stage {
+    /// No run: before the first, and between two.
+    #[default]
+    Idle,
+    Running,
+    /// stop was called; the phases are under way.
+    Stopping,
+    /// The phases are done; the turn that sees it ends the run.
+    Finished,
+    /// The driver is gone: there will be no further run.
+    Closed,
+}
+
+#[derive(Default)]
+pub(crate) struct Lifecycle {
+    stage: Cell<Stage>,
+    /// Runs ended.
+    ended: Cell<u64>,
+    hooks: RefCell<Vec<Hook>>,
+    next_hook: Cell<u64>,
+}
+
+impl Lifecycle {
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(
+            self.stage.get(),
+            Stage::Running | Stage::Stopping | Stage::Finished
+        )
+    }
+
+    /// The number of the present run.
+    pub(crate) fn number(&self) -> u64 {
+        self.ended.get()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(self.stage.get(), Stage::Stopping | Stage::Finished)
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.stage.get() == Stage::Finished
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stage.get() == Stage::Closed
+    }
+
+    pub(crate) fn take_finished(&self) -> bool {
+        let finished = self.is_finished();
+        if finished {
+            self.stage.set(Stage::Idle);
+        }
+        finished
+    }
+
+    fn take_hook(&self, phase: Phase) -> Option<Hook> {
+        let mut hooks = self.hooks.borrow_mut();
+        let index = hooks.iter().position(|hook| hook.phase == phase)?;
+        Some(hooks.remove(index))
+    }
+}
+
+impl Core {
+    pub(crate) fn start(&self) -> Result<(), LifeError> {
+        match self.life.stage.get() {
+            Stage::Idle => self.life.stage.set(Stage::Running),
+            Stage::Closed => return Err(LifeError::Closed),
+            _ => return Err(LifeError::AlreadyRunning),
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    pub(crate) fn stop(self: &Rc<Self>) -> Result<(), LifeError> {
+        match self.life.stage.get() {
+            Stage::Running => self.life.stage.set(Stage::Stopping),
+            Stage::Idle => return Err(LifeError::NotRunning),
+            Stage::Stopping | Stage::Finished => return Err(LifeError::AlreadyStopping),
+            Stage::Closed => return Err(LifeError::Closed),
+        }
+        let origin = Origin {
+            label: Label::SHUTDOWN,
+            location: Location::caller(),
+        };
+        self.spawn_detached(shutdown(Rc::downgrade(self)), origin);
+        Ok(())
+    }
+
+    /// The end of a run: whatever is left goes, on this thread, with no callback but
+    /// connection_lost.
+    pub(crate) fn end_run(self: &Rc<Self>) {
+        self.life.ended.set(self.life.ended.get() + 1);
+        self.run_ends();
+        self.end_tasks();
+        let timers = self.timers.borrow_mut().drain();
+        for timed in timers {
+            match timed {
+                Timed::Call(call) => self.dispose(call.origin, call.function),
+                Timed::Wake(waker) => drop(waker),
+            }
+        }
+        let calls = self.calls.take();
+        for call in calls.into_iter().map(|call| (call.origin, call.function)) {
+            self.dispose(call.0, call.1);
+        }
+        for (call, location) in self.inbox.take().calls {
+            self.dispose(
+                Origin {
+                    label: Label::CALL,
+                    location,
+                },
+                call,
+            );
+        }
+        self.drop_ends();
+        self.settle_deadline();
+        self.reactor.ended();
+    }
+
+    /// The driver is gone: ends the run at once, without its phases, and takes no more work.
+    pub(crate) fn close(self: &Rc<Self>) {
+        self.life.stage.set(Stage::Closed);
+        self.inbox.close();
+        self.end_run();
+        let hooks = self.life.hooks.take();
+        for hook in hooks {
+            let origin = Origin {
+                label: Label::SHUTDOWN,
+                location: hook.location,
+            };
+            self.dispose(origin, hook.function);
+        }
+        drop(self.extensions.take());
+    }
+
+    /// Drops something of the user's; its destructor may panic.
+    pub(crate) fn dispose<T>(&self, origin: Origin, value: T) {
+        self.contain(origin, || drop(value));
+    }
+
+    /// Calls something of the user's; a panic is reported, and there is no result then.
+    pub(crate) fn contain<R>(&self, origin: Origin, function: impl FnOnce() -> R) -> Option<R> {
+        let result = catch_unwind(AssertUnwindSafe(function));
+        result
+            .map_err(|panic| self.report_panic(origin, &panic_message(&*panic)))
+            .ok()
+    }
+
+    pub(crate) fn add_hook<F, Fut>(
+        self: &Rc<Self>,
+        phase: Phase,
+        location: &'static Location<'static>,
+        function: F,
+    ) -> ShutdownHook
+    where
+        F: FnOnce() -> Fut + 'static,
+        Fut: Future<Output = HookResult> + 'static,
+    {
+        let number = self.life.next_hook.get();
+        self.life.next_hook.set(number + 1);
+        if !self.life.is_closed() {
+            let function = Box::new(move || -> HookFuture { Box::pin(function()) });
+            self.life.hooks.borrow_mut().push(Hook {
+                number,
+                phase,
+                location,
+                function,
+            });
+        }
+        ShutdownHook {
+            core: Rc::downgrade(self),
+            number,
+        }
+    }
+}
+
+/// The task that carries a reactor from stop to the end.
+async fn shutdown(core: Weak<Core>) {
+    for phase in [Phase::Before, Phase::During, Phase::After] {
+        let Some(core) = core.upgrade() else { return };
+        let handle = Handle::new(core.clone());
+        let limit = core.reactor.now() + PHASE_LIMIT;
+        let mut waiting = Vec::new();
+        // A hook may add or remove others, so they are taken one at a time.
+        loop {
+            while let Some(hook) = core.life.take_hook(phase) {
+                waiting.extend(begin(&core, hook));
+            }
+            let Some((origin, task)) = waiting.pop() else {
+                break;
+            };
+            match handle.timeout_at(limit, task).await {
+                Ok(Ok(Ok(()))) | Ok(Err(Interrupted::Panicked(_))) => {}
+                Ok(Ok(Err(error))) => core.meter.report(&Report::Failure {
+                    origin,
+                    error: &*error,
+                }),
+                Ok(Err(error)) => core.meter.report(&Report::Failure {
+                    origin,
+                    error: &error,
+                }),
+                Err(elapsed) => core.meter.report(&Report::Failure {
+                    origin,
+                    error: &elapsed,
+                }),
+            }
+        }
+        if phase == Phase::During {
+            core.end_tasks();
+        }
+    }
+    if let Some(core) = core.upgrade() {
+        core.life.stage.set(Stage::Finished);
+    }
+}
+
+/// Calls a hook; what it waits for becomes a task.
+fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Deferred<HookResult, Interrupted>)> {
+    let origin = Origin {
+        label: Label::SHUTDOWN,
+        location: hook.location,
+    };
+    let future = core.contain(origin, hook.function)?;
+    Some((origin, core.spawn(future, origin)))
+}
+
+/// Keeps a function that [`Handle::on_shutdown`] was given in its place; dropping it takes the
+/// function out.
+#[must_use = "dropping it removes the hook; use `keep` to leave it for good"]
+pub struct ShutdownHook {
+    core: Weak<Core>,
+    number: u64,
+}
+
+impl ShutdownHook {
+    /// Leaves the hook in place for good.
+    pub fn keep(mut self) {
+        self.core = Weak::new();
+    }
+}
+
+impl Drop for ShutdownHook {
+    fn drop(&mut self) {
+        let Some(core) = self.core.upgrade() else {
+            return;
+        };
+        let hook = {
+            let mut hooks = core.life.hooks.borrow_mut();
+            let index = hooks.iter().position(|hook| hook.number == self.number);
+            index.map(|index| hooks.remove(index))
+        };
+        // Dropped here, after the borrow, since it is the user's.
+        drop(hook);
+    }
+}
+
+/// A step of the reactor's life that is not possible now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LifeError {
+    /// To stop it, it must run.
+    NotRunning,
+    /// It runs already.
+    AlreadyRunning,
+    /// It was told to stop before.
+    AlreadyStopping,
+    /// What drives it is gone: it will never run again.
+    Closed,
+}
+
+impl fmt::Display for LifeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LifeError::NotRunning => "the reactor does not run",
+            LifeError::AlreadyRunning => "the reactor runs already",
+            LifeError::AlreadyStopping => "the reactor is stopping already",
+            LifeError::Closed => "the reactor is gone from its loop for good",
+        })
+    }
+}
+
+impl Error for LifeError {}
+
+/// The reactor's run ended before the result came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reactor's run ended before the result came")
+    }
+}
+
+impl Error for Stopped {}

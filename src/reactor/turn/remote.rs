@@ -1,0 +1,264 @@
+//! The one handle that other threads may hold.
+
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, ThreadId},
+};
+
+use super::{Handle, tasks::Runnable};
+use crate::{deferred::Interrupted, panic::panic_message, reactor::backend::Notify};
+
+pub(crate) type PostedCall = Box<dyn FnOnce(&Handle) + Send>;
+
+/// Posts calls to a reactor from any thread. `Clone` and `Send`; it does not keep the reactor
+/// alive.
+#[derive(Clone)]
+pub struct Remote {
+    inbox: Arc<Inbox>,
+}
+
+impl Remote {
+    pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
+        Remote { inbox }
+    }
+
+    /// Runs `call` on the reactor's thread, in one of its next turns. Calls of one thread run in
+    /// the order in which they were posted. On the reactor's own thread, also from inside a
+    /// callback, it runs in the next turn.
+    ///
+    /// A call that was not run when the reactor's run ends is dropped, on the reactor's thread.
+    ///
+    /// # Errors
+    /// [`Gone`] gives the call back when the reactor was dropped.
+    #[track_caller]
+    pub fn post<F>(&self, call: F) -> Result<(), Gone<F>>
+    where
+        F: FnOnce(&Handle) + Send + 'static,
+    {
+        let mut content = self.inbox.lock();
+        if content.closed {
+            return Err(Gone(call));
+        }
+        content.calls.push((Box::new(call), Location::caller()));
+        self.inbox.notify(content);
+        Ok(())
+    }
+
+    /// Runs `call` on the reactor's thread and waits for its result.
+    ///
+    /// # Errors
+    /// [`CallError::SameThread`] when called on the reactor's own thread, where the wait would
+    /// never end; [`CallError::Gone`] when the reactor was dropped, [`CallError::Dropped`] when its
+    /// run ended before the call ran, [`CallError::Panicked`] when the call did.
+    #[track_caller]
+    pub fn call<R, F>(&self, call: F) -> Result<R, CallError>
+    where
+        F: FnOnce(&Handle) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.wait_for(|reply| {
+            move |handle: &Handle| {
+                // The caller may have gone; then nobody wants the reply.
+                let _ = reply.send(catch_unwind(AssertUnwindSafe(|| call(handle))));
+            }
+        })
+    }
+
+    /// Runs the future that `call` makes as a task on the reactor's thread and waits for its
+    /// result. The future need not be `Send`.
+    ///
+    /// # Errors
+    /// As for [`call`](Remote::call).
+    #[track_caller]
+    pub fn call_async<R, F, Fut>(&self, call: F) -> Result<R, CallError>
+    where
+        F: FnOnce(&Handle) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+        R: Send + 'static,
+    {
+        self.wait_for(|reply| {
+            move |handle: &Handle| {
+                let future = match catch_unwind(AssertUnwindSafe(|| call(handle))) {
+                    Ok(future) => future,
+                    Err(panic) => return drop(reply.send(Err(panic))),
+                };
+                let done = handle.spawn(future).add_both(move |result| {
+                    match result {
+                        Ok(value) => drop(reply.send(Ok(value))),
+                        Err(Interrupted::Panicked(message)) => {
+                            drop(reply.send(Err(Box::new(message))))
+                        }
+                        // Dropping the reply says it.
+                        Err(_) => {}
+                    }
+                    Ok::<_, Interrupted>(())
+                });
+                done.detach();
+            }
+        })
+    }
+
+    #[track_caller]
+    fn wait_for<R, F>(
+        &self,
+        make: impl FnOnce(mpsc::SyncSender<thread::Result<R>>) -> F,
+    ) -> Result<R, CallError>
+    where
+        F: FnOnce(&Handle) + Send + 'static,
+    {
+        if thread::current().id() == self.inbox.thread {
+            return Err(CallError::SameThread);
+        }
+        let (reply, result) = mpsc::sync_channel(1);
+        self.post(make(reply)).map_err(|_| CallError::Gone)?;
+        match result.recv() {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => Err(CallError::Panicked(panic_message(&*panic))),
+            Err(mpsc::RecvError) => Err(CallError::Dropped),
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("reactor", &self.inbox.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reactor is gone; here is the call.
+pub struct Gone<F>(pub F);
+
+impl<F> fmt::Debug for Gone<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gone")
+    }
+}
+
+impl<F> fmt::Display for Gone<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reactor that should make the call is gone")
+    }
+}
+
+impl<F> std::error::Error for Gone<F> {}
+
+/// Why a blocking call has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallError {
+    /// It was made on the reactor's own thread, which would wait for itself.
+    SameThread,
+    /// The reactor is gone.
+    Gone,
+    /// The reactor's run ended before the call did.
+    Dropped,
+    /// The call panicked, with this message.
+    Panicked(String),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::SameThread => f.write_str(
+                "a blocking call on the reactor's own thread would wait for itself; call the function directly, or use Handle::wait",
+            ),
+            CallError::Gone => f.write_str("the reactor is gone"),
+            CallError::Dropped => f.write_str("the reactor's run ended before the call did"),
+            CallError::Panicked(message) => write!(f, "the call panicked: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// What other threads have left for the loop.
+pub(crate) struct Inbox {
+    /// The reactor's number in this process.
+    pub(crate) id: u64,
+    thread: ThreadId,
+    content: Mutex<Content>,
+    /// Whether `content` may hold something: spares the loop a lock in each turn.
+    filled: AtomicBool,
+    notifier: Arc<dyn Notify>,
+}
+
+#[derive(Default)]
+pub(crate) struct Content {
+    pub(crate) calls: Vec<(PostedCall, &'static Location<'static>)>,
+    pub(crate) woken: Vec<Runnable>,
+    closed: bool,
+}
+
+impl Inbox {
+    pub(crate) fn new(id: u64, notifier: Arc<dyn Notify>) -> Arc<Self> {
+        Arc::new(Inbox {
+            id,
+            thread: thread::current().id(),
+            content: Mutex::default(),
+            filled: AtomicBool::new(false),
+            notifier,
+        })
+    }
+
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// A task was woken on another thread.
+    pub(crate) fn wake(&self, runnable: Runnable) {
+        let mut content = self.lock();
+        if content.closed {
+            // Only the loop's thread may drop the task's future, and it is gone: all tasks ended
+            // with it, so this cannot be one.
+            drop(content);
+            std::mem::forget(runnable);
+            return;
+        }
+        content.woken.push(runnable);
+        self.notify(content);
+    }
+
+    /// Takes what is there.
+    pub(crate) fn take(&self) -> Content {
+        let mut content = self.lock();
+        self.filled.store(false, Ordering::Release);
+        Content {
+            calls: std::mem::take(&mut content.calls),
+            woken: std::mem::take(&mut content.woken),
+            closed: content.closed,
+        }
+    }
+
+    /// Takes only the tasks that were woken.
+    pub(crate) fn take_woken(&self) -> Vec<Runnable> {
+        std::mem::take(&mut self.lock().woken)
+    }
+
+    /// From now on posting fails.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Wakes the loop unless somebody has done so since it last took what was there.
+    fn notify(&self, content: MutexGuard<'_, Content>) {
+        let first = !self.filled.swap(true, Ordering::AcqRel);
+        drop(content);
+        if first {
+            self.notifier.notify();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        // Nothing that can panic happens under the lock.
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

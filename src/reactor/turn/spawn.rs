@@ -1,0 +1,224 @@
+//! How a future becomes a task, and how tasks end.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll, ready},
+};
+
+use super::{
+    Core,
+    tasks::{Meta, Runnable},
+};
+use crate::{
+    deferred::{ChainError, Deferred, Interrupted},
+    panic::panic_message,
+    reactor::observe::Origin,
+};
+
+impl Core {
+    /// Runs a future as a task; see [`Handle::spawn`](crate::Handle::spawn).
+    pub(crate) fn spawn<F>(
+        self: &Rc<Self>,
+        future: F,
+        origin: Origin,
+    ) -> Deferred<F::Output, Interrupted>
+    where
+        F: Future + 'static,
+    {
+        let (resolver, deferred) = Deferred::born(origin.location);
+        // To drop the handle of the task ends it.
+        let task = Rc::new(Cell::new(None));
+        resolver.set_canceller({
+            let task = task.clone();
+            move || drop(task.take())
+        });
+        task.set(Some(self.launch(
+            future,
+            origin,
+            move |result| match result {
+                Ok(value) => resolver.resolve(value),
+                Err(why) => resolver.interrupt(why),
+            },
+        )));
+        deferred
+    }
+
+    /// Runs a future as a task whose result becomes that of the Deferred. When that is cancelled,
+    /// `cancel` is called at once; the future goes in the next turn.
+    pub(crate) fn spawn_for<F, T, E>(
+        self: &Rc<Self>,
+        future: F,
+        origin: Origin,
+        cancel: impl FnOnce() + 'static,
+    ) -> Deferred<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: ChainError,
+    {
+        let (resolver, deferred) = Deferred::born(origin.location);
+        let task = Rc::new(Cell::new(None));
+        resolver.set_canceller({
+            let task = task.clone();
+            move || {
+                cancel();
+                drop(task.take());
+            }
+        });
+        task.set(Some(self.launch(
+            future,
+            origin,
+            move |result| match result {
+                Ok(result) => resolver.settle(result),
+                Err(why) => resolver.interrupt(why),
+            },
+        )));
+        deferred
+    }
+
+    /// Runs a future as a task that nobody waits for.
+    pub(crate) fn spawn_detached(
+        self: &Rc<Self>,
+        future: impl Future<Output = ()> + 'static,
+        origin: Origin,
+    ) {
+        self.launch(future, origin, |_| {}).detach();
+    }
+
+    fn launch<F, D>(
+        self: &Rc<Self>,
+        future: F,
+        origin: Origin,
+        done: D,
+    ) -> async_task::Task<(), Meta>
+    where
+        F: Future + 'static,
+        D: FnOnce(Result<F::Output, Interrupted>) + 'static,
+    {
+        let slot = self.tasks.reserve();
+        let contained = Contained {
+            future,
+            done: Some(done),
+            core: Rc::downgrade(self),
+            slot,
+        };
+        let inbox = self.inbox.clone();
+        let schedule = move |runnable: Runnable| match Core::local(inbox.id) {
+            Some(core) => core.push_task(runnable),
+            None => inbox.wake(runnable),
+        };
+        let (runnable, task) = async_task::Builder::new()
+            .metadata(Meta {
+                origin,
+                run: self.life.number(),
+            })
+            .spawn_local(|_| contained, schedule);
+        if self.life.is_closed() {
+            // Dropping the runnable drops the future, which says that it was cancelled.
+            drop(runnable);
+        } else {
+            self.tasks.admit(slot, runnable.waker(), origin);
+            runnable.schedule();
+        }
+        task
+    }
+
+    pub(crate) fn push_task(&self, runnable: Runnable) {
+        self.tasks.push(runnable);
+        self.request_turn();
+    }
+
+    /// Ends all tasks. The one that carries out the shutdown is left alone until it has ended by
+    /// itself.
+    pub(crate) fn end_tasks(&self) {
+        loop {
+            self.tasks.wake_all();
+            self.tasks.extend(self.inbox.take_woken());
+            let queued = self.tasks.take_ready();
+            if queued.is_empty() {
+                return;
+            }
+            self.end(queued);
+        }
+    }
+
+    /// Ends those tasks of a run that is over which were on the stack when it ended: they are
+    /// queued since.
+    pub(crate) fn end_late_tasks(&self) {
+        let run = self.life.number();
+        let (next, late): (VecDeque<_>, _) = self
+            .tasks
+            .take_ready()
+            .into_iter()
+            .partition(|runnable| runnable.metadata().run == run);
+        self.tasks.extend(next);
+        self.end(late);
+    }
+
+    fn end(&self, tasks: VecDeque<Runnable>) {
+        for runnable in tasks {
+            let origin = runnable.metadata().origin;
+            self.dispose(origin, runnable);
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A task's future, with its panics caught, its end told, and its place in the list of tasks.
+    struct Contained<F: Future, D>
+    where
+        D: FnOnce(Result<F::Output, Interrupted>),
+    {
+        #[pin]
+        future: F,
+        done: Option<D>,
+        core: Weak<Core>,
+        slot: usize,
+    }
+
+    impl<F: Future, D> PinnedDrop for Contained<F, D>
+    where
+        D: FnOnce(Result<F::Output, Interrupted>),
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(core) = this.core.upgrade() {
+                core.tasks.release(*this.slot);
+            }
+            if let Some(done) = this.done.take() {
+                done(Err(Interrupted::Cancelled));
+            }
+        }
+    }
+}
+
+impl<F, D> Future for Contained<F, D>
+where
+    F: Future,
+    D: FnOnce(Result<F::Output, Interrupted>),
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let result = match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
+            Ok(poll) => Ok(ready!(poll)),
+            Err(panic) => {
+                let message = panic_message(&*panic);
+                if let Some(core) = this.core.upgrade() {
+                    core.tasks.panicked(message.clone());
+                }
+                Err(Interrupted::Panicked(message))
+            }
+        };
+        if let Some(done) = this.done.take() {
+            done(result);
+        }
+        Poll::Ready(())
+    }
+}

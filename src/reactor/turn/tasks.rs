@@ -1,0 +1,168 @@
+//! The tasks of one reactor: those that are ready to be polled, and all that are alive.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    task::Waker,
+};
+
+use crate::reactor::observe::Origin;
+
+/// What each task carries.
+pub(crate) struct Meta {
+    pub(crate) origin: Origin,
+    /// The number of the run that it belongs to.
+    pub(crate) run: u64,
+}
+
+pub(crate) type Runnable = async_task::Runnable<Meta>;
+
+/// A task's share of one poll, in units: one for each operation, one more for each 16 KiB moved. A
+/// task that has used it up is told to wait, is queued again, and the others have their turn.
+const SHARE: u32 = 64;
+
+#[derive(Default)]
+pub(crate) struct Tasks {
+    ready: RefCell<VecDeque<Runnable>>,
+    alive: RefCell<Alive>,
+    /// What is left of the share of the task that is being polled.
+    share: Cell<u32>,
+    /// How many polls are on the stack.
+    depth: Cell<u32>,
+    /// What the task that was polled last panicked with.
+    panic: RefCell<Option<String>>,
+}
+
+/// A waker for each live task, so that all can be ended; slots are used again.
+#[derive(Default)]
+struct Alive {
+    slots: Vec<Option<(Waker, Origin)>>,
+    free: Vec<usize>,
+}
+
+impl Tasks {
+    pub(crate) fn push(&self, runnable: Runnable) {
+        self.ready.borrow_mut().push_back(runnable);
+    }
+
+    pub(crate) fn extend(&self, runnables: impl IntoIterator<Item = Runnable>) {
+        self.ready.borrow_mut().extend(runnables);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Runnable> {
+        self.ready.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    pub(crate) fn ready_len(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    pub(crate) fn take_ready(&self) -> VecDeque<Runnable> {
+        self.ready.take()
+    }
+
+    pub(crate) fn alive_len(&self) -> usize {
+        let alive = self.alive.borrow();
+        alive.slots.len() - alive.free.len()
+    }
+
+    pub(crate) fn reserve(&self) -> usize {
+        let mut alive = self.alive.borrow_mut();
+        alive.free.pop().unwrap_or_else(|| {
+            alive.slots.push(None);
+            alive.slots.len() - 1
+        })
+    }
+
+    pub(crate) fn admit(&self, slot: usize, waker: Waker, origin: Origin) {
+        self.alive.borrow_mut().slots[slot] = Some((waker, origin));
+    }
+
+    /// Where the live tasks were spawned, and how many from there.
+    pub(crate) fn places(&self) -> Vec<(Origin, usize)> {
+        let mut places: Vec<(Origin, usize)> = Vec::new();
+        for (_, origin) in self.alive.borrow().slots.iter().flatten() {
+            match places.iter_mut().find(|(place, _)| place == origin) {
+                Some((_, count)) => *count += 1,
+                None => places.push((*origin, 1)),
+            }
+        }
+        places
+    }
+
+    pub(crate) fn release(&self, slot: usize) {
+        let waker = {
+            let mut alive = self.alive.borrow_mut();
+            alive.free.push(slot);
+            alive.slots[slot].take()
+        };
+        drop(waker);
+    }
+
+    /// Queues every task that waits.
+    pub(crate) fn wake_all(&self) {
+        let wakers: Vec<_> = self
+            .alive
+            .borrow()
+            .slots
+            .iter()
+            .flatten()
+            .map(|(waker, _)| waker.clone())
+            .collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn begin_poll(&self) -> PollGuard<'_> {
+        self.depth.set(self.depth.get() + 1);
+        PollGuard {
+            tasks: self,
+            outer: self.share.replace(SHARE),
+        }
+    }
+
+    /// Takes units from the share; false when it is used up and the task should give way.
+    ///
+    /// A future that somebody else's executor polls has no share; it gives way once in so many
+    /// units.
+    pub(crate) fn spend(&self, units: u32) -> bool {
+        match self.share.get() {
+            0 => {
+                if self.depth.get() == 0 {
+                    self.share.set(SHARE);
+                }
+                false
+            }
+            share => {
+                self.share.set(share.saturating_sub(units));
+                true
+            }
+        }
+    }
+
+    pub(crate) fn panicked(&self, message: String) {
+        *self.panic.borrow_mut() = Some(message);
+    }
+
+    pub(crate) fn take_panic(&self) -> Option<String> {
+        self.panic.borrow_mut().take()
+    }
+}
+
+/// One poll of a task is on the stack.
+pub(crate) struct PollGuard<'a> {
+    tasks: &'a Tasks,
+    outer: u32,
+}
+
+impl Drop for PollGuard<'_> {
+    fn drop(&mut self) {
+        self.tasks.share.set(self.outer);
+        self.tasks.depth.set(self.tasks.depth.get() - 1);
+    }
+}

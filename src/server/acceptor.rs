@@ -1,0 +1,237 @@
+//! Accepting, for every kind of server: how many connections there may be, and when it has closed.
+
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    fmt,
+    future::poll_fn,
+    io,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    deferred::{Canceller, Deferred, Interrupted, Resolver},
+    reactor::{Handle, Origin},
+    transport::{Address, ByteStream, Listen},
+};
+
+/// Connections that a server holds at a time unless it is told otherwise.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
+
+/// Accepts connections until it is dropped or [stopped](Acceptor::stop).
+#[must_use = "dropping it stops accepting"]
+pub struct Acceptor {
+    address: Address,
+    gate: Rc<Gate>,
+    accepting: Canceller,
+}
+
+impl Acceptor {
+    /// Accepts from `listener`, and hands each connection to `admit` with its [`Permit`]. `origin`
+    /// names the task in figures and reports.
+    ///
+    /// If `admit` panics, that connection is lost, and the panic is reported.
+    pub fn new(
+        listener: impl Listen,
+        origin: Origin,
+        mut admit: impl FnMut(Box<dyn ByteStream>, Permit) + 'static,
+    ) -> Self {
+        let listener = listener.boxed();
+        let (handle, address) = (listener.handle(), listener.local_address());
+        let gate = Rc::new(Gate {
+            handle: handle.clone(),
+            open: Cell::new(0),
+            max: Cell::new(DEFAULT_MAX_CONNECTIONS),
+            waiting: RefCell::default(),
+            end: RefCell::default(),
+            followers: RefCell::default(),
+        });
+        let accept = {
+            let (handle, gate) = (handle.clone(), gate.clone());
+            async move {
+                loop {
+                    poll_fn(|cx| gate.poll_room(cx)).await;
+                    match poll_fn(|cx| listener.poll_accept(cx)).await {
+                        Some(Ok(stream)) => {
+                            let permit = Permit::new(&gate);
+                            handle.contain(origin, || admit(stream, permit));
+                        }
+                        Some(Err(error)) => {
+                            let address = listener.local_address();
+                            tracing::error!(%error, %address, "a listener failed; it is closed");
+                            return gate.end(Err(AcceptError::Listener(Rc::new(error))));
+                        }
+                        None => return gate.end(Ok(())),
+                    }
+                }
+            }
+        };
+        let accepting = handle.spawn_as(origin, accept).canceller();
+        Acceptor {
+            address,
+            gate,
+            accepting,
+        }
+    }
+
+    /// The address that it listens on.
+    pub fn local_address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The number of open connections.
+    pub fn connections(&self) -> usize {
+        self.gate.open.get()
+    }
+
+    /// Changes how many connections may be open at a time. Further peers wait in the listener's
+    /// backlog until one closes.
+    pub fn set_max_connections(&self, max: usize) {
+        self.gate.max.set(max);
+        self.gate.wake();
+    }
+
+    /// Stops accepting and closes the listener. Open connections stay open.
+    pub fn stop(&self) {
+        self.accepting.cancel();
+        self.gate.end(Ok(()));
+    }
+
+    /// Fires when it no longer accepts and its last connection is gone. The error says that the
+    /// listener failed.
+    pub fn closed(&self) -> Deferred<(), AcceptError> {
+        let (resolver, deferred) = Deferred::new();
+        let mut followers = self.gate.followers.borrow_mut();
+        followers.retain(|follower| !follower.is_cancelled());
+        followers.push(resolver);
+        drop(followers);
+        self.gate.tell_end();
+        deferred
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("address", &self.address)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server accepts no more.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// Its listener failed.
+    Listener(Rc<io::Error>),
+    /// The wait was cancelled, or the run ended.
+    Interrupted(Interrupted),
+}
+
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcceptError::Listener(_) => f.write_str("the listener failed"),
+            AcceptError::Interrupted(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Error for AcceptError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            AcceptError::Listener(error) => Some(&**error),
+            AcceptError::Interrupted(_) => None,
+        }
+    }
+}
+
+impl From<Interrupted> for AcceptError {
+    fn from(why: Interrupted) -> Self {
+        AcceptError::Interrupted(why)
+    }
+}
+
+/// Counts a server's connections.
+struct Gate {
+    handle: Handle,
+    open: Cell<usize>,
+    max: Cell<usize>,
+    waiting: RefCell<Option<Waker>>,
+    /// How accepting has ended.
+    end: RefCell<Option<Result<(), AcceptError>>>,
+    /// Who is told when the last connection is gone after that.
+    followers: RefCell<Vec<Resolver<(), AcceptError>>>,
+}
+
+impl Gate {
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.open.get() < self.max.get() {
+            return Poll::Ready(());
+        }
+        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The first end counts.
+    fn end(&self, end: Result<(), AcceptError>) {
+        self.end.borrow_mut().get_or_insert(end);
+        self.tell_end();
+    }
+
+    /// Deferred to a `call_soon`: a connection can close deep inside other code.
+    fn tell_end(&self) {
+        let end = self.end.borrow().clone().filter(|_| self.open.get() == 0);
+        if let Some(end) = end {
+            let followers = self.followers.take();
+            if !followers.is_empty() {
+                self.handle.call_soon(move || {
+                    for follower in followers {
+                        follower.settle(end.clone());
+                    }
+                });
+            }
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.waiting.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A connection's place among those of its server. The connection counts until this is dropped.
+pub struct Permit(Rc<Gate>);
+
+impl Permit {
+    fn new(gate: &Rc<Gate>) -> Self {
+        gate.open.set(gate.open.get() + 1);
+        Permit(gate.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.wake();
+        self.0.tell_end();
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("connections", &self.0.open.get())
+            .finish_non_exhaustive()
+    }
+}

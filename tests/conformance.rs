@@ -1,5 +1,0 @@
-//! The conformance suite on the standalone backend.
-
-use entwined::{Standalone, testing::ByHand};
-
-entwined::conformance!(ByHand<Standalone>);
