@@ -1,4 +1,4 @@
-//! Time for futures.
+//! Sleeps and timeouts for futures.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::reactor::{Handle, WakeTimer};
 
-/// Waits until an instant. Made by [`Handle::sleep`] and [`Handle::sleep_until`].
+/// Waits until an instant. Created by [`Handle::sleep`] and [`Handle::sleep_until`].
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Sleep {
     timer: WakeTimer,
@@ -25,13 +25,13 @@ impl Sleep {
         }
     }
 
-    /// When it ends.
+    /// Returns the instant at which the sleep ends.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Moves the end, to earlier or later, also when it has passed. Costs next to nothing when it
-    /// is moved to later.
+    /// Moves the deadline earlier or later, even if it has passed. Moving it later costs almost
+    /// nothing.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
         self.timer.reset(deadline);
@@ -43,7 +43,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline;
-        // The turn that expires the timer has its own time at least at the deadline.
+        // The turn that expires the timer has a time of at least the deadline.
         if self.timer.handle().core().time.get() >= deadline {
             return Poll::Ready(());
         }
@@ -61,9 +61,9 @@ impl fmt::Debug for Sleep {
 }
 
 pin_project_lite::pin_project! {
-    /// A future with a time limit. Made by [`Handle::timeout`] and [`Handle::timeout_at`].
+    /// A future with a timeout. Created by [`Handle::timeout`] and [`Handle::timeout_at`].
     ///
-    /// The future is asked first: a result that is there counts, however late it was looked at.
+    /// The future is polled first: if its result is available, it counts, even after the deadline.
     #[must_use = "a future does nothing until it is awaited"]
     pub struct Timeout<F> {
         #[pin]
@@ -90,7 +90,7 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// A time limit passed.
+/// The timeout expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed;
 
