@@ -26,7 +26,7 @@ use super::{
 /// next errback.
 ///
 /// Callbacks run as soon as the result is available: inside [`Resolver::resolve`], or inside
-/// `add_…` if the chain has already fired. They run one after another and are never nested, however
+/// `add_…` if the chain has already fired. They run one after another, never nested, however
 /// long the chain is. If a callback panics, the chain continues with the error
 /// [`Interrupted::Panicked`].
 ///

@@ -38,7 +38,7 @@
 //! | run a job on a thread (`deferToThread`) | [`Handle::defer_to_thread`], [`ThreadPool::defer`] |
 //! | receive values from a job while it runs | [`channel`] |
 //! | call from another thread (`callFromThread`) | [`Remote::post`] |
-//! | the same, and wait for the result (`blockingCallFromThread`) | [`Remote::call`], for a plain function |
+//! | the same, and wait (`blockingCallFromThread`) | [`Remote::call`], for a plain function |
 //! | the same, for work that takes time | [`Remote::call_async`], for a future or a Deferred |
 //!
 //! [`Remote::post`]: crate::Remote::post
