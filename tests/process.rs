@@ -333,7 +333,8 @@ fn what_cannot_be_started_is_named_with_the_reason() {
                 .to_string()
         };
         let missing = error(Command::new("no-such-program"));
-        let expected = "cannot run no-such-program: it is not in PATH; install it or give its full path";
+        let expected =
+            "cannot run no-such-program: it is not in PATH; install it or give its full path";
         assert_eq!(missing, expected);
         assert!(error(Command::new("/no/such/program")).contains("there is no such file"));
         assert!(error(Command::new("/etc/passwd")).contains("it is not executable"));
