@@ -141,7 +141,7 @@ fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     fd.map_err(|error| {
         io::Error::new(
             error.kind(),
-            format!("cannot inherit file descriptor {number}: this process has none: {error}"),
+            format!("cannot inherit file descriptor {number} of this process: {error}"),
         )
     })
 }
