@@ -1,4 +1,4 @@
-//! Who is at an end of a connection.
+//! Addresses of the ends of a connection.
 
 use std::{fmt, net::SocketAddr, os::unix::ffi::OsStrExt, path::PathBuf};
 
@@ -10,16 +10,16 @@ use rustix::net::{SocketAddrAny, SocketAddrUnix};
 pub enum Address {
     /// An IP address and a port.
     Tcp(SocketAddr),
-    /// An IP address and a port for datagrams.
+    /// The IP address and port of a datagram socket.
     Udp(SocketAddr),
-    /// A name in the file system or the abstract name space; usually a client has none.
+    /// A name in the file system or the abstract namespace. Clients usually have no name.
     Unix(UnixAddress),
-    /// The transport has no addresses, or would not tell.
+    /// The transport has no addresses, or did not report one.
     Unknown,
 }
 
 impl Address {
-    /// The IP address and port of a TCP socket, if it is one.
+    /// Returns the IP address and port if this is a TCP address.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Address::Tcp(address) => Some(*address),
@@ -27,7 +27,7 @@ impl Address {
         }
     }
 
-    /// The IP address and port of a UDP socket, if it is one.
+    /// Returns the IP address and port if this is a UDP address.
     pub fn udp(&self) -> Option<SocketAddr> {
         match self {
             Address::Udp(address) => Some(*address),
@@ -36,15 +36,15 @@ impl Address {
     }
 }
 
-/// The address of a Unix socket: see unix(7).
+/// The address of a Unix socket; see unix(7).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum UnixAddress {
-    /// A socket that was not bound.
+    /// The socket was not bound.
     Unnamed,
-    /// A file.
+    /// A path in the file system.
     Path(PathBuf),
-    /// A name in Linux's abstract name space, without the leading NUL.
+    /// A name in Linux's abstract namespace, without the leading NUL byte.
     Abstract(Vec<u8>),
 }
 

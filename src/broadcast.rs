@@ -11,19 +11,23 @@
 //!     news.send(text);
 //! }
 //! handle.clone().spawn(async move {
-//!     // It was too slow for the first of three, where two are kept.
+//!     // Two messages are kept, so the reader has missed the first of three.
 //!     assert!(matches!(reader.next().await, Some(Received::Missed(1))));
-//!     assert!(matches!(reader.next().await, Some(Received::Message { id: 2, message }) if *message == "two"));
+//!     assert!(matches!(
+//!         reader.next().await,
+//!         Some(Received::Message { id: 2, message }) if *message == "two"
+//!     ));
 //!     handle.stop().expect("the reactor runs");
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The last messages are kept once for all readers. A reader that falls behind them is
-//! [told](Received::Missed) how many it has missed and goes on with the oldest that is left, so
-//! that nobody's slowness costs memory or holds up others. With one message kept, a channel of
-//! states: each reader gets the newest, and skips what came in between.
+//! The latest messages are stored once for all readers. A reader that falls too far behind is
+//! [told](Received::Missed) how many messages it has missed, and continues with the oldest one that
+//! is left. A slow reader therefore neither costs memory nor delays the others. With one message
+//! kept, the channel carries a state: each reader gets the newest message and skips those in
+//! between.
 
 use std::{
     cell::RefCell,
@@ -39,8 +43,8 @@ use std::{
 use futures_core::Stream;
 use slotmap::{DefaultKey, SlotMap};
 
-/// Where messages are sent. Cheap to clone; when the last clone is gone, readers get what is kept,
-/// and then the end.
+/// The sending side of a channel. Cheap to clone. When the last clone is dropped, readers get the
+/// messages that are kept, and then the end.
 pub struct Broadcast<T> {
     sender: Rc<Sender<T>>,
 }
@@ -48,7 +52,8 @@ pub struct Broadcast<T> {
 struct Sender<T>(Rc<Shared<T>>);
 
 struct Shared<T> {
-    /// Tells this channel's numbers from those of another, such as of the program's previous run.
+    /// Distinguishes the message numbers of this channel from those of another, for example the one
+    /// in the program's previous run.
     epoch: u64,
     state: RefCell<State<T>>,
 }
@@ -62,25 +67,25 @@ struct State<T> {
     over: bool,
 }
 
-/// What a reader gets.
+/// What a reader receives.
 #[derive(Debug)]
 pub enum Received<T> {
-    /// A message, and its number: the first is 1, and each has one more than the one before.
+    /// A message with its number. The first message has the number 1; the numbers have no gaps.
     Message {
         /// The number.
         id: u64,
-        /// The message, which all readers share.
+        /// The message, shared by all readers.
         message: Rc<T>,
     },
-    /// So many messages came and are not kept any more.
+    /// This many messages were sent but are no longer kept.
     Missed(u64),
 }
 
 impl<T> Broadcast<T> {
-    /// A channel that keeps so many messages, one at least, for readers that are slow and for those
-    /// that come later.
+    /// Creates a channel that keeps this many messages, at least one, for slow readers and for
+    /// those that subscribe later.
     pub fn new(kept: usize) -> Self {
-        // Only to be another one than the last time.
+        // It only has to differ from the previous run's value.
         let epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_micros() as u64);
@@ -99,11 +104,11 @@ impl<T> Broadcast<T> {
         }
     }
 
-    /// Sends a message to all readers, and gives its number. They get it later, each in its own
-    /// task.
+    /// Sends a message to all readers and returns its number. The readers receive it later, each in
+    /// its own task.
     pub fn send(&self, message: T) -> u64 {
         let mut state = self.sender.0.state.borrow_mut();
-        // It may be the last who has it, so that its drop is the user's code.
+        // This may be the last reference, so the drop runs user code.
         let dropped = (state.kept.len() == state.limit).then(|| state.kept.pop_front());
         state.kept.push_back(Rc::new(message));
         state.newest += 1;
@@ -119,12 +124,13 @@ impl<T> Broadcast<T> {
         number
     }
 
-    /// A reader of what comes from now on.
+    /// Returns a reader of the messages sent from now on.
     pub fn subscribe(&self) -> Subscriber<T> {
         self.subscribe_after(self.newest())
     }
 
-    /// A reader that gets first what is kept: of a channel of states, the present one.
+    /// Returns a reader that first gets the kept messages. In a state channel, that is the current
+    /// state.
     pub fn subscribe_to_kept(&self) -> Subscriber<T> {
         let state = self.sender.0.state.borrow();
         let before = state.newest - state.kept.len() as u64;
@@ -132,8 +138,8 @@ impl<T> Broadcast<T> {
         self.subscribe_after(before)
     }
 
-    /// A reader of what came and comes after the message of this number, which is no later than the
-    /// newest.
+    /// Returns a reader of all messages after the one with this number. A number above the newest
+    /// counts as the newest.
     pub fn subscribe_after(&self, id: u64) -> Subscriber<T> {
         let shared = self.sender.0.clone();
         let mut state = shared.state.borrow_mut();
@@ -142,24 +148,24 @@ impl<T> Broadcast<T> {
         Subscriber { shared, key, read }
     }
 
-    /// The number of the newest message; 0 before the first.
+    /// Returns the number of the newest message, or 0 if there is none yet.
     pub fn newest(&self) -> u64 {
         self.sender.0.state.borrow().newest
     }
 
-    /// Readers at present.
+    /// Returns the number of readers.
     pub fn subscribers(&self) -> usize {
         self.sender.0.state.borrow().readers.len()
     }
 
-    /// Tells this channel's numbers from those of every other, such as of the program's previous
-    /// run.
+    /// Returns a number that distinguishes this channel from every other one, such as the one in
+    /// the program's previous run.
     pub fn epoch(&self) -> u64 {
         self.sender.0.epoch
     }
 }
 
-/// A reader, which is also a [`Stream`]. Dropping it unsubscribes.
+/// A reader. It is also a [`Stream`]. Dropping it unsubscribes.
 pub struct Subscriber<T> {
     shared: Rc<Shared<T>>,
     key: DefaultKey,
@@ -168,7 +174,7 @@ pub struct Subscriber<T> {
 }
 
 impl<T> Subscriber<T> {
-    /// The next message; none when the channel is over.
+    /// Waits for the next message. Returns `None` at the end of the channel.
     pub async fn next(&mut self) -> Option<Received<T>> {
         poll_fn(|cx| self.poll_received(cx)).await
     }
@@ -277,7 +283,8 @@ mod tests {
         }
     }
 
-    /// What it gets without waiting: numbers of messages, and negative ones for those missed.
+    /// Everything available without waiting: message numbers, and negative counts of missed
+    /// messages.
     fn all<T>(reader: &mut Subscriber<T>) -> (Vec<i64>, bool) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut got = Vec::new();
@@ -337,7 +344,7 @@ mod tests {
         assert!(matches!(reader.poll_received(&mut cx), Poll::Ready(None)));
     }
 
-    /// A message's drop may send another one.
+    /// Dropping a message may send another one.
     #[test]
     fn what_is_dropped_may_use_the_channel() {
         struct Again(Option<Broadcast<Again>>);

@@ -1,4 +1,4 @@
-//! Names of hosts, and the addresses that they stand for.
+//! Name resolution: from host names to addresses.
 //!
 //! ```
 //! use std::rc::Rc;
@@ -10,7 +10,11 @@
 //! handle.set_resolver(Rc::new(table));
 //!
 //! handle.clone().spawn(async move {
-//!     let addresses = handle.resolver().resolve(&handle, "printer.example").await.expect("it is in the table");
+//!     let addresses = handle
+//!         .resolver()
+//!         .resolve(&handle, "printer.example")
+//!         .await
+//!         .expect("it is in the table");
 //!     assert_eq!(addresses.len(), 2);
 //!     handle.stop().expect("the reactor runs");
 //! }).detach();
@@ -34,13 +38,13 @@ use crate::{
     thread::{Limits, ThreadPool},
 };
 
-/// Addresses of one name that are used at most; more are left out.
+/// The maximum number of addresses to use for one name. Further ones are ignored.
 const MOST_ADDRESSES: usize = 32;
 
 /// Finds the addresses of a host.
 pub trait Resolver {
-    /// The addresses of `host`, at least one, the one to try first at the front. Cancelling the
-    /// Deferred gives the search up.
+    /// Looks up the addresses of `host`. The result has at least one address; the first one is
+    /// tried first. Cancelling the Deferred abandons the lookup.
     fn resolve(&self, handle: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError>;
 }
 
@@ -48,14 +52,15 @@ pub trait Resolver {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// Nobody knows the name, or nobody answers: which of them the system does not tell apart.
+    /// The name does not exist, or no name server answered. The system does not distinguish these.
     NotFound {
         /// The name.
         host: String,
-        /// As the system says it.
+        /// The error from the operating system.
         source: io::Error,
     },
-    /// There was no answer: cancelled, timed out, or too many names are being looked up.
+    /// There was no answer: the lookup was cancelled, timed out, or was refused because too many
+    /// lookups were in progress.
     Interrupted(Interrupted),
 }
 
@@ -63,12 +68,12 @@ impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ResolveError::NotFound { host, source } => {
-                write!(f, "no address is known for {host:?}: {source}")
+                write!(f, "no address was found for {host:?}: {source}")
             }
             ResolveError::Interrupted(Interrupted::Refused) => {
                 f.write_str("too many names are being looked up")
             }
-            ResolveError::Interrupted(why) => write!(f, "a name was not looked up: {why}"),
+            ResolveError::Interrupted(why) => write!(f, "the name lookup failed: {why}"),
         }
     }
 }
@@ -88,10 +93,11 @@ impl From<Interrupted> for ResolveError {
     }
 }
 
-/// Asks the system, by getaddrinfo(3): its hosts file, its name servers, in the order of RFC 6724.
+/// Uses the operating system's resolver, getaddrinfo(3), with its hosts file and name servers.
+/// Addresses are in the order of RFC 6724.
 ///
-/// That blocks, so it has threads of its own (4 at most), which no other work can keep from it; 256
-/// names may wait. What the system is asked for cannot be taken back: a search that was given up
+/// These calls block, so this resolver has threads of its own, at most 4, which no other work can
+/// occupy. Up to 256 names may wait. A running system call cannot be cancelled: an abandoned lookup
 /// keeps its thread until the system gives up too, after some seconds.
 #[derive(Clone, Debug)]
 pub struct System {
@@ -102,7 +108,7 @@ pub struct System {
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl System {
-    /// A resolver with threads of its own; they start when they are needed.
+    /// Creates a resolver with its own threads. They start when they are needed.
     pub fn new() -> Self {
         let mut limits = Limits::default();
         (limits.threads, limits.queue) = (4, 256);
@@ -119,7 +125,7 @@ impl Default for System {
 }
 
 impl Resolver for System {
-    /// An answer that takes longer than 15 s is [`TimedOut`](Interrupted::TimedOut).
+    /// Fails with [`TimedOut`](Interrupted::TimedOut) if the answer takes longer than 15 s.
     fn resolve(&self, handle: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError> {
         let host = host.to_owned();
         let job = move |_: &_| match look_up(&host) {
@@ -147,14 +153,14 @@ fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
     }
 }
 
-/// Knows the names that it was given and no others.
+/// A fixed table of names. It knows no other names.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     hosts: HashMap<String, Vec<IpAddr>>,
 }
 
 impl Table {
-    /// A table of names and their addresses.
+    /// Creates a table of names and their addresses.
     pub fn new<N: Into<String>, A: IntoIterator<Item = IpAddr>>(
         hosts: impl IntoIterator<Item = (N, A)>,
     ) -> Self {
@@ -186,14 +192,14 @@ impl Resolver for Table {
 }
 
 impl Handle {
-    /// What finds the addresses of hosts for this reactor: [`System`], unless it was
+    /// Returns this reactor's resolver: [`System`], unless another one was
     /// [set](Handle::set_resolver).
     pub fn resolver(&self) -> Rc<dyn Resolver> {
         let kept = self.extension(|| Rc::new(Kept(RefCell::new(Rc::new(System::new())))));
         kept.0.borrow().clone()
     }
 
-    /// Has another resolver find the addresses of hosts from now on.
+    /// Sets the resolver to use from now on.
     pub fn set_resolver(&self, resolver: Rc<dyn Resolver>) {
         let kept = self.extension(|| Rc::new(Kept(RefCell::new(resolver.clone()))));
         let old = kept.0.replace(resolver);
@@ -201,5 +207,5 @@ impl Handle {
     }
 }
 
-/// The reactor keeps its resolver without knowing what it is.
+/// What the reactor keeps, as an extension.
 struct Kept(RefCell<Rc<dyn Resolver>>);

@@ -1,6 +1,7 @@
 //! Signals (signal(7)) as events of a reactor.
 //!
-//! A reactor leaves signals to the program, or to its host, unless it is asked for them here.
+//! A reactor does not handle signals unless it is asked to here. It leaves them to the program or
+//! the host.
 //!
 //! ```
 //! use entwined::{Standalone, signal};
@@ -36,17 +37,17 @@ use crate::{
     reactor::{Direction, Handle, Interest, Watched},
 };
 
-/// The arrivals of one signal, as long as this lives. Several may watch the same signal, in one
-/// reactor or in many; each hears of it.
+/// Receives one signal for as long as this value lives. Several values may watch the same signal,
+/// in one reactor or in many; each of them is notified.
 ///
-/// Once the last of them is dropped, a signal that the program did not handle otherwise has its
-/// default effect again.
+/// When the last of them is dropped, the signal gets its default effect back, unless the program
+/// handled it in another way.
 ///
 /// ```
 /// # use entwined::{Handle, signal::{self, Signals}};
 /// async fn reap(handle: Handle, mut child: std::process::Child) -> std::io::Result<()> {
 ///     let children = Signals::new(&handle, signal::SIGCHLD)?;
-///     // The signal may be another child's, and may have come before this line.
+///     // The signal may belong to another child, or may have come before this line.
 ///     while child.try_wait()?.is_none() {
 ///         children.next().await?;
 ///     }
@@ -59,11 +60,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Watches `signal`, from now on.
+    /// Starts to watch `signal`.
     ///
     /// # Errors
-    /// For a signal that cannot be caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGSEGV`,
-    /// `SIGILL`, `SIGFPE`), and when there are no file descriptors left.
+    /// If the signal cannot be caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGSEGV`, `SIGILL`,
+    /// `SIGFPE`), or if no file descriptors are left.
     pub fn new(handle: &Handle, signal: i32) -> io::Result<Self> {
         let (source, notified) = UnixStream::pair()?;
         source.set_nonblocking(true)?;
@@ -74,20 +75,20 @@ impl Signals {
         })
     }
 
-    /// Which signal it is.
+    /// Returns the signal number.
     pub fn signal(&self) -> i32 {
         self.registration.signal
     }
 
-    /// Waits for the signal. Arrivals that nobody has waited for yet count as one.
+    /// Waits for the signal. Arrivals that were not waited for are merged into one.
     ///
     /// # Errors
-    /// None are known to happen; what the system says.
+    /// Any error from the operating system. None are known to occur.
     pub async fn next(&self) -> io::Result<()> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// [`next`](Signals::next) for futures written by hand.
+    /// [`next`](Signals::next) for hand-written futures.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut arrivals = [0; 256];
         ready!(
@@ -106,14 +107,15 @@ impl fmt::Debug for Signals {
     }
 }
 
-/// Stops the reactor in order when one of `signals` comes: its shutdown hooks run, connections are
-/// closed. For one run, the present or the next; dropping what it gives back ends it earlier.
+/// Stops the reactor gracefully when one of `signals` arrives: its shutdown hooks run, and
+/// connections are closed. This applies to one run, the current or the next one. Dropping the
+/// returned value ends it earlier.
 ///
-/// After the first signal the next one has its default effect: whoever is tired of waiting for the
-/// shutdown can end the program.
+/// After the first signal, the signals have their default effect again, so a user can end the
+/// program without waiting for the shutdown.
 ///
 /// # Errors
-/// As for [`Signals::new`].
+/// See [`Signals::new`].
 #[track_caller]
 pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = i32>) -> io::Result<StopOn> {
     let watched: Vec<_> = signals
@@ -132,21 +134,21 @@ pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = i32>) -> io::R
             }
         });
         any.await;
-        // It may be stopping already.
+        // The reactor may already be stopping.
         let _ = stopping.stop();
     });
     Ok(StopOn { task: Some(task) })
 }
 
-/// Keeps [`stop_on`] in force; dropping it gives the signals up.
-#[must_use = "dropping it gives the signals up; use `keep` to leave them to the reactor"]
+/// Keeps [`stop_on`] in force. Dropping it stops watching the signals.
+#[must_use = "dropping it stops watching the signals; use `keep` to watch until the run ends"]
 #[derive(Debug)]
 pub struct StopOn {
     task: Option<Deferred<(), Interrupted>>,
 }
 
 impl StopOn {
-    /// Leaves it in force until the run ends.
+    /// Keeps it in force until the run ends.
     pub fn keep(mut self) {
         if let Some(task) = self.task.take() {
             task.detach();
@@ -162,7 +164,7 @@ impl Drop for StopOn {
     }
 }
 
-/// A pipe into which the process's handler of a signal writes.
+/// A pipe that the process's signal handler writes to.
 struct Registration {
     signal: i32,
     id: SigId,
@@ -207,17 +209,18 @@ impl Drop for Registration {
     }
 }
 
-/// The handler of a signal is the process's, and stays once it is there; so what it does when
-/// nobody watches is kept for the whole process.
+/// A signal handler belongs to the process and cannot be removed. So what it does while nobody
+/// watches is stored for the whole process.
 static WATCHED: Mutex<BTreeMap<i32, Watchers>> = Mutex::new(BTreeMap::new());
 
 struct Watchers {
     number: usize,
-    /// Whether the handler has the signal take its default effect.
+    /// Whether the handler makes the signal take its default effect.
     default: Arc<AtomicBool>,
 }
 
-/// Whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and `SigCgt`).
+/// Returns whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and
+/// `SigCgt`).
 fn has_default_effect(signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         return false;

@@ -1,5 +1,4 @@
-//! A reactor whose time is told, not measured: for tests that never sleep and always run the same
-//! way.
+//! A reactor with simulated time, for tests that never sleep and always run the same way.
 //!
 //! ```
 //! use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -8,8 +7,14 @@
 //! let simulation = Simulation::new();
 //! let handle = simulation.handle();
 //! let log = Rc::new(RefCell::new(Vec::new()));
-//! handle.call_later(Duration::from_secs(3600), { let log = log.clone(); move || log.borrow_mut().push("an hour") });
-//! handle.call_soon({ let log = log.clone(); move || log.borrow_mut().push("at once") });
+//! handle.call_later(Duration::from_secs(3600), {
+//!     let log = log.clone();
+//!     move || log.borrow_mut().push("an hour")
+//! });
+//! handle.call_soon({
+//!     let log = log.clone();
+//!     move || log.borrow_mut().push("at once")
+//! });
 //!
 //! simulation.drive();
 //! assert_eq!(*log.borrow(), ["at once"]);
@@ -17,8 +22,8 @@
 //! assert_eq!(*log.borrow(), ["at once", "an hour"]);
 //! ```
 //!
-//! It has no file descriptors: what talks over it does so through
-//! [`memory`](crate::transport::memory) streams, whose latency is in simulated time.
+//! It does not watch file descriptors. Use [`memory`](crate::transport::memory) streams for
+//! connections; their latency is in simulated time.
 
 use std::{
     cell::Cell,
@@ -34,17 +39,17 @@ use crate::{
     reactor::{Driver, Event, Handle, Interest, Key, Next, Notify, Reactor},
 };
 
-/// So many turns without time going on are a program that will never rest.
+/// A program that takes this many turns without time advancing will never become idle.
 const MOST_TURNS: usize = 1_000_000;
 
-/// A reactor in simulated time. It runs from the beginning; dropping it ends the run.
+/// A reactor in simulated time. It runs from the start; dropping it ends the run.
 pub struct Simulation {
     driver: Driver,
     clock: Rc<Clock>,
 }
 
 impl Simulation {
-    /// A simulation at the present instant.
+    /// Creates a simulation that starts at the current instant.
     pub fn new() -> Self {
         let clock = Rc::new(Clock {
             now: Cell::new(Instant::now()),
@@ -54,23 +59,23 @@ impl Simulation {
         Simulation { driver, clock }
     }
 
-    /// The handle that programs work with.
+    /// Returns the reactor's handle.
     pub fn handle(&self) -> Handle {
         self.driver.handle()
     }
 
-    /// Makes one turn; true when more is left to do at the present time.
+    /// Runs one turn. Returns true if there is more to do at the current simulated time.
     pub fn step(&self) -> bool {
         self.driver
             .turn(Some(Duration::ZERO))
-            .expect("nothing is asked of the operating system");
+            .expect("a simulation makes no system calls that could fail");
         self.driver.is_running() && self.driver.next() == Next::Now
     }
 
-    /// Makes turns until nothing is left to do at the present time.
+    /// Runs turns until there is nothing left to do at the current simulated time.
     ///
     /// # Panics
-    /// After a million turns: the program keeps itself busy without end.
+    /// After a million turns, because the program never becomes idle.
     pub fn drive(&self) {
         for _ in 0..MOST_TURNS {
             if !self.step() {
@@ -80,10 +85,11 @@ impl Simulation {
         panic!("after {MOST_TURNS} turns there is still something to do at the same instant");
     }
 
-    /// Lets `time` pass. Everything that becomes due in it happens at its own instant, in order.
+    /// Advances the time by `time`. Everything that becomes due in between runs at its own instant,
+    /// in order.
     ///
     /// # Panics
-    /// As for [`drive`](Simulation::drive).
+    /// See [`drive`](Simulation::drive).
     pub fn advance(&self, time: Duration) {
         let end = self.clock.now.get() + time;
         self.drive();
@@ -95,11 +101,11 @@ impl Simulation {
         self.drive();
     }
 
-    /// Lets time pass, from one deadline to the next, until `deferred` has fired, and gives its
+    /// Advances the time from one deadline to the next until `deferred` has fired, and returns its
     /// result.
     ///
     /// # Panics
-    /// When nothing is left that could fire it, and as for [`drive`](Simulation::drive).
+    /// If nothing is left that could fire it; see also [`drive`](Simulation::drive).
     pub fn run_until<T: 'static, E: ChainError>(
         &self,
         mut deferred: Deferred<T, E>,
@@ -149,7 +155,7 @@ impl Reactor for Simulated {
     fn watch(&self, _: BorrowedFd<'_>, _: Key, _: Interest) -> io::Result<()> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "a simulation watches no file descriptors; use streams in memory",
+            "a simulation cannot watch file descriptors; use streams in memory",
         ))
     }
 
@@ -161,7 +167,7 @@ impl Reactor for Simulated {
         Ok(())
     }
 
-    /// Time goes on when the test says so, and then asks [`Driver::next`].
+    /// Time advances only when the test says so; the simulation then asks [`Driver::next`].
     fn set_deadline(&self, _: Option<Instant>) {}
 
     fn notifier(&self) -> Arc<dyn Notify> {
@@ -175,7 +181,7 @@ impl Reactor for Simulated {
     fn request_turn(&self) {}
 }
 
-/// There is no loop to wake: the test makes the turns.
+/// There is no loop to wake, because the test runs the turns.
 struct NoLoop;
 
 impl Notify for NoLoop {

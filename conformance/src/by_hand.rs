@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{End, Harness};
-use entwined::{Handle, Standalone, reactor::{LifeError, RunError, Stopped}};
+use entwined::{
+    Handle, Standalone,
+    reactor::{LifeError, RunError, Stopped},
+};
 
 /// A reactor whose turns can be made by hand.
 pub trait OwnLoop: Sized + 'static {

@@ -38,7 +38,18 @@ use super::{
     bridge::{Bridge, BridgeEnd},
     rig::{PATIENCE, dial},
 };
-use entwined::{Handle, protocol::Transport, thread::{self, Receiver, Sender, WhenFull}, tls::{self, TlsStream}, transport::{ Address, BoxedListener, ByteStream, Listen, Stream, UnixAddress, fd::{self, FdStream}, memory::{self, MemoryStream}, tcp, unix, }};
+use entwined::{
+    Handle,
+    protocol::Transport,
+    thread::{self, Receiver, Sender, WhenFull},
+    tls::{self, TlsStream},
+    transport::{
+        Address, BoxedListener, ByteStream, Listen, Stream, UnixAddress,
+        fd::{self, FdStream},
+        memory::{self, MemoryStream},
+        tcp, unix,
+    },
+};
 
 /// A transport under test.
 pub(super) trait Carrier: 'static {

@@ -10,7 +10,10 @@ use super::{
     life::nobody_listens,
     rig::{Rig, ms},
 };
-use entwined::{process, tls, transport::{ByteStream, ConnectError, tcp, unix}};
+use entwined::{
+    process, tls,
+    transport::{ByteStream, ConnectError, tcp, unix},
+};
 
 pub(super) fn b40_connect_refused_says_so_over_tcp<H: Harness>() {
     let rig = Rig::<H>::new();

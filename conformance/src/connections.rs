@@ -23,7 +23,11 @@ use super::{
     rig::{Count, Rig, Scripted, ms, read_exactly, read_to_end},
     streams::{converse, converse_on},
 };
-use entwined::{Handle, protocol::{self, Echo, End, Flow, Limits, Lost, Transport}, transport::{Address, Listen as _, UnixAddress}};
+use entwined::{
+    Handle,
+    protocol::{self, Echo, End, Flow, Limits, Lost, Transport},
+    transport::{Address, Listen as _, UnixAddress},
+};
 
 pub(super) fn b41_connect_again_from_inside_connection_lost<H: Harness, C: Carrier>() {
     let (rig, rounds) = (Rig::<H>::new(), Count::default());

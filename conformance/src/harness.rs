@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::{Handle, reactor::{LifeError, Stopped}};
+use entwined::{
+    Handle,
+    reactor::{LifeError, Stopped},
+};
 
 /// The future that [`Harness::nest`] waits for.
 pub type End = Pin<Box<dyn Future<Output = ()>>>;

@@ -16,7 +16,12 @@ use super::{
         Count, Log, Rig, Scripted, dial, ms, peer, read_exactly, read_to_end, serve_on, stopper,
     },
 };
-use entwined::{Handle, protocol::{self, Echo, Transport}, reactor::{Gone, LifeError, Phase, Report}, transport::tcp};
+use entwined::{
+    Handle,
+    protocol::{self, Echo, Transport},
+    reactor::{Gone, LifeError, Phase, Report},
+    transport::tcp,
+};
 
 pub(super) fn b01_stop_before_run_is_refused<H: Harness>() {
     let rig = Rig::<H>::new();

@@ -20,7 +20,11 @@ use super::{
     rig::{Count, Rig, ms, pattern},
     timers::assert_all_served,
 };
-use entwined::{Handle, reactor::{Direction, Interest, Watched}, transport::{Stream, unix}};
+use entwined::{
+    Handle,
+    reactor::{Direction, Interest, Watched},
+    transport::{Stream, unix},
+};
 
 /// Two sockets that are connected; the first does not block.
 fn sockets() -> (UnixStream, UnixStream) {

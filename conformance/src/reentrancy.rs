@@ -24,7 +24,12 @@ use super::{
     Harness,
     rig::{Count, Log, Rig, Scripted, dial, ms, peer, read_to_end},
 };
-use entwined::{Handle, protocol::{Echo, Server}, reactor::{Direction, Interest, Phase, Stopped, Watched}, transport::tcp};
+use entwined::{
+    Handle,
+    protocol::{Echo, Server},
+    reactor::{Direction, Interest, Phase, Stopped, Watched},
+    transport::tcp,
+};
 use entwined_http::{self as http, Router};
 
 /// What a callback does.

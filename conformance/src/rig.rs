@@ -14,7 +14,12 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Harness;
-use entwined::{Handle, protocol::{End, Factory, Lost, Protocol, Server, Transport, serve}, reactor::{Observer, Report}, transport::tcp};
+use entwined::{
+    Handle,
+    protocol::{End, Factory, Lost, Protocol, Server, Transport, serve},
+    reactor::{Observer, Report},
+    transport::tcp,
+};
 
 pub(super) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)

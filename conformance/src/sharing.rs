@@ -13,7 +13,11 @@ use super::{
     harness::FRAME,
     rig::{Count, Rig, Scripted, hold, median, ms, peer, processor_time, read_exactly, stopper},
 };
-use entwined::{Handle, protocol::{self, Echo}, reactor::{Kind, Report}};
+use entwined::{
+    Handle,
+    protocol::{self, Echo},
+    reactor::{Kind, Report},
+};
 
 const PIECE: Duration = Duration::from_micros(200);
 const PIECES: u64 = 500;

@@ -7,7 +7,10 @@ use super::{
     life::note_phase,
     rig::{Count, Log, Rig, ms},
 };
-use entwined::{reactor::Phase, signal::{self, Signals}};
+use entwined::{
+    reactor::Phase,
+    signal::{self, Signals},
+};
 
 /// Signals that the process catches, as the kernel says it.
 fn caught_signals() -> String {

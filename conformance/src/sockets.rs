@@ -15,7 +15,10 @@ use super::{
     Harness,
     rig::{Count, Rig, Scripted, read_to_end},
 };
-use entwined::{protocol, transport::{Address, ByteStream, Stream, UnixAddress, unix}};
+use entwined::{
+    protocol,
+    transport::{Address, ByteStream, Stream, UnixAddress, unix},
+};
 
 /// A layer above another stream that adds nothing but a name.
 struct Layer<S> {

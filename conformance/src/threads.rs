@@ -12,7 +12,11 @@ use super::{
     Harness,
     rig::{Rig, ms, stopper},
 };
-use entwined::{deferred::{Deferred, Interrupted, all}, reactor::{Handle, Phase}, thread::{Job, Limits, ThreadPool, WhenFull, channel}};
+use entwined::{
+    deferred::{Deferred, Interrupted, all},
+    reactor::{Handle, Phase},
+    thread::{Job, Limits, ThreadPool, WhenFull, channel},
+};
 
 /// A pool with so many threads, and a queue for whatever the tests put there.
 fn pool(threads: usize, idle: Duration) -> ThreadPool {

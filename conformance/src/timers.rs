@@ -21,7 +21,12 @@ use super::{
         stopper,
     },
 };
-use entwined::{Handle, protocol::Echo, reactor::{Timer, TimerError}, transport::tcp};
+use entwined::{
+    Handle,
+    protocol::Echo,
+    reactor::{Timer, TimerError},
+    transport::tcp,
+};
 
 pub(super) fn b11_never_early<H: Harness>() {
     let (rig, count) = (Rig::<H>::new(), Count::default());

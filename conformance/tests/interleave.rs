@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::{Handle, reactor::{Interleave, Job, LifeError}};
+use entwined::{
+    Handle,
+    reactor::{Interleave, Job, LifeError},
+};
 use entwined_conformance::Harness;
 
 /// The host: a queue that any thread fills, and timers of its own.

@@ -8,12 +8,7 @@ use std::{
     time::Duration,
 };
 
-use entwined::{
-    reactor::Origin,
-    server::Permit,
-    task::Sleep,
-    transport::ByteStream,
-};
+use entwined::{reactor::Origin, server::Permit, task::Sleep, transport::ByteStream};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{

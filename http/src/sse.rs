@@ -15,7 +15,11 @@ use super::{
     Body, Request, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
-use entwined::{broadcast::{Broadcast, Received, Subscriber}, reactor::Handle, task::Sleep};
+use entwined::{
+    broadcast::{Broadcast, Received, Subscriber},
+    reactor::Handle,
+    task::Sleep,
+};
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

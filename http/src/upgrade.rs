@@ -20,7 +20,10 @@ use super::{
     Body, Error, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONNECTION, UPGRADE},
 };
-use entwined::{server::Permit, transport::{Address, ByteStream}};
+use entwined::{
+    server::Permit,
+    transport::{Address, ByteStream},
+};
 
 impl Request {
     /// Whether the client asks for the connection to go on in this protocol, such as `websocket`.

@@ -1,4 +1,4 @@
-//! Deferreds and their producing end.
+//! The [`Deferred`] type and [`Resolver`], its producing end.
 
 use std::{
     error::Error,
@@ -16,38 +16,40 @@ use super::{
     node::{self, Link, Node, Origin, Step, Waiter},
 };
 
-/// A result that has not come yet: a `T`, or an `E`.
+/// A result that is not available yet: a `T` or an `E`.
 ///
 /// # Callbacks
 ///
-/// Each `add_…` method takes the Deferred and gives one for the callback's result, so a chain is
-/// written from left to right and has one reader. A callback returns a `Result`, or another
-/// Deferred whose result the chain then waits for. An error skips to the next errback.
+/// Each `add_…` method consumes the Deferred and returns a new one for the callback's result. A
+/// chain therefore reads from left to right and has a single reader. A callback returns a `Result`
+/// or another Deferred; in the second case the chain waits for that Deferred. An error skips to the
+/// next errback.
 ///
-/// Callbacks run as soon as the result is there: within [`Resolver::resolve`], or within `add_…` if
-/// the chain has fired already. They run one after the other and never inside each other, however
-/// long the chain is. A callback that panics gives the error [`Interrupted::Panicked`].
+/// Callbacks run as soon as the result is available: inside [`Resolver::resolve`], or inside
+/// `add_…` if the chain has already fired. They run one after another, never nested, however
+/// long the chain is. If a callback panics, the chain continues with the error
+/// [`Interrupted::Panicked`].
 ///
-/// # Errors that nobody handles
+/// # Unhandled errors
 ///
-/// An error at the end of a chain that was dropped is reported through `tracing`, once, with the
-/// line where the Deferred was made.
+/// If a chain was dropped and ends in an error, the error is logged through `tracing`, once, with
+/// the line that created the Deferred.
 ///
 /// # Cancelling
 ///
-/// [`cancel`](Deferred::cancel) ends what the chain waits for at the time. To drop a Deferred does
-/// not cancel it: its callbacks still run.
-#[must_use = "an error that nobody handles is only reported; say that this is meant with `detach`"]
+/// [`cancel`](Deferred::cancel) ends whatever the chain is waiting for at that moment. Dropping a
+/// Deferred does not cancel it: its callbacks still run.
+#[must_use = "an unhandled error is only logged; call `detach` if that is intended"]
 pub struct Deferred<T, E: ChainError = Box<dyn Error>>
 where
     T: 'static,
 {
-    /// There until the Deferred is used up.
+    /// `None` once the Deferred is consumed.
     node: Option<Rc<dyn Node<T, E>>>,
 }
 
 impl<T: 'static, E: ChainError> Deferred<T, E> {
-    /// A Deferred and its producing end.
+    /// Creates a Deferred and its producing end.
     #[track_caller]
     pub fn new() -> (Resolver<T, E>, Self) {
         Deferred::born(Location::caller())
@@ -63,9 +65,9 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         )
     }
 
-    /// As [`new`](Deferred::new), with a function that is called, once, when the Deferred is
-    /// cancelled: to stop what would give the result. It may resolve the Deferred itself; otherwise
-    /// the chain gets the error.
+    /// Like [`new`](Deferred::new), with a function that is called once if the Deferred is
+    /// cancelled. It should stop the work that would produce the result. It may resolve the
+    /// Deferred itself; otherwise the chain gets the error.
     #[track_caller]
     pub fn with_canceller(canceller: impl FnOnce() + 'static) -> (Resolver<T, E>, Self) {
         let (resolver, deferred) = Deferred::born(Location::caller());
@@ -73,7 +75,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         (resolver, deferred)
     }
 
-    /// A Deferred that has fired.
+    /// Creates a Deferred that has already fired.
     #[track_caller]
     pub fn ready(result: Result<T, E>) -> Self {
         let origin = Origin::new(Location::caller());
@@ -88,14 +90,14 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     fn node(&self) -> &Rc<dyn Node<T, E>> {
         self.node
             .as_ref()
-            .expect("it is there until the Deferred is used up")
+            .expect("the node is present until the Deferred is consumed")
     }
 
-    /// The node, for whoever takes the Deferred's place.
+    /// Returns the node, for code that takes the Deferred's place.
     pub(super) fn into_node(mut self) -> Rc<dyn Node<T, E>> {
         self.node
             .take()
-            .expect("it is there until the Deferred is used up")
+            .expect("the node is present until the Deferred is consumed")
     }
 
     fn link<U: 'static, V: ChainError>(
@@ -105,7 +107,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         Deferred::of(Link::behind(&self.into_node(), function))
     }
 
-    /// Calls `callback` with a value; an error passes by.
+    /// Calls `callback` with the value. An error is passed on.
     pub fn add_callback<R>(self, callback: impl FnOnce(T) -> R + 'static) -> Deferred<R::Value, E>
     where
         R: IntoOutcome<Error = E>,
@@ -116,8 +118,8 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         })
     }
 
-    /// Calls `errback` with an error; a value passes by. The value that it gives, if any, takes the
-    /// error's place; its error may be of another type.
+    /// Calls `errback` with the error. A value is passed on. If `errback` returns a value, the
+    /// value replaces the error; if it returns an error, that error may be of another type.
     pub fn add_errback<R>(self, errback: impl FnOnce(E) -> R + 'static) -> Deferred<T, R::Error>
     where
         R: IntoOutcome<Value = T>,
@@ -128,7 +130,8 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         })
     }
 
-    /// Calls one of two functions: neither hears of what the other returns.
+    /// Calls `callback` with the value or `errback` with the error. Neither sees the other's
+    /// result.
     pub fn add_callbacks<R, S>(
         self,
         callback: impl FnOnce(T) -> R + 'static,
@@ -144,7 +147,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         })
     }
 
-    /// Calls `callback` with either.
+    /// Calls `callback` with the result, whether it is a value or an error.
     pub fn add_both<R: IntoOutcome>(
         self,
         callback: impl FnOnce(Result<T, E>) -> R + 'static,
@@ -152,33 +155,33 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         self.link(|result| callback(result).into_outcome())
     }
 
-    /// Makes another value of the value.
+    /// Converts the value with `function`.
     pub fn map<U: 'static>(self, function: impl FnOnce(T) -> U + 'static) -> Deferred<U, E> {
         self.add_callback(|value| Ok(function(value)))
     }
 
-    /// Makes another error of the error.
+    /// Converts the error with `function`.
     pub fn map_err<F: ChainError>(self, function: impl FnOnce(E) -> F + 'static) -> Deferred<T, F> {
         self.add_errback(|error| Err(function(error)))
     }
 
-    /// Lets the chain go on by itself. An error at its end is reported.
+    /// Lets the chain run without a reader. An error at its end is logged.
     pub fn detach(self) {}
 
-    /// Whether the result is there.
+    /// Returns whether the result is available.
     pub fn is_ready(&self) -> bool {
         self.node().slot().is_ready()
     }
 
-    /// The result, if it is there.
+    /// Takes the result if it is available.
     ///
     /// # Errors
-    /// Gives the Deferred back when it is not.
+    /// Returns the Deferred if the result is not available yet.
     pub fn take(mut self) -> Result<Result<T, E>, Self> {
         let slot = self.node().slot();
         match slot.is_ready().then(|| slot.take()).flatten() {
             Some((result, _)) => {
-                // So nothing is left for `drop` to look after.
+                // Leaves nothing for `drop` to check.
                 self.node = None;
                 Ok(result)
             }
@@ -186,23 +189,23 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         }
     }
 
-    /// Ends what the chain waits for: the Deferred that a callback returned, or the producer, whose
-    /// canceller is called once. What waits for it gets the error [`Interrupted::Cancelled`], and
-    /// its callbacks run before this returns. A result that comes later is dropped. Does nothing
-    /// when the chain has fired.
+    /// Ends what the chain is waiting for: the Deferred that a callback returned, or the producer,
+    /// whose canceller is called once. Whatever waits for it gets the error
+    /// [`Interrupted::Cancelled`], and the callbacks run before this returns. A result that arrives
+    /// later is dropped. Does nothing if the chain has fired.
     pub fn cancel(&self) {
         self.canceller().cancel();
     }
 
-    /// A handle to cancel the chain with, when the Deferred itself is elsewhere. It keeps nothing
-    /// alive.
+    /// Returns a handle that can cancel the chain while the Deferred itself is elsewhere. The
+    /// handle keeps nothing alive.
     pub fn canceller(&self) -> Canceller {
         Canceller {
             step: Rc::<dyn Node<T, E>>::downgrade(self.node()),
         }
     }
 
-    /// Holds the result back as long as the [`Pause`] lives. Pauses may overlap.
+    /// Holds back the result for as long as the [`Pause`] lives. Pauses may overlap.
     pub fn pause(&self) -> Pause<T, E> {
         let node = self.node().clone();
         let pauses = &node.slot().pauses;
@@ -210,7 +213,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         Pause { node }
     }
 
-    /// Has `sink` take the result, now or later.
+    /// Passes the result to `sink`, now or later.
     pub(super) fn finish(self, sink: Box<node::Sink<T, E>>) {
         let node = self.into_node();
         let slot = node.slot();
@@ -235,14 +238,16 @@ impl<T: 'static, E: ChainError> Future for Deferred<T, E> {
     type Output = Result<T, E>;
 
     /// # Panics
-    /// When it is polled again after its result was taken.
+    /// If it is polled again after the result was taken.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let slot = self.node().slot();
         if !slot.is_ready() {
             slot.wait(Waiter::Task(cx.waker().clone()));
             return Poll::Pending;
         }
-        let (result, _) = slot.take().expect("a future is not polled after its end");
+        let (result, _) = slot
+            .take()
+            .expect("a future is not polled after it completes");
         Poll::Ready(result)
     }
 }
@@ -268,46 +273,46 @@ impl<T: 'static, E: ChainError> fmt::Debug for Deferred<T, E> {
 /// The producing end of a [`Deferred`]. Dropping it without a result fires the Deferred with
 /// [`Interrupted::Abandoned`].
 pub struct Resolver<T: 'static, E: ChainError = Box<dyn Error>> {
-    /// There until it has fired.
+    /// `None` once it has fired.
     origin: Option<Rc<Origin<T, E>>>,
 }
 
 impl<T: 'static, E: ChainError> Resolver<T, E> {
-    /// Gives the value; the callbacks run before this returns. Dropped when the Deferred was
-    /// cancelled.
+    /// Fires the Deferred with a value. The callbacks run before this returns. The value is dropped
+    /// if the Deferred was cancelled.
     pub fn resolve(self, value: T) {
         self.settle(Ok(value));
     }
 
-    /// Gives the error; see [`resolve`](Resolver::resolve).
+    /// Fires the Deferred with an error; see [`resolve`](Resolver::resolve).
     pub fn reject(self, error: E) {
         self.settle(Err(error));
     }
 
-    /// Gives the one or the other; see [`resolve`](Resolver::resolve).
+    /// Fires the Deferred with a value or an error; see [`resolve`](Resolver::resolve).
     pub fn settle(mut self, result: Result<T, E>) {
         if let Some(origin) = self.origin.take() {
             node::run(origin.settle(result, false));
         }
     }
 
-    /// Says why there will be no result. Nobody is told of it who does not wait.
+    /// Fires the Deferred with the reason why there is no result. If nobody handles it, it is not
+    /// logged.
     pub(crate) fn interrupt(mut self, why: Interrupted) {
         if let Some(origin) = self.origin.take() {
             node::run(origin.settle(Err(why.into()), true));
         }
     }
 
-    /// Whether a result would be dropped, since the Deferred was cancelled: a reason to stop
-    /// working on it.
+    /// Returns whether the Deferred was cancelled, so that a result would be dropped. Check this to
+    /// stop the work early.
     pub fn is_cancelled(&self) -> bool {
         self.origin
             .as_ref()
             .is_none_or(|origin| origin.slot.has_fired())
     }
 
-    /// Has `canceller` called when the Deferred is cancelled, in place of one that was there
-    /// before.
+    /// Sets the function to call if the Deferred is cancelled. It replaces the previous one.
     pub fn set_canceller(&self, canceller: impl FnOnce() + 'static) {
         if let Some(origin) = self
             .origin
@@ -335,14 +340,14 @@ impl<T: 'static, E: ChainError> fmt::Debug for Resolver<T, E> {
     }
 }
 
-/// What a callback may return: a `Result`, or a [`Deferred`].
+/// What a callback may return: a `Result` or a [`Deferred`].
 pub trait IntoOutcome {
     /// The type of the value.
     type Value: 'static;
     /// The type of the error.
     type Error: ChainError;
 
-    /// What it came to.
+    /// Converts it to an [`Outcome`].
     fn into_outcome(self) -> Outcome<Self::Value, Self::Error>;
 }
 
@@ -364,7 +369,7 @@ impl<T: 'static, E: ChainError> IntoOutcome for Deferred<T, E> {
     }
 }
 
-/// Cancels a chain. Made by [`Deferred::canceller`].
+/// Cancels a chain. Created by [`Deferred::canceller`].
 #[derive(Clone)]
 pub struct Canceller {
     step: Weak<dyn Step>,
@@ -376,7 +381,7 @@ impl Canceller {
         self.interrupt(&Interrupted::Cancelled);
     }
 
-    /// As [`cancel`](Canceller::cancel), with another reason.
+    /// Like [`cancel`](Canceller::cancel), with another reason.
     pub fn interrupt(&self, why: &Interrupted) {
         if let Some(step) = self.step.upgrade() {
             node::interrupt(step, why);
@@ -394,7 +399,7 @@ impl fmt::Debug for Canceller {
     }
 }
 
-/// Holds a result back. Made by [`Deferred::pause`]; dropping it lets the chain go on, before the
+/// Holds back a result. Created by [`Deferred::pause`]. Dropping it resumes the chain before the
 /// drop returns.
 #[must_use = "dropping it ends the pause"]
 pub struct Pause<T: 'static, E: ChainError> {

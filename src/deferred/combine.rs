@@ -1,4 +1,4 @@
-//! Several Deferreds as one.
+//! Combines several Deferreds into one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,8 +12,9 @@ use super::{
     node::{self, Origin, Step},
 };
 
-/// All values, in the order of `deferreds`; none at once gives an empty list at once. The first
-/// error ends it; what the others come to is dropped then. Cancelling it cancels all of them.
+/// Waits for all values and returns them in the order of `deferreds`. An empty input fires at once
+/// with an empty list. The first error ends the wait; the other results are then dropped.
+/// Cancelling the returned Deferred cancels all of them.
 #[track_caller]
 pub fn all<T: 'static, E: ChainError>(
     deferreds: impl IntoIterator<Item = Deferred<T, E>>,
@@ -21,7 +22,7 @@ pub fn all<T: 'static, E: ChainError>(
     collect(deferreds.into_iter().collect(), false, Location::caller())
 }
 
-/// As [`all`]; the first error also cancels those that have not fired yet.
+/// Like [`all`], but the first error also cancels the Deferreds that have not fired yet.
 #[track_caller]
 pub fn all_or_cancel<T: 'static, E: ChainError>(
     deferreds: impl IntoIterator<Item = Deferred<T, E>>,
@@ -63,12 +64,12 @@ fn collect<T: 'static, E: ChainError>(
     deferred
 }
 
-/// The first value, with its place in `deferreds`; the others are cancelled then. Cancelling it
-/// cancels all of them.
+/// Returns the first value and its index in `deferreds`, and cancels the others. Cancelling the
+/// returned Deferred cancels all of them.
 ///
 /// # Errors
-/// [`RaceError::AllFailed`] with every error, in order; [`RaceError::Empty`] at once when there are
-/// none.
+/// [`RaceError::AllFailed`] with all errors, in order, if none succeeds; [`RaceError::Empty`], at
+/// once, if `deferreds` is empty.
 #[track_caller]
 pub fn race<T: 'static, E: ChainError>(
     deferreds: impl IntoIterator<Item = Deferred<T, E>>,
@@ -111,10 +112,10 @@ pub fn race<T: 'static, E: ChainError>(
     deferred
 }
 
-/// The first value; see [`race`].
+/// Returns the first value; see [`race`].
 ///
 /// # Errors
-/// As for [`race`].
+/// See [`race`].
 #[track_caller]
 pub fn any<T: 'static, E: ChainError>(
     deferreds: impl IntoIterator<Item = Deferred<T, E>>,
@@ -122,15 +123,15 @@ pub fn any<T: 'static, E: ChainError>(
     race(deferreds).map(|(_, value)| value)
 }
 
-/// Why nobody won.
+/// Why a race has no winner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RaceError<E> {
-    /// Nobody took part.
+    /// There were no Deferreds.
     Empty,
-    /// All failed; their errors in order.
+    /// All of them failed. Contains their errors, in order.
     AllFailed(Vec<E>),
-    /// The race was ended.
+    /// The race itself was interrupted.
     Interrupted(Interrupted),
 }
 
@@ -143,7 +144,7 @@ impl<E> From<Interrupted> for RaceError<E> {
 impl<E: fmt::Display> fmt::Display for RaceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RaceError::Empty => f.write_str("nobody took part in the race"),
+            RaceError::Empty => f.write_str("there was nothing to wait for"),
             RaceError::Interrupted(why) => why.fmt(f),
             RaceError::AllFailed(errors) => {
                 f.write_str("all failed: ")?;
@@ -158,7 +159,7 @@ impl<E: fmt::Display> fmt::Display for RaceError<E> {
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for RaceError<E> {}
 
-/// A combinator's own node, and the means to cancel its parts.
+/// The node of a combinator, and the means to cancel its parts.
 struct Group<T, E> {
     origin: Rc<Origin<T, E>>,
     parts: RefCell<Vec<Canceller>>,
@@ -195,7 +196,7 @@ impl<T: 'static, E: ChainError> Group<T, E> {
     }
 }
 
-/// Several Deferreds with values of different types, as a tuple; see [`gather`].
+/// A tuple of Deferreds with values of different types; see [`gather`].
 pub trait Gather<E> {
     /// The tuple of their values.
     type Values: 'static;
@@ -206,13 +207,16 @@ pub trait Gather<E> {
         E: ChainError;
 }
 
-/// The values of a tuple of Deferreds, two to six, as a tuple. The first error ends it, as for
-/// [`all`].
+/// Waits for a tuple of two to six Deferreds and returns their values as a tuple. The first error
+/// ends the wait, as in [`all`].
 ///
 /// ```
 /// use entwined::deferred::{Deferred, gather};
 ///
-/// let (name, sent_name) = { let (resolver, deferred) = Deferred::<&str>::new(); (deferred, resolver) };
+/// let (name, sent_name) = {
+///     let (resolver, deferred) = Deferred::<&str>::new();
+///     (deferred, resolver)
+/// };
 /// let both = gather((name, Deferred::<u32>::ready(Ok(7))));
 /// sent_name.resolve("seven");
 /// assert_eq!(both.take().unwrap().unwrap(), ("seven", 7));
@@ -243,7 +247,8 @@ macro_rules! tuple {
                     }
                 });
                 $({
-                    let (group, values, left, finish) = (group.clone(), values.clone(), left.clone(), finish.clone());
+                    let (group, values) = (group.clone(), values.clone());
+                    let (left, finish) = (left.clone(), finish.clone());
                     $part.finish(Box::new(move |result| match result {
                         Err(error) => group.fail(error, false),
                         Ok(value) => {

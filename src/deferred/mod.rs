@@ -1,9 +1,9 @@
-//! Results that have not come yet.
+//! Results that are not available yet.
 //!
-//! A [`Deferred`] stands for a value of type `T` or an error of type `E` that a producer will give
-//! once, through its [`Resolver`]. What is to be done with it is said beforehand, as a chain of
-//! callbacks; or it is awaited, since it is a future too. This module knows no reactor and no
-//! thread: a Deferred fires when its producer says so, on the thread that made it.
+//! A [`Deferred`] stands for a value of type `T` or an error of type `E` that a producer delivers
+//! once, through its [`Resolver`]. Attach a chain of callbacks to it, or await it: it is also a
+//! future. This module does not depend on a reactor or on threads. A Deferred fires when its
+//! producer says so, on the thread that created it.
 //!
 //! ```
 //! use entwined::deferred::Deferred;
@@ -35,22 +35,22 @@ use std::{any::Any, fmt};
 
 use crate::panic::panic_message;
 
-/// Why a chain has no result of its producer.
+/// Why a chain did not get a result from its producer.
 ///
-/// Every error type of a chain can be made from it: `Box<dyn Error>` and `String` can already, one
-/// of your own by `impl From<Interrupted>`.
+/// The error type of every chain must be convertible from this type. `Box<dyn Error>` and `String`
+/// are; for your own type, implement `From<Interrupted>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interrupted {
-    /// It was cancelled.
+    /// The Deferred was cancelled.
     Cancelled,
-    /// A time limit passed.
+    /// A timeout expired.
     TimedOut,
     /// The producer was dropped without a result.
     Abandoned,
-    /// Whoever should have produced it had no room for the work.
+    /// The producer refused the work because it had no room for it.
     Refused,
-    /// A callback, a task or a job on a thread panicked, with this message.
+    /// A callback, a task or a job on a thread panicked with this message.
     Panicked(String),
 }
 
@@ -80,8 +80,8 @@ impl From<Interrupted> for String {
     }
 }
 
-/// What the error of a chain has to be: able to say that there was no result, and to be shown.
-/// Implemented for every such type.
+/// The requirements for the error type of a chain: it can be created from [`Interrupted`], and it
+/// can be displayed. Implemented for every such type.
 pub trait ChainError: From<Interrupted> + fmt::Display + 'static {}
 
 impl<E: From<Interrupted> + fmt::Display + 'static> ChainError for E {}

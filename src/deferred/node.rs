@@ -1,14 +1,15 @@
-//! What a chain is made of.
+//! The nodes that make up a chain.
 //!
-//! A chain is a row of nodes, each with a slot for one result. It hangs on its producer: a node
-//! that has not fired holds whatever waits for it, strongly, while the way back (for cancelling) is
-//! weak. So a chain lives exactly until it has fired, and no cycle keeps it longer.
+//! A chain is a sequence of nodes, each with a slot for one result. The producer keeps it alive: a
+//! node that has not fired holds a strong reference to whatever waits for it, while the references
+//! back (for cancelling) are weak. A chain therefore lives exactly until it has fired, and no cycle
+//! keeps it alive longer.
 //!
-//! One allocation makes a link: the node before it sees it as a [`Receive`], its own [`Deferred`]
-//! as a [`Node`].
+//! A link needs one allocation: the node before it sees it as a [`Receive`], its own [`Deferred`]
+//! sees it as a [`Node`].
 //!
-//! Nothing here recurses along a chain: [`run`] goes from node to node in a loop, [`interrupt`]
-//! walks back in one.
+//! Nothing here recurses along a chain: [`run`] goes from node to node in a loop, and [`interrupt`]
+//! walks back in a loop.
 
 use std::{
     cell::{Cell, OnceCell},
@@ -19,18 +20,18 @@ use std::{
 
 use super::{ChainError, Deferred, Interrupted};
 
-/// A node of a chain, whatever its types.
+/// A node of a chain, with its types erased.
 pub(super) trait Step {
-    /// Hands the result on to whoever waits for it; gives the node that has fired by that.
+    /// Passes the result to whatever waits for it. Returns the node that fired as a consequence.
     fn advance(&self) -> Option<Rc<dyn Step>>;
 
     fn has_fired(&self) -> bool;
 
-    /// Puts what this node waits for into `list`; nothing for a node that a producer fires.
+    /// Adds what this node waits for to `list`. Adds nothing if a producer fires this node.
     fn waits_for(&self, list: &mut Vec<Rc<dyn Step>>);
 
-    /// Fires a node that waits for a producer, after its canceller was asked; gives the node if it
-    /// has fired by that.
+    /// Fires a node that waits for a producer, after calling its canceller. Returns the node if
+    /// this fired it.
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>>;
 }
 
@@ -41,22 +42,22 @@ pub(super) trait Node<T, E>: Step {
 
 /// A node that waits for a result of these types.
 pub(super) trait Receive<T, E> {
-    /// Takes the result; gives itself if it has fired by that.
+    /// Takes the result. Returns itself if that fired it.
     fn receive(self: Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>>;
 }
 
-/// The place of a result, and who waits for it.
+/// Holds a result, and what waits for it.
 pub(super) struct Slot<T, E> {
     result: Cell<Option<Result<T, E>>>,
     waiter: Cell<Waiter<T, E>>,
     fired: Cell<bool>,
-    /// How many pauses are in force.
+    /// The number of active pauses.
     pub(super) pauses: Cell<u32>,
     /// Whether a [`Deferred`] can still take the result.
     pub(super) held: Cell<bool>,
-    /// Whether the error only says that nobody wanted the result, so that nobody need be told.
+    /// Whether the error only says that the result was not wanted. Such an error is not logged.
     quiet: Cell<bool>,
-    /// Where the chain was begun.
+    /// Where the chain was created.
     pub(super) birth: &'static Location<'static>,
 }
 
@@ -66,11 +67,11 @@ pub(super) enum Waiter<T, E> {
     Nobody,
     /// The next link.
     Link(Rc<dyn Receive<T, E>>),
-    /// A node whose callback returned this Deferred: it takes the result as its own.
+    /// A node whose callback returned this Deferred. It takes over the result.
     Outer(Rc<dyn Node<T, E>>),
     /// A combinator.
     Sink(Box<Sink<T, E>>),
-    /// A task that awaits it.
+    /// A task that awaits the result.
     Task(Waker),
 }
 
@@ -93,7 +94,7 @@ impl<T, E: ChainError> Slot<T, E> {
         self.fired.get()
     }
 
-    /// Whether the result is there to be taken.
+    /// Returns whether the result can be taken.
     pub(super) fn is_ready(&self) -> bool {
         self.fired.get() && self.pauses.get() == 0
     }
@@ -104,7 +105,7 @@ impl<T, E: ChainError> Slot<T, E> {
         self.result.set(Some(result));
     }
 
-    /// The result, once; whether it is quiet.
+    /// Takes the result and whether it is quiet. Returns `None` after the first time.
     pub(super) fn take(&self) -> Option<(Result<T, E>, bool)> {
         self.result.take().map(|result| (result, self.quiet.get()))
     }
@@ -139,28 +140,28 @@ impl<T, E: ChainError> Slot<T, E> {
         }
     }
 
-    /// An error that nobody can take any more is told to the log.
+    /// Logs an error that nobody can take any more.
     pub(super) fn report_unless_held(&self) {
         if self.held.get() || !self.is_ready() {
             return;
         }
         if let Some((Err(error), false)) = self.take() {
             tracing::error!(
-                "an error that nobody handled, of a Deferred made at {}: {error}",
+                "unhandled error in a Deferred created at {}: {error}",
                 self.birth
             );
         }
     }
 }
 
-/// Runs a chain from a node that has fired as far as it goes.
+/// Runs a chain from a node that has fired, as far as possible.
 pub(super) fn run(mut next: Option<Rc<dyn Step>>) {
     while let Some(step) = next {
         next = step.advance();
     }
 }
 
-/// Ends what a chain waits for.
+/// Ends what a chain is waiting for.
 pub(super) fn interrupt(step: Rc<dyn Step>, why: &Interrupted) {
     let mut list = vec![step];
     while let Some(step) = list.pop() {
@@ -177,7 +178,7 @@ pub(super) fn interrupt(step: Rc<dyn Step>, why: &Interrupted) {
 
 type Canceller = Box<dyn FnOnce()>;
 
-/// The first node of a chain: its producer fires it, or the combinator that made it.
+/// The first node of a chain. Its producer fires it, or the combinator that created it.
 pub(super) struct Origin<T, E> {
     pub(super) slot: Slot<T, E>,
     pub(super) canceller: Cell<Option<Canceller>>,
@@ -194,8 +195,8 @@ impl<T: 'static, E: ChainError> Origin<T, E> {
         })
     }
 
-    /// Takes the result of the producer; gives the node if that fires it. One that was interrupted
-    /// before drops the result.
+    /// Takes the producer's result. Returns the node if that fired it. If the node was interrupted
+    /// before, the result is dropped.
     pub(super) fn settle(
         self: Rc<Self>,
         result: Result<T, E>,
@@ -232,7 +233,7 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
         if let Some(canceller) = self.canceller.take() {
             canceller();
         }
-        // The canceller may have had the producer fire it.
+        // The canceller may have made the producer fire it.
         if self.slot.has_fired() {
             return None;
         }
@@ -247,26 +248,26 @@ impl<T: 'static, E: ChainError> Node<T, E> for Origin<T, E> {
     }
 }
 
-/// What a callback came to.
+/// The result of a callback.
 pub enum Outcome<T: 'static, E: ChainError> {
     /// A result.
     Done(Result<T, E>),
-    /// The error that came in, handed on.
+    /// The error that came in, passed on.
     Passed(E),
-    /// A result that has still to come.
+    /// A result that is not available yet.
     Later(Deferred<T, E>),
 }
 
-/// A node with a callback: `F` makes its result from that of the node before.
+/// A node with a callback: `F` computes its result from the result of the node before it.
 pub(super) struct Link<F, U, V> {
     slot: Slot<U, V>,
     function: Cell<Option<F>>,
-    /// The node before, and from then on the Deferred that the callback returned.
+    /// The node before it; later the Deferred that the callback returned.
     waits_for: Cell<Option<Weak<dyn Step>>>,
 }
 
 impl<F, U: 'static, V: ChainError> Link<F, U, V> {
-    /// Puts a link behind `before`, which nobody waits for yet. If that has fired, the callback
+    /// Appends a link to `before`, which nothing waits for yet. If `before` has fired, the callback
     /// runs now.
     pub(super) fn behind<T, E>(before: &Rc<dyn Node<T, E>>, function: F) -> Rc<Self>
     where
@@ -283,7 +284,7 @@ impl<F, U: 'static, V: ChainError> Link<F, U, V> {
         });
         if slot.is_ready() {
             if let Some((result, quiet)) = slot.take() {
-                // Nobody waits for this link yet, so there is nothing to run on.
+                // Nothing waits for this link yet, so there is nothing to run.
                 let _ = Receive::receive(link.clone(), result, quiet);
             }
         } else {

@@ -1,4 +1,4 @@
-//! Taking turns, in order of asking: a lock, a semaphore, a queue.
+//! Fair waiting, in the order of asking: a lock, a semaphore and a queue.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,8 +9,8 @@ use std::{
 
 use super::{Deferred, Interrupted, Resolver};
 
-/// At most so many at a time; the others wait, and are served in the order in which they asked.
-/// Clones are the same semaphore.
+/// Limits how many holders there are at a time. The others wait and are served in the order in
+/// which they asked. Clones refer to the same semaphore.
 #[derive(Clone)]
 pub struct DeferredSemaphore {
     state: Rc<State>,
@@ -23,12 +23,12 @@ struct State {
 }
 
 impl DeferredSemaphore {
-    /// A semaphore with so many permits, and no limit to those who wait.
+    /// Creates a semaphore with this many permits and no limit on the number of waiters.
     pub fn new(permits: usize) -> Self {
         DeferredSemaphore::bounded(permits, usize::MAX)
     }
 
-    /// A semaphore for which at most `most_waiting` wait; further ones are refused.
+    /// Creates a semaphore with at most `most_waiting` waiters. Further requests are refused.
     pub fn bounded(permits: usize, most_waiting: usize) -> Self {
         DeferredSemaphore {
             state: Rc::new(State {
@@ -39,10 +39,10 @@ impl DeferredSemaphore {
         }
     }
 
-    /// Asks for a permit. Cancelling the Deferred leaves the row.
+    /// Asks for a permit. Cancelling the Deferred withdraws the request.
     ///
     /// # Errors
-    /// [`Full`] when as many wait as may.
+    /// [`Full`] if the maximum number of waiters is reached.
     #[track_caller]
     pub fn acquire(&self) -> Result<Deferred<Permit, Interrupted>, Full<()>> {
         if self.state.free.get() > 0 {
@@ -54,11 +54,11 @@ impl DeferredSemaphore {
         enqueue(&self.state.waiting, self.state.most_waiting)
     }
 
-    /// Calls `function` with a permit in hand, which is given back when the Deferred that it
-    /// returns has fired.
+    /// Waits for a permit and calls `function`. The permit is returned when the Deferred from
+    /// `function` has fired.
     ///
     /// # Errors
-    /// As for [`acquire`](DeferredSemaphore::acquire); `function` is not called then.
+    /// See [`acquire`](DeferredSemaphore::acquire). `function` is not called in that case.
     #[track_caller]
     pub fn run<T: 'static, E: super::ChainError>(
         &self,
@@ -73,12 +73,12 @@ impl DeferredSemaphore {
         }))
     }
 
-    /// Permits that nobody has.
+    /// Returns the number of free permits.
     pub fn available(&self) -> usize {
         self.state.free.get()
     }
 
-    /// How many wait.
+    /// Returns the number of waiters.
     pub fn waiting(&self) -> usize {
         self.state
             .waiting
@@ -98,9 +98,9 @@ impl fmt::Debug for DeferredSemaphore {
     }
 }
 
-/// A permit of a semaphore or a lock. Dropping it gives it to the next who waits, whose callbacks
-/// run before the drop returns.
-#[must_use = "dropping it gives the permit back"]
+/// A permit of a semaphore or a lock. Dropping it passes it to the next waiter, whose callbacks run
+/// before the drop returns.
+#[must_use = "dropping it returns the permit"]
 pub struct Permit {
     state: Rc<State>,
 }
@@ -108,7 +108,7 @@ pub struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         match next(&self.state.waiting) {
-            // One that nobody takes comes back by its own drop.
+            // If nobody takes this permit, its own drop returns it.
             Some(resolver) => resolver.resolve(Permit {
                 state: self.state.clone(),
             }),
@@ -123,30 +123,30 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// One at a time, in the order of asking. Clones are the same lock.
+/// A mutual exclusion lock. Waiters get it in the order of asking. Clones refer to the same lock.
 #[derive(Clone, Debug)]
 pub struct DeferredLock {
     semaphore: DeferredSemaphore,
 }
 
 impl DeferredLock {
-    /// A lock that nobody has.
+    /// Creates an unlocked lock.
     pub fn new() -> Self {
         DeferredLock {
             semaphore: DeferredSemaphore::new(1),
         }
     }
 
-    /// Asks for the lock; dropping the [`Permit`] gives it back. Cancelling the Deferred leaves the
-    /// row.
+    /// Asks for the lock. Dropping the [`Permit`] releases it. Cancelling the Deferred withdraws
+    /// the request.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<Permit, Interrupted> {
         self.semaphore
             .acquire()
-            .expect("a lock does not limit those who wait")
+            .expect("a lock does not limit the number of waiters")
     }
 
-    /// Calls `function` with the lock in hand; see [`DeferredSemaphore::run`].
+    /// Waits for the lock and calls `function`; see [`DeferredSemaphore::run`].
     #[track_caller]
     pub fn run<T: 'static, E: super::ChainError>(
         &self,
@@ -154,10 +154,10 @@ impl DeferredLock {
     ) -> Deferred<T, E> {
         self.semaphore
             .run(function)
-            .expect("a lock does not limit those who wait")
+            .expect("a lock does not limit the number of waiters")
     }
 
-    /// Whether somebody has it.
+    /// Returns whether the lock is held.
     pub fn is_locked(&self) -> bool {
         self.semaphore.available() == 0
     }
@@ -169,8 +169,8 @@ impl Default for DeferredLock {
     }
 }
 
-/// Values that wait for takers, or takers that wait for values; each in order. Clones are the same
-/// queue.
+/// A queue in which values wait for takers, or takers wait for values, each in order. Clones refer
+/// to the same queue.
 pub struct DeferredQueue<T: 'static> {
     inner: Rc<Queue<T>>,
 }
@@ -183,7 +183,7 @@ struct Queue<T: 'static> {
 }
 
 impl<T: 'static> DeferredQueue<T> {
-    /// A queue in which at most `most_values` values and at most `most_takers` takers wait.
+    /// Creates a queue that holds at most `most_values` values and at most `most_takers` takers.
     pub fn new(most_values: usize, most_takers: usize) -> Self {
         let inner = Queue {
             values: RefCell::default(),
@@ -196,11 +196,11 @@ impl<T: 'static> DeferredQueue<T> {
         }
     }
 
-    /// Gives a value to the first taker, whose callbacks run before this returns, or keeps it for
-    /// the next.
+    /// Passes a value to the first taker, whose callbacks run before this returns. If no taker
+    /// waits, the value is kept for the next one.
     ///
     /// # Errors
-    /// [`Full`] gives the value back when as many wait as may.
+    /// [`Full`] returns the value if the maximum number of values is queued.
     pub fn put(&self, value: T) -> Result<(), Full<T>> {
         if let Some(taker) = next(&self.inner.takers) {
             taker.resolve(value);
@@ -213,10 +213,10 @@ impl<T: 'static> DeferredQueue<T> {
         Ok(())
     }
 
-    /// The next value. Cancelling the Deferred leaves the row.
+    /// Asks for the next value. Cancelling the Deferred withdraws the request.
     ///
     /// # Errors
-    /// [`Full`] when as many takers wait as may.
+    /// [`Full`] if the maximum number of takers is waiting.
     #[track_caller]
     pub fn get(&self) -> Result<Deferred<T, Interrupted>, Full<()>> {
         let value = self.inner.values.borrow_mut().pop_front();
@@ -226,12 +226,12 @@ impl<T: 'static> DeferredQueue<T> {
         }
     }
 
-    /// Values that wait.
+    /// Returns the number of queued values.
     pub fn len(&self) -> usize {
         self.inner.values.borrow().len()
     }
 
-    /// Whether no value waits.
+    /// Returns whether no value is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -253,7 +253,7 @@ impl<T> fmt::Debug for DeferredQueue<T> {
     }
 }
 
-/// As many wait as may. Gives back what was to join them.
+/// The queue is full. Returns the item that could not be added.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Full<T>(pub T);
 
@@ -265,7 +265,7 @@ impl<T> fmt::Debug for Full<T> {
 
 impl<T> fmt::Display for Full<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("as many wait as may")
+        f.write_str("the queue is full")
     }
 }
 
@@ -273,7 +273,7 @@ impl<T> std::error::Error for Full<T> {}
 
 type Row<T> = RefCell<VecDeque<Resolver<T, Interrupted>>>;
 
-/// The first in the row that has not left it.
+/// Returns the first entry that was not cancelled.
 fn next<T>(row: &Row<T>) -> Option<Resolver<T, Interrupted>> {
     loop {
         let first = row.borrow_mut().pop_front()?;
@@ -287,7 +287,7 @@ fn next<T>(row: &Row<T>) -> Option<Resolver<T, Interrupted>> {
 fn enqueue<T>(row: &Row<T>, most: usize) -> Result<Deferred<T, Interrupted>, Full<()>> {
     let mut row = row.borrow_mut();
     if row.len() >= most {
-        // Those who have left make room.
+        // Cancelled entries make room.
         row.retain(|resolver| !resolver.is_cancelled());
         if row.len() >= most {
             return Err(Full(()));

@@ -1,25 +1,25 @@
-//! Frames with a delimiter behind them.
+//! Frames followed by a delimiter.
 
 use memchr::memmem::Finder;
 
 use super::{Found, FrameError, Framing};
 
-/// Frames that end with a delimiter, which they do not contain.
+/// Frames that end with a delimiter, which they cannot contain.
 #[derive(Clone, Debug)]
 pub struct Delimited {
     delimiter: Finder<'static>,
     limit: usize,
-    /// So many bytes were looked at: a delimiter cannot begin before.
+    /// The number of bytes already searched: no delimiter begins before this position.
     scanned: usize,
 }
 
 impl Delimited {
-    /// Frames of at most `limit` bytes before this delimiter.
+    /// Creates a framing for frames of at most `limit` bytes, each followed by `delimiter`.
     ///
     /// # Panics
-    /// When the delimiter is empty.
+    /// If the delimiter is empty.
     pub fn new(delimiter: &[u8], limit: usize) -> Self {
-        assert!(!delimiter.is_empty(), "an empty delimiter ends nothing");
+        assert!(!delimiter.is_empty(), "a delimiter cannot be empty");
         Delimited {
             delimiter: Finder::new(delimiter).into_owned(),
             limit,
@@ -35,7 +35,7 @@ impl Framing for Delimited {
             .delimiter
             .find(&input[self.scanned..])
             .map(|place| self.scanned + place);
-        // Without one it begins in the last bytes at the earliest.
+        // If it is incomplete, it begins in the last bytes at the earliest.
         let content = found.unwrap_or((input.len() + 1).saturating_sub(length));
         if content > self.limit {
             return Err(FrameError::TooLong {
@@ -57,11 +57,11 @@ impl Framing for Delimited {
         let start = output.len();
         output.extend_from_slice(frame);
         output.extend_from_slice(self.delimiter.needle());
-        // It may also begin in the frame and end in the delimiter.
+        // The delimiter may also begin inside the frame and end in the delimiter itself.
         if frame.len() > self.limit || self.delimiter.find(&output[start..]) != Some(frame.len()) {
             output.truncate(start);
             return Err(FrameError::CannotEncode(
-                "it is longer than the limit, or has the delimiter inside",
+                "it is longer than the limit or contains the delimiter",
             ));
         }
         Ok(())

@@ -1,21 +1,21 @@
-//! Lines, and what comes between them.
+//! Lines, with a raw mode for the bytes between them.
 
 use std::ops::Range;
 
 use super::{Found, FrameError, Framing};
 
-/// Lines that end with LF or CR LF; a frame is one without its end. The last one may end with the
-/// input instead.
+/// Lines that end with LF or CR LF. A frame is a line without its end. The last line may end with
+/// the input instead.
 ///
-/// A line that is too long is an error once, and its rest is skipped; what follows it is
-/// understood.
+/// A line that is too long is reported as an error once, and the rest of it is skipped. The lines
+/// after it are decoded as usual.
 ///
-/// Protocols that change between lines and other bytes (a message body, a file) set a [raw
+/// For protocols that switch between lines and other bytes (a message body, a file), set the [raw
 /// mode](Lines::set_raw).
 #[derive(Clone, Debug)]
 pub struct Lines {
     limit: usize,
-    /// So many bytes were looked at and have no end of line.
+    /// The number of bytes already searched that contain no end of line.
     scanned: usize,
     skipping: bool,
     raw: Raw,
@@ -29,7 +29,8 @@ enum Raw {
 }
 
 impl Lines {
-    /// Lines of at most `limit` bytes, without their ends, in both directions.
+    /// Creates a framing for lines of at most `limit` bytes, without their ends, in both
+    /// directions.
     pub fn new(limit: usize) -> Self {
         Lines {
             limit,
@@ -39,8 +40,9 @@ impl Lines {
         }
     }
 
-    /// From now on frames are pieces of bytes as they come: the next `bytes` of them and then lines
-    /// again, or without a number until [`set_lines`](Lines::set_lines).
+    /// Switches to raw mode: from now on frames are pieces of bytes as they arrive. With a number,
+    /// lines follow after that many bytes; without one, raw mode lasts until
+    /// [`set_lines`](Lines::set_lines).
     pub fn set_raw(&mut self, bytes: Option<u64>) {
         self.scanned = 0;
         self.raw = match bytes {
@@ -50,12 +52,12 @@ impl Lines {
         };
     }
 
-    /// From now on frames are lines.
+    /// Switches back to lines.
     pub fn set_lines(&mut self) {
         self.raw = Raw::Not;
     }
 
-    /// Whether the next frame is raw bytes.
+    /// Returns whether the next frame is raw bytes.
     pub fn is_raw(&self) -> bool {
         self.raw != Raw::Not
     }
@@ -101,7 +103,7 @@ impl Framing for Lines {
             });
         }
         let length = end.unwrap_or(input.len());
-        // A CR at the limit may be the begin of an end.
+        // A CR at the limit may be the first byte of a line end.
         let content = if input[..length].ends_with(b"\r") {
             length - 1
         } else {
@@ -134,20 +136,22 @@ impl Framing for Lines {
         match self.raw {
             Raw::Bytes(_) => Err(FrameError::Unfinished),
             _ if self.skipping || input.is_empty() => Ok(None),
-            // Half an end of line is none of its content.
+            // Half of a line end is not part of the content.
             _ => Ok(Some(
                 0..input.strip_suffix(b"\r").map_or(input.len(), <[u8]>::len),
             )),
         }
     }
 
-    /// Ends it with CR LF, which most protocols of the Internet want.
+    /// Ends the line with CR LF, which most Internet protocols require.
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
         if frame.len() > self.limit {
             return Err(FrameError::CannotEncode("it is longer than the limit"));
         }
         if frame.contains(&b'\n') || frame.ends_with(b"\r") {
-            return Err(FrameError::CannotEncode("a line has an end of line inside"));
+            return Err(FrameError::CannotEncode(
+                "a line cannot contain an end of line",
+            ));
         }
         output.extend_from_slice(frame);
         output.extend_from_slice(b"\r\n");

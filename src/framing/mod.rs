@@ -1,16 +1,15 @@
 //! Framing: where one message ends and the next begins.
 //!
-//! Nothing here does I/O. A [`Framing`] finds frames in bytes and puts bytes around them;
-//! [`Frames`] keeps what is not complete. Over a connection they are used by
-//! [`protocol::Framed`](crate::protocol::Framed), with callbacks, or by [`FramedStream`], with
-//! `await`.
+//! Nothing here does I/O. A [`Framing`] finds frames in bytes and encodes frames as bytes.
+//! [`Frames`] buffers incomplete frames. To use them over a connection, take
+//! [`protocol::Framed`](crate::protocol::Framed) with callbacks or [`FramedStream`] with `await`.
 //!
 //! ```
 //! use entwined::framing::{Framing, Frames, Netstrings};
 //!
 //! let mut frames = Frames::new(Netstrings::new(1_000));
 //! let mut seen = Vec::new();
-//! // It does not matter how the bytes are cut.
+//! // It does not matter where the bytes are split.
 //! for piece in ["5:hel", "lo,0:,", "3:abc"] {
 //!     let mut input = piece.as_bytes();
 //!     while let Some(frame) = frames.next(&mut input)? {
@@ -27,16 +26,16 @@
 //!
 //! | framing | a frame on the wire |
 //! |---|---|
-//! | [`Lines`] | the line, then LF or CR LF; with a raw mode for what comes between lines |
+//! | [`Lines`] | the line, then LF or CR LF; with a raw mode for the bytes between lines |
 //! | [`Netstrings`] | its length in digits, `:`, the bytes, `,` |
 //! | [`Prefixed`] | its length in 1, 2 or 4 bytes, big-endian, then the bytes |
 //! | [`Delimited`] | the bytes, then a delimiter of your choice |
 //!
 //! # Bounds
 //!
-//! A framing has a limit for its frames. What is kept of an incomplete frame is never more than the
-//! limit and what goes around a frame; it is given back when the frame is complete. The work is
-//! linear in the bytes, also when they come one at a time.
+//! A framing limits the size of its frames. The buffer of an incomplete frame never holds more than
+//! this limit plus the framing's overhead, and is freed when the frame is complete. The work is
+//! linear in the number of bytes, even if they arrive one at a time.
 
 mod delimited;
 mod lines;
@@ -52,21 +51,22 @@ pub use netstring::Netstrings;
 pub use prefixed::{Prefixed, Width};
 pub use stream::{FrameReader, FrameWriter, FramedError, FramedStream};
 
-/// How messages are told apart.
+/// Separates a stream of bytes into messages.
 pub trait Framing {
-    /// Looks for a frame at the front of `input`, all that has come and was not taken. Asked again
-    /// with the same bytes and more behind them until it takes some; it may remember how far it has
-    /// looked.
+    /// Looks for a frame at the start of `input`, which is everything that was received and not
+    /// consumed yet. This is called again with the same bytes and more after them until it consumes
+    /// some. An implementation may remember how far it has searched.
     ///
     /// # Errors
-    /// What the peer sent is no frame. Unless the error is [fatal](FrameError::is_fatal) it is
-    /// asked again with the same bytes, and has to [skip](Found::Skip) them.
+    /// The peer did not send a valid frame. If the error is not [fatal](FrameError::is_fatal), this
+    /// is called again with the same bytes and must [skip](Found::Skip) them.
     fn decode(&mut self, input: &[u8]) -> Result<Found, FrameError>;
 
-    /// What is left at the end of input: a last frame for framings that allow one without its end.
+    /// Returns what remains at the end of the input: a last frame, if the framing allows one
+    /// without its end.
     ///
     /// # Errors
-    /// [`FrameError::Unfinished`] when the peer has stopped in the middle of a frame.
+    /// [`FrameError::Unfinished`] if the peer stopped in the middle of a frame.
     fn finish(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, FrameError> {
         if input.is_empty() {
             Ok(None)
@@ -78,21 +78,22 @@ pub trait Framing {
     /// Appends a frame to `output`.
     ///
     /// # Errors
-    /// [`FrameError::CannotEncode`] when these bytes cannot be one; then nothing is appended.
+    /// [`FrameError::CannotEncode`] if the bytes cannot be sent as a frame. Nothing is appended
+    /// then.
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError>;
 }
 
-/// What was found at the front of the input.
+/// What was found at the start of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A frame.
     Frame {
-        /// Where its content is.
+        /// The position of its content.
         content: Range<usize>,
-        /// So many bytes are taken with it.
+        /// The number of bytes it consumes.
         taken: usize,
     },
-    /// So many bytes, at least one, mean nothing.
+    /// This many bytes, at least one, must be skipped.
     Skip(usize),
     /// More bytes are needed.
     More,
@@ -102,23 +103,23 @@ pub enum Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The peer sends a frame of more than this limit.
+    /// The peer sent a frame that is longer than the limit.
     TooLong {
-        /// The most bytes of a frame.
+        /// The maximum number of bytes in a frame.
         limit: usize,
-        /// Whether it is passed over, and what follows it is understood.
+        /// Whether the frame is skipped and the frames after it can be decoded.
         skipped: bool,
     },
-    /// The peer sends what is no frame.
+    /// The peer sent something that is not a frame.
     Malformed(&'static str),
-    /// The peer has stopped in the middle of a frame.
+    /// The peer stopped in the middle of a frame.
     Unfinished,
-    /// This side was to send what cannot be a frame.
+    /// The bytes to send cannot be encoded as a frame.
     CannotEncode(&'static str),
 }
 
 impl FrameError {
-    /// Whether nothing that follows can be understood.
+    /// Returns whether nothing can be decoded after this error.
     pub fn is_fatal(&self) -> bool {
         !matches!(
             self,
@@ -131,9 +132,9 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FrameError::TooLong { limit, .. } => {
-                write!(f, "the peer sends a frame of more than {limit} bytes")
+                write!(f, "the peer sent a frame of more than {limit} bytes")
             }
-            FrameError::Malformed(what) => write!(f, "the peer sends what is no frame: {what}"),
+            FrameError::Malformed(what) => write!(f, "the peer sent an invalid frame: {what}"),
             FrameError::Unfinished => f.write_str("the peer stopped in the middle of a frame"),
             FrameError::CannotEncode(what) => write!(f, "this cannot be sent as a frame: {what}"),
         }
@@ -142,18 +143,18 @@ impl fmt::Display for FrameError {
 
 impl Error for FrameError {}
 
-/// A framing, and what has come of a frame that is not complete.
+/// A framing with a buffer for an incomplete frame.
 #[derive(Debug)]
 pub struct Frames<F> {
     framing: F,
     pending: Vec<u8>,
-    /// So many bytes at the front of `pending` were taken.
+    /// The number of bytes at the start of `pending` that were consumed.
     taken: usize,
     failed: Option<FrameError>,
 }
 
 impl<F: Framing> Frames<F> {
-    /// Nothing has come so far.
+    /// Creates an empty buffer.
     pub fn new(framing: F) -> Self {
         Frames {
             framing,
@@ -163,28 +164,28 @@ impl<F: Framing> Frames<F> {
         }
     }
 
-    /// The framing.
+    /// Returns the framing.
     pub fn framing(&self) -> &F {
         &self.framing
     }
 
-    /// The framing, to be changed between two frames.
+    /// Returns the framing, to change it between two frames.
     pub fn framing_mut(&mut self) -> &mut F {
         &mut self.framing
     }
 
-    /// Bytes that have come and belong to no frame yet.
+    /// Returns the number of received bytes that do not belong to a complete frame yet.
     pub fn pending(&self) -> usize {
         self.pending.len() - self.taken
     }
 
-    /// The next frame, in what is kept and then in `input`, which is moved on behind what was used
-    /// of it. None when more bytes are needed: then all of `input` was used. A frame that is whole
-    /// in `input` is not copied.
+    /// Returns the next frame, first from the buffer and then from `input`, and advances `input`
+    /// past the bytes that it used. Returns `None` if more bytes are needed; all of `input` was
+    /// used then. A frame that lies entirely in `input` is not copied.
     ///
     /// # Errors
-    /// What the peer sends is no frame. After a [fatal](FrameError::is_fatal) error it comes again
-    /// and again.
+    /// The peer did not send a valid frame. A [fatal](FrameError::is_fatal) error is returned again
+    /// on every further call.
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],
@@ -193,7 +194,7 @@ impl<F: Framing> Frames<F> {
         Ok(self.find(input)?.map(|place| self.at(place, all)))
     }
 
-    /// The same for who wants to change the framing when it has the frame.
+    /// Like `next`, for callers that may change the framing while they hold the frame.
     pub(crate) fn next_and_framing<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],
@@ -268,7 +269,8 @@ impl<F: Framing> Frames<F> {
         })
     }
 
-    /// Keeps a piece of the input: not all of it, so that most of a large one need not be copied.
+    /// Buffers a piece of the input. The piece is small, so that most of a large input is not
+    /// copied.
     fn keep(&mut self, input: &mut &[u8]) {
         self.pending.drain(..self.taken);
         self.taken = 0;
@@ -277,15 +279,15 @@ impl<F: Framing> Frames<F> {
         *input = rest;
     }
 
-    /// Forgets what was kept.
+    /// Discards the buffer.
     pub(crate) fn clear(&mut self) {
         (self.pending, self.taken) = (Vec::new(), 0);
     }
 
-    /// The last frame, at the end of input.
+    /// Returns the last frame, at the end of the input.
     ///
     /// # Errors
-    /// [`FrameError::Unfinished`] when the peer has stopped in the middle of one.
+    /// [`FrameError::Unfinished`] if the peer stopped in the middle of a frame.
     pub fn finish(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = &self.pending[self.taken..];
         let start = self.taken;
@@ -299,13 +301,14 @@ impl<F: Framing> Frames<F> {
     /// Appends a frame to `output`.
     ///
     /// # Errors
-    /// [`FrameError::CannotEncode`] when these bytes cannot be one; then nothing is appended.
+    /// [`FrameError::CannotEncode`] if the bytes cannot be sent as a frame. Nothing is appended
+    /// then.
     pub fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
         self.framing.encode(frame, output)
     }
 }
 
-/// Where a frame is.
+/// The location of a frame.
 enum Place {
     Input(Range<usize>),
     Pending(Range<usize>),

@@ -2,17 +2,17 @@
 
 use super::{Found, FrameError, Framing};
 
-/// Netstrings, as [D. J. Bernstein](https://cr.yp.to/proto/netstrings.txt) has defined them: the
-/// length in decimal digits without leading zeros, a colon, so many bytes, a comma. Anything else
-/// is an error, and the end of what can be understood.
+/// Netstrings as defined by [D. J. Bernstein](https://cr.yp.to/proto/netstrings.txt): the length in
+/// decimal digits without leading zeros, a colon, the bytes, and a comma. Anything else is a fatal
+/// error.
 #[derive(Clone, Debug)]
 pub struct Netstrings {
     limit: usize,
 }
 
 impl Netstrings {
-    /// Netstrings of at most `limit` bytes, and no more than half of [`usize::MAX`]: no buffer has
-    /// more.
+    /// Creates a framing for netstrings of at most `limit` bytes. The limit is capped at half of
+    /// [`usize::MAX`], the most that a buffer can hold.
     pub fn new(limit: usize) -> Self {
         Netstrings {
             limit: limit.min(usize::MAX / 2),
@@ -20,7 +20,7 @@ impl Netstrings {
     }
 }
 
-/// More digits than any length has that fits into a `usize`.
+/// More digits than the longest length that fits into a `usize`.
 const MOST_DIGITS: usize = 20;
 
 impl Framing for Netstrings {
@@ -31,9 +31,9 @@ impl Framing for Netstrings {
             .take_while(|byte| byte.is_ascii_digit())
             .count();
         if digits > 1 && input[0] == b'0' {
-            return Err(FrameError::Malformed("a length begins with zero"));
+            return Err(FrameError::Malformed("the length starts with a zero"));
         }
-        // Too long is known before the length is complete.
+        // A length that is too large is detected before it is complete.
         let length = input[..digits].iter().try_fold(0_usize, |length, &digit| {
             length
                 .checked_mul(10)?
@@ -49,7 +49,7 @@ impl Framing for Netstrings {
         match input.get(digits) {
             None => return Ok(Found::More),
             Some(b':') if digits > 0 => {}
-            Some(_) => return Err(FrameError::Malformed("a length is digits and a colon")),
+            Some(_) => return Err(FrameError::Malformed("a length must be digits and a colon")),
         }
         let content = digits + 1..digits + 1 + length;
         match input.get(content.end) {
@@ -58,7 +58,7 @@ impl Framing for Netstrings {
                 taken: content.end + 1,
                 content,
             }),
-            Some(_) => Err(FrameError::Malformed("a comma is missing at the end")),
+            Some(_) => Err(FrameError::Malformed("the comma at the end is missing")),
         }
     }
 

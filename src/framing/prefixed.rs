@@ -1,20 +1,20 @@
-//! Frames with their length in front.
+//! Frames preceded by their length.
 
 use super::{Found, FrameError, Framing};
 
-/// The length of a frame in 1, 2 or 4 bytes, big-endian, then the frame.
+/// A frame preceded by its length in 1, 2 or 4 bytes, big-endian.
 #[derive(Clone, Debug)]
 pub struct Prefixed {
     width: Width,
     limit: usize,
 }
 
-/// The bytes of a length.
+/// The size of a length prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
-    /// 1 byte: frames of at most 255.
+    /// 1 byte: frames of at most 255 bytes.
     U8,
-    /// 2 bytes: frames of at most 65,535.
+    /// 2 bytes: frames of at most 65,535 bytes.
     U16,
     /// 4 bytes.
     U32,
@@ -31,8 +31,8 @@ impl Width {
 }
 
 impl Prefixed {
-    /// Frames of at most `limit` bytes, and no more than the width of their length allows or half
-    /// of [`usize::MAX`]: no buffer has more.
+    /// Creates a framing for frames of at most `limit` bytes. The limit is capped at what the
+    /// prefix can express and at half of [`usize::MAX`], the most that a buffer can hold.
     pub fn new(width: Width, limit: usize) -> Self {
         let most = u64::MAX >> (64 - 8 * width.bytes());
         Prefixed {

@@ -1,4 +1,4 @@
-//! Frames over a stream, for async code.
+//! Frames over a byte stream, for async code.
 
 use std::{
     cell::RefCell,
@@ -39,9 +39,9 @@ use super::{FrameError, Frames, Framing};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Both sides may send at once only if somebody reads meanwhile: [`send`](FramedStream::send) waits
-/// when the peer does not take what is sent, and a peer that waits for the same does not read.
-/// Where that may be, [`split`](FramedStream::split) it, and let two tasks do the two things.
+/// If both sides send at the same time, someone must also read: [`send`](FramedStream::send) waits
+/// while the peer does not read, and a peer that waits in `send` does not read either. If this can
+/// happen, [`split`](FramedStream::split) the stream and use one task for each direction.
 #[derive(Debug)]
 pub struct FramedStream<S, F> {
     stream: S,
@@ -49,15 +49,15 @@ pub struct FramedStream<S, F> {
     outgoing: Outgoing,
 }
 
-/// Bytes that are received at a time.
+/// The number of bytes to read at a time.
 const INPUT: usize = 16 * 1024;
 
-/// Beyond so many bytes that were not sent, `send` waits.
+/// `send` waits while more than this many bytes are unsent.
 const OUTPUT: usize = 64 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
-    /// Frames over `stream`. It buffers up to 16 KiB of what is received, an incomplete frame, and
-    /// up to 64 KiB and one frame of what is sent.
+    /// Creates a framed stream over `stream`. It buffers up to 16 KiB of received data plus an
+    /// incomplete frame, and up to 64 KiB of unsent data plus one frame.
     pub fn new(stream: S, framing: F) -> Self {
         let incoming = Incoming {
             frames: Frames::new(framing),
@@ -72,18 +72,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
         }
     }
 
-    /// The framing, to be changed between two frames.
+    /// Returns the framing, to change it between two frames.
     pub fn framing_mut(&mut self) -> &mut F {
         self.incoming.frames.framing_mut()
     }
 
-    /// The stream below.
+    /// Returns the underlying stream.
     pub fn stream(&self) -> &S {
         &self.stream
     }
 
-    /// Gives back the stream, and the bytes that were received from it and belong to no frame yet.
-    /// What was not sent is lost.
+    /// Returns the stream, and the received bytes that do not belong to a returned frame yet.
+    /// Unsent data is lost.
     pub fn into_parts(self) -> (S, Vec<u8>) {
         let mut incoming = self.incoming;
         let mut left = incoming.frames.pending.split_off(incoming.frames.taken);
@@ -91,9 +91,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
         (self.stream, left)
     }
 
-    /// Makes one half that receives and one that sends, for two tasks. The stream is dropped with
-    /// the last of them; until then the writer's [`close`](FrameWriter::close) ends its direction.
-    /// A change of the framing is for that half.
+    /// Splits the stream into a receiving and a sending half, for two tasks. The stream is dropped
+    /// with the last half. Until then the writer's [`close`](FrameWriter::close) ends its
+    /// direction. Each half has its own framing; changing one does not affect the other.
     ///
     /// ```
     /// use entwined::{Standalone, framing::{FramedStream, Lines}, transport::memory};
@@ -140,11 +140,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
         )
     }
 
-    /// The next frame; none at the end of input.
+    /// Returns the next frame, or `None` at the end of the input.
     ///
     /// # Errors
-    /// What the peer sends is no frame, or the stream has failed. After a frame that was [too
-    /// long](FrameError::TooLong) lines go on.
+    /// The peer did not send a valid frame, or the stream failed. After a frame that was [too
+    /// long](FrameError::TooLong), [`Lines`](super::Lines) continues.
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, FramedError>>
     where
         F: Unpin,
@@ -152,27 +152,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Sends a frame. It waits while too much waits to be sent, and tries to send all of it.
+    /// Sends a frame. Tries to send all buffered data, and waits while too much of it remains.
     ///
     /// # Errors
-    /// When these bytes cannot be a frame, or the stream has failed.
+    /// If the bytes cannot be sent as a frame, or the stream failed.
     pub async fn send(&mut self, frame: &[u8]) -> Result<(), FramedError> {
         self.outgoing.put(self.incoming.frames.framing(), frame)?;
         poll_fn(|cx| self.outgoing.poll_some(&mut self.stream, cx)).await
     }
 
-    /// Waits until all is sent.
+    /// Waits until all data is sent.
     ///
     /// # Errors
-    /// When the stream has failed.
+    /// If the stream failed.
     pub async fn flush(&mut self) -> Result<(), FramedError> {
         poll_fn(|cx| self.outgoing.poll_all(&mut self.stream, cx)).await
     }
 
-    /// Waits until all is sent and ends this direction.
+    /// Waits until all data is sent, then ends this direction.
     ///
     /// # Errors
-    /// When the stream has failed.
+    /// If the stream failed.
     pub async fn close(&mut self) -> Result<(), FramedError> {
         poll_fn(|cx| self.outgoing.poll_close(&mut self.stream, cx)).await
     }
@@ -183,13 +183,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing + Unpin> Stream for FramedStr
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        // What was left behind by `send` goes on meanwhile; its errors are for who sends.
+        // Continue to send what `send` left in the buffer. Errors are reported to the sender.
         let _ = this.outgoing.poll_all(&mut this.stream, cx);
         this.incoming.poll_next(&mut this.stream, cx)
     }
 }
 
-/// The half of a [`FramedStream`] that receives. Made by [`FramedStream::split`].
+/// The receiving half of a [`FramedStream`]. Created by [`FramedStream::split`].
 #[derive(Debug)]
 pub struct FrameReader<S, F> {
     stream: Rc<RefCell<S>>,
@@ -197,7 +197,7 @@ pub struct FrameReader<S, F> {
 }
 
 impl<S: AsyncRead + Unpin, F: Framing> FrameReader<S, F> {
-    /// The framing, to be changed between two frames.
+    /// Returns the framing, to change it between two frames.
     pub fn framing_mut(&mut self) -> &mut F {
         self.incoming.frames.framing_mut()
     }
@@ -205,7 +205,7 @@ impl<S: AsyncRead + Unpin, F: Framing> FrameReader<S, F> {
     /// See [`FramedStream::next`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`FramedStream::next`].
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, FramedError>>
     where
         F: Unpin,
@@ -223,8 +223,8 @@ impl<S: AsyncRead + Unpin, F: Framing + Unpin> Stream for FrameReader<S, F> {
     }
 }
 
-/// The half of a [`FramedStream`] that sends. Made by [`FramedStream::split`]. What waits when it
-/// is dropped is lost.
+/// The sending half of a [`FramedStream`]. Created by [`FramedStream::split`]. Dropping it loses
+/// unsent data.
 #[derive(Debug)]
 pub struct FrameWriter<S, F> {
     stream: Rc<RefCell<S>>,
@@ -233,16 +233,16 @@ pub struct FrameWriter<S, F> {
 }
 
 impl<S: AsyncWrite + Unpin, F: Framing> FrameWriter<S, F> {
-    /// The framing, to be changed between two frames.
+    /// Returns the framing, to change it between two frames.
     pub fn framing_mut(&mut self) -> &mut F {
         &mut self.framing
     }
 
-    /// Sends a frame. It waits while more than 64 KiB wait to be sent; what is less goes on with
-    /// the next call, or [`flush`](FrameWriter::flush).
+    /// Sends a frame. Waits while more than 64 KiB are unsent. A smaller rest is sent by the next
+    /// call or by [`flush`](FrameWriter::flush).
     ///
     /// # Errors
-    /// When these bytes cannot be a frame, or the stream has failed.
+    /// If the bytes cannot be sent as a frame, or the stream failed.
     pub async fn send(&mut self, frame: &[u8]) -> Result<(), FramedError> {
         self.outgoing.put(&self.framing, frame)?;
         poll_fn(|cx| self.outgoing.poll_some(&mut *self.stream.borrow_mut(), cx)).await
@@ -251,7 +251,7 @@ impl<S: AsyncWrite + Unpin, F: Framing> FrameWriter<S, F> {
     /// See [`FramedStream::flush`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`FramedStream::flush`].
     pub async fn flush(&mut self) -> Result<(), FramedError> {
         poll_fn(|cx| self.outgoing.poll_all(&mut *self.stream.borrow_mut(), cx)).await
     }
@@ -259,7 +259,7 @@ impl<S: AsyncWrite + Unpin, F: Framing> FrameWriter<S, F> {
     /// See [`FramedStream::close`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`FramedStream::close`].
     pub async fn close(&mut self) -> Result<(), FramedError> {
         poll_fn(|cx| self.outgoing.poll_close(&mut *self.stream.borrow_mut(), cx)).await
     }
@@ -268,7 +268,7 @@ impl<S: AsyncWrite + Unpin, F: Framing> FrameWriter<S, F> {
 #[derive(Debug)]
 struct Incoming<F> {
     frames: Frames<F>,
-    /// What was received and not looked at, from `start` on.
+    /// Received data that was not decoded yet, from `start` on.
     input: Vec<u8>,
     start: usize,
     ended: bool,
@@ -294,7 +294,7 @@ impl<F: Framing> Incoming<F> {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Err(_) if self.ended => return Poll::Ready(None),
                 Err(error) => {
-                    // Nothing comes behind an error that is fatal.
+                    // Nothing can follow a fatal error.
                     self.ended = error.is_fatal();
                     return Poll::Ready(Some(Err(FramedError::Frame(error))));
                 }
@@ -322,10 +322,10 @@ impl<F: Framing> Incoming<F> {
 
 #[derive(Debug, Default)]
 struct Outgoing {
-    /// What was written and not sent, from `sent` on.
+    /// Encoded data that was not sent yet, from `sent` on.
     output: Vec<u8>,
     sent: usize,
-    /// The stream below may keep some of what it took.
+    /// Whether the underlying stream may still buffer some of the data.
     unflushed: bool,
 }
 
@@ -336,7 +336,7 @@ impl Outgoing {
             .map_err(FramedError::Frame)
     }
 
-    /// Waits only while more than its share is left.
+    /// Waits only while more than `OUTPUT` bytes are left.
     fn poll_some(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -386,13 +386,13 @@ impl Outgoing {
     }
 }
 
-/// Why there is no frame, or it was not sent.
+/// Why a frame was not received or not sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FramedError {
-    /// It is no frame.
+    /// The frame is invalid.
     Frame(FrameError),
-    /// The stream has failed.
+    /// The stream failed.
     Stream(io::Error),
 }
 

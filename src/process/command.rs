@@ -33,8 +33,8 @@ use crate::reactor::{Handle, Interest, Label, Origin, Watched};
 #[cfg(doc)]
 use crate::transport::fd::FdStream;
 
-/// A program to be run as a child process, with its arguments and surroundings:
-/// [`std::process::Command`], whose child belongs to a reactor.
+/// A program to run as a child process, with its arguments and environment. Like
+/// [`std::process::Command`], but the child belongs to a reactor.
 #[derive(Debug)]
 pub struct Command {
     command: process::Command,
@@ -42,41 +42,41 @@ pub struct Command {
     directory: Option<PathBuf>,
     kill_on_drop: bool,
     leads_group: bool,
-    /// What its fds are, by their numbers there.
+    /// The child's fds, by their numbers in the child.
     fds: BTreeMap<RawFd, Io>,
     terminal: Option<TerminalSize>,
 }
 
-/// What an fd of a child is.
+/// What an fd of a child is connected to.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Io {
-    /// `/dev/null`. So are the three standard ones when they are not mentioned.
+    /// `/dev/null`. This is the default of the three standard fds.
     Null,
-    /// That of this process which has the same number.
+    /// This process's fd of the same number.
     Inherit,
-    /// A stream here: of the three standard ones a pipe in the direction that they have, of others
-    /// a socket for both directions.
+    /// A stream on this side. The standard fds get a pipe in their usual direction; other fds get a
+    /// socket for both directions.
     Stream,
-    /// A pipe that the child reads, and a stream to write to here.
+    /// A pipe that the child reads. This side writes to it through a stream.
     PipeIn,
-    /// A pipe that the child writes to, and a stream to read here.
+    /// A pipe that the child writes to. This side reads it through a stream.
     PipeOut,
-    /// This one: a file, a socket, a terminal.
+    /// This fd: a file, a socket or a terminal.
     Fd(OwnedFd),
 }
 
-/// The other end of an fd of a child.
+/// This side's end of a child's fd.
 #[derive(Debug)]
 pub(super) struct OtherEnd {
     pub(super) fd: OwnedFd,
-    /// Whether the child writes to it, and whether it reads.
+    /// Whether the child writes to it (`output`) and reads from it (`input`).
     pub(super) output: bool,
     pub(super) input: bool,
 }
 
 impl Io {
-    /// The child's end, and the other one where there is a stream.
+    /// Opens the child's end, and this side's end if there is a stream.
     fn open(self, number: RawFd) -> io::Result<(OwnedFd, Option<OtherEnd>)> {
         let pipe = |output: bool| {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -122,7 +122,7 @@ impl Io {
     }
 }
 
-/// An fd of this process, by its number.
+/// Duplicates an fd of this process.
 fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let other = || {
         let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
@@ -141,17 +141,17 @@ fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     fd.map_err(|error| {
         io::Error::new(
             error.kind(),
-            format!("this process has no file descriptor {number} to be inherited: {error}"),
+            format!("cannot inherit file descriptor {number} of this process: {error}"),
         )
     })
 }
 
-/// How large a terminal is, in characters.
+/// The size of a terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalSize {
-    /// 80, as a rule.
+    /// Usually 80.
     pub columns: u16,
-    /// 24, as a rule.
+    /// Usually 24.
     pub rows: u16,
 }
 
@@ -165,8 +165,9 @@ impl Default for TerminalSize {
 }
 
 impl Command {
-    /// Runs `program`, which is a path, or looked for in `PATH`. Without arguments, with this
-    /// process's environment and folder, and with nothing for its input and output.
+    /// Creates a command that runs `program`: a path, or a name to find in `PATH`. By default it
+    /// has no arguments, inherits this process's environment and working directory, and its
+    /// standard fds are `/dev/null`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Command {
             command: process::Command::new(&program),
@@ -193,21 +194,21 @@ impl Command {
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable of the child.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Leaves it nothing of this process's environment.
+    /// Starts the child with an empty environment.
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.command.env_clear();
         self
     }
 
-    /// The folder that it runs in.
+    /// Sets the child's working directory.
     #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.directory = Some(directory.as_ref().to_owned());
@@ -215,26 +216,26 @@ impl Command {
         self
     }
 
-    /// Its standard input.
+    /// Sets the child's standard input.
     #[must_use]
     pub fn stdin(self, io: Io) -> Self {
         self.fd(0, io)
     }
 
-    /// Its standard output.
+    /// Sets the child's standard output.
     #[must_use]
     pub fn stdout(self, io: Io) -> Self {
         self.fd(1, io)
     }
 
-    /// Its standard error output.
+    /// Sets the child's standard error.
     #[must_use]
     pub fn stderr(self, io: Io) -> Self {
         self.fd(2, io)
     }
 
-    /// An fd of the child with this number, 0 to 1,023. Others than the three standard ones are
-    /// closed unless they are mentioned.
+    /// Sets the child's fd with this number, 0 to 1,023. Fds that are not set are closed in the
+    /// child, except the three standard ones.
     ///
     /// ```
     /// # use std::{future::poll_fn, pin::Pin};
@@ -246,7 +247,9 @@ impl Command {
     /// let mut status = command.spawn(&handle)?.take_fd(3).expect("a stream");
     /// # handle.clone().spawn(async move {
     /// #     let mut buffer = [0; 64];
-    /// #     let count = poll_fn(|cx| Pin::new(&mut status).poll_read(cx, &mut buffer)).await.expect("bytes");
+    /// #     let count = poll_fn(|cx| Pin::new(&mut status).poll_read(cx, &mut buffer))
+    /// #         .await
+    /// #         .expect("bytes");
     /// #     assert_eq!(&buffer[..count], b"status\n");
     /// #     handle.stop().expect("the reactor runs");
     /// # }).detach();
@@ -259,41 +262,42 @@ impl Command {
         self
     }
 
-    /// Runs it on a new terminal of this size, which is its controlling terminal: the child leads a
-    /// session and a [group](Command::process_group) of its own, Ctrl-C (a byte 3) interrupts it,
-    /// and it hears of a [new size](FdStream::set_terminal_size). The terminal is its standard
-    /// input, output and error output, except where those are set. Here it is a stream: see
+    /// Runs the child on a new terminal of this size. The terminal is the child's controlling
+    /// terminal: the child leads a session and a [process group](Command::process_group) of its
+    /// own, Ctrl-C (byte 3) interrupts it, and it is notified of a [new
+    /// size](FdStream::set_terminal_size). The terminal is also its standard input, output and
+    /// error, except for those that are set. On this side the terminal is a stream; see
     /// [`Process::take_terminal`].
     ///
-    /// A child that another thread starts at the same moment by other means than this may inherit
-    /// the terminal, and keep it open.
+    /// If another thread starts a child by other means at the same moment, that child may inherit
+    /// the terminal and keep it open.
     #[must_use]
     pub fn terminal(mut self, size: TerminalSize) -> Self {
         self.terminal = Some(size);
         self
     }
 
-    /// Kills it (SIGKILL) when the [`Process`] is dropped, and with it all that it has started if
-    /// it leads a [group](Command::process_group).
+    /// Kills the child (SIGKILL) when the [`Process`] is dropped. If the child leads a [process
+    /// group](Command::process_group), the whole group is killed.
     #[must_use]
     pub fn kill_on_drop(mut self) -> Self {
         self.kill_on_drop = true;
         self
     }
 
-    /// Makes it the leader of a process group of its own, so that signals can be
-    /// [sent](Process::signal_group) to all that it starts, and those of this process's terminal
-    /// (Ctrl-C) do not reach it.
+    /// Makes the child the leader of a process group of its own. Signals can then be
+    /// [sent](Process::signal_group) to everything that it starts, and signals of this process's
+    /// terminal (Ctrl-C) do not reach it.
     #[must_use]
     pub fn process_group(mut self) -> Self {
         self.leads_group = true;
         self
     }
 
-    /// Starts it. That takes the thread for about a millisecond.
+    /// Starts the child. This blocks the thread for about a millisecond.
     ///
     /// # Errors
-    /// [`SpawnError`] names the program and what is wrong; nothing is left behind then.
+    /// [`SpawnError`] says which program could not be started and why. Nothing is left behind.
     #[track_caller]
     pub fn spawn(mut self, handle: &Handle) -> Result<Process, SpawnError> {
         let location = Location::caller();
@@ -303,7 +307,7 @@ impl Command {
         };
         let pidfd = match pidfd(&child) {
             Ok(pidfd) => Some(Rc::new(pidfd)),
-            // It has exited, and somebody else has reaped it.
+            // The child has exited, and other code has reaped it.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => None,
             Err(source) => return Err(self.give_up(child, source)),
         };
@@ -336,7 +340,7 @@ impl Command {
         Ok(process)
     }
 
-    /// Starts it; gives the other ends of its fds too, by their numbers.
+    /// Starts the child. Also returns this side's ends of its fds, by number.
     fn begin(&mut self) -> io::Result<(process::Child, BTreeMap<RawFd, OtherEnd>)> {
         let mut command = std::mem::replace(&mut self.command, process::Command::new(""));
         let (mut ends, mut mappings, mut held) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -347,7 +351,7 @@ impl Command {
         for (number, io) in std::mem::take(&mut self.fds) {
             if !(0..MOST_FDS).contains(&number) {
                 let message = format!(
-                    "{number} is no number for a file descriptor of a child: 0 to {}",
+                    "a child cannot have the file descriptor {number}: use 0 to {}",
                     MOST_FDS - 1
                 );
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -359,8 +363,7 @@ impl Command {
             match standard.get_mut(number as usize) {
                 Some(place) => *place = Some(theirs),
                 None => {
-                    // While this number is taken here the way on which the child tells that it
-                    // cannot run the program has another.
+                    // Holding this fd number keeps std's exec-error pipe from being given it.
                     held.push(rustix::io::fcntl_dupfd_cloexec(&theirs, number)?);
                     mappings.push(FdMapping {
                         parent_fd: theirs,
@@ -400,7 +403,7 @@ impl Command {
         Ok((child, ends))
     }
 
-    /// It has only just begun, and nobody could hear of its end.
+    /// Kills and reaps a child that has just started, because its exit could not be watched.
     fn give_up(self, mut child: process::Child, source: io::Error) -> SpawnError {
         let _ = child.kill();
         let _ = child.wait();
@@ -417,13 +420,13 @@ impl Command {
     }
 }
 
-/// The number of a child's terminal among its other ends: none of its fds.
+/// The key of a child's terminal among the ends. It is not an fd number.
 pub(super) const TERMINAL: RawFd = -1;
 
-/// How many fds a child may be given: the usual limit of a process (RLIMIT_NOFILE).
+/// Limit for a child's fd numbers: the usual RLIMIT_NOFILE of a process.
 const MOST_FDS: RawFd = 1_024;
 
-/// Held while children of this module begin.
+/// Held while this module starts a child.
 static SPAWNING: RwLock<()> = RwLock::new(());
 
 fn on_terminal(
@@ -435,8 +438,8 @@ fn on_terminal(
         pty_process::Error::Io(error) => error,
         pty_process::Error::Rustix(error) => error.into(),
     };
-    // For a moment they are not closed on exec, and another child that had them would keep the
-    // terminal open.
+    // For a moment the new fds are not close-on-exec. Another child that inherited them would keep
+    // the terminal open.
     let alone = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
     let (terminal, theirs) = pty_process::blocking::open().map_err(failed)?;
     drop(alone);
@@ -466,14 +469,14 @@ fn pidfd(child: &process::Child) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// Why a program cannot be started.
+/// Why a program could not be started.
 #[derive(Debug)]
 pub struct SpawnError {
-    /// Which program.
+    /// The program.
     pub program: OsString,
-    /// The folder that it was to run in, if that is not there.
+    /// The working directory, if it does not exist.
     pub missing_directory: Option<PathBuf>,
-    /// As the system says it.
+    /// The error from the operating system.
     pub source: io::Error,
 }
 
@@ -481,13 +484,13 @@ impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot run {}: ", Path::new(&self.program).display())?;
         match (&self.missing_directory, self.source.kind()) {
-            (Some(directory), _) => write!(f, "the folder {} is not there", directory.display()),
+            (Some(directory), _) => write!(f, "the folder {} does not exist", directory.display()),
             (None, io::ErrorKind::NotFound) if self.program.as_encoded_bytes().contains(&b'/') => f
                 .write_str(
-                    "there is no such file, or not the interpreter that its first line names",
+                    "there is no such file, or the interpreter in its first line does not exist",
                 ),
             (None, io::ErrorKind::NotFound) => {
-                f.write_str("no folder in PATH has it; install it, or give its whole path")
+                f.write_str("it is not in PATH; install it or give its full path")
             }
             (None, io::ErrorKind::PermissionDenied) => {
                 f.write_str("it is not executable, or this user may not run it")

@@ -1,4 +1,4 @@
-//! How a process ends, and who hears of it.
+//! Watches for the exit of a process.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,7 +21,7 @@ use rustix::{
 use super::reaper;
 use crate::reactor::{Direction, Watched};
 
-/// What is known of the end of a process.
+/// What is known about the exit of a process.
 #[derive(Debug, Default)]
 pub(super) struct Exit {
     status: Cell<Option<Result<ExitStatus, ExitError>>>,
@@ -45,8 +45,8 @@ impl Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitError {
-    /// Somebody else has taken it: another part of the program reaps all children, or ignores
-    /// SIGCHLD.
+    /// Other code has taken the exit status: another part of the program reaps all children or
+    /// ignores SIGCHLD.
     Reaped,
     /// The reactor's run ended before the process did.
     Stopped,
@@ -56,7 +56,8 @@ impl fmt::Display for ExitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ExitError::Reaped => {
-                "another part of the program has taken the exit status (it waits for every child, or ignores SIGCHLD)"
+                "another part of the program has taken the exit status \
+                 (it waits for every child, or ignores SIGCHLD)"
             }
             ExitError::Stopped => "the reactor stopped before the process did",
         })
@@ -65,7 +66,7 @@ impl fmt::Display for ExitError {
 
 impl Error for ExitError {}
 
-/// Waits for the end of a process. Made by [`Process::exited`](super::Process::exited).
+/// Waits until a process exits. Created by [`Process::exited`](super::Process::exited).
 #[derive(Debug)]
 #[must_use = "it does nothing unless it is awaited"]
 pub struct Exited {
@@ -93,9 +94,9 @@ impl Future for Exited {
     }
 }
 
-/// Waits for a child, which is reaped whatever happens.
+/// Waits for a child. The child is reaped in every case.
 pub(super) struct Watch {
-    /// There until it is reaped.
+    /// `None` once it is reaped.
     child: Option<Child>,
     pidfd: Watched<Rc<OwnedFd>>,
     exit: Rc<Exit>,
@@ -117,7 +118,7 @@ impl Watch {
         };
         self.exit.set(match child.try_wait() {
             Ok(Some(status)) => Ok(status),
-            // The pidfd says that it has exited, and still there is nothing to wait for.
+            // The pidfd says that the child has exited, but there is nothing to wait for.
             Ok(None) | Err(_) => Err(ExitError::Reaped),
         });
     }

@@ -1,9 +1,9 @@
-//! Child processes: their output and input as streams, their exit as a result.
+//! Child processes: their input and output as streams, their exit as a result.
 //!
 //! ```
 //! use entwined::{Standalone, process::{Command, Io}, protocol::{self, Lost, Protocol, Transport}};
 //!
-//! /// Counts the bytes that `sort` gives back.
+//! /// Counts the bytes that `sort` returns.
 //! struct Sorted;
 //!
 //! impl Protocol for Sorted {
@@ -31,23 +31,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A program with more than one stream to listen to is one for a [`ProcessProtocol`]; one that
-//! wants a terminal is given [one](Command::terminal).
+//! For a program with several streams, use a [`ProcessProtocol`]. For a program that needs a
+//! terminal, use [`Command::terminal`].
 //!
 //! # The end of a process
 //!
-//! That a process has exited and that its output is at its end are two things: a grandchild may
-//! hold the pipe for much longer. [`Process::exited`] is the first; the end of a stream is the
-//! second.
+//! The exit of a process and the end of its output are two different events: a grandchild may keep
+//! the pipe open for much longer. [`Process::exited`] reports the first. The end of a stream
+//! reports the second.
 //!
-//! Exits come through a pidfd (pidfd_open(2), Linux 5.3), which the reactor watches like any other
-//! fd: there is no handler for SIGCHLD, and a GUI toolkit's own children stay its own. A program
-//! that reaps everybody's children itself (`waitpid(-1)`), or ignores SIGCHLD, takes the status
-//! away: that is [`ExitError::Reaped`].
+//! Exits are reported through a pidfd (pidfd_open(2), Linux 5.3), which the reactor watches like
+//! any other fd. There is no handler for SIGCHLD, so a GUI toolkit can watch its own children. If a
+//! program reaps all children itself (`waitpid(-1)`) or ignores SIGCHLD, the exit status is lost;
+//! this is reported as [`ExitError::Reaped`].
 //!
-//! Nobody becomes a zombie: whoever is not waited for is reaped all the same, by the reactor while
-//! it runs and by a thread after that. When a [`Process`] is dropped the process goes on, unless it
-//! was made with [`kill_on_drop`](Command::kill_on_drop).
+//! No child stays a zombie. Even if nothing waits for a child, it is reaped: by the reactor while
+//! it runs, and by a thread after that. When a [`Process`] is dropped, the process continues,
+//! unless [`kill_on_drop`](Command::kill_on_drop) was set.
 
 mod command;
 mod exit;
@@ -76,50 +76,53 @@ use self::{
 };
 use crate::transport::fd::{self, FdStream};
 
-/// A child process. Made by [`Command::spawn`].
+/// A child process. Created by [`Command::spawn`].
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
-    /// None when it was gone before it could be had.
+    /// `None` if the child was gone before the pidfd could be opened.
     pidfd: Option<Rc<OwnedFd>>,
     exit: Rc<Exit>,
-    /// Its process group, when it leads one.
+    /// Whether the child leads a process group of its own.
     leads_group: bool,
     kill_on_drop: bool,
-    /// Of its fds, by their numbers there, as far as they are not taken.
+    /// This side's ends of its fds that were not taken yet, by fd number.
     ends: BTreeMap<RawFd, OtherEnd>,
     handle: crate::reactor::Handle,
 }
 
 impl Process {
-    /// Its number.
+    /// Returns the process ID.
     pub fn id(&self) -> u32 {
         self.pid
     }
 
-    /// Waits until it has exited. The future holds nothing of the process, can be made as often as
-    /// needed, and is ready at once ever after.
+    /// Waits until the process has exited. The future does not keep the process alive. It can be
+    /// created any number of times, and is ready at once after the exit.
     pub fn exited(&self) -> Exited {
         Exited::new(self.exit.clone())
     }
 
-    /// Its standard input, to be written to; once, and if it was to be a [stream](Io::Stream).
-    /// Close it to end the input.
+    /// Takes the child's standard input, to write to. Returns `None` if it was taken before or is
+    /// not a [stream](Io::Stream). Close the stream to end the input.
     pub fn take_stdin(&mut self) -> Option<FdStream> {
         self.take_fd(0)
     }
 
-    /// Its standard output, to be read; once, and if it was to be a [stream](Io::Stream).
+    /// Takes the child's standard output, to read. Returns `None` as for
+    /// [`take_stdin`](Process::take_stdin).
     pub fn take_stdout(&mut self) -> Option<FdStream> {
         self.take_fd(1)
     }
 
-    /// Its standard error output, to be read; once, and if it was to be a [stream](Io::Stream).
+    /// Takes the child's standard error, to read. Returns `None` as for
+    /// [`take_stdin`](Process::take_stdin).
     pub fn take_stderr(&mut self) -> Option<FdStream> {
         self.take_fd(2)
     }
 
-    /// What its fd of this number is here; once, and if it was to be a stream.
+    /// Takes this side's end of the child's fd. Returns `None` if it was taken before or is not a
+    /// stream.
     pub fn take_fd(&mut self, number: RawFd) -> Option<FdStream> {
         let end = self.ends.remove(&number)?;
         let stream = match (end.output, end.input) {
@@ -136,16 +139,18 @@ impl Process {
         self.watched(stream)
     }
 
-    /// Its [terminal](Command::terminal), once. Dropping it hangs up (SIGHUP).
+    /// Takes the child's [terminal](Command::terminal). Returns `None` if it was taken before.
+    /// Dropping the stream hangs up the terminal (SIGHUP).
     ///
-    /// It is in the mode that terminals begin with: it echoes what is written, and gives the child
-    /// whole lines.
+    /// The terminal starts in its default mode: it echoes what is written, and passes whole lines
+    /// to the child.
     pub fn take_terminal(&mut self) -> Option<FdStream> {
         self.take_fd(TERMINAL)
     }
 
-    /// Its standard output and input as one stream, for a [protocol](crate::protocol::start), or
-    /// its terminal; once, and if both were to be streams.
+    /// Takes the child's standard output and input as one stream for a
+    /// [protocol](crate::protocol::start), or its terminal if it has one. Returns `None` if one of
+    /// them was taken before or is not a stream.
     pub fn take_stream(&mut self) -> Option<FdStream> {
         if self.ends.contains_key(&TERMINAL) {
             return self.take_terminal();
@@ -164,24 +169,30 @@ impl Process {
 
     fn watched(&self, stream: io::Result<FdStream>) -> Option<FdStream> {
         stream
-            .inspect_err(|error| tracing::error!(%error, pid = self.pid, "a pipe cannot be watched and was closed"))
+            .inspect_err(|error| {
+                tracing::error!(
+                    %error,
+                    pid = self.pid,
+                    "a pipe cannot be watched and was closed"
+                );
+            })
             .ok()
     }
 
-    /// Sends it a signal: to it and nobody else, even if it has exited and its number is another's
-    /// by now (pidfd_send_signal(2)).
+    /// Sends a signal to the process. The signal cannot reach another process, even if this one has
+    /// exited and its ID was reused (pidfd_send_signal(2)).
     ///
     /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) when it has exited; what the system says when it runs
-    /// as somebody else.
+    /// [`NotFound`](io::ErrorKind::NotFound) if the process has exited; the operating system's
+    /// error if it runs as another user.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         exit::signal(self.pidfd.as_ref(), signal)
     }
 
-    /// Kills it (SIGKILL). To have exited already is no error.
+    /// Kills the process (SIGKILL). Succeeds if it has already exited.
     ///
     /// # Errors
-    /// When it runs as somebody else.
+    /// If the process runs as another user.
     pub fn kill(&self) -> io::Result<()> {
         match self.signal(Signal::KILL) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -189,18 +200,18 @@ impl Process {
         }
     }
 
-    /// Sends a signal to it and all that it has started, if it leads a
-    /// [group](Command::process_group) of its own.
+    /// Sends a signal to the process and everything that it started, if it leads a [process
+    /// group](Command::process_group).
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it does not;
-    /// [`NotFound`](io::ErrorKind::NotFound) when nobody is left, or it was reaped: then its number
-    /// may be another's.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it does not lead a group;
+    /// [`NotFound`](io::ErrorKind::NotFound) if the group is empty, or if the process was reaped:
+    /// its ID may then belong to another process.
     pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
         if !self.leads_group {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "the process leads no group of its own",
+                "the process does not lead a process group; start it with `process_group`",
             ));
         }
         let pid = i32::try_from(self.pid)
@@ -223,7 +234,7 @@ impl Drop for Process {
                 self.kill()
             };
             if let Err(error) = killed.or_else(|_| self.kill()) {
-                tracing::warn!(%error, pid = self.pid, "a process cannot be killed and goes on");
+                tracing::warn!(%error, pid = self.pid, "cannot kill a process; it continues");
             }
         }
     }

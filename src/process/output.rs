@@ -1,4 +1,4 @@
-//! To run a program to its end and take what it says.
+//! Runs a program to its end and collects its output.
 
 use std::{
     error::Error,
@@ -15,14 +15,14 @@ use futures_io::AsyncRead;
 use super::{Command, ExitError, Io, SpawnError};
 use crate::{reactor::Handle, transport::fd::FdStream};
 
-/// What a program has said, and how it ended.
+/// The output and the exit status of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// Its standard output.
+    /// The standard output.
     pub stdout: Vec<u8>,
-    /// Its standard error output.
+    /// The standard error.
     pub stderr: Vec<u8>,
 }
 
@@ -30,13 +30,13 @@ pub struct Output {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OutputError {
-    /// It was not started.
+    /// The program could not be started.
     Spawn(SpawnError),
-    /// What it says cannot be read.
+    /// The program's output could not be read.
     Read(io::Error),
-    /// It has said more than so many bytes, and was killed.
+    /// The program wrote more than this many bytes, and was killed.
     TooMuch(usize),
-    /// How it ended is not known.
+    /// The exit status is not known.
     Exit(ExitError),
 }
 
@@ -45,10 +45,10 @@ impl fmt::Display for OutputError {
         match self {
             OutputError::Spawn(source) => source.fmt(f),
             OutputError::Read(source) => {
-                write!(f, "what the program says cannot be read: {source}")
+                write!(f, "cannot read the program's output: {source}")
             }
             OutputError::TooMuch(limit) => {
-                write!(f, "the program has said more than {limit} bytes")
+                write!(f, "the program wrote more than {limit} bytes")
             }
             OutputError::Exit(source) => source.fmt(f),
         }
@@ -67,15 +67,19 @@ impl Error for OutputError {
 }
 
 impl Command {
-    /// Runs it to its end, and to the end of its output and error output. Of each at most `limit`
-    /// bytes are taken. Dropping the future kills it.
+    /// Runs the program until it has exited and both its standard output and standard error are
+    /// closed. Collects at most `limit` bytes of each. Dropping the future kills the program.
     ///
     /// ```
     /// # use entwined::{Standalone, process::Command};
     /// # let reactor = Standalone::new()?;
     /// # let handle = reactor.handle();
     /// handle.clone().spawn(async move {
-    ///     let output = Command::new("echo").arg("hello").output(&handle, 1024).await.expect("it runs");
+    ///     let output = Command::new("echo")
+    ///         .arg("hello")
+    ///         .output(&handle, 1024)
+    ///         .await
+    ///         .expect("it runs");
     ///     assert_eq!(output.stdout, b"hello\n");
     ///     handle.stop().expect("the reactor runs");
     /// }).detach();
@@ -84,7 +88,7 @@ impl Command {
     /// ```
     ///
     /// # Errors
-    /// When it cannot be run, says too much, or its status is lost.
+    /// If the program cannot be run, writes too much, or its exit status is lost.
     pub async fn output(self, handle: &Handle, limit: usize) -> Result<Output, OutputError> {
         let command = self.stdout(Io::Stream).stderr(Io::Stream).kill_on_drop();
         let mut process = command.spawn(handle).map_err(OutputError::Spawn)?;
@@ -108,7 +112,7 @@ impl Command {
     }
 }
 
-/// Reads to the end.
+/// Reads a stream to its end.
 struct Collector {
     stream: Option<FdStream>,
     bytes: Vec<u8>,

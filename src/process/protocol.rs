@@ -1,4 +1,4 @@
-//! Programs with more than one stream, followed by callbacks.
+//! Callbacks for programs with several streams.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,55 +18,55 @@ use crate::{
     reactor::{Handle, Label, Origin},
 };
 
-/// Follows a child process: what it writes to each of its fds, and its end.
+/// Follows a child process: its output on each fd, and its end.
 ///
-/// `fd` is the number that the child has for it; its [terminal](super::Command::terminal) is 0.
-/// `started` comes first, `exited` once, and `ended` once and last. No callback is entered while
-/// another is on the stack, even if that one spins the host's loop. A panic ends the protocol as if
-/// the [`ProcessTransport`] had been dropped with it: its fds are closed, and the process is killed
-/// if that was [asked for](super::Command::kill_on_drop).
+/// `fd` is the fd's number in the child; its [terminal](super::Command::terminal) is 0. `started`
+/// is called first, `exited` once, and `ended` once, as the last. Callbacks are never nested, even
+/// if one spins the host's event loop. A panic ends the protocol as if the [`ProcessTransport`] had
+/// been dropped with it: its fds are closed, and the process is killed if
+/// [`kill_on_drop`](super::Command::kill_on_drop) was set.
 pub trait ProcessProtocol {
-    /// The program runs. Nothing was received yet.
+    /// The program runs. Nothing has been received yet.
     fn started(&mut self, process: &ProcessTransport) {
         let _ = process;
     }
 
-    /// The child has written to this fd. How it is cut says nothing.
+    /// The child has written to this fd. The boundaries between the pieces have no meaning.
     fn data_received(&mut self, process: &ProcessTransport, fd: RawFd, data: &[u8]);
 
-    /// Nothing will come from this fd any more, and nothing can be written to it: the child, and
-    /// all that it has started, have closed it, or this side has.
+    /// This fd is closed: nothing more can be read from it or written to it. Either the child and
+    /// everything that it started have closed it, or this side has.
     fn closed(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
 
-    /// More was written to this fd than [`Limits::high`](protocol::Limits::high), and the child
-    /// does not read it at once.
+    /// More data than [`Limits::high`](protocol::Limits::high) is buffered for this fd, because the
+    /// child does not read fast enough.
     fn pause_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
 
-    /// What waits to be read by the child has fallen to [`Limits::low`](protocol::Limits::low).
+    /// The data buffered for this fd has fallen to [`Limits::low`](protocol::Limits::low).
     fn resume_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
 
-    /// The program has exited. What it has written may still come, and so may more of what others
-    /// write who have its fds.
+    /// The program has exited. Its remaining output may still arrive, and so may output of other
+    /// processes that hold its fds.
     fn exited(&mut self, process: &ProcessTransport, status: Result<ExitStatus, ExitError>) {
         let _ = (process, status);
     }
 
-    /// It has exited and all its fds are closed; the last callback.
+    /// The program has exited and all its fds are closed. This is the last callback.
     fn ended(&mut self, status: Result<ExitStatus, ExitError>) {
         let _ = status;
     }
 }
 
-/// The protocol's handle on its process: cheap to clone, and harmless after the end. Nothing here
-/// blocks or calls back into the protocol.
+/// A protocol's handle to its process. Cheap to clone, and harmless after the end. No method blocks
+/// or calls back into the protocol.
 ///
-/// It does not hold the process: that is dropped after `ended`.
+/// It does not keep the process alive: the process is dropped after `ended`.
 #[derive(Clone)]
 pub struct ProcessTransport {
     shared: Rc<Shared>,
@@ -76,16 +76,18 @@ struct Shared {
     pid: u32,
     handle: Handle,
     origin: Origin,
-    /// There until the end.
+    /// `None` after the end.
     process: RefCell<Option<Process>>,
     fds: RefCell<BTreeMap<RawFd, Transport>>,
-    /// Not there while one of its callbacks is on the stack, and after the end.
+    /// `None` while a callback is on the stack, and after the end.
     protocol: RefCell<Option<Box<dyn ProcessProtocol>>>,
     over: Cell<bool>,
     exit: Cell<Option<Result<ExitStatus, ExitError>>>,
-    /// What happened while a callback was on the stack, or was held back since its fd is paused.
+    /// Events that arrived while a callback was on the stack, or that are held back because their
+    /// fd is paused.
     waiting: RefCell<VecDeque<Event>>,
-    /// Which are paused by the user, and which wait for their turn to be read again.
+    /// The fds that the user has paused (`paused`), and those whose reading is yet to be resumed
+    /// (`held`).
     paused: RefCell<BTreeSet<RawFd>>,
     held: RefCell<BTreeSet<RawFd>>,
 }
@@ -99,12 +101,15 @@ enum Event {
     Exited,
 }
 
-/// Follows `process` by `protocol`, which is given all of its streams that were not taken.
-/// `started` comes in the next turn.
+/// Runs `protocol` on `process`. It gets all of the process's streams that were not taken.
+/// `started` is called in the next turn.
 ///
 /// ```
 /// use std::{os::fd::RawFd, process::ExitStatus};
-/// use entwined::{Handle, Standalone, process::{self, Command, ExitError, Io, ProcessProtocol, ProcessTransport}};
+/// use entwined::{
+///     Handle, Standalone,
+///     process::{self, Command, ExitError, Io, ProcessProtocol, ProcessTransport},
+/// };
 ///
 /// struct Compiler(Handle);
 ///
@@ -154,7 +159,7 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
         paused: RefCell::default(),
         held: RefCell::default(),
     });
-    // First, so that `started` comes before anything else.
+    // Spawned first, so that `started` comes before anything else.
     let following = Following(shared.clone());
     let follow = async move {
         following.0.happened(Event::Started);
@@ -175,7 +180,7 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
     ProcessTransport { shared }
 }
 
-/// Waits for the exit; dropped before that when the reactor's run is over.
+/// Waits for the exit. Dropped earlier if the reactor's run ends.
 struct Following(Rc<Shared>);
 
 impl Drop for Following {
@@ -185,32 +190,32 @@ impl Drop for Following {
 }
 
 impl ProcessTransport {
-    /// The number of the process.
+    /// Returns the process ID.
     pub fn id(&self) -> u32 {
         self.shared.pid
     }
 
-    /// The reactor that it runs on.
+    /// Returns the reactor that the process belongs to.
     pub fn handle(&self) -> &Handle {
         &self.shared.handle
     }
 
-    /// Writes to an fd of the child; see [`Transport::write`]. [`Flow::Closed`] when there is none
-    /// of this number, or it is closed.
+    /// Writes to an fd of the child; see [`Transport::write`]. Returns [`Flow::Closed`] if there is
+    /// no such fd or it is closed.
     pub fn write(&self, fd: RawFd, data: &[u8]) -> Flow {
         self.fd(fd)
             .map_or(Flow::Closed, |transport| transport.write(data))
     }
 
-    /// Closes an fd after what was written is sent: the child reads the end of its input, and what
-    /// it writes there fails.
+    /// Closes an fd after all buffered data is sent. The child then reads the end of its input, and
+    /// its writes to this fd fail.
     pub fn close(&self, fd: RawFd) {
         if let Some(transport) = self.fd(fd) {
             transport.close();
         }
     }
 
-    /// Takes nothing from this fd for now: the child, once the pipe is full, has to wait.
+    /// Stops reading from this fd. Once the pipe is full, the child's writes block.
     pub fn pause_reading(&self, fd: RawFd) {
         if let Some(transport) = self.fd(fd) {
             self.shared.paused.borrow_mut().insert(fd);
@@ -218,7 +223,7 @@ impl ProcessTransport {
         }
     }
 
-    /// Takes from it again.
+    /// Resumes reading from this fd.
     pub fn resume_reading(&self, fd: RawFd) {
         if !self.shared.paused.borrow_mut().remove(&fd) {
             return;
@@ -227,28 +232,28 @@ impl ProcessTransport {
         if self.shared.waiting.borrow().is_empty() {
             self.shared.let_go();
         } else {
-            // What waits comes first, and not from inside this call.
+            // The events that wait come first, and are not delivered from inside this call.
             let shared = self.shared.clone();
             self.shared.handle.call_soon(move || shared.run());
         }
     }
 
-    /// The transport of an fd, as long as that is open: for its limits, and what else a
-    /// [`Transport`] has.
+    /// Returns the transport of an fd while it is open, for its limits and the other methods of
+    /// [`Transport`].
     pub fn fd(&self, fd: RawFd) -> Option<Transport> {
         self.shared.fds.borrow().get(&fd).cloned()
     }
 
-    /// Asks the process something, or sends it a [signal](Process::signal). None after the end.
+    /// Calls `question` with the process. Returns `None` after the end.
     pub fn ask<R>(&self, question: impl FnOnce(&Process) -> R) -> Option<R> {
         let process = self.shared.process.borrow();
         process.as_ref().map(question)
     }
 
-    /// Sends it a signal; see [`Process::signal`].
+    /// Sends a signal to the process; see [`Process::signal`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`Process::signal`].
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let gone = || {
             Err(io::Error::new(
@@ -260,15 +265,15 @@ impl ProcessTransport {
             .unwrap_or_else(gone)
     }
 
-    /// Kills it; see [`Process::kill`].
+    /// Kills the process; see [`Process::kill`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`Process::kill`].
     pub fn kill(&self) -> io::Result<()> {
         self.ask(Process::kill).unwrap_or(Ok(()))
     }
 
-    /// Whether it has exited and all its fds are closed.
+    /// Returns whether the process has exited and all its fds are closed.
     pub fn is_over(&self) -> bool {
         self.shared.over.get()
     }
@@ -300,7 +305,7 @@ impl Shared {
         }
     }
 
-    /// Hands on what came from an fd; without a copy, when it need not wait.
+    /// Delivers data from an fd. It is only copied if it has to wait.
     fn received(self: &Rc<Self>, transport: &Transport, fd: RawFd, data: &[u8]) {
         if self.over.get() {
             return;
@@ -317,7 +322,7 @@ impl Shared {
                 self.waiting
                     .borrow_mut()
                     .push_back(Event::Data(fd, data.to_vec()));
-                // So that no more than this waits.
+                // So that no more than this is buffered.
                 self.held.borrow_mut().insert(fd);
                 transport.pause_reading();
             }
@@ -325,7 +330,7 @@ impl Shared {
         self.run();
     }
 
-    /// Hands on what waits, unless a callback is on the stack: then that is done when it has
+    /// Delivers the waiting events. If a callback is on the stack, this is done when it has
     /// returned.
     fn run(self: &Rc<Self>) {
         while let Some(protocol) = self.protocol.take() {
@@ -354,7 +359,7 @@ impl Shared {
         }
     }
 
-    /// The next event that need not wait for its fd to be resumed.
+    /// Returns the next event that does not have to wait until its fd is resumed.
     fn next(&self) -> Option<Event> {
         let (mut waiting, paused) = (self.waiting.borrow_mut(), self.paused.borrow());
         let mut behind = BTreeSet::new();
@@ -369,7 +374,7 @@ impl Shared {
         waiting.remove(place)
     }
 
-    /// Reads again from where nothing waits any more.
+    /// Resumes reading from the fds for which no data waits any more.
     fn let_go(&self) {
         let (waiting, paused) = (self.waiting.borrow(), self.paused.borrow());
         let waits = |fd: &RawFd| {
@@ -387,7 +392,7 @@ impl Shared {
         held.retain(|fd| !free(fd));
     }
 
-    /// Calls the protocol, contained, and puts it back.
+    /// Calls the protocol, contains its panics, and puts it back.
     fn call(
         self: &Rc<Self>,
         mut protocol: Box<dyn ProcessProtocol>,
@@ -414,14 +419,14 @@ impl Shared {
         self.over.set(true);
         let process = self.process.take();
         let status = self.exit.get().unwrap_or(Err(ExitError::Stopped));
-        // A panic in it was reported; there is nothing left to end.
+        // A panic was already reported, and there is nothing left to end.
         let _ = self
             .handle.contain(self.origin, || protocol.ended(status));
         drop((protocol, process));
     }
 }
 
-/// What one fd says, on its way to the protocol of all.
+/// Forwards the events of one fd to the process protocol.
 struct Pipe {
     shared: Rc<Shared>,
     fd: RawFd,
@@ -441,7 +446,7 @@ impl Protocol for Pipe {
     }
 
     fn connection_lost(&mut self, why: &Lost) {
-        tracing::trace!(pid = self.shared.pid, fd = self.fd, %why, "an fd of a process is closed");
+        tracing::trace!(pid = self.shared.pid, fd = self.fd, %why, "a process's fd was closed");
         self.shared.fds.borrow_mut().remove(&self.fd);
         self.shared.happened(Event::Closed(self.fd));
     }

@@ -1,5 +1,5 @@
-//! Children that outlive the run of their reactor: one thread for all of them waits and reaps, so
-//! that nobody becomes a zombie. It starts with the first and ends with the last.
+//! Reaps children that outlive their reactor's run, so that none of them stays a zombie. One thread
+//! waits for all of them. It starts with the first child and ends with the last.
 
 use std::{
     io,
@@ -17,13 +17,13 @@ static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans {
 });
 
 struct Orphans {
-    /// With their pidfds, which tell of their end.
+    /// The children with their pidfds, which report their exits.
     children: Vec<(Arc<OwnedFd>, Child)>,
-    /// Wakes the thread, if there is one, when there is another child.
+    /// Wakes the thread, if it runs, when a child is added.
     bell: Option<Arc<OwnedFd>>,
 }
 
-/// Reaps a child as soon as it has ended.
+/// Reaps a child as soon as it has exited.
 pub(super) fn reap(mut child: Child, pidfd: &OwnedFd) {
     if !matches!(child.try_wait(), Ok(None)) {
         return;
@@ -45,7 +45,7 @@ pub(super) fn reap(mut child: Child, pidfd: &OwnedFd) {
         Ok::<_, io::Error>(())
     });
     if let Err(error) = result {
-        tracing::error!(%error, "a child process may become a zombie: nobody can wait for it");
+        tracing::error!(%error, "cannot watch a child process; it may become a zombie");
     }
 }
 
@@ -70,7 +70,7 @@ fn wait(bell: &OwnedFd) {
             .map(|pidfd| PollFd::new(&**pidfd, PollFlags::IN))
             .collect();
         fds.push(PollFd::new(bell, PollFlags::IN));
-        // Whatever it says, the children are asked next.
+        // Whatever `poll` reports, the loop checks the children next.
         let rung = poll(&mut fds, None).is_ok()
             && fds.pop().is_some_and(|bell| !bell.revents().is_empty());
         if rung {

@@ -1,4 +1,4 @@
-//! A process as a transport.
+//! A process as a byte stream.
 
 use std::{
     io,
@@ -11,24 +11,23 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::Process;
 use crate::transport::{Address, ByteStream, fd::FdStream};
 
-/// The output and input of a process as a stream that holds the process: dropping it drops that
-/// too. Made by [`Process::into_stream`].
+/// A process's output and input as one stream. The stream owns the process: dropping the stream
+/// drops the process as well. Created by [`Process::into_stream`].
 ///
-/// From a protocol the process is reached by `transport.ask(|stream: &ProcessStream|
+/// A protocol reaches the process with `transport.ask(|stream: &ProcessStream|
 /// stream.process().id())`.
 #[derive(Debug)]
 pub struct ProcessStream {
-    // Its input ends before it is killed, if it is to be.
+    // Declared first: the child's input ends before the child is killed, if it is to be killed.
     stream: FdStream,
     process: Process,
 }
 
 impl Process {
-    /// Makes one stream of its output and input and itself; gives itself back if they were not both
-    /// to be streams, or were taken.
+    /// Combines the process and its output and input into one stream.
     ///
     /// # Errors
-    /// Itself, then.
+    /// Returns the process if its output or input is not a stream or was already taken.
     pub fn into_stream(mut self) -> Result<ProcessStream, Self> {
         match self.take_stream() {
             Some(stream) => Ok(ProcessStream {
@@ -41,7 +40,7 @@ impl Process {
 }
 
 impl ProcessStream {
-    /// The process.
+    /// Returns the process.
     pub fn process(&self) -> &Process {
         &self.process
     }

@@ -1,9 +1,9 @@
-//! How long to wait before the next try.
+//! Delays between attempts.
 
 use std::time::Duration;
 
-/// Longer and longer waits, with some chance in them, so that a thousand clients of a server that
-/// was restarted do not all come back at once.
+/// Growing delays with random jitter. The jitter keeps a thousand clients of a restarted server
+/// from coming back all at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,13 +19,13 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Backoff {
-    /// The first wait. 1 s.
+    /// The first delay. Default: 1 s.
     pub first: Duration,
-    /// Each wait is so many times the one before. 1.5.
+    /// Each delay is this many times the one before. Default: 1.5.
     pub factor: f64,
-    /// The longest wait. 60 s.
+    /// The longest delay. Default: 60 s.
     pub most: Duration,
-    /// By how much of itself a wait may be shorter or longer, from 0 to 1. 0.1.
+    /// By what fraction of itself a delay may be shorter or longer, from 0 to 1. Default: 0.1.
     pub jitter: f64,
     tries: u32,
 }
@@ -43,8 +43,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next wait. `chance`, from 0 to 1, decides between the shortest and the longest that it
-    /// may be.
+    /// Returns the next delay. `chance`, from 0 to 1, selects a value between the shortest and the
+    /// longest possible delay.
     pub fn next(&mut self, chance: f64) -> Duration {
         let most = self.most.as_secs_f64();
         let wait =
@@ -54,12 +54,12 @@ impl Backoff {
         Duration::from_secs_f64((wait * (1.0 + jitter)).min(most))
     }
 
-    /// Begins anew: it has worked.
+    /// Starts again with the first delay. Call it after a success.
     pub fn reset(&mut self) {
         self.tries = 0;
     }
 
-    /// How many waits there were since the begin.
+    /// Returns the number of delays since the start or the last reset.
     pub fn tries(&self) -> u32 {
         self.tries
     }

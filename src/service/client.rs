@@ -1,4 +1,4 @@
-//! Clients that connect again.
+//! Clients that reconnect.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,14 +18,14 @@ use crate::{
     reactor::{Handle, Label, Origin},
 };
 
-/// Most that wait in [`ClientService::when_connected`] at a time.
+/// The maximum number of waiters in [`ClientService::when_connected`].
 const MOST_WAITING: usize = 1_024;
 
-/// Keeps a connection to an endpoint: connects, runs a protocol, and when that is lost, or there
-/// was no connection, waits and connects again. The wait [grows](Backoff) from try to try, and
-/// begins anew after a connection was made.
+/// Keeps a connection to an endpoint. It connects and runs a protocol. When the connection is lost
+/// or the attempt fails, it waits and connects again. The delay [grows](Backoff) with each attempt
+/// and is reset after a successful connection.
 ///
-/// Clones are the same service.
+/// Clones refer to the same service.
 #[derive(Clone)]
 pub struct ClientService {
     state: Rc<State>,
@@ -40,14 +40,14 @@ struct State {
     waiting: RefCell<Vec<Resolver<Transport, Interrupted>>>,
     running: Cell<bool>,
     stopping: Cell<bool>,
-    /// The task that connects, to be woken when it should stop.
+    /// The task that connects. It is woken when it should stop.
     task: RefCell<Option<Waker>>,
-    /// Those who wait for its end.
+    /// The tasks that wait for the end of the service.
     ended: RefCell<Vec<Waker>>,
 }
 
 impl ClientService {
-    /// Runs on each connection a protocol made by `build`.
+    /// Creates a service that runs a protocol made by `build` on each connection.
     pub fn new<P: Protocol + 'static>(
         name: impl Into<String>,
         endpoint: ClientEndpoint,
@@ -56,7 +56,7 @@ impl ClientService {
         Self::with_backoff(name, endpoint, Backoff::default(), build)
     }
 
-    /// The same with waits of your own.
+    /// Like [`new`](ClientService::new), with your own delays.
     pub fn with_backoff<P: Protocol + 'static>(
         name: impl Into<String>,
         endpoint: ClientEndpoint,
@@ -80,7 +80,7 @@ impl ClientService {
         }
     }
 
-    /// The connection, if there is one at present.
+    /// Returns the current connection, if there is one.
     pub fn transport(&self) -> Option<Transport> {
         self.state.transport.borrow().clone()
     }
@@ -88,8 +88,8 @@ impl ClientService {
     /// Fires with the connection as soon as there is one, which may be at once.
     ///
     /// # Errors
-    /// The Deferred's: [`Abandoned`](Interrupted::Abandoned) when the service is stopped;
-    /// [`Refused`](Interrupted::Refused) when 1,024 wait already.
+    /// The Deferred fails with [`Abandoned`](Interrupted::Abandoned) if the service is stopped, or
+    /// with [`Refused`](Interrupted::Refused) if 1,024 callers already wait.
     pub fn when_connected(&self) -> Deferred<Transport, Interrupted> {
         if let Some(transport) = self.transport() {
             return Deferred::ready(Ok(transport));
@@ -115,10 +115,10 @@ impl State {
                     tracing::info!(service = name, %endpoint, "connected");
                     self.backoff.borrow_mut().reset();
                     let why = self.hold(&handle, stream).await;
-                    tracing::info!(service = name, %endpoint, why, "the connection is lost");
+                    tracing::info!(service = name, %endpoint, why, "the connection was lost");
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(service = name, %endpoint, %error, "there is no connection")
+                    tracing::warn!(service = name, %endpoint, %error, "cannot connect")
                 }
             }
             let wait = self.backoff.borrow_mut().next(chance());
@@ -130,7 +130,7 @@ impl State {
         }
     }
 
-    /// Runs the protocol on a connection to its end, and gives why that came.
+    /// Runs the protocol on a connection until it ends. Returns the reason for the end.
     async fn hold(
         self: &Rc<Self>,
         handle: &Handle,
@@ -158,7 +158,7 @@ impl State {
         .await
     }
 
-    /// The outcome of `future`, or nothing when the service is to stop.
+    /// Returns the output of `future`, or `None` if the service should stop.
     async fn or_stop<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = Box::pin(future);
         poll_fn(|cx| {
@@ -172,7 +172,7 @@ impl State {
     }
 }
 
-/// Tells of the end of a run, however that comes.
+/// Reports the end of a run, whatever caused it.
 struct Running(Rc<State>);
 
 impl Drop for Running {
@@ -180,7 +180,7 @@ impl Drop for Running {
         let state = &self.0;
         state.running.set(false);
         let (transport, task) = (state.transport.take(), state.task.take());
-        // Told what they are told by their drop.
+        // Dropping them notifies the waiting callers.
         let waiting = state.waiting.take();
         drop((transport, task, waiting));
         for waker in state.ended.take() {
@@ -194,7 +194,7 @@ impl Service for ClientService {
         &self.state.name
     }
 
-    /// Starts to connect; that there is no connection yet is no error.
+    /// Starts to connect. A missing connection is not an error.
     fn start(&self, handle: &Handle) -> Starting {
         let state = self.state.clone();
         if !state.running.replace(true) {
@@ -208,7 +208,7 @@ impl Service for ClientService {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Closes the connection, and waits for its end.
+    /// Closes the connection and waits for its end.
     fn stop(&self) -> Stopping {
         let state = self.state.clone();
         state.stopping.set(true);
@@ -229,7 +229,7 @@ impl Service for ClientService {
     }
 }
 
-/// Ends the connection at once if nobody waits for its end in order.
+/// Aborts the connection if nothing waits for its graceful end.
 struct Abandoned(Option<Rc<State>>);
 
 impl Drop for Abandoned {
@@ -254,7 +254,7 @@ impl fmt::Debug for ClientService {
     }
 }
 
-/// The user's protocol, and what this service wants to hear of it.
+/// Wraps the user's protocol, to learn when the connection starts and ends.
 struct Held {
     protocol: Box<dyn Protocol>,
     lost: Option<Resolver<String, Interrupted>>,
@@ -305,7 +305,7 @@ impl Protocol for Held {
     }
 }
 
-/// Something from 0 to 1 that nobody foresees.
+/// Returns an unpredictable number from 0 to 1.
 fn chance() -> f64 {
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -1,14 +1,20 @@
-//! Services: parts of a program that are started and stopped in order.
+//! Services: parts of a program that start and stop in order.
 //!
 //! ```
 //! use std::rc::Rc;
-//! use entwined::{Standalone, endpoint, protocol::{self, Echo}, service::{ServerService, Services}};
+//! use entwined::{
+//!     Standalone, endpoint,
+//!     protocol::{self, Echo},
+//!     service::{ServerService, Services},
+//! };
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
 //! let services = Services::new("app", &handle);
 //! let echo = endpoint::server("tcp:0:interface=127.0.0.1")?;
-//! services.add(ServerService::new("echo", echo, |listener| protocol::serve(listener, |_peer: &_| Some(Echo))));
+//! services.add(ServerService::new("echo", echo, |listener| {
+//!     protocol::serve(listener, |_peer: &_| Some(Echo))
+//! }));
 //!
 //! // They start now, and stop in reverse order when the reactor is stopped.
 //! let started = services.run();
@@ -22,8 +28,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each begins and ends with an event of [`tracing`], with the name of the service. To stop on
-//! signals, see [`signal::stop_on`](crate::signal::stop_on).
+//! The start and the stop of each service are logged through [`tracing`], with the service's name.
+//! To stop on signals, see [`signal::stop_on`](crate::signal::stop_on).
 
 mod backoff;
 mod client;
@@ -48,32 +54,34 @@ use crate::{
     reactor::{Handle, Phase},
 };
 
-/// How long each service has to stop.
+/// How long each service may take to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A part of a program.
+/// A part of a program that can be started and stopped.
 pub trait Service {
-    /// How it is called in the log.
+    /// Returns the name for the log.
     fn name(&self) -> &str;
 
-    /// Starts it; it runs when the future is ready. Asked once at a time.
+    /// Starts the service. It runs when the future is ready. Not called again while a start is in
+    /// progress.
     fn start(&self, handle: &Handle) -> Starting;
 
-    /// Stops it; it has ended when the future is ready. Asked only of what runs. To drop the
-    /// future, as is done when it takes too long, must end it as well.
+    /// Stops the service. It has ended when the future is ready. Called only while the service
+    /// runs. Dropping the future, which happens when the stop takes too long, must end the service
+    /// as well.
     fn stop(&self) -> Stopping;
 }
 
-/// A service that is being started.
+/// A service that is starting.
 pub type Starting = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error>>>>>;
 
-/// A service that is being stopped.
+/// A service that is stopping.
 pub type Stopping = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Services that are started in the order in which they were added and stopped in the reverse
-/// order. It is a service itself, so they can be nested.
+/// A list of services. They start in the order in which they were added and stop in reverse order.
+/// The list is a service itself, so lists can be nested.
 ///
-/// Clones are the same services.
+/// Clones refer to the same list.
 #[derive(Clone)]
 pub struct Services {
     inner: Rc<Inner>,
@@ -83,12 +91,12 @@ struct Inner {
     name: String,
     handle: Handle,
     services: RefCell<Vec<Rc<dyn Service>>>,
-    /// So many of them, from the first on, run.
+    /// How many of them run, counted from the first.
     running: Cell<usize>,
 }
 
 impl Services {
-    /// No services so far.
+    /// Creates an empty list.
     pub fn new(name: impl Into<String>, handle: &Handle) -> Self {
         let inner = Inner {
             name: name.into(),
@@ -101,15 +109,16 @@ impl Services {
         }
     }
 
-    /// Adds a service behind the others. It starts when they are started the next time.
+    /// Adds a service at the end. It starts with the next start of the list.
     pub fn add(&self, service: impl Service + 'static) {
         self.inner.services.borrow_mut().push(Rc::new(service));
     }
 
-    /// Starts them, and has them stopped before the reactor stops (see [`Phase::Before`]).
+    /// Starts the services. They are stopped before the reactor stops (see [`Phase::Before`]).
     ///
     /// # Errors
-    /// The Deferred's: which service failed to start, and why. Those before it were stopped again.
+    /// The Deferred fails with the name of the service that could not be started, and the reason.
+    /// The services before it are stopped again.
     pub fn run(&self) -> Deferred<(), Box<dyn Error>> {
         let (starting, stopping) = (self.inner.clone(), self.inner.clone());
         let hook = self
@@ -136,7 +145,11 @@ impl Inner {
                     service: service.name().to_owned(),
                     source,
                 };
-                tracing::error!(service = service.name(), error = %error.source, "a service cannot be started");
+                tracing::error!(
+                    service = service.name(),
+                    error = %error.source,
+                    "a service cannot be started"
+                );
                 self.stop().await;
                 return Err(Box::new(error));
             }
@@ -154,7 +167,7 @@ impl Inner {
                 Ok(()) => tracing::info!(service = service.name(), "a service has stopped"),
                 Err(_) => tracing::warn!(
                     service = service.name(),
-                    "a service takes too long to stop and is given up"
+                    "a service did not stop in time and was aborted"
                 ),
             }
         }
@@ -192,9 +205,9 @@ impl fmt::Debug for Services {
 /// A service failed to start.
 #[derive(Debug)]
 pub struct StartError {
-    /// Its name.
+    /// The name of the service.
     pub service: String,
-    /// Why.
+    /// The reason.
     pub source: Box<dyn Error>,
 }
 

@@ -5,8 +5,7 @@ use std::{any::Any, cell::RefCell, fmt, future::ready, rc::Rc};
 use super::{Service, Starting, Stopping};
 use crate::{endpoint::ServerEndpoint, reactor::Handle, transport::BoxedListener};
 
-/// Listens on an endpoint from its start to its stop. Connections that are there when it stops go
-/// on.
+/// Listens on an endpoint while it runs. Connections that are open when it stops continue.
 pub struct ServerService {
     name: String,
     endpoint: ServerEndpoint,
@@ -15,8 +14,9 @@ pub struct ServerService {
 }
 
 impl ServerService {
-    /// Makes of each listener, one for each start, a server by `serve`, such as
-    /// [`protocol::serve`](crate::protocol::serve) or `http::serve`; dropping that ends it.
+    /// Creates a service that passes a new listener to `serve` at each start. `serve` returns a
+    /// server, for example from [`protocol::serve`](crate::protocol::serve) or `http::serve`.
+    /// Dropping that server stops it.
     pub fn new<S: 'static>(
         name: impl Into<String>,
         endpoint: ServerEndpoint,
@@ -40,7 +40,12 @@ impl Service for ServerService {
     fn start(&self, handle: &Handle) -> Starting {
         let started = self.endpoint.listen(handle).map(|listener| {
             use crate::transport::Listen as _;
-            tracing::info!(service = self.name, endpoint = %self.endpoint, address = %listener.local_address(), "listening");
+            tracing::info!(
+                service = self.name,
+                endpoint = %self.endpoint,
+                address = %listener.local_address(),
+                "listening"
+            );
             let server = (self.serve)(listener);
             let old = self.server.borrow_mut().replace(server);
             drop(old);

@@ -1,4 +1,4 @@
-//! Long work in short steps.
+//! Splits long work into short steps.
 
 use std::{
     cell::Cell,
@@ -14,23 +14,23 @@ use crate::{
     reactor::{Core, Handle, Label, Moment, Origin},
 };
 
-/// How long the steps of one slice may take together: a quarter of the usual turn, so that tasks
-/// behind this one, with connections among them, are not kept waiting for whole turns.
+/// The time limit for the steps of one slice: a quarter of the usual turn. Tasks behind this one,
+/// including connections, then do not wait for whole turns.
 const SLICE: Duration = Duration::from_micros(500);
 
 impl Handle {
-    /// Does long work on this thread in steps, each a call of the iterator's `next`, a few in each
-    /// turn: for work that must be done here (a list of 100,000 rows is filled with widgets). The
-    /// Deferred fires when the iterator ends.
+    /// Does long work on this thread in steps. Each step is a call of the iterator's `next`, and
+    /// each turn makes a few of them. Use it for work that must run on this thread, such as filling
+    /// a list of 100,000 rows with widgets. The Deferred fires when the iterator ends.
     ///
-    /// Steps are made until 0.5 ms or the turn's budget are used up; then everybody else has a
-    /// turn. So the thread is held up for that and the rest of one step at most, however many there
-    /// are, and a step should be short.
+    /// Steps run until 0.5 ms or the turn's budget is used up; then other tasks get a turn. The
+    /// thread is therefore blocked for at most that time plus the rest of one step, however many
+    /// steps there are. Keep each step short.
     ///
-    /// To cancel the Deferred, also from inside a step, ends the work after the present one, and
-    /// drops the iterator in the next turn. A step that panics ends it with
-    /// [`Interrupted::Panicked`], and the end of the run with [`Interrupted::Cancelled`]. A step
-    /// that spins the host's loop is not entered again.
+    /// Cancelling the Deferred, even from inside a step, ends the work after the current step and
+    /// drops the iterator in the next turn. If a step panics, the Deferred fails with
+    /// [`Interrupted::Panicked`]. If the run ends, it fails with [`Interrupted::Cancelled`]. If a
+    /// step spins the host's event loop, the iterator is not re-entered.
     ///
     /// ```
     /// # use std::{cell::Cell, rc::Rc};
@@ -75,9 +75,9 @@ impl Handle {
     }
 }
 
-/// Each poll is a slice.
+/// Each poll runs one slice.
 struct Slices {
-    /// There until the end.
+    /// `None` after the end.
     steps: Option<Box<dyn Iterator<Item = ()>>>,
     core: Weak<Core>,
     cancelled: Rc<Cell<bool>>,
@@ -95,15 +95,14 @@ impl Future for Slices {
         let start = Moment::now();
         let time = SLICE.min(core.budget_left(start));
         while steps.next().is_some() {
-            // After turns inside this step everybody else may have changed, the run may even be
-            // over.
+            // If the step ran nested turns, anything may have changed; the run may even have ended.
             let given_way = core.turns() != turns;
             if given_way || this.cancelled.get() || Moment::now().since(start) >= time {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
-        // The iterator goes before whoever waits hears of the end.
+        // Drop the iterator before the waiting code learns of the end.
         this.steps = None;
         Poll::Ready(Ok(()))
     }

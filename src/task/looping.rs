@@ -1,4 +1,4 @@
-//! A call made over and over.
+//! Periodic calls.
 
 use std::{
     fmt,
@@ -40,9 +40,9 @@ impl Handle {
     }
 }
 
-/// A call that is made at regular intervals. Made by [`Handle::call_every`]; dropping it ends it,
-/// also from inside the call.
-#[must_use = "dropping it ends it; use `keep` to leave it in force"]
+/// A call that is repeated at regular intervals. Created by [`Handle::call_every`]. Dropping it
+/// stops the calls, even from inside the call.
+#[must_use = "dropping it stops the calls; use `keep` to let them continue"]
 pub struct LoopingCall {
     task: Option<Deferred<(), Interrupted>>,
 }
@@ -52,14 +52,14 @@ impl LoopingCall {
         LoopingCall { task: Some(task) }
     }
 
-    /// Leaves it in force until the run ends.
+    /// Lets the calls continue until the run ends.
     pub fn keep(mut self) {
         if let Some(task) = self.task.take() {
             task.detach();
         }
     }
 
-    /// Whether it is still in force: the run has not ended, and the call has not panicked.
+    /// Returns whether the calls continue: the run has not ended, and no call has panicked.
     pub fn is_active(&self) -> bool {
         self.task.as_ref().is_some_and(|task| !task.is_ready())
     }
@@ -81,7 +81,7 @@ impl fmt::Debug for LoopingCall {
     }
 }
 
-/// The loop: due at whole intervals from `start`, whatever the calls take.
+/// The loop. Calls are due at whole multiples of `interval` after `start`, however long they take.
 async fn run(
     handle: Handle,
     start: Instant,
@@ -95,14 +95,14 @@ async fn run(
         let late = handle.now().saturating_duration_since(due);
         let missed = late.as_nanos() / interval.as_nanos();
         let since_last = late.as_nanos() % interval.as_nanos();
-        // It fits: both are less than the thirty years of an interval.
+        // The cast is safe: both values are below the 30-year maximum of an interval.
         due += late + interval - Duration::from_nanos(since_last as u64);
         function(u64::try_from(missed).unwrap_or(u64::MAX));
         give_way().await;
     }
 }
 
-/// Lets others have their turn: the next call may be due already.
+/// Yields to other tasks, because the next call may already be due.
 async fn give_way() {
     let mut given = false;
     poll_fn(|cx| {

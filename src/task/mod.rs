@@ -1,6 +1,4 @@
-//! Time, repetition and long work for futures on the reactor's own thread. They need not be `Send`.
-//!
-//! [`Handle::spawn`](crate::Handle::spawn) makes a task of a future.
+//! Futures on the reactor's own thread. They do not need to be `Send`.
 
 mod cooperate;
 mod looping;

@@ -1,4 +1,4 @@
-//! Time for futures.
+//! Sleeps and timeouts for futures.
 
 use std::{
     fmt,
@@ -48,13 +48,13 @@ impl Sleep {
         }
     }
 
-    /// When it ends.
+    /// Returns the instant at which the sleep ends.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Moves the end, to earlier or later, also when it has passed. Costs next to nothing when it
-    /// is moved to later.
+    /// Moves the deadline earlier or later, even if it has passed. Moving it later costs almost
+    /// nothing.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
         self.timer.reset(deadline);
@@ -84,9 +84,9 @@ impl fmt::Debug for Sleep {
 }
 
 pin_project_lite::pin_project! {
-    /// A future with a time limit. Made by [`Handle::timeout`] and [`Handle::timeout_at`].
+    /// A future with a timeout. Created by [`Handle::timeout`] and [`Handle::timeout_at`].
     ///
-    /// The future is asked first: a result that is there counts, however late it was looked at.
+    /// The future is polled first: if its result is available, it counts, even after the deadline.
     #[must_use = "a future does nothing until it is awaited"]
     pub struct Timeout<F> {
         #[pin]
@@ -113,7 +113,7 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// A time limit passed.
+/// The timeout expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed;
 

@@ -1,4 +1,4 @@
-//! From a job to the loop, on the way.
+//! A channel from a job to the event loop.
 
 use std::{
     collections::VecDeque,
@@ -15,23 +15,23 @@ use std::{
 
 use futures_core::Stream;
 
-/// How many values in a row a receiver gives before it lets others have their turn: as many as a
-/// task's share has operations.
+/// The number of values in a row that a receiver returns before it yields. Equal to the operations
+/// in a task's budget.
 const SHARE: u32 = 64;
 
-/// What a sender does when the channel is full.
+/// What a sender does if the channel is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WhenFull {
-    /// It waits until the receiver has taken something: nothing is lost, and the job is as slow as
-    /// its reader.
+    /// Waits until the receiver has taken a value. Nothing is lost, and a slow receiver slows the
+    /// job down.
     Wait,
-    /// It drops what has waited longest: the job is never held up, and the newest values arrive.
+    /// Drops the oldest value. The job never waits, and the newest values arrive.
     DropOldest,
 }
 
-/// A channel from any thread to this one, for at most `capacity` values at a time (zero counts as
-/// one). With `channel(1, WhenFull::DropOldest)` the receiver sees the newest value: what a
-/// progress bar wants.
+/// Creates a channel from any thread to this one. It holds at most `capacity` values at a time;
+/// zero counts as one. With `channel(1, WhenFull::DropOldest)` the receiver sees only the newest
+/// value, which is what a progress bar needs.
 ///
 /// ```
 /// use std::{error::Error, time::Duration};
@@ -101,7 +101,7 @@ pub fn channel<T: Send>(capacity: usize, when_full: WhenFull) -> (Sender<T>, Rec
 
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Told when a value was taken, and when the receiver goes.
+    /// Notified when a value was taken, and when the receiver is dropped.
     room: Condvar,
     capacity: usize,
     when_full: WhenFull,
@@ -118,7 +118,7 @@ struct State<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing that can panic happens under the lock.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,12 +129,13 @@ pub struct Sender<T: Send> {
 }
 
 impl<T: Send> Sender<T> {
-    /// Sends a value. When the channel is full, it waits or drops the oldest value, as was chosen
-    /// when it was made.
+    /// Sends a value. If the channel is full, this waits or drops the oldest value, as chosen when
+    /// the channel was created.
     ///
     /// # Errors
-    /// Both give the value back: [`SendError::Closed`] when the receiver is gone, also while this
-    /// waits; [`SendError::SameThread`] when it would have to wait on the receiver's own thread.
+    /// Both errors return the value. [`SendError::Closed`]: the receiver is gone, or went away
+    /// during the wait. [`SendError::SameThread`]: this would have to wait on the receiver's own
+    /// thread.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         let shared = &*self.shared;
         let mut state = shared.lock();
@@ -159,7 +160,7 @@ impl<T: Send> Sender<T> {
         state.values.push_back(value);
         let waker = state.waker.take();
         drop(state);
-        // These may run code of others, so nothing is locked.
+        // These may run user code, so the lock is released first.
         drop(dropped);
         if let Some(waker) = waker {
             waker.wake();
@@ -167,7 +168,7 @@ impl<T: Send> Sender<T> {
         Ok(())
     }
 
-    /// Whether the receiver is gone.
+    /// Returns whether the receiver is gone.
     pub fn is_closed(&self) -> bool {
         !self.shared.lock().has_receiver
     }
@@ -206,26 +207,26 @@ impl<T: Send> fmt::Debug for Sender<T> {
     }
 }
 
-/// The loop's end of a [`channel`]: a stream that ends when the last sender is gone. It stays on
-/// the thread that made the channel. Dropping it fails the senders, those that wait too.
+/// The event loop's end of a [`channel`]: a stream that ends when the last sender is gone. It stays
+/// on the thread that created the channel. Dropping it makes all sends fail, including those that
+/// are waiting.
 ///
-/// A task that reads one value after the other from a sender that is faster gives way to others now
-/// and then.
+/// A task that reads from a faster sender in a loop yields to other tasks from time to time.
 pub struct Receiver<T: Send> {
     shared: Arc<Shared<T>>,
-    /// How many values it has given since it last had none or gave way.
+    /// The number of values returned since the channel was last empty or the receiver yielded.
     in_a_row: u32,
     _here: PhantomData<Rc<()>>,
 }
 
 impl<T: Send> Receiver<T> {
-    /// The next value; `None` when the last sender is gone and all was taken. What is dropped
-    /// before it has ended has taken nothing.
+    /// Waits for the next value. Returns `None` if the last sender is gone and all values were
+    /// taken. Cancel-safe: dropping the future before it completes loses no value.
     pub async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// The next value, if it is there.
+    /// Returns the next value if one is available.
     pub fn try_next(&mut self) -> Option<T> {
         let value = self.shared.lock().values.pop_front();
         if value.is_some() {
@@ -285,18 +286,18 @@ impl<T: Send> fmt::Debug for Receiver<T> {
     }
 }
 
-/// A value that could not be sent.
+/// The value could not be sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<T> {
     /// The receiver is gone.
     Closed(T),
-    /// The channel is full, and to wait on the receiver's own thread would be to wait for ever.
+    /// The channel is full, and waiting on the receiver's own thread would block forever.
     SameThread(T),
 }
 
 impl<T> SendError<T> {
-    /// The value.
+    /// Returns the value.
     pub fn into_inner(self) -> T {
         match self {
             SendError::Closed(value) | SendError::SameThread(value) => value,

@@ -1,8 +1,8 @@
-//! A job's way to a thread, and its result's way back.
+//! Takes a job to a thread, and its result back.
 //!
-//! The result lies in a place that both threads know. On the reactor's side a task waits for it;
-//! whatever ends that task (the Deferred is cancelled, the run ends) says that nobody wants the
-//! result any more.
+//! The result is stored in a place that both threads share. On the reactor's side a task waits for
+//! it. Whatever ends that task (the Deferred is cancelled, the run ends) marks the result as no
+//! longer wanted.
 
 use std::{
     fmt,
@@ -23,23 +23,23 @@ use crate::{
     reactor::{Handle, Label, Origin, Remote},
 };
 
-/// What a job can know about itself. Clones are about the same job, `Send` and `Sync`.
+/// A job's view of itself. Clones refer to the same job. `Send` and `Sync`.
 #[derive(Clone)]
 pub struct Job {
     cancelled: Arc<AtomicBool>,
 }
 
 impl Job {
-    /// Whether nobody wants the result any more: the Deferred was cancelled, or the reactor's run
-    /// has ended. Costs a nanosecond.
+    /// Returns whether the result is no longer wanted, because the Deferred was cancelled or the
+    /// reactor's run has ended. Takes about a nanosecond.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// For the start of each round of a loop, with a question mark behind it.
+    /// Call this with `?` at the start of each iteration of a loop.
     ///
     /// # Errors
-    /// [`Interrupted::Cancelled`] when nobody wants the result any more.
+    /// [`Interrupted::Cancelled`] if the result is no longer wanted.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.is_cancelled() {
             Err(Interrupted::Cancelled)
@@ -112,18 +112,18 @@ where
     Ok(handle.core().spawn_for(Arrival { order }, origin, cancel))
 }
 
-/// The place of a result of type `R`.
+/// A place for a result of type `R`.
 struct Shared<R> {
     state: Mutex<State<R>>,
 }
 
 enum State<R> {
-    /// It has not come; the task that waits for it.
+    /// The result is not there yet. Holds the waker of the task that waits for it.
     Awaited(Option<Waker>),
     Here(R),
-    /// It was taken away.
+    /// The result was taken.
     Taken,
-    /// Nobody waits for it any more.
+    /// Nothing waits for the result any more.
     Unwanted,
 }
 
@@ -137,12 +137,12 @@ impl<R> Default for Shared<R> {
 
 impl<R> Shared<R> {
     fn lock(&self) -> MutexGuard<'_, State<R>> {
-        // Nothing that can panic happens under the lock.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts the result in its place, and calls `placed` before it wakes the one who waits; gives
-    /// the result back when nobody does.
+    /// Stores the result, and calls `placed` before it wakes the waiting task. Returns the result
+    /// if nothing waits for it.
     fn put(&self, result: R, placed: impl FnOnce()) -> Option<R> {
         let mut state = self.lock();
         let State::Awaited(waker) = &mut *state else {
@@ -159,7 +159,7 @@ impl<R> Shared<R> {
     }
 }
 
-/// The job's side of the result. Dropped without one, it says that there will be none.
+/// The job's side of the result. If it is dropped without a result, it reports that there is none.
 struct Answer<T: Send + 'static, E: ChainError + Send> {
     result: Arc<Shared<Result<T, E>>>,
     remote: Remote,
@@ -168,8 +168,8 @@ struct Answer<T: Send + 'static, E: ChainError + Send> {
 impl<T: Send + 'static, E: ChainError + Send> Answer<T, E> {
     fn give(self, result: Result<T, E>, seat: &mut Seat<'_>) {
         if let Some(unwanted) = self.result.put(result, || seat.vacate()) {
-            // When the reactor is gone, it is dropped here, and may take its time: the seat is not
-            // free yet.
+            // If the reactor is gone, the result is dropped here. That may take long, so the seat
+            // is not vacated yet.
             let _ = self.remote.post(move |_| drop(unwanted));
         }
     }
@@ -198,7 +198,7 @@ impl<R> Order<R> {
         let before = std::mem::replace(&mut *state, State::Unwanted);
         drop(state);
         self.job.cancelled.store(true, Ordering::Release);
-        // What belongs to the user is dropped here, on the reactor's thread, with nothing locked.
+        // Drop the user's values here, on the reactor's thread, with no lock held.
         drop(before);
         drop(self.pool.remove(self.number));
     }
@@ -221,11 +221,11 @@ impl<R> Future for Arrival<R> {
                 drop(before);
                 Poll::Pending
             }
-            // Whoever cancels it drops this future, too.
+            // Cancelling also drops this future.
             State::Taken | State::Unwanted => Poll::Pending,
             State::Here(_) => match std::mem::replace(&mut *state, State::Taken) {
                 State::Here(result) => Poll::Ready(result),
-                _ => unreachable!("it was looked at under the same lock"),
+                _ => unreachable!("the state was checked under the same lock"),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! Work on other threads, with its results on the loop's own.
+//! Runs work on other threads and delivers the results on the event loop's thread.
 //!
 //! ```
 //! use std::error::Error;
@@ -13,7 +13,7 @@
 //!
 //! handle
 //!     .defer_to_thread(|_| Ok(std::fs::read_to_string("/proc/version")?))
-//!     // From here on everything is on the loop's thread again, and may touch a label.
+//!     // From here on the chain runs on the event loop's thread and may touch a label.
 //!     .map(|text| println!("{text}"))
 //!     .add_errback(|error: Failed| {
 //!         eprintln!("{error}");
@@ -29,27 +29,32 @@
 //! # }
 //! ```
 //!
-//! # The way there, and the way back
+//! # Which call to use
+//!
+//! Twisted's names are in parentheses.
 //!
 //! | | |
 //! |---|---|
-//! | a job on a thread, its result here (Twisted's `deferToThread`) | [`Handle::defer_to_thread`], [`ThreadPool::defer`] |
-//! | values from a job while it runs | [`channel`] |
-//! | a call from another thread (`callFromThread`) | [`Remote::post`](crate::Remote::post) |
-//! | a call from another thread, waiting for its result (`blockingCallFromThread`) | [`Remote::call`](crate::Remote::call), for a plain function |
-//! | the same, of something that takes its time | [`Remote::call_async`](crate::Remote::call_async), for a future or a Deferred |
+//! | run a job on a thread (`deferToThread`) | [`Handle::defer_to_thread`], [`ThreadPool::defer`] |
+//! | receive values from a job while it runs | [`channel`] |
+//! | call from another thread (`callFromThread`) | [`Remote::post`] |
+//! | the same, and wait (`blockingCallFromThread`) | [`Remote::call`], for a plain function |
+//! | the same, for work that takes time | [`Remote::call_async`], for a future or a Deferred |
+//!
+//! [`Remote::post`]: crate::Remote::post
+//! [`Remote::call`]: crate::Remote::call
+//! [`Remote::call_async`]: crate::Remote::call_async
 //!
 //! # Cancelling
 //!
-//! A thread cannot be stopped from outside. A job that has not begun is taken back; one that runs
-//! is told through its [`Job`], and what it does about it is up to it. Whatever it gives then is
-//! dropped.
+//! A thread cannot be stopped from outside. A job that has not started is removed from the queue. A
+//! running job can find out through its [`Job`] and decide what to do. Its result is dropped.
 //!
 //! # The end of a run
 //!
-//! When the run of a reactor ends, the jobs that it has not heard from are cancelled like its
-//! tasks, and nobody waits for them. A job whose result matters even then is waited for in a
-//! shutdown hook of [`Phase::Before`](crate::reactor::Phase::Before):
+//! When a reactor's run ends, its unfinished jobs are cancelled like its tasks, and the shutdown
+//! does not wait for them. If a job's result still matters then, wait for it in a shutdown hook of
+//! [`Phase::Before`](crate::reactor::Phase::Before):
 //!
 //! ```
 //! # use std::{cell::Cell, rc::Rc};
@@ -84,16 +89,16 @@ use crate::{
 };
 
 impl Handle {
-    /// Runs `job` on a thread of this reactor's own pool, and fires the Deferred with its result,
-    /// on this thread; see [`ThreadPool::defer`]. The pool has the [default limits](Limits), starts
+    /// Runs `job` on a thread of this reactor's own pool and fires the Deferred with its result, on
+    /// this thread; see [`ThreadPool::defer`]. The pool has the [default limits](Limits). It starts
     /// with the first job and ends with the reactor.
     ///
-    /// `Box<dyn Error>` does not go from thread to thread: the error of a job may be `Box<dyn
-    /// Error + Send + Sync>`, a `String`, or one of your own.
+    /// `Box<dyn Error>` is not `Send`. Use `Box<dyn Error + Send + Sync>`, `String` or your own
+    /// type as the job's error.
     ///
     /// # Errors
-    /// The Deferred's, besides the job's own: [`Interrupted::Refused`] when as many jobs wait as
-    /// may; the job is dropped then.
+    /// The Deferred fails with the job's own error, or with [`Interrupted::Refused`] if the queue
+    /// is full; the job is dropped in that case.
     #[track_caller]
     pub fn defer_to_thread<T, E, F>(&self, job: F) -> Deferred<T, E>
     where
@@ -108,7 +113,7 @@ impl Handle {
     }
 }
 
-/// The reactor keeps its pool without knowing what it is.
+/// The reactor stores the pool without knowing its type.
 fn default_pool(handle: &Handle) -> Rc<ThreadPool> {
     handle.extension(|| Rc::new(ThreadPool::new("entwined", Limits::default())))
 }

@@ -1,10 +1,9 @@
 //! Threads that take jobs from a queue.
 //!
-//! A thread that has nothing to do is either *seeking* (it runs, and will look at the queue before
-//! it rests) or *resting* (it is parked). Those who bring a job wake a resting thread only when
-//! there are more jobs than seekers. The one that rested last is woken first, so that those at the
-//! bottom of the stack reach the end of their idle time, and the pool shrinks to what the work
-//! needs.
+//! A thread without work is either *seeking* (it runs, and will check the queue before it rests) or
+//! *resting* (it is parked). Adding a job wakes a resting thread only if there are more jobs than
+//! seekers. The thread that started to rest last is woken first. The threads at the bottom of the
+//! stack then reach their idle timeout, and the pool shrinks to the size that the work needs.
 
 use std::{
     collections::BTreeMap,
@@ -22,19 +21,18 @@ use crate::{
     reactor::Handle,
 };
 
-/// Threads for work that would hold up a loop: long computations, and calls that block. Clones are
-/// the same pool, `Send` and `Sync`.
+/// Threads for work that would block the event loop: long computations and blocking calls. Clones
+/// refer to the same pool. `Send` and `Sync`.
 ///
-/// Threads are started when a job finds no idle one, up to a limit; beyond that jobs wait, in
-/// order, and beyond a second limit they are refused. A thread that has had nothing to do for a
-/// while ends.
+/// If a job finds no idle thread, a new one is started, up to a limit. Above that limit jobs wait
+/// in order, and above a second limit they are refused. A thread that has been idle for a while
+/// ends.
 ///
-/// When the last clone is dropped, what is queued still runs; then the threads end. Nobody waits
+/// When the last clone is dropped, the queued jobs still run; then the threads end. Nothing waits
 /// for them.
 ///
-/// [`Handle::defer_to_thread`] uses a pool that belongs to the reactor. Make one of your own for
-/// work that must not wait behind other work (look-ups of names, a database), or that needs other
-/// limits:
+/// [`Handle::defer_to_thread`] uses a pool that belongs to the reactor. Create your own pool for
+/// work that must not wait behind other work (name lookups, a database) or that needs other limits:
 ///
 /// ```
 /// use entwined::{Standalone, thread::{Limits, ThreadPool}};
@@ -46,7 +44,9 @@ use crate::{
 ///
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
-/// let sum = pool.defer(&handle, |_| Ok::<u64, String>((1..=1_000).sum())).map_err(|_| "the queue is full")?;
+/// let sum = pool
+///     .defer(&handle, |_| Ok::<u64, String>((1..=1_000).sum()))
+///     .map_err(|_| "the queue is full")?;
 /// sum.add_callback({
 ///     let handle = handle.clone();
 ///     move |sum| {
@@ -64,15 +64,15 @@ pub struct ThreadPool {
     owner: Arc<Owner>,
 }
 
-/// What a [`ThreadPool`] may use.
+/// The limits of a [`ThreadPool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Threads at most; zero counts as one. 8.
+    /// Maximum number of threads; zero counts as one. Default: 8.
     pub threads: usize,
-    /// Jobs that wait for a thread at most. 16,384.
+    /// Maximum number of jobs that wait for a thread. Default: 16,384.
     pub queue: usize,
-    /// How long a thread without work stays. 10 s.
+    /// How long a thread stays without work. Default: 10 s.
     pub idle: Duration,
 }
 
@@ -87,13 +87,16 @@ impl Default for Limits {
 }
 
 impl ThreadPool {
-    /// A pool without threads so far. They will be called `name`, a dash and a number; the system
-    /// shows 15 bytes of that.
+    /// Creates a pool. It has no threads yet. Their names will be `name`, a dash and a number;
+    /// Linux shows the first 15 bytes.
     ///
     /// # Panics
-    /// When the name contains a zero byte.
+    /// If `name` contains a NUL byte.
     pub fn new(name: &str, limits: Limits) -> Self {
-        assert!(!name.contains('\0'), "a zero byte in the name of a thread");
+        assert!(
+            !name.contains('\0'),
+            "a thread name cannot contain a NUL byte"
+        );
         let inner = Inner {
             name: name.to_owned(),
             limits,
@@ -105,19 +108,19 @@ impl ThreadPool {
     }
 
     /// Runs `job` on one of the threads. The Deferred fires on the thread of `handle`'s reactor, in
-    /// one of its turns; `job` never begins before this returns, nor does the Deferred fire.
+    /// one of its turns. Neither does `job` start nor the Deferred fire before this returns.
     ///
-    /// To cancel the Deferred takes back a job that has not begun; one that runs can ask its
-    /// [`Job`], and its result is dropped. So it is with the end of the reactor's run, which
-    /// cancels what has not been answered. To drop the Deferred lets the job go on. A job that
-    /// panics gives [`Interrupted::Panicked`](crate::deferred::Interrupted::Panicked).
+    /// Cancelling the Deferred removes a job that has not started. A running job can check its
+    /// [`Job`]; its result is dropped. The end of the reactor's run cancels unfinished jobs in the
+    /// same way. Dropping the Deferred lets the job continue. If the job panics, the Deferred fails
+    /// with [`Interrupted::Panicked`](crate::deferred::Interrupted::Panicked).
     ///
-    /// A result that nobody wants any more is dropped on the reactor's thread; on the job's when
-    /// the reactor is gone.
+    /// A result that is no longer wanted is dropped on the reactor's thread, or on the job's thread
+    /// if the reactor is gone.
     ///
     /// # Errors
-    /// [`Full`] gives the job back: as many wait as may, or there is no thread and the system
-    /// refuses to start one (which is logged).
+    /// [`Full`] returns the job: the queue is full, or there is no thread and the system cannot
+    /// start one (this is logged).
     #[track_caller]
     pub fn defer<T, E, F>(&self, handle: &Handle, job: F) -> Result<Deferred<T, E>, Full<F>>
     where
@@ -128,12 +131,12 @@ impl ThreadPool {
         job::defer(&self.owner.0, handle, Location::caller(), job)
     }
 
-    /// How many threads there are, busy or idle.
+    /// Returns the number of threads, busy or idle.
     pub fn threads(&self) -> usize {
         self.owner.0.lock().threads
     }
 
-    /// How many jobs wait for a thread.
+    /// Returns the number of jobs that wait for a thread.
     pub fn queued(&self) -> usize {
         self.owner.0.lock().jobs.len()
     }
@@ -149,7 +152,7 @@ impl fmt::Debug for ThreadPool {
     }
 }
 
-/// Gone with the last handle on the pool; the threads then see that there will be no more jobs.
+/// Dropped with the last handle to the pool. The threads then see that no more jobs will come.
 struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
@@ -174,9 +177,9 @@ pub(super) struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// The job's result is there, and who waits will now be told. From here on the thread counts as
-    /// a seeker, so that whoever hears of the result and has a further job finds this thread, and
-    /// does not start another.
+    /// Call this when the job's result is ready, before the waiting code is notified. From now on
+    /// the thread counts as a seeker. If that code submits another job, the job then finds this
+    /// thread instead of starting a new one.
     pub(super) fn vacate(&mut self) {
         if !std::mem::replace(&mut self.free, true) {
             self.pool.lock().seeking += 1;
@@ -190,7 +193,7 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// What the threads share.
+/// The state that the threads share.
 pub(super) struct Inner {
     name: String,
     limits: Limits,
@@ -199,26 +202,26 @@ pub(super) struct Inner {
 
 #[derive(Default)]
 struct Queue {
-    /// By number: in order of arrival, and a job that is cancelled is found.
+    /// Keyed by number: in order of arrival, and a cancelled job can be found.
     jobs: BTreeMap<u64, Work>,
     next: u64,
     threads: usize,
-    /// Threads that will look at `jobs` before they rest.
+    /// The number of threads that will check `jobs` before they rest.
     seeking: usize,
-    /// Threads that are parked until somebody takes them from here.
+    /// Parked threads. Whoever wakes one removes it from here.
     resting: Vec<Thread>,
-    /// Threads that ever were.
+    /// The number of threads ever started.
     started: u64,
     closed: bool,
 }
 
 impl Queue {
-    /// Whether a job would find a thread with nothing else to do.
+    /// Returns whether a job would find an idle thread.
     fn has_idle(&self) -> bool {
         self.jobs.len() < self.seeking + self.resting.len()
     }
 
-    /// How many jobs wait for a busy thread.
+    /// Returns the number of jobs that wait for a busy thread.
     fn waiting(&self) -> usize {
         self.jobs
             .len()
@@ -232,7 +235,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Fills it; the number is for [`Inner::remove`].
+    /// Adds the job. Returns its number, for [`Inner::remove`].
     pub(super) fn put(mut self, work: Work) -> u64 {
         let number = self.queue.next;
         self.queue.next += 1;
@@ -252,7 +255,7 @@ impl Place<'_> {
 }
 
 impl Inner {
-    /// Room for a job, for which a thread is started if need be; `None` when there is none.
+    /// Finds room for a job, and starts a thread if needed. Returns `None` if there is no room.
     pub(super) fn place(self: &Arc<Self>) -> Option<Place<'_>> {
         let mut queue = self.lock();
         let mut may_start = true;
@@ -270,12 +273,12 @@ impl Inner {
         Some(Place { queue })
     }
 
-    /// Takes a job back that has not begun.
+    /// Removes a job that has not started.
     pub(super) fn remove(&self, number: u64) -> Option<Work> {
         self.lock().jobs.remove(&number)
     }
 
-    /// Without the lock, since it takes the system some 50 µs.
+    /// Runs without the lock, because starting a thread takes about 50 µs.
     fn start_thread(self: &Arc<Self>) -> bool {
         let number = {
             let mut queue = self.lock();
@@ -289,7 +292,7 @@ impl Inner {
         match thread.spawn(move || inner.work()) {
             Ok(_) => true,
             Err(error) => {
-                tracing::error!(%error, pool = self.name, "no thread could be started");
+                tracing::error!(%error, pool = self.name, "cannot start a thread");
                 let mut queue = self.lock();
                 queue.threads -= 1;
                 queue.seeking -= 1;
@@ -298,7 +301,7 @@ impl Inner {
         }
     }
 
-    /// The life of a thread. It begins as a seeker.
+    /// The main loop of a thread. It starts as a seeker.
     fn work(&self) {
         let mut queue = self.lock();
         loop {
@@ -320,7 +323,7 @@ impl Inner {
         }
     }
 
-    /// The job answers for its own panics; what is left are those of destructors.
+    /// The job catches its own panics. What remains are panics of destructors.
     fn run(&self, work: Work) {
         let mut seat = Seat {
             pool: self,
@@ -328,14 +331,14 @@ impl Inner {
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut seat))) {
             tracing::error!(
-                "something that a job left behind panicked: {}",
+                "a destructor panicked after a job: {}",
                 panic_message(&*panic)
             );
         }
     }
 
-    /// Rests until somebody wakes this thread, which makes it a seeker; `None` when it has rested
-    /// long enough and is out of the pool.
+    /// Rests until the thread is woken, which makes it a seeker. Returns `None` if the idle timeout
+    /// has expired; the thread has then left the pool.
     fn rest<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> Option<MutexGuard<'a, Queue>> {
         let this = thread::current();
         let end = Instant::now().checked_add(self.limits.idle);
@@ -348,8 +351,8 @@ impl Inner {
                 None => thread::park(),
             }
             queue = self.lock();
-            // Whoever wakes a thread takes it from the list, so a wake-up that was not meant finds
-            // it there.
+            // Waking a thread removes it from the list. If it is still there, the wake-up was
+            // spurious.
             let Some(index) = queue
                 .resting
                 .iter()
@@ -366,7 +369,7 @@ impl Inner {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing that can panic happens under the lock.
+        // Nothing panics while the lock is held.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -398,7 +398,7 @@ fn a_receiver_gets_frames_one_by_one_and_may_rest_between_them() {
         ));
         simulation.drive();
         let end = [
-            "the peer sends a frame of more than 20 bytes",
+            "the peer sent a frame of more than 20 bytes",
             "rest",
             "the connection was closed",
         ];
@@ -473,7 +473,7 @@ fn a_stream_tells_what_is_wrong_and_gives_back_what_is_left() {
             .expect_err("no frame");
         assert_eq!(
             error.to_string(),
-            "the peer sends what is no frame: a length begins with zero"
+            "the peer sent an invalid frame: the length starts with a zero"
         );
         assert!(framed.next().await.is_none());
     });
@@ -613,7 +613,7 @@ fn a_connection_that_ends_within_a_frame_is_aborted() {
         (
             b"x",
             &[
-                "the peer sends what is no frame: a length is digits and a colon",
+                "the peer sent an invalid frame: a length must be digits and a colon",
                 "the connection was aborted",
             ],
         ),

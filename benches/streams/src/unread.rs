@@ -12,7 +12,14 @@ use std::{
     time::Duration,
 };
 
-use entwined::{Handle, Standalone, process::{Command, Io}, protocol::{self, Flow, Protocol, Transport}, rpc::{self, Items, Methods}, tls::{Acceptor, Connector, Roots, development}, transport::{ByteStream, memory, tcp, unix}};
+use entwined::{
+    Handle, Standalone,
+    process::{Command, Io},
+    protocol::{self, Flow, Protocol, Transport},
+    rpc::{self, Items, Methods},
+    tls::{Acceptor, Connector, Roots, development},
+    transport::{ByteStream, memory, tcp, unix},
+};
 use entwined_http::{self as http, Body, Router};
 
 use futures_io::AsyncWrite;

@@ -17,8 +17,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::{Handle, broadcast::{Broadcast, Received, Subscriber}, deferred::Deferred, protocol::{self, Echo}, reactor::{Observer, Phase}, signal::{self, Signals}, tls::{self, Acceptor}, transport::tcp};
-use entwined_http::{self as http, Body, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header, layers, sse, websocket::{self, Message}};
+use entwined::{
+    Handle,
+    broadcast::{Broadcast, Received, Subscriber},
+    deferred::Deferred,
+    protocol::{self, Echo},
+    reactor::{Observer, Phase},
+    signal::{self, Signals},
+    tls::{self, Acceptor},
+    transport::tcp,
+};
+use entwined_http::{
+    self as http, Body, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header,
+    layers, sse,
+    websocket::{self, Message},
+};
 use entwined_watchdog::Watchdog;
 use futures_core::Stream;
 use serde::Deserialize;

@@ -2,7 +2,10 @@
 
 use std::{fs, io, rc::Rc};
 
-use entwined_http::{Error, Files, HeaderMap, Multipart, Next, Request, Response, Router, StatusCode, header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS}};
+use entwined_http::{
+    Error, Files, HeaderMap, Multipart, Next, Request, Response, Router, StatusCode,
+    header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+};
 use tempfile::TempDir;
 
 use crate::Model;

@@ -17,8 +17,11 @@ use url::Url;
 
 use super::{Builder, ClientError};
 use crate::Body;
-use entwined::{reactor::Handle, transport::{ByteStream, connect_host}};
 use crate::io::read_into;
+use entwined::{
+    reactor::Handle,
+    transport::{ByteStream, connect_host},
+};
 
 /// What sends requests over a connection.
 pub(super) enum Sender {

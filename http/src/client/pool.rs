@@ -11,8 +11,11 @@ use hyper::client::conn::{http1, http2};
 use url::Url;
 
 use super::{ClientError, connect::Sender};
-use entwined::{deferred::{DeferredSemaphore, Permit}, reactor::{Handle, Timer}};
 use crate::Body;
+use entwined::{
+    deferred::{DeferredSemaphore, Permit},
+    reactor::{Handle, Timer},
+};
 
 pub(super) struct Pool {
     handle: Handle,

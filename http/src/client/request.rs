@@ -18,7 +18,14 @@ use super::{
     parse,
     pool::Pool,
 };
-use crate::{Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::{ ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT, }, json};
+use crate::{
+    Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+        LOCATION, PROXY_AUTHORIZATION, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT,
+    },
+    json,
+};
 
 /// A request that is being made. What is wrong with it is told by [`send`](RequestBuilder::send).
 #[must_use = "it is sent by `send`"]

@@ -14,8 +14,11 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{ClientError, decode::Decoder};
+use crate::{
+    Bytes, HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+};
 use entwined::{deferred::Permit, reactor::Handle, task::Sleep};
-use crate::{Bytes, HeaderMap, StatusCode, header::{CONTENT_ENCODING, CONTENT_LENGTH}};
 
 /// A response: its head, and a body that has still to be read, as a whole, by
 /// [pieces](ClientResponse::chunk) or as a stream of them. Dropping it unread ends the connection,

@@ -27,7 +27,11 @@ use super::{
     listing::Names,
     validate::{About, decide},
 };
-use entwined::{deferred::Deferred, reactor::Handle, thread::{Limits, ThreadPool}};
+use entwined::{
+    deferred::Deferred,
+    reactor::Handle,
+    thread::{Limits, ThreadPool},
+};
 
 pub(super) struct Disk {
     pub(super) root: PathBuf,

@@ -13,7 +13,10 @@ use super::{
     Config, WebSocket,
     socket::{Blocking, limits},
 };
-use entwined::{reactor::Handle, transport::{ByteStream, HostError, connect_host}};
+use entwined::{
+    reactor::Handle,
+    transport::{ByteStream, HostError, connect_host},
+};
 
 /// Why there is no WebSocket.
 #[derive(Debug)]

@@ -1,4 +1,10 @@
+<<<<<<<
 //! How a future becomes a task, and how tasks end.
+|||||||
+//! Futures on the reactor's own thread: they need not be `Send`.
+=======
+//! Futures on the reactor's own thread. They do not need to be `Send`.
+>>>>>>>
 
 use std::{
     cell::Cell,
@@ -19,6 +25,24 @@ use crate::{
     panic::panic_message,
     reactor::observe::Origin,
 };
+<<<<<<<
+|||||||
+
+/// What each task carries.
+pub(crate) struct Meta {
+    pub(crate) origin: Origin,
+    /// The number of the run that it belongs to.
+    run: u64,
+}
+=======
+
+/// The metadata of a task.
+pub(crate) struct Meta {
+    pub(crate) origin: Origin,
+    /// The number of the run that the task belongs to.
+    run: u64,
+}
+>>>>>>>
 
 impl Core {
     /// Runs a future as a task; see [`Handle::spawn`](crate::Handle::spawn).
@@ -31,7 +55,7 @@ impl Core {
         F: Future + 'static,
     {
         let (resolver, deferred) = Deferred::born(origin.location);
-        // To drop the handle of the task ends it.
+        // Dropping the task's handle ends the task.
         let task = Rc::new(Cell::new(None));
         resolver.set_canceller({
             let task = task.clone();
@@ -48,8 +72,8 @@ impl Core {
         deferred
     }
 
-    /// Runs a future as a task whose result becomes that of the Deferred. When that is cancelled,
-    /// `cancel` is called at once; the future goes in the next turn.
+    /// Runs a future as a task whose result becomes the Deferred's result. If the Deferred is
+    /// cancelled, `cancel` is called at once, and the future is dropped in the next turn.
     pub(crate) fn spawn_for<F, T, E>(
         self: &Rc<Self>,
         future: F,
@@ -81,7 +105,7 @@ impl Core {
         deferred
     }
 
-    /// Runs a future as a task that nobody waits for.
+    /// Runs a future as a task that nothing waits for.
     pub(crate) fn spawn_detached(
         self: &Rc<Self>,
         future: impl Future<Output = ()> + 'static,
@@ -119,7 +143,7 @@ impl Core {
             })
             .spawn_local(|_| contained, schedule);
         if self.life.is_closed() {
-            // Dropping the runnable drops the future, which says that it was cancelled.
+            // Dropping the runnable drops the future, which reports that it was cancelled.
             drop(runnable);
         } else {
             self.tasks.admit(slot, runnable.waker(), origin);
@@ -133,8 +157,7 @@ impl Core {
         self.request_turn();
     }
 
-    /// Ends all tasks. The one that carries out the shutdown is left alone until it has ended by
-    /// itself.
+    /// Ends all tasks, except the one that carries out the shutdown: it runs until it finishes.
     pub(crate) fn end_tasks(&self) {
         loop {
             self.tasks.wake_all();
@@ -147,8 +170,8 @@ impl Core {
         }
     }
 
-    /// Ends those tasks of a run that is over which were on the stack when it ended: they are
-    /// queued since.
+    /// Ends the tasks of an earlier run that were on the stack when it ended. They have been queued
+    /// since then.
     pub(crate) fn end_late_tasks(&self) {
         let run = self.life.number();
         let (next, late): (VecDeque<_>, _) = self
@@ -169,7 +192,8 @@ impl Core {
 }
 
 pin_project_lite::pin_project! {
-    /// A task's future, with its panics caught, its end told, and its place in the list of tasks.
+    /// A task's future. Catches its panics, reports its end, and holds its slot in the list of
+    /// tasks.
     struct Contained<F: Future, D>
     where
         D: FnOnce(Result<F::Output, Interrupted>),

@@ -1,4 +1,4 @@
-//! The tasks of one reactor: those that are ready to be polled, and all that are alive.
+//! The tasks of one reactor: those that are ready to be polled, and all live ones.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,23 +17,23 @@ pub(crate) struct Meta {
 
 pub(crate) type Runnable = async_task::Runnable<Meta>;
 
-/// A task's share of one poll, in units: one for each operation, one more for each 16 KiB moved. A
-/// task that has used it up is told to wait, is queued again, and the others have their turn.
+/// A task's budget for one poll, in units: one per operation, plus one for each 16 KiB moved. When
+/// a task has used it up, it gets `Pending` and is queued again, so that other tasks get a turn.
 const SHARE: u32 = 64;
 
 #[derive(Default)]
 pub(crate) struct Tasks {
     ready: RefCell<VecDeque<Runnable>>,
     alive: RefCell<Alive>,
-    /// What is left of the share of the task that is being polled.
+    /// The remaining budget of the task that is being polled.
     share: Cell<u32>,
-    /// How many polls are on the stack.
+    /// The number of polls on the stack.
     depth: Cell<u32>,
-    /// What the task that was polled last panicked with.
+    /// The panic message of the task that was polled last.
     panic: RefCell<Option<String>>,
 }
 
-/// A waker for each live task, so that all can be ended; slots are used again.
+/// A waker for each live task, so that all tasks can be ended. Slots are reused.
 #[derive(Default)]
 struct Alive {
     slots: Vec<Option<(Waker, Origin)>>,
@@ -82,7 +82,7 @@ impl Tasks {
         self.alive.borrow_mut().slots[slot] = Some((waker, origin));
     }
 
-    /// Where the live tasks were spawned, and how many from there.
+    /// Returns where the live tasks were spawned, and how many at each place.
     pub(crate) fn places(&self) -> Vec<(Origin, usize)> {
         let mut places: Vec<(Origin, usize)> = Vec::new();
         for (_, origin) in self.alive.borrow().slots.iter().flatten() {
@@ -103,7 +103,7 @@ impl Tasks {
         drop(waker);
     }
 
-    /// Queues every task that waits.
+    /// Queues every waiting task.
     pub(crate) fn wake_all(&self) {
         let wakers: Vec<_> = self
             .alive
@@ -126,9 +126,10 @@ impl Tasks {
         }
     }
 
-    /// Takes units from the share; false when it is used up and the task should give way.
+    /// Takes units from the budget. Returns false if the budget is used up and the task should
+    /// yield.
     ///
-    /// A future that somebody else's executor polls has no share; it gives way once in so many
+    /// A future that another executor polls has no budget of its own. It yields once per `SHARE`
     /// units.
     pub(crate) fn spend(&self, units: u32) -> bool {
         match self.share.get() {
@@ -154,7 +155,7 @@ impl Tasks {
     }
 }
 
-/// One poll of a task is on the stack.
+/// Exists while a task is being polled.
 pub(crate) struct PollGuard<'a> {
     tasks: &'a Tasks,
     outer: u32,

@@ -2,8 +2,8 @@
 
 use std::{cell::Cell, error::Error, rc::Rc, sync::Arc, time::Duration};
 
-use entwined_http::{self as http, Config, Request, Router};
 use entwined::transport::tcp;
+use entwined_http::{self as http, Config, Request, Router};
 use gtk4::{
     Application, ApplicationWindow, DrawingArea, Label, Orientation, gio, glib, prelude::*,
 };

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined_http::{self as http, Router};
 use entwined::transport::tcp;
+use entwined_http::{self as http, Router};
 use entwined_winit::Winit;
 use gui::{Frames, Options, Told, Who};
 use softbuffer::{Context, Surface};

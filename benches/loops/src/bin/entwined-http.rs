@@ -1,8 +1,8 @@
 //! Our web server on one of the backends: `entwined-http standalone|untimed|glib|calloop --http
 //! ADDR`.
 
-use entwined_http::{self as http, Files, Json, Request, Router, websocket};
 use entwined::transport::tcp;
+use entwined_http::{self as http, Files, Json, Request, Router, websocket};
 use loops::Host;
 use peers::{Outcome, announce, files, records};
 
