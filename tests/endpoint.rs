@@ -352,11 +352,11 @@ fn file_descriptors_are_taken_for_what_they_are() {
             ),
             (
                 client(&listener).connect(&handle).await.err(),
-                "no connected stream socket",
+                "not a connected stream socket",
             ),
             (
                 client(&file).connect(&handle).await.err(),
-                "no connected stream socket",
+                "not a connected stream socket",
             ),
             (
                 endpoint::server("fd:4000")

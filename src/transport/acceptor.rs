@@ -1,4 +1,5 @@
-//! Accepting, for every kind of server: how many connections there may be, and when it ends.
+//! Accepting connections, for every kind of server: the connection limit, and when a server has
+//! ended.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,11 +14,10 @@ use crate::{
     reactor::{Handle, Origin},
 };
 
-/// Connections that one server holds at a time, unless it is told otherwise; peers beyond it wait
-/// in the listener's backlog.
+/// Default limit on the connections of one server. Peers beyond it wait in the listener's backlog.
 pub(crate) const MOST_CONNECTIONS: usize = 10_000;
 
-/// A task that accepts connections as long as this lives.
+/// Accepts connections in a task until it is dropped.
 pub(crate) struct Acceptor {
     address: Address,
     gate: Rc<Gate>,
@@ -25,8 +25,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Hands each connection to `admit`, with its place among those of this server. `admit` runs
-    /// contained: a panic costs one connection.
+    /// Passes each connection to `admit`, with a permit that counts it. `admit` runs contained: a
+    /// panic costs one connection.
     pub(crate) fn new(
         listener: BoxedListener,
         origin: Origin,
@@ -65,14 +65,14 @@ impl Acceptor {
         self.gate.wake();
     }
 
-    /// Accepts no more, and gives the listener back.
+    /// Stops accepting and drops the listener.
     pub(crate) fn stop(&self) {
         self.accepting.cancel();
         self.gate.end(Ok(()));
     }
 
-    /// Fires when it accepts no more and all its connections are gone; with an error if the
-    /// listener has failed.
+    /// Fires when it no longer accepts and all its connections are gone, with an error if the
+    /// listener failed.
     pub(crate) fn ended(&self) -> Deferred<(), String> {
         let (resolver, deferred) = Deferred::new();
         let mut followers = self.gate.followers.borrow_mut();
@@ -105,7 +105,11 @@ async fn accept(
                 handle.core().contain(origin, || admit(stream, permit));
             }
             Some(Err(error)) => {
-                tracing::error!(%error, address = %listener.local_address(), "a listener failed; it accepts no more");
+                tracing::error!(
+                    %error,
+                    address = %listener.local_address(),
+                    "a listener failed; it accepts no more connections"
+                );
                 return gate.end(Err(error.to_string()));
             }
             None => return gate.end(Ok(())),
@@ -119,9 +123,9 @@ struct Gate {
     open: Cell<usize>,
     most: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
-    /// How accepting has ended.
+    /// How accepting ended.
     end: RefCell<Option<Result<(), String>>>,
-    /// Who is told when the last connection is gone then.
+    /// Resolvers to settle once accepting has ended and the last connection is gone.
     followers: RefCell<Vec<Resolver<(), String>>>,
 }
 
@@ -134,13 +138,13 @@ impl Gate {
         Poll::Pending
     }
 
-    /// The first end counts.
+    /// Only the first end counts.
     fn end(&self, end: Result<(), String>) {
         self.end.borrow_mut().get_or_insert(end);
         self.tell_end();
     }
 
-    /// Tells it from a call of its own, as connections end anywhere.
+    /// Deferred to a `call_soon`: a connection can end deep inside other code.
     fn tell_end(&self) {
         let end = self.end.borrow().clone().filter(|_| self.open.get() == 0);
         if let Some(end) = end {
@@ -163,7 +167,7 @@ impl Gate {
     }
 }
 
-/// A connection's place among those of its server.
+/// Counts one connection towards its server's limit until it is dropped.
 pub(crate) struct Permit(Rc<Gate>);
 
 impl Permit {
