@@ -173,7 +173,12 @@ impl fmt::Debug for DatagramTransport {
 /// struct Echo;
 ///
 /// impl DatagramProtocol for Echo {
-///     fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], from: &Address) {
+///     fn datagram_received(
+///         &mut self,
+///         transport: &DatagramTransport,
+///         data: &[u8],
+///         from: &Address,
+///     ) {
 ///         transport.send_to(data, from);
 ///     }
 /// }

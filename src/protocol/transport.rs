@@ -131,7 +131,9 @@ pub(super) enum Ending {
 }
 
 impl Transport {
-    /// Queues `data` to be sent. Never blocks. Does nothing once the connection is closing.
+    /// Queues `data` to be sent. Never blocks. After [`end`](Transport::end) or
+    /// [`close`](Transport::close), or when the connection is over, it drops the data and returns
+    /// [`Flow::Closed`].
     pub fn write(&self, data: &[u8]) -> Flow {
         let shared = &self.shared;
         if shared.ending.get() != Ending::Not {
@@ -168,7 +170,7 @@ impl Transport {
     }
 
     /// Closes the connection after sending what is queued. Nothing more is received. Does nothing
-    /// if the connection is already ending.
+    /// if the connection is already closing.
     pub fn close(&self) {
         self.shared.end(Ending::Close);
     }
@@ -332,7 +334,7 @@ impl Shared {
 #[derive(Default)]
 pub(super) struct Outbound {
     bytes: Vec<u8>,
-    /// Of these so many were sent.
+    /// How many of `bytes` have been sent.
     sent: usize,
 }
 
