@@ -35,8 +35,10 @@ pub struct Forward {
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
 /// let listener = endpoint::server("tcp:0:interface=127.0.0.1")?.listen(&handle)?;
-/// let target = endpoint::client("unix:/run/postgresql/.s.PGSQL.5432")?;
-/// let forward = endpoint::forward(listener, target);
+/// let forward = endpoint::forward(
+///     listener,
+///     endpoint::client("unix:/run/postgresql/.s.PGSQL.5432")?,
+/// );
 /// println!("the database is at {} too", forward.local_address());
 /// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
 /// reactor.run()?;

@@ -185,8 +185,10 @@ impl fmt::Debug for DatagramTransport {
 ///
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
-/// let socket = udp::bind(&handle, ([127, 0, 0, 1], 0).into())?;
-/// let transport = protocol::start_datagrams(socket, Echo);
+/// let transport = protocol::start_datagrams(
+///     udp::bind(&handle, ([127, 0, 0, 1], 0).into())?,
+///     Echo,
+/// );
 /// println!("listening on {}", transport.local_address());
 /// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
 /// reactor.run()?;

@@ -91,8 +91,8 @@ pub use methods::{Call, Failure, Items, Methods};
 pub struct Limits {
     /// Maximum bytes of a frame, in both directions. Default: 1 MiB.
     pub frame: usize,
-    /// Maximum number of the peer's calls that are answered at a time. More are refused. The default
-    /// is 256.
+    /// Maximum number of the peer's calls that are answered at a time; more are refused.
+    /// Default: 256.
     pub calls: usize,
     /// Maximum number of items of a stream that are in flight or not yet taken. Default: 16.
     pub window: u32,
