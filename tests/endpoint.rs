@@ -53,11 +53,11 @@ fn errors_point_at_the_place() {
     let cases = [
         (
             "",
-            "an endpoint begins with its kind, such as tcp: or unix:\n    \n    ^",
+            "an endpoint starts with its kind, such as tcp: or unix:\n    \n    ^",
         ),
         (
             "tpc:80",
-            "the kind \"tpc\" is not known here; there are fd, stdio, systemd, tcp, tls, unix\n    tpc:80\n    ^",
+            "unknown kind \"tpc\"; the kinds are fd, stdio, systemd, tcp, tls, unix\n    tpc:80\n    ^",
         ),
         (
             "tcp:http",
@@ -65,7 +65,7 @@ fn errors_point_at_the_place() {
         ),
         (
             "tcp",
-            "here the argument \"port\" is missing: a port number\n    tcp\n       ^",
+            "the argument \"port\" is missing: a port number\n    tcp\n       ^",
         ),
         (
             "tcp:port=80:port=81",
@@ -73,11 +73,11 @@ fn errors_point_at_the_place() {
         ),
         (
             "tcp:80:interfaec=::1",
-            "\"interfaec\" is not known here; this kind has port, interface\n    tcp:80:interfaec=::1\n           ^",
+            "unknown argument \"interfaec\"; this kind takes port, interface\n    tcp:80:interfaec=::1\n           ^",
         ),
         (
             "tcp:80:81",
-            "here is an argument too many; this kind has port, interface\n    tcp:80:81\n           ^",
+            "too many arguments; this kind takes port, interface\n    tcp:80:81\n           ^",
         ),
         (
             "tcp:80:interface=[::1",
@@ -89,7 +89,7 @@ fn errors_point_at_the_place() {
         ),
         (
             "unix:/ö\\",
-            "a backslash at the end quotes nothing\n    unix:/ö\\\\\n           ^",
+            "there is nothing after the backslash to escape\n    unix:/ö\\\\\n           ^",
         ),
         (
             "fd:-1",
@@ -352,11 +352,11 @@ fn file_descriptors_are_taken_for_what_they_are() {
             ),
             (
                 client(&listener).connect(&handle).await.err(),
-                "no connected stream socket",
+                "not a connected stream socket",
             ),
             (
                 client(&file).connect(&handle).await.err(),
-                "no connected stream socket",
+                "not a connected stream socket",
             ),
             (
                 endpoint::server("fd:4000")

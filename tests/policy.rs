@@ -74,7 +74,7 @@ fn a_silent_connection_is_ended_and_one_that_speaks_is_not() {
     simulation.advance(Duration::from_secs(9));
     assert_eq!(*ended.0.borrow(), None);
     simulation.advance(Duration::from_secs(1));
-    let why = "the connection failed: nothing was heard from the peer for too long";
+    let why = "the connection failed: the connection was idle for too long";
     assert_eq!(ended.0.borrow().as_deref(), Some(why));
     drop(far);
 }
@@ -103,7 +103,7 @@ fn a_connection_lasts_no_longer_than_it_may_whether_it_speaks_or_not() {
         simulation.advance(Duration::from_secs(29));
         assert_eq!(*ended.0.borrow(), None);
         simulation.advance(Duration::from_secs(1));
-        let why = "the connection failed: the connection has lasted as long as it may";
+        let why = "the connection failed: the connection has reached its time limit";
         assert_eq!(ended.0.borrow().as_deref(), Some(why), "speaks: {speaks}");
         simulation.run_until(talk).expect("no panic");
     }

@@ -1,30 +1,30 @@
-//! The text of an endpoint, taken apart.
+//! Parsing the text of an endpoint.
 
 use std::{error::Error, fmt, str::FromStr};
 
-/// The arguments of an endpoint, for a kind to take what it knows of them.
+/// The arguments of an endpoint. A kind takes those that it knows.
 ///
-/// Arguments without a name are taken in the order in which the kind asks.
+/// Positional arguments are taken in the order in which the kind asks for them.
 #[derive(Debug)]
 pub struct Arguments<'a> {
     text: &'a str,
     positional: std::vec::IntoIter<Value>,
     named: Vec<(String, usize, Value)>,
-    /// Names that were asked for.
+    /// The names that the kind has asked for.
     known: Vec<&'static str>,
 }
 
-/// A value, and where it stands in the text.
+/// A value and its position in the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Value {
-    /// Without its backslashes.
+    /// The value, with backslash escapes removed.
     pub text: String,
-    /// The byte that it begins at.
+    /// The byte offset where it starts.
     pub at: usize,
 }
 
 impl<'a> Arguments<'a> {
-    /// Takes a text apart, into the kind and its arguments.
+    /// Parses a text into the kind and its arguments.
     pub(super) fn parse(text: &'a str) -> Result<(Value, Self), ParseError> {
         let mut fields = fields(text)?.into_iter();
         let kind = fields.next().unwrap_or_default();
@@ -32,7 +32,7 @@ impl<'a> Arguments<'a> {
             return Err(ParseError::new(
                 text,
                 0,
-                "an endpoint begins with its kind, such as tcp: or unix:",
+                "an endpoint starts with its kind, such as tcp: or unix:",
             ));
         }
         let (mut positional, mut named) = (Vec::new(), Vec::<(String, usize, Value)>::new());
@@ -49,7 +49,7 @@ impl<'a> Arguments<'a> {
                 Some(name) => named.push((name, field.at, field.value)),
             }
         }
-        // `stdio:` has no arguments, not an empty one.
+        // `stdio:` has no arguments, rather than an empty one.
         if positional.len() == 1 && named.is_empty() && positional[0].text.is_empty() {
             positional.clear();
         }
@@ -64,28 +64,27 @@ impl<'a> Arguments<'a> {
         ))
     }
 
-    /// The argument of this name, or the next one without a name.
+    /// Takes the argument of this name, or else the next positional one.
     pub fn place(&mut self, name: &'static str) -> Option<Value> {
         self.name(name).or_else(|| self.positional.next())
     }
 
-    /// The next argument without a name, for kinds that take any number.
+    /// Takes the next positional argument, for kinds that take any number of them.
     pub fn rest(&mut self) -> Option<String> {
         self.positional.next().map(|value| value.text)
     }
 
-    /// The argument of this name.
+    /// Takes the argument of this name.
     pub fn name(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
         let place = self.named.iter().position(|argument| argument.0 == name)?;
         Some(self.named.remove(place).2)
     }
 
-    /// The argument of this name, or the next one without a name, of a type that can be read from
-    /// text.
+    /// Takes the argument of this name, or else the next positional one, and parses it.
     ///
     /// # Errors
-    /// When it is missing, or cannot be read; `what` says what it should be.
+    /// Fails if the argument is missing or cannot be parsed. `what` says what it should be.
     pub fn required<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -95,15 +94,15 @@ impl<'a> Arguments<'a> {
             Some(value) => self.read(&value, what),
             None => Err(self.error(
                 self.text.len(),
-                format!("here the argument {name:?} is missing: {what}"),
+                format!("the argument {name:?} is missing: {what}"),
             )),
         }
     }
 
-    /// The argument of this name, if there is one.
+    /// Takes the argument of this name, if there is one, and parses it.
     ///
     /// # Errors
-    /// When it cannot be read; `what` says what it should be.
+    /// Fails if it cannot be parsed. `what` says what it should be.
     pub fn optional<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -121,25 +120,23 @@ impl<'a> Arguments<'a> {
             .map_err(|_| self.error(value.at, format!("{:?} is not {what}", value.text)))
     }
 
-    /// An error that points at a byte of the text.
+    /// Creates an error that points at a byte of the text.
     pub fn error(&self, at: usize, what: impl Into<String>) -> ParseError {
         ParseError::new(self.text, at, what)
     }
 
-    /// Fails if an argument is left that nobody asked for.
+    /// Fails if there is an argument that the kind did not take.
     pub(super) fn finish(mut self) -> Result<(), ParseError> {
         let known = if self.known.is_empty() {
-            "this kind has no arguments".to_owned()
+            "this kind takes no arguments".to_owned()
         } else {
-            format!("this kind has {}", self.known.join(", "))
+            format!("this kind takes {}", self.known.join(", "))
         };
         if let Some((name, at, _)) = self.named.first() {
-            return Err(self.error(*at, format!("{name:?} is not known here; {known}")));
+            return Err(self.error(*at, format!("unknown argument {name:?}; {known}")));
         }
         match self.positional.next() {
-            Some(value) => {
-                Err(self.error(value.at, format!("here is an argument too many; {known}")))
-            }
+            Some(value) => Err(self.error(value.at, format!("too many arguments; {known}"))),
             None => Ok(()),
         }
     }
@@ -152,8 +149,8 @@ struct Field {
     value: Value,
 }
 
-/// Splits at the colons that are neither quoted nor inside of brackets, which is where IPv6
-/// addresses have theirs.
+/// Splits at the colons that are neither escaped nor inside brackets (IPv6 addresses contain
+/// colons).
 fn fields(text: &str) -> Result<Vec<Field>, ParseError> {
     let mut fields = vec![Field::default()];
     let mut brackets = None;
@@ -168,7 +165,7 @@ fn fields(text: &str) -> Result<Vec<Field>, ParseError> {
                     return Err(ParseError::new(
                         text,
                         at,
-                        "a backslash at the end quotes nothing",
+                        "there is nothing after the backslash to escape",
                     ));
                 }
             },
@@ -203,12 +200,13 @@ fn fields(text: &str) -> Result<Vec<Field>, ParseError> {
     }
 }
 
-/// The text of an endpoint says nothing that can be used, and where.
+/// The text of an endpoint is invalid. Says what is wrong and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     /// The text.
     pub text: String,
-    /// The byte of it that is wrong, or its length when something is missing at the end.
+    /// The byte offset of the mistake, or the length of the text if something is missing at the
+    /// end.
     pub at: usize,
     /// What is wrong.
     pub what: String,
@@ -224,7 +222,7 @@ impl ParseError {
     }
 }
 
-/// In three lines: what is wrong, the text, and a caret under the place.
+/// Shows three lines: what is wrong, the text, and a caret under the mistake.
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let before = self

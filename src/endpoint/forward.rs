@@ -1,4 +1,4 @@
-//! Connections that are passed on.
+//! Forwarding connections to an endpoint.
 
 use std::{
     cell::RefCell,
@@ -16,17 +16,18 @@ use crate::{
     transport::{Address, ByteStream, Listen},
 };
 
-/// Passes connections on until it is dropped; those that are there go on. Made by [`forward`].
+/// Forwards connections until it is dropped; open ones continue. Created by [`forward`].
 #[must_use = "dropping it stops accepting"]
 pub struct Forward {
     acceptor: Acceptor,
 }
 
-/// Connects to `target` for each connection that is accepted, and passes bytes on between the two:
-/// an end of input too, so each direction ends by itself. When one side fails the other is aborted.
+/// Connects to `target` for each accepted connection, and forwards bytes in both directions. The
+/// end of input is forwarded too, so each direction ends separately. If one side fails, the other
+/// is aborted.
 ///
-/// What one side does not take holds the other back: at most 64 KiB wait in each direction. A limit
-/// for silent connections is a [policy](crate::policy::Timeout) above the listener.
+/// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. To limit idle
+/// connections, put a [policy](crate::policy::Timeout) above the listener.
 ///
 /// ```
 /// use entwined::{Standalone, endpoint};
@@ -34,7 +35,10 @@ pub struct Forward {
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
 /// let listener = endpoint::server("tcp:0:interface=127.0.0.1")?.listen(&handle)?;
-/// let forward = endpoint::forward(listener, endpoint::client("unix:/run/postgresql/.s.PGSQL.5432")?);
+/// let forward = endpoint::forward(
+///     listener,
+///     endpoint::client("unix:/run/postgresql/.s.PGSQL.5432")?,
+/// );
 /// println!("the database is at {} too", forward.local_address());
 /// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
 /// reactor.run()?;
@@ -56,18 +60,18 @@ impl Forward {
         self.acceptor.local_address()
     }
 
-    /// How many connections there are.
+    /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.acceptor.connections()
     }
 
-    /// How many connections may be open at a time, 10,000 at first; see
+    /// Sets how many connections may be open at a time. The default is 10,000. See
     /// [`protocol::Server::set_max_connections`](crate::protocol::Server::set_max_connections).
     pub fn set_max_connections(&self, most: usize) {
         self.acceptor.set_max_connections(most);
     }
 
-    /// Fires when it accepts no more and its last connection is gone; see
+    /// Fires when it no longer accepts and its last connection is gone. See
     /// [`protocol::Server::ended`](crate::protocol::Server::ended).
     pub fn closed(&self) -> Deferred<(), AcceptError> {
         self.acceptor.closed()
@@ -92,7 +96,7 @@ async fn pass(
     let mut far = match target.connect(&handle).await {
         Ok(far) => far,
         Err(error) => {
-            tracing::warn!(%error, %peer, %target, "a connection cannot be passed on");
+            tracing::warn!(%error, %peer, %target, "cannot forward a connection");
             near.abort();
             return;
         }
@@ -110,16 +114,16 @@ async fn pass(
         }
     });
     if let Err(error) = passed.await {
-        tracing::debug!(%error, %peer, %target, "a connection that was passed on has failed");
+        tracing::debug!(%error, %peer, %target, "a forwarded connection failed");
         near.abort();
         far.abort();
     }
 }
 
-/// What goes from one stream to the other.
+/// One direction of a forwarded connection.
 #[derive(Default)]
 struct Direction {
-    /// What was read and not taken, from `start` on.
+    /// Bytes that were read and not yet written, from `start` on.
     held: Vec<u8>,
     start: usize,
     ended: bool,
@@ -127,7 +131,7 @@ struct Direction {
 }
 
 impl Direction {
-    /// Ready when all was passed on and the end as well.
+    /// Ready when everything has been forwarded, including the end of input.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -153,21 +157,21 @@ impl Direction {
             }
             self.read(cx, from, to)?;
             if self.held.is_empty() && !self.ended {
-                // If it is not flushed at once, it wakes this task.
+                // If the flush does not complete at once, it wakes this task later.
                 let _ = Pin::new(&mut *to).poll_flush(cx)?;
                 return Poll::Pending;
             }
         }
     }
 
-    /// Reads, and writes what goes at once; only the rest is kept.
+    /// Reads, and writes as much as possible at once. Only the rest is kept.
     fn read(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut dyn ByteStream,
         to: &mut dyn ByteStream,
     ) -> io::Result<()> {
-        // Shared by all connections of the thread; none keeps one while it waits.
+        // The buffer is shared by all connections of the thread. None holds one while it waits.
         let mut buffer = BUFFER.take();
         buffer.resize(BUFFER_SIZE, 0);
         let result = loop {

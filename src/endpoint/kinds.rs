@@ -1,4 +1,4 @@
-//! What kinds of endpoints there are.
+//! The registry of endpoint kinds.
 
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, rc::Rc, time::Duration};
 
@@ -8,32 +8,36 @@ use crate::{
     transport::{BoxedListener, ByteStream},
 };
 
-/// What one kind of endpoint listens on.
+/// A parsed endpoint of one kind, to listen on.
 pub trait Server {
     /// Listens.
     ///
     /// # Errors
-    /// Why that is not possible.
+    /// Why listening failed.
     fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError>;
 }
 
-/// What one kind of endpoint connects to.
+/// A parsed endpoint of one kind, to connect to.
 pub trait Client {
-    /// Connects. The future may be dropped, which gives the attempt up.
+    /// Connects. Dropping the future cancels the attempt.
     fn connect(&self, handle: &Handle) -> Connecting;
 }
 
-/// A connection that is being made.
+/// A connection attempt.
 pub type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn ByteStream>, EndpointError>>>>;
 
 type ReadServer = Rc<dyn Fn(&mut Arguments<'_>) -> Result<Rc<dyn Server>, ParseError>>;
 type ReadClient = Rc<dyn Fn(&mut Arguments<'_>) -> Result<Rc<dyn Client>, ParseError>>;
 
-/// The kinds that are known, by their names.
+/// The known kinds, by name.
 ///
 /// ```
 /// use std::rc::Rc;
-/// use entwined::{Handle, endpoint::{EndpointError, Kinds, Server}, transport::{BoxedListener, Listen, tcp}};
+/// use entwined::{
+///     Handle,
+///     endpoint::{EndpointError, Kinds, Server},
+///     transport::{BoxedListener, Listen, tcp},
+/// };
 ///
 /// /// `local:PORT`
 /// struct Local(u16);
@@ -45,7 +49,9 @@ type ReadClient = Rc<dyn Fn(&mut Arguments<'_>) -> Result<Rc<dyn Client>, ParseE
 /// }
 ///
 /// let mut kinds = Kinds::new();
-/// kinds.add_server("local", |arguments| Ok(Rc::new(Local(arguments.required("port", "a port number")?))));
+/// kinds.add_server("local", |arguments| {
+///     Ok(Rc::new(Local(arguments.required("port", "a port number")?)))
+/// });
 /// let endpoint = kinds.server("local:8080")?;
 /// let error = kinds.server("local:80800").unwrap_err();
 /// assert_eq!(error.to_string(), "\"80800\" is not a port number\n    local:80800\n          ^");
@@ -57,11 +63,11 @@ pub struct Kinds {
     clients: BTreeMap<&'static str, ReadClient>,
 }
 
-/// How long a client tries, unless told.
+/// Default timeout of a client.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Kinds {
-    /// The standard kinds.
+    /// Creates a registry with the standard kinds.
     pub fn new() -> Self {
         let mut kinds = Kinds {
             servers: BTreeMap::new(),
@@ -73,8 +79,8 @@ impl Kinds {
         kinds
     }
 
-    /// Adds a kind to listen on, or replaces it. `read` takes what it knows of the arguments; what
-    /// it leaves is an error.
+    /// Adds or replaces a kind to listen on. `read` takes the arguments that it knows; any argument
+    /// left over is an error.
     pub fn add_server(
         &mut self,
         name: &'static str,
@@ -83,7 +89,7 @@ impl Kinds {
         self.servers.insert(name, Rc::new(read));
     }
 
-    /// Adds a kind to connect to, or replaces it; see [`add_server`](Kinds::add_server).
+    /// Adds or replaces a kind to connect to. See [`add_server`](Kinds::add_server).
     pub fn add_client(
         &mut self,
         name: &'static str,
@@ -92,10 +98,10 @@ impl Kinds {
         self.clients.insert(name, Rc::new(read));
     }
 
-    /// Reads a description of where to listen.
+    /// Parses a text that says where to listen.
     ///
     /// # Errors
-    /// [`ParseError`] points at what is wrong.
+    /// [`ParseError`] points at the mistake.
     pub fn server(&self, text: &str) -> Result<ServerEndpoint, ParseError> {
         let (kind, mut arguments) = Arguments::parse(text)?;
         let read = find(&self.servers, text, &kind.text)?;
@@ -107,10 +113,10 @@ impl Kinds {
         })
     }
 
-    /// Reads a description of what to connect to.
+    /// Parses a text that says what to connect to.
     ///
     /// # Errors
-    /// [`ParseError`] points at what is wrong.
+    /// [`ParseError`] points at the mistake.
     pub fn client(&self, text: &str) -> Result<ClientEndpoint, ParseError> {
         let (kind, mut arguments) = Arguments::parse(text)?;
         let read = find(&self.clients, text, &kind.text)?;
@@ -153,10 +159,7 @@ fn find<'k, K>(
         ParseError::new(
             text,
             0,
-            format!(
-                "the kind {kind:?} is not known here; there are {}",
-                known.join(", ")
-            ),
+            format!("unknown kind {kind:?}; the kinds are {}", known.join(", ")),
         )
     })
 }
@@ -176,7 +179,7 @@ impl fmt::Debug for Kinds {
     }
 }
 
-/// Where to listen. Shown, it is the text that it was made of.
+/// Where to listen. `Display` shows the text that it was parsed from.
 #[derive(Clone)]
 pub struct ServerEndpoint {
     text: Rc<str>,
@@ -184,16 +187,16 @@ pub struct ServerEndpoint {
 }
 
 impl ServerEndpoint {
-    /// Listens there: what it gives can be [served](crate::protocol::serve) on.
+    /// Listens. The result can be passed to [`serve`](crate::protocol::serve).
     ///
     /// # Errors
-    /// Why that is not possible, and what to do about it.
+    /// Why listening failed, and how to fix it.
     pub fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
         self.server.listen(handle)
     }
 }
 
-/// What to connect to. Shown, it is the text that it was made of.
+/// What to connect to. `Display` shows the text that it was parsed from.
 #[derive(Clone)]
 pub struct ClientEndpoint {
     text: Rc<str>,
@@ -202,12 +205,12 @@ pub struct ClientEndpoint {
 }
 
 impl ClientEndpoint {
-    /// Connects. Dropping the future gives the attempt up.
+    /// Connects. Dropping the future cancels the attempt.
     ///
-    /// A stream with TLS is [established](ByteStream::poll_established) then.
+    /// A TLS stream is already [established](ByteStream::poll_established) when this returns.
     ///
     /// # Errors
-    /// Why there is no connection; [`TimedOut`](EndpointError::TimedOut) when its time is over.
+    /// Why connecting failed; [`TimedOut`](EndpointError::TimedOut) if the timeout expired.
     pub async fn connect(&self, handle: &Handle) -> Result<Box<dyn ByteStream>, EndpointError> {
         let connected = async {
             let mut stream = self.client.connect(handle).await?;

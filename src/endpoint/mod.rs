@@ -1,5 +1,5 @@
-//! Endpoints: where to listen and what to connect to, as text that a user can write into a file or
-//! a command line.
+//! Endpoints: a text that says where to listen or what to connect to, for configuration files and
+//! command lines.
 //!
 //! ```
 //! use entwined::{Standalone, endpoint, protocol::{self, Echo}};
@@ -20,29 +20,38 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The text is that of Twisted's endpoints: a kind, then arguments, each after a colon, by their
-//! place or by their name. A backslash takes the meaning of `:`, `=` or `\` away.
+//! The syntax is that of Twisted's endpoints: a kind, then arguments, each after a colon, by
+//! position or by name. A backslash escapes `:`, `=` and `\`.
 //!
-//! | to listen | |
-//! |---|---|
-//! | `tcp:8080` | on every address of this machine, IPv6 and IPv4; `interface=127.0.0.1` for one. Port 0 is a free one. |
-//! | `unix:/run/app.sock`, `unix:@app` | a socket file, or an abstract name |
-//! | `fd:3` | a listening socket that the parent process has handed on |
-//! | `systemd:0`, `systemd:name=http` | one by systemd's [socket activation](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html), by number or by its `FileDescriptorName=` |
-//! | `stdio:` | the standard input and output of this process, as its only connection |
-//! | `tls:8443:certificate=cert.pem:key=key.pem` | TLS over TCP (feature `tls`), with `interface=` as well |
+//! To listen:
 //!
-//! | to connect | |
-//! |---|---|
-//! | `tcp:example.org:80`, `tcp:host=example.org:port=80` | a host by its name, [all of whose addresses are tried](crate::transport::connect_host), or an address; IPv6 is `tcp:\:\:1:80` or `tcp:[::1]:80` |
-//! | `unix:/run/app.sock`, `unix:@app` | a socket file, or an abstract name |
-//! | `fd:3` | a connected socket that the parent process has handed on |
-//! | `stdio:` | the standard input and output of this process |
-//! | `process:/usr/bin/bc:-l` | a program, run with these arguments for each connection and killed at its end |
-//! | `tls:example.org:443` | TLS over TCP (feature `tls`); `roots=ca.pem` for other authorities than the system's, `name=` when the certificate is for another name |
+//! - `tcp:8080` listens on every address of this machine, IPv6 and IPv4. `interface=127.0.0.1`
+//!   selects one address. Port 0 takes a free port.
+//! - `unix:/run/app.sock`, `unix:@app`: a socket file, or an abstract name.
+//! - `fd:3`: a listening socket inherited from the parent process.
+//! - `systemd:0`, `systemd:name=http`: a socket from systemd's [socket activation], by number or by
+//!   its `FileDescriptorName=`.
+//! - `stdio:`: the standard input and output of this process, as the only connection.
+//! - `tls:8443:certificate=cert.pem:key=key.pem`: TLS over TCP (feature `tls`). Also takes
+//!   `interface=`.
 //!
-//! Every client takes `timeout=` in seconds, 30 unless told. Kinds of your own are
+//! To connect:
+//!
+//! - `tcp:example.org:80`, `tcp:host=example.org:port=80`: a host by name, [all of whose addresses
+//!   are tried](crate::transport::connect_host), or an address. For IPv6 write `tcp:\:\:1:80` or
+//!   `tcp:[::1]:80`.
+//! - `unix:/run/app.sock`, `unix:@app`: a socket file, or an abstract name.
+//! - `fd:3`: a connected socket inherited from the parent process.
+//! - `stdio:`: the standard input and output of this process.
+//! - `process:/usr/bin/bc:-l`: a program. It is run with these arguments for each connection and
+//!   killed when the connection ends.
+//! - `tls:example.org:443`: TLS over TCP (feature `tls`). `roots=ca.pem` trusts other authorities
+//!   than the system's. `name=` is needed if the certificate is for another name than the host's.
+//!
+//! Every client takes `timeout=` in seconds, which defaults to 30. Your own kinds can be
 //! [added](Kinds::add_server) to a [`Kinds`].
+//!
+//! [socket activation]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
 
 mod arguments;
 mod forward;
@@ -59,18 +68,18 @@ pub use kinds::{Client, ClientEndpoint, Connecting, Kinds, Server, ServerEndpoin
 
 use crate::transport::{HostError, ListenError};
 
-/// Reads a description of where to listen, of one of the standard kinds.
+/// Parses a text that says where to listen, using the standard kinds.
 ///
 /// # Errors
-/// [`ParseError`] points at what is wrong.
+/// [`ParseError`] points at the mistake.
 pub fn server(text: &str) -> Result<ServerEndpoint, ParseError> {
     Kinds::new().server(text)
 }
 
-/// Reads a description of what to connect to, of one of the standard kinds.
+/// Parses a text that says what to connect to, using the standard kinds.
 ///
 /// # Errors
-/// [`ParseError`] points at what is wrong.
+/// [`ParseError`] points at the mistake.
 pub fn client(text: &str) -> Result<ClientEndpoint, ParseError> {
     Kinds::new().client(text)
 }
@@ -79,15 +88,15 @@ pub fn client(text: &str) -> Result<ClientEndpoint, ParseError> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// The address cannot be listened on.
+    /// Listening on the address failed.
     Listen(ListenError),
-    /// There is no connection to the host.
+    /// Connecting to the host failed.
     Host(HostError),
-    /// The file descriptor is not what it should be, or there is none.
+    /// The file descriptor does not exist or is not of the expected type.
     Fd(String),
-    /// There was no connection in the time that it had.
+    /// There was no connection before the timeout.
     TimedOut,
-    /// TLS cannot be used like this.
+    /// The TLS configuration is invalid.
     #[cfg(feature = "tls")]
     Tls(crate::tls::Error),
     /// Anything else.
@@ -100,7 +109,7 @@ impl fmt::Display for EndpointError {
             EndpointError::Listen(source) => source.fmt(f),
             EndpointError::Host(source) => source.fmt(f),
             EndpointError::Fd(what) => f.write_str(what),
-            EndpointError::TimedOut => f.write_str("there was no connection in time"),
+            EndpointError::TimedOut => f.write_str("connecting timed out"),
             #[cfg(feature = "tls")]
             EndpointError::Tls(source) => source.fmt(f),
             EndpointError::Io(source) => source.fmt(f),

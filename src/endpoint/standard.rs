@@ -61,7 +61,7 @@ pub(super) fn add(kinds: &mut Kinds) {
     kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
 }
 
-/// A port, on one address or all.
+/// A port, on one address or on all.
 #[derive(Clone, Copy)]
 pub(super) struct Tcp {
     port: u16,
@@ -89,8 +89,8 @@ impl Tcp {
         let on = |address| tcp::listen(handle, SocketAddr::new(address, self.port));
         match self.interface {
             Some(address) => Ok(on(address)?),
-            // An IPv6 socket takes IPv4 connections too, unless the system was told otherwise or
-            // has no IPv6.
+            // An IPv6 socket accepts IPv4 connections too, unless the system is configured
+            // otherwise or has no IPv6.
             None => match on(Ipv6Addr::UNSPECIFIED.into()) {
                 Err(error) if no_ipv6(&error.source) => Ok(on(Ipv4Addr::UNSPECIFIED.into())?),
                 listener => Ok(listener?),
@@ -140,7 +140,7 @@ impl Client for Host {
     }
 }
 
-/// An IPv6 address without its brackets.
+/// Strips the brackets from an IPv6 address.
 fn bare(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
@@ -151,11 +151,11 @@ fn boxed(stream: impl ByteStream) -> Box<dyn ByteStream> {
     Box::new(stream)
 }
 
-/// A path, or `@` and an abstract name.
+/// A path, or `@` followed by an abstract name.
 struct UnixPath(PathBuf);
 
 impl UnixPath {
-    /// The name without its `@`, if it is an abstract one.
+    /// The name without its `@`, if this is an abstract name.
     fn abstract_name(&self) -> Option<&[u8]> {
         self.0.as_os_str().as_bytes().strip_prefix(b"@")
     }
@@ -183,7 +183,7 @@ impl Client for UnixPath {
     }
 }
 
-/// The number of an fd that this process was started with. What is used is a copy of it.
+/// The number of an fd that this process was started with. The endpoint uses a copy of the fd.
 struct Fd(RawFd);
 
 fn number(arguments: &mut Arguments<'_>) -> Result<RawFd, ParseError> {
@@ -213,8 +213,8 @@ impl Client for Fd {
     }
 }
 
-/// A copy of an fd that is known by its number only: pidfd_getfd(2) on this process says whether
-/// there is one.
+/// Copies an fd that is known only by its number. pidfd_getfd(2) on this process reports whether it
+/// exists.
 fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
     let get = || {
         process::pidfd_getfd(
@@ -234,7 +234,7 @@ fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
     })
 }
 
-/// The standard input and output of this process: one connection, and no more.
+/// The standard input and output of this process, as a single connection.
 struct Stdio;
 
 impl Client for Stdio {
@@ -250,7 +250,7 @@ impl Server for Stdio {
     }
 }
 
-/// A program that is run for each connection and killed at its end.
+/// A program that is run for each connection and killed when the connection ends.
 struct Program {
     program: String,
     arguments: Vec<String>,
@@ -272,13 +272,13 @@ impl Client for Program {
     }
 }
 
-/// A socket by socket activation: sd_listen_fds(3).
+/// A socket from socket activation: sd_listen_fds(3).
 enum Systemd {
     Index(usize),
     Name(String),
 }
 
-/// The first of the fds that systemd hands on.
+/// The first fd that systemd passes.
 const FIRST_FD: usize = 3;
 
 impl Server for Systemd {
@@ -306,8 +306,11 @@ impl Systemd {
             .and_then(|count| count.parse().ok())
             .unwrap_or(0);
         if count == 0 {
-            let what = "systemd has handed no sockets on; start the program by a .socket unit, or by systemd-socket-activate";
-            return Err(EndpointError::Fd(what.to_owned()));
+            return Err(EndpointError::Fd(
+                "systemd has passed no sockets; start the program with a .socket unit or \
+                 systemd-socket-activate"
+                    .to_owned(),
+            ));
         }
         let index = match self {
             Systemd::Index(index) => Some(*index),
@@ -321,10 +324,10 @@ impl Systemd {
             let names = names.as_deref().unwrap_or("none has a name");
             EndpointError::Fd(match self {
                 Systemd::Index(index) => {
-                    format!("systemd has handed {count} sockets on, so there is no number {index}")
+                    format!("systemd has passed {count} sockets; there is no number {index}")
                 }
                 Systemd::Name(name) => {
-                    format!("systemd has handed no socket {name:?} on; the names are: {names}")
+                    format!("systemd has passed no socket named {name:?}; the names are: {names}")
                 }
             })
         })
@@ -357,16 +360,16 @@ mod tests {
                 .unwrap_err()
                 .contains("the names are: a:b")
         );
-        // They were handed to another process, which has started this one.
+        // They were passed to another process, which then started this one.
         assert!(
             find(&Systemd::Index(0), own + 1, "2", "a:b")
                 .unwrap_err()
-                .contains("handed no sockets on")
+                .contains("passed no sockets")
         );
         assert!(
             find(&Systemd::Index(0), own, "0", "")
                 .unwrap_err()
-                .contains("handed no sockets on")
+                .contains("passed no sockets")
         );
     }
 }

@@ -1,4 +1,4 @@
-//! TLS over TCP, by text.
+//! The kind for TLS over TCP.
 
 use std::{path::PathBuf, rc::Rc};
 
@@ -53,7 +53,7 @@ impl Server for TlsServer {
 
 struct TlsClient {
     host: Host,
-    /// The name that the certificate must be for.
+    /// The name that the certificate must be valid for.
     name: String,
     roots: Option<PathBuf>,
 }

@@ -1,9 +1,9 @@
-//! The token bucket. It does not know what time it is.
+//! The token bucket. It does not read the clock: time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// Lets through so many bytes a second, and some more at once after a rest. More may be taken than
-/// there is: what is owed is repaid before anything is available.
+/// Allows a number of bytes per second, plus a burst after idle time. More can be taken than is
+/// available: the debt is repaid before anything is available again.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub struct TokenBucket {
     rate: u64,
     burst: u64,
-    /// Tokens at `since`, in billionths; less than none are owed.
+    /// Tokens at `since`, in billionths. Negative if there is a debt.
     tokens: i128,
     since: Instant,
 }
@@ -31,7 +31,8 @@ pub struct TokenBucket {
 const NANO: i128 = 1_000_000_000;
 
 impl TokenBucket {
-    /// A full bucket: `rate` bytes a second, `burst` bytes at once. Both are one at least.
+    /// Creates a full bucket of `rate` bytes per second with bursts of `burst` bytes. Both are at
+    /// least 1.
     pub fn new(rate: u64, burst: u64, now: Instant) -> Self {
         let (rate, burst) = (rate.max(1), burst.max(1));
         TokenBucket {
@@ -42,19 +43,19 @@ impl TokenBucket {
         }
     }
 
-    /// How many bytes may go now.
+    /// How many bytes can be taken now.
     pub fn available(&self, now: Instant) -> u64 {
-        // No more than the burst, which is a u64.
+        // At most the burst, which is a u64.
         (self.at(now) / NANO).max(0) as u64
     }
 
-    /// Notes that so many bytes have gone, which may be more than are available.
+    /// Takes bytes from the bucket, possibly more than are available.
     pub fn take(&mut self, bytes: u64, now: Instant) {
         self.tokens = self.at(now).saturating_sub(i128::from(bytes) * NANO);
         self.since = self.since.max(now);
     }
 
-    /// When so many bytes, or the whole burst if that is less, may go.
+    /// When this many bytes, or the whole burst if that is less, will be available.
     pub fn when(&self, bytes: u64, now: Instant) -> Instant {
         let missing = (i128::from(bytes.min(self.burst)) * NANO)
             .saturating_sub(self.at(now))

@@ -1,4 +1,4 @@
-//! What goes over a connection, in the log.
+//! Logs the traffic of a connection.
 
 use std::{
     fmt,
@@ -11,11 +11,12 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::transport::{Address, ByteStream};
 
-/// A stream whose bytes are shown by [`tracing`]: of each piece an event at the level `DEBUG`, with
-/// the peer, the direction, the number of bytes and the first 64 of them, escaped; and at the end
-/// one with the sums. The target is `entwined::traffic`.
+/// A stream that logs its traffic through [`tracing`], at level `DEBUG` with the target
+/// `entwined::traffic`. Each read or write is an event with the peer, the direction, the number of
+/// bytes, and the first 64 of them, escaped. When the stream is dropped, one more event has the
+/// totals.
 ///
-/// Below TLS it shows records, above it what is said, secrets too.
+/// Below TLS this logs encrypted records; above TLS it logs plain text, including secrets.
 #[derive(Debug)]
 pub struct TrafficLog<S: ByteStream> {
     below: S,
@@ -23,13 +24,13 @@ pub struct TrafficLog<S: ByteStream> {
     sent: u64,
 }
 
-/// Bytes that are shown of a piece.
+/// How many bytes of each read or write are shown.
 const SHOWN: usize = 64;
 
 const TARGET: &str = "entwined::traffic";
 
 impl<S: ByteStream> TrafficLog<S> {
-    /// Shows what goes over `stream`.
+    /// Logs the traffic of `stream`.
     pub fn new(stream: S) -> Self {
         TrafficLog {
             below: stream,
@@ -43,14 +44,26 @@ impl<S: ByteStream> TrafficLog<S> {
             return;
         }
         let peer = self.below.peer_address();
-        tracing::debug!(target: TARGET, %peer, direction, bytes = data.len(), data = %Excerpt(data));
+        tracing::debug!(
+            target: TARGET,
+            %peer,
+            direction,
+            bytes = data.len(),
+            data = %Excerpt(data)
+        );
     }
 }
 
 impl<S: ByteStream> Drop for TrafficLog<S> {
     fn drop(&mut self) {
         let peer = self.below.peer_address();
-        tracing::debug!(target: TARGET, %peer, received = self.received, sent = self.sent, "the connection is over");
+        tracing::debug!(
+            target: TARGET,
+            %peer,
+            received = self.received,
+            sent = self.sent,
+            "the connection is over"
+        );
     }
 }
 

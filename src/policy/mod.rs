@@ -1,9 +1,14 @@
-//! Policies: what holds for a connection whatever is said over it. Each is a layer above a stream,
-//! so it serves protocols, async code and HTTP alike.
+//! Policies: rules for connections that do not depend on the protocol. Each is a layer above a
+//! stream, so it works for protocols, async code and HTTP alike.
 //!
 //! ```
 //! use std::time::Duration;
-//! use entwined::{Standalone, policy::{Bucket, PerPeer, RateLimited, Timeout}, protocol::{self, Echo}, transport::{Listen, tcp}};
+//! use entwined::{
+//!     Standalone,
+//!     policy::{Bucket, PerPeer, RateLimited, Timeout},
+//!     protocol::{self, Echo},
+//!     transport::{Listen, tcp},
+//! };
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
@@ -25,10 +30,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! How many connections a server has in all is its own affair: see
+//! A server itself limits its total number of connections: see
 //! [`Server::set_max_connections`](crate::protocol::Server::set_max_connections).
 
-/// What a layer passes on as it is.
+/// Methods that a layer forwards unchanged.
 macro_rules! forward {
     (end) => {
         fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-//! How many connections a peer may have.
+//! Limits how many connections a peer may have.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,12 +14,13 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::transport::{Address, ByteStream, Stream};
 
-/// Limits the connections of each peer. Clones count together.
+/// Limits the connections of each peer. Clones share their counts.
 ///
-/// A peer is an IPv4 address; the first 64 bits of an IPv6 address, since whoever has one has all
-/// that begin so (RFC 6177, RFC 4291); a user, on Unix sockets. Others are not limited. One
-/// connection too many is closed when it is [established](ByteStream::poll_established), and no
-/// protocol hears of it. The table has only those who have connections.
+/// A peer is an IPv4 address, the first 64 bits of an IPv6 address, or a user on Unix sockets.
+/// (Whoever has one IPv6 address usually has all with the same 64 bits: RFC 6177, RFC 4291.) Other
+/// connections are not limited. A connection over the limit is closed when it is
+/// [established](ByteStream::poll_established), before a protocol is built. The table only holds
+/// peers that have connections.
 #[derive(Clone, Debug)]
 pub struct PerPeer {
     table: Rc<Table>,
@@ -40,7 +41,7 @@ enum Peer {
 }
 
 impl PerPeer {
-    /// At most so many connections for each peer.
+    /// Allows at most `most` connections for each peer.
     pub fn new(most: usize) -> Self {
         PerPeer {
             table: Rc::new(Table {
@@ -51,8 +52,8 @@ impl PerPeer {
         }
     }
 
-    /// Counts a connection as long as it lasts. Put it above a layer that learns who the peer is,
-    /// such as a PROXY header.
+    /// Counts a connection as long as it lasts. Put this above a layer that learns the peer's
+    /// address, such as a PROXY header.
     pub fn layer<S: ByteStream>(&self, stream: S) -> Counted<S> {
         Counted {
             below: stream,
@@ -66,13 +67,13 @@ impl PerPeer {
         self.table.counts.borrow().len()
     }
 
-    /// How many connections were refused.
+    /// How many connections have been refused.
     pub fn refused(&self) -> u64 {
         self.table.refused.get()
     }
 }
 
-/// A connection that counts. Made by [`PerPeer::layer`].
+/// A counted connection. Created by [`PerPeer::layer`].
 #[derive(Debug)]
 pub struct Counted<S> {
     below: S,
@@ -85,7 +86,7 @@ enum State {
     /// The stream is not established.
     Unknown,
     Counted(Peer),
-    /// Nobody who could be counted.
+    /// The peer cannot be identified, so the connection is not counted.
     Free,
     Refused,
 }
@@ -181,7 +182,7 @@ impl<S: ByteStream> ByteStream for Counted<S> {
         Poll::Ready(match self.state {
             State::Refused => Err(io::Error::new(
                 io::ErrorKind::ConnectionRefused,
-                "this peer has as many connections as it may",
+                "this peer already has the maximum number of connections",
             )),
             _ => Ok(()),
         })

@@ -1,4 +1,4 @@
-//! How fast bytes may go.
+//! Limits the rate of bytes.
 
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// A [`TokenBucket`] that streams share: clones are the same.
+/// A [`TokenBucket`] that streams share. Clones refer to the same bucket.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     rate: u64,
@@ -28,7 +28,8 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// `rate` bytes a second for all who share it, `burst` bytes at once.
+    /// Allows `rate` bytes per second in total for all streams that share the bucket, in bursts of
+    /// `burst` bytes.
     pub fn new(rate: u64, burst: u64) -> Self {
         Bucket {
             rate,
@@ -43,12 +44,13 @@ impl Bucket {
     }
 }
 
-/// A stream that is read and written no faster than it may. Nothing is dropped: a peer is held back
-/// as by a slow network.
+/// A stream with limited read and write rates. Nothing is dropped: the peer sees backpressure, as
+/// on a slow network.
 ///
-/// Who finds the bucket empty waits until what was owed then is repaid, and then takes a piece of
-/// up to 1 KiB even if others were faster. So all who share a bucket get on alike, and each may be
-/// ahead of the rate by one piece, which those who come later wait for.
+/// A stream that finds the bucket empty waits until the debt at that moment is repaid. It may then
+/// take a piece of up to 1 KiB, even if other streams have emptied the bucket meanwhile. This is
+/// fair to all streams that share a bucket. Each of them can exceed the rate by one piece, and
+/// later streams wait for that debt.
 #[derive(Debug)]
 pub struct RateLimited<S> {
     below: S,
@@ -63,12 +65,12 @@ struct Limit {
     sleep: Option<Sleep>,
 }
 
-/// So many bytes may go at least when any may, so that a slow stream does not go byte by byte.
+/// Minimum size of a piece, so that a slow stream does not transfer byte by byte.
 const PIECE: u64 = 1_024;
 
 impl<S: ByteStream> RateLimited<S> {
-    /// Limits what is received by one bucket and what is sent by another; a direction without one
-    /// is not limited.
+    /// Limits what is received with one bucket and what is sent with another. `None` leaves a
+    /// direction unlimited.
     pub fn new(handle: &Handle, stream: S, input: Option<Bucket>, output: Option<Bucket>) -> Self {
         let limit = |bucket: Option<Bucket>| {
             bucket.map(|bucket| Limit {
@@ -86,7 +88,7 @@ impl<S: ByteStream> RateLimited<S> {
 }
 
 impl Limit {
-    /// How many bytes may go, at least one.
+    /// How many bytes may be transferred, at least one.
     fn poll_room(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Poll<usize> {
         let now = handle.now();
         let room = self.bucket.with(now, |bucket| bucket.available(now));

@@ -1,4 +1,4 @@
-//! How long a connection may be silent.
+//! Limits how long a connection may be idle.
 
 use std::{
     future::Future,
@@ -16,24 +16,24 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// A stream on which bytes must move, and which may last [so long](Timeout::total). When none have
-/// in either direction for too long, reading and writing are errors of the kind
-/// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), its
-/// peer is told by a reset.
+/// A stream that times out if no bytes move in either direction, or if it lasts longer than an
+/// optional [total](Timeout::total). After that, reading and writing return an error of kind
+/// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), and
+/// its peer sees a reset.
 ///
-/// The time is looked at by who waits to read or to write: a connection on which nobody does is
-/// judged when somebody does again, and nothing moves.
+/// Only a task that waits to read or write checks the time. If no task does, the timeout takes
+/// effect when one tries again and no bytes move.
 #[derive(Debug)]
 pub struct Timeout<S> {
     below: S,
     handle: Handle,
     idle: Duration,
-    /// When it is over, whatever moves.
+    /// When the total time is over, no matter what moves.
     end: Option<Instant>,
-    /// When bytes moved last.
+    /// When bytes last moved.
     moved: Instant,
-    /// They run while a reader or a writer waits, who may be different tasks. They are moved only
-    /// when they fire, not with every byte.
+    /// These run while a reader or a writer waits; the two may be different tasks. They are
+    /// rescheduled only when they fire, not for every byte.
     reader: Option<Sleep>,
     writer: Option<Sleep>,
 }
@@ -45,7 +45,7 @@ enum Side {
 }
 
 impl<S: ByteStream> Timeout<S> {
-    /// Gives `stream` so long between bytes, from now on.
+    /// Allows `stream` to be idle for `idle` at a time, starting now.
     pub fn new(handle: &Handle, stream: S, idle: Duration) -> Self {
         let moved = handle.now();
         Timeout {
@@ -59,15 +59,15 @@ impl<S: ByteStream> Timeout<S> {
         }
     }
 
-    /// Ends it after `total`, from now on, however much moves: for peers that are meant to say
-    /// little, and say that slowly.
+    /// Ends the stream after `total`, starting now, even if bytes move: for peers that send little,
+    /// and slowly.
     #[must_use]
     pub fn total(mut self, total: Duration) -> Self {
         self.end = self.handle.now().checked_add(total);
         self
     }
 
-    /// Passes on what has moved, and otherwise waits no longer than it may.
+    /// Passes the result on if bytes moved. Otherwise waits until the timeout.
     fn judge(
         &mut self,
         cx: &mut Context<'_>,
@@ -100,7 +100,7 @@ impl<S: ByteStream> Timeout<S> {
                 if self.end == Some(due) {
                     return Poll::Ready(Err(over()));
                 }
-                let message = "nothing was heard from the peer for too long";
+                let message = "the connection was idle for too long";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
             }
             *sleep = None;
@@ -111,7 +111,7 @@ impl<S: ByteStream> Timeout<S> {
 fn over() -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
-        "the connection has lasted as long as it may",
+        "the connection has reached its time limit",
     )
 }
 

@@ -1,4 +1,4 @@
-//! The task that carries a protocol over a stream.
+//! The task that runs a protocol over a stream.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -67,32 +67,32 @@ pub(super) fn start(
     transport
 }
 
-/// What a connection is about.
+/// The protocol of a connection, or where it will come from.
 pub(super) enum Content {
-    /// Asked for a protocol once the stream is established.
+    /// A factory, asked for a protocol once the stream is established.
     Factory(Rc<dyn Factory>),
     Protocol(Box<dyn Protocol>),
-    /// The factory has refused the peer.
+    /// The factory refused the peer.
     Nothing,
 }
 
-/// How far the protocol has been told.
+/// Which callbacks the protocol has had.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing yet: the stream is not established.
+    /// None yet: the stream is not established.
     Fresh,
-    /// connection_made.
+    /// `connection_made`.
     Made,
-    /// connection_made, and a layer that was put in since is not established.
+    /// `connection_made`; a layer added since is not yet established.
     Upgrading,
-    /// connection_lost.
+    /// `connection_lost`.
     Lost,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Input {
     Open,
-    /// The peer has ended it.
+    /// The peer has ended its direction.
     Ended,
 }
 
@@ -101,19 +101,19 @@ struct Connection {
     content: Content,
     state: State,
     input: Input,
-    /// Whether the stream's write direction was closed.
+    /// Whether the stream's write direction has been closed.
     half_closed: bool,
-    /// Runs while the stream is not established, and from close on.
+    /// Timeout that runs while the stream is not established, and again after a close.
     patience: Option<Sleep>,
     origin: Origin,
     _permit: Option<Permit>,
 }
 
-/// What one look at the connection came to.
+/// The result of one step.
 enum Step {
-    /// Something happened; look again.
+    /// Something happened; run another step.
     Again,
-    /// Nothing to do until something wakes the task.
+    /// Nothing to do until the task is woken.
     Wait,
 }
 
@@ -174,8 +174,7 @@ impl Connection {
         self.receive(cx)
     }
 
-    /// Waits for the stream to be established, then begins: makes the protocol if that is to be
-    /// done, and tells it.
+    /// Waits until the stream is established. Then builds the protocol if necessary, and calls it.
     fn establish(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
         let shared = self.transport.shared.clone();
         let established = match shared.stream.borrow_mut().as_mut() {
@@ -207,7 +206,7 @@ impl Connection {
         Ok(Step::Again)
     }
 
-    /// Asks the factory, if there is one, for a protocol; false when it refuses, or panics.
+    /// Asks the factory, if there is one, for a protocol. Returns false if it refuses or panics.
     fn build(&mut self) -> bool {
         if let Content::Factory(factory) = &self.content {
             let handle = &self.transport.shared.handle;
@@ -217,7 +216,7 @@ impl Connection {
         matches!(self.content, Content::Protocol(_))
     }
 
-    /// Puts the layer in, if what was written below it is sent.
+    /// Puts the new layer in place once everything written before it has been sent.
     fn upgrade(&mut self) -> Step {
         let shared = self.transport.shared.clone();
         let due = shared
@@ -241,7 +240,7 @@ impl Connection {
         Step::Again
     }
 
-    /// Sends what was written, as far as the peer takes it; true when all is sent.
+    /// Sends the queued bytes as far as the peer takes them. Returns true when all are sent.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
         let shared = &self.transport.shared;
         let mut stream = shared.stream.borrow_mut();
@@ -251,7 +250,7 @@ impl Connection {
             return Ok(true);
         };
         loop {
-            // What was written after a layer was asked for waits for that.
+            // Bytes written after a call of `upgrade` wait for the new layer.
             let before = upgrade
                 .as_ref()
                 .map_or(outbound.len(), |upgrade| upgrade.before);
@@ -276,8 +275,8 @@ impl Connection {
         }
     }
 
-    /// Tells the protocol when the watermarks are passed. Whoever was told that the buffer is full
-    /// hears when it is not.
+    /// Tells the protocol when the queue passes a watermark. If it was told that the queue is full,
+    /// it is also told when there is room again.
     fn tell_producer(&mut self) -> Result<Step, Lost> {
         let shared = &self.transport.shared;
         let waiting = shared.outbound.borrow().len();
@@ -315,8 +314,9 @@ impl Connection {
         }
     }
 
-    /// Reads away what has arrived before the stream is closed: closing a socket with unread bytes
-    /// has the kernel send a reset, which may overtake what was sent last (RFC 1122, 4.2.2.13).
+    /// Reads and discards bytes that have already arrived, before the stream is closed. If a socket
+    /// is closed with unread bytes, the kernel sends a reset, which may overtake the last bytes
+    /// sent (RFC 1122, 4.2.2.13).
     fn discard(&mut self, cx: &mut Context<'_>) {
         let mut buffer = BUFFER.take();
         buffer.resize(BUFFER_SIZE, 0);
@@ -335,7 +335,7 @@ impl Connection {
         self.wait(cx, limit, || Lost::Stuck)
     }
 
-    /// Waits for the peer, but not for ever.
+    /// Waits for the peer, within a time limit.
     fn wait(
         &mut self,
         cx: &mut Context<'_>,
@@ -351,8 +351,8 @@ impl Connection {
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        // The buffer is shared by all connections of the thread; a callback that spins the loop has
-        // others take another.
+        // The buffer is shared by all connections of the thread. If a callback spins the loop,
+        // other connections use another one meanwhile.
         let mut buffer = BUFFER.take();
         buffer.resize(BUFFER_SIZE, 0);
         let step = match self.read(cx, &mut buffer) {
@@ -398,12 +398,12 @@ impl Connection {
         result.ok_or(Lost::Panicked)
     }
 
-    /// The end: the stream is closed, then the protocol is told.
+    /// Ends the connection: closes the stream, then calls `connection_lost`.
     fn lose(&mut self, why: Lost) {
         let shared = &self.transport.shared;
         shared.ending.set(Ending::Lost);
         shared.outbound.borrow_mut().clear();
-        // A transport that outlives its connection must not keep the task's memory.
+        // A transport that outlives its connection must not keep the task's memory alive.
         let waker = shared.waker.take();
         drop(waker);
         let stream = shared.stream.borrow_mut().take();
@@ -419,14 +419,14 @@ impl Connection {
             let peer = self.transport.peer_address();
             tracing::debug!(%why, %peer, "a connection was not established");
         } else {
-            // A panic in it was reported; there is nothing left to end.
+            // A panic in the callback has been reported; there is nothing left to end.
             let _ = self.call(|protocol, _| protocol.connection_lost(&why));
         }
     }
 }
 
 impl Drop for Connection {
-    /// The task was ended from outside: the reactor's run is over.
+    /// The task was dropped from outside: the reactor's run is over.
     fn drop(&mut self) {
         if self.state != State::Lost {
             self.lose(Lost::Stopped);
@@ -436,10 +436,10 @@ impl Drop for Connection {
 
 const NOT_ESTABLISHED: &str = "the connection was not established in time";
 
-/// Buffers that are read away at the end.
+/// How many buffers of unread bytes are discarded at most when the stream is closed.
 const DISCARDS: usize = 4;
 
-/// Bytes that are received at a time.
+/// How many bytes are received at a time.
 const BUFFER_SIZE: usize = 64 * 1024;
 
 thread_local! {

@@ -1,4 +1,4 @@
-//! Protocols of datagrams.
+//! Protocols over datagrams.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,46 +17,48 @@ use crate::{
     transport::{Address, Batch, DatagramSocket},
 };
 
-/// What one socket for datagrams is about.
+/// Handles the events of one datagram socket.
 ///
-/// Up to 32 datagrams are received with one system call (recvmmsg(2)), and then handed on one by
-/// one. `stopped` comes exactly once and last. No callback is entered while another is on the
-/// stack, even if that one spins the host's loop. A panic ends the protocol and nothing else.
+/// Up to 32 datagrams are received with one system call (recvmmsg(2)) and then delivered one by
+/// one. `stopped` is called exactly once, as the last callback. A callback is never entered while
+/// another is on the stack, even if that one spins the host's loop. A panic ends the protocol and
+/// nothing else.
 pub trait DatagramProtocol {
-    /// The socket is there.
+    /// Called once the socket is ready.
     fn started(&mut self, transport: &DatagramTransport) {
         let _ = transport;
     }
 
-    /// A datagram has come. One that is longer than 64 KiB, which only Unix sockets have, is cut.
+    /// Called when a datagram arrives. A datagram of more than 64 KiB, which only Unix sockets
+    /// allow, is truncated.
     fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], from: &Address);
 
-    /// A datagram was not sent, or did not arrive as far as can be known: nobody listens there
+    /// Called when a datagram was not sent, or is known not to have arrived: nobody listens there
     /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused), connected sockets), there is no
-    /// way, it was too long. The socket goes on.
+    /// route, or it was too long. The socket can still be used.
     fn failed(&mut self, transport: &DatagramTransport, error: &io::Error) {
         let _ = (transport, error);
     }
 
-    /// It is over; the last callback.
+    /// Called last, when the socket is closed.
     fn stopped(&mut self, why: &Lost) {
         let _ = why;
     }
 }
 
-/// What became of a datagram that was to be sent.
+/// The outcome of sending a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sending {
     /// It will be sent.
     Queued,
-    /// It was dropped, as a network may drop it: too many wait to be sent.
+    /// The datagram was dropped, as a network may drop it: too many are queued.
     Dropped,
-    /// It was dropped: the socket is closed.
+    /// The datagram was dropped: the socket is closed.
     Closed,
 }
 
-/// The protocol's handle on its socket: cheap to clone, and harmless after the end. Nothing here
-/// blocks or calls back into the protocol.
+/// A protocol's handle to its socket. It is cheap to clone, and its methods do nothing after the
+/// socket is closed. They never block and never call back into the protocol.
 #[derive(Clone)]
 pub struct DatagramTransport {
     shared: Rc<Shared>,
@@ -73,13 +75,13 @@ struct Shared {
     waker: RefCell<Option<Waker>>,
 }
 
-/// Datagrams, and their bytes, that wait to be sent at most.
+/// Limits on the datagrams, and their bytes, that are queued for sending.
 const MOST_DATAGRAMS: usize = 1_024;
 const MOST_BYTES: usize = 1024 * 1024;
 
 impl DatagramTransport {
-    /// Sends a datagram to `to`, in this turn or the next, together with others that wait
-    /// (sendmmsg(2)). At most 1,024 wait, and 1 MiB of them; more are dropped.
+    /// Sends a datagram to `to`, in this turn or the next, together with others that are queued
+    /// (sendmmsg(2)). At most 1,024 datagrams and 1 MiB can be queued; more are dropped.
     pub fn send_to(&self, data: &[u8], to: &Address) -> Sending {
         self.push(data, Some(to.clone()))
     }
@@ -107,34 +109,35 @@ impl DatagramTransport {
         Sending::Queued
     }
 
-    /// How many datagrams were dropped because too many waited.
+    /// How many datagrams were dropped because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.get()
     }
 
-    /// Closes the socket after what waits was sent, as far as the system takes it at once. Harmless
-    /// when it is closed.
+    /// Closes the socket after sending the queued datagrams that the system accepts at once. Does
+    /// nothing if the socket is already closed.
     pub fn close(&self) {
         self.shared.closing.set(true);
         self.wake();
     }
 
-    /// Whether it is closed or about to be.
+    /// Whether the socket is closed or about to close.
     pub fn is_closing(&self) -> bool {
         self.shared.closing.get()
     }
 
-    /// The address of this socket.
+    /// The socket's own address.
     pub fn local_address(&self) -> &Address {
         &self.shared.local
     }
 
-    /// The reactor that it runs on.
+    /// The handle of the reactor that the socket runs on.
     pub fn handle(&self) -> &Handle {
         &self.shared.handle
     }
 
-    /// Asks the socket something that only it knows, or changes an option. None when it is over.
+    /// Calls `question` with the socket, to query it or change an option. Returns `None` if the
+    /// socket is closed.
     pub fn ask<R>(&self, question: impl FnOnce(&DatagramSocket) -> R) -> Option<R> {
         let socket = self.shared.socket.borrow().clone()?;
         Some(question(&socket))
@@ -157,22 +160,34 @@ impl fmt::Debug for DatagramTransport {
     }
 }
 
-/// Runs `protocol` over `socket`. `started` comes in the next turn.
+/// Runs `protocol` over `socket`. `started` is called in the next turn.
 ///
 /// ```
-/// use entwined::{Standalone, protocol::{self, DatagramProtocol, DatagramTransport}, transport::{Address, udp}};
+/// use entwined::{
+///     Standalone,
+///     protocol::{self, DatagramProtocol, DatagramTransport},
+///     transport::{Address, udp},
+/// };
 ///
 /// struct Echo;
 ///
 /// impl DatagramProtocol for Echo {
-///     fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], from: &Address) {
+///     fn datagram_received(
+///         &mut self,
+///         transport: &DatagramTransport,
+///         data: &[u8],
+///         from: &Address,
+///     ) {
 ///         transport.send_to(data, from);
 ///     }
 /// }
 ///
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
-/// let transport = protocol::start_datagrams(udp::bind(&handle, ([127, 0, 0, 1], 0).into())?, Echo);
+/// let transport = protocol::start_datagrams(
+///     udp::bind(&handle, ([127, 0, 0, 1], 0).into())?,
+///     Echo,
+/// );
 /// println!("listening on {}", transport.local_address());
 /// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
 /// reactor.run()?;
@@ -213,7 +228,7 @@ enum State {
     Stopped,
 }
 
-/// The task that carries a protocol over its socket.
+/// The task that runs a protocol over its socket.
 struct Conversation {
     transport: DatagramTransport,
     protocol: Box<dyn DatagramProtocol>,
@@ -257,8 +272,8 @@ impl Conversation {
         let Some(socket) = self.transport.shared.socket.borrow().clone() else {
             return Ok(Poll::Pending);
         };
-        // The room is shared by all of the thread; a callback that spins the loop has others take
-        // another.
+        // The batch is shared by the whole thread. If a callback spins the loop, other sockets use
+        // another one meanwhile.
         let mut batch = BATCH
             .take()
             .unwrap_or_else(|| Batch::new(MOST_RECEIVED, LONGEST));
@@ -283,7 +298,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// Sends what waits; the first error takes its datagram with it.
+    /// Sends the queued datagrams. The first error drops its datagram.
     fn send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shared = &self.transport.shared;
         let Some(socket) = shared.socket.borrow().clone() else {
@@ -293,7 +308,7 @@ impl Conversation {
         while !queue.is_empty() {
             let waiting = queue.iter().map(|(data, to)| (&data[..], to.as_ref()));
             let sent = ready!(socket.poll_send_batch(cx, waiting));
-            // What the error is about is not sent again.
+            // The datagram that the error is about is not sent again.
             for (data, _) in queue.drain(..*sent.as_ref().unwrap_or(&1)) {
                 shared
                     .queued_bytes
@@ -304,7 +319,7 @@ impl Conversation {
         Poll::Ready(Ok(()))
     }
 
-    /// Tells of an error, or ends if the socket is of no use any more.
+    /// Reports an error, or stops if the socket can no longer be used.
     fn fail(&mut self, error: io::Error) -> Result<(), Lost> {
         use rustix::io::Errno;
         if matches!(
@@ -338,14 +353,14 @@ impl Conversation {
         );
         drop((waker, queue, socket));
         if std::mem::replace(&mut self.state, State::Stopped) == State::Started {
-            // A panic in it was reported; there is nothing left to end.
+            // A panic in `stopped` has been reported; there is nothing left to end.
             let _ = self.call(|protocol, _| protocol.stopped(why));
         }
     }
 }
 
 impl Drop for Conversation {
-    /// The task was ended from outside: the reactor's run is over.
+    /// The task was dropped from outside: the reactor's run is over.
     fn drop(&mut self) {
         if self.state != State::Stopped {
             self.stop(&Lost::Stopped);
@@ -353,7 +368,7 @@ impl Drop for Conversation {
     }
 }
 
-/// Datagrams that are received at a time.
+/// How many datagrams are received at a time.
 const MOST_RECEIVED: usize = 32;
 
 /// The longest datagram of UDP has 65,527 bytes.

@@ -2,7 +2,7 @@
 
 use super::{Flow, Protocol, Transport};
 
-/// Sends back what it receives (RFC 862). A peer that does not read is not read from.
+/// Sends back what it receives (RFC 862). It stops reading from a peer that does not read.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Echo;
 

@@ -1,25 +1,30 @@
-//! Protocols that speak in frames.
+//! Protocols over frames.
 
 use super::{End, Lost, Protocol, Transport};
 use crate::framing::{FrameError, Frames, Framing};
 
 /// A [`Protocol`] that receives frames instead of bytes; see [`Framed`].
 pub trait FrameReceiver<F: Framing> {
-    /// The connection is there.
+    /// Called once the connection is ready.
     fn connection_made(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// A frame has arrived. After it has paused or closed the transport, no more come until it
-    /// resumes.
+    /// Called for each frame. If it pauses or closes the transport, no more frames are delivered
+    /// until reading resumes.
     ///
-    /// `framing` may be changed; that holds from the next frame on.
+    /// It may change `framing`; the change applies from the next frame on.
     fn frame_received(&mut self, transport: &Transport, framing: &mut F, frame: &[u8]);
 
-    /// What the peer sends is no frame. Unless it is overridden the connection is aborted; it is in
-    /// any case when the error is [fatal](FrameError::is_fatal) and nothing was done about it.
+    /// Called when the peer's bytes do not follow the framing. By default the connection is
+    /// aborted. An override may keep it open, but if the error is [fatal](FrameError::is_fatal) and
+    /// the override has not closed it, it is aborted anyway.
     fn frame_failed(&mut self, transport: &Transport, error: &FrameError) {
-        tracing::debug!(%error, peer = %transport.peer_address(), "a peer does not keep to the framing");
+        tracing::debug!(
+            %error,
+            peer = %transport.peer_address(),
+            "a peer violated the framing"
+        );
         transport.abort();
     }
 
@@ -28,13 +33,14 @@ pub trait FrameReceiver<F: Framing> {
         let _ = transport;
     }
 
-    /// The peer will send no more; all its frames have come. See [`Protocol::end_received`].
+    /// The peer will send no more, and all its frames have been delivered. See
+    /// [`Protocol::end_received`].
     fn end_received(&mut self, transport: &Transport) -> End {
         let _ = transport;
         End::Close
     }
 
-    /// More waits to be sent than the limit: see [`Protocol::pause_writing`].
+    /// More bytes are queued for sending than the limit. See [`Protocol::pause_writing`].
     fn pause_writing(&mut self, transport: &Transport) {
         let _ = transport;
     }
@@ -44,13 +50,13 @@ pub trait FrameReceiver<F: Framing> {
         let _ = transport;
     }
 
-    /// The connection is over.
+    /// Called last, when the connection is over.
     fn connection_lost(&mut self, why: &Lost) {
         let _ = why;
     }
 }
 
-/// Cuts what is received into frames for a [`FrameReceiver`].
+/// Splits the received bytes into frames for a [`FrameReceiver`].
 ///
 /// ```
 /// use entwined::{framing::Lines, protocol::{FrameReceiver, Framed, Transport}};
@@ -66,18 +72,18 @@ pub trait FrameReceiver<F: Framing> {
 /// let protocol = Framed::new(Lines::new(512), Greeter);
 /// ```
 ///
-/// Bytes that a peer sent behind a frame which has the receiver [upgrade](Transport::upgrade) the
-/// connection are dropped: they came in plain.
+/// If a frame makes the receiver [upgrade](Transport::upgrade) the connection, the bytes that the
+/// peer sent after that frame are dropped: they arrived unencrypted.
 #[derive(Debug)]
 pub struct Framed<F, R> {
     frames: Frames<F>,
     receiver: R,
-    /// What came while reading was paused between two frames of one piece.
+    /// Bytes that arrived while reading was paused between two frames of one read.
     held: Vec<u8>,
 }
 
 impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
-    /// Hands frames of this framing to `receiver`.
+    /// Delivers the frames of this framing to `receiver`.
     pub fn new(framing: F, receiver: R) -> Self {
         Framed {
             frames: Frames::new(framing),
@@ -86,7 +92,7 @@ impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
         }
     }
 
-    /// Hands on the frames in `data`, and keeps what is left when it has to rest.
+    /// Delivers the frames in `data`. If reading is paused, keeps the rest.
     fn deliver(&mut self, transport: &Transport, mut data: &[u8]) {
         while !transport.is_closing() && !transport.is_upgrading() {
             if transport.is_reading_paused() {

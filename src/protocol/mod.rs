@@ -1,9 +1,8 @@
-//! Protocols: what is said, apart from what it is said over.
+//! Protocols: the logic of a connection, separate from its transport.
 //!
-//! A [`Protocol`] hears of what happens on one connection by callbacks, and answers through the
-//! [`Transport`] that each of them is given. The two meet at the last moment, in [`serve`],
-//! [`connect`] or [`start`]; the same protocol runs over TCP, Unix sockets and any other
-//! [`ByteStream`].
+//! A [`Protocol`] receives the events of one connection as callbacks, and acts through the
+//! [`Transport`] that is passed to each of them. The two are joined only in [`serve`], [`connect`]
+//! or [`start`], so the same protocol runs over TCP, Unix sockets and any other [`ByteStream`].
 //!
 //! ```
 //! use entwined::{Standalone, protocol::{self, Flow, Protocol, Transport}, transport::tcp};
@@ -26,16 +25,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The course of a connection
+//! # The life of a connection
 //!
 //! ```text
-//! build -> connection_made -> (data_received | upgraded | reading_resumed | pause_writing | resume_writing)* -> end_received? -> ... -> connection_lost
+//! build -> connection_made
+//!       -> (data_received | upgraded | reading_resumed | pause_writing | resume_writing)*
+//!       -> end_received? -> ... -> connection_lost
 //! ```
 //!
-//! `connection_lost` comes exactly once and last, also when the reactor's run ends or a callback
-//! panicked. No callback is entered while another of the same connection is on the stack, even if
-//! that one spins the host's loop; what happens meanwhile is told afterwards. A panic in a callback
-//! ends its connection ([`Lost::Panicked`]) and nothing else.
+//! `connection_lost` is called exactly once, as the last callback, even if the reactor's run ends
+//! or a callback panicked. A callback is never entered while another of the same connection is on
+//! the stack, even if that one spins the host's loop; events that happen meanwhile are delivered
+//! afterwards. A panic in a callback ends its connection ([`Lost::Panicked`]) and nothing else.
 
 mod connection;
 mod datagram;
@@ -55,50 +56,52 @@ pub use transport::{Flow, Limits, Transport};
 use self::connection::Content;
 use crate::{reactor::Handle, transport::ByteStream};
 
-/// What one connection is about.
+/// Handles the events of one connection.
 ///
-/// The transport may be written to, paused and closed from any callback, and from elsewhere through
-/// a clone of it.
+/// Any callback may write to the transport, pause it or close it. Other code can do the same
+/// through a clone of the transport.
 pub trait Protocol {
-    /// The connection is there. Nothing was received yet; to pause reading here holds it back.
+    /// Called once the connection is ready. Nothing has been received yet; pausing reading here
+    /// holds all input back.
     fn connection_made(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// The layer that [`Transport::upgrade`] put in is established: what is received and written is
-    /// now on top of it.
+    /// Called when the layer added by [`Transport::upgrade`] is established. From now on, bytes are
+    /// received and written through it.
     fn upgraded(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// Bytes have arrived, at least one. How they are cut says nothing.
+    /// Called when bytes arrive, at least one. How the bytes are split between calls has no
+    /// meaning.
     fn data_received(&mut self, transport: &Transport, data: &[u8]);
 
-    /// Reading goes on after a pause. A protocol that holds back what it was given (since it cuts
-    /// it into messages, and was paused between two) hands it on now.
+    /// Called when reading resumes after a pause. A protocol that splits its input into messages
+    /// may have been paused between two of them; it delivers the messages that it held back now.
     fn reading_resumed(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// The peer will send no more. What it gives back decides whether this end may go on writing;
-    /// [`End::Close`] unless overridden.
+    /// The peer will send no more. The result decides whether this side may continue writing. The
+    /// default is [`End::Close`].
     fn end_received(&mut self, transport: &Transport) -> End {
         let _ = transport;
         End::Close
     }
 
-    /// More was written than [`Limits::high`], and the peer does not take it at once: whoever
-    /// produces should rest until `resume_writing`.
+    /// More than [`Limits::high`] bytes are queued, and the peer does not take them at once. The
+    /// producer should pause until `resume_writing`.
     fn pause_writing(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// After a write gave [`Flow::Full`]: what waits to be sent has fallen to [`Limits::low`].
+    /// Called after a write returned [`Flow::Full`], when the queue has shrunk to [`Limits::low`].
     fn resume_writing(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// The connection is over; the last callback. The protocol is dropped after it.
+    /// Called last, when the connection is over. Then the protocol is dropped.
     fn connection_lost(&mut self, why: &Lost) {
         let _ = why;
     }
@@ -141,24 +144,25 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 /// What to do when the peer has ended its direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// Close as well, after what was written is sent.
+    /// Close this direction as well, after sending what is queued.
     Close,
-    /// Go on writing (a half-open connection); [`Transport::close`] ends it.
+    /// Continue writing (a half-open connection); [`Transport::close`] ends it.
     KeepWriting,
 }
 
-/// Why a connection is over.
+/// Why a connection ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Lost {
-    /// Both directions came to their end in order: this side closed it, or the peer did and this
+    /// Both directions ended gracefully: this side closed the connection, or the peer did and this
     /// side followed.
     Closed,
     /// This side [aborted](Transport::abort) it.
     Aborted,
-    /// The peer or the network broke it: reset, broken pipe, timed out; see [`io::Error::kind`].
+    /// The peer or the network broke the connection: reset, broken pipe, timed out. See
+    /// [`io::Error::kind`].
     Failed(io::Error),
-    /// More was written than [`Limits::most`] allows while the peer did not read.
+    /// More than [`Limits::most`] bytes were queued while the peer did not read.
     Overflow,
     /// The peer did not take the last bytes within [`Limits::linger`] after this side closed.
     Stuck,
@@ -191,8 +195,8 @@ impl std::error::Error for Lost {
     }
 }
 
-/// Runs `protocol` over `stream`, which is connected. `connection_made` comes in the next turn, or
-/// when the stream is [established](ByteStream::poll_established).
+/// Runs `protocol` over a connected `stream`. `connection_made` is called in the next turn, or when
+/// the stream is [established](ByteStream::poll_established).
 #[track_caller]
 pub fn start(
     handle: &Handle,

@@ -13,11 +13,12 @@ use crate::{
     transport::{Address, BoxedListener, ConnectError, Listen, tcp},
 };
 
-/// Makes a protocol for each connection that is accepted.
+/// Builds a protocol for each accepted connection.
 ///
-/// Every function from an address to an `Option` of a protocol is one.
+/// Every function from an address to an `Option` of a protocol is a factory.
 pub trait Factory {
-    /// The protocol for a connection with `peer`, or `None` to refuse it: then it is closed.
+    /// Builds the protocol for a connection with `peer`. `None` refuses the connection, which is
+    /// then closed.
     fn build(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
 }
 
@@ -31,21 +32,21 @@ where
     }
 }
 
-/// Serves a protocol on a listener until it is dropped. Made by [`serve`].
+/// Serves a protocol on a listener until it is dropped. Created by [`serve`].
 ///
-/// Dropping it stops accepting; the connections that are there go on.
+/// Dropping it stops accepting; open connections continue.
 #[must_use = "dropping it stops accepting"]
 pub struct Server {
     acceptor: Acceptor,
     limits: Rc<Cell<Limits>>,
 }
 
-/// Accepts connections and runs on each the protocol that `factory` makes, until the [`Server`] is
-/// dropped.
+/// Accepts connections until the [`Server`] is dropped, and runs the protocol that `factory` builds
+/// on each of them.
 ///
-/// The listener may have layers, such as TLS; `factory` is asked when a connection is
-/// [established](crate::transport::ByteStream::poll_established). A factory that panics loses that
-/// connection and nothing else.
+/// The listener may have layers, such as TLS. `factory` is called when a connection is
+/// [established](crate::transport::ByteStream::poll_established). If it panics, that connection is
+/// lost and nothing else.
 #[track_caller]
 pub fn serve(listener: impl Listen, factory: impl Factory + 'static) -> Server {
     let origin = Origin::here(Label::CONNECTION);
@@ -78,26 +79,28 @@ impl Server {
         self.acceptor.local_address()
     }
 
-    /// How many connections there are.
+    /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.acceptor.connections()
     }
 
-    /// How many connections may be open at a time, 10,000 at first. Peers beyond it wait in the
-    /// listener's backlog (1,024) until one ends.
+    /// Sets how many connections may be open at a time. The default is 10,000. Peers beyond that
+    /// wait in the listener's backlog (1,024) until a connection ends.
     pub fn set_max_connections(&self, most: usize) {
         self.acceptor.set_max_connections(most);
     }
 
-    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or
-    /// because what it listens on [has no more](crate::transport::listen_once). With the reason if
-    /// the listener has failed; what a single connection ran into is its protocol's affair. Where
-    /// the run ends before, it is abandoned.
+    /// Fires when the server no longer accepts and its last connection is gone: because the server
+    /// was dropped, or because its listener [has no more
+    /// connections](crate::transport::listen_once).
+    ///
+    /// Fails with the reason if the listener failed. Errors of a single connection go to its
+    /// protocol. If the reactor's run ends first, the `Deferred` is abandoned.
     pub fn closed(&self) -> Deferred<(), AcceptError> {
         self.acceptor.closed()
     }
 
-    /// The bounds for connections accepted from now on.
+    /// Sets the limits of connections accepted from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.limits.set(limits);
     }
@@ -112,10 +115,10 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Connects to `address` and runs the protocol that `build` makes over the connection.
+/// Connects to `address` and runs the protocol that `build` returns over the connection.
 ///
 /// # Errors
-/// See [`tcp::connect`]; no protocol was made then.
+/// See [`tcp::connect`]. In that case `build` is not called.
 pub async fn connect<P: Protocol + 'static>(
     handle: &Handle,
     address: SocketAddr,

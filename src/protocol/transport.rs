@@ -1,4 +1,4 @@
-//! The protocol's side of a connection.
+//! The protocol's handle to a connection.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -13,21 +13,22 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// How much of what is written may wait for the peer, and how long a peer may take.
+/// How many bytes may be queued for the peer, and how long the peer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Above so many bytes the producer is told to pause. 64 KiB.
+    /// Above this many queued bytes the producer is told to pause. Default: 64 KiB.
     pub high: usize,
-    /// At so many bytes it is told to resume. 16 KiB.
+    /// At this many queued bytes or fewer the producer is told to resume. Default: 16 KiB.
     pub low: usize,
-    /// Above so many bytes the connection is ended with [`Lost::Overflow`](super::Lost::Overflow).
-    /// 1 MiB.
+    /// Above this many queued bytes the connection ends with
+    /// [`Lost::Overflow`](super::Lost::Overflow). Default: 1 MiB.
     pub most: usize,
-    /// How long after [`Transport::close`] the peer has to take what was written. 30 s.
+    /// How long the peer has after [`Transport::close`] to take what is queued. Default: 30 s.
     pub linger: Duration,
     /// How long the stream may take to be
-    /// [established](crate::transport::ByteStream::poll_established), such as a handshake. 10 s.
+    /// [established](crate::transport::ByteStream::poll_established), for example for a handshake.
+    /// Default: 10 s.
     pub establish: Duration,
 }
 
@@ -43,94 +44,96 @@ impl Default for Limits {
     }
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flow {
-    /// Taken; there is room for more.
+    /// The bytes were queued; there is room for more.
     Open,
-    /// Taken; pause until [`resume_writing`](super::Protocol::resume_writing).
+    /// The bytes were queued; pause until [`resume_writing`](super::Protocol::resume_writing).
     Full,
-    /// Dropped: the connection is closed, closing, or has just been ended for [too
-    /// much](Limits::most).
+    /// The bytes were dropped: the connection is closed or closing, or this write exceeded
+    /// [`Limits::most`] and ended it.
     Closed,
 }
 
-/// The protocol's handle on its connection: cheap to clone, and harmless after the connection is
-/// lost.
+/// A protocol's handle to its connection. It is cheap to clone, and its methods do nothing after
+/// the connection is lost.
 ///
-/// Nothing here blocks, and nothing calls back into the protocol: what follows comes from the
-/// reactor later. What is written is sent once, at the end of the callback; what is written
-/// elsewhere (from a GUI callback) is sent in the next turn.
+/// The methods never block and never call back into the protocol: the reactor delivers what follows
+/// later. Bytes written in a callback are sent together when it returns. Bytes written elsewhere
+/// (such as in a GUI callback) are sent in the next turn.
 #[derive(Clone)]
 pub struct Transport {
     pub(super) shared: Rc<Shared>,
 }
 
-/// What a transport and its connection have in common.
+/// State shared by a transport and its connection.
 pub(super) struct Shared {
     pub(super) handle: Handle,
-    /// There until the connection is over.
+    /// Present until the connection is over.
     pub(super) stream: RefCell<Option<Box<dyn ByteStream>>>,
     pub(super) outbound: RefCell<Outbound>,
     pub(super) limits: Cell<Limits>,
     pub(super) local: Address,
     pub(super) peer: Address,
-    /// The peer that a layer has told of when it was established, where that is another.
+    /// The peer's address as reported by a layer once it was established, if that differs.
     pub(super) true_peer: OnceCell<Address>,
-    /// The layer that is to be put in.
+    /// The layer that waits to be added.
     pub(super) upgrade: RefCell<Option<Upgrade>>,
     pub(super) ending: Cell<Ending>,
     pub(super) reading_paused: Cell<bool>,
-    /// Whether the protocol has still to hear that reading goes on.
+    /// Whether the protocol still has to be told that reading resumed.
     pub(super) reading_resumed: Cell<bool>,
-    /// What the producer was told.
+    /// What the producer was last told.
     pub(super) told: Cell<Told>,
     /// Wakes the connection's task.
     pub(super) waker: RefCell<Option<Waker>>,
-    /// Whether a callback of this connection is on the stack: then the task looks at everything
-    /// afterwards, and need not be woken.
+    /// Whether a callback of this connection is on the stack. If so, the task checks everything
+    /// after it and need not be woken.
     pub(super) in_callback: Cell<bool>,
 }
 
-/// A layer that is to be put in once what was written before is sent.
+/// A layer to be added once everything written before it has been sent.
 pub(super) struct Upgrade {
     pub(super) layer: Layer,
-    /// So many bytes of what waits are to be sent below it.
+    /// How many of the queued bytes are sent before the layer is added.
     pub(super) before: usize,
 }
 
 type Layer = Box<dyn FnOnce(Box<dyn ByteStream>) -> Box<dyn ByteStream>>;
 
-/// What the producer was told of the room for what it writes.
+/// What the producer was last told about room in the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Told {
-    /// That there is room.
+    /// There is room.
     Open,
-    /// [`Flow::Full`], by the write itself: it has to hear of room again.
+    /// A write returned [`Flow::Full`]. The producer must be told when there is room again.
     Full,
-    /// To pause, by the callback too, since the peer did not take what was written.
+    /// `pause_writing` was called as well, because the peer did not take what was written.
     Pause,
 }
 
-/// What this side has asked for. Each state may only be followed by a later one.
+/// The ending that this side has requested. A state can only be followed by a later one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Ending {
-    /// Nothing.
+    /// None.
     Not,
-    /// An end of input for the peer, after what was written.
+    /// End the write direction after sending what is queued.
     HalfClose,
-    /// The end, after what was written.
+    /// Close after sending what is queued.
     Close,
-    /// The end, because too much was written.
+    /// End because too much was written.
     Overflow,
-    /// The end at once.
+    /// End at once.
     Abort,
-    /// It is over.
+    /// The connection is over.
     Lost,
 }
 
 impl Transport {
-    /// Sends `data` after what was written before. Never blocks. After the end it does nothing.
+    /// Queues `data` to be sent. Never blocks. After [`end`](Transport::end) or
+    /// [`close`](Transport::close), or when the connection is over, it drops the data and returns
+    /// [`Flow::Closed`].
     pub fn write(&self, data: &[u8]) -> Flow {
         let shared = &self.shared;
         if shared.ending.get() != Ending::Not {
@@ -156,43 +159,43 @@ impl Transport {
         Flow::Full
     }
 
-    /// Sends several pieces, as [`write`](Transport::write) would one after the other.
+    /// Writes several pieces, as if by calling [`write`](Transport::write) for each.
     pub fn write_all(&self, pieces: &[&[u8]]) -> Flow {
         pieces.iter().fold(Flow::Open, |_, piece| self.write(piece))
     }
 
-    /// Bytes that were written and not yet sent.
+    /// Number of bytes written but not yet sent.
     pub fn unsent(&self) -> usize {
         self.shared.outbound.borrow().len()
     }
 
-    /// Closes the connection after what was written is sent. Nothing more is received. Harmless
-    /// after an earlier end.
+    /// Closes the connection after sending what is queued. Nothing more is received. Does nothing
+    /// if the connection is already closing.
     pub fn close(&self) {
         self.shared.end(Ending::Close);
     }
 
-    /// Ends the write direction after what was written is sent: the peer hears the end of input and
+    /// Ends the write direction after sending what is queued. The peer sees the end of input and
     /// can still send.
     pub fn end(&self) {
         self.shared.end(Ending::HalfClose);
     }
 
-    /// Ends the connection at once: what was not sent is dropped and the peer sees a reset.
-    /// Harmless after an earlier end.
+    /// Ends the connection at once: unsent bytes are dropped and the peer sees a reset. Does
+    /// nothing if the connection is already over.
     pub fn abort(&self) {
         self.shared.end(Ending::Abort);
     }
 
-    /// Receives nothing until [`resume_reading`](Transport::resume_reading). The peer is held back
-    /// as soon as the system's buffers are full. While paused, the end of the peer is not noticed
-    /// either.
+    /// Receives nothing until [`resume_reading`](Transport::resume_reading). Once the system's
+    /// buffers are full, this exerts backpressure on the peer. While paused, the end of the peer's
+    /// input is not noticed either.
     pub fn pause_reading(&self) {
         self.shared.reading_paused.set(true);
     }
 
-    /// Receives again; the protocol hears [`reading_resumed`](super::Protocol::reading_resumed)
-    /// first.
+    /// Receives again. The protocol's [`reading_resumed`](super::Protocol::reading_resumed) is
+    /// called first.
     pub fn resume_reading(&self) {
         if self.shared.reading_paused.replace(false) {
             self.shared.reading_resumed.set(true);
@@ -200,21 +203,22 @@ impl Transport {
         }
     }
 
-    /// Whether [`pause_reading`](Transport::pause_reading) is in force.
+    /// Whether reading is paused by [`pause_reading`](Transport::pause_reading).
     pub fn is_reading_paused(&self) -> bool {
         self.shared.reading_paused.get()
     }
 
-    /// Puts a layer above the stream of this connection, as STARTTLS does: what was written so far
-    /// is sent below it, what is written from now on is sent on top of it, and nothing is received
-    /// until it is there. The protocol hears [`upgraded`](super::Protocol::upgraded) once the layer
-    /// is [established](ByteStream::poll_established); when that fails, or takes longer than
+    /// Adds a layer above the stream of this connection, as STARTTLS does. Bytes already written
+    /// are sent below the layer; bytes written from now on are sent through it. Nothing is received
+    /// until the layer is in place. [`upgraded`](super::Protocol::upgraded) is called once it is
+    /// [established](ByteStream::poll_established). If that fails, or takes longer than
     /// [`Limits::establish`], the connection is lost.
     ///
-    /// Call it in the callback that received the request for it, and take nothing more of the bytes
-    /// given to that: those that a peer sent after its request without waiting came in plain,
-    /// whoever sent them (RFC 3207, 6). After the end it does nothing; so it does while another
-    /// upgrade waits.
+    /// Call this in the callback that received the request to upgrade, and ignore the rest of the
+    /// bytes passed to that callback. Bytes that follow the request without waiting arrived
+    /// unencrypted, so anybody may have sent them (RFC 3207, section 6).
+    ///
+    /// Does nothing if the connection is ending, or if another upgrade is pending.
     pub fn upgrade<S: ByteStream>(&self, layer: impl FnOnce(Box<dyn ByteStream>) -> S + 'static) {
         let mut upgrade = self.shared.upgrade.borrow_mut();
         if self.shared.ending.get() != Ending::Not || upgrade.is_some() {
@@ -229,7 +233,7 @@ impl Transport {
         self.shared.wake();
     }
 
-    /// Whether a layer was asked for by [`upgrade`](Transport::upgrade) and is not there yet.
+    /// Whether [`upgrade`](Transport::upgrade) was called and its layer is not in place yet.
     pub fn is_upgrading(&self) -> bool {
         self.shared.upgrade.borrow().is_some()
     }
@@ -239,12 +243,12 @@ impl Transport {
         self.shared.ending.get() >= Ending::Close
     }
 
-    /// Changes the bounds.
+    /// Changes the limits.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.limits.set(limits);
     }
 
-    /// The bounds.
+    /// The current limits.
     pub fn limits(&self) -> Limits {
         self.shared.limits.get()
     }
@@ -259,14 +263,14 @@ impl Transport {
         self.shared.true_peer.get().unwrap_or(&self.shared.peer)
     }
 
-    /// The reactor that it runs on.
+    /// The handle of the reactor that the connection runs on.
     pub fn handle(&self) -> &Handle {
         &self.shared.handle
     }
 
-    /// Asks the stream of type `S` below this transport something that only it knows: its options,
-    /// the peer's credentials, file descriptors that arrived. `None` when there is no such stream
-    /// below, or the connection is over.
+    /// Calls `question` with the stream of type `S` below this transport, for example to query its
+    /// options, the peer's credentials or received file descriptors. Returns `None` if there is no
+    /// such stream or the connection is over.
     ///
     /// `question` must not use this transport.
     ///
@@ -295,7 +299,7 @@ impl fmt::Debug for Transport {
 }
 
 impl Shared {
-    /// Moves on to a later state; a request that comes after a stronger one changes nothing.
+    /// Advances to a later state. A request that is weaker than an earlier one changes nothing.
     fn end(&self, ending: Ending) {
         if ending > self.ending.get() {
             self.ending.set(ending);
@@ -303,7 +307,7 @@ impl Shared {
         }
     }
 
-    /// Keeps the waker of the connection's task.
+    /// Stores the waker of the connection's task.
     pub(super) fn keep_waker(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker
@@ -314,27 +318,27 @@ impl Shared {
         }
     }
 
-    /// Has the connection's task look at everything.
+    /// Wakes the connection's task so that it checks everything.
     fn wake(&self) {
         if self.in_callback.get() {
             return;
         }
-        // Waking queues the task and runs nothing.
+        // Waking only queues the task; it runs nothing.
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 }
 
-/// Bytes that wait to be sent. The memory goes back when they are.
+/// Bytes that wait to be sent. The memory is freed once they are.
 #[derive(Default)]
 pub(super) struct Outbound {
     bytes: Vec<u8>,
-    /// Of these so many were sent.
+    /// How many of `bytes` have been sent.
     sent: usize,
 }
 
-/// A buffer that grew beyond this is given back when it is empty.
+/// A buffer with more capacity than this is freed when it becomes empty.
 const KEEP: usize = 16 * 1024;
 
 impl Outbound {
@@ -347,7 +351,7 @@ impl Outbound {
     }
 
     pub(super) fn push(&mut self, data: &[u8]) {
-        // Moves what is left to the front when that costs less than what it frees.
+        // Moves the rest to the front if that copies fewer bytes than it frees.
         if self.sent > self.len() {
             self.bytes.drain(..self.sent);
             self.sent = 0;

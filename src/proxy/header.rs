@@ -1,4 +1,4 @@
-//! The header, without I/O.
+//! Parsing and encoding the header, without I/O.
 
 use std::{
     error::Error,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::transport::{Address, UnixAddress};
 
-/// What a proxy says of a connection.
+/// What a proxy says about a connection.
 ///
 /// ```
 /// use entwined::proxy::Header;
@@ -24,27 +24,27 @@ use crate::transport::{Address, UnixAddress};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
-    /// The client; none when the proxy does not say (`UNKNOWN`, `LOCAL`), or speaks for itself,
-    /// such as for a health check.
+    /// The client. `None` if the proxy does not name it (`UNKNOWN`, `LOCAL`), or connects for
+    /// itself, such as for a health check.
     pub source: Option<Address>,
-    /// What the client connected to.
+    /// The address that the client connected to.
     pub destination: Option<Address>,
-    /// What else it says, in version 2: types and values. A checksum among them (`PP2_TYPE_CRC32C`)
-    /// is not verified.
+    /// Further values (TLVs) of version 2: types and contents. If a checksum (`PP2_TYPE_CRC32C`) is
+    /// among them, it is not verified.
     pub values: Vec<(u8, Vec<u8>)>,
 }
 
-/// The longest header of version 1: section 2.1.
+/// The longest header of version 1: section 2.1 of the specification.
 const MOST_V1: usize = 107;
 
-/// The longest header of version 2 that is taken, with its values; the specification has no limit
-/// below 64 KiB, and 216 is usual.
+/// The longest accepted header of version 2, including its values. The specification has no limit
+/// below 64 KiB; 216 bytes is usual.
 const MOST_V2: usize = 4 * 1024;
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 impl Header {
-    /// The header for a connection from `source` to `destination`.
+    /// Creates a header for a connection from `source` to `destination`.
     pub fn new(source: Address, destination: Address) -> Self {
         Header {
             source: Some(source),
@@ -53,12 +53,12 @@ impl Header {
         }
     }
 
-    /// Reads a header at the front of `input`; gives it and its length, or nothing when more bytes
-    /// are needed.
+    /// Parses a header at the start of `input`. Returns the header and its length, or `None` if
+    /// more bytes are needed.
     ///
     /// # Errors
-    /// When this is none, or a longer one than is taken (107 bytes in version 1, 4 KiB in version
-    /// 2).
+    /// Fails if this is not a header, or if it is longer than accepted (107 bytes in version 1, 4
+    /// KiB in version 2).
     pub fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, ProxyError> {
         let start = |whole: &[u8]| input.starts_with(whole) || whole.starts_with(input);
         if start(SIGNATURE) {
@@ -70,7 +70,7 @@ impl Header {
         }
     }
 
-    /// Appends it in version 1, which has no values, and no Unix sockets: of those it says
+    /// Appends the header in version 1. That version has no values, and it encodes Unix sockets as
     /// `UNKNOWN`.
     pub fn encode_v1(&self, output: &mut Vec<u8>) {
         let text = match self.ends() {
@@ -88,10 +88,10 @@ impl Header {
         output.extend_from_slice(text.as_bytes());
     }
 
-    /// Appends it in version 2.
+    /// Appends the header in version 2.
     ///
     /// # Errors
-    /// [`TooLong`](ProxyError::TooLong) when its values are; nothing is appended then.
+    /// [`TooLong`](ProxyError::TooLong) if the values are too long. Nothing is appended then.
     pub fn encode_v2(&self, output: &mut Vec<u8>) -> Result<(), ProxyError> {
         let mut addresses = Vec::new();
         let (command, family) = match (self.ends(), &self.source, &self.destination) {
@@ -131,7 +131,7 @@ impl Header {
         Ok(())
     }
 
-    /// Both ends, if they are TCP of one family.
+    /// Both ends, if they are TCP addresses of the same family.
     fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
         let (source, destination) = (
             self.source.as_ref()?.tcp()?,
@@ -151,7 +151,7 @@ fn parse_v1(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
     };
     let line = input[..end]
         .strip_suffix(b"\r")
-        .ok_or(ProxyError::Malformed("a line that does not end in CR LF"))?;
+        .ok_or(ProxyError::Malformed("a line that does not end with CR LF"))?;
     let line =
         str::from_utf8(line).map_err(|_| ProxyError::Malformed("bytes that are not ASCII"))?;
     let fields: Vec<_> = line.split(' ').collect();
@@ -169,7 +169,7 @@ fn parse_v1(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
             port(from)?,
             port(to)?,
         ),
-        _ => return Err(ProxyError::Malformed("a line of other fields")),
+        _ => return Err(ProxyError::Malformed("the wrong number or kind of fields")),
     };
     Ok(Some((header, end + 1)))
 }
@@ -184,17 +184,17 @@ fn ends(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, from: u16, to
 
 fn ip<A: FromStr>(text: &str) -> Result<A, ProxyError> {
     text.parse()
-        .map_err(|_| ProxyError::Malformed("an address that is none"))
+        .map_err(|_| ProxyError::Malformed("an invalid address"))
 }
 
-/// Digits without leading zeros.
+/// Parses digits without leading zeros.
 fn port(text: &str) -> Result<u16, ProxyError> {
     let plain =
         text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse()
         .ok()
         .filter(|_| plain)
-        .ok_or(ProxyError::Malformed("a port that is none"))
+        .ok_or(ProxyError::Malformed("an invalid port"))
 }
 
 fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
@@ -211,7 +211,7 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
     let Some(content) = input.get(16..length) else {
         return Ok(None);
     };
-    // The family and the transport, of which datagrams are possible too.
+    // The family and the transport. Datagrams are possible too.
     let (size, ends): (usize, fn(&[u8]) -> Header) = match family {
         0x11 => (12, ends_v4),
         0x21 => (36, ends_v6),
@@ -219,7 +219,7 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
         _ => (0, |_| Header::default()),
     };
     let header = match version & 15 {
-        // LOCAL: whatever follows is to be skipped.
+        // LOCAL: skip whatever follows.
         0 => Header::default(),
         1 if content.len() < size => {
             return Err(ProxyError::Malformed("addresses that are too short"));
@@ -228,7 +228,7 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
             values: values(&content[size..])?,
             ..ends(content)
         },
-        // A family that is not known here, with addresses of a length that is not known.
+        // An unknown family, whose addresses have an unknown length.
         1 => Header::default(),
         _ => {
             return Err(ProxyError::Malformed(
@@ -295,7 +295,7 @@ fn unix(address: &UnixAddress) -> [u8; 108] {
 fn values(mut bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, ProxyError> {
     let mut values = Vec::new();
     while !bytes.is_empty() {
-        let cut = || ProxyError::Malformed("a value that is cut off");
+        let cut = || ProxyError::Malformed("a truncated value");
         let (&[kind, high, low], rest) = bytes.split_first_chunk().ok_or_else(cut)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         values.push((kind, rest.get(..length).ok_or_else(cut)?.to_vec()));
@@ -304,16 +304,16 @@ fn values(mut bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, ProxyError> {
     Ok(values)
 }
 
-/// What a peer sends is no header of the PROXY protocol.
+/// Why a peer's PROXY header is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It begins with something else: a client that is no proxy, or a proxy that was not told to
-    /// send one.
+    /// The bytes are not a PROXY header: the client is not a proxy, or the proxy is not configured
+    /// to send one.
     NoHeader,
-    /// It is wrong inside.
+    /// The header is malformed.
     Malformed(&'static str),
-    /// It is longer than is taken, or can be sent.
+    /// The header is longer than can be accepted or sent.
     TooLong,
 }
 
@@ -321,9 +321,10 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ProxyError::NoHeader => f.write_str(
-                "the peer sends no PROXY header; is it the proxy, and told to send one?",
+                "the peer did not send a PROXY header; \
+                 check that it is the proxy, and is configured to send one",
             ),
-            ProxyError::Malformed(what) => write!(f, "the peer sends a PROXY header with {what}"),
+            ProxyError::Malformed(what) => write!(f, "the peer sent a PROXY header with {what}"),
             ProxyError::TooLong => f.write_str("the PROXY header is too long"),
         }
     }

@@ -1,14 +1,21 @@
 //! The [PROXY protocol](https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt), versions 1
-//! and 2: a proxy's word, before the first byte, for whom it speaks.
+//! and 2: a header before the first byte, in which a proxy names the client that it acts for.
 //!
 //! ```
-//! use entwined::{Standalone, protocol::{self, Echo}, proxy::Proxied, transport::{ByteStream, Listen, tcp}};
+//! use entwined::{
+//!     Standalone,
+//!     protocol::{self, Echo},
+//!     proxy::Proxied,
+//!     transport::{ByteStream, Listen, tcp},
+//! };
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
 //! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?.layered(|stream| {
-//!     // Only the proxy is believed; whoever else connects speaks for himself.
-//!     let from_proxy = ByteStream::peer_address(&stream).tcp().is_some_and(|peer| peer.ip().is_loopback());
+//!     // Only the proxy may send a header; other clients are served under their own address.
+//!     let from_proxy = ByteStream::peer_address(&stream)
+//!         .tcp()
+//!         .is_some_and(|peer| peer.ip().is_loopback());
 //!     Proxied::new(stream, from_proxy)
 //! });
 //! let server = protocol::serve(listener, |client: &_| {

@@ -11,8 +11,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::Header;
 use crate::transport::{Address, ByteStream};
 
-/// A stream that begins with a PROXY header. Once it is [established](ByteStream::poll_established)
-/// its addresses are those of the header.
+/// A stream that starts with a PROXY header. Once it is
+/// [established](ByteStream::poll_established), it returns the addresses from the header.
 #[derive(Debug)]
 pub struct Proxied<S> {
     below: S,
@@ -21,18 +21,20 @@ pub struct Proxied<S> {
 
 #[derive(Debug)]
 enum State {
-    /// It has not come, or not all of it.
+    /// The header has not arrived completely.
     Awaited(Vec<u8>),
-    /// It has, with some bytes behind it that are not read yet.
+    /// The header, and bytes after it that have not been read yet.
     Known(Header, Vec<u8>),
-    /// There will be none.
+    /// No header is expected.
     None,
 }
 
 impl<S: ByteStream> Proxied<S> {
-    /// Reads a header from `stream` if `expected`; else this changes nothing. Expect one from your
-    /// proxies alone, since it is believed, and always then: the two kinds of connections cannot be
-    /// told apart by what they send (section 2 of the specification).
+    /// Reads a header from `stream` if `expected` is true; otherwise this layer changes nothing.
+    ///
+    /// Expect a header only from your own proxies, because it is trusted, and then always: a
+    /// connection with a header cannot be told from one without by its bytes (section 2 of the
+    /// specification).
     pub fn new(stream: S, expected: bool) -> Self {
         Proxied {
             below: stream,
@@ -44,7 +46,7 @@ impl<S: ByteStream> Proxied<S> {
         }
     }
 
-    /// The header, once it has come.
+    /// The header, once it has arrived.
     pub fn header(&self) -> Option<&Header> {
         match &self.header {
             State::Known(header, _) => Some(header),

@@ -1,4 +1,4 @@
-//! The caller's side.
+//! The caller's side: results.
 
 use std::{
     cell::RefCell,
@@ -22,26 +22,26 @@ use crate::deferred::Interrupted;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The peer has no such method; it says which it has that are called alike.
+    /// The peer has no such method. The text lists its methods with similar names.
     NoSuchMethod(String),
-    /// The peer cannot read the arguments as what its method wants.
+    /// The peer cannot decode the arguments as the type that its method takes.
     WrongArguments(String),
-    /// The peer answers as many calls as it will at a time.
+    /// The peer is already answering its maximum number of calls.
     TooMany,
-    /// The method says that it has failed.
+    /// The method returned an error.
     Failed(String),
     /// The method panicked.
     Panicked,
-    /// The arguments, or the result, are longer than a frame may be, or cannot be written.
+    /// The arguments or the result are longer than a frame may be, or cannot be serialized.
     TooLong(String),
-    /// The result is not of the type that was expected.
+    /// The result is not of the expected type.
     WrongResult(String),
-    /// The connection is about to end in order, and this call was not begun: it may be made
-    /// elsewhere.
+    /// The connection is shutting down gracefully and this call was not started. It can be made on
+    /// another connection.
     Finishing,
     /// The connection is over, and why.
     Lost(String),
-    /// It was cancelled, or its time was over.
+    /// The call was cancelled or timed out.
     Interrupted(Interrupted),
 }
 
@@ -68,18 +68,18 @@ impl fmt::Display for CallError {
                 write!(f, "the peer cannot read the arguments: {what}")
             }
             CallError::TooMany => {
-                f.write_str("the peer answers as many calls as it will at a time")
+                f.write_str("the peer is already answering its maximum number of calls")
             }
             CallError::Failed(what) => f.write_str(what),
             CallError::Panicked => f.write_str("the peer's method panicked"),
-            CallError::TooLong(what) => write!(f, "it cannot be sent: {what}"),
+            CallError::TooLong(what) => write!(f, "the value cannot be sent: {what}"),
             CallError::WrongResult(what) => {
-                write!(f, "the result is not what was expected: {what}")
+                write!(f, "the result is not of the expected type: {what}")
             }
             CallError::Finishing => {
-                f.write_str("the connection is about to end, and takes no more calls")
+                f.write_str("the connection is shutting down and takes no more calls")
             }
-            CallError::Lost(why) => write!(f, "there is no connection any more: {why}"),
+            CallError::Lost(why) => write!(f, "the connection is over: {why}"),
             CallError::Interrupted(why) => why.fmt(f),
         }
     }
@@ -93,25 +93,25 @@ impl From<Interrupted> for CallError {
     }
 }
 
-/// The items of a call that has many. Made by [`Peer::stream`](super::Peer::stream); dropping it
-/// cancels the call.
+/// The items of a call that has many results. Created by [`Peer::stream`](super::Peer::stream).
+/// Dropping it cancels the call.
 ///
-/// What is not taken holds the peer's method: at most [`Limits::window`](super::Limits::window)
-/// items are here or on their way.
+/// Items that are not taken exert backpressure on the peer's method: at most
+/// [`Limits::window`](super::Limits::window) items are buffered or in flight.
 pub struct ItemStream<T> {
     id: u64,
     inner: Rc<Inner>,
     shared: Rc<RefCell<Arrived>>,
-    /// Items that were taken since the peer was given more credit.
+    /// Items taken since credit was last sent to the peer.
     taken: u32,
     item: PhantomData<fn() -> T>,
 }
 
-/// What has come of a stream.
+/// The items of a stream that have arrived.
 #[derive(Default)]
 pub(super) struct Arrived {
     pub(super) items: VecDeque<Vec<u8>>,
-    /// The end, if it has come.
+    /// The end, if it has arrived.
     pub(super) end: Option<Result<(), CallError>>,
     pub(super) waiting: Option<Waker>,
 }
@@ -127,10 +127,10 @@ impl<T: DeserializeOwned> ItemStream<T> {
         }
     }
 
-    /// The next item; none after the last.
+    /// Waits for the next item. Returns `None` after the last one.
     ///
     /// # Errors
-    /// Why there will be no more; nothing comes after that.
+    /// Why the stream ended early; no more items follow.
     pub async fn next(&mut self) -> Option<Result<T, CallError>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -146,7 +146,7 @@ impl<T: DeserializeOwned> Stream for ItemStream<T> {
             let open = shared.end.is_none();
             drop(shared);
             this.taken += 1;
-            // Not for each: half a window at a time.
+            // Not for each item: half a window at a time.
             if open && this.taken * 2 >= this.inner.limits.window {
                 this.inner.credit(this.id, std::mem::take(&mut this.taken));
             }

@@ -1,4 +1,4 @@
-//! What both sides have: the connection, and the calls that are open on it.
+//! The connection, and the calls that are open on it. Both sides use the same code.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -23,15 +23,15 @@ use crate::{
     transport::{Address, ByteStream},
 };
 
-/// Begins to answer calls of a peer by these methods, and to call it.
+/// Starts to answer a peer's calls with these methods. Returns a handle to call the peer.
 ///
-/// A peer has 10 s for its first bytes.
+/// The peer has 10 s to send its first bytes.
 #[track_caller]
 pub fn start(handle: &Handle, stream: impl ByteStream, methods: Methods) -> Peer {
     start_with(handle, stream, methods, Limits::default())
 }
 
-/// The same with limits of your own.
+/// Like [`start`], with custom limits.
 #[track_caller]
 pub fn start_with(
     handle: &Handle,
@@ -74,7 +74,7 @@ pub fn start_with(
     let weak = Rc::downgrade(&inner);
     let deadline = handle.call_later(bounds.establish, move || {
         if let Some(inner) = weak.upgrade() {
-            inner.end("the peer says nothing");
+            inner.end("the peer sent no greeting in time");
         }
     });
     inner.deadline(Some(deadline));
@@ -86,7 +86,7 @@ fn frames(limits: Limits) -> Frames<Prefixed> {
     Frames::new(Prefixed::new(Width::U32, limits.frame))
 }
 
-/// The other side. Cheap to clone; the connection goes on without it.
+/// A handle to call the peer. Cheap to clone. Dropping it does not end the connection.
 #[derive(Clone)]
 pub struct Peer {
     inner: Rc<Inner>,
@@ -97,13 +97,13 @@ impl Peer {
         Peer { inner }
     }
 
-    /// Calls a method of the peer. Cancelling the Deferred, or dropping a task that awaits it,
-    /// cancels the call there.
+    /// Calls a method of the peer. Cancelling the `Deferred`, or dropping a task that awaits it,
+    /// cancels the call at the peer.
     ///
-    /// For a limit of time see [`Handle::limit`].
+    /// For a timeout see [`Handle::limit`].
     ///
     /// # Errors
-    /// [`CallError`], the Deferred's.
+    /// The `Deferred` fails with a [`CallError`].
     pub fn call<R: DeserializeOwned + 'static>(
         &self,
         method: &str,
@@ -145,7 +145,7 @@ impl Peer {
         deferred
     }
 
-    /// Calls a method of the peer that has many results.
+    /// Calls a method of the peer that returns many results.
     pub fn stream<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -172,15 +172,15 @@ impl Peer {
         ItemStream::new(id, inner.clone(), shared)
     }
 
-    /// Ends the connection in order: calls of both sides that were begun are answered, none is
-    /// begun any more ([`CallError::Finishing`]), and then it is closed. The Deferred has a result
-    /// when it is over.
+    /// Shuts the connection down gracefully: calls that either side has started are answered, no
+    /// new ones are started ([`CallError::Finishing`]), and then the connection is closed. The
+    /// `Deferred` fires when the connection is over.
     ///
-    /// A call that never ends keeps it open: see [`Handle::limit`], and [`close`](Peer::close)
-    /// after that.
+    /// A call that never ends keeps the connection open. To prevent that, put a timeout on the
+    /// `Deferred` with [`Handle::limit`] and then call [`close`](Peer::close).
     ///
     /// # Errors
-    /// [`CallError::Lost`]: the connection ended before that.
+    /// [`CallError::Lost`] if the connection ended before all calls were answered.
     pub fn finish(&self) -> Deferred<(), CallError> {
         let inner = &self.inner;
         if let Some(why) = inner.is_lost() {
@@ -200,7 +200,7 @@ impl Peer {
         deferred
     }
 
-    /// Closes the connection after what was written is sent. Calls that are open end with
+    /// Closes the connection after sending what is queued. Open calls fail with
     /// [`CallError::Lost`].
     pub fn close(&self) {
         self.inner.transport().close();
@@ -216,12 +216,12 @@ impl Peer {
         self.inner.transport().peer_address().clone()
     }
 
-    /// Calls of the peer that are being answered.
+    /// Number of the peer's calls that are being answered.
     pub fn answering(&self) -> usize {
         self.inner.answering.borrow().len()
     }
 
-    /// Calls of ours that wait for an answer.
+    /// Number of our calls that wait for an answer.
     pub fn waiting(&self) -> usize {
         self.inner.calls.borrow().len()
     }
@@ -245,16 +245,16 @@ pub(super) struct Inner {
     origin: Origin,
     next: Cell<u64>,
     calls: RefCell<HashMap<u64, Waiting>>,
-    /// Calls of the peer; the task of one that has just come is not there yet.
+    /// Calls of the peer. A call that has just arrived has no task yet.
     answering: RefCell<HashMap<u64, Answering>>,
-    /// Whether more waits to be sent than should.
+    /// Whether the send queue is above its limit.
     full: Cell<bool>,
     finishing: Cell<Finishing>,
-    /// Who wait for the end in order.
+    /// Resolvers that wait for the graceful shutdown.
     finished: RefCell<Vec<Resolver<(), CallError>>>,
-    /// No more comes from here.
+    /// Whether the write direction has been ended.
     ended: Cell<bool>,
-    /// Runs until the peer has greeted, and when it is to end.
+    /// Runs until the peer has sent its greeting, and again during shutdown.
     deadline: RefCell<Option<Timer>>,
     lost: RefCell<Option<String>>,
 }
@@ -265,14 +265,14 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// Who has said that no more calls are begun.
+/// Which sides have said that no more calls are started.
 #[derive(Clone, Copy, Default)]
 struct Finishing {
     here: bool,
     there: bool,
 }
 
-/// What waits for an answer.
+/// A call that waits for its answer.
 enum Waiting {
     One(Resolve),
     Many(Rc<RefCell<Arrived>>),
@@ -316,11 +316,11 @@ impl Inner {
         id
     }
 
-    /// Gives the peer until then for what is awaited of it, or for ever.
+    /// Sets the peer's deadline; `None` removes it.
     fn deadline(&self, timer: Option<Timer>) {
         let before = self.deadline.replace(timer);
         if let Some(before) = before {
-            // Over already, when it is what ends the connection.
+            // The timer has already fired if it is what ends the connection.
             let _ = before.cancel();
         }
     }
@@ -331,7 +331,7 @@ impl Inner {
         }
     }
 
-    /// Writes a message without values, or with small ones.
+    /// Sends a message without values, or with small ones.
     fn tell(&self, kind: u8, id: u64, values: impl FnOnce(&mut Vec<u8>) -> message::Encoded) {
         if let Ok(frame) = message::frame(usize::MAX, kind, id, values) {
             self.write(&frame);
@@ -358,12 +358,12 @@ impl Inner {
             .or_else(|| (finishing.here || finishing.there).then_some(CallError::Finishing))
     }
 
-    /// Closes it after the last call, if that was asked for.
+    /// Closes the connection after the last call, if that was requested.
     fn close_if_finished(&self) {
         if !self.finishing.get().here || !self.is_idle() || self.ended.replace(true) {
             return;
         }
-        // Not at once: the peer may be about to say the same.
+        // Ends only the write direction at first: the peer may be about to do the same.
         let transport = self.transport().clone();
         transport.end();
         let late = self
@@ -376,13 +376,13 @@ impl Inner {
         self.calls.borrow().is_empty() && self.answering.borrow().is_empty()
     }
 
-    /// The caller wants to hear no more of a call.
+    /// Cancels a call whose result is no longer wanted.
     pub(super) fn cancel(&self, id: u64) {
         let waiting = self.calls.borrow_mut().remove(&id);
         if let Some(waiting) = waiting {
             self.tell(3, id, |_| Ok(()));
-            // Later, when whoever cancels it has said why: without its producer it would be
-            // abandoned.
+            // Deferred to a `call_soon`, so that whoever cancels can settle it first. Without its
+            // resolver the `Deferred` would count as abandoned.
             self.handle.call_soon(move || drop(waiting));
             self.close_if_finished();
         }
@@ -396,18 +396,18 @@ impl Inner {
         self.answering.borrow().get(&id)?.credit.clone()
     }
 
-    /// Ends the connection with a peer that does not keep to the protocol.
+    /// Ends the connection with a peer that violates the protocol.
     fn end(&self, why: &str) {
-        tracing::warn!(peer = %self.transport().peer_address(), why, "an RPC connection is ended");
+        tracing::warn!(peer = %self.transport().peer_address(), why, "ending an RPC connection");
         *self.lost.borrow_mut() = Some(why.to_owned());
         self.transport().abort();
     }
 }
 
-/// The protocol below: bytes to messages.
+/// The protocol below: parses bytes into messages.
 struct Speaker {
     inner: Rc<Inner>,
-    /// The begin of the peer's first bytes, until they are complete.
+    /// The peer's first bytes, until they are complete.
     hello: Vec<u8>,
     frames: Frames<Prefixed>,
 }
@@ -421,9 +421,9 @@ impl Protocol for Speaker {
             if !HELLO.starts_with(&self.hello) {
                 let same = self.hello.starts_with(&HELLO[..HELLO.len() - 1]);
                 return self.inner.end(if same {
-                    "the peer speaks another version"
+                    "the peer uses another version of the RPC protocol"
                 } else {
-                    "the peer does not speak this protocol"
+                    "the peer does not speak the RPC protocol"
                 });
             }
             if self.hello.len() < HELLO.len() {
@@ -439,8 +439,8 @@ impl Protocol for Speaker {
                 Ok(Some(frame)) => {
                     Message::parse(frame).and_then(|message| self.inner.take(message))
                 }
-                Err(FrameError::TooLong { .. }) => Err("the peer sends a frame that is too long"),
-                Err(_) => Err("the peer sends what is no frame"),
+                Err(FrameError::TooLong { .. }) => Err("the peer sent a frame that is too long"),
+                Err(_) => Err("the peer sent an invalid frame"),
             };
             if let Err(why) = taken {
                 self.inner.end(why);
@@ -478,7 +478,7 @@ impl Protocol for Speaker {
         for finished in inner.finished.take() {
             finished.settle(if orderly { Ok(()) } else { Err(error.clone()) });
         }
-        // Each is told, or ended, when nothing is borrowed.
+        // Tasks are cancelled and callers told while nothing is borrowed.
         for (_, call) in inner.answering.take() {
             if let Some(task) = call.task {
                 task.cancel();
@@ -539,9 +539,12 @@ impl Inner {
             }
             Message::Result { id, value } => match self.answered(id)? {
                 Some(Waiting::One(resolve)) => resolve(Ok(value)),
-                Some(Waiting::Many(shared)) => {
-                    end(&shared, Err(CallError::WrongResult("one value".to_owned())))
-                }
+                Some(Waiting::Many(shared)) => end(
+                    &shared,
+                    Err(CallError::WrongResult(
+                        "the method returned one value instead of a stream".to_owned(),
+                    )),
+                ),
                 None => {}
             },
             Message::Error { id, code, message } => {
@@ -551,7 +554,9 @@ impl Inner {
             }
             Message::End { id } => match self.answered(id)? {
                 Some(Waiting::Many(shared)) => end(&shared, Ok(())),
-                Some(one) => one.fail(CallError::WrongResult("many values".to_owned())),
+                Some(one) => one.fail(CallError::WrongResult(
+                    "the method returned a stream instead of one value".to_owned(),
+                )),
                 None => {}
             },
             Message::Item { id, value } => self.item(id, value)?,
@@ -559,10 +564,10 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes out what waits for this answer; nothing when it was cancelled.
+    /// Removes the call that this answer belongs to; `None` if it was cancelled.
     fn answered(&self, id: u64) -> Result<Option<Waiting>, Wrong> {
         if id >= self.next.get() {
-            return Err("the peer answers a call that was never made");
+            return Err("the peer answered a call that was never made");
         }
         Ok(self.calls.borrow_mut().remove(&id))
     }
@@ -571,16 +576,16 @@ impl Inner {
         let shared = match self.calls.borrow().get(&id) {
             Some(Waiting::Many(shared)) => shared.clone(),
             Some(Waiting::One(_)) => {
-                return Err("the peer sends many results of a call that has one");
+                return Err("the peer sent many results for a call that has one");
             }
             None if id >= self.next.get() => {
-                return Err("the peer answers a call that was never made");
+                return Err("the peer answered a call that was never made");
             }
             None => return Ok(()),
         };
         let mut arrived = shared.borrow_mut();
         if arrived.items.len() >= self.limits.window as usize {
-            return Err("the peer sends more items than it may");
+            return Err("the peer sent more items than it may");
         }
         arrived.items.push_back(value.to_vec());
         let waiting = arrived.waiting.take();
@@ -600,7 +605,7 @@ impl Inner {
     ) -> Result<(), Wrong> {
         let mut answering = self.answering.borrow_mut();
         if answering.contains_key(&id) {
-            return Err("the peer gives two calls the same number");
+            return Err("the peer gave two calls the same number");
         }
         if self.finishing.get().here {
             drop(answering);
@@ -644,7 +649,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Answers a call, if the peer still wants to know.
+    /// Answers a call, unless the peer has cancelled it.
     fn finish(&self, id: u64, many: bool, result: Result<Answer, Refusal>) {
         let call = self.answering.borrow_mut().remove(&id);
         if call.is_none() {
@@ -657,7 +662,7 @@ impl Inner {
             }
             Ok(Some(_)) if many => Err(Refusal(
                 2,
-                "this method has one result; it is no stream".to_owned(),
+                "this method returns a single result; do not call it as a stream".to_owned(),
             )),
             Ok(Some(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
@@ -675,7 +680,7 @@ impl Inner {
 
     fn refuse(&self, id: u64, refusal: &Refusal) {
         let Refusal(code, message) = refusal;
-        // No longer than a caller takes.
+        // Short enough for the caller's frame limit.
         let words: String = message.chars().take(self.limits.frame / 8).collect();
         self.tell(2, id, |bytes| {
             message::put(bytes, code)?;

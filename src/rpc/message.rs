@@ -1,13 +1,13 @@
-//! Messages, without I/O.
+//! Encoding and parsing messages, without I/O.
 
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(super) const HELLO: &[u8; 8] = b"entwrpc\x01";
 
-/// The most bytes of a method's name.
+/// Maximum bytes of a method's name.
 const MOST_NAME: usize = 255;
 
-/// What one side tells the other, with values still in MessagePack.
+/// A message between the two sides. Values are still encoded as MessagePack.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Message<'a> {
     Call {
@@ -47,11 +47,11 @@ pub(super) enum Message<'a> {
     Finish,
 }
 
-/// What went wrong in reading, in words for the log and the peer.
+/// Why a message is invalid, for the log.
 pub(super) type Wrong = &'static str;
 
 impl<'a> Message<'a> {
-    /// Reads a frame. Values are checked when they are read as what they should be.
+    /// Parses a frame. Values are only checked when they are decoded to their type.
     pub(super) fn parse(frame: &'a [u8]) -> Result<Self, Wrong> {
         let mut rest = frame;
         let kind: u8 = value(&mut rest)?;
@@ -91,23 +91,23 @@ impl<'a> Message<'a> {
                 more: value(&mut rest)?,
             },
             8 => Message::Finish,
-            _ => return Err("a message of a kind that is not known"),
+            _ => return Err("the peer sent a message of an unknown kind"),
         };
         if rest.is_empty() {
             Ok(message)
         } else {
-            Err("a message with more behind it")
+            Err("the peer sent a message with extra bytes at the end")
         }
     }
 }
 
 fn value<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, Wrong> {
     rmp_serde::from_read(rest)
-        .map_err(|_| "a message that is cut off, or has values of other types")
+        .map_err(|_| "the peer sent a message that is truncated or has values of the wrong type")
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Wrong> {
-    const WRONG: Wrong = "a text that is none";
+    const WRONG: Wrong = "the peer sent a message with an invalid text";
     let (length, header) = match **rest {
         [first @ 0xa0..=0xbf, ..] => (usize::from(first & 31), 1),
         [0xd9, length, ..] => (usize::from(length), 2),
@@ -125,7 +125,7 @@ fn name<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Wrong> {
     if name.len() <= MOST_NAME {
         Ok(name)
     } else {
-        Err("the name of a method is too long")
+        Err("the peer sent a method name that is too long")
     }
 }
 
@@ -133,7 +133,7 @@ fn all<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     std::mem::take(rest)
 }
 
-/// Writes a frame: a length and the values that are given.
+/// Encodes a frame: its length and the given values.
 pub(super) fn frame(
     limit: usize,
     kind: u8,
@@ -159,7 +159,7 @@ pub(super) type Encoded = Result<(), TooLong>;
 #[derive(Debug)]
 pub(super) enum TooLong {
     Bytes(usize),
-    /// serde says that there is no way to write it.
+    /// serde cannot serialize it.
     Value(String),
 }
 
@@ -167,7 +167,7 @@ pub(super) fn put<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) -> Enco
     rmp_serde::encode::write_named(bytes, value).map_err(|error| TooLong::Value(error.to_string()))
 }
 
-/// Reads a value that must be all there is.
+/// Decodes a value that must take up all of `bytes`.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut rest = bytes;
     let value = rmp_serde::from_read(&mut rest).map_err(|error| error.to_string())?;

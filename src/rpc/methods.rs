@@ -1,4 +1,4 @@
-//! The callee's side.
+//! The callee's side: methods.
 
 use std::{
     cell::Cell,
@@ -31,13 +31,13 @@ pub(super) type Method = Rc<dyn Fn(Call, &[u8]) -> Result<Answering, Refusal>>;
 /// A call that is being answered.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Answer, Refusal>>>>;
 
-/// The result of a call, if it is one value and not a stream's end, ready to be sent.
+/// The encoder of a call's result; `None` at the end of a stream.
 pub(super) type Answer = Option<Box<dyn Fn(&mut Vec<u8>) -> message::Encoded>>;
 
-/// An error of the wire: its code and its words.
+/// An error as sent on the wire: code and message.
 pub(super) struct Refusal(pub(super) u8, pub(super) String);
 
-/// What a method says when it has failed. Any error becomes one.
+/// The error of a method. Any error type converts into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure(pub String);
 
@@ -47,7 +47,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// What a method is told of the call besides its arguments.
+/// The call that a method is answering.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub(super) id: u64,
@@ -55,21 +55,21 @@ pub struct Call {
 }
 
 impl Call {
-    /// The peer that calls, to be called back. None when the connection is over.
+    /// The calling peer, for example to call it back. `None` if the connection is over.
     pub fn peer(&self) -> Option<Peer> {
         self.inner.upgrade().map(Peer::from_inner)
     }
 }
 
 impl Methods {
-    /// None.
+    /// Creates an empty set of methods.
     pub fn new() -> Self {
         Methods::default()
     }
 
-    /// Adds a method, or replaces it. It is given the arguments, of any type that serde can read;
-    /// what it returns is awaited as a task of its own, which is dropped when the caller cancels or
-    /// is gone. A [`Deferred`](crate::deferred::Deferred) will do.
+    /// Adds or replaces a method. It gets the arguments as any type that serde can deserialize. The
+    /// future that it returns runs as a task of its own, which is dropped if the caller cancels or
+    /// disconnects. The future may be a [`Deferred`](crate::deferred::Deferred).
     pub fn add<A, R, F>(&mut self, name: impl Into<String>, method: impl Fn(Call, A) -> F + 'static)
     where
         A: DeserializeOwned,
@@ -88,8 +88,8 @@ impl Methods {
         self.methods.insert(name.into(), method);
     }
 
-    /// Adds a method whose result is many items. It sends them as it has them, and ends with its
-    /// return.
+    /// Adds a method whose result is a stream of items. The method sends items as they become
+    /// available; the stream ends when the method returns.
     pub fn add_stream<A, T, F>(
         &mut self,
         name: impl Into<String>,
@@ -104,7 +104,7 @@ impl Methods {
             let Some(items) = Items::of(&call) else {
                 return Err(Refusal(
                     2,
-                    "this method has many results; call it as a stream".to_owned(),
+                    "this method returns many results; call it as a stream".to_owned(),
                 ));
             };
             let answer = method(call, arguments, items);
@@ -139,8 +139,8 @@ impl Methods {
     }
 }
 
-/// Whether one may have been meant by the other: the same letters but for two, in whatever order,
-/// or the one is a part of the other.
+/// Whether one name may be a typo of the other: at most two letters differ, in any order, or one
+/// name contains the other.
 fn are_alike(name: &str, other: &str) -> bool {
     let (name, other) = (name.to_ascii_lowercase(), other.to_ascii_lowercase());
     let mut counts = [0_i32; 256];
@@ -158,7 +158,7 @@ impl fmt::Debug for Methods {
     }
 }
 
-/// Where a method sends its items.
+/// Sends the items of a method's result.
 pub struct Items<T> {
     id: u64,
     inner: Weak<Inner>,
@@ -166,7 +166,7 @@ pub struct Items<T> {
     item: PhantomData<fn(T)>,
 }
 
-/// How many items a caller can take.
+/// How many more items the caller accepts.
 #[derive(Default)]
 pub(super) struct Credit {
     pub(super) left: Cell<u32>,
@@ -198,10 +198,10 @@ impl<T: Serialize> Items<T> {
         })
     }
 
-    /// Sends an item, as soon as the caller can take one and the connection too.
+    /// Sends an item as soon as the caller accepts one and the connection has room.
     ///
     /// # Errors
-    /// When it is longer than a frame may be, or the connection is over.
+    /// Fails if the item is longer than a frame may be, or the connection is over.
     pub async fn send(&self, item: &T) -> Result<(), Failure> {
         let lost = || Failure("the connection is over".to_owned());
         poll_fn(|cx| {
@@ -228,7 +228,7 @@ impl<T: Serialize> Items<T> {
 
 pub(super) fn too_long(error: &TooLong, limit: usize) -> String {
     match error {
-        TooLong::Bytes(count) => format!("it has {count} bytes, and {limit} are allowed"),
+        TooLong::Bytes(count) => format!("{count} bytes exceed the limit of {limit}"),
         TooLong::Value(what) => what.clone(),
     }
 }

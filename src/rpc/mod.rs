@@ -1,10 +1,11 @@
-//! Calls between programs: a small protocol over any byte stream (feature `rpc`).
+//! Remote procedure calls between programs: a small protocol over any byte stream (feature `rpc`).
 //!
-//! Both sides are equal: each has methods that the other may call, and either may call while it
-//! answers. Arguments and results are any types of [`serde`], in MessagePack.
+//! The two sides are equal: each has methods that the other may call, and each may make calls while
+//! it answers others. Arguments and results can be of any [`serde`] type; they are encoded as
+//! MessagePack.
 //!
-//! A build master, to which a worker connects; the master has the worker run something, and takes
-//! its log as it is written:
+//! In this example a worker connects to a build master. The master runs a job on the worker and
+//! reads its log as it is written:
 //!
 //! ```
 //! use std::pin::pin;
@@ -44,35 +45,36 @@
 //!
 //! # On the wire
 //!
-//! Each side begins with 8 bytes: `entwrpc` and the version, which is 1. A side that reads
-//! something else ends the connection. Then frames follow: a length in 4 bytes, big-endian, and so
-//! many bytes, which are MessagePack values one after the other. The first is the kind, the second
-//! the number of a call, which the caller chooses, never twice, from 0 up.
+//! Each side starts by sending 8 bytes: `entwrpc` and the version, which is 1. A side that reads
+//! anything else ends the connection. Then frames follow. A frame is a length in 4 bytes,
+//! big-endian, and that many bytes of MessagePack values, one after the other. The first value is
+//! the kind. The second is the number of a call; the caller counts up from 0 and never reuses a
+//! number.
 //!
 //! | kind | from | then | |
 //! |---|---|---|---|
 //! | 0 call | caller | name, arguments | answered by 1 or 2 |
-//! | 1 result | callee | the result | the call is over |
-//! | 2 error | callee | code, message | the call is over |
-//! | 3 cancel | caller | | nothing more about this call is wanted; it is over |
-//! | 4 open | caller | name, arguments, credit | a call whose result is many items |
-//! | 5 item | callee | an item | spends one of the credit |
-//! | 6 end | callee | | there are no more items; the call is over |
-//! | 7 credit | caller | a number | so many more items may be sent |
-//! | 8 finish | either | | this side begins no more calls and answers none that come later; the number is 0 |
+//! | 1 result | callee | the result | ends the call |
+//! | 2 error | callee | code, message | ends the call |
+//! | 3 cancel | caller | | ends the call; no answer is wanted |
+//! | 4 open | caller | credit, name, arguments | a call with many items as its result |
+//! | 5 item | callee | an item | uses one unit of credit |
+//! | 6 end | callee | | no more items; ends the call |
+//! | 7 credit | caller | a number | allows this many more items |
+//! | 8 finish | either | | no more calls are made or answered; the number is 0 |
 //!
-//! The codes of errors: 0 failed (as the method says), 1 no such method, 2 wrong arguments, 3 too
-//! many calls, 4 the method panicked, 5 the result is too long, 6 the callee has sent finish and
-//! did not begin the call. A frame about a call that is over is ignored, since cancelling and
-//! answering may cross. Anything else that is not described here ends the connection. Who has sent
-//! finish closes the connection when all calls of both sides that were begun are over.
+//! The error codes are: 0 failed (reported by the method), 1 no such method, 2 wrong arguments, 3
+//! too many calls, 4 the method panicked, 5 the result is too long, 6 the callee has sent finish
+//! and did not start the call. A frame about a call that has ended is ignored, because a cancel and
+//! an answer may cross. Anything not described here ends the connection. A side that has sent
+//! finish closes the connection when all started calls of both sides have ended.
 //!
 //! # Bounds
 //!
-//! See [`Limits`]. A peer that does not read its answers is held by
-//! [`protocol::Limits`](crate::protocol::Limits): methods that send items wait, and beyond twice
-//! the longest frame and 1 MiB the connection ends. A handler runs as a task of its own, so one
-//! that waits, or spins the loop, holds up no other call.
+//! See [`Limits`]. A peer that does not read its answers is limited by
+//! [`protocol::Limits`](crate::protocol::Limits): methods that send items wait, and the connection
+//! ends if more than twice the longest frame plus 1 MiB is queued. Each method runs as a task of
+//! its own, so one that waits, or spins the loop, does not hold up other calls.
 
 mod call;
 mod connection;
@@ -83,15 +85,16 @@ pub use call::{CallError, ItemStream};
 pub use connection::{Peer, start, start_with};
 pub use methods::{Call, Failure, Items, Methods};
 
-/// What a peer may use up.
+/// Limits on the resources that a peer may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of a frame, in both directions. 1 MiB.
+    /// Maximum bytes of a frame, in both directions. Default: 1 MiB.
     pub frame: usize,
-    /// Calls of the peer that are being answered at a time; more are refused. 256.
+    /// Maximum number of the peer's calls that are answered at a time; more are refused.
+    /// Default: 256.
     pub calls: usize,
-    /// Items of a stream that are on their way or wait to be taken. 16.
+    /// Maximum number of items of a stream that are in flight or not yet taken. Default: 16.
     pub window: u32,
 }
 

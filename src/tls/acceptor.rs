@@ -1,4 +1,4 @@
-//! The server's side.
+//! The server side.
 
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc};
 
@@ -12,15 +12,15 @@ use rustls::{
 use super::{Error, Identity, Roots, TlsStream, provider};
 use crate::transport::{ByteStream, Layered, Listen};
 
-/// Puts TLS above streams that were accepted. Cheap to clone; its clones change together.
+/// Adds TLS to accepted streams. Cheap to clone; [`replace`](Acceptor::replace) affects all clones.
 #[derive(Clone)]
 pub struct Acceptor {
     config: Rc<RefCell<Arc<ServerConfig>>>,
 }
 
 impl Acceptor {
-    /// An acceptor that shows this identity to clients, unless [another](AcceptorBuilder::name) is
-    /// for the name that they ask for.
+    /// Creates a builder. The acceptor presents this identity to clients, unless
+    /// [another](AcceptorBuilder::name) matches the server name that they request.
     pub fn builder(identity: Identity) -> AcceptorBuilder {
         AcceptorBuilder {
             default: identity.key,
@@ -30,19 +30,19 @@ impl Acceptor {
         }
     }
 
-    /// An acceptor with a configuration of your own.
+    /// Creates an acceptor with a custom configuration.
     ///
     /// # Errors
-    /// When rustls refuses it.
+    /// Fails if rustls rejects the configuration.
     pub fn from_config(config: Arc<ServerConfig>) -> Result<Self, Error> {
-        // What can be wrong with it is the same for every connection.
+        // An invalid configuration fails for every connection, so try it once here.
         ServerConnection::new(config.clone()).map_err(Error::Configuration)?;
         Ok(Acceptor {
             config: Rc::new(RefCell::new(config)),
         })
     }
 
-    /// Puts TLS above each connection that `listener` accepts.
+    /// Adds TLS to each connection that `listener` accepts.
     pub fn listen<L: Listen>(
         &self,
         listener: L,
@@ -51,17 +51,16 @@ impl Acceptor {
         listener.layered(move |stream| acceptor.accept(stream))
     }
 
-    /// Puts TLS above `stream`. The handshake begins when the stream is used, or asked whether it
-    /// is [established](ByteStream::poll_established).
+    /// Adds TLS to `stream`. The handshake starts when the stream is first used, or when
+    /// [`poll_established`](ByteStream::poll_established) is called.
     pub fn accept(&self, stream: impl ByteStream) -> TlsStream {
         let config = self.config.borrow().clone();
         let session = ServerConnection::new(config).expect("the configuration was tried before");
         TlsStream::new(Box::new(stream), session.into())
     }
 
-    /// From now on accepts as `other` does, on every listener that this acceptor or a clone of it
-    /// is used by: for certificates that were renewed. Connections that are there go on as they
-    /// are.
+    /// Uses the configuration of `other` from now on, on every listener that uses this acceptor or
+    /// a clone of it: for renewed certificates. Open connections are not affected.
     pub fn replace(&self, other: &Acceptor) {
         let config = other.config.borrow().clone();
         let old = self.config.replace(config);
@@ -75,20 +74,20 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-/// Whether clients show certificates.
+/// Whether clients present certificates.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ClientCertificates {
-    /// They are not asked for any.
+    /// Clients are not asked for a certificate.
     None,
-    /// They may; what they show must come from these authorities.
+    /// Clients may present a certificate. It must be issued by one of these authorities.
     Optional(Roots),
-    /// They must, and from these authorities.
+    /// Clients must present a certificate issued by one of these authorities.
     Required(Roots),
 }
 
-/// What an [`Acceptor`] is made of.
-#[must_use = "it makes an acceptor when it is built"]
+/// Builds an [`Acceptor`].
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct AcceptorBuilder {
     default: Arc<CertifiedKey>,
     names: HashMap<String, Arc<CertifiedKey>>,
@@ -97,15 +96,15 @@ pub struct AcceptorBuilder {
 }
 
 impl AcceptorBuilder {
-    /// The identity for clients that ask for this name (SNI, RFC 6066, 3). `*.example.org` is for
-    /// every name one level below; a name that is written out comes before it.
+    /// Sets the identity for clients that request this name (SNI, RFC 6066, section 3).
+    /// `*.example.org` matches every name one level below; an exact name takes precedence.
     pub fn name(mut self, name: &str, identity: Identity) -> Self {
         self.names.insert(name.to_ascii_lowercase(), identity.key);
         self
     }
 
-    /// Protocols that are spoken, the preferred one first (ALPN, RFC 7301). A client that offers
-    /// some and none of these is refused.
+    /// Sets the supported protocols, in order of preference (ALPN, RFC 7301). A client that offers
+    /// protocols but none of these is refused.
     pub fn protocols<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.protocols = protocols
             .into_iter()
@@ -114,16 +113,16 @@ impl AcceptorBuilder {
         self
     }
 
-    /// Whether clients show certificates; they do not unless told.
+    /// Sets whether clients present certificates. The default is [`ClientCertificates::None`].
     pub fn client_certificates(mut self, clients: ClientCertificates) -> Self {
         self.clients = clients;
         self
     }
 
-    /// The acceptor: TLS 1.2 and 1.3.
+    /// Builds the acceptor, for TLS 1.2 and 1.3.
     ///
     /// # Errors
-    /// When the authorities for clients cannot be used.
+    /// Fails if the authorities for client certificates cannot be used.
     pub fn build(self) -> Result<Acceptor, Error> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -174,7 +173,7 @@ impl fmt::Debug for AcceptorBuilder {
     }
 }
 
-/// Chooses by the name that a client asks for.
+/// Selects the identity by the name that a client requests.
 #[derive(Debug)]
 struct ByName {
     default: Arc<CertifiedKey>,
@@ -183,7 +182,7 @@ struct ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // rustls gives it in lower case.
+        // rustls returns the name in lower case.
         let exact = hello.server_name().and_then(|name| {
             let above = || Some(format!("*.{}", name.split_once('.')?.1));
             self.names.get(name).or_else(|| self.names.get(&above()?))

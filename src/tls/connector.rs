@@ -1,4 +1,4 @@
-//! The client's side.
+//! The client side.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -10,7 +10,7 @@ use rustls::{
 use super::{Error, Identity, TlsStream, identity, provider};
 use crate::transport::ByteStream;
 
-/// The authorities that are trusted.
+/// A set of trusted certificate authorities.
 #[derive(Clone)]
 pub struct Roots(Source);
 
@@ -21,22 +21,22 @@ enum Source {
 }
 
 impl Roots {
-    /// Those of the system (on Debian the package ca-certificates; the environment variables
-    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name others). They are read, which blocks for some
-    /// milliseconds, when something is built with them.
+    /// The authorities of the system (on Debian the package ca-certificates; the environment
+    /// variables `SSL_CERT_FILE` and `SSL_CERT_DIR` select others). They are loaded when something
+    /// is built with them, which blocks for some milliseconds.
     pub fn system() -> Self {
         Roots(Source::System)
     }
 
-    /// These and no others. The certificate of a server that signed it itself may be among them.
+    /// Only these authorities. A server's self-signed certificate may be among them.
     pub fn only(certificates: &[CertificateDer<'static>]) -> Self {
         Roots(Source::Only(certificates.to_vec()))
     }
 
-    /// Those in a PEM file and no others.
+    /// Only the authorities in a PEM file.
     ///
     /// # Errors
-    /// When the file cannot be read or has no certificate.
+    /// Fails if the file cannot be read or contains no certificate.
     pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let chain = identity::read(path).and_then(|pem| identity::chain(&pem));
@@ -48,7 +48,7 @@ impl Roots {
         match &self.0 {
             Source::System => {
                 let found = rustls_native_certs::load_native_certs();
-                // Some that rustls cannot read are usual.
+                // It is normal that rustls cannot parse some of them.
                 let (usable, _) = store.add_parsable_certificates(found.certs);
                 if usable == 0 {
                     let what = found
@@ -79,15 +79,15 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// Puts TLS above streams that were connected. Cheap to clone; clones share the sessions that may
-/// be resumed (of 256 at most).
+/// Adds TLS to connected streams. Cheap to clone; clones share the cache of sessions that can be
+/// resumed (at most 256).
 #[derive(Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
 }
 
 impl Connector {
-    /// A connector that trusts the system's authorities, unless told otherwise.
+    /// Creates a builder. By default the connector trusts the system's authorities.
     pub fn builder() -> ConnectorBuilder {
         ConnectorBuilder {
             roots: Roots::system(),
@@ -96,17 +96,17 @@ impl Connector {
         }
     }
 
-    /// A connector with a configuration of your own.
+    /// Creates a connector with a custom configuration.
     pub fn from_config(config: Arc<ClientConfig>) -> Self {
         Connector { config }
     }
 
-    /// Puts TLS above `stream`, with a server that must prove to be `server_name`: a DNS name, or
-    /// an IP address. The handshake begins when the stream is used, or asked whether it is
-    /// [established](ByteStream::poll_established).
+    /// Adds TLS to `stream`. The server must prove that it is `server_name`, a DNS name or an IP
+    /// address. The handshake starts when the stream is first used, or when
+    /// [`poll_established`](ByteStream::poll_established) is called.
     ///
     /// # Errors
-    /// [`Error::Name`] when that is neither.
+    /// [`Error::Name`] if `server_name` is neither.
     pub fn connect(&self, stream: impl ByteStream, server_name: &str) -> Result<TlsStream, Error> {
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| Error::Name(server_name.to_owned()))?;
@@ -122,9 +122,9 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// What a [`Connector`] is made of.
+/// Builds a [`Connector`].
 #[derive(Debug)]
-#[must_use = "it makes a connector when it is built"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct ConnectorBuilder {
     roots: Roots,
     identity: Option<Identity>,
@@ -132,19 +132,19 @@ pub struct ConnectorBuilder {
 }
 
 impl ConnectorBuilder {
-    /// Who is trusted to say who a server is.
+    /// Sets the authorities that are trusted to identify servers.
     pub fn roots(mut self, roots: Roots) -> Self {
         self.roots = roots;
         self
     }
 
-    /// What to show to a server that asks for a certificate.
+    /// Sets the identity to present to a server that requests a certificate.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// Protocols to offer, the preferred one first (ALPN, RFC 7301).
+    /// Sets the protocols to offer, in order of preference (ALPN, RFC 7301).
     pub fn protocols<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.protocols = protocols
             .into_iter()
@@ -153,10 +153,10 @@ impl ConnectorBuilder {
         self
     }
 
-    /// The connector: TLS 1.2 and 1.3.
+    /// Builds the connector, for TLS 1.2 and 1.3.
     ///
     /// # Errors
-    /// When the authorities cannot be used.
+    /// Fails if the authorities cannot be used.
     pub fn build(self) -> Result<Connector, Error> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()

@@ -1,11 +1,11 @@
-//! Certificates for development and tests, made on the spot (feature `tls-development`).
+//! Self-signed certificates for development and tests (feature `tls-development`).
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Error, Identity};
 
-/// A new identity for these names (DNS names or IP addresses), signed by itself: nobody trusts it
-/// but who was [told to](super::Roots::only).
+/// Creates a self-signed identity for these names (DNS names or IP addresses). Only peers that are
+/// [configured to](super::Roots::only) trust it.
 ///
 /// ```
 /// let identity = entwined::tls::development::identity(["localhost", "127.0.0.1", "::1"])?;
@@ -13,16 +13,16 @@ use super::{Error, Identity};
 /// ```
 ///
 /// # Errors
-/// For a name that cannot be in a certificate.
+/// Fails if a name cannot be in a certificate.
 pub fn identity<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Identity, Error> {
     let (chain, key) = certificate(names)?;
     Identity::new(chain, key)
 }
 
-/// The same for configurations of your own: the certificate and its key.
+/// Creates a certificate and its key, for custom configurations. See [`identity`].
 ///
 /// # Errors
-/// For a name that cannot be in a certificate.
+/// Fails if a name cannot be in a certificate.
 pub fn certificate<N: Into<String>>(
     names: impl IntoIterator<Item = N>,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {

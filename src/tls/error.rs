@@ -1,38 +1,38 @@
-//! What can go wrong.
+//! Errors.
 
 use std::{error, fmt, io, path::PathBuf};
 
 use rustls::{InvalidMessage, pki_types::pem};
 
-/// Why there is no [`Acceptor`](super::Acceptor), [`Connector`](super::Connector) or
-/// [`Identity`](super::Identity): the mistake is on this side.
+/// Why creating an [`Acceptor`](super::Acceptor), [`Connector`](super::Connector) or
+/// [`Identity`](super::Identity) failed: the mistake is on this side, not the peer's.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read, or its content is wrong.
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: Box<Error>,
     },
     /// The input cannot be read.
     Read(io::Error),
-    /// The input is no PEM.
+    /// The input is not PEM.
     Pem(pem::Error),
-    /// There is no certificate in the input.
+    /// The input contains no certificate.
     NoCertificate,
-    /// There is no private key in the input.
+    /// The input contains no private key.
     NoKey,
-    /// The private key is not that of the first certificate.
+    /// The private key does not belong to the first certificate.
     KeyMismatch(rustls::Error),
-    /// The system has no certificates of authorities, or they cannot be read.
+    /// The system has no certificate authorities, or they cannot be read.
     NoSystemRoots(String),
-    /// A server cannot have this name: it is neither a DNS name nor an IP address.
+    /// Not a valid server name: neither a DNS name nor an IP address.
     Name(String),
-    /// rustls refuses the configuration.
+    /// rustls rejects the configuration.
     Configuration(rustls::Error),
-    /// A certificate cannot be made.
+    /// A certificate cannot be created.
     Making(String),
 }
 
@@ -40,17 +40,31 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::File { path, source } => write!(f, "{}: {source}", path.display()),
-            Error::Read(source) => write!(f, "it cannot be read: {source}"),
-            Error::Pem(source) => write!(f, "it is not in the PEM format: {source}"),
-            Error::NoCertificate => f.write_str("there is no certificate in it (-----BEGIN CERTIFICATE-----)"),
-            Error::NoKey => f.write_str("there is no private key in it (-----BEGIN PRIVATE KEY-----); one with a password must be decrypted first"),
-            Error::KeyMismatch(source) => write!(f, "the private key is not that of the first certificate: {source}"),
-            Error::NoSystemRoots(what) => {
-                write!(f, "the certificates of the system's authorities cannot be used: {what}; install ca-certificates, or name your own roots")
+            Error::Read(source) => write!(f, "cannot read the file: {source}"),
+            Error::Pem(source) => write!(f, "not in PEM format: {source}"),
+            Error::NoCertificate => {
+                f.write_str("no certificate found (-----BEGIN CERTIFICATE-----)")
             }
-            Error::Name(name) => write!(f, "{name:?} is neither a DNS name nor an IP address, so no certificate can be for it"),
-            Error::Configuration(source) => write!(f, "TLS cannot be configured like this: {source}"),
-            Error::Making(what) => write!(f, "a certificate cannot be made: {what}"),
+            Error::NoKey => f.write_str(
+                "no private key found (-----BEGIN PRIVATE KEY-----); \
+                 a key with a password must be decrypted first",
+            ),
+            Error::KeyMismatch(source) => write!(
+                f,
+                "the private key does not belong to the first certificate: {source}"
+            ),
+            Error::NoSystemRoots(what) => write!(
+                f,
+                "cannot use the system's certificate authorities: {what}; \
+                 install ca-certificates, or name your own roots"
+            ),
+            Error::Name(name) => write!(
+                f,
+                "{name:?} is neither a DNS name nor an IP address, so no certificate can be valid \
+                 for it"
+            ),
+            Error::Configuration(source) => write!(f, "invalid TLS configuration: {source}"),
+            Error::Making(what) => write!(f, "cannot create a certificate: {what}"),
         }
     }
 }
@@ -71,14 +85,14 @@ impl error::Error for Error {
     }
 }
 
-/// Why a connection has failed in TLS: inside the [`io::Error`] of the kind
-/// [`InvalidData`](io::ErrorKind::InvalidData) that reading and writing give then. The peer was
-/// told by an alert.
+/// Why TLS failed on a connection. Reading and writing then return an [`io::Error`] of kind
+/// [`InvalidData`](io::ErrorKind::InvalidData) that contains this error. The peer has been sent an
+/// alert.
 #[derive(Clone, Debug)]
 pub struct ProtocolError {
-    /// Whether the handshake was not over.
+    /// Whether the handshake was still in progress.
     pub in_handshake: bool,
-    /// What rustls says.
+    /// The error of rustls.
     pub source: rustls::Error,
 }
 

@@ -1,4 +1,4 @@
-//! Who somebody is: certificates and the key to them.
+//! An identity: certificates and their private key.
 
 use std::{fmt, fs, path::Path, sync::Arc};
 
@@ -12,12 +12,15 @@ use rustls::{
 
 use super::{Error, provider};
 
-/// A certificate, those that lead from it to an authority, and its private key.
+/// A certificate, its chain to an authority, and its private key.
 ///
 /// ```no_run
 /// use entwined::tls::Identity;
 ///
-/// let identity = Identity::from_pem_files("/etc/ssl/example.pem", "/etc/ssl/private/example.key")?;
+/// let identity = Identity::from_pem_files(
+///     "/etc/ssl/example.pem",
+///     "/etc/ssl/private/example.key",
+/// )?;
 /// # Ok::<(), entwined::tls::Error>(())
 /// ```
 #[derive(Clone)]
@@ -27,11 +30,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the certificates, its own first, and the key (PKCS #8, PKCS #1 or SEC 1, without a
-    /// password). Blocks, as reading files does.
+    /// Reads the certificates, the end-entity certificate first, and the key (PKCS #8, PKCS #1 or
+    /// SEC 1, without a password). Blocks while it reads the files.
     ///
     /// # Errors
-    /// When a file cannot be read, has not what it should, or the key is another's.
+    /// Fails if a file cannot be read, lacks a certificate or key, or the key belongs to another
+    /// certificate.
     pub fn from_pem_files(
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -42,18 +46,20 @@ impl Identity {
         in_file(key, Self::new(chain, secret))
     }
 
-    /// The same from memory; both may be in one text.
+    /// Like [`from_pem_files`](Identity::from_pem_files), from memory. Both arguments may be the
+    /// same text.
     ///
     /// # Errors
-    /// When something is missing or no PEM, or the key is another's.
+    /// Fails if a certificate or key is missing, the text is not PEM, or the key belongs to another
+    /// certificate.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, Error> {
         Self::new(chain(certificates)?, secret(key)?)
     }
 
-    /// From what is parsed already.
+    /// Creates an identity from parsed certificates and their key.
     ///
     /// # Errors
-    /// When the key is not that of the first certificate.
+    /// Fails if the key does not belong to the first certificate.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -72,13 +78,13 @@ impl Identity {
         })
     }
 
-    /// The certificates, its own first.
+    /// The certificates, the end-entity certificate first.
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.key.cert
     }
 }
 
-/// Tells the certificates, never the key.
+/// Shows the number of certificates, never the key.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")

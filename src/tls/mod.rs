@@ -1,20 +1,33 @@
-//! TLS, by [rustls], as a layer over any [`ByteStream`](crate::transport::ByteStream) (feature
+//! TLS with [rustls], as a layer over any [`ByteStream`](crate::transport::ByteStream) (feature
 //! `tls`).
 //!
 //! ```
-//! use entwined::{Standalone, protocol::{self, Echo}, tls::{Acceptor, Connector, Roots}, transport::{ByteStream, tcp}};
+//! use entwined::{
+//!     Standalone,
+//!     protocol::{self, Echo},
+//!     tls::{Acceptor, Connector, Roots},
+//!     transport::{ByteStream, tcp},
+//! };
 //! # use entwined::protocol::{Lost, Protocol, Transport};
 //! # struct Greeting(entwined::Handle);
 //! # impl Protocol for Greeting {
-//! #     fn connection_made(&mut self, transport: &Transport) { transport.write(b"hello"); }
-//! #     fn data_received(&mut self, transport: &Transport, data: &[u8]) { assert_eq!(data, b"hello"); transport.close(); }
-//! #     fn connection_lost(&mut self, why: &Lost) { assert!(matches!(why, Lost::Closed), "{why}"); self.0.stop().unwrap(); }
+//! #     fn connection_made(&mut self, transport: &Transport) {
+//! #         transport.write(b"hello");
+//! #     }
+//! #     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//! #         assert_eq!(data, b"hello");
+//! #         transport.close();
+//! #     }
+//! #     fn connection_lost(&mut self, why: &Lost) {
+//! #         assert!(matches!(why, Lost::Closed), "{why}");
+//! #         self.0.stop().unwrap();
+//! #     }
 //! # }
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
 //!
-//! // A certificate for this run; `Identity::from_pem_files` reads one that was issued.
+//! // A certificate for this run; `Identity::from_pem_files` loads an issued one.
 //! let identity = entwined::tls::development::identity(["localhost"])?;
 //! let connector = Connector::builder().roots(Roots::only(identity.certificates())).build()?;
 //! let acceptor = Acceptor::builder(identity).build()?;
@@ -32,31 +45,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A protocol begins when the handshake is over, so its
-//! [`connection_made`](crate::protocol::Protocol::connection_made) can ask who the peer is:
-//! `transport.ask(|tls: &TlsStream| tls.peer_certificates().map(<[_]>::to_vec))`. To begin in plain
-//! and go on with TLS, as STARTTLS does, use
+//! A protocol starts when the handshake is complete, so its
+//! [`connection_made`](crate::protocol::Protocol::connection_made) can check the peer's identity:
+//! `transport.ask(|tls: &TlsStream| tls.peer_certificates().map(<[_]>::to_vec))`. To start
+//! unencrypted and switch to TLS later, as STARTTLS does, use
 //! [`Transport::upgrade`](crate::protocol::Transport::upgrade) with [`Acceptor::accept`] or
 //! [`Connector::connect`].
 //!
-//! The same listener serves HTTP: `http::serve(acceptor.listen(listener), router)`.
+//! The same listener can serve HTTP: `http::serve(acceptor.listen(listener), router)`.
 //!
 //! # The end of a connection
 //!
-//! Each direction ends with a close_notify alert (RFC 8446, 6.1).
-//! [Closing](crate::protocol::Transport::close) sends it, and what the peer still sends can be
-//! read. An end of input without one is an error of the kind
-//! [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof), since somebody may have cut the connection
-//! short; protocols that mark the end of what they say by themselves may ignore it. A `TlsStream`
-//! that is dropped without being closed sends none.
+//! Each direction ends with a close_notify alert (RFC 8446, section 6.1).
+//! [Closing](crate::protocol::Transport::close) the connection sends it; what the peer still sends
+//! can be read.
+//!
+//! An end of input without the alert is an error of kind
+//! [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof), because an attacker may have truncated the
+//! connection. Protocols that mark the end of their messages themselves may ignore this error. A
+//! `TlsStream` that is dropped without being closed sends no alert.
 //!
 //! # Bounds
 //!
-//! For each connection at most 64 KiB that the peer does not take, 64 KiB that has arrived and was
-//! not decrypted, and 16 KiB that was decrypted and not read; of a handshake message 64 KiB. The
-//! buffers go back when they are empty. A handshake has the time of
-//! [`Limits::establish`](crate::protocol::Limits::establish), in HTTP that of a request's head.
-//! Sessions are resumed by tickets (RFC 8446, 4.6.1; RFC 5077), so a server keeps none.
+//! Each connection buffers at most 64 KiB that the peer does not take, 64 KiB that has arrived but
+//! is not decrypted, and 16 KiB that is decrypted but not read. A handshake message may have 64
+//! KiB. The buffers are freed when they are empty. A handshake must complete within
+//! [`Limits::establish`](crate::protocol::Limits::establish); in HTTP, within the time limit for a
+//! request's head. Sessions are resumed with tickets (RFC 8446, section 4.6.1; RFC 5077), so a
+//! server stores none.
 
 mod acceptor;
 mod connector;
@@ -72,7 +88,7 @@ pub use acceptor::{Acceptor, AcceptorBuilder, ClientCertificates};
 pub use connector::{Connector, ConnectorBuilder, Roots};
 pub use error::{Error, ProtocolError};
 pub use identity::Identity;
-/// The library below, for configurations of your own.
+/// The rustls crate, for custom configurations.
 pub use rustls;
 use rustls::crypto::{CryptoProvider, ring};
 pub use stream::TlsStream;

@@ -1,4 +1,4 @@
-//! The layer: records below, bytes above.
+//! The TLS layer: records below, plain bytes above.
 
 use std::{
     cell::RefCell,
@@ -17,21 +17,21 @@ use rustls::{
 use super::ProtocolError;
 use crate::transport::{Address, ByteStream};
 
-/// A stream with TLS above another. Made by [`Acceptor::accept`](super::Acceptor::accept) and
+/// A TLS stream over another stream. Created by [`Acceptor::accept`](super::Acceptor::accept) and
 /// [`Connector::connect`](super::Connector::connect).
 ///
-/// Reading and writing wait for the handshake by themselves. To end the connection in order, close
-/// it; see the [module](crate::tls) for how it ends.
+/// Reading and writing wait for the handshake. To end the connection gracefully, close the stream;
+/// see the [module](crate::tls) for details.
 pub struct TlsStream {
     below: Box<dyn ByteStream>,
     session: Connection,
     established: bool,
-    /// What has arrived and does not fit into rustls's buffers, since what was decrypted is not
-    /// read yet.
+    /// Records that have arrived but do not fit into rustls's buffers, because decrypted bytes have
+    /// not been read yet.
     input: Vec<u8>,
-    /// Whether our close_notify was sent, or is on its way.
+    /// Whether our close_notify was sent or is queued.
     closing: bool,
-    /// The peer has said that it ends.
+    /// Whether the peer has ended its direction.
     ended: bool,
     waiting: Waiting,
     failed: Option<ProtocolError>,
@@ -52,18 +52,18 @@ impl TlsStream {
         }
     }
 
-    /// The certificates that the peer has shown and that were verified, its own first. A client
-    /// shows none unless it was [asked](super::AcceptorBuilder::client_certificates).
+    /// The peer's verified certificates, the end-entity certificate first. A client presents none
+    /// unless it was [asked](super::AcceptorBuilder::client_certificates).
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.session.peer_certificates()
     }
 
-    /// The protocol that was agreed on (ALPN).
+    /// The negotiated protocol (ALPN).
     pub fn protocol(&self) -> Option<&[u8]> {
         self.session.alpn_protocol()
     }
 
-    /// The name that the client asked for (SNI); none on the client's side.
+    /// The name that the client requested (SNI). `None` on the client side.
     pub fn server_name(&self) -> Option<&str> {
         match &self.session {
             Connection::Server(session) => session.server_name(),
@@ -71,17 +71,17 @@ impl TlsStream {
         }
     }
 
-    /// The version that was agreed on; none before the handshake.
+    /// The negotiated version. `None` before the handshake.
     pub fn version(&self) -> Option<ProtocolVersion> {
         self.session.protocol_version()
     }
 
-    /// The cipher suite that was agreed on; none before the handshake.
+    /// The negotiated cipher suite. `None` before the handshake.
     pub fn cipher_suite(&self) -> Option<SupportedCipherSuite> {
         self.session.negotiated_cipher_suite()
     }
 
-    /// Whether an earlier session was resumed.
+    /// Whether the handshake resumed an earlier session.
     pub fn is_resumed(&self) -> bool {
         self.session.handshake_kind() == Some(HandshakeKind::Resumed)
     }
@@ -92,8 +92,8 @@ impl TlsStream {
             .map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Sends the records that wait, as far as the stream below takes them. Whoever reads sends too:
-    /// answers to key updates, and what writers have left behind.
+    /// Sends queued records as far as the stream below takes them. Readers call this too, to send
+    /// the answers to key updates and what writers have left behind.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
             let mut below = Below {
@@ -110,9 +110,9 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Receives up to `room` bytes of records and decrypts them; zero at the end of input.
+    /// Receives up to `room` bytes of records and decrypts them. Returns zero at the end of input.
     fn receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        // The buffer is shared by all connections of the thread; none keeps one while it waits.
+        // The buffer is shared by all connections of the thread. None holds one while it waits.
         let mut buffer = BUFFER.take();
         buffer.resize(INPUT, 0);
         let received =
@@ -133,13 +133,13 @@ impl TlsStream {
         Poll::Ready(result)
     }
 
-    /// Decrypts records until all are taken or what they say fills rustls's buffer; gives how many
-    /// bytes were taken.
+    /// Decrypts records until all are taken or their content fills rustls's buffer. Returns how
+    /// many bytes were taken.
     fn decrypt(&mut self, cx: &mut Context<'_>, records: &[u8]) -> io::Result<usize> {
         let mut left = records;
         while !left.is_empty() {
-            // It refuses when what was decrypted is to be read first, and takes nothing after a
-            // close_notify.
+            // This fails if decrypted bytes must be read first. After a close_notify it takes
+            // nothing.
             match self.session.read_tls(&mut left) {
                 Ok(0) => return Ok(records.len()),
                 Ok(_) => {}
@@ -152,7 +152,7 @@ impl TlsStream {
                     source,
                 };
                 self.failed = Some(error.clone());
-                // The alert: as far as it can be sent without waiting.
+                // Sends the alert, as far as that is possible without waiting.
                 let _ = self.send(cx);
                 return Err(error.into());
             }
@@ -160,7 +160,8 @@ impl TlsStream {
         Ok(records.len() - left.len())
     }
 
-    /// Decrypts what had to wait; false when there was nothing, or no room yet.
+    /// Decrypts the records that had to wait. Returns false if there were none, or there is no room
+    /// yet.
     fn decrypt_input(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.input.is_empty() {
             return Ok(false);
@@ -191,8 +192,8 @@ impl ByteStream for TlsStream {
         self.check()?;
         ready!(self.below.poll_established(cx))?;
         loop {
-            // A peer that is gone may have said why: what it sent is read before this side's
-            // failure to send counts.
+            // A peer that is gone may have sent the reason. Read that before reporting that sending
+            // failed.
             let sent = self.send(cx);
             if !self.session.is_handshaking() {
                 self.established = true;
@@ -222,14 +223,14 @@ impl ByteStream for TlsStream {
     }
 }
 
-/// The two ways to use a stream, when two tasks do.
+/// Reading and writing, possibly from two tasks.
 impl TlsStream {
     fn read_some(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_established(cx))?;
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        // Who cannot send may read all the same.
+        // A failure to send must not prevent reading.
         let _ = self.send(cx);
         let mut filled = 0;
         loop {
@@ -253,8 +254,8 @@ impl TlsStream {
                     }
                     self.check()?;
                     if !self.input.is_empty() {
-                        // Nothing is left to be read first, and yet rustls takes no more.
-                        let message = "a TLS message is too long";
+                        // No decrypted bytes are left to be read, and still rustls takes no more.
+                        let message = "the peer sent a TLS message that is too long";
                         return Poll::Ready(Err(io::Error::new(
                             io::ErrorKind::InvalidData,
                             message,
@@ -262,7 +263,7 @@ impl TlsStream {
                     }
                     ready!(self.receive(cx, buffer.len()))?;
                 }
-                // It will be met again.
+                // The next call returns the error again.
                 Err(_) if filled > 0 => return Poll::Ready(Ok(filled)),
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -284,15 +285,15 @@ impl TlsStream {
             return Poll::Pending;
         }
         if taken == 0 {
-            // There was no room before.
+            // There was no room before; sending may have made some.
             taken = write(&mut self.session)?;
             let _ = self.send(cx)?;
         }
         Poll::Ready(Ok(taken))
     }
 
-    /// Reads or writes for one of two tasks, so that neither takes the other's wake-up: both may
-    /// wait for either direction below.
+    /// Polls for the reader or the writer. If they are two tasks, neither may replace the other's
+    /// wake-up, because each may wait for either direction of the stream below.
     fn waiting<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -348,17 +349,18 @@ impl AsyncWrite for TlsStream {
         })
     }
 
-    /// Sends a close_notify and ends the write direction below; reading goes on.
+    /// Sends a close_notify and closes the write direction below. Reading still works.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().waiting(cx, Side::Writer, |this, cx| {
             if !this.closing {
-                // What was written is sent or the close has failed; the rest is courtesy.
+                // If sending what was written fails, so does the close. The close_notify is only a
+                // courtesy.
                 ready!(this.send(cx))?;
                 this.closing = true;
                 this.session.send_close_notify();
             }
             match ready!(this.send(cx)) {
-                // To a peer that has said its own and is gone nothing is lost.
+                // If the peer has sent its own close_notify and is gone, nothing is lost.
                 Err(_) if this.ended => {}
                 sent => sent?,
             }
@@ -367,7 +369,7 @@ impl AsyncWrite for TlsStream {
     }
 }
 
-/// Who waits: the tasks that read and that write, mostly one.
+/// The waiting tasks: the reader and the writer, usually the same task.
 #[derive(Default)]
 struct Waiting {
     reader: Option<Waker>,
@@ -381,7 +383,7 @@ enum Side {
 }
 
 impl Waiting {
-    /// A waker for this one and the task of the other side, if that waits and is another.
+    /// Returns a waker for this task and the other side's task, if that waits and is not the same.
     fn other(&self, side: Side, waker: &Waker) -> Option<Waker> {
         let other = match side {
             Side::Reader => &self.writer,
@@ -426,7 +428,7 @@ impl fmt::Debug for TlsStream {
     }
 }
 
-/// The stream below, as rustls writes to it.
+/// The stream below, as a writer for rustls.
 struct Below<'a, 'b> {
     stream: &'a mut dyn ByteStream,
     cx: &'a mut Context<'b>,
@@ -453,13 +455,13 @@ fn now<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
     }
 }
 
-/// Bytes that wait to be sent.
+/// How many bytes may be queued for sending.
 const OUTPUT: usize = 64 * 1024;
 
-/// Bytes that are received at a time, and that wait to be decrypted.
+/// How many bytes are received at a time, and how many may wait to be decrypted.
 const INPUT: usize = 64 * 1024;
 
-/// The largest record and its overhead: RFC 8446, 5.2; RFC 5246, 6.2.3.
+/// The largest record with its overhead: RFC 8446, section 5.2; RFC 5246, section 6.2.3.
 const RECORD: usize = 5 + 16 * 1024 + 2048;
 
 thread_local! {

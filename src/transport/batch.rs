@@ -1,4 +1,4 @@
-//! Many datagrams with one system call: recvmmsg(2) and sendmmsg(2).
+//! Sending and receiving many datagrams with one system call: recvmmsg(2) and sendmmsg(2).
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use rustix::net::{
 
 use super::{Address, Received};
 
-/// Room for datagrams that are received with one system call; to be used over and over.
+/// Reusable buffers for datagrams that are received with one system call.
 ///
 /// ```
 /// use entwined::{Standalone, transport::{Batch, udp}};
@@ -53,15 +53,15 @@ pub struct Batch {
     v6: Option<MultiHeaders<SockaddrIn6>>,
 }
 
-/// The most that goes into a batch: more gains little, and one batch is one step of a task.
+/// Maximum size of a batch. More gains little, and one batch is one step of a task.
 pub(super) const MOST: usize = 64;
 
 impl Batch {
-    /// For up to `most` datagrams, from 1 to 64, of up to `size` bytes each; longer ones are
-    /// [cut](Received::truncated).
+    /// Creates a batch for up to `most` datagrams (1 to 64) of up to `size` bytes each. Longer
+    /// datagrams are [truncated](Received::truncated).
     ///
-    /// It has `most` times `size` bytes of address space, and as much memory as was ever used of
-    /// it.
+    /// It reserves `most` times `size` bytes of address space, but only uses as much memory as
+    /// datagrams have filled.
     pub fn new(most: usize, size: usize) -> Self {
         let most = most.clamp(1, MOST);
         let buffer = vec![0; most * size];
@@ -75,23 +75,22 @@ impl Batch {
         }
     }
 
-    /// How many datagrams were received the last time.
+    /// How many datagrams the last call received.
     pub fn len(&self) -> usize {
         self.received.len()
     }
 
-    /// Whether none was.
+    /// Whether the last call received no datagrams.
     pub fn is_empty(&self) -> bool {
         self.received.is_empty()
     }
 
-    /// How many it has room for.
+    /// How many datagrams fit into the batch.
     pub fn capacity(&self) -> usize {
         self.most
     }
 
-    /// The bytes of a datagram that was received the last time, and what is to be said of it, by
-    /// its number in the batch.
+    /// The bytes and the metadata of a datagram from the last call, by its index in the batch.
     pub fn get(&self, index: usize) -> Option<(&[u8], &Received)> {
         let received = self.received.get(index)?;
         Some((
@@ -100,12 +99,12 @@ impl Batch {
         ))
     }
 
-    /// The datagrams that were received the last time, in order.
+    /// The datagrams of the last call, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Received)> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// Receives UDP over IPv4 or IPv6.
+    /// Receives from a UDP socket over IPv4 or IPv6.
     pub(super) fn receive_udp(&mut self, socket: &OwnedFd, v6: bool) -> io::Result<usize> {
         let Batch {
             most,
@@ -153,7 +152,7 @@ impl Batch {
                     from: told(message.address),
                     truncated: message.flags.contains(ReturnFlags::TRUNC),
                 }),
-                // It is met again.
+                // The next call returns the error again.
                 Err(_) if !self.received.is_empty() => break,
                 Err(error) => return Err(error.into()),
             }
@@ -206,8 +205,8 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// Sends datagrams until the system takes no more; an address that cannot be is an error when it is
-/// the first.
+/// Sends datagrams until the system accepts no more. An unusable address is an error only if it is
+/// the first; otherwise the batch ends before it.
 pub(super) fn send<'a>(
     socket: &OwnedFd,
     datagrams: impl Iterator<Item = (&'a [u8], Option<&'a Address>)>,
@@ -241,10 +240,10 @@ pub(super) fn send<'a>(
     Ok(sendmmsg(socket, &mut messages, SendFlags::NOSIGNAL)?)
 }
 
-/// The address as the system wants it.
+/// Converts the address to the system's form.
 pub(super) fn socket_address(to: &Address) -> io::Result<SocketAddrAny> {
     let wrong = || {
-        let message = format!("no datagram goes from this socket to {to}");
+        let message = format!("this socket cannot send datagrams to {to}");
         io::Error::new(io::ErrorKind::InvalidInput, message)
     };
     match to {

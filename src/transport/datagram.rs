@@ -16,27 +16,27 @@ use rustix::net::{
 use super::{Address, Batch, UnixAddress, batch, unix::SocketFile};
 use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
 
-/// A socket for datagrams. Made by [`udp`](super::udp) and [`unix`](super::unix).
+/// A datagram socket. Create one with [`udp`](super::udp) or [`unix`](super::unix).
 ///
-/// Each datagram is sent and received as a whole or not at all. UDP may lose, repeat and reorder
-/// them.
+/// Each datagram is sent and received as a whole or not at all. UDP may lose, duplicate and reorder
+/// datagrams.
 #[derive(Debug)]
 pub struct DatagramSocket {
     socket: Watched<OwnedFd>,
     family: AddressFamily,
     connected: bool,
-    /// A socket file to be removed.
+    /// A socket file to remove on drop.
     _file: Option<SocketFile>,
 }
 
 /// A datagram that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Bytes that are in the buffer.
+    /// Number of bytes in the buffer.
     pub count: usize,
-    /// Who sent it.
+    /// The sender.
     pub from: Address,
-    /// Whether it was longer than the buffer, and its end is lost.
+    /// Whether the datagram was longer than the buffer, so that its end is lost.
     pub truncated: bool,
 }
 
@@ -67,29 +67,30 @@ impl DatagramSocket {
         self
     }
 
-    /// The handle of its reactor.
+    /// The handle of the socket's reactor.
     pub fn handle(&self) -> Handle {
         self.socket.handle()
     }
 
-    /// The address that it has, with the port that the system chose for port 0.
+    /// The socket's own address. If it was bound to port 0, this has the port that the system
+    /// chose.
     pub fn local_address(&self) -> Address {
         net::getsockname(self.socket.object())
             .map_or(Address::Unknown, |address| self.told(Some(address)))
     }
 
-    /// The address that it is connected to, if it is.
+    /// The address that the socket is connected to, if any.
     pub fn peer_address(&self) -> Option<Address> {
         let peer = net::getpeername(self.socket.object()).ok()?;
         Some(self.told(peer))
     }
 
-    /// Sends a datagram to `to`, as soon as the system takes it; for a UDP socket that is mostly at
-    /// once.
+    /// Sends a datagram to `to` as soon as the system accepts it. For a UDP socket that is usually
+    /// at once.
     ///
     /// # Errors
-    /// When it is too long for one datagram, the address is of another family, nobody listens there
-    /// (Unix), or an earlier datagram was refused by its host (UDP, connected).
+    /// Fails if the datagram is too long, if the address is of another family, if no socket is
+    /// bound there (Unix), or if the host refused an earlier datagram (connected UDP sockets).
     pub async fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<()> {
         poll_fn(|cx| self.poll_send_to(cx, bytes, to)).await
     }
@@ -97,21 +98,21 @@ impl DatagramSocket {
     /// Sends a datagram to the address that the socket is connected to.
     ///
     /// # Errors
-    /// As for [`send_to`](DatagramSocket::send_to), and when it is not connected.
+    /// As for [`send_to`](DatagramSocket::send_to), and if the socket is not connected.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         poll_fn(|cx| self.poll_send(cx, bytes)).await
     }
 
-    /// Receives the next datagram. One task at a time.
+    /// Receives the next datagram. Only one task may wait at a time.
     ///
     /// # Errors
-    /// A connected UDP socket hears that its peer refused a datagram
-    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)); it goes on.
+    /// On a connected UDP socket, [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) means
+    /// that the peer refused a datagram. The socket can still be used.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         poll_fn(|cx| self.poll_receive(cx, buffer)).await
     }
 
-    /// [`send_to`](DatagramSocket::send_to) for futures written by hand.
+    /// The poll function behind [`send_to`](DatagramSocket::send_to), for hand-written futures.
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
@@ -124,7 +125,7 @@ impl DatagramSocket {
         })
     }
 
-    /// [`send`](DatagramSocket::send) for futures written by hand.
+    /// The poll function behind [`send`](DatagramSocket::send), for hand-written futures.
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
         self.poll_write(cx, |socket| {
             Ok(net::send(socket, bytes, SendFlags::NOSIGNAL)?)
@@ -141,7 +142,7 @@ impl DatagramSocket {
         Poll::Ready(Ok(()))
     }
 
-    /// [`receive`](DatagramSocket::receive) for futures written by hand.
+    /// The poll function behind [`receive`](DatagramSocket::receive), for hand-written futures.
     pub fn poll_receive(
         &self,
         cx: &mut Context<'_>,
@@ -164,18 +165,19 @@ impl DatagramSocket {
         }))
     }
 
-    /// Sends datagrams in order, each to the address beside it or the one that the socket is
-    /// connected to, with as few system calls as there can be (sendmmsg(2)). Gives how many were
-    /// sent: fewer than all when the system takes no more at once, and at most 64.
+    /// Sends datagrams in order, with as few system calls as possible (sendmmsg(2)). Each goes to
+    /// the address beside it, or to the address that the socket is connected to. Returns how many
+    /// were sent: at most 64, and fewer than all if the system accepts no more at once.
     ///
     /// # Errors
-    /// As for [`send_to`](DatagramSocket::send_to) of the first one: it was not sent. An error of a
-    /// later one comes when that is the first.
+    /// As for [`send_to`](DatagramSocket::send_to) of the first datagram, which was then not sent.
+    /// An error of a later datagram is returned once that datagram is the first.
     pub async fn send_batch(&self, datagrams: &[(&[u8], Option<&Address>)]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_send_batch(cx, datagrams.iter().copied())).await
     }
 
-    /// [`send_batch`](DatagramSocket::send_batch) for futures written by hand.
+    /// The poll function behind [`send_batch`](DatagramSocket::send_batch), for hand-written
+    /// futures.
     pub fn poll_send_batch<'a>(
         &self,
         cx: &mut Context<'_>,
@@ -194,8 +196,9 @@ impl DatagramSocket {
         Poll::Ready(Ok(sent))
     }
 
-    /// Receives datagrams, at least one and as many as there are and the batch has room for, with
-    /// one system call (recvmmsg(2); Unix sockets: one each). Gives how many. One task at a time.
+    /// Receives at least one datagram, and as many as are queued and fit into the batch, with one
+    /// system call (recvmmsg(2); on Unix sockets one call each). Returns how many. Only one task
+    /// may wait at a time.
     ///
     /// # Errors
     /// As for [`receive`](DatagramSocket::receive).
@@ -203,7 +206,8 @@ impl DatagramSocket {
         poll_fn(|cx| self.poll_receive_batch(cx, batch)).await
     }
 
-    /// [`receive_batch`](DatagramSocket::receive_batch) for futures written by hand.
+    /// The poll function behind [`receive_batch`](DatagramSocket::receive_batch), for hand-written
+    /// futures.
     pub fn poll_receive_batch(
         &self,
         cx: &mut Context<'_>,
@@ -217,7 +221,7 @@ impl DatagramSocket {
                 })
         )?;
         if count < batch.capacity() && !self.connected {
-            // There was no more. A connected socket may have an error to tell.
+            // No more were queued. A connected socket may still have an error to report.
             self.socket.drained();
         }
         self.socket.spent(
@@ -238,10 +242,10 @@ impl DatagramSocket {
         }
     }
 
-    /// Allows datagrams to broadcast addresses. Not allowed at first.
+    /// Allows or forbids sending to broadcast addresses. Forbidden by default.
     ///
     /// # Errors
-    /// On Unix sockets.
+    /// Fails on Unix sockets.
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
         Ok(sockopt::set_socket_broadcast(
             self.socket.object(),
@@ -249,11 +253,12 @@ impl DatagramSocket {
         )?)
     }
 
-    /// Receives what is sent to this group (RFC 1112), on the interface with this address or on one
-    /// that the system chooses ([`UNSPECIFIED`](Ipv4Addr::UNSPECIFIED)).
+    /// Joins a multicast group (RFC 1112), so that the socket receives what is sent to it.
+    /// `interface` is the address of the interface to use, or
+    /// [`UNSPECIFIED`](Ipv4Addr::UNSPECIFIED) to let the system choose.
     ///
     /// # Errors
-    /// When it is no multicast address, or there is no such interface.
+    /// Fails if `group` is not a multicast address, or there is no such interface.
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         Ok(sockopt::set_ip_add_membership(
             self.socket.object(),
@@ -262,10 +267,10 @@ impl DatagramSocket {
         )?)
     }
 
-    /// The reverse of [`join_multicast_v4`](DatagramSocket::join_multicast_v4).
+    /// Leaves a group joined with [`join_multicast_v4`](DatagramSocket::join_multicast_v4).
     ///
     /// # Errors
-    /// When it is not in this group.
+    /// Fails if the socket is not in this group.
     pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         Ok(sockopt::set_ip_drop_membership(
             self.socket.object(),
@@ -274,11 +279,11 @@ impl DatagramSocket {
         )?)
     }
 
-    /// Receives what is sent to this group, on the interface with this number (0 lets the system
-    /// choose).
+    /// Joins a multicast group, so that the socket receives what is sent to it. `interface` is the
+    /// number of the interface to use, or 0 to let the system choose.
     ///
     /// # Errors
-    /// When it is no multicast address, or there is no such interface.
+    /// Fails if `group` is not a multicast address, or there is no such interface.
     pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         Ok(sockopt::set_ipv6_add_membership(
             self.socket.object(),
@@ -287,10 +292,10 @@ impl DatagramSocket {
         )?)
     }
 
-    /// The reverse of [`join_multicast_v6`](DatagramSocket::join_multicast_v6).
+    /// Leaves a group joined with [`join_multicast_v6`](DatagramSocket::join_multicast_v6).
     ///
     /// # Errors
-    /// When it is not in this group.
+    /// Fails if the socket is not in this group.
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         Ok(sockopt::set_ipv6_drop_membership(
             self.socket.object(),
@@ -299,11 +304,11 @@ impl DatagramSocket {
         )?)
     }
 
-    /// Whether what is sent to a group comes back to this machine's members of it. It does at
-    /// first.
+    /// Sets whether datagrams sent to a group are also delivered to members of the group on this
+    /// machine. On by default.
     ///
     /// # Errors
-    /// On Unix sockets.
+    /// Fails on Unix sockets.
     pub fn set_multicast_loop(&self, loops: bool) -> io::Result<()> {
         match self.family {
             AddressFamily::INET6 => sockopt::set_ipv6_multicast_loop(self.socket.object(), loops),
@@ -312,11 +317,11 @@ impl DatagramSocket {
         .map_err(io::Error::from)
     }
 
-    /// Over how many routers what is sent to a group goes. 1 at first: it stays in the local
-    /// network.
+    /// Sets how many routers a datagram sent to a group may pass. The default of 1 keeps it in the
+    /// local network.
     ///
     /// # Errors
-    /// On Unix sockets.
+    /// Fails on Unix sockets.
     pub fn set_multicast_hops(&self, hops: u8) -> io::Result<()> {
         match self.family {
             AddressFamily::INET6 => {
@@ -329,14 +334,14 @@ impl DatagramSocket {
 }
 
 impl AsFd for DatagramSocket {
-    /// For socket options that have no method here. Do not close it, do not make it blocking.
+    /// For socket options that have no method here. Do not close it or make it blocking.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.object().as_fd()
     }
 }
 
 impl UnixAddress {
-    /// As the system wants it; none for one without a name, or with a name that is too long.
+    /// Converts to the system's form. `None` if the address has no name, or its name is too long.
     pub(super) fn to_socket_address(&self) -> Option<SocketAddrUnix> {
         match self {
             UnixAddress::Unnamed => None,

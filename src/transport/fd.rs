@@ -1,5 +1,5 @@
-//! Byte streams over file descriptors of any kind: pipes, terminals, serial lines, whatever the
-//! program was given.
+//! Byte streams over file descriptors of any kind: pipes, terminals, serial lines, or any fd that
+//! the program was given.
 //!
 //! ```
 //! use std::{future::poll_fn, io::Write, os::unix::net::UnixStream, pin::Pin};
@@ -14,7 +14,9 @@
 //!
 //! handle.clone().spawn(async move {
 //!     let mut buffer = [0; 64];
-//!     let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await.expect("bytes");
+//!     let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer))
+//!         .await
+//!         .expect("bytes");
 //!     assert_eq!(&buffer[..count], b"hello");
 //!     handle.stop().expect("the reactor runs");
 //! }).detach();
@@ -22,16 +24,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is not pollable
+//! # Fds that cannot be polled
 //!
-//! A regular file or `/dev/null` is always ready for epoll(7), and cannot be watched. Such an fd is
-//! read and written at once; a slow disk holds up the loop then. For large files use
+//! Regular files and `/dev/null` are always ready, and epoll(7) refuses to watch them. Such an fd
+//! is read and written at once, so a slow disk blocks the loop. For large files use
 //! [threads](crate::thread).
 //!
 //! # Serial lines
 //!
-//! Open the device with `O_NOCTTY`, set its speed and raw mode (termios(3), for example by
-//! `rustix::termios`), and give it to [`duplex`].
+//! Open the device with `O_NOCTTY`, set its speed and raw mode (termios(3), for example with
+//! `rustix::termios`), and pass it to [`duplex`].
 
 use std::{
     io,
@@ -56,30 +58,31 @@ use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Watched},
 };
 
-/// A stream over one fd for both directions, or one for each. Dropping it closes them.
+/// A stream over one fd for both directions, or over one fd for each. Dropping it closes them.
 ///
-/// A peer that does not read any more is an error of the kind
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe). For pipes the system sends the signal SIGPIPE too,
-/// which Rust programs ignore from their start; a program of another language that embeds this must
-/// ignore it as well.
+/// Writing to a peer that no longer reads returns an error of kind
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe). For pipes the system also sends SIGPIPE. Rust
+/// programs ignore that signal from the start; a program in another language that embeds this must
+/// ignore it itself.
 ///
-/// The terminal side of a pseudo-terminal that nobody holds open any more is the end of input for
-/// the other side (which the system calls `EIO`).
+/// When the terminal side of a pseudo-terminal is no longer open anywhere, the other side reads the
+/// end of input (the system reports `EIO`).
 #[derive(Debug)]
 pub struct FdStream {
     handle: Handle,
     input: Option<Rc<End>>,
     output: Option<Rc<End>>,
-    /// Whether this side has ended its direction.
+    /// Whether this side has closed its write direction.
     closed: bool,
 }
 
-/// A stream over one fd that is read and written: a terminal, a serial line, a device, a socket.
+/// Creates a stream over one fd that is both read and written: a terminal, a serial line, a device,
+/// a socket.
 ///
-/// It becomes non-blocking for all who share its open file description (see open(2)).
+/// The fd becomes non-blocking for everything that shares its open file description (see open(2)).
 ///
 /// # Errors
-/// When there are no resources to watch it.
+/// Fails if there are no resources to watch the fd.
 pub fn duplex(handle: &Handle, fd: OwnedFd) -> io::Result<FdStream> {
     let end = Rc::new(End::new(handle, fd, Interest::BOTH)?);
     Ok(FdStream {
@@ -90,15 +93,15 @@ pub fn duplex(handle: &Handle, fd: OwnedFd) -> io::Result<FdStream> {
     })
 }
 
-/// A stream that is read from one fd and written to another: the ends of two pipes. What is not
-/// there to be written to is at its end from the beginning; what is not there to be read is so when
-/// the reader of the other is gone.
+/// Creates a stream that reads from one fd and writes to another: the ends of two pipes. Without
+/// `output`, writing fails from the start. Without `input`, reading returns the end of input when
+/// the reader of `output` is gone.
 ///
-/// They become non-blocking for all who share their open file descriptions; the other end of a pipe
-/// has one of its own.
+/// The fds become non-blocking for everything that shares their open file descriptions. The other
+/// end of a pipe has its own description and is not affected.
 ///
 /// # Errors
-/// When there are no resources to watch them.
+/// Fails if there are no resources to watch the fds.
 pub fn pair(
     handle: &Handle,
     input: Option<OwnedFd>,
@@ -126,15 +129,15 @@ impl FdStream {
         self.input.as_ref().map(|end| end.fd().as_fd())
     }
 
-    /// The fd that is written to; none once the stream is closed.
+    /// The fd that is written to, or `None` once the stream is closed.
     pub fn output(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(|end| end.fd().as_fd())
     }
 
-    /// Tells a terminal how large it is now; who runs on it hears of that (SIGWINCH).
+    /// Sets the size of a terminal. The programs on it get SIGWINCH.
     ///
     /// # Errors
-    /// When it is no terminal.
+    /// Fails if this is not a terminal.
     pub fn set_terminal_size(&self, size: TerminalSize) -> io::Result<()> {
         let fd = self
             .input()
@@ -149,12 +152,12 @@ impl FdStream {
         Ok(tcsetwinsize(fd, size)?)
     }
 
-    /// Of a stream that is only written to: ready when nobody reads what is written.
+    /// For a stream that is only written to: ready when the reader is gone.
     fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(end) = &self.output else {
             return Poll::Ready(());
         };
-        // A file is never left.
+        // A file always counts as having a reader.
         let Source::Watched(watched) = &end.source else {
             return Poll::Pending;
         };
@@ -172,7 +175,7 @@ impl FdStream {
         }
     }
 
-    /// Asks an end, which answers at once or when it is ready.
+    /// Tries an operation on an end: at once, or when it becomes ready.
     fn poll<T>(
         &self,
         cx: &mut Context<'_>,
@@ -184,7 +187,7 @@ impl FdStream {
         match &end.source {
             Source::Watched(watched) => watched.poll_io(cx, direction, attempt),
             Source::Ready(fd) => {
-                // It is never not ready, so it has to be held back by its share.
+                // This fd is always ready, so only the task's share can hold it back.
                 if !self.handle.spend(1) {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -238,8 +241,8 @@ impl AsyncWrite for FdStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes the fd that is written to; of one for both directions a socket's write direction is
-    /// shut down, and a terminal cannot be told.
+    /// Closes the fd that is written to. If one fd serves both directions, a socket's write
+    /// direction is shut down instead; a terminal has no half-close.
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.closed = true;
         if let Some(end) = self.output.take() {
@@ -261,7 +264,7 @@ impl ByteStream for FdStream {
         Address::Unknown
     }
 
-    /// Pipes and terminals know no reset: the peer sees the end.
+    /// Pipes and terminals have no reset: the peer sees the end of input.
     fn abort(&mut self) {}
 }
 
@@ -269,14 +272,14 @@ impl ByteStream for FdStream {
 #[derive(Debug)]
 struct End {
     source: Source,
-    /// The flags that it had, when others share them and it is to have them again.
+    /// The original flags, to be restored on drop if others share the open file description.
     flags: Option<OFlags>,
 }
 
 #[derive(Debug)]
 enum Source {
     Watched(Watched<OwnedFd>),
-    /// The system cannot watch it, since it is always ready.
+    /// The system cannot watch this fd, because it is always ready.
     Ready(OwnedFd),
 }
 
@@ -285,7 +288,7 @@ impl End {
         rustix::io::ioctl_fionbio(&fd, true)?;
         let source = match Watched::new(handle, fd, interest) {
             Ok(watched) if interest == Interest::READABLE => Source::Watched(watched),
-            // What is not full takes something at once.
+            // An fd that is not full can be written to at once.
             Ok(watched) => Source::Watched(watched.assume_ready(Readiness::WRITABLE)),
             Err(refused) if Errno::from_io_error(&refused.error) == Some(Errno::PERM) => {
                 Source::Ready(refused.object)
@@ -320,11 +323,11 @@ impl Drop for End {
     }
 }
 
-/// An fd of this process's standard input or output as an end of a stream, without a change for the
-/// other processes that have it too.
+/// Uses an fd of this process's standard input or output as one end of a stream, without changing
+/// it for other processes that share it.
 ///
-/// What can be opened anew by its name in /proc (terminals, pipes) has an open file description of
-/// its own then. What cannot (sockets) gets its flags back at the end.
+/// Terminals and pipes can be reopened by their name in /proc, which creates a separate open file
+/// description. Sockets cannot; they get their flags back on drop.
 fn standard(
     handle: &Handle,
     fd: BorrowedFd<'_>,
@@ -350,12 +353,12 @@ fn standard(
 
 /// The standard input and output of this process as one stream.
 ///
-/// It works on terminals, pipes, sockets, files and `/dev/null`, and leaves them for other
-/// processes as they were. Do not read or print by [`std::io`] meanwhile. What std has read ahead
-/// already is not seen here.
+/// It works on terminals, pipes, sockets, files and `/dev/null`, and leaves them unchanged for
+/// other processes. Do not read or print through [`std::io`] meanwhile. Input that std has already
+/// buffered is not seen here.
 ///
 /// # Errors
-/// When one of them is closed, or there are no resources to watch them.
+/// Fails if one of the two is closed, or there are no resources to watch them.
 pub fn stdio(handle: &Handle) -> io::Result<FdStream> {
     let input = standard(
         handle,

@@ -1,4 +1,4 @@
-//! File descriptors that travel over a Unix socket: `SCM_RIGHTS`, unix(7).
+//! Passing file descriptors over a Unix socket: `SCM_RIGHTS`, unix(7).
 
 use std::{
     cell::RefCell,
@@ -15,10 +15,10 @@ use rustix::{
     },
 };
 
-/// At most so many in one message, and so many waiting to be taken.
+/// Limit on the fds in one message, and on the fds that wait to be taken.
 const LIMIT: usize = 64;
 
-/// Those that have arrived and that nobody has taken. Dropping it closes them.
+/// Fds that have arrived and have not been taken. Dropping the queue closes them.
 #[derive(Debug, Default)]
 pub(super) struct FdQueue(RefCell<Vec<OwnedFd>>);
 
@@ -53,7 +53,8 @@ impl FdQueue {
 pub(super) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     if bytes.is_empty() || fds.len() > LIMIT {
         let message = format!(
-            "file descriptors travel with at least one byte, and at most {LIMIT} at a time"
+            "file descriptors need at least one byte to travel with, and at most {LIMIT} can be \
+             sent at a time"
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }

@@ -1,4 +1,4 @@
-//! Where connections come from: listening sockets, and layers above them.
+//! Sources of connections: listening sockets, and layers above them.
 
 use std::{
     cell::RefCell,
@@ -12,29 +12,29 @@ use crate::reactor::Handle;
 /// A source of connections that a server can be run on: a [`Listener`], or a
 /// [layer](Listen::layered) above one.
 pub trait Listen: 'static {
-    /// What it accepts.
+    /// The type of the connections that it accepts.
     type Stream: ByteStream;
 
-    /// Waits for the next connection; `None` when no more will come. One task at a time, and not
-    /// again after `None` or an error. It does not wait until the connection is
-    /// [established](ByteStream::poll_established): a peer that is slow to shake hands holds up
-    /// nobody else.
+    /// Waits for the next connection. Returns `None` when no more will come. Only one task may wait
+    /// at a time, and it must not call this again after `None` or an error.
+    ///
+    /// This does not wait until the connection is [established](ByteStream::poll_established), so a
+    /// peer with a slow handshake does not hold up others.
     ///
     /// # Errors
-    /// Only those after which it cannot go on.
+    /// Only errors after which the listener cannot continue.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Self::Stream>>>;
 
     /// The address that it listens on.
     fn local_address(&self) -> Address;
 
-    /// The handle of its reactor.
+    /// The handle of the listener's reactor.
     fn handle(&self) -> Handle;
 
     /// Puts a layer above each connection: TLS, a limit, a log.
     ///
-    /// `layer` runs where connections are accepted and should only wrap the stream; what takes
-    /// time, and what may fail, belongs into the layer's
-    /// [`poll_established`](ByteStream::poll_established).
+    /// `layer` runs where connections are accepted and should only wrap the stream. Anything slow
+    /// or fallible belongs in the layer's [`poll_established`](ByteStream::poll_established).
     fn layered<F, S>(self, layer: F) -> Layered<Self, F>
     where
         Self: Sized,
@@ -47,7 +47,7 @@ pub trait Listen: 'static {
         }
     }
 
-    /// The same with its types forgotten, for listeners that are chosen while the program runs.
+    /// Erases the types, for listeners that are chosen at run time.
     fn boxed(self) -> BoxedListener
     where
         Self: Sized,
@@ -56,7 +56,7 @@ pub trait Listen: 'static {
     }
 }
 
-/// A source of connections of any kind.
+/// A source of connections of any type.
 pub type BoxedListener = Box<dyn Listen<Stream = Box<dyn ByteStream>>>;
 
 impl Listen for Listener {
@@ -95,11 +95,11 @@ impl Listen for BoxedListener {
     }
 }
 
-/// A source of one connection, whose stream is there already: inherited, or one end of a pair.
-/// After that none come.
+/// Creates a source of a single connection from an existing stream: inherited, or one end of a
+/// pair. After that one, no more connections come.
 ///
-/// A server that is run on it serves that one peer, and has [ended](crate::protocol::Server::ended)
-/// when the connection is gone.
+/// A server on it serves that one peer, and has [ended](crate::protocol::Server::ended) when the
+/// connection is closed.
 ///
 /// ```
 /// use entwined::{Standalone, protocol::{self, Echo}, transport::{listen_once, memory}};
@@ -129,7 +129,7 @@ pub fn listen_once<S: ByteStream>(handle: &Handle, stream: S) -> Once<S> {
     }
 }
 
-/// A source of one connection. Made by [`listen_once`].
+/// A source of a single connection. Created by [`listen_once`].
 pub struct Once<S> {
     handle: Handle,
     stream: RefCell<Option<S>>,
@@ -159,7 +159,7 @@ impl<S> fmt::Debug for Once<S> {
     }
 }
 
-/// A source of connections with a layer above each. Made by [`Listen::layered`].
+/// A source of connections with a layer above each. Created by [`Listen::layered`].
 #[derive(Debug)]
 pub struct Layered<L, F> {
     listener: L,

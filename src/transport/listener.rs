@@ -25,27 +25,28 @@ use crate::{
     task::Sleep,
 };
 
-/// Connections that the kernel completes ahead of accept; it may allow less (net.core.somaxconn).
+/// Length of the backlog: connections that the kernel completes before they are accepted. The
+/// kernel may enforce a lower limit (net.core.somaxconn).
 pub(super) const BACKLOG: i32 = 1024;
 
-/// How long accepting rests when not even turning peers away is possible.
+/// How long to pause accepting when peers cannot even be turned away.
 const REST: Duration = Duration::from_millis(100);
 
-/// A socket that accepts connections. Dropping it stops that, and has the kernel refuse those that
-/// wait.
+/// A socket that accepts connections. Dropping it stops that, and the kernel refuses the
+/// connections still in the backlog.
 ///
-/// When the process runs out of file descriptors, peers are not left hanging: a spare fd is given
-/// up for each of them, the connection is accepted and closed, and the spare taken back. Accepting
-/// goes on by itself as soon as there are fds again.
+/// When the process runs out of file descriptors, peers are not left hanging. For each of them the
+/// listener gives up a spare fd, accepts the connection, closes it, and takes the spare back.
+/// Accepting resumes on its own as soon as fds are available again.
 #[derive(Debug)]
 pub struct Listener {
     socket: Watched<OwnedFd>,
     local: Address,
-    /// The fd that is given up to turn a peer away.
+    /// The spare fd that is given up to turn a peer away.
     spare: RefCell<Option<OwnedFd>>,
-    /// There while accepting rests.
+    /// Present while accepting is paused.
     rest: RefCell<Option<Sleep>>,
-    /// A socket file to be removed.
+    /// A socket file to remove on drop.
     _file: Option<SocketFile>,
 }
 
@@ -63,11 +64,11 @@ impl Listener {
         })
     }
 
-    /// A listener of a socket that is bound and listens already: inherited, or made elsewhere. It
-    /// becomes non-blocking, for every process that shares it.
+    /// Wraps a socket that is already bound and listening: inherited, or created elsewhere. It
+    /// becomes non-blocking for every process that shares it.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no stream socket that listens.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if this is not a listening stream socket.
     pub fn from_fd(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
         let listens = sockopt::socket_type(&socket)? == SocketType::STREAM
             && sockopt::socket_acceptconn(&socket)?;
@@ -78,7 +79,7 @@ impl Listener {
             ));
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
-        // Accepted sockets inherit it; a Unix socket knows no such thing.
+        // Accepted sockets inherit this option. Unix sockets do not have it.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         Listener::new(handle, socket)
     }
@@ -88,31 +89,31 @@ impl Listener {
         self
     }
 
-    /// The address that it listens on, with the port that the system chose for port 0.
+    /// The address that it listens on. For port 0, this has the port that the system chose.
     pub fn local_address(&self) -> &Address {
         &self.local
     }
 
-    /// The handle of its reactor.
+    /// The handle of the listener's reactor.
     pub fn handle(&self) -> Handle {
         self.socket.handle()
     }
 
-    /// Waits for the next connection. One task at a time.
+    /// Waits for the next connection. Only one task may wait at a time.
     ///
     /// # Errors
-    /// Only those after which the listener cannot go on. A connection that was lost before it was
-    /// accepted (`ECONNABORTED`) or a want of file descriptors is none of them.
+    /// Only errors after which the listener cannot continue. A connection that was lost before it
+    /// was accepted (`ECONNABORTED`) and a lack of file descriptors are not among them.
     pub async fn accept(&self) -> io::Result<Stream> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    /// [`accept`](Listener::accept) for futures written by hand.
+    /// The poll function behind [`accept`](Listener::accept), for hand-written futures.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         loop {
             ready!(self.poll_rest(cx));
             let accepted = ready!(self.socket.poll_io(cx, Direction::Read, |socket| {
-                // The errno is looked at below, but these two are for poll_io.
+                // The errno is handled below; only these two are for poll_io.
                 match net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                     Err(error @ (Errno::AGAIN | Errno::INTR)) => Err(error.into()),
                     other => Ok(other),
@@ -137,7 +138,7 @@ impl Listener {
                 ) => {
                     return Poll::Ready(Err(error.into()));
                 }
-                // A connection that failed before it was accepted, whatever the reason: accept(2),
+                // The connection failed before it was accepted, for whatever reason: accept(2),
                 // "Error handling".
                 Err(error) => {
                     tracing::debug!(%error, "a connection was lost before it was accepted")
@@ -147,7 +148,8 @@ impl Listener {
     }
 
     fn admit(&self, socket: OwnedFd, peer: Address) -> io::Result<Stream> {
-        // On Unix sockets a client has no name of its own, and its end is told by the listener's.
+        // On Unix sockets a client usually has no name, and the listener's address tells the
+        // family.
         let peer = if peer == Address::Unknown && matches!(self.local, Address::Unix(_)) {
             Address::Unix(UnixAddress::Unnamed)
         } else {
@@ -160,8 +162,8 @@ impl Listener {
         ))
     }
 
-    /// No file descriptors: accepts a connection with the spare one and closes it, or rests if that
-    /// is not possible.
+    /// Out of file descriptors: accepts a connection with the spare fd and closes it, or pauses
+    /// accepting if that fails.
     fn turn_away(&self) {
         let spare = self.spare.borrow_mut().take();
         let had_spare = spare.is_some();
@@ -172,7 +174,10 @@ impl Listener {
         drop(accepted);
         *self.spare.borrow_mut() = open_spare();
         if turned_away {
-            tracing::warn!(address = %self.local, "out of file descriptors: a connection was turned away");
+            tracing::warn!(
+                address = %self.local,
+                "out of file descriptors: a connection was turned away"
+            );
         } else {
             *self.rest.borrow_mut() = Some(self.handle().sleep(REST));
         }
@@ -191,19 +196,19 @@ impl Listener {
     }
 }
 
-/// File descriptors for which the kernel's table gets room at once, unless the process may have
-/// fewer.
+/// Size that the kernel's file descriptor table is grown to at once, unless the process may have
+/// fewer fds.
 const ROOM: u64 = 16 * 1024;
 
-/// Has the kernel make its table of file descriptors large now: it doubles it when it is full, and
-/// for that waits, in a process with several threads, for all processors to have noticed
-/// (`synchronize_rcu` in `expand_fdtable`). Five times 5 to 15 ms were seen on the way to 5,000
-/// connections: late frames, all of them.
+/// Makes the kernel grow its file descriptor table now. The kernel doubles the table when it is
+/// full. In a process with several threads it then waits until all processors have noticed
+/// (`synchronize_rcu` in `expand_fdtable`). On the way to 5,000 connections we saw five such waits
+/// of 5 to 15 ms, each of them a late frame.
 fn make_room(socket: &OwnedFd) {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let last = limit.min(ROOM).saturating_sub(1);
     if let Ok(last) = i32::try_from(last) {
-        // Where even that number is taken, the table is as large as it gets.
+        // If even that number is taken, the table is already as large as it can get.
         drop(fcntl_dupfd_cloexec(socket, last));
     }
 }
@@ -212,12 +217,12 @@ fn open_spare() -> Option<OwnedFd> {
     rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Why an address cannot be listened on.
+/// Why listening on an address failed.
 #[derive(Debug)]
 pub struct ListenError {
-    /// Which address.
+    /// The address.
     pub address: Address,
-    /// As the system says it.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -228,13 +233,16 @@ impl fmt::Display for ListenError {
         let unix = matches!(address, Address::Unix(_));
         match source.kind() {
             io::ErrorKind::AddrInUse if unix => f.write_str(
-                "another program listens there, or the file is no socket; choose another path, or remove the file",
+                "another program listens there, or the file is not a socket; choose another path, \
+                 or remove the file",
             ),
-            io::ErrorKind::AddrInUse => {
-                f.write_str("another program listens there; choose another port, or port 0 for a free one")
-            }
+            io::ErrorKind::AddrInUse => f.write_str(
+                "another program listens there; choose another port, or port 0 for a free one",
+            ),
             io::ErrorKind::AddrNotAvailable => f.write_str("this machine has no such address"),
-            io::ErrorKind::PermissionDenied if !unix => f.write_str("not allowed; ports below 1024 need privileges"),
+            io::ErrorKind::PermissionDenied if !unix => {
+                f.write_str("not allowed; ports below 1024 need privileges")
+            }
             _ => source.fmt(f),
         }
     }

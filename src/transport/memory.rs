@@ -1,4 +1,4 @@
-//! Streams in memory, in connected pairs: for tests, and for parts of one program that talk to each
+//! Connected pairs of in-memory streams, for tests and for parts of one program that talk to each
 //! other.
 
 use std::{
@@ -18,15 +18,15 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::{Address, ByteStream};
 use crate::{reactor::Handle, task::Sleep};
 
-/// How a pair of streams behaves: as perfect as memory is, unless told otherwise.
+/// How the connection between a pair of streams behaves. The default is a perfect connection.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Wire {
-    /// How long bytes are on their way. None.
+    /// How long bytes are in flight. Default: zero.
     pub latency: Duration,
-    /// The most bytes that arrive at a time. No limit.
+    /// Maximum number of bytes that one read returns. Default: no limit.
     pub fragment: usize,
-    /// The most bytes that are on their way or wait to be read, in each direction. 64 KiB.
+    /// Maximum number of bytes that are in flight or unread, in each direction. Default: 64 KiB.
     pub capacity: usize,
 }
 
@@ -40,12 +40,12 @@ impl Default for Wire {
     }
 }
 
-/// Two streams that are connected to each other.
+/// Creates two connected streams.
 pub fn pair(handle: &Handle) -> (MemoryStream, MemoryStream) {
     pair_over(handle, Wire::default())
 }
 
-/// Two streams that are connected by a wire of this kind.
+/// Creates two streams that are connected by the given wire.
 pub fn pair_over(handle: &Handle, wire: Wire) -> (MemoryStream, MemoryStream) {
     let (there, back) = (Rc::new(Pipe::default()), Rc::new(Pipe::default()));
     let end = |inbound: &Rc<Pipe>, outbound: &Rc<Pipe>| MemoryStream {
@@ -59,14 +59,14 @@ pub fn pair_over(handle: &Handle, wire: Wire) -> (MemoryStream, MemoryStream) {
     (end(&back, &there), end(&there, &back))
 }
 
-/// One end of a connection in memory. Dropping it closes the connection: the peer reads what is on
-/// its way, then the end of input.
+/// One end of an in-memory connection. Dropping it closes the connection: the peer reads what is in
+/// flight, then the end of input.
 pub struct MemoryStream {
     handle: Handle,
     wire: Wire,
     inbound: Rc<Pipe>,
     outbound: Rc<Pipe>,
-    /// Runs while bytes are on their way to a reader that waits.
+    /// Runs while a reader waits for bytes in flight.
     arrival: Option<Sleep>,
     aborting: bool,
 }
@@ -74,21 +74,21 @@ pub struct MemoryStream {
 /// One direction.
 #[derive(Default)]
 struct Pipe {
-    /// Bytes, and when they arrive; no bytes are the end of input.
+    /// Bytes and the time of their arrival. An empty segment is the end of input.
     segments: RefCell<VecDeque<(Instant, VecDeque<u8>)>>,
     waiting: Cell<usize>,
     ended: Cell<bool>,
-    /// Nobody reads any more.
+    /// The reader is gone.
     deaf: Cell<bool>,
-    /// Torn: nothing arrives any more but an error.
+    /// The connection was cut: reads and writes return this error.
     cut: Cell<Option<io::ErrorKind>>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
 }
 
 impl MemoryStream {
-    /// Breaks the connection, as a network does: both ends fail with an error of this kind, and
-    /// what was on its way is lost.
+    /// Breaks the connection as a network would: both ends fail with an error of this kind, and
+    /// bytes in flight are lost.
     pub fn cut(&self, why: io::ErrorKind) {
         self.inbound.cut(why);
         self.outbound.cut(why);
@@ -107,7 +107,7 @@ impl Pipe {
         self.cut.get().map_or(Ok(()), |kind| Err(kind.into()))
     }
 
-    /// Sends bytes, with those that arrive at the same time if there are any.
+    /// Sends bytes. Bytes that arrive at the same time share a segment.
     fn push(&self, bytes: &[u8], arrives: Instant) {
         self.waiting.set(self.waiting.get() + bytes.len());
         let mut segments = self.segments.borrow_mut();
@@ -173,7 +173,7 @@ impl AsyncRead for MemoryStream {
         for (place, byte) in buffer.iter_mut().zip(bytes.drain(..count)) {
             *place = byte;
         }
-        // The end of input stays, to be read again.
+        // The end of input stays in the queue, to be read again.
         if count > 0 && bytes.is_empty() {
             segments.pop_front();
         }

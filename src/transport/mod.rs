@@ -1,5 +1,5 @@
-//! Byte streams: sockets that a reactor watches, as [`futures_io`] streams and (with the feature
-//! `http`) as hyper's.
+//! Byte streams: sockets that a reactor watches. They implement the traits of [`futures_io`] and
+//! (with the feature `http`) those of hyper.
 //!
 //! ```
 //! use entwined::{Standalone, transport::tcp};
@@ -58,45 +58,45 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
     /// The address of this end.
     fn local_address(&self) -> Address;
 
-    /// The address of the other end. A layer that learns of another one (from a PROXY header) gives
-    /// that once it is [established](ByteStream::poll_established).
+    /// The address of the other end. Some layers learn another address, for example from a PROXY
+    /// header; they return it once they are [established](ByteStream::poll_established).
     fn peer_address(&self) -> Address;
 
-    /// Does what comes before the first byte, such as a handshake; ready at once where there is
-    /// nothing to do, and ever after.
+    /// Completes what must happen before the first byte, such as a handshake. If there is nothing
+    /// to do, or it is already done, this is ready at once.
     ///
-    /// A server waits for it, [within limits](crate::protocol::Limits::establish), before it makes
-    /// a protocol or looks for a request. Whoever just reads and writes need not call it: the first
-    /// read or write waits for it too. A layer forwards it to the stream below.
+    /// A server waits for this, [within limits](crate::protocol::Limits::establish), before it
+    /// builds a protocol or reads a request. Code that only reads and writes need not call it: the
+    /// first read or write waits for it too. A layer forwards the call to the stream below.
     ///
     /// # Errors
-    /// Why there will be no connection: a handshake that failed, a certificate that was refused.
+    /// Why the connection cannot be used: the handshake failed, or a certificate was refused.
     fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _ = cx;
         Poll::Ready(Ok(()))
     }
 
-    /// Has the peer see a reset instead of an end of input when the stream is dropped, where the
-    /// transport knows the difference.
+    /// Makes the peer see a reset instead of an end of input when the stream is dropped, if the
+    /// transport can tell the two apart.
     fn abort(&mut self);
 
-    /// The stream that this one is a layer above.
+    /// The stream below this one, if this is a layer.
     fn below(&self) -> Option<&dyn ByteStream> {
         None
     }
 }
 
 impl dyn ByteStream {
-    /// Waits until it is [established](ByteStream::poll_established).
+    /// Waits until the stream is [established](ByteStream::poll_established).
     ///
     /// # Errors
-    /// Why there will be no connection.
+    /// Why the connection cannot be used.
     pub async fn established(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_established(cx)).await
     }
 
-    /// The first stream of this type, from here down the layers. Asking for what is not there is
-    /// answered by `None`.
+    /// Returns the first stream of type `S`, searching from this one down through the layers, or
+    /// `None` if there is none.
     ///
     /// ```
     /// # use entwined::transport::{ByteStream, Stream};

@@ -14,17 +14,18 @@ use std::{
 use super::{ConnectError, Stream, tcp};
 use crate::{reactor::Handle, resolve::ResolveError, task::Sleep};
 
-/// How long an attempt has before the next one begins beside it: RFC 8305, 8.
+/// How long an attempt runs before the next one starts alongside it: RFC 8305, section 8.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How long all attempts together have.
+/// Time limit for all attempts together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connects to a host by its name, or by an address written out.
+/// Connects to a host, given by name or as a literal address.
 ///
-/// Its addresses are tried in turn, IPv6 and IPv4 by turns, each 250 ms after the one before or as
-/// soon as that has failed; the first that answers is taken and the others are given up (RFC 8305).
-/// Together they have 30 s. Dropping the future gives all of them up.
+/// Tries the host's addresses in turn, alternating between IPv6 and IPv4. Each attempt starts 250
+/// ms after the one before it, or as soon as an attempt fails. The first that succeeds is used and
+/// the others are cancelled (RFC 8305). All attempts together have 30 s. Dropping the future
+/// cancels all of them.
 ///
 /// ```
 /// # use entwined::{Standalone, transport::{self, tcp}};
@@ -33,7 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?;
 /// # let port = listener.local_address().tcp().unwrap().port();
 /// handle.clone().spawn(async move {
-///     let stream = transport::connect_host(&handle, "localhost", port).await.expect("somebody listens");
+///     let stream = transport::connect_host(&handle, "localhost", port)
+///         .await
+///         .expect("somebody listens");
 ///     println!("connected to {}", stream.peer_address());
 ///     handle.stop().expect("the reactor runs");
 /// }).detach();
@@ -42,7 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// ```
 ///
 /// # Errors
-/// [`HostError`]: the name is not known, or none of its addresses answers; then it says what each attempt came to.
+/// [`HostError`] if the name cannot be resolved or no address accepts a connection. It lists the
+/// error of each attempt.
 pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stream, HostError> {
     let addresses = match host.trim_start_matches('[').trim_end_matches(']').parse() {
         Ok(address) => vec![address],
@@ -74,7 +78,8 @@ pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stre
     }
 }
 
-/// Addresses with their families by turns, beginning with that of the first: RFC 8305, 4.
+/// Orders addresses so that the families alternate, starting with the family of the first: RFC
+/// 8305, section 4.
 fn by_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
     let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
@@ -91,14 +96,14 @@ fn by_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
     ordered
 }
 
-/// Attempts that were begun one after the other, of which the first to succeed counts.
+/// Staggered attempts, of which the first to succeed wins.
 struct Race<A, C, F, E> {
     handle: Handle,
-    /// Those to come, the next one last.
+    /// The targets still to be tried, the next one last.
     waiting: Vec<A>,
     connect: C,
     running: Vec<Pin<Box<F>>>,
-    /// When the next one begins, whatever the others do.
+    /// When the next attempt starts, even if no other has failed.
     delay: Option<Sleep>,
     errors: Vec<E>,
 }
@@ -120,7 +125,7 @@ where
         }
     }
 
-    /// Ready with the first success, or with all errors in the order that they came in.
+    /// Ready with the first success, or with all errors in the order in which they occurred.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Vec<E>>> {
         loop {
             let mut failed = false;
@@ -160,24 +165,24 @@ where
     }
 }
 
-/// Why there is no connection to a host.
+/// Why connecting to a host failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HostError {
-    /// It has no addresses.
+    /// The name could not be resolved.
     Name(ResolveError),
-    /// None of its addresses answers.
+    /// None of its addresses accepted a connection.
     Attempts {
         /// The host.
         host: String,
-        /// What each attempt came to, in the order that they failed in.
+        /// The error of each attempt, in the order in which they failed.
         attempts: Vec<ConnectError>,
     },
-    /// 30 s were not enough.
+    /// No attempt succeeded within 30 s.
     TimedOut {
         /// The host.
         host: String,
-        /// What those came to that have failed by then.
+        /// The errors of the attempts that had failed by then.
         attempts: Vec<ConnectError>,
     },
 }
@@ -236,8 +241,8 @@ mod tests {
     use super::*;
     use crate::simulation::Simulation;
 
-    /// Runs attempts that take so long each and then succeed or fail, if they end at all. Gives
-    /// what came of it, when, and when each began.
+    /// Runs attempts that each take the given time and then succeed or fail, or never finish if
+    /// there is no time. Returns the result, when it came, and when each attempt started.
     fn race(attempts: &[(Option<u64>, bool)]) -> (Result<usize, Vec<usize>>, u64, Vec<u64>) {
         let simulation = Simulation::new();
         let (handle, start) = (simulation.handle(), simulation.handle().now());
@@ -270,7 +275,7 @@ mod tests {
             race(&[(Some(10), true), (Some(5), true)]),
             (Ok(0), 10, vec![0])
         );
-        // The second began beside it, and was faster.
+        // The second started alongside it, and was faster.
         assert_eq!(
             race(&[(Some(400), true), (Some(5), true)]),
             (Ok(1), 255, vec![0, 250])
@@ -295,7 +300,7 @@ mod tests {
             race(&[(Some(0), false), (Some(0), false), (Some(0), true)]),
             (Ok(2), 0, vec![0, 0, 0])
         );
-        // The delay of the one that follows counts from its own begin.
+        // The delay before an attempt counts from the start of the one before it.
         assert_eq!(
             race(&[(Some(100), false), (None, true), (Some(1), true)]),
             (Ok(2), 351, vec![0, 100, 350])

@@ -1,4 +1,4 @@
-//! What connecting takes, for every family of sockets.
+//! Connecting, for sockets of every family.
 
 use std::{error::Error, fmt, io, os::fd::OwnedFd, time::Duration};
 
@@ -10,7 +10,7 @@ use rustix::{
 use super::{Address, Stream};
 use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
 
-/// How long to wait before a Unix listener with a full backlog is tried again: it gives no
+/// How long to wait before retrying a Unix listener with a full backlog, for which there is no
 /// readiness to wait for.
 const FULL_BACKLOG: Duration = Duration::from_millis(5);
 
@@ -23,7 +23,7 @@ pub(super) fn new(family: AddressFamily) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Connects a fresh socket. Dropping the future gives the connection up.
+/// Connects a new socket. Dropping the future cancels the attempt.
 pub(super) async fn connect(
     handle: &Handle,
     family: AddressFamily,
@@ -54,37 +54,37 @@ pub(super) async fn connect(
     }
 }
 
-/// Why there is no connection. For a time limit of your own, see [`Handle::timeout`]; dropping the
-/// future cancels the attempt.
+/// Why connecting failed. For a timeout of your own, see [`Handle::timeout`]; dropping the future
+/// cancels the attempt.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody listens there.
     Refused {
-        /// Where.
+        /// The address.
         address: Address,
-        /// As the system says it.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no way to that host or network, or no such socket file.
+    /// There is no route to the host or network, or the socket file does not exist.
     Unreachable {
-        /// Where.
+        /// The address.
         address: Address,
-        /// As the system says it.
+        /// The system's error.
         source: io::Error,
     },
-    /// The host did not answer for as long as the system waits.
+    /// The host did not answer within the system's timeout.
     TimedOut {
-        /// Where.
+        /// The address.
         address: Address,
-        /// As the system says it.
+        /// The system's error.
         source: io::Error,
     },
-    /// Anything else: no file descriptors left, no permission, ...
+    /// Anything else: out of file descriptors, permission denied, ...
     Other {
-        /// Where.
+        /// The address.
         address: Address,
-        /// As the system says it.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -103,7 +103,7 @@ impl ConnectError {
         }
     }
 
-    /// The kind of what the system says.
+    /// The kind of the system's error.
     pub fn kind(&self) -> io::ErrorKind {
         self.parts().1.kind()
     }

@@ -17,14 +17,15 @@ use crate::reactor::{Direction, Handle, Interest, Watched};
 
 /// A connected TCP or Unix socket.
 ///
-/// It is read and written through the traits of [`futures_io`], or (with the feature `http`)
-/// through hyper's. Dropping it closes the connection. A broken pipe is an error, never a signal.
+/// Read and write it through the traits of [`futures_io`], or (with the feature `http`) hyper's.
+/// Dropping it closes the connection. Writing to a broken pipe returns an error and never raises a
+/// signal.
 #[derive(Debug)]
 pub struct Stream {
     socket: Watched<OwnedFd>,
-    /// There when fds are to be received (Unix sockets).
+    /// Present if fds are to be received (Unix sockets only).
     fds: Option<FdQueue>,
-    /// Whether the write direction was shut down.
+    /// Whether the write direction has been shut down.
     ended: Cell<bool>,
 }
 
@@ -37,17 +38,17 @@ impl Stream {
         }
     }
 
-    /// A stream of a TCP or Unix socket that is connected already: inherited, or made elsewhere. It
-    /// becomes non-blocking, for every process that shares it.
+    /// Wraps a TCP or Unix socket that is already connected: inherited, or created elsewhere. The
+    /// socket becomes non-blocking for every process that shares it.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no connected stream socket.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if this is not a connected stream socket.
     pub fn from_fd(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
         let peer = net::getpeername(&socket);
         if peer.is_err() || sockopt::socket_type(&socket)? != SocketType::STREAM {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "it is no connected stream socket",
+                "this is not a connected stream socket",
             ));
         }
         let peer = match Address::from(peer?.expect("a connected socket has a peer")) {
@@ -61,7 +62,7 @@ impl Stream {
         ))
     }
 
-    /// The handle of its reactor.
+    /// The handle of the stream's reactor.
     pub fn handle(&self) -> Handle {
         self.socket.handle()
     }
@@ -76,7 +77,7 @@ impl Stream {
         net::getsockname(self.socket.object()).map_or(Address::Unknown, Address::from)
     }
 
-    /// Who the process at the other end of a Unix socket is (`SO_PEERCRED`, unix(7)).
+    /// The credentials of the process at the other end of a Unix socket (`SO_PEERCRED`, unix(7)).
     ///
     /// # Errors
     /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
@@ -85,17 +86,18 @@ impl Stream {
         Ok(sockopt::socket_peercred(self.socket.object())?)
     }
 
-    /// Turns Nagle's algorithm on or off. Off is what every stream begins with.
+    /// Sets `TCP_NODELAY`: `true` turns Nagle's algorithm off. Streams start with it off, except
+    /// that [`from_fd`](Stream::from_fd) keeps the socket's setting.
     ///
     /// # Errors
-    /// On Unix sockets, which know no such thing.
+    /// Fails on Unix sockets, which do not have this option.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         Ok(sockopt::set_tcp_nodelay(self.socket.object(), nodelay)?)
     }
 
-    /// From now on keeps file descriptors that arrive with the bytes of a Unix socket, at most 64
-    /// that nobody has taken; those beyond it are closed. Without this call the kernel closes them
-    /// all.
+    /// Keeps the file descriptors that arrive with the bytes of a Unix socket from now on, until
+    /// [`take_fds`](Stream::take_fds) is called. At most 64 are kept; any more are closed. Without
+    /// this call the kernel closes all of them.
     ///
     /// # Errors
     /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
@@ -105,18 +107,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes the file descriptors that arrived with what was read so far.
+    /// Takes the file descriptors that arrived with the bytes read so far.
     pub fn take_fds(&self) -> Vec<OwnedFd> {
         self.fds.as_ref().map(FdQueue::take).unwrap_or_default()
     }
 
-    /// Sends `bytes` (not none) with `fds`, as one message; gives the number of bytes sent. The fds
-    /// go with the first byte.
+    /// Sends `bytes`, which must not be empty, together with `fds` as one message. Returns the
+    /// number of bytes sent. The fds travel with the first byte.
     ///
     /// # Errors
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP,
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) without bytes or with more than 64 fds, and
-    /// what the system says.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if `bytes` is empty or there are more than
+    ///   64 fds.
+    /// - Any error of the system call.
     pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         self.only_unix("passing file descriptors")?;
         self.socket
@@ -126,10 +129,10 @@ impl Stream {
             .await
     }
 
-    /// Has the peer see a reset when the stream is dropped, with whatever was not sent yet thrown
-    /// away.
+    /// Makes the peer see a reset when the stream is dropped, and discards everything that has not
+    /// been sent yet.
     pub fn abort(&mut self) {
-        // A socket that is broken already needs no reset.
+        // If the socket is already broken, no reset is needed.
         let _ = sockopt::set_socket_linger(self.socket.object(), Some(Duration::ZERO));
     }
 
@@ -143,7 +146,7 @@ impl Stream {
         }
     }
 
-    /// Receives into `buffer` as soon as there is something.
+    /// Receives into `buffer` as soon as there is data.
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let room = buffer.len();
         let received = ready!(self.socket.poll_io(
@@ -154,8 +157,8 @@ impl Stream {
                 Some(fds) => fds.receive(socket, buffer),
             }
         ))?;
-        // Messages of a Unix socket end where the sender or its fds change, so a short read says
-        // nothing there.
+        // On a Unix socket a message ends where the sender or its fds change, so there a short read
+        // does not mean that the socket is drained.
         if received < room && received > 0 && matches!(self.socket.peer(), Address::Tcp(_)) {
             self.socket.drained();
         }
@@ -219,13 +222,13 @@ impl Stream {
         Ok(sent)
     }
 
-    /// Ends the write direction; the peer hears the end of input.
+    /// Shuts down the write direction; the peer sees the end of input.
     fn shut_down(&self) -> io::Result<()> {
         if self.ended.replace(true) {
             return Ok(());
         }
         match net::shutdown(self.socket.object(), net::Shutdown::Write) {
-            // The peer was faster.
+            // The peer closed first.
             Err(rustix::io::Errno::NOTCONN) => Ok(()),
             result => Ok(result?),
         }
@@ -233,7 +236,7 @@ impl Stream {
 }
 
 impl AsFd for Stream {
-    /// For socket options that have no method here. Do not close it, do not make it blocking.
+    /// For socket options that have no method here. Do not close it or make it blocking.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.object().as_fd()
     }
@@ -285,7 +288,7 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the write direction (a half-close); reading goes on.
+    /// Shuts down the write direction (a half-close). Reading still works.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.shut_down())
     }
@@ -293,11 +296,12 @@ impl AsyncWrite for Stream {
 
 const SCRATCH_SIZE: usize = 64 * 1024;
 
-/// Up to so many bytes in several pieces are copied together: that costs less than to have the
-/// kernel gather them (sendmsg).
+/// If the pieces of a vectored write have at most this many bytes in total, they are copied
+/// together. That is cheaper than having the kernel gather them (sendmsg).
 const GATHER: usize = 4 * 1024;
 
 thread_local! {
-    /// Memory for the time of one system call. Initialised to its length.
+    /// Scratch memory that is in use for one system call at a time. All of its length is
+    /// initialised.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

@@ -7,31 +7,31 @@ use rustix::net::{self, AddressFamily, sockopt};
 use super::{ConnectError, ListenError, Listener, Stream, listener::BACKLOG, socket};
 use crate::reactor::Handle;
 
-/// Connects to `address`. Nagle's algorithm is off (`TCP_NODELAY`), since everything here writes
-/// once for each callback.
+/// Connects to `address`. Nagle's algorithm is turned off (`TCP_NODELAY`), because everything in
+/// this crate writes once per callback.
 ///
-/// The system gives up after about two minutes; for a limit of your own wrap it in
+/// The system gives up after about two minutes. For a timeout of your own, wrap the future in
 /// [`Handle::timeout`]. Dropping the future cancels the attempt.
 ///
 /// # Errors
-/// [`ConnectError`] tells refused from unreachable from timed out.
+/// [`ConnectError`] distinguishes refused, unreachable and timed out.
 pub async fn connect(handle: &Handle, address: SocketAddr) -> Result<Stream, ConnectError> {
     let prepare = |socket: &_| Ok(sockopt::set_tcp_nodelay(socket, true)?);
     socket::connect(handle, family(address), &address, address.into(), prepare).await
 }
 
-/// Listens on `address`; port 0 takes a free one ([`Listener::local_address`] tells which).
+/// Listens on `address`. Port 0 takes a free port, which [`Listener::local_address`] returns.
 ///
 /// # Errors
-/// [`ListenError`] names the address and says what to do about a used port, a foreign address, or a
-/// port that needs privileges.
+/// [`ListenError`] names the address and suggests a fix if the port is in use, the address does not
+/// belong to this machine, or the port needs privileges.
 pub fn listen(handle: &Handle, address: SocketAddr) -> Result<Listener, ListenError> {
     let open = || {
         let socket = socket::new(family(address))?;
-        // Lets a server start again while connections of its predecessor are in TIME_WAIT; two
+        // Lets a server restart while connections of its predecessor are in TIME_WAIT. Two
         // listeners still exclude each other.
         sockopt::set_socket_reuseaddr(&socket, true)?;
-        // Accepted sockets inherit it.
+        // Accepted sockets inherit this option.
         sockopt::set_tcp_nodelay(&socket, true)?;
         net::bind(&socket, &address)?;
         net::listen(&socket, BACKLOG)?;

@@ -33,21 +33,21 @@ use super::{
 };
 use crate::reactor::Handle;
 
-/// A socket that receives what is sent to `address`; port 0 takes a free one
-/// ([`DatagramSocket::local_address`] tells which).
+/// Creates a socket that receives what is sent to `address`. Port 0 takes a free port, which
+/// [`DatagramSocket::local_address`] returns.
 ///
 /// # Errors
-/// [`ListenError`] names the address and says what to do.
+/// [`ListenError`] names the address and suggests a fix.
 pub fn bind(handle: &Handle, address: SocketAddr) -> Result<DatagramSocket, ListenError> {
     open(handle, address, false)
 }
 
-/// The same beside others that are bound to this address by the same user: each receives what is
-/// sent to a multicast group or a broadcast address that it listens to; of other datagrams each
-/// gets some (`SO_REUSEADDR` and `SO_REUSEPORT`, socket(7)).
+/// Like [`bind`], but several sockets of the same user may share the address. Each of them receives
+/// what is sent to a multicast group it has joined or to a broadcast address. Other datagrams are
+/// distributed among them (`SO_REUSEADDR` and `SO_REUSEPORT`, socket(7)).
 ///
 /// # Errors
-/// [`ListenError`] names the address and says what to do.
+/// [`ListenError`] names the address and suggests a fix.
 pub fn bind_shared(handle: &Handle, address: SocketAddr) -> Result<DatagramSocket, ListenError> {
     open(handle, address, true)
 }
@@ -68,11 +68,11 @@ fn open(handle: &Handle, address: SocketAddr, shared: bool) -> Result<DatagramSo
     })
 }
 
-/// A socket that sends to `address` and receives from nobody else. Nothing is sent yet, so this
-/// waits for nothing.
+/// Creates a socket that sends to `address` and receives only from it. Nothing is sent yet, so this
+/// does not wait.
 ///
 /// # Errors
-/// When there is no way to that address.
+/// Fails if there is no route to that address.
 pub fn connect(handle: &Handle, address: SocketAddr) -> io::Result<DatagramSocket> {
     let socket = DatagramSocket::open(family(address))?;
     let any = match address {

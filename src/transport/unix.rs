@@ -2,14 +2,14 @@
 //!
 //! # Socket files
 //!
-//! A socket that listens at a path makes a file there, which is removed with it, if it is still the
-//! same. A program that dies leaves its file behind; the next one to listen there finds that nobody
-//! answers, and takes the path over. A path where somebody answers, or where there is something
-//! else than a socket, is left alone: that is [`AddrInUse`](io::ErrorKind::AddrInUse). (Two
-//! programs that find the same dead file at the same instant may both take it over, and the later
-//! one has it.)
+//! Listening at a path creates a socket file there. It is removed with the socket, if it is still
+//! the same file. A program that crashes leaves its file behind. The next program that listens
+//! there finds that nobody answers, and replaces the file. If somebody answers, or the file is not
+//! a socket, the path is left alone and the error is [`AddrInUse`](io::ErrorKind::AddrInUse). (If
+//! two programs find the same stale file at the same instant, both may replace it, and the later
+//! one wins.)
 //!
-//! Abstract names (Linux) have no file and go with their socket.
+//! Abstract names (Linux) have no file and disappear with their socket.
 
 use std::{
     io,
@@ -34,8 +34,8 @@ use crate::reactor::{Handle, Interest, Readiness, Watched};
 /// Connects to the socket at `path`.
 ///
 /// # Errors
-/// [`ConnectError`]; a path that does not exist is `Unreachable`, a socket file without a listener
-/// `Refused`.
+/// [`ConnectError`]: `Unreachable` if the path does not exist, `Refused` if nobody listens on the
+/// socket file.
 pub async fn connect(handle: &Handle, path: impl AsRef<Path>) -> Result<Stream, ConnectError> {
     connect_to(handle, UnixAddress::Path(path.as_ref().to_owned())).await
 }
@@ -43,7 +43,7 @@ pub async fn connect(handle: &Handle, path: impl AsRef<Path>) -> Result<Stream, 
 /// Connects to the socket with this abstract name (without the leading zero byte).
 ///
 /// # Errors
-/// [`ConnectError`]; a name that nobody has is `Refused`.
+/// [`ConnectError`]: `Refused` if no socket has this name.
 pub async fn connect_abstract(
     handle: &Handle,
     name: impl AsRef<[u8]>,
@@ -70,19 +70,19 @@ async fn connect_to(handle: &Handle, address: UnixAddress) -> Result<Stream, Con
     }
 }
 
-/// Listens on a socket at `path`; see [the module](self) for its file.
+/// Listens on a socket at `path`. See [the module](self) about the socket file.
 ///
 /// # Errors
-/// [`ListenError`], also for a path of more than 107 bytes.
+/// [`ListenError`]. A path of more than 107 bytes is also an error.
 pub fn listen(handle: &Handle, path: impl AsRef<Path>) -> Result<Listener, ListenError> {
     listen_on(handle, UnixAddress::Path(path.as_ref().to_owned()))
 }
 
 /// Listens on a socket with this abstract name (without the leading zero byte). Every user of the
-/// system can connect to it; ask for the [credentials](Stream::peer_credentials).
+/// system can connect to it; check the [credentials](Stream::peer_credentials).
 ///
 /// # Errors
-/// [`ListenError`], also for a name of more than 107 bytes.
+/// [`ListenError`]. A name of more than 107 bytes is also an error.
 pub fn listen_abstract(handle: &Handle, name: impl AsRef<[u8]>) -> Result<Listener, ListenError> {
     listen_on(handle, UnixAddress::Abstract(name.as_ref().to_owned()))
 }
@@ -100,10 +100,11 @@ fn listen_on(handle: &Handle, address: UnixAddress) -> Result<Listener, ListenEr
     })
 }
 
-/// A socket for datagrams with this name. Without a name it can send, and nobody can answer.
+/// Creates a datagram socket with this name. A socket without a name can send, but nobody can reply
+/// to it.
 ///
 /// # Errors
-/// [`ListenError`], also for a name of more than 107 bytes.
+/// [`ListenError`]. A name of more than 107 bytes is also an error.
 pub fn datagram(handle: &Handle, address: &UnixAddress) -> Result<DatagramSocket, ListenError> {
     let open = || {
         let socket = DatagramSocket::open(AddressFamily::UNIX)?;
@@ -120,20 +121,20 @@ pub fn datagram(handle: &Handle, address: &UnixAddress) -> Result<DatagramSocket
     })
 }
 
-/// Two sockets for datagrams that are connected to each other.
+/// Creates two datagram sockets that are connected to each other.
 ///
 /// # Errors
-/// When there are no file descriptors left.
+/// Fails if there are no file descriptors left.
 pub fn datagram_pair(handle: &Handle) -> io::Result<(DatagramSocket, DatagramSocket)> {
     let (a, b) = open_pair(SocketType::DGRAM)?;
     let socket = |socket| DatagramSocket::new(handle, socket, AddressFamily::UNIX);
     Ok((socket(a)?, socket(b)?))
 }
 
-/// Two streams that are connected to each other.
+/// Creates two streams that are connected to each other.
 ///
 /// # Errors
-/// When there are no file descriptors left.
+/// Fails if there are no file descriptors left.
 pub fn pair(handle: &Handle) -> io::Result<(Stream, Stream)> {
     let (a, b) = open_pair(SocketType::STREAM)?;
     let stream = |socket| -> io::Result<Stream> {
@@ -153,13 +154,13 @@ fn name(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
     let wrong = || {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            "a name of a Unix socket has 107 bytes at most",
+            "the name of a Unix socket can have at most 107 bytes",
         )
     };
     address.to_socket_address().ok_or_else(wrong)
 }
 
-/// Gives a socket its name, and takes the file of one that is dead.
+/// Binds a socket to its name, replacing a stale socket file.
 fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile>> {
     let target = name(address)?;
     let UnixAddress::Path(path) = address else {
@@ -168,7 +169,7 @@ fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile
     };
     match net::bind(socket, &target) {
         Err(Errno::ADDRINUSE) if is_dead(path, &target, net::sockopt::socket_type(socket)?) => {
-            tracing::info!(path = %path.display(), "the socket of a program that has died is taken over");
+            tracing::info!(path = %path.display(), "replacing a stale socket file");
             std::fs::remove_file(path)?;
             net::bind(socket, &target)?;
         }
@@ -177,7 +178,7 @@ fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile
     Ok(SocketFile::of(path))
 }
 
-/// Whether there is a socket's file at a path, and nobody who listens.
+/// Whether the file at a path is a socket that nobody listens on.
 fn is_dead(path: &Path, target: &SocketAddrUnix, kind: SocketType) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -186,7 +187,7 @@ fn is_dead(path: &Path, target: &SocketAddrUnix, kind: SocketType) -> bool {
             .is_ok_and(|probe| net::connect(probe, target) == Err(Errno::CONNREFUSED))
 }
 
-/// The file of a socket, removed on drop if it is still that one.
+/// A socket's file. It is removed on drop if it is still the same file.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -205,13 +206,13 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if identity(&self.path) == Some(self.identity) {
-            // Somebody may be faster; then there is nothing to do.
+            // Somebody else may already have removed it; then nothing is left to do.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// What tells a file from another that has its name later.
+/// Distinguishes this file from a later one with the same name.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let file = std::fs::symlink_metadata(path).ok()?;
     Some((file.dev(), file.ino()))

@@ -607,7 +607,7 @@ fn what_this_side_does_wrong_is_said_before_there_is_a_connection() {
         Identity::from_pem_files("/nowhere/a.pem", "/nowhere/b.pem").expect_err("no file");
     assert_eq!(
         missing.to_string(),
-        "/nowhere/a.pem: it cannot be read: No such file or directory (os error 2)"
+        "/nowhere/a.pem: cannot read the file: No such file or directory (os error 2)"
     );
     let (_, connector) = both();
     let simulation = Simulation::new();

@@ -1,10 +1,4 @@
-<<<<<<<
 //! How a future becomes a task, and how tasks end.
-|||||||
-//! Futures on the reactor's own thread: they need not be `Send`.
-=======
-//! Futures on the reactor's own thread. They do not need to be `Send`.
->>>>>>>
 
 use std::{
     cell::Cell,
@@ -25,24 +19,6 @@ use crate::{
     panic::panic_message,
     reactor::observe::Origin,
 };
-<<<<<<<
-|||||||
-
-/// What each task carries.
-pub(crate) struct Meta {
-    pub(crate) origin: Origin,
-    /// The number of the run that it belongs to.
-    run: u64,
-}
-=======
-
-/// The metadata of a task.
-pub(crate) struct Meta {
-    pub(crate) origin: Origin,
-    /// The number of the run that the task belongs to.
-    run: u64,
-}
->>>>>>>
 
 impl Core {
     /// Runs a future as a task; see [`Handle::spawn`](crate::Handle::spawn).
