@@ -22,8 +22,8 @@
 //!             Ok::<_, Error>(insert.execute(["milk"])? + insert.execute(["bread"])?)
 //!         });
 //!         assert_eq!(added.await?, 2);
-//!         let notes = "SELECT text FROM note WHERE text > ?";
-//!         database.run_query(notes, ["b"], |row| row.get::<_, String>(0)).await
+//!         let query = "SELECT text FROM note WHERE text > ?";
+//!         database.run_query(query, ["b"], |row| row.get::<_, String>(0)).await
 //!     }
 //! });
 //!
