@@ -1,10 +1,10 @@
-//! What a user sees who starts it wrongly.
+//! The messages that a user sees after starting the app incorrectly.
 
 use std::process::Command;
 
 use crate::app::{App, PROGRAM};
 
-/// The exit status and what was said on standard error.
+/// Returns the exit status and the text on standard error.
 fn failure(command: &mut Command) -> (i32, String) {
     let output = command.output().expect("it runs");
     assert!(
@@ -47,7 +47,7 @@ fn an_address_that_does_not_parse_is_named_with_one_that_does() {
 
 #[test]
 fn an_address_of_another_machine_is_told_apart() {
-    // TEST-NET-1, RFC 5737: nobody's.
+    // TEST-NET-1, RFC 5737: assigned to nobody.
     let (status, said) = failure_with("192.0.2.1:8080");
     assert_eq!(
         (status, said.as_str()),
@@ -58,8 +58,7 @@ fn an_address_of_another_machine_is_told_apart() {
     );
 }
 
-/// Whether a port needs privileges depends on who runs this and where; how the refusal is told does
-/// not.
+/// Whether a port needs privileges depends on the user and the machine; the message does not.
 #[test]
 fn a_port_that_needs_privileges_is_told_apart() {
     let mut strace = Command::new("strace");
