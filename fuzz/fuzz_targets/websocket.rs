@@ -1,5 +1,5 @@
-//! What a peer may send over a WebSocket: the server must answer or close the connection, and
-//! repeating the same input must give the same result.
+//! What a peer may send over a WebSocket: the server must answer or close the connection, and leave
+//! nothing behind.
 #![no_main]
 
 use arbitrary::Arbitrary;

@@ -230,11 +230,7 @@ impl Bound {
             ([], None) => "none yet".to_owned(),
             ([], Some(last)) => format!("{}  ·  the last: {}", thousands(files as u64), last.name),
             ([one], _) => format!("{}  ·  {:.0} %", one.name, 100.0 * fraction),
-            (several, _) => format!(
-                "{} uploading  ·  {:.0} %",
-                several.len(),
-                100.0 * fraction
-            ),
+            (several, _) => format!("{} uploading  ·  {:.0} %", several.len(), 100.0 * fraction),
         };
         set_label(&self.files, &text);
     }

@@ -138,12 +138,14 @@ fn help(app: &str, about: &str) -> String {
          Usage: {app} [OPTIONS]\n\
          \n\
          Options:\n\
-         \x20 --http ADDR   serve HTTP on ADDR [default: {DEFAULT_HTTP}]; port 0 lets the system choose\n\
+         \x20 --http ADDR   serve HTTP on ADDR [default: {DEFAULT_HTTP}]; \
+         port 0 lets the system choose\n\
          \x20 --echo ADDR   also serve the echo protocol on ADDR\n\
          \x20 --seconds N   exit after N seconds\n\
          \x20 --report      print one line of JSON at the end: requests, frames, gaps, turns\n\
-         \x20 --tls         serve HTTPS (HTTP/2 and HTTP/1.1) with a certificate generated at the start\n\
-         \x20 --mirror      answer every request with METHOD TARGET BODYLEN, and echo at /websocket\n\
+         \x20 --tls         serve HTTPS (HTTP/2 and HTTP/1.1) with a generated certificate\n\
+         \x20 --mirror      answer every request with METHOD TARGET BODYLEN, \
+         and echo at /websocket\n\
          \x20 --watchdog    print the thread's stack if it is stuck for half a second\n\
          \x20 -h, --help    print this"
     )
@@ -155,7 +157,8 @@ impl fmt::Display for ArgsError {
             Self::Address { option, given } => {
                 write!(
                     f,
-                    "{option}: '{given}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080"
+                    "{option}: '{given}' is not an address and port, \
+                     such as 127.0.0.1:8080 or [::1]:8080"
                 )
             }
             Self::Seconds { given } => {

@@ -62,7 +62,10 @@ mod tests {
         let report = Report::new(&model, 7, Duration::from_micros(1_234));
         assert_eq!(
             report.to_json(),
-            r#"{"requests":1,"frames":0,"frame_gap_ms":{"p50":0.0,"p99":0.0,"max":0.0},"turns":7,"longest_callback_ms":1.234}"#
+            concat!(
+                r#"{"requests":1,"frames":0,"frame_gap_ms":{"p50":0.0,"p99":0.0,"max":0.0},"#,
+                r#""turns":7,"longest_callback_ms":1.234}"#
+            )
         );
     }
 }

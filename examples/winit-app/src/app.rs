@@ -191,7 +191,10 @@ impl App {
             }
             (ElementState::Pressed, Some(Target::Address)) => {
                 if let Err(error) = self.browser.open(&self.address) {
-                    eprintln!("winit-app: could not open {} in a browser: {error}", self.address);
+                    eprintln!(
+                        "winit-app: could not open {} in a browser: {error}",
+                        self.address
+                    );
                 }
             }
             (ElementState::Pressed, None) => {}

@@ -106,7 +106,10 @@ fn follow(
         // Until the display is gone.
         while let Ok(change) = properties.next().await {
             if change.name == "_NET_WM_STATE" {
-                let hidden = |value: &Value| matches!(value, Value::Atoms(atoms) if atoms.iter().any(|it| it == "_NET_WM_STATE_HIDDEN"));
+                let hidden = |value: &Value| {
+                    matches!(value, Value::Atoms(atoms)
+                        if atoms.iter().any(|it| it == "_NET_WM_STATE_HIDDEN"))
+                };
                 hide(change.value.as_ref().is_some_and(hidden));
             }
             let text = change.value.map(|value| match value {

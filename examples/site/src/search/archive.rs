@@ -33,7 +33,8 @@ const BATCH: u32 = 2_000;
 /// cancelled in the middle.
 const SLICE: u32 = 1_000;
 
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS entry (number INTEGER PRIMARY KEY, heading TEXT NOT NULL, text TEXT NOT NULL)";
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS entry \
+                      (number INTEGER PRIMARY KEY, heading TEXT NOT NULL, text TEXT NOT NULL)";
 const INSERT: &str = "INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3)";
 // No index helps to find approximate matches: this looks at every entry.
 const SELECT: &str = "SELECT heading, text, found FROM

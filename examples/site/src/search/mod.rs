@@ -1,8 +1,12 @@
 //! A search that takes time: 200,000 entries of lighthouse logs, in SQLite, on a thread.
 //!
 //! ```text
-//! Archive (the table, and the threads) --search(Pattern)--> Running (a stream of States) --> the page's events
-//!                                                                                        \-> Search --> the window's widgets
+//! Archive (the table, and the threads)
+//!    |
+//!    | search(Pattern)
+//!    v
+//! Running (a stream of States) --+--> the page's events
+//!                                \--> Search --> the window's widgets
 //! ```
 //!
 //! The table is in memory and is written by the first search. Dropping a [`Running`] cancels it:

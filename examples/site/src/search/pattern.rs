@@ -153,13 +153,15 @@ impl fmt::Display for PatternError {
             Self::Errors { given } => {
                 write!(
                     f,
-                    "After ~ goes the number of typing errors, 0 to {MAX_ERRORS}, not ‘{given}’; such as: lanturn~1"
+                    "After ~ goes the number of typing errors, 0 to {MAX_ERRORS}, \
+                     not ‘{given}’; such as: lanturn~1"
                 )
             }
             Self::TooVague { needed } => {
                 write!(
                     f,
-                    "So many typing errors need at least {needed} characters, or everything is alike"
+                    "This many typing errors need at least {needed} characters, \
+                     or everything would match"
                 )
             }
         }

@@ -339,11 +339,10 @@ mod tests {
         let mut state = State::waiting("fog".to_owned());
         state.end(Err("no such table"));
         assert_eq!(state.error(), Some("no such table"));
-        assert!(
-            state
-                .to_json()
-                .contains(r#""phase":"failed","fraction":0.0,"hits":0,"summary":"No result","error":"no such table""#)
-        );
+        assert!(state.to_json().contains(concat!(
+            r#""phase":"failed","fraction":0.0,"hits":0,"#,
+            r#""summary":"No result","error":"no such table""#
+        )));
         assert_eq!(State::failed("", &"nothing").error(), Some("nothing"));
         assert_eq!(State::default().error(), None);
     }

@@ -52,7 +52,8 @@ fn out_of_file_descriptors_it_neither_spins_nor_dies_nor_leaves_anybody_hanging(
         "it recovers after {recovery:?}"
     );
     println!(
-        "{} answered, {} turned away, {spent:?} of processor time in the second after, recovered after {recovery:?}",
+        "{} answered, {} turned away, {spent:?} of processor time \
+         in the second after, recovered after {recovery:?}",
         count(Outcome::Answered),
         count(Outcome::Ended)
     );

@@ -172,7 +172,8 @@ fn survive(name: &str, reads: bool, next: impl FnMut(u32) -> Vec<u8>) -> Option<
         stuck,
     } = ending;
     println!(
-        "{name}: {frames} frames, GOAWAY {goaway:?}, stuck {stuck}, {growth} KiB, another client waited {longest:?}"
+        "{name}: {frames} frames, GOAWAY {goaway:?}, stuck {stuck}, {growth} KiB, \
+         another client waited {longest:?}"
     );
     assert!(growth < GROWTH, "{name}: {growth} KiB");
     assert!(longest < Duration::from_secs(1), "{name}: {longest:?}");

@@ -53,7 +53,10 @@ fn interrupted_system_calls_are_made_again() {
         let mut client = app.connect();
         client
             .stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .write_all(
+                b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n\
+                  GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            )
             .unwrap();
         let mut all = Vec::new();
         while !all.ends_with(b"hello, world") {
