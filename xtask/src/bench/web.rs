@@ -74,7 +74,8 @@ pub fn run(options: Options) -> Result<()> {
         }
         println!(
             "\n`GET {path}` ({what}), {} connections, {} rounds of {} s, \
-             server on processor {SERVER}; median (least–most); ratios are of processor time, within a round",
+             server on processor {SERVER}; median (least–most); \
+             ratios are of processor time, within a round",
             options.connections, options.rounds, options.seconds
         );
         let compared = able
