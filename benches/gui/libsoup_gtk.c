@@ -1,4 +1,5 @@
-/* libsoup 3 in a GTK 4 window, on its main loop. Arguments: --http ADDRESS --seconds N --cost MILLISECONDS. */
+/* libsoup 3 in a GTK 4 window, on its main loop.
+ * Arguments: --http ADDRESS --seconds N --cost MILLISECONDS. */
 #include <gtk/gtk.h>
 #include <libsoup/soup.h>
 #include <math.h>

@@ -1,5 +1,5 @@
-/* libsoup 3 on GLib's main loop. Arguments: --http ADDRESS. The file is in ENTWINED_BENCH_FILES, and so is what /json answers:
- * libsoup writes no JSON. */
+/* libsoup 3 on GLib's main loop. Arguments: --http ADDRESS. The file is in ENTWINED_BENCH_FILES,
+ * and so is the answer of /json, because libsoup cannot write JSON. */
 #include <libsoup/soup.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ answer (SoupServer *server, SoupServerMessage *message, const char *path, GHashT
     soup_server_message_set_status (message, SOUP_STATUS_OK, NULL);
 }
 
-/* Shared by all answers, never copied: what a mapping in memory would be. */
+/* Shared by all answers and never copied, like a memory mapping. */
 static GBytes *
 load (const char *name)
 {

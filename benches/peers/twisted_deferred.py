@@ -1,4 +1,7 @@
-"""The shapes of benches/deferred.rs in Twisted. Prints one line for each: its name, a tab, nanoseconds."""
+"""The operations of benches/deferred.rs in Twisted.
+
+Prints one line for each: its name, a tab, nanoseconds.
+"""
 
 import gc
 import statistics
@@ -12,7 +15,7 @@ def increment(value):
 
 
 def chain(callbacks):
-    """Made, given callbacks, fired, read."""
+    """Creates a Deferred, adds callbacks, fires it and reads the result."""
     deferred = Deferred()
     for _ in range(callbacks):
         deferred.addCallback(increment)
@@ -28,7 +31,7 @@ def all_of(deferreds):
 
 
 def measure(name, make, run, seconds=1.0):
-    """The median over batches; what `make` makes is not part of the time."""
+    """Returns the median over batches; the time of `make` is not included."""
     times = []
     gc.collect()
     end = time.perf_counter() + seconds

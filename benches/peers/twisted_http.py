@@ -1,4 +1,7 @@
-"""twisted.web on its epoll reactor. Arguments: --http ADDRESS. The file is in ENTWINED_BENCH_FILES."""
+"""twisted.web on its epoll reactor.
+
+Arguments: --http ADDRESS. The file is in ENTWINED_BENCH_FILES.
+"""
 import json
 import os
 import sys

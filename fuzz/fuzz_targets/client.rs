@@ -1,5 +1,5 @@
-//! What a server may say to the web client, in each version, with and without a proxy's tunnel:
-//! there is a response or an error, and nothing is left of it.
+//! What a server may send to the web client, in each version, with and without a proxy's tunnel:
+//! the client must return a response or an error, and leave nothing behind.
 #![no_main]
 
 use std::{cell::RefCell, collections::VecDeque, io, rc::Rc};
@@ -13,8 +13,8 @@ use libfuzzer_sys::fuzz_target;
 struct Case<'a> {
     fragment: u8,
     version: Version,
-    /// What is said on the first connection, the second, and so on: redirects and repetitions come
-    /// for them.
+    /// What is sent on the first connection, the second, and so on: redirects and retries open
+    /// more.
     connections: Vec<Vec<Piece<'a>>>,
 }
 
@@ -39,7 +39,7 @@ enum Piece<'a> {
         stream: u8,
         payload: &'a [u8],
     },
-    /// An HTTP/2 header block: `:status` and what HPACK's table has.
+    /// An HTTP/2 header block: `:status` and entries of HPACK's static table.
     Block {
         stream: u8,
         fields: Vec<u8>,
@@ -105,7 +105,7 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u8, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// How many connections a server has for the client, and how much of a body is read.
+/// How many connections the server accepts, and how much of a body is read.
 const MOST_CONNECTIONS: usize = 4;
 const MOST_BODY: usize = 100_000;
 

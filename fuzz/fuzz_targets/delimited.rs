@@ -1,4 +1,4 @@
-//! Frames with a delimiter behind them.
+//! Frames that end in a delimiter.
 #![no_main]
 
 use entwined::framing::Delimited;

@@ -1,4 +1,4 @@
-//! The texts of endpoints.
+//! Endpoint descriptions.
 #![no_main]
 
 use entwined::endpoint::{self, ParseError};
@@ -8,7 +8,7 @@ fn check(error: &ParseError, text: &str) {
     assert_eq!(error.text, text);
     assert!(
         text.is_char_boundary(error.at),
-        "{} is no place in {text:?}",
+        "{} is not a position in {text:?}",
         error.at
     );
     assert!(!error.what.is_empty());

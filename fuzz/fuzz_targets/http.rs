@@ -1,5 +1,5 @@
-//! What a peer may say to a web server, in each version: it is answered or ended, and nothing is
-//! left of it.
+//! What a peer may send to a web server, in each version: the server must answer or close the
+//! connection, and leave nothing behind.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -23,7 +23,7 @@ enum Piece<'a> {
         headers: Vec<(u8, &'a [u8])>,
         body: Body<'a>,
     },
-    /// How HTTP/2 begins.
+    /// The HTTP/2 connection preface.
     Preface,
     Frame {
         kind: u8,

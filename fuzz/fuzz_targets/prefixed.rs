@@ -1,4 +1,4 @@
-//! Frames with their length in front.
+//! Frames with a length prefix.
 #![no_main]
 
 use entwined::framing::{Prefixed, Width};

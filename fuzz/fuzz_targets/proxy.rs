@@ -1,4 +1,4 @@
-//! Headers of the PROXY protocol.
+//! PROXY protocol headers.
 #![no_main]
 
 use entwined::proxy::Header;
@@ -11,7 +11,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(
         Header::parse(&input[..length]),
         Ok(Some((header.clone(), length))),
-        "what comes behind it matters"
+        "the bytes after it matter"
     );
     for end in 0..length {
         assert_eq!(

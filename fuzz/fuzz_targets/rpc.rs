@@ -1,4 +1,5 @@
-//! What a peer may say to who answers calls: it is answered or ended, and nothing is left of it.
+//! What a peer may send to an RPC server: the server must answer or close the connection, and leave
+//! nothing behind.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -12,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 struct Case<'a> {
     fragment: u8,
     messages: Vec<Message<'a>>,
-    /// Behind them, without a length.
+    /// Raw bytes after the messages, without a length.
     rest: &'a [u8],
 }
 

@@ -1,5 +1,5 @@
-//! What a peer may say over a WebSocket: it is answered or ended, and what it says twice is the
-//! same.
+//! What a peer may send over a WebSocket: the server must answer or close the connection, and leave
+//! nothing behind.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 struct Case<'a> {
     fragment: u8,
     frames: Vec<Frame<'a>>,
-    /// Behind them, as it is.
+    /// Raw bytes after the frames.
     rest: &'a [u8],
 }
 

@@ -1,4 +1,4 @@
-//! What the targets share. The reference is the one of the tests.
+//! What the targets share. The reference is the one that the tests use.
 
 mod peer;
 #[path = "../../tests/framing/reference.rs"]
@@ -8,16 +8,16 @@ use arbitrary::Arbitrary;
 pub use peer::{connection, peer, say};
 use reference::{Event, Tested, found, round};
 
-/// Bytes, where they are cut, and how long a frame may be.
+/// Bytes, where they are split, and the frame limit.
 #[derive(Arbitrary, Debug)]
 pub struct Case<'a> {
     pub limit: Limit,
-    /// How long pieces are, less one; again and again from the first.
+    /// The length of each piece, less one; used again from the first when it runs out.
     pub cuts: Vec<u8>,
     pub input: &'a [u8],
 }
 
-/// Mostly a small one.
+/// Usually a small limit.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Limit {
     Small(u8),
@@ -36,11 +36,12 @@ impl Limit {
 }
 
 impl Case<'_> {
-    /// Compares what is found in the pieces and in the whole with what the reference says. A frame
-    /// of at most `limit` bytes has at most `around` around it.
+    /// Compares what is found in the pieces and in the whole with the reference. A frame of at most
+    /// `limit` bytes has at most `around` bytes around it.
     ///
     /// # Panics
-    /// When something else is found, more is kept than that, or what is encoded is not found again.
+    /// Panics if something else is found, if more than that is buffered, or if an encoded frame is
+    /// not found again.
     pub fn check<F: Tested>(
         &self,
         framing: &F,

@@ -1,5 +1,5 @@
-//! What the targets share: a peer that says what the fuzzer has found, and a server's side of its
-//! one connection.
+//! What the targets share: a peer that sends what the fuzzer has found, and the server's side of
+//! its one connection.
 
 use std::{future::poll_fn, pin::Pin};
 
@@ -10,14 +10,14 @@ use entwined::{
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// Two ends of a connection that hands on so many bytes at a time and one more.
+/// Returns the two ends of a connection that passes on `fragment` + 1 bytes at a time.
 pub fn connection(handle: &Handle, fragment: u8) -> (MemoryStream, MemoryStream) {
     let mut wire = Wire::default();
     wire.fragment = usize::from(fragment) + 1;
     memory::pair_over(handle, wire)
 }
 
-/// Says `bytes`, ends, and reads until the other side has ended too; then has everything come to
+/// Sends `bytes`, closes, and reads until the other side has closed too; then runs everything to
 /// its end.
 pub fn say(simulation: &Simulation, near: MemoryStream, bytes: Vec<u8>) {
     let talking = simulation.handle().spawn(peer(near, bytes));
@@ -25,7 +25,7 @@ pub fn say(simulation: &Simulation, near: MemoryStream, bytes: Vec<u8>) {
     simulation.drive();
 }
 
-/// Says `bytes`, ends, and reads until the other side has ended too.
+/// Sends `bytes`, closes, and reads until the other side has closed too.
 pub async fn peer(mut near: MemoryStream, bytes: Vec<u8>) {
     let mut rest = &bytes[..];
     while !rest.is_empty() {

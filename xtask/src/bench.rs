@@ -1,9 +1,9 @@
-//! `cargo xtask bench`: servers side by side, in one run, so that a slow day is slow for all of
+//! `cargo xtask bench`: servers side by side, in one run, so that a slow machine is slow for all of
 //! them.
 //!
-//! The server has processor 0 to itself and the load comes from processor 1. The figure to compare
-//! is processor time for a request: unlike requests a second it does not depend on how fast the
-//! load generator is.
+//! The server has processor 0 to itself and the load runs on processor 1. The figure to compare is
+//! processor time per request: unlike requests per second it does not depend on how fast the load
+//! generator is.
 
 mod alternating;
 mod deferred;
@@ -62,7 +62,9 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
                 Ok(python) => {
                     measure.arg(python);
                 }
-                Err(error) => eprintln!("Without Python's, which need venv, pip and PyPI: {error}"),
+                Err(error) => {
+                    eprintln!("Skipping the Python servers, which need venv, pip and PyPI: {error}")
+                }
             }
             process::succeed(&mut measure)?;
         }
@@ -75,7 +77,7 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a bench of Cargo's.
+/// Runs a Cargo benchmark.
 fn cargo_bench(packages: &[&str], name: &str, arguments: &[String]) -> Result<()> {
     process::succeed(
         workspace::cargo()
@@ -110,11 +112,11 @@ fn parse(arguments: &[&str]) -> Result<Options> {
     Ok(options)
 }
 
-/// The places in [`peers`].
+/// Indices into [`peers`].
 const BARE: usize = 0;
 const HYPER: usize = 1;
 
-/// What ours is measured against, built: each server's name and program.
+/// Builds the servers that ours are measured against; returns each one's name and program.
 fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(vec![
         ("bare mio", workspace::build("peers", "bare-mio-http")?),
@@ -125,7 +127,7 @@ fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     ])
 }
 
-/// One server's sample, as soon as it is there.
+/// Prints one server's sample as soon as it is taken.
 fn announce(round: usize, name: &str, sample: Sample) {
     println!(
         "round {round}: {name:<20} {:6.2} µs/request {:9.0} requests/s",

@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: the protocol testers that others wrote, against each app.
+//! `cargo xtask conformance`: protocol test suites by others, run against each app.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,23 @@ use crate::display::Display;
 use crate::process::{self, Running};
 use crate::{Result, workspace};
 
-/// Of a port that speaks HTTP/1.1 too, what does not begin as HTTP/2 is HTTP/1.1, and is refused in
-/// that language.
+/// On a port that also serves HTTP/1.1, input that does not begin as HTTP/2 is HTTP/1.1, and is
+/// refused in HTTP/1.1.
 const PLAIN_EXCEPTIONS: [&str; 1] = ["Sends invalid connection preface"];
 
-const NO_H2SPEC: &str = "h2spec is needed, and no package has it: build it from source (github.com/summerwind/h2spec) with Go \
+const NO_H2SPEC: &str = "h2spec is needed, and no package has it: \
+     build it from source (github.com/summerwind/h2spec) with Go \
      and put it in PATH, or set H2SPEC to it";
 
-const NO_WSTEST: &str = "Autobahn's testsuite is needed: `pip install autobahntestsuite==0.8.2` in a virtual environment of \
-     Python 2.7, and set WSTEST to its bin/wstest";
+const NO_WSTEST: &str = "Autobahn's testsuite is needed: \
+     `pip install autobahntestsuite==0.8.2` in a virtual environment of Python 2.7, \
+     and set WSTEST to its bin/wstest";
 
-/// What Autobahn says of a case that was passed, or asks for nothing (compression that we do not
+/// Autobahn's verdicts for a case that passed, or that does not apply (compression that we do not
 /// offer).
 const GOOD: [&str; 4] = ["OK", "INFORMATIONAL", "NON-STRICT", "UNIMPLEMENTED"];
 
-/// A line for each case of Autobahn's report.
+/// Prints a line for each case of Autobahn's report.
 const VERDICTS: &str = "
 import json, sys
 for case, result in json.load(open(sys.argv[1]))[sys.argv[2]].items():
@@ -98,7 +100,7 @@ pub fn run() -> Result<ExitCode> {
     }
 }
 
-/// Where a program is that answers to `asked`.
+/// Returns the path of a program if it runs with the argument `asked`.
 fn tool(variable: &str, name: &str, asked: &str) -> Option<PathBuf> {
     let path = env::var_os(variable).map_or_else(|| PathBuf::from(name), PathBuf::from);
     let silent = || Stdio::null();
@@ -111,7 +113,7 @@ fn tool(variable: &str, name: &str, asked: &str) -> Option<PathBuf> {
     found.is_ok().then_some(path)
 }
 
-/// The last line of what h2spec says, and the cases that failed.
+/// Returns the last line that h2spec prints, and the cases that failed.
 fn h2spec(tools: &Tools, address: &str, options: &[&str]) -> Result<(String, Vec<String>)> {
     let (host, port) = address
         .rsplit_once(':')
@@ -134,7 +136,7 @@ fn h2spec(tools: &Tools, address: &str, options: &[&str]) -> Result<(String, Vec
     Ok((summary.to_owned(), failed.collect()))
 }
 
-/// How often each verdict was given, and the cases that failed.
+/// Returns how often each verdict was given, and the cases that failed.
 fn autobahn(tools: &Tools, app: &str, address: &str) -> Result<(String, Vec<String>)> {
     let folder = workspace::target()?.join("autobahn").join(app);
     if folder.exists() {
@@ -142,7 +144,8 @@ fn autobahn(tools: &Tools, app: &str, address: &str) -> Result<(String, Vec<Stri
     }
     fs::create_dir_all(&folder)?;
     let spec = format!(
-        r#"{{ "outdir": {folder:?}, "servers": [{{ "agent": {app:?}, "url": "ws://{address}/websocket" }}],
+        r#"{{ "outdir": {folder:?},
+              "servers": [{{ "agent": {app:?}, "url": "ws://{address}/websocket" }}],
               "cases": ["*"], "exclude-cases": [], "exclude-agent-cases": {{}} }}"#
     );
     let file = folder.join("spec.json");

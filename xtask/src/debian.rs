@@ -1,4 +1,4 @@
-//! The system packages that a command needs: the one list, and their installation.
+//! The system packages that a command needs: the only list of them, and their installation.
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -82,7 +82,8 @@ pub const LOAD: Group = Group {
     packages: &["wrk"],
 };
 
-/// Installs what is missing of these groups. Elsewhere than on Debian it only says what is needed.
+/// Installs the missing packages of these groups. On other systems than Debian it only prints what
+/// is needed.
 pub fn ensure(groups: &[&Group]) -> Result<()> {
     let mut missing = Vec::new();
     for group in groups {
@@ -91,10 +92,9 @@ pub fn ensure(groups: &[&Group]) -> Result<()> {
                 Ok(true) => {}
                 Ok(false) => missing.push(*package),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    // The same things may well be there under other names, so this is no reason to
-                    // give up.
+                    // The packages may exist under other names, so this is not an error.
                     eprintln!(
-                        "This is not Debian. Needed, by Debian's names:\n{}",
+                        "This is not Debian. Packages needed, by their Debian names:\n{}",
                         list(groups)
                     );
                     return Ok(());
@@ -117,7 +117,8 @@ pub fn ensure(groups: &[&Group]) -> Result<()> {
         })
         .map_err(|error| {
             format!(
-                "{error}\nThese packages are missing and could not be installed: {}\nNeeded in all:\n{}",
+                "{error}\nThese packages are missing and could not be installed: {}\n\
+                 All packages needed:\n{}",
                 missing.join(" "),
                 list(groups)
             )
@@ -137,7 +138,7 @@ fn installed(package: &str) -> std::io::Result<bool> {
         .args(["--show", "--showformat=${db:Status-Status}", package])
         .stderr(Stdio::null())
         .output()?;
-    // With several architectures there is a word for each.
+    // If there are several architectures, there is a word for each.
     Ok(String::from_utf8_lossy(&output.stdout).starts_with("installed"))
 }
 
@@ -150,7 +151,7 @@ fn install(packages: &[&str]) -> Result<()> {
 fn apt_get(arguments: &[&str]) -> Result<()> {
     let root = process::output(Command::new("id").arg("-u"))?.trim() == "0";
     let mut command = Command::new(if root { "env" } else { "sudo" });
-    // Given through env, since sudo does not pass our environment on.
+    // Passed through env, because sudo does not pass our environment on.
     if !root {
         command.arg("env");
     }

@@ -41,7 +41,7 @@ pub fn run(name: &str, options: &[String]) -> Result<ExitCode> {
         return run_without_display(name, &app, options);
     }
     let program = workspace::build(app.package, app.package)?;
-    // We become the app, so that signals and the exit status need no care.
+    // exec replaces this process with the app, so signals and the exit status need no handling.
     let error = Command::new(&program).args(options).exec();
     Err(format!("cannot run {}: {error}", program.display()).into())
 }

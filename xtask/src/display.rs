@@ -1,4 +1,4 @@
-//! An X server in memory, for programs with windows where there is no display.
+//! An X server in memory, for programs with windows if there is no display.
 
 use std::env;
 use std::path::Path;
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::process::{self, Running};
 
-/// What programs see that run on our display: it alone, and nothing of a desktop session around it.
+/// The environment of programs on our display: only that display, and nothing of a desktop session.
 const ENVIRONMENT: [(&str, &str); 6] = [
     ("GDK_BACKEND", "x11"),
-    // A software OpenGL takes the processors away from what is tested or measured.
+    // Software OpenGL would take processor time from what is tested or measured.
     ("GSK_RENDERER", "cairo"),
     ("GSETTINGS_BACKEND", "memory"),
     ("GIO_USE_VFS", "local"),
     ("GTK_A11Y", "none"),
-    // An address that cannot be reached, or else GIO may start a bus of its own.
+    // An address that cannot be reached; otherwise GIO may start its own bus.
     ("DBUS_SESSION_BUS_ADDRESS", "disabled:"),
 ];
 
-/// Is there a display already?
+/// Returns whether there is a display already.
 pub fn present() -> bool {
     ["DISPLAY", "WAYLAND_DISPLAY"]
         .iter()
@@ -35,10 +35,10 @@ pub struct Display {
 }
 
 impl Display {
-    /// Starts Xvfb on a free display, on one processor only if one is given.
+    /// Starts Xvfb on a free display, limited to one processor if one is given.
     pub fn start(processor: Option<usize>) -> Result<Self> {
-        // -noreset, or it would start afresh whenever its last client leaves, such as one that took
-        // a picture.
+        // Without -noreset it would reset whenever its last client leaves, such as one that took a
+        // picture.
         let mut server = Running::start(
             process::tied("Xvfb", processor)
                 .args(["-displayfd", "1", "-screen", "0", "1280x800x24"])
@@ -65,16 +65,16 @@ impl Display {
 
     /// Waits until `program` has drawn something, then writes a picture of its window to `file`.
     ///
-    /// False if the program ended before, or drew nothing within `patience`.
+    /// Returns false if the program ended before, or drew nothing within `patience`.
     pub fn picture(&self, program: &mut Running, file: &Path, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         while program.ended()?.is_none() {
             self.capture(file, &[])?;
             if colours(file)? > 1 {
-                // Time for what comes after the first frame: fonts, icons, a second layout.
+                // Wait for what comes after the first frame: fonts, icons, a second layout.
                 thread::sleep(Duration::from_secs(1));
                 if program.ended()?.is_none() {
-                    // There is no window manager, so all around the window is black.
+                    // There is no window manager, so everything around the window is black.
                     self.capture(file, &["-trim", "+repage"])?;
                 }
                 return Ok(true);
@@ -94,7 +94,7 @@ impl Display {
     }
 }
 
-/// How many colours a picture has: one as long as the screen is empty.
+/// Returns how many colours a picture has: one as long as the screen is empty.
 fn colours(file: &Path) -> Result<u32> {
     let count = process::output(Command::new("identify").args(["-format", "%k"]).arg(file))?;
     Ok(count.trim().parse()?)

@@ -1,4 +1,4 @@
-//! Child processes that end with us, whatever ends us.
+//! Child processes that end when we end, for whatever reason.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -10,10 +10,11 @@ use crate::Result;
 /// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// A command for `program` that the kernel ends when we end, also by Ctrl-C or a kill.
+/// Returns a command for `program` that the kernel ends when we end, even by Ctrl-C or a kill.
 ///
-/// With a processor number it runs on that processor only. Both come from util-linux, which every
-/// Debian has; it replaces itself by `program`, so that the process has the expected id.
+/// With a processor number it runs on that processor only. Both tools come from util-linux, which
+/// every Debian has. They replace themselves with `program`, so that the process has the expected
+/// id.
 pub fn tied(program: impl AsRef<std::ffi::OsStr>, processor: Option<usize>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]);
@@ -24,7 +25,7 @@ pub fn tied(program: impl AsRef<std::ffi::OsStr>, processor: Option<usize>) -> C
     command
 }
 
-/// Runs a command to its end; a failure is an error that names it.
+/// Runs a command to its end. A failure returns an error that names the command.
 pub fn succeed(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -49,7 +50,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     }
 }
 
-/// The command as one would type it.
+/// Returns the command as the user would type it.
 pub fn shown(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -78,7 +79,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Has it ended by itself, and how?
+    /// Returns its exit status if it has ended.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
@@ -87,15 +88,15 @@ impl Running {
         self.child.wait()
     }
 
-    /// Its standard input, which must be piped, and may be asked for once.
+    /// Returns its standard input. It must be piped, and can be taken only once.
     pub fn input(&mut self) -> Result<ChildStdin> {
         Ok(self.child.stdin.take().ok_or("its input is not piped")?)
     }
 
-    /// The first line of its output that starts with `prefix`, without the prefix.
+    /// Returns the first line of its output that starts with `prefix`, without the prefix.
     ///
-    /// The output must be piped, and may be asked for once; the reader for what follows comes with
-    /// it.
+    /// The output must be piped, and can be taken only once; the returned reader continues after
+    /// that line.
     pub fn line_after(&mut self, prefix: &str) -> Result<(String, impl BufRead + use<>)> {
         let output = self.child.stdout.take().ok_or("its output is not piped")?;
         let mut output = BufReader::new(output);
@@ -113,7 +114,7 @@ impl Running {
         Err(format!("{} ended too early\n{complaint}", self.line).into())
     }
 
-    /// Throws away what it says on a piped standard error, so that it never waits for a reader.
+    /// Discards what it prints on a piped standard error, so that it never blocks on the pipe.
     pub fn ignore_errors(&mut self) {
         if let Some(mut errors) = self.child.stderr.take() {
             thread::spawn(move || io::copy(&mut errors, &mut io::sink()));
@@ -123,8 +124,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Asked first: from a kill, which is all that std has, an X server would leave its lock
-        // file behind.
+        // It is asked to end first: after a kill, which is all that std offers, an X server would
+        // leave its lock file behind.
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the one gate. It stops at the first step that fails.
+//! `cargo xtask test`: all checks. It stops at the first step that fails.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,10 +26,10 @@ pub fn run() -> Result<ExitCode> {
         "format",
         workspace::cargo().args(["fmt", "--all", "--check"]),
     )?;
-    // All steps take the same packages and features and the dev profile, so that what one step
-    // built the next finds: clippy and doc share the checked dependencies, and all share build
+    // All steps use the same packages, features and dev profile, so that each step reuses what the
+    // previous one built: clippy and doc share the checked dependencies, and all share build
     // scripts and macros. Warnings are denied by arguments that reach our own crates only;
-    // RUSTFLAGS would build everything anew.
+    // RUSTFLAGS would rebuild everything.
     steps.command(
         "lints",
         everything("clippy").args(["--all-targets", "--", "-D", "warnings"]),
@@ -47,7 +47,7 @@ pub fn run() -> Result<ExitCode> {
         "tests",
         display.show(everything("test").env("ENTWINED_CONFORMANCE", &results)),
     )?;
-    // Built with the tests; to run it through Cargo would build it once more, with the features of
+    // Built with the tests. Running it through Cargo would build it once more, with the features of
     // its package alone.
     let table = workspace::target()?.join("debug/examples/conformance-table");
     steps.command("behaviours", Command::new(table).arg(&results))?;
@@ -61,7 +61,8 @@ fn everything(command: &str) -> Command {
     cargo
 }
 
-/// An empty folder for the results of the conformance suite, which every backend's tests write.
+/// Creates an empty folder for the results of the conformance suite, which every backend's tests
+/// write.
 fn fresh_results() -> Result<PathBuf> {
     let folder = workspace::root().join("target").join("conformance");
     if folder.exists() {
@@ -71,7 +72,7 @@ fn fresh_results() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Fails unless the toolchain has this part.
+/// Fails unless the toolchain has this component.
 fn require(subcommand: &str, component: &str) -> Result<()> {
     let found = workspace::cargo()
         .args([subcommand, "--version"])
@@ -88,7 +89,7 @@ fn require(subcommand: &str, component: &str) -> Result<()> {
     }
 }
 
-/// The steps so far, and the time that each took.
+/// The steps so far, and how long each took.
 #[derive(Default)]
 struct Steps {
     done: Vec<(&'static str, Duration)>,

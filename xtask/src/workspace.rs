@@ -1,4 +1,4 @@
-//! Where things are, and Cargo itself.
+//! Paths of the workspace, and Cargo.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,25 +7,25 @@ use std::process::Command;
 use crate::Result;
 use crate::process;
 
-/// The workspace's own folder.
+/// Returns the workspace's root folder.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask is a folder of the workspace")
 }
 
-/// The Cargo that runs us, started in the workspace.
+/// Returns a command for the Cargo that runs us, started in the workspace.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     if env::var_os("CI").is_some() {
-        // Nobody builds there a second time: what rustc would keep for that takes 9 GB.
+        // CI builds only once, and rustc's incremental data would take 9 GB.
         command.env("CARGO_INCREMENTAL", "0");
     }
     command
 }
 
-/// Does the workspace have this example app?
+/// Returns whether the workspace has this example app.
 pub fn has_app(package: &str) -> bool {
     root()
         .join("examples")
@@ -40,7 +40,7 @@ pub fn build(package: &str, name: &str) -> Result<PathBuf> {
     Ok(target()?.join("release").join(name))
 }
 
-/// The target folder, wherever the user's settings put it.
+/// Returns the target folder, wherever the user's settings put it.
 pub fn target() -> Result<PathBuf> {
     // We are target/debug/xtask.
     let own = env::current_exe()?;

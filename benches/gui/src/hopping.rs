@@ -1,4 +1,4 @@
-//! hyper on a tokio thread, which hops to the window's thread for each request: what one writes
+//! hyper on a tokio thread, which sends each request to the window's thread: what people write
 //! without Entwined.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, thread};
@@ -13,17 +13,17 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 
-/// What the window's thread is sent for each request, and answers when the label is set.
+/// Sent to the window's thread for each request, and answered when the label is set.
 pub type Told = oneshot::Sender<()>;
 
-/// How the window's thread is told.
+/// Sends a message to the window's thread.
 pub type Said = Arc<dyn Fn(Told) + Send + Sync>;
 
-/// Serves in a thread of its own, until the process ends, and prints the address. `waits` says
-/// whether a response waits for the label.
+/// Serves on a new thread until the process ends, and prints the address. `waits` says whether a
+/// response waits for the label.
 ///
 /// # Panics
-/// When there is no thread, or the port is taken.
+/// Panics if no thread can be started, or if the port is taken.
 pub fn serve(address: SocketAddr, waits: bool, say: Said) {
     let thread = thread::Builder::new().name("tokio".into());
     thread

@@ -1,9 +1,9 @@
-//! What the windows of `cargo xtask bench gui` share: their options, the measure of their frames,
-//! and tokio's thread.
+//! What the windows of `cargo xtask bench gui` share: their options, the measurement of their
+//! frames, and tokio's thread.
 //!
-//! Each is the shortest honest program of its kind. A request's handler sets a label (or, where the
-//! toolkit has none, the text that the next frame draws), and is answered when that is done. The
-//! window draws each frame, whatever happens.
+//! Each window is the shortest fair program of its kind. A request's handler sets a label (or, if
+//! the toolkit has none, the text that the next frame draws), and answers when that is done. The
+//! window draws each frame in any case.
 
 mod hopping;
 mod load;
@@ -19,24 +19,24 @@ pub use hopping::{Said, Told, serve as serve_on_tokio};
 pub use load::begin as begin_load;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Who serves.
+/// Which server runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Who {
-    /// Nobody.
+    /// None.
     Idle,
     /// Entwined, in the window's thread.
     Ours,
-    /// hyper on tokio in a thread of its own, which asks the window's thread to set the label, and
+    /// hyper on tokio in a separate thread. It asks the window's thread to set the label, and
     /// answers when that is done.
     Tokio,
-    /// The same, which answers at once; the label is set whenever.
+    /// The same, but it answers at once; the label is set some time later.
     TokioPosts,
 }
 
-/// What there is besides requests.
+/// Work besides requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Load {
-    /// Nothing.
+    /// None.
     None,
     /// 200,000 calls posted by another thread, once a second.
     Posts,
@@ -47,23 +47,23 @@ pub enum Load {
 /// The command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Who serves.
+    /// Which server runs.
     pub who: Who,
-    /// Where.
+    /// The address to serve on.
     pub http: SocketAddr,
-    /// For how long the window is there.
+    /// How long the window stays open.
     pub seconds: u64,
-    /// What each frame takes besides, in time of the processor.
+    /// Extra processor time that each frame takes.
     pub cost: Duration,
-    /// What there is besides requests.
+    /// Work besides requests.
     pub load: Load,
 }
 
 impl Options {
-    /// Reads this process's arguments.
+    /// Parses this process's arguments.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// Returns what is wrong with them.
     pub fn parse() -> Result<Self, Box<dyn Error>> {
         let mut arguments = std::env::args().skip(1);
         let who = match arguments.next().as_deref() {
@@ -108,7 +108,7 @@ impl Options {
     }
 }
 
-/// What a frame of an animation takes: this thread's processor is used for so long.
+/// Does the work of an animation's frame: uses this much processor time on this thread.
 pub fn spend(cost: Duration) {
     let used = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
     let start = used();
@@ -122,26 +122,27 @@ pub struct Frames {
     number: Cell<u64>,
 }
 
-/// At the begin and at the end nothing is measured: the window opens, the load begins and ends.
+/// Nothing is measured at the beginning and at the end, while the window opens and the load starts
+/// and stops.
 const BEFORE: Duration = Duration::from_millis(1_500);
 const AFTER: Duration = Duration::from_millis(1_000);
 
-/// At 60 Hz.
+/// The frame time in milliseconds at 60 Hz.
 const INTERVAL: f64 = 1e3 / 60.0;
 
 impl Frames {
-    /// One is drawn.
+    /// Records that a frame was drawn.
     pub fn drawn(&self) {
         self.number.set(self.number.get() + 1);
         self.drawn.borrow_mut().push(Instant::now());
     }
 
-    /// How many there were.
+    /// Returns the number of frames.
     pub fn number(&self) -> u64 {
         self.number.get()
     }
 
-    /// Prints the gaps between them as one line of JSON.
+    /// Prints the gaps between frames as one line of JSON.
     pub fn report(&self) {
         let drawn = self.drawn.borrow();
         let (Some(&first), Some(&last)) = (drawn.first(), drawn.last()) else {

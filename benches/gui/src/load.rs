@@ -1,4 +1,4 @@
-//! What there is to do besides requests.
+//! Work besides requests.
 
 use std::{
     task::Poll,
@@ -10,13 +10,13 @@ use entwined::Handle;
 
 use crate::Load;
 
-/// Posted calls each second, and what each of them does.
+/// Posted calls per second.
 const POSTS: u32 = 200_000;
 
-/// A step of the task.
+/// The length of a step of the task.
 const STEP: Duration = Duration::from_micros(20);
 
-/// Begins it; it goes on until the process ends.
+/// Starts the load; it runs until the process ends.
 pub fn begin(handle: &Handle, load: Load) {
     match load {
         Load::None => {}

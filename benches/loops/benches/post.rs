@@ -1,11 +1,11 @@
-//! Posting to a loop from other threads: the way of one message to a loop that sleeps, and how many
-//! get through from eight threads.
+//! Posting to a loop from other threads: how long one message takes to reach a sleeping loop, and
+//! how many messages get through from eight threads.
 //!
-//! All take their turn in each round, so that what slows the machine down for a while hits all
+//! All take their turn in each round, so that a temporary slowdown of the machine affects all
 //! alike. The floor is an eventfd in an epoll set, with no queue behind it and a system call for
-//! each message. Most of a way is the processor's own awakening, which differs much from one moment
-//! to the next on a machine that is not quiet. An argument sets the number of posts whose way is
-//! timed, 20,000 by default.
+//! each message. Most of the time goes into waking the processor, which varies much from one moment
+//! to the next on a machine that is not quiet. An argument sets the number of posts that are timed,
+//! 20,000 by default.
 
 use std::{
     os::fd::OwnedFd,
@@ -29,14 +29,14 @@ use tokio::sync::mpsc;
 const ROUNDS: usize = 5;
 const SENDERS: usize = 8;
 
-/// How long a loop is left alone before the next post, so that it sleeps by then.
+/// How long a loop is left alone before the next post, so that it is asleep by then.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// Messages that have arrived in this measurement; only the loop's thread counts them.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
-/// Nanoseconds that the last one took.
+/// Nanoseconds that the last message took.
 static LATENCY: AtomicU64 = AtomicU64::new(0);
-/// Whether the loop is to end.
+/// Whether the loop must end.
 static DONE: AtomicBool = AtomicBool::new(false);
 
 fn main() {
@@ -59,7 +59,8 @@ fn main() {
         }
     }
     println!(
-        "{posts} posts from one thread to a sleeping loop; {SENDERS} threads with {} posts each, median of {ROUNDS}",
+        "{posts} posts from one thread to a sleeping loop; \
+         {SENDERS} threads with {} posts each, median of {ROUNDS}",
         posts * 5
     );
     let floor = [0.5, 0.99].map(|share| percentile(&mut latencies[0], share));
@@ -91,7 +92,7 @@ fn main() {
 
 #[derive(Clone, Copy)]
 struct Message {
-    /// Absent where only the number of messages counts.
+    /// `None` if only the number of messages counts.
     sent: Option<Instant>,
 }
 
@@ -105,22 +106,22 @@ impl Message {
     }
 }
 
-/// The sending end of a way to a loop.
+/// The sending end of a channel to a loop.
 trait Post: Clone + Send + 'static {
     fn post(&self, message: Message);
 }
 
 #[derive(Clone, Copy)]
 enum Work {
-    /// So many messages, each after the one before has arrived and the loop has gone to sleep:
-    /// microseconds for each.
+    /// This many messages, each after the one before has arrived and the loop has gone to sleep.
+    /// The result is in microseconds per message.
     OneByOne(usize),
-    /// So many messages from each of several threads: millions a second.
+    /// This many messages from each of several threads. The result is in millions per second.
     Flood(usize),
 }
 
 impl Work {
-    /// Begins it on another thread. The caller then runs the loop until `done`.
+    /// Starts the work on another thread. The caller then runs the loop until `done`.
     fn start(self, post: impl Post) -> JoinHandle<Vec<f64>> {
         ARRIVED.store(0, Ordering::Release);
         DONE.store(false, Ordering::Release);
@@ -140,7 +141,7 @@ fn done() -> bool {
     DONE.load(Ordering::Acquire)
 }
 
-/// Waits on the processor: to be woken would take as long as what is measured.
+/// Busy-waits: waking up would take as long as what is measured.
 fn one(post: &impl Post) -> f64 {
     let pause = Instant::now();
     while pause.elapsed() < PAUSE {
@@ -185,8 +186,8 @@ fn ours(host: Host, work: Work) -> Vec<f64> {
     worker.join().expect("it does not panic")
 }
 
-/// An eventfd in an epoll set, by edges: one call to write, one to wait. A counter takes the place
-/// of a queue.
+/// An edge-triggered eventfd in an epoll set: one call to write, one to wait. A counter takes the
+/// place of a queue.
 struct Bare {
     event: OwnedFd,
     posted: AtomicU64,
@@ -241,7 +242,7 @@ impl Post for MainContext {
 
 fn glib_invoke(work: Work) -> Vec<f64> {
     let context = MainContext::new();
-    // While nobody owns the context, invoke would run its function on the caller's thread.
+    // If the context had no owner, invoke would run its function on the caller's thread.
     let _owned = context.acquire().expect("nobody else has it");
     let worker = work.start(context.clone());
     while !done() {
@@ -250,7 +251,7 @@ fn glib_invoke(work: Work) -> Vec<f64> {
     worker.join().expect("it does not panic")
 }
 
-/// What travels through the channels, since a loop's calls differ: as much as `Remote` carries.
+/// What the channels carry, because a loop's calls differ: as much as `Remote` carries.
 type Call = Box<dyn FnOnce() + Send>;
 
 impl Post for calloop::channel::Sender<Call> {

@@ -1,7 +1,7 @@
-//! Timers: what each operation costs while many others are pending, and how late they are on an
+//! Timers: what each operation costs while many others are pending, and how late they fire on an
 //! idle loop.
 //!
-//! An argument sets the number of timers whose lateness is taken, 1,000 by default.
+//! An argument sets the number of timers whose lateness is measured, 1,000 by default.
 
 use std::{
     cell::RefCell,
@@ -24,10 +24,10 @@ use entwined::{Handle, Standalone};
 use glib::MainContext;
 use loops::{Contestant, Host, amount, percentile, print_table};
 
-/// Timers that an operation is measured with before the clock is read again.
+/// Operations timed between two readings of the clock.
 const BATCH: usize = 100;
 const BATCHES: u32 = 1_000;
-/// When to be content with fewer batches.
+/// Stop with fewer batches after this time.
 const ENOUGH: Duration = Duration::from_secs(2);
 /// Timers that expire together, and how often.
 const DUE: usize = 1_000;
@@ -49,7 +49,7 @@ fn operations() {
         ("tokio Sleep", |pending| {
             Some(costs(&mut Tokio::new(), pending))
         }),
-        // To fill it with a million takes hours.
+        // Filling it with a million timers takes hours.
         ("calloop Timer", |pending| {
             (pending <= 1_000).then(|| costs(&mut Calloop::new(), pending))
         }),
@@ -104,7 +104,7 @@ trait Timers {
     fn schedule(&mut self, delay: Duration) -> Self::Timer;
     fn cancel(&mut self, timer: Self::Timer);
     fn reset(&mut self, timer: &mut Self::Timer, delay: Duration);
-    /// Lets the loop do what is due, without waiting. What expires calls [`expired`].
+    /// Lets the loop do what is due, without waiting. Timers that expire call [`expired`].
     fn turn(&mut self);
 }
 
@@ -116,7 +116,7 @@ fn expired() {
 
 fn costs<T: Timers>(queue: &mut T, pending: usize) -> Costs {
     let mut random = Random(0x9E37_79B9);
-    // The first one stays where it is: to move the loop's own deadline would be a system call.
+    // The first timer stays where it is: moving the loop's own deadline would be a system call.
     let _first = queue.schedule(Duration::from_secs(50));
     let mut timers: Vec<_> = (0..pending)
         .map(|_| queue.schedule(random.seconds(1_000, 2_000)))
@@ -150,7 +150,7 @@ fn costs<T: Timers>(queue: &mut T, pending: usize) -> Costs {
             .map(|_| queue.schedule(Duration::from_millis(1)))
             .collect();
         let scheduled = Instant::now();
-        // Tokio rounds to whole milliseconds, up.
+        // Tokio rounds up to whole milliseconds.
         while scheduled.elapsed() < Duration::from_millis(4) {}
         EXPIRED.store(0, Ordering::Relaxed);
         spent[EXPIRE] += time(|| {
@@ -207,7 +207,7 @@ impl Timers for Calls {
     }
 }
 
-/// Stands for the task that would wait for a future.
+/// Stands in for the task that would wait for a future.
 struct Count;
 
 impl Wake for Count {
@@ -269,8 +269,8 @@ impl Tokio {
             .enable_all()
             .build()
             .expect("a runtime");
-        // Twice in a process; it is entered once, since to enter it for each timer would cost as
-        // much as the timer.
+        // This runs twice per process. The runtime is entered once, because entering it for each
+        // timer would cost as much as the timer.
         let runtime = Box::leak(Box::new(runtime));
         Tokio {
             runtime,
@@ -368,7 +368,8 @@ fn lateness(count: usize) {
         ("tokio Sleep", tokio_late),
     ];
     println!(
-        "\nLateness of {count} timers of 1 to 20 ms, one after the other, on a loop with nothing else to do"
+        "\nLateness of {count} timers of 1 to 20 ms, one after the other, \
+         on a loop with nothing else to do"
     );
     let rows: Vec<Vec<String>> = contestants
         .into_iter()
@@ -389,7 +390,7 @@ fn lateness(count: usize) {
     );
 }
 
-/// Whole milliseconds, since some of the loops can do no better.
+/// Whole milliseconds, because some of the loops have no finer resolution.
 type Delays = std::vec::IntoIter<Duration>;
 
 /// Microseconds, for each timer.
@@ -509,7 +510,7 @@ fn tokio_late(delays: Delays) -> Late {
     })
 }
 
-/// The same numbers in each run.
+/// Generates the same numbers in each run.
 struct Random(u64);
 
 impl Random {

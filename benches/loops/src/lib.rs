@@ -1,19 +1,19 @@
-//! What the benchmarks of this package share: our backends behind one face, and figures.
+//! What the benchmarks of this package share: a common interface to our backends, and figures.
 //!
-//! It needs the system's GLib, which the package beside it (`peers`) does without.
+//! It needs the system's GLib, which the `peers` package does not.
 
 use entwined::{Handle, Standalone};
 use glib::MainContext;
 
-/// A reactor and the loop that it lives in.
+/// A reactor and the loop that it runs in.
 pub struct Host {
-    /// Of the reactor.
+    /// The reactor's handle.
     pub handle: Handle,
     iterate: Box<dyn FnMut()>,
 }
 
 impl Host {
-    /// The reactor with a loop of its own.
+    /// Creates a reactor with its own loop.
     pub fn standalone() -> Self {
         let reactor = Standalone::new().expect("a reactor");
         Host {
@@ -22,21 +22,21 @@ impl Host {
         }
     }
 
-    /// In a GLib main context.
+    /// Creates a reactor in a GLib main context.
     pub fn glib() -> Self {
         let context = MainContext::new();
         let attachment = entwined_glib::attach(&context).expect("a reactor");
         Host {
             handle: attachment.handle(),
             iterate: Box::new(move || {
-                // It lives as long as the loop does.
+                // The attachment lives as long as the loop does.
                 let _ = &attachment;
                 context.iteration(true);
             }),
         }
     }
 
-    /// In a calloop loop.
+    /// Creates a reactor in a calloop loop.
     pub fn calloop() -> Self {
         let mut event_loop = calloop::EventLoop::<()>::try_new().expect("a loop");
         let inserted = entwined_calloop::insert(&event_loop.handle()).expect("a reactor");
@@ -46,7 +46,8 @@ impl Host {
         }
     }
 
-    /// Iterates the loop, which waits for events when it has nothing to do, until `done` says so.
+    /// Iterates the loop until `done` returns true. The loop waits for events if it has nothing to
+    /// do.
     pub fn run_until(mut self, done: impl Fn() -> bool) {
         while !done() {
             (self.iterate)();
@@ -54,10 +55,10 @@ impl Host {
     }
 }
 
-/// What is measured: its name, and how.
+/// A candidate to measure: its name, and the function that measures it.
 pub type Contestant<Task, Figures> = (&'static str, fn(Task) -> Figures);
 
-/// The number on the command line, if there is one: how much to measure.
+/// Returns the number on the command line, or `default`: how much to measure.
 pub fn amount(default: usize) -> usize {
     std::env::args()
         .skip(1)
@@ -65,10 +66,10 @@ pub fn amount(default: usize) -> usize {
         .unwrap_or(default)
 }
 
-/// The value that this share of all `values` does not exceed. Sorts them.
+/// Returns the value that this share of all `values` does not exceed. Sorts them.
 ///
 /// # Panics
-/// When there are none.
+/// Panics if there are no values.
 pub fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * share).round() as usize]

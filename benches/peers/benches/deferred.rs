@@ -1,4 +1,4 @@
-//! Deferreds against what else would carry a result to a callback.
+//! Deferreds compared with other ways to pass a result to a callback.
 
 use std::{hint::black_box, rc::Rc};
 
@@ -8,7 +8,7 @@ use futures::{FutureExt, channel::oneshot, executor::block_on};
 
 type Number = Deferred<u64, Interrupted>;
 
-/// Made, given callbacks, fired, read.
+/// Creates a Deferred, adds callbacks, fires it and reads the result.
 fn chain(callbacks: usize) -> u64 {
     let (resolver, mut deferred) = Number::new();
     for _ in 0..callbacks {

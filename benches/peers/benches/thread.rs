@@ -1,4 +1,4 @@
-//! Jobs on threads, there and back, against what else would carry them.
+//! Round trips of jobs on threads, compared with other ways to run them.
 
 use std::{
     cell::Cell,
@@ -15,10 +15,10 @@ use entwined::{
     deferred::{Interrupted, all},
 };
 
-/// Jobs at once in the benchmarks with many.
+/// Concurrent jobs in the benchmarks with many.
 const MANY: u64 = 1_000;
 
-/// How long `body` takes as a task of a reactor.
+/// Returns how long `body` takes as a task of a reactor.
 fn on_a_reactor<F: Future + 'static>(body: impl FnOnce(Handle) -> F) -> Duration {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();

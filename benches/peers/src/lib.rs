@@ -1,8 +1,8 @@
-//! What the comparison servers share: their one option, and the line that tells where they listen.
+//! What the comparison servers share: their one option, and the line that reports their address.
 //!
-//! Each binary of this package is the shortest honest program of its kind that answers `/hello`, so
-//! that `cargo xtask bench http` can put Entwined beside it in the same run; for `cargo xtask bench
-//! web` some answer more.
+//! Each binary of this package is the shortest fair program of its kind that answers `/hello`, so
+//! that `cargo xtask bench http` can compare Entwined with it in the same run; for `cargo xtask
+//! bench web` some answer more.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use serde::Serialize;
 /// What a server's `main` returns.
 pub type Outcome = Result<(), Box<dyn Error>>;
 
-/// Reads `--http ADDR` from the command line; `127.0.0.1:8080` if it is absent. Port 0 asks for a
+/// Reads `--http ADDR` from the command line; `127.0.0.1:8080` if it is absent. Port 0 means any
 /// free port.
 pub fn address_from_command_line() -> Result<SocketAddr, Box<dyn Error>> {
     address(std::env::args().skip(1))
@@ -33,12 +33,12 @@ fn address(mut arguments: impl Iterator<Item = String>) -> Result<SocketAddr, Bo
     Ok(address)
 }
 
-/// Tells the harness, on standard output, which address was bound.
+/// Reports the bound address to the harness, on standard output.
 pub fn announce(address: SocketAddr) {
     println!("http listening on {address}");
 }
 
-/// What `/json` answers: about 10 KiB when it is written, which is done for each request.
+/// The data that `/json` returns: about 10 KiB when serialised, which is done for each request.
 #[derive(Serialize)]
 pub struct Record {
     id: u32,
@@ -47,7 +47,7 @@ pub struct Record {
     tags: [&'static str; 3],
 }
 
-/// The records.
+/// Returns the records.
 pub fn records() -> Vec<Record> {
     let record = |id: u32| Record {
         id,
@@ -58,7 +58,7 @@ pub fn records() -> Vec<Record> {
     (0..102).map(record).collect()
 }
 
-/// The folder that has the file, from `ENTWINED_BENCH_FILES`.
+/// Returns the folder that contains the file, from `ENTWINED_BENCH_FILES`.
 pub fn files() -> Result<PathBuf, Box<dyn Error>> {
     Ok(std::env::var_os("ENTWINED_BENCH_FILES")
         .ok_or("ENTWINED_BENCH_FILES says where the file is")?

@@ -1,4 +1,4 @@
-//! Both servers speak enough HTTP for the benchmark, and answer with as many bytes.
+//! Both servers support enough HTTP for the benchmark, and their answers have the same length.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -36,7 +36,7 @@ impl Server {
 
     fn connect(&self) -> Result<TcpStream, Box<dyn Error>> {
         let stream = TcpStream::connect(&self.address)?;
-        // Only a test that fails waits so long.
+        // Only a failing test waits this long.
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         Ok(stream)
     }

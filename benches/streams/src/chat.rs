@@ -1,4 +1,4 @@
-//! A chat of strangers: each is given a partner, and what one says the other hears, line by line.
+//! A chat of strangers: each gets a partner, and receives the partner's lines.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,7 +24,7 @@ use tokio::{
 use crate::{Outcome, server::Server};
 
 const PAIRS: usize = 5_000;
-/// Each says something once in this time.
+/// Each sends one message in this time.
 const PERIOD: Duration = Duration::from_secs(1);
 const TIME: Duration = Duration::from_secs(15);
 
@@ -34,7 +34,7 @@ const PYTHON: [(&str, &str); 2] = [
     ("twisted", include_str!("chat_twisted.py")),
 ];
 
-/// `python` is one that has gevent and Twisted.
+/// `python` is a Python that has gevent and Twisted installed.
 pub fn measure(python: Option<&str>) -> Outcome {
     println!("{PAIRS} pairs, a message each way in {PERIOD:?}, for {TIME:?}");
     println!(
@@ -73,7 +73,7 @@ fn report(name: &str, server: &Server) -> Outcome {
 struct Load {
     late: Vec<Duration>,
     said: usize,
-    /// Of the server's processor.
+    /// The server's processor time.
     spent: Duration,
 }
 
@@ -134,11 +134,11 @@ fn load(address: SocketAddr, server: &Server) -> Outcome<Load> {
     })
 }
 
-/// Where the partner of somebody is told.
+/// Where a stranger's partner is stored.
 type Place = Rc<RefCell<Option<Transport>>>;
 
 struct Stranger {
-    /// Who waits for a partner.
+    /// The stranger who waits for a partner, if any.
     waiting: Rc<RefCell<Option<(Transport, Place)>>>,
     partner: Place,
 }

@@ -1,4 +1,4 @@
-"""A chat of strangers, with gevent: a greenlet for each connection, as its documentation has it."""
+"""A chat of strangers, with gevent: a greenlet per connection, as its documentation suggests."""
 from gevent.server import StreamServer
 from socket import IPPROTO_TCP, TCP_NODELAY
 

@@ -1,4 +1,4 @@
-//! What is left of 10,000 connections over each transport, that were opened, used and closed.
+//! What remains of 10,000 connections over each transport, after they were opened, used and closed.
 
 use std::{
     fs,
@@ -22,9 +22,9 @@ use crate::{Outcome, in_its_own, memory as memory_of};
 
 const KINDS: [&str; 6] = ["tcp", "unix", "tls", "udp", "process", "memory"];
 const CONNECTIONS: u32 = 10_000;
-/// After so many, what is kept for use again is there.
+/// After this many connections, everything that is kept for reuse has been allocated.
 const WARM: u32 = 1_000;
-/// Open at a time.
+/// Connections open at a time.
 const AT_A_TIME: u32 = 50;
 
 pub fn measure_all() -> Outcome {
@@ -51,7 +51,7 @@ pub fn measure(kind: &str) -> Outcome {
         .clone()
         .spawn(async move {
             connect().await;
-            // Until the other side has heard of its end.
+            // Wait until the other side has seen the end.
             handle.sleep(Duration::from_millis(20)).await;
             let (before, start) = (Counts::now(&handle), Instant::now());
             let mut memory = 0;
@@ -64,7 +64,7 @@ pub fn measure(kind: &str) -> Outcome {
                     memory = memory_of("self", "VmRSS").expect("Linux");
                 }
             }
-            // The other sides hear of the last ones, and children are reaped.
+            // The other sides see the end of the last ones, and children are reaped.
             let time = start.elapsed();
             let mut after = Counts::now(&handle);
             while after != before && start.elapsed() < 2 * time {
@@ -131,7 +131,7 @@ async fn talk(mut stream: impl ByteStream) {
         assert!(count > 0, "it ended");
         seen += count;
     }
-    // An end without one, so that no port is left waiting for late packets.
+    // An abort, so that no port waits for late packets (TIME_WAIT).
     stream.abort();
 }
 
@@ -147,7 +147,7 @@ impl DatagramProtocol for EchoDatagrams {
     }
 }
 
-/// How to open a connection, and the server that it goes to.
+/// A function that opens a connection, and the server that it connects to.
 type Opened = (Connect, Option<protocol::Server>);
 
 fn opened(kind: &str, handle: &Handle) -> Outcome<Opened> {

@@ -1,4 +1,4 @@
-//! Echo over UDP: datagrams for a second of processor time.
+//! Echo over UDP: datagrams per second of processor time.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 
 use crate::{Outcome, server::Server, spread};
 
-/// The first is what those without batches are compared with, the second what those with them are.
+/// The first is the baseline for those without batches, the second for those with batches.
 const KINDS: [&str; 6] = [
     "loop",
     "loop-batches",
@@ -30,7 +30,7 @@ const KINDS: [&str; 6] = [
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_secs(2);
 const SIZES: [usize; 2] = [64, 1_200];
-/// Datagrams that are sent at a time; then their echoes are awaited.
+/// Datagrams sent at a time, before their echoes are awaited.
 const BURST: usize = 64;
 
 pub fn measure() -> Outcome {
@@ -45,7 +45,8 @@ pub fn measure() -> Outcome {
             );
         }
         println!(
-            "\nUDP echo, {size} bytes, bursts of {BURST}, {ROUNDS} rounds of {TIME:?}; medians (least–most)"
+            "\nUDP echo, {size} bytes, bursts of {BURST}, {ROUNDS} rounds of {TIME:?}; \
+             medians (least–most)"
         );
         println!(
             "{:<20} {:>26} {:>24} {:>24}",
@@ -61,12 +62,12 @@ pub fn measure() -> Outcome {
     Ok(())
 }
 
-/// Seconds of processor time for a datagram.
+/// Returns the processor time for a datagram, in seconds.
 fn cost(kind: &str, size: usize) -> Outcome<f64> {
     let server = Server::start("serve-datagrams", kind)?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.connect(server.address)?;
-    // A datagram that is lost holds up its burst only so long.
+    // A lost datagram delays its burst only this long.
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
     load(&socket, size, TIME / 4)?;
     let before = server.processor_time()?;
@@ -186,7 +187,7 @@ fn tokio_echo() -> Outcome {
     })
 }
 
-/// A loop with nothing around it.
+/// Runs a plain loop with nothing around it.
 fn bare(mut ready: impl FnMut(&mio::net::UdpSocket, &mut [u8])) -> Outcome {
     let mut poll = Poll::new()?;
     let address: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
@@ -205,7 +206,7 @@ fn bare(mut ready: impl FnMut(&mio::net::UdpSocket, &mut [u8])) -> Outcome {
     }
 }
 
-/// False when there was no more.
+/// Returns false if there was no more.
 fn batch(
     socket: &mio::net::UdpSocket,
     buffer: &mut [u8],

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{Outcome, load, server::Server, spread};
 
-/// The servers, without TLS and with it. In each the first is what the others are compared with.
+/// The servers, without TLS and with it. In each list the first is the baseline.
 const PLAIN: [&str; 4] = ["mio", "tokio", "entwined-protocol", "entwined-stream"];
 const TLS: [&str; 3] = ["tokio-tls", "entwined-tls-protocol", "entwined-tls-stream"];
 
@@ -24,7 +24,7 @@ pub fn measure() -> Outcome {
     Ok(())
 }
 
-/// All take their turn in each round, so that what slows the machine down for a while hits all
+/// All take their turn in each round, so that a temporary slowdown of the machine affects all
 /// alike.
 fn compare(kinds: &[&str], size: usize) -> Outcome {
     let mut rounds = Vec::new();
@@ -36,7 +36,8 @@ fn compare(kinds: &[&str], size: usize) -> Outcome {
         rounds.push(costs);
     }
     println!(
-        "\necho, {size} bytes, {CONNECTIONS} connections, {ROUNDS} rounds of {TIME:?}; medians (least–most)"
+        "\necho, {size} bytes, {CONNECTIONS} connections, {ROUNDS} rounds of {TIME:?}; \
+         medians (least–most)"
     );
     println!(
         "{:<24} {:>24} {:>24} {:>12}",
@@ -58,7 +59,7 @@ fn compare(kinds: &[&str], size: usize) -> Outcome {
     Ok(())
 }
 
-/// Microseconds of processor time for a message, and messages a second.
+/// Returns microseconds of processor time per message, and messages per second.
 fn cost(kind: &str, size: usize) -> Outcome<(f64, f64)> {
     let server = Server::start("serve", kind)?;
     load::echo(

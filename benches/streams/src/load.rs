@@ -1,4 +1,4 @@
-//! The load: tokio's, the same for every server.
+//! The load: written with tokio, the same for every server.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ async fn connect(address: SocketAddr, tls: bool) -> Outcome<Box<dyn Both>> {
     ))
 }
 
-/// Sends messages and waits for their echoes; gives their number.
+/// Sends messages and waits for their echoes; returns their number.
 pub fn echo(
     address: SocketAddr,
     tls: bool,
@@ -70,7 +70,7 @@ pub fn echo(
     Ok(count.get())
 }
 
-/// Both at once: a large message may not fit into what lies between.
+/// Runs both at once: a large message may not fit into the buffers in between.
 async fn tokio_join<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
     let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
     let (mut first, mut second) = (None, None);
@@ -96,7 +96,7 @@ async fn tokio_join<A, B>(one: impl Future<Output = A>, other: impl Future<Outpu
     (first.expect("done"), second.expect("done"))
 }
 
-/// Opens connections, has each echo once, and holds them.
+/// Opens connections, sends one echo on each, and holds them.
 pub fn hold(address: SocketAddr, tls: bool, connections: usize) -> Outcome<impl Sized> {
     let runtime = runtime()?;
     let held = runtime.block_on(async {
@@ -121,7 +121,7 @@ fn client_config() -> Outcome<ClientConfig> {
         .with_no_client_auth())
 }
 
-/// The certificate is of no interest here.
+/// The certificate does not matter here.
 #[derive(Debug)]
 struct Anybody;
 

@@ -1,8 +1,8 @@
-//! Streams and datagrams beside others': processor time for a message, memory for a connection, and
-//! what is left of connections that have come and gone.
+//! Streams and datagrams compared with others: processor time per message, memory per connection,
+//! and what remains of connections that have come and gone.
 //!
-//! The first argument says what is measured. Servers that are compared run each as a process of its
-//! own on processor 0; the load comes from processor 1.
+//! The first argument selects the measurement. Each compared server runs in its own process on
+//! processor 0; the load runs on processor 1.
 
 mod chat;
 mod connections;
@@ -30,11 +30,11 @@ fn main() -> Outcome {
         ["connections", kind] => connections::measure(kind),
         ["unread"] => unread::measure_all(),
         ["unread", kind] => unread::measure(kind),
-        _ => Err("what is to be measured: echo, udp, chat, connections or unread?".into()),
+        _ => Err("name a measurement: echo, udp, chat, connections or unread".into()),
     }
 }
 
-/// The middle of some values, and the least and the greatest.
+/// Formats the median of some values, and the least and the greatest.
 fn spread(values: impl Iterator<Item = f64>) -> String {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -46,7 +46,7 @@ fn spread(values: impl Iterator<Item = f64>) -> String {
     )
 }
 
-/// A process that measures itself, so that nothing is left of the last one.
+/// Runs one measurement in a new process, so that nothing remains of the previous one.
 fn in_its_own(what: &str, kind: &str) -> Outcome {
     let status = std::process::Command::new(std::env::current_exe()?)
         .args([what, kind])
@@ -58,7 +58,7 @@ fn in_its_own(what: &str, kind: &str) -> Outcome {
     }
 }
 
-/// A figure of this process, or of another, in KiB: `VmRSS`, or `VmHWM` for its peak.
+/// Returns a figure of this process, or of another, in KiB: `VmRSS`, or `VmHWM` for its peak.
 fn memory(process: &str, figure: &str) -> Outcome<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status

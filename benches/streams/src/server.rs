@@ -1,4 +1,4 @@
-//! Servers as processes of their own.
+//! Servers in separate processes.
 
 use std::{
     ffi::OsStr,
@@ -11,20 +11,20 @@ use std::{
 
 use crate::{Outcome, memory};
 
-/// A server in a process of its own.
+/// A server in a separate process.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
 }
 
 impl Server {
-    /// This program as a server of some kind.
+    /// Starts this program as a server of some kind.
     pub fn start(what: &str, kind: &str) -> Outcome<Self> {
         let program = std::env::current_exe()?;
         Self::run(&[program.as_os_str(), what.as_ref(), kind.as_ref()])
     }
 
-    /// Any program that prints its address first.
+    /// Runs any program that prints its address first.
     pub fn run(arguments: &[&OsStr]) -> Outcome<Self> {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).args(arguments);
@@ -41,7 +41,7 @@ impl Server {
     }
 
     pub fn processor_time(&self) -> Outcome<Duration> {
-        // In nanoseconds, of all its threads (which is one).
+        // In nanoseconds, over all its threads (there is one).
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let statistics = fs::read_to_string(task?.path().join("schedstat"))?;

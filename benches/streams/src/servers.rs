@@ -1,4 +1,4 @@
-//! The servers that are compared. Each echoes with a buffer of 64 KiB a connection or a thread.
+//! The servers that are compared. Each echoes with a buffer of 64 KiB per connection or per thread.
 
 use std::{
     collections::HashMap,
@@ -92,7 +92,7 @@ fn entwined_stream(acceptor: Option<Acceptor>) -> Outcome {
 async fn echo(mut stream: impl ByteStream) {
     let mut buffer = Vec::new();
     loop {
-        // No buffer while there is nothing to read.
+        // Holds no buffer while there is nothing to read.
         let mut own = std::mem::take(&mut buffer);
         let read = poll_fn(|cx| {
             own.resize(BUFFER, 0);
@@ -147,7 +147,7 @@ fn tokio_echo(tls: Option<Arc<ServerConfig>>) -> Outcome {
     })
 }
 
-/// As tokio's own example has it.
+/// The same as tokio's own example.
 async fn tokio_one(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
     let mut buffer = vec![0; BUFFER];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
@@ -157,7 +157,7 @@ async fn tokio_one(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
     }
 }
 
-/// A loop with nothing around it: one buffer, and what is not taken is kept.
+/// Runs a plain loop with nothing around it: one buffer, and unsent data is kept.
 fn bare() -> Outcome {
     const LISTENER: Token = Token(usize::MAX);
     let mut poll = Poll::new()?;
@@ -200,7 +200,7 @@ fn bare() -> Outcome {
     }
 }
 
-/// False when it is over.
+/// Returns false when the connection is over.
 fn serve(stream: &mut mio::net::TcpStream, held: &mut Vec<u8>, buffer: &mut [u8]) -> bool {
     use std::io::ErrorKind::WouldBlock;
     loop {

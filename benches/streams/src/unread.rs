@@ -1,4 +1,4 @@
-//! 200 MB for a peer that does not read: what they cost in memory.
+//! Offers 200 MB to a peer that does not read, and measures the memory that this costs.
 
 use std::{
     cell::Cell,
@@ -31,7 +31,7 @@ const KINDS: [&str; 8] = [
 ];
 const OFFERED: usize = 200_000_000;
 const PIECE: [u8; 10_000] = [b'x'; 10_000];
-/// How long it is offered.
+/// How long the data is offered.
 const TIME: Duration = Duration::from_secs(2);
 
 pub fn measure_all() -> Outcome {
@@ -51,7 +51,7 @@ pub fn measure(kind: &str) -> Outcome {
         .clone()
         .spawn(async move {
             let offering = open(&kind, &handle, &given).await.expect("a connection");
-            // So that the pages of the code are there.
+            // Wait so that the pages of the code are loaded.
             handle.sleep(Duration::from_millis(50)).await;
             fs::write("/proc/self/clear_refs", "5").expect("proc(5)");
             let idle = memory_of("self", "VmRSS").expect("Linux");
@@ -75,7 +75,7 @@ pub fn measure(kind: &str) -> Outcome {
     Ok(reactor.run()?)
 }
 
-/// Gives pieces as long as they are taken.
+/// Produces pieces as long as they are accepted.
 struct Producer {
     given: Rc<Cell<usize>>,
 }
@@ -108,7 +108,7 @@ impl Protocol for Producer {
 type Held = Box<dyn std::any::Any>;
 type Offering = Pin<Box<dyn Future<Output = Held>>>;
 
-/// Two ends, and what begins to offer.
+/// Opens a connection of this kind; returns both ends, and the function that begins to offer.
 async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<Offering> {
     let (own, given) = (handle.clone(), given.clone());
     let (near, far): (Box<dyn ByteStream>, Held) = match kind {
@@ -181,7 +181,7 @@ async fn tcp_pair(handle: &Handle) -> Outcome<(entwined::transport::Stream, TcpS
     Ok((listener.accept().await?, far))
 }
 
-/// A method with many results, whose caller takes none of them.
+/// A method with many results, whose caller reads none of them.
 fn rpc_items(handle: &Handle, given: Rc<Cell<usize>>) -> Outcome<Offering> {
     let (near, far) = unix::pair(handle)?;
     let mut methods = Methods::new();

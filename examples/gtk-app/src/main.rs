@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    // Before the application: that one would end the process without saying what helps.
+    // Check this before the application does: it would end the process without a helpful message.
     gtk::init().map_err(|_| site::no_display("gtk"))?;
     let model = Model::new(Host::Gtk);
     // Not unique: a second window on another port is a second server, not the first one again.
@@ -31,7 +31,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         gio::ApplicationFlags::NON_UNIQUE,
     );
     let handle = entwined_gtk4::attach(&app)?;
-    // The window is made in activate, and asked for its picture by a handler that is made before.
+    // The window is created in `activate`, but the handler that asks for its picture is created
+    // before.
     let window = Rc::new(OnceCell::<Ui>::new());
     let seen = Window {
         picture: picture(window.clone()),
@@ -39,8 +40,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         facts: None,
     };
     let network = Network::start(&handle, options, &model, Some(seen))?;
-    // It knows the network's address, and not the network: that ends with this function, and with
-    // it the folder of what pages have sent.
+    // The closure captures the network's address, not the network itself. So the network is dropped
+    // with this function, and with it the folder of uploaded files.
     app.connect_activate({
         let (model, url) = (model.clone(), network.url());
         let search = Search::new(&handle, network.archive().clone());
@@ -59,7 +60,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if let Some(seconds) = options.seconds {
         end_after(&app, seconds);
     }
-    // The options are ours and read already: the application gets none.
+    // The options are ours and have been read already, so the application gets none.
     let status = app.run_with_args::<&str>(&[]);
     if options.report {
         network.report(&model).print()?;
@@ -74,7 +75,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 fn picture(window: Rc<OnceCell<Ui>>) -> Picture {
     Rc::new(move || match window.get() {
         Some(ui) => ui.picture().map_err(|error| error.to_string()),
-        None => Err("the window is not there yet".to_owned()).into(),
+        None => Err("the window is not open yet".to_owned()).into(),
     })
 }
 

@@ -15,7 +15,7 @@ pub enum PictureError {
     NotShown,
     /// The window has nothing to draw.
     Empty,
-    /// There was no frame.
+    /// The window drew no frame.
     None(Interrupted),
 }
 
@@ -25,11 +25,11 @@ impl From<Interrupted> for PictureError {
     }
 }
 
-/// Renders what `window` shows, title bar and all, at the window's own scale.
+/// Renders what `window` shows, with its title bar, at the window's own scale.
 ///
-/// It draws the widgets once more, off the screen, with the renderer that draws them on the screen.
-/// GTK has what they show only from a frame's painting until something changes, so this is for
-/// right after the painting. It holds the thread for some milliseconds.
+/// Draws the widgets once more, off the screen, with the renderer that draws them on the screen.
+/// GTK keeps what they show only from the painting of a frame until something changes, so call this
+/// right after the painting. It blocks the thread for some milliseconds.
 pub fn pixels(window: &gtk::Window) -> Result<Pixels, PictureError> {
     let texture = texture(window)?;
     let (width, height) = (texture.width() as usize, texture.height() as usize);
@@ -49,7 +49,8 @@ fn texture(window: &gtk::Window) -> Result<gdk::Texture, PictureError> {
     }
     let renderer = window.renderer().ok_or(PictureError::NotShown)?;
     let paintable = gtk::WidgetPaintable::new(Some(window));
-    // The paintable's size and not the window's, which leaves out the frame that GTK draws itself.
+    // Uses the paintable's size, because the window's size leaves out the frame that GTK draws
+    // itself.
     let width = paintable.intrinsic_width() as f32;
     let height = paintable.intrinsic_height() as f32;
     let scale = window.scale_factor() as f32;
@@ -57,13 +58,13 @@ fn texture(window: &gtk::Window) -> Result<gdk::Texture, PictureError> {
     snapshot.scale(scale, scale);
     paintable.snapshot(&snapshot, f64::from(width), f64::from(height));
     let node = snapshot.to_node().ok_or(PictureError::Empty)?;
-    // Without bounds a shadow that falls outside the window would widen the picture.
+    // Without bounds, a shadow outside the window would widen the picture.
     let bounds = graphene::Rect::new(0.0, 0.0, width * scale, height * scale);
     Ok(renderer.render_texture(node, Some(&bounds)))
 }
 
-/// From what GDK hands out (one native-endian word a pixel, alpha on top, colours multiplied by
-/// it) to what a PNG holds: red, green, blue, alpha, each for itself.
+/// Converts GDK's format (one native-endian word per pixel, alpha on top, premultiplied colours) to
+/// PNG's: separate red, green, blue and alpha, not premultiplied.
 fn straighten(pixels: &mut [u8]) {
     for pixel in pixels.as_chunks_mut::<4>().0 {
         let word = u32::from_ne_bytes(*pixel);

@@ -1,4 +1,4 @@
-//! The requests a second of the last minute, as a small plot that moves with every frame.
+//! The requests per second over the last minute, as a small plot that moves with every frame.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -7,12 +7,13 @@ use gtk::cairo;
 use gtk::prelude::*;
 use site::{Model, plot};
 
-/// Indigo, readable on a light and on a dark ground.
+/// Indigo, readable on a light and on a dark background.
 const TINT: (f64, f64, f64) = (0.376, 0.388, 0.882);
 const HEIGHT: i32 = 96;
 const LINE: f64 = 2.0;
 
-/// A plot of `model`'s history. It draws when it is asked to; [`crate::ui`] asks once a frame.
+/// Creates a plot of `model`'s history. It draws when it is asked to; [`crate::ui`] asks once per
+/// frame.
 pub fn build(model: Model) -> gtk::DrawingArea {
     let area = gtk::DrawingArea::builder()
         .content_height(HEIGHT)
@@ -20,13 +21,14 @@ pub fn build(model: Model) -> gtk::DrawingArea {
         .accessible_role(gtk::AccessibleRole::Img)
         .tooltip_text("Requests per second over the last minute")
         .build();
-    // Kept from frame to frame, so that a frame allocates nothing here.
+    // Reused from frame to frame, so a frame allocates nothing here.
     let history = RefCell::new(Vec::new());
     area.set_draw_func(move |_, cairo, width, height| {
         let mut history = history.borrow_mut();
         model.history(&mut history);
         let size = (f64::from(width), f64::from(height) - LINE);
-        // A failed drawing operation leaves the context in error, which GTK notes itself.
+        // A failed drawing operation leaves the context in an error state, which GTK reports
+        // itself.
         let _ = draw(cairo, &history, model.phase(Instant::now()), size);
     });
     area

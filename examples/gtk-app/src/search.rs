@@ -1,4 +1,4 @@
-//! The panel that searches: a field, how far it is, and what was found.
+//! The search panel: a field, the progress, and the hits.
 
 use std::cell::Cell;
 
@@ -7,11 +7,11 @@ use site::search::{Hit, MAX_PATTERN, Phase, Search};
 
 use crate::ui::{caption, column, set_label};
 
-/// The list grows over some frames, so that none of them has all the rows to make.
+/// The list grows over several frames, so that no single frame has to create all the rows.
 const NEW_ROWS_A_FRAME: usize = 4;
 const LIST_HEIGHT: i32 = 250;
 
-/// The panel. Like the rest of the window it follows its model once a frame.
+/// The search panel. Like the rest of the window it follows its model once per frame.
 pub struct Panel {
     search: Search,
     card: gtk::Box,
@@ -22,13 +22,13 @@ pub struct Panel {
     summary: gtk::Label,
     error: gtk::Label,
     list: gtk::ListBox,
-    /// The state that is shown, and how many of its hits.
+    /// The version of the state that is shown, and how many of its hits.
     shown: Cell<Option<u64>>,
     rows: Cell<usize>,
 }
 
 impl Panel {
-    /// A panel for `search`.
+    /// Creates a panel for `search`.
     pub fn new(search: Search) -> Self {
         let field = gtk::Entry::builder()
             .css_classes(["text"])
@@ -82,12 +82,12 @@ impl Panel {
         panel
     }
 
-    /// What to put into the window.
+    /// Returns the widget to put into the window.
     pub fn widget(&self) -> &gtk::Box {
         &self.card
     }
 
-    /// Has the widgets show the search.
+    /// Updates the widgets to show the search.
     pub fn follow(&self) {
         let version = Some(self.search.version());
         if self.shown.replace(version) != version {

@@ -1,4 +1,4 @@
-//! The window: counter, text, address, the rate and the search, drawn with every frame.
+//! The window: counter, text, address, rate and search, updated with every frame.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +18,7 @@ use crate::picture::{self, PictureError};
 use crate::plot;
 use crate::search::Panel;
 
-/// The window and what of it others may change. Cheap to clone; every clone is the same window.
+/// The window, with the parts that other code may change. Cheap to clone; clones share the window.
 #[derive(Clone)]
 pub struct Ui {
     window: gtk::ApplicationWindow,
@@ -26,14 +26,14 @@ pub struct Ui {
     wanted: Wanted,
 }
 
-/// Those who wait for a picture of the next frame. As many as there are requests for one, which the
-/// server limits.
+/// The resolvers that wait for a picture of the next frame. One for each picture request, whose
+/// number the server limits.
 type Wanted = Rc<RefCell<Vec<Resolver<Arc<Pixels>, PictureError>>>>;
 
 /// The widgets that show the model, and what they show now.
 ///
-/// They follow it once a frame and not with each change: a counter that a hundred thousand requests
-/// a second push up is laid out sixty times a second, and nobody could have seen the rest.
+/// They follow it once per frame and not with each change: a counter that gets a hundred thousand
+/// requests a second is laid out sixty times a second, and nobody could see the rest.
 #[derive(Clone)]
 struct Bound {
     model: Model,
@@ -42,11 +42,11 @@ struct Bound {
     rate: gtk::Label,
     files: gtk::Label,
     progress: gtk::ProgressBar,
-    /// Told apart from the model's changes of the entry, which it must not hand back.
+    /// Blocked while the model changes the entry, so that the entry does not hand the change back.
     typed: Rc<glib::SignalHandlerId>,
 }
 
-/// Builds the window of `app` around `model` and `search`. It is shown by [`Ui::present`].
+/// Builds the window of `app` for `model` and `search`. [`Ui::present`] shows it.
 ///
 /// While it is on the screen it ticks `model` and records each frame in it.
 pub fn build(app: &gtk::Application, model: Model, search: Search) -> Ui {
@@ -96,13 +96,13 @@ impl Ui {
         self.window.present();
     }
 
-    /// Shows where the web server is, as a link.
+    /// Shows the web server's address as a link.
     pub fn set_address(&self, address: &str) {
         self.address.set_uri(address);
         self.address.set_label(address);
     }
 
-    /// The window's own picture, as of its next frame.
+    /// Returns the window's picture as of its next frame.
     pub fn picture(&self) -> Deferred<Arc<Pixels>, PictureError> {
         let (resolver, picture) = Deferred::new();
         self.wanted.borrow_mut().push(resolver);
@@ -111,8 +111,8 @@ impl Ui {
 }
 
 impl Ui {
-    /// Asks in a modal dialog, and returns when it is closed: by a button, or because the time is
-    /// over. The main loop runs inside meanwhile.
+    /// Asks in a modal dialog, and returns when it is closed by a button or the time is up. The
+    /// main loop keeps running inside.
     pub fn ask(&self, question: &str, limit: Duration) -> Option<bool> {
         let dialog = gtk::MessageDialog::builder()
             .transient_for(&self.window)
@@ -174,7 +174,7 @@ impl Bound {
             .build();
         let progress = gtk::ProgressBar::builder()
             .hexpand(true)
-            .tooltip_text("Files on their way")
+            .tooltip_text("Uploads in progress")
             .build();
         let typed = text.connect_changed({
             let model = model.clone();
@@ -196,12 +196,12 @@ impl Bound {
         bound
     }
 
-    /// Has the widgets show the model. Nothing is touched that is right already: setting a label
-    /// to what it shows would lay out the window again.
+    /// Updates the widgets to show the model. It does not touch what is already up to date: setting
+    /// a label to the text that it shows would lay out the window again.
     fn follow(&self) {
         set_label(&self.count, &thousands(self.model.count()));
         let rate = format!(
-            "{}/s  ·  {} in all  ·  {} frames/s",
+            "{}/s  ·  {} total  ·  {} frames/s",
             thousands(self.model.rps().into()),
             thousands(self.model.requests()),
             self.model.fps(),
@@ -230,17 +230,13 @@ impl Bound {
             ([], None) => "none yet".to_owned(),
             ([], Some(last)) => format!("{}  ·  the last: {}", thousands(files as u64), last.name),
             ([one], _) => format!("{}  ·  {:.0} %", one.name, 100.0 * fraction),
-            (several, _) => format!(
-                "{} on their way  ·  {:.0} %",
-                several.len(),
-                100.0 * fraction
-            ),
+            (several, _) => format!("{} uploading  ·  {:.0} %", several.len(), 100.0 * fraction),
         };
         set_label(&self.files, &text);
     }
 
-    /// Blocked, because the entry reports its emptying and its filling as two changes, and the
-    /// first would empty the model. The cursor stays where the user has it.
+    /// The signal is blocked because the entry reports clearing and filling as two changes, and the
+    /// first would clear the model. The cursor stays where the user put it.
     fn show_text(&self, text: &str) {
         let cursor = self.text.position();
         self.text.block_signal(&self.typed);
@@ -251,8 +247,8 @@ impl Bound {
     }
 }
 
-/// Draws the plot with every frame, and records when each frame was painted: the real time after
-/// the painting, since the frame clock's own is a prediction that no stall disturbs.
+/// Draws the plot with every frame, and records when each frame was painted. It records the real
+/// time after the painting, because the frame clock's own time is a prediction that ignores stalls.
 fn follow_frames(
     window: &gtk::ApplicationWindow,
     plot: &gtk::DrawingArea,
@@ -286,7 +282,7 @@ fn follow_frames(
     window.connect_unmap(move |_| model.pause_frames());
 }
 
-/// Gives everybody who waits the same picture.
+/// Gives the same picture to everything that waits.
 fn hand_out(wanted: &Wanted, picture: Result<Arc<Pixels>, PictureError>) {
     let waiting = wanted.take();
     for resolver in waiting {

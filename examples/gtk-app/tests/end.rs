@@ -1,4 +1,4 @@
-//! The app as a process, on the display that there is.
+//! The app as a process, on the current display.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn when_it_ends_the_files_that_pages_sent_go_too() {
         .trim_end()
         .strip_prefix("http listening on ")
         .expect("an address");
-    // A page that looks on until the end.
+    // A page that stays connected until the end.
     let mut page = TcpStream::connect(address).expect("it serves");
     page.set_read_timeout(Some(Duration::from_secs(20)))
         .expect("an option");

@@ -1,2 +1,2 @@
-//! Nothing but the README, so that its programs are compiled with the tests.
+//! Contains only the README, so that its programs are compiled with the tests.
 #![doc = include_str!("../../../README.md")]

@@ -1,18 +1,18 @@
 "use strict";
 (() => {
-  const TYPING_MS = 120;      // a pause in typing after which the text is sent
+  const TYPING_MS = 120;      // the pause in typing after which the text is sent
   const PICTURE_MS = 500;     // the least time between two pictures
   const SPOKEN_MS = 1500;     // the least time between two counts read aloud
-  const RETRY_MS = 1000;      // until a connection that was lost is tried again
+  const RETRY_MS = 1000;      // the delay before reconnecting
   const NAMES = { standalone: "a plain process", gtk: "a GTK 4 window", winit: "a winit window" };
 
   const $ = (id) => document.getElementById(id);
   const put = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
   const figure = new Intl.NumberFormat("en");
   let shown = null;           // the state on the screen
-  let next = null;            // the newest state, drawn with the next frame
+  let next = null;            // the newest state, drawn in the next frame
 
-  // --- the states, by WebSocket ---------------------------------------------------------------
+  // --- the states, over WebSocket ---------------------------------------------------------------
 
   function listen() {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
@@ -76,7 +76,7 @@
     for (;;) for (const factor of [2, 2.5, 2]) { if (step >= value) return step; step *= factor; }
   }
 
-  // The big number may change many times a second; what is read aloud must not.
+  // The big number may change many times a second; the number read aloud must not.
   let speaking = 0;
   function speak() {
     if (speaking) return;
@@ -87,7 +87,7 @@
 
   const typing = {
     field: $("text"), timer: 0, sending: false, composing: false,
-    // While this holds, what is in the field is newer than what the stream says.
+    // While this is true, the text in the field is newer than the text from the stream.
     get busy() { return this.timer || this.sending || this.composing; },
     show(text) {
       if (this.field.value === text) return;
@@ -105,7 +105,7 @@
       const text = this.field.value;
       const ok = await post("PUT", "/text", text);
       this.sending = false;
-      // One at a time and the newest last: two on their way could overtake each other.
+      // One at a time and the newest last: two in flight could overtake each other.
       if (ok && this.field.value !== text && !this.timer) this.send();
       else if (!this.busy && shown) this.show(ok ? text : shown.text);
     },
@@ -116,7 +116,7 @@
     try {
       const answer = await fetch(path, { method, body, headers: body === undefined ? {} : { "content-type": "text/plain; charset=utf-8" } });
       if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-      // The stream brings the state; only without it is the answer the newest there is.
+      // The stream brings the state. Only without it is the answer the newest state.
       if ($("status").dataset.state !== "live") take(await answer.json());
       return true;
     } catch (error) {
@@ -134,8 +134,8 @@
       this.offered = offered;
       if (!offered) this.show(null);
     },
-    // A picture is a request, and so changes the rate: it follows count and text only, or it
-    // would keep itself going for ever.
+    // Fetching a picture is a request, and so changes the rate. So it follows count and text
+    // only; otherwise it would trigger itself forever.
     stale() {
       this.dirty = true;
       if (!this.offered || this.timer || this.loading || document.hidden) return;
@@ -149,7 +149,7 @@
         const answer = await fetch("/window.png", { cache: "no-store" });
         if (answer.ok) this.show(URL.createObjectURL(await answer.blob()));
         else { this.offered = false; this.show(null); }
-      } catch { /* the stream says that the program is gone, and asks again when it is back */ }
+      } catch { /* the stream notices that the program is gone, and reconnects when it is back */ }
       this.loading = false;
       if (this.dirty && !this.timer) this.stale();
     },
@@ -164,8 +164,8 @@
 
   // --- the search ---------------------------------------------------------------------------
 
-  // The states come as events of an answer that is read while it grows. Not by EventSource: that would search again
-  // when the answer has ended, and keep the text of an error to itself.
+  // The states arrive as events of a response that is read while it grows. EventSource would not
+  // do: it would search again when the response has ended, and hide the text of an error.
   const search = {
     running: null, state: null, stale: false,
     async start(pattern) {
@@ -176,7 +176,7 @@
         const answer = await fetch("/search?" + new URLSearchParams({ q: pattern }), { signal: running.signal });
         if (!answer.ok) throw new Error((await answer.text()).trim() || answer.statusText);
         await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader(), running);
-        if (this.running === running) throw new Error("The answer broke off");
+        if (this.running === running) throw new Error("The response was cut off");
       } catch (error) {
         if (this.running === running) this.fail(error instanceof TypeError ? "No answer" : error.message);
       }
@@ -192,7 +192,7 @@
         if (data.length) this.show(JSON.parse(data.at(-1).slice("data: ".length)));
       }
     },
-    // To hang up is what cancels it there.
+    // Closing the connection cancels the search on the server.
     cancel() {
       if (!this.running) return;
       this.running.abort();
@@ -214,7 +214,8 @@
       this.list(state.first);
     },
     buttons() { $("search").disabled = !!this.running; $("cancel").disabled = !this.running; },
-    // A search's list only grows; the one before stays until there is something new, so that the page does not jump.
+    // A search's list only grows. The previous list stays until there is something new, so that
+    // the page does not jump.
     list(hits) {
       const list = $("hits");
       if (this.stale && this.running && !hits.length) return;
@@ -240,7 +241,7 @@
       const power = Math.min(3, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
       return `${(bytes / 1024 ** power).toFixed(power && bytes < 10 * 1024 ** power ? 1 : 0)} ${["bytes", "KiB", "MiB", "GiB"][power]}`;
     },
-    // How far they are is what the program has got, of every page's files.
+    // The progress is what the program has received, for the files of every page.
     show(state) {
       const bars = $("uploads");
       while (bars.childElementCount > state.uploads.length) bars.lastElementChild.remove();
@@ -287,7 +288,7 @@
         $("file").value = "";
       } catch (error) {
         if (error.name === "AbortError") this.say("Cancelled");
-        else this.say("", error instanceof TypeError ? "The connection broke off" : error.message);
+        else this.say("", error instanceof TypeError ? "The connection was lost" : error.message);
       }
       this.sending = null;
       this.buttons();
@@ -311,7 +312,7 @@
     },
   };
 
-  // --- what the user does -------------------------------------------------------------------
+  // --- user input -------------------------------------------------------------------
 
   $("add").onclick = () => post("POST", "/count");
   $("clear").onclick = () => { typing.clear(); typing.field.focus(); };

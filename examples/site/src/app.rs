@@ -4,8 +4,8 @@ use std::{env, error::Error, process::ExitCode};
 
 use crate::Options;
 
-/// Reads the options and runs an app; what fails is said on the standard error and is the exit
-/// status 1.
+/// Reads the options and runs an app. An error is printed on standard error, and the exit status is
+/// 1.
 pub fn main(
     name: &str,
     about: &str,
@@ -21,8 +21,8 @@ pub fn main(
     }
 }
 
-/// What to tell somebody who has no display: which variables were looked at, and how to do without
-/// one. `demo` is the app's name there.
+/// Returns the message for a user without a display: which variables were checked, and how to run
+/// without one. `demo` is the app's name for `cargo xtask demo`.
 pub fn no_display(demo: &str) -> String {
     let name = |variable| match env::var(variable) {
         Ok(value) if !value.is_empty() => format!("{variable}={value}"),

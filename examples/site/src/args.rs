@@ -8,53 +8,53 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
-/// The exit status of a command line that was not understood, as of most tools.
+/// The exit status for a command line that cannot be parsed; most tools use the same.
 const EXIT_USAGE: i32 = 2;
 
-/// Where the web server listens unless told otherwise.
+/// The default address of the web server.
 const DEFAULT_HTTP: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
-/// What the user asked for.
+/// The options that the user gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where to serve HTTP. Port 0 has the system choose one.
+    /// The address to serve HTTP on. With port 0 the system chooses one.
     pub http: SocketAddr,
-    /// Where to serve the echo protocol, if anywhere.
+    /// The address to serve the echo protocol on, if any.
     pub echo: Option<SocketAddr>,
-    /// When to end without being told to.
+    /// When to end, if there is a limit.
     pub seconds: Option<Duration>,
     /// Whether to print a [`Report`](crate::Report) at the end.
     pub report: bool,
-    /// Whether to serve HTTPS instead of HTTP, with a certificate made on the spot.
+    /// Whether to serve HTTPS instead of HTTP, with a certificate generated at the start.
     pub tls: bool,
     /// Whether to answer every request with its method, target and body length.
     pub mirror: bool,
-    /// Whether to print the stack of the thread when it does not come back to its loop.
+    /// Whether to print the stack of the thread when it does not return to its loop.
     pub watchdog: bool,
 }
 
-/// A command line that was understood.
+/// A command line that was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// Run with these.
+    /// Run with these options.
     Run(Options),
     /// Print the help.
     Help,
 }
 
-/// A command line that was not. Its text is for the user, and says how to do better.
+/// A command line that cannot be parsed. The text is for the user, and says how to correct it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ArgsError {
     /// An address that does not parse.
     Address {
-        /// The option it was given to.
+        /// The option that it was given to.
         option: &'static str,
         /// What was given.
         given: String,
     },
-    /// A number of seconds that does not parse, or no positive one.
+    /// A number of seconds that does not parse, or is not positive.
     Seconds {
         /// What was given.
         given: String,
@@ -64,7 +64,7 @@ pub enum ArgsError {
 }
 
 impl Options {
-    /// Reads the arguments, without the program's own name.
+    /// Parses the arguments, without the program's own name.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgsError> {
         let mut options = Self::default();
         let mut parser = lexopt::Parser::from_args(args);
@@ -84,8 +84,8 @@ impl Options {
         Ok(Parsed::Run(options))
     }
 
-    /// Reads this process's arguments. Prints the help and ends, or says what was wrong and ends
-    /// with status 2, so that a program's first line is all it needs.
+    /// Parses this process's arguments. Prints the help and exits, or prints the error and exits
+    /// with status 2, so one call is all that a program needs.
     pub fn from_env_or_exit(app: &str, about: &str) -> Self {
         match Self::parse(std::env::args_os().skip(1)) {
             Ok(Parsed::Run(options)) => options,
@@ -138,13 +138,15 @@ fn help(app: &str, about: &str) -> String {
          Usage: {app} [OPTIONS]\n\
          \n\
          Options:\n\
-         \x20 --http ADDR   serve HTTP on ADDR [default: {DEFAULT_HTTP}]; port 0 lets the system choose\n\
+         \x20 --http ADDR   serve HTTP on ADDR [default: {DEFAULT_HTTP}]; \
+         port 0 lets the system choose\n\
          \x20 --echo ADDR   also serve the echo protocol on ADDR\n\
-         \x20 --seconds N   end by itself after N seconds\n\
+         \x20 --seconds N   exit after N seconds\n\
          \x20 --report      print one line of JSON at the end: requests, frames, gaps, turns\n\
-         \x20 --tls         serve HTTPS (HTTP/2 and HTTP/1.1) with a certificate made on the spot\n\
-         \x20 --mirror      answer every request with METHOD TARGET BODYLEN, and echo at /websocket\n\
-         \x20 --watchdog    print the thread's stack when it is stuck for half a second\n\
+         \x20 --tls         serve HTTPS (HTTP/2 and HTTP/1.1) with a generated certificate\n\
+         \x20 --mirror      answer every request with METHOD TARGET BODYLEN, \
+         and echo at /websocket\n\
+         \x20 --watchdog    print the thread's stack if it is stuck for half a second\n\
          \x20 -h, --help    print this"
     )
 }
@@ -155,7 +157,8 @@ impl fmt::Display for ArgsError {
             Self::Address { option, given } => {
                 write!(
                     f,
-                    "{option}: '{given}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080"
+                    "{option}: '{given}' is not an address and port, \
+                     such as 127.0.0.1:8080 or [::1]:8080"
                 )
             }
             Self::Seconds { given } => {

@@ -1,18 +1,20 @@
-//! How evenly frames were drawn.
+//! Measures how evenly frames were drawn.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longer gaps are counted as this one; an hour without a frame is no frame rate any more.
+/// Longer gaps are counted as this one; after an hour without a frame there is no frame rate to
+/// speak of.
 const LONGEST_GAP_US: u64 = 3_600_000_000;
 
 /// Records the gaps between frames in bounded memory.
 ///
-/// Feed it the moment a frame was really painted, not the moment it was meant for: a frame clock
-/// that predicts evenly would hide exactly the stalls that this is here to show. Gaps keep three
-/// significant digits (17.0 ms is told from 17.1 ms), in some 200 KiB whatever the running time.
+/// Pass it the moment when a frame was really painted, not the moment for which it was planned: a
+/// frame clock that predicts evenly would hide exactly the stalls that this must show. Gaps keep
+/// three significant digits (17.0 ms and 17.1 ms stay distinct), in some 200 KiB however long the
+/// program runs.
 #[derive(Debug)]
 pub struct FrameRecorder {
     gaps_us: Histogram<u64>,
@@ -20,7 +22,7 @@ pub struct FrameRecorder {
     last: Option<Instant>,
 }
 
-/// What a [`FrameRecorder`] saw. Gaps are in milliseconds, 0 when there was none.
+/// What a [`FrameRecorder`] recorded. Gaps are in milliseconds, 0 if there was none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct FrameSummary {
     /// Frames painted.
@@ -35,7 +37,7 @@ pub struct FrameSummary {
 }
 
 impl FrameRecorder {
-    /// An empty recorder.
+    /// Creates an empty recorder.
     pub fn new() -> Self {
         let gaps_us = Histogram::new_with_max(LONGEST_GAP_US, 3);
         Self {
@@ -45,7 +47,7 @@ impl FrameRecorder {
         }
     }
 
-    /// Counts a frame painted at `now`. A `now` before the last one counts as a gap of zero.
+    /// Records a frame painted at `now`. A `now` before the last one counts as a gap of zero.
     pub fn record(&mut self, now: Instant) {
         self.frames += 1;
         if let Some(last) = self.last.replace(now) {
@@ -55,17 +57,17 @@ impl FrameRecorder {
     }
 
     /// Forgets the last frame's time, so that the gap up to the next one does not count. For a
-    /// window that stops being drawn because nobody can see it.
+    /// window that is not drawn because it is not visible.
     pub fn pause(&mut self) {
         self.last = None;
     }
 
-    /// Frames painted so far.
+    /// Returns the number of frames painted so far.
     pub fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// The figures so far.
+    /// Returns the figures so far.
     pub fn summary(&self) -> FrameSummary {
         if self.gaps_us.is_empty() {
             return FrameSummary {
@@ -92,7 +94,8 @@ fn micros(gap: Duration) -> u64 {
     u64::try_from(gap.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds with the two decimals that three significant digits carry at 60 Hz.
+/// Converts to milliseconds with two decimals, which is what three significant digits give at 60
+/// Hz.
 fn millis(us: u64) -> f64 {
     (us as f64 / 10.0).round() / 100.0
 }

@@ -1,4 +1,4 @@
-//! Requests a second over the last minute.
+//! Requests per second over the last minute.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ impl History {
         }
     }
 
-    /// Takes a sample when one is due; says whether it did.
+    /// Takes a sample if one is due; returns whether it did.
     ///
-    /// A late call (the thread was held, or nobody ticked for a while) spreads what came over all
-    /// the intervals that went by, so that a stall does not show as a burst.
+    /// If the call is late (the thread was blocked, or nothing ticked for a while), the count is
+    /// spread over all the intervals that passed, so that a stall does not look like a burst.
     pub(crate) fn sample(&mut self, now: Instant, requests: u64) -> bool {
         let Some(last) = self.sampled_at else {
             self.sampled_at = Some(now);
@@ -50,12 +50,13 @@ impl History {
         true
     }
 
-    /// The newest rate.
+    /// Returns the newest rate.
     pub(crate) fn rate(&self) -> u32 {
         self.rates.back().copied().unwrap_or(0)
     }
 
-    /// Whether a whole minute went by without a request: time would change nothing any more.
+    /// Returns whether a whole minute passed without a request, so that time alone changes nothing
+    /// any more.
     pub(crate) fn is_quiet(&self, requests: u64) -> bool {
         self.seen == requests && self.rates.iter().all(|rate| *rate == 0)
     }
@@ -64,7 +65,8 @@ impl History {
         self.rates.iter().copied()
     }
 
-    /// How far the next sample is on its way, 0 to 1: what a plot that scrolls smoothly is off by.
+    /// Returns how far the next sample has progressed, 0 to 1: the offset of a plot that scrolls
+    /// smoothly.
     pub(crate) fn phase(&self, now: Instant) -> f64 {
         let Some(last) = self.sampled_at else {
             return 0.0;

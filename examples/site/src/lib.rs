@@ -1,17 +1,17 @@
-//! What the three example apps share, so that each of them is only its own way of hosting it.
+//! What the three example apps share, so that each app contains only its own way to host it.
 //!
 //! - [`Model`]: the state that a window shows and a page mirrors.
-//! - [`page`]: that page, one document with nothing to fetch from elsewhere.
+//! - [`page`]: that page, one document that fetches nothing from other sites.
 //! - [`Options`] and [`Report`]: the command line in, one JSON line out.
 //! - [`FrameRecorder`]: how evenly the window was drawn while the network was busy.
 //! - [`canvas`] (feature `canvas`): the window's contents drawn in software, for hosts without
 //!   widgets.
 //!
 //! - [`Network`]: the servers, the same for every host.
-//! - [`search`]: work on a thread, followed by a window and by pages.
+//! - [`search`]: work on a thread, shown in a window and on pages.
 //!
-//! Nothing here but [`Network`] and [`search`] knows a reactor, and nothing knows a widget. Time
-//! comes in as an argument.
+//! Only [`Network`] and [`search`] know about a reactor, and nothing here knows about widgets. Time
+//! is passed in as an argument.
 
 #![forbid(unsafe_code)]
 

@@ -15,13 +15,13 @@ use crate::history::History;
 /// The longest text that [`Model::set_text`] keeps, in characters.
 pub const MAX_TEXT: usize = 200;
 
-/// The state of one app. Cheap to clone; every clone is the same state. `!Send`, as everything that
-/// a widget's callback and a request's handler share in one thread may be.
+/// The state of one app. Cheap to clone; clones share the state. It is `!Send`: widget callbacks
+/// and request handlers share it in one thread.
 ///
-/// Setters tell everyone who asked with [`on_change`](Self::on_change), after the change and with
-/// nothing borrowed: a callback may read, change the model again, subscribe, and unsubscribe itself
-/// or others. A setter that changes nothing tells nobody, which is what ends the circle of a text
-/// entry that sets the text that sets the entry.
+/// Setters call the callbacks registered with [`on_change`](Self::on_change), after the change and
+/// with nothing borrowed. A callback may read, change the model again, subscribe, and unsubscribe
+/// itself or others. A setter that changes nothing calls no callback, which ends the cycle between
+/// a text entry and the text that it shows.
 ///
 /// ```
 /// use site::{Change, Host, Model};
@@ -38,7 +38,7 @@ pub const MAX_TEXT: usize = 200;
 #[derive(Clone)]
 pub struct Model(Rc<Inner>);
 
-/// What hosts the app: which loop carries it, and so what a page may expect of it.
+/// What hosts the app: which loop runs it, and so what a page can expect of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Host {
@@ -61,12 +61,12 @@ pub enum Change {
     Rate,
     /// [`Model::uploads`] or [`Model::files`].
     Files,
-    /// Nothing yet: the first request after a quiet minute is about to be counted, so whoever
-    /// sleeps instead of ticking should call [`Model::tick`] now and go on from there.
+    /// Nothing has changed yet: the first request after a quiet minute is about to be counted. Code
+    /// that sleeps instead of ticking should now call [`Model::tick`] and continue from there.
     Awake,
 }
 
-/// Everything that a page shows, as it is sent to one.
+/// Everything that a page shows, as it is sent to the page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// The counter.
@@ -75,49 +75,49 @@ pub struct Snapshot {
     pub text: String,
     /// Requests since the start.
     pub requests: u64,
-    /// Requests a second, in the last sample.
+    /// Requests per second in the last sample.
     pub rps: u32,
-    /// Requests a second over the last minute, a sample each half second, oldest first.
+    /// Requests per second over the last minute, one sample every half second, oldest first.
     pub history: Vec<u32>,
-    /// Frames a second that the window drew, in the last sample.
+    /// Frames per second that the window drew, in the last sample.
     pub fps: u32,
-    /// Files that are on their way.
+    /// Uploads in progress.
     pub uploads: Vec<Progress>,
-    /// Files that are there, the newest last.
+    /// Files that have arrived, the newest last.
     pub files: Vec<Entry>,
     /// What hosts the app.
     pub host: Host,
 }
 
-/// A file that is on its way.
+/// An upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Progress {
     /// Its name.
     pub name: String,
-    /// Bytes that have come.
+    /// Bytes received so far.
     pub done: u64,
-    /// Bytes that are to come in all; 0 when nobody knows.
+    /// Bytes in total; 0 if unknown.
     pub total: u64,
 }
 
-/// A file that is there.
+/// A file that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Its name, which no other one has.
+    /// Its name, which is unique.
     pub name: String,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
 }
 
-/// A file on its way, seen from who brings it. Dropping it unfinished gives it up.
-#[must_use = "dropping an upload gives it up"]
+/// An upload in progress, as its sender sees it. Dropping it unfinished cancels the upload.
+#[must_use = "dropping an upload cancels it"]
 pub struct Upload {
     model: Model,
     id: u64,
     name: String,
 }
 
-/// Keeps a callback subscribed; dropping it unsubscribes, also from inside that callback.
+/// Keeps a callback subscribed. Dropping it unsubscribes, even from inside that callback.
 #[must_use = "dropping a subscription ends it at once"]
 pub struct Subscription {
     model: Weak<Inner>,
@@ -131,7 +131,7 @@ struct Inner {
     count: Cell<u64>,
     text: RefCell<String>,
     requests: Cell<u64>,
-    /// Set while nobody needs to tick.
+    /// Set while ticking is not needed.
     asleep: Cell<bool>,
     history: RefCell<History>,
     frames: RefCell<FrameRecorder>,
@@ -139,13 +139,14 @@ struct Inner {
     fps: Cell<u32>,
     uploads: RefCell<BTreeMap<u64, Progress>>,
     files: RefCell<Vec<Entry>>,
-    /// By number, so that one can leave or join while the others are being told.
+    /// Keyed by number, so that callbacks can be added or removed while the others are being
+    /// called.
     callbacks: RefCell<BTreeMap<u64, Callback>>,
     last_id: Cell<u64>,
 }
 
 impl Model {
-    /// An empty state.
+    /// Creates an empty state.
     pub fn new(host: Host) -> Self {
         Self(Rc::new(Inner {
             host,
@@ -164,10 +165,11 @@ impl Model {
         }))
     }
 
-    /// Has `callback` told of every change, until the subscription is dropped.
+    /// Calls `callback` on every change, until the subscription is dropped.
     ///
-    /// It is given the model so that it needs not hold it (a clone inside would keep it alive for
-    /// ever). Called from inside a callback: the new one hears of the next change, not of this one.
+    /// The callback receives the model, so it does not need to own it (a clone inside would keep
+    /// the model alive forever). When called from inside a callback, the new callback sees the next
+    /// change, not the current one.
     pub fn on_change(&self, callback: impl Fn(&Model, Change) + 'static) -> Subscription {
         let id = self.0.last_id.get() + 1;
         self.0.last_id.set(id);
@@ -178,17 +180,18 @@ impl Model {
         }
     }
 
-    /// What hosts the app.
+    /// Returns what hosts the app.
     pub fn host(&self) -> Host {
         self.0.host
     }
 
-    /// The counter.
+    /// Returns the counter.
     pub fn count(&self) -> u64 {
         self.0.count.get()
     }
 
-    /// Adds one to the counter; gives its new value (a callback may have added more meanwhile).
+    /// Adds one to the counter and returns its new value (a callback may have added more
+    /// meanwhile).
     pub fn add(&self) -> u64 {
         let count = self.0.count.get().wrapping_add(1);
         self.0.count.set(count);
@@ -196,20 +199,20 @@ impl Model {
         count
     }
 
-    /// The text entry.
+    /// Returns the text entry's text.
     pub fn text(&self) -> String {
         self.0.text.borrow().clone()
     }
 
-    /// Whether the text is `text`, without a copy.
+    /// Returns whether the text is `text`, without a copy.
     pub fn text_is(&self, text: &str) -> bool {
         *self.0.text.borrow() == text
     }
 
-    /// Sets the text; says whether that changed it.
+    /// Sets the text; returns whether that changed it.
     ///
-    /// It is one line: control characters are dropped (a toolkit may not even take a NUL), and what
-    /// is longer than [`MAX_TEXT`] characters is cut there, since it may come from anywhere.
+    /// The text is one line and may come from anywhere. Control characters are dropped (a toolkit
+    /// may not even accept a NUL), and the text is truncated to [`MAX_TEXT`] characters.
     pub fn set_text(&self, text: &str) -> bool {
         let kept = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT);
         let kept: String = kept.collect();
@@ -221,8 +224,8 @@ impl Model {
         true
     }
 
-    /// Counts a request. As good as free, and tells nobody but the one who sleeps
-    /// ([`Change::Awake`]): at 100,000 a second nobody wants to hear of each.
+    /// Counts a request. Almost free, and reports nothing except [`Change::Awake`] to a sleeper: at
+    /// 100,000 a second, nobody needs a report of each.
     pub fn request(&self) {
         if self.0.asleep.get() {
             self.0.asleep.set(false);
@@ -231,14 +234,14 @@ impl Model {
         self.0.requests.set(self.0.requests.get() + 1);
     }
 
-    /// Requests since the start.
+    /// Returns the number of requests since the start.
     pub fn requests(&self) -> u64 {
         self.0.requests.get()
     }
 
-    /// Samples the rates when a sample is due, so it may be called as often as convenient, such as
-    /// once a frame. `false`: nothing will change with time until [`Change::Awake`], so that a
-    /// program with nothing to draw can sleep until then.
+    /// Samples the rates if a sample is due, so call it as often as convenient, such as once per
+    /// frame. Returns `false` if nothing will change with time until [`Change::Awake`]; a program
+    /// with nothing to draw can sleep until then.
     pub fn tick(&self, now: Instant) -> bool {
         let requests = self.0.requests.get();
         let sampled = self.0.history.borrow_mut().sample(now, requests);
@@ -254,19 +257,20 @@ impl Model {
         !self.0.asleep.get()
     }
 
-    /// Requests a second, in the last sample.
+    /// Returns the requests per second in the last sample.
     pub fn rps(&self) -> u32 {
         self.0.history.borrow().rate()
     }
 
-    /// Requests a second over the last minute, oldest first, into `into`: a buffer to keep, since
-    /// plots ask each frame.
+    /// Writes the requests per second over the last minute into `into`, oldest first. Reuse the
+    /// buffer, because plots ask in each frame.
     pub fn history(&self, into: &mut Vec<u32>) {
         into.clear();
         into.extend(self.0.history.borrow().rates());
     }
 
-    /// How far the next sample is on its way, 0 to 1: what a plot that scrolls smoothly is off by.
+    /// Returns how far the next sample has progressed, 0 to 1: the offset of a plot that scrolls
+    /// smoothly.
     pub fn phase(&self, now: Instant) -> f64 {
         self.0.history.borrow().phase(now)
     }
@@ -276,39 +280,39 @@ impl Model {
         self.0.frames.borrow_mut().record(now);
     }
 
-    /// Says that the window is not being drawn for a while, which is no stall.
+    /// Records that the window is not drawn for a while, so that the gap does not count as a stall.
     pub fn pause_frames(&self) {
         self.0.frames.borrow_mut().pause();
     }
 
-    /// How evenly frames were painted since the start.
+    /// Returns how evenly frames were painted since the start.
     pub fn frames(&self) -> FrameSummary {
         self.0.frames.borrow().summary()
     }
 
-    /// Frames a second, in the last sample.
+    /// Returns the frames per second in the last sample.
     pub fn fps(&self) -> u32 {
         self.0.fps.get()
     }
 
-    /// Files that are on their way.
+    /// Returns the uploads in progress.
     pub fn uploads(&self) -> Vec<Progress> {
         self.0.uploads.borrow().values().cloned().collect()
     }
 
-    /// Files that are there, the newest last.
+    /// Returns the files that have arrived, the newest last.
     pub fn files(&self) -> Vec<Entry> {
         self.0.files.borrow().clone()
     }
 
-    /// How many files there are, and the last of them.
+    /// Returns the number of files, and the last of them.
     pub fn last_file(&self) -> (usize, Option<Entry>) {
         let files = self.0.files.borrow();
         (files.len(), files.last().cloned())
     }
 
-    /// Says that a file of `total` bytes (0: unknown) is on its way. If there is one of its name
-    /// already, it gets another.
+    /// Records that the upload of a file of `total` bytes (0: unknown) has begun. If its name is
+    /// already taken, the file gets another one.
     pub fn begin_upload(&self, name: &str, total: u64) -> Upload {
         let taken = |name: &str| {
             let on_its_way = self
@@ -327,7 +331,7 @@ impl Model {
         let name = std::iter::once(name.to_owned())
             .chain(others)
             .find(|name| !taken(name))
-            .expect("there are endless ones");
+            .expect("there is always a free name");
         let id = self.0.last_id.get() + 1;
         self.0.last_id.set(id);
         self.0.uploads.borrow_mut().insert(
@@ -346,7 +350,7 @@ impl Model {
         }
     }
 
-    /// Forgets a file; says whether there was one of this name.
+    /// Removes a file from the list; returns whether there was one of this name.
     pub fn remove_file(&self, name: &str) -> bool {
         let mut files = self.0.files.borrow_mut();
         let Some(place) = files.iter().position(|file| file.name == name) else {
@@ -358,7 +362,7 @@ impl Model {
         true
     }
 
-    /// Everything that a page shows.
+    /// Returns everything that a page shows.
     pub fn snapshot(&self) -> Snapshot {
         let mut history = Vec::new();
         self.history(&mut history);
@@ -404,12 +408,12 @@ impl Model {
 }
 
 impl Upload {
-    /// The name that it has got.
+    /// Returns the name that the file got.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// So many bytes have come.
+    /// Records that `done` bytes have arrived.
     pub fn progress(&self, done: u64) {
         if let Some(upload) = self.model.0.uploads.borrow_mut().get_mut(&self.id) {
             upload.done = done;
@@ -417,7 +421,7 @@ impl Upload {
         self.model.tell(Change::Files);
     }
 
-    /// All of it has come. Gives its name.
+    /// Records that the whole file has arrived. Returns its name.
     pub fn done(self, size: u64) -> String {
         let name = self.name.clone();
         self.model.0.files.borrow_mut().push(Entry {
@@ -457,7 +461,7 @@ impl fmt::Debug for Model {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some(model) = self.model.upgrade() {
-            // Out of the borrow before it is dropped: what it holds may own a subscription too.
+            // End the borrow before the drop: the callback's captures may own a subscription too.
             let gone = model.callbacks.borrow_mut().remove(&self.id);
             drop(gone);
         }
@@ -571,7 +575,7 @@ mod tests {
             kept.borrow_mut().push(subscription);
         }
         model.add();
-        assert_eq!(calls.get(), 1, "the first ended them all");
+        assert_eq!(calls.get(), 1, "the first callback ended all subscriptions");
         model.add();
         assert_eq!(calls.get(), 1);
     }

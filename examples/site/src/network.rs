@@ -1,5 +1,4 @@
-//! What the apps have on the network: the page's routes, the echo protocol, and the ticking that
-//! goes with them.
+//! The apps' network side: the page's routes, the echo protocol, and the ticking for them.
 
 use std::{
     cell::Cell,
@@ -40,44 +39,44 @@ use crate::search::{Archive, Pattern, PatternError, Running};
 use crate::shelf::Shelf;
 use crate::{Change, Model, Options, Pixels, Report, SAMPLE_INTERVAL, Subscription, page};
 
-/// The picture of an app's window, made when it is asked for: at once, or with the window's next
-/// frame.
+/// Makes the picture of an app's window on request: at once, or with the window's next frame.
 pub type Picture = Rc<dyn Fn() -> Deferred<Arc<Pixels>, String>>;
 
-/// Asks whoever sits before the window, in a dialog that is modal: it returns when that is closed,
-/// by a button (true for "yes") or because the time is over (none). The host's loop goes on inside.
+/// Asks the user at the window, in a modal dialog. Returns when the dialog is closed by a button
+/// (true for "yes") or the time is up (`None`). The host's loop keeps running inside.
 pub type Ask = Rc<dyn Fn(&str, Duration) -> Option<bool>>;
 
-/// What is known of a window: names and values.
+/// Returns what is known about a window: names and values.
 pub type Facts = Rc<dyn Fn() -> Vec<(String, String)>>;
 
 /// What a window does for the site.
 pub struct Window {
     /// Makes its picture.
     pub picture: Picture,
-    /// Opens a dialog, where the host has modal ones.
+    /// Opens a dialog, if the host has modal ones.
     pub ask: Option<Ask>,
-    /// Tells what is known of it beside its toolkit.
+    /// Returns what is known about the window from outside its toolkit.
     pub facts: Option<Facts>,
 }
 
-/// The least time between two states that pages are told: that of a frame.
+/// The least time between two states sent to pages: the time of a frame.
 const STATE_INTERVAL: Duration = Duration::from_millis(16);
 
-/// How long a picture may take: a window that nobody sees may draw no frame.
+/// How long a picture may take: a window that is not visible may draw no frame.
 const PICTURE_LIMIT: Duration = Duration::from_secs(2);
 
-/// From this on the thread is stuck, and the watchdog says where.
+/// After this time the thread counts as stuck, and the watchdog reports where.
 const STUCK: Duration = Duration::from_millis(500);
 
-/// How long a question may stand, and a handler hold the thread for demonstration.
+/// Limits, for demonstration: how long a question may stay open (seconds), and how long a handler
+/// may block the thread (milliseconds).
 const MOST_ASKED: u64 = 60;
 const MOST_HELD: u64 = 2_000;
 
-/// Bytes of a message that the mirror says again: the probes' largest.
+/// The largest message in bytes that the mirror echoes: the largest that the probes send.
 const MIRROR_MESSAGES: usize = 16 * 1024 * 1024;
 
-/// The servers of an app, as long as it is kept.
+/// The servers of an app. They run as long as this is kept.
 pub struct Network {
     address: SocketAddr,
     scheme: &'static str,
@@ -91,20 +90,19 @@ pub struct Network {
 }
 
 impl Network {
-    /// Listens as `options` say and prints the addresses. `window` is what the site has of a
-    /// window, where there is one.
+    /// Listens as `options` say and prints the addresses. `window` is what a window provides, if
+    /// there is one.
     ///
     /// # Errors
-    /// An address that cannot be listened on, with what to do about it, or a temporary folder that
-    /// cannot be made.
+    /// Returns an error if an address cannot be listened on (the error says what to do), or if a
+    /// temporary folder cannot be created.
     pub fn start(
         handle: &Handle,
         options: &Options,
         model: &Model,
         window: Option<Window>,
     ) -> Result<Self, Box<dyn Error>> {
-        // What went wrong, and what held the thread, with the place in the program that it comes
-        // from.
+        // Reports errors and callbacks that blocked the thread, with their place in the program.
         let observer = handle.observe(|report| eprintln!("{report}"));
         let archive = Archive::new(handle);
         if options.watchdog {
@@ -116,7 +114,7 @@ impl Network {
             false => {
                 let site = site(model, states, &archive, &Shelf::new(model)?, window)
                     .nest("/monitor", http::monitor(handle));
-                // Other people's web pages can reach the loopback too.
+                // Other people's web pages can reach the loopback interface too.
                 if options.http.ip().is_loopback() {
                     site.layer(layers::local_only())
                 } else {
@@ -161,17 +159,17 @@ impl Network {
         })
     }
 
-    /// The address that HTTP is served on, with the port that was chosen for port 0.
+    /// Returns the URL that HTTP is served on, with the actual port if port 0 was requested.
     pub fn url(&self) -> String {
         format!("{}://{}/", self.scheme, self.address)
     }
 
-    /// What the page searches, for a window to search too.
+    /// Returns the archive that the page searches, so that a window can search it too.
     pub fn archive(&self) -> &Archive {
         &self.archive
     }
 
-    /// What there is to report at the end.
+    /// Returns the report for the end of the run.
     pub fn report(&self, model: &Model) -> Report {
         let metrics = self.handle.metrics();
         let longest = metrics
@@ -192,10 +190,10 @@ impl fmt::Debug for Network {
 /// Prints where the thread is when it is stuck, for as long as the reactor runs.
 fn watch(handle: &Handle) {
     let watched = handle.clone();
-    // Not before the run: until that begins there are no signs of life.
+    // Start it inside the run: before the run begins there are no signs of life.
     handle.call_soon(move || {
         match Watchdog::start_with(&watched, STUCK, |stuck| eprintln!("{stuck}")) {
-            // It ends with the run.
+            // The watchdog ends with the run.
             Ok(watchdog) => {
                 let end = || {
                     drop(watchdog);
@@ -203,21 +201,21 @@ fn watch(handle: &Handle) {
                 };
                 watched.on_shutdown(Phase::After, end).keep();
             }
-            Err(error) => eprintln!("there is no watchdog: {error}"),
+            Err(error) => eprintln!("the watchdog could not start: {error}"),
         }
     });
 }
 
-/// Has `end` called when the process is asked to end (SIGINT, SIGTERM): for apps whose host knows
-/// nothing of signals.
+/// Calls `end` when the process receives SIGINT or SIGTERM: for apps whose host does not handle
+/// signals.
 ///
 /// # Errors
-/// When there are no file descriptors left.
+/// Returns an error if there are no file descriptors left.
 pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Result<()> {
     let interrupt = Signals::new(handle, signal::SIGINT)?;
     let terminate = Signals::new(handle, signal::SIGTERM)?;
     let asked = poll_fn(move |cx| {
-        // Both are asked, so that each wakes the task.
+        // Poll both, so that each wakes the task.
         let asked = [interrupt.poll_next(cx), terminate.poll_next(cx)];
         if asked.iter().any(Poll::is_ready) {
             Poll::Ready(())
@@ -234,8 +232,8 @@ pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Resu
     Ok(())
 }
 
-/// Every request is answered by what it was, and `/websocket` says what it is told: for probes of
-/// the server itself.
+/// Answers every request with a description of it, and echoes messages on `/websocket`: for probes
+/// of the server itself.
 fn mirror(model: &Model) -> Router {
     let model = model.clone();
     let echo = |request: Request| {
@@ -316,7 +314,7 @@ fn live(model: &Model, states: Broadcast<String>) -> Router {
             with(model, move |_, request| {
                 let states = Newest(newest.subscribe_to_kept());
                 let response = websocket::upgrade(request, |mut socket| async move {
-                    // A page that goes away is no error of ours, and what it says is not asked for.
+                    // A page that goes away is not an error, and messages from it are ignored.
                     let _ = socket.talk(states, |_| {}).await;
                 });
                 async { response }
@@ -345,7 +343,7 @@ fn search_in(model: &Model, archive: &Archive) -> Router {
     )
 }
 
-/// How the window looks, what is known of it, and what its user says.
+/// The window's picture, what is known about it, and what its user answers.
 fn looks(model: &Model, window: Option<Window>) -> Router {
     let (picture, ask, facts) = match window {
         Some(window) => (Some(window.picture), window.ask, window.facts),
@@ -368,7 +366,7 @@ fn looks(model: &Model, window: Option<Window>) -> Router {
                 async {
                     facts
                         .map(Json)
-                        .ok_or_else(|| http::Error::not_found("nothing is known of a window"))
+                        .ok_or_else(|| http::Error::not_found("nothing is known about a window"))
                 }
             }),
         )
@@ -381,7 +379,7 @@ fn looks(model: &Model, window: Option<Window>) -> Router {
         )
 }
 
-/// Asks whoever sits before the window, and waits here and now: everybody else is served meanwhile.
+/// Asks the user at the window, and waits inside the handler; other requests are served meanwhile.
 fn question(request: Request, ask: Option<&Ask>) -> Result<Response, http::Error> {
     #[derive(Deserialize)]
     struct Query {
@@ -401,7 +399,7 @@ fn question(request: Request, ask: Option<&Ask>) -> Result<Response, http::Error
     Ok(Json(serde_json::json!({ "answer": answer })).into_response())
 }
 
-/// Holds the thread, as no handler should, for the monitor to name it.
+/// Blocks the thread, as no handler should, so that the monitor can name it.
 fn hold(request: &Request) -> Result<String, http::Error> {
     #[derive(Deserialize)]
     struct Query {
@@ -410,10 +408,10 @@ fn hold(request: &Request) -> Result<String, http::Error> {
     let Query { ms } = request.query()?;
     let time = Duration::from_millis(ms.min(MOST_HELD));
     thread::sleep(time);
-    Ok(format!("the thread was held for {time:?}"))
+    Ok(format!("the thread was blocked for {time:?}"))
 }
 
-/// A handler that counts its requests and is given the model.
+/// Wraps a handler: counts its requests and passes it the model.
 fn with<F, Fut>(model: &Model, handler: F) -> impl Fn(Request) -> Fut + 'static
 where
     F: Fn(Model, Request) -> Fut + 'static,
@@ -425,7 +423,7 @@ where
     }
 }
 
-/// The states of a search as events. It ends when the client goes.
+/// Sends the states of a search as events. The search ends when the client disconnects.
 fn search(archive: &Archive, request: &Request) -> Result<Response, http::Error> {
     #[derive(Deserialize)]
     struct Query {
@@ -456,7 +454,8 @@ impl Stream for Searched {
 async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, http::Error> {
     let picture = picture.ok_or_else(|| http::Error::not_found("this app has no window"))?;
     let on_thread = handle.clone();
-    // Drawn on this thread, as only that can. The rest is not for between two frames.
+    // Only this thread can draw the picture. Encoding takes too long to run between two frames, so
+    // it goes to another thread.
     let png =
         picture().add_callback(move |pixels| on_thread.defer_to_thread(move |_| Ok(pixels.png())));
     let png = handle
@@ -470,8 +469,8 @@ async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, http
     Ok(response)
 }
 
-/// The model's states as JSON. Who is slow gets the newest and skips what was in between, so
-/// nothing queues up for anybody.
+/// Broadcasts the model's states as JSON. A slow receiver gets the newest state and skips those in
+/// between, so nothing queues up.
 fn states(handle: &Handle, model: &Model) -> (Broadcast<String>, Subscription) {
     let states = Broadcast::new(1);
     let json =
@@ -479,7 +478,7 @@ fn states(handle: &Handle, model: &Model) -> (Broadcast<String>, Subscription) {
     states.send(json(model));
     let (handle, channel, scheduled) = (handle.clone(), states.clone(), Rc::new(Cell::new(false)));
     let telling = model.on_change(move |model, _| {
-        // Once for all that changes before the next frame of a page.
+        // One message for all changes before the page's next frame.
         if !scheduled.replace(true) {
             let (model, channel, scheduled) = (model.clone(), channel.clone(), scheduled.clone());
             handle.call_later(STATE_INTERVAL, move || {
@@ -491,7 +490,7 @@ fn states(handle: &Handle, model: &Model) -> (Broadcast<String>, Subscription) {
     (states, telling)
 }
 
-/// States as messages.
+/// The states as messages.
 struct Newest(Subscriber<String>);
 
 impl Stream for Newest {

@@ -2,23 +2,23 @@
 
 use std::sync::LazyLock;
 
-/// The type of [`page`].
+/// The content type of [`page`].
 pub const PAGE_CONTENT_TYPE: &str = "text/html; charset=utf-8";
 
-/// The whole page in one document: nothing else is fetched but the app's own routes.
+/// Returns the whole page as one document: it fetches nothing but the app's own routes.
 ///
-/// It expects, on the server that it came from:
+/// It expects these routes on its server:
 ///
 /// - `GET /live`: a WebSocket whose messages are [`Snapshot`](crate::Snapshot)s as JSON, the
-///   present one at once and then one after each change (`GET /events` gives the same as
+///   current one at once and then one after each change (`GET /events` sends the same as
 ///   server-sent events);
 /// - `POST /files/`: a form with files; `GET /files/NAME`: one of them; `DELETE /files/NAME`;
-/// - `POST /count`: adds one, answers the snapshot;
-/// - `PUT /text`: the body is the new text, answers the snapshot;
+/// - `POST /count`: adds one, returns the snapshot;
+/// - `PUT /text`: the body is the new text, returns the snapshot;
 /// - `GET /search?q=PATTERN`: server-sent events whose data is a search's state as JSON, until it
-///   is done; 400 with a sentence when the pattern is wrong. To close the connection cancels the
+///   is done; 400 with a message if the pattern is not valid. Closing the connection cancels the
 ///   search;
-/// - `GET /window.png`: the window's picture, or 404 where there is no window.
+/// - `GET /window.png`: the window's picture, or 404 if there is no window.
 pub fn page() -> &'static str {
     static PAGE: LazyLock<String> = LazyLock::new(|| {
         include_str!("../page/index.html")

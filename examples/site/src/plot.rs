@@ -1,9 +1,9 @@
-//! How the rate is plotted and figures are written, alike in every window.
+//! How the rate is plotted and figures are formatted, the same in every window.
 
 use crate::history::SAMPLES;
 
-/// The top of a plot whose highest value is `peak`: the next of 10, 20, 50, 100 and so on, which is
-/// easy to read and seldom changes.
+/// Returns the top of a plot whose highest value is `peak`: the next of 10, 20, 50, 100 and so on,
+/// which is easy to read and seldom changes.
 pub fn scale(peak: u32) -> u32 {
     let mut top = 10_u32;
     for factor in [(2, 1), (5, 2), (2, 1)].into_iter().cycle() {
@@ -18,11 +18,11 @@ pub fn scale(peak: u32) -> u32 {
     top
 }
 
-/// The points of the plot in a space of `width` by `height`, oldest first, y downwards.
+/// Returns the points of the plot in a space of `width` by `height`, oldest first, y downwards.
 ///
 /// It scrolls by `phase` (see [`Model::phase`](crate::Model::phase)) instead of jumping: the newest
-/// sample waits just outside the right edge and moves in while the next one is being made. The
-/// first points are left of the space for the same reason; clip.
+/// sample waits just outside the right edge and moves in while the next one is being taken. For the
+/// same reason the first points are left of the space; clip them.
 pub fn points(
     history: &[u32],
     top: u32,
@@ -36,7 +36,7 @@ pub fn points(
     })
 }
 
-/// `number` with a comma at every third digit.
+/// Formats `number` with a comma at every third digit.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3 + 1);

@@ -2,23 +2,24 @@
 
 use png::{BitDepth, ColorType, Compression, Encoder};
 
-/// A picture as it is drawn.
+/// A picture in raw pixels.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pixels {
     /// In pixels.
     pub width: u32,
     /// In pixels.
     pub height: u32,
-    /// Red, green, blue and alpha of each of them, row by row.
+    /// Red, green, blue and alpha of each pixel, row by row.
     pub rgba: Vec<u8>,
 }
 
 impl Pixels {
-    /// Encodes it. Compressed fast rather than small, as it goes to a page on the same machine;
-    /// still, this takes long enough for a frame to be missed, so it is for a thread.
+    /// Encodes the picture as PNG. It compresses fast rather than small, because the picture
+    /// usually goes to a page on the same machine. Even so, it takes long enough to miss a frame,
+    /// so run it on a thread.
     ///
     /// # Panics
-    /// When there are not exactly as many bytes as the pixels have.
+    /// Panics if the number of bytes does not match the size.
     pub fn png(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut encoder = Encoder::new(&mut out, self.width, self.height);

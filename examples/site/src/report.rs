@@ -1,4 +1,4 @@
-//! What an app says about its run.
+//! An app's report about its run.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -17,14 +17,14 @@ pub struct Report {
     pub frames: u64,
     /// Gaps between frames in milliseconds; all 0 without a window.
     pub frame_gap_ms: FrameSummary,
-    /// Turns that the reactor made.
+    /// Turns of the reactor.
     pub turns: u64,
-    /// The longest that one callback held the thread, in milliseconds.
+    /// The longest time that one callback blocked the thread, in milliseconds.
     pub longest_callback_ms: f64,
 }
 
 impl Report {
-    /// What `model` saw, with the reactor's own figures.
+    /// Creates the report from `model` and the reactor's own figures.
     pub fn new(model: &Model, turns: u64, longest_callback: Duration) -> Self {
         let frame_gap_ms = model.frames();
         Self {
@@ -36,13 +36,13 @@ impl Report {
         }
     }
 
-    /// The report as JSON, in one line without its end.
+    /// Returns the report as JSON, in one line without a line ending.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers and fixed names always serialise")
     }
 
-    /// Prints the line on standard output. A reader that went away is the caller's to judge, and
-    /// no reason to panic.
+    /// Prints the line on standard output. Returns an error if the reader has gone away, instead of
+    /// panicking; the caller decides what to do.
     pub fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{}", self.to_json())?;
@@ -62,7 +62,10 @@ mod tests {
         let report = Report::new(&model, 7, Duration::from_micros(1_234));
         assert_eq!(
             report.to_json(),
-            r#"{"requests":1,"frames":0,"frame_gap_ms":{"p50":0.0,"p99":0.0,"max":0.0},"turns":7,"longest_callback_ms":1.234}"#
+            concat!(
+                r#"{"requests":1,"frames":0,"frame_gap_ms":{"p50":0.0,"p99":0.0,"max":0.0},"#,
+                r#""turns":7,"longest_callback_ms":1.234}"#
+            )
         );
     }
 }

@@ -1,4 +1,5 @@
-//! The files that pages have sent: in a folder of the app's own, which goes when the app does.
+//! The files that pages have uploaded. They are in the app's own folder, which is deleted when the
+//! app ends.
 
 use std::{fs, io, rc::Rc};
 
@@ -10,13 +11,13 @@ use tempfile::TempDir;
 
 use crate::Model;
 
-/// Bytes of the files of one form at most.
+/// The maximum size in bytes of the files in one form.
 const MAX_FORM: usize = 256 * 1024 * 1024;
 
-/// Files at most.
+/// The maximum number of files.
 const MAX_FILES: usize = 100;
 
-/// Characters of a file's name at most.
+/// The maximum number of characters in a file's name.
 const MAX_NAME: usize = 80;
 
 /// Where the files are. Cheap to clone.
@@ -27,10 +28,10 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// An empty one.
+    /// Creates an empty shelf.
     ///
     /// # Errors
-    /// When there can be no temporary folder.
+    /// Returns an error if no temporary folder can be created.
     pub fn new(model: &Model) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("entwined-").tempdir()?;
         Ok(Shelf {
@@ -39,7 +40,7 @@ impl Shelf {
         })
     }
 
-    /// `POST /`: a form with files. `GET /NAME`: one of them. `DELETE /NAME` throws it away.
+    /// `POST /`: a form with files. `GET /NAME`: one of them. `DELETE /NAME` deletes it.
     pub fn router(&self) -> Router {
         let (adding, removing) = (self.clone(), self.clone());
         Router::new()
@@ -65,7 +66,7 @@ impl Shelf {
                 continue;
             };
             if self.model.last_file().0 + self.model.uploads().len() >= MAX_FILES {
-                let message = format!("there are {MAX_FILES} files already: throw some away");
+                let message = format!("there are already {MAX_FILES} files: delete some first");
                 return Err(Error::new(StatusCode::INSUFFICIENT_STORAGE, message));
             }
             let upload = self.model.begin_upload(&name, length);
@@ -92,7 +93,7 @@ impl Shelf {
     }
 }
 
-/// What others have sent is no page of this server, whatever is in it.
+/// Serves uploaded files as downloads, so that a browser never shows one as a page of this server.
 async fn as_a_download(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -101,7 +102,7 @@ async fn as_a_download(request: Request, next: Next) -> Response {
     response
 }
 
-/// A name that can be one in any folder and in any address.
+/// Returns a name that is safe in any folder and in any URL.
 fn plain(name: &str) -> String {
     let keeps = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '(' | ')');
     let last = name.rsplit(['/', '\\']).next().unwrap_or("");

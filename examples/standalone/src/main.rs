@@ -19,12 +19,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let handle = reactor.handle();
     let model = Model::new(Host::Standalone);
     let network = Network::start(&handle, options, &model, None)?;
-    // Ctrl-C and service managers end it in order: requests that are being answered finish.
+    // Ctrl-C and service managers shut it down gracefully: requests in flight finish.
     let _signals = signal::stop_on(&handle, [signal::SIGINT, signal::SIGTERM])?;
     if let Some(seconds) = options.seconds {
         let handle = handle.clone();
         handle.clone().call_later(seconds, move || {
-            // A signal may have stopped it first.
+            // A signal may have stopped the reactor first.
             let _ = handle.stop();
         });
     }

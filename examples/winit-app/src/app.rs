@@ -1,4 +1,4 @@
-//! The app as winit sees it: events in, frames out. It knows no network.
+//! The app as winit sees it: events in, frames out. It knows nothing about the network.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,17 +17,17 @@ use crate::editor::{Edit, Editor};
 use crate::pace::Pace;
 use crate::screen::{Screen, ScreenError};
 
-/// What is called when the window is there.
+/// Called when the window has opened.
 type Opened = Box<dyn FnOnce(&Rc<Window>, &OwnedDisplayHandle) -> Beside>;
 
-/// Half of the cursor's blinking.
+/// Half a blink of the cursor.
 const BLINK: Duration = Duration::from_millis(530);
 
-/// The window around a model.
+/// The window for a model.
 ///
-/// A handler for any user event, none of which it looks at: a program with more to do than draw
-/// wraps it, hands each call on, and after [`about_to_wait`](ApplicationHandler::about_to_wait)
-/// lowers the control flow that it finds, if it has something earlier to wake for.
+/// It handles any user event type and ignores the events. A program that does more than draw can
+/// wrap it: forward each call, and after [`about_to_wait`](ApplicationHandler::about_to_wait) set
+/// an earlier control flow if it has something earlier to wake for.
 pub struct App {
     model: Model,
     address: String,
@@ -50,7 +50,7 @@ pub struct App {
 }
 
 impl App {
-    /// An app without a window yet: that opens when the event loop says so.
+    /// Creates an app without a window; the window opens when the event loop says so.
     pub fn new(model: Model) -> Self {
         let now = Instant::now();
         Self {
@@ -75,7 +75,7 @@ impl App {
         }
     }
 
-    /// Has `opened` called with the window when that is there; it gives what is beside it.
+    /// Calls `opened` with the window when it opens; `opened` returns the guests next to it.
     pub fn on_open(
         &mut self,
         opened: impl FnOnce(&Rc<Window>, &OwnedDisplayHandle) -> Beside + 'static,
@@ -88,17 +88,17 @@ impl App {
         address.clone_into(&mut self.address);
     }
 
-    /// Has the event loop exit when `time` has gone by from now.
+    /// Makes the event loop exit after `time` from now.
     pub fn end_after(&mut self, time: Duration) {
         self.end = Some(Instant::now() + time);
     }
 
-    /// Why the event loop was left, if it was not the user's will.
+    /// Returns why the event loop ended, if the user did not end it.
     pub fn take_error(&mut self) -> Option<ScreenError> {
         self.error.take()
     }
 
-    /// The window's contents, as of now; `None` while there is no window.
+    /// Returns the window's current contents; `None` while there is no window.
     pub fn picture(&mut self) -> Option<Pixels> {
         let mut screen = self.screen.take()?;
         let picture = screen.picture(&self.scene(Instant::now()));
@@ -106,7 +106,7 @@ impl App {
         Some(picture)
     }
 
-    /// When the app wants to be woken next, events aside; `None`: not at all.
+    /// When the app wants to be woken next, apart from events; `None` if it does not.
     pub fn next_wake(&self) -> Option<Instant> {
         let frame = (self.screen.is_some() && !self.hidden).then(|| self.pace.next());
         [frame, self.end].into_iter().flatten().min()
@@ -140,7 +140,7 @@ impl App {
             }
         };
         match screen.show(&self.scene(now), before) {
-            // The time after the painting, which is when the user can see it.
+            // Use the time after the painting, which is when the user can see the frame.
             Ok(()) => self.model.frame(Instant::now()),
             Err(error) => self.fail(event_loop, error),
         }
@@ -152,7 +152,7 @@ impl App {
         event_loop.exit();
     }
 
-    /// What is known of the window besides what winit tells.
+    /// Returns what is known about the window beyond what winit reports.
     pub fn facts(&self) -> Vec<(String, String)> {
         self.beside.as_ref().map(Beside::facts).unwrap_or_default()
     }
@@ -178,7 +178,7 @@ impl App {
         }
     }
 
-    /// A button counts when it is let go over it, so that a press can be taken back.
+    /// A button counts when it is released over it, so that a press can be taken back.
     fn click(&mut self, state: ElementState) {
         match (state, self.hover) {
             (ElementState::Pressed, Some(Target::Count)) => {
@@ -191,7 +191,10 @@ impl App {
             }
             (ElementState::Pressed, Some(Target::Address)) => {
                 if let Err(error) = self.browser.open(&self.address) {
-                    eprintln!("winit-app: no browser for {}: {error}", self.address);
+                    eprintln!(
+                        "winit-app: could not open {} in a browser: {error}",
+                        self.address
+                    );
                 }
             }
             (ElementState::Pressed, None) => {}
@@ -203,8 +206,8 @@ impl App {
         }
     }
 
-    /// Tab and Escape move the focus, Enter counts, Space counts where it does not write, and
-    /// whatever writes goes to the text.
+    /// Tab and Escape move the focus, Enter counts, Space counts outside the text entry, and all
+    /// other characters go to the text.
     fn press(&mut self, key: &KeyEvent) {
         let Key::Named(named) = &key.logical_key else {
             return self.write(key);

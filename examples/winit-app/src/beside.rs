@@ -1,6 +1,7 @@
-//! What the toolkit does not tell of its window, by guests beside it: on X11 its properties, and
-//! with them whether it is hidden; on Wayland when its frames are seen. There the screen stays on
-//! while the window shows what comes by the network, if the compositor can do that.
+//! Reports what the toolkit does not report about its window, using guests next to it. On X11: its
+//! properties, including whether it is hidden. On Wayland: when its frames are shown. On Wayland
+//! the screen also stays on while the window shows data from the network, if the compositor
+//! supports that.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -14,21 +15,21 @@ use winit::{event_loop::OwnedDisplayHandle, window::Window};
 
 /// The guests of one window.
 pub enum Beside {
-    /// On X11: each property that was set since, as text.
+    /// On X11: each property that was set since then, as text.
     X11(Rc<RefCell<BTreeMap<String, String>>>),
     /// On Wayland.
     Wayland {
-        /// Boxed, as it is much larger.
+        /// Boxed, because it is much larger.
         presentation: Box<Presentation>,
         /// Keeps the screen on as long as it lives.
         inhibitor: Inhibitor,
     },
-    /// There are none; why was printed.
+    /// There are none; the reason was printed.
     Nothing,
 }
 
 impl Beside {
-    /// Begins to follow this window. `hide` is told whether it is hidden.
+    /// Begins to follow this window. `hide` is called with whether it is hidden.
     pub fn begin(
         handle: &Handle,
         window: &Rc<Window>,
@@ -38,7 +39,7 @@ impl Beside {
         match Properties::of(handle, window) {
             Ok(properties) => return Self::X11(follow(handle, properties, hide)),
             Err(Error::OtherSystem(_)) => {}
-            Err(error) => eprintln!("no properties of the window: {error}"),
+            Err(error) => eprintln!("cannot follow the window's properties: {error}"),
         }
         let presentation = Presentation::new(handle, display.clone(), window.clone());
         let inhibitor = Inhibitor::new(handle, display.clone(), window.clone());
@@ -48,21 +49,21 @@ impl Beside {
                 inhibitor,
             },
             (Err(error), _) | (_, Err(error)) => {
-                eprintln!("no guest on the display: {error}");
+                eprintln!("cannot follow the window's frames: {error}");
                 Self::Nothing
             }
         }
     }
 
-    /// A frame is about to be handed over.
+    /// Must be called just before a frame is committed.
     pub fn before_present(&self) {
         if let Self::Wayland { presentation, .. } = self {
-            // The window is there.
+            // The window exists.
             let _ = presentation.ask();
         }
     }
 
-    /// What is known.
+    /// Returns what is known.
     pub fn facts(&self) -> Vec<(String, String)> {
         match self {
             Self::X11(properties) => properties.borrow().clone().into_iter().collect(),
@@ -105,7 +106,10 @@ fn follow(
         // Until the display is gone.
         while let Ok(change) = properties.next().await {
             if change.name == "_NET_WM_STATE" {
-                let hidden = |value: &Value| matches!(value, Value::Atoms(atoms) if atoms.iter().any(|it| it == "_NET_WM_STATE_HIDDEN"));
+                let hidden = |value: &Value| {
+                    matches!(value, Value::Atoms(atoms)
+                        if atoms.iter().any(|it| it == "_NET_WM_STATE_HIDDEN"))
+                };
                 hide(change.value.as_ref().is_some_and(hidden));
             }
             let text = change.value.map(|value| match value {

@@ -1,16 +1,16 @@
-//! Opening the page in the user's browser.
+//! Opens the page in the user's browser.
 
 use std::io;
 use std::process::{Child, Command, Stdio};
 
-/// The desktop's own way to open an address.
+/// The desktop's own command to open an address.
 const OPENER: &str = if cfg!(target_os = "macos") {
     "open"
 } else {
     "xdg-open"
 };
 
-/// Opens addresses; keeps the last helper process, so that it can be reaped.
+/// Opens addresses. Keeps the last helper process, so that it can be reaped.
 #[derive(Debug, Default)]
 pub(crate) struct Browser {
     last: Option<Child>,
@@ -29,7 +29,7 @@ impl Browser {
         Ok(())
     }
 
-    /// Never waits: some desktops keep the helper for as long as the browser runs.
+    /// Never waits: on some desktops the helper runs as long as the browser.
     fn reap(&mut self) {
         if let Some(mut child) = self.last.take() {
             let _ = child.try_wait();

@@ -2,7 +2,7 @@
 
 use site::{MAX_TEXT, Model};
 
-/// Where the cursor is. The text itself is the model's, and others change it meanwhile.
+/// The cursor position. The text itself belongs to the model, and may change at any time.
 #[derive(Debug, Default)]
 pub(crate) struct Editor {
     cursor: usize,
@@ -20,7 +20,7 @@ pub(crate) enum Edit {
 }
 
 impl Editor {
-    /// Before which character the cursor is.
+    /// Returns the index of the character before which the cursor is.
     pub(crate) fn cursor(&self, model: &Model) -> usize {
         self.cursor.min(model.text().chars().count())
     }

@@ -49,7 +49,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     });
     let lent = reactor.app();
     site::on_termination(&reactor.handle(), move || {
-        // It is lent to every callback of the reactor while the event loop runs.
+        // The app is lent to every callback of the reactor while the event loop runs.
         let _ = lent.with(|app| app.end_after(Duration::ZERO));
     })?;
     if let Some(seconds) = options.seconds {
@@ -65,15 +65,15 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The window's picture, drawn by the application itself: it is lent to the handler that asks for
-/// it.
+/// The window's picture, drawn by the application itself, which is lent to the handler that asks
+/// for it.
 fn picture(app: Lent<App>) -> Picture {
     Rc::new(move || {
         let picture = app.with(App::picture).map_err(|error| error.to_string());
         picture
             .and_then(|it| {
                 it.map(Arc::new)
-                    .ok_or_else(|| "the window is not there yet".to_owned())
+                    .ok_or_else(|| "the window is not open yet".to_owned())
             })
             .into()
     })

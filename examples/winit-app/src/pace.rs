@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// 60 frames a second.
 const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 60);
 
-/// An even beat that late frames do not shift, and that makes up for none of them either.
+/// An even beat. Late frames do not shift it, and missed frames are not made up for.
 #[derive(Debug)]
 pub(crate) struct Pace {
     next: Instant,
@@ -17,7 +17,7 @@ impl Pace {
         Self { next: now }
     }
 
-    /// Whether a frame is due. If so, the next one is due an interval later.
+    /// Returns whether a frame is due. If so, the next one is due one interval later.
     pub(crate) fn due(&mut self, now: Instant) -> bool {
         if now < self.next {
             return false;

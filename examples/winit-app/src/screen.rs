@@ -15,7 +15,7 @@ use winit::window::Window;
 const SIZE: LogicalSize<u32> = LogicalSize::new(640, 400);
 const LEAST: LogicalSize<u32> = LogicalSize::new(480, 330);
 
-/// A window with a buffer in the memory that the display server shows.
+/// A window with a buffer in memory that the display server shows.
 pub(crate) struct Screen {
     surface: Surface<OwnedDisplayHandle, Rc<Window>>,
     window: Rc<Window>,
@@ -26,9 +26,9 @@ pub(crate) struct Screen {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ScreenError {
-    /// The system gave no window.
+    /// The system could not create a window.
     Window(OsError),
-    /// The window takes no pixels.
+    /// The window does not accept pixels.
     Pixels(SoftBufferError),
 }
 
@@ -56,8 +56,8 @@ impl Screen {
         self.window.inner_size().into()
     }
 
-    /// Draws a frame and hands it to the display server, after `before` was called. A window
-    /// without an area shows none.
+    /// Draws a frame and commits it to the display server, after calling `before`. A window without
+    /// an area shows no frame.
     pub(crate) fn show(
         &mut self,
         scene: &Scene<'_>,
@@ -77,7 +77,7 @@ impl Screen {
         Ok(())
     }
 
-    /// The window's contents; drawn anew, not read from the screen.
+    /// Returns the window's contents, drawn again rather than read from the screen.
     pub(crate) fn picture(&mut self, scene: &Scene<'_>) -> Pixels {
         let size @ (width, height) = self.size();
         let mut pixels = vec![0; width as usize * height as usize];
@@ -98,8 +98,8 @@ impl Screen {
 impl fmt::Display for ScreenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Window(error) => write!(f, "the system gave none ({error})"),
-            Self::Pixels(error) => write!(f, "it takes no pixels ({error})"),
+            Self::Window(error) => write!(f, "the system could not create a window ({error})"),
+            Self::Pixels(error) => write!(f, "the window does not accept pixels ({error})"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Entwined on [calloop]: network code in the thread of a Wayland compositor, or of whatever else
-//! runs on a calloop loop.
+//! Entwined on [calloop]: network code in the thread of a Wayland compositor, or of any other
+//! program that runs a calloop loop.
 //!
-//! [`insert`] puts a reactor into a loop. Its [`Handle`] is what network code works with; through
-//! the [`Lent`] beside it, every timer, task and connection reaches the loop's own `&mut Data`.
+//! [`insert`] puts a reactor into a loop. Network code works with its [`Handle`]. Through the
+//! [`Lent`] next to it, every timer, task and connection can reach the loop's own `&mut Data`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -19,7 +19,8 @@
 //! network.handle.call_later(Duration::from_millis(5), {
 //!     let data = network.data.clone();
 //!     move || {
-//!         data.with(|state| state.ticks += 1).expect("the loop's data is lent to the reactor's callbacks");
+//!         data.with(|state| state.ticks += 1)
+//!             .expect("the loop's data is lent to the reactor's callbacks");
 //!         signal.stop();
 //!     }
 //! });
@@ -32,28 +33,29 @@
 //!
 //! # How it works
 //!
-//! The loop watches one fd, whatever the number of connections, and is asked for nothing else:
-//! deadlines and wake-ups from other threads come by that fd too. Before each sleep the source
-//! tells calloop whether work is queued, for example because a callback of the host wrote to a
-//! connection. Each dispatch gives the network one slice of time, 2 ms at most unless the host has
-//! a [frame clock](Handle::frame_clock), and then the host's other sources have theirs; what is
-//! left over is done in the next dispatch, which does not sleep.
+//! The loop watches one fd, however many connections there are. Deadlines and wake-ups from other
+//! threads arrive through that fd too. Before each sleep the source tells calloop whether work is
+//! queued, for example because one of the host's callbacks wrote to a connection. Each dispatch
+//! gives the network one slice of time: 2 ms at most, unless the host has a [frame
+//! clock](Handle::frame_clock). Then the host's other sources run. Work that is left over is done
+//! in the next dispatch, which does not sleep.
 //!
-//! # A run, its end, and another one
+//! # Runs
 //!
-//! The run begins when the source is inserted. [`Handle::stop`] ends it in order, through the
-//! shutdown phases, and then the source disables itself like any source that has nothing more to
-//! say. The loop goes on. [`LoopHandle::enable`] with the source's token begins the next run.
-//! [`LoopHandle::disable`] during a run pauses it: nothing is served until it is enabled again.
-//! [`LoopHandle::remove`] (or dropping the loop) ends it at once and for good, without the phases;
-//! connections still hear that they are lost.
+//! The run begins when the source is inserted. [`Handle::stop`] ends it gracefully, through the
+//! shutdown phases, and then the source disables itself. The loop keeps running.
+//! [`LoopHandle::enable`] with the source's token begins the next run. [`LoopHandle::disable`]
+//! during a run pauses it: nothing is served until the source is enabled again.
+//! [`LoopHandle::remove`] (or dropping the loop) ends the run at once and for good, without the
+//! shutdown phases; connections are still told that they are lost.
 //!
 //! # Limits
 //!
-//! A calloop loop cannot be iterated from inside its callbacks. While [`Handle::wait`] waits there,
-//! the reactor goes on, but the host's other sources do not. Callbacks that run within such a wait
-//! reach the data only if it is lent: the reactor's own callbacks have it lent (but not inside of a
-//! [`Lent::with`]), those of another source can lend theirs with [`Lent::lend`].
+//! A calloop loop cannot be iterated from inside its callbacks. While [`Handle::wait`] waits in
+//! such a callback, the reactor keeps running, but the host's other sources do not. Callbacks that
+//! run during the wait can reach the data only if it is lent. It is lent inside the reactor's own
+//! callbacks (except inside a [`Lent::with`]); callbacks of other sources can lend it with
+//! [`Lent::lend`].
 #![forbid(unsafe_code)]
 
 use std::{
@@ -74,13 +76,13 @@ use entwined::{
 };
 pub use entwined_lend::{Lent, NotLent};
 
-/// Puts a reactor into a loop and starts it. For another budget, or to lend something else than all
-/// of the data, insert a [`ReactorSource`] by hand.
+/// Puts a reactor into a loop and starts it. To use another budget, or to lend only part of the
+/// data, insert a [`ReactorSource`] yourself.
 ///
-/// May be called from inside a callback of the loop.
+/// Can be called from inside a callback of the loop.
 ///
 /// # Errors
-/// When the process or the system is out of file descriptors.
+/// Returns an error if the process or the system is out of file descriptors.
 pub fn insert<'l, Data: 'l>(event_loop: &LoopHandle<'l, Data>) -> calloop::Result<Inserted<Data>> {
     let source = ReactorSource::new()?;
     let handle = source.handle();
@@ -100,15 +102,15 @@ pub fn insert<'l, Data: 'l>(event_loop: &LoopHandle<'l, Data>) -> calloop::Resul
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Inserted<Data> {
-    /// What network code works with.
+    /// The handle that network code works with.
     pub handle: Handle,
     /// The loop's data, lent to the reactor's callbacks while they run. Clone it into them.
     pub data: Lent<Data>,
-    /// Names the source to the loop: disables, enables or removes it.
+    /// The source's token in the loop: use it to disable, enable or remove the source.
     pub token: RegistrationToken,
 }
 
-/// A reactor as an event source. Its events are [`Slice`]s of time that the callback must run.
+/// A reactor as an event source. Its events are [`Slice`]s of time, which the callback must run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -117,7 +119,7 @@ pub struct Inserted<Data> {
 ///
 /// struct State {
 ///     served: u32,
-///     // And much that is not the network's.
+///     // And other fields that the network does not need.
 /// }
 ///
 /// let mut event_loop = calloop::EventLoop::<State>::try_new()?;
@@ -139,18 +141,18 @@ pub struct ReactorSource {
     driver: Rc<Driver>,
     /// Registers the selector's fd. Level-triggered: see [`Selector`].
     fd: Generic<Rc<Selector>>,
-    /// For the events that come from the queue of leftovers and not from the fd. There while the
-    /// source is registered.
+    /// The token for events that come from the queue of leftovers rather than from the fd. `Some`
+    /// while the source is registered.
     token: Option<Token>,
-    /// Whether this dispatch has had its slice: the fd and the queue may both call for one.
+    /// Whether this dispatch has had its slice: both the fd and the queue may ask for one.
     served: Cell<bool>,
 }
 
 impl ReactorSource {
-    /// A reactor that begins to run when it is inserted into a loop.
+    /// Creates a reactor that starts to run when it is inserted into a loop.
     ///
     /// # Errors
-    /// When the process or the system is out of file descriptors.
+    /// Returns an error if the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
         Ok(ReactorSource {
@@ -161,7 +163,7 @@ impl ReactorSource {
         })
     }
 
-    /// The handle that programs work with.
+    /// Returns the handle that programs work with.
     pub fn handle(&self) -> Handle {
         self.driver.handle()
     }
@@ -173,7 +175,7 @@ impl EventSource for ReactorSource {
     type Ret = io::Result<()>;
     type Error = io::Error;
 
-    /// Calls for [`before_sleep`](EventSource::before_sleep).
+    /// Enables the calls to [`before_sleep`](EventSource::before_sleep).
     const NEEDS_EXTRA_LIFECYCLE_EVENTS: bool = true;
 
     fn process_events<F>(
@@ -234,8 +236,7 @@ impl EventSource for ReactorSource {
         self.fd.unregister(poll)
     }
 
-    /// Keeps the loop from sleeping while something is queued, or when the run ended somewhere else
-    /// than in a slice.
+    /// Keeps the loop from sleeping while work is queued, or when the run ended outside a slice.
     fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
         self.served.set(false);
         let due = !self.driver.is_running() || self.driver.next() == Next::Now;
@@ -248,32 +249,32 @@ impl EventSource for ReactorSource {
     }
 }
 
-/// The network's turn: some of the loop's time. A slice that is not run is asked for again at once,
-/// so the loop would not sleep any more.
-#[must_use = "the reactor lives by its slices: `run` it"]
+/// The network's turn: a share of the loop's time. If a slice is not run, it is requested again at
+/// once, and the loop never sleeps.
+#[must_use = "the reactor only runs inside its slices: call `run`"]
 pub struct Slice {
     driver: Rc<Driver>,
 }
 
 impl Slice {
-    /// Serves what is ready, for at most what the [pacing](Handle::set_pacing) says and the rest of
-    /// one callback: 2 ms, or until the next frame is due if the host has told of its frames by a
-    /// [`FrameClock`](entwined::reactor::FrameClock). Panics of the callbacks are caught and
-    /// reported.
+    /// Serves what is ready, for at most the budget set by the [pacing](Handle::set_pacing) plus
+    /// the rest of one callback. The default is 2 ms, or until the next frame is due if the host
+    /// reports its frames through a [`FrameClock`](entwined::reactor::FrameClock). Panics in the
+    /// callbacks are caught and reported.
     ///
     /// # Errors
-    /// When the operating system refuses to report events.
+    /// Returns an error if the operating system refuses to report events.
     pub fn run(self) -> io::Result<()> {
         let budget = self.driver.budget();
         self.run_for(budget)
     }
 
-    /// Serves what is ready, for at most `budget` and the rest of one callback; see
-    /// [`run`](Slice::run). With a budget of zero, that is one callback.
+    /// Serves what is ready, for at most `budget` plus the rest of one callback; see
+    /// [`run`](Slice::run). With a budget of zero, it runs one callback.
     pub fn run_for(self, budget: Duration) -> io::Result<()> {
-        // A panic would end the whole dispatch, and with it other sources' events.
+        // A panic would end the whole dispatch and lose other sources' events.
         catch_unwind(AssertUnwindSafe(|| self.driver.slice(budget))).unwrap_or_else(|_| {
-            tracing::error!("a slice of a reactor panicked outside of its callbacks");
+            tracing::error!("a reactor's slice panicked outside its callbacks");
             Ok(())
         })
     }

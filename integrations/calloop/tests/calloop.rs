@@ -31,7 +31,8 @@ struct State {
     network: u32,
 }
 
-/// Dispatches until the data says that it is done. A loop that sleeps for ever fails by its limit.
+/// Dispatches until the data says that it is done. If the loop sleeps forever, the limit fails the
+/// test.
 fn run(event_loop: &mut EventLoop<'_, State>, state: &mut State) {
     let limit = Instant::now() + Duration::from_secs(20);
     while !state.done {
@@ -58,7 +59,7 @@ fn done(data: &Lent<State>) -> impl FnOnce() + 'static {
     move || data.with(|state| state.done = true).unwrap()
 }
 
-/// The middle one of several latenesses: one may be spoilt by whatever else the machine does.
+/// Checks the median lateness: a single value may be spoilt by other load on the machine.
 fn assert_on_time(mut lateness: Vec<Duration>) {
     lateness.sort();
     let median = lateness[lateness.len() / 2];
@@ -160,7 +161,7 @@ fn a_call_from_another_thread_wakes_a_sleeping_loop() {
         remote.post(|handle| handle.stop().unwrap()).unwrap();
     });
     for _ in 0..2 {
-        // The loop is about to sleep, and there is nothing to wake it but the other thread.
+        // The loop is about to sleep, and only the other thread can wake it.
         asleep.send(()).unwrap();
         event_loop.dispatch(None, &mut state).unwrap();
     }
@@ -239,7 +240,7 @@ fn the_data_is_within_reach_of_every_kind_of_callback() {
 #[test]
 fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
     let (mut event_loop, network, mut state) = start();
-    // The first dispatch takes nothing over to the second.
+    // The first dispatch leaves nothing over for the second.
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
 
     network.handle.call_soon(done(&network.data));
@@ -347,7 +348,7 @@ fn an_always_busy_host_and_an_always_busy_reactor_share() {
         "the network had {} calls in 50 dispatches",
         state.network
     );
-    // One slice of 2 ms each; a wide margin for a machine that does something else as well.
+    // One slice of 2 ms each, with a wide margin for a machine that is busy with other work.
     assert!(each < Duration::from_millis(20), "a dispatch took {each:?}");
 }
 
@@ -390,7 +391,7 @@ fn a_run_ends_in_order_and_the_next_begins_with_enable() {
         state.log.clear();
         assert_eq!(handle.stop(), Err(LifeError::NotRunning));
 
-        // What comes now waits for the next run, and does not keep the loop awake until then.
+        // Work queued now waits for the next run, and does not keep the loop awake until then.
         handle.call_soon(done(&data));
         let nap = Duration::from_millis(30);
         let start = Instant::now();
@@ -405,7 +406,7 @@ fn a_run_ends_in_order_and_the_next_begins_with_enable() {
 fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
     let (mut event_loop, network, mut state) = start();
     let Inserted { handle, token, .. } = network;
-    // The host's own code waits for something that the end of the run takes away.
+    // The host's own code waits for something that never happens, because the run ends.
     handle.call_soon({
         let handle = handle.clone();
         move || handle.stop().unwrap()
@@ -416,7 +417,7 @@ fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
     let start = Instant::now();
     event_loop.dispatch(nap, &mut state).unwrap();
     event_loop.dispatch(nap, &mut state).unwrap();
-    assert!(start.elapsed() >= nap, "the loop does not sleep any more");
+    assert!(start.elapsed() >= nap, "the loop no longer sleeps");
     event_loop.handle().enable(&token).unwrap();
     assert!(handle.is_running());
 }
@@ -435,7 +436,7 @@ fn disable_pauses_and_remove_ends_at_once() {
     event_loop
         .dispatch(Duration::from_millis(10), &mut state)
         .unwrap();
-    assert!(!state.done, "it was served while it was disabled");
+    assert!(!state.done, "it was served while disabled");
     event_loop.handle().enable(&token).unwrap();
     run(&mut event_loop, &mut state);
 
@@ -450,7 +451,7 @@ fn disable_pauses_and_remove_ends_at_once() {
     assert_eq!(handle.stop(), Err(LifeError::Closed));
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
 
-    // The loop can have another one, or two.
+    // The loop can take another reactor, or two.
     let networks = [(), ()].map(|()| entwined_calloop::insert(&event_loop.handle()).unwrap());
     for network in &networks {
         network.handle.call_soon(done(&network.data));
@@ -511,11 +512,7 @@ fn a_part_of_the_data_can_be_lent_with_a_budget_of_ones_own() {
     let mut state = State::default();
     for count in 1..=3 {
         event_loop.dispatch(None, &mut state).unwrap();
-        assert_eq!(
-            state.log.len(),
-            count,
-            "a budget of nothing is one callback"
-        );
+        assert_eq!(state.log.len(), count, "a zero budget runs one callback");
     }
     assert_eq!(state.log, ["one", "two", "three"]);
 }

@@ -110,7 +110,7 @@ impl Harness for Calloop {
             .expect("a timer");
     }
 
-    /// By a source that is always ready.
+    /// Uses a source that is always ready.
     fn keep_busy(&self, mut work: Box<dyn FnMut() -> bool>) {
         let (ping, source) = make_ping().expect("an eventfd");
         ping.ping();
@@ -128,7 +128,8 @@ impl Harness for Calloop {
     fn cannot_show() -> &'static [(&'static str, &'static str)] {
         &[(
             "b49_the_host_goes_on_inside_the_nested_loop",
-            "a calloop loop cannot be dispatched from inside one of its callbacks; the reactor's own work goes on",
+            "a calloop loop cannot be dispatched from inside one of its callbacks; \
+             the reactor's own work continues",
         )]
     }
 }

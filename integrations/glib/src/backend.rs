@@ -1,4 +1,4 @@
-//! The reactor's backend, and the two sources by which the loop serves it.
+//! The reactor's backend, and the two sources through which the loop serves it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,16 +17,16 @@ use crate::{
     sys::{self, Source, Watch},
 };
 
-/// What the reactor's side and the loop's side share.
+/// State shared by the reactor's side and the loop's side.
 pub(crate) struct Bridge {
     pub(crate) context: MainContext,
     selector: Selector,
-    /// There during a run; so a reactor that does not run cannot keep the loop awake.
+    /// Filled only during a run, so a reactor that does not run cannot keep the loop awake.
     sources: RefCell<Vec<Source>>,
-    /// The loop was told that there is nothing to do, and may be asleep for all we know.
+    /// The loop was told that there is nothing to do, so it may be asleep.
     asleep: Cell<bool>,
-    /// When there was certainly nobody waiting: the end of the last slice, or the last look that
-    /// found no work.
+    /// The last time when nothing was waiting for certain: the end of the last slice, or the last
+    /// check that found no work.
     served: Cell<Instant>,
     /// Why the selector failed.
     pub(crate) failure: Cell<Option<io::Error>>,
@@ -44,7 +44,7 @@ impl Bridge {
         }))
     }
 
-    /// Has the loop serve `driver` until the run ends.
+    /// Makes the loop serve `driver` until the run ends.
     pub(crate) fn connect(self: &Rc<Self>, driver: &Rc<Driver>, options: &Options) {
         self.served.set(Instant::now());
         let turns = Turns {
@@ -75,8 +75,11 @@ impl Bridge {
     fn serve(&self, driver: &Driver, budget: Duration) {
         self.asleep.set(false);
         if let Err(error) = driver.slice(budget) {
-            // It would fail again at once, for ever.
-            tracing::error!(%error, "the operating system refused to tell what is ready; the reactor ends");
+            // Otherwise it would fail again at once, forever.
+            tracing::error!(
+                %error,
+                "the operating system refused to report events; the reactor closes"
+            );
             self.failure.set(Some(error));
             driver.close();
         }
@@ -90,16 +93,16 @@ struct Turns {
     driver: Rc<Driver>,
     priority: Priority,
     after: Duration,
-    /// Whether the source is at a lower priority, for one dispatch.
+    /// Whether the source is at a lower priority for one dispatch.
     aside: Cell<bool>,
-    /// When it was the last time.
+    /// When it last stepped aside.
     stepped_aside: Cell<Instant>,
 }
 
 impl Turns {
-    /// The floor of the others: a network that is always busy would never let a source of lower
-    /// priority run, so once in a while it is dispatched together with those at GLib's idle
-    /// priority, after those above.
+    /// The floor for the other sources. A network that is always busy would never let a source of
+    /// lower priority run. So once in a while it is dispatched at GLib's idle priority, together
+    /// with the sources there and after those above it.
     fn step_aside(&self) {
         let aside = self.stepped_aside.get().elapsed() >= self.after;
         if aside {
@@ -122,9 +125,9 @@ impl Watch for Turns {
         Some(self.bridge.selector.as_raw_fd())
     }
 
-    /// Where GLib does not ask, because a source of higher priority is ready, it does not sleep
-    /// either, and asks in a later iteration. A deadline needs nothing here: the selector's fd
-    /// becomes readable then.
+    /// If GLib does not ask, because a source of higher priority is ready, it does not sleep
+    /// either, and asks in a later iteration. Deadlines need nothing here: they make the selector's
+    /// fd readable.
     fn prepare(&self) -> bool {
         let now = self.driver.next() == Next::Now;
         self.bridge.asleep.set(!now);
@@ -141,8 +144,8 @@ impl Watch for Turns {
     }
 }
 
-/// The floor under a host that is always busy: at a high priority, with nothing that could wake the
-/// loop. In each iteration that takes place anyhow it looks whether the main source was left
+/// The floor for the network when the host is always busy. It has a high priority and never wakes
+/// the loop. In each iteration that happens anyway, it checks whether the main source has been
 /// waiting for too long.
 struct Floor {
     bridge: Rc<Bridge>,
@@ -173,7 +176,7 @@ impl Watch for Floor {
     }
 }
 
-/// The seam.
+/// The implementation of the reactor's backend trait.
 pub(crate) struct Backend(pub(crate) Rc<Bridge>);
 
 impl Reactor for Backend {
@@ -197,8 +200,8 @@ impl Reactor for Backend {
         self.0.selector.notifier()
     }
 
-    /// The loop asks before each sleep. Only who runs between the question and the sleep (the
-    /// `prepare` of another source) must say so.
+    /// The loop asks before each sleep. Only code that runs between that question and the sleep
+    /// (another source's `prepare`) needs to wake it.
     fn request_turn(&self) {
         if self.0.asleep.take() {
             self.0.context.wakeup();
@@ -206,7 +209,7 @@ impl Reactor for Backend {
     }
 
     fn iterate(&self, may_block: bool) -> bool {
-        // Not while another thread iterates it: that would wait for the other's loop to end.
+        // Not while another thread iterates the context: that would wait for its loop to end.
         let Ok(_owned) = self.0.context.acquire() else {
             return false;
         };
@@ -224,7 +227,7 @@ impl Reactor for Backend {
 mod tests {
     use super::*;
 
-    /// A source of the host's that runs code between our question and the loop's sleep.
+    /// A host source that runs code between our `prepare` and the loop's sleep.
     struct Late<F: Fn()>(F);
 
     impl<F: Fn()> Watch for Late<F> {
@@ -253,7 +256,7 @@ mod tests {
         };
         let _late = Source::attach(&context, Priority::LOW, "late", Rc::new(Late(function)));
         let _end = handle.call_later(Duration::from_secs(10), || ());
-        // GLib gives itself a notice when a source is added, which would end the sleep.
+        // GLib wakes itself up when a source is added, which would end the sleep.
         while context.iteration(false) {}
         armed.set(true);
         let start = Instant::now();

@@ -17,22 +17,24 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # How it sits in the loop
+//! # How it works
 //!
-//! All sockets, the timers and the wake-ups of other threads are behind one file descriptor, which
-//! one `GSource` watches. Its [priority](Options::priority) and the
-//! [pacing](entwined::Handle::set_pacing) of a dispatch say how the thread is shared: by default it
-//! comes after GDK's redraw, and gives the thread back after 2 ms. A host whose own sources are
-//! always ready would never let it run, so a second source sees to a [floor](Options::floor).
-//! Neither wakes the loop when there is nothing to do, and there is no third.
+//! All sockets, timers and wake-ups from other threads are behind one file descriptor, which one
+//! `GSource` watches. The source's [priority](Options::priority) and the
+//! [pacing](entwined::Handle::set_pacing) of a dispatch decide how the thread is shared. By default
+//! the source runs after GDK's redraw and gives the thread back after 2 ms. A host whose own
+//! sources are always ready would never let it run, so a second source guarantees a
+//! [floor](Options::floor). Neither source wakes the loop when there is nothing to do, and there is
+//! no third.
 //!
-//! A callback may iterate the context (a modal dialog with a [`MainLoop`](glib::MainLoop) of its
-//! own): everybody else goes on meanwhile.
+//! A callback may iterate the context (for example a modal dialog with its own
+//! [`MainLoop`](glib::MainLoop)): the network and all other sources keep running.
 //!
 //! # Threads
 //!
 //! A context is iterated by one thread at a time, and the reactor belongs to the thread that
-//! attached it. Should another thread iterate the context, the reactor waits until its own does.
+//! attached it. If another thread iterates the context, the reactor waits until its own thread
+//! does.
 
 mod backend;
 mod sys;
@@ -50,7 +52,7 @@ use backend::{Backend, Bridge};
 /// Attaches a new reactor to `context` and begins its run; see [`Options::attach`].
 ///
 /// # Errors
-/// As for [`Options::attach`].
+/// Same as [`Options::attach`].
 pub fn attach(context: &MainContext) -> io::Result<Attachment> {
     Options::new().attach(context)
 }
@@ -64,33 +66,34 @@ pub struct Options {
 }
 
 impl Options {
-    /// What [`attach`] uses; each method says its default.
+    /// The options that [`attach`] uses; each method states its default.
     pub fn new() -> Self {
         Options {
             // GDK_PRIORITY_REDRAW is 120.
             priority: Priority::from(121),
-            // Longer than a frame at 60 Hz: while there is time between two, it is not needed.
+            // Longer than a frame at 60 Hz: the floor is not needed while there is time between two
+            // frames.
             floor_after: Duration::from_millis(25),
             floor_budget: Duration::from_millis(1),
         }
     }
 
-    /// The priority of the source that serves the reactor. 121 by default: one below GDK's redraw,
-    /// so that a frame that is due is drawn first. Above it (a smaller number), a busy network
-    /// stops the drawing.
+    /// Sets the priority of the source that serves the reactor. The default is 121: one step below
+    /// GDK's redraw, so a frame that is due is drawn first. At a higher priority (a smaller
+    /// number), a busy network stops the drawing.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// What nobody can take away. In a host that is always busy with sources of higher priority,
-    /// work that has waited for `after` is served for `budget` all the same: 25 ms and 1 ms by
-    /// default, which is at least a twenty-sixth of the thread. Only a source above
-    /// [`Priority::HIGH`] that is always ready can prevent it.
+    /// Sets the network's guaranteed minimum. In a host that is always busy with sources of higher
+    /// priority, work that has waited for `after` is still served for `budget`: 25 ms and 1 ms by
+    /// default, which is at least 1/26 of the thread's time. Only a source above [`Priority::HIGH`]
+    /// that is always ready can prevent this.
     ///
-    /// The other way round, a network that is always busy lets the host's sources of lower
-    /// priority, down to [`Priority::DEFAULT_IDLE`], run once in `after`.
+    /// It also works the other way round: a network that is always busy lets the host's sources of
+    /// lower priority, down to [`Priority::DEFAULT_IDLE`], run once per `after`.
     #[must_use]
     pub fn floor(mut self, after: Duration, budget: Duration) -> Self {
         self.floor_after = after;
@@ -98,24 +101,24 @@ impl Options {
         self
     }
 
-    /// Attaches a new reactor to `context` and begins its run. The context may be running already;
-    /// then call this on the thread that runs it, otherwise on the thread that will.
+    /// Attaches a new reactor to `context` and begins its run. If the context is already running,
+    /// call this on the thread that runs it; otherwise call it on the thread that will.
     ///
     /// # Errors
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when another thread runs the context at
-    /// present; what the system says when it is out of file descriptors (it takes three, and one
-    /// more where the system tells how long a thread waits for a processor).
+    /// Returns [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another thread is running the
+    /// context. Returns the system's error if it is out of file descriptors. A reactor needs three,
+    /// and one more if the system reports how long a thread waits for a processor.
     pub fn attach(self, context: &MainContext) -> io::Result<Attachment> {
         let attachment = self.attach_stopped(context)?;
         attachment.start().expect("a new reactor does not run");
         Ok(attachment)
     }
 
-    /// As [`attach`](Options::attach), without beginning a run: [`Attachment::start`] does. What is
-    /// asked of the handle before waits.
+    /// Same as [`attach`](Options::attach), but does not begin a run; [`Attachment::start`] does.
+    /// Work requested through the handle before then waits.
     ///
     /// # Errors
-    /// As for [`attach`](Options::attach).
+    /// Same as [`attach`](Options::attach).
     pub fn attach_stopped(self, context: &MainContext) -> io::Result<Attachment> {
         let _owned = own(context)?;
         let bridge = Bridge::new(context)?;
@@ -147,10 +150,11 @@ impl fmt::Debug for Options {
 
 /// A reactor in a main context.
 ///
-/// [`Handle::stop`] ends its run in order while the host's loop goes on; after that
-/// [`start`](Attachment::start) begins another. Dropping this detaches the reactor at once and for
-/// good, without the shutdown phases, also from inside one of its callbacks: connections hear that
-/// they are lost, everything else is dropped. The host's own run and quit are never touched.
+/// [`Handle::stop`] ends its run gracefully while the host's loop keeps running; after that,
+/// [`start`](Attachment::start) begins another. Dropping the attachment detaches the reactor at
+/// once and for good, without the shutdown phases, even from inside one of its callbacks.
+/// Connections are told that they are lost; everything else is dropped. The host's own run and quit
+/// are never touched.
 #[must_use = "dropping it detaches the reactor at once"]
 pub struct Attachment {
     driver: Rc<Driver>,
@@ -161,31 +165,32 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// The handle that programs work with.
+    /// Returns the handle that programs work with.
     pub fn handle(&self) -> Handle {
         self.driver.handle()
     }
 
-    /// Begins a run, after the one that attaching began has ended. May be called from inside any
-    /// callback of the loop.
+    /// Begins another run, after the previous one has ended. Can be called from inside any callback
+    /// of the loop.
     ///
     /// # Errors
-    /// [`LifeError::AlreadyRunning`], also while it is still stopping; [`LifeError::Closed`] when
-    /// the operating system refused to tell what is ready, which is the end of a reactor.
+    /// Returns [`LifeError::AlreadyRunning`] if the reactor is running or still stopping, and
+    /// [`LifeError::Closed`] if the operating system refused to report events, which closes the
+    /// reactor for good.
     pub fn start(&self) -> Result<(), LifeError> {
         self.driver.start()?;
         self.bridge.connect(&self.driver, &self.options);
         Ok(())
     }
 
-    /// Runs the context until the reactor's run ends, for a program that has no loop of its own;
-    /// begins a run first if there is none. All other sources of the context run too. Inside a
-    /// callback it makes a nested loop.
+    /// Runs the context until the reactor's run ends. For programs that have no loop of their own.
+    /// Begins a run first if there is none. All other sources of the context run too. Inside a
+    /// callback, this is a nested loop.
     ///
     /// # Errors
-    /// [`RunError::Life`] when this is on the stack already; [`RunError::Selector`] when the
-    /// operating system refuses to tell what is ready, which ends the run at once, or when another
-    /// thread runs the context.
+    /// Returns [`RunError::Life`] if this method is already on the stack. Returns
+    /// [`RunError::Selector`] if the operating system refuses to report events, which ends the run
+    /// at once, or if another thread runs the context.
     pub fn run(&self) -> Result<(), RunError> {
         if self.running.replace(true) {
             return Err(LifeError::AlreadyRunning.into());
@@ -212,8 +217,8 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        // A dispatch that is on the stack has the driver too, so dropping ours would not be the
-        // end.
+        // A dispatch that is on the stack also holds the driver, so dropping ours would not close
+        // it.
         self.driver.close();
     }
 }

@@ -1,10 +1,10 @@
-//! A `GSource` of our own, for which glib-rs has no safe way. The only file with `unsafe`.
+//! A custom `GSource`, for which glib-rs has no safe API. The only file with `unsafe`.
 //!
-//! Who owns what: GLib owns the memory of a [`Raw`] and frees it when the last of its references
-//! goes, possibly in the middle of the source's own dispatch and possibly (when somebody iterates
-//! the context elsewhere) on another thread. So the memory holds nothing that needs the right
-//! thread by then: [`Source`]'s drop has taken the [`Watch`] out, and a dispatch that is on the
-//! stack keeps its own count of it.
+//! Ownership: GLib owns the memory of a [`Raw`] and frees it when the last reference to it is
+//! dropped. That may happen in the middle of the source's own dispatch, or on another thread (if
+//! somebody iterates the context there). By then the memory must hold nothing that needs the right
+//! thread. So [`Source`]'s drop takes the [`Watch`] out, and a dispatch that is on the stack holds
+//! its own `Rc` of it.
 
 use std::{
     cell::RefCell,
@@ -25,31 +25,32 @@ use glib::{
     translate::{FromGlibPtrFull, IntoGlib, ToGlibPtr},
 };
 
-/// What a source does. A panic in any of it is caught and logged.
+/// What a source does. A panic in any of the methods is caught and logged.
 pub(crate) trait Watch {
-    /// A fd whose being readable makes the source ready. It stays open as long as the watch lives.
+    /// A fd that makes the source ready when it is readable. It stays open as long as the watch
+    /// lives.
     fn fd(&self) -> Option<RawFd> {
         None
     }
 
-    /// The loop is about to sleep: true when it must not. Must not run anybody's code.
+    /// Called when the loop is about to sleep; returns true if it must not. Must not run user code.
     fn prepare(&self) -> bool;
 
-    /// The loop has slept.
+    /// Called after the loop has slept.
     fn woke(&self) {}
 
-    /// The source is ready, or was at some time before.
+    /// Called when the source is ready, or has been ready at some earlier time.
     fn dispatch(&self);
 }
 
-/// A watch in a main context, until it is dropped; also from inside its own dispatch.
+/// A watch in a main context, until it is dropped. It can be dropped from inside its own dispatch.
 pub(crate) struct Source {
     source: glib::Source,
-    /// What is in there belongs to this thread.
+    /// The contents belong to this thread.
     _local: PhantomData<*const ()>,
 }
 
-/// A `GSource` as GLib allocates it, with our part behind it.
+/// A `GSource` as GLib allocates it, followed by our part.
 #[repr(C)]
 struct Raw {
     source: ffi::GSource,
@@ -57,13 +58,13 @@ struct Raw {
 }
 
 struct Shell {
-    /// The only thread that may look into `watch`.
+    /// The only thread that may access `watch`.
     thread: ThreadId,
     watch: RefCell<Option<Rc<dyn Watch>>>,
 }
 
 impl Source {
-    /// Puts `watch` into `context`. It may be dispatched again from inside its own dispatch.
+    /// Puts `watch` into `context`. It may be dispatched recursively, from inside its own dispatch.
     pub(crate) fn attach(
         context: &MainContext,
         priority: Priority,
@@ -75,10 +76,10 @@ impl Source {
             thread: thread::current().id(),
             watch: RefCell::new(Some(watch)),
         };
-        // SAFETY: GLib only reads the functions, which live for ever, and allocates as many bytes
-        // as it is told, aligned for any C type, so for `Raw`. The shell is written once, before
-        // anything can read it. `from_glib_full` takes the one reference that there is; the setters
-        // are called with a live source that is not attached yet.
+        // SAFETY: GLib only reads the functions, which are `'static`. It allocates the size that it
+        // is given, aligned for any C type, and so for `Raw`. The shell is written once, before
+        // anything can read it. `from_glib_full` takes the only reference; the setters are called
+        // on a live source that is not attached yet.
         let source: glib::Source = unsafe {
             let raw = ffi::g_source_new(
                 &raw const FUNCTIONS as *mut _,
@@ -105,7 +106,7 @@ impl Source {
         self.source.priority()
     }
 
-    /// Moves it to another priority, from the loop's next iteration on.
+    /// Moves the source to another priority, from the loop's next iteration on.
     pub(crate) fn set_priority(&self, priority: Priority) {
         let raw: *mut ffi::GSource = self.source.to_glib_none().0;
         // SAFETY: our reference keeps the source alive; GLib takes the context's lock.
@@ -118,22 +119,22 @@ impl Drop for Source {
         self.source.destroy();
         let raw: *mut ffi::GSource = self.source.to_glib_none().0;
         // SAFETY: our reference keeps the memory alive, and `attach` has written the shell. A
-        // `Source` does not leave its thread.
+        // `Source` never leaves its thread.
         let shell = unsafe { shell(raw) };
         let watch = shell.watch.take();
         drop(watch);
     }
 }
 
-/// Whether `fd` is readable now. Does not wait.
+/// Returns whether `fd` is readable now. Does not wait.
 pub(crate) fn is_readable(fd: RawFd) -> bool {
     let mut polled = ffi::GPollFD {
         fd,
         events: ffi::G_IO_IN as u16,
         revents: 0,
     };
-    // SAFETY: the pointer is to one `GPollFD`, as the count says, for the time of the call. A bad
-    // fd is an answer, not an error.
+    // SAFETY: the pointer refers to one `GPollFD`, as the count says, for the duration of the call.
+    // A bad fd is reported in `revents`, not as an error.
     unsafe { ffi::g_poll(&raw mut polled, 1, 0) > 0 }
 }
 
@@ -147,21 +148,20 @@ static FUNCTIONS: ffi::GSourceFuncs = ffi::GSourceFuncs {
 };
 
 /// # Safety
-/// `raw` was made by [`Source::attach`] and is not finalized yet.
+/// `raw` was made by [`Source::attach`] and has not been finalized yet.
 unsafe fn shell<'a>(raw: *mut ffi::GSource) -> &'a Shell {
-    // SAFETY: then the shell behind it was written.
+    // SAFETY: by the caller's promise, the shell behind it was written.
     unsafe { &(*raw.cast::<Raw>()).shell }
 }
 
-/// The watch of a source, unless it was dropped or this is not its thread.
+/// Returns the watch of a source, unless it was dropped or this is not its thread.
 ///
 /// # Safety
-/// As for [`shell`].
+/// Same as [`shell`].
 unsafe fn watch(raw: *mut ffi::GSource) -> Option<Rc<dyn Watch>> {
-    // SAFETY: the caller promises the same.
+    // SAFETY: the caller makes the same promise.
     let shell = unsafe { shell(raw) };
-    // A context may be iterated by any thread that finds it without an owner; the reactor must not
-    // follow it there.
+    // Any thread may iterate a context that has no owner; the reactor must not run there.
     if shell.thread != thread::current().id() {
         return None;
     }
@@ -170,7 +170,7 @@ unsafe fn watch(raw: *mut ffi::GSource) -> Option<Rc<dyn Watch>> {
 
 unsafe extern "C" fn prepare(raw: *mut ffi::GSource, timeout: *mut c_int) -> ffi::gboolean {
     contained(|| {
-        // SAFETY: GLib calls this with a live source of ours, and a valid place for the timeout.
+        // SAFETY: GLib calls this with a live source of ours, and a valid pointer for the timeout.
         let watch = unsafe {
             *timeout = -1;
             watch(raw)
@@ -187,7 +187,7 @@ unsafe extern "C" fn check(raw: *mut ffi::GSource) -> ffi::gboolean {
             watch.woke();
         }
     });
-    // GLib itself looks whether the fd is ready.
+    // GLib itself checks whether the fd is ready.
     ffi::GFALSE
 }
 
@@ -197,7 +197,8 @@ unsafe extern "C" fn dispatch(
     _: ffi::gpointer,
 ) -> ffi::gboolean {
     contained(|| {
-        // SAFETY: GLib calls this with a source of ours, and keeps a reference to it meanwhile.
+        // SAFETY: GLib calls this with a source of ours, and holds a reference to it for the
+        // duration.
         if let Some(watch) = unsafe { watch(raw) } {
             watch.dispatch();
         }
@@ -207,20 +208,21 @@ unsafe extern "C" fn dispatch(
 
 unsafe extern "C" fn finalize(raw: *mut ffi::GSource) {
     contained(|| {
-        // SAFETY: GLib calls this once, when nobody else has a reference, before it frees the
-        // memory; the shell is not used again.
+        // SAFETY: GLib calls this once, when there is no other reference, before it frees the
+        // memory. The shell is not used again.
         let shell = unsafe { ptr::read(&raw const (*raw.cast::<Raw>()).shell) };
         if shell.thread != thread::current().id() {
-            // Only when a `Source` was leaked and its context then freed elsewhere.
+            // Happens only if a `Source` was leaked and its context was then freed on another
+            // thread.
             mem::forget(shell);
         }
     });
 }
 
-/// No panic unwinds into C.
+/// Keeps panics from unwinding into C.
 fn contained<T: Default>(function: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|panic| {
-        tracing::error!("a panic was caught at the edge of GLib's main loop");
+        tracing::error!("a panic was caught before it could unwind into GLib's main loop");
         // Its destructor could panic too.
         mem::forget(panic);
         T::default()
@@ -233,7 +235,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a closure in each dispatch, once in each iteration.
+    /// Runs a closure in each dispatch, once per iteration.
     struct Always<F: Fn()>(F);
 
     impl<F: Fn()> Watch for Always<F> {
@@ -263,7 +265,7 @@ mod tests {
             let (slot, calls) = (slot.clone(), calls.clone());
             move || {
                 drop(slot.take());
-                // What the closure owns is still there.
+                // What the closure owns still exists.
                 calls.set(calls.get() + 1);
             }
         });
@@ -272,7 +274,7 @@ mod tests {
         assert_eq!(
             Rc::strong_count(&calls),
             1,
-            "the watch went with its dispatch"
+            "the watch was dropped after its dispatch"
         );
         context.iteration(false);
         assert_eq!(calls.get(), 1);

@@ -1,4 +1,4 @@
-//! The conformance suite on the GLib main loop, in a main context of its own for each test.
+//! The conformance suite on the GLib main loop. Each test has its own main context.
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,8 @@ impl Kind for Plain {
 
     fn open_dialog() {}
 
-    /// By a timer at the priority of GDK's redraw. GLib's timers are of whole milliseconds and
-    /// count from when the last was late.
+    /// Uses a timer at the priority of GDK's redraw. GLib's timers have whole milliseconds and
+    /// count from when the last one fired, even if that was late.
     fn draw_frames(host: &GlibHost<Self>, mut draw: Box<dyn FnMut() -> bool>) {
         let mut next = Instant::now();
         let look = move || {

@@ -1,5 +1,5 @@
-//! The reactor in a main context of its own for each test. What all backends have in common is the
-//! conformance suite's; here is what only a GLib loop can do wrong.
+//! The reactor in a main context, one for each test. The conformance suite covers what all backends
+//! have in common; these tests cover what only a GLib loop can get wrong.
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,7 +40,7 @@ impl Host {
         attach(&self.context).expect("a reactor")
     }
 
-    /// Runs until somebody quits; a test that hangs fails after 20 s.
+    /// Runs until the loop is quit; a test that hangs fails after 20 s.
     fn run(&self) {
         let late = Rc::new(Cell::new(false));
         let guard = self.after(Duration::from_secs(20), {
@@ -52,10 +52,10 @@ impl Host {
         });
         self.main.run();
         guard.destroy();
-        assert!(!late.get(), "nobody ended the host's loop");
+        assert!(!late.get(), "nothing quit the host's loop");
     }
 
-    /// A timer of the host's.
+    /// Adds a one-shot timer to the host.
     fn after(&self, delay: Duration, function: impl FnOnce() + 'static) -> Source {
         let mut function = Some(function);
         self.every(delay, Priority::DEFAULT, move || {
@@ -66,7 +66,7 @@ impl Host {
         })
     }
 
-    /// A source of the host's; with a zero interval one that is always ready.
+    /// Adds a source to the host; with a zero interval it is always ready.
     fn every(
         &self,
         interval: Duration,
@@ -86,7 +86,7 @@ impl Host {
         move || main.quit()
     }
 
-    /// How often the loop wakes up until a timer of the host's has fired.
+    /// Counts how often the loop wakes up until a host timer has fired.
     fn iterations(&self, delay: Duration) -> u32 {
         let done = Rc::new(Cell::new(false));
         let mut count = 0;
@@ -102,7 +102,8 @@ impl Host {
     }
 }
 
-/// For its own timer, and perhaps for a notice that GLib gave itself when a source or a loop ended.
+/// One for its own timer, and perhaps one because GLib wakes itself up when a source or a loop
+/// ends.
 const ONCE: u32 = 2;
 
 fn stopper(handle: &Handle) -> impl FnOnce() + 'static {
@@ -121,7 +122,7 @@ async fn exchange(stream: &mut Stream, byte: u8) -> u8 {
     buffer[0]
 }
 
-/// Answers each byte with itself.
+/// Echoes each byte.
 async fn echo(mut stream: Stream) {
     let mut buffer = [0; 64];
     while let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await
@@ -132,7 +133,7 @@ async fn echo(mut stream: Stream) {
     }
 }
 
-/// Counts how often bytes went there and back over a socket.
+/// Counts how often bytes make a round trip over a socket.
 fn echoes(handle: &Handle) -> Rc<Cell<u32>> {
     let (near, mut far) = unix::pair(handle).expect("a pair");
     handle.spawn(echo(near)).detach();
@@ -178,7 +179,7 @@ fn stop_goes_through_the_phases_while_the_host_goes_on_and_start_begins_anew() {
                 assert_eq!(handle.stop(), Err(LifeError::AlreadyStopping));
             }
         });
-        // The host's loop sees the end of the run, and goes on.
+        // The host's loop sees the end of the run, and keeps running.
         host.every(Duration::from_millis(1), Priority::DEFAULT, {
             let (handle, quit) = (handle.clone(), host.main.clone());
             move || {
@@ -262,7 +263,7 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
     host.run();
     assert!(
         host.iterations(Duration::from_millis(30)) <= ONCE,
-        "something of it is left in the loop"
+        "the reactor left something in the loop"
     );
     assert!(!after.get(), "something ran after the end");
     assert_eq!(Rc::strong_count(&after), 1, "a closure was kept");
@@ -270,7 +271,7 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
     assert!(echoed.get() > 0);
     assert!(remote.post(|_| ()).is_err());
     assert_eq!(handle.stop(), Err(LifeError::Closed));
-    // The same context takes another.
+    // The same context takes another reactor.
     let network = host.attach();
     network.handle().call_soon(stopper(&network.handle()));
     network.run().expect("a run");
@@ -314,7 +315,7 @@ fn an_idle_reactor_does_not_wake_the_loop() {
     network
         .handle()
         .call_later(Duration::from_secs(3_600), || ());
-    // A new socket says once that it can be written.
+    // A new socket reports once that it is writable.
     host.iterations(Duration::from_millis(30));
     assert!(host.iterations(Duration::from_millis(500)) <= ONCE);
 }
@@ -343,7 +344,7 @@ fn a_timer_set_or_moved_by_the_hosts_callback_is_late_by_less_than_a_millisecond
                             handle.call_soon(move || main.quit());
                         }
                     });
-                    // Half a millisecond beside what GLib's own sleep could do.
+                    // Half a millisecond off what GLib's own sleep could achieve.
                     let delay = Duration::from_micros(4_500);
                     due.set(Instant::now() + delay);
                     moved.reset(delay).expect("it is pending");
@@ -367,8 +368,7 @@ fn each_post_wakes_a_loop_that_sleeps() {
     let remote = network.handle().remote();
     let poster = thread::spawn(move || {
         for number in 0..500 {
-            // The answer comes from a loop that has nothing else to do and has most likely gone to
-            // sleep.
+            // The answer comes from a loop that has nothing else to do and is most likely asleep.
             assert_eq!(remote.call(move |_| number).expect("an answer"), number);
         }
         remote
@@ -412,8 +412,8 @@ fn a_burst_from_eight_threads_runs_once_each_and_in_order() {
     }
 }
 
-/// Opens nested loops from callbacks of alternating kinds, and calls `innermost` when `levels` are
-/// on the stack.
+/// Opens nested loops from callbacks of alternating kinds, and calls `innermost` when `levels` of
+/// them are on the stack.
 fn nest(handle: &Handle, context: &MainContext, levels: u32, innermost: Rc<dyn Fn(MainLoop)>) {
     let dialog = {
         let (handle, context) = (handle.clone(), context.clone());
@@ -454,7 +454,7 @@ fn nested_loops_three_levels_deep_keep_serving_everybody_else() {
             posted.clone(),
         );
         Rc::new(move |dialog| {
-            // Everything in here happens inside the third loop.
+            // Everything here happens inside the third loop.
             let before = echoed.get();
             let (sender, receiver) = mpsc::channel();
             remote
@@ -467,7 +467,7 @@ fn nested_loops_three_levels_deep_keep_serving_everybody_else() {
             handle.call_later(Duration::from_millis(20), {
                 let (echoed, reached) = (echoed.clone(), reached.clone());
                 move || {
-                    assert!(echoed.get() > before, "the sockets stood still");
+                    assert!(echoed.get() > before, "the sockets stalled");
                     receiver.try_recv().expect("the posted call ran");
                     reached.set(true);
                     dialog.quit();
@@ -506,7 +506,7 @@ fn waiting_in_a_callback_iterates_the_host() {
                 42
             });
             value.set(waited.expect("the run goes on"));
-            assert!(ticks.get() > before, "the host stood still");
+            assert!(ticks.get() > before, "the host stalled");
             quit();
         }
     });
@@ -559,8 +559,8 @@ fn a_panic_in_a_callback_ends_that_callback_only() {
     assert!(echoed.get() > before);
 }
 
-/// A host whose sources of this priority are always ready: what the network gets in half a second,
-/// and the longest wait of a timer.
+/// Runs a host whose sources of this priority are always ready. Returns how many echoes the network
+/// makes in half a second, and the longest wait of a timer.
 fn beside_a_busy_host(priority: Priority) -> (u32, Duration) {
     let host = Host::new();
     let network = host.attach();
@@ -600,7 +600,7 @@ fn beside_a_busy_host(priority: Priority) -> (u32, Duration) {
         longest.get(),
         spins.get()
     );
-    // Below our own priority it has its floor too.
+    // Below our own priority, the host also has its floor.
     assert!(
         spins.get() > 15,
         "the host was called only {} times",
@@ -618,7 +618,7 @@ fn a_host_that_is_always_busy_leaves_the_network_its_floor() {
         Priority::DEFAULT_IDLE,
     ] {
         let (echoed, longest) = beside_a_busy_host(priority);
-        // In half a second there are some thirty slices.
+        // Half a second has some thirty slices.
         assert!(echoed > 100, "at {priority:?} only {echoed} echoes");
         assert!(
             longest < Duration::from_millis(150),

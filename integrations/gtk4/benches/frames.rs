@@ -1,9 +1,9 @@
-//! How even the frames of a window come while the network is as busy as can be, and what the
-//! network gets meanwhile.
+//! Measures how even a window's frames are while the network is fully busy, and how much work the
+//! network gets done meanwhile.
 //!
 //! A window is redrawn in each frame while 64 tasks are always ready, each with some 6 microseconds
-//! of work (what one request takes). Prints one line for each way of sharing the thread. Needs a
-//! display. An argument (a number) sets the seconds for each line.
+//! of work (about as much as one request takes). Prints one line for each way of sharing the
+//! thread. Needs a display. An argument (a number) sets the seconds for each line.
 
 use std::{
     cell::{Cell, RefCell},
@@ -86,7 +86,7 @@ fn measure(
             window.present();
             let application = application.clone();
             glib::timeout_add_local_once(duration, move || {
-                // One that is left would go on drawing beside the next.
+                // A window left open would keep drawing next to the next one.
                 window.destroy();
                 application.quit();
             });
@@ -107,7 +107,7 @@ fn measure(
         }
     }
     application.run_with_args::<&str>(&[]);
-    // The first half second is the window's own making.
+    // Skips the first half second, in which the window is created.
     let paints = paints.borrow();
     let settled = paints
         .first()

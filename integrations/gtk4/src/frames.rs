@@ -1,4 +1,4 @@
-//! The frame clocks of GTK's windows, told to the reactor.
+//! Reports the frame clocks of GTK's windows to the reactor.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -18,7 +18,7 @@ impl Frames {
         })
     }
 
-    /// Follows the windows that there are and those to come; GTK is initialized.
+    /// Follows all current and future windows. GTK must be initialized.
     pub(crate) fn follow(self: &Rc<Self>) {
         if self.following.replace(true) {
             return;
@@ -40,7 +40,7 @@ impl Frames {
             if window.is_realized() {
                 self.follow_clock(&window);
             }
-            // A window has another clock each time it is realized.
+            // A window gets another clock each time it is realized.
             let frames = Rc::downgrade(self);
             window.connect_realize(move |window| {
                 if let Some(frames) = frames.upgrade() {
@@ -54,7 +54,7 @@ impl Frames {
         let Some(surface) = window.surface() else {
             return;
         };
-        // It belongs to GDK's clock, and goes with it.
+        // Owned by GDK's clock, and dropped with it.
         let clock = Rc::new(self.network.frame_clock());
         let source = surface.frame_clock();
         source.connect_before_paint({

@@ -29,9 +29,9 @@
 //! # Frames
 //!
 //! The reactor follows the frame clocks of all the process's windows. While one of them draws, a
-//! dispatch ends before the next frame is due, and is short when a frame is late; while none does,
-//! it takes 2 ms at most ([`Pacing`](entwined::reactor::Pacing)). A GUI that is always busy leaves
-//! the network its [floor](entwined_glib::Options::floor).
+//! dispatch ends before the next frame is due, and is short if a frame is late. While none draws, a
+//! dispatch takes 2 ms at most ([`Pacing`](entwined::reactor::Pacing)). If the GUI is always busy,
+//! the network still gets its [floor](entwined_glib::Options::floor).
 
 mod frames;
 
@@ -43,21 +43,22 @@ use gtk4::{Application, glib::MainContext, prelude::*};
 
 use frames::Frames;
 
-/// Attaches a new reactor to `application`, for as long as that lives.
+/// Attaches a new reactor to `application`, for as long as the application lives.
 ///
-/// Its run begins with the application: in `startup`, or at once when that is over. What is asked
-/// of the handle before waits. An instance that is not the primary one never begins, as it has no
-/// `startup`.
+/// Its run begins with the application: in `startup`, or at once if that has already happened. Work
+/// requested through the handle before then waits. In an instance that is not the primary one, the
+/// run never begins, because there is no `startup`.
 ///
-/// Its run ends with the application, in order: in `shutdown` the phases of [`Handle::on_shutdown`]
-/// run to their end, each bounded by the core's limit of 30 s, while the main context goes on.
-/// [`Handle::stop`] ends the run and leaves the application alone; attach again for another.
+/// Its run ends gracefully with the application. In `shutdown` the phases of
+/// [`Handle::on_shutdown`] run to their end, each limited to the core's 30 s, while the main
+/// context keeps running. [`Handle::stop`] ends the run and leaves the application alone; to begin
+/// another run, attach again.
 ///
-/// May be called from inside any callback, and several times: each makes a reactor of its own.
+/// Can be called from inside any callback, and several times: each call makes a new reactor.
 ///
 /// # Errors
-/// As for [`Options::attach`](entwined_glib::Options::attach): another thread runs the default main
-/// context, or the process is out of file descriptors.
+/// Same as [`Options::attach`](entwined_glib::Options::attach): returns an error if another thread
+/// runs the default main context, or if the process is out of file descriptors.
 pub fn attach(application: &impl IsA<Application>) -> io::Result<Handle> {
     attach_to(application.upcast_ref())
 }
@@ -72,7 +73,7 @@ fn attach_to(application: &Application) -> io::Result<Handle> {
         move || {
             frames.follow();
             if let Err(error) = attachment.start() {
-                tracing::error!(%error, "the application starts again, and its reactor cannot");
+                tracing::error!(%error, "the application started again, but its reactor cannot");
             }
         }
     };
@@ -82,7 +83,7 @@ fn attach_to(application: &Application) -> io::Result<Handle> {
     application.connect_startup(move |_| begin());
     application.connect_shutdown(move |_| {
         let handle = attachment.handle();
-        // An error says that it is ending, or has ended, already.
+        // An error means that the run is already ending, or has ended.
         let _ = handle.stop();
         while handle.is_running() {
             context.iteration(true);

@@ -1,4 +1,4 @@
-//! The reactor in GTK applications. GTK lives on one thread, so there is one test, and it needs a
+//! The reactor in GTK applications. GTK lives on one thread, so there is one test. It needs a
 //! display (for example `Xvfb`).
 
 use std::{
@@ -67,7 +67,7 @@ fn application() -> Application {
         .build()
 }
 
-/// Runs it with a window that is redrawn in each frame; returns the number of frames.
+/// Runs the application with a window that is redrawn in each frame; returns the number of frames.
 fn run(application: &Application, activate: impl Fn(&ApplicationWindow) + 'static) -> u32 {
     let frames = Rc::new(Cell::new(0));
     application.connect_activate({
@@ -96,7 +96,7 @@ fn run(application: &Application, activate: impl Fn(&ApplicationWindow) + 'stati
     frames.get()
 }
 
-/// Notes each phase of the shutdown, after a wait that needs the loop.
+/// Records each phase of the shutdown, after a wait that needs the loop.
 fn note_phases(handle: &Handle, notes: &Rc<RefCell<Vec<&'static str>>>) {
     for (phase, note) in [
         (Phase::Before, "before"),
@@ -114,7 +114,7 @@ fn note_phases(handle: &Handle, notes: &Rc<RefCell<Vec<&'static str>>>) {
     }
 }
 
-/// Counts what timers, calls and tasks do.
+/// Counts the runs of timers, calls and tasks.
 fn work(handle: &Handle) -> [Rc<Cell<u32>>; 3] {
     fn timer(handle: &Handle, count: Rc<Cell<u32>>) {
         let again = handle.clone();
@@ -169,7 +169,10 @@ fn begins_with_the_application_and_ends_with_it_in_order() {
         let (handle, notes) = (handle.clone(), notes.clone());
         move |window| {
             assert!(handle.is_running());
-            assert!(notes.borrow().is_empty(), "something ran before the loop");
+            assert!(
+                notes.borrow().is_empty(),
+                "something ran before the loop did"
+            );
             let application = window.application().expect("its own");
             glib::timeout_add_local_once(Duration::from_millis(20), move || application.quit());
         }
@@ -196,7 +199,7 @@ fn stop_leaves_the_application_alone() {
             let (handle, notes) = (handle.clone(), notes.clone());
             glib::timeout_add_local_once(Duration::from_millis(200), move || {
                 assert!(!handle.is_running());
-                // Another one begins at once.
+                // Another reactor begins at once.
                 let another = entwined_gtk4::attach(&application).expect("a reactor");
                 assert!(another.is_running());
                 note_phases(&another, &notes);
@@ -204,7 +207,7 @@ fn stop_leaves_the_application_alone() {
             });
         }
     });
-    assert!(frames > 3, "the window stood still");
+    assert!(frames > 3, "the window stalled");
     assert_eq!(*notes.borrow(), ["before", "during", "after"]);
 }
 
@@ -257,8 +260,8 @@ fn a_modal_dialog_keeps_everybody_else_going() {
     assert_eq!(opened.get(), 3);
 }
 
-/// Opens a dialog and waits for its end in a nested loop; from inside that another, so many levels
-/// deep.
+/// Opens a dialog and waits for its end in a nested loop. From inside that it opens another,
+/// `levels` deep.
 fn ask(
     handle: &Handle,
     parent: &impl IsA<Window>,
@@ -291,7 +294,7 @@ fn ask(
             for (count, before) in counts.iter().zip(before) {
                 assert!(
                     count.get() > before,
-                    "somebody stood still: {counts:?}, before {before:?}"
+                    "something stalled: {counts:?}, before {before:?}"
                 );
             }
             if levels > 1 {
@@ -305,7 +308,7 @@ fn ask(
     nested.run();
 }
 
-/// What takes input for itself: each is opened from a callback of the reactor, and ended from
+/// Widgets that grab the input: each is opened from a callback of the reactor, and closed from
 /// another.
 fn menus_file_choosers_and_drags_keep_everybody_going() {
     let application = application();
@@ -324,7 +327,7 @@ fn menus_file_choosers_and_drags_keep_everybody_going() {
                     for (count, before) in counts.iter().zip(before) {
                         assert!(
                             count.get() > before,
-                            "with {what} somebody stood still: {counts:?}, before {before:?}"
+                            "with {what} something stalled: {counts:?}, before {before:?}"
                         );
                     }
                 }
@@ -391,7 +394,7 @@ fn a_busy_network_leaves_the_window_its_frames() {
         let application = window.application().expect("its own");
         glib::timeout_add_local_once(Duration::from_secs(2), move || application.quit());
     });
-    // An idle one has about 120, on a machine that is not busy itself.
+    // An idle application draws about 120, on a machine without other load.
     assert!(frames > 60, "only {frames} frames in two seconds");
     let told = metrics.metrics().frames;
     assert!(
@@ -407,7 +410,7 @@ fn a_busy_window_leaves_the_network_its_floor() {
     let counts = work(&handle);
     run(&application, |window| {
         let application = window.application().expect("its own");
-        // Neither a frame nor the network would ever come.
+        // Without the floors, neither a frame nor the network would ever run.
         glib::timeout_add_local_full(Duration::ZERO, Priority::DEFAULT, || ControlFlow::Continue);
         glib::timeout_add_local_once(Duration::from_millis(500), move || application.quit());
     });

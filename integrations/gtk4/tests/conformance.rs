@@ -1,5 +1,5 @@
 //! The conformance suite in a GTK 4 program: on the default main context and the main thread, with
-//! modal dialogs and real frames. It needs a display.
+//! modal dialogs and real frames. Needs a display.
 
 use std::{cell::RefCell, process::ExitCode};
 
@@ -40,7 +40,7 @@ impl Kind for Gtk {
         Modal { parent, dialog }
     }
 
-    /// By the frame clock of a window that is drawn anew for each frame.
+    /// Uses the frame clock of a window that is redrawn in each frame.
     fn draw_frames(_: &GlibHost<Self>, draw: Box<dyn FnMut() -> bool>) {
         let area = DrawingArea::new();
         let window = Window::builder()

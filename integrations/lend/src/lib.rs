@@ -1,10 +1,11 @@
-//! A mutable reference within reach of callbacks for the time of one call.
+//! Lends a mutable reference to callbacks for the duration of one call.
 //!
-//! Many loops own the program's state, or are given it for each iteration, and hand it to their
-//! callbacks as `&mut State`. Callbacks that are called by somebody between (a network library,
-//! say) do not get it as an argument, and to hand it through would put its type into every type on
-//! the way. A [`Lent`] bridges the gap: whoever has the reference [lends](Lent::lend) it while the
-//! callbacks run, and a callback [borrows](Lent::with) it through a handle that it captured.
+//! Many loops own the program's state, or receive it for each iteration, and pass it to their
+//! callbacks as `&mut State`. If there is a layer in between (a network library, for example), its
+//! callbacks do not get the state as an argument; passing it through would put its type into every
+//! type on the way. A [`Lent`] bridges the gap: the code that has the reference [lends](Lent::lend)
+//! it while the callbacks run, and a callback [borrows](Lent::with) it through a handle that it
+//! captured.
 //!
 //! ```
 //! use entwined_lend::Lent;
@@ -14,7 +15,7 @@
 //! }
 //!
 //! let state = Lent::<State>::new();
-//! // A callback, made long before the state is there.
+//! // A callback, created long before the state exists.
 //! let callback = {
 //!     let state = state.clone();
 //!     move || state.with(|state| state.count += 1)
@@ -29,41 +30,41 @@
 //! assert_eq!(owned.count, 2);
 //! ```
 //!
-//! Nothing here can be held across an `await`, kept beyond the loan or used twice at a time:
+//! A borrow cannot be held across an `await`, kept after the loan ends, or made twice at a time:
 //! borrows are closures, and a borrow inside a borrow is refused.
 
 mod sys;
 
 use std::{error::Error, fmt, rc::Rc};
 
-/// A handle on a value that somebody else owns and lends for the time of a call. Clones share the
+/// A handle to a value that other code owns and lends for the duration of a call. Clones share the
 /// loan. Bound to its thread.
 pub struct Lent<T> {
     place: Rc<sys::Place<T>>,
 }
 
 impl<T> Lent<T> {
-    /// A handle with nothing lent.
+    /// Creates a handle with nothing lent.
     pub fn new() -> Self {
         Lent {
             place: Rc::new(sys::Place::new()),
         }
     }
 
-    /// Puts `value` within reach of [`with`](Lent::with) while `function` runs, and returns what it
-    /// returns.
+    /// Makes `value` available to [`with`](Lent::with) while `function` runs, and returns what
+    /// `function` returns.
     ///
-    /// Loans nest: one inside another, or inside a borrow, hides the outer one and gives it back at
-    /// its end, also when `function` panics.
+    /// Loans nest: a loan inside another loan, or inside a borrow, hides the outer value and
+    /// restores it at the end, even if `function` panics.
     pub fn lend<R>(&self, value: &mut T, function: impl FnOnce() -> R) -> R {
         self.place.lend(value, function)
     }
 
-    /// Borrows what is lent while `function` runs, and returns what it returns.
+    /// Borrows the lent value while `function` runs, and returns what `function` returns.
     ///
     /// # Errors
-    /// [`NotLent::Nothing`] outside of a [`lend`](Lent::lend); [`NotLent::Borrowed`] inside of
-    /// another `with`, whose borrow is exclusive. `function` was not called then.
+    /// Returns [`NotLent::Nothing`] outside a [`lend`](Lent::lend), and [`NotLent::Borrowed`]
+    /// inside another `with`, whose borrow is exclusive. `function` is not called in either case.
     pub fn with<R>(&self, function: impl FnOnce(&mut T) -> R) -> Result<R, NotLent> {
         self.place.with(function)
     }
@@ -96,20 +97,20 @@ impl<T> fmt::Debug for Lent<T> {
     }
 }
 
-/// Why a value is out of reach.
+/// Why a value cannot be borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotLent {
-    /// Nobody lends it now: this runs outside of every [`Lent::lend`].
+    /// The value is not lent: the call is outside every [`Lent::lend`].
     Nothing,
-    /// It is lent, but a [`Lent::with`] further up the stack has borrowed it.
+    /// The value is lent, but a [`Lent::with`] further up the stack has borrowed it.
     Borrowed,
 }
 
 impl fmt::Display for NotLent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NotLent::Nothing => "the value is not lent at this time",
-            NotLent::Borrowed => "the value is borrowed already, further up the stack",
+            NotLent::Nothing => "the value is not lent at the moment",
+            NotLent::Borrowed => "the value is already borrowed further up the stack",
         })
     }
 }

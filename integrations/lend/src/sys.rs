@@ -1,9 +1,9 @@
 //! The pointer behind a loan: the only unsafe code of this crate.
 //!
-//! Loans and borrows are scopes of the stack: each is a call that leaves the place as it found it,
-//! by a guard that also runs when the call unwinds. So they nest, the innermost decides what the
-//! place holds, and a pointer is in it only while the call that was given the reference is on the
-//! stack.
+//! Loans and borrows are scopes of the stack. Each is a call that restores the place when it ends,
+//! through a guard that also runs if the call unwinds. So they nest, the innermost one decides what
+//! the place holds, and a pointer is stored only while the call that received the reference is on
+//! the stack.
 
 use std::{cell::Cell, ptr::NonNull};
 
@@ -14,12 +14,12 @@ pub(crate) struct Place<T> {
 }
 
 enum State<T> {
-    /// No loan.
+    /// Nothing is lent.
     Nothing,
-    /// A loan, and nobody uses it. The pointer is valid, and the only way to the value, until the
-    /// guard of this loan ends.
+    /// A value is lent and not borrowed. The pointer is valid, and is the only way to reach the
+    /// value, until the guard of this loan ends.
     Lent(NonNull<T>),
-    /// A loan whose pointer the innermost `with` has taken.
+    /// A value is lent, and the innermost `with` has taken its pointer.
     Borrowed,
 }
 
@@ -32,7 +32,7 @@ impl<T> Place<T> {
 
     pub(crate) fn lend<R>(&self, value: &mut T, function: impl FnOnce() -> R) -> R {
         // `value` is not used after this line, so until this call returns the pointer is the only
-        // way to what it refers to.
+        // way to reach the value.
         let _loan = self.put(State::Lent(NonNull::from(value)));
         function()
     }
@@ -45,15 +45,15 @@ impl<T> Place<T> {
         };
         let _borrow = self.put(State::Borrowed);
         // SAFETY: the pointer comes from a `&mut T` whose `lend` is on the stack above this call,
-        // since its guard takes the pointer out. Nobody else uses it: the place holds `Borrowed`
+        // because its guard takes the pointer out. Nothing else uses it: the place holds `Borrowed`
         // until this call ends, except inside a further `lend`, which offers another pointer. (That
-        // one may come from this very reference; then it is borrowed by that call.) `Place` is not
-        // `Sync`, so all of this is on one thread. The reference cannot outlive the call:
-        // `function` takes any lifetime.
+        // pointer may derive from this very reference; then that call has reborrowed it.) `Place`
+        // is not `Sync`, so all of this happens on one thread. The reference cannot outlive the
+        // call, because `function` accepts any lifetime.
         Ok(function(unsafe { &mut *pointer.as_ptr() }))
     }
 
-    /// Whether `with` would work now.
+    /// Checks whether `with` would work now.
     pub(crate) fn check(&self) -> Result<(), NotLent> {
         match self.state.get() {
             State::Lent(_) => Ok(()),
@@ -70,7 +70,7 @@ impl<T> Place<T> {
     }
 }
 
-/// Leaves the place as it was.
+/// Restores the place to its earlier state.
 struct Restore<'a, T> {
     place: &'a Place<T>,
     before: State<T>,

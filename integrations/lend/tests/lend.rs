@@ -1,4 +1,4 @@
-//! What is within reach, and when.
+//! When a lent value can be borrowed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -80,7 +80,7 @@ fn a_panic_ends_its_borrow_and_its_loan() {
     let mut value = 1;
     lent.lend(&mut value, || {
         catch_unwind(AssertUnwindSafe(|| lent.with(|_| panic!("in a borrow")))).unwrap_err();
-        assert_eq!(lent.with(|value| *value), Ok(1), "the loan goes on");
+        assert_eq!(lent.with(|value| *value), Ok(1), "the loan is still active");
         let inner = || lent.lend(&mut 5, || lent.with(|_| panic!("in a loan")));
         catch_unwind(AssertUnwindSafe(inner)).unwrap_err();
         assert_eq!(lent.with(|value| *value), Ok(1), "the outer loan is back");
@@ -108,6 +108,6 @@ fn it_says_what_it_holds() {
     });
     assert_eq!(
         NotLent::Nothing.to_string(),
-        "the value is not lent at this time"
+        "the value is not lent at the moment"
     );
 }

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The crate's error type.
 
 use std::{error, fmt};
 
@@ -8,25 +8,25 @@ use entwined::deferred::Interrupted;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// As many pieces of work wait for a connection as may. Nothing was done.
+    /// The queue for connections is full. Nothing was done.
     Full,
-    /// No connection could be opened. Nothing was done.
+    /// The connection could not be opened. Nothing was done.
     Open(rusqlite::Error),
-    /// SQLite says no: to a statement, or to a commit.
+    /// SQLite rejected a statement or a commit.
     Sqlite(rusqlite::Error),
     /// The work left a transaction open (`BEGIN` without an end). It was rolled back.
     LeftOpen,
-    /// It was cancelled, took too long, or panicked.
+    /// The work was cancelled, timed out, or panicked.
     Interrupted(Interrupted),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Full => f.write_str("too much waits for the database already"),
+            Error::Full => f.write_str("the database's queue is full; try again later"),
             Error::Open(_) => f.write_str("the database could not be opened"),
             Error::Sqlite(error) => error.fmt(f),
-            Error::LeftOpen => f.write_str("a transaction was left open; it was rolled back"),
+            Error::LeftOpen => f.write_str("the work left a transaction open; it was rolled back"),
             Error::Interrupted(why) => why.fmt(f),
         }
     }
@@ -36,7 +36,7 @@ impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Error::Open(error) => Some(error),
-            // The others that hold an error are shown as it is.
+            // The other variants that hold an error display it as it is.
             Error::Sqlite(error) => error.source(),
             Error::Full | Error::LeftOpen | Error::Interrupted(_) => None,
         }

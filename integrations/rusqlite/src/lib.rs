@@ -1,5 +1,5 @@
-//! SQLite for programs on [`entwined`]: a pool of connections, each on a thread of its own, with
-//! results that come back to the loop as Deferreds. On every backend.
+//! SQLite for programs on [`entwined`]: a pool of connections, each on its own thread. Results come
+//! back to the loop as Deferreds. Works on every backend.
 //!
 //! ```
 //! use entwined::Standalone;
@@ -16,17 +16,18 @@
 //!     let database = database.clone();
 //!     async move {
 //!         database.run_statement("CREATE TABLE note (text TEXT)", ()).await?;
-//!         // All of this happens, or none of it.
+//!         // Either both statements take effect, or neither does.
 //!         let added = database.run_interaction(|transaction| {
 //!             let mut insert = transaction.prepare_cached("INSERT INTO note VALUES (?)")?;
 //!             Ok::<_, Error>(insert.execute(["milk"])? + insert.execute(["bread"])?)
 //!         });
 //!         assert_eq!(added.await?, 2);
-//!         database.run_query("SELECT text FROM note WHERE text > ?", ["b"], |row| row.get::<_, String>(0)).await
+//!         let query = "SELECT text FROM note WHERE text > ?";
+//!         database.run_query(query, ["b"], |row| row.get::<_, String>(0)).await
 //!     }
 //! });
 //!
-//! // The same in callbacks; they run on the loop's thread, and may touch a list box.
+//! // The same with callbacks. They run on the loop's thread, so they may touch a list box.
 //! notes
 //!     .map(|notes| assert_eq!(notes, ["milk", "bread"]))
 //!     .add_errback(|error: Error| Ok::<_, Error>(eprintln!("{error}")))
@@ -42,24 +43,25 @@
 //!
 //! # Connections
 //!
-//! A thread of the pool opens its connection with its first job and keeps it for those that follow,
-//! so the [limits](Limits) of the threads are those of the connections. It is closed, on that
-//! thread, when the thread was idle for long enough, when a job panicked on it, or when the last
-//! clone of the pool is gone and what was queued is done.
+//! A thread of the pool opens its connection for its first job and keeps it for later ones, so the
+//! [limits](Limits) of the threads are also those of the connections. The thread closes the
+//! connection when it was idle for long enough, when a job panicked on it, or when the last clone
+//! of the pool is dropped and all queued work is done.
 //!
-//! So each connection to `":memory:"` would be another database;
-//! `"file:name?mode=memory&cache=shared"` is one for all, as long as any of them is open.
+//! So each connection to `":memory:"` would be another database.
+//! `"file:name?mode=memory&cache=shared"` is one database for all connections, as long as any of
+//! them is open.
 //!
 //! Readers wait for a writer unless the database is in [WAL mode](https://www.sqlite.org/wal.html),
-//! which is a property of the file: set it once by `PRAGMA journal_mode = WAL`, best where
+//! which is a property of the file. Set it once with `PRAGMA journal_mode = WAL`, ideally where
 //! connections are [opened](ConnectionPool::with).
 //!
 //! # Cancelling
 //!
-//! To cancel a Deferred takes its work out of the queue, or interrupts the statement that runs,
-//! within a millisecond; a transaction is rolled back. It comes too late for one that is being
-//! committed. So it is with the end of the reactor's run: what must be written even then is waited
-//! for in a [shutdown hook](entwined::Handle::on_shutdown).
+//! Cancelling a Deferred takes its work out of the queue, or interrupts the running statement
+//! within a millisecond; a transaction is rolled back. It comes too late for a transaction that is
+//! being committed. The end of the reactor's run does the same: if something must be written even
+//! then, wait for it in a [shutdown hook](entwined::Handle::on_shutdown).
 
 mod error;
 mod worker;
@@ -76,13 +78,12 @@ use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
 
 pub use error::Error;
 
-/// Connections to a database, each on a thread of its own. Clones are the same pool. It belongs to
-/// one reactor's thread.
+/// Connections to a database, each on its own thread. Clones share the pool. A pool belongs to one
+/// reactor's thread.
 ///
-/// Each method returns at once, from whatever callback it is called, and its Deferred fires in a
-/// turn of the reactor. What is asked for in a row may happen at the same time, on several
-/// connections: to have one thing after the other, wait for the first, or make an interaction of
-/// both.
+/// Each method returns at once, from any callback, and its Deferred fires in a turn of the reactor.
+/// Requests made one after another may run at the same time, on several connections. To run them in
+/// sequence, wait for the first, or put both into one interaction.
 #[derive(Clone)]
 pub struct ConnectionPool {
     handle: Handle,
@@ -91,28 +92,29 @@ pub struct ConnectionPool {
 }
 
 impl ConnectionPool {
-    /// Connections to the database in a file, which is made if need be: 4 at most, closed when they
-    /// were idle for a minute; 1,024 pieces of work may wait for them. Each waits up to 5 s for a
-    /// lock of another one.
+    /// Creates a pool of connections to the database in a file, which is created if it does not
+    /// exist. The pool has 4 connections at most, and closes them when they are idle for a minute.
+    /// Up to 1,024 pieces of work may be queued. Each connection waits up to 5 s for a lock held by
+    /// another.
     ///
-    /// Nothing is opened before it is needed; so errors appear there.
+    /// Nothing is opened until it is needed, so errors appear in the first work.
     pub fn open(handle: &Handle, path: impl AsRef<Path>) -> Self {
         let path = path.as_ref().to_owned();
         let mut limits = Limits::default();
         (limits.threads, limits.queue, limits.idle) = (4, 1_024, Duration::from_secs(60));
         ConnectionPool::with(handle, limits, move || {
             let mut connection = Connection::open(&path)?;
-            // A transaction that first reads and then writes fails at once when another one wrote
-            // meanwhile; this one waits at its start.
+            // A transaction that first reads and then writes fails at once if another one wrote
+            // meanwhile; an immediate transaction waits at its start instead.
             connection.set_transaction_behavior(TransactionBehavior::Immediate);
             Ok(connection)
         })
     }
 
-    /// As [`open`](ConnectionPool::open), with other limits, and with a function that opens a
-    /// connection, on the thread that it is for: the place for pragmas and functions of your own.
-    /// What [`run_interaction`](ConnectionPool::run_interaction) begins is the connection's own
-    /// [`TransactionBehavior`].
+    /// Same as [`open`](ConnectionPool::open), with other limits and your own function to open a
+    /// connection. The function runs on the connection's thread, and is the place for pragmas and
+    /// custom SQL functions. [`run_interaction`](ConnectionPool::run_interaction) uses the
+    /// connection's own [`TransactionBehavior`].
     pub fn with(
         handle: &Handle,
         limits: Limits,
@@ -125,14 +127,14 @@ impl ConnectionPool {
         }
     }
 
-    /// Makes a query and gives all its rows, each as `map` makes it, which runs on the connection's
-    /// thread. The statement is prepared once for a connection. Mind that all rows are in memory:
-    /// bound them by `LIMIT`, or read them by
+    /// Runs a query and returns all its rows, each converted by `map`, which runs on the
+    /// connection's thread. The statement is prepared once per connection. All rows are held in
+    /// memory: limit them with `LIMIT`, or read them through
     /// [`run_with_connection`](ConnectionPool::run_with_connection) and send them through a
     /// [channel](entwined::thread::channel).
     ///
     /// # Errors
-    /// The Deferred's: see [`Error`].
+    /// The Deferred fails with an [`Error`].
     #[track_caller]
     pub fn run_query<T, P, F>(
         &self,
@@ -153,11 +155,11 @@ impl ConnectionPool {
         })
     }
 
-    /// Runs one statement that gives no rows, and gives the number of rows that it changed. The
-    /// statement is prepared once for a connection.
+    /// Runs one statement that returns no rows, and returns the number of rows that it changed. The
+    /// statement is prepared once per connection.
     ///
     /// # Errors
-    /// The Deferred's: see [`Error`].
+    /// The Deferred fails with an [`Error`].
     #[track_caller]
     pub fn run_statement<P>(&self, sql: impl Into<String>, parameters: P) -> Deferred<usize, Error>
     where
@@ -169,12 +171,12 @@ impl ConnectionPool {
         })
     }
 
-    /// Runs `interaction` within a transaction, on a connection's thread. The transaction is
-    /// committed when it gives a value; it is rolled back when it gives an error, panics or is
-    /// cancelled.
+    /// Runs `interaction` in a transaction, on a connection's thread. The transaction is committed
+    /// if `interaction` returns `Ok`. It is rolled back if `interaction` returns an error, panics
+    /// or is cancelled.
     ///
     /// # Errors
-    /// The Deferred's: those of `interaction`, whose error may be one of your own, and those of
+    /// The Deferred fails with the error of `interaction`, which may be your own type, or with an
     /// [`Error`].
     #[track_caller]
     pub fn run_interaction<T, E, F>(&self, interaction: F) -> Deferred<T, E>
@@ -188,11 +190,11 @@ impl ConnectionPool {
         })
     }
 
-    /// Runs `work` with a connection, on its thread: for whatever the other methods do not do. The
-    /// [`Job`] says whether somebody still waits for the result.
+    /// Runs `work` with a connection, on its thread: for anything that the other methods do not
+    /// cover. The [`Job`] reports whether the result is still wanted.
     ///
     /// # Errors
-    /// The Deferred's: those of `work`, and those of [`Error`].
+    /// The Deferred fails with the error of `work`, or with an [`Error`].
     #[track_caller]
     pub fn run_with_connection<T, E, F>(&self, work: F) -> Deferred<T, E>
     where
@@ -209,12 +211,12 @@ impl ConnectionPool {
         }
     }
 
-    /// How many connections there are at most at present: one for each thread.
+    /// Returns the current maximum number of connections: one for each thread.
     pub fn connections(&self) -> usize {
         self.threads.threads()
     }
 
-    /// How many pieces of work wait for a connection.
+    /// Returns how many pieces of work are waiting for a connection.
     pub fn queued(&self) -> usize {
         self.threads.queued()
     }

@@ -1,4 +1,4 @@
-//! What happens on the threads. Each has a connection, and belongs to one pool.
+//! What runs on the threads. Each thread has a connection, and belongs to one pool.
 
 use std::cell::Cell;
 
@@ -9,15 +9,15 @@ use crate::Error;
 
 pub(crate) type Open = dyn Fn() -> rusqlite::Result<Connection> + Send + Sync;
 
-/// After so many instructions SQLite asks whether to go on: every 0.2 ms or so. To ask ten times as
-/// often would cost 3 % of a long query.
+/// The number of instructions after which SQLite asks whether to continue: every 0.2 ms or so.
+/// Asking ten times as often would cost 3 % of a long query.
 ///
-/// `sqlite3_interrupt` would do for a statement that runs, but is lost on a transaction that is
-/// between two of them.
+/// `sqlite3_interrupt` would work for a running statement, but has no effect on a transaction that
+/// is between two statements.
 const INSTRUCTIONS: i32 = 10_000;
 
 thread_local! {
-    /// Closed with the thread.
+    /// Closed when the thread ends.
     static CONNECTION: Cell<Option<Connection>> = const { Cell::new(None) };
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn with_connection<T, E: From<Error>>(
     job: &Job,
     work: impl FnOnce(&mut Connection, &Job) -> Result<T, E>,
 ) -> Result<T, E> {
-    // If `work` panics, the connection goes with this frame.
+    // If `work` panics, the connection is dropped with this frame.
     let mut connection = match CONNECTION.take() {
         Some(connection) => connection,
         None => open().map_err(Error::Open)?,
@@ -44,12 +44,13 @@ pub(crate) fn with_connection<T, E: From<Error>>(
         CONNECTION.set(Some(connection));
         return result;
     }
-    // To close it rolls back what was left open, which would hold up everybody else.
+    // Closing the connection rolls back what was left open, which would block all other
+    // connections.
     drop(connection);
     result.and(Err(Error::LeftOpen.into()))
 }
 
-/// Runs `interaction` within a transaction. Dropping that rolls it back.
+/// Runs `interaction` in a transaction. Dropping the transaction rolls it back.
 pub(crate) fn interact<T, E: From<Error>>(
     connection: &mut Connection,
     job: &Job,

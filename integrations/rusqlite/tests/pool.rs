@@ -24,27 +24,29 @@ use entwined_rusqlite::{
 };
 use tempfile::TempDir;
 
-/// Counts to a number that nobody sees the end of.
-const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n WHERE began()";
+/// A query that never finishes.
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                       SELECT count(*) FROM n WHERE began()";
 
 struct Rig {
     reactor: Standalone,
     pool: ConnectionPool,
-    /// Told when [`ENDLESS`] has begun to count.
+    /// Receives a message when [`ENDLESS`] has begun to count.
     began: mpsc::Receiver<()>,
     opened: Arc<AtomicU32>,
     _directory: TempDir,
 }
 
-/// A pool with this many connections and this much room in its queue, on a database with a table of
-/// three numbers.
+/// Creates a pool with this many connections and this much room in its queue, on a database with a
+/// table of three numbers.
 fn rig(connections: usize, queue: usize) -> Rig {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("test.db");
     let first = Connection::open(&file).expect("a database");
     first
         .execute_batch(
-            "PRAGMA journal_mode = WAL; CREATE TABLE number (n INTEGER); INSERT INTO number VALUES (1), (2), (3)",
+            "PRAGMA journal_mode = WAL; CREATE TABLE number (n INTEGER); \
+             INSERT INTO number VALUES (1), (2), (3)",
         )
         .expect("a table");
     let reactor = Standalone::new().expect("a reactor");
@@ -86,7 +88,7 @@ impl Rig {
                 let (result, handle) = (result.clone(), self.reactor.handle());
                 move |outcome| {
                     result.set(Some(outcome));
-                    // It may have fired before the run.
+                    // The Deferred may have fired before the run.
                     handle
                         .clone()
                         .call_soon(move || handle.stop().expect("it runs"));
@@ -283,7 +285,7 @@ fn a_time_limit_interrupts_it_too() {
 #[test]
 fn the_limits_hold_and_a_full_queue_refuses() {
     let rig = rig(2, 1);
-    // Each waits until both connections have one.
+    // Each job waits until both connections have one.
     let barrier = Arc::new(Barrier::new(3));
     let both: Vec<_> = (0..2)
         .map(|_| {
@@ -300,7 +302,7 @@ fn the_limits_hold_and_a_full_queue_refuses() {
     assert!(matches!(refused.take().expect("fired"), Err(Error::Full)));
     assert_eq!((rig.pool.connections(), rig.pool.queued()), (2, 1));
     barrier.wait();
-    // Together, since the end of a run would cancel the other.
+    // Both together, because the end of a run would cancel the other.
     rig.outcome(gather((all(both), queued))).expect("done");
     assert_eq!(rig.numbers(), [1, 2, 3, 4]);
     assert_eq!(rig.opened.load(Ordering::Relaxed), 2);

@@ -1,10 +1,10 @@
-//! Tells where a thread is stuck, while it is stuck.
+//! Reports where a thread is stuck, while it is stuck.
 //!
-//! The reactor names each callback that held its thread for too long, once that is over. A watchdog
-//! tells before: a thread of its own asks the reactor's for a sign of life again and again, and
-//! when none comes in time, it writes the stack of that thread to the log. So it finds what never
-//! returns, such as a deadlock, and what the host's own code does (a slow drawing, a file dialog on
-//! a network disk), not only what runs in the reactor's callbacks.
+//! The reactor names each callback that blocked its thread for too long, but only after the
+//! callback returns. A watchdog reports earlier: its own thread repeatedly asks the reactor's
+//! thread for a sign of life. If none comes in time, it logs the stack of that thread. So it finds
+//! callbacks that never return, such as a deadlock. It also finds slow code of the host (slow
+//! drawing, a file dialog on a network disk), not only what runs in the reactor's callbacks.
 //!
 //! ```
 //! use std::time::Duration;
@@ -17,7 +17,7 @@
 //! handle.call_soon({
 //!     let handle = handle.clone();
 //!     move || {
-//!         // From here on, until it is dropped or the reactor ends.
+//!         // Watches from here on, until it is dropped or the reactor ends.
 //!         let watchdog = Watchdog::start(&handle, Duration::from_millis(500)).expect("a thread");
 //!         // …
 //!         # handle.stop().unwrap();
@@ -30,17 +30,16 @@
 //!
 //! # What it costs
 //!
-//! One thread, and two wake-ups in each span of the limit, also of a program that has nothing to
-//! do: this is for development, or for a program whose users are asked to switch it on. The one
-//! that is watched runs a callback of some 100 ns each time.
+//! One thread, and two wake-ups per `limit`, even in an idle program. So use it in development, or
+//! let users switch it on. The watched thread runs a callback of some 100 ns each time.
 //!
 //! # How the stack is taken
 //!
-//! The thread is sent a signal, whose handler walks the stack and notes the addresses; names and
-//! lines are found by the watchdog's own thread, from the program's debug information (`debug =
-//! "line-tables-only"` in the profile is enough). The signal interrupts system calls once
-//! (signal(7)): a sleep goes on, `poll` may return `EINTR`. A thread in an uninterruptible wait of
-//! the kernel has no stack to show; that is said instead.
+//! The watchdog sends the thread a signal, whose handler walks the stack and records the addresses.
+//! The watchdog's own thread then looks up names and lines in the program's debug information
+//! (`debug = "line-tables-only"` in the profile is enough). The signal interrupts system calls once
+//! (signal(7)): a sleep continues, `poll` may return `EINTR`. A thread in an uninterruptible wait
+//! in the kernel has no stack to show; the report says so.
 
 mod sys;
 
@@ -62,13 +61,14 @@ pub struct Watchdog {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A thread that does not come back to its loop.
+/// A thread that does not return to its loop.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stuck {
-    /// For how long there has been no sign of life.
+    /// How long there has been no sign of life.
     pub duration: Duration,
-    /// Where it is: a line for each function, the innermost first; or why that cannot be told.
+    /// Where the thread is: one line per function, the innermost first. `Err` is the reason why the
+    /// stack is not available.
     pub stack: Result<String, &'static str>,
 }
 
@@ -76,11 +76,11 @@ impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the thread of the reactor has given no sign of life for {:.1} s",
+            "the reactor's thread has given no sign of life for {:.1} s",
             self.duration.as_secs_f64()
         )?;
         match &self.stack {
-            Ok(stack) => write!(f, "; it is here:\n{stack}"),
+            Ok(stack) => write!(f, "; its stack:\n{stack}"),
             Err(why) => write!(f, "; {why}"),
         }
     }
@@ -94,30 +94,31 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// How many signs of life there were.
+    /// The number of signs of life so far.
     signs: u64,
-    /// The watchdog is to end: it was dropped, or the run has ended.
+    /// The watchdog must end: it was dropped, or the run has ended.
     over: bool,
 }
 
 impl Watchdog {
-    /// Watches the thread that this is called on, which must be the reactor's, while the reactor
-    /// runs. When there is no sign of life for `limit`, its stack is logged through `tracing`, as
-    /// an error; and again when it has been twice as long, four times, and so on.
+    /// Watches the current thread, which must be the reactor's, while the reactor runs. If there is
+    /// no sign of life for `limit`, the thread's stack is logged through `tracing`, as an error. It
+    /// is logged again after twice that time, four times, and so on.
     ///
-    /// It ends with the reactor's run.
+    /// The watchdog ends with the reactor's run.
     ///
     /// # Errors
-    /// What the system says when there is no thread to be had, or the signal (the third highest
+    /// Returns the system's error if no thread can be started, or if the signal (the third highest
     /// real-time signal) cannot be handled.
     pub fn start(handle: &Handle, limit: Duration) -> io::Result<Self> {
         Watchdog::start_with(handle, limit, |stuck| tracing::error!("{stuck}"))
     }
 
-    /// As [`start`](Watchdog::start), with `report` called instead, on the watchdog's thread.
+    /// Same as [`start`](Watchdog::start), but calls `report` instead of logging, on the watchdog's
+    /// thread.
     ///
     /// # Errors
-    /// As for [`start`](Watchdog::start).
+    /// Same as [`start`](Watchdog::start).
     pub fn start_with(
         handle: &Handle,
         limit: Duration,
@@ -142,7 +143,7 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.end();
         if let Some(thread) = self.thread.take() {
-            // A panic of a report was printed already.
+            // A panic in `report` was already printed.
             let _ = thread.join();
         }
     }
@@ -156,8 +157,8 @@ impl fmt::Debug for Watchdog {
     }
 }
 
-/// Travels to the reactor's thread and gives the sign there. One that is dropped on the way says
-/// that the run has ended.
+/// Travels to the reactor's thread and gives the sign of life there. If it is dropped on the way,
+/// it reports that the run has ended.
 struct Sign(Arc<Shared>, bool);
 
 impl Sign {

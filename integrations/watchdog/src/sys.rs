@@ -1,11 +1,11 @@
-//! The stack of another thread, by a signal to it: the only unsafe code of this crate.
+//! Takes the stack of another thread by sending it a signal: the only unsafe code of this crate.
 //!
-//! One stack is taken at a time. Who wants it writes the thread's number into `WANTED`, sends the
-//! signal, and waits; the handler, on the thread that is meant, writes addresses into `ADDRESSES`
-//! and then their number into `COUNT`. The handler does nothing else: it takes no lock, and
-//! allocates nothing. (To walk the stack is not among what signal-safety(7) lists; glibc from 2.35
-//! on finds the tables for it without a lock, by `_dl_find_object`, and before that with the
-//! dynamic linker's lock, which its own thread may take again.)
+//! One stack is taken at a time. The caller writes the thread's number into `WANTED`, sends the
+//! signal, and waits. The handler, on the target thread, writes addresses into `ADDRESSES` and then
+//! their number into `COUNT`. The handler does nothing else: it takes no lock and allocates
+//! nothing. (signal-safety(7) does not list stack walking. Since 2.35, glibc finds the unwind
+//! tables without a lock, through `_dl_find_object`. Before that, it uses the dynamic linker's
+//! lock, which the thread that holds it may take again.)
 
 use std::{
     ffi::{c_int, c_void},
@@ -19,17 +19,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Functions that are noted at most.
+/// The maximum number of functions recorded.
 const DEPTH: usize = 96;
 
-/// How long the thread may take to come into its handler.
+/// How long the thread may take to enter its handler.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 static WANTED: AtomicI32 = AtomicI32::new(0);
 static ADDRESSES: [AtomicUsize; DEPTH] = [const { AtomicUsize::new(0) }; DEPTH];
-/// `usize::MAX` until the handler has written all.
+/// `usize::MAX` until the handler has written everything.
 static COUNT: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// Held by who takes a stack; true once the handler is installed.
+/// Held while a stack is taken; true once the handler is installed.
 static TAKING: Mutex<bool> = Mutex::new(false);
 
 /// A thread whose stack can be taken.
@@ -44,7 +44,7 @@ impl Target {
             install()?;
             *installed = true;
         }
-        // The tables for walking are loaded with the first walk; not in the handler.
+        // The first walk loads the unwind tables; that must not happen in the handler.
         backtrace::trace(|_| false);
         // SAFETY: gettid(2) has no arguments and cannot fail.
         Ok(Target {
@@ -56,9 +56,9 @@ impl Target {
         let one = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
         COUNT.store(usize::MAX, Ordering::Relaxed);
         WANTED.store(self.thread, Ordering::Release);
-        // SAFETY: tgkill(2) takes three numbers. If the thread has ended it fails, or, if another
-        // thread of this process has its number now, that one's handler runs, which is ours as
-        // well.
+        // SAFETY: tgkill(2) takes three numbers. If the thread has ended, the call fails. If
+        // another thread of this process now has its number, that thread runs the handler, which is
+        // ours as well.
         let sent =
             unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread, signal()) };
         if sent != 0 {
@@ -70,7 +70,7 @@ impl Target {
             match COUNT.load(Ordering::Acquire) {
                 usize::MAX if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(1)),
                 usize::MAX => {
-                    // Unless the handler has begun by now, it will find that nobody wants anything.
+                    // If the handler has not begun by now, it will find that no stack is wanted.
                     match WANTED.compare_exchange(
                         self.thread,
                         0,
@@ -78,11 +78,10 @@ impl Target {
                         Ordering::Acquire,
                     ) {
                         Ok(_) => {
-                            return Err(
-                                "it takes no signals: it waits in the kernel, for a disk or a driver",
-                            );
+                            return Err("it takes no signals: it is blocked in the kernel, \
+                                 on a disk or a driver");
                         }
-                        // It has; the walk is short.
+                        // The handler has begun; the walk is short.
                         Err(_) => thread::yield_now(),
                     }
                 }
@@ -93,7 +92,7 @@ impl Target {
             .iter()
             .map(|address| address.load(Ordering::Relaxed))
             .collect();
-        // To find names takes long.
+        // Looking up names takes long, so release the lock first.
         drop(one);
         Ok(names(&addresses))
     }
@@ -104,8 +103,8 @@ fn signal() -> c_int {
 }
 
 fn install() -> io::Result<()> {
-    // SAFETY: the structure is plain data for which zeroes are valid; the handler has the type that
-    // SA_SIGINFO asks for, and does only what the module's documentation says.
+    // SAFETY: the structure is plain data for which zeroes are valid. The handler has the type that
+    // SA_SIGINFO requires, and does only what the module's documentation says.
     let result = unsafe {
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = handler as *const () as usize;
@@ -129,11 +128,11 @@ extern "C" fn handler(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     {
         return;
     }
-    // SAFETY: errno is this thread's own; what was interrupted may be about to look at it.
+    // SAFETY: errno belongs to this thread; the interrupted code may be about to read it.
     let errno = unsafe { *libc::__errno_location() };
     let mut count = 0;
-    // SAFETY: nobody else walks with this crate's lock-free variant: the handler runs on one thread
-    // at a time, as `WANTED` was taken.
+    // SAFETY: nothing else walks with this crate's lock-free variant: the handler runs on one
+    // thread at a time, because it took `WANTED`.
     unsafe {
         backtrace::trace_unsynchronized(|frame| {
             ADDRESSES[count].store(frame.ip() as usize, Ordering::Relaxed);
@@ -146,13 +145,13 @@ extern "C" fn handler(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// A line for each function, without those of the handler itself.
+/// Returns one line per function, without those of the handler itself.
 fn names(addresses: &[usize]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for &address in addresses {
         let mut own = false;
         let before = lines.len();
-        // An address is where the call returns to; one before is still in the call.
+        // An address is the call's return address; one byte before it is still inside the call.
         backtrace::resolve((address.saturating_sub(1)) as *mut c_void, |symbol| {
             let name = symbol.name().map_or_else(
                 || "a function without a name".to_owned(),

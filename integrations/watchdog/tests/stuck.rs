@@ -1,4 +1,4 @@
-//! A thread that is stuck is shown where it is, and one that is not is left alone.
+//! The watchdog shows where a stuck thread is, and leaves other threads alone.
 
 use std::{
     sync::mpsc::{Sender, channel},
@@ -24,8 +24,8 @@ fn sleeps_for(time: Duration) {
     thread::sleep(time);
 }
 
-/// Runs a reactor until it is stopped, with this as its first callback, and gives what was said on
-/// the channel.
+/// Runs a reactor until it is stopped, with `first` as its first callback, and returns what was
+/// sent on the channel.
 fn run(first: impl FnOnce(Handle, Sender<Stuck>) + 'static) -> Vec<Stuck> {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
@@ -33,11 +33,11 @@ fn run(first: impl FnOnce(Handle, Sender<Stuck>) + 'static) -> Vec<Stuck> {
     handle.clone().call_soon(move || first(handle, tell));
     reactor.run().expect("a run");
     drop(reactor);
-    // The channel ends with the last of the watchdogs.
+    // The channel closes with the last watchdog.
     told.iter().collect()
 }
 
-/// Tells on the channel what it sees.
+/// Creates a watchdog that sends its reports on the channel.
 fn watchdog(handle: &Handle, tell: &Sender<Stuck>) -> Watchdog {
     let tell = tell.clone();
     Watchdog::start_with(handle, LIMIT, move |stuck| {
@@ -46,7 +46,7 @@ fn watchdog(handle: &Handle, tell: &Sender<Stuck>) -> Watchdog {
     .expect("a thread")
 }
 
-/// What is reported while `work` runs in a callback.
+/// Returns what is reported while `work` runs in a callback.
 fn watched(work: impl FnOnce(&Handle) + 'static) -> Vec<Stuck> {
     run(move |handle, tell| {
         let watchdog = watchdog(&handle, &tell);

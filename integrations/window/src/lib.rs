@@ -1,17 +1,17 @@
-//! Events of one's own beside any toolkit's window, by nothing but its [raw
-//! handles](raw_window_handle): from winit, SDL, SCTK and others.
+//! Extra display events for a window of any toolkit (winit, SDL, SCTK and others). It needs only
+//! the window's [raw handles](raw_window_handle).
 //!
-//! - [`wayland::Guest`] is a queue of events on the toolkit's own connection to the compositor: for
-//!   protocols that the toolkit does not speak, about its own surfaces.
-//! - [`x11::Properties`] is a connection of its own to the same X server, which follows the
+//! - [`wayland::Guest`] is an event queue on the toolkit's own connection to the compositor: for
+//!   protocols that the toolkit does not support, about its own surfaces.
+//! - [`x11::Properties`] is a separate connection to the same X server, which follows the
 //!   properties of the toolkit's window.
 //!
-//! Both notice when the display goes away, so that the network can be shut down in order.
+//! Both notice when the display goes away, so the network can shut down gracefully.
 //!
-//! Raw handles have no file descriptor, and events on a connection that is shared must be read by
-//! one reader only. On Wayland that stays the toolkit: what it reads for the guest, libwayland
-//! sorts into the guest's queue, which is looked at in each turn of the reactor. On X11 there is no
-//! such sorting, so the guest has a connection for itself.
+//! Raw handles have no file descriptor, and only one reader may read events from a shared
+//! connection. On Wayland that remains the toolkit. libwayland sorts what the toolkit reads for the
+//! guest into the guest's queue, which is checked in each turn of the reactor. X11 has no such
+//! sorting, so there the guest has its own connection.
 #![cfg_attr(not(feature = "wayland"), forbid(unsafe_code))]
 
 #[cfg(feature = "wayland")]
@@ -25,13 +25,13 @@ use std::{error, fmt};
 
 use raw_window_handle::HandleError;
 
-/// Why there is no guest, or no longer.
+/// Why there is no guest, or no longer one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The window or the display is not of this kind: not on Wayland, or not on X11.
+    /// The window or the display is of another system: not on Wayland, or not on X11.
     OtherSystem(&'static str),
-    /// The toolkit has no handle at present.
+    /// The toolkit has no handle right now.
     Handle(HandleError),
     /// The display cannot be reached, or is gone.
     Display(Box<dyn error::Error + Send + Sync>),
@@ -48,7 +48,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::OtherSystem(wanted) => write!(f, "the window is not on {wanted}"),
-            Error::Handle(_) => f.write_str("the toolkit has no handle of its window at present"),
+            Error::Handle(_) => f.write_str("the toolkit has no handle for its window right now"),
             Error::Display(error) => write!(f, "the display cannot be reached: {error}"),
         }
     }

@@ -6,24 +6,24 @@ use wayland_client::{Connection, Proxy, protocol::wl_surface::WlSurface};
 
 use crate::{Error, wayland::Guest};
 
-/// The toolkit's connection, for a guest. `display` is kept until the process ends: connections and
-/// objects can be cloned and kept anywhere.
+/// Returns the toolkit's connection, for a guest. `display` is kept until the process ends, because
+/// connections and objects can be cloned and kept anywhere.
 pub(crate) fn connection(display: impl HasDisplayHandle + 'static) -> Result<Connection, Error> {
     let display = Box::leak(Box::new(display));
     let RawDisplayHandle::Wayland(raw) = display.display_handle()?.as_raw() else {
         return Err(Error::OtherSystem("Wayland"));
     };
     // SAFETY: a Wayland display handle is a live wl_display, and stays one as long as the object
-    // that gave it (`DisplayHandle::borrow_raw` asks that of those who implement the trait); that
-    // object lives until the process ends.
+    // that returned it (`DisplayHandle::borrow_raw` requires that of implementors of the trait).
+    // That object lives until the process ends.
     let backend = unsafe { Backend::from_foreign_display(raw.display.as_ptr().cast()) };
     Ok(Connection::from_backend(backend))
 }
 
-/// The window's surface.
+/// Returns the window's surface.
 ///
 /// # Safety
-/// The surface, and its clones, must not be used when the window is gone.
+/// The surface and its clones must not be used after the window is gone.
 pub(crate) unsafe fn surface(
     connection: &Connection,
     window: &(impl HasWindowHandle + ?Sized),
@@ -31,7 +31,7 @@ pub(crate) unsafe fn surface(
     let RawWindowHandle::Wayland(raw) = window.window_handle()?.as_raw() else {
         return Err(Error::OtherSystem("Wayland"));
     };
-    // SAFETY: a Wayland window handle is a live wl_surface as long as the window is there, and the
+    // SAFETY: a Wayland window handle is a live wl_surface as long as the window exists, and the
     // caller does not use it for longer.
     let id = unsafe { ObjectId::from_ptr(WlSurface::interface(), raw.surface.as_ptr().cast()) };
     WlSurface::from_id(connection, id.map_err(Error::display)?).map_err(Error::display)
@@ -43,25 +43,25 @@ pub(crate) fn with_surface<R>(
     window: &(impl HasWindowHandle + ?Sized),
     request: impl FnOnce(&WlSurface) -> R,
 ) -> Result<R, Error> {
-    // SAFETY: the window is borrowed until the end of this function. Who calls it is of this crate,
-    // and keeps no clone.
+    // SAFETY: the window is borrowed until the end of this function. All callers are in this crate,
+    // and keep no clone.
     let surface = unsafe { surface(connection, window)? };
     Ok(request(&surface))
 }
 
 impl<D: 'static> Guest<D> {
-    /// The surface of a window of the toolkit, for requests about it. The toolkit's own use of it
-    /// goes on.
+    /// Returns the surface of one of the toolkit's windows, for requests about it. The toolkit can
+    /// keep using it.
     ///
     /// # Errors
-    /// [`Error::OtherSystem`] when the window is not on Wayland, [`Error::Handle`] when there is
-    /// none at present.
+    /// Returns [`Error::OtherSystem`] if the window is not on Wayland, and [`Error::Handle`] if it
+    /// has no handle right now.
     ///
     /// # Safety
-    /// The surface, and its clones, must not be used when the window is gone. The window must be on
+    /// The surface and its clones must not be used after the window is gone. The window must be on
     /// this guest's display.
     pub unsafe fn surface(&self, window: &impl HasWindowHandle) -> Result<WlSurface, Error> {
-        // SAFETY: the caller keeps to what is asked above, which is the same.
+        // SAFETY: the caller keeps the same promise.
         unsafe { surface(self.connection(), window) }
     }
 }

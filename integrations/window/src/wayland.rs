@@ -36,22 +36,22 @@ use wayland_client::{Connection, EventQueue, QueueHandle};
 
 use crate::{Error, sys};
 
-/// A queue of events on the connection of a toolkit, whose events go to `D` (by
+/// An event queue on a toolkit's connection. Its events go to `D` (through
 /// [`Dispatch`](wayland_client::Dispatch)) in the reactor's turns.
 ///
-/// The toolkit goes on reading the connection, in its own loop; the guest never does. What the
-/// guest's requests leave to be sent is sent at the end of each turn. Dropping the guest ends its
-/// queue; events that come for its objects later are thrown away by libwayland.
+/// The toolkit still reads the connection, in its own loop; the guest never does. The guest's
+/// requests are sent at the end of each turn. Dropping the guest ends its queue; libwayland
+/// discards events that arrive for its objects later.
 pub struct Guest<D: 'static> {
     inner: Rc<Inner<D>>,
-    /// Gives rise to a turn when something has arrived.
+    /// Causes a turn when something has arrived.
     arrivals: Deferred<(), Interrupted>,
     _hook: TurnHook,
 }
 
 struct Inner<D> {
     connection: Connection,
-    /// Away while events are dispatched: the state's callbacks may get here again.
+    /// Borrowed while events are dispatched: the state's callbacks may get here again.
     queue: RefCell<EventQueue<D>>,
     state: RefCell<D>,
     failed: Cell<bool>,
@@ -60,13 +60,13 @@ struct Inner<D> {
 }
 
 impl<D: 'static> Guest<D> {
-    /// A guest on this display. It is kept until the process ends, as objects of its connection may
-    /// be kept anywhere: give an owned handle that is cheap to clone, such as winit's
-    /// `OwnedDisplayHandle`. `handle`'s reactor runs in the loop of the toolkit.
+    /// Creates a guest on this display. The display is kept until the process ends, because objects
+    /// of its connection may be kept anywhere: pass an owned handle that is cheap to clone, such as
+    /// winit's `OwnedDisplayHandle`. `handle`'s reactor must run in the toolkit's loop.
     ///
     /// # Errors
-    /// [`Error::OtherSystem`] when the display is not Wayland's; [`Error::Display`] when the
-    /// connection is broken, or there are no file descriptors left.
+    /// Returns [`Error::OtherSystem`] if the display is not a Wayland display, and
+    /// [`Error::Display`] if the connection is broken or no file descriptors are left.
     pub fn new(
         handle: &Handle,
         display: impl HasDisplayHandle + 'static,
@@ -88,7 +88,7 @@ impl<D: 'static> Guest<D> {
             gone: RefCell::default(),
             why: RefCell::default(),
         });
-        // What it is woken for is the turn, in which the hook looks at the queue.
+        // Waking the reactor is enough: in the turn, the hook checks the queue.
         let arrivals = handle.spawn(async move {
             loop {
                 watched.ready(Direction::Read).await;
@@ -106,12 +106,13 @@ impl<D: 'static> Guest<D> {
         })
     }
 
-    /// The connection, for its globals: the registry (`connection().display().get_registry(…)`).
+    /// Returns the connection, for its globals: the registry
+    /// (`connection().display().get_registry(…)`).
     pub fn connection(&self) -> &Connection {
         &self.inner.connection
     }
 
-    /// The queue, for new objects whose events go to the state.
+    /// Returns the queue, for new objects whose events go to the state.
     pub fn queue_handle(&self) -> QueueHandle<D> {
         self.inner.queue.borrow().handle()
     }
@@ -119,13 +120,13 @@ impl<D: 'static> Guest<D> {
     /// Calls `function` with the state.
     ///
     /// # Panics
-    /// Inside a callback of the state itself, which has it as an argument.
+    /// Panics inside a callback of the state itself, which has the state as an argument.
     pub fn with<R>(&self, function: impl FnOnce(&mut D) -> R) -> R {
         function(&mut self.inner.state.borrow_mut())
     }
 
-    /// Fires with the reason when the compositor has gone away, or has ended the connection because
-    /// of an error of somebody on it.
+    /// Fires with the reason when the compositor is gone, or has closed the connection because of a
+    /// protocol error (the toolkit's or a guest's).
     pub fn gone(&self) -> Deferred<String, Interrupted> {
         let (resolver, deferred) = Deferred::new();
         match &*self.inner.why.borrow() {
@@ -137,12 +138,12 @@ impl<D: 'static> Guest<D> {
 }
 
 impl<D> Inner<D> {
-    /// Dispatches what the toolkit has read for the guest, and sends what waits to be sent.
+    /// Dispatches what the toolkit has read for the guest, and sends pending requests.
     fn look(&self) {
         if self.failed.get() {
             return;
         }
-        // A turn within a callback of the state: the outer one goes on.
+        // This is a turn inside a callback of the state: the outer call continues.
         let (Ok(mut queue), Ok(mut state)) =
             (self.queue.try_borrow_mut(), self.state.try_borrow_mut())
         else {

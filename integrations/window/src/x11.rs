@@ -1,4 +1,4 @@
-//! The properties of a toolkit's window, over a connection of one's own to its X server.
+//! The properties of a toolkit's window, read over a separate connection to its X server.
 //!
 //! ```no_run
 //! use entwined::Handle;
@@ -44,15 +44,15 @@ use x11rb::{
 
 use crate::Error;
 
-/// Bytes of a property that are fetched.
+/// The maximum bytes of a property that are fetched.
 const MOST: u32 = 64 * 1024;
 
 /// Follows the properties of a window: its title, whether it is hidden or fullscreen
-/// (`_NET_WM_STATE`), on which desktop it is, and what others have set.
+/// (`_NET_WM_STATE`), its desktop, and properties set by other clients.
 ///
-/// It has a connection for itself, to the server that `DISPLAY` names, which is the toolkit's
-/// unless that was told otherwise. Besides waiting for events, which holds up nobody, it asks the
-/// server for what a property has become, and waits for the answer (some 0.1 ms).
+/// It has its own connection, to the server that `DISPLAY` names, which is the toolkit's unless the
+/// toolkit was told otherwise. Waiting for events blocks nothing. When a property changes, it asks
+/// the server for the new value and blocks for the answer (some 0.1 ms).
 pub struct Properties {
     connection: RustConnection,
     socket: Watched<OwnedFd>,
@@ -66,11 +66,11 @@ pub struct Properties {
 pub struct Change {
     /// Its name, such as `_NET_WM_STATE`.
     pub name: String,
-    /// What it is now; none when it was removed. At most 64 KiB of it.
+    /// The new value, 64 KiB at most; `None` if the property was removed.
     pub value: Option<Value>,
 }
 
-/// What a property can be.
+/// The value of a property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Value {
@@ -78,9 +78,9 @@ pub enum Value {
     Text(String),
     /// Names of atoms, such as `_NET_WM_STATE_FULLSCREEN`.
     Atoms(Vec<String>),
-    /// Numbers of 32 bits.
+    /// 32-bit numbers.
     Numbers(Vec<u32>),
-    /// Anything else.
+    /// Any other type or format.
     Bytes(Vec<u8>),
 }
 
@@ -88,13 +88,13 @@ impl Properties {
     /// Follows this window from now on.
     ///
     /// # Errors
-    /// [`Error::OtherSystem`] when the window is not on X11, [`Error::Handle`] when there is none
-    /// at present; [`Error::Display`] when there is no second connection to be had, or the window
-    /// is of another server.
+    /// Returns [`Error::OtherSystem`] if the window is not on X11, [`Error::Handle`] if it has no
+    /// handle right now, and [`Error::Display`] if the second connection fails or the window is on
+    /// another server.
     pub fn of(handle: &Handle, window: &impl HasWindowHandle) -> Result<Self, Error> {
         let window = match window.window_handle()?.as_raw() {
             RawWindowHandle::Xlib(xlib) => u32::try_from(xlib.window)
-                .map_err(|_| Error::OtherSystem("X11: its number is none"))?,
+                .map_err(|_| Error::OtherSystem("X11: its id is not valid"))?,
             RawWindowHandle::Xcb(xcb) => xcb.window.get(),
             _ => return Err(Error::OtherSystem("X11")),
         };
@@ -119,14 +119,14 @@ impl Properties {
         })
     }
 
-    /// The next change. Changes of the same property that come soon after one another may be told
-    /// as one.
+    /// Returns the next change. Quick successive changes of the same property may be reported as
+    /// one.
     ///
     /// # Errors
-    /// [`Error::Display`] when the display is gone; it stays so.
+    /// Returns [`Error::Display`] if the display is gone; later calls fail as well.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
-            // Before it waits: reading an answer may have taken events from the socket.
+            // Check before waiting: reading a reply may have taken events from the socket.
             while let Some(event) = self.connection.poll_for_event().map_err(Error::display)? {
                 if let Event::PropertyNotify(event) = event
                     && event.window == self.window
@@ -151,7 +151,7 @@ impl Properties {
             .map_err(Error::display)?;
         let reply = match asking.reply() {
             Ok(reply) if reply.type_ != x11rb::NONE => reply,
-            // It was removed meanwhile, or the window was.
+            // The property was removed meanwhile, or the window was.
             Ok(_) | Err(ReplyError::X11Error(_)) => return Ok(Change { name, value: None }),
             Err(error) => return Err(Error::display(error)),
         };
@@ -178,7 +178,7 @@ impl Properties {
         })
     }
 
-    /// An atom's name, which never changes.
+    /// Returns an atom's name, which never changes.
     fn name(&mut self, atom: xproto::Atom) -> Result<String, Error> {
         if let Some(name) = self.names.get(&atom) {
             return Ok(name.clone());

@@ -1,4 +1,4 @@
-//! A guest on winit's connection to a compositor: weston without a screen, which this starts.
+//! A guest on winit's connection to a compositor: weston without a screen, which the test starts.
 #![cfg(feature = "wayland")]
 
 use std::{
@@ -26,10 +26,10 @@ use winit::{
     window::{Window, WindowId},
 };
 
-/// How long anything may take.
+/// The limit for each step.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A compositor in memory.
+/// A compositor without a screen.
 struct Weston {
     process: Child,
     folder: PathBuf,
@@ -69,7 +69,7 @@ impl Drop for Weston {
     }
 }
 
-/// What the guest's own objects tell.
+/// What the guest's own objects report.
 #[derive(Default)]
 struct State {
     globals: Vec<String>,
@@ -142,7 +142,7 @@ impl ApplicationHandler for App {
 
 fn main() -> ExitCode {
     let weston = Weston::start();
-    // SAFETY: no other thread is there yet.
+    // SAFETY: there is no other thread yet.
     unsafe {
         std::env::set_var("XDG_RUNTIME_DIR", &weston.folder);
         std::env::set_var("WAYLAND_DISPLAY", "entwined");
@@ -196,7 +196,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Is a guest for as long as the compositor lives, which is until all that it can do was seen.
+/// Uses a guest until all features were seen, then ends the compositor.
 async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
     let seen = || {
         app.with(|app| app.window.clone().zip(app.display.clone()))
@@ -217,7 +217,7 @@ async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
         guest.with(|state| state.globals.iter().any(|name| name == "wl_compositor"))
     })
     .await;
-    // Many round trips, whoever reads the socket: each is answered, and soon.
+    // Many round trips, whichever side reads the socket: each is answered, and soon.
     let (count, start) = (200, Instant::now());
     for number in 1..=count {
         round_trip(&handle, &guest, number).await;
@@ -244,7 +244,7 @@ async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
         assert!(!inhibitor.is_active());
     }
     drop(inhibitor);
-    // It took nothing of the others with it.
+    // Dropping it affected none of the others.
     round_trip(&handle, &guest, count + 1).await;
 
     let gone = guest.gone();
@@ -262,13 +262,13 @@ async fn until(handle: &Handle, done: impl Fn() -> bool) {
     }
 }
 
-/// Asks the compositor for an answer, the guest's with this number.
+/// Asks the compositor for an answer, and waits for the guest's answer with this number.
 async fn round_trip(handle: &Handle, guest: &Guest<State>, number: u32) {
     guest.connection().display().sync(&guest.queue_handle(), ());
     until(handle, || guest.with(|state| state.answers == number)).await;
 }
 
-/// Has the window draw until some frames are known to have been shown.
+/// Makes the window draw until some frames are known to have been shown.
 async fn see_frames(handle: &Handle, app: &Lent<App>, window: &Window, presentation: Presentation) {
     until(handle, || presentation.is_known()).await;
     app.with(|app| app.presentation = Some(presentation))

@@ -1,4 +1,4 @@
-//! The properties of a window, over a connection of one's own. Needs an X server (`DISPLAY`).
+//! The properties of a window, over a separate connection. Needs an X server (`DISPLAY`).
 #![cfg(feature = "x11")]
 
 use std::{cell::RefCell, num::NonZero, rc::Rc, time::Duration};
@@ -93,7 +93,7 @@ fn what_is_set_and_removed_is_told_with_its_name_and_value() {
                 let mut next = async || properties.next().await.expect("a change");
                 let change = next().await;
                 seen.borrow_mut().push(change);
-                // One comes while it sleeps for others.
+                // One change arrives while it sleeps.
                 let (state, full) = (
                     toolkit.atom("_NET_WM_STATE"),
                     toolkit.atom("_NET_WM_STATE_FULLSCREEN"),
@@ -188,7 +188,7 @@ fn a_window_of_another_system_and_one_that_is_not_there_are_refused() {
     struct Other(RawWindowHandle);
     impl HasWindowHandle for Other {
         fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
-            // SAFETY: nobody follows the pointer; and a number is none.
+            // SAFETY: the pointer is not dereferenced; and an X11 handle has only a number.
             Ok(unsafe { WindowHandle::borrow_raw(self.0) })
         }
     }

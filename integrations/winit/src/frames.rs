@@ -1,4 +1,4 @@
-//! When the windows draw, so that the network keeps out of their way.
+//! Tracks when the windows draw, so that the network does not delay them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,15 +13,15 @@ use winit::{
     window::WindowId,
 };
 
-/// Where the display does not say: 60 Hz.
+/// Used if the display does not report its rate: 60 Hz.
 const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 60);
 
 pub(crate) struct Frames {
     handle: Handle,
     windows: RefCell<HashMap<WindowId, FrameClock>>,
-    /// For when the application wants the thread.
+    /// The clock for when the application wants the thread.
     wanted: FrameClock,
-    /// Of the fastest monitor; none until it is asked for.
+    /// The frame interval of the fastest monitor; `None` until it is needed.
     interval: Cell<Option<Duration>>,
 }
 
@@ -36,7 +36,7 @@ impl Frames {
         }
     }
 
-    /// Gives a window its event, and times it when that is to draw.
+    /// Passes an event to a window, and times it if it is a redraw.
     pub(crate) fn during(
         &self,
         event_loop: &ActiveEventLoop,
@@ -61,7 +61,7 @@ impl Frames {
                 self.windows.borrow_mut().remove(&window);
                 give(event);
             }
-            // Perhaps on another monitor.
+            // The window may be on another monitor now.
             WindowEvent::ScaleFactorChanged { .. } => {
                 self.interval.take();
                 give(event);
@@ -70,7 +70,7 @@ impl Frames {
         }
     }
 
-    /// What the application has said about when it is to be called again.
+    /// Records when the application wants to be called again.
     pub(crate) fn wants(&self, control_flow: ControlFlow) {
         self.wanted.expect(match control_flow {
             ControlFlow::WaitUntil(at) => Some(at),

@@ -15,13 +15,13 @@ use crate::Winit;
 /// The user events of a loop that hosts a reactor: the application's own events of type `T`, and
 /// the reactor's.
 ///
-/// Make the loop with `EventLoop::<UserEvent<T>>::with_user_event()`; the application implements
-/// `ApplicationHandler<T>` and does not see this type. Who sends it events by the proxy sends
+/// Create the loop with `EventLoop::<UserEvent<T>>::with_user_event()`. The application implements
+/// `ApplicationHandler<T>` and does not see this type. To send it an event through the proxy, send
 /// `UserEvent::App(event)`, or `event.into()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserEvent<T = ()> {
-    /// The network wants its slice. Sent by the reactor; sent by anybody else, it only costs an
-    /// iteration.
+    /// The network wants its slice. The reactor sends this; if other code sends it, it only costs
+    /// an iteration.
     Wake,
     /// An event for the application.
     App(T),
@@ -35,13 +35,13 @@ impl<T> From<T> for UserEvent<T> {
 
 impl<A> Winit<A> {
     /// Wraps the application for winit's own `run_app` (or `run_app_on_demand`). The reactor runs
-    /// from the loop's first event on, and has shut down when the loop has ended.
+    /// from the loop's first event on, and has shut down by the time the loop has ended.
     ///
-    /// A thread waits for the network, asleep, as long as the wrapper lives. It takes two context
+    /// As long as the wrapper lives, a sleeping thread waits for the network. It costs two context
     /// switches when the loop is woken from its sleep, and none while there is work.
     ///
     /// # Errors
-    /// When the process or the system is out of file descriptors or threads.
+    /// Returns an error if the process or the system is out of file descriptors or threads.
     pub fn host<'a, T>(
         &self,
         event_loop: &EventLoop<UserEvent<T>>,
@@ -66,26 +66,26 @@ impl<A> Winit<A> {
     }
 }
 
-/// An application with a reactor, as an application for winit: see [`Winit::host`].
+/// An application with a reactor, wrapped as an application for winit: see [`Winit::host`].
 ///
-/// All callbacks go to the application, except that the loop's first iteration starts the reactor,
-/// each one serves the network before `about_to_wait`, and the last one shuts the reactor down
-/// before `exiting`.
+/// All callbacks go to the application. In addition, the loop's first iteration starts the reactor,
+/// each iteration serves the network before `about_to_wait`, and the last one shuts the reactor
+/// down before `exiting`.
 pub struct Hosted<'a, A, T: 'static> {
     winit: Winit<A>,
     app: &'a mut A,
     proxy: EventLoopProxy<UserEvent<T>>,
     watcher: Watcher,
-    /// Whether a wake of our own is on its way.
+    /// Whether a wake event of ours is in flight.
     asked: bool,
 }
 
 impl<A, T> Hosted<'_, A, T> {
-    /// Sees to it that the loop comes back when the network wants it to.
+    /// Makes sure that the loop comes back when the network wants it to.
     fn before_sleep(&mut self) {
         if self.winit.is_due() {
-            // An event, not a control flow: that is the application's. The loop takes the display's
-            // events in between.
+            // Uses an event and not a control flow, because the control flow belongs to the
+            // application. The loop handles the display's events in between.
             if !self.asked {
                 self.asked = self.proxy.send_event(UserEvent::Wake).is_ok();
             }
@@ -133,9 +133,12 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<UserEvent<T>> for 
         self.winit.shared.frames.wants(event_loop.control_flow());
         match result {
             Ok(()) => self.before_sleep(),
-            // Not watched any more, or the loop would spin.
+            // Stop watching, or the loop would spin.
             Err(error) => {
-                tracing::error!(%error, "the network stands still: the operating system refused to report events")
+                tracing::error!(
+                    %error,
+                    "the network has stopped: the operating system refused to report events"
+                )
             }
         }
     }

@@ -1,17 +1,17 @@
-//! Entwined in a [winit] application: network code on the window's own thread, with the
-//! application's state within reach.
+//! Entwined in a [winit] application: network code on the window's own thread, with access to the
+//! application's state.
 //!
 //! A [`Winit`] is a reactor for one application. There are two ways to run it, for the same
 //! application and the same network code:
 //!
-//! - [`Winit::run`] where the program is free to choose: it pumps winit's events inside the
-//!   reactor's loop. One thread, one sleep for both. (On Wayland, winit itself starts a thread when
-//!   it is pumped.)
-//! - [`Winit::host`] where something else must own the loop, or calls `run_app` itself: a wrapper
-//!   around the application that makes the network's turns inside winit's own loop. winit can watch
-//!   no file descriptor ([#3592](https://github.com/rust-windowing/winit/issues/3592)), so one
-//!   small thread waits for the network and wakes the loop by its proxy; all work is still done on
-//!   the window's thread.
+//! - [`Winit::run`], if the program is free to choose: it pumps winit's events inside the reactor's
+//!   loop. One thread, one sleep for both. (On Wayland, winit itself starts a thread when it is
+//!   pumped.)
+//! - [`Winit::host`], if something else must own the loop or call `run_app`: it wraps the
+//!   application, and the wrapper runs the network's turns inside winit's own loop. winit cannot
+//!   watch file descriptors ([#3592](https://github.com/rust-windowing/winit/issues/3592)), so one
+//!   small thread waits for the network and wakes the loop through its proxy. All work is still
+//!   done on the window's thread.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -32,7 +32,8 @@
 //!
 //! impl ApplicationHandler for App {
 //!     fn resumed(&mut self, event_loop: &ActiveEventLoop) {
-//!         self.window = Some(event_loop.create_window(Window::default_attributes()).expect("a window"));
+//!         let window = event_loop.create_window(Window::default_attributes());
+//!         self.window = Some(window.expect("a window"));
 //!     }
 //!
 //!     fn window_event(&mut self, event_loop: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
@@ -48,7 +49,8 @@
 //! network.handle().call_later(Duration::from_secs(1), move || {
 //!     app.with(|app| {
 //!         app.ticks += 1;
-//!         app.window.as_ref().expect("resumed by now").set_title(&format!("{} seconds", app.ticks));
+//!         let window = app.window.as_ref().expect("resumed by now");
+//!         window.set_title(&format!("{} seconds", app.ticks));
 //!     })
 //!     .expect("the application is lent to the reactor's callbacks");
 //! });
@@ -60,7 +62,12 @@
 //!
 //! ```no_run
 //! # use entwined_winit::{UserEvent, Winit};
-//! # use winit::{application::ApplicationHandler, event::WindowEvent, event_loop::{ActiveEventLoop, EventLoop}, window::WindowId};
+//! # use winit::{
+//! #     application::ApplicationHandler,
+//! #     event::WindowEvent,
+//! #     event_loop::{ActiveEventLoop, EventLoop},
+//! #     window::WindowId,
+//! # };
 //! # #[derive(Default)]
 //! # struct App;
 //! # impl ApplicationHandler for App {
@@ -79,30 +86,30 @@
 //!
 //! 1. winit's events go to the application.
 //! 2. The network has a slice of time. It ends before the next frame is due, or before the instant
-//!    that the application waits for, and takes 4 ms at most ([otherwise](Handle::set_pacing)). The
-//!    application is [lent](Winit::app) meanwhile.
-//! 3. The application's `about_to_wait` sees what both have changed: the place to call
-//!    [`exit`](winit::event_loop::ActiveEventLoop::exit) because a request asked for it. (To have
-//!    the window drawn, network code calls its
+//!    that the application waits for, and takes 4 ms at most ([configurable](Handle::set_pacing)).
+//!    The application is [lent](Winit::app) meanwhile.
+//! 3. The application's `about_to_wait` sees what both have changed. This is the place to call
+//!    [`exit`](winit::event_loop::ActiveEventLoop::exit) when a network request asked for it. (To
+//!    redraw the window, network code can call
 //!    [`request_redraw`](winit::window::Window::request_redraw) at once.)
 //! 4. The loop sleeps until there is an event of either kind, as the application's
 //!    [`ControlFlow`](winit::event_loop::ControlFlow) says, unless the network has work left over.
 //!
 //! # The run and its end
 //!
-//! The reactor runs from the loop's first event on. When the application exits, the reactor stops
-//! in order, through its shutdown phases, before the application's `exiting` is called; the window
-//! does not answer meanwhile. [`Handle::stop`] ends only the reactor's run, not the application,
-//! and [`Winit::start`] begins the next.
+//! The reactor runs from the loop's first event on. When the application exits, the reactor shuts
+//! down gracefully, through its shutdown phases, before the application's `exiting` is called; the
+//! window does not respond meanwhile. [`Handle::stop`] ends only the reactor's run, not the
+//! application, and [`Winit::start`] begins the next run.
 //!
 //! # Limits
 //!
 //! Linux, with X11 or Wayland. winit cannot be iterated from inside its callbacks: while
-//! [`Handle::wait`] waits there, the reactor goes on, but the window does not. In the application's
-//! own callbacks the application is not lent, since they have it as `self`; they can lend it with
-//! [`Lent::lend`].
+//! [`Handle::wait`] waits there, the reactor keeps running, but the window does not. In the
+//! application's own callbacks the application is not lent, because they have it as `self`; they
+//! can lend it with [`Lent::lend`].
 //!
-//! Without a display, winit's `EventLoop` cannot be made, and says so in its error; a reactor can.
+//! Without a display, winit's `EventLoop` cannot be created, and its error says so; a reactor can.
 #![forbid(unsafe_code)]
 
 mod frames;
@@ -120,7 +127,7 @@ use frames::Frames;
 pub use hosted::{Hosted, UserEvent};
 pub use pump::RunError;
 
-/// A reactor for a winit application of type `A`. Clones are the same reactor. Bound to its thread,
+/// A reactor for a winit application of type `A`. Clones share the reactor. Bound to its thread,
 /// which must be the event loop's.
 pub struct Winit<A> {
     shared: Rc<Shared>,
@@ -134,10 +141,10 @@ struct Shared {
 }
 
 impl<A> Winit<A> {
-    /// A reactor that does not run yet.
+    /// Creates a reactor that does not run yet.
     ///
     /// # Errors
-    /// When the process or the system is out of file descriptors.
+    /// Returns an error if the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
         let driver = Driver::new(selector.clone());
@@ -152,28 +159,28 @@ impl<A> Winit<A> {
         })
     }
 
-    /// The handle that programs work with.
+    /// Returns the handle that programs work with.
     pub fn handle(&self) -> Handle {
         self.shared.driver.handle()
     }
 
-    /// The application, lent to the reactor's callbacks while they run. Clone it into them.
+    /// Returns the application, lent to the reactor's callbacks while they run. Clone it into them.
     pub fn app(&self) -> Lent<A> {
         self.app.clone()
     }
 
-    /// Begins a run. Needed only after [`Handle::stop`], while the application goes on; the first
-    /// run begins with the event loop. May be called from a callback of winit's.
+    /// Begins a run. Only needed after [`Handle::stop`], while the application keeps running; the
+    /// first run begins with the event loop. Can be called from a winit callback.
     ///
     /// # Errors
-    /// [`LifeError::AlreadyRunning`], also while it is stopping.
+    /// Returns [`LifeError::AlreadyRunning`] if the reactor is running or still stopping.
     pub fn start(&self) -> Result<(), LifeError> {
         self.shared.driver.start()
     }
 
     fn start_unless_running(&self) {
         if let Err(error @ LifeError::Closed) = self.start() {
-            // It closes when the driver is dropped, and that is ours.
+            // It closes only when the driver is dropped, and we hold the driver.
             unreachable!("{error}");
         }
     }
@@ -182,7 +189,7 @@ impl<A> Winit<A> {
         self.shared.driver.is_running()
     }
 
-    /// Whether work is queued that no event will announce.
+    /// Returns whether work is queued that no event will announce.
     fn is_due(&self) -> bool {
         self.is_running() && self.shared.driver.next() == Next::Now
     }
@@ -192,14 +199,18 @@ impl<A> Winit<A> {
         self.app.lend(app, || driver.slice(driver.budget()))
     }
 
-    /// Carries the run to its end.
+    /// Drives the run to its end.
     fn shut_down(&self, app: &mut A) {
-        // An error says that this is under way, or that there is no run.
+        // An error means that it is already stopping, or that there is no run.
         let _ = self.handle().stop();
         self.app.lend(app, || {
             while self.is_running() {
                 if let Err(error) = self.shared.driver.turn(None) {
-                    tracing::error!(%error, "the shutdown was cut short: the operating system refused to wait for events");
+                    tracing::error!(
+                        %error,
+                        "the shutdown was cut short: \
+                         the operating system refused to wait for events"
+                    );
                     break;
                 }
             }

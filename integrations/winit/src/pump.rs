@@ -1,4 +1,4 @@
-//! winit's events inside the reactor's loop.
+//! Pumps winit's events inside the reactor's loop.
 
 use std::{
     error::Error,
@@ -25,13 +25,13 @@ impl<A> Winit<A> {
     /// Runs the application and the reactor until the application exits. The reactor can run again
     /// afterwards; winit's event loops cannot.
     ///
-    /// The application's callbacks come as winit's `run_app` would make them, with one more
+    /// The application's callbacks come as winit's `run_app` would call them, with one more
     /// iteration (`new_events`, `about_to_wait`) whenever the network was served.
     ///
     /// # Errors
-    /// [`RunError::Exit`] when winit ends with a code that is not 0: the Wayland display went away
-    /// (when an X11 display does, Xlib ends the process itself). [`RunError::Wait`] when the
-    /// operating system refuses to wait, which ends the loop at once.
+    /// Returns [`RunError::Exit`] if winit ends with a code other than 0: the Wayland display went
+    /// away (when an X11 display does, Xlib ends the process itself). Returns [`RunError::Wait`] if
+    /// the operating system refuses to wait, which ends the loop at once.
     pub fn run<T: 'static>(&self, mut event_loop: EventLoop<T>, app: &mut A) -> Result<(), RunError>
     where
         A: ApplicationHandler<T>,
@@ -56,17 +56,17 @@ impl<A> Winit<A> {
             if let Some(error) = pumped.failure.take() {
                 return Err(RunError::Wait(error));
             }
-            // Requests that the application's code made may have read events from the display's
-            // socket into winit's queue, where no fd announces them. Only a pump that ends without
-            // any such code, a quiet one, leaves nothing behind.
+            // Requests made by the application's code may have read events from the display's
+            // socket into winit's queue, where no fd announces them. Only a quiet pump, one that
+            // runs none of that code, leaves nothing behind.
             if pumped.quiet {
                 pumped.due = self.sleep(&event_loop, pumped.control_flow)?;
             }
         }
     }
 
-    /// Sleeps until either side has events or the application's time has come; true when the
-    /// network has.
+    /// Sleeps until either side has events or the application's deadline is reached. Returns true
+    /// if the network has events.
     fn sleep(&self, event_loop: &impl AsFd, control_flow: ControlFlow) -> io::Result<bool> {
         let timeout = match control_flow {
             ControlFlow::Poll => Some(Duration::ZERO),
@@ -75,13 +75,13 @@ impl<A> Winit<A> {
                 Some(instant.saturating_duration_since(Instant::now()))
             }
         };
-        // A time that cannot be written down is for ever.
+        // A timeout that does not fit into a `Timespec` means forever.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = [
             PollFd::new(event_loop, PollFlags::IN),
             PollFd::new(&*self.shared.selector, PollFlags::IN),
         ];
-        // Outside of a run nobody would take what the selector has.
+        // Outside a run, nothing would read the selector's events.
         let count = if self.is_running() { 2 } else { 1 };
         match poll(&mut fds[..count], timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(!fds[1].revents().is_empty()),
@@ -92,12 +92,12 @@ impl<A> Winit<A> {
 
 /// The application as winit sees it.
 ///
-/// winit calls `new_events` and `about_to_wait` in each pump. Those are kept from the application
-/// until something happens, as winit's own loop does.
+/// winit calls `new_events` and `about_to_wait` in each pump. Like winit's own loop, this withholds
+/// them from the application until something happens.
 struct Pumped<'a, A> {
     winit: &'a Winit<A>,
     app: &'a mut A,
-    /// Why the iteration began, as long as the application has not heard of it.
+    /// Why the iteration began; `Some` until the application was told.
     cause: Option<StartCause>,
     /// Whether the network has events.
     due: bool,
@@ -108,7 +108,7 @@ struct Pumped<'a, A> {
 }
 
 impl<A> Pumped<'_, A> {
-    /// The application, which now hears that an iteration has begun.
+    /// Returns the application, after telling it that an iteration has begun.
     fn app<T: 'static>(&mut self, event_loop: &ActiveEventLoop) -> &mut A
     where
         A: ApplicationHandler<T>,
@@ -179,12 +179,12 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, 
     }
 }
 
-/// Why [`Winit::run`] ended otherwise than by the application's wish.
+/// Why [`Winit::run`] ended without the application's request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
     /// winit ended with this code, which is not 0: most likely the connection to the display was
-    /// lost. The reactor has shut down in order.
+    /// lost. The reactor has shut down gracefully.
     Exit(i32),
     /// The operating system refused to wait for events.
     Wait(io::Error),

@@ -1,4 +1,4 @@
-//! winit's events pumped inside the reactor's loop.
+//! Pumps winit's events inside the reactor's loop.
 
 mod common;
 

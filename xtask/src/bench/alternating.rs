@@ -1,6 +1,6 @@
-//! Servers that take turns every tenth of a second, so that what slows the machine down for a while
-//! hits all alike, under a client so lean that they never wait for it. A difference of one percent
-//! shows.
+//! Servers that take turns every tenth of a second, so that a temporary slowdown of the machine
+//! affects all alike. The client is so light that the servers never wait for it. A difference of
+//! one percent is visible.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -13,13 +13,13 @@ use super::{OTHERS, Options};
 use crate::process::{self, Running};
 use crate::{Result, workspace};
 
-/// How long a server is under load until it is another's turn.
+/// How long a server is under load before it is another's turn.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Turns that do not count: memory is touched for the first time, and code.
+/// Turns that do not count: memory and code are touched for the first time.
 const WARM_UP: usize = 2;
 
-/// How many times the processes are new, for each round of the other measurements.
+/// How often the processes are restarted, for each round of the other measurements.
 const GENERATIONS: usize = 5;
 
 /// The client of one server.
@@ -43,7 +43,7 @@ impl Load {
         })
     }
 
-    /// How many requests were answered in a turn.
+    /// Runs one turn; returns how many requests were answered.
     fn turn(&mut self) -> Result<u64> {
         writeln!(self.input, "{}", TURN.as_millis())?;
         let mut line = String::new();
@@ -52,16 +52,16 @@ impl Load {
     }
 }
 
-/// What a request costs with one set of processes.
+/// The cost of a request with one set of processes.
 pub struct Generation {
     /// For each of the servers, microseconds of processor time.
     pub costs: Vec<f64>,
-    /// The same in relation to the first server, whose turn was just before or after.
+    /// The same relative to the first server, whose turn was just before or after.
     pub ratios: Vec<f64>,
 }
 
-/// Starts all servers, gives each of them its turns and ends them, several times: one process and
-/// the next of the same program differ by a percent or two, as each has its pages elsewhere.
+/// Starts all servers, gives each of them its turns and ends them, several times. Two processes of
+/// the same program differ by a percent or two, because their memory pages differ.
 pub fn generations(
     starts: &[&dyn Fn() -> Result<Server>],
     path: &str,

@@ -1,5 +1,5 @@
-//! `bench deferred`: the criterion benchmark of that name, and the same shapes in Twisted, in one
-//! table.
+//! `bench deferred`: the criterion benchmark of that name, and the same operations in Twisted, in
+//! one table.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::{Result, process, workspace};
 const SCRIPT: &str = "benches/peers/twisted_deferred.py";
 
 pub fn run(criterion: &[String]) -> Result<()> {
-    // First, so that nothing is measured in vain.
+    // Checked first, so that nothing is measured in vain.
     let python = python::with(&["twisted"]);
     super::cargo_bench(&["--package", "peers"], "deferred", criterion)?;
     let twisted = match python {
@@ -20,7 +20,7 @@ pub fn run(criterion: &[String]) -> Result<()> {
         )?),
         Err(error) => {
             eprintln!(
-                "\nWithout Twisted, which needs Python 3 with venv and pip, and PyPI: {error}"
+                "\nSkipping Twisted, which needs Python 3 with venv and pip, and PyPI: {error}"
             );
             None
         }
@@ -85,7 +85,7 @@ fn each_further(one: f64, hundred_and_one: f64) -> f64 {
     (hundred_and_one - one) / 100.0
 }
 
-/// Criterion's latest median for a benchmark, in nanoseconds.
+/// Returns Criterion's latest median for a benchmark, in nanoseconds.
 fn estimate(name: &str) -> Result<f64> {
     let file = workspace::target()?
         .join("criterion")
@@ -102,7 +102,7 @@ fn median(json: &str) -> Option<f64> {
     rest[..rest.find([',', '}'])?].parse().ok()
 }
 
-/// The figure of the line that begins with `name`.
+/// Returns the figure on the line that begins with `name`.
 fn figure(lines: &str, name: &str) -> Option<f64> {
     lines
         .lines()
@@ -115,7 +115,10 @@ mod tests {
 
     #[test]
     fn the_results_are_read() {
-        let json = r#"{"mean":{"point_estimate":1.5},"median":{"confidence_interval":{"lower_bound":2.0},"point_estimate":2.5,"standard_error":0.1}}"#;
+        let json = concat!(
+            r#"{"mean":{"point_estimate":1.5},"median":{"confidence_interval":"#,
+            r#"{"lower_bound":2.0},"point_estimate":2.5,"standard_error":0.1}}"#
+        );
         assert_eq!(median(json), Some(2.5));
         assert_eq!(
             figure("1 callbacks\t9.0\n11 callbacks\t12.5\n", "11 callbacks"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The middle of some values and how far they lie apart.
+/// The median of some values and their range.
 #[derive(Debug, PartialEq)]
 pub struct Spread {
     pub median: f64,

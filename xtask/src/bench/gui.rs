@@ -1,5 +1,5 @@
 //! `bench gui`: windows that serve while they draw each frame; ours, and what others would write.
-//! Who serves more, and are the frames unhurt?
+//! Which serves more requests, and are the frames undisturbed?
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::display::Display;
 use crate::process::{self, Running};
 use crate::{Result, debian, workspace};
 
-/// Bytes of the upload.
+/// The size of the upload in bytes.
 const UPLOAD: u64 = 100 * 1024 * 1024;
 
-/// Connections opened a second.
+/// Connections opened per second.
 const CONNECTS: u32 = 1_000;
 
-/// What a window is under.
+/// The load on a window.
 #[derive(Clone, Copy, PartialEq)]
 enum Load {
     Nothing,
@@ -29,7 +29,7 @@ enum Load {
     Connects,
 }
 
-/// A kind of window, and how it is started.
+/// A kind of window, and how to start it.
 struct Window {
     name: &'static str,
     program: PathBuf,
@@ -53,7 +53,7 @@ impl Window {
     }
 }
 
-/// What one window did.
+/// The results of one window.
 #[derive(Clone, Copy, Default)]
 struct Sample {
     frames: f64,
@@ -85,7 +85,7 @@ pub fn run(options: Options) -> Result<()> {
     let display = Display::start(Some(OTHERS))?;
 
     for (title, windows) in tables(&gtk, &winit, &soup) {
-        // All take their turn in each round, so that what slows the machine down for a while hits
+        // All take their turn in each round, so that a temporary slowdown of the machine affects
         // all alike.
         let mut samples = vec![Vec::new(); windows.len()];
         for _ in 0..options.rounds {
@@ -94,7 +94,8 @@ pub fn run(options: Options) -> Result<()> {
             }
         }
         println!(
-            "\n{title}; {} connections, {} rounds of {} s, the window's process on processor {SERVER}; median (least–most)",
+            "\n{title}; {} connections, {} rounds of {} s, the window's process \
+             on processor {SERVER}; median (least–most)",
             options.connections, options.rounds, options.seconds
         );
         let rows: Vec<_> = windows
@@ -119,7 +120,7 @@ const HEAD: [&str; 9] = [
     "lost",
 ];
 
-/// Who is measured beside whom.
+/// The tables: which windows are compared.
 fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Window>)> {
     use Load::{Connects, Nothing, Requests, Upload};
     vec![
@@ -214,11 +215,11 @@ fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Windo
     ]
 }
 
-/// Lets a window live for its time, under its load, and reads its report.
+/// Runs a window for its time, under its load, and reads its report.
 fn visit(window: &Window, display: &Display, upload: &Path, options: Options) -> Result<Sample> {
     let mut command = process::tied(&window.program, Some(SERVER));
-    // A second and a half at the begin and one at the end are not measured; the load is there a
-    // little longer than what is.
+    // A second and a half at the beginning and one second at the end are not measured; the load
+    // lasts a little longer than the measurement.
     let seconds = options.seconds + 3;
     command.args(window.arguments).args([
         "--http",
@@ -229,7 +230,7 @@ fn visit(window: &Window, display: &Display, upload: &Path, options: Options) ->
     display.show(&mut command);
     let server = Server::launch(command)?;
     let mut sample = Sample::default();
-    // The window opens.
+    // Wait until the window has opened.
     thread::sleep(Duration::from_millis(700));
     let load = options.seconds + 2;
     match window.load {
@@ -273,8 +274,7 @@ fn visit(window: &Window, display: &Display, upload: &Path, options: Options) ->
                 .split(", ")
                 .nth(1)
                 .and_then(|rate| rate.split(' ').next()?.parse().ok());
-            sample.requests =
-                rate.ok_or_else(|| format!("cannot make sense of h2load's {report:?}"))?;
+            sample.requests = rate.ok_or_else(|| format!("cannot parse h2load's {report:?}"))?;
         }
     }
     let output = server.end()?;
@@ -303,8 +303,8 @@ fn row(window: &Window, samples: &[Sample]) -> Vec<String> {
         Load::Upload => format!("{:.1}", column(|sample| sample.requests)),
         _ => format!("{:.0}", column(|sample| sample.requests)),
     };
-    // Frames of the time between the first and the last that count, from which the rate follows
-    // without knowing that time.
+    // Both counts are for the time between the first and the last measured frame, so the rate
+    // follows without knowing that time.
     let rate = |sample: &Sample| 60.0 * sample.frames / (sample.frames + sample.lost).max(1.0);
     vec![
         window.name.to_owned(),
@@ -319,7 +319,7 @@ fn row(window: &Window, samples: &[Sample]) -> Vec<String> {
     ]
 }
 
-/// libsoup's server in a GTK window, which Cargo does not build.
+/// Builds libsoup's server in a GTK window, which Cargo cannot build.
 fn libsoup(folder: &Path) -> Result<PathBuf> {
     let program = folder.join("libsoup-gtk");
     let flags = process::output(Command::new("pkg-config").args([
@@ -340,7 +340,8 @@ fn libsoup(folder: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The number after a key of JSON whose keys all differ, as in the windows' reports.
+/// Returns the number after a key. All keys of the JSON must differ, as they do in the windows'
+/// reports.
 fn number(json: &str, key: &str) -> Option<f64> {
     let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
     let end = rest.find([',', '}'])?;

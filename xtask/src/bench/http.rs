@@ -1,4 +1,4 @@
-//! `bench http`: processor time for a request, ours beside what it is measured against.
+//! `bench http`: processor time per request, ours compared with others.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::{Result, debian, workspace};
 pub fn run(options: Options) -> Result<()> {
     debian::ensure(&[&debian::LOAD])?;
     let contestants = contestants()?;
-    // All take their turn in each round, so that what slows the machine down for a while hits all
+    // All take their turn in each round, so that a temporary slowdown of the machine affects all
     // alike.
     let mut rounds: Vec<Vec<Sample>> = Vec::new();
     for round in 1..=options.rounds {
@@ -24,8 +24,8 @@ pub fn run(options: Options) -> Result<()> {
     }
 
     println!(
-        "\n`GET /hello`, {} connections, {} rounds of {} s, server on processor {SERVER}; median (least–most); \
-         ratios are of processor time, within a round",
+        "\n`GET /hello`, {} connections, {} rounds of {} s, server on processor {SERVER}; \
+         median (least–most); ratios are of processor time, within a round",
         options.connections, options.rounds, options.seconds
     );
     let rows: Vec<Vec<String>> = contestants
@@ -46,7 +46,7 @@ pub fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds all of them first: no measurement while a compiler runs.
+/// Builds everything first: nothing is measured while a compiler runs.
 fn contestants() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut contestants = super::peers()?;
     if workspace::has_app("standalone") {

@@ -1,11 +1,11 @@
-//! Python with packages of PyPI, for what others would write in it.
+//! Python with packages from PyPI, for comparison with Python programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::{Result, process, workspace};
 
-/// The Python of a virtual environment that has these packages, made on the first use.
+/// Returns the Python of a virtual environment with these packages, created on first use.
 pub fn with(packages: &[&str]) -> Result<PathBuf> {
     let folder = workspace::target()?.join(packages.join("-"));
     let python = folder.join("bin/python");

@@ -12,12 +12,12 @@ use crate::process::{self, Running};
 
 pub struct Server {
     running: Running,
-    /// Kept, since a server that prints into a closed pipe would end.
+    /// Kept open, because a server that prints into a closed pipe would end.
     output: Box<dyn BufRead>,
     address: String,
 }
 
-/// What one server did in one round.
+/// The results of one server in one round.
 #[derive(Clone, Copy)]
 pub struct Sample {
     pub requests_per_second: f64,
@@ -34,7 +34,7 @@ impl Server {
         Self::launch(command)
     }
 
-    /// Starts a server that says where it listens.
+    /// Starts a server that prints its address.
     pub fn launch(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut running = Running::start(&mut command)?;
@@ -50,7 +50,7 @@ impl Server {
         &self.address
     }
 
-    /// Memory in bytes: what it has for itself, proc(5).
+    /// Returns its private memory in bytes, proc(5).
     pub fn memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.running.id()))?;
         let line = status
@@ -60,7 +60,7 @@ impl Server {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
-    /// A second to warm up, then the measured load on `/hello`.
+    /// Warms up for a second, then measures the load on `/hello`.
     pub fn measure(&self, options: Options) -> Result<Sample> {
         self.measure_path("/hello", options)
     }
@@ -78,7 +78,7 @@ impl Server {
         })
     }
 
-    /// Waits for a server that ends by itself, and returns what it printed meanwhile.
+    /// Waits for a server that ends without being asked to, and returns what it printed meanwhile.
     pub fn end(mut self) -> Result<String> {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest)?;
@@ -90,9 +90,9 @@ impl Server {
         }
     }
 
-    /// What its threads have had of a processor, to the nanosecond: proc(5), and the kernel's
-    /// `Documentation/scheduler/sched-stats.rst`. A thread that ends takes its share along; under
-    /// load none of theirs does.
+    /// Returns the processor time of its threads, to the nanosecond: proc(5), and the kernel's
+    /// `Documentation/scheduler/sched-stats.rst`. The time of a thread that has ended is lost;
+    /// under load no thread of these servers ends.
     pub fn processor_time(&self) -> Result<Duration> {
         let mut total = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.running.id()))? {

@@ -1,5 +1,5 @@
-//! `bench web`: web servers of several kinds, ours on each backend, and what their idle connections
-//! cost.
+//! `bench web`: several kinds of web servers, ours on each backend, and the cost of their idle
+//! connections.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -13,20 +13,20 @@ use super::{OTHERS, Options, SERVER, alternating, announce, python};
 use crate::process::{self, Running};
 use crate::{Result, debian, workspace};
 
-/// What is asked for, and who can answer it.
+/// The paths to request, and what they return.
 const PATHS: [(&str, &str); 3] = [
     ("/hello", "twelve bytes"),
     ("/json", "10 KiB of JSON, written for each"),
     ("/file.bin", "a file of 1 MiB"),
 ];
 
-/// Whom others are compared with, for each of the paths: hyper serves no files.
+/// The baseline for each of the paths: hyper serves no files.
 const BASES: [&str; 3] = ["hyper on tokio", "hyper on tokio", "axum on tokio"];
 
-/// How the names of ours begin.
+/// The prefix of our servers' names.
 const OURS: &str = "entwined";
 
-/// Idle connections, and what each of them has asked for once.
+/// Idle connections, and the path that each of them requested once.
 const HELD: [(u32, &str, &str); 2] = [
     (10_000, "/hello", "keep-alive connections"),
     (5_000, "/ws", "WebSockets"),
@@ -47,7 +47,7 @@ pub fn run(options: Options) -> Result<()> {
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("file.bin"), vec![b'x'; 1024 * 1024])?;
     let contestants = contestants(&folder)?;
-    // What libsoup and nginx answer is what hyper has written.
+    // libsoup and nginx return what hyper has written.
     let hyper = (contestants[0].start)()?;
     let json = process::output(
         Command::new("curl").args(["-sf", &format!("http://{}/json", hyper.address())]),
@@ -60,7 +60,7 @@ pub fn run(options: Options) -> Result<()> {
             .iter()
             .filter(|it| it.files || path != "/file.bin")
             .collect();
-        // All take their turn in each round, so that what slows the machine down for a while hits
+        // All take their turn in each round, so that a temporary slowdown of the machine affects
         // all alike.
         let mut rounds: Vec<Vec<Sample>> = Vec::new();
         for round in 1..=options.rounds {
@@ -73,14 +73,15 @@ pub fn run(options: Options) -> Result<()> {
             rounds.push(samples);
         }
         println!(
-            "\n`GET {path}` ({what}), {} connections, {} rounds of {} s, server on processor {SERVER}; median \
-             (least–most); ratios are of processor time, within a round",
+            "\n`GET {path}` ({what}), {} connections, {} rounds of {} s, \
+             server on processor {SERVER}; median (least–most); \
+             ratios are of processor time, within a round",
             options.connections, options.rounds, options.seconds
         );
         let compared = able
             .iter()
             .position(|it| it.name == base)
-            .ok_or("somebody to compare with")?;
+            .ok_or("no server to compare with")?;
         let rows: Vec<_> = able
             .iter()
             .enumerate()
@@ -125,7 +126,7 @@ fn row(name: &str, place: usize, base: usize, rounds: &[Vec<Sample>]) -> Vec<Str
     ]
 }
 
-/// Ours beside hyper, and hyper beside itself, with a client that keeps them busy.
+/// Compares ours with hyper, and hyper with itself, under a client that keeps them busy.
 fn alternate(contestants: &[Contestant], path: &str, options: Options) -> Result<()> {
     let hyper = contestants
         .iter()
@@ -139,8 +140,9 @@ fn alternate(contestants: &[Contestant], path: &str, options: Options) -> Result
     let starts: Vec<_> = able.iter().map(|(_, it)| &*it.start).collect();
     let generations = alternating::generations(&starts, path, options)?;
     println!(
-        "\n`GET {path}`, {} connections, a client that never lets the server wait, turns of a tenth of a second; {} times with new processes; ratios: \
-         mean and standard error",
+        "\n`GET {path}`, {} connections, a client that never lets the server wait, \
+         turns of a tenth of a second; {} times with new processes; \
+         ratios: mean and standard error",
         options.connections,
         generations.len()
     );
@@ -158,10 +160,10 @@ fn alternate(contestants: &[Contestant], path: &str, options: Options) -> Result
     Ok(())
 }
 
-/// What a server grows by for each connection that is held, in bytes.
+/// Returns how many bytes a server grows by for each held connection.
 fn held(contestant: &Contestant, hold: &Path, count: u32, path: &str) -> Result<String> {
     let server = (contestant.start)()?;
-    // What the first ones cost is paid before.
+    // The cost of the first connections is paid before.
     drop(holding(hold, server.address(), 100, path)?);
     let before = server.memory()?;
     let holding = holding(hold, server.address(), count, path)?;
@@ -181,8 +183,8 @@ fn holding(hold: &Path, address: &str, count: u32, path: &str) -> Result<Running
     Ok(running)
 }
 
-/// A command on the server's processor, with as many file descriptors as it needs, that knows where
-/// the files are.
+/// Returns a command on the server's processor, with as many file descriptors as it needs and the
+/// folder of the files.
 fn command(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
     let mut command = process::tied("prlimit", Some(SERVER));
     command
@@ -192,7 +194,7 @@ fn command(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
     command
 }
 
-/// Builds all of them first: no measurement while a compiler runs.
+/// Builds everything first: nothing is measured while a compiler runs.
 fn contestants(folder: &Path) -> Result<Vec<Contestant>> {
     let ours = workspace::build("loops", "entwined-http")?;
     let mut all = vec![
@@ -236,7 +238,7 @@ fn contestants(folder: &Path) -> Result<Vec<Contestant>> {
     match python::with(&["twisted"]) {
         Ok(python) => {
             let script = workspace::root().join("benches/peers/twisted_http.py");
-            let script = script.to_str().ok_or("a path that is no text")?;
+            let script = script.to_str().ok_or("the path is not valid UTF-8")?;
             all.push(printing(
                 "Twisted",
                 folder,
@@ -246,13 +248,13 @@ fn contestants(folder: &Path) -> Result<Vec<Contestant>> {
             ));
         }
         Err(error) => {
-            eprintln!("Without Twisted, which needs Python 3 with venv and pip, and PyPI: {error}")
+            eprintln!("Skipping Twisted, which needs Python 3 with venv and pip, and PyPI: {error}")
         }
     }
     Ok(all)
 }
 
-/// One that takes `--http` and says where it listens.
+/// A server that takes `--http` and prints its address.
 fn printing(
     name: &'static str,
     folder: &Path,
@@ -296,7 +298,10 @@ fn libsoup(folder: &Path) -> Result<PathBuf> {
 }
 
 fn nginx(folder: &Path) -> Result<Contestant> {
-    let path = folder.to_str().ok_or("a path that is no text")?.to_owned();
+    let path = folder
+        .to_str()
+        .ok_or("the path is not valid UTF-8")?
+        .to_owned();
     let start = move || {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
@@ -305,14 +310,16 @@ fn nginx(folder: &Path) -> Result<Contestant> {
             .map(|name| format!("{name}_temp_path {path}/{name};"))
             .collect();
         let config = format!(
-            "daemon off; master_process off; pid {path}/pid; error_log stderr crit; events {{ worker_connections 15000; }}
-             http {{ access_log off; {temporary} keepalive_requests 100000000; sendfile on; server {{
+            "daemon off; master_process off; pid {path}/pid; error_log stderr crit;
+             events {{ worker_connections 15000; }}
+             http {{ access_log off; {temporary}
+             keepalive_requests 100000000; sendfile on; server {{
              listen 127.0.0.1:{port} backlog=4096; root {path}; default_type application/json;
              location /hello {{ default_type text/plain; return 200 'hello, world'; }} }} }}"
         );
         let file = Path::new(&path).join("nginx.conf");
         fs::write(&file, config)?;
-        // It does not say where it listens, so the shell does, before it becomes nginx.
+        // nginx does not print its address, so the shell does, before it becomes nginx.
         let mut command = command("sh", Path::new(&path));
         command.args([
             "-c",

@@ -3,12 +3,12 @@
 use super::OTHERS;
 use crate::{Result, process};
 
-/// What wrk reports.
+/// wrk's report.
 #[derive(Debug, PartialEq)]
 pub struct Load {
     pub requests: u64,
     pub requests_per_second: f64,
-    /// Until when 99 of 100 requests were answered, and all.
+    /// The latency that 99 of 100 requests did not exceed, and the highest.
     pub p99_milliseconds: f64,
     pub max_milliseconds: f64,
 }
@@ -25,11 +25,11 @@ pub fn load(url: &str, connections: u32, seconds: u32) -> Result<Load> {
             ])
             .args([&format!("-d{seconds}s"), url]),
     )?;
-    // A server that fails is fast, so a failure must not pass for a figure.
+    // A server that fails is fast, so its figure must not count.
     if report.contains("Non-2xx") || report.contains("Socket errors") {
         return Err(format!("{url} failed under load:\n{report}").into());
     }
-    parse(&report).ok_or_else(|| format!("cannot make sense of wrk's report:\n{report}").into())
+    parse(&report).ok_or_else(|| format!("cannot parse wrk's report:\n{report}").into())
 }
 
 fn parse(report: &str) -> Option<Load> {

@@ -1,4 +1,4 @@
-//! A GTK window that serves.
+//! A GTK window with a web server.
 
 use std::{cell::Cell, error::Error, rc::Rc, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             label.set_text(&format!("{} requests", count.get()));
         }
     };
-    // Kept while the window is there.
+    // Kept as long as the window exists.
     let mut serving = None;
     match options.who {
         Who::Idle => println!("http listening on nothing"),
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (say, said) = async_channel::unbounded::<Told>();
             let say = Arc::new(move |told| say.try_send(told).expect("it is open"));
             gui::serve_on_tokio(options.http, options.who == Who::Tokio, say);
-            // Below the redraw, as ours: at the default priority frames are lost.
+            // Below the redraw, as ours is: at the default priority frames are lost.
             glib::MainContext::default().spawn_local_with_priority(
                 glib::Priority::from(121),
                 async move {
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A window that draws each frame anew, which costs so much time.
+/// Opens a window that is redrawn in each frame, which takes the given processor time.
 fn open_window(application: &Application, label: &Label, frames: &Rc<Frames>, cost: Duration) {
     let area = DrawingArea::builder().vexpand(true).build();
     let content = gtk4::Box::new(Orientation::Vertical, 0);

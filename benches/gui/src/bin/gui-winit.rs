@@ -1,4 +1,4 @@
-//! A winit window that serves.
+//! A winit window with a web server.
 
 use std::{
     error::Error,
@@ -69,7 +69,7 @@ impl App {
         for row in pixels.chunks_exact_mut(width as usize) {
             row[at as usize..(at + 20).min(width) as usize].fill(0);
         }
-        // What there is of text without a font: a bar for each byte.
+        // Stands in for text without a font: a bar for each byte.
         for (place, byte) in self.text.bytes().enumerate().take(width as usize / 4) {
             pixels[place * 4 + usize::from(byte) % 8 * width as usize] = 0;
         }
@@ -82,7 +82,7 @@ impl ApplicationHandler<Told> for App {
     fn new_events(&mut self, _: &ActiveEventLoop, _: StartCause) {
         let now = Instant::now();
         if now >= self.next {
-            // On time again after a late one, and never twice at once.
+            // Back on the beat after a late frame, and never two frames at once.
             while self.next <= now {
                 self.next += INTERVAL;
             }

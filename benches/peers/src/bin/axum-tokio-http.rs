@@ -18,7 +18,7 @@ fn main() -> Outcome {
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
         announce(listener.local_addr()?);
-        // A peer that resets its connection is no news to a benchmark.
+        // Errors from a peer that resets its connection do not matter in a benchmark.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let router = Router::new()
             .route("/hello", get(|| async { "hello, world" }))

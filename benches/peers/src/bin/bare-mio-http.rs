@@ -1,8 +1,8 @@
-//! The floor: a mio loop and a fixed answer, nothing else. No server on mio can be cheaper than
+//! The floor: a mio loop and a fixed answer, nothing else. No server on mio can cost less than
 //! this.
 //!
 //! It knows one thing about HTTP: a request ends at an empty line. So requests may come in pieces
-//! or several at a time, but none may have a body, and every target is answered alike.
+//! or several at a time, but none may have a body, and every target gets the same answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -12,12 +12,12 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use peers::{Outcome, address_from_command_line, announce};
 use slab::Slab;
 
-/// What hyper would answer, byte for byte in length; only its clock stands still.
+/// hyper's answer, with the same length; only the date is fixed.
 const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 12\r\n\
     date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\nhello, world";
 
-/// So many pipelined requests are answered by one write.
+/// The number of pipelined requests answered by one write.
 const BATCH: usize = 16;
 
 /// A request longer than this ends its connection.
@@ -46,8 +46,8 @@ fn main() -> Outcome {
                 continue;
             }
             let Token(key) = event.token();
-            // A connection ends only in its own event, so an event of this batch cannot be for a
-            // dead one.
+            // A connection is removed only in its own event, so an event of this batch cannot be
+            // for a dead one.
             let connection: &mut Connection = &mut connections[key];
             if connection.advance(event, &responses).is_err() {
                 connections.remove(key);
@@ -56,7 +56,7 @@ fn main() -> Outcome {
     }
 }
 
-/// Accepts until there is no more: the listener is edge-triggered.
+/// Accepts until there are no more connections: the listener is edge-triggered.
 fn accept(
     listener: &TcpListener,
     registry: &Registry,
@@ -69,7 +69,7 @@ fn accept(
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
-        // Fails only on a connection that is gone already, which the first read will tell.
+        // Fails only if the connection is already gone, which the first read will report.
         let _ = stream.set_nodelay(true);
         let entry = connections.vacant_entry();
         registry.register(
@@ -89,19 +89,19 @@ fn accept(
 struct Connection {
     stream: TcpStream,
     input: Box<[u8; INPUT]>,
-    /// Bytes of `input` that belong to a request whose end has not come.
+    /// Bytes of `input` that belong to an incomplete request.
     filled: usize,
-    /// Response bytes that the peer has not taken. All responses are alike, so their number says it
-    /// all.
+    /// Response bytes that the peer has not read. All responses are the same, so their number is
+    /// enough.
     owed: usize,
 }
 
 impl Connection {
     /// Goes as far as the socket allows. An error means that the connection is over.
     fn advance(&mut self, event: &Event, responses: &[u8]) -> io::Result<()> {
-        // Nothing is read while a response waits, so a peer that does not read cannot make us owe
-        // it more. What it sent meanwhile is read here once it does, although no new edge will
-        // report it.
+        // Nothing is read while a response is pending, so a peer that does not read cannot make us
+        // owe it more. What it sent meanwhile is read here after the flush, although no new edge
+        // will report it.
         let waited = self.owed > 0;
         if !self.flush(responses)? {
             return Ok(());
@@ -117,9 +117,9 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            // A short read emptied the socket: epoll will report whatever comes next, so the read
-            // that would only say WouldBlock is saved. The end of the stream may have come before;
-            // then it is no news.
+            // A short read emptied the socket. epoll reports whatever comes next, so we can skip
+            // the read that would only return WouldBlock. If the stream has ended already, there is
+            // no further event, so read on.
             let drained = self.filled + count < INPUT && !event.is_read_closed();
             self.owed += self.take_requests(count) * RESPONSE.len();
             if self.filled == INPUT {
@@ -131,10 +131,10 @@ impl Connection {
         }
     }
 
-    /// Counts the requests that the `count` new bytes completed, and keeps what is left of the next
-    /// one.
+    /// Counts the requests that the `count` new bytes completed, and keeps the beginning of the
+    /// next one.
     fn take_requests(&mut self, count: usize) -> usize {
-        // The end of a request may lie across the seam between the old bytes and the new.
+        // The end of a request may cross the boundary between old and new bytes.
         let mut search = self.filled.saturating_sub(3);
         let end = self.filled + count;
         let mut start = 0;
@@ -152,10 +152,10 @@ impl Connection {
         requests
     }
 
-    /// Writes what is owed; false if the socket does not take all of it now.
+    /// Writes pending responses; returns false if the socket does not accept all of it now.
     fn flush(&mut self, responses: &[u8]) -> io::Result<bool> {
         while self.owed > 0 {
-            // Where the peer stopped inside a response, if it did.
+            // The position where the peer stopped inside a response, if it did.
             let start = (RESPONSE.len() - self.owed % RESPONSE.len()) % RESPONSE.len();
             let end = responses.len().min(start + self.owed);
             match self.stream.write(&responses[start..end]) {

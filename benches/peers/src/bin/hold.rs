@@ -1,5 +1,5 @@
-//! Opens connections, has each answered once, and holds them until its standard input ends: `hold
-//! ADDRESS COUNT [PATH]`, where `/ws` asks for a WebSocket.
+//! Opens connections, makes one request on each, and holds them until its standard input ends:
+//! `hold ADDRESS COUNT [PATH]`, where `/ws` asks for a WebSocket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,8 @@ fn main() -> Outcome {
         return Err("ADDRESS COUNT PATH".into());
     };
     let upgrade = if path == "/ws" {
-        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     } else {
         ""
     };

@@ -33,8 +33,7 @@ async fn serve(address: SocketAddr) -> Outcome {
             Ok((stream, _)) => {
                 spawn_local(converse(stream));
             }
-            // Out of file descriptors, most likely: tokio would report the same error again at
-            // once.
+            // Most likely out of file descriptors: tokio would report the same error again at once.
             Err(error) => {
                 eprintln!("accept: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -44,7 +43,7 @@ async fn serve(address: SocketAddr) -> Outcome {
 }
 
 async fn converse(stream: TcpStream) {
-    // A peer that resets its connection is no news to a benchmark, here and below.
+    // Errors from a peer that resets its connection do not matter in a benchmark, here and below.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request))));
     let _ = http1::Builder::new()

@@ -1,8 +1,9 @@
-//! A client so lean that the server never waits for it: `load ADDRESS PATH CONNECTIONS`.
+//! A client so light that the server never waits for it: `load ADDRESS PATH CONNECTIONS`.
 //!
-//! It says `ready` when it is connected. For each line on its standard input, a number of
-//! milliseconds, it has a request on its way on each connection for so long, and prints how many
-//! were answered. All answers have to be of one length, as it only counts their bytes.
+//! It prints `ready` when it is connected. Each line on its standard input is a number of
+//! milliseconds. For that time it keeps one request in flight on each connection, and then prints
+//! how many were answered. All answers must have the same length, because it only counts their
+//! bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream as StdStream;
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Connection {
     stream: TcpStream,
-    /// Bytes of the answer that are not there yet.
+    /// Bytes of the answer that are still missing.
     missing: usize,
 }
 
@@ -56,7 +57,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// How many bytes an answer has, with its head.
+/// Returns the length of an answer in bytes, with its head.
 fn length(address: &str, request: &[u8]) -> Result<usize, Box<dyn std::error::Error>> {
     let mut stream = StdStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -88,7 +89,7 @@ fn run(
 ) -> Result<u64, Box<dyn std::error::Error>> {
     let deadline = Instant::now() + duration;
     let mut events = Events::with_capacity(connections.len());
-    // More than an answer, so that one read finds all that is there.
+    // Larger than an answer, so that one read returns everything available.
     let mut buffer = vec![0; 64 * 1024];
     for connection in &mut *connections {
         connection.stream.write_all(request)?;

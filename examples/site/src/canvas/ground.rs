@@ -1,4 +1,4 @@
-//! What stays the same from frame to frame: cards, captions, the button.
+//! The parts that stay the same from frame to frame: cards, captions, the button.
 
 use tiny_skia::{FillRule, Paint, Path, PathBuilder, Pixmap, Stroke, Transform};
 
@@ -8,7 +8,7 @@ use super::palette::{self, Palette};
 use super::surface::{Area, Surface};
 use super::text::{Face, Style, Type};
 
-/// All that the ground depends on.
+/// Everything that the ground depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Key {
     layout: Layout,
@@ -18,7 +18,7 @@ pub(super) struct Key {
     dark: bool,
 }
 
-/// The ground, drawn.
+/// The ground, already drawn.
 pub(super) struct Ground {
     key: Key,
     pixels: Vec<u32>,
@@ -37,7 +37,7 @@ impl Key {
 }
 
 impl Ground {
-    /// `None` for a window without an area.
+    /// Draws the ground; `None` for a window without an area.
     pub(super) fn draw(key: Key, with: &Palette, text: &mut Type) -> Option<Self> {
         let at = &key.layout;
         let mut pixmap = Pixmap::new(at.width as u32, at.height as u32)?;
@@ -119,7 +119,7 @@ impl Shapes<'_> {
         self.stroke(path, line, rgb);
     }
 
-    /// The grid behind the plot.
+    /// Draws the grid behind the plot.
     fn lines(&mut self, with: &Palette) {
         let area = self.at.plot;
         let line = self.at.px(1.0).max(1.0).round();
@@ -134,7 +134,7 @@ impl Shapes<'_> {
         }
     }
 
-    /// Two strands that go over and under each other.
+    /// Draws two strands that cross over and under each other.
     fn logo(&mut self, with: &Palette) {
         let Area { x, y, width, .. } = self.at.logo;
         let unit = width / 24.0;
@@ -187,9 +187,9 @@ fn paint(rgb: u32) -> Paint<'static> {
     paint
 }
 
-/// A rectangle with round corners; `None` when it has no area.
+/// Returns a rectangle with round corners; `None` if it has no area.
 fn rounded(area: Area, radius: f32) -> Option<Path> {
-    /// How far a curve's handles are from its ends for a quarter of a circle.
+    /// How far a curve's control points are from its ends for a quarter of a circle.
     const HANDLE: f32 = 0.552_284_8;
     let Area {
         x,

@@ -2,7 +2,7 @@
 
 use super::surface::Area;
 
-/// What a pointer can be over and a keyboard can go to.
+/// What the pointer can be over and the keyboard focus can be on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The button that counts.
@@ -13,7 +13,7 @@ pub enum Target {
     Address,
 }
 
-/// All places in physical pixels, for one size of window.
+/// All positions in physical pixels, for one size of window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Layout {
     pub(super) width: f32,
@@ -52,7 +52,7 @@ impl Layout {
         let rate = row + row_height + gap;
         let rate_height = h - rate - edge;
         let button = 96.0;
-        // Wide enough for an IPv6 address; narrower ones are at its right.
+        // Wide enough for an IPv6 address; shorter ones are aligned to its right.
         let link = (w - 2.0 * edge - 150.0).min(240.0);
         let full = w - 2.0 * (edge + inner);
         Self {
@@ -82,7 +82,7 @@ impl Layout {
         }
     }
 
-    /// `logical` pixels in physical ones.
+    /// Converts `logical` pixels to physical ones.
     pub(super) fn px(&self, logical: f32) -> f32 {
         logical * self.scale
     }

@@ -1,11 +1,11 @@
 //! The window's contents, drawn in software.
 //!
-//! Three layers, by how often they change: the *ground* (cards, captions, the button) is kept and
-//! copied; figures and text are put together from kept glyphs; only the plot is rasterised with
-//! every frame, because only the plot looks different in every frame. So a frame costs a fraction
-//! of a millisecond, which is what the thread's other work can stand sixty times a second.
+//! Three layers, by how often they change. The *ground* (cards, captions, the button) is kept and
+//! copied. Figures and text are composed of cached glyphs. Only the plot is rasterised with every
+//! frame, because only the plot looks different in every frame. So a frame costs a fraction of a
+//! millisecond, which leaves the thread enough time for its other work sixty times a second.
 //!
-//! Text is set from left to right with the one font that comes with the program, without shaping:
+//! Text is set from left to right in the one font that is built into the program, without shaping:
 //! enough for Latin, Greek and Cyrillic, not for Arabic or Devanagari.
 
 mod ground;
@@ -33,25 +33,25 @@ pub use layout::Target;
 pub struct Scene<'a> {
     /// The state.
     pub model: &'a Model,
-    /// Where the web server is.
+    /// The web server's address.
     pub address: &'a str,
-    /// What has the keyboard, if the window has it.
+    /// The focused element, if the window has the focus.
     pub focus: Option<Target>,
     /// What the pointer is over.
     pub hover: Option<Target>,
     /// Whether the button is held down.
     pub pressed: bool,
-    /// Before which character of the text the cursor is, while the text is being edited.
+    /// The index of the character before which the cursor is, while the text is being edited.
     pub cursor: Option<usize>,
-    /// Whether the cursor shows, and does not just blink away.
+    /// Whether the cursor is visible at this point of its blinking.
     pub cursor_shown: bool,
     /// Whether to draw light on dark.
     pub dark: bool,
-    /// The frame's time: how far the plot has scrolled.
+    /// The frame's time, which determines how far the plot has scrolled.
     pub now: Instant,
 }
 
-/// Draws [`Scene`]s. It keeps what a frame can share with the last, so keep it.
+/// Draws [`Scene`]s. It caches what a frame can share with the previous one, so reuse it.
 pub struct Canvas {
     ground: Option<Ground>,
     plot: Option<Pixmap>,
@@ -61,7 +61,7 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// A canvas that has drawn nothing yet.
+    /// Creates a canvas that has drawn nothing yet.
     pub fn new() -> Self {
         Self {
             ground: None,
@@ -72,13 +72,14 @@ impl Canvas {
         }
     }
 
-    /// Draws `scene` into `pixels`, `width` to a row, as `0x00RRGGBB` each.
+    /// Draws `scene` into `pixels`, in rows of `width`, as `0x00RRGGBB` each.
     ///
-    /// `scale` is physical pixels to a logical one. What does not fit is cut.
+    /// `scale` is the number of physical pixels per logical pixel. Contents that do not fit are
+    /// clipped.
     ///
     /// # Panics
     ///
-    /// When `pixels` is not `width` times `height` long.
+    /// Panics if `pixels` is not `width` times `height` long.
     pub fn draw(
         &mut self,
         scene: &Scene<'_>,
@@ -102,7 +103,7 @@ impl Canvas {
         self.plot(&mut surface, scene, &layout, &palette);
     }
 
-    /// What is at a place in physical pixels, in a window of this size.
+    /// Returns what is at a position in physical pixels, in a window of this size.
     pub fn target(size: (u32, u32), scale: f64, at: (f64, f64)) -> Option<Target> {
         let layout = Layout::new(size.0 as f32, size.1 as f32, scale as f32);
         layout.target(at.0 as f32, at.1 as f32)
@@ -118,7 +119,7 @@ impl Canvas {
         self.text.draw(to, at.number, &count, number);
 
         let figures = format!(
-            "{}/s  ·  {} in all  ·  {} frames/s",
+            "{}/s  ·  {} total  ·  {} frames/s",
             plot::thousands(model.rps().into()),
             plot::thousands(model.requests()),
             model.fps(),
@@ -159,7 +160,7 @@ impl Canvas {
                 .map_or(text.len(), |(i, _)| i);
             self.text.width(&text[..before], style)
         });
-        // As far to the left as it takes to have the cursor in sight.
+        // Scrolls left far enough to keep the cursor visible.
         let shift = cursor.map_or(0.0, |x| (x - at.entry_text.width + at.px(1.5)).max(0.0));
         self.text
             .draw_shifted(to, at.entry_text, shift, &text, style);
@@ -200,7 +201,7 @@ impl Canvas {
     }
 }
 
-/// Only the line is left to the rasteriser. The area under it needs no smooth edge, since the line
+/// Only the line needs the rasteriser. The area under it needs no smooth edge, because the line
 /// covers that, and shading it row by row takes half the time.
 fn stroke(pixmap: &mut Pixmap, curve: &[(f32, f32)], width: f32, rgb: u32) {
     let mut path = PathBuilder::new();

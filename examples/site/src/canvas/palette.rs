@@ -1,4 +1,4 @@
-//! The colours, the page's own.
+//! The colours, the same as the page's.
 
 use tiny_skia::Color;
 
@@ -55,7 +55,7 @@ impl Palette {
     }
 }
 
-/// `rgb` for the rasteriser.
+/// Converts `rgb` for the rasteriser.
 pub(super) fn color(rgb: u32, alpha: f32) -> Color {
     let [_, red, green, blue] = rgb.to_be_bytes();
     let mut color = Color::from_rgba8(red, green, blue, 255);

@@ -16,7 +16,8 @@ impl Area {
         (self.x..self.x + self.width).contains(&x) && (self.y..self.y + self.height).contains(&y)
     }
 
-    /// The part of it that ends at its right edge and is `width` wide, or all if that is too much.
+    /// Returns the part that is `width` wide and ends at the right edge, or the whole area if it is
+    /// narrower.
     pub(super) fn right(self, width: f32) -> Self {
         let width = width.ceil().min(self.width);
         Self {
@@ -26,7 +27,7 @@ impl Area {
         }
     }
 
-    /// Its middle part of this width.
+    /// Returns the middle part of this width.
     pub(super) fn middle(self, width: f32) -> Self {
         Self {
             x: self.x + (self.width - width) / 2.0,
@@ -45,7 +46,7 @@ impl Area {
     }
 }
 
-/// Rows of `0x00RRGGBB`. Everything drawn is cut at its edges.
+/// Rows of `0x00RRGGBB`. Everything drawn is clipped at the edges.
 pub(super) struct Surface<'a> {
     pixels: &'a mut [u32],
     width: usize,
@@ -66,7 +67,7 @@ impl<'a> Surface<'a> {
         }
     }
 
-    /// Covers all of it with another of the same size.
+    /// Replaces everything with another surface of the same size.
     pub(super) fn copy(&mut self, from: &[u32]) {
         self.pixels.copy_from_slice(from);
     }
@@ -78,8 +79,8 @@ impl<'a> Surface<'a> {
         }
     }
 
-    /// Draws `rgb` where `coverage` (rows of `width`, 255 is all) says, with its corner at
-    /// (`x`, `y`) and nothing outside of `clip`.
+    /// Draws `rgb` with the given `coverage` (rows of `width`, 255 is opaque), with its corner at
+    /// (`x`, `y`), clipped to `clip`.
     pub(super) fn cover(
         &mut self,
         (x, y): (i32, i32),
@@ -109,7 +110,7 @@ impl<'a> Surface<'a> {
         }
     }
 
-    /// Draws a picture over what is there, with its corner at (`x`, `y`).
+    /// Blends a picture over the surface, with its corner at (`x`, `y`).
     pub(super) fn blend(&mut self, x: i32, y: i32, picture: &Pixmap) {
         let width = picture.width() as usize;
         for (line, row) in picture.pixels().chunks_exact(width).zip(y..) {
@@ -138,8 +139,8 @@ impl<'a> Surface<'a> {
         }
     }
 
-    /// Shades what is in `area` and below `curve`, whose points go from left to right and are
-    /// relative to the area.
+    /// Shades the part of `area` below `curve`, whose points go from left to right and are relative
+    /// to the area.
     pub(super) fn shade_under(&mut self, area: Area, curve: &[(f32, f32)], rgb: u32, alpha: f32) {
         let alpha = (alpha * 255.0) as u32;
         let (from, to) = self.columns(area);
@@ -157,7 +158,7 @@ impl<'a> Surface<'a> {
         for row in self.rows(area) {
             let pixels = &mut self.pixels[row * self.width..][from..to];
             for (pixel, top) in pixels.iter_mut().zip(&tops) {
-                // Both ways are computed so that the loop has no branch and runs in vectors.
+                // Both results are computed so that the loop has no branch and can be vectorised.
                 let shaded = mix(*pixel, rgb, alpha);
                 *pixel = if row >= *top { shaded } else { *pixel };
             }
@@ -177,12 +178,12 @@ impl<'a> Surface<'a> {
     }
 }
 
-/// `under` with `alpha` (0 to 255) of `over` on it. Red and blue go through in one multiplication:
-/// each has eight bits of room above it.
+/// Blends `over` onto `under` with `alpha` (0 to 255). Red and blue share one multiplication: each
+/// has eight bits of room above it.
 fn mix(under: u32, over: u32, alpha: u32) -> u32 {
     const RED_BLUE: u32 = 0x00ff_00ff;
     const GREEN: u32 = 0x0000_ff00;
-    let alpha = alpha + (alpha >> 7); // so that 255 is all of it, 256
+    let alpha = alpha + (alpha >> 7); // maps 255 to 256, fully opaque
     let blend = |mask: u32| {
         let both = (under & mask) * (256 - alpha) + (over & mask) * alpha;
         (both >> 8) & mask

@@ -1,4 +1,4 @@
-//! Text, put together from glyphs that are rasterised once.
+//! Text, composed of glyphs that are rasterised once.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont};
 
 use super::surface::{Area, Surface};
 
-/// Glyphs kept at most. What the windows show takes some 200; a text may bring any others.
+/// The maximum number of cached glyphs. The windows use some 200; a text may contain any others.
 const MOST_GLYPHS: usize = 2048;
 
-/// A glyph is kept at this many places within a pixel, so that words are spaced evenly.
+/// A glyph is cached at this many positions within a pixel, so that words are spaced evenly.
 const PLACES: f32 = 4.0;
 
 /// The height of a capital letter in this font, in ems.
@@ -69,7 +69,7 @@ impl Type {
         }
     }
 
-    /// How wide `text` is, in pixels.
+    /// Returns the width of `text` in pixels.
     pub(super) fn width(&self, text: &str, style: Style) -> f32 {
         let mut width = 0.0;
         set(self.face(style.face), style.size, text, |_, _, end| {
@@ -78,7 +78,7 @@ impl Type {
         width
     }
 
-    /// The size, `size` at most, at which `text` is no wider than `width`.
+    /// Returns the size, `size` at most, at which `text` is no wider than `width`.
     pub(super) fn fitting(&self, text: &str, face: Face, size: f32, width: f32) -> f32 {
         let wide = self.width(text, Style::new(face, size, 0));
         if wide <= width || wide <= 0.0 {
@@ -88,12 +88,12 @@ impl Type {
         }
     }
 
-    /// Draws `text` at the left of `area` and in its middle by height, and nothing outside.
+    /// Draws `text` at the left of `area`, vertically centred and clipped to it.
     pub(super) fn draw(&mut self, to: &mut Surface<'_>, area: Area, text: &str, style: Style) {
         self.draw_shifted(to, area, 0.0, text, style);
     }
 
-    /// The same with the text moved by `shift` to the left, out of sight.
+    /// Same as `draw`, with the text moved left by `shift` and clipped.
     pub(super) fn draw_shifted(
         &mut self,
         to: &mut Surface<'_>,
@@ -109,7 +109,7 @@ impl Type {
             Face::Regular => (&self.regular, &mut self.glyphs),
             Face::Bold => (&self.bold, &mut self.glyphs),
         };
-        // Capitals and figures look centred when their own middle is, not their line's.
+        // Capitals and figures look centred if their own middle is, not that of their line.
         let capital = CAPITAL * style.size;
         let baseline = (area.y + (area.height + capital) / 2.0).round();
         set(font, style.size, text, |id, start, _| {
@@ -135,7 +135,7 @@ impl Type {
     }
 }
 
-/// Sets `text` in a line; tells where each glyph starts and ends.
+/// Lays out `text` in a line; reports where each glyph starts and ends.
 fn set(font: &FontRef<'_>, size: f32, text: &str, mut each: impl FnMut(GlyphId, f32, f32)) {
     let scaled = font.as_scaled(scale(font, size));
     let mut x = 0.0;
@@ -149,7 +149,7 @@ fn set(font: &FontRef<'_>, size: f32, text: &str, mut each: impl FnMut(GlyphId, 
     }
 }
 
-/// The library measures a font by its line, designers (and CSS) by its em.
+/// The library measures a font by its line height, designers (and CSS) by its em.
 fn scale(font: &FontRef<'_>, em: f32) -> PxScale {
     let units = font.units_per_em().unwrap_or(1000.0);
     PxScale::from(em * font.height_unscaled() / units)

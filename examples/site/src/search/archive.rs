@@ -26,21 +26,22 @@ use super::{
 /// How many entries the table has.
 pub const ENTRIES: u32 = 200_000;
 
-/// As many are written at once: some 4 ms, after which the search may be cancelled.
+/// The number of entries written at once: some 4 ms, after which the search may be cancelled.
 const BATCH: u32 = 2_000;
 
-/// As many are searched between two reports of the progress: some 4 ms, in the midst of which it
-/// may be cancelled too.
+/// The number of entries searched between two progress reports: some 4 ms. The search can also be
+/// cancelled in the middle.
 const SLICE: u32 = 1_000;
 
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS entry (number INTEGER PRIMARY KEY, heading TEXT NOT NULL, text TEXT NOT NULL)";
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS entry \
+                      (number INTEGER PRIMARY KEY, heading TEXT NOT NULL, text TEXT NOT NULL)";
 const INSERT: &str = "INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3)";
-// No index helps to find what is only nearly there: this looks at every entry.
+// No index helps to find approximate matches: this looks at every entry.
 const SELECT: &str = "SELECT heading, text, found FROM
     (SELECT number, heading, text, find(text) AS found FROM entry WHERE number BETWEEN ?1 AND ?2)
     WHERE found IS NOT NULL ORDER BY number";
 
-/// The table of entries. Nothing is made of it before the first search. Clones are the same table.
+/// The table of entries. It is only filled by the first search. Clones share the table.
 #[derive(Clone)]
 pub struct Archive {
     connections: ConnectionPool,
@@ -48,7 +49,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// A table of [`ENTRIES`] entries, searched by two threads at a time at most.
+    /// Creates a table of [`ENTRIES`] entries, searched by two threads at a time at most.
     pub fn new(handle: &Handle) -> Self {
         Archive::with_entries(handle, ENTRIES)
     }
@@ -69,7 +70,7 @@ impl Archive {
 
     /// Searches for `pattern`, on a thread.
     pub fn search(&self, pattern: Pattern) -> Running {
-        // Of two values only the newer one is worth showing.
+        // Of two states only the newer one is worth showing.
         let (report, progress) = channel(1, WhenFull::DropOldest);
         let text = pattern.as_str().to_owned();
         let table = self.table.clone();
@@ -91,27 +92,27 @@ impl fmt::Debug for Archive {
     }
 }
 
-/// Lets the window draw first where there are fewer processors than there is to do: lowers the
-/// priority of this thread, which is what Linux means by that of a process.
+/// Lets the window draw first if there are fewer processors than busy threads: lowers the priority
+/// of this thread. On Linux, `nice` applies to a thread, not to the process.
 fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(10) {
-        eprintln!("a thread that searches keeps its priority: {error}");
+        eprintln!("could not lower the priority of a search thread: {error}");
     }
 }
 
 struct Table {
-    /// What all connections call the same database, in the memory of this process.
+    /// The name under which all connections open the same in-memory database.
     uri: String,
     entries: u32,
     filled: Mutex<Filled>,
 }
 
-/// What was written so far, by all searches together.
+/// What all searches together have written so far.
 #[derive(Default)]
 struct Filled {
     entries: u32,
-    /// The database is there as long as it has a connection.
+    /// The database exists as long as it has a connection.
     connection: Option<Connection>,
 }
 
@@ -130,8 +131,8 @@ impl Table {
         Connection::open_with_flags(&self.uri, OpenFlags::default() | OpenFlags::SQLITE_OPEN_URI)
     }
 
-    /// Writes what is missing. Searches that come at the same time take turns, batch by batch; one
-    /// that is cancelled leaves what it wrote to the next.
+    /// Writes what is missing. Searches at the same time take turns, batch by batch; what a
+    /// cancelled search has written is left for the next.
     fn fill(&self, job: &Job, report: &Sender<Progress>) -> Result<(), Error> {
         let start = Instant::now();
         loop {
@@ -151,9 +152,9 @@ impl Table {
         }
     }
 
-    /// Gives how many entries there are then.
+    /// Returns how many entries there are now.
     fn fill_batch(&self) -> Result<u32, Error> {
-        // After a panic, the last batch is as if it had not been.
+        // After a panic, the last batch was not committed.
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
         let Filled {
             entries,
@@ -195,7 +196,7 @@ impl Table {
         let start = Instant::now();
         let mut progress = Progress::new(Stage::Searching, 0, self.entries, start.elapsed());
         let length = pattern.len();
-        // In the place of the one for the search before this.
+        // Replaces the function of the previous search.
         connection.create_scalar_function("find", 1, FunctionFlags::SQLITE_UTF8, move |call| {
             Ok(pattern
                 .find(call.get_raw(0).as_str()?)

@@ -1,5 +1,4 @@
-//! What is in the table: entries of logs that no lighthouse ever kept, each made from its number
-//! alone.
+//! The table's contents: invented entries of lighthouse logs, each generated from its number alone.
 
 const PLACES: [&str; 16] = [
     "Skerry Light",
@@ -130,7 +129,7 @@ const REMARKS: [&str; 12] = [
     "Nothing further to remark",
 ];
 
-/// The heading and the text of an entry.
+/// Returns the heading and the text of an entry.
 pub(super) fn entry(number: u32) -> (String, String) {
     let mut dice = Dice(u64::from(number));
     let heading = format!(
@@ -155,7 +154,7 @@ pub(super) fn entry(number: u32) -> (String, String) {
     (heading, text)
 }
 
-/// SplitMix64: the same for the same number, everywhere.
+/// SplitMix64: the same sequence for the same number, on every machine.
 struct Dice(u64);
 
 impl Dice {

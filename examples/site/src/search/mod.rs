@@ -1,12 +1,16 @@
-//! A search that takes its time: 200,000 entries of lighthouses' logs, in SQLite, on a thread.
+//! A search that takes time: 200,000 entries of lighthouse logs, in SQLite, on a thread.
 //!
 //! ```text
-//! Archive (the table, and the threads) --search(Pattern)--> Running (a stream of States) --> the page's events
-//!                                                                                        \-> Search --> the window's widgets
+//! Archive (the table, and the threads)
+//!    |
+//!    | search(Pattern)
+//!    v
+//! Running (a stream of States) --+--> the page's events
+//!                                \--> Search --> the window's widgets
 //! ```
 //!
-//! The table is in memory and is written by whoever searches first. To drop a [`Running`] cancels
-//! it: the query is interrupted.
+//! The table is in memory and is written by the first search. Dropping a [`Running`] cancels it:
+//! the query is interrupted.
 
 mod archive;
 mod entries;
@@ -30,8 +34,8 @@ pub use pattern::{MAX_ERRORS, MAX_PATTERN, Pattern, PatternError};
 pub use running::Running;
 pub use state::{FIRST, Hit, Phase, State};
 
-/// The search of a window: one at a time, and what there is to show of it. Cheap to clone; every
-/// clone is the same.
+/// The search of a window: one at a time, and its state to show. Cheap to clone; clones share the
+/// search.
 #[derive(Clone)]
 pub struct Search(Rc<Inner>);
 
@@ -44,7 +48,7 @@ struct Inner {
 }
 
 impl Search {
-    /// A search in `archive` that has not begun.
+    /// Creates a search in `archive` that has not begun.
     pub fn new(handle: &Handle, archive: Archive) -> Self {
         Search(Rc::new(Inner {
             handle: handle.clone(),
@@ -55,8 +59,8 @@ impl Search {
         }))
     }
 
-    /// Searches for what the user typed. One that runs is cancelled; what is wrong with `typed` is
-    /// in the [`State`] then.
+    /// Searches for what the user typed. Cancels a search that is running. If `typed` is not valid,
+    /// the [`State`] says why.
     pub fn start(&self, typed: &str) {
         self.stop();
         match typed.parse::<Pattern>() {
@@ -75,7 +79,7 @@ impl Search {
         }
     }
 
-    /// Ends the search that runs, if any. What was found so far stays.
+    /// Ends the running search, if any. What was found so far stays.
     pub fn cancel(&self) {
         self.stop();
         let mut state = self.0.state.borrow().clone();
@@ -84,12 +88,12 @@ impl Search {
         }
     }
 
-    /// What there is to show. Do not hold it across calls of the others.
+    /// Returns the state to show. Do not hold it across calls to the other methods.
     pub fn state(&self) -> Ref<'_, State> {
         self.0.state.borrow()
     }
 
-    /// A number that is another one whenever the state is.
+    /// Returns a number that changes whenever the state does.
     pub fn version(&self) -> u64 {
         self.0.version.get()
     }

@@ -1,4 +1,4 @@
-//! What is searched for: a text, of which some characters may be wrong.
+//! The pattern to search for: a text in which some characters may be wrong.
 
 use std::{error, fmt, str::FromStr};
 
@@ -8,16 +8,16 @@ pub const MAX_PATTERN: usize = 64;
 /// The most typing errors that a pattern may have.
 pub const MAX_ERRORS: usize = 3;
 
-/// So many characters for each error, or everything would be like the pattern.
+/// Characters required for each error; otherwise everything would match.
 const CHARACTERS_FOR_AN_ERROR: usize = 3;
 
-/// Without a number, so many characters may have one error.
+/// If no number is given, one error is allowed for this many characters.
 const CHARACTERS_FOR_A_FREE_ERROR: usize = 6;
 
-/// A text to be found anywhere in a line, in either case, with a few typing errors: a character too
-/// many, too few, or another one.
+/// A text to find anywhere in a line, ignoring case, with a few typing errors: an extra character,
+/// a missing one, or a wrong one.
 ///
-/// `text~2` allows for two of them; without a number it is one for every six characters.
+/// `text~2` allows two errors; without a number, one is allowed for every six characters.
 ///
 /// ```
 /// use site::search::Pattern;
@@ -33,7 +33,7 @@ pub struct Pattern {
     errors: usize,
 }
 
-/// Why something is no [`Pattern`]. Its text is for the user, and says how to do better.
+/// Why a text is not a [`Pattern`]. The message is for the user, and says how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PatternError {
@@ -41,32 +41,32 @@ pub enum PatternError {
     Empty,
     /// More than [`MAX_PATTERN`] characters.
     TooLong {
-        /// How many there are.
+        /// The number of characters given.
         characters: usize,
     },
-    /// What follows the tilde is no number up to [`MAX_ERRORS`].
+    /// The text after the tilde is not a number up to [`MAX_ERRORS`].
     Errors {
-        /// What it is.
+        /// The text given.
         given: String,
     },
-    /// Too short for so many errors.
+    /// The pattern is too short for this many errors.
     TooVague {
-        /// The characters that it would need.
+        /// The number of characters that it would need.
         needed: usize,
     },
 }
 
 impl Pattern {
-    /// The pattern as it was given.
+    /// Returns the pattern as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Where in `line` the first thing ends that is near enough: the index of the byte after it.
-    /// Costs the product of both lengths, some nanoseconds each.
+    /// Returns where in `line` the first close enough match ends: the index of the byte after it.
+    /// The cost is the product of both lengths, some nanoseconds each.
     ///
-    /// Sellers' algorithm: a column of the edit distances between each beginning of the pattern and
-    /// what ends here.
+    /// Sellers' algorithm: a column of the edit distances between each prefix of the pattern and
+    /// the text that ends here.
     pub fn find(&self, line: &str) -> Option<usize> {
         let mut column = [0_u8; MAX_PATTERN + 1];
         let column = &mut column[..=self.characters.len()];
@@ -90,7 +90,7 @@ impl Pattern {
         None
     }
 
-    /// How many characters it has.
+    /// Returns the number of characters.
     pub(super) fn len(&self) -> usize {
         self.characters.len()
     }
@@ -134,7 +134,7 @@ fn number(given: &str) -> Result<usize, PatternError> {
     })
 }
 
-/// One character for one, which `char::to_lowercase` does not promise.
+/// Maps one character to one, which `char::to_lowercase` does not guarantee.
 fn lower(character: char) -> char {
     let mut lower = character.to_lowercase();
     match (lower.next(), lower.next()) {
@@ -153,13 +153,15 @@ impl fmt::Display for PatternError {
             Self::Errors { given } => {
                 write!(
                     f,
-                    "After ~ goes the number of typing errors, 0 to {MAX_ERRORS}, not ‘{given}’; such as: lanturn~1"
+                    "After ~ goes the number of typing errors, 0 to {MAX_ERRORS}, \
+                     not ‘{given}’; such as: lanturn~1"
                 )
             }
             Self::TooVague { needed } => {
                 write!(
                     f,
-                    "So many typing errors need at least {needed} characters, or everything is alike"
+                    "This many typing errors need at least {needed} characters, \
+                     or everything would match"
                 )
             }
         }

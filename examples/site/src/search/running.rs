@@ -1,4 +1,4 @@
-//! A search on its way.
+//! A search in progress.
 
 use std::{
     fmt,
@@ -13,8 +13,8 @@ use futures_core::Stream;
 
 use super::state::{Progress, State};
 
-/// A search that a thread works on: a stream of its states, of which a slow reader gets the newest,
-/// and always the last. To drop it cancels the search.
+/// A search that runs on a thread: a stream of its states. A slow reader gets the newest state, and
+/// always the last. Dropping it cancels the search.
 pub struct Running {
     state: State,
     progress: Receiver<Progress>,
@@ -34,12 +34,12 @@ impl Running {
         }
     }
 
-    /// The state that came last.
+    /// Returns the most recent state.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// The next state; `None` after the last one.
+    /// Returns the next state; `None` after the last one.
     pub async fn next(&mut self) -> Option<State> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }

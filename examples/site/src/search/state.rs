@@ -1,5 +1,5 @@
-//! What there is to show of a search, in a window and on a page alike. Knows no thread and no
-//! clock.
+//! The state of a search to show, the same in a window and on a page. Knows nothing about threads
+//! or clocks.
 
 use std::{fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::plot::thousands;
 /// How many hits are shown.
 pub const FIRST: usize = 20;
 
-/// So much of a text is shown before and after what was found, in characters.
+/// The number of characters shown before and after the match.
 const AROUND: usize = 24;
 
 /// An entry that was found.
@@ -19,13 +19,12 @@ const AROUND: usize = 24;
 pub struct Hit {
     /// The entry's heading.
     pub heading: String,
-    /// What is around the place, with dots where something was left out.
+    /// The text around the match, with an ellipsis where something was left out.
     pub text: String,
 }
 
 impl Hit {
-    /// `end` is where in `text` the thing ends that was found, and `length` about how many
-    /// characters it has.
+    /// `end` is where the match ends in `text`, and `length` is about how many characters it has.
     pub(super) fn new(heading: String, text: &str, end: usize, length: usize) -> Self {
         let (before, after) = text.split_at_checked(end).unwrap_or((text, ""));
         let skipped = before.chars().count().saturating_sub(length + AROUND);
@@ -37,7 +36,8 @@ impl Hit {
             .char_indices()
             .nth(AROUND)
             .map_or(after.len(), |(index, _)| index);
-        // Half a word is hard to read; one that is longer than the room there is stays.
+        // Half a word is hard to read, so skip to the next word; keep a word that is longer than
+        // the space available.
         let before = match before[start..].split_once(' ') {
             Some((_, words)) if start > 0 && words.chars().count() >= length => words,
             _ => &before[start..],
@@ -60,28 +60,28 @@ impl Hit {
     }
 }
 
-/// Where a search is.
+/// The phase of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// It was never started.
+    /// The search was never started.
     #[default]
     Idle,
-    /// It waits for a thread.
+    /// The search waits for a thread.
     Waiting,
     /// The table is being written, which happens once.
     Filling,
-    /// It runs.
+    /// The search is running.
     Searching,
-    /// It has seen everything.
+    /// The search has looked at everything.
     Done,
-    /// It was cancelled; what was found until then is there.
+    /// The search was cancelled; the hits so far are kept.
     Cancelled,
-    /// It went wrong, or did not even begin.
+    /// The search failed, or did not even begin.
     Failed,
 }
 
-/// How far a thread is.
+/// The progress of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
     pub(super) stage: Stage,
@@ -92,7 +92,7 @@ pub(super) struct Progress {
     pub(super) time: Duration,
 }
 
-/// What a thread does.
+/// What the thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Filling,
@@ -117,7 +117,7 @@ impl Progress {
 pub struct State {
     pattern: String,
     phase: Phase,
-    /// What the thread did when it was last heard of.
+    /// What the thread was doing at the last report.
     stage: Option<Stage>,
     entries: u32,
     of: u32,
@@ -128,7 +128,7 @@ pub struct State {
 }
 
 impl State {
-    /// A search for `pattern` that waits for a thread.
+    /// Creates the state of a search for `pattern` that waits for a thread.
     pub(super) fn waiting(pattern: String) -> Self {
         State {
             pattern,
@@ -137,7 +137,7 @@ impl State {
         }
     }
 
-    /// A search that did not even begin.
+    /// Creates the state of a search that did not even begin.
     pub(super) fn failed(pattern: &str, error: &dyn fmt::Display) -> Self {
         State {
             pattern: pattern.to_owned(),
@@ -147,7 +147,7 @@ impl State {
         }
     }
 
-    /// Takes in how far the thread is. What comes after the end changes nothing.
+    /// Records the thread's progress. Progress after the end changes nothing.
     pub(super) fn advance(&mut self, progress: Progress) {
         if !self.is_running() {
             return;
@@ -161,7 +161,7 @@ impl State {
         (self.first, self.time) = (progress.first, progress.time);
     }
 
-    /// Takes in the end.
+    /// Records the end.
     pub(super) fn end<E: fmt::Display>(&mut self, result: Result<Progress, E>) {
         if !self.is_running() {
             return;
@@ -178,7 +178,7 @@ impl State {
         }
     }
 
-    /// Ends it; says whether it ran.
+    /// Cancels the search; returns whether it was running.
     pub(super) fn cancel(&mut self) -> bool {
         let ran = self.is_running();
         if ran {
@@ -187,17 +187,17 @@ impl State {
         ran
     }
 
-    /// What is searched for.
+    /// Returns the pattern.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
 
-    /// Where it is.
+    /// Returns the phase.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Whether it can be cancelled.
+    /// Returns whether the search can be cancelled.
     pub fn is_running(&self) -> bool {
         matches!(
             self.phase,
@@ -205,7 +205,7 @@ impl State {
         )
     }
 
-    /// How much of the present phase is done, 0 to 1.
+    /// Returns how much of the current phase is done, 0 to 1.
     pub fn fraction(&self) -> f64 {
         if self.of == 0 {
             0.0
@@ -214,22 +214,22 @@ impl State {
         }
     }
 
-    /// How many entries were found so far.
+    /// Returns how many entries were found so far.
     pub fn hits(&self) -> u32 {
         self.hits
     }
 
-    /// The first [`FIRST`] of them.
+    /// Returns the first [`FIRST`] hits.
     pub fn first(&self) -> &[Hit] {
         &self.first
     }
 
-    /// What went wrong, for the user.
+    /// Returns what went wrong, for the user.
     pub fn error(&self) -> Option<&str> {
         (self.phase == Phase::Failed).then_some(&self.error)
     }
 
-    /// A line for the user: where it is.
+    /// Returns a line for the user that describes the state.
     pub fn summary(&self) -> String {
         let number = |number: u32| thousands(number.into());
         let (entries, of) = (number(self.entries), number(self.of));
@@ -255,7 +255,7 @@ impl State {
         }
     }
 
-    /// All of it, in one line, for a page.
+    /// Returns the whole state as one line of JSON, for a page.
     pub fn to_json(&self) -> String {
         #[derive(Serialize)]
         struct Shown<'a> {
@@ -339,11 +339,10 @@ mod tests {
         let mut state = State::waiting("fog".to_owned());
         state.end(Err("no such table"));
         assert_eq!(state.error(), Some("no such table"));
-        assert!(
-            state
-                .to_json()
-                .contains(r#""phase":"failed","fraction":0.0,"hits":0,"summary":"No result","error":"no such table""#)
-        );
+        assert!(state.to_json().contains(concat!(
+            r#""phase":"failed","fraction":0.0,"hits":0,"#,
+            r#""summary":"No result","error":"no such table""#
+        )));
         assert_eq!(State::failed("", &"nothing").error(), Some("nothing"));
         assert_eq!(State::default().error(), None);
     }

@@ -1,4 +1,4 @@
-//! With threads and a table, a small one.
+//! Tests with threads and a small table.
 
 use entwined::Standalone;
 
@@ -6,7 +6,7 @@ use super::{entries::entry, *};
 
 const SOME: u32 = 5_000;
 
-/// Runs `future` on a reactor of its own, with an archive of [`SOME`] entries.
+/// Runs `future` on a new reactor, with an archive of [`SOME`] entries.
 fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Handle, Archive) -> F) {
     let reactor = Standalone::new().unwrap();
     let handle = reactor.handle();
@@ -99,7 +99,7 @@ fn a_window_shows_one_at_a_time() {
         search.cancel();
         assert_eq!(search.state().phase(), Phase::Cancelled);
         assert_ne!(search.version(), before);
-        // One after the other; of the first nothing is heard any more.
+        // One after the other; the first one reports nothing more.
         search.start("herring");
         search.start("fog");
         last(archive.search("fog".parse().unwrap())).await;

@@ -13,7 +13,7 @@ use std::{
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_standalone");
 
-/// How long anything may take that should happen at once. Only a test that fails waits so long.
+/// How long anything may take that should happen at once. Only a failing test waits this long.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// A running app; it ends with the test.
@@ -28,7 +28,7 @@ impl App {
         Self::run(Command::new(PROGRAM), folder())
     }
 
-    /// With so many file descriptors and no more.
+    /// Starts the app with at most this many file descriptors.
     pub fn limited_to(descriptors: usize) -> Self {
         let mut command = tool("prlimit", "util-linux");
         command
@@ -37,11 +37,11 @@ impl App {
         Self::run(command, folder())
     }
 
-    /// Under strace with these arguments; see [`trace`](App::trace).
+    /// Starts the app under strace with these arguments; see [`trace`](App::trace).
     pub fn traced<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
         let folder = folder();
         let mut command = tool("strace", "strace");
-        // As a grandchild, so that our child is the app itself.
+        // strace runs as a grandchild, so that our child is the app itself.
         command
             .args(["-D", "-f", "-qq", "-o"])
             .arg(folder.join("trace"))
@@ -50,14 +50,14 @@ impl App {
         Self::run(command, folder)
     }
 
-    /// With system calls that fail: `injection` is strace's, such as
+    /// Starts the app with failing system calls: `injection` is in strace's syntax, such as
     /// `accept4:error=EMFILE:when=1..8`.
     pub fn injected(injection: &str) -> Self {
         let calls = injection.split(':').next().expect("a set of system calls");
         Self::traced([format!("--trace={calls}"), format!("--inject={injection}")])
     }
 
-    /// What it puts into its folder goes with it, although it is killed.
+    /// The app is killed at the end, so its temporary files go into our folder, which is deleted.
     fn run(mut command: Command, folder: PathBuf) -> Self {
         command
             .args(["--http", "127.0.0.1:0", "--seconds", "120"])
@@ -86,7 +86,7 @@ impl App {
         self.process.id()
     }
 
-    /// What strace wrote so far.
+    /// Returns what strace has written so far.
     pub fn trace(&self) -> String {
         fs::read_to_string(self.folder.join("trace")).expect("a traced app")
     }
@@ -95,7 +95,7 @@ impl App {
         self.process.try_wait().expect("it is our child").is_none()
     }
 
-    /// The time that it has had a processor.
+    /// Returns the processor time that the app has used.
     pub fn processor_time(&self) -> Duration {
         let ticks: u64 = self.stat()[11..13]
             .iter()
@@ -104,14 +104,14 @@ impl App {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Whether its first thread waits inside of a system call. While strace looks at it, it is
-    /// stopped instead.
+    /// Returns whether its first thread waits inside a system call. While strace looks at the
+    /// thread, it is stopped instead.
     pub fn is_asleep(&self) -> bool {
         self.stat()[0] == "S"
     }
 
-    /// The fields of its stat from the third on, proc(5): before them is the name in parentheses,
-    /// which may contain spaces.
+    /// Returns the fields of its stat from the third on, proc(5). Before them is the name in
+    /// parentheses, which may contain spaces.
     fn stat(&self) -> Vec<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("it lives");
         stat.rsplit(") ")
@@ -139,7 +139,7 @@ impl App {
         Client { stream }
     }
 
-    /// A client of its own is answered, whatever happened before.
+    /// Checks that a new client is answered, whatever happened before.
     #[track_caller]
     pub fn serves(&mut self) {
         let outcome = self.connect().hello();
@@ -156,7 +156,7 @@ impl Drop for App {
     }
 }
 
-/// A new one for one app.
+/// Creates a folder for one app.
 fn folder() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!(
@@ -182,11 +182,11 @@ fn tool(name: &str, package: &str) -> Command {
     Command::new(name)
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Answered,
-    /// The connection ended without an answer.
+    /// The connection was closed without an answer.
     Ended,
     /// Nothing happened.
     Hangs,
@@ -202,7 +202,7 @@ impl Client {
         self.outcome()
     }
 
-    /// Sends a request. The server may have ended the connection before.
+    /// Sends a request. The server may already have closed the connection.
     pub fn ask(&mut self) {
         let _ = self
             .stream

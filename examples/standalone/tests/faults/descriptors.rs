@@ -28,12 +28,12 @@ fn out_of_file_descriptors_it_neither_spins_nor_dies_nor_leaves_anybody_hanging(
         count(Outcome::Ended)
     );
 
-    // Nobody leaves, and nothing more can be accepted: no reason to be busy.
+    // No client leaves, and no more can be accepted: the app must not be busy.
     let before = app.processor_time();
     thread::sleep(Duration::from_secs(1));
     let spent = app.processor_time() - before;
     assert!(spent <= Duration::from_millis(50), "{spent:?} of a second");
-    // Those that are there are still served, and a new one is told at once.
+    // Existing clients are still served, and a new one is turned away at once.
     let place = outcomes
         .iter()
         .position(|outcome| *outcome == Outcome::Answered)
@@ -52,14 +52,15 @@ fn out_of_file_descriptors_it_neither_spins_nor_dies_nor_leaves_anybody_hanging(
         "it recovers after {recovery:?}"
     );
     println!(
-        "{} answered, {} turned away, {spent:?} of processor time in the second after, recovered after {recovery:?}",
+        "{} answered, {} turned away, {spent:?} of processor time \
+         in the second after, recovered after {recovery:?}",
         count(Outcome::Answered),
         count(Outcome::Ended)
     );
     assert!(app.is_alive());
 }
 
-/// When not even the spare descriptor helps, because others take what there is.
+/// Not even the spare descriptor helps if other processes take every descriptor.
 #[test]
 fn when_no_peer_can_be_turned_away_accepting_rests_and_goes_on_by_itself() {
     // Each try takes two calls: to accept, and to turn away.

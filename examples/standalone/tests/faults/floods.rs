@@ -1,5 +1,5 @@
-//! Floods of HTTP/2 frames, each of which some server has died of: every one ends in a GOAWAY or
-//! costs no memory, and others are served meanwhile.
+//! Floods of HTTP/2 frames, each of which has brought down some server. Every flood must end in a
+//! GOAWAY or cost no memory, and other clients are served meanwhile.
 
 use std::{
     fs,
@@ -26,10 +26,10 @@ const END_HEADERS: u8 = 4;
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Frames of each flood, unless the server ends it before.
+/// Frames of each flood, unless the server ends the connection before.
 const FRAMES: u32 = 200_000;
 
-/// What the process may grow by, in KiB.
+/// How much the process may grow, in KiB.
 const GROWTH: u64 = 1024;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -53,17 +53,18 @@ fn request(method: u8) -> Vec<u8> {
 const GET: u8 = 0x82;
 const POST: u8 = 0x83;
 
-/// How it ended.
+/// How the flood ended.
 struct Ending {
     /// Frames that were sent.
     frames: u32,
     /// The error code of a GOAWAY.
     goaway: Option<u32>,
-    /// The server read no more.
+    /// The server stopped reading.
     stuck: bool,
 }
 
-/// Sends what `next` gives, by its number. Whether the answers are read meanwhile is up to `reads`.
+/// Sends the frames that `next` returns for each number. `reads` says whether to read the answers
+/// meanwhile.
 fn flood(app: &App, reads: bool, mut next: impl FnMut(u32) -> Vec<u8>) -> Ending {
     let mut stream = app.connect().stream;
     stream
@@ -96,7 +97,7 @@ fn flood(app: &App, reads: bool, mut next: impl FnMut(u32) -> Vec<u8>) -> Ending
     }
 }
 
-/// Reads to the end; gives the code of a GOAWAY.
+/// Reads to the end; returns the code of a GOAWAY.
 fn listen(mut stream: TcpStream) -> thread::JoinHandle<Option<u32>> {
     thread::spawn(move || {
         let mut goaway = None;
@@ -117,7 +118,7 @@ fn listen(mut stream: TcpStream) -> thread::JoinHandle<Option<u32>> {
     })
 }
 
-/// The most memory that the process had since [`forget`], or the memory that it has: proc(5).
+/// Returns the peak memory of the process since [`forget`], or its current memory: proc(5).
 fn memory(app: &App, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", app.id())).expect("it lives");
     let line = status
@@ -135,10 +136,11 @@ fn forget(app: &App) {
     fs::write(format!("/proc/{}/clear_refs", app.id()), "5").expect("it is our child");
 }
 
-/// Runs a flood, while another client asks; the error code of the GOAWAY that ended it, if one did.
+/// Runs a flood while another client sends requests. Returns the error code of the GOAWAY that
+/// ended it, if one did.
 fn survive(name: &str, reads: bool, next: impl FnMut(u32) -> Vec<u8>) -> Option<u32> {
     let mut app = App::start();
-    // What a first connection costs is paid.
+    // Pay the cost of a first connection before measuring.
     let mut number = 0;
     flood(&app, true, |frame_number| {
         number += 1;
@@ -170,7 +172,8 @@ fn survive(name: &str, reads: bool, next: impl FnMut(u32) -> Vec<u8>) -> Option<
         stuck,
     } = ending;
     println!(
-        "{name}: {frames} frames, GOAWAY {goaway:?}, stuck {stuck}, {growth} KiB, another client waited {longest:?}"
+        "{name}: {frames} frames, GOAWAY {goaway:?}, stuck {stuck}, {growth} KiB, \
+         another client waited {longest:?}"
     );
     assert!(growth < GROWTH, "{name}: {growth} KiB");
     assert!(longest < Duration::from_secs(1), "{name}: {longest:?}");
@@ -225,12 +228,12 @@ fn empty_continuations_end_in_goaway() {
     assert!(goaway.is_some());
 }
 
-/// The client has the server reset the streams, so that none of them is the client's own reset.
+/// The client makes the server reset the streams, so that no reset comes from the client itself.
 #[test]
 fn streams_that_are_made_to_fail_end_in_goaway() {
     let goaway = survive("made-you-reset", true, |number| {
         let open = frame(HEADERS, END_HEADERS, stream(number), &request(POST));
-        // A window beyond 2^31-1 is an error of the stream: RFC 9113, 6.9.1.
+        // A window beyond 2^31-1 is a stream error: RFC 9113, 6.9.1.
         [
             open,
             frame(
@@ -260,7 +263,7 @@ fn pings_whose_answers_nobody_reads_cost_no_memory() {
 
 #[test]
 fn settings_whose_answers_nobody_reads_cost_no_memory() {
-    // SETTINGS_INITIAL_WINDOW_SIZE, ever another.
+    // SETTINGS_INITIAL_WINDOW_SIZE, with a new value each time.
     survive("SETTINGS", false, |number| {
         frame(
             SETTINGS,

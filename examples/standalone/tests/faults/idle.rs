@@ -1,4 +1,4 @@
-//! What it takes from the machine: one thread, and nothing while nothing happens.
+//! What the app takes from the machine: one thread, and nothing while idle.
 
 use std::{
     thread,
@@ -10,7 +10,7 @@ use crate::app::{App, Client, LIMIT, Outcome};
 #[test]
 fn while_nothing_happens_it_makes_no_system_call() {
     let app = App::traced(["--trace=all"]);
-    // A peer that is there, and silent, is no reason to wake up either.
+    // A connected but silent peer must not cause wake-ups either.
     let client = app.connect();
     let start = Instant::now();
     while !app.trace().contains("accept4(") || !waits(&app.trace()) || !app.is_asleep() {
@@ -24,7 +24,7 @@ fn while_nothing_happens_it_makes_no_system_call() {
     drop(client);
 }
 
-/// Whether the last thing it did was to look for events: to wait for them, if it is asleep then.
+/// Returns whether its last call looks for events; if it is asleep then, it waits for them.
 fn waits(trace: &str) -> bool {
     let last = trace.lines().last().unwrap_or("");
     (last.contains("epoll_wait(") || last.contains("epoll_pwait(")) && !last.contains(" = ")

@@ -1,4 +1,4 @@
-//! The app among failures: of the system calls, of its peers, of whoever started it; and its
+//! How the app handles failures of system calls, of peers, and of the user who started it; and its
 //! search.
 
 mod app;

@@ -1,10 +1,10 @@
-//! What a user sees who starts it wrongly.
+//! The messages that a user sees after starting the app incorrectly.
 
 use std::process::Command;
 
 use crate::app::{App, PROGRAM};
 
-/// The exit status and what was said on standard error.
+/// Returns the exit status and the text on standard error.
 fn failure(command: &mut Command) -> (i32, String) {
     let output = command.output().expect("it runs");
     assert!(
@@ -27,7 +27,8 @@ fn a_used_port_is_named_with_what_to_do() {
     let app = App::start();
     let (status, said) = failure_with(&app.address.to_string());
     let expected = format!(
-        "standalone: cannot listen on {}: another program listens there; choose another port, or port 0 for a free one\n",
+        "standalone: cannot listen on {}: another program listens there; \
+         choose another port, or port 0 for a free one\n",
         app.address
     );
     assert_eq!((status, said), (1, expected));
@@ -38,7 +39,8 @@ fn an_address_that_does_not_parse_is_named_with_one_that_does() {
     for address in ["localhost:80", "127.0.0.1", "127.0.0.1:99999", "::1:80", ""] {
         let (status, said) = failure_with(address);
         let expected = format!(
-            "standalone: --http: '{address}' is not an address and port, such as 127.0.0.1:8080 or [::1]:8080\n\
+            "standalone: --http: '{address}' is not an address and port, \
+             such as 127.0.0.1:8080 or [::1]:8080\n\
              Try 'standalone --help'.\n"
         );
         assert_eq!((status, said), (2, expected));
@@ -47,7 +49,7 @@ fn an_address_that_does_not_parse_is_named_with_one_that_does() {
 
 #[test]
 fn an_address_of_another_machine_is_told_apart() {
-    // TEST-NET-1, RFC 5737: nobody's.
+    // TEST-NET-1, RFC 5737: assigned to nobody.
     let (status, said) = failure_with("192.0.2.1:8080");
     assert_eq!(
         (status, said.as_str()),
@@ -58,8 +60,7 @@ fn an_address_of_another_machine_is_told_apart() {
     );
 }
 
-/// Whether a port needs privileges depends on who runs this and where; how the refusal is told does
-/// not.
+/// Whether a port needs privileges depends on the user and the machine; the message does not.
 #[test]
 fn a_port_that_needs_privileges_is_told_apart() {
     let mut strace = Command::new("strace");
@@ -74,7 +75,8 @@ fn a_port_that_needs_privileges_is_told_apart() {
         "127.0.0.1:80",
     ]);
     let (status, said) = failure(&mut strace);
-    let expected = "standalone: cannot listen on 127.0.0.1:80: not allowed; ports below 1024 need privileges\n";
+    let expected = "standalone: cannot listen on 127.0.0.1:80: not allowed; \
+                    ports below 1024 need privileges\n";
     assert_eq!((status, said.as_str()), (1, expected));
 }
 

@@ -1,10 +1,10 @@
-//! System calls that fail, and peers that break off.
+//! System calls that fail, and peers that disconnect.
 
 use std::{io::Write, process::Command};
 
 use crate::app::{App, Client, Outcome};
 
-/// Some clients with some requests each.
+/// Runs several clients with several requests each.
 fn outcomes(app: &App) -> Vec<Outcome> {
     let mut clients: Vec<Client> = (0..10).map(|_| app.connect()).collect();
     let mut outcomes = Vec::new();
@@ -49,11 +49,14 @@ fn interrupted_system_calls_are_made_again() {
     for call in ["/^epoll_p?wait$", "recvfrom", "sendto", "sendmsg"] {
         let injection = format!("{call}:error=EINTR:when=1+2");
         let mut app = App::injected(&injection);
-        // The page is sent by another call than a short answer.
+        // The page is sent with a different call than a short answer.
         let mut client = app.connect();
         client
             .stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .write_all(
+                b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n\
+                  GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            )
             .unwrap();
         let mut all = Vec::new();
         while !all.ends_with(b"hello, world") {
@@ -78,7 +81,7 @@ fn a_connection_that_breaks_harms_no_other() {
     ] {
         let mut app = App::injected(injection);
         let outcomes = outcomes(&app);
-        // The one whose connection broke is refused for the rest of its requests.
+        // The client whose connection broke is refused for the rest of its requests.
         let ended = outcomes
             .iter()
             .filter(|outcome| **outcome == Outcome::Ended)
@@ -95,7 +98,7 @@ fn a_connection_that_breaks_harms_no_other() {
 
 #[test]
 fn a_descriptor_that_cannot_be_watched_costs_one_connection() {
-    // The waker, the timer and the listener are watched before.
+    // The waker, the timer and the listener are registered before.
     let mut app = App::injected("epoll_ctl:error=ENOSPC:when=6");
     let outcomes = outcomes(&app);
     assert!(outcomes.contains(&Outcome::Answered), "{outcomes:?}");
@@ -109,7 +112,7 @@ fn peers_that_go_away_without_reading_end_nothing_but_themselves() {
     let mut bystander = app.connect();
     let requests = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
     for _ in 0..100 {
-        // Unread bytes in its buffer have the kernel send a reset when it closes.
+        // If there are unread bytes in its buffer, the kernel sends a reset when the socket closes.
         let mut client = app.connect();
         client
             .stream

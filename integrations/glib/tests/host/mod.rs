@@ -1,5 +1,5 @@
-//! A GLib host and its reactor, as the conformance suite needs them: here and in the tests of the
-//! GTK backend.
+//! A GLib host and its reactor for the conformance suite, both here and in the tests of the GTK
+//! backend.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,19 +13,19 @@ use entwined_conformance::{End, Harness};
 use entwined_glib::{Attachment, Options};
 use glib::{ControlFlow, MainContext, MainLoop, Priority, Source, thread_guard::ThreadGuard};
 
-/// What kind of host it is.
+/// The kind of host.
 pub trait Kind: 'static {
     const NAME: &'static str;
 
-    /// The context for a new host.
+    /// Returns the context for a new host.
     fn context() -> MainContext;
 
-    /// What is open while a callback spins the loop.
+    /// What is open while a callback runs a nested loop.
     type Dialog;
 
     fn open_dialog() -> Self::Dialog;
 
-    /// Has `draw` called for each frame until it returns false.
+    /// Calls `draw` for each frame until it returns false.
     fn draw_frames(host: &GlibHost<Self>, draw: Box<dyn FnMut() -> bool>)
     where
         Self: Sized;
@@ -72,7 +72,7 @@ impl<K: Kind> GlibHost<K> {
         self.attachment.borrow().clone().ok_or(LifeError::Closed)
     }
 
-    /// A timer of the host's.
+    /// Adds a timer to the host.
     pub fn every(
         &self,
         interval: Duration,
@@ -150,7 +150,7 @@ impl<K: Kind> Harness for GlibHost<K> {
         self.every(delay, Priority::DEFAULT, Box::new(call));
     }
 
-    /// By a source that is always ready, above the priority of the reactor and of GDK's redraw.
+    /// Uses a source that is always ready, above the priority of the reactor and of GDK's redraw.
     fn keep_busy(&self, work: Box<dyn FnMut() -> bool>) {
         self.every(Duration::ZERO, Priority::DEFAULT, work);
     }
@@ -159,7 +159,7 @@ impl<K: Kind> Harness for GlibHost<K> {
         K::draw_frames(self, draw);
     }
 
-    /// By a loop inside the loop, as a modal dialog makes it.
+    /// Uses a nested loop, as a modal dialog does.
     fn nest(&self, end: End) -> Result<(), Stopped> {
         if !self.handle.is_running() {
             return Err(Stopped);

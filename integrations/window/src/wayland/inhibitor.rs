@@ -1,4 +1,4 @@
-//! The screen stays on.
+//! Keeps the screen on.
 
 use std::fmt;
 
@@ -15,9 +15,8 @@ use wayland_protocols::wp::idle_inhibit::zv1::client::{
 use super::Guest;
 use crate::{Error, sys};
 
-/// Keeps the compositor from blanking the screen, as long as it lives and the window is seen
-/// (idle-inhibit-unstable-v1): for a program that shows what comes by the network, which nobody
-/// touches.
+/// Keeps the compositor from blanking the screen, as long as it lives and the window is visible
+/// (idle-inhibit-unstable-v1). For programs that show data from the network without user input.
 pub struct Inhibitor {
     guest: Guest<State>,
 }
@@ -29,12 +28,12 @@ struct State {
 }
 
 impl Inhibitor {
-    /// Begins as soon as the compositor has said that it knows the protocol; whether it has,
-    /// [`is_active`](Inhibitor::is_active) tells. The window is kept as long as this; the display
-    /// until the process ends, as for [`Guest::new`].
+    /// Takes effect as soon as the compositor has announced that it supports the protocol;
+    /// [`is_active`](Inhibitor::is_active) reports whether it has. The window is kept as long as
+    /// the inhibitor; the display is kept until the process ends, as for [`Guest::new`].
     ///
     /// # Errors
-    /// As for [`Guest::new`].
+    /// Same as [`Guest::new`].
     pub fn new(
         handle: &Handle,
         display: impl HasDisplayHandle + 'static,
@@ -53,12 +52,12 @@ impl Inhibitor {
         Ok(Inhibitor { guest })
     }
 
-    /// Whether the compositor was asked, and can do it.
+    /// Returns whether the compositor supports the protocol and was asked to keep the screen on.
     pub fn is_active(&self) -> bool {
         self.guest.with(|state| state.inhibitor.is_some())
     }
 
-    /// As [`Guest::gone`].
+    /// Same as [`Guest::gone`].
     pub fn gone(&self) -> entwined::deferred::Deferred<String, entwined::deferred::Interrupted> {
         self.guest.gone()
     }
@@ -74,7 +73,7 @@ impl Drop for Inhibitor {
                 manager.destroy();
             }
         });
-        // The next turn is not the guest's any more.
+        // The guest has no further turn, so flush now.
         let _ = self.guest.connection().flush();
     }
 }
@@ -107,7 +106,9 @@ impl Dispatch<WlRegistry, ()> for State {
             let begin = |surface: &_| manager.create_inhibitor(surface, queue, ());
             match sys::with_surface(connection, &*state.window, begin) {
                 Ok(inhibitor) => state.inhibitor = Some(inhibitor),
-                Err(error) => tracing::warn!(%error, "the screen may be blanked"),
+                Err(error) => {
+                    tracing::warn!(%error, "idle inhibition failed; the screen may go blank");
+                }
             }
             state.manager = Some(manager);
         }

@@ -1,4 +1,4 @@
-//! When frames were really seen.
+//! Reports when frames were actually shown.
 
 use std::{fmt, time::Duration};
 
@@ -16,27 +16,27 @@ use wayland_protocols::wp::presentation_time::client::{
 use super::Guest;
 use crate::{Error, sys};
 
-/// Frames that the compositor has not told of yet, at most; those beyond are not asked for.
+/// The maximum number of frames without feedback yet; for more frames, no feedback is requested.
 const MOST_ASKED: u32 = 64;
 
-/// Tells when the frames of a window were shown, and how often the display shows one
-/// (presentation-time): what no toolkit's clock knows.
+/// Reports when a window's frames were shown, and how often the display shows one
+/// (presentation-time). No toolkit's own clock knows this.
 pub struct Presentation {
     guest: Guest<State>,
     window: Box<dyn HasWindowHandle>,
 }
 
-/// What was told of a window's frames.
+/// The feedback for a window's frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Presented {
-    /// Frames that were shown, of those that were asked for.
+    /// Frames that were shown, of those that feedback was requested for.
     pub shown: u64,
-    /// Frames that were never seen: another one came before, or the window was hidden.
+    /// Frames that were never shown: a newer one replaced them, or the window was hidden.
     pub discarded: u64,
-    /// When the last one was shown, by the clock of the compositor (its zero is arbitrary).
+    /// When the last frame was shown, on the compositor's clock (its zero is arbitrary).
     pub last: Option<Duration>,
-    /// What lies between two frames of the display, if that is constant.
+    /// The time between two frames of the display, if it is constant.
     pub refresh: Option<Duration>,
 }
 
@@ -48,11 +48,11 @@ struct State {
 }
 
 impl Presentation {
-    /// For this window, which is kept; the display is kept until the process ends, as for
-    /// [`Guest::new`].
+    /// Creates one for this window, which is kept; the display is kept until the process ends, as
+    /// for [`Guest::new`].
     ///
     /// # Errors
-    /// As for [`Guest::new`].
+    /// Same as [`Guest::new`].
     pub fn new(
         handle: &Handle,
         display: impl HasDisplayHandle + 'static,
@@ -69,16 +69,16 @@ impl Presentation {
         })
     }
 
-    /// Whether the compositor tells.
+    /// Returns whether the compositor gives this feedback.
     pub fn is_known(&self) -> bool {
         self.guest.with(|state| state.manager.is_some())
     }
 
-    /// Asks what becomes of the window's next frame. Called just before the toolkit hands it over:
-    /// with winit beside `Window::pre_present_notify`.
+    /// Requests feedback for the window's next frame. Call this just before the toolkit commits the
+    /// frame: with winit, next to `Window::pre_present_notify`.
     ///
     /// # Errors
-    /// [`Error::Handle`] when the window is gone.
+    /// Returns [`Error::Handle`] if the window is gone.
     pub fn ask(&self) -> Result<(), Error> {
         let queue = self.guest.queue_handle();
         self.guest.with(|state| {
@@ -92,7 +92,7 @@ impl Presentation {
         })
     }
 
-    /// What was told so far.
+    /// Returns the feedback so far.
     pub fn presented(&self) -> Presented {
         self.guest.with(|state| state.presented)
     }
@@ -136,7 +136,7 @@ impl Dispatch<WlRegistry, ()> for State {
     }
 }
 
-// It tells the number of the clock, which nobody here compares with another.
+// It sends the id of the clock, which is not compared with any other clock here.
 delegate_noop!(State: ignore WpPresentation);
 
 impl Dispatch<WpPresentationFeedback, ()> for State {
@@ -161,7 +161,7 @@ impl Dispatch<WpPresentationFeedback, ()> for State {
                 state.presented.shown += 1;
                 state.presented.last =
                     Some(Duration::from_secs(seconds) + Duration::from_nanos(tv_nsec.into()));
-                // Zero is for one that is not constant.
+                // Zero means that it is not constant.
                 state.presented.refresh =
                     (refresh > 0).then(|| Duration::from_nanos(refresh.into()));
             }

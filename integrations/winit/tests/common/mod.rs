@@ -1,5 +1,5 @@
-//! The tests of both ways to run, and the means to run each on the main thread of a process of its
-//! own, as winit wants it.
+//! The tests for both ways to run. winit needs the main thread, so each test runs on the main
+//! thread of its own process.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,7 +28,7 @@ use winit::{
     window::{Window, WindowId},
 };
 
-/// Runs an application: the way under test.
+/// Runs an application in the way under test.
 pub type Run<'a> = &'a mut dyn FnMut(&Winit<App>, &mut App);
 
 type Test = fn(Run<'_>);
@@ -40,8 +40,8 @@ macro_rules! tests {
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs those whose names contain one of the arguments, or all, each in a process of its own: this
-/// program with the test's name.
+/// Runs the tests whose names contain one of the arguments, or all tests. Each runs in its own
+/// process: this program with the test's name as its argument.
 pub fn main(way: &str, run: Run<'_>) -> ExitCode {
     let tests = tests![
         timers_are_on_time_and_never_early,
@@ -114,7 +114,7 @@ pub fn main(way: &str, run: Run<'_>) -> ExitCode {
     ExitCode::from(failed)
 }
 
-/// What winit calls, for a test to hook into.
+/// A hook into what winit calls.
 pub type Hook = Box<dyn FnMut(&mut App, &ActiveEventLoop)>;
 
 /// The application of the tests.
@@ -122,10 +122,10 @@ pub type Hook = Box<dyn FnMut(&mut App, &ActiveEventLoop)>;
 pub struct App {
     window: Option<Window>,
     quit: bool,
-    /// Ask for the next frame at the end of each iteration.
+    /// Request the next frame at the end of each iteration.
     animate: bool,
     redraws: u32,
-    /// When the window heard of its last size.
+    /// When the window was told its last size.
     resized: Option<Instant>,
     causes: Vec<StartCause>,
     log: Vec<&'static str>,
@@ -193,7 +193,7 @@ fn quit(app: &Lent<App>) -> impl FnOnce() + 'static {
     move || app.with(|app| app.quit = true).unwrap()
 }
 
-/// The middle one: any of them may be spoilt by whatever else the machine does.
+/// The median: any single value may be spoilt by other load on the machine.
 fn median(mut lateness: Vec<Duration>) -> Duration {
     lateness.sort();
     println!("late by {lateness:?}");
@@ -214,7 +214,7 @@ fn timers_are_on_time_and_never_early(run: Run<'_>) {
     network
         .handle()
         .spawn(async move {
-            // The first ones fall into the making of the window.
+            // The first ones would coincide with the creation of the window.
             handle.sleep(Duration::from_millis(50)).await;
             for _ in 0..ROUNDS {
                 let due = Instant::now() + Duration::from_millis(3);
@@ -279,8 +279,8 @@ fn a_call_from_another_thread_wakes_a_sleeping_loop(run: Run<'_>) {
     let (network, mut app) = start();
     let remote = network.handle().remote();
     let poster = thread::spawn(move || {
-        // A blocking call returns when the loop has woken up for it; by the time of the next one it
-        // sleeps again, or is about to.
+        // A blocking call returns when the loop has woken up for it. By the next call, the loop
+        // sleeps again or is about to.
         for round in 0..1000 {
             assert_eq!(remote.call(move |_| round), Ok(round));
         }
@@ -321,7 +321,7 @@ fn a_burst_from_eight_threads_is_served_once_each(run: Run<'_>) {
         })
         .collect();
     app.on_wait = Some(Box::new(|app, _| app.quit = COUNT.get() >= 8 * EACH));
-    // The calls of a run are dropped at its end, so there must be one until all were posted.
+    // The calls of a run are dropped at its end, so a run must exist until all calls were posted.
     run(&network, &mut app);
     threads
         .into_iter()
@@ -391,7 +391,7 @@ fn what_about_to_wait_asks_for_is_served_at_once(run: Run<'_>) {
         if rounds == 1000 {
             app.quit = true;
         }
-        // Without it no further iteration would come.
+        // Without this call, no further iteration would come.
         let lent = lent.clone();
         handle.call_soon(move || lent.with(|app| app.log.push("call")).unwrap());
     }));
@@ -511,7 +511,7 @@ fn a_busy_network_does_not_starve_the_window(run: Run<'_>) {
     app.on_wait = Some(Box::new(|app, _| app.quit = app.redraws >= 100));
     let start = Instant::now();
     run(&network, &mut app);
-    // Slices of 2 ms make 0.2 s; a wide margin for a machine that does something else as well.
+    // Slices of 2 ms make 0.2 s; a wide margin for a machine that is busy with other work.
     assert!(
         start.elapsed() < Duration::from_secs(2),
         "100 frames took {:?}",
@@ -533,7 +533,7 @@ fn an_idle_application_sleeps(run: Run<'_>) {
     handle
         .clone()
         .spawn(async move {
-            // Time for the window to be made, and its events to come.
+            // Leaves time for the window to be created, and its events to arrive.
             for pause in [200, 300] {
                 handle.sleep(Duration::from_millis(pause)).await;
                 let iterations = lent.with(|app| app.causes.len()).unwrap();
@@ -618,8 +618,8 @@ async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
 
 const ASIDE: Duration = Duration::from_millis(50);
 
-/// A request with a reply reads whatever the display has sent. What the window hears of its own new
-/// size comes that way, and is then announced by no fd.
+/// A request with a reply reads whatever the display has sent. The event about the window's own new
+/// size is read that way, and then no fd announces it.
 fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
@@ -642,24 +642,26 @@ fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
                     .unwrap();
                 if !round_trip {
                     println!(
-                        "not tested: on Wayland a window has no position to ask for, and winit reads all events itself"
+                        "not tested: on Wayland a window has no position to ask for, \
+                         and winit reads all events itself"
                     );
                     late.borrow_mut().push(Duration::ZERO);
                     break;
                 }
-                // What else would bring it to light.
+                // The next event that would bring it to light.
                 handle.sleep(ASIDE).await;
                 let heard = lent.with(|app| app.resized).unwrap();
-                late.borrow_mut().push(heard.map_or(Duration::MAX, |heard| heard - asked));
+                late.borrow_mut()
+                    .push(heard.map_or(Duration::MAX, |heard| heard - asked));
             }
             quit(&lent)();
         })
         .detach();
     run(&network, &mut app);
-    // The display server, a process of its own, has its part in this. What was forgotten is heard
-    // of when the sleep ends.
+    // The display server, a separate process, also affects this. A forgotten event would only be
+    // seen when the sleep ends.
     let median = median(all.take());
-    assert!(median < ASIDE / 2, "heard of after {median:?}");
+    assert!(median < ASIDE / 2, "noticed after {median:?}");
 }
 
 fn exit_ends_in_order(run: Run<'_>) {
@@ -717,8 +719,8 @@ fn stop_and_start_while_the_application_goes_on(run: Run<'_>) {
             app.quit = true;
             return;
         }
-        // A post to a reactor that does not run waits for the next run, and must not make the loop
-        // spin meanwhile.
+        // A post to a stopped reactor waits for the next run, and must not make the loop spin
+        // meanwhile.
         handle.remote().post(|_| ()).unwrap();
         restart.start().unwrap();
         let again = handle.clone();
