@@ -1,4 +1,4 @@
-//! Responses that are there at once, and those that come later.
+//! Responses that are ready at once, and those that come later.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use std::{
 use super::{Error, IntoResponse, Response, StatusCode};
 use crate::reactor::{Core, Kind, Moment, Origin};
 
-/// The future of one response, which may be there already.
+/// The future of one response. The response may be ready already.
 ///
 /// ```
 /// use entwined::http::{Layer, Next, Request, ResponseFuture, Router, StatusCode};
@@ -33,7 +33,7 @@ use crate::reactor::{Core, Kind, Moment, Origin};
 pub struct ResponseFuture(State);
 
 enum State {
-    /// In a box, since a response is large and is moved from hand to hand.
+    /// Boxed, because a response is large and is moved often.
     Ready(Option<Box<Response>>),
     Boxed(BoxFuture),
     Called(Called),
@@ -42,7 +42,7 @@ enum State {
 type BoxFuture = Pin<Box<dyn Future<Output = Response>>>;
 
 impl ResponseFuture {
-    /// A response that is there: nothing is to be waited for, and no future made.
+    /// A response that is ready now. No future is allocated.
     pub fn ready(response: impl IntoResponse) -> Self {
         Box::new(response.into_response()).into()
     }
@@ -52,7 +52,8 @@ impl ResponseFuture {
         ResponseFuture(State::Boxed(Box::pin(future)))
     }
 
-    /// That of a handler, or of what is around all of them: timed, and a panic in it is 500.
+    /// Runs a handler, or the code around all handlers. Records its time, and turns a panic into
+    /// 500.
     pub(super) fn called(
         core: &Rc<Core>,
         origin: Origin,
@@ -66,7 +67,7 @@ impl ResponseFuture {
         let before = timer.before();
         let future = match core.contain(origin, call) {
             Some(ResponseFuture(State::Boxed(future))) => future,
-            // What is there is not called again.
+            // A ready response is not polled again.
             Some(ResponseFuture(State::Ready(response))) => {
                 timer.end(before);
                 return ResponseFuture(State::Ready(response));
@@ -99,7 +100,7 @@ impl Future for ResponseFuture {
             State::Ready(response) => Poll::Ready(
                 *response
                     .take()
-                    .expect("a future is not polled after its end"),
+                    .expect("the future was polled after completion"),
             ),
             State::Boxed(future) => future.as_mut().poll(cx),
             State::Called(called) => called.poll(cx),
@@ -116,7 +117,7 @@ impl std::fmt::Debug for ResponseFuture {
     }
 }
 
-/// A handler that was called and has not answered.
+/// A handler that was called and has not answered yet.
 struct Called {
     future: BoxFuture,
     timer: Timer,
@@ -144,8 +145,8 @@ impl Called {
     }
 }
 
-/// Only handlers are timed for themselves; what is around all of them is a part of the callback
-/// that it runs in.
+/// Only handlers have a time of their own. The code around them counts towards the callback that it
+/// runs in.
 struct Timer {
     origin: Origin,
     core: Rc<Core>,
@@ -156,14 +157,15 @@ impl Timer {
         self.origin.kind == Kind::Handler && self.core.meter.on.get()
     }
 
-    /// What the thread did until now was not the handler's.
+    /// Charges the time until now to the HTTP server, not to the handler.
     fn begin(&self) {
         if self.is_on() {
             self.core.meter.account(Kind::Http, 0, Moment::now());
         }
     }
 
-    /// What is compared with at the end: the turns that were made, and the wait for a processor.
+    /// What `end` compares with: the number of turns made, and the time spent waiting for a
+    /// processor.
     fn before(&self) -> (u64, Duration) {
         (self.core.turns.get(), self.core.meter.waited())
     }
@@ -172,7 +174,7 @@ impl Timer {
         if self.is_on() {
             let meter = &self.core.meter;
             let duration = meter.account(Kind::Handler, 1, Moment::now());
-            // One that made turns itself held up nobody.
+            // A handler that made turns itself did not block the loop.
             if self.core.turns.get() == turns {
                 meter.record(self.origin, duration, waited);
             }

@@ -59,37 +59,37 @@ pub(super) fn start(
 struct Connection {
     stage: Stage,
     pace: Rc<Pace>,
-    /// When to look at the pace again, or when to give up lingering.
+    /// When to check the pace again, or when to stop lingering.
     sleep: Sleep,
     server: Rc<Shared>,
-    /// Its place in the server's list, from the first poll on.
+    /// Its slot in the server's list; set by the first poll.
     slot: Option<usize>,
     origin: Origin,
-    /// There until the connection is handed over.
+    /// Present until the connection is handed over.
     permit: Option<Permit>,
 }
 
-// The large one is the usual one, and a task is one allocation already.
+// The large variant is the usual one, and the task is a single allocation anyway.
 #[expect(clippy::large_enum_variant)]
 enum Stage {
-    /// Accepted, and not [established](ByteStream::poll_established) yet, or it is not clear yet
-    /// what the peer speaks. That counts as part of the first head's time.
+    /// Accepted, but not [established](ByteStream::poll_established) yet, or the protocol is still
+    /// unknown. This counts towards the deadline of the first head.
     Fresh {
         stream: Box<dyn ByteStream>,
         sniff: Sniff,
     },
-    /// Requests and responses, until there will be no more.
+    /// Requests and responses, until there are no more.
     Exchange {
         exchange: Exchange,
         wire: Rc<Wire>,
-        /// Whether hyper was told to end in order.
+        /// Whether hyper has been asked for a graceful shutdown.
         ending: bool,
-        /// How the exchange ended, while its last response is still on its way.
+        /// The result of the exchange, kept while its last response is still being sent.
         ended: Option<hyper::Result<()>>,
     },
-    /// The last response is sent and the write direction closed. What the peer still sends is read
-    /// away for a while: to close the socket with unread bytes would have the kernel send a reset,
-    /// which may overtake the response (RFC 9112, 9.6).
+    /// The last response is sent and the write direction is closed. We read and discard what the
+    /// peer still sends, for a while: if a socket is closed with unread bytes, the kernel sends a
+    /// reset, which may overtake the response (RFC 9112, 9.6).
     Linger {
         stream: Box<dyn ByteStream>,
         left: usize,
@@ -124,7 +124,7 @@ impl Connection {
         let Stage::Fresh { stream, sniff } = &mut self.stage else {
             return Poll::Ready(());
         };
-        // Whether it is HTTP/2, once that is known.
+        // The protocol, once it is known: true for HTTP/2.
         let established = stream.poll_established(cx);
         let shakes_hands = established.is_pending();
         let told = match established {
@@ -153,7 +153,7 @@ impl Connection {
             Poll::Ready(Ok(two)) => self.stage = self.exchange(stream, sniff.bytes(), two),
             Poll::Ready(Err(error)) => {
                 let peer = stream.peer_address();
-                tracing::debug!(%error, %peer, "a connection ended before it had begun");
+                tracing::debug!(%error, %peer, "a connection failed before its first request");
             }
             Poll::Pending if shakes_hands => stream.abort(),
             Poll::Pending if self.server.closing.get() => {}
@@ -210,8 +210,8 @@ impl Connection {
         };
         loop {
             wire.go_on(cx);
-            // What has arrived comes before any deadline: a loop that was held up must not blame
-            // its peers.
+            // Handle the input that has arrived before checking any deadline: if the loop was
+            // blocked, that is not the peer's fault.
             if ended.is_none() {
                 *ended = match exchange.poll(cx) {
                     Poll::Ready(result) => Some(result),
@@ -262,7 +262,8 @@ impl Connection {
         }
     }
 
-    /// Gives the connection to who has answered with 101. It goes on counting among the server's.
+    /// Hands the connection to the handler that answered 101. It still counts towards
+    /// [`max_connections`](super::Config::max_connections).
     fn hand_over(&mut self, take_over: Upgrade) {
         let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
         else {
@@ -282,7 +283,7 @@ impl Connection {
             .contain(self.origin, || take_over(Box::new(stream)));
     }
 
-    /// Ends the exchange so that the peer cannot take what it has for the whole.
+    /// Aborts the exchange, so that the peer cannot mistake a partial response for a complete one.
     fn abort(&mut self) {
         if let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) {
             if let Some((mut stream, _)) = exchange.into_stream() {
@@ -291,7 +292,7 @@ impl Connection {
         }
     }
 
-    /// Ends the exchange, with a last answer as far as it can be sent without waiting.
+    /// Ends the exchange. Sends a last response, as far as that is possible without waiting.
     fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
         let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
         else {
@@ -340,7 +341,7 @@ impl Connection {
     }
 }
 
-/// What a peer is told that does not finish the head of its request.
+/// The response to a peer that does not finish the head of its request in time.
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -352,12 +353,12 @@ impl Drop for Connection {
     }
 }
 
-/// What hyper calls for each request.
+/// The service that hyper calls for each request.
 pub(super) struct Answer {
     server: Rc<Shared>,
     pace: Rc<Pace>,
     common: Rc<Common>,
-    /// For what is around all handlers.
+    /// The origin of the code around all handlers.
     origin: Origin,
 }
 
@@ -410,7 +411,7 @@ impl Answer {
     }
 }
 
-/// The answer to HEAD: what there would be, without it (RFC 9110, 9.3.2).
+/// The response to HEAD: the same head, with the length, but without a body (RFC 9110, 9.3.2).
 fn without_body(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
@@ -419,14 +420,14 @@ fn without_body(response: Response) -> Response {
     Response::from_parts(head, Body::empty())
 }
 
-/// The future of one response; a panic of the handler is 500.
+/// The future of one response. If the handler panics, the response is 500.
 pub(super) struct Answering {
     response: ResponseFuture,
-    /// There until the response is.
+    /// Present until the response is ready.
     watch: Option<Watch>,
-    /// The response's body must not be sent, and hyper does not see to that.
+    /// The body must not be sent, and hyper does not ensure that itself.
     headless: bool,
-    /// The connection ends with it.
+    /// The connection ends with this response.
     last: bool,
 }
 
@@ -444,7 +445,7 @@ impl Future for Answering {
         let watch = this
             .watch
             .take()
-            .expect("a future is not polled after its end");
+            .expect("the future was polled after completion");
         if this.headless {
             response = without_body(response);
         }

@@ -1,4 +1,4 @@
-//! Servers: what they allow, how they begin and end.
+//! Servers: their limits, how they start and how they stop.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,45 +17,48 @@ use crate::{
     transport::{Acceptor, Address, BoxedListener, Listen, MOST_CONNECTIONS},
 };
 
-/// What one server allows. Each bound holds for every peer; make one with [`Config::default`] and
+/// The limits of a server. Each one applies to every peer. Start with [`Config::default`] and
 /// change its fields.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Connections at a time; peers beyond it wait in the listener's backlog. 10,000.
+    /// Maximum number of connections at a time. Further peers wait in the listener's backlog.
+    /// Default 10,000.
     pub max_connections: usize,
-    /// Whether it speaks HTTP/2 to who begins with that (RFC 9113), over TLS (where the acceptor
-    /// must offer `h2`: [`protocols`](crate::tls::AcceptorBuilder::protocols)) and without. True.
+    /// Whether the server accepts HTTP/2 (RFC 9113), over TLS and without. Over TLS, the acceptor
+    /// must offer `h2`: see [`protocols`](crate::tls::AcceptorBuilder::protocols). Default true.
     pub http2: bool,
-    /// Requests of one connection of HTTP/2 that are open at a time. 100.
+    /// Maximum number of requests in flight on an HTTP/2 connection. Default 100.
     pub max_streams: u32,
-    /// Bytes of a request's head, from the request line to the empty line; beyond it 431. 64 KiB, 8
-    /// KiB at least.
+    /// Maximum bytes of a request's head, from the request line to the empty line. A larger head
+    /// gets 431. Default 64 KiB; at least 8 KiB.
     pub head_limit: usize,
-    /// Headers of a request; beyond it 431. 100.
+    /// Maximum number of headers of a request. More get 431. Default 100.
     pub header_count: usize,
-    /// How long a head may take from its first byte, and a first request from the connection's
-    /// begin: then 408. 10 s.
+    /// How long a head may take, from its first byte, or for the first request from the start of
+    /// the connection. Then the response is 408. Default 10 s.
     pub header_deadline: Duration,
-    /// How long a connection may be idle between two requests. 60 s.
+    /// How long a connection may be idle between two requests. Default 60 s.
     pub idle_deadline: Duration,
-    /// Bytes of a body that is read as a whole; beyond it 413. 2 MiB.
+    /// Maximum bytes of a body that is read as a whole. A larger body gets 413. Default 2 MiB.
     pub body_limit: usize,
-    /// How long a body that is read as a whole may take; then 408. 30 s.
+    /// How long it may take to read a whole body. Then the response is 408. Default 30 s.
     pub body_deadline: Duration,
-    /// How long a peer may take nothing of a response before its connection is ended. 30 s.
+    /// How long a peer may read nothing of a response before its connection is closed. Default 30
+    /// s.
     pub write_deadline: Duration,
-    /// Bytes a second that a peer has to send of a body, and to take of what is ready for it, on
-    /// average since it was first waited for; a sender that is slower is answered by 408, a
-    /// reader's connection ended. Counted after [`rate_grace`](Config::rate_grace). 240; 0 for no
-    /// limit.
+    /// Minimum rate of a peer, in bytes per second, when it sends a body and when it reads what is
+    /// ready for it. This is an average from the time when we first waited for the peer, checked
+    /// after [`rate_grace`](Config::rate_grace). A slower sender gets 408; a slower reader's
+    /// connection is closed. Default 240; 0 for no limit.
     pub min_rate: u32,
-    /// How long a peer may be slower than [`min_rate`](Config::min_rate). 5 s.
+    /// How long a peer may be slower than [`min_rate`](Config::min_rate). Default 5 s.
     pub rate_grace: Duration,
-    /// Requests of one connection; then it is ended in order, so that load spreads and what a
-    /// library keeps for it goes. 1,000,000.
+    /// Maximum number of requests on one connection. Then the connection shuts down gracefully, so
+    /// that load is spread and memory that a library keeps for the connection is freed. Default
+    /// 1,000,000.
     pub max_requests: u64,
-    /// How long requests that are being answered may take when the reactor stops. 5 s.
+    /// How long requests in flight may take when the reactor stops. Default 5 s.
     pub shutdown_grace: Duration,
 }
 
@@ -82,7 +85,7 @@ impl Default for Config {
 
 /// An HTTP server. Made by [`serve`] and [`serve_with`].
 ///
-/// Dropping it stops accepting; connections that are there go on until they end.
+/// Dropping it stops accepting. Open connections continue until they end.
 #[must_use = "dropping it stops accepting"]
 pub struct Server {
     acceptor: Rc<Acceptor>,
@@ -96,7 +99,7 @@ pub fn serve(listener: impl Listen, router: Router) -> Server {
     serve_with(listener, router, Config::default())
 }
 
-/// Serves `router` on `listener`: a socket, or one with a layer above it such as TLS.
+/// Serves `router` on `listener`: a socket, or a socket with a layer above it such as TLS.
 #[track_caller]
 pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Server {
     let origin = Origin {
@@ -137,29 +140,32 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
 }
 
 impl Server {
-    /// The address that it listens on.
+    /// Returns the address that the server listens on.
     pub fn local_address(&self) -> &Address {
         self.acceptor.local_address()
     }
 
-    /// Connections at present.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.acceptor.connections()
     }
 
-    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or
-    /// because what it listens on [has no more](crate::transport::listen_once). With the reason if
-    /// the listener has failed. A WebSocket is a connection still. Where the run ends before, it is
-    /// abandoned.
+    /// Fires when the server no longer accepts and its last connection is gone. The server stops
+    /// accepting when it is dropped, or when its listener [has no more
+    /// peers](crate::transport::listen_once). If the listener failed, the error is the reason. A
+    /// connection that became a WebSocket still counts. If the reactor's run ends first, the
+    /// deferred is abandoned.
     ///
-    /// So a program that serves one peer, over its standard input and output, knows when to end:
+    /// A program that serves one peer, over its standard input and output, can use this to know
+    /// when to exit:
     ///
     /// ```no_run
     /// use entwined::{Standalone, endpoint, http::{self, Router}};
     ///
     /// let reactor = Standalone::new()?;
     /// let handle = reactor.handle();
-    /// let server = http::serve(endpoint::server("stdio:")?.listen(&handle)?, Router::new().get("/", || "hello"));
+    /// let listener = endpoint::server("stdio:")?.listen(&handle)?;
+    /// let server = http::serve(listener, Router::new().get("/", || "hello"));
     /// server.ended().map(move |()| handle.stop()).detach();
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -168,7 +174,7 @@ impl Server {
         self.acceptor.ended()
     }
 
-    /// Requests since the server began.
+    /// Returns the number of requests since the server started.
     pub fn requests(&self) -> u64 {
         self.shared.requests.get()
     }
@@ -184,24 +190,24 @@ impl fmt::Debug for Server {
     }
 }
 
-/// What all connections of a server share.
+/// State shared by all connections of a server.
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) config: Config,
     pub(super) routes: Rc<Routes>,
-    /// Whether connections should end as soon as they have answered.
+    /// Whether connections should close as soon as they have answered.
     pub(super) closing: Cell<bool>,
     pub(super) connections: Connections,
     pub(super) requests: Cell<u64>,
 }
 
 impl Shared {
-    /// The time of the turn: precise enough for deadlines of seconds.
+    /// The time of the current turn, which is precise enough for deadlines of seconds.
     pub(super) fn time(&self) -> std::time::Instant {
         self.handle.core().time.get()
     }
 
-    /// Has every connection end in order; returns when all have, or the grace is over.
+    /// Shuts every connection down gracefully. Returns when all are closed or the grace is over.
     async fn close(&self) {
         self.closing.set(true);
         self.connections.wake_all();
@@ -212,12 +218,12 @@ impl Shared {
             .await
             .is_err()
         {
-            tracing::warn!("requests that are still being answered are given up");
+            tracing::warn!("the shutdown grace is over: requests still in flight are dropped");
         }
     }
 }
 
-/// The connections of a server: the means to wake each, and to know when all are gone.
+/// The connections of a server. Wakes each of them, and knows when all are gone.
 #[derive(Default)]
 pub(super) struct Connections {
     slots: RefCell<Vec<Option<Waker>>>,
