@@ -52,8 +52,8 @@ impl ResponseFuture {
         ResponseFuture(State::Boxed(Box::pin(future)))
     }
 
-    /// Runs a handler, or the code around all handlers. Records its time, and turns a panic into
-    /// 500.
+    /// Runs a handler, or the code around all handlers. Records its time, and answers 500 if it
+    /// panics.
     pub(super) fn called(
         core: &Rc<Core>,
         origin: Origin,

@@ -605,8 +605,8 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         45,
-        "A panic in a protocol callback ends that connection, is reported with where, and leaves \
-         the rest alone.",
+        "A panic in a protocol callback ends that connection, is reported with its location, \
+         and leaves the rest alone.",
     ),
     (
         46,
