@@ -1,4 +1,4 @@
-//! A way from a stream in memory, which never leaves its thread, to a peer on another.
+//! Connects an in-memory stream, which never leaves its thread, to a peer on another thread.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::rig::PATIENCE;
 use entwined::transport::{Address, ByteStream, memory::MemoryStream};
 
-/// The most bytes in each direction: more than is received at a time.
+/// The most bytes buffered in each direction: more than one receive takes.
 const ROOM: usize = 256 * 1024;
 
 #[derive(Default)]
@@ -26,16 +26,16 @@ pub(super) struct Bridge {
 #[derive(Default)]
 struct State {
     to_peer: VecDeque<u8>,
-    /// All that there will be has come.
+    /// The stream has sent its last byte.
     ended: bool,
     from_peer: VecDeque<u8>,
     peer_ended: bool,
     peer_gone: bool,
-    /// Somebody tore it.
+    /// One side has reset the connection.
     reset: bool,
-    /// The stream of ours is gone.
+    /// Our stream is gone.
     gone: bool,
-    /// Of the task that carries.
+    /// The waker of the task that carries bytes.
     waker: Option<Waker>,
 }
 
@@ -44,7 +44,7 @@ impl Bridge {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and tells both sides.
+    /// Changes the state and wakes both sides.
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
@@ -56,18 +56,18 @@ impl Bridge {
         }
     }
 
-    /// Waits on the peer's thread.
+    /// Blocks the peer's thread until the condition holds.
     fn wait(&self, until: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let waited = self
             .changed
             .wait_timeout_while(self.state(), PATIENCE, |state| !until(state));
         let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        assert!(!waited.timed_out(), "nothing came in {PATIENCE:?}");
+        assert!(!waited.timed_out(), "nothing arrived within {PATIENCE:?}");
         state
     }
 
-    /// Carries bytes between the peer and `stream`, the other end of what is tested, until one of
-    /// them is gone.
+    /// Carries bytes between the peer and `stream`, the other end of the stream under test, until
+    /// one of them is gone.
     pub(super) fn carry(
         self: &Arc<Self>,
         mut stream: MemoryStream,
@@ -93,7 +93,7 @@ impl Bridge {
         while !state.from_peer.is_empty() {
             match Pin::new(&mut *stream).poll_write(cx, state.from_peer.as_slices().0) {
                 Poll::Ready(Ok(count)) => drop(state.from_peer.drain(..count)),
-                // Nobody reads any more; what was written can still come.
+                // Nobody reads any more, but data that was written can still arrive.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                     state.from_peer.clear()
                 }
@@ -124,8 +124,8 @@ impl Bridge {
         Poll::Pending
     }
 
-    /// A layer above the stream under test that tells the peer of its end at once, also if that
-    /// does not read.
+    /// Wraps the stream under test in a layer that tells the peer of its end at once, even if the
+    /// peer does not read.
     pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> Watched {
         Watched {
             below,

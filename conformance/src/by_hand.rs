@@ -1,4 +1,4 @@
-//! The harness for reactors with a loop of their own: the host is a loop that makes their turns by
+//! The harness for reactors that have their own loop. The host is a loop that makes their turns by
 //! hand.
 
 use std::{
@@ -20,23 +20,23 @@ pub trait OwnLoop: Sized + 'static {
     /// The name of the backend, for tables.
     const NAME: &'static str;
 
-    /// A reactor that does not run yet.
+    /// Makes a reactor that does not run yet.
     fn new() -> Self;
 
-    /// Its handle.
+    /// Returns its handle.
     fn handle(&self) -> Handle;
 
-    /// Makes one turn, after waiting for something to do for at most `wait`. The first one starts
-    /// the run.
+    /// Waits for something to do, for at most `wait`, and makes one turn. The first turn starts the
+    /// run.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If the run cannot be started.
     fn turn(&self, wait: Option<Duration>) -> Result<(), LifeError>;
 
     /// Runs until it is stopped.
     ///
     /// # Errors
-    /// When it runs already.
+    /// If it runs already.
     fn run(&self) -> Result<(), LifeError>;
 }
 
@@ -74,11 +74,12 @@ pub struct ByHand<L> {
     host: Rc<Host<L>>,
 }
 
-/// A host loop in its simplest form.
+/// A minimal host loop.
 struct Host<L> {
-    /// The reactor whose turns it makes.
+    /// The reactor whose turns the loop makes.
     attached: RefCell<Option<Rc<L>>>,
-    /// Its callbacks, by when they are due and the order in which they were asked for.
+    /// The host's callbacks, ordered by their due time and then by the order in which they were
+    /// added.
     calls: RefCell<BTreeMap<(Instant, u64), HostCall>>,
     sequence: Cell<u64>,
 }
@@ -90,7 +91,7 @@ impl<L: OwnLoop> Host<L> {
         self.calls.borrow().keys().next().map(|key| key.0)
     }
 
-    /// Calls what is due, but not what that adds.
+    /// Calls what is due now, but not what these calls add.
     fn call_due(&self) {
         let (now, mark) = (Instant::now(), self.sequence.get());
         loop {
@@ -157,7 +158,7 @@ impl<L: OwnLoop> Harness for ByHand<L> {
             return Err(LifeError::AlreadyRunning);
         }
         let reactor = self.reactor()?;
-        // Before the first turn: that may spin this loop.
+        // Set this before the first turn, which may spin this loop.
         *self.host.attached.borrow_mut() = Some(reactor.clone());
         reactor.turn(Some(Duration::ZERO))
     }
@@ -177,9 +178,11 @@ impl<L: OwnLoop> Harness for ByHand<L> {
         let attached = self.host.attached.borrow().clone();
         match attached.filter(|reactor| reactor.handle().is_running()) {
             Some(reactor) => reactor.turn(wait).expect("it runs"),
-            None => thread::sleep(
-                wait.expect("a host without a reactor that waits for ever never wakes"),
-            ),
+            None => {
+                thread::sleep(wait.expect(
+                    "a host without a reactor needs a finite wait, because nothing wakes it",
+                ))
+            }
         }
         self.host.call_due();
     }
@@ -187,7 +190,7 @@ impl<L: OwnLoop> Harness for ByHand<L> {
     fn run(&self) -> Result<(), LifeError> {
         if self.host.next_due().is_none() && !self.handle.is_running() {
             let reactor = self.reactor()?;
-            // For a loop in a loop.
+            // For nested loops.
             *self.host.attached.borrow_mut() = Some(reactor.clone());
             return reactor.run();
         }

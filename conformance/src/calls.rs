@@ -33,11 +33,12 @@ pub(super) fn b21_a_posted_call_runs_on_the_loops_thread<H: Harness>() {
     poster.join().expect("the poster");
 }
 
-/// Has `threads` threads post `each` calls, and gives what ran: the thread's number and the call's.
+/// Posts `each` calls from each of `threads` threads. Returns the calls that ran, as the number of
+/// the thread and of the call.
 fn post_from_threads<H: Harness>(threads: u32, each: u32) -> Vec<(u32, u32)> {
     let (rig, count) = (Rig::<H>::new(), Count::default());
     let ran = Rc::new(RefCell::new(Vec::new()));
-    // What is posted is Send and finds its way to what is not by a number.
+    // Posted closures are `Send`; a channel brings their results to values that are not.
     let (kept, counted) = (ran.clone(), count.clone());
     let (results, received) = mpsc::channel();
     let posters: Vec<_> = (0..threads)
@@ -112,7 +113,7 @@ pub(super) fn b22_a_post_wakes_a_loop_that_sleeps_without_timers<H: Harness>() {
     let rig = Rig::<H>::new();
     let remote = rig.handle.remote();
     let poster = thread::spawn(move || {
-        // The loop sleeps between two of these, with nothing to wake it but the post.
+        // The loop sleeps between two calls, and only the next call can wake it.
         for _ in 0..50 {
             remote.call(|_| ()).expect("an answer");
             thread::sleep(ms(2));
@@ -186,7 +187,7 @@ pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Ha
         (closure, seen)
     });
     let (closure, seen) = poster.join().expect("the poster");
-    // It is whole, and another reactor can call it.
+    // The closure is intact, and another reactor can call it.
     let other = Rig::<H>::new();
     other.handle.remote().post(closure).expect("there");
     other.handle.call_later(ms(1), stopper(&other.handle));
@@ -194,7 +195,7 @@ pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Ha
     assert_eq!(seen.try_recv(), Ok(7));
 }
 
-/// Tells the thread on which it is dropped.
+/// Reports the thread on which it is dropped.
 struct Tell(mpsc::Sender<thread::ThreadId>);
 
 impl Drop for Tell {
@@ -218,7 +219,7 @@ pub(super) fn b24_closures_never_run_are_dropped_on_the_loops_thread<H: Harness>
         });
         poster.join().expect("the poster");
     };
-    // Posted when the run has ended in the same turn.
+    // Posted at the end of the run, in the same turn.
     let (stop, late) = (stopper(&rig.handle), remote.clone());
     let tell = Tell(dropped.clone());
     rig.handle
@@ -230,7 +231,7 @@ pub(super) fn b24_closures_never_run_are_dropped_on_the_loops_thread<H: Harness>
     rig.handle.call_soon(stop);
     rig.run();
     assert_eq!(on.recv().expect("it was dropped"), thread::current().id());
-    // Posted when it does not run, and then it is gone.
+    // Posted while the reactor does not run; then the reactor is dropped.
     post(&remote);
     assert!(on.try_recv().is_err(), "dropped too early");
     rig.harness.detach();
@@ -246,7 +247,7 @@ fn while_it_runs<H: Harness, R: Send + 'static>(
     let remote = rig.handle.remote();
     let asker = thread::spawn(move || {
         let result = ask(remote.clone());
-        // The question itself may have ended it.
+        // The call itself may have ended the run.
         let _ = remote.post(|handle| {
             let _ = handle.stop();
         });
@@ -271,7 +272,7 @@ pub(super) fn b25_a_blocking_call_gets_the_error<H: Harness>() {
 pub(super) fn b25_a_blocking_call_gets_the_outcome_of_a_future<H: Harness>() {
     let ask = |remote: Remote| {
         remote.call_async(|handle| {
-            // Not Send: it never leaves the thread.
+            // Not `Send`: it never leaves the thread.
             let (handle, not_send) = (handle.clone(), Rc::new(5));
             async move {
                 handle.sleep(ms(2)).await;

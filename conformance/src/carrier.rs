@@ -1,5 +1,4 @@
-//! What connections go over in the tests of streams: each of the transports, with a peer that
-//! blocks on a thread of its own.
+//! The transports of the stream tests, each with a peer that blocks on a thread of its own.
 
 use std::{
     cell::RefCell,
@@ -53,26 +52,26 @@ use entwined::{
 
 /// A transport under test.
 pub(super) trait Carrier: 'static {
-    /// Whether a peer can tell an abort from an end.
+    /// Whether a peer can distinguish an abort from an end.
     const ABORT_SHOWS: bool = true;
 
-    /// The tests that it cannot show, each with the reason.
+    /// The tests that the transport cannot pass, each with the reason.
     const LACKS: &[(&str, &str)] = &[];
 
-    /// How many connections come and go in the test of what they leave behind.
+    /// How many connections the leak test opens and closes.
     const MANY: u64 = 10_000;
 
     fn open(handle: &Handle) -> Door;
 
-    /// Asks an accepted connection for what this transport knows of its peer.
+    /// Asks an accepted connection what this transport knows about its peer.
     fn ask_identity(transport: &Transport);
 }
 
-/// Where connections of a carrier come in.
+/// A listener of a carrier, and the ways to connect to it.
 pub(super) struct Door {
     pub(super) listener: BoxedListener,
     pub(super) dialer: Dialer,
-    /// Connects a stream of ours.
+    /// Connects one of our streams.
     pub(super) connect: Connect,
 }
 
@@ -87,14 +86,14 @@ impl Dialer {
         Dialer(Arc::new(dial))
     }
 
-    /// A connection that gives up before the test does.
+    /// Connects with timeouts shorter than the test's.
     pub(super) fn dial(&self) -> Peer {
         (self.0)()
     }
 }
 
-/// The other end of a connection, for a thread. Dropped, it closes in the order that its transport
-/// has.
+/// The other end of a connection, for use on a thread. Dropping it closes it in the way of its
+/// transport.
 pub(super) enum Peer {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -104,7 +103,7 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    /// Sends the end of input, and goes on reading.
+    /// Sends the end of input. It can still read.
     pub(super) fn end(&mut self) {
         match self {
             Peer::Tcp(stream) => stream.shutdown(Shutdown::Write).expect("shut down"),
@@ -115,7 +114,7 @@ impl Peer {
         }
     }
 
-    /// Has our side see a reset, once a byte has come; what else has come stays unread.
+    /// Resets the connection once a byte has arrived. Further bytes stay unread.
     pub(super) fn reset(mut self) {
         match &mut self {
             Peer::Tcp(stream) => {
@@ -128,17 +127,17 @@ impl Peer {
                     .expect("an option");
                 peer.polite = false;
             }
-            // A Unix socket that is closed with bytes unread resets by itself: unix(7).
+            // A Unix socket that is closed with unread bytes resets the connection: unix(7).
             Peer::Unix(_) => self.wait_for(PollFlags::IN),
-            Peer::Pipes { .. } => panic!("a pipe knows no reset"),
+            Peer::Pipes { .. } => panic!("a pipe cannot be reset"),
             Peer::Memory(end) => end.reset(),
         }
     }
 
-    /// Waits until the other side has ended the connection, and reads nothing.
+    /// Waits, without reading, until the other side has closed the connection.
     pub(super) fn hold(&self) {
-        // That the other side is gone is told without being asked for; that it has only shut down
-        // its direction is not.
+        // poll(2) always reports that the other side is gone. It reports a half-close only if RDHUP
+        // is requested.
         self.wait_for(PollFlags::RDHUP);
     }
 
@@ -155,14 +154,14 @@ impl Peer {
             tv_nsec: 0,
         };
         let events = poll(&mut [PollFd::new(&fd, what)], Some(&limit)).expect("poll(2)");
-        assert!(events > 0, "nothing came in {PATIENCE:?}");
+        assert!(events > 0, "nothing arrived within {PATIENCE:?}");
     }
 }
 
-/// A client of TLS that is not ours but rustls' own.
+/// A TLS client that is rustls' own and not ours.
 pub(super) struct TlsPeer {
     stream: StreamOwned<ClientConnection, TcpStream>,
-    /// It says that it goes.
+    /// Whether it sends `close_notify` on drop.
     polite: bool,
 }
 
@@ -177,7 +176,8 @@ impl TlsPeer {
                 .complete_io(&mut stream.sock)
                 .expect("a handshake");
         }
-        // The tickets come after it: left unread they would make a reset of this peer's close.
+        // The session tickets arrive after the handshake. If they stayed unread, this peer's close
+        // would become a reset.
         while stream.conn.tls13_tickets_received() < 2 {
             stream.conn.read_tls(&mut stream.sock).expect("tickets");
             stream.conn.process_new_packets().expect("tickets");
@@ -267,7 +267,7 @@ impl Carrier for Tcp {
             .ask(|stream: &Stream| stream.peer_credentials())
             .expect("a socket below");
         assert_eq!(
-            answer.expect_err("TCP knows no credentials").kind(),
+            answer.expect_err("TCP has no credentials").kind(),
             io::ErrorKind::Unsupported
         );
         assert!(
@@ -356,10 +356,10 @@ impl Carrier for Unix {
     }
 }
 
-/// TLS over TCP, in which both sides show a certificate.
+/// TLS over TCP. Both sides present a certificate.
 pub(super) struct Tls;
 
-/// Made once: keys are dear without optimisation.
+/// Made once, because generating keys is slow without optimization.
 static CERTIFICATE: LazyLock<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> =
     LazyLock::new(|| tls::development::certificate(["localhost"]).expect("a certificate"));
 
@@ -420,14 +420,14 @@ impl Carrier for Tls {
     }
 }
 
-/// A pipe that holds more than is received at a time.
+/// Makes a pipe that holds more than one receive takes.
 fn pipe() -> (OwnedFd, OwnedFd) {
     let (output, input) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
     fcntl_setpipe_size(&input, 256 * 1024).expect("room: pipe(7)");
     (output, input)
 }
 
-/// Two pipes, as a child process has them.
+/// Two pipes, as for a child process.
 pub(super) struct Pipes;
 
 impl Carrier for Pipes {
@@ -436,11 +436,11 @@ impl Carrier for Pipes {
     const LACKS: &[(&str, &str)] = &[
         (
             "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
-            "pipes are made, not accepted",
+            "pipes are created, not accepted",
         ),
         (
             "b44_a_reset_is_an_error_with_its_kind",
-            "a pipe knows no reset, only an end",
+            "a pipe cannot be reset, only closed",
         ),
     ];
 
@@ -474,14 +474,18 @@ impl Carrier for Pipes {
             (transport.local_address(), transport.peer_address()),
             (&Address::Unknown, &Address::Unknown)
         );
-        assert_eq!(transport.ask(|_: &Stream| ()), None, "a pipe is no socket");
+        assert_eq!(
+            transport.ask(|_: &Stream| ()),
+            None,
+            "a pipe is not a socket"
+        );
         let piped = transport
             .ask(|stream: &FdStream| stream.input().is_some() && stream.output().is_some());
         assert_eq!(piped, Some(true));
     }
 }
 
-/// Memory, with a bridge from it to the peer's thread.
+/// An in-memory stream, with a bridge to the peer's thread.
 pub(super) struct Memory;
 
 impl Carrier for Memory {
@@ -507,7 +511,7 @@ impl Carrier for Memory {
             }),
             connect: boxed(move || {
                 let (ours, theirs) = memory::pair(&handle);
-                // Nobody is on its other side.
+                // The bridge has no peer.
                 given.put(Arc::<Bridge>::default().watch(theirs));
                 async move { ours }
             }),
@@ -519,12 +523,16 @@ impl Carrier for Memory {
             (transport.local_address(), transport.peer_address()),
             (&Address::Unknown, &Address::Unknown)
         );
-        assert_eq!(transport.ask(|_: &Stream| ()), None, "memory is no socket");
+        assert_eq!(
+            transport.ask(|_: &Stream| ()),
+            None,
+            "memory is not a socket"
+        );
         assert_eq!(transport.ask(|_: &MemoryStream| ()), Some(()));
     }
 }
 
-/// A listener for what has none: ends are handed to it, from other threads and from this one.
+/// A listener for transports that have none. Other threads and this thread hand it the ends.
 struct Handed<T: Send, M, S> {
     handle: Handle,
     arriving: RefCell<Receiver<T>>,
@@ -579,7 +587,7 @@ where
         let mut arriving = self.arriving.borrow_mut();
         match pin!(&mut *arriving).poll_next(cx) {
             Poll::Ready(Some(end)) => Poll::Ready(Some(Ok((self.make)(&self.handle, end)))),
-            // Without dialers there are only streams of this thread.
+            // Without dialers, only streams of this thread can arrive.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
@@ -593,7 +601,7 @@ where
     }
 }
 
-/// Waits for a peer's thread without holding the loop.
+/// Waits for a peer's thread without blocking the loop.
 pub(super) async fn joined<R>(handle: &Handle, peer: std::thread::JoinHandle<R>) -> R {
     while !peer.is_finished() {
         handle.sleep(Duration::from_millis(1)).await;

@@ -32,7 +32,7 @@ pub(super) fn b40_connect_unreachable_says_so_over_tcp<H: Harness>() {
     let rig = Rig::<H>::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
-        // The loopback's broadcast address: there is no way for TCP to it.
+        // The loopback's broadcast address: TCP has no route to it.
         let error = tcp::connect(&handle, ([127, 255, 255, 255], 9).into())
             .await
             .expect_err("no such host");
@@ -50,7 +50,8 @@ pub(super) fn b40_connect_unreachable_says_so_over_tcp<H: Harness>() {
     });
 }
 
-/// A listener that answers nobody, for its backlog is full; with the connections that fill it.
+/// A listener that answers nobody, because its backlog is full. Returned with the connections that
+/// fill it.
 fn silent_listener() -> (SocketAddr, impl Sized) {
     let listener = rustix::net::socket(
         rustix::net::AddressFamily::INET,
@@ -64,12 +65,13 @@ fn silent_listener() -> (SocketAddr, impl Sized) {
     let listener = std::net::TcpListener::from(listener);
     let address = listener.local_addr().expect("an address");
     let mut filling = Vec::new();
-    // Until an attempt gets no answer; how many the kernel takes beyond the backlog is its affair.
+    // Connect until an attempt gets no answer. How many connections the kernel accepts beyond the
+    // backlog is its own choice.
     while let Ok(stream) = TcpStream::connect_timeout(&address, ms(100)) {
         filling.push(stream);
         assert!(
             filling.len() < 100,
-            "a backlog of nought takes {} connections",
+            "a backlog of 0 accepts {} connections",
             filling.len()
         );
     }
@@ -101,7 +103,7 @@ pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp<H: 
         let (address, _silence) = silent_listener();
         let nobody = nobody_listens(&handle);
         let before = (handle.metrics().sources, handle.metrics().tasks);
-        // Before it was polled, and when it was under way.
+        // Before the first poll, and while the attempt is in progress.
         for wait in [Duration::ZERO, ms(5)] {
             for address in [address, nobody] {
                 let connecting = handle.clone();
@@ -150,7 +152,7 @@ pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: H
             handle.timeout(ms(20), stream.established()).await.is_err(),
             "nobody shook hands"
         );
-        // A peer that speaks something else.
+        // A peer that uses another protocol.
         silent.set_nodelay(true).expect("an option");
         let greeting = handle.spawn(async move {
             let mut silent = silent;
@@ -162,7 +164,7 @@ pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: H
             .expect("written");
             silent
         });
-        let error = stream.established().await.expect_err("that was no TLS");
+        let error = stream.established().await.expect_err("that was not TLS");
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
         drop(greeting.await);
     });

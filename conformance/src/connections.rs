@@ -1,4 +1,4 @@
-//! How connections come and go: behaviours 41 to 46.
+//! How connections start and end: behaviours 41 to 46.
 
 use std::{
     cell::{Cell, RefCell},
@@ -72,7 +72,7 @@ pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<H: Harne
             read_to_end(&mut dialer.dial()).expect("the end, not a reset"),
             b""
         );
-        // The next one is served.
+        // The next connection is served.
         let mut second = dialer.dial();
         second.write_all(b"ping").expect("written");
         assert_eq!(read_exactly(&mut second, 4).expect("an echo"), b"ping");
@@ -115,7 +115,7 @@ pub(super) fn b42_a_factory_that_panics_ends_that_connection_only<H: Harness, C:
     );
 }
 
-/// Holds the number of file descriptors of this process down while it lives.
+/// Lowers the process's limit on file descriptors until it is dropped.
 struct FewFds(Rlimit);
 
 impl FewFds {
@@ -135,7 +135,7 @@ impl FewFds {
 
 impl Drop for FewFds {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0).expect("the limit that was");
+        setrlimit(Resource::Nofile, self.0).expect("the previous limit");
     }
 }
 
@@ -149,7 +149,7 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<
     let address = Listening::of(&listener.local_address());
     let server = protocol::serve(listener, |_: &_| Some(Echo));
     let handle = rig.handle.clone();
-    // The clients' sockets are made first; they have to be free of the limit.
+    // Make the clients' sockets first, so that the limit does not affect them.
     let clients: Vec<_> = (0..CLIENTS).map(|_| address.socket()).collect();
     let spare: Vec<_> = (0..3).map(|_| address.socket()).collect();
     let limit = clients
@@ -167,11 +167,11 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<
         for client in &clients {
             address.connect(client);
         }
-        // Each of them is served or turned away within a second.
+        // Each client is served or turned away within five seconds.
         let mut answers = Vec::new();
         for client in &clients {
-            // A peer that was turned away may be told so already. TLS answers that this is none:
-            // served as well.
+            // The send fails if the peer was turned away already. Over TLS, the byte is not TLS and
+            // is answered with an alert, which counts as served.
             let _ = send(client, b"!", SendFlags::NOSIGNAL);
             answers.push(loop {
                 match recv(client, &mut [0; 1], RecvFlags::DONTWAIT) {
@@ -189,16 +189,16 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<
         let served = answers.iter().filter(|served| **served).count();
         assert!(
             served < CLIENTS,
-            "all were served: there was no want of fds"
+            "all were served, so the fds did not run out"
         );
         let turns = handle.metrics().turns - before.turns;
         assert!(turns < 5_000, "{turns} turns for {CLIENTS} peers");
-        // With nothing to do it rests, though there are no fds.
+        // With nothing to do the loop is idle, although there are no fds.
         let quiet = handle.metrics().callbacks;
         handle.sleep(ms(100)).await;
         let spun = handle.metrics().callbacks - quiet;
         assert!(spun < 20, "{spun} callbacks in 100 ms with nothing to do");
-        // Fds are free again, and within a second a peer is served.
+        // Fds are free again, so a peer is served within a second.
         drop((few, clients));
         let start = Instant::now();
         loop {
@@ -211,14 +211,14 @@ pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<
             }
             assert!(
                 start.elapsed() < Duration::from_secs(1),
-                "accepting does not go on"
+                "the server no longer accepts"
             );
         }
         drop(server);
     });
 }
 
-/// Where to connect to, for sockets that are older than the connection.
+/// An address to connect to, for sockets that were made before the connection.
 enum Listening {
     Tcp(SocketAddr),
     Unix(SocketAddrUnix),
@@ -255,7 +255,7 @@ impl Listening {
 pub(super) fn b44_a_reset_is_an_error_with_its_kind<H: Harness, C: Carrier>() {
     let kind = Rc::new(Cell::new(None));
     let seen = kind.clone();
-    // Twice a byte, so that one of them is unread.
+    // Write two bytes, so that one of them stays unread.
     let greeting = Scripted::new().made(|transport| {
         transport.write(b"!!");
     });
@@ -273,7 +273,7 @@ pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harne
     let (seen, handle) = (kind.clone(), rig.handle.clone());
     let protocol = Scripted::new()
         .made(move |transport| {
-            // Nobody reads: the first write provokes a reset, a later one meets it.
+            // Nobody reads. The first write provokes a reset, and a later write fails with it.
             transport.pause_reading();
             let (transport, clock) = (transport.clone(), handle.clone());
             handle
@@ -323,7 +323,7 @@ pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_conn
     assert_eq!(why, "the peer did not take the last bytes in time");
 }
 
-/// A protocol that panics in the callback of this name.
+/// Makes a protocol that panics in the callback of this name.
 fn panicking(callback: &'static str) -> Scripted {
     let panic_if = move |name: &str| assert_ne!(name, callback, "in a callback");
     Scripted::new()
@@ -336,7 +336,7 @@ fn panicking(callback: &'static str) -> Scripted {
         })
         .data(move |transport, _| {
             panic_if("data");
-            // More than the system takes at once, so that there is a pause and a resume.
+            // More than the system accepts at once, so that there is a pause and a resume.
             transport.set_limits(Limits {
                 most: 64 << 20,
                 ..transport.limits()
@@ -365,13 +365,13 @@ pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
         let client = thread::spawn(move || {
             let mut bystander = echo.dialer.dial();
             let mut victim = door.dialer.dial();
-            // It may be lost already.
+            // The connection may be lost already.
             let _ = victim.write_all(b"!");
             if callback == "end" || callback == "lost" {
                 victim.end();
             }
             if callback == "pause" {
-                // A peer that reads as fast as it is written to gives no reason for a pause.
+                // If the peer read as fast as we write, there would be no pause.
                 victim.hold();
             }
             let _ = read_to_end(&mut victim);
@@ -390,7 +390,7 @@ pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
         );
         assert!(
             panics[0].contains("src/testing/"),
-            "it is not said where: {panics:?}"
+            "the location is missing: {panics:?}"
         );
     }
 }
@@ -408,7 +408,7 @@ pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
         let inner = transport.clone();
         let handle = transport.handle().clone();
         let state = owned.clone();
-        // A transport that outlives its connection does not keep the protocol.
+        // A transport that outlives its connection does not keep the protocol alive.
         transport.handle().call_later(ms(1), move || {
             let _state = state;
             inner.close();
@@ -424,12 +424,12 @@ pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
     assert!(transport.expect("it was kept").is_closing());
 }
 
-/// Open file descriptors of this process.
+/// Returns the number of open file descriptors of this process.
 fn open_fds() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("Linux").count()
 }
 
-/// Memory of this process that is in use, in KiB.
+/// Returns the resident memory of this process, in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status
@@ -469,7 +469,7 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: C
         for round in 0..C::MANY / 100 {
             for _ in 0..100 {
                 let ends = lost.clone();
-                // Aborted, so that no port is left waiting for late packets.
+                // Abort, so that no port stays in TIME_WAIT.
                 let protocol = Scripted::new()
                     .data(|transport, _| transport.abort())
                     .lost(move |_| ends.add(1));
@@ -477,7 +477,7 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: C
             }
             lost.reached((round + 1) * 200).await;
             if round == 9 {
-                // What is kept for use again is there by now.
+                // Memory that is kept for reuse has been allocated by now.
                 memory = resident();
             }
         }
@@ -487,7 +487,7 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: C
         assert_eq!(at_last.sources, at_first.sources, "sources");
         assert_eq!(at_last.timers, at_first.timers, "timers");
         assert_eq!(at_last.tasks, at_first.tasks, "tasks");
-        // Were they kept, it would be their 4 KiB each at the least.
+        // If the protocols were kept, each would need at least 4 KiB.
         let (grown, most) = (
             resident().saturating_sub(memory),
             2 * (C::MANY - 1_000) / 1_000 * 500,

@@ -1,4 +1,4 @@
-//! What the suite has to know of a backend.
+//! What the suite needs to know about a backend.
 
 use std::{
     cell::RefCell,
@@ -16,46 +16,47 @@ use entwined::{
 /// The future that [`Harness::nest`] waits for.
 pub type End = Pin<Box<dyn Future<Output = ()>>>;
 
-/// A backend under test: one reactor on one host loop, both on the thread that made it. Clones are
-/// handles on the same two.
+/// A backend under test: one reactor on one host loop, both on the thread that created it. Clones
+/// refer to the same reactor and the same loop.
 ///
-/// The methods from [`host_call`](Harness::host_call) on act as the *host*: what they run is called
-/// by the host's loop, as the callback of a button or a frame is, and not by the reactor. The suite
-/// uses them before it runs the loop, and from inside the host's callbacks. A method may panic when
-/// the operating system refuses something; the test fails then.
+/// The methods from [`host_call`](Harness::host_call) on act as the *host*: the host's loop calls
+/// what they run, like the callback of a button or a frame, and the reactor does not. The suite
+/// uses them before it runs the loop, and inside the host's callbacks. A method may panic if the
+/// operating system refuses something; then the test fails.
 pub trait Harness: Clone + 'static {
     /// The name of the backend, for tables.
     const NAME: &'static str;
 
-    /// The work that one dispatch of the reactor may do before the host has its turn again; a
-    /// callback that is running then still ends.
+    /// How long one dispatch of the reactor may work before it returns to the host. A callback that
+    /// is running then may still finish.
     const BUDGET: Duration = Duration::from_millis(2);
 
-    /// A reactor that does not run yet, on a host loop that does not run yet.
+    /// Makes a reactor that does not run yet, on a host loop that does not run yet.
     fn new() -> Self;
 
-    /// Another reactor, on the same host loop. The suite detaches the first before it attaches the
-    /// second.
+    /// Makes another reactor on the same host loop. The suite detaches the first one before it
+    /// attaches the second.
     fn another(&self) -> Self;
 
-    /// The reactor's handle.
+    /// Returns the reactor's handle.
     fn handle(&self) -> Handle;
 
-    /// Begins a run of the reactor on the host loop, whether that runs or not.
+    /// Starts a run of the reactor on the host loop, whether the loop is running or not.
     ///
     /// # Errors
-    /// [`LifeError::AlreadyRunning`].
+    /// [`LifeError::AlreadyRunning`] if the reactor runs already.
     fn attach(&self) -> Result<(), LifeError>;
 
-    /// Takes the reactor off its host for good, as dropping its [`Driver`](entwined::reactor::Driver)
-    /// does. The host goes on.
+    /// Detaches the reactor from its host for good, as dropping its
+    /// [`Driver`](crate::reactor::Driver) does. The host continues.
     fn detach(&self);
 
-    /// Makes one iteration of the host's loop, with whatever the host and the reactor have to do in
-    /// it. Waits for at most `wait` (for ever with `None`) when there is nothing to do.
+    /// Makes one iteration of the host's loop, including all work that the host and the reactor
+    /// have in it. If there is nothing to do, waits for at most `wait`, or without a limit if it is
+    /// `None`.
     fn iterate(&self, wait: Option<Duration>);
 
-    /// Attaches the reactor and runs the host's loop until the run of the reactor has ended.
+    /// Attaches the reactor and runs the host's loop until the reactor's run has ended.
     ///
     /// # Errors
     /// As for [`attach`](Harness::attach).
@@ -67,32 +68,33 @@ pub trait Harness: Clone + 'static {
         Ok(())
     }
 
-    /// Has the host call `callback` after `delay`; without a delay as soon as it can.
+    /// Makes the host call `callback` after `delay`. If the delay is zero, the host calls it as
+    /// soon as it can.
     fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>);
 
-    /// Has the host call `work` over and over, as fast as it can, until that returns false: the
-    /// host never rests.
+    /// Makes the host call `work` again and again, as fast as it can, until `work` returns false.
+    /// The host is never idle.
     fn keep_busy(&self, work: Box<dyn FnMut() -> bool>) {
         call_again(self, Duration::ZERO, Rc::new(RefCell::new(work)));
     }
 
-    /// Has the host call `draw` at its frame rate (60 times a second) until that returns false. A
-    /// host with a frame clock uses that.
+    /// Makes the host call `draw` at its frame rate (60 times a second) until `draw` returns false.
+    /// A host with a frame clock should use its frame clock.
     fn draw_frames(&self, draw: Box<dyn FnMut() -> bool>) {
         call_at_frames(self, Instant::now(), Rc::new(RefCell::new(draw)));
     }
 
-    /// Runs the host's loop from inside one of the reactor's callbacks until `end` is ready, as a
-    /// modal dialog does.
+    /// Runs the host's loop inside one of the reactor's callbacks until `end` is ready, as a modal
+    /// dialog does.
     ///
     /// # Errors
-    /// When the run of the reactor ended before that.
+    /// If the reactor's run ended first.
     fn nest(&self, end: End) -> Result<(), Stopped> {
         self.handle().wait(end)
     }
 
-    /// The tests that this host cannot show, by name, each with the reason. They appear in the list
-    /// with it, and are not run.
+    /// Returns the names of the tests that this host cannot pass, each with a reason. They appear
+    /// in the list with the reason, and are not run.
     fn cannot_show() -> &'static [(&'static str, &'static str)] {
         &[]
     }
@@ -103,7 +105,7 @@ type Repeated = Rc<RefCell<Box<dyn FnMut() -> bool>>>;
 fn call_again<H: Harness>(harness: &H, delay: Duration, work: Repeated) {
     let again = harness.clone();
     let call = move || {
-        // Bound first: the borrow must not last into the next call.
+        // Bind the result first: the borrow must not last into the next call.
         let more = (work.borrow_mut())();
         if more {
             call_again(&again, delay, work);
@@ -112,12 +114,12 @@ fn call_again<H: Harness>(harness: &H, delay: Duration, work: Repeated) {
     harness.host_call(delay, Box::new(call));
 }
 
-/// A frame at 60 Hz.
+/// The length of a frame at 60 Hz.
 pub(super) const FRAME: Duration = Duration::from_micros(16_667);
 
 fn call_at_frames<H: Harness>(harness: &H, last: Instant, draw: Repeated) {
     let again = harness.clone();
-    // A frame that was missed is not made up for.
+    // A missed frame is skipped.
     let next = (last + FRAME).max(Instant::now());
     let call = move || {
         let more = (draw.borrow_mut())();

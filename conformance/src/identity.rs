@@ -1,4 +1,4 @@
-//! Who the peer is: behaviour 47.
+//! The identity of the peer: behaviour 47.
 
 use std::{cell::Cell, rc::Rc};
 

@@ -1,4 +1,4 @@
-//! Life: behaviours 1 to 9.
+//! The life of a reactor: behaviours 1 to 9.
 
 use std::{
     cell::{Cell, RefCell},
@@ -62,7 +62,7 @@ pub(super) fn b02_a_reactor_that_has_stopped_runs_again<H: Harness>() {
     }
 }
 
-/// A timer, a call of another thread and an exchange with a peer.
+/// Checks that a timer, a call from another thread and an exchange with a peer work.
 fn assert_works<H: Harness>(rig: &Rig<H>) {
     let (_server, address) = rig.serve_each(|| Echo);
     let (remote, count) = (rig.handle.remote(), Count::default());
@@ -98,7 +98,7 @@ pub(super) fn b02_two_reactors_beside_each_other<H: Harness>() {
     let (outer, log) = (Rig::<H>::new(), Log::default());
     let again = log.clone();
     outer.handle.call_soon(move || {
-        // A whole life inside a callback of the other.
+        // A whole run inside a callback of the other reactor.
         assert_works(&Rig::<H>::new());
         again.add("inner");
     });
@@ -156,7 +156,7 @@ pub(super) fn b03_nothing_runs_before_run<H: Harness>() {
     drop(waiting);
 }
 
-/// Runs a reactor that `arrange` has stopped somehow.
+/// Runs a reactor and checks that it stops as `arrange` has planned.
 fn assert_stops<H: Harness>(arrange: impl FnOnce(&Rig<H>)) {
     let rig = Rig::<H>::new();
     arrange(&rig);
@@ -194,7 +194,7 @@ pub(super) fn b04_stop_from_a_connection_callback<H: Harness>() {
             .keep();
         drop(peer(address, |mut stream| {
             stream.write_all(b"stop").expect("written");
-            // Until the end of the run closes the connection.
+            // Wait until the end of the run closes the connection.
             let _ = read_to_end(&stream);
         }));
     });
@@ -215,7 +215,7 @@ pub(super) fn b04_stop_from_a_failed_connect<H: Harness>() {
     });
 }
 
-/// An address where nobody listens (any more).
+/// An address where nobody listens any more.
 pub(super) fn nobody_listens(handle: &Handle) -> SocketAddr {
     let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     listener.local_address().tcp().expect("it listens on TCP")
@@ -233,7 +233,7 @@ pub(super) fn b04_stop_from_a_task<H: Harness>() {
     });
 }
 
-/// Has `log` note that this phase of the shutdown came.
+/// Records in `log` that this phase of the shutdown was reached.
 pub(super) fn note_phase(handle: &Handle, phase: Phase, log: &Log, name: &'static str) {
     let log = log.clone();
     let hook = handle.on_shutdown(phase, move || async move {
@@ -389,8 +389,8 @@ pub(super) fn b05_a_hook_can_be_removed_from_inside_another<H: Harness>() {
     log.assert(&["first"]);
 }
 
-/// Connects a client in the same reactor, and waits until both ends are there; each end is lost as
-/// `protocol` says.
+/// Connects a client in the same reactor, and waits until both ends exist. `build` makes the
+/// protocol of each end.
 async fn both_ends(
     handle: &Handle,
     made: &Count,
@@ -420,7 +420,7 @@ pub(super) fn b06_each_open_connection_hears_connection_lost_once<H: Harness>() 
                 let lost = lost.clone();
                 Scripted::new().lost(move |why| lost.add(why.to_string()))
             });
-            // The server stays until the run ends.
+            // Keep the server until the run ends.
             std::mem::forget(ends.await.0);
         }
     });
@@ -511,8 +511,8 @@ pub(super) fn b08_a_turn_with_a_wait_returns_when_something_happened<H: Harness>
     let wait = Duration::from_secs(30);
     let iterate_until = |number| {
         let start = Instant::now();
-        // A host may need an iteration or two to get there; what matters is that none of them
-        // sleeps on.
+        // A host may need an iteration or two. What matters is that none of them sleeps for the
+        // whole wait.
         while count.get() < number {
             rig.harness.iterate(Some(wait));
         }
@@ -552,7 +552,7 @@ pub(super) fn b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop<H: H
         });
     });
     rig.host_until(|| log.entries().len() == 2 && !rig.handle.is_running());
-    // The host is alive, and the reactor comes back to it.
+    // The host is alive, and the reactor is attached again.
     let (harness, handle, log2, over2) = (
         rig.harness.clone(),
         rig.handle.clone(),
@@ -636,7 +636,7 @@ pub(super) fn b09_quitting_the_host_does_not_end_the_run<H: Harness>() {
         })
         .detach();
     rig.host_until(|| count.get() == 1);
-    // Here the host's loop has returned to its caller. The reactor waits for the next.
+    // The host's loop has returned to its caller here. The reactor waits for the next iteration.
     assert!(rig.handle.is_running());
     rig.handle.call_soon(count.adder());
     rig.host_until(|| count.get() == 2);

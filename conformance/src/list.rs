@@ -1,4 +1,4 @@
-//! All behaviours and all tests, by name.
+//! The list of all behaviours and all tests.
 
 use std::ops::RangeInclusive;
 
@@ -10,11 +10,11 @@ use super::{
 };
 use entwined::Standalone;
 
-/// Calls the macro in brackets with what follows in them, and all tests in groups. The one place
-/// where they are listed.
+/// Calls the given macro with the tokens in brackets followed by all tests in groups. The tests are
+/// listed only here.
 ///
-/// `alone` after a name: it measures the machine or changes the process, and no other test may run
-/// meanwhile.
+/// `alone` after a name means that the test measures time or changes the process, so no other test
+/// may run at the same time.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __for_each_conformance_test {
@@ -227,7 +227,7 @@ macro_rules! __for_each_conformance_test {
 /// entwined_conformance::conformance!(ByHand<Standalone>);
 /// ```
 ///
-/// Put it into a test file of its own: some of the tests need the process for themselves.
+/// Put it into a test file of its own: some of the tests need the process to themselves.
 #[macro_export]
 macro_rules! conformance {
     ($harness:ty) => {
@@ -280,7 +280,7 @@ macro_rules! __conformance_group {
 macro_rules! __conformance_over {
     ([$harness:ty] $carrier:ident $suffix:literal { $($name:ident $($demand:ident)?,)* }) => {
         mod $carrier {
-            // Where the harness is named.
+            // The module that names the harness.
             use super::super::*;
 
             $(
@@ -334,7 +334,7 @@ pub(super) struct Test {
     pub(super) name: &'static str,
     pub(super) demand: Demand,
     pub(super) function: fn(),
-    /// Why the transport that it is about cannot show it.
+    /// Why the transport under test cannot pass it.
     pub(super) lacks: Option<&'static str>,
 }
 
@@ -382,7 +382,8 @@ macro_rules! tests_of_group {
 }
 
 macro_rules! tests_over {
-    ($all:ident $harness:ident $group:ident $carrier:ident $suffix:literal { $($name:ident $($demand:ident)?,)* }) => {
+    ($all:ident $harness:ident $group:ident $carrier:ident $suffix:literal
+        { $($name:ident $($demand:ident)?,)* }) => {
         $($all.push(Test {
             name: concat!(stringify!($name), $suffix),
             demand: demand!($($demand)?),
@@ -402,7 +403,7 @@ pub(super) const CARRIERS: &[&str] = &[
     "memory",
 ];
 
-/// The behaviours that are tested over each of them.
+/// The behaviours that are tested over each transport.
 pub(super) const STREAMS: RangeInclusive<u8> = 33..=48;
 
 /// The transport that a test is about.
@@ -427,7 +428,7 @@ pub(super) fn find<H: Harness>(name: &str) -> Test {
     found.unwrap_or_else(|| panic!("the suite has no test {name}"))
 }
 
-/// The number of the behaviour that a test holds: its name begins with it.
+/// The number of the behaviour that a test checks: its name begins with it.
 pub(super) fn number(name: &str) -> u8 {
     name.get(1..3)
         .and_then(|number| number.parse().ok())
@@ -437,15 +438,15 @@ pub(super) fn number(name: &str) -> u8 {
 /// One test of the suite.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// The number of the behaviour that it holds.
+    /// The number of the behaviour that it checks.
     pub number: u8,
-    /// Its name, which says what broke when it fails.
+    /// Its name, which says what broke if it fails.
     pub name: &'static str,
-    /// The behaviour.
+    /// The text of the behaviour.
     pub text: &'static str,
 }
 
-/// All tests, in order.
+/// Returns all tests, in order.
 pub fn list() -> Vec<Entry> {
     let entry = |test: Test| {
         let number = number(test.name);
@@ -474,7 +475,8 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         2,
-        "A reactor that has stopped can be run again; several reactors live in one process, one after or beside another.",
+        "A reactor that has stopped can be run again; several reactors live in one process, one \
+         after or beside another.",
     ),
     (
         3,
@@ -482,15 +484,19 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         4,
-        "stop from a timer, a posted call, a connection callback, a failed-connect callback, a task: each ends the run.",
+        "stop from a timer, a posted call, a connection callback, a failed-connect callback, a \
+         task: each ends the run.",
     ),
     (
         5,
-        "Shutdown has phases (before, during, after); \"before\" may wait on a Deferred; all are awaited; a failing one is reported and the rest still run; each runs once; one can be removed from inside another.",
+        "Shutdown has phases (before, during, after); \"before\" may wait on a Deferred; all are \
+         awaited; a failing one is reported and the rest still run; each runs once; one can be \
+         removed from inside another.",
     ),
     (
         6,
-        "At the end of a run every open connection has heard connection_lost once, and no user code runs afterwards.",
+        "At the end of a run every open connection has heard connection_lost once, and no user \
+         code runs afterwards.",
     ),
     (
         7,
@@ -498,15 +504,18 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         8,
-        "One turn by hand with no wait returns at once; with a wait it returns when something happened.",
+        "One turn by hand with no wait returns at once; with a wait it returns when something \
+         happened.",
     ),
     (
         9,
-        "Attach to a loop that already runs; detach from it; attach again. The host's run and quit stay the host's.",
+        "Attach to a loop that already runs; detach from it; attach again. The host's run and \
+         quit stay the host's.",
     ),
     (
         10,
-        "Signals (SIGINT, SIGTERM) stop a standalone run in order; SIGCHLD reaps; an embedded one leaves them to the host unless asked.",
+        "Signals (SIGINT, SIGTERM) stop a standalone run in order; SIGCHLD reaps; an embedded one \
+         leaves them to the host unless asked.",
     ),
     (
         11,
@@ -515,11 +524,13 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     (12, "Due at the same instant: in the order scheduled."),
     (
         13,
-        "cancel prevents the call; a second cancel, a cancel inside or after its own call: told apart by a result, harmless.",
+        "cancel prevents the call; a second cancel, a cancel inside or after its own call: told \
+         apart by a result, harmless.",
     ),
     (
         14,
-        "reset to later and to EARLIER works from a timer, from a connection callback, from a host (GUI) callback.",
+        "reset to later and to EARLIER works from a timer, from a connection callback, from a \
+         host (GUI) callback.",
     ),
     (
         15,
@@ -535,7 +546,8 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         18,
-        "A suspended machine or a clock step does not fire timers in a storm; a LoopingCall skips what it missed and can say how many.",
+        "A suspended machine or a clock step does not fire timers in a storm; a LoopingCall skips \
+         what it missed and can say how many.",
     ),
     (
         19,
@@ -547,11 +559,13 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         21,
-        "Runs on the loop's thread, in order per sender; from the loop's own thread it runs on the next turn.",
+        "Runs on the loop's thread, in order per sender; from the loop's own thread it runs on \
+         the next turn.",
     ),
     (
         22,
-        "Wakes a loop that sleeps without timers; 100,000 posted in a burst from 8 threads all run, once.",
+        "Wakes a loop that sleeps without timers; 100,000 posted in a burst from 8 threads all \
+         run, once.",
     ),
     (
         23,
@@ -559,15 +573,18 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         24,
-        "Posting to a reactor that is gone gives the closure back; closures never run are dropped on the loop's thread.",
+        "Posting to a reactor that is gone gives the closure back; closures never run are dropped \
+         on the loop's thread.",
     ),
     (
         25,
-        "A blocking call from another thread gets the result, the error, or the Deferred's outcome; refused on the loop's thread.",
+        "A blocking call from another thread gets the result, the error, or the Deferred's \
+         outcome; refused on the loop's thread.",
     ),
     (
         26,
-        "The thread pool grows to its limit, shrinks when idle, is shared by nobody's DNS, and stopping does not wait for jobs that nobody awaits any more.",
+        "The thread pool grows to its limit, shrinks when idle, is shared by nobody's DNS, and \
+         stopping does not wait for jobs that nobody awaits any more.",
     ),
     (
         27,
@@ -575,7 +592,8 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         28,
-        "After deregistering nothing more comes, also when events for it were already taken in this turn.",
+        "After deregistering nothing more comes, also when events for it were already taken in \
+         this turn.",
     ),
     (
         29,
@@ -587,7 +605,8 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         31,
-        "A source left with data after its share of the turn is served again without a new event from the kernel.",
+        "A source left with data after its share of the turn is served again without a new event \
+         from the kernel.",
     ),
     (
         32,
@@ -595,15 +614,18 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         33,
-        "connection_made before data, data in order, connection_lost exactly once and last, with why.",
+        "connection_made before data, data in order, connection_lost exactly once and last, with \
+         why.",
     ),
     (
         34,
-        "Writes after the end are no-ops; a write never blocks and never calls back into the writer.",
+        "Writes after the end are no-ops; a write never blocks and never calls back into the \
+         writer.",
     ),
     (
         35,
-        "close flushes what was written; abort drops it and resets; abort twice, or abort then close, is harmless.",
+        "close flushes what was written; abort drops it and resets; abort twice, or abort then \
+         close, is harmless.",
     ),
     (
         36,
@@ -615,37 +637,47 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         38,
-        "A full outbound buffer pauses the producer, draining resumes it; a protocol that writes without regard is bounded: the transport tells it, and a limit ends it rather than the memory.",
+        "A full outbound buffer pauses the producer, draining resumes it; a protocol that writes \
+         without regard is bounded: the transport tells it, and a limit ends it rather than the \
+         memory.",
     ),
     (
         39,
-        "Half-close: the peer hears end-of-input and can still send; without support for it, it is a close.",
+        "Half-close: the peer hears end-of-input and can still send; without support for it, it \
+         is a close.",
     ),
     (
         40,
-        "connect: refused, unreachable, timed out, cancelled before and during: the future or Deferred says which.",
+        "connect: refused, unreachable, timed out, cancelled before and during: the future or \
+         Deferred says which.",
     ),
     (41, "connect again from inside connection_lost works."),
     (42, "A factory that refuses a connection closes it cleanly."),
     (
         43,
-        "EMFILE on accept: no spin, the peer is not left hanging, accepting goes on when fds are free again.",
+        "EMFILE on accept: no spin, the peer is not left hanging, accepting goes on when fds are \
+         free again.",
     ),
     (
         44,
-        "Peer reset, broken pipe, a peer that vanishes: an error with its kind, never a signal, never a panic.",
+        "Peer reset, broken pipe, a peer that vanishes: an error with its kind, never a signal, \
+         never a panic.",
     ),
     (
         45,
-        "A panic in a protocol callback ends that connection, is reported with where, and leaves the rest alone.",
+        "A panic in a protocol callback ends that connection, is reported with its location, \
+         and leaves the rest alone.",
     ),
     (
         46,
-        "The last reference to a protocol goes when its connection ends; 10,000 connect-and-close leave no fd, no timer, no memory behind.",
+        "The last reference to a protocol goes when its connection ends; 10,000 connect-and-close \
+         leave no fd, no timer, no memory behind.",
     ),
     (
         47,
-        "Addresses, peer identity (address, Unix credentials, TLS certificate) and the transport's own features can be asked for; asking for what a transport lacks is an answer, not a panic.",
+        "Addresses, peer identity (address, Unix credentials, TLS certificate) and the \
+         transport's own features can be asked for; asking for what a transport lacks is an \
+         answer, not a panic.",
     ),
     (
         48,
@@ -653,11 +685,14 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         49,
-        "From each kind of callback (timer, posted call, data_received, connection_lost, accept, task poll, HTTP handler): other connections, timers and calls go on inside the nested loop.",
+        "From each kind of callback (timer, posted call, data_received, connection_lost, accept, \
+         task poll, HTTP handler): other connections, timers and calls go on inside the nested \
+         loop.",
     ),
     (
         50,
-        "The callback that is on the stack is not entered again; its connection's events wait and come afterwards.",
+        "The callback that is on the stack is not entered again; its connection's events wait and \
+         come afterwards.",
     ),
     (51, "Each posted call runs once; none is lost."),
     (52, "stop inside the nested loop ends both."),
@@ -668,7 +703,8 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         55,
-        "With 200,000 posted calls queued, or 64 busy connections, the host still draws 60 frames a second.",
+        "With 200,000 posted calls queued, or 64 busy connections, the host still draws 60 frames \
+         a second.",
     ),
     (
         56,
@@ -683,8 +719,7 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
 /// Behaviours without a test, each with the reason.
 pub(super) const NOT_COVERED: &[(u8, &str)] = &[];
 
-/// What cannot be broken by a program that compiles; compile-fail doc tests in the module's
-/// documentation show it.
+/// What the types forbid. The compile-fail doctests in the module's documentation show it.
 pub(super) const BY_TYPES: &[(u8, &str)] = &[
     (21, "a handle cannot leave its thread"),
     (24, "what is posted can be dropped on the loop's thread"),

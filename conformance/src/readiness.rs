@@ -26,7 +26,7 @@ use entwined::{
     transport::{Stream, unix},
 };
 
-/// Two sockets that are connected; the first does not block.
+/// Makes two connected sockets. The first is non-blocking.
 fn sockets() -> (UnixStream, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("two sockets");
     ours.set_nonblocking(true).expect("an option");
@@ -50,7 +50,7 @@ async fn read(source: &Watched<UnixStream>, count: usize) -> io::Result<Vec<u8>>
     Ok(buffer)
 }
 
-/// Asks once, without waiting.
+/// Checks once, without waiting.
 async fn is_ready(source: &Watched<UnixStream>, direction: Direction) -> bool {
     poll_fn(|cx| Poll::Ready(source.poll_ready(cx, direction).is_ready())).await
 }
@@ -70,7 +70,7 @@ pub(super) fn b27_readable_is_delivered<H: Harness>() {
                 move || theirs.write_all(&[round]).expect("written")
             });
             assert_eq!(read(&source, 8).await.expect("data"), [round]);
-            // Empty again: the source says so, and has to be told anew.
+            // Empty again: the source reports it, and must become ready anew.
             let empty = source.object().read(&mut [0]).expect_err("empty");
             assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
             source.clear(Direction::Read);
@@ -90,7 +90,7 @@ pub(super) fn b27_writable_is_delivered<H: Harness>() {
         for _ in 0..20 {
             let chunk = [7; 4096];
             let mut full = 0;
-            // Until it would block ...
+            // Write until it would block ...
             loop {
                 source.ready(Direction::Write).await;
                 match source.object().write(&chunk) {
@@ -102,7 +102,7 @@ pub(super) fn b27_writable_is_delivered<H: Harness>() {
                 }
             }
             assert!(full > 0, "writable, but full");
-            // ... and then there is room.
+            // ... and then make room.
             let mut left = full;
             while left > 0 {
                 left -= (&theirs).read(&mut [0; 4096]).expect("what was written");
@@ -171,7 +171,7 @@ pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_alr
             let (other, mut to_other) = watched(&handle, Interest::READABLE);
             let slots = [mine, other].map(|source| Rc::new(RefCell::new(Some(Rc::new(source)))));
             let (heard, ended) = (Count::default(), Count::default());
-            // Whoever is first takes the other's source away.
+            // The first task takes the other's source away.
             for (own, others) in [(0, 1), (1, 0)] {
                 let (own, others) = (slots[own].clone(), slots[others].clone());
                 let (heard, ended) = (heard.clone(), ended.clone());
@@ -196,11 +196,7 @@ pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_alr
             to_me.write_all(b"!").expect("written");
             to_other.write_all(b"!").expect("written");
             ended.reached(2).await;
-            assert_eq!(
-                heard.get(),
-                1,
-                "a source that was deregistered was told of its readiness"
-            );
+            assert_eq!(heard.get(), 1, "a deregistered source was woken");
         }
     });
 }
@@ -240,7 +236,7 @@ pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events<H: Harness>() {
             to_first.write_all(b"!").expect("written");
             to_second.write_all(b"!").expect("written");
             first.ready(Direction::Read).await;
-            // The event of the second was taken with that of the first.
+            // The event of the second was taken together with that of the first.
             let number = second.object().as_raw_fd();
             drop(second);
             let (third, _to_third) = watched(&handle, Interest::READABLE);
@@ -256,7 +252,7 @@ pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events<H: Harness>() {
     });
 }
 
-/// A file that can only be named, not read: every operation on it says `EBADF`.
+/// Opens a file with `O_PATH`: every operation on it returns `EBADF`.
 fn path_only() -> std::fs::File {
     let flags = OFlags::PATH.bits() as i32;
     OpenOptions::new()
@@ -271,7 +267,7 @@ pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives<H: Harnes
     let handle = rig.handle.clone();
     let told = Rc::new(Cell::new(false));
     let seen = told.clone();
-    // A backend may refuse it at once, or say so by an event.
+    // A backend may refuse it at once, or report it by an event.
     rig.handle
         .spawn(async move {
             match Watched::new(&handle, path_only(), Interest::READABLE) {
@@ -318,8 +314,8 @@ pub(super) fn b31_data_left_after_its_share_is_served_without_a_new_event<H: Har
         let turns = handle.metrics().turns;
         let mut received = Vec::new();
         while received.len() < bytes.len() {
-            // A byte at a time uses up the share long before the data ends, and the kernel has
-            // nothing new to say.
+            // Reading a byte at a time uses up the share of a turn long before the data ends, and
+            // the kernel has no new event to report.
             received.extend(read(&source, 1).await.expect("data"));
         }
         assert!(received == bytes);
@@ -331,7 +327,7 @@ pub(super) fn b31_data_left_after_its_share_is_served_without_a_new_event<H: Har
     });
 }
 
-/// A task whose source is always ready: it looks at a byte that nobody takes.
+/// A task whose source is always ready: it watches a byte that nobody reads.
 fn always_ready(handle: &Handle, rounds: &Count) -> impl Future<Output = ()> + use<> {
     let (source, mut theirs) = watched(handle, Interest::READABLE);
     theirs.write_all(b"!").expect("written");

@@ -1,4 +1,4 @@
-//! Re-entrancy, a callback that spins the host's loop: behaviours 49 to 53.
+//! Re-entrancy, when a callback spins the host's loop: behaviours 49 to 53.
 
 use std::{
     any::Any,
@@ -35,8 +35,7 @@ use entwined_http::{self as http, Router};
 /// What a callback does.
 type Action = Box<dyn FnOnce()>;
 
-/// A way to have an action done by a callback of one kind; what it gives back lives as long as the
-/// run.
+/// Arranges for a callback of one kind to run an action. What it returns lives as long as the run.
 type Arrange<H> = fn(&Rig<H>, Action) -> Box<dyn Any>;
 
 fn in_a_timer<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
@@ -48,8 +47,8 @@ fn in_a_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     Box::new(())
 }
 
-/// In a call that another thread posts: it finds the action by a task that it wakes, and spins in
-/// the call itself.
+/// Runs the action in a call that another thread posts. The call finds the action in a thread-local
+/// and spins inside the call itself.
 fn in_a_posted_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     ACTION.set(Some(action));
     let remote = rig.handle.remote();
@@ -63,11 +62,11 @@ fn in_a_posted_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
 }
 
 thread_local! {
-    /// An action that is not Send, for a call that is.
+    /// An action that is not `Send`, for a call that is.
     static ACTION: Cell<Option<Action>> = const { Cell::new(None) };
 }
 
-/// A server with a protocol that does the action in one of its callbacks, and a peer that provokes
+/// Starts a server whose protocol runs the action in one of its callbacks, and a peer that triggers
 /// it.
 fn in_a_protocol<H: Harness>(
     rig: &Rig<H>,
@@ -127,7 +126,7 @@ fn in_a_task<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
 }
 
 /// The others: an exchange over a new connection, a timer, a call, a post from another thread, a
-/// task. Ends when all went on.
+/// task. Ends when all of them have made progress.
 async fn the_others(handle: Handle, echo: SocketAddr) {
     let count = Count::default();
     handle.call_later(ms(2), count.adder());
@@ -167,7 +166,7 @@ fn echo<H: Harness>(rig: &Rig<H>) -> (Server, SocketAddr) {
     rig.serve_each(|| Echo)
 }
 
-/// Has a callback of one kind spin the host's loop until the others have gone on.
+/// Checks that the others make progress while a callback of one kind spins the host's loop.
 fn assert_others_go_on<H: Harness>(arrange: Arrange<H>) {
     let rig = Rig::<H>::new();
     let (done, (_server, echo)) = (Count::default(), echo(&rig));
@@ -308,7 +307,7 @@ pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events
                     while sending.try_recv().is_err() {
                         clock.sleep(ms(1)).await;
                     }
-                    // Its events are here now.
+                    // The connection's events have arrived by now.
                     clock.sleep(ms(10)).await;
                 }));
                 assert_eq!(nested, Ok(()));
@@ -405,7 +404,7 @@ pub(super) fn b50_readiness_that_comes_meanwhile_is_not_lost<H: Harness>() {
         let nested = harness.nest(Box::pin(async move {
             clock.sleep(ms(1)).await;
             theirs.write_all(b"!").expect("written");
-            // The event is taken by a turn in here, though its task is on the stack.
+            // A turn in here takes the event, although its task is on the stack.
             clock.sleep(ms(5)).await;
             std::mem::forget(theirs);
         }));
@@ -429,7 +428,7 @@ pub(super) fn b51_each_call_runs_once_and_none_is_lost<H: Harness>() {
         let (ordinary, all) = (ordinary.clone(), all.clone());
         let (harness, handle) = (rig.harness.clone(), rig.handle.clone());
         rig.handle.call_soon(move || {
-            // Some of them spin the loop until all that is queued has run, and ask for more from
+            // Some of them spin the loop until everything queued has run, and queue more from
             // inside.
             if number % 200 == 100 {
                 let more = ordinary.clone();
@@ -461,7 +460,7 @@ pub(super) fn b51_each_call_runs_once_and_none_is_lost<H: Harness>() {
     assert_eq!(ran, expected);
 }
 
-/// Spins the loop, with no end but that of the run, which is stopped in there.
+/// Spins the loop until the run ends, and stops the run in there.
 fn stop_inside<H: Harness>(harness: &H) -> Result<(), Stopped> {
     let handle = harness.handle();
     harness.nest(Box::pin(async move {
@@ -470,11 +469,11 @@ fn stop_inside<H: Harness>(harness: &H) -> Result<(), Stopped> {
     }))
 }
 
-/// Has a callback of one kind spin the loop, has it stopped in there, and sees that both end and
-/// nothing of the user's runs afterwards.
+/// Makes a callback of one kind spin the loop, and stops the reactor in there. Checks that both end
+/// and that no user code runs afterwards.
 fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
     let (rig, log) = (Rig::<H>::new(), Log::default());
-    // A connection that lives on its own, to be lost in order.
+    // Another connection, which must be lost in order.
     let noted = log.clone();
     let (_server, address) = rig.serve_each(move || {
         let noted = noted.clone();
@@ -490,10 +489,10 @@ fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
             for _ in 0..5 {
                 handle.call_soon(|| {});
             }
-            // Soon, while the outer turn has budget left.
+            // Stop soon, while the outer turn has budget left.
             assert_eq!(stop_inside(&harness), Err(Stopped));
             noted.add("returned");
-            // The run is over. This waits for the next one.
+            // The run is over. This must wait for the next one.
             handle.call_soon(late.adder("late call"));
             handle.call_later(Duration::ZERO, late.adder("late timer"));
             let task = late.clone();
@@ -501,7 +500,7 @@ fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
         }),
     );
     for _ in 0..20 {
-        // Behind the callback in question, so that its turn has more to do.
+        // Queued behind the callback in question, so that its turn has more to do.
         rig.handle.call_soon(|| {});
         rig.handle.spawn(async {}).detach();
     }
@@ -595,7 +594,7 @@ pub(super) fn b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever<H: 
             (harness.clone(), clock.clone(), noted.clone(), told.clone());
         Scripted::new().made(move |_| told.add(1)).lost(move |_| {
             let clock = clock.clone();
-            // The dialog may be cut short by the end, but it ends.
+            // The end may cut the dialog short, but the dialog ends.
             let _ = harness.nest(Box::pin(async move { clock.sleep(ms(5)).await }));
             noted.add("lost");
         })
@@ -606,7 +605,7 @@ pub(super) fn b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever<H: 
     drop(clients);
 }
 
-/// Nests `levels` deep, each level in a callback of another kind, and does `innermost` at the
+/// Nests `levels` deep, with each level in a callback of another kind, and runs `innermost` at the
 /// bottom.
 fn nest_deeper<H: Harness>(
     rig: Rc<Rig<H>>,
@@ -629,7 +628,7 @@ fn nest_deeper<H: Harness>(
         }
     };
     let alive = arrange(&outer, Box::new(action));
-    // The callback that is on the stack waits for the next level's.
+    // The callback on the stack waits for the next level's callback.
     let _ = outer.harness.nest(Box::pin(done.reached(1)));
     drop(alive);
 }
@@ -657,7 +656,7 @@ fn three_levels_deep<H: Harness>(
             while !watch.entries().iter().any(|entry| entry == "all return") {
                 handle.sleep(ms(1)).await;
             }
-            // Stopped already in one of the cases.
+            // In one of the cases it is stopped already.
             let _ = handle.stop();
         })
         .detach();

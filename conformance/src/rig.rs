@@ -1,4 +1,5 @@
-//! What the tests share: a reactor under observation, counters, peers, a protocol made of closures.
+//! What the tests share: a reactor under observation, counters, peers, and a protocol made of
+//! closures.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,8 +26,8 @@ pub(super) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// A backend under test, with its reports kept: a panic in a callback fails the test, unless the
-/// test takes it out.
+/// A backend under test that records panics. A panic in a callback fails the test, unless the test
+/// takes it out.
 pub(super) struct Rig<H> {
     pub(super) harness: H,
     pub(super) handle: Handle,
@@ -64,7 +65,7 @@ impl<H: Harness> Rig<H> {
         result.expect("a run");
     }
 
-    /// Runs until `body` has ended, and stops then.
+    /// Runs until `body` has ended, then stops the reactor.
     #[track_caller]
     pub(super) fn complete<F>(&self, body: F) -> F::Output
     where
@@ -76,7 +77,7 @@ impl<H: Harness> Rig<H> {
         self.handle
             .spawn(async move {
                 *slot.borrow_mut() = task.await.ok();
-                // The body may have stopped it itself.
+                // The body may have stopped the reactor itself.
                 let _ = handle.stop();
             })
             .detach();
@@ -84,11 +85,11 @@ impl<H: Harness> Rig<H> {
         result.take().expect("the body has ended")
     }
 
-    /// Iterates the host's loop, whether the reactor runs or not, until `over`.
+    /// Iterates the host's loop until `over`, whether the reactor runs or not.
     #[track_caller]
     pub(super) fn host_until(&self, over: impl Fn() -> bool) {
         while !over() {
-            // A host without a reactor has nothing else to wake it.
+            // Without a reactor, nothing else wakes the host.
             self.harness.iterate(Some(ms(1)));
         }
         self.no_panics();
@@ -98,7 +99,7 @@ impl<H: Harness> Rig<H> {
         self.harness.host_call(delay, Box::new(callback));
     }
 
-    /// The panics reported so far.
+    /// Takes the panics reported so far.
     pub(super) fn take_panics(&self) -> Vec<String> {
         self.panics.take()
     }
@@ -111,12 +112,12 @@ impl<H: Harness> Rig<H> {
 }
 
 impl<H: Harness> Rig<H> {
-    /// A server on a free port of the loopback.
+    /// Starts a server on a free loopback port.
     pub(super) fn serve(&self, factory: impl Factory + 'static) -> (Server, SocketAddr) {
         serve_on(&self.handle, factory)
     }
 
-    /// A server whose every connection has a protocol that `build` makes.
+    /// Starts a server. `build` makes the protocol of each connection.
     pub(super) fn serve_each<P: Protocol + 'static>(
         &self,
         build: impl Fn() -> P + 'static,
@@ -131,13 +132,13 @@ pub(super) fn serve_on(handle: &Handle, factory: impl Factory + 'static) -> (Ser
     (serve(listener, factory), address)
 }
 
-/// Stops a reactor, as a callback.
+/// Returns a callback that stops the reactor.
 pub(super) fn stopper(handle: &Handle) -> impl Fn() + Clone + 'static {
     let handle = handle.clone();
     move || handle.stop().expect("it runs")
 }
 
-/// What happened, in order.
+/// A record of what happened, in order.
 #[derive(Clone, Default)]
 pub(super) struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -146,7 +147,7 @@ impl Log {
         self.0.borrow_mut().push(entry.into());
     }
 
-    /// A closure that adds this entry.
+    /// Returns a closure that adds this entry.
     pub(super) fn adder(&self, entry: &str) -> impl FnOnce() + use<> + 'static {
         let (log, entry) = (self.clone(), entry.to_owned());
         move || log.add(entry)
@@ -162,7 +163,7 @@ impl Log {
     }
 }
 
-/// A number that tasks can wait for.
+/// A counter that tasks can wait for.
 #[derive(Clone, Default)]
 pub(super) struct Count(Rc<(Cell<u64>, RefCell<Vec<Waker>>)>);
 
@@ -179,7 +180,7 @@ impl Count {
         self.0.0.get()
     }
 
-    /// A closure that adds one.
+    /// Returns a closure that adds one.
     pub(super) fn adder(&self) -> impl Fn() + Clone + use<> + 'static {
         let count = self.clone();
         move || count.add(1)
@@ -197,7 +198,7 @@ impl Count {
     }
 }
 
-/// A peer with a socket of the standard library, on a thread of its own.
+/// Runs a peer with a socket of the standard library on a thread of its own.
 pub(super) fn peer<R: Send + 'static>(
     address: SocketAddr,
     talk: impl FnOnce(TcpStream) -> R + Send + 'static,
@@ -205,10 +206,10 @@ pub(super) fn peer<R: Send + 'static>(
     thread::spawn(move || talk(dial(address)))
 }
 
-/// How long a peer waits for anything before it gives up, sooner than the test does.
+/// How long a peer waits for anything. It gives up sooner than the test does.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A connection that gives up before the test does.
+/// Connects with timeouts shorter than the test's.
 pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -229,25 +230,25 @@ pub(super) fn read_to_end(mut stream: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Holds the thread.
+/// Blocks the thread.
 pub(super) fn hold(time: Duration) {
-    // Asleep: what is spent waiting for a processor would not count as held.
+    // Sleep instead of spinning: time spent waiting for a processor would not count as blocked.
     thread::sleep(time);
 }
 
-/// What this thread has had of a processor so far.
+/// The processor time that this thread has used so far.
 pub(super) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// The middle one.
+/// The median.
 pub(super) fn median(mut values: Vec<Duration>) -> Duration {
     values.sort();
     values[values.len() / 2]
 }
 
-/// A number of steps that is no regular pattern, the same in each run.
+/// A pseudo-random generator with the same sequence in each run.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -263,7 +264,7 @@ impl Random {
     }
 }
 
-/// Bytes in which a loss or a repetition shows.
+/// Bytes in which a loss or a repetition is visible.
 pub(super) fn pattern(count: usize) -> Vec<u8> {
     let mut random = Random::new();
     (0..count).map(|_| random.below(256) as u8).collect()
@@ -294,7 +295,7 @@ impl Scripted {
         }
     }
 
-    /// One that notes everything in `log`.
+    /// Makes a protocol that records everything in `log`.
     pub(super) fn noting(log: &Log) -> Self {
         let log = || log.clone();
         let (made, data, end, lost) = (log(), log(), log(), log());

@@ -1,4 +1,4 @@
-//! How a test is run: on time, and in a room of its own if it needs one.
+//! Runs a test: with a time limit, and alone in the process if it needs that.
 
 use std::{
     env, fs,
@@ -16,21 +16,22 @@ use super::{
     table::{Outcome, table},
 };
 
-/// A test that takes longer has failed.
+/// A test that takes longer than this fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Tests that measure the machine or change the process hold it alone.
+/// Tests that measure time or change the process hold this lock alone.
 static ROOM: RwLock<()> = RwLock::new(());
 
-/// The name of the variable with the directory to which results are written, for
-/// [`table`](super::table_of).
+/// The name of the environment variable that holds the directory for results, which
+/// [`table`](super::table_of) reads.
 pub(super) const RESULTS: &str = "ENTWINED_CONFORMANCE";
 
-/// Runs one test of the suite, on a thread of its own. [`conformance!`](crate::conformance) makes a
+/// Runs one test of the suite on a thread of its own. [`conformance!`](crate::conformance) makes a
 /// `#[test]` of each.
 ///
 /// # Panics
-/// When the test fails, or has not ended after a minute; then its thread is left behind.
+/// Panics if the test fails, or has not ended after a minute. In the second case its thread keeps
+/// running.
 pub fn check<H: Harness>(name: &str) {
     let test = list::find::<H>(name);
     if let Some(reason) = excuse::<H>(&test) {
@@ -40,7 +41,7 @@ pub fn check<H: Harness>(name: &str) {
         });
         return;
     }
-    // The result is recorded in the room too: outside, another test may have lowered the limit of
+    // Record the result under the same lock: otherwise another test may have lowered the limit on
     // file descriptors.
     let outcome = in_room(test.demand, || {
         let outcome = on_a_thread(&test);
@@ -52,11 +53,11 @@ pub fn check<H: Harness>(name: &str) {
     }
 }
 
-/// Runs the whole suite in order on this thread, for hosts that are bound to one, and prints a line
-/// for each test and the table. True when nothing failed.
+/// Runs the whole suite in order on this thread, for hosts that are bound to one thread. Prints a
+/// line for each test, and the table. Returns true if nothing failed.
 ///
-/// The program's arguments are parts of names, as for `cargo test`: with any, only the tests with
-/// one of them are run. A test that hangs ends the process, since nothing else can end it here.
+/// The program's arguments filter tests by parts of their names, as with `cargo test`. A test that
+/// hangs ends the process, because nothing else can stop it here.
 pub fn run_all<H: Harness>() -> bool {
     let wanted: Vec<_> = env::args()
         .skip(1)
@@ -109,7 +110,7 @@ fn on_a_thread(test: &Test) -> Ran {
     let (done, ended) = mpsc::channel::<()>();
     let function = test.function;
     let run = move || {
-        // Dropped at the end, also by a panic.
+        // Dropped when the test ends, also by a panic.
         let _done = done;
         function();
     };
@@ -139,14 +140,14 @@ fn here(test: &Test) -> Ran {
 }
 
 fn too_long(name: &str) -> String {
-    format!("{name} has not ended after {} s", LIMIT.as_secs())
+    format!("{name} did not end within {} s", LIMIT.as_secs())
 }
 
-/// Why the host, or the transport that the test is about, cannot show it.
+/// Why the host, or the transport under test, cannot pass the test.
 fn excuse<H: Harness>(test: &Test) -> Option<&'static str> {
     let excuses = H::cannot_show();
     for (excused, _) in excuses {
-        // An excuse for a test that is gone would hide nothing, but mislead.
+        // An excuse for a test that no longer exists would be misleading.
         list::find::<H>(excused);
     }
     test.lacks.or_else(|| {
@@ -157,7 +158,7 @@ fn excuse<H: Harness>(test: &Test) -> Option<&'static str> {
     })
 }
 
-/// Keeps the result for the table, if somebody wants it.
+/// Writes the result for the table, if the environment variable is set.
 fn record(backend: &str, name: &str, outcome: &Outcome) {
     let Some(directory) = env::var_os(RESULTS) else {
         return;
@@ -165,7 +166,7 @@ fn record(backend: &str, name: &str, outcome: &Outcome) {
     let path = std::path::Path::new(&directory).join(format!("{backend}.tsv"));
     let file = fs::OpenOptions::new().create(true).append(true).open(&path);
     let line = format!("{name}\t{outcome}\n");
-    // One write: several tests append at a time.
+    // A single write, because several tests append at the same time.
     if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
         panic!("cannot write to {}: {error}", path.display());
     }

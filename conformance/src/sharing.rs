@@ -22,8 +22,8 @@ use entwined::{
 const PIECE: Duration = Duration::from_micros(200);
 const PIECES: u64 = 500;
 
-/// Has 100 ms of work done, in pieces that `queue` queues, beside a host that notes when it has its
-/// turn: the time of the processor, so that other programs do not count, and the pieces done.
+/// Runs 100 ms of work, in pieces that `queue` queues, beside a host that records each of its
+/// turns: the pieces done, and the thread's processor time, so that other programs do not count.
 fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     let (rig, done) = (Rig::<H>::new(), Count::default());
     let turns = Rc::new(RefCell::new(Vec::new()));
@@ -46,7 +46,7 @@ fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     }));
     rig.run();
     let turns = turns.take();
-    // What the reactor took between two turns of the host's.
+    // The time that the reactor took between two turns of the host.
     let at_work = turns.windows(2).filter(|pair| pair[1].1 > pair[0].1);
     let taken: Vec<_> = at_work.map(|pair| pair[1].0 - pair[0].0).collect();
     let bound = H::BUDGET + PIECE;
@@ -76,24 +76,24 @@ pub(super) fn b54_a_turn_full_of_tasks_ends_within_its_budget<H: Harness>() {
     assert_bounded::<H>(|handle, piece| handle.spawn(async move { piece() }).detach());
 }
 
-/// How a second of frames went.
+/// The result of a second of frames.
 #[derive(Debug)]
 struct Drawn {
     frames: usize,
-    /// The processor's time that this thread had in the second.
+    /// The processor time that this thread got in the second.
     processor: Duration,
-    /// What nine of ten frames came after at most, by the same clock.
+    /// The 90th percentile of the time between two frames, by the same clock.
     gap: Duration,
 }
 
-/// Draws frames for a second while the reactor has work without end.
+/// Draws frames for a second while the reactor has endless work.
 fn draw<H: Harness>(rig: &Rig<H>) -> Drawn {
     let frames: Rc<RefCell<Vec<(Instant, Duration)>>> = Rc::default();
     let (drawn, stop) = (frames.clone(), stopper(&rig.handle));
     rig.harness.draw_frames(Box::new(move || {
         let mut drawn = drawn.borrow_mut();
         drawn.push((Instant::now(), processor_time()));
-        // A window takes its time until its first frame.
+        // A window may take a while until its first frame.
         let more = drawn[0].0.elapsed() < Duration::from_secs(1);
         if !more {
             stop();
@@ -114,10 +114,10 @@ fn draw<H: Harness>(rig: &Rig<H>) -> Drawn {
     }
 }
 
-/// Draws beside the work that `begin` begins. Measured by the processor's time, since another
-/// program that has the processor when a frame is due makes it late as well: of 60 frames in each
-/// second of it, 57 have to be there. Up to five times, to be fair to windows, which share their
-/// frames with a display server.
+/// Draws frames beside the work that `begin` starts. It is measured in processor time, because a
+/// frame is also late if another program has the processor when it is due. Of 60 frames in each
+/// second of processor time, 57 must be drawn. There are up to five tries, to be fair to windows,
+/// which share their frames with a display server.
 fn assert_sixty_frames<H: Harness>(begin: impl Fn(&Rig<H>) -> Box<dyn Fn() -> u64>, enough: u64) {
     let mut tries = Vec::new();
     for _ in 0..5 {
@@ -149,8 +149,8 @@ pub(super) fn b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_se
         let (handle, before) = (rig.handle.clone(), rig.handle.metrics().callbacks);
         Box::new(move || handle.metrics().callbacks - before)
     };
-    // A slice of 2 ms a frame is room for 12,000 of them, where calling them costs nothing; in a
-    // debug build it costs as much as they do.
+    // A slice of 2 ms per frame has room for 12,000 of them if the calls themselves cost nothing.
+    // In a debug build the calls cost as much as the work.
     assert_sixty_frames::<H>(begin, 5_000);
 }
 
@@ -160,7 +160,7 @@ pub(super) fn b55_with_64_busy_connections_the_host_draws_60_frames_a_second<H: 
         let (server, address) = rig.serve_each(|| Echo);
         for _ in 0..64 {
             let (handle, exchanges) = (rig.handle.clone(), exchanges.clone());
-            // Both ends are here, and each answers at once: there is never nothing to do.
+            // Both ends are in this process and answer at once, so there is always something to do.
             rig.handle
                 .spawn(async move {
                     let build = move || {
@@ -245,7 +245,7 @@ pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name
     let line = line!() + 1;
     rig.handle.call_soon(|| hold(ms(80)));
     rig.handle.call_later(ms(120), move || {
-        // One that spins the loop meanwhile holds nobody up.
+        // A callback that spins the loop does not block it.
         let clock = handle.clone();
         handle
             .wait(async move { clock.sleep(ms(100)).await })
@@ -257,7 +257,7 @@ pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name
     assert_eq!(stalls.len(), 1, "{stalls:?}");
     let (origin, duration, text) = &stalls[0];
     assert_eq!((origin.kind, origin.location.line()), (Kind::Call, line));
-    // Less what it waited for a processor, of which the system keeps count in its own steps.
+    // The time spent waiting for a processor is subtracted; the system counts it in coarse steps.
     assert!(
         *duration >= ms(70) && *duration < Duration::from_secs(10),
         "{duration:?}"

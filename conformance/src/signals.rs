@@ -12,7 +12,7 @@ use entwined::{
     signal::{self, Signals},
 };
 
-/// Signals that the process catches, as the kernel says it.
+/// The signals that the process catches, as the kernel reports them.
 fn caught_signals() -> String {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     status

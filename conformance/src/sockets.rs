@@ -1,4 +1,4 @@
-//! What can be asked of layers, and file descriptors that travel: behaviours 47 and 48.
+//! Features of transports below layers, and passing file descriptors: behaviours 47 and 48.
 
 use std::{
     future::poll_fn,
@@ -20,7 +20,7 @@ use entwined::{
     transport::{Address, ByteStream, Stream, UnixAddress, unix},
 };
 
-/// A layer above another stream that adds nothing but a name.
+/// A layer above another stream that adds only a name.
 struct Layer<S> {
     name: &'static str,
     below: S,
@@ -90,7 +90,7 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
             transport.ask(|layer: &Layer<Stream>| layer.name),
             Some("a layer")
         );
-        // No such layer, and no such thing on Unix sockets.
+        // There is no such layer, and Unix sockets have no such option.
         assert_eq!(transport.ask(|_: &Layer<Layer<Stream>>| ()), None);
         assert!(
             transport
@@ -121,8 +121,8 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
     );
 }
 
-/// Sends `bytes` over `stream` with a socket. Gives the other end of that: it hears the end when
-/// all copies are closed.
+/// Sends `bytes` together with a socket over `stream`. Returns the other end of that socket, which
+/// reads the end when all copies are closed.
 async fn send_a_socket(stream: &Stream, bytes: &[u8]) -> UnixStream {
     let (kept, given) = UnixStream::pair().expect("two sockets");
     kept.set_read_timeout(Some(Duration::from_secs(10)))
@@ -169,11 +169,11 @@ pub(super) fn b48_unclaimed_fds_are_closed_over_unix<H: Harness>() {
     to.receive_fds().expect("a Unix socket");
     rig.complete(async move {
         let mut buffer = [0; 64];
-        // Nobody asked for fds.
+        // The receiver did not ask for fds.
         let kept = send_a_socket(&plain_from, b"!").await;
         assert_eq!(receive(&mut plain_to, &mut buffer).await, 1);
         assert_eq!(read_to_end(kept).expect("the end"), b"");
-        // Nobody takes them, and there is a bound.
+        // Nobody claims the fds, and their number has a limit.
         let mut readers = Vec::new();
         for _ in 0..70 {
             readers.push(send_a_socket(&from, b"!").await);
@@ -182,13 +182,13 @@ pub(super) fn b48_unclaimed_fds_are_closed_over_unix<H: Harness>() {
         for reader in readers.drain(64..) {
             assert_eq!(read_to_end(reader).expect("the end: beyond the bound"), b"");
         }
-        // Received and left when the stream goes, or not even received.
+        // Received but unclaimed, or not received at all, when the stream is dropped.
         let unread = send_a_socket(&from, b"!").await;
         drop(to);
         for reader in readers.into_iter().chain([unread]) {
             assert_eq!(read_to_end(reader).expect("the end"), b"");
         }
-        // More than one message may carry is refused.
+        // More fds than a message can carry are refused.
         let many = vec![from.as_fd(); 65];
         let refused = plain_from
             .send_with_fds(b"!", &many)

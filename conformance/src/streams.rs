@@ -1,4 +1,4 @@
-//! What goes over a connection: behaviours 33 to 39.
+//! Data on a connection: behaviours 33 to 39.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,8 +16,8 @@ use super::{
 };
 use entwined::protocol::{self, End, Flow, Limits, Lost, Protocol, Transport};
 
-/// Runs one connection: a protocol of ours, a peer on a thread. Ends when ours is lost, and gives
-/// why and what the peer saw.
+/// Runs one connection between our protocol and a peer on a thread. Ends when our side is lost.
+/// Returns the reason and what the peer saw.
 pub(super) fn converse<H: Harness, C: Carrier, R: Send + 'static>(
     protocol: Scripted,
     limits: Option<Limits>,
@@ -58,7 +58,7 @@ pub(super) fn converse_on<H: Harness, C: Carrier, R: Send + 'static>(
     })
 }
 
-/// A scripted protocol whose end is noted, whatever else its script does then.
+/// A scripted protocol that records why it was lost, whatever else its script does then.
 struct LostTold {
     protocol: Scripted,
     lost: Count,
@@ -190,7 +190,7 @@ pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
             let piece = vec![1; 1 << 20];
             let start = Instant::now();
             now.set(true);
-            // Far more than the system takes; nobody reads.
+            // Far more than the system accepts, because nobody reads.
             let flows: Vec<_> = (0..32).map(|_| transport.write(&piece)).collect();
             now.set(false);
             assert!(
@@ -239,7 +239,7 @@ pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
     let (sending, handle) = (Cell::new(Some(sending)), rig.handle.clone());
     let protocol = Scripted::new()
         .made(move |transport| {
-            // Held back until all has arrived: more than is received at a time.
+            // Pause until all data has arrived, which is more than one receive takes.
             transport.pause_reading();
             let (transport, sending) = (transport.clone(), sending.take().expect("one connection"));
             let clock = handle.clone();
@@ -380,7 +380,7 @@ pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harn
         let transport = transport.clone();
         round += 1;
         match round % 4 {
-            // From inside, from a call, from a timer, and back and forth.
+            // From inside the callback, from a call, from a timer, and back and forth.
             0 => transport.resume_reading(),
             1 => handle.call_soon(move || transport.resume_reading()),
             2 => drop(handle.call_later(Duration::from_micros(100), move || {
@@ -479,7 +479,7 @@ pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, 
             match flow {
                 Flow::Closed => break,
                 Flow::Full => full = true,
-                Flow::Open => assert!(!full, "full, and open again though nothing was sent"),
+                Flow::Open => assert!(!full, "full, and open again although nothing was sent"),
             }
             total.set(total.get() + piece.len());
             assert!(total.get() <= most, "no limit ended it");
@@ -516,7 +516,7 @@ pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harnes
     let end = Cell::new(Some(end));
     let protocol = protocol.lost(move |_| drop(end.take()));
     let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |stream| {
-        // Holds the connection without reading, until our side is done.
+        // Keep the connection open, without reading, until our side is done.
         let _ = ending.recv();
         drop(stream);
     });

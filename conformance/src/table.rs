@@ -11,7 +11,7 @@ use std::{
 use super::list::{BEHAVIOURS, BY_TYPES, CARRIERS, NOT_COVERED, STREAMS, carrier_of, number};
 use entwined::panic::panic_message;
 
-/// What became of one test.
+/// The outcome of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Passed,
@@ -43,7 +43,7 @@ const FAILED: &str = "FAILED: ";
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // On one line: results are kept in lines.
+        // On one line, because the results file has one line per test.
         match self {
             Outcome::Passed => f.write_str("ok"),
             Outcome::Failed(message) => write!(f, "{FAILED}{}", message.replace(['\n', '\t'], " ")),
@@ -52,15 +52,15 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The results of one backend, by the names of the tests.
+/// The results of one backend, by test name.
 pub(super) type Results = (String, BTreeMap<String, Outcome>);
 
-/// The table of behaviours and backends, from the results in `directory`: those that the suite
-/// wrote there because the environment variable `ENTWINED_CONFORMANCE` named it. Below it come the
+/// Returns the table of behaviours and backends from the results in `directory`, where the suite
+/// wrote them if the environment variable `ENTWINED_CONFORMANCE` named it. Below the table are the
 /// reasons for what a backend cannot show, and the failures.
 ///
 /// # Errors
-/// When the directory or a file in it cannot be read.
+/// If the directory or a file in it cannot be read.
 pub fn table_of(directory: &Path) -> io::Result<String> {
     let mut backends = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -74,7 +74,7 @@ pub fn table_of(directory: &Path) -> io::Result<String> {
             .to_string_lossy()
             .into_owned();
         let text = fs::read_to_string(&path)?;
-        // A test that was run twice counts as it was the last time.
+        // If a test ran twice, its last result counts.
         let lines = text.lines().filter_map(|line| line.split_once('\t'));
         backends.push((
             name,
@@ -123,7 +123,7 @@ pub(super) fn table(backends: &[Results]) -> String {
     text
 }
 
-/// The behaviours of streams, over each transport on each backend.
+/// The behaviours of streams, for each transport on each backend.
 fn by_transport(backends: &[Results]) -> String {
     let mut text = String::from("   ");
     for (backend, _) in backends {
@@ -173,7 +173,7 @@ fn cell<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> String {
     }
 }
 
-/// As much of a behaviour as fits on a line.
+/// Cuts the text of a behaviour to one line.
 fn shortened(text: &str) -> String {
     const MOST: usize = 90;
     match text.char_indices().nth(MOST) {

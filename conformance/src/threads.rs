@@ -18,7 +18,7 @@ use entwined::{
     thread::{Job, Limits, ThreadPool, WhenFull, channel},
 };
 
-/// A pool with so many threads, and a queue for whatever the tests put there.
+/// Makes a pool with this many threads, and a queue large enough for the tests.
 fn pool(threads: usize, idle: Duration) -> ThreadPool {
     ThreadPool::new(
         "conformance",
@@ -30,7 +30,7 @@ fn pool(threads: usize, idle: Duration) -> ThreadPool {
     )
 }
 
-/// A job of `pool`, which has room for it.
+/// Queues a job on `pool`, which has room for it.
 fn defer<T: Send + 'static>(
     pool: &ThreadPool,
     handle: &Handle,
@@ -76,7 +76,7 @@ pub(super) fn b26_the_pool_grows_to_its_limit_and_not_beyond<H: Harness>() {
     let handle = rig.handle.clone();
     assert_eq!(pool.threads(), 0, "none before they are needed");
     let threads = rig.complete(async move {
-        // Jobs go on only when so many of them run at once.
+        // Jobs continue only when this many of them run at once.
         let barrier = Arc::new(Barrier::new(THREADS));
         let jobs = (0..10 * THREADS).map(|_| {
             let barrier = barrier.clone();
@@ -97,7 +97,7 @@ pub(super) fn b26_the_pool_grows_to_its_limit_and_not_beyond<H: Harness>() {
 }
 
 thread_local! {
-    /// Dropped when the thread ends, and with the last one its channel is closed.
+    /// Dropped when the thread ends. When the last one is dropped, its channel closes.
     static END: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) };
 }
 
@@ -125,7 +125,7 @@ pub(super) fn b26_ten_thousand_jobs_leave_nothing_behind<H: Harness>() {
         "all threads that had a job have ended"
     );
     while pool.threads() > 0 {
-        // One that found nothing to do may take a little longer.
+        // A thread that found nothing to do may take a little longer.
         thread::yield_now();
     }
     assert_eq!(
@@ -134,8 +134,8 @@ pub(super) fn b26_ten_thousand_jobs_leave_nothing_behind<H: Harness>() {
     );
 }
 
-/// Jobs that wait until the sender is used or dropped, on as many threads as the reactor's own pool
-/// has, and more.
+/// Queues jobs that wait until the sender is used or dropped: more jobs than the reactor's own pool
+/// has threads.
 fn block(handle: &Handle) -> (mpsc::Sender<()>, Vec<Deferred<bool, Interrupted>>) {
     let (release, released) = mpsc::channel();
     let released = Arc::new(Mutex::new(released));
@@ -152,7 +152,7 @@ pub(super) fn b26_what_has_a_pool_of_its_own_waits_behind_nobody<H: Harness>() {
     let (release, blocked) = block(&handle);
     let found = rig.complete(async move { defer(&names, &handle, |_| "found").await });
     assert_eq!(found, Ok("found"));
-    // They were not waited for.
+    // The reactor did not wait for them.
     for job in blocked {
         assert_eq!(
             job.take().expect("it has fired"),
@@ -176,7 +176,7 @@ pub(super) fn b26_stopping_does_not_wait_for_an_abandoned_job<H: Harness>() {
     begun.recv().expect("it begins");
     rig.handle.call_soon(stopper(&rig.handle));
     rig.run();
-    // Only now can the job go on.
+    // The job can continue only now.
     drop(release);
     assert_eq!(told.recv(), Ok(true), "it can see that nobody waits for it");
 }

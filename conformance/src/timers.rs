@@ -49,7 +49,7 @@ pub(super) fn b11_late_by_less_than_a_millisecond_on_an_idle_loop<H: Harness>() 
     let handle = rig.handle.clone();
     let late = rig.complete(async move {
         let mut late = Vec::new();
-        // Fractions of milliseconds, so that a loop that sleeps in whole ones shows.
+        // Fractions of milliseconds, to detect a loop that sleeps in whole milliseconds.
         for number in 0..41_u64 {
             let due = handle.now() + Duration::from_micros(2_000 + 137 * number);
             handle.sleep_until(due).await;
@@ -59,13 +59,10 @@ pub(super) fn b11_late_by_less_than_a_millisecond_on_an_idle_loop<H: Harness>() 
     });
     let (median, best) = (median(late.clone()), late.into_iter().min().expect("some"));
     println!(
-        "{}: timers are late by {median:?} in the middle, {best:?} at best",
+        "{}: timers are late by {median:?} (median), {best:?} (best)",
         H::NAME
     );
-    assert!(
-        median < ms(1),
-        "timers are late by {median:?} in the middle"
-    );
+    assert!(median < ms(1), "timers are late by {median:?} (median)");
 }
 
 pub(super) fn b12_due_at_the_same_instant_in_the_order_scheduled<H: Harness>() {
@@ -126,7 +123,7 @@ pub(super) fn b13_a_cancel_inside_or_after_its_own_call_says_so<H: Harness>() {
             own.borrow().as_ref().expect("there").cancel(),
             Err(TimerError::Called)
         );
-        // Not called again, though it was reset.
+        // It is not called again, although a reset was attempted.
         handle.sleep(ms(5)).await;
         assert_eq!(count.get(), 1);
     });
@@ -135,7 +132,7 @@ pub(super) fn b13_a_cancel_inside_or_after_its_own_call_says_so<H: Harness>() {
 const EARLY: Duration = ms(10);
 const LATE: Duration = Duration::from_secs(30);
 
-/// Has the timer that `arrange` is given reset to `to`, somehow, and sees when it comes.
+/// Resets a timer to `to` in the way that `arrange` chooses, and checks when it fires.
 fn assert_reset<H: Harness>(
     from: Duration,
     to: Duration,
@@ -233,7 +230,7 @@ pub(super) fn b15_a_timer_set_from_a_host_callback_fires_on_time<H: Harness>() {
     let median = median(late);
     assert!(
         median < ms(2),
-        "timers set by the host are late by {median:?} in the middle"
+        "timers set by the host are late by {median:?} (median)"
     );
 }
 
@@ -291,7 +288,8 @@ pub(super) fn b16_zero_runs_on_the_next_turn_and_not_in_this_one<H: Harness>() {
             });
         }
     };
-    // From each kind of work, with more of the kind behind it, and timers that are not due.
+    // From each kind of work, with more of that kind queued behind it, and with timers that are not
+    // due.
     let due = rig.handle.now();
     for _ in 0..10 {
         rig.handle.call_later(LATE, || {});
@@ -320,7 +318,7 @@ pub(super) fn b17_a_timer_that_reschedules_itself_at_zero_starves_nobody<H: Harn
     );
 }
 
-/// Sees that a timer, a call, a post, a task, a peer and the host all have their turns, and stops.
+/// Checks that a timer, a call, a post, a task, a peer and the host all get turns, and stops.
 pub(super) fn assert_all_served<H: Harness>(rig: &Rig<H>) {
     let (served, host) = (Count::default(), served_by_host(rig));
     rig.handle.call_later(ms(2), served.adder());
@@ -405,7 +403,7 @@ pub(super) fn b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judge
             .await;
         assert_eq!(
             received
-                .expect("the deadline was judged first")
+                .expect("the deadline was checked first")
                 .expect("a byte"),
             1
         );
@@ -422,7 +420,7 @@ pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many<H: Harne
     let looping = rig.handle.call_every(interval, move |missed| {
         noted.borrow_mut().push((handle.now() - start, missed))
     });
-    // The host holds the thread once.
+    // The host blocks the thread once.
     rig.host_call(ms(25), || hold(ms(200)));
     let handle = rig.handle.clone();
     rig.complete(async move {
@@ -443,15 +441,12 @@ pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many<H: Harne
     }
     assert!(
         calls.iter().any(|call| call.1 >= 15),
-        "nobody was told of what was missed: {calls:?}"
+        "no call reported what was missed: {calls:?}"
     );
-    assert!(
-        calls.len() <= 15,
-        "missed calls were made up for: {calls:?}"
-    );
+    assert!(calls.len() <= 15, "missed calls were made later: {calls:?}");
     assert!(
         calls.last().expect("some").0 < ms(330) + ms(200),
-        "it went on after it was dropped"
+        "it was called after it was dropped"
     );
 }
 
@@ -515,12 +510,12 @@ pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
     let turns = measured.get().0 - seen.get().0;
     let wake_ups = measured.get().1 - seen.get().1;
     println!(
-        "{}: {turns} turns and {wake_ups} wake-ups of the thread, the last one included",
+        "{}: {turns} turns and {wake_ups} wake-ups of the thread, including the last one",
         H::NAME
     );
     // The turn in which the stop was posted, and the one that began the shutdown.
     assert!(turns <= 3, "{turns} turns in ten idle seconds");
-    // The host may have a few of its own; a loop that polls would have hundreds.
+    // The host may wake up a few times. A loop that polls would wake up hundreds of times.
     assert!(
         wake_ups <= 30,
         "the thread woke up {wake_ups} times in ten idle seconds"
@@ -540,11 +535,12 @@ pub(super) fn b20_cancel_and_reset_stay_cheap_with_a_million_timers<H: Harness>(
     let few = cost_among::<H>(10_000);
     let many = cost_among::<H>(1_000_000);
     println!(
-        "{}: 10,000 resets and 10,000 cancels take {few:?} among 10,000 timers, {many:?} among 1,000,000",
+        "{}: 10,000 resets and 10,000 cancels take {few:?} among 10,000 timers, \
+         {many:?} among 1,000,000",
         H::NAME
     );
-    // A hundred times the timers: linear would be a hundred times the cost, logarithmic about one
-    // and a half and the misses of the caches.
+    // There are a hundred times as many timers. A linear cost would be a hundred times as high; a
+    // logarithmic one about one and a half times, plus cache misses.
     assert!(
         many < few * 40,
         "it took {few:?} among 10,000 timers and {many:?} among 1,000,000"
@@ -574,7 +570,7 @@ fn cost_among<H: Harness>(number: u64) -> Duration {
         }
         let took = start.elapsed();
         assert_eq!(handle.metrics().timers, total - 10_000);
-        // And the loop still serves.
+        // The loop still works.
         handle.sleep(ms(1)).await;
         took
     })

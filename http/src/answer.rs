@@ -1,4 +1,4 @@
-//! Responses that are there at once, and those that come later.
+//! Responses that are ready at once, and those that come later.
 
 use std::{
     future::Future,
@@ -10,7 +10,7 @@ use entwined::reactor::{Handle, Origin};
 
 use super::{Error, IntoResponse, Response, StatusCode, labels::labels};
 
-/// The future of one response, which may be there already.
+/// The future of one response. The response may be ready already.
 ///
 /// ```
 /// use entwined_http::{Layer, Next, Request, ResponseFuture, Router, StatusCode};
@@ -32,7 +32,7 @@ use super::{Error, IntoResponse, Response, StatusCode, labels::labels};
 pub struct ResponseFuture(State);
 
 enum State {
-    /// In a box, since a response is large and is moved from hand to hand.
+    /// Boxed, because a response is large and is moved often.
     Ready(Option<Box<Response>>),
     Boxed(BoxFuture),
     Called(Called),
@@ -41,7 +41,7 @@ enum State {
 type BoxFuture = Pin<Box<dyn Future<Output = Response>>>;
 
 impl ResponseFuture {
-    /// A response that is there: nothing is to be waited for, and no future made.
+    /// A response that is ready now. No future is allocated.
     pub fn ready(response: impl IntoResponse) -> Self {
         Box::new(response.into_response()).into()
     }
@@ -51,8 +51,8 @@ impl ResponseFuture {
         ResponseFuture(State::Boxed(Box::pin(future)))
     }
 
-    /// That of a handler, or of the layers around all handlers: contained, so that a panic in it
-    /// is 500, and a handler's time is its own.
+    /// Runs a handler, or the code around all handlers. Records its time, and answers 500 if it
+    /// panics.
     pub(super) fn called(
         handle: &Handle,
         origin: Origin,
@@ -87,7 +87,7 @@ impl Future for ResponseFuture {
             State::Ready(response) => Poll::Ready(
                 *response
                     .take()
-                    .expect("a future is not polled after its end"),
+                    .expect("the future was polled after completion"),
             ),
             State::Boxed(future) => future.as_mut().poll(cx),
             State::Called(called) => called.poll(cx),
@@ -104,7 +104,7 @@ impl std::fmt::Debug for ResponseFuture {
     }
 }
 
-/// A handler that was called and has not answered.
+/// A handler that was called and has not answered yet.
 struct Called {
     future: BoxFuture,
     work: Work,

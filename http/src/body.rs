@@ -1,4 +1,4 @@
-//! What a response carries.
+//! Bodies of responses.
 
 use std::{
     error::Error,
@@ -16,13 +16,13 @@ use super::pace::{Upgrade, Watch};
 type BoxError = Box<dyn Error + Send + Sync>;
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
 
-/// The body of a response: bytes that are there, or a stream of them.
+/// The body of a response: bytes in memory, or a stream of them.
 ///
 /// A stream is polled only as fast as the peer reads.
 #[derive(Default)]
 pub struct Body {
     content: Content,
-    /// Tells the connection when the body is done.
+    /// Reports the body's progress and end to the connection.
     watch: Option<Watch>,
 }
 
@@ -32,20 +32,20 @@ enum Content {
     Empty,
     Bytes(Bytes),
     Stream(BoxStream),
-    /// A stream without an end: the server's shutdown ends it.
+    /// A stream without an end of its own. The server's shutdown ends it.
     Live(BoxStream),
-    /// Nothing more of HTTP: the connection is handed over (101).
+    /// The end of HTTP on this connection: it is handed over (101).
     Upgrade(Upgrade),
 }
 
 impl Body {
-    /// A body without a byte.
+    /// An empty body.
     pub fn empty() -> Self {
         Body::default()
     }
 
-    /// The items of `stream`, sent as they come. An error ends the connection, so that the peer
-    /// notices.
+    /// Sends the items of `stream` as they come. An error closes the connection, so that the peer
+    /// notices that the body is incomplete.
     pub fn stream<S, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + 'static,
@@ -54,8 +54,8 @@ impl Body {
         Content::Stream(Box::pin(Mapped { stream })).into()
     }
 
-    /// As [`stream`](Body::stream), for a stream that has no end of its own: when the reactor
-    /// stops, it is ended at once, in order.
+    /// Like [`stream`](Body::stream), for a stream that has no end of its own. When the reactor
+    /// stops, the body ends at once, as a complete response.
     pub fn live<S, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + 'static,
@@ -64,7 +64,7 @@ impl Body {
         Content::Live(Box::pin(Mapped { stream })).into()
     }
 
-    /// Its bytes, if they are all there.
+    /// Returns the bytes if they are all in memory.
     #[cfg(feature = "client")]
     pub(super) fn into_bytes(self) -> Result<Bytes, Self> {
         match self.content {
@@ -78,7 +78,7 @@ impl Body {
         Content::Upgrade(take_over).into()
     }
 
-    /// Has `watch` know of the body's begin and end.
+    /// Attaches `watch`, which learns when the body begins and ends.
     pub(super) fn watch(&mut self, watch: Watch) {
         if matches!(self.content, Content::Upgrade(_)) {
             if let Content::Upgrade(take_over) = std::mem::take(&mut self.content) {

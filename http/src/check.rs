@@ -1,4 +1,4 @@
-//! Requests that hyper takes and the RFCs do not.
+//! Rejects requests that hyper accepts and the RFCs forbid.
 
 use hyper::body::Incoming;
 
@@ -7,11 +7,11 @@ use super::{
     header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 
-/// The answer to such a request. The connection ends with it.
+/// Returns the error response for such a request. The connection ends with it.
 pub(super) fn check(request: &::http::Request<Incoming>) -> Option<Response> {
     let error = match request.version() <= ::http::Version::HTTP_11 {
         true => headers(request).and_then(|()| target(request.method(), request.uri())),
-        // Of HTTP/2, the library sees to these things.
+        // For HTTP/2, the library checks these rules.
         false => Ok(()),
     };
     let mut response = error.err()?.into_response();
@@ -21,25 +21,27 @@ pub(super) fn check(request: &::http::Request<Incoming>) -> Option<Response> {
     Some(response)
 }
 
-/// What its headers say of the host and of the body. One look at each costs less than to search for
-/// these two.
+/// Checks the `Host` and `Transfer-Encoding` headers. One pass over all headers is cheaper than two
+/// lookups by name.
 fn headers(request: &::http::Request<Incoming>) -> Result<(), Error> {
     let (mut hosts, mut codings) = (0, 0);
     for (name, value) in request.headers() {
         if *name == HOST {
             hosts += 1;
             if !is_host(value.as_bytes()) {
-                return Err(Error::bad_request("the Host header is no host"));
+                return Err(Error::bad_request("the Host header is not a valid host"));
             }
         } else if *name == TRANSFER_ENCODING {
             codings += 1;
             coding(value)?;
         }
     }
-    // It must say which host it is for, once: RFC 9112, 3.2.
+    // Exactly one `Host` is required: RFC 9112, 3.2.
     let named = request.version() == ::http::Version::HTTP_11;
     if hosts > 1 || (hosts == 0 && named) {
-        return Err(Error::bad_request("a request needs one Host header"));
+        return Err(Error::bad_request(
+            "a request needs exactly one Host header",
+        ));
     }
     if codings > 1 {
         return Err(Error::bad_request(
@@ -49,19 +51,19 @@ fn headers(request: &::http::Request<Incoming>) -> Result<(), Error> {
     Ok(())
 }
 
-/// It may be coded for the transfer in no way but chunked, once: RFC 9112, 6.1 (and 501 for what is
-/// not understood).
+/// `chunked` is the only transfer coding allowed, and only once: RFC 9112, 6.1. A coding that the
+/// server does not know is 501.
 fn coding(value: &HeaderValue) -> Result<(), Error> {
     match value.as_bytes().eq_ignore_ascii_case(b"chunked") {
         true => Ok(()),
         false => Err(Error::new(
             StatusCode::NOT_IMPLEMENTED,
-            "the only transfer coding is chunked",
+            "the only supported transfer coding is chunked",
         )),
     }
 }
 
-/// A host and perhaps a port, as RFC 3986, 3.2.2 writes them. It may be empty.
+/// Whether this is a host with an optional port, as in RFC 3986, 3.2.2. The host may be empty.
 fn is_host(text: &[u8]) -> bool {
     let is_name = |byte: &u8| NAME[usize::from(*byte)];
     let is_port = |rest: &[u8]| match rest {
@@ -86,7 +88,7 @@ fn is_host(text: &[u8]) -> bool {
     text[..end].iter().all(is_name) && is_port(&text[end..])
 }
 
-/// What a name may be written with: unreserved, percent-encoded, sub-delims.
+/// The bytes that a name may contain: unreserved, percent-encoded, sub-delims.
 const NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -103,24 +105,26 @@ const NAME: [bool; 256] = {
     table
 };
 
-/// Each form of a target is for certain methods: RFC 9112, 3.2.
+/// Each form of the request target belongs to certain methods: RFC 9112, 3.2.
 fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
     let authority = uri.authority();
     if authority.is_some_and(|authority| authority.as_str().contains('@')) {
         // RFC 9110, 4.2.4.
-        return Err(Error::bad_request("a target names no user"));
+        return Err(Error::bad_request(
+            "the request target must not contain user information",
+        ));
     }
     let connects = *method == Method::CONNECT;
     if connects != (authority.is_some() && uri.scheme().is_none()) {
         return Err(Error::bad_request(
-            "CONNECT, and nothing else, asks for a host and a port",
+            "CONNECT needs host:port as its target; other methods must not use that form",
         ));
     }
     if connects && authority.is_some_and(|authority| authority.port().is_none()) {
-        return Err(Error::bad_request("CONNECT needs a port"));
+        return Err(Error::bad_request("the target of CONNECT needs a port"));
     }
     if uri.path() == "*" && *method != Method::OPTIONS {
-        return Err(Error::bad_request("only OPTIONS asks for *"));
+        return Err(Error::bad_request("only OPTIONS may use * as its target"));
     }
     Ok(())
 }

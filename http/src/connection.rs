@@ -51,38 +51,38 @@ pub(super) fn start(
 struct Connection {
     stage: Stage,
     pace: Rc<Pace>,
-    /// When to look at the pace again, or when to give up lingering.
+    /// When to check the pace again, or when to stop lingering.
     sleep: Sleep,
     server: Rc<Shared>,
     routes: Rc<Routes>,
     /// Its place in the server's list, from the first poll on.
     slot: Option<usize>,
     origin: Origin,
-    /// There until the connection is handed over.
+    /// Present until the connection is handed over.
     permit: Option<Permit>,
 }
 
-// The large one is the usual one, and a task is one allocation already.
+// The large variant is the usual one, and the task is a single allocation anyway.
 #[expect(clippy::large_enum_variant)]
 enum Stage {
-    /// Accepted, and not [established](ByteStream::poll_established) yet, or it is not clear yet
-    /// what the peer speaks. That counts as part of the first head's time.
+    /// Accepted, but not [established](ByteStream::poll_established) yet, or the protocol is still
+    /// unknown. This counts towards the deadline of the first head.
     Fresh {
         stream: Box<dyn ByteStream>,
         sniff: Sniff,
     },
-    /// Requests and responses, until there will be no more.
+    /// Requests and responses, until there are no more.
     Exchange {
         exchange: Exchange,
         wire: Wire,
         /// Whether hyper was told to end in order.
         ending: bool,
-        /// How the exchange ended, while its last response is still on its way.
+        /// The result of the exchange, kept while its last response is still being sent.
         ended: Option<hyper::Result<()>>,
     },
-    /// The last response is sent and the write direction closed. What the peer still sends is read
-    /// away for a while: to close the socket with unread bytes would have the kernel send a reset,
-    /// which may overtake the response (RFC 9112, 9.6).
+    /// The last response is sent and the write direction is closed. We read and discard what the
+    /// peer still sends, for a while: if a socket is closed with unread bytes, the kernel sends a
+    /// reset, which may overtake the response (RFC 9112, 9.6).
     Linger {
         stream: Box<dyn ByteStream>,
         left: usize,
@@ -117,7 +117,7 @@ impl Connection {
         let Stage::Fresh { stream, sniff } = &mut self.stage else {
             return Poll::Ready(());
         };
-        // Whether it is HTTP/2, once that is known.
+        // The protocol, once it is known: true for HTTP/2.
         let established = stream.poll_established(cx);
         let shakes_hands = established.is_pending();
         let told = match established {
@@ -146,7 +146,7 @@ impl Connection {
             Poll::Ready(Ok(two)) => self.stage = self.exchange(stream, sniff.bytes(), two),
             Poll::Ready(Err(error)) => {
                 let peer = stream.peer_address();
-                tracing::debug!(%error, %peer, "a connection ended before it had begun");
+                tracing::debug!(%error, %peer, "a connection failed before its first request");
             }
             Poll::Pending if shakes_hands => stream.abort(),
             Poll::Pending if self.server.closing.get() => {}
@@ -204,8 +204,8 @@ impl Connection {
         };
         loop {
             wire.go_on(cx);
-            // What has arrived comes before any deadline: a loop that was held up must not blame
-            // its peers.
+            // Handle the input that has arrived before checking any deadline: if the loop was
+            // blocked, that is not the peer's fault.
             if ended.is_none() {
                 *ended = match exchange.poll(cx) {
                     Poll::Ready(result) => Some(result),
@@ -256,7 +256,8 @@ impl Connection {
         }
     }
 
-    /// Gives the connection to who has answered with 101. It goes on counting among the server's.
+    /// Hands the connection to the handler that answered 101. It still counts towards
+    /// [`max_connections`](super::Config::max_connections).
     fn hand_over(&mut self, take_over: Upgrade) {
         let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
         else {
@@ -275,7 +276,7 @@ impl Connection {
             .contain(self.origin, || take_over(Box::new(stream)));
     }
 
-    /// Ends the exchange so that the peer cannot take what it has for the whole.
+    /// Aborts the exchange, so that the peer cannot mistake a partial response for a complete one.
     fn abort(&mut self) {
         if let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done) {
             if let Some((mut stream, _)) = exchange.into_stream() {
@@ -284,7 +285,7 @@ impl Connection {
         }
     }
 
-    /// Ends the exchange, with a last answer as far as it can be sent without waiting.
+    /// Ends the exchange. Sends a last response, as far as that is possible without waiting.
     fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
         let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
         else {
@@ -333,7 +334,7 @@ impl Connection {
     }
 }
 
-/// What a peer is told that does not finish the head of its request.
+/// The response to a peer that does not finish the head of its request in time.
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 

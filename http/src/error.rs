@@ -1,11 +1,11 @@
-//! An answer that says what is wrong.
+//! Error responses.
 
 use std::{error, fmt};
 
 use super::{IntoResponse, Response, StatusCode};
 use entwined::deferred::Interrupted;
 
-/// A status and a sentence for the client. Handlers return it as the error of a `Result`.
+/// A status and a message for the client. Handlers return it as the error of a `Result`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     status: StatusCode,
@@ -13,7 +13,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with this status; `message` is the body of the response.
+    /// Makes an error with this status. `message` becomes the body of the response.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Error {
             status,
@@ -21,17 +21,17 @@ impl Error {
         }
     }
 
-    /// 400: the client's mistake.
+    /// 400: the request is wrong.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Error::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 404.
+    /// 404: not found.
     pub fn not_found(message: impl Into<String>) -> Self {
         Error::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// 500, with the error's text.
+    /// Status 500. The body is the error's text, so the client sees it.
     pub fn internal(error: impl fmt::Display) -> Self {
         Error::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
@@ -56,7 +56,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// 503 when its time was over, 500 otherwise.
+/// 503 if the work timed out or was refused, 500 otherwise.
 impl From<Interrupted> for Error {
     fn from(why: Interrupted) -> Self {
         match why {
@@ -64,7 +64,7 @@ impl From<Interrupted> for Error {
                 Error::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long")
             }
             Interrupted::Refused => {
-                Error::new(StatusCode::SERVICE_UNAVAILABLE, "there is too much to do")
+                Error::new(StatusCode::SERVICE_UNAVAILABLE, "the server is too busy")
             }
             Interrupted::Panicked(_) => Error::internal("the server made a mistake"),
             why => Error::internal(why),
@@ -72,10 +72,10 @@ impl From<Interrupted> for Error {
     }
 }
 
-/// 500, with the error's text in the log and not in the answer.
+/// Status 500. The error's text goes to the log and not to the client.
 impl IntoResponse for Box<dyn error::Error> {
     fn into_response(self) -> Response {
-        tracing::error!(error = %self, "a handler has failed");
+        tracing::error!(error = %self, "a handler failed");
         Error::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the server made a mistake",

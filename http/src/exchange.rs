@@ -1,4 +1,4 @@
-//! Requests and responses over one connection, in the version of HTTP that its peer speaks.
+//! Requests and responses over one connection, in the version of HTTP that the peer uses.
 
 use std::{
     future::Future,
@@ -30,12 +30,13 @@ use super::{
 /// What a client of HTTP/2 says first: RFC 9113, 3.4.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The first bytes of a connection, which tell what its peer speaks.
+/// The first bytes of a connection, which show the protocol that the peer uses.
 #[derive(Default)]
 pub(super) struct Sniff(Vec<u8>);
 
 impl Sniff {
-    /// Reads until it is clear, unless both sides have agreed on it; whether it is HTTP/2.
+    /// Returns whether the peer uses HTTP/2. Reads until that is clear, unless TLS has negotiated
+    /// the protocol already.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -54,7 +55,7 @@ impl Sniff {
                 return Poll::Ready(Ok(true));
             }
             match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))? {
-                // The end is met again.
+                // The next read will return the end of input again.
                 0 => return Poll::Ready(Ok(false)),
                 count => self.0.extend_from_slice(&buffer[..count]),
             }
@@ -66,8 +67,8 @@ impl Sniff {
     }
 }
 
-/// Whether the peers have agreed on HTTP/2 (RFC 7301, RFC 9113 3.2), if they have agreed on
-/// anything.
+/// Whether both sides negotiated HTTP/2 (RFC 7301; RFC 9113, 3.2); `None` if they negotiated
+/// nothing.
 #[cfg(feature = "tls")]
 fn agreed(stream: &dyn ByteStream) -> Option<bool> {
     match stream.find::<entwined::tls::TlsStream>()?.protocol()? {
@@ -82,14 +83,14 @@ fn agreed(_: &dyn ByteStream) -> Option<bool> {
     None
 }
 
-// The large one is the usual one, and a task is one allocation already.
+// The large variant is the usual one, and the task is a single allocation anyway.
 #[expect(clippy::large_enum_variant)]
 pub(super) enum Exchange {
     One(http1::Connection<Wire, Answer>),
     Two(Box<http2::Connection<Wire, Answer, Streams>>),
 }
 
-/// What hyper allows by itself; to set a number, even this one, has it allocate for each request.
+/// Hyper's default. If any number is set, even this one, hyper allocates for each request.
 const HYPER_HEADERS: usize = 100;
 
 impl Exchange {
@@ -131,8 +132,8 @@ impl Exchange {
         }
     }
 
-    /// The stream below, and what was read of it and not used; none of HTTP/2, which ends it by
-    /// itself.
+    /// Returns the stream below and the bytes that were read from it but not used. `None` for
+    /// HTTP/2, which closes its stream itself.
     pub(super) fn into_stream(self) -> Option<(Box<dyn ByteStream>, bytes::Bytes)> {
         match self {
             Exchange::One(exchange) => {
@@ -144,20 +145,20 @@ impl Exchange {
     }
 }
 
-/// Bytes of responses that wait to be sent on a stream.
+/// Bytes of a response that may be buffered for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes of bodies that a peer may send before they are read, on a stream and on all of a
-/// connection.
+/// Bytes of request bodies that a peer may send before they are read: on one stream, and on all
+/// streams of a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Streams that a peer has reset before they were looked at, or that were reset for its errors,
-/// before the connection is ended (CVE-2023-44487, CVE-2025-8671).
+/// How many streams a peer may reset before we accept them, and how many may be reset for its
+/// errors, before the connection is closed (CVE-2023-44487, CVE-2025-8671).
 const MOST_RESETS: usize = 20;
 const MOST_ERRORS: usize = 256;
 
-/// Runs each stream of a connection as a task.
+/// Spawns each stream of a connection as a task.
 #[derive(Clone)]
 pub(super) struct Streams {
     pub(super) server: Rc<Shared>,
@@ -181,7 +182,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 }
 
 pin_project_lite::pin_project! {
-    /// A stream whose peer has to take what it asked for.
+    /// A stream that ends if its peer stops reading the response.
     struct Limited<F> {
         #[pin]
         future: F,
@@ -210,7 +211,7 @@ impl<F: Future<Output = ()>> Future for Limited<F> {
             ready!(Pin::new(&mut *sleep).poll(cx));
             let now = this.handle.now();
             match stream.stuck_since() {
-                // Dropped, it is reset.
+                // Dropping the future resets the stream.
                 Some(since) if since + *this.look <= now => return Poll::Ready(()),
                 Some(since) => sleep.reset(since + *this.look),
                 None => sleep.reset(now + *this.look),

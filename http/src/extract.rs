@@ -1,4 +1,4 @@
-//! What handlers take out of requests.
+//! Values that handlers extract from requests.
 
 use std::{fmt, str::FromStr};
 
@@ -11,8 +11,8 @@ use super::{
 };
 use entwined::{reactor::Handle, transport::Address};
 
-/// The parameters of the path: one value, a tuple in their order, or a struct (or map) with a field
-/// for each name. Numbers and so on are read from their text.
+/// The parameters of the path: one value, a tuple in the order of the path, or a struct (or map)
+/// with a field for each name. Numbers and other types are parsed from the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path<T>(pub T);
 
@@ -20,12 +20,13 @@ pub struct Path<T>(pub T);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<T>(pub T);
 
-/// A body of the content type `application/x-www-form-urlencoded`, as a struct (or map) with a
-/// field for each name; or, of a GET request, its query.
+/// A body of type `application/x-www-form-urlencoded`, as a struct (or map) with a field for each
+/// name. For a GET or HEAD request, this is the query instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form<T>(pub T);
 
-/// What a layer has [put](Request::insert) into the request. 500 when none has.
+/// A value that a layer [inserted](Request::insert) into the request. If no layer did, the response
+/// is 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Local<T>(pub T);
 
@@ -60,7 +61,7 @@ impl FromParts for Handle {
     }
 }
 
-/// The peer's.
+/// The address of the peer.
 impl FromParts for Address {
     fn from_parts(request: &mut Request) -> Result<Self, Response> {
         Ok(request.peer_address().clone())
@@ -85,7 +86,7 @@ impl FromParts for HeaderMap {
     }
 }
 
-/// None when it cannot be taken.
+/// `None` if the value cannot be extracted.
 impl<T: FromParts> FromParts for Option<T> {
     fn from_parts(request: &mut Request) -> Result<Self, Response> {
         Ok(T::from_parts(request).ok())
@@ -136,8 +137,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
 }
 
 impl Request {
-    /// The media type of the body (RFC 9110, 8.3.1), in lower case and without parameters; empty
-    /// when there is none.
+    /// Returns the media type of the body (RFC 9110, 8.3.1), in lower case and without parameters.
+    /// The text is empty if the request has no content type.
     pub fn media_type(&self) -> String {
         let value = self
             .headers()
@@ -153,10 +154,10 @@ impl Request {
     }
 }
 
-/// The parameters of a path, to be read as any type.
+/// The parameters of a path, deserialized as any type.
 struct Params<'a>(&'a [(String, String)]);
 
-/// What is wrong with them.
+/// Why the parameters could not be deserialized.
 #[derive(Debug)]
 struct Wrong(String);
 
@@ -179,7 +180,7 @@ impl Params<'_> {
         match self.0 {
             [(name, value)] => Ok(Text { name, value }),
             all => Err(Wrong(format!(
-                "one value was expected, and it has {}",
+                "expected one value, but the path has {}",
                 all.len()
             ))),
         }
@@ -198,8 +199,10 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
     type Error = Wrong;
 
     only! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32
-        deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string deserialize_identifier
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char deserialize_str
+        deserialize_string deserialize_identifier
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -218,7 +221,7 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
     ) -> Result<V::Value, Wrong> {
         if length != self.0.len() {
             return Err(Wrong(format!(
-                "{length} values were expected, and it has {}",
+                "expected {length} values, but the path has {}",
                 self.0.len()
             )));
         }
@@ -283,7 +286,7 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
     serde::forward_to_deserialize_any! { bytes byte_buf unit_struct ignored_any }
 }
 
-/// One parameter.
+/// One parameter of the path.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     name: &'a str,
@@ -303,7 +306,7 @@ impl Text<'_> {
         let Text { name, value } = self;
         value
             .parse()
-            .map_err(|_| Wrong(format!("{value:?} is no valid {name}")))
+            .map_err(|_| Wrong(format!("{value:?} is not a valid {name}")))
     }
 }
 
@@ -319,9 +322,11 @@ impl<'de> de::Deserializer<'de> for Text<'_> {
     type Error = Wrong;
 
     read! {
-        deserialize_bool visit_bool deserialize_i8 visit_i8 deserialize_i16 visit_i16 deserialize_i32 visit_i32 deserialize_i64 visit_i64
-        deserialize_i128 visit_i128 deserialize_u8 visit_u8 deserialize_u16 visit_u16 deserialize_u32 visit_u32 deserialize_u64 visit_u64
-        deserialize_u128 visit_u128 deserialize_f32 visit_f32 deserialize_f64 visit_f64 deserialize_char visit_char
+        deserialize_bool visit_bool deserialize_i8 visit_i8 deserialize_i16 visit_i16
+        deserialize_i32 visit_i32 deserialize_i64 visit_i64 deserialize_i128 visit_i128
+        deserialize_u8 visit_u8 deserialize_u16 visit_u16 deserialize_u32 visit_u32
+        deserialize_u64 visit_u64 deserialize_u128 visit_u128 deserialize_f32 visit_f32
+        deserialize_f64 visit_f64 deserialize_char visit_char
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -351,6 +356,7 @@ impl<'de> de::Deserializer<'de> for Text<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier
+        ignored_any
     }
 }

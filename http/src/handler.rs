@@ -1,15 +1,15 @@
-//! What answers requests: functions of what they need to know.
+//! Handlers: functions that answer requests.
 
 use std::{future::Future, rc::Rc};
 
 use super::{IntoResponse, Request, Response, ResponseFuture};
 
-/// Answers requests. It is implemented for functions, so that nobody need implement it:
+/// Answers requests. This trait is implemented for functions, so you need not implement it:
 ///
-/// - of up to eight arguments, each something that is taken [out of a request](FromParts), the last
-///   one possibly the [request itself](FromRequest) or its body;
-/// - that give something that [can be a response](IntoResponse), or a future of that: an async
-///   function, a [`Deferred`](entwined::deferred::Deferred).
+/// - of up to eight arguments. Each is something that can be [taken from a request](FromParts). The
+///   last one may also be the [request itself](FromRequest) or its body;
+/// - that return something that [can become a response](IntoResponse), or a future of it: an async
+///   function, a [`Deferred`](crate::deferred::Deferred).
 ///
 /// ```
 /// use entwined_http::{Error, Json, Path, Query, Request, Router};
@@ -21,7 +21,9 @@ use super::{IntoResponse, Request, Response, ResponseFuture};
 /// let router = Router::new()
 ///     .get("/", || "a value")
 ///     .get("/later", || async { "a future" })
-///     .get("/books/{id}", |Path(id): Path<u32>, Query(page): Query<Page>| format!("page {} of {id}", page.number))
+///     .get("/books/{id}", |Path(id): Path<u32>, Query(page): Query<Page>| {
+///         format!("page {} of {id}", page.number)
+///     })
 ///     .post("/sum", |Json(numbers): Json<Vec<i64>>| Json(numbers.into_iter().sum::<i64>()))
 ///     .put("/all", |mut request: Request| async move {
 ///         let bytes = request.bytes().await?;
@@ -29,19 +31,19 @@ use super::{IntoResponse, Request, Response, ResponseFuture};
 ///     });
 /// ```
 ///
-/// What cannot be taken out of a request is answered without calling the function, by a status of
-/// 4xx that says what is wrong. `M` is for the compiler, which tells the kinds of functions apart
-/// by it.
+/// If an argument cannot be taken from a request, the function is not called, and the response says
+/// what is wrong (usually a 4xx status). `M` lets the compiler tell the kinds of functions apart.
 #[diagnostic::on_unimplemented(
     message = "this function cannot answer requests",
-    note = "each argument must be `FromParts`, the last may be `FromRequest`; the result must be `IntoResponse`, or a future of that"
+    note = "each argument must be `FromParts`, the last may be `FromRequest`; \
+            the result must be `IntoResponse`, or a future of that"
 )]
 pub trait Handler<M>: 'static {
-    /// Begins to answer a request.
+    /// Starts to answer a request.
     fn call(this: &Rc<Self>, request: Request) -> ResponseFuture;
 }
 
-/// A handler whose kind is forgotten.
+/// A type-erased handler.
 pub(super) type AnyHandler = Rc<dyn Fn(Request) -> ResponseFuture>;
 
 pub(super) fn erased<H: Handler<M>, M>(handler: H) -> AnyHandler {
@@ -49,34 +51,34 @@ pub(super) fn erased<H: Handler<M>, M>(handler: H) -> AnyHandler {
     Rc::new(move |request| H::call(&handler, request))
 }
 
-/// Something that is in a request besides its body: an argument of a [`Handler`].
+/// A value from a request, without its body: an argument of a [`Handler`].
 pub trait FromParts: Sized {
-    /// Takes it.
+    /// Takes the value.
     ///
     /// # Errors
-    /// The answer for a request that has no such thing.
-    // A response is large, and here it is rare.
+    /// The response for a request that has no such value.
+    // A response is large, but rare here.
     #[expect(clippy::result_large_err)]
     fn from_parts(request: &mut Request) -> Result<Self, Response>;
 }
 
-/// A request, or what is made of one: the last argument of a [`Handler`]. Whatever is [`FromParts`]
-/// is this too.
+/// A request, or a value made from a whole request: the last argument of a [`Handler`]. Every
+/// [`FromParts`] type also implements this trait.
 ///
-/// `M` is for the compiler.
+/// `M` lets the compiler tell the kinds of types apart.
 pub trait FromRequest<M = Whole>: Sized {
-    /// Takes it.
+    /// Takes the value.
     ///
     /// # Errors
-    /// The answer for a request of which none can be made.
+    /// The response for a request from which the value cannot be made.
     fn from_request(request: Request) -> impl Future<Output = Result<Self, Response>> + 'static;
 }
 
-/// Marks what needs a request as a whole.
+/// Marks types that need the whole request.
 #[derive(Debug)]
 pub struct Whole(());
 
-/// Marks what needs only what comes before the body.
+/// Marks types that do not need the body.
 #[derive(Debug)]
 pub struct Parts(());
 
@@ -94,17 +96,18 @@ impl FromRequest for Request {
     }
 }
 
-/// Marks handlers that are no functions.
+/// Marks handlers that are not functions.
 #[derive(Debug)]
 pub struct Mounted(());
 
-/// What a handler may give: a response, or a future of one. `M` is for the compiler.
+/// What a handler may return: a response, or a future of one. `M` lets the compiler tell these
+/// apart.
 pub trait IntoAnswer<M> {
-    /// The response, when it is there.
+    /// Returns the future of the response.
     fn into_answer(self) -> ResponseFuture;
 }
 
-/// Marks results that are there at once.
+/// Marks results that are ready at once.
 #[derive(Debug)]
 pub struct Now(());
 

@@ -1,24 +1,23 @@
-//! JSON on its way out.
+//! Writes JSON.
 
 use std::cell::Cell;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-/// What a thread keeps to write JSON into. A longer text, whose buffer grew beyond that, is handed
-/// out as it is.
+/// The most bytes of buffer that a thread keeps for writing JSON. If a text makes the buffer grow
+/// beyond this, the buffer itself is returned.
 const MOST_KEPT: usize = 64 * 1024;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A value as JSON, in exactly the memory that it needs. It is written into a buffer that has grown
-/// already: to grow one for each text, and to copy what is there each time, takes longer than to
-/// copy the whole text once.
+/// Encodes a value as JSON, in exactly the memory that it needs. It is written into a buffer that
+/// has already grown, and then copied. That is faster than growing a new buffer for each text,
+/// which copies the text several times.
 pub(super) fn encode(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Bytes> {
-    // Taken out, since a `Serialize` of the program's may do anything, even have another text
-    // written.
+    // Take the buffer out: a `Serialize` of the program may do anything, even encode another value.
     let mut buffer = BUFFER.take();
     buffer.clear();
     serde_json::to_writer(&mut buffer, value)?;
@@ -56,7 +55,7 @@ mod tests {
         }
     }
 
-    /// Writes another text while it is written, and then fails or not.
+    /// Encodes another text while it is serialized, and then fails if the field is true.
     struct Nested(bool);
 
     impl Serialize for Nested {

@@ -1,4 +1,4 @@
-//! What is done around handlers: layers.
+//! Layers: code around handlers.
 
 use std::{future::Future, rc::Rc};
 
@@ -7,10 +7,10 @@ use super::{
     router::{Endpoint, Routes},
 };
 
-/// Something around the handlers of a [`Router`](super::Router): it sees each request before they
-/// do, and each response after, and may answer by itself.
+/// Code around the handlers of a [`Router`](super::Router). A layer sees each request before the
+/// handler and each response after it, and may answer itself.
 ///
-/// Every async function of a [`Request`] and a [`Next`] is one. There are ready-made ones in
+/// Every async function that takes a [`Request`] and a [`Next`] is a layer. Ready-made ones are in
 /// [`layers`](super::layers).
 ///
 /// ```
@@ -26,7 +26,7 @@ use super::{
 /// let router = Router::new().get("/", || "hello").layer(only_from_here);
 /// ```
 pub trait Layer: 'static {
-    /// Answers a request, as a rule by what comes [next](Next::run).
+    /// Answers a request, usually by calling [`next.run`](Next::run).
     fn call(&self, request: Request, next: Next) -> ResponseFuture;
 }
 
@@ -42,17 +42,18 @@ where
     }
 }
 
-/// The layers that are left, and the handlers behind them.
+/// The remaining layers, and the handlers behind them.
 pub struct Next {
     pub(super) routes: Rc<Routes>,
     /// How many layers are left.
     pub(super) left: usize,
-    /// Who answers what these have no handler for.
+    /// Answers requests for which `routes` has no handler.
     pub(super) fallback: Option<Endpoint>,
 }
 
 impl Next {
-    /// Has the request answered by them. A handler that panics answers 500.
+    /// Passes the request on to the remaining layers and the handler. If the handler panics, the
+    /// response is 500.
     pub fn run(self, request: Request) -> ResponseFuture {
         Routes::answer(self, request)
     }

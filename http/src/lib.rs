@@ -1,6 +1,6 @@
-//! An HTTP server, of versions 1.1 and 2, whose handlers run on the reactor's thread.
+//! An HTTP/1.1 and HTTP/2 server whose handlers run on the reactor's thread.
 //!
-//! Handlers are async functions that need not be `Send`: they may hold an `Rc`, a widget, anything.
+//! Handlers are async functions and need not be `Send`: they may hold an `Rc`, a widget, anything.
 //!
 //! ```
 //! use std::{cell::Cell, rc::Rc};
@@ -27,10 +27,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The server is hyper's, over this crate's streams. Everything a peer may take is bounded: see
-//! [`Config`]. When the reactor stops, the server stops accepting, lets requests that are being
-//! answered finish, closes the others, and gives up on what is left after
-//! [`Config::shutdown_grace`].
+//! The server is hyper's, on top of this crate's streams. Everything a peer can use up has a limit:
+//! see [`Config`]. When the reactor stops, the server stops accepting, closes idle connections, and
+//! lets requests in flight finish. It drops what is left after [`Config::shutdown_grace`].
 
 mod answer;
 mod body;

@@ -25,8 +25,8 @@ use super::{
 };
 use entwined::reactor::Handle;
 
-/// A form with files, part by part, as it comes: the last argument of a handler. At most 64 MiB and
-/// 1,000 parts unless it is [limited](Multipart::limit) otherwise.
+/// A form with files, read part by part as it arrives: the last argument of a handler. It may have
+/// at most 64 MiB, unless you set another [limit](Multipart::limit), and 1,000 parts.
 ///
 /// ```
 /// use entwined_http::{Error, Multipart, Router};
@@ -36,7 +36,7 @@ use entwined::reactor::Handle;
 ///     while let Some(mut part) = form.next().await? {
 ///         while let Some(piece) = part.chunk().await? {
 ///             bytes += piece.len();
-///             // The window's progress bar may be moved here.
+///             // A handler may update the window's progress bar here.
 ///         }
 ///     }
 ///     Ok(format!("{bytes} bytes"))
@@ -50,7 +50,7 @@ pub struct Multipart {
     seen: usize,
 }
 
-/// What reading needs to know beside the parser, which has to be `Send`.
+/// State for reading that is kept outside the parser, because the parser's stream must be `Send`.
 struct Reading {
     handle: Handle,
     meter: Meter,
@@ -59,13 +59,13 @@ struct Reading {
     total: usize,
 }
 
-/// Parts of a form at most.
+/// The most parts of a form.
 const MOST_PARTS: usize = 1_000;
 
-/// Bytes of a form unless it is limited otherwise.
+/// The default limit on the bytes of a form.
 const LIMIT: usize = 64 * 1024 * 1024;
 
-/// The body, as the parser wants it.
+/// The body as a stream, as the parser needs it.
 struct Pieces {
     body: Incoming,
     moved: Arc<AtomicUsize>,
@@ -122,8 +122,8 @@ impl FromRequest for Multipart {
 }
 
 impl Reading {
-    /// Waits for the peer, which has to be as fast as [`Config::min_rate`](super::Config::min_rate)
-    /// says.
+    /// Waits for the peer, which must send at [`Config::min_rate`](super::Config::min_rate) or
+    /// faster.
     async fn wait<T>(
         &mut self,
         reading: impl Future<Output = multer::Result<T>>,
@@ -138,7 +138,7 @@ impl Reading {
                     std::task::ready!(self.meter.poll_too_slow(cx, &self.handle));
                     Poll::Ready(Err(Error::new(
                         StatusCode::REQUEST_TIMEOUT,
-                        "the body comes too slowly",
+                        "the body arrives too slowly",
                     )))
                 }
             }
@@ -151,7 +151,7 @@ impl Reading {
         if self.total <= self.limit {
             return Ok(());
         }
-        let message = format!("the form may have {} bytes at most", self.limit);
+        let message = format!("the form may have at most {} bytes", self.limit);
         Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, message))
     }
 }
@@ -161,18 +161,18 @@ fn told(error: multer::Error) -> Error {
 }
 
 impl Multipart {
-    /// How many bytes all its parts may have together.
+    /// Sets how many bytes all parts together may have.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.shared.limit = bytes;
         self
     }
 
-    /// The next part; what was not read of the last one is skipped.
+    /// Returns the next part. Skips what was not read of the previous one.
     ///
     /// # Errors
-    /// 400 when it is malformed or the peer broke off, 408 when that is too slow, 413 when there
-    /// are too many parts.
+    /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is too slow,
+    /// 413 if there are too many parts.
     pub async fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
         if self.seen >= MOST_PARTS {
             return Err(Error::new(
@@ -204,26 +204,27 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// The name of the field.
+    /// Returns the name of the field.
     pub fn name(&self) -> Option<&str> {
         self.field.name()
     }
 
-    /// The name that the file has at the client: a text to be shown. Do not make a path of it.
+    /// Returns the name of the file on the client's machine. Only show it to the user; do not use
+    /// it as a path.
     pub fn file_name(&self) -> Option<&str> {
         self.field.file_name()
     }
 
-    /// The media type that the client says it has.
+    /// Returns the media type that the client declared.
     pub fn content_type(&self) -> Option<String> {
         self.field.content_type().map(ToString::to_string)
     }
 
-    /// The next piece, none at its end.
+    /// Returns the next piece, or `None` at the end of the part.
     ///
     /// # Errors
-    /// 400 when it is malformed or the peer broke off, 408 when that is too slow, 413 when the form
-    /// is too large.
+    /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is too slow,
+    /// 413 if the form is too large.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let piece = self.shared.wait(self.field.chunk()).await?;
         if let Some(piece) = &piece {
@@ -232,15 +233,15 @@ impl Part<'_> {
         Ok(piece)
     }
 
-    /// All of it.
+    /// Reads the whole part.
     ///
     /// # Errors
-    /// As [`chunk`](Part::chunk), and 413 when it has more than `limit` bytes.
+    /// As for [`chunk`](Part::chunk), and 413 if the part has more than `limit` bytes.
     pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Error> {
         let mut all = BytesMut::new();
         while let Some(piece) = self.chunk().await? {
             if all.len() + piece.len() > limit {
-                let message = format!("a part may have {limit} bytes at most");
+                let message = format!("a part may have at most {limit} bytes");
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, message));
             }
             all.extend_from_slice(&piece);
@@ -248,30 +249,30 @@ impl Part<'_> {
         Ok(all.freeze())
     }
 
-    /// All of it, as text.
+    /// Reads the whole part as text.
     ///
     /// # Errors
-    /// As [`bytes`](Part::bytes), and 400 when it is not UTF-8.
+    /// As for [`bytes`](Part::bytes), and 400 if the part is not UTF-8.
     pub async fn text(&mut self, limit: usize) -> Result<String, Error> {
         let bytes = self.bytes(limit).await?;
         String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the part is not UTF-8"))
     }
 
-    /// Writes it to a new file, on a thread, piece by piece: no faster than the disk takes it.
-    /// Gives how many bytes it has. What cannot be written to its end, also because nobody waits
-    /// for it any more, is removed.
+    /// Writes the part to a new file on a pool thread, piece by piece, no faster than the disk
+    /// accepts it. Returns the number of bytes written. If the file cannot be completed, or the
+    /// future is dropped, the file is removed.
     ///
     /// # Errors
-    /// As [`chunk`](Part::chunk); 500 when there is a file of this name, or it cannot be written.
+    /// As for [`chunk`](Part::chunk), and 500 if the file exists already or cannot be written.
     pub async fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
         self.save_with(path, |_| {}).await
     }
 
-    /// The same, and tells `progress` after each piece how many bytes are written: for a progress
-    /// bar.
+    /// Like [`save`](Part::save), and calls `progress` after each piece with the number of bytes
+    /// written so far. Use it for a progress bar.
     ///
     /// # Errors
-    /// As [`save`](Part::save).
+    /// As for [`save`](Part::save).
     pub async fn save_with(
         &mut self,
         path: impl AsRef<Path>,
@@ -303,7 +304,7 @@ impl Part<'_> {
     }
 }
 
-/// A file that is removed unless it is kept.
+/// A file that is removed on drop unless it is kept.
 struct Unfinished {
     handle: Handle,
     path: Option<PathBuf>,
@@ -318,7 +319,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(path) = self.path.take() {
-            // What has begun is done to its end, whoever waits for it; nobody has to.
+            // A detached job runs to its end even if nobody waits for it.
             let removing = self
                 .handle
                 .defer_to_thread(move |_| std::fs::remove_file(path).map_err(Error::internal));

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use super::{Bytes, Error, Handler, HeaderMap, IntoResponse, Method, Request, ResponseFuture, Uri};
 use entwined::transport::Address;
 
-/// A request with all of its body, for a thread.
+/// A request with its whole body, which can be sent to a thread.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BlockingRequest {
@@ -15,7 +15,7 @@ pub struct BlockingRequest {
     pub uri: Uri,
     /// The headers.
     pub headers: HeaderMap,
-    /// Who sent it.
+    /// The address of the peer.
     pub peer: Address,
     /// The parameters of the path.
     pub params: Vec<(String, String)>,
@@ -23,16 +23,16 @@ pub struct BlockingRequest {
     pub body: Bytes,
 }
 
-/// A handler whose work is done on a thread of the [reactor's
-/// pool](entwined::reactor::Handle::defer_to_thread), as WSGI programs do theirs; its response is sent
-/// on the loop. It must be `Send`, and may block. A panic in it is 500, and so is a pool that has
-/// no room: 503 then.
+/// Makes a handler that runs on a thread of the [reactor's
+/// pool](crate::reactor::Handle::defer_to_thread), as WSGI programs do; the loop sends its
+/// response. `work` must be `Send` and `Sync`, and may block. If it panics the response is 500; if
+/// the pool has no room it is 503.
 ///
 /// ```
 /// use entwined_http::{Router, offload};
 ///
 /// let router = Router::new().post("/sum", offload(|request| {
-///     // Something that takes long.
+///     // Something slow.
 ///     request.body.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string()
 /// }));
 /// ```
@@ -44,7 +44,7 @@ where
     Offload(Arc::new(work))
 }
 
-/// Marks work on threads.
+/// Marks handlers that run on a thread.
 #[derive(Debug)]
 pub struct Offloaded(());
 

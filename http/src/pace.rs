@@ -1,4 +1,4 @@
-//! What one connection is waiting for, and how long it may.
+//! What a connection is waiting for, and how long it may wait.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -15,63 +15,64 @@ use super::{config::Config, rate::Least, state::Shared};
 /// Takes over a connection, with what was read of it already.
 pub(super) type Upgrade = Box<dyn FnOnce(Box<dyn ByteStream>)>;
 
-/// Where a connection is between two requests, told by what it reads and what hyper does with it.
-/// To note it costs next to nothing; one timer a connection looks at it now and then. So a request
-/// moves no timer.
+/// Tracks the state of a connection from what it reads and what hyper does with it. Recording a
+/// change is nearly free: one timer per connection checks the state now and then, so a request does
+/// not reset a timer.
 pub(super) struct Pace {
     stage: Cell<Stage>,
-    /// Whether there was a look at this stage.
+    /// Whether the timer has already checked this stage.
     seen: Cell<bool>,
-    /// Since when the peer has not taken what is to be sent.
+    /// Since when the peer has accepted none of our output.
     blocked: Cell<Option<Instant>>,
-    /// Since when the peer takes what is to be sent more slowly than that comes, and the bytes that
-    /// it has taken meanwhile.
+    /// Since when the peer has read more slowly than we write, and how many bytes it has taken
+    /// since then.
     behind: Cell<Option<(Instant, u64)>>,
     requests: Cell<u64>,
-    /// Whom to wake when an end of input need not be withheld any more.
+    /// The task to wake when the end of input need not be withheld any longer.
     withheld: RefCell<Option<Waker>>,
-    /// Who takes the connection over when the response is sent.
+    /// Takes the connection over when the response is sent.
     upgrade: RefCell<Option<Upgrade>>,
-    /// Of HTTP/2, where several requests are open at a time.
+    /// Only set for HTTP/2, which has several requests in flight.
     streams: OnceCell<Box<Multiplexed>>,
     server: Rc<Shared>,
 }
 
 #[derive(Clone, Copy)]
 enum Stage {
-    /// Nothing of the next request has come.
+    /// Nothing of the next request has arrived.
     Idle(Instant),
-    /// Something has, but not the whole head.
+    /// A part of the head has arrived.
     Head(Instant),
     /// A request is being answered.
     Busy(Work),
 }
 
-/// How far an answer is; what an end of the peer's input means depends on it.
+/// How far a response is. It decides what the end of the peer's input means.
 #[derive(Clone, Copy)]
 enum Work {
-    /// The handler has not had to wait yet.
+    /// The handler has not returned `Pending` yet.
     Called,
-    /// The handler waits, or there is no end to what is sent: who is gone need not be waited for.
+    /// The handler is waiting, or the response has no end. If the peer is gone, there is no need to
+    /// wait.
     Waiting,
-    /// What is sent has an end. A peer that is gone is noticed by that.
+    /// The response has an end. If the peer is gone, a write fails.
     Sending,
 }
 
-/// What there is to do about a connection.
+/// What to do with a connection.
 pub(super) enum Verdict {
-    /// Nothing; look again then.
+    /// Nothing. Check again at this time.
     Wait(Instant),
-    /// The next request did not begin in time: close it.
+    /// The next request did not begin in time: close.
     Idle,
-    /// The head did not come in time: answer 408 and close.
+    /// The head did not arrive in time: answer 408 and close.
     SlowHead,
-    /// The peer does not read: end it.
+    /// The peer does not read: abort.
     Stuck,
 }
 
 impl Pace {
-    /// For a connection that was just accepted. Its first request has the time of a head, not that
+    /// For a connection that was just accepted. Its first request has the deadline of a head, not
     /// of an idle connection.
     pub(super) fn new(server: Rc<Shared>) -> Rc<Self> {
         let now = server.time();
@@ -88,8 +89,8 @@ impl Pace {
         })
     }
 
-    /// How often to look: often enough that a stage is seen before its end, however soon after a
-    /// look it begins.
+    /// How often to check. Every stage must be checked before its deadline, no matter how soon
+    /// after a check it begins.
     pub(super) fn look_interval(&self) -> Duration {
         let Config {
             header_deadline,
@@ -100,7 +101,7 @@ impl Pace {
         header_deadline.min(idle_deadline).min(write_deadline)
     }
 
-    /// From now on it is a connection of several streams.
+    /// Marks the connection as HTTP/2, with several streams.
     pub(super) fn multiplex(&self) {
         let _ = self.streams.set(Box::default());
     }
@@ -121,22 +122,22 @@ impl Pace {
         }
     }
 
-    /// Whether it has had as many requests as a connection may have.
+    /// Whether the connection has reached its maximum number of requests.
     pub(super) fn has_had_enough(&self) -> bool {
         self.requests.get() >= self.server.config.max_requests
     }
 
-    /// Who takes the connection over, now that its last response is sent.
+    /// Takes the upgrade, once the last response is sent.
     pub(super) fn take_upgrade(&self) -> Option<Upgrade> {
         self.upgrade.borrow_mut().take()
     }
 
-    /// The stream that has begun last, once.
+    /// Takes the stream that began last. Returns it only once.
     pub(super) fn latest_stream(&self) -> Option<Rc<StreamPace>> {
         self.streams.get()?.latest.borrow_mut().take()
     }
 
-    /// Has bodies without an end of their own end, now that the server ends.
+    /// Wakes the bodies that have no end of their own, so that they end during shutdown.
     pub(super) fn wake_live(&self) {
         let Some(streams) = self.streams.get() else {
             return;
@@ -146,7 +147,7 @@ impl Pace {
         }
     }
 
-    /// Whether nothing is owed to the peer: no answer, and no rest of one that it does not take.
+    /// Whether nothing is owed to the peer: there is no request to answer, and no blocked output.
     pub(super) fn is_at_rest(&self) -> bool {
         !matches!(self.stage.get(), Stage::Busy(_)) && self.blocked.get().is_none()
     }
@@ -184,8 +185,8 @@ impl Pace {
         if self.seen.get() {
             return verdict;
         }
-        // Over at the first look: somebody held the thread, which is not the peer's fault. Its time
-        // begins now.
+        // The deadline has passed at the first check, so the thread was blocked, which is not the
+        // peer's fault. Restart its time now.
         self.begin_again(now);
         self.seen.set(true);
         Verdict::Wait(next)
@@ -229,7 +230,7 @@ impl Pace {
         }
     }
 
-    /// The peer, or the system for it, has taken so many bytes.
+    /// The peer, or the kernel's send buffer, has taken this many bytes.
     pub(super) fn moved(&self, bytes: usize) {
         if let Some((since, before)) = self.behind.get() {
             self.behind.set(Some((since, before + bytes as u64)));
@@ -249,8 +250,8 @@ impl Pace {
             Poll::Ready(moved) => {
                 self.blocked.set(None);
                 self.moved(*moved.as_ref().unwrap_or(&0));
-                // A response is over when its last byte is sent, not when its body is. Of HTTP/2
-                // much that is sent is no response.
+                // A response ends when its last byte is sent, not when its body ends. HTTP/2 also
+                // sends frames that belong to no response.
                 if !self.is_multiplexed() {
                     self.begin_again(self.server.time());
                 }
@@ -260,27 +261,27 @@ impl Pace {
     }
 }
 
-/// What is to be known of several streams.
+/// State of a connection with several streams.
 #[derive(Default)]
 struct Multiplexed {
     open: Cell<u32>,
     latest: RefCell<Option<Rc<StreamPace>>>,
-    /// Tasks of bodies that have no end of their own.
+    /// The tasks of bodies that have no end of their own.
     live: RefCell<Vec<Waker>>,
 }
 
-/// How one stream of several gets on.
+/// The progress of one HTTP/2 stream.
 #[derive(Default)]
 pub(super) struct StreamPace(Cell<Option<Instant>>);
 
 impl StreamPace {
-    /// Since when the peer has not taken what there is for it.
+    /// Since when the peer has not taken the data that is ready for it.
     pub(super) fn stuck_since(&self) -> Option<Instant> {
         self.0.get()
     }
 }
 
-/// One request, until all of its response is sent.
+/// One request, until its whole response is sent.
 pub(super) struct Watch {
     pace: Rc<Pace>,
     stream: Option<Rc<StreamPace>>,
@@ -292,7 +293,7 @@ impl Watch {
         self.pace.enter(Stage::Busy(Work::Waiting));
     }
 
-    /// The handler has answered; `live` when what it sends has no end of its own.
+    /// The handler has answered. `live` is true if the body has no end of its own.
     pub(super) fn response_begins(&self, live: bool) {
         self.pace.enter(Stage::Busy(if live {
             Work::Waiting
@@ -302,22 +303,22 @@ impl Watch {
         self.body_polled(true);
     }
 
-    /// When this response is sent the connection is somebody else's.
+    /// Hands the connection to `take_over` when this response is sent.
     pub(super) fn upgrade(&self, take_over: Upgrade) {
         *self.pace.upgrade.borrow_mut() = Some(take_over);
     }
 
-    /// The peer takes a part of the body; `ready` when there was one.
+    /// The peer is ready for a part of the body. `ready` is true if there was one.
     pub(super) fn body_polled(&self, ready: bool) {
         match &self.stream {
             Some(stream) => stream.0.set(ready.then(|| self.pace.server.time())),
-            // It has taken all that there is.
+            // The peer has taken everything so far.
             None if !ready => self.pace.behind.set(None),
             None => {}
         }
     }
 
-    /// Whether the server is about to end; otherwise the task hears of it.
+    /// Whether the server is shutting down. If not, the task is woken when it does.
     pub(super) fn is_closing(&self, cx: &Context<'_>) -> bool {
         if self.pace.server.closing.get() {
             return true;
@@ -340,7 +341,7 @@ impl Drop for Watch {
             if open > 0 {
                 return;
             }
-            // Those that ended in between are among them.
+            // This also drops the wakers of bodies that have ended.
             streams.live.borrow_mut().clear();
         }
         self.pace.enter(Stage::Idle(self.pace.server.time()));

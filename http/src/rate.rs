@@ -1,4 +1,4 @@
-//! How fast a peer has to be.
+//! The minimum rate of a peer.
 
 use std::{
     future::Future,
@@ -10,7 +10,7 @@ use std::{
 use super::config::Config;
 use entwined::{reactor::Handle, task::Sleep};
 
-/// The least rate, and how long a peer may be below it.
+/// The minimum rate, and how long a peer may stay below it.
 #[derive(Clone, Copy)]
 pub(super) struct Least {
     bytes: u32,
@@ -25,8 +25,8 @@ impl Least {
         }
     }
 
-    /// When a peer that has moved so many bytes since then must have moved another one; never
-    /// without a limit.
+    /// When a peer that has moved this many bytes since `since` must have moved the next one.
+    /// `None` if there is no limit.
     pub(super) fn due(self, since: Instant, moved: u64) -> Option<Instant> {
         if self.bytes == 0 {
             return None;
@@ -36,11 +36,11 @@ impl Least {
     }
 }
 
-/// Follows one transfer, as long as it waits for its peer.
+/// Measures one transfer while it waits for its peer.
 pub(super) struct Meter {
     least: Least,
     moved: u64,
-    /// Since it has first waited.
+    /// When the transfer first had to wait.
     since: Option<Instant>,
     sleep: Option<Sleep>,
 }
@@ -59,7 +59,7 @@ impl Meter {
         self.moved += bytes as u64;
     }
 
-    /// The transfer waits for its peer: ready when that is too slow.
+    /// Called when the transfer waits for its peer. Ready if the peer is too slow.
     pub(super) fn poll_too_slow(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Poll<()> {
         let now = handle.now();
         let since = *self.since.get_or_insert(now);

@@ -23,29 +23,29 @@ use super::{
 };
 use entwined::{reactor::Handle, transport::Address};
 
-/// One request: its head, and a body that has still to be read.
+/// One request: its head, and a body that is not read yet.
 pub struct Request {
-    /// In a box, since a request is large and is moved from hand to hand.
+    /// Boxed, because a request is large and is moved often.
     content: Box<Content>,
 }
 
 struct Content {
     request: ::http::Request<Incoming>,
     params: Params,
-    /// Where the part of the path begins that is still to be routed.
+    /// Offset of the part of the path that is still to be routed.
     below: usize,
     locals: Vec<Box<dyn Any>>,
-    /// There from the first piece of the body on.
+    /// Present once the body is being read.
     meter: Option<Box<Meter>>,
-    /// Bytes of a body that is read as a whole.
+    /// Maximum bytes of a body that is read as a whole.
     body_limit: usize,
     common: Rc<Common>,
 }
 
-/// What a path's `{name}`s stand for.
+/// The names and values of a path's `{name}` parameters.
 pub(super) type Params = Vec<(String, String)>;
 
-/// What the requests of a connection share.
+/// State shared by the requests of a connection.
 pub(super) struct Common {
     pub(super) handle: Handle,
     pub(super) peer: Address,
@@ -83,28 +83,28 @@ impl Request {
         &self.content.params
     }
 
-    /// Leaves so many bytes of the path to be routed.
+    /// Leaves the last `left` bytes of the path to be routed.
     pub(super) fn descend(&mut self, left: usize) {
         self.content.below = self.path().len() - left;
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &Method {
         self.content.request.method()
     }
 
-    /// The target.
+    /// Returns the request target.
     pub fn uri(&self) -> &Uri {
         self.content.request.uri()
     }
 
-    /// The path, as it was sent (percent-encoded).
+    /// Returns the path as it was sent (percent-encoded).
     pub fn path(&self) -> &str {
         self.content.request.uri().path()
     }
 
-    /// The part of the path that the innermost [router](super::Router::nest) goes by, from its `/`
-    /// on; all of it where none is nested.
+    /// Returns the part of the path that the innermost [router](super::Router::nest) matches on,
+    /// from its `/` on. This is the whole path if no router is nested.
     pub fn path_below(&self) -> &str {
         match &self.path()[self.content.below..] {
             "" => "/",
@@ -112,7 +112,7 @@ impl Request {
         }
     }
 
-    /// The host and the port that it is for (RFC 9110, 7.2), as they were sent.
+    /// Returns the host and port of the request (RFC 9110, 7.2) as they were sent.
     pub fn authority(&self) -> Option<&str> {
         self.uri()
             .authority()
@@ -120,22 +120,22 @@ impl Request {
             .or_else(|| self.header("host"))
     }
 
-    /// The host that it is for, without the port.
+    /// Returns the host of the request, without the port.
     pub fn host(&self) -> Option<&str> {
         let authority = self.authority()?;
         match authority.rfind(':') {
-            // Not within an address of IPv6.
+            // The colon is not inside an IPv6 address.
             Some(place) if !authority[place..].contains(']') => Some(&authority[..place]),
             _ => Some(authority),
         }
     }
 
-    /// Takes something that hyper has put into the head.
+    /// Removes an extension that hyper put into the head.
     pub(super) fn take_extension<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
         self.content.request.extensions_mut().remove()
     }
 
-    /// Gives its parts, for what is not of this module's kind.
+    /// Splits the request into its parts, for bodies that are read in another way.
     pub(super) fn into_parts(self) -> (::http::request::Parts, Incoming, Meter, Handle) {
         let Content {
             request,
@@ -156,8 +156,8 @@ impl Request {
         self.content.body_limit = bytes;
     }
 
-    /// Puts something into the request for who answers it: [`Local`](super::Local) takes it out,
-    /// and [`get`](Request::get). There is one of each type.
+    /// Stores a value in the request for the code that answers it. [`Local`](super::Local) and
+    /// [`get`](Request::get) read it. There is one value of each type; an older one is replaced.
     pub fn insert<T: 'static>(&mut self, value: T) {
         match self.get_mut::<T>() {
             Some(place) => *place = value,
@@ -165,7 +165,7 @@ impl Request {
         }
     }
 
-    /// What was [put](Request::insert) into the request.
+    /// Returns the value of this type that was [inserted](Request::insert).
     pub fn get<T: 'static>(&self) -> Option<&T> {
         self.content
             .locals
@@ -173,7 +173,7 @@ impl Request {
             .find_map(|local| local.downcast_ref())
     }
 
-    /// The same, to be changed.
+    /// Like [`get`](Request::get), but mutable.
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
         self.content
             .locals
@@ -181,38 +181,37 @@ impl Request {
             .find_map(|local| local.downcast_mut())
     }
 
-    /// The headers.
+    /// Returns the headers.
     pub fn headers(&self) -> &HeaderMap {
         self.content.request.headers()
     }
 
-    /// A header's value, if it is there and is text.
+    /// Returns a header's value if the header is present and its value is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// The version of HTTP that it was sent in.
+    /// Returns the HTTP version of the request.
     pub fn version(&self) -> Version {
         self.content.request.version()
     }
 
-    /// What was put into its head by whom it has passed: hyper's `Protocol` of an extended CONNECT,
-    /// for example.
+    /// Returns the extensions of the head, for example hyper's `Protocol` of an extended CONNECT.
     pub fn extensions(&self) -> &::http::Extensions {
         self.content.request.extensions()
     }
 
-    /// Who sent it.
+    /// Returns the address of the peer.
     pub fn peer_address(&self) -> &Address {
         &self.content.common.peer
     }
 
-    /// The reactor that the handler runs on.
+    /// Returns the handle of the reactor that the handler runs on.
     pub fn handle(&self) -> &Handle {
         &self.content.common.handle
     }
 
-    /// What `{name}` in the route's path stands for here, decoded.
+    /// Returns the decoded value of `{name}` in the route's path.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.content
             .params
@@ -221,35 +220,35 @@ impl Request {
             .map(|param| param.1.as_str())
     }
 
-    /// What `{name}` stands for, as a number or whatever `T` is.
+    /// Parses the value of `{name}` as a number or any other `T`.
     ///
     /// # Errors
-    /// 400 when it is not one; 500 when the route has no such name.
+    /// 400 if the value cannot be parsed, 500 if the route has no such name.
     pub fn parse_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
         let value = self
             .param(name)
-            .ok_or_else(|| Error::internal(format!("this route has no {{{name}}}")))?;
+            .ok_or_else(|| Error::internal(format!("this route has no parameter {{{name}}}")))?;
         value
             .parse()
-            .map_err(|_| Error::bad_request(format!("{value:?} is no valid {name}")))
+            .map_err(|_| Error::bad_request(format!("{value:?} is not a valid {name}")))
     }
 
-    /// The query, as a struct (or map) with a field for each name.
+    /// Returns the query as a struct (or map) with a field for each name.
     ///
     /// # Errors
-    /// 400, saying which field is wrong.
+    /// 400, with a message that says what is wrong.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let query = self.uri().query().unwrap_or("");
         serde_urlencoded::from_str(query)
             .map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
     }
 
-    /// The next piece of the body, `None` at its end. For bodies that should not be in memory as a
-    /// whole; the limit on their bytes is up to the caller.
+    /// Returns the next piece of the body, or `None` at its end. Use this for bodies that should
+    /// not be in memory as a whole; the caller must limit their size.
     ///
     /// # Errors
-    /// 400 when the peer broke off or sent a malformed body, 408 when it is slower than
-    /// [`Config::min_rate`](super::Config::min_rate).
+    /// 400 if the peer closed the connection or sent a malformed body, 408 if the peer is slower
+    /// than [`Config::min_rate`](super::Config::min_rate).
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
@@ -267,7 +266,7 @@ impl Request {
                 ready!(meter.poll_too_slow(cx, &common.handle));
                 return Poll::Ready(Err(Error::new(
                     StatusCode::REQUEST_TIMEOUT,
-                    "the body comes too slowly",
+                    "the body arrives too slowly",
                 )));
             };
             let Some(frame) = frame else {
@@ -276,7 +275,7 @@ impl Request {
             let frame = frame.map_err(|error| {
                 Error::bad_request(format!("the body could not be read: {error}"))
             })?;
-            // Trailers are no part of the content.
+            // Trailers are not part of the content.
             if let Ok(data) = frame.into_data() {
                 meter.moved(data.len());
                 return Poll::Ready(Ok(Some(data)));
@@ -284,18 +283,19 @@ impl Request {
         }
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     ///
     /// # Errors
-    /// 413 when it is larger than [`Config::body_limit`](super::Config::body_limit), 408 when it
-    /// takes longer than [`Config::body_deadline`](super::Config::body_deadline), 400 when the peer
-    /// broke off.
+    /// 413 if the body is larger than [`Config::body_limit`](super::Config::body_limit), 408 if it
+    /// takes longer than [`Config::body_deadline`](super::Config::body_deadline) or the peer is
+    /// slower than [`Config::min_rate`](super::Config::min_rate), 400 if the peer closed the
+    /// connection.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
         let limit = self.content.body_limit;
         let too_large = || {
             Error::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body may have {limit} bytes at most"),
+                format!("the body may have at most {limit} bytes"),
             )
         };
         if self.content.request.body().size_hint().lower() > limit as u64 {
@@ -304,7 +304,7 @@ impl Request {
         let mut sleep = self.handle().sleep(self.content.common.body_deadline);
         let read = Cell::new(0);
         let whole = async {
-            // Most bodies come in one piece, which need not be copied.
+            // Most bodies arrive in one piece, which need not be copied.
             let Some(first) = self.chunk().await? else {
                 return Ok(Bytes::new());
             };
@@ -338,28 +338,28 @@ impl Request {
                     "the body took too long",
                 )));
             }
-            // If somebody held the thread, more may have arrived in time, of which only the first
-            // piece was read.
+            // If the thread was blocked, more may have arrived in time, and only the first piece
+            // was read.
             cx.waker().wake_by_ref();
             Poll::Pending
         })
         .await
     }
 
-    /// The whole body as text.
+    /// Reads the whole body as text.
     ///
     /// # Errors
-    /// As for [`bytes`](Request::bytes), and 400 when it is not UTF-8.
+    /// As for [`bytes`](Request::bytes), and 400 if the body is not UTF-8.
     pub async fn text(&mut self) -> Result<String, Error> {
         let bytes = self.bytes().await?;
         String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the body is not UTF-8"))
     }
 
-    /// The whole body, read as JSON.
+    /// Reads the whole body as JSON.
     ///
     /// # Errors
-    /// As for [`bytes`](Request::bytes); 415 when the content type is not JSON, 400 with line and
-    /// column when the JSON is malformed, 422 when it is not what `T` needs.
+    /// As for [`bytes`](Request::bytes), and 415 if the content type is not JSON, 400 with line and
+    /// column if the JSON is malformed, 422 if it does not match `T`.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let media_type = self.media_type();
         if media_type != "application/json" && !media_type.ends_with("+json") {

@@ -1,22 +1,22 @@
-//! Responses, and what can be made into one.
+//! Responses, and the types that can become one.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Body, HeaderValue, StatusCode, header::CONTENT_TYPE, json};
 
-/// A response: status, headers and [`Body`]. The length, the date and the connection's headers are
-/// the server's business.
+/// A response: status, headers and [`Body`]. The server sets the length, the date and the headers
+/// of the connection.
 pub type Response = ::http::Response<Body>;
 
-/// Anything that a handler may return.
+/// A type that a handler may return.
 pub trait IntoResponse {
-    /// The response.
+    /// Returns the response.
     fn into_response(self) -> Response;
 }
 
-/// A value as JSON, with its content type. A value that cannot be written as JSON is answered
-/// by 500.
+/// A value as JSON, with its content type. If the value cannot be written as JSON, the response has
+/// status 500.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -117,7 +117,7 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
 }
 
 impl<T: IntoResponse> IntoResponse for Option<T> {
-    /// `None` is 404.
+    /// `None` becomes 404.
     fn into_response(self) -> Response {
         match self {
             Some(value) => value.into_response(),

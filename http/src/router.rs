@@ -1,4 +1,4 @@
-//! From a host, a method and a path to a handler.
+//! Finds the handler for a host, a method and a path.
 
 use std::{collections::BTreeMap, fmt, rc::Rc};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use entwined::reactor::Origin;
 
-/// A handler, and the line that put it into the router.
+/// A handler, and the source line that added it to the router.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) handler: AnyHandler,
@@ -29,20 +29,21 @@ struct Methods {
 #[derive(Clone)]
 enum Target {
     Methods(Methods),
-    /// A router of its own, for this prefix and all below it.
+    /// A nested router, for this prefix and every path below it.
     Nested(Rc<Routes>),
 }
 
-/// Which handler answers which method and path.
+/// Maps methods and paths to handlers.
 ///
-/// A path may have parameters: `/users/{id}` matches one segment, `/files/{*path}` the rest of the
-/// path. A fixed segment wins over a parameter. `HEAD` is answered by the handler of `GET`, without
-/// its body; a path that is there with other methods only is answered by 405 with `Allow`; one that
-/// is not there by the [fallback](Router::fallback), which answers 404 unless it is set.
+/// A path may have parameters: `/users/{id}` matches one segment, `/files/{*path}` matches the rest
+/// of the path. A fixed segment wins over a parameter. The handler of `GET` also answers `HEAD`,
+/// and its body is not sent. If a path exists but not with this method, the response is 405 with
+/// `Allow`. If the path does not exist, the [fallback](Router::fallback) answers; by default that
+/// is 404.
 ///
-/// Routers are put together: one [beside another](Router::merge), [below a path](Router::nest) of
-/// it, or one for each [host](Router::host). [Layers](Router::layer) are around all of a router,
-/// the routers in it included.
+/// Routers can be combined: one [merged](Router::merge) with another, one [nested](Router::nest)
+/// below a path, or one for each [host](Router::host). [Layers](Router::layer) are around the whole
+/// of a router, including the routers in it.
 #[derive(Default)]
 pub struct Router {
     routes: BTreeMap<String, Methods>,
@@ -52,19 +53,20 @@ pub struct Router {
     layers: Vec<Rc<dyn Layer>>,
 }
 
-/// How the rest of a path is called in which another router finds its way.
+/// Name of the catch-all parameter that a nested router matches on.
 const BELOW: &str = "entwined.below";
 
 impl Router {
-    /// A router that answers everything with 404.
+    /// Makes a router that answers everything with 404.
     pub fn new() -> Self {
         Router::default()
     }
 
-    /// Has `handler` answer `method` on `path`.
+    /// Routes `method` on `path` to `handler`.
     ///
     /// # Panics
-    /// When the path is malformed, is in conflict with another, or has a handler for this method.
+    /// Panics if the path is malformed, conflicts with another path, or has a handler for this
+    /// method.
     #[track_caller]
     #[must_use]
     pub fn route<M>(mut self, method: Method, path: &str, handler: impl Handler<M>) -> Self {
@@ -72,7 +74,7 @@ impl Router {
         self.checked(path)
     }
 
-    /// Has `handler` answer every method on `path` that has no handler of its own.
+    /// Routes every method on `path` that has no handler of its own to `handler`.
     ///
     /// # Panics
     /// As [`route`](Router::route).
@@ -87,7 +89,7 @@ impl Router {
         self.routes.entry(path.to_owned()).or_default()
     }
 
-    /// Building it now shows a wrong path at the line that wrote it.
+    /// Building the tree now reports a wrong path at the line that added it.
     #[track_caller]
     fn checked(self, path: &str) -> Self {
         if let Err(error) = self.tree() {
@@ -96,23 +98,26 @@ impl Router {
         self
     }
 
-    /// Takes in all that `router` has: its routes, the routers in it, and its fallback. Its layers
-    /// stay around these, and are not around the rest of this router; nor around the answer 405,
-    /// which is for what both have at that path.
+    /// Adds everything of `router` to this router: its routes, the routers in it, and its fallback.
+    /// Its layers stay around what it brings and do not affect the rest of this router. They are
+    /// not around the 405 response either, because that covers the methods of both routers at a
+    /// path.
     ///
-    /// So the parts of a site may each be made by a function of their own:
+    /// This lets a function build each part of a site:
     ///
     /// ```
     /// use entwined_http::{Router, layers};
     ///
     /// let pages = Router::new().get("/", || "a page");
-    /// let state = Router::new().get("/state", || "secret").layer(layers::bearer_auth(|token| layers::same_secret(token, "sesame")));
+    /// let state = Router::new().get("/state", || "secret").layer(layers::bearer_auth(|token| {
+    ///     layers::same_secret(token, "sesame")
+    /// }));
     /// let router = pages.merge(state);
     /// ```
     ///
     /// # Panics
-    /// When both have a handler for the same method and path, a router for the same prefix, or a
-    /// fallback; or when their paths are in conflict.
+    /// Panics if both have a handler for the same method and path, a router for the same prefix, or
+    /// a fallback; or if their paths conflict.
     #[track_caller]
     #[must_use]
     pub fn merge(mut self, router: Router) -> Self {
@@ -126,7 +131,7 @@ impl Router {
         let inside = |routes: Rc<Routes>| {
             let mut routes = Rc::into_inner(routes).expect("a router in use is in one router only");
             routes.layers.extend(layers.iter().cloned());
-            // As it is: its layers are around it already.
+            // Use the fallback as it is: `routes` has the layers around it already.
             routes.fallback = routes.fallback.take().or_else(|| fallback.clone());
             Rc::new(routes)
         };
@@ -155,8 +160,8 @@ impl Router {
         self
     }
 
-    /// Has `router` answer everything at `prefix` and below it, by the rest of the path. What it
-    /// has no handler for is left to this router's fallback.
+    /// Routes everything at `prefix` and below it to `router`, which matches on the rest of the
+    /// path. If it has no handler for a request, this router's fallback answers.
     ///
     /// ```
     /// use entwined_http::Router;
@@ -166,14 +171,14 @@ impl Router {
     /// ```
     ///
     /// # Panics
-    /// When the prefix is malformed, does not begin with `/` or ends with it, or is in conflict
-    /// with another path.
+    /// Panics if the prefix is malformed, does not begin with `/`, ends with `/`, or conflicts with
+    /// another path.
     #[track_caller]
     #[must_use]
     pub fn nest(self, prefix: &str, router: Router) -> Self {
         assert!(
             prefix.starts_with('/') && !prefix.ends_with('/'),
-            "{prefix:?} is no prefix such as \"/api\""
+            "{prefix:?} is not a valid prefix: it must begin with \"/\" and must not end with it"
         );
         self.nested(prefix, Rc::new(router.build()))
     }
@@ -185,7 +190,7 @@ impl Router {
         self.checked(prefix)
     }
 
-    /// Has `handler` answer everything at `prefix` and below it, with any method;
+    /// Routes everything at `prefix` and below it to `handler`, with any method.
     /// [`Request::path_below`] is the rest of the path.
     ///
     /// # Panics
@@ -196,9 +201,9 @@ impl Router {
         self.nest(prefix, Router::new().fallback(handler))
     }
 
-    /// Has `router` answer everything that is for this host (RFC 9110, 7.2): a name such as
-    /// `example.org`, or `*.example.org` for all below it. The port does not matter. Other hosts
-    /// are answered by this router itself.
+    /// Routes every request for this host (RFC 9110, 7.2) to `router`. The name is for example
+    /// `example.org`, or `*.example.org` for all hosts below it. The port does not matter. This
+    /// router answers for all other hosts.
     #[must_use]
     pub fn host(mut self, name: &str, router: Router) -> Self {
         self.hosts
@@ -206,7 +211,7 @@ impl Router {
         self
     }
 
-    /// Has `handler` answer `GET` (and `HEAD`) on `path`.
+    /// Routes `GET` (and `HEAD`) on `path` to `handler`.
     ///
     /// # Panics
     /// As [`route`](Router::route).
@@ -216,7 +221,7 @@ impl Router {
         self.route(Method::GET, path, handler)
     }
 
-    /// Has `handler` answer `POST` on `path`.
+    /// Routes `POST` on `path` to `handler`.
     ///
     /// # Panics
     /// As [`route`](Router::route).
@@ -226,7 +231,7 @@ impl Router {
         self.route(Method::POST, path, handler)
     }
 
-    /// Has `handler` answer `PUT` on `path`.
+    /// Routes `PUT` on `path` to `handler`.
     ///
     /// # Panics
     /// As [`route`](Router::route).
@@ -236,7 +241,7 @@ impl Router {
         self.route(Method::PUT, path, handler)
     }
 
-    /// Has `handler` answer `PATCH` on `path`.
+    /// Routes `PATCH` on `path` to `handler`.
     ///
     /// # Panics
     /// As [`route`](Router::route).
@@ -246,7 +251,7 @@ impl Router {
         self.route(Method::PATCH, path, handler)
     }
 
-    /// Has `handler` answer `DELETE` on `path`.
+    /// Routes `DELETE` on `path` to `handler`.
     ///
     /// # Panics
     /// As [`route`](Router::route).
@@ -256,7 +261,7 @@ impl Router {
         self.route(Method::DELETE, path, handler)
     }
 
-    /// Has `handler` answer whatever no route matches, with any method.
+    /// Routes whatever no route matches to `handler`, with any method.
     #[track_caller]
     #[must_use]
     pub fn fallback<M>(mut self, handler: impl Handler<M>) -> Self {
@@ -264,8 +269,9 @@ impl Router {
         self
     }
 
-    /// Puts a layer around all of this router, also what is added later, and the answers to what it
-    /// has no handler for. Of several the last one is the outermost.
+    /// Puts a layer around the whole router, including routes that are added later and the
+    /// responses for requests without a handler. If there are several layers, the last one added is
+    /// the outermost.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Rc::new(layer));
@@ -290,7 +296,9 @@ impl Router {
     }
 
     pub(super) fn build(self) -> Routes {
-        let tree = self.tree().expect("each route was tried when it was added");
+        let tree = self
+            .tree()
+            .expect("each route was checked when it was added");
         Routes {
             tree,
             hosts: self.hosts,
@@ -319,7 +327,7 @@ fn endpoint<M>(handler: impl Handler<M>) -> Endpoint {
 }
 
 impl Endpoint {
-    /// The same with layers around it.
+    /// Puts layers around the endpoint.
     fn inside(self, layers: &[Rc<dyn Layer>]) -> Self {
         if layers.is_empty() {
             return self;
@@ -372,7 +380,7 @@ impl Methods {
         self.find(method).or_else(head).or(self.any.as_ref())
     }
 
-    /// The value of `Allow`: RFC 9110, 10.2.1.
+    /// Returns the value of `Allow`: RFC 9110, 10.2.1.
     fn allow(&self) -> HeaderValue {
         let mut names: Vec<&str> = self.each.iter().map(|entry| entry.0.as_str()).collect();
         if self.find(&Method::GET).is_some() && self.find(&Method::HEAD).is_none() {
@@ -382,7 +390,7 @@ impl Methods {
     }
 }
 
-/// A router that is in use.
+/// A router that is built and in use.
 pub(super) struct Routes {
     tree: matchit::Router<Target>,
     hosts: Vec<(String, Rc<Routes>)>,
@@ -391,7 +399,7 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// Who answers a request; the path's parameters are put into it.
+    /// Finds what answers a request, and stores the path's parameters in the request.
     pub(super) fn find(&self, request: &mut Request) -> Found {
         match self.find_own(request) {
             Found::Nothing => match &self.fallback {
@@ -419,14 +427,14 @@ impl Routes {
             } else if let Some(value) = decode(value) {
                 params.push((name.to_owned(), value));
             } else {
-                let error = Error::bad_request("the path is not UTF-8, or not rightly encoded");
+                let error = Error::bad_request("the path is not valid percent-encoded UTF-8");
                 return Found::Answer(Box::new(error.into_response()));
             }
         }
         match matched.value {
             Target::Nested(routes) => {
                 let routes = routes.clone();
-                // Of a path that is the prefix itself nothing, or a slash, is left.
+                // If the path is just the prefix, nothing or a slash is left.
                 let left = below.unwrap_or_else(|| usize::from(path.ends_with('/')));
                 request.descend(left);
                 request.add_params(params);
@@ -434,7 +442,7 @@ impl Routes {
             }
             Target::Methods(methods) => {
                 let Some(endpoint) = methods.find_or_head(request.method()).cloned() else {
-                    let message = format!("{} is not possible here", request.method());
+                    let message = format!("{} is not allowed here", request.method());
                     let mut response =
                         Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
                     response.headers_mut().insert(ALLOW, methods.allow());
@@ -473,8 +481,7 @@ impl Routes {
         !self.layers.is_empty()
     }
 
-    /// Answers a request, through all layers; behind them `fallback` answers what nothing there
-    /// does.
+    /// Answers a request through all layers. `fallback` answers if nothing behind them does.
     pub(super) fn answer_all(
         this: &Rc<Self>,
         fallback: Option<Endpoint>,
@@ -490,7 +497,7 @@ impl Routes {
         )
     }
 
-    /// Answers a request, through the layers that are left, from the innermost.
+    /// Answers a request through the remaining layers.
     pub(super) fn answer(next: Next, mut request: Request) -> ResponseFuture {
         let Next {
             routes,
@@ -525,12 +532,12 @@ impl Routes {
     }
 }
 
-/// What the router has for a request.
+/// What the router found for a request.
 pub(super) enum Found {
     Handler(Endpoint),
-    /// A router with layers around it, and who answers behind them what it has nothing for.
+    /// A router with layers, and the fallback for requests that it has no handler for.
     Layered(Rc<Routes>, Option<Endpoint>),
-    /// There is no handler; this says why.
+    /// There is no handler; the response says why.
     Answer(Box<Response>),
     Nothing,
 }
@@ -539,7 +546,8 @@ pub(super) fn nothing() -> Response {
     Error::not_found("there is nothing here").into_response()
 }
 
-/// Undoes percent-encoding (RFC 3986, 2.1); `None` when it is malformed or the result is not UTF-8.
+/// Decodes percent-encoding (RFC 3986, 2.1). Returns `None` if the text is malformed or the result
+/// is not UTF-8.
 pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -28,31 +28,31 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with this data, which may have several lines.
+    /// Makes an event with this data, which may have several lines.
     pub fn data(data: &str) -> Self {
         let mut event = Event::default();
-        // CR, LF and CR LF all end a line there.
+        // In this format CR, LF and CR LF all end a line.
         for line in data.replace("\r\n", "\n").split(['\n', '\r']) {
             event.field("data", line);
         }
         event
     }
 
-    /// Gives it a type other than `message`.
+    /// Sets the event's type. The default is `message`.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.field("event", name);
         self
     }
 
-    /// Gives it an id: a client that connects again sends the last one as `Last-Event-ID`.
+    /// Sets the event's id. A client that reconnects sends the last one as `Last-Event-ID`.
     #[must_use]
     pub fn id(mut self, id: &str) -> Self {
         self.field("id", id);
         self
     }
 
-    /// Tells the client how long to wait before it connects again.
+    /// Tells the client how long to wait before it reconnects. Sent in whole milliseconds.
     #[must_use]
     pub fn retry(mut self, wait: Duration) -> Self {
         self.field("retry", &wait.as_millis().to_string());
@@ -60,7 +60,7 @@ impl Event {
     }
 
     fn field(&mut self, name: &str, value: &str) {
-        // A line end would begin another field.
+        // A line end would start another field.
         let value: String = value
             .chars()
             .filter(|character| !matches!(character, '\r' | '\n' | '\0'))
@@ -74,14 +74,13 @@ impl Event {
     }
 }
 
-/// How long a stream may be silent: then a comment is sent, so that a peer that is gone is noticed.
+/// After this much silence we send a comment, so that a write fails if the peer is gone.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// A response that sends the events of `events` as they come, as fast as the client reads. It ends
-/// with the stream or with the reactor's run.
+/// Makes a response that sends the items of `events` as they come, as fast as the client reads. It
+/// ends with the stream or with the reactor's run.
 ///
-/// A stream of states is best made to skip those that nobody has read: then a slow client costs no
-/// memory.
+/// A stream of states should skip states that nobody has read. Then a slow client costs no memory.
 pub fn response(handle: &Handle, events: impl Stream<Item = Event> + 'static) -> Response {
     let stream = Lines {
         events: Box::pin(events),
@@ -95,13 +94,13 @@ pub fn response(handle: &Handle, events: impl Stream<Item = Event> + 'static) ->
     response
 }
 
-/// A response that sends the messages of a channel as events, from the oldest that is kept on. Each
-/// has an id, so that a client that connects again gets what it has not had, as far as that is
-/// kept.
+/// Makes a response that sends the messages of a channel as events, starting with the oldest one
+/// kept. Each event has an id, so a client that reconnects gets the messages it has not seen, as
+/// far as they are kept.
 ///
-/// `event` makes events of messages, and may make one of those that were
-/// [missed](Received::Missed); what it makes nothing of is passed over. A client that is slow
-/// misses messages, and costs no memory.
+/// `event` turns a message into an event. It may also make an event for messages that were
+/// [missed](Received::Missed). If it returns `None`, nothing is sent. A slow client misses messages
+/// and costs no memory.
 ///
 /// ```
 /// use entwined::broadcast::{Broadcast, Received};
@@ -113,7 +112,9 @@ pub fn response(handle: &Handle, events: impl Stream<Item = Event> + 'static) ->
 ///     move |request: Request| {
 ///         sse::follow(&request, &news, |received| match received {
 ///             Received::Message { message, .. } => Some(sse::Event::data(&message)),
-///             Received::Missed(count) => Some(sse::Event::data(&count.to_string()).name("missed")),
+///             Received::Missed(count) => {
+///                 Some(sse::Event::data(&count.to_string()).name("missed"))
+///             }
 ///         })
 ///     }
 /// });

@@ -1,4 +1,4 @@
-//! Services that others wrote (feature `tower`).
+//! Runs `tower` services as handlers (feature `tower`).
 
 use std::{
     error::Error as StdError,
@@ -16,11 +16,12 @@ use tower_service::Service;
 
 use super::{Body, Error, Handler, IntoResponse, Request, ResponseFuture, Uri, handler::Mounted};
 
-/// Makes a handler of a [`tower`](https://docs.rs/tower) service of HTTP, such as an axum `Router`:
-/// mount it. It runs on this thread, and is given the path below where it is mounted. What needs
-/// tokio's runtime (its timers, its sockets) does not work in it.
+/// Makes a handler from a [`tower`](https://docs.rs/tower) HTTP service, such as an axum `Router`.
+/// Use it with [`Router::mount`](super::Router::mount): the service sees the path below the mount
+/// point. It runs on the reactor's thread. Code that needs tokio's runtime (its timers, its
+/// sockets) does not work in it.
 ///
-/// The service is cloned for each request, as the tower family has it.
+/// The service is cloned for each request, as is usual with tower.
 ///
 /// ```
 /// let axum = axum::Router::new().route("/hello", axum::routing::get(|| async { "hello" }));
@@ -65,7 +66,7 @@ where
     }
 }
 
-/// The target, as the service sees it.
+/// The request target as the service sees it.
 fn below(request: &Request) -> Uri {
     let query = request
         .uri()
@@ -76,7 +77,7 @@ fn below(request: &Request) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| request.uri().clone())
 }
 
-/// The data of a body.
+/// The data frames of a body, as a stream.
 struct Data<B>(Pin<Box<B>>);
 
 impl<B: HttpBody> Stream for Data<B> {

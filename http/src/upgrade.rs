@@ -1,4 +1,4 @@
-//! Connections that go on in another protocol: RFC 9110, 7.8, and of HTTP/2 extended CONNECT (RFC
+//! Connections that switch to another protocol: RFC 9110, 7.8, and for HTTP/2 extended CONNECT (RFC
 //! 8441).
 
 use std::{
@@ -26,7 +26,7 @@ use entwined::{
 };
 
 impl Request {
-    /// Whether the client asks for the connection to go on in this protocol, such as `websocket`.
+    /// Whether the client asks to switch to this protocol, such as `websocket`.
     pub fn wants_upgrade(&self, protocol: &str) -> bool {
         let names = |name| {
             self.headers()
@@ -49,13 +49,14 @@ impl Request {
         }
     }
 
-    /// Answers such a request: when the response is sent, `take_over` is given the connection (of
-    /// HTTP/2 the stream), on the reactor's thread. Headers may be added to the response.
+    /// Accepts the upgrade. When the response is sent, `take_over` is called with the connection
+    /// (for HTTP/2, the stream) on the reactor's thread. You may add headers to the response.
     ///
-    /// The connection counts among the server's as long as it is there, and is ended by who has it.
+    /// The connection counts towards the server's connections until it is closed. Its new owner
+    /// must close it.
     ///
     /// # Errors
-    /// 426 when the client does not ask for this protocol.
+    /// 426 if the client does not ask for this protocol.
     pub fn upgrade(
         mut self,
         protocol: &'static str,
@@ -64,7 +65,7 @@ impl Request {
         if !self.wants_upgrade(protocol) {
             return Err(Error::new(
                 StatusCode::UPGRADE_REQUIRED,
-                format!("this is for {protocol} only"),
+                format!("this path accepts only an upgrade to {protocol}"),
             ));
         }
         if self.extensions().get::<Protocol>().is_none() {
@@ -80,12 +81,12 @@ impl Request {
         }
         let pending = self
             .take_extension::<OnUpgrade>()
-            .ok_or_else(|| Error::internal("it cannot be upgraded"))?;
+            .ok_or_else(|| Error::internal("this request cannot be upgraded"))?;
         let peer = self.peer_address().clone();
         let taking = self.handle().spawn(async move {
             match pending.await {
                 Ok(stream) => take_over(Box::new(StreamOfTwo { stream, peer })),
-                Err(error) => tracing::debug!(%error, "a stream was not upgraded"),
+                Err(error) => tracing::debug!(%error, "a stream could not be upgraded"),
             }
         });
         taking.detach();
@@ -93,10 +94,10 @@ impl Request {
     }
 }
 
-/// A connection of HTTP/1.1 that was handed over.
+/// An HTTP/1.1 connection that was handed over.
 pub(super) struct Upgraded {
     pub(super) stream: Box<dyn ByteStream>,
-    /// What was read of it with the last request.
+    /// Bytes that were read together with the last request.
     pub(super) begin: Bytes,
     pub(super) permit: Option<Permit>,
 }
@@ -144,7 +145,7 @@ impl ByteStream for Upgraded {
     }
 
     fn abort(&mut self) {
-        // It is over: another peer may come in.
+        // The connection is closed: another peer may be accepted.
         self.permit = None;
         self.stream.abort();
     }
@@ -154,7 +155,7 @@ impl ByteStream for Upgraded {
     }
 }
 
-/// One stream of a connection of HTTP/2.
+/// One stream of an HTTP/2 connection.
 struct StreamOfTwo {
     stream: hyper::upgrade::Upgraded,
     peer: Address,
@@ -203,6 +204,6 @@ impl ByteStream for StreamOfTwo {
         self.peer.clone()
     }
 
-    /// Dropping it resets the stream.
+    /// Does nothing: dropping it resets the stream.
     fn abort(&mut self) {}
 }

@@ -1,4 +1,4 @@
-//! The stream below an exchange, with what is on its way to it.
+//! The stream below an exchange, and the output that is buffered for it.
 
 use std::{
     any::Any,
@@ -17,6 +17,7 @@ use entwined::{
 };
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+<<<<<<< HEAD:http/src/wire.rs
 use super::{io::read_into, pace::Pace};
 
 /// A connection's stream, as hyper has it. Small pieces are corked: taken at once, and sent when
@@ -30,14 +31,22 @@ struct Inner {
     /// What was read of it before hyper had it, and how much of that hyper has taken.
     begin: RefCell<(Vec<u8>, usize)>,
     /// Bytes that were taken and are still corked.
+=======
+/// A connection's stream. Small writes are corked: accepted at once, and sent when the reactor's
+/// turn ends.
+pub(super) struct Wire {
+    /// Present until it is handed over.
+    stream: RefCell<Option<Box<dyn ByteStream>>>,
+    /// Bytes that were accepted and are still corked.
+>>>>>>> prose-d:src/http/wire.rs
     corked: Cell<usize>,
-    /// What the peer did not take when they were sent.
+    /// Uncorked bytes that the peer did not accept.
     rest: RefCell<Vec<u8>>,
-    /// Whether the stream has all of it, and holds something back.
+    /// Whether the stream has accepted all bytes but has not flushed them.
     unflushed: Cell<bool>,
-    /// How sending failed: the next operation tells.
+    /// Why sending failed. The next operation returns this error.
     error: RefCell<Option<io::Error>>,
-    /// Wakes the connection.
+    /// Wakes the connection's task.
     waker: RefCell<Option<Waker>>,
     pace: Rc<Pace>,
     handle: Handle,
@@ -68,16 +77,17 @@ impl Wire {
         }))
     }
 
-    /// Takes the stream away. What was not sent is lost.
+    /// Takes the stream. Unsent bytes are lost.
     pub(super) fn take_stream(&self) -> Option<Box<dyn ByteStream>> {
         self.0.stream.try_borrow_mut().ok()?.take()
     }
 
-    /// Whether something was taken and not sent.
+    /// Whether accepted bytes are still unsent.
     pub(super) fn has_unsent(&self) -> bool {
         self.0.corked.get() > 0 || self.0.is_behind()
     }
 
+<<<<<<< HEAD:http/src/wire.rs
     /// Sends more of what the peer did not take before. The next operation tells of an error.
     pub(super) fn go_on(&self, cx: &mut Context<'_>) {
         if self.0.is_behind() {
@@ -173,6 +183,17 @@ impl Inner {
     /// Does something with the stream. It is busy only where a layer of the program's makes turns
     /// from inside of an operation.
     fn poll_stream<T>(
+=======
+    /// Whether the peer has not accepted everything that was sent. The connection must then [drain
+    /// the wire](Wire::poll_drain) when it is woken.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unflushed.get() || !self.rest.borrow().is_empty()
+    }
+
+    /// Runs an operation on the stream. The stream is only busy if a layer of the program makes a
+    /// turn inside an operation.
+    pub(super) fn poll_stream<T>(
+>>>>>>> prose-d:src/http/wire.rs
         &self,
         cx: &mut Context<'_>,
         operation: impl FnOnce(Pin<&mut dyn ByteStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
@@ -190,9 +211,15 @@ impl Inner {
         }
     }
 
+<<<<<<< HEAD:http/src/wire.rs
     /// Takes small pieces together, to be sent when the turn ends, and of large ones what can be
     /// sent now.
     fn poll_write(
+=======
+    /// Corks small writes, which are sent when the turn ends. Sends as much of a large write as is
+    /// possible now.
+    pub(super) fn poll_write(
+>>>>>>> prose-d:src/http/wire.rs
         self: &Rc<Self>,
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
@@ -218,8 +245,13 @@ impl Inner {
         self.pace.wrote(result)
     }
 
+<<<<<<< HEAD:http/src/wire.rs
     /// Passes on what the stream has, at once unless something is corked.
     fn poll_pass_on(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+=======
+    /// Flushes the stream now, unless something is corked.
+    pub(super) fn poll_pass_on(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+>>>>>>> prose-d:src/http/wire.rs
         if self.is_behind() {
             self.poll_drain(cx)
         } else if self.corked.get() > 0 {
@@ -229,16 +261,31 @@ impl Inner {
         }
     }
 
+<<<<<<< HEAD:http/src/wire.rs
     /// Ready when the stream has taken, and passed on, everything.
     fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+=======
+    /// Sends more of what the peer did not accept before. The next operation returns the error, if
+    /// there is one.
+    pub(super) fn go_on(&self, cx: &mut Context<'_>) {
+        if self.is_behind() {
+            if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
+                self.error.replace(Some(error));
+            }
+        }
+    }
+
+    /// Ready when the stream has accepted and flushed everything.
+    pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+>>>>>>> prose-d:src/http/wire.rs
         if self.corked.get() > 0 {
             self.cork.flush(&self.handle);
         }
-        // Taken out for the time of the call.
+        // Taken out for the duration of the call, which may re-enter.
         let mut rest = self.rest.take();
         let (sent, result) = self.poll_send(cx, &rest);
         rest.drain(..sent);
-        // An empty one gives its memory back.
+        // An empty buffer is dropped, which frees its memory.
         if !rest.is_empty() {
             self.rest.replace(rest);
         }
@@ -252,7 +299,8 @@ impl Inner {
         flushed
     }
 
-    /// Sends as much of `bytes` as the stream takes; how much that is, and whether it is all.
+    /// Sends as much of `bytes` as the stream accepts. Returns how much that is, and whether it is
+    /// all.
     fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> (usize, Poll<io::Result<()>>) {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -273,7 +321,7 @@ impl Inner {
 impl Outlet for Inner {
     fn send(&self, bytes: &[u8]) {
         self.corked.set(self.corked.get() - bytes.len());
-        // What the peer did not take before comes before this.
+        // What the peer did not accept before goes first.
         match if self.is_behind() {
             Ok(0)
         } else {
@@ -286,8 +334,13 @@ impl Outlet for Inner {
     }
 }
 
+<<<<<<< HEAD:http/src/wire.rs
 impl Inner {
     /// The short way, where the stream is a socket without a layer; how much was sent.
+=======
+impl Wire {
+    /// Fast path, if the stream is a plain socket. Returns how much was sent.
+>>>>>>> prose-d:src/http/wire.rs
     fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let Ok(stream) = self.stream.try_borrow() else {
             return Ok(0);
@@ -313,7 +366,7 @@ impl Inner {
         }
     }
 
-    /// The next operation tells.
+    /// Keeps the error for the next operation, and wakes the connection.
     #[cold]
     fn fail(&self, error: io::Error) {
         self.error.replace(Some(error));
@@ -322,7 +375,7 @@ impl Inner {
         }
     }
 
-    /// The long way: through all layers, and what is not taken is kept.
+    /// Slow path, through all layers. Keeps what is not accepted.
     #[cold]
     fn send_or_keep(&self, bytes: &[u8]) {
         let Some(waker) = self.waker.take() else {

@@ -125,7 +125,7 @@ fn a_body_over_the_limit_is_413_with_either_framing() {
     let answer = peer.post("/length", "text/plain", &(body.clone() + "x"));
     assert_eq!(answer.status, 413);
     assert!(
-        answer.text().contains("1000 bytes at most"),
+        answer.text().contains("at most 1000 bytes"),
         "{}",
         answer.text()
     );

@@ -57,8 +57,8 @@ fn what_is_not_there_is_404_and_a_bad_parameter_400() {
     }
     for (path, said) in [
         ("/users/%ff", "not UTF-8"),
-        ("/users/%4", "not rightly encoded"),
-        ("/square/x", "\"x\" is no valid number"),
+        ("/users/%4", "not valid percent-encoded"),
+        ("/square/x", "\"x\" is not a valid number"),
         ("/square/-1", "no valid number"),
     ] {
         let answer = peer.get(path);
@@ -77,7 +77,7 @@ fn a_wrong_method_is_405_with_those_that_are_allowed() {
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "OPTIONS", "POST"]);
     assert!(
-        answer.text().contains("PUT is not possible here"),
+        answer.text().contains("PUT is not allowed here"),
         "{}",
         answer.text()
     );

@@ -82,7 +82,7 @@ fn handlers_take_what_they_name_and_give_what_they_like() {
         (
             "/result/x",
             400,
-            "the path is wrong: \"x\" is no valid number\n",
+            "the path is wrong: \"x\" is not a valid number\n",
         ),
         ("/future", 200, "a future"),
         ("/deferred", 200, "a Deferred"),
@@ -91,7 +91,7 @@ fn handlers_take_what_they_name_and_give_what_they_like() {
         (
             "/books/a/256",
             400,
-            "the path is wrong: \"256\" is no valid number\n",
+            "the path is wrong: \"256\" is not a valid number\n",
         ),
         (
             "/books/a/7?page=x",
@@ -140,7 +140,7 @@ fn handlers_take_what_they_name_and_give_what_they_like() {
             "text/plain",
             "hällo",
             400,
-            "the path is wrong: \"800\" is no valid id\n",
+            "the path is wrong: \"800\" is not a valid id\n",
         ),
     ] {
         let answer = peer.post(path, kind, body);
