@@ -588,7 +588,7 @@ fn what_takes_too_long_ends_with_a_word_of_what() {
         let url = format!("https://{}/", silent.local_addr().expect("an address"));
         let client = Client::builder(&handle).connect_timeout(limit).build();
         let error = client.get(&url).send().await.expect_err("no connection");
-        assert_eq!(error.to_string(), "to reach the server took too long");
+        assert_eq!(error.to_string(), "connecting to the server took too long");
     });
 }
 
@@ -611,9 +611,9 @@ fn what_cannot_be_asked_says_why() {
             format!("http://{}/", listener.local_addr().expect("an address"))
         };
         for (url, says) in [
-            ("nonsense", "\"nonsense\" is no address"),
-            ("ftp://localhost/", "of the kind \"ftp\", not http or https"),
-            ("http://", "is no address"),
+            ("nonsense", "\"nonsense\" is not a valid URL"),
+            ("ftp://localhost/", "the scheme \"ftp\", not http or https"),
+            ("http://", "is not a valid URL"),
             (&closed, "nobody listens on"),
             (&secure, "certificate"),
             ("http://name.invalid/", "name.invalid"),
@@ -627,14 +627,17 @@ fn what_cannot_be_asked_says_why() {
             .send()
             .await
             .expect_err("no header");
-        assert_eq!(error.to_string(), "a b: \"c\" is no header");
+        assert_eq!(error.to_string(), "a b: \"c\" is not a valid header");
         let error = client
             .get(&address)
             .header("a", "b\r\nc: d")
             .send()
             .await
             .expect_err("no header");
-        assert!(error.to_string().contains("is no header"), "{error}");
+        assert!(
+            error.to_string().contains("is not a valid header"),
+            "{error}"
+        );
         let mut large = client
             .get(&format!("{address}/large"))
             .send()
