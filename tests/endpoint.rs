@@ -57,7 +57,9 @@ fn errors_point_at_the_place() {
         ),
         (
             "tpc:80",
-            "the kind \"tpc\" is not known here; there are fd, stdio, systemd, tcp, tls, unix\n    tpc:80\n    ^",
+            "the kind \"tpc\" is not known here; there are fd, stdio, systemd, tcp, tls, unix\n\
+             \x20   tpc:80\n\
+             \x20   ^",
         ),
         (
             "tcp:http",
@@ -73,11 +75,15 @@ fn errors_point_at_the_place() {
         ),
         (
             "tcp:80:interfaec=::1",
-            "\"interfaec\" is not known here; this kind has port, interface\n    tcp:80:interfaec=::1\n           ^",
+            "\"interfaec\" is not known here; this kind has port, interface\n\
+             \x20   tcp:80:interfaec=::1\n\
+             \x20          ^",
         ),
         (
             "tcp:80:81",
-            "here is an argument too many; this kind has port, interface\n    tcp:80:81\n           ^",
+            "here is an argument too many; this kind has port, interface\n\
+             \x20   tcp:80:81\n\
+             \x20          ^",
         ),
         (
             "tcp:80:interface=[::1",
@@ -270,7 +276,8 @@ fn of_several_addresses_one_that_answers_is_enough() {
             "{error:?}"
         );
         let text = format!(
-            "cannot connect to none.example: nobody listens on 127.0.0.2:{port}; nobody listens on 127.0.0.3:{port}"
+            "cannot connect to none.example: nobody listens on 127.0.0.2:{port}; \
+             nobody listens on 127.0.0.3:{port}"
         );
         assert_eq!(error.to_string(), text);
         let error = connect_host(&handle, "other.example", port)

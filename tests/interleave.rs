@@ -123,7 +123,8 @@ impl Harness for Host {
     fn cannot_show() -> &'static [(&'static str, &'static str)] {
         &[(
             "b49_the_host_goes_on_inside_the_nested_loop",
-            "the reactor cannot iterate the loop of a host that it knows nothing of; its own work goes on",
+            "the reactor cannot run the loop of a host that it knows nothing about; \
+             its own work continues",
         )]
     }
 }

@@ -225,7 +225,8 @@ fn further_fds_carry_both_ways_or_one() {
                 process.close(4);
             }
         });
-        let script = "echo ready >&3; read x <&3; read y <&4; read z <&4 && exit 1; echo \"$x, $y\" >&5; cat <&6; ls /proc/self/fd >&5";
+        let script = "echo ready >&3; read x <&3; read y <&4; read z <&4 && exit 1; \
+                      echo \"$x, $y\" >&5; cat <&6; ls /proc/self/fd >&5";
         let file = fs::File::open("/etc/hostname").expect("Debian has it");
         let command = shell(script)
             .fd(3, Io::Stream)
@@ -345,7 +346,8 @@ fn a_child_that_floods_waits_while_its_fd_is_paused_and_the_others_go_on() {
                 _ => counting.set((flood, other + data.len())),
             }
         });
-        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >&2; sleep 0.01; done & head -c 5000000 /dev/zero; wait";
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >&2; sleep 0.01; done & \
+                      head -c 5000000 /dev/zero; wait";
         let process = process::start(
             three(shell(script)).spawn(&handle).expect("it runs"),
             protocol,
@@ -616,7 +618,8 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
             columns: 100,
             rows: 30,
         };
-        let script = "trap 'stty size; trap - WINCH' WINCH; tty; stty size; test -t 2 && echo 'errors too'; ps -o tty= -p $$; \
+        let script = "trap 'stty size; trap - WINCH' WINCH; tty; stty size; \
+                      test -t 2 && echo 'errors too'; ps -o tty= -p $$; \
                       while read line; do echo \"got $line\"; done; echo over";
         let mut process = shell(script)
             .terminal(size)
@@ -698,7 +701,8 @@ fn python_talks_on_a_terminal_and_its_errors_come_apart() {
                 process.write(0, b"Ada\n");
             }
         });
-        let program = "import sys; print('your name? ', end='', flush=True); name = sys.stdin.readline().strip(); \
+        let program = "import sys; print('your name? ', end='', flush=True); \
+                       name = sys.stdin.readline().strip(); \
                        print('hello', name); print('no error', file=sys.stderr)";
         let command = Command::new("/usr/bin/python3").args(["-c", program]);
         let command = command.terminal(TerminalSize::default()).stderr(Io::Stream);

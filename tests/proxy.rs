@@ -254,26 +254,41 @@ fn haproxy_tells_who_its_client_is() {
         let backend = server.local_address().to_string();
         let said = handle.defer_to_thread(move |_| {
             let mut said = Vec::new();
-            for version in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id"] {
+            for version in [
+                "send-proxy",
+                "send-proxy-v2",
+                "send-proxy-v2 proxy-v2-options unique-id",
+            ] {
                 // Its listening socket is made here and handed on, so nobody has to wait for it.
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                    .map_err(|error| error.to_string())?;
                 let address = listener.local_addr().map_err(|error| error.to_string())?;
                 let configuration = format!(
-                    "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
+                    "defaults\n mode tcp\n \
+                     timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
                      listen test\n bind fd@0\n server one {backend} {version}\n"
                 );
                 let file = made.join("haproxy.cfg");
                 fs::write(&file, configuration).map_err(|error| error.to_string())?;
                 let mut haproxy = Command::new("haproxy");
-                haproxy.args(["-db", "-f"]).arg(&file).stdin(OwnedFd::from(listener));
+                haproxy
+                    .args(["-db", "-f"])
+                    .arg(&file)
+                    .stdin(OwnedFd::from(listener));
                 haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-                let haproxy = haproxy.spawn().map_err(|error| format!("apt-get install haproxy: {error}"))?;
+                let haproxy = haproxy
+                    .spawn()
+                    .map_err(|error| format!("apt-get install haproxy: {error}"))?;
                 let _haproxy = Killed(haproxy);
                 let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
                 let client = stream.local_addr().map_err(|error| error.to_string())?;
-                stream.write_all(b"hello").map_err(|error| error.to_string())?;
+                stream
+                    .write_all(b"hello")
+                    .map_err(|error| error.to_string())?;
                 let mut text = String::new();
-                stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
+                stream
+                    .read_to_string(&mut text)
+                    .map_err(|error| error.to_string())?;
                 said.push((client, text));
             }
             Ok::<_, String>(said)

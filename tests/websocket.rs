@@ -167,11 +167,12 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
                 String::from_utf8_lossy(&answer[9..]).into_owned()
             };
             let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n";
+            let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
             Ok::<_, String>([
                 ask(""),
-                ask(&format!("{upgrade}Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")),
+                ask(&format!("{upgrade}Sec-WebSocket-Version: 8\r\n{key}")),
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n")),
-                ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")),
+                ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n{key}")),
             ])
         });
         assert_eq!(
@@ -490,7 +491,8 @@ while connection.remote_settings.enable_connect_protocol != 1:
     receive()
 connection.send_headers(1, [
     (':method', 'CONNECT'), (':protocol', 'websocket'), (':scheme', 'http'), (':path', sys.argv[2]),
-    (':authority', sys.argv[1]), ('sec-websocket-version', '13'), ('origin', 'http://' + sys.argv[1]),
+    (':authority', sys.argv[1]), ('sec-websocket-version', '13'),
+    ('origin', 'http://' + sys.argv[1]),
 ])
 status, said, ended = None, b'', False
 
@@ -508,7 +510,8 @@ def until(done):
 def frame(first, payload):
     mask = os.urandom(4)
     assert len(payload) < 126
-    return bytes([first, 0x80 | len(payload)]) + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    return bytes([first, 0x80 | len(payload)]) + mask + masked
 
 until(lambda: status)
 print(status)
@@ -518,7 +521,9 @@ if status == '200':
     print(said[2:].decode())
     said = b''
     # Another request goes beside it.
-    connection.send_headers(3, [(':method', 'GET'), (':scheme', 'http'), (':path', '/plain'), (':authority', sys.argv[1])], end_stream=True)
+    connection.send_headers(3, [
+        (':method', 'GET'), (':scheme', 'http'), (':path', '/plain'), (':authority', sys.argv[1]),
+    ], end_stream=True)
     until(lambda: ended)
     print(said.decode())
     said, ended = b'', False

@@ -484,7 +484,8 @@ fn a_stream_tells_what_is_wrong_and_gives_back_what_is_left() {
 /// order.
 const TWISTED: &str = r"
 import sys
-from twisted.protocols.basic import NetstringReceiver, Int8StringReceiver, Int16StringReceiver, Int32StringReceiver, LineReceiver
+from twisted.protocols.basic import (NetstringReceiver, Int8StringReceiver, Int16StringReceiver,
+                                     Int32StringReceiver, LineReceiver)
 from twisted.internet.testing import StringTransport
 kind = {'netstring': NetstringReceiver, 'u8': Int8StringReceiver, 'u16': Int16StringReceiver,
         'u32': Int32StringReceiver, 'lines': LineReceiver}[sys.argv[1]]

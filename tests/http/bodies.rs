@@ -175,7 +175,8 @@ fn expect_100_continue_is_answered_when_the_body_is_wanted() {
     let site = site(config(|config| config.body_limit = 5));
     let ask = |length: usize| {
         format!(
-            "POST /text HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+            "POST /text HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\n\
+             content-length: {length}\r\n\r\n"
         )
     };
     let mut peer = site.peer();

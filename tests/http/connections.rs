@@ -91,7 +91,8 @@ fn a_peer_that_ends_its_direction_still_gets_its_answers() {
 
         let mut peer = site.peer();
         peer.send(
-            "POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 3\r\n\r\nabcGET /two HTTP/1.1\r\nhost: test\r\n\r\n",
+            "POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 3\r\n\r\nabc\
+             GET /two HTTP/1.1\r\nhost: test\r\n\r\n",
         );
         ends_its_direction(&peer);
         assert_eq!(peer.answer().text(), "3");
@@ -128,7 +129,9 @@ fn a_peer_that_ends_its_direction_still_gets_a_download() {
 fn requests_in_single_bytes_are_understood() {
     let site = site(Config::default());
     let mut peer = site.peer();
-    for byte in b"POST /body HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" {
+    for byte in b"POST /body HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n\
+                  3\r\nabc\r\n0\r\n\r\n"
+    {
         peer.send([*byte]);
     }
     assert_eq!(peer.answer().text(), "3");

@@ -93,7 +93,8 @@ fn curl_is_served_by_http2_where_it_begins_with_that() {
     );
     let mut upload = Command::new("sh");
     let script = format!(
-        "head -c 5000000 /dev/zero | curl -s --http2-prior-knowledge -m 20 --data-binary @- http://{}/length",
+        "head -c 5000000 /dev/zero \
+         | curl -s --http2-prior-knowledge -m 20 --data-binary @- http://{}/length",
         site.address
     );
     let output = upload.args(["-c", &script]).output().expect("sh");

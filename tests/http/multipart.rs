@@ -148,8 +148,10 @@ fn forms_that_are_wrong_or_too_large_are_refused() {
     // What is broken off is not kept.
     let mut broken = site.peer();
     let head = "--xyz\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\nbegin";
-    broken
-        .send(format!("POST /save HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 5000\r\n\r\n{head}"));
+    broken.send(format!(
+        "POST /save HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 5000\r\n\r\n\
+         {head}"
+    ));
     while !folder.0.join("1").exists() {
         std::thread::yield_now();
     }

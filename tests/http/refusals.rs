@@ -128,7 +128,10 @@ fn a_transfer_coding_other_than_chunked_is_501() {
     let site = site(Config::default());
     for coding in ["cow, chunked", "gzip, chunked"] {
         let mut peer = site.peer();
-        peer.send(format!("POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: {coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
+        peer.send(format!(
+            "POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: {coding}\r\n\r\n\
+             3\r\nabc\r\n0\r\n\r\n"
+        ));
         let answer = peer.answer();
         assert_eq!(answer.status, 501, "{coding}");
         assert!(answer.closes() && peer.ends_in_order());
