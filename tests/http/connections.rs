@@ -76,9 +76,9 @@ fn ends_its_direction(peer: &Peer) {
         .expect("it is open");
 }
 
-/// hyper reads ahead for the end of the peer's input and then drops the answer that it is at, so
-/// that a peer which asked and ended its direction (`printf ... | nc -N`) got no answer, or got
-/// one, as it happened.
+/// hyper reads ahead for the end of the peer's input and then drops the response that it is working
+/// on. So a peer that sent a request and shut down its sending side (`printf ... | nc -N`) got an
+/// answer or none, depending on chance.
 #[test]
 fn a_peer_that_ends_its_direction_still_gets_its_answers() {
     let site = site(Config::default());
@@ -188,7 +188,7 @@ fn dropping_the_server_stops_accepting_and_leaves_the_others_alone() {
     let mut peer = site.peer();
     assert_eq!(peer.get("/before").text(), "before");
     site.drop_server();
-    // The listener goes in the next turn.
+    // The listener is dropped in the next turn.
     site.remote.call(|_| ()).expect("the reactor runs");
     let refused = TcpStream::connect(site.address).and_then(|mut stream| stream.read(&mut [0]));
     assert!(refused.is_err(), "{refused:?}");

@@ -1,4 +1,4 @@
-//! When a server has ended: it accepts no more, and its last connection is gone.
+//! Tests when a server has ended: it accepts no more connections, and its last connection is gone.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use entwined::{
     },
 };
 
-/// It fails, or has nobody more.
+/// A listener that fails, or has no more peers.
 struct Over {
     handle: Handle,
     failure: Option<io::ErrorKind>,

@@ -145,7 +145,7 @@ fn forms_that_are_wrong_or_too_large_are_refused() {
     assert_eq!(post("/names", "multipart/form-data", "x").0, 415);
     assert_eq!(post("/names", kind, "--xyz\r\nnonsense").0, 400);
     assert_eq!(post("/names", kind, "").0, 400);
-    // What is broken off is not kept.
+    // A partial upload is not kept.
     let mut broken = site.peer();
     let head = "--xyz\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\nbegin";
     broken.send(format!(

@@ -1,4 +1,4 @@
-//! Clients that others wrote: curl, wget, Node's fetch, Python's httpx.
+//! Clients by others: curl, wget, Node's fetch, Python's httpx.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ fn content() -> Vec<u8> {
         .collect()
 }
 
-/// A site with a file, and what takes files and bodies.
+/// A site that serves a file, and accepts files and bodies.
 fn site(folder: &Folder) -> Site {
     fs::write(folder.0.join("file.bin"), content()).expect("a file");
     let path = folder.0.clone();
@@ -54,7 +54,7 @@ fn site(folder: &Folder) -> Site {
     })
 }
 
-/// What a program says, in this folder.
+/// Runs a program in this folder and returns its output.
 fn run(folder: &Folder, program: &str, package: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     command
