@@ -424,7 +424,7 @@ fn who_does_not_speak_tls_is_told_and_named() {
         if said[0] == b'G' {
             assert_eq!(error.to_string(), "the peer does not speak TLS");
         }
-        // An alert: 21, some version, two bytes of length.
+        // An alert record: type 21, a version, a length, and two bytes.
         assert_eq!((told[0], told.len()), (21, 7), "{told:?}");
     }
 }
