@@ -139,7 +139,7 @@ fn exit_codes_and_signals_are_told_apart_and_to_everybody() {
             process.signal(Signal::TERM).expect_err("gone").kind(),
             io::ErrorKind::NotFound
         );
-        process.kill().expect("to have ended is no error");
+        process.kill().expect("an ended process is not an error");
         assert_eq!(
             process
                 .signal_group(Signal::TERM)

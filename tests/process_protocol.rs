@@ -658,7 +658,7 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
         let mut rest = [0; 64];
         while poll_fn(|cx| Pin::new(&mut terminal).poll_read(cx, &mut rest))
             .await
-            .expect("the end is no error")
+            .expect("the end is not an error")
             > 0
         {}
         assert!(process.exited().await.expect("its status").success());

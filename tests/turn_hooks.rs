@@ -18,7 +18,7 @@ fn a_hook_is_called_once_in_each_turn_until_it_is_dropped_and_makes_none() {
     assert_eq!(
         driver.next(),
         entwined::reactor::Next::OnEvents,
-        "it asks for no turn"
+        "it does not ask for a turn"
     );
     for count in 1..=3 {
         driver.turn(Some(Duration::ZERO)).expect("a turn");

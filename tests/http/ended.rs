@@ -58,7 +58,7 @@ fn a_server_of_one_peer_ends_with_its_connection() {
     assert_eq!(
         simulation.run_until(server.ended()),
         Ok(()),
-        "also for who asks later"
+        "also if it is awaited later"
     );
     forgotten.detach();
 }

@@ -86,7 +86,7 @@ fn a_handler_that_panics_is_500_and_everybody_lives() {
         assert_eq!(answer.status, 500, "{path}");
         assert!(
             !answer.text().contains(said),
-            "what a panic says is not for peers: {}",
+            "the message of a panic must not reach peers: {}",
             answer.text()
         );
         let (line, message) = reports.recv().expect("a report");

@@ -39,7 +39,7 @@ fn the_page_and_what_belongs_to_it_are_found_with_and_without_the_last_slash() {
     ] {
         assert!(
             page.text().contains(&format!("\"{file}\"")),
-            "the page wants {file}"
+            "the page needs {file}"
         );
         let file = site.get(&format!("/monitor/{file}"));
         assert_eq!(

@@ -314,7 +314,7 @@ impl Peer {
             Ok(_) => {
                 assert!(
                     rest.is_empty(),
-                    "more was said: {:?}",
+                    "more was sent: {:?}",
                     String::from_utf8_lossy(&rest)
                 );
                 true
