@@ -411,7 +411,7 @@ fn a_peer_that_does_not_keep_to_the_protocol_is_ended() {
             [hello, &b"\0\0\0\x03\x05\0\0"[..]].concat(),
         ),
         (
-            "an invalid name",
+            "a name that is not a string",
             [hello, &b"\0\0\0\x04\0\0\x05\0"[..]].concat(),
         ),
         (
