@@ -57,9 +57,7 @@ fn errors_point_at_the_place() {
         ),
         (
             "tpc:80",
-            "the kind \"tpc\" is not known here; there are fd, stdio, systemd, tcp, tls, unix\n\
-             \x20   tpc:80\n\
-             \x20   ^",
+            "the kind \"tpc\" is not known here; there are fd, stdio, systemd, tcp, tls, unix\n    tpc:80\n    ^",
         ),
         (
             "tcp:http",
@@ -75,15 +73,11 @@ fn errors_point_at_the_place() {
         ),
         (
             "tcp:80:interfaec=::1",
-            "\"interfaec\" is not known here; this kind has port, interface\n\
-             \x20   tcp:80:interfaec=::1\n\
-             \x20          ^",
+            "\"interfaec\" is not known here; this kind has port, interface\n    tcp:80:interfaec=::1\n           ^",
         ),
         (
             "tcp:80:81",
-            "here is an argument too many; this kind has port, interface\n\
-             \x20   tcp:80:81\n\
-             \x20          ^",
+            "here is an argument too many; this kind has port, interface\n    tcp:80:81\n           ^",
         ),
         (
             "tcp:80:interface=[::1",

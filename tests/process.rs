@@ -334,8 +334,7 @@ fn what_cannot_be_started_is_named_with_the_reason() {
                 .to_string()
         };
         let missing = error(Command::new("no-such-program"));
-        let expected = "cannot run no-such-program: no folder in PATH has it; \
-                        install it, or give its whole path";
+        let expected = "cannot run no-such-program: no folder in PATH has it; install it, or give its whole path";
         assert_eq!(missing, expected);
         assert!(error(Command::new("/no/such/program")).contains("there is no such file"));
         assert!(error(Command::new("/etc/passwd")).contains("it is not executable"));
