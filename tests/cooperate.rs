@@ -13,7 +13,7 @@ fn stop(handle: &Handle) -> impl FnOnce() + 'static {
     move || handle.stop().expect("it runs")
 }
 
-/// Holds the thread: what a step that takes its time does.
+/// Holds the thread, like a slow step.
 fn work(time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {}
@@ -54,7 +54,7 @@ fn a_step_that_takes_its_time_is_the_only_one_of_its_slice() {
         }
     });
     let _work = handle.cooperate(steps);
-    // Turns by hand: each does what was there when it began, so one slice.
+    // Turns by hand: each turn runs what was there when it began, so one slice.
     for turn in 0..STEPS {
         assert_eq!(made.get(), turn);
         reactor.turn(Some(Duration::ZERO)).expect("a turn");

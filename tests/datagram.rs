@@ -1,4 +1,4 @@
-//! Datagrams and Unix sockets: what they carry, and what becomes of their names.
+//! Datagrams and Unix sockets: data transfer and socket files.
 
 #[path = "common/folder.rs"]
 mod folder;
@@ -52,7 +52,7 @@ fn datagrams_go_both_ways_whole() {
                     size
                 );
             }
-            // One that is cut says so, and the next is whole.
+            // A truncated datagram is reported, and the next one is complete.
             other.send(b"too long for it").await.expect("sent");
             other.send(b"next").await.expect("sent");
             let received = one.receive(&mut buffer[..8]).await.expect("a datagram");
@@ -150,7 +150,7 @@ fn groups_and_broadcasts_reach_everybody() {
 
 type Log = Rc<RefCell<Vec<String>>>;
 
-/// Answers every datagram by itself, and notes what happens. `panic` does, `close` closes.
+/// Echoes every datagram and logs what happens. The datagram `panic` panics, `close` closes.
 struct Noting {
     log: Log,
     stopped: Option<Resolver<(), String>>,
@@ -219,7 +219,7 @@ fn a_protocol_hears_of_everything_and_of_the_end_once() {
                 peer.send(word.as_bytes()).await.expect("sent");
                 assert_eq!(peer.receive(&mut buffer).await.expect("an echo").count, 3);
             }
-            // What cannot be sent is told, and only that.
+            // A datagram that cannot be sent is reported, and nothing else.
             transport.send(b"to nobody");
             transport.send_to(&vec![0; 70_000], &peer.local_address());
             peer.send(last.as_bytes()).await.expect("sent");
@@ -267,7 +267,7 @@ fn batches_keep_boundaries_order_and_senders() {
                 udp::bind(&handle, address).expect("a port"),
                 udp::connect(&handle, to.udp().expect("UDP")).expect("a way"),
             ];
-            // Of equal sizes in a row, of all sizes, without bytes, and one that is cut.
+            // Equal sizes in a row, many sizes, empty ones, and one that is truncated.
             let sizes = [5, 5, 5, 0, 0, 1, 1_472, 999, 1_000, 1_001, 5];
             let datagrams: Vec<_> = (0..40_u8)
                 .map(|number| vec![number; sizes[usize::from(number) % 11]])
@@ -322,7 +322,7 @@ fn batches_over_unix_sockets_are_the_same() {
         assert_eq!(all, [(1, false), (0, false), (100, true)]);
         assert_eq!(batch.get(0).expect("there").0, b"a");
         assert!(batch.get(3).is_none());
-        // As many as the system takes, and the rest later.
+        // The system takes only a part of them; the rest is sent later.
         let many = vec![(&b"x"[..], None); 300];
         let first = one.send_batch(&many).await.expect("sent");
         assert!((1..=64).contains(&first), "{first}");
@@ -364,7 +364,7 @@ fn an_error_in_a_batch_is_of_its_datagram_only() {
             seen.extend(received.iter().map(|(bytes, _)| bytes.to_vec()));
         }
         assert_eq!(seen, [b"1", b"3"]);
-        // A refusal is told, and what came before it is not lost.
+        // A refusal is reported, and nothing that arrived before it is lost.
         let peer = UdpSocket::bind(local()).expect("a port");
         let connected =
             udp::connect(&handle, peer.local_addr().expect("an address")).expect("a way");
@@ -427,7 +427,7 @@ fn a_flood_leaves_room_for_others() {
         let flood = handle.defer_to_thread(move |_| {
             let socket = UdpSocket::bind(local()).map_err(|error| error.to_string())?;
             while still.load(std::sync::atomic::Ordering::Relaxed) {
-                // A full buffer drops it, and so it should.
+                // If the buffer is full, the datagram is dropped, as it should be.
                 let _ = socket.send_to(b"flood", address);
             }
             Ok::<_, String>(())
@@ -493,7 +493,7 @@ fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
     let folder = Folder::new("stale");
     let path = folder.0.join("socket");
     run(move |handle| async move {
-        // std leaves the file behind, as a program that dies does.
+        // std leaves the file behind, like a program that crashes.
         drop(UnixListener::bind(&path).expect("a path"));
         assert!(path.exists());
         let listener = unix::listen(&handle, &path).expect("taken over");
@@ -505,7 +505,7 @@ fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
                 .to_string()
                 .contains("another program listens there")
         );
-        // Somebody else's file at the same path is not ours to remove.
+        // The file at this path belongs to somebody else, so it must not be removed.
         fs::remove_file(&path).expect("it is there");
         let other = UnixListener::bind(&path).expect("a path");
         drop(listener);

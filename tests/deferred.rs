@@ -1,4 +1,4 @@
-//! The behaviours of Deferreds, in the order of the list that they are kept by.
+//! The behaviours of Deferreds, numbered as in the list of behaviours.
 
 use std::{
     cell::{Cell, RefCell},
@@ -32,7 +32,7 @@ fn taken<T: fmt::Debug, E: ChainError>(deferred: Deferred<T, E>) -> Result<T, E>
     deferred.take().expect("the chain has fired")
 }
 
-/// What the log says while `function` runs.
+/// Returns what is logged while `function` runs.
 fn logged(function: impl FnOnce()) -> String {
     struct Log(Arc<Mutex<String>>);
 
@@ -124,7 +124,7 @@ fn d03_adding_to_one_that_has_fired_runs_at_once() {
         ok(value)
     });
     assert!(called.get());
-    // The same within a callback of another chain.
+    // The same inside a callback of another chain.
     let inside = Text::ready(Ok(1))
         .add_callback(|value| taken(Text::ready(Ok(value)).map(|value| value + 1)));
     assert_eq!(taken(inside), Ok(2));
@@ -138,7 +138,7 @@ fn d03_adding_to_one_that_has_fired_runs_at_once() {
 /// ```
 #[test]
 fn d04_firing_twice_cannot_be_written() {
-    // `resolve` takes the resolver; the documentation of the crate has this as a test that must not
+    // `resolve` consumes the resolver. The crate's documentation has this as a test that must not
     // compile.
     let (resolver, deferred) = pair();
     resolver.resolve(1);
@@ -311,7 +311,7 @@ fn d09_an_error_that_nobody_handled_is_reported_with_where_it_was_made() {
     assert!(log.contains(&format!("deferred.rs:{line}")), "{log}");
     assert_eq!(log.matches("lost").count(), 1, "{log}");
 
-    // Also when it comes after the Deferred was dropped.
+    // Also if it fails after the Deferred was dropped.
     let (resolver, deferred) = pair();
     drop(deferred);
     assert!(logged(|| resolver.reject("late".to_owned())).contains("late"));
@@ -326,7 +326,7 @@ fn d09_a_handled_error_is_not_reported() {
         let (resolver, deferred) = pair();
         resolver.reject("taken".to_owned());
         assert!(taken(deferred).is_err());
-        // Nobody wanted the result of one that was cancelled.
+        // A cancelled Deferred: nobody wanted its result.
         let (_resolver, deferred) = pair();
         deferred.cancel();
     });

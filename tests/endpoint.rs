@@ -1,4 +1,4 @@
-//! Endpoints: what their texts mean, and what they lead to.
+//! Endpoints: parsing their descriptions, and using them.
 
 #[path = "common/folder.rs"]
 mod folder;
@@ -31,7 +31,7 @@ use folder::Folder;
 use futures_io::{AsyncRead as _, AsyncWrite as _};
 use run::run;
 
-/// Says something to an echo server and gives what comes back.
+/// Sends a message to an echo server and returns the reply.
 fn echoed(mut stream: impl Read + Write) -> String {
     stream.write_all(b"hello").expect("written");
     let mut buffer = [0; 5];
@@ -129,7 +129,7 @@ fn a_text_is_shown_as_it_was_written() {
     ] {
         match endpoint::client(text) {
             Ok(endpoint) => assert_eq!(endpoint.to_string(), text),
-            // Without brackets or backslashes the colons of an IPv6 address end arguments.
+            // Without brackets or backslashes, the colons of an IPv6 address separate arguments.
             Err(error) => assert_eq!((text, error.at), ("tcp:host=::1:port=80", 10)),
         }
     }
@@ -137,7 +137,7 @@ fn a_text_is_shown_as_it_was_written() {
 
 #[test]
 fn no_text_is_too_strange() {
-    // Pieces of what could be a text, in every order that a simple generator comes to.
+    // Combines pieces of possible descriptions in pseudo-random order.
     let pieces = [
         "tcp", ":", "=", "\\", "[", "]", "80", "unix", "ä", "port", "host", "", "timeout",
         "systemd", "\0",
@@ -189,7 +189,7 @@ fn tcp_listens_on_one_address_or_on_all() {
             .listen(&handle);
         let error = again.err().expect("it is used").to_string();
         assert!(error.contains("another program listens there"), "{error}");
-        // All addresses means those of IPv4 as well.
+        // All addresses includes those of IPv4.
         let server = protocol::serve(all, |_: &_| Some(Echo));
         let port = server.local_address().tcp().expect("TCP").port();
         let said = handle.defer_to_thread(move |_| {
@@ -270,7 +270,8 @@ fn of_several_addresses_one_that_answers_is_enough() {
             "{error:?}"
         );
         let text = format!(
-            "cannot connect to none.example: nobody listens on 127.0.0.2:{port}; nobody listens on 127.0.0.3:{port}"
+            "cannot connect to none.example: nobody listens on 127.0.0.2:{port}; \
+             nobody listens on 127.0.0.3:{port}"
         );
         assert_eq!(error.to_string(), text);
         let error = connect_host(&handle, "other.example", port)
@@ -282,7 +283,7 @@ fn of_several_addresses_one_that_answers_is_enough() {
 
 #[test]
 fn an_address_that_swallows_everything_costs_a_quarter_of_a_second() {
-    // A listener whose backlog is full answers no more.
+    // A listener with a full backlog accepts no more connections.
     let deaf = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a port");
     rustix::net::listen(&deaf, 0).expect("a smaller backlog");
     let port = deaf.local_addr().expect("an address").port();
@@ -313,7 +314,7 @@ fn an_address_that_swallows_everything_costs_a_quarter_of_a_second() {
             (Duration::from_millis(240)..Duration::from_secs(2)).contains(&time),
             "{time:?}"
         );
-        // And when there is no second, the time-out that was asked for holds.
+        // If there is no second address, the requested timeout applies.
         let client =
             endpoint::client(&format!("tcp:127.0.0.2:{port}:timeout=0.1")).expect("an endpoint");
         let late = client.connect(&handle).await.err().expect("nobody answers");
@@ -372,7 +373,7 @@ fn file_descriptors_are_taken_for_what_they_are() {
     });
 }
 
-/// Not a test of its own: the program that the next one starts.
+/// Not a test of its own: the next test runs this program.
 #[test]
 fn serves_one_connection_by_socket_activation() {
     if std::env::var_os("LISTEN_FDS").is_none() {
@@ -534,7 +535,7 @@ fn a_program_is_run_for_a_connection() {
     });
 }
 
-/// Not a test of its own: the program that the next one starts.
+/// Not a test of its own: the next test runs this program.
 #[test]
 fn serves_standard_input_and_output() {
     if std::env::var_os("ENTWINED_STDIO").is_none() {

@@ -1,4 +1,4 @@
-//! Layers above a stream: what comes before the first byte, and what is put in later.
+//! Layers above a stream: handshakes before the first byte, and layers added later.
 
 use std::{
     cell::RefCell,
@@ -20,8 +20,8 @@ use entwined::{
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// A layer with a handshake of one byte from the peer, which is its name from then on. It turns
-/// letters around: `a` is `b`, and so on.
+/// A layer with a handshake of one byte from the peer, which becomes the peer's name. It swaps
+/// letters in pairs: `a` becomes `b` and so on.
 struct Shifted<S> {
     below: S,
     name: Option<u8>,
@@ -108,7 +108,7 @@ impl<S: ByteStream> ByteStream for Shifted<S> {
 
 type Log = Rc<RefCell<Vec<String>>>;
 
-/// Notes what it hears. `S` has a layer put in, and is answered below and above it.
+/// Logs what happens. On `S`, it inserts a layer, and writes below and above it.
 struct Noting(Log);
 
 impl Noting {
@@ -145,7 +145,7 @@ fn entries(log: &Log) -> Vec<String> {
     log.take()
 }
 
-/// Writes what fits, at once.
+/// Writes all of it at once.
 fn write(stream: &Far, bytes: &[u8]) {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let Poll::Ready(Ok(count)) = Pin::new(&mut *stream.borrow_mut()).poll_write(&mut cx, bytes)
@@ -155,7 +155,8 @@ fn write(stream: &Far, bytes: &[u8]) {
     assert_eq!(count, bytes.len());
 }
 
-/// Reads what is there, or that it has ended. In a task, since that has a share to spend.
+/// Reads what is available, or `None` at the end. Runs in a task, because only a task has a budget
+/// to spend.
 fn read(simulation: &Simulation, stream: &Far) -> Option<Vec<u8>> {
     let stream = stream.clone();
     let reading = simulation.handle().spawn(poll_fn(move |cx| {

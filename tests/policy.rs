@@ -109,7 +109,7 @@ fn a_connection_lasts_no_longer_than_it_may_whether_it_speaks_or_not() {
     }
 }
 
-/// The time was looked at by who reads only, and nobody reads behind the end of input.
+/// The timeout was checked only by reads, and nobody reads after the end of input.
 #[test]
 fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {
     let simulation = Simulation::new();
@@ -132,7 +132,7 @@ fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {
     assert_eq!(handle.now() - start, Duration::from_secs(10));
 }
 
-/// How long it takes until so many bytes have gone over each of some streams that share a bucket.
+/// How long it takes to send `bytes` bytes over each of several streams that share a bucket.
 fn time_of(streams: usize, bytes: usize, input: bool) -> Duration {
     let simulation = Simulation::new();
     let handle = simulation.handle();
@@ -197,7 +197,7 @@ fn rates_hold_in_both_directions_and_for_all_who_share_a_bucket() {
     }
 }
 
-/// The first to be woken took all that there was, each time, and the others nothing.
+/// The first task to be woken took everything each time, and the others got nothing.
 #[test]
 fn streams_that_share_a_bucket_have_a_like_share() {
     for input in [true, false] {
@@ -234,7 +234,7 @@ fn streams_that_share_a_bucket_have_a_like_share() {
         simulation.advance(Duration::from_secs(60));
         let counts = *counts.borrow();
         let sum: usize = counts.iter().sum();
-        // The rate and the burst, and a piece of 1 KiB for each that has gone before its time.
+        // The rate and the burst, and a piece of 1 KiB for each stream that was ahead of its time.
         assert!((595_000..=605_000 + 5 * 1_024).contains(&sum), "{counts:?}");
         assert!(counts.iter().all(|count| *count * 6 > sum), "{counts:?}");
     }
@@ -259,7 +259,7 @@ fn a_rate_holds_also_for_streams_that_come_new() {
         });
         assert_eq!(simulation.run_until(one).expect("no panic"), 1_000);
     }
-    // All but the burst, and the last of them on credit.
+    // Everything but the burst, and the last piece on credit.
     let time = handle.now() - start;
     assert!((9_400..=9_500).contains(&time.as_millis()), "{time:?}");
 }
@@ -269,7 +269,7 @@ fn token_buckets_keep_their_rate() {
     let start = std::time::Instant::now();
     let after = |millis| start + Duration::from_millis(millis);
     let mut bucket = TokenBucket::new(1_000, 300, start);
-    // However it is asked, in a second go no more than the burst and the rate.
+    // However it is used, at most the burst plus the rate passes in one second.
     let mut gone = 0;
     for millis in 0..=1_000 {
         let available = bucket.available(after(millis));
@@ -284,14 +284,14 @@ fn token_buckets_keep_their_rate() {
     }
     assert!((1_000..=1_300).contains(&gone), "{gone}");
     assert_eq!(bucket.available(after(1_000_000_000)), 300);
-    // A clock that goes back gives nothing.
+    // A clock that runs backwards adds nothing.
     bucket.take(300, after(2_000_000_000));
     assert_eq!(bucket.available(start), 0);
     let mut strange = TokenBucket::new(0, 0, start);
     assert_eq!(strange.when(u64::MAX, start), start);
     strange.take(1, start);
     assert_eq!(strange.when(u64::MAX, start), after(1_000));
-    // What is owed is repaid first, and there is no end to what may be owed.
+    // A debt is repaid first, and it has no limit.
     strange.take(1, start);
     assert_eq!(
         (
@@ -331,10 +331,10 @@ fn a_peer_has_so_many_connections_and_no_more() {
             assert_eq!(read(stream, &mut buffer).await.expect("an echo"), 1);
         }
         let mut third = connect().await;
-        // An end, or a reset.
+        // An end of the stream or a reset.
         assert!(!matches!(read(&mut third, &mut buffer).await, Ok(1..)));
         assert_eq!((told.peers(), told.refused()), (1, 1));
-        // Another address is another peer.
+        // Another address counts as another peer.
         let other = std::net::SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
         let socket = rustix::net::socket(
             rustix::net::AddressFamily::INET,

@@ -24,7 +24,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use run::run;
 use rustix::process::Signal;
 
-/// How long anything may take. Only a test that fails waits so long.
+/// How long anything may take. Only a failing test waits this long.
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn shell(script: &str) -> Command {
@@ -62,15 +62,15 @@ async fn close(stream: &mut FdStream) {
         .expect("closed");
 }
 
-/// The state of a process as the system shows it, such as `S` or `Z`; none when there is no such
-/// process.
+/// The state of a process as the system reports it, such as `S` or `Z`, or `None` if there is no
+/// such process.
 fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(") ").next()?.chars().next()
 }
 
-/// Waits until a process has ended. One that is not our child may be left as a zombie by who should
-/// reap it.
+/// Waits until a process has ended. If it is not our child, it may stay a zombie until its parent
+/// reaps it.
 fn wait_until_gone(pid: u32) {
     let deadline = Instant::now() + LIMIT;
     while !matches!(state(pid), None | Some('Z')) {
@@ -134,12 +134,12 @@ fn exit_codes_and_signals_are_told_apart_and_to_everybody() {
             process.exited().await.expect("its status").signal(),
             Some(15)
         );
-        // It is gone, whoever has its number by now.
+        // The process is gone, whoever has its number now.
         assert_eq!(
             process.signal(Signal::TERM).expect_err("gone").kind(),
             io::ErrorKind::NotFound
         );
-        process.kill().expect("to have ended is no error");
+        process.kill().expect("an ended process is not an error");
         assert_eq!(
             process
                 .signal_group(Signal::TERM)
@@ -153,7 +153,7 @@ fn exit_codes_and_signals_are_told_apart_and_to_everybody() {
 #[test]
 fn a_grandchild_may_hold_the_output_after_the_exit() {
     run(|handle| async move {
-        // The grandchild ends when its input does, which is the pipe that this side keeps.
+        // The grandchild ends when its input ends, and this side keeps that pipe open.
         let script = "exec 3<&0; cat <&3 >&1 & exit 3";
         let mut process = shell(script)
             .stdin(Io::Stream)
@@ -239,8 +239,8 @@ fn a_broken_pipe_is_an_error_and_no_signal() {
             .expect("sh");
         let mut input = process.take_stdin().expect("a pipe");
         process.exited().await.expect("its status");
-        // A child that another thread has just forked has the pipe too, until it is the program
-        // that it should be.
+        // A child that another thread has just forked also has the pipe, until it executes its
+        // program.
         let deadline = Instant::now() + LIMIT;
         let error = loop {
             match write_all(&mut input, b"?").await {
@@ -309,7 +309,8 @@ fn a_process_that_outlives_the_run_is_reaped_too() {
         "{:?}",
         state(pid)
     );
-    // By its number: it is our child and was not reaped, so the number is its own.
+    // Killing it by number is safe: it is our child and was not reaped, so the number is still its
+    // own.
     let number = rustix::process::Pid::from_raw(pid as i32).expect("a number");
     rustix::process::kill_process(number, Signal::KILL).expect("it runs");
     let deadline = Instant::now() + LIMIT;
@@ -411,7 +412,7 @@ fn many_processes_leave_nothing_behind() {
                 .iter()
                 .map(entwined::process::Process::exited)
                 .collect();
-            // Their pipes go with them, and cat ends with its input.
+            // Their pipes are closed with them, and cat ends at the end of its input.
             drop(processes);
             for exit in exits {
                 assert!(exit.await.expect("its status").success());
@@ -444,7 +445,7 @@ fn an_fd_can_be_given_to_a_child() {
     assert_eq!(said, "over a socket\n");
 }
 
-/// Runs one of the programs below in a process of its own; gives its outcome.
+/// Runs one of the programs below in a process of its own, and returns its result.
 fn apart(name: &str, input: process::Stdio) -> process::Child {
     let mut command = process::Command::new(std::env::current_exe().expect("this program"));
     command
@@ -516,7 +517,7 @@ fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains(&format!("heard: {expected}")), "{said}");
     }
-    // Its flags are the other processes' too.
+    // The file status flags are shared with the other processes.
     let flags = rustix::fs::fcntl_getfl(&shared).expect("flags");
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     let mut child = apart(NAME, process::Stdio::piped());
@@ -553,7 +554,7 @@ fn a_terminal_is_a_stream_whose_end_is_that_of_its_other_side() {
         let mut stream = entwined::transport::fd::duplex(&handle, master).expect("watched");
         write_all(&mut stream, b"typed\n").await.expect("written");
         let said = read_to_end(&mut stream).await;
-        // What is typed is echoed by the terminal.
+        // The terminal echoes what is typed.
         assert_eq!(String::from_utf8_lossy(&said), "typed\r\ngot typed\r\n");
         assert!(process.exited().await.expect("its status").success());
     });

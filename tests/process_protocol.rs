@@ -1,4 +1,4 @@
-//! Child processes that are followed by callbacks, their further fds, and their terminals.
+//! Child processes that are followed by callbacks, with additional fds and with terminals.
 
 #[path = "common/run.rs"]
 mod run;
@@ -28,7 +28,7 @@ use entwined::{
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::process::Signal;
 
-/// Runs a program that has not so long.
+/// Runs a program with a shorter time limit.
 fn run<T: 'static, F: Future<Output = T> + 'static>(
     program: impl FnOnce(Handle) -> F + 'static,
 ) -> T {
@@ -57,7 +57,7 @@ type OnData = Box<dyn FnMut(&ProcessTransport, RawFd, &[u8])>;
 type OnFd = Box<dyn FnMut(&ProcessTransport, RawFd)>;
 type Log = Rc<RefCell<Vec<String>>>;
 
-/// Notes what happens; what is said by one fd is one entry.
+/// Logs what happens. All data of one fd is one entry.
 struct Noting {
     log: Log,
     data: OnData,
@@ -139,7 +139,7 @@ impl ProcessProtocol for Noting {
     }
 }
 
-/// Which come in any order among each other: the end of each fd, and the exit.
+/// Sorts the entries that come in any order: the end of each fd, and the exit.
 fn sorted(log: &Log, first: usize) -> Vec<String> {
     let mut entries = log.take();
     let last = entries.len() - 1;
@@ -151,7 +151,7 @@ fn sorted(log: &Log, first: usize) -> Vec<String> {
 fn each_fd_is_told_apart_and_the_end_comes_last() {
     run(|handle| async move {
         let (protocol, log, ended) = Noting::new();
-        // One after the other, since two pipes have no order between them.
+        // One after the other, because two pipes have no order between them.
         let protocol = protocol.on_data(|process, _, data| match data {
             b"one\n" | b"two\n" => drop(process.write(0, b"go on\n")),
             _ => process.close(0),
@@ -201,7 +201,7 @@ fn a_grandchild_that_holds_a_pipe_comes_after_the_exit_and_before_the_end() {
         let exited = process.exited();
         process::start(process, protocol);
         exited.await.expect("its status");
-        // What it has written may come before the news of its exit, or after it.
+        // Its output may arrive before or after the news of its exit.
         while log.borrow().len() < 3 {
             handle.sleep(Duration::from_millis(1)).await;
         }
@@ -225,7 +225,8 @@ fn further_fds_carry_both_ways_or_one() {
                 process.close(4);
             }
         });
-        let script = "echo ready >&3; read x <&3; read y <&4; read z <&4 && exit 1; echo \"$x, $y\" >&5; cat <&6; ls /proc/self/fd >&5";
+        let script = "echo ready >&3; read x <&3; read y <&4; read z <&4 && exit 1; \
+                      echo \"$x, $y\" >&5; cat <&6; ls /proc/self/fd >&5";
         let file = fs::File::open("/etc/hostname").expect("Debian has it");
         let command = shell(script)
             .fd(3, Io::Stream)
@@ -273,7 +274,7 @@ fn what_cannot_be_an_fd_of_a_child_is_refused() {
             .spawn(&handle)
             .expect_err("not open");
         assert!(error.to_string().contains("no file descriptor"), "{error}");
-        // That it cannot be run is told whatever numbers its fds have.
+        // The error is reported, whatever numbers the command's fds have.
         let mut command = Command::new("/nonexistent/program");
         for number in 3..40 {
             command = command.fd(number, Io::Stream);
@@ -304,7 +305,7 @@ fn a_child_that_does_not_read_holds_the_writer_who_is_told() {
         protocol.resume = Box::new(move |process, _| {
             again(process);
         });
-        // It does not read until it is told to.
+        // It reads only when it is told to.
         let command = shell("read go <&3; wc -c")
             .stdin(Io::Stream)
             .stdout(Io::Stream)
@@ -345,7 +346,8 @@ fn a_child_that_floods_waits_while_its_fd_is_paused_and_the_others_go_on() {
                 _ => counting.set((flood, other + data.len())),
             }
         });
-        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >&2; sleep 0.01; done & head -c 5000000 /dev/zero; wait";
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >&2; sleep 0.01; done & \
+                      head -c 5000000 /dev/zero; wait";
         let process = process::start(
             three(shell(script)).spawn(&handle).expect("it runs"),
             protocol,
@@ -522,7 +524,7 @@ fn the_end_of_a_run_is_the_end_of_what_it_follows() {
     );
 }
 
-/// Of this thread.
+/// The number of children of this thread.
 fn children() -> usize {
     fs::read_to_string("/proc/thread-self/children")
         .expect("Linux")
@@ -534,7 +536,7 @@ fn children() -> usize {
 fn many_of_them_leave_nothing_behind() {
     const NAME: &str = "many_of_them_leave_nothing_behind";
     if std::env::var_os("ENTWINED_APART").is_none() {
-        // In a process without the fds of other tests.
+        // In a process of its own, without the fds of other tests.
         let mut apart = std::process::Command::new(std::env::current_exe().expect("this program"));
         apart
             .args(["--exact", NAME, "--quiet"])
@@ -588,7 +590,7 @@ async fn write(stream: &mut FdStream, bytes: &[u8]) {
     assert_eq!(count, bytes.len());
 }
 
-/// Reads until this was said; gives all that was.
+/// Reads until this text has arrived. Returns everything that was read.
 async fn expect(handle: &Handle, stream: &mut FdStream, text: &str) -> String {
     let mut all = String::new();
     let reading = async {
@@ -616,7 +618,8 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
             columns: 100,
             rows: 30,
         };
-        let script = "trap 'stty size; trap - WINCH' WINCH; tty; stty size; test -t 2 && echo 'errors too'; ps -o tty= -p $$; \
+        let script = "trap 'stty size; trap - WINCH' WINCH; tty; stty size; \
+                      test -t 2 && echo 'errors too'; ps -o tty= -p $$; \
                       while read line; do echo \"got $line\"; done; echo over";
         let mut process = shell(script)
             .terminal(size)
@@ -637,7 +640,7 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
             .trim_start_matches("/dev/")
             .to_owned();
         expect(&handle, &mut terminal, &name).await;
-        // It echoes, and gives whole lines.
+        // The terminal echoes, and delivers whole lines.
         write(&mut terminal, b"hello\n").await;
         let said = expect(&handle, &mut terminal, "got hello").await;
         assert!(said.contains("hello\r\ngot hello"), "{said:?}");
@@ -649,13 +652,13 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
             .expect("a terminal");
         write(&mut terminal, b"wake\n").await;
         expect(&handle, &mut terminal, "40 120").await;
-        // The end of the input, and then of all.
+        // The end of the input, and then of everything.
         write(&mut terminal, b"\x04").await;
         expect(&handle, &mut terminal, "over").await;
         let mut rest = [0; 64];
         while poll_fn(|cx| Pin::new(&mut terminal).poll_read(cx, &mut rest))
             .await
-            .expect("the end is no error")
+            .expect("the end is not an error")
             > 0
         {}
         assert!(process.exited().await.expect("its status").success());
@@ -666,8 +669,8 @@ fn a_terminal_is_the_controlling_one_of_its_child() {
 fn ctrl_c_interrupts_and_dropping_a_terminal_hangs_up() {
     run(|handle| async move {
         for expected in [Signal::INT, Signal::HUP] {
-            // It does not read: a reader is told of the end before the signal comes, and may end by
-            // itself.
+            // The program does not read: a program that reads sees the end before the signal
+            // arrives, and might exit by itself.
             let command = Command::new("sh").args(["-c", "echo ready; exec sleep 100"]);
             let mut process = command
                 .terminal(TerminalSize::default())
@@ -698,7 +701,8 @@ fn python_talks_on_a_terminal_and_its_errors_come_apart() {
                 process.write(0, b"Ada\n");
             }
         });
-        let program = "import sys; print('your name? ', end='', flush=True); name = sys.stdin.readline().strip(); \
+        let program = "import sys; print('your name? ', end='', flush=True); \
+                       name = sys.stdin.readline().strip(); \
                        print('hello', name); print('no error', file=sys.stderr)";
         let command = Command::new("/usr/bin/python3").args(["-c", program]);
         let command = command.terminal(TerminalSize::default()).stderr(Io::Stream);

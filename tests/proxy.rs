@@ -1,4 +1,4 @@
-//! The PROXY protocol, and connections that are passed on.
+//! The PROXY protocol, and forwarded connections.
 
 #[path = "common/run.rs"]
 mod run;
@@ -26,7 +26,7 @@ fn tcp_address(text: &str) -> Address {
     Address::Tcp(text.parse().expect("an address"))
 }
 
-/// Checks that a header is found however much of it has come, and not before.
+/// Checks that a header is found if it arrives in pieces, and not before it is complete.
 fn check(bytes: &[u8], expected: &Header) {
     let with_rest = [bytes, b"the rest"].concat();
     for end in 0..=with_rest.len() {
@@ -64,7 +64,7 @@ fn both_versions_say_the_same() {
             if header.source.is_some() {
                 check(&bytes, &header);
             } else {
-                // What a proxy says for itself is passed over.
+                // The header of a connection that the proxy makes for itself is ignored.
                 check(&bytes, &Header::default());
             }
         }
@@ -164,7 +164,7 @@ fn no_bytes_are_too_strange() {
     }
 }
 
-/// Says who the peer is, and where it has connected to.
+/// Reports who the peer is, and to which address it has connected.
 struct Who;
 
 impl Protocol for Who {
@@ -205,7 +205,7 @@ fn a_server_takes_the_client_for_its_peer() {
                 let mut stream = TcpStream::connect(address)?;
                 stream.write_all(sent)?;
                 let mut said = String::new();
-                // Who is refused may see a reset.
+                // A refused peer may see a reset.
                 let _ = stream.read_to_string(&mut said);
                 Ok(said)
             };
@@ -254,26 +254,42 @@ fn haproxy_tells_who_its_client_is() {
         let backend = server.local_address().to_string();
         let said = handle.defer_to_thread(move |_| {
             let mut said = Vec::new();
-            for version in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id"] {
-                // Its listening socket is made here and handed on, so nobody has to wait for it.
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+            for version in [
+                "send-proxy",
+                "send-proxy-v2",
+                "send-proxy-v2 proxy-v2-options unique-id",
+            ] {
+                // The test makes the listening socket and passes it on, so nobody has to wait for
+                // it.
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                    .map_err(|error| error.to_string())?;
                 let address = listener.local_addr().map_err(|error| error.to_string())?;
                 let configuration = format!(
-                    "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
+                    "defaults\n mode tcp\n \
+                     timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
                      listen test\n bind fd@0\n server one {backend} {version}\n"
                 );
                 let file = made.join("haproxy.cfg");
                 fs::write(&file, configuration).map_err(|error| error.to_string())?;
                 let mut haproxy = Command::new("haproxy");
-                haproxy.args(["-db", "-f"]).arg(&file).stdin(OwnedFd::from(listener));
+                haproxy
+                    .args(["-db", "-f"])
+                    .arg(&file)
+                    .stdin(OwnedFd::from(listener));
                 haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-                let haproxy = haproxy.spawn().map_err(|error| format!("apt-get install haproxy: {error}"))?;
+                let haproxy = haproxy
+                    .spawn()
+                    .map_err(|error| format!("apt-get install haproxy: {error}"))?;
                 let _haproxy = Killed(haproxy);
                 let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
                 let client = stream.local_addr().map_err(|error| error.to_string())?;
-                stream.write_all(b"hello").map_err(|error| error.to_string())?;
+                stream
+                    .write_all(b"hello")
+                    .map_err(|error| error.to_string())?;
                 let mut text = String::new();
-                stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
+                stream
+                    .read_to_string(&mut text)
+                    .map_err(|error| error.to_string())?;
                 said.push((client, text));
             }
             Ok::<_, String>(said)

@@ -24,7 +24,7 @@ fn fragmented(fragment: usize) -> Wire {
     wire
 }
 
-/// What the tests call.
+/// The methods that the tests call.
 fn methods(handle: &Handle) -> Methods {
     let mut methods = Methods::new();
     methods.add("add", |_, (a, b): (i64, i64)| async move {
@@ -147,7 +147,7 @@ fn both_sides_call_also_while_they_answer() {
     let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
     assert_eq!(call(&simulation, &peer, "call back", &20), Ok(41));
     assert_eq!(call(&simulation, &other, "double", &4), Ok(8));
-    // Nobody waits behind a call that takes long.
+    // A slow call does not delay others.
     let slow = peer.call::<u64>("sleep", &100);
     assert_eq!(call(&simulation, &peer, "add", &(1, 1)), Ok(2));
     assert!(!slow.is_ready());
@@ -217,7 +217,7 @@ fn a_call_that_is_cancelled_or_late_ends_there_too() {
     );
     simulation.drive();
     assert_eq!((peer.waiting(), other.answering()), (0, 0));
-    // It goes on.
+    // The connection still works.
     assert_eq!(call(&simulation, &peer, "add", &(1, 1)), Ok(2));
 }
 
@@ -287,7 +287,7 @@ fn who_does_not_take_items_holds_who_sends_them() {
         bytes
     });
     assert_eq!(simulation.run_until(taking), Ok(30_000_000));
-    // And one that is dropped ends at the other side.
+    // If a stream is dropped, it ends at the other side.
     let mut stream = peer.stream::<Vec<u8>>("huge", &());
     let one =
         handle.spawn(async move { stream.next().await.map(|item| item.map(|item| item.len())) });
@@ -307,7 +307,7 @@ fn what_is_too_long_is_refused_and_the_connection_lives() {
         call::<String>(&simulation, &peer, "echo", &long),
         Err(CallError::TooLong(_))
     ));
-    // The arguments fit, the result does not.
+    // The arguments fit, but the result does not.
     let (near, far) = memory::pair(&simulation.handle());
     let mut methods = Methods::new();
     methods.add("long", |_, count: usize| async move {
@@ -356,7 +356,7 @@ fn the_end_of_a_connection_ends_its_calls() {
     ));
 }
 
-/// Says bytes to a peer and gives what it says until it ends.
+/// Sends bytes to a peer and returns its reply until it ends.
 fn say(bytes: &[u8]) -> Vec<u8> {
     let simulation = Simulation::new();
     let handle = simulation.handle();
@@ -411,7 +411,7 @@ fn a_peer_that_does_not_keep_to_the_protocol_is_ended() {
             [hello, &b"\0\0\0\x03\x05\0\0"[..]].concat(),
         ),
         (
-            "a name that is none",
+            "a name that is not a string",
             [hello, &b"\0\0\0\x04\0\0\x05\0"[..]].concat(),
         ),
         (
@@ -455,14 +455,14 @@ fn no_peer_is_too_strange() {
             bytes.extend_from_slice(&(frame.len() as u32).to_be_bytes());
             bytes.extend_from_slice(&frame);
         }
-        // So that it ends whatever it has understood.
+        // Makes it end, whatever it has understood.
         bytes.extend_from_slice(b"\xff\xff\xff\xff");
         say(&bytes);
     }
 }
 
-/// A peer in another language, written from the description of the protocol: calls `add`, is called
-/// `double`, and takes a stream.
+/// A peer in another language, written from the description of the protocol. It calls `add`,
+/// answers `double`, and reads a stream.
 const PYTHON: &str = r"
 import sys, struct, msgpack
 read, write = sys.stdin.buffer, sys.stdout.buffer
@@ -540,7 +540,7 @@ fn an_end_in_order_waits_for_calls_of_both_sides_and_takes_no_more() {
     let mut stream = peer.stream::<u64>("count", &1_000);
     simulation.drive();
     let finished = peer.finish();
-    // On its way before the other side can know.
+    // This is sent before the other side can know.
     let crossing = other.call::<i64>("double", &5);
     assert_eq!(simulation.run_until(crossing), Err(CallError::Finishing));
     assert_eq!(
@@ -581,7 +581,7 @@ fn an_end_in_order_comes_at_once_when_nothing_is_open_and_both_may_want_it() {
     assert_eq!(simulation.run_until(both.1), Ok(()));
     assert_eq!(simulation.run_until(both.2), Ok(()));
 
-    // The last call is cancelled; or never ends, and the connection does before.
+    // The last call is cancelled, or it never ends but the connection does.
     let (peer, _other) = pair(&simulation, Wire::default(), Limits::default());
     let open = peer.call::<u64>("sleep", &1_000);
     let finished = peer.finish();

@@ -1,4 +1,4 @@
-//! Services: their order, and clients that connect again, in simulated time.
+//! Services: their order, and clients that reconnect, in simulated time.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,12 +24,12 @@ fn note(log: &Log, what: impl Into<String>) {
     log.borrow_mut().push(what.into());
 }
 
-/// A service that notes what is asked of it.
+/// A service that logs what it is asked to do.
 struct Noting {
     name: &'static str,
     log: Log,
     fails: bool,
-    /// How long it takes to stop; for ever if none.
+    /// How long it takes to stop. `None` means forever.
     stopping: Option<Duration>,
     handle: Handle,
 }
@@ -151,13 +151,13 @@ fn a_service_that_does_not_stop_is_given_up() {
     assert_eq!(log.take(), ["stop a", "stopped a"]);
 }
 
-/// What a client connects to: the times of the tries, and what becomes of them.
+/// The peer of a client: the times of the attempts, and how they end.
 #[derive(Default)]
 struct World {
     tries: RefCell<Vec<u64>>,
     /// Whether somebody listens.
     open: Cell<bool>,
-    /// Whether a try takes for ever.
+    /// Whether an attempt takes forever.
     silent: Cell<bool>,
     peers: RefCell<Vec<MemoryStream>>,
 }
@@ -247,7 +247,7 @@ fn a_client_connects_again_and_waits_longer_each_time() {
     assert_eq!(world.tries.take(), [47]);
     assert!(connected.is_ready() && service.transport().is_some());
     assert!(service.when_connected().is_ready());
-    // Lost, it is made again after the shortest wait.
+    // A lost connection is made again after the shortest delay.
     drop(world.peers.take());
     simulation.advance(Duration::from_secs(1));
     assert_eq!(world.tries.take(), [49]);
@@ -274,7 +274,7 @@ fn a_client_stops_whatever_it_is_at() {
         simulation.advance(Duration::from_secs(100));
         assert_eq!(world.tries.take(), [0]);
         assert_eq!(log.take().len(), if open { 2 } else { 0 });
-        // And it starts anew.
+        // It can start again.
         world.open.set(true);
         world.silent.set(false);
         start(&simulation, &service);

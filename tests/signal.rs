@@ -1,5 +1,5 @@
-//! Signals that end the process, in a child. SIGTERM, since a shell has what runs in the background
-//! ignore SIGINT.
+//! Signals that end the process, tested in a child process. They use SIGTERM, because a shell makes
+//! background processes ignore SIGINT.
 
 use std::{
     env,
@@ -16,10 +16,10 @@ use entwined::{
 };
 use rustix::process::{Signal, getpid, kill_process};
 
-/// Says to the test of this name that it is the child.
+/// Marks the child process for the test of this name.
 const CHILD: &str = "ENTWINED_TEST_CHILD";
 
-/// Runs the test of this name in a child.
+/// Runs the test of this name in a child process.
 fn run_child(name: &str) -> ExitStatus {
     let mut child = Command::new(env::current_exe().expect("a path"));
     child

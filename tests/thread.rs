@@ -1,5 +1,5 @@
-//! Jobs on threads: what the module promises beside behaviour 26, which the conformance suite has;
-//! behaviour 13 of Deferreds.
+//! Jobs on threads: what the module promises in addition to behaviour 26, which is in the
+//! conformance suite; and behaviour 13 of Deferreds.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,7 +27,7 @@ fn limits(threads: usize, queue: usize) -> Limits {
     limits
 }
 
-/// A job of `pool`, which has room for it.
+/// Starts a job on `pool`, which has room for it.
 fn defer<T: Send + 'static>(
     pool: &ThreadPool,
     handle: &Handle,
@@ -60,7 +60,7 @@ fn outcome<T: 'static, E: ChainError>(
     result.take().expect("the Deferred has fired")
 }
 
-/// Says on which thread it is dropped.
+/// Reports on which thread it is dropped.
 struct Noted(mpsc::Sender<ThreadId>);
 
 impl Drop for Noted {
@@ -74,7 +74,7 @@ thread_local! {
     static LAST: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
 }
 
-/// For the first line of a job: has the end of its thread told.
+/// Call this first in a job: it reports the end of the job's thread.
 fn tell_end(ends: &mpsc::Sender<ThreadId>) {
     LAST.with_borrow_mut(|last| {
         if last.is_empty() {
@@ -119,7 +119,7 @@ fn d13_a_panicking_job_is_an_error_with_its_message() {
         outcome(&reactor, panicking),
         Err(Interrupted::Panicked("at 42".into()))
     );
-    // The thread lives on.
+    // The thread is still alive.
     let next = reactor
         .handle()
         .defer_to_thread(|_| Ok::<_, Interrupted>(1));
@@ -148,7 +148,7 @@ fn b26_the_pool_grows_to_its_limit_and_not_beyond() {
         ThreadPool::new("growing", limits(THREADS, 100)),
     );
     assert_eq!(pool.threads(), 0, "it starts none before they are needed");
-    // Each round of jobs ends only when so many run at once.
+    // Each round of jobs ends only when this many run at once.
     let barrier = Arc::new(Barrier::new(THREADS));
     let jobs = (0..10 * THREADS).map(|_| {
         let barrier = barrier.clone();
@@ -195,7 +195,7 @@ fn b26_a_full_queue_refuses_and_gives_the_job_back() {
     let Err(Full(job)) = pool.defer(&handle, move |_| Ok::<_, Interrupted>(text)) else {
         panic!("it is full")
     };
-    // Whoever leaves the queue makes room.
+    // A job that leaves the queue makes room.
     queued.cancel();
     let again = pool.defer(&handle, job).expect("there is room");
     release.send(()).expect("kept");
@@ -310,7 +310,7 @@ fn a_running_job_sees_that_it_was_cancelled_and_its_result_is_dropped_on_the_loo
         Some(Interrupted::Cancelled)
     );
     let place = handle.defer_to_thread(move |_| {
-        // The loop goes on until the result was dropped somewhere.
+        // The loop runs until the result was dropped somewhere.
         Ok::<_, Interrupted>(dropped.recv().expect("it was dropped"))
     });
     assert_eq!(outcome(&reactor, place), Ok(thread::current().id()));
@@ -353,7 +353,7 @@ fn a_result_that_is_there_when_the_run_ends_is_dropped_on_the_loops_thread() {
         tell_end(&ends);
         Noted(noted)
     });
-    // The job was answered, and its thread is gone, before anybody looked.
+    // The job was answered and its thread was gone before anybody looked.
     ended.recv().expect("the thread ends");
     drop(reactor);
     assert_eq!(
@@ -435,7 +435,7 @@ fn a_channel_that_drops_the_oldest_gives_the_newest() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let (sender, mut receiver) = channel(2, WhenFull::DropOldest);
-    // Nobody reads while the job sends: it is not held up.
+    // Nobody reads while the job sends, and the job is not held up.
     let job = handle.defer_to_thread(move |_| {
         (0..1_000_u32)
             .try_for_each(|number| sender.send(number))

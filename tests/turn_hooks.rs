@@ -18,7 +18,7 @@ fn a_hook_is_called_once_in_each_turn_until_it_is_dropped_and_makes_none() {
     assert_eq!(
         driver.next(),
         entwined::reactor::Next::OnEvents,
-        "it asks for no turn"
+        "it does not ask for a turn"
     );
     for count in 1..=3 {
         driver.turn(Some(Duration::ZERO)).expect("a turn");
@@ -51,7 +51,7 @@ fn what_a_hook_asks_for_is_done_in_the_same_turn_and_a_panic_in_it_is_reported()
             }
         }
     });
-    // Something that gives rise to the first turn.
+    // Causes the first turn.
     let _ = handle.call_later(Duration::from_millis(1), || ());
     reactor.run().expect("a run");
     assert!(panics.get() > 0);

@@ -1,5 +1,5 @@
-//! Prints the table of behaviours and backends from a directory of results, or without one the list
-//! of the suite's tests.
+//! Prints the table of behaviours and backends from a directory of results. Without an argument, it
+//! prints the list of the suite's tests.
 
 use std::{env, path::PathBuf, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! The conformance suite on a loop that can do no more than run closures which it is sent.
+//! The conformance suite on a loop that can only run closures sent to it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,14 +14,14 @@ use entwined::{
 };
 use entwined_conformance::Harness;
 
-/// The host: a queue that any thread fills, and timers of its own.
+/// The host: a queue that any thread can fill, and timers of its own.
 struct Queue {
     sender: Sender<Job>,
     jobs: Receiver<Job>,
     timers: RefCell<Timers>,
 }
 
-/// In the order of their times; of the same time, as they came.
+/// Sorted by time; timers with the same time keep their order.
 type Timers = VecDeque<(Instant, Box<dyn FnOnce()>)>;
 
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl Host {
 }
 
 impl Queue {
-    /// Runs what is due of the host's own. One that they add is the next iteration's.
+    /// Runs the host's own due timers. Timers that they add run in the next iteration.
     fn run_timers(&self) {
         let now = Instant::now();
         let mut due = Vec::new();
@@ -123,12 +123,13 @@ impl Harness for Host {
     fn cannot_show() -> &'static [(&'static str, &'static str)] {
         &[(
             "b49_the_host_goes_on_inside_the_nested_loop",
-            "the reactor cannot iterate the loop of a host that it knows nothing of; its own work goes on",
+            "the reactor cannot run the loop of a host that it knows nothing about; \
+             its own work continues",
         )]
     }
 }
 
-/// A modal dialog's, in a callback of the reactor.
+/// A modal dialog's nested loop, in a callback of the reactor.
 #[test]
 fn a_loop_that_the_host_runs_inside_a_callback_is_served() {
     let host = Host::new();

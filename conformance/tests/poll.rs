@@ -1,5 +1,5 @@
-//! The conformance suite on a backend that is not ours: plain poll(2), written against the public
-//! interface only.
+//! The conformance suite on a third-party backend: plain poll(2), written only against the public
+//! interface.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the reactor tells of the program that runs on it.
+//! What the reactor reports about the program that runs on it.
 
 #[path = "common/run.rs"]
 mod run;
@@ -13,13 +13,13 @@ use entwined::{Handle, Standalone, reactor::{Driver, Kind, Pacing, Report, Selec
 use entwined_http::{self as http, Router, client::Client, layers};
 use run::run;
 
-/// Holds the thread asleep: a time that was spent waiting for a processor would not count.
+/// Holds the thread by sleeping: time spent waiting for a processor would not count.
 fn hold(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// What `ask` makes of a site with a handler that holds the thread for 100 ms when it is called,
-/// and one that does so later.
+/// Returns the stalls of a request to a site whose handlers hold the thread for 100 ms, either
+/// immediately or later.
 fn stalls_of(layered: bool, path: &'static str) -> Vec<(Kind, u32)> {
     run(move |handle| async move {
         let later = handle.clone();
@@ -39,7 +39,7 @@ fn stalls_of(layered: bool, path: &'static str) -> Vec<(Kind, u32)> {
             tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port"),
             router,
         );
-        // What the others need on a machine that does something else as well is less.
+        // Other callbacks hold the thread for less than this, even on a busy machine.
         handle.set_stall_threshold(Duration::from_millis(60));
         let url = format!("http://{}{path}", server.local_address());
         Client::new(&handle)

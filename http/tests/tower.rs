@@ -1,4 +1,4 @@
-//! An axum router within one of ours.
+//! An axum router inside one of Entwined's.
 
 use std::{net::Ipv4Addr, process::Command};
 

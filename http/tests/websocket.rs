@@ -1,4 +1,4 @@
-//! WebSockets, with each other and with those that others wrote.
+//! WebSockets, with each other and with implementations by others.
 
 #[path = "common/run.rs"]
 mod run;
@@ -36,7 +36,7 @@ async fn echo(mut socket: WebSocket) {
     }
 }
 
-/// A server, and its address.
+/// Starts a server and returns it with its address.
 fn serve(handle: &Handle, router: Router) -> (http::Server, String) {
     let server = http::serve(
         tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port"),
@@ -159,11 +159,12 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
                 String::from_utf8_lossy(&answer[9..]).into_owned()
             };
             let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n";
+            let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
             Ok::<_, String>([
                 ask(""),
-                ask(&format!("{upgrade}Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")),
+                ask(&format!("{upgrade}Sec-WebSocket-Version: 8\r\n{key}")),
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n")),
-                ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")),
+                ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n{key}")),
             ])
         });
         assert_eq!(
@@ -248,7 +249,7 @@ fn senders_elsewhere_are_told_when_the_peer_is_slow() {
                 }
             })
             .detach();
-        // One of them takes all, the other is full once the wire is.
+        // One peer reads everything. The queue of the other is full once the wire is.
         let all = senders.borrow().clone();
         let mut sent = 0;
         while !matches!(all[1].send(vec![1; 10_000]), Err(Full::Full(_))) {
@@ -285,7 +286,7 @@ fn a_peer_that_does_not_answer_is_given_up() {
             ))
         });
         let (_server, address) = serve(&handle, router);
-        // Nobody takes its messages, so nobody answers.
+        // Nobody reads its messages, so nobody answers.
         let silent = websocket::connect(&handle, &address)
             .await
             .expect("a WebSocket");
@@ -388,7 +389,8 @@ fn ours_talks_to_pythons_websockets() {
     server.wait().expect("its status");
 }
 
-/// The reader takes nothing for a while: then it hears how much it has missed, and the newest.
+/// The reader pauses for a while. Then it gets the number of messages that it missed, and the
+/// newest one.
 #[test]
 fn a_slow_reader_of_a_channel_misses_messages_and_nobody_waits_for_it() {
     run(|handle| async move {
@@ -413,11 +415,11 @@ fn a_slow_reader_of_a_channel_misses_messages_and_nobody_waits_for_it() {
         let mut other = websocket::connect(&handle, &format!("{address}/news"))
             .await
             .expect("a WebSocket");
-        // More than all buffers between take.
+        // More than all buffers hold.
         const ALL: u64 = 400;
         for number in 0..ALL {
             channel.send(vec![number as u8; 100_000]);
-            // Who reads gets each of them.
+            // The peer that reads gets every message.
             let message = other.next().await.expect("a message").expect("no error");
             assert_eq!(message, Message::from(vec![number as u8; 100_000]));
         }
@@ -441,7 +443,7 @@ fn a_slow_reader_of_a_channel_misses_messages_and_nobody_waits_for_it() {
     });
 }
 
-/// A channel's messages, and how many were missed as text.
+/// Streams a channel's messages, and the number of missed ones as text.
 struct Told(Subscriber<Vec<u8>>);
 
 impl futures_core::Stream for Told {
@@ -457,7 +459,7 @@ impl futures_core::Stream for Told {
     }
 }
 
-/// A client of RFC 8441 by Python's h2.
+/// An RFC 8441 client, written with Python's h2.
 const OVER_HTTP2: &str = r"
 import os, socket, sys
 import h2.config, h2.connection, h2.events, h2.settings
@@ -482,7 +484,8 @@ while connection.remote_settings.enable_connect_protocol != 1:
     receive()
 connection.send_headers(1, [
     (':method', 'CONNECT'), (':protocol', 'websocket'), (':scheme', 'http'), (':path', sys.argv[2]),
-    (':authority', sys.argv[1]), ('sec-websocket-version', '13'), ('origin', 'http://' + sys.argv[1]),
+    (':authority', sys.argv[1]), ('sec-websocket-version', '13'),
+    ('origin', 'http://' + sys.argv[1]),
 ])
 status, said, ended = None, b'', False
 
@@ -500,7 +503,8 @@ def until(done):
 def frame(first, payload):
     mask = os.urandom(4)
     assert len(payload) < 126
-    return bytes([first, 0x80 | len(payload)]) + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    return bytes([first, 0x80 | len(payload)]) + mask + masked
 
 until(lambda: status)
 print(status)
@@ -510,7 +514,9 @@ if status == '200':
     print(said[2:].decode())
     said = b''
     # Another request goes beside it.
-    connection.send_headers(3, [(':method', 'GET'), (':scheme', 'http'), (':path', '/plain'), (':authority', sys.argv[1])], end_stream=True)
+    connection.send_headers(3, [
+        (':method', 'GET'), (':scheme', 'http'), (':path', '/plain'), (':authority', sys.argv[1]),
+    ], end_stream=True)
     until(lambda: ended)
     print(said.decode())
     said, ended = b'', False

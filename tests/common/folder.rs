@@ -1,12 +1,12 @@
-//! A place for files.
+//! Temporary folders.
 
 use std::{fs, path::PathBuf};
 
-/// A folder that goes with the test.
+/// A folder that is removed at the end of the test.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
-    /// `name` tells it from those of other tests.
+    /// `name` must differ from the names in other tests.
     pub fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("entwined-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");

@@ -1,10 +1,10 @@
-//! A program on a reactor of its own.
+//! Runs a test on a reactor of its own.
 
 use std::{cell::RefCell, rc::Rc};
 
 use entwined::{Handle, Standalone};
 
-/// Runs a program to its end. A panic in it is one of the test.
+/// Runs a future to its end. A panic in it fails the test.
 pub fn run<T: 'static, F: Future<Output = T> + 'static>(program: impl FnOnce(Handle) -> F) -> T {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();

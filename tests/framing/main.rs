@@ -1,4 +1,5 @@
-//! Framing: what is a frame, however it is cut; and frames over connections, in simulated time.
+//! Framing: what counts as a frame, however the input is split; and frames over connections, in
+//! simulated time.
 
 mod reference;
 mod whole;
@@ -27,7 +28,7 @@ use entwined::{
     },
 };
 
-/// All that a framing finds in pieces, and what it says at the end.
+/// Everything that a framing finds in the pieces, and its result at the end.
 fn found<F: Framing>(framing: F, pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, FrameError>> {
     let mut frames = Frames::new(framing);
     let mut all = Vec::new();
@@ -56,7 +57,8 @@ fn found<F: Framing>(framing: F, pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, FrameE
     all
 }
 
-/// Checks what is found in `input`, in one piece, cut at every place, and a byte at a time.
+/// Checks what is found in `input` if it comes in one piece, split at every position, and byte by
+/// byte.
 fn check<F: Framing + Clone + Debug>(
     framing: &F,
     input: &[u8],
@@ -113,7 +115,8 @@ fn lines() {
 fn lines_and_what_comes_between_them() {
     let mut lines = Lines::new(100);
     lines.set_raw(Some(7));
-    // Pieces are as they come, so only their sum is the same for every cut.
+    // Raw pieces are returned as they arrive, so only their concatenation is the same for every
+    // split.
     for cut in 0..=11 {
         let input = b"\nraw\n\n!line\n";
         let (front, back) = input.split_at(cut);
@@ -246,7 +249,7 @@ fn delimiters() {
     for wrong in [&b"a\r\n.\r\nb"[..], b"12345678901"] {
         assert!(framing.encode(wrong, &mut output).is_err());
     }
-    // The end of the one and the begin of the other make a delimiter.
+    // The end of the frame and the start of the delimiter together form a delimiter.
     assert!(
         Delimited::new(b"aa", 10)
             .encode(b"ba", &mut output)
@@ -277,7 +280,7 @@ fn what_is_encoded_is_decoded() {
     round(&Delimited::new(b"--", 100), &frames);
 }
 
-/// Notes how many bytes it was shown again.
+/// Records how many bytes it was shown more than once.
 #[derive(Debug)]
 struct Counted<F>(F, Rc<RefCell<(usize, usize)>>);
 
@@ -298,7 +301,7 @@ impl<F: Framing> Framing for Counted<F> {
 fn what_is_kept_is_bounded_by_the_limit() {
     let counts = Rc::new(RefCell::new((0, 0)));
     let mut frames = Frames::new(Counted(Lines::new(1_000), counts.clone()));
-    // A peer that never ends its line.
+    // A peer whose line never ends.
     for _ in 0..10_000 {
         let mut input = &[b'x'; 700][..];
         while let Err(error) = frames.next(&mut input) {
@@ -480,11 +483,11 @@ fn a_stream_tells_what_is_wrong_and_gives_back_what_is_left() {
     simulation.run_until(reading).expect("no panic");
 }
 
-/// Twisted's receivers read frames of ours and send back their own: the same frames, in reverse
-/// order.
+/// Twisted's receivers read our frames and send back the same frames in reverse order.
 const TWISTED: &str = r"
 import sys
-from twisted.protocols.basic import NetstringReceiver, Int8StringReceiver, Int16StringReceiver, Int32StringReceiver, LineReceiver
+from twisted.protocols.basic import (NetstringReceiver, Int8StringReceiver, Int16StringReceiver,
+                                     Int32StringReceiver, LineReceiver)
 from twisted.internet.testing import StringTransport
 kind = {'netstring': NetstringReceiver, 'u8': Int8StringReceiver, 'u16': Int16StringReceiver,
         'u32': Int32StringReceiver, 'lines': LineReceiver}[sys.argv[1]]
@@ -536,7 +539,7 @@ fn twisted_speaks_the_same() {
     exchange("lines", &Lines::new(1_000));
 }
 
-/// Each sends more than the wire and the buffers hold before it has read anything.
+/// Each side sends more than the wire and the buffers hold before it reads anything.
 #[test]
 fn halves_of_a_stream_send_and_receive_at_once() {
     const FRAMES: u32 = 20_000;
@@ -573,7 +576,7 @@ fn halves_of_a_stream_send_and_receive_at_once() {
     }
 }
 
-/// A receiver that does nothing about an error, and is asked no more after one.
+/// A receiver that ignores errors, and is not called again after one.
 struct Careless(Rc<RefCell<Vec<String>>>);
 
 impl FrameReceiver<Netstrings> for Careless {
@@ -632,7 +635,7 @@ fn a_connection_that_ends_within_a_frame_is_aborted() {
     }
 }
 
-/// Greets as an SSH server does (RFC 4253, 4.2), and hears how the client greets.
+/// Greets like an SSH server (RFC 4253, 4.2), and receives the client's greeting.
 struct Banner(Rc<RefCell<Vec<String>>>);
 
 impl FrameReceiver<Lines> for Banner {

@@ -1,16 +1,16 @@
-//! What framings have to find, said a second time and simply: by a look at all bytes at once. The
-//! tests compare every small input with it, and the fuzz targets (`fuzz/`) any other.
+//! A second, simple implementation of the framings that looks at all bytes at once. The tests
+//! compare every small input with it, and the fuzz targets (`fuzz/`) compare any other input.
 
 use entwined::framing::{FrameError, Frames, Framing, Lines};
 
-/// What a framing makes of its input.
+/// What a framing returns for its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Frame(Vec<u8>),
-    /// Raw bytes between lines. How they are cut says nothing, so pieces that follow each other are
-    /// one.
+    /// Raw bytes between lines. It does not matter how they are split, so consecutive pieces are
+    /// joined.
     Raw(Vec<u8>),
-    /// Without its words.
+    /// Without its message.
     Error(FrameError),
 }
 
@@ -23,14 +23,14 @@ impl Event {
     }
 }
 
-/// What the tests do with a framing besides.
+/// What else the tests do with a framing.
 pub trait Tested: Framing + Clone {
     /// Whether the next frame is raw bytes.
     fn raw(&self) -> bool {
         false
     }
 
-    /// A frame has come.
+    /// Called after each frame.
     fn after(&mut self, frame: &[u8]) {
         let _ = frame;
     }
@@ -45,8 +45,8 @@ impl Tested for Lines {
         self.is_raw()
     }
 
-    /// The lines `r0` to `r9` have so many raw bytes behind them, and all is raw behind the line
-    /// `R`.
+    /// The line `r0` to `r9` is followed by that number of raw bytes. After the line `R`,
+    /// everything is raw.
     fn after(&mut self, line: &[u8]) {
         match line {
             [b'r', digit @ b'0'..=b'9'] => self.set_raw(Some(u64::from(digit - b'0'))),
@@ -56,8 +56,8 @@ impl Tested for Lines {
     }
 }
 
-/// What is found in pieces. Checks that no more is kept than `bound` bytes, and of a piece what was
-/// not looked at.
+/// Returns what is found in the pieces. Checks that at most `bound` bytes are kept, plus what is
+/// not yet parsed of the current piece.
 pub fn found<F: Tested>(framing: &F, bound: usize, pieces: &[&[u8]]) -> Vec<Event> {
     let mut frames = Frames::new(framing.clone());
     let mut events = Vec::new();
@@ -114,7 +114,7 @@ pub fn found<F: Tested>(framing: &F, bound: usize, pieces: &[&[u8]]) -> Vec<Even
     events
 }
 
-/// Checks that a frame is refused, and then nothing is appended, or is found again.
+/// Checks a round trip: a frame is either refused and nothing is appended, or it is found again.
 pub fn round<F: Tested>(framing: &F, frame: &[u8]) {
     let mut output = b"before".to_vec();
     match framing.encode(frame, &mut output) {
@@ -233,7 +233,7 @@ pub fn delimited(delimiter: &[u8], limit: usize, mut input: &[u8]) -> Vec<Event>
     let mut events = Vec::new();
     while !input.is_empty() {
         let place = (0..input.len()).find(|&place| input[place..].starts_with(delimiter));
-        // Without one, the last bytes may be its begin.
+        // Without a delimiter, the last bytes may be the start of one.
         let content = place.unwrap_or((input.len() + 1).saturating_sub(delimiter.len()));
         if content > limit {
             return [events, vec![too_long(limit, false)]].concat();

@@ -1,5 +1,5 @@
-//! Every small input, however it is cut, is what the reference says; and so are longer ones by
-//! chance.
+//! Compares every small input, split at every position, with the reference; and also longer random
+//! inputs.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use entwined::framing::{Delimited, FrameError, Lines, Netstrings, Prefixed, Widt
 
 use crate::reference::{self, Event, Tested, found, round};
 
-/// Bytes that a simple generator makes of a small alphabet, so that they are often nearly frames.
+/// A simple generator of bytes from a small alphabet, so that they often look like frames.
 struct Random(u64);
 
 impl Random {
@@ -36,7 +36,7 @@ impl Random {
     }
 }
 
-/// Calls with every input of up to so many bytes of this alphabet.
+/// Calls `call` with every input of up to `most` bytes of this alphabet.
 fn every(alphabet: &[u8], most: u32, mut call: impl FnMut(&[u8])) {
     for length in 0..=most {
         for number in 0..alphabet.len().pow(length) {
@@ -51,8 +51,8 @@ fn every(alphabet: &[u8], most: u32, mut call: impl FnMut(&[u8])) {
     }
 }
 
-/// `most` bytes of `alphabet` in every order, and longer inputs by chance. `around` is what a frame
-/// has around it at most.
+/// Checks all inputs of up to `most` bytes of `alphabet`, and longer random inputs. `around` is the
+/// most bytes that a frame has around its content.
 fn check<F: Tested + Debug>(
     framing: &F,
     (limit, around): (usize, usize),
@@ -137,7 +137,7 @@ fn delimiters_are_what_the_reference_says() {
     }
 }
 
-/// A length as large as an integer can be was added to, and overflowed.
+/// A length as large as the integer's maximum was added to, and overflowed.
 #[test]
 fn netstrings_without_a_limit_take_no_length_beyond_memory() {
     let netstrings = Netstrings::new(usize::MAX);

@@ -1,4 +1,4 @@
-//! TLS: what it agrees on, how it ends, what it refuses.
+//! TLS: what it negotiates, how it ends, and what it refuses.
 
 mod openssl;
 mod support;
@@ -55,7 +55,7 @@ fn megabytes_go_both_ways_at_once() {
         let client = std::rc::Rc::new(std::cell::RefCell::new(client));
         let reader = client.clone();
         let talk = async move {
-            // Two tasks over one stream: neither may lose its wake-up to the other.
+            // Two tasks use one stream: neither may lose its wake-up to the other.
             let writing = handle.spawn(async move {
                 let mut rest = &sent[..];
                 while !rest.is_empty() {
@@ -240,7 +240,7 @@ fn clients_show_certificates_if_they_are_asked() {
             let connector = builder.build().expect("roots");
             let (mut client, mut server) =
                 streams(&simulation.handle(), &acceptor, &connector, Wire::default());
-            // In TLS 1.3 a client hears only afterwards that its certificate was refused.
+            // In TLS 1.3, a client learns only afterwards that its certificate was refused.
             let client = async move {
                 read_to_end(&mut client)
                     .await
@@ -271,7 +271,7 @@ fn clients_show_certificates_if_they_are_asked() {
                     );
                 }
                 Some(_) => {
-                    // Those that are made here all have the same issuer by name.
+                    // All authorities made here have the same name.
                     assert!(heard.expect_err("an alert").contains("DecryptError"));
                     assert!(seen.expect_err("refused").contains("BadSignature"));
                 }
@@ -424,7 +424,7 @@ fn who_does_not_speak_tls_is_told_and_named() {
         if said[0] == b'G' {
             assert_eq!(error.to_string(), "the peer does not speak TLS");
         }
-        // An alert: 21, some version, two bytes.
+        // An alert record: type 21, a version, a length, and two bytes.
         assert_eq!((told[0], told.len()), (21, 7), "{told:?}");
     }
 }
@@ -491,7 +491,7 @@ fn a_peer_that_does_not_read_costs_no_more_than_the_buffers() {
         .await
     };
     let (_client, taken) = converse(&simulation, silent, write);
-    // The wire's 64 KiB, and its own.
+    // The wire's 64 KiB, and the stream's own buffer.
     assert!((64 * 1024..=128 * 1024).contains(&taken), "{taken}");
 }
 

@@ -1,4 +1,4 @@
-//! TLS with programs that others wrote: openssl, and curl for HTTP.
+//! TLS with other programs: openssl, and curl for HTTP.
 
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ use crate::{
     support::{close, read_to_end, write_all},
 };
 
-/// A certificate for localhost and its key, in files that go with it.
+/// A certificate for localhost and its key, in files that are removed at the end.
 struct Files(PathBuf);
 
 impl Files {
@@ -95,7 +95,7 @@ fn start(program: &str, arguments: &[&str]) -> Child {
     })
 }
 
-/// Runs a program to its end; gives what it said on both of its outputs.
+/// Runs a program to its end, and returns its standard output and standard error.
 fn run(program: &str, arguments: &[&str], input: &[u8]) -> String {
     let mut child = start(program, arguments);
     child
@@ -108,7 +108,7 @@ fn run(program: &str, arguments: &[&str], input: &[u8]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// An echo server with TLS; `talk` runs on another thread meanwhile.
+/// Starts an echo server with TLS, and runs `talk` on another thread.
 fn with_echo(files: &Files, talk: impl FnOnce(SocketAddr) -> String + Send + 'static) -> String {
     let acceptor = Acceptor::builder(files.identity())
         .build()
@@ -155,8 +155,8 @@ fn openssl_s_client_verifies_speaks_and_resumes() {
                 ],
             ]
             .concat();
-            // The echo of a Q alone on a line ends nothing; the server's own end does, so it is the
-            // client that goes.
+            // s_client does not react to the echo of a line with only a Q. The server would have to
+            // close, so the client closes instead.
             let first = speak(&[&client[..], &["-sess_out", &session]].concat());
             let second = speak(&[&client[..], &["-sess_in", &session]].concat());
             first + "\n=====\n" + &second
@@ -171,7 +171,7 @@ fn openssl_s_client_verifies_speaks_and_resumes() {
     }
 }
 
-/// Lets a client say a line, waits for its echo, then has it quit.
+/// Makes a client send a line, waits for the echo, then makes it quit.
 fn speak(arguments: &[&str]) -> String {
     let arguments: Vec<_> = arguments
         .iter()
@@ -186,7 +186,7 @@ fn speak(arguments: &[&str]) -> String {
     while output.read_line(&mut said).expect("a line") > 0 && !said.contains("\nhello from openssl")
     {
     }
-    // The end of its input has it close the connection.
+    // At the end of its input, it closes the connection.
     drop(input);
     output.read_to_string(&mut said).expect("the rest");
     child.wait().expect("an end");
@@ -198,7 +198,7 @@ fn openssl_s_server_is_verified_and_spoken_to() {
     for version in ["-tls1_2", "-tls1_3"] {
         let files = Files::new(&format!("server{version}"));
         let (certificate, key) = (files.certificate(), files.path("key.pem"));
-        // It sends back each line, turned round.
+        // It sends back each line, reversed.
         let arguments = [
             "s_server",
             "-accept",

@@ -45,7 +45,7 @@ pub fn streams(
     )
 }
 
-/// Runs the two sides of a conversation to their ends.
+/// Runs both sides of a conversation to their ends.
 pub fn converse<A: 'static, B: 'static>(
     simulation: &Simulation,
     one: impl Future<Output = A> + 'static,
@@ -90,7 +90,7 @@ pub async fn established(stream: &mut TlsStream) -> io::Result<()> {
     poll_fn(|cx| stream.poll_established(cx)).await
 }
 
-/// Bytes that are not like one another.
+/// Bytes without an obvious pattern.
 pub fn pattern(count: usize) -> Vec<u8> {
     (0..count as u32)
         .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
@@ -99,7 +99,8 @@ pub fn pattern(count: usize) -> Vec<u8> {
 
 pub type Log = Rc<RefCell<Vec<String>>>;
 
-/// Notes what it hears. A line `STARTTLS` is answered by `go` and TLS, anything else by itself.
+/// Logs what happens. It answers the line `STARTTLS` with `go` and starts TLS, and echoes
+/// everything else.
 pub struct Noting {
     pub log: Log,
     pub acceptor: Option<Acceptor>,
@@ -140,7 +141,7 @@ impl Protocol for Noting {
     }
 }
 
-/// What is said is what a stranger would say: bytes without TLS.
+/// A TLS server whose peer writes raw bytes instead of TLS.
 pub fn raw(handle: &Handle, acceptor: &Acceptor) -> (MemoryStream, TlsStream) {
     let (near, far) = memory::pair(handle);
     (near, acceptor.accept(far))

@@ -1,5 +1,5 @@
-//! A backend over poll(2): level-triggered, no selector, no timer in the kernel. What is ready is
-//! told once, and then not asked for until [`rearm`](Reactor::rearm) wants it again.
+//! A backend over poll(2): level-triggered, without a selector or a timer in the kernel. Readiness
+//! is reported once, and then not polled again until [`rearm`](Reactor::rearm) is called.
 
 use std::{
     cell::{Cell, RefCell},
@@ -59,9 +59,9 @@ struct Poll {
 }
 
 struct Source {
-    /// A duplicate: the borrowed one cannot be kept.
+    /// A duplicate, because the borrowed fd cannot be kept.
     fd: OwnedFd,
-    /// What is asked for: a direction that was told is taken out until it is armed again.
+    /// The directions to poll. A reported direction is removed until it is armed again.
     armed: Interest,
 }
 
@@ -75,14 +75,14 @@ impl Poll {
         })
     }
 
-    /// How long to sleep: no longer than `timeout`, and not past the deadline.
+    /// How long to sleep: at most `timeout`, and not past the deadline.
     fn sleep(&self, timeout: Option<Duration>) -> Option<Timespec> {
         let until_deadline = self
             .deadline
             .get()
             .map(|at| at.saturating_duration_since(Instant::now()));
         let sleep = [timeout, until_deadline].into_iter().flatten().min()?;
-        // Centuries are for ever.
+        // Centuries count as forever.
         let seconds = i64::try_from(sleep.as_secs()).ok()?;
         Some(Timespec {
             tv_sec: seconds,
@@ -115,7 +115,7 @@ impl Reactor for Poll {
 
     fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let mut sources = self.sources.borrow_mut();
-        // With nothing armed it is left out, or a hangup would be told over and over.
+        // A source with nothing armed is left out, or a hangup would be reported again and again.
         let armed: Vec<_> = sources
             .iter()
             .filter(|source| !source.1.armed.is_empty())
@@ -159,7 +159,7 @@ impl Reactor for Poll {
         self.wake.clone()
     }
 
-    /// Nobody else runs on this thread while the loop waits.
+    /// Nothing else runs on this thread while the loop waits.
     fn request_turn(&self) {}
 }
 
@@ -189,7 +189,7 @@ fn readiness(flags: PollFlags) -> Readiness {
         .fold(Readiness::EMPTY, |all, bit| all | bit.1)
 }
 
-/// The directions that the core now takes for ready.
+/// The directions that the core now assumes to be ready.
 fn told_interest(readiness: Readiness) -> Interest {
     let readable = if readiness.is_readable() {
         Interest::READABLE
@@ -204,19 +204,19 @@ fn told_interest(readiness: Readiness) -> Interest {
     readable | writable
 }
 
-/// Wakes the loop: an eventfd(2), readable while somebody has asked for a turn.
+/// Wakes the loop: an eventfd(2) that is readable while somebody has asked for a turn.
 struct Wake(OwnedFd);
 
 impl Wake {
     fn clear(&self) {
-        // Empty is fine.
+        // It does not matter if it is empty.
         let _ = rustix::io::read(self.0.as_fd(), &mut [0; 8]);
     }
 }
 
 impl Notify for Wake {
     fn notify(&self) {
-        // Full means that it is readable already.
+        // If it is full, it is already readable.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }

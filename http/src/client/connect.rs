@@ -1,4 +1,4 @@
-//! Connections to servers, and through proxies.
+//! Connects to servers, directly or through a proxy.
 
 use std::{
     future::{Future, poll_fn},
@@ -23,13 +23,13 @@ use entwined::{
     transport::{ByteStream, connect_host},
 };
 
-/// What sends requests over a connection.
+/// Sends requests over one connection.
 pub(super) enum Sender {
     One(http1::SendRequest<Body>),
     Two(http2::SendRequest<Body>),
 }
 
-/// Reaches a server, and begins to speak with it.
+/// Connects to the server of `url` and starts HTTP on the connection.
 pub(super) async fn connect(
     settings: &Builder,
     secure: &Secure,
@@ -38,7 +38,8 @@ pub(super) async fn connect(
     let handle = settings.handle.clone();
     let reaching = reach(settings, secure, url);
     let reached = handle.timeout(settings.connect_timeout, reaching).await;
-    let (stream, two) = reached.map_err(|_| ClientError::TimedOut("to reach the server"))??;
+    let (stream, two) =
+        reached.map_err(|_| ClientError::TimedOut("connecting to the server"))??;
     let io = Io(stream);
     if two {
         let (sender, connection) = http2::Builder::new(Tasks(handle.clone()))
@@ -64,7 +65,7 @@ fn drive(handle: &Handle, connection: impl Future<Output = hyper::Result<()>> + 
     driving.detach();
 }
 
-/// A stream to the server, and whether it speaks HTTP/2.
+/// Returns a stream to the server, and whether it speaks HTTP/2.
 async fn reach(
     settings: &Builder,
     secure: &Secure,
@@ -90,7 +91,7 @@ fn host(url: &Url) -> &str {
         .trim_end_matches(']')
 }
 
-/// What makes connections in place of TCP.
+/// A caller's own connector, used in place of TCP.
 pub(super) type Dial =
     dyn Fn(&Url) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>>>>;
 
@@ -102,13 +103,13 @@ async fn dial(settings: &Builder, url: &Url) -> Result<Box<dyn ByteStream>, Clie
     let stream = connect_host(&settings.handle, host(url), port)
         .await
         .map_err(ClientError::Host)?;
-    // A request is one write; to wait for more of it gains nothing.
+    // hyper writes a request in one piece, so Nagle's algorithm would only delay it.
     let _ = stream.set_nodelay(true);
     Ok(Box::new(stream))
 }
 
-/// What makes a stream to a server secure. Its parts are made when they are needed first, and then
-/// kept: they hold what resumes TLS sessions.
+/// Adds TLS to a stream. The connector is built on first use and then kept, because it holds the
+/// state that resumes TLS sessions.
 #[derive(Default)]
 pub(super) struct Secure {
     #[cfg(feature = "tls")]
@@ -116,7 +117,7 @@ pub(super) struct Secure {
 }
 
 impl Secure {
-    /// A secure stream, and whether it speaks HTTP/2.
+    /// Returns the TLS stream, and whether it speaks HTTP/2.
     #[cfg(feature = "tls")]
     async fn over(
         &self,
@@ -157,11 +158,13 @@ impl Secure {
         _: Box<dyn ByteStream>,
         _: &Url,
     ) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
-        Err(ClientError::Url("https needs the feature tls".to_owned()))
+        Err(ClientError::Url(
+            "https needs Entwined's feature `tls`".to_owned(),
+        ))
     }
 }
 
-/// What a proxy is told of who asks.
+/// The value of `Proxy-Authorization`, if the proxy's URL contains a user name.
 pub(super) fn proxy_credentials(proxy: &Url) -> Option<String> {
     if proxy.username().is_empty() {
         return None;
@@ -170,10 +173,10 @@ pub(super) fn proxy_credentials(proxy: &Url) -> Option<String> {
     Some(format!("Basic {}", STANDARD.encode(pair)))
 }
 
-/// The head of a proxy's answer at most.
+/// The most bytes that the head of a proxy's response may have.
 const MOST_ANSWER: usize = 8 * 1024;
 
-/// Has a proxy open a way to the server.
+/// Asks a proxy for a tunnel to the server (CONNECT).
 async fn tunnel(
     mut stream: Box<dyn ByteStream>,
     proxy: &Url,
@@ -196,7 +199,7 @@ async fn tunnel(
             .map_err(failed)?;
         rest = &rest[count..];
     }
-    // Byte by byte, so that nothing of what comes through the tunnel is taken.
+    // Reads byte by byte, so that it consumes nothing that comes through the tunnel.
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -204,7 +207,9 @@ async fn tunnel(
             .await
             .map_err(failed)?;
         if count == 0 || answer.len() >= MOST_ANSWER {
-            return Err(ClientError::Proxy("its answer is none".to_owned()));
+            return Err(ClientError::Proxy(
+                "it sent no valid HTTP response".to_owned(),
+            ));
         }
         answer.push(byte[0]);
     }
@@ -212,11 +217,11 @@ async fn tunnel(
     let line = text.lines().next().unwrap_or("");
     match line.split(' ').nth(1) {
         Some(status) if status.starts_with('2') => Ok(stream),
-        _ => Err(ClientError::Proxy(format!("it answers {line:?}"))),
+        _ => Err(ClientError::Proxy(format!("it answered {line:?}"))),
     }
 }
 
-/// Runs what hyper has to do beside.
+/// Spawns hyper's background futures as tasks.
 #[derive(Clone)]
 struct Tasks(Handle);
 
@@ -227,7 +232,7 @@ impl<F: Future + 'static> Executor<F> for Tasks {
     }
 }
 
-/// A stream as hyper wants it.
+/// Adapts a stream to hyper's I/O traits.
 struct Io(Box<dyn ByteStream>);
 
 impl Read for Io {

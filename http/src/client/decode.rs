@@ -1,20 +1,20 @@
-//! Bodies that come compressed.
+//! Decompresses response bodies.
 
 use std::io::{self, ErrorKind, Read};
 
 use crate::Bytes;
 
-/// Unpacks a body as it comes. What it gives at a time is bounded, however small a peer has made
-/// how much.
+/// Decompresses a body as it arrives. Each call to [`read`](Decoder::read) returns a bounded piece,
+/// however strongly the peer compressed the data.
 pub(super) enum Decoder {
     Gzip(Box<flate2::read::MultiGzDecoder<Source>>),
     Brotli(Box<brotli::Decompressor<Source>>),
 }
 
-/// Bytes that are unpacked at a time at most.
+/// The most bytes that one call decompresses.
 const PIECE: usize = 64 * 1024;
 
-/// What has come of the compressed body and was not unpacked yet.
+/// Compressed bytes that have arrived and are not decompressed yet.
 #[derive(Default)]
 pub(super) struct Source {
     bytes: Bytes,
@@ -54,7 +54,7 @@ impl Decoder {
         }
     }
 
-    /// Takes what has come. Everything before it must have been read.
+    /// Adds compressed bytes. Everything before them must have been read.
     pub(super) fn feed(&mut self, bytes: Bytes) {
         let source = self.source();
         debug_assert!(source.bytes.is_empty(), "what came before was read");
@@ -62,15 +62,15 @@ impl Decoder {
         source.bytes = bytes;
     }
 
-    /// Says that nothing more comes.
+    /// Marks the end of the compressed bytes.
     pub(super) fn end(&mut self) {
         self.source().ended = true;
     }
 
-    /// The next bytes; none when more must come first, or at the end. An error when they are cut
-    /// off, or are none that were compressed so.
+    /// Returns the next bytes, or `None` if it needs more input or has reached the end. Truncated
+    /// or invalid input is an error.
     pub(super) fn read(&mut self) -> io::Result<Option<Bytes>> {
-        // The answer to HEAD, or a 304: it says how a body would be compressed that is not there.
+        // A response to HEAD and a 304 name the coding of a body that they do not carry.
         if !self.source().begun {
             return Ok(None);
         }

@@ -1,35 +1,36 @@
-//! Why there is no response.
+//! The client's error type.
 
 use std::{error, fmt, io};
 
 use super::super::StatusCode;
 use entwined::transport::HostError;
 
-/// Why there is no response, or not all of it.
+/// Why a request got no response, or why its body was not complete.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The address cannot be asked.
+    /// The URL is not valid, or its scheme is not supported.
     Url(String),
-    /// The request cannot be written: a header, a value.
+    /// The request cannot be encoded (for example a header or a value), or too many requests are
+    /// waiting for this host.
     Request(String),
-    /// The host, or the proxy, is not reached.
+    /// The connection to the host, or to the proxy, failed.
     Host(HostError),
-    /// The proxy opens no tunnel.
+    /// The proxy did not open a tunnel.
     Proxy(String),
-    /// The connection was not established: TLS, a certificate.
+    /// The connection could not be set up, for example because of TLS or a certificate.
     Establish(io::Error),
-    /// The connection failed, or the server does not keep to HTTP.
+    /// The connection failed, or the server violated HTTP.
     Http(hyper::Error),
-    /// Something took too long, and what.
+    /// Something took too long. The string names it.
     TimedOut(&'static str),
-    /// More redirects than are followed, or one that cannot be.
+    /// There were more redirects than allowed, or a redirect that cannot be followed.
     Redirect(String),
-    /// The body has more bytes than may be read.
+    /// The body is longer than this limit, in bytes.
     TooLarge(usize),
-    /// The body is not what it is said to be.
+    /// The body could not be decoded.
     Decode(String),
-    /// The server says that it has failed: see
+    /// The server answered with an error status: see
     /// [`error_for_status`](super::ClientResponse::error_for_status).
     Status(StatusCode),
 }
@@ -41,15 +42,15 @@ impl fmt::Display for ClientError {
                 f.write_str(what)
             }
             ClientError::Host(source) => source.fmt(f),
-            ClientError::Proxy(what) => write!(f, "the proxy opens no way to the server: {what}"),
+            ClientError::Proxy(what) => write!(f, "the proxy did not open a tunnel: {what}"),
             ClientError::Establish(source) => {
-                write!(f, "there is no connection with the server: {source}")
+                write!(f, "cannot connect to the server: {source}")
             }
             ClientError::Http(source) => write!(f, "the exchange with the server failed: {source}"),
             ClientError::TimedOut(what) => write!(f, "{what} took too long"),
             ClientError::TooLarge(limit) => write!(f, "the body has more than {limit} bytes"),
-            ClientError::Decode(what) => write!(f, "the body cannot be read: {what}"),
-            ClientError::Status(status) => write!(f, "the server answers {status}"),
+            ClientError::Decode(what) => write!(f, "the body cannot be decoded: {what}"),
+            ClientError::Status(status) => write!(f, "the server answered {status}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 and HTTP/2 (feature `client`).
+//! An HTTP/1.1 and HTTP/2 client (feature `client`).
 //!
 //! ```
 //! use entwined::{Standalone, transport::tcp};
@@ -6,7 +6,8 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let router = Router::new().post("/sum", |Json(all): Json<Vec<i64>>| Json(all.iter().sum::<i64>()));
+//! let sum = |Json(all): Json<Vec<i64>>| Json(all.iter().sum::<i64>());
+//! let router = Router::new().post("/sum", sum);
 //! let server = http::serve(tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?, router);
 //!
 //! let client = Client::new(&handle);
@@ -20,15 +21,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Connections are kept and used again; of HTTP/2, which is spoken where the server offers it by
-//! ALPN, one carries all requests to a host. Redirects are followed, cookies are kept if that is
-//! [asked for](Builder::cookies), bodies that come by gzip or brotli are unpacked. What waits has a
-//! limit of time, and what is kept one of number: see [`Builder`]. For a
-//! [`Deferred`](entwined::deferred::Deferred) instead of a future see [`Handle::defer`].
+//! Connections are kept and reused. HTTP/2 is used if the server offers it by ALPN, and then one
+//! connection carries all requests to a host. The client follows redirects, decompresses gzip and
+//! brotli bodies, and keeps cookies if you [ask for it](Builder::cookies). Every wait has a timeout
+//! and everything that is kept has a limit: see [`Builder`]. If you need a
+//! [`Deferred`](crate::deferred::Deferred) instead of a future, see [`Handle::defer`].
 //!
-//! A request is sent a second time only when that does no harm: when nothing of it had been sent,
-//! or when its connection had been kept, the server closed it at that moment, and the method is
-//! idempotent (RFC 9110, 9.2.2).
+//! A request is sent a second time only if that is safe. Either nothing of it had been sent; or it
+//! went over a kept connection that the server closed at that moment, and the method is idempotent
+//! (RFC 9110, 9.2.2).
 
 mod connect;
 mod decode;
@@ -51,7 +52,7 @@ use self::{
 use super::Method;
 use entwined::{reactor::Handle, transport::ByteStream};
 
-/// A client. Cheap to clone; clones share their connections and cookies.
+/// An HTTP client. Cheap to clone; clones share their connections and cookies.
 #[derive(Clone)]
 pub struct Client {
     inner: Rc<Inner>,
@@ -65,9 +66,9 @@ struct Inner {
     connector: Secure,
 }
 
-/// How a client behaves. Made by [`Client::builder`].
+/// The settings of a [`Client`]. Created by [`Client::builder`].
 #[derive(Clone)]
-#[must_use = "it makes a client when it is built"]
+#[must_use = "call `build` to make the client"]
 pub struct Builder {
     handle: Handle,
     #[cfg(feature = "tls")]
@@ -90,12 +91,12 @@ pub struct Builder {
 }
 
 impl Client {
-    /// A client as [`Builder`] begins.
+    /// Creates a client with the default settings of [`Builder`].
     pub fn new(handle: &Handle) -> Self {
         Client::builder(handle).build()
     }
 
-    /// For a client that behaves otherwise.
+    /// Starts to build a client with other settings.
     pub fn builder(handle: &Handle) -> Builder {
         Builder {
             handle: handle.clone(),
@@ -119,32 +120,32 @@ impl Client {
         }
     }
 
-    /// A request; it is sent by [`send`](RequestBuilder::send). A wrong address is told then.
+    /// Starts a request. [`send`](RequestBuilder::send) sends it, and also reports an invalid URL.
     pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
         RequestBuilder::new(self.clone(), method, url)
     }
 
-    /// A GET request.
+    /// Starts a GET request.
     pub fn get(&self, url: &str) -> RequestBuilder {
         self.request(Method::GET, url)
     }
 
-    /// A POST request.
+    /// Starts a POST request.
     pub fn post(&self, url: &str) -> RequestBuilder {
         self.request(Method::POST, url)
     }
 
-    /// A PUT request.
+    /// Starts a PUT request.
     pub fn put(&self, url: &str) -> RequestBuilder {
         self.request(Method::PUT, url)
     }
 
-    /// A DELETE request.
+    /// Starts a DELETE request.
     pub fn delete(&self, url: &str) -> RequestBuilder {
         self.request(Method::DELETE, url)
     }
 
-    /// Connections that are kept, in use or not.
+    /// The number of open connections, both idle and in use.
     pub fn connections(&self) -> usize {
         self.inner.pool.len()
     }
@@ -165,82 +166,86 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Trusts these authorities, instead of those of the system.
+    /// Trusts these certificate authorities instead of the system's.
     #[cfg(feature = "tls")]
     pub fn roots(mut self, roots: entwined::tls::Roots) -> Self {
         self.roots = Some(roots);
         self
     }
 
-    /// Whether HTTP/2 is offered to servers by ALPN. True.
+    /// Sets whether HTTP/2 is offered to servers by ALPN. The default is true.
     pub fn http2(mut self, http2: bool) -> Self {
         self.http2 = http2;
         self
     }
 
-    /// Speaks HTTP/2 to every `http://`, also without having asked.
+    /// Speaks HTTP/2 to every `http://` server, without negotiation.
     pub fn http2_prior_knowledge(mut self) -> Self {
         self.prior_knowledge = true;
         self
     }
 
-    /// Keeps cookies (RFC 6265), as long as the client is there.
+    /// Keeps cookies (RFC 6265) for the lifetime of the client.
     pub fn cookies(mut self) -> Self {
         self.cookies = true;
         self
     }
 
-    /// Whether bodies by gzip and brotli are asked for and unpacked. True.
+    /// Sets whether the client asks for gzip and brotli bodies and decompresses them. The default
+    /// is true.
     pub fn decompress(mut self, decompress: bool) -> Self {
         self.decompress = decompress;
         self
     }
 
-    /// How many redirects are followed. 10.
+    /// Sets how many redirects are followed. The default is 10.
     pub fn redirects(mut self, most: usize) -> Self {
         self.redirects = most;
         self
     }
 
-    /// How long it may take to reach a server, with all handshakes. 10 s.
+    /// Sets the timeout for connecting to a server, including all handshakes. The default is 10 s.
     pub fn connect_timeout(mut self, time: Duration) -> Self {
         self.connect_timeout = time;
         self
     }
 
-    /// How long the head of a response may take, from when the request is sent. 60 s.
+    /// Sets the timeout for the head of a response, counted from when the request is sent. The
+    /// default is 60 s.
     pub fn response_timeout(mut self, time: Duration) -> Self {
         self.response_timeout = time;
         self
     }
 
-    /// How long each piece of a response's body may take. 60 s.
+    /// Sets the timeout for each piece of a response's body. The default is 60 s.
     pub fn body_timeout(mut self, time: Duration) -> Self {
         self.body_timeout = time;
         self
     }
 
-    /// Connections to a host that are kept while they are not used, and for how long. 8, 30 s.
+    /// Sets how many idle connections to a host are kept, and for how long. The default is 8
+    /// connections and 30 s.
     pub fn idle(mut self, most: usize, time: Duration) -> Self {
         (self.idle, self.idle_timeout) = (most, time);
         self
     }
 
-    /// Requests to a host that are under way at a time; more wait, in order. 64.
+    /// Sets how many requests to one host may be in flight at a time. Further requests wait in
+    /// order. The default is 64.
     pub fn at_a_time(mut self, most: usize) -> Self {
         self.at_a_time = most.max(1);
         self
     }
 
-    /// What `User-Agent` says. `entwined/` and the version.
+    /// Sets the value of `User-Agent`. The default is `entwined/` and the version.
     pub fn user_agent(mut self, text: &str) -> Self {
         self.user_agent = text.to_owned();
         self
     }
 
-    /// Sends everything by this HTTP proxy, such as `http://proxy.example:3128`: `http` requests as
-    /// they are, `https` through a tunnel (CONNECT, RFC 9110, 9.3.6). A name and a password in it
-    /// are told to the proxy.
+    /// Sends everything through this HTTP proxy, such as `http://proxy.example:3128`: `http`
+    /// requests directly, `https` requests through a tunnel (CONNECT, RFC 9110, 9.3.6). A user name
+    /// and password in the URL are sent to the proxy.
     ///
     /// # Errors
     /// [`ClientError::Url`].
@@ -249,13 +254,15 @@ impl Builder {
             if url.scheme() == "http" {
                 Ok(url)
             } else {
-                Err(ClientError::Url(format!("{url} is no HTTP proxy")))
+                Err(ClientError::Url(format!(
+                    "{url} is not an HTTP proxy; its URL must begin with http://"
+                )))
             }
         })?);
         Ok(self)
     }
 
-    /// Hosts that are reached without the proxy: names, which stand for all below them too.
+    /// Sets the hosts that are reached without the proxy. A name also covers all names below it.
     pub fn no_proxy(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.no_proxy = hosts
             .into_iter()
@@ -264,9 +271,9 @@ impl Builder {
         self
     }
 
-    /// Has `connect` make the connections instead of TCP to the address's host: over a Unix socket,
-    /// over one that another program handed on, or in memory. It is told the address of the server,
-    /// or of the proxy. TLS comes above it for `https`, and the limits of time are the same.
+    /// Uses `connect` instead of TCP to make connections: for example over a Unix socket, over a
+    /// socket that another program passed on, or in memory. `connect` gets the URL of the server or
+    /// the proxy. For `https`, TLS runs on top of the connection; the timeouts are the same.
     ///
     /// ```
     /// # use entwined::{Handle, transport::{ByteStream, unix}};
@@ -276,7 +283,10 @@ impl Builder {
     ///     Client::builder(handle)
     ///         .connector(move |_| {
     ///             let socket = socket.clone();
-    ///             async move { Ok(Box::new(unix::connect(&socket, "/run/docker.sock").await?) as Box<dyn ByteStream>) }
+    ///             async move {
+    ///                 let stream = unix::connect(&socket, "/run/docker.sock").await?;
+    ///                 Ok(Box::new(stream) as Box<dyn ByteStream>)
+    ///             }
     ///         })
     ///         .build()
     /// }
@@ -290,7 +300,7 @@ impl Builder {
         self
     }
 
-    /// The client.
+    /// Builds the client.
     pub fn build(self) -> Client {
         let pool = Pool::new(&self.handle, self.idle, self.idle_timeout, self.at_a_time);
         let (cookies, connector) = (RefCell::default(), Secure::default());
@@ -320,11 +330,11 @@ impl Builder {
 
 fn parse(text: &str) -> Result<Url, ClientError> {
     let url = Url::parse(text)
-        .map_err(|error| ClientError::Url(format!("{text:?} is no address: {error}")))?;
+        .map_err(|error| ClientError::Url(format!("{text:?} is not a valid URL: {error}")))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         other => Err(ClientError::Url(format!(
-            "{text:?} is of the kind {other:?}, not http or https"
+            "{text:?} has the scheme {other:?}, not http or https"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that are kept.
+//! Keeps connections for reuse.
 
 use std::{
     cell::RefCell,
@@ -20,17 +20,17 @@ use entwined::{
 pub(super) struct Pool {
     handle: Handle,
     hosts: RefCell<HashMap<String, Host>>,
-    /// Of each host, while it is not used.
+    /// The most idle connections to keep for each host.
     idle: usize,
     idle_time: Duration,
     at_a_time: usize,
-    /// Looks for what has been idle for too long, while there is any host.
+    /// Runs while there is any host, and drops connections that have been idle for too long.
     sweeping: RefCell<Option<Timer>>,
     own: Weak<Pool>,
 }
 
 struct Host {
-    /// Those that may be in use still: then they are not ready.
+    /// HTTP/1.1 connections. Those that are not ready are still in use.
     one: Vec<(http1::SendRequest<Body>, Instant)>,
     two: Option<(http2::SendRequest<Body>, Instant)>,
     turns: DeferredSemaphore,
@@ -54,7 +54,8 @@ impl Pool {
         })
     }
 
-    /// What tells connections apart: one is for the same scheme, host and port.
+    /// The key of a connection. Connections with the same scheme, host and port are
+    /// interchangeable.
     pub(super) fn key(url: &Url) -> String {
         format!(
             "{}://{}:{}",
@@ -64,17 +65,18 @@ impl Pool {
         )
     }
 
-    /// Waits for its turn among the requests to a host.
+    /// Waits for a free place among the requests to a host.
     pub(super) async fn turn(&self, key: &str) -> Result<Permit, ClientError> {
         let turns = self.with(key, |host| host.turns.clone());
-        let many = || ClientError::Request("too many requests wait for this host".to_owned());
+        let many =
+            || ClientError::Request("too many requests are waiting for this host".to_owned());
         let turn = turns.acquire().map_err(|_| many())?;
         turn.await
-            .map_err(|_| ClientError::TimedOut("to wait for other requests to this host"))
+            .map_err(|_| ClientError::TimedOut("waiting for other requests to this host"))
     }
 
     fn with<R>(&self, key: &str, call: impl FnOnce(&mut Host) -> R) -> R {
-        // Also one that is never reached is forgotten in time.
+        // Even a host that is never reached must be swept in time.
         self.sweep_later();
         let mut hosts = self.hosts.borrow_mut();
         let new = || Host {
@@ -85,7 +87,7 @@ impl Pool {
         call(hosts.entry(key.to_owned()).or_insert_with(new))
     }
 
-    /// A connection that is free.
+    /// Returns a free connection.
     pub(super) fn take(&self, key: &str) -> Option<Sender> {
         self.with(key, |host| {
             if let Some((two, used)) = host.two.as_mut().filter(|two| !two.0.is_closed()) {
@@ -94,13 +96,13 @@ impl Pool {
             }
             host.two = None;
             host.one.retain(|(sender, _)| !sender.is_closed());
-            // The last one first: the others get old.
+            // Takes the newest first, so that the others age out.
             let place = host.one.iter().rposition(|(sender, _)| sender.is_ready())?;
             Some(Sender::One(host.one.swap_remove(place).0))
         })
     }
 
-    /// Keeps a connection for the next request. It may be in use until a response is read.
+    /// Keeps a connection for the next request. It may stay in use until a response has been read.
     pub(super) fn put(&self, key: &str, sender: Sender) {
         let now = self.handle.now();
         self.with(key, |host| match sender {
@@ -108,7 +110,7 @@ impl Pool {
             Sender::One(sender) => {
                 host.one.retain(|(sender, _)| !sender.is_closed());
                 host.one.push((sender, now));
-                // Those in use do not count.
+                // Connections in use do not count.
                 while host
                     .one
                     .iter()
@@ -141,7 +143,7 @@ impl Pool {
         let mut hosts = self.hosts.borrow_mut();
         hosts.retain(|_, host| {
             let old = |used: &Instant| *used + self.idle_time <= now;
-            // What is in use is not idle, however long that takes.
+            // A connection in use is not idle, however long it takes.
             host.one
                 .retain(|(sender, used)| !(sender.is_closed() || (sender.is_ready() && old(used))));
             host.two

@@ -1,4 +1,4 @@
-//! Requests.
+//! Builds and sends requests.
 
 use std::{
     error::Error as _,
@@ -27,8 +27,8 @@ use crate::{
     json,
 };
 
-/// A request that is being made. What is wrong with it is told by [`send`](RequestBuilder::send).
-#[must_use = "it is sent by `send`"]
+/// A request under construction. [`send`](RequestBuilder::send) reports any error in it.
+#[must_use = "call `send` to send the request"]
 pub struct RequestBuilder {
     client: Client,
     method: Method,
@@ -38,14 +38,14 @@ pub struct RequestBuilder {
     limit: Option<Duration>,
 }
 
-/// A body. It can be sent again if it is there as a whole.
+/// A request body. It can be sent again only if it is a block of bytes.
 enum Content {
     Bytes(Bytes),
     Stream(Option<Body>),
 }
 
 impl Content {
-    /// What is to be sent, unless it is gone already.
+    /// Returns the body to send, or `None` if a stream was already sent.
     fn take(&mut self) -> Option<Body> {
         match self {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
@@ -72,7 +72,7 @@ impl RequestBuilder {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             (Ok(name), Ok(value)) => drop(self.headers.append(name, value)),
             _ => self.fail(ClientError::Request(format!(
-                "{name}: {value:?} is no header"
+                "{name}: {value:?} is not a valid header"
             ))),
         }
         self
@@ -94,15 +94,15 @@ impl RequestBuilder {
                 url.set_query(Some(&all));
             }
             (Err(error), _) => self.fail(ClientError::Request(format!(
-                "the query cannot be written: {error}"
+                "the query cannot be encoded: {error}"
             ))),
             (Ok(_), Err(_)) => {}
         }
         self
     }
 
-    /// A body. One that is a stream goes as fast as the server takes it, and cannot be sent again
-    /// after a redirect.
+    /// Sets the body. A streamed body is sent as fast as the server reads it. It cannot be sent
+    /// again after a redirect.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = match body.into().into_bytes() {
             Ok(bytes) => Content::Bytes(bytes),
@@ -118,19 +118,19 @@ impl RequestBuilder {
         match bytes {
             Ok(bytes) => self.body = Content::Bytes(bytes),
             Err(error) => self.fail(ClientError::Request(format!(
-                "the body cannot be written: {error}"
+                "the body cannot be encoded: {error}"
             ))),
         }
         self
     }
 
-    /// A value as JSON.
+    /// Sends a value as JSON.
     pub fn json(self, value: &(impl Serialize + ?Sized)) -> Self {
         let bytes = json::encode(value).map_err(|error| error.to_string());
         self.typed("application/json", bytes)
     }
 
-    /// Fields as a form (`application/x-www-form-urlencoded`).
+    /// Sends fields as a form (`application/x-www-form-urlencoded`).
     pub fn form(self, fields: &impl Serialize) -> Self {
         let bytes = serde_urlencoded::to_string(fields)
             .map(Bytes::from)
@@ -138,27 +138,27 @@ impl RequestBuilder {
         self.typed("application/x-www-form-urlencoded", bytes)
     }
 
-    /// A name and a password (RFC 7617).
+    /// Sends a user name and a password (RFC 7617).
     pub fn basic_auth(self, name: &str, password: &str) -> Self {
         let pair = STANDARD.encode(format!("{name}:{password}"));
         self.header("authorization", &format!("Basic {pair}"))
     }
 
-    /// A token (RFC 6750).
+    /// Sends a bearer token (RFC 6750).
     pub fn bearer_auth(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// How long it may take until the head of the last response is there, with all redirects.
+    /// Sets the timeout until the head of the last response arrives, including all redirects.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.limit = Some(time);
         self
     }
 
-    /// Sends it, and waits for the head of the response.
+    /// Sends the request and waits for the head of the response.
     ///
     /// # Errors
-    /// [`ClientError`]. A status of 4xx or 5xx is a response like others.
+    /// [`ClientError`]. A response with a status of 4xx or 5xx is not an error.
     pub async fn send(self) -> Result<ClientResponse, ClientError> {
         let handle = self.client.inner.handle.clone();
         match self.limit {
@@ -170,7 +170,7 @@ impl RequestBuilder {
         }
     }
 
-    /// Sends it, and what redirects ask for.
+    /// Sends the request and follows redirects.
     async fn follow(self) -> Result<ClientResponse, ClientError> {
         let RequestBuilder {
             client,
@@ -197,8 +197,8 @@ impl RequestBuilder {
             let Some(next) = target(&url, &response)? else {
                 return Ok(response);
             };
-            // What came with it is of no interest, and reading it would free the connection later
-            // than a new one takes.
+            // The body of a redirect is not needed. Reading it to free the connection would take
+            // longer than opening a new one.
             let status = response.status();
             drop(response);
             let drops_body = status == StatusCode::SEE_OTHER
@@ -214,7 +214,7 @@ impl RequestBuilder {
                 }
             }
             if Pool::key(&next) != Pool::key(&url) {
-                // They are for who was asked first (RFC 9110, 15.4).
+                // These were meant for the first server only (RFC 9110, 15.4).
                 for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST] {
                     headers.remove(name);
                 }
@@ -222,13 +222,13 @@ impl RequestBuilder {
             url = next;
         }
         Err(ClientError::Redirect(format!(
-            "there are more than {} redirects",
+            "the server redirected more than {} times",
             settings.redirects
         )))
     }
 }
 
-/// Where a redirect leads (RFC 9110, 15.4).
+/// Returns the target of a redirect (RFC 9110, 15.4).
 fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientError> {
     use StatusCode as S;
     let redirects = matches!(
@@ -243,7 +243,11 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
         return Ok(None);
     };
     let text = String::from_utf8_lossy(location.as_bytes());
-    let wrong = || ClientError::Redirect(format!("the server redirects to {text:?}"));
+    let wrong = || {
+        ClientError::Redirect(format!(
+            "the server redirects to {text:?}, which is not allowed"
+        ))
+    };
     let mut next = url.join(&text).map_err(|_| wrong())?;
     if !matches!(next.scheme(), "http" | "https")
         || (url.scheme() == "https" && next.scheme() == "http")
@@ -256,7 +260,7 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
     Ok(Some(next))
 }
 
-/// Whether the server ended the connection before it had said anything.
+/// Whether the server closed the connection before it sent any response.
 fn was_closed(error: &hyper::Error) -> bool {
     let source = error
         .source()
@@ -270,7 +274,7 @@ fn was_closed(error: &hyper::Error) -> bool {
 }
 
 impl Client {
-    /// One request and its response.
+    /// Sends one request and returns its response.
     async fn exchange(
         &self,
         method: &Method,
@@ -318,14 +322,15 @@ impl Client {
                         turn,
                     ));
                 }
-                // A connection that was kept may have been closed meanwhile; what was not sent can
-                // be sent by another.
+                // The server may have closed a kept connection in the meantime. If nothing was
+                // sent, another connection can send it.
                 Err((_, Some(unsent))) if was_kept => {
                     if let Content::Stream(body) = content {
                         *body = Some(unsent.into_body());
                     }
                 }
-                // It was sent while the server closed, and may have been heard: RFC 9110, 9.2.2.
+                // The server closed while the request was being sent, and may have processed it:
+                // RFC 9110, 9.2.2.
                 Err((error, None))
                     if was_kept
                         && was_closed(&error)
@@ -349,7 +354,7 @@ impl Client {
         let text = &url[..url::Position::AfterQuery];
         *request.uri_mut() = text
             .parse()
-            .map_err(|_| ClientError::Url(format!("{text:?} cannot be asked for")))?;
+            .map_err(|_| ClientError::Url(format!("{text:?} is not a valid request target")))?;
         let headers = request.headers_mut();
         if settings.cookies && !headers.contains_key(COOKIE) {
             let pairs: Vec<_> = cookies
@@ -399,7 +404,7 @@ impl Client {
     }
 }
 
-/// A request in the form that its connection wants: RFC 9112, 3.2.
+/// Puts a request into the form that its connection needs: RFC 9112, 3.2.
 fn request(
     sender: &Sender,
     mut head: ::http::request::Parts,

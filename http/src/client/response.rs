@@ -20,24 +20,24 @@ use crate::{
 };
 use entwined::{deferred::Permit, reactor::Handle, task::Sleep};
 
-/// A response: its head, and a body that has still to be read, as a whole, by
-/// [pieces](ClientResponse::chunk) or as a stream of them. Dropping it unread ends the connection,
-/// or of HTTP/2 the stream.
+/// A response: its head, and a body that is still to be read. You can read the body as a whole, in
+/// [pieces](ClientResponse::chunk), or as a stream. Dropping an unread response closes its HTTP/1.1
+/// connection or resets its HTTP/2 stream.
 pub struct ClientResponse {
     head: ::http::response::Parts,
-    /// Gone when it has ended, or has failed.
+    /// `None` once the body has ended or failed.
     body: Option<Incoming>,
     url: Url,
     decoder: Option<Decoder>,
     handle: Handle,
     patience: Duration,
-    /// How long the next piece may take, while it is waited for.
+    /// The timeout of the next piece, while the response waits for it.
     waiting: Option<Sleep>,
-    /// Its place among the requests to this host, until the body has ended.
+    /// The place among the requests to this host, held until the body has ended.
     turn: Option<Permit>,
 }
 
-/// Bytes of a body that is read as a whole, unless it is limited otherwise.
+/// The default limit, in bytes, for a body that is read as a whole.
 const LIMIT: usize = 64 * 1024 * 1024;
 
 impl ClientResponse {
@@ -56,7 +56,7 @@ impl ClientResponse {
             .and_then(|value| value.to_str().ok());
         let decoder = coding.filter(|_| decompress).and_then(Decoder::new);
         if decoder.is_some() {
-            // They are about what is not seen here.
+            // They describe the compressed body, which the caller does not see.
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
         }
@@ -83,22 +83,22 @@ impl ClientResponse {
         &self.head.headers
     }
 
-    /// A header's value, if it is there and is text.
+    /// The value of a header, if it is present and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
     }
 
-    /// The version that was spoken.
+    /// The HTTP version of the response.
     pub fn version(&self) -> ::http::Version {
         self.head.version
     }
 
-    /// The address that has answered, after all redirects.
+    /// The URL that answered, after all redirects.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// This, or an error when the status is 4xx or 5xx.
+    /// Returns the response, or an error if the status is 4xx or 5xx.
     ///
     /// # Errors
     /// [`ClientError::Status`].
@@ -111,12 +111,12 @@ impl ClientResponse {
         }
     }
 
-    /// The next piece of the body, unpacked; none at its end. The connection waits while nobody
-    /// asks.
+    /// Returns the next piece of the body, decompressed, or `None` at its end. While nobody reads,
+    /// backpressure stops the connection.
     ///
     /// # Errors
-    /// When the connection fails, the body is cut off or cannot be unpacked, or a piece takes too
-    /// long.
+    /// If the connection fails, the body is truncated or cannot be decompressed, or a piece takes
+    /// too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
@@ -127,7 +127,7 @@ impl ClientResponse {
             self.waiting = None;
         }
         if let Poll::Ready(Err(_)) = polled {
-            // What is left of it means nothing any more.
+            // The rest of the body is useless now.
             (self.body, self.turn, self.decoder) = (None, None, None);
         }
         polled
@@ -152,7 +152,7 @@ impl ClientResponse {
                 ready!(Pin::new(waiting).poll(cx));
                 return Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
             };
-            // Trailers are no part of the content.
+            // Trailers are not part of the content.
             let data = frame
                 .transpose()
                 .map_err(ClientError::Http)?
@@ -171,7 +171,7 @@ impl ClientResponse {
         }
     }
 
-    /// The rest of the body, 64 MiB at most.
+    /// Reads the rest of the body, at most 64 MiB.
     ///
     /// # Errors
     /// As [`chunk`](ClientResponse::chunk), and [`TooLarge`](ClientError::TooLarge).
@@ -179,7 +179,7 @@ impl ClientResponse {
         self.bytes_up_to(LIMIT).await
     }
 
-    /// The rest of the body, so many bytes at most.
+    /// Reads the rest of the body, at most `limit` bytes.
     ///
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes).
@@ -194,19 +194,19 @@ impl ClientResponse {
         Ok(all.freeze())
     }
 
-    /// The rest of the body as text.
+    /// Reads the rest of the body as text.
     ///
     /// # Errors
-    /// As [`bytes`](ClientResponse::bytes), and when it is not UTF-8.
+    /// As [`bytes`](ClientResponse::bytes), and if it is not UTF-8.
     pub async fn text(&mut self) -> Result<String, ClientError> {
         let bytes = self.bytes().await?;
         String::from_utf8(bytes.into()).map_err(|error| ClientError::Decode(error.to_string()))
     }
 
-    /// The rest of the body, read as JSON.
+    /// Reads the rest of the body as JSON.
     ///
     /// # Errors
-    /// As [`bytes`](ClientResponse::bytes), and when it is not what `T` needs.
+    /// As [`bytes`](ClientResponse::bytes), and if it does not match `T`.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| ClientError::Decode(error.to_string()))

@@ -1,4 +1,4 @@
-//! Files that are part of the program.
+//! Files embedded in the program.
 
 use std::{
     borrow::Cow,
@@ -15,7 +15,7 @@ use super::{
 
 pub(super) fn respond(request: &Request, name: &str, bytes: Cow<'static, [u8]>) -> Response {
     let mut response = head(name);
-    // They are as old as the program: what is in them tells them apart.
+    // Embedded files have no modification time, so the tag is a hash of the content.
     let mut hasher = DefaultHasher::new();
     hasher.write(&bytes);
     let about = About {

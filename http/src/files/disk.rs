@@ -1,4 +1,4 @@
-//! Files on a disk, read on threads.
+//! Files on disk, read on threads.
 
 use std::{
     fs::File,
@@ -38,13 +38,13 @@ pub(super) struct Disk {
     pool: ThreadPool,
 }
 
-/// Bytes that are read at a time.
+/// Bytes per read.
 const PIECE: u64 = 128 * 1024;
 
-/// Names in a list of a folder.
+/// The most names in the listing of a folder.
 const MOST_NAMES: usize = 10_000;
 
-/// What there is of a name.
+/// What a name refers to.
 pub(super) enum Found {
     File(Opened),
     Folder,
@@ -52,24 +52,24 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// A file that is to be sent.
+/// A file that is about to be sent.
 pub(super) struct Opened {
     file: Arc<File>,
-    /// Without what says how it is compressed.
+    /// Without the suffix of the compressed form.
     name: String,
     coding: Option<Coding>,
-    /// Whether what is sent depends on what the client takes.
+    /// Whether the response depends on `Accept-Encoding`.
     varies: bool,
     about: About,
-    /// All of it, if it is small.
+    /// The whole content, if the file is small.
     content: Option<Bytes>,
 }
 
-/// What a thread needs to know to look for a file.
+/// Everything that a thread needs to look for a file.
 struct Look {
     root: PathBuf,
     name: String,
-    /// Whether the folder of this name was asked for.
+    /// Whether the request asked for a folder of this name.
     is_folder: bool,
     index: String,
     codings: Vec<Coding>,
@@ -171,7 +171,7 @@ impl Look {
             Err(error) => return nothing(error),
         };
         if !entry.metadata()?.is_dir() {
-            // "file/" is no file.
+            // "file/" is not a file.
             return if self.is_folder {
                 Ok(Found::Nothing)
             } else {
@@ -190,10 +190,10 @@ impl Look {
         }
     }
 
-    /// The file, or a compressed one beside it.
+    /// Returns the file, or a compressed form of it that the client accepts.
     fn file(&self, root: &OwnedFd, entry: File, name: &str) -> io::Result<Found> {
         if !entry.metadata()?.is_file() {
-            // A device or a pipe might never end.
+            // Reading a device or a pipe might never end.
             return Ok(Found::Nothing);
         }
         let beside = |coding: Coding| {
@@ -249,8 +249,7 @@ impl Look {
     }
 }
 
-/// Opens what is below `root`, wherever the symbolic links on the way lead, as long as that is
-/// below it too.
+/// Opens a file below `root`. Symbolic links are followed as long as they stay below it.
 fn open(root: &OwnedFd, name: &str) -> rustix::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -273,7 +272,7 @@ fn is_missing(error: rustix::io::Errno) -> bool {
     )
 }
 
-/// What is not there, and what may not be seen, are the same to a client.
+/// Clients cannot tell a missing file from one that they must not see.
 fn nothing(error: rustix::io::Errno) -> io::Result<Found> {
     if is_missing(error) {
         Ok(Found::Nothing)
@@ -301,7 +300,7 @@ fn read(file: &File, from: u64, count: u64) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// A large file, piece by piece; the next one is read while the last is sent.
+/// A large file, sent in pieces. The next piece is read while the last one is sent.
 struct Pieces {
     file: Arc<File>,
     next: u64,

@@ -1,17 +1,19 @@
-//! What is in a folder.
+//! The listing of a folder.
 
 use std::fmt::Write;
 
 use super::super::{Html, IntoResponse, Request, Response};
 
-/// One name in a folder, and whether it is one itself.
+/// The names in a folder, each with whether it is a folder itself.
 pub(super) type Names = Vec<(String, bool)>;
 
 pub(super) fn respond(request: &Request, names: &Names) -> Response {
     let title = escape(request.path());
     let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head><body><h1>{title}</h1><ul>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head>\
+         <body><h1>{title}</h1><ul>\n"
     );
     if request.path_below() != "/" {
         page.push_str("<li><a href=\"../\">..</a></li>\n");
@@ -45,7 +47,7 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// As a segment of a path: RFC 3986, 3.3.
+/// Encodes a name as a path segment: RFC 3986, 3.3.
 fn encode(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {

@@ -1,4 +1,4 @@
-//! Files as they are.
+//! Serves static files.
 
 mod asset;
 mod disk;
@@ -17,7 +17,7 @@ use super::{
 };
 use disk::{Disk, Found};
 
-/// Serves files: mount it at a path.
+/// Serves files. Mount it at a path.
 ///
 /// ```no_run
 /// use entwined_http::{Files, Router};
@@ -25,17 +25,20 @@ use disk::{Disk, Found};
 /// let router = Router::new().mount("/static", Files::new("/usr/share/my-program/static"));
 /// ```
 ///
-/// - GET and HEAD; ranges (RFC 9110, 14: one range, of several the whole is sent) and conditional
-///   requests (13), by date and by a strong tag of size and time.
-/// - A folder is answered by its `index.html`, after a redirect to its name with a slash; without
-///   one by 404, or a [list](Files::listing).
-/// - The content type goes by the name; texts are UTF-8. Beside `name` may be `name.br` and
-///   `name.gz`, which go to who takes them.
-/// - No escape from the folder: `..`, encoded or not, NUL, and symbolic links that lead out are
-///   404, by openat2(2) with `RESOLVE_BENEATH` (Linux 5.6). So is what begins with a dot, except
+/// - It answers GET and HEAD. It supports ranges (RFC 9110, 14: a single range; a request for
+///   several ranges gets the whole file) and conditional requests (13), by date and by a strong
+///   tag. The tag is made from the file's inode number, size and modification time; for embedded
+///   files, from their content.
+/// - A folder is served as its `index.html`, after a redirect to the name with a slash. A folder
+///   without an index is a 404, or a [listing](Files::listing).
+/// - The content type follows from the name; text is UTF-8. If `name.br` or `name.gz` exists,
+///   clients that accept that encoding get it.
+/// - Nothing outside the folder can be reached. Requests with `..` (encoded or not) or NUL, and
+///   symbolic links that lead outside, get a 404. This is enforced by openat2(2) with
+///   `RESOLVE_BENEATH` (Linux 5.6). Names that begin with a dot also get a 404, except
 ///   `.well-known` (RFC 8615).
-/// - The disk is read on threads of its own (four at most), 128 KiB at a time, as fast as the
-///   client reads. A file that becomes shorter while it is sent ends the connection.
+/// - Files on disk are read on up to four threads of their own, 128 KiB at a time, as fast as the
+///   client reads. If a file becomes shorter while it is sent, the connection ends.
 #[derive(Clone)]
 pub struct Files {
     source: Rc<Source>,
@@ -52,13 +55,13 @@ enum Source {
 type Get = dyn Fn(&str) -> Option<Cow<'static, [u8]>>;
 
 impl Files {
-    /// The files in this folder, which need not be there yet.
+    /// Serves the files in this folder. The folder does not have to exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self::from_source(Source::Disk(Disk::new(folder.into())))
     }
 
-    /// Files that are part of the program: `get` is given a path such as `css/page.css`. Works with
-    /// `rust-embed` and `include_dir`.
+    /// Serves files embedded in the program. `get` is called with a path such as `css/page.css`.
+    /// Works with `rust-embed` and `include_dir`.
     ///
     /// ```
     /// use entwined_http::{Files, Router};
@@ -83,25 +86,25 @@ impl Files {
         }
     }
 
-    /// What `Cache-Control` says of them, such as `public, max-age=3600`. Nothing unless it is set:
-    /// caches ask again.
+    /// Sets `Cache-Control`, for example `public, max-age=3600`. The default is to send none, so
+    /// that caches revalidate.
     ///
     /// # Panics
-    /// When it is no value of a header.
+    /// If `value` is not a valid header value.
     #[must_use]
     pub fn cache_control(mut self, value: &str) -> Self {
-        self.cache = Some(HeaderValue::from_str(value).expect("a value of a header"));
+        self.cache = Some(HeaderValue::from_str(value).expect("a valid header value"));
         self
     }
 
-    /// The file that answers for its folder; `index.html` unless it is set.
+    /// Sets the file that is served for its folder. The default is `index.html`.
     #[must_use]
     pub fn index(mut self, name: &str) -> Self {
         self.index = name.to_owned().into();
         self
     }
 
-    /// Answers for a folder without an index by a list of what is in it, 10,000 names at most.
+    /// Serves a list of the names in a folder that has no index, at most 10,000 of them.
     #[must_use]
     pub fn listing(mut self) -> Self {
         self.listing = true;
@@ -110,15 +113,17 @@ impl Files {
 
     async fn answer(self, request: Request) -> Response {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response =
-                Error::new(StatusCode::METHOD_NOT_ALLOWED, "files are only read here")
-                    .into_response();
+            let mut response = Error::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "files can only be read: use GET or HEAD",
+            )
+            .into_response();
             response
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        // What it is mounted at may be asked for without a slash behind it.
+        // The mount path itself may be requested without a trailing slash.
         let is_folder = request.path().ends_with('/');
         let Some(name) = decode(request.path_below()).and_then(|path| relative(&path)) else {
             return missing();
@@ -175,7 +180,7 @@ impl Files {
     }
 }
 
-/// Marks what is mounted.
+/// The marker `Mounted` keeps this apart from the other impls of `Handler`.
 impl Handler<Mounted> for Files {
     fn call(this: &Rc<Self>, request: Request) -> ResponseFuture {
         ResponseFuture::new(Files::clone(this).answer(request))
@@ -198,8 +203,8 @@ fn missing() -> Response {
     Error::not_found("there is no such file").into_response()
 }
 
-/// The path of a file below its folder; none for what is not one: RFC 3986, 5.2.4 leaves no `.` and
-/// `..` to a server.
+/// Returns the path of a file below its folder, or `None` if it is not a valid one. Clients resolve
+/// `.` and `..` themselves, so a server never needs to (RFC 3986, 5.2.4).
 fn relative(path: &str) -> Option<String> {
     let path = path.trim_start_matches('/').trim_end_matches('/');
     if path.is_empty() {
@@ -213,13 +218,14 @@ fn relative(path: &str) -> Option<String> {
     path.split('/').all(fine).then(|| path.to_owned())
 }
 
-/// A folder's own name ends with a slash, so that what is relative to it is in it.
+/// Redirects to the folder's name with a trailing slash, so that relative links resolve inside the
+/// folder.
 fn redirect(request: &Request) -> Response {
     let query = request
         .uri()
         .query()
         .map_or_else(String::new, |query| format!("?{query}"));
-    // One slash in front: two would be another host's name.
+    // Exactly one leading slash: with two, the target would name another host.
     let target = format!("/{}/{query}", request.path().trim_matches('/'));
     let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
     if let Ok(target) = HeaderValue::from_str(&target) {
@@ -242,7 +248,7 @@ fn content_type(name: &str) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-/// A response for a file of this name, before its body.
+/// Returns a response for a file of this name, without a body.
 fn head(name: &str) -> Response {
     let mut response = Response::new(Body::empty());
     response

@@ -13,7 +13,7 @@ use super::super::{
     },
 };
 
-/// What is known of a file before it is sent.
+/// What is known about a file before it is sent.
 pub(super) struct About {
     pub(super) length: u64,
     /// A strong tag, in quotes.
@@ -21,7 +21,8 @@ pub(super) struct About {
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What is to be sent of it: nothing, when the response says all.
+/// Fills in the response's head and returns the range of the file to send, or `None` if there is no
+/// body to send.
 pub(super) fn decide(
     request: &Request,
     about: &About,
@@ -31,7 +32,7 @@ pub(super) fn decide(
     if let Ok(tag) = HeaderValue::from_str(&about.tag) {
         headers.insert(ETAG, tag);
     }
-    // A time of the future would make caches keep it for ever.
+    // A time in the future would make caches keep the file forever.
     let modified = about.modified.map(|time| time.min(SystemTime::now()));
     if let Some(date) =
         modified.and_then(|time| HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok())
@@ -77,7 +78,8 @@ pub(super) fn decide(
     Some(range)
 }
 
-/// In the order of RFC 9110, 13.2.2; a status when the request ends with it.
+/// Evaluates the preconditions in the order of RFC 9110, 13.2.2. Returns a status if the request
+/// ends here.
 fn precondition(
     headers: &HeaderMap,
     about: &About,
@@ -118,7 +120,7 @@ fn matches(headers: &HeaderMap, name: HeaderName, about: &About, weakly: bool) -
         })
 }
 
-/// Dates have whole seconds.
+/// HTTP dates have a resolution of one second.
 fn to_seconds(time: SystemTime) -> Option<Duration> {
     let time = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(Duration::from_secs(time.as_secs()))
@@ -129,7 +131,7 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
     to_seconds(httpdate::parse_http_date(value).ok()?)
 }
 
-/// Whether a range is of the same file that the client has a part of (13.1.5).
+/// Whether the file is still the one that the client has a part of (13.1.5).
 fn unchanged(request: &Request, about: &About, modified: Option<SystemTime>) -> bool {
     let Some(value) = request.headers().get(IF_RANGE) else {
         return true;
@@ -145,7 +147,8 @@ fn unchanged(request: &Request, about: &About, modified: Option<SystemTime>) -> 
 
 struct Unsatisfiable;
 
-/// A range; none when it is to be ignored: it is malformed, of another unit, or several.
+/// Parses a range. Returns `None` if the header must be ignored: it is malformed, has another unit,
+/// or asks for several ranges.
 fn parse(value: &HeaderValue, length: u64) -> Option<Result<Range<u64>, Unsatisfiable>> {
     let ranges = value.to_str().ok()?.strip_prefix("bytes=")?;
     let (first, last) = ranges.trim().split_once('-')?;
@@ -154,7 +157,7 @@ fn parse(value: &HeaderValue, length: u64) -> Option<Result<Range<u64>, Unsatisf
             .then(|| text.parse().unwrap_or(u64::MAX))
     };
     let range = if first.is_empty() {
-        // The last bytes.
+        // A suffix range: the last bytes.
         let count = number(last)?;
         length.saturating_sub(count)..length
     } else {

@@ -1,4 +1,4 @@
-//! Who may come in (RFC 9110, 11).
+//! Authentication (RFC 9110, 11).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -7,10 +7,10 @@ use super::super::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 
-/// Asks for a name and a password (RFC 7617), and lets those in whom `check` knows. Use it over
-/// TLS, or on the loopback only: it sends them in plain.
+/// Asks for a user name and a password (RFC 7617), and admits a request if `check` accepts them.
+/// Use it only over TLS or on the loopback interface, because the password is sent in plain text.
 ///
-/// `realm` is what a browser shows; characters that cannot be in a header are left out. Compare
+/// `realm` is shown by browsers. Characters that a header cannot contain are left out. Compare
 /// secrets with [`same_secret`].
 pub fn basic_auth(realm: &str, check: impl Fn(&str, &str) -> bool + 'static) -> impl Layer {
     let challenge = challenge(&format!(
@@ -27,7 +27,7 @@ pub fn basic_auth(realm: &str, check: impl Fn(&str, &str) -> bool + 'static) -> 
     }
 }
 
-/// Lets those in who bring a token (RFC 6750) that `check` knows, in `Authorization: Bearer`.
+/// Admits a request if `check` accepts the token in its `Authorization: Bearer` header (RFC 6750).
 /// Compare secrets with [`same_secret`].
 pub fn bearer_auth(check: impl Fn(&str) -> bool + 'static) -> impl Layer {
     let challenge = challenge("Bearer");
@@ -37,7 +37,7 @@ pub fn bearer_auth(check: impl Fn(&str) -> bool + 'static) -> impl Layer {
     }
 }
 
-/// Whether two secrets are the same, in a time that says nothing of where they differ.
+/// Compares two secrets in a time that does not depend on where they differ.
 pub fn same_secret(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     let differing = one.iter().zip(other).fold(0, |differing, (a, b)| {

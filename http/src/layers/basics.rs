@@ -1,4 +1,4 @@
-//! The small ones.
+//! The small layers.
 
 use std::{cell::Cell, fmt, rc::Rc, time::Duration};
 
@@ -7,11 +7,11 @@ use super::super::{
     header::{HeaderName, RETRY_AFTER},
 };
 
-/// Logs each request when its response begins: as a `tracing` event of the level INFO and the
-/// target `entwined_http::access`, with method, path, status, peer, host, the time that the
+/// Logs each request when its response begins, as a `tracing` event with level INFO and target
+/// `entwined::http::access`. The fields are method, path, status, peer, host, the time that the
 /// handlers took in milliseconds, and the [`RequestId`] if there is one.
 ///
-/// Put it outermost, so that it sees what other layers answer.
+/// Make it the outermost layer, so that it sees the responses of the other layers.
 pub fn access_log() -> impl Layer {
     |request: Request, next: Next| {
         let (method, path) = (request.method().clone(), request.path().to_owned());
@@ -35,8 +35,8 @@ pub fn access_log() -> impl Layer {
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request: what a proxy has given it in `X-Request-Id`, or a new one.
-/// [`Local`](super::super::Local) takes it out of a request.
+/// The id of a request: the one that a proxy sent in `X-Request-Id`, or a new one. Handlers extract
+/// it with [`Local`](super::super::Local).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub String);
 
@@ -46,8 +46,8 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Gives each request a [`RequestId`], and says it in the response's `X-Request-Id`. One that comes
-/// with the request is taken over if it has at most 64 letters, digits, `-` and `_`.
+/// Gives each request a [`RequestId`] and puts it into the response's `X-Request-Id`. An id that
+/// comes with the request is kept if it has 1 to 64 letters, digits, `-` and `_`.
 pub fn request_id() -> impl Layer {
     let count = Cell::new(0_u64);
     let boot = random::<8>();
@@ -83,12 +83,13 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Bytes that nobody can guess.
+/// Returns random bytes for secrets.
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {
-        // It is there before any program is: getrandom(2).
+        // getrandom(2) blocks until the system's generator is seeded, which happens before programs
+        // start.
         filled +=
             rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
                 .unwrap_or(0);
@@ -96,8 +97,8 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Answers 503 when the handlers take longer than `limit` to begin a response; what they were at is
-/// dropped.
+/// Answers 503 if the handlers take longer than `limit` to begin a response. The handlers' future
+/// is dropped.
 pub fn timeout(limit: Duration) -> impl Layer {
     move |request: Request, next: Next| {
         let handle = request.handle().clone();
@@ -111,8 +112,8 @@ pub fn timeout(limit: Duration) -> impl Layer {
     }
 }
 
-/// Has at most `most` requests answered at a time; further ones are answered by 503 with
-/// `Retry-After: 1`.
+/// Lets at most `most` requests be handled at a time. Further requests get a 503 with `Retry-After:
+/// 1`.
 pub fn concurrency_limit(most: usize) -> impl Layer {
     struct Place(Rc<Cell<usize>>);
 
@@ -148,7 +149,7 @@ pub fn concurrency_limit(most: usize) -> impl Layer {
     }
 }
 
-/// Sets how many bytes a body may have that is read as a whole, in place of
+/// Sets the most bytes that a body may have if it is read as a whole. It replaces
 /// [`Config::body_limit`](super::super::Config::body_limit).
 pub fn body_limit(bytes: usize) -> impl Layer {
     move |mut request: Request, next: Next| {

@@ -1,4 +1,4 @@
-//! Bodies made smaller (RFC 9110, 8.4 and 12.5.3).
+//! Compresses response bodies (RFC 9110, 8.4 and 12.5.3).
 
 use std::{
     io::Write,
@@ -20,22 +20,22 @@ use super::super::{
 };
 use entwined::reactor::Handle;
 
-/// Which responses are compressed. Made by [`compression`].
+/// Decides which responses are compressed. Created by [`compression`].
 #[derive(Clone, Copy, Debug)]
 pub struct Compression {
     least: u64,
 }
 
-/// Compresses texts (and JSON, scripts, SVG, fonts) for clients that want it, by brotli (quality 4)
-/// or gzip (level 6), as they are sent, 16 KiB at a time between which others have their turn. What
-/// is smaller than 1 KiB is sent as it is, and so are events, parts of files, what is compressed
-/// already and what must not be changed (`no-transform`).
+/// Compresses text (and JSON, scripts, SVG and fonts) for clients that accept it, with brotli
+/// (quality 4) or gzip (level 6). Bodies are compressed while they are sent, 16 KiB at a time, and
+/// other tasks run in between. These are sent unchanged: bodies smaller than 1 KiB, event streams,
+/// partial content, anything that is compressed already, and responses marked `no-transform`.
 pub fn compression() -> Compression {
     Compression { least: 1024 }
 }
 
 impl Compression {
-    /// How many bytes a body must have to be compressed, where that is known.
+    /// Sets the smallest body, in bytes, that is compressed. Bodies of unknown length always are.
     #[must_use]
     pub fn least(mut self, bytes: u64) -> Self {
         self.least = bytes;
@@ -92,7 +92,7 @@ fn is_text(content_type: &str) -> bool {
     }
 }
 
-/// What a client takes: RFC 9110, 12.5.3.
+/// A content coding that a client may accept: RFC 9110, 12.5.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Coding {
     Brotli,
@@ -108,7 +108,7 @@ impl Coding {
     }
 }
 
-/// The codings that a client takes, the best first.
+/// Returns the codings that a client accepts, best first.
 pub(in super::super) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
     let (mut brotli, mut gzip, mut any) = (None, None, None);
     let values = headers
@@ -169,7 +169,7 @@ impl Layer for Compression {
     }
 }
 
-/// The bytes are others now, so a strong validator is true no more (RFC 9110, 8.8.1).
+/// The compressed bytes differ, so a strong validator no longer holds (RFC 9110, 8.8.1).
 fn weaken(headers: &mut HeaderMap) {
     let strong = headers
         .get(ETAG)
@@ -198,7 +198,7 @@ impl Encoder {
         }
     }
 
-    /// Compresses some; `flush` when there may be no more for a while.
+    /// Compresses some bytes. Pass `flush` if no more may follow for a while.
     fn write(&mut self, bytes: &[u8], flush: bool) -> std::io::Result<Vec<u8>> {
         match self {
             Encoder::Brotli(encoder) => {
@@ -226,17 +226,17 @@ impl Encoder {
     }
 }
 
-/// Bytes that are compressed at a time.
+/// Bytes compressed at a time.
 const PIECE: usize = 16 * 1024;
 
-/// So many operations is a piece worth in the share that a task has of a turn.
+/// The number of operations that one piece costs in the task's budget.
 const COST: u32 = 16;
 
 struct Compressed {
     body: Body,
-    /// What is still to be compressed of the last piece of the body.
+    /// The part of the body's last frame that is not compressed yet.
     left: Bytes,
-    /// There until the end.
+    /// `None` at the end.
     encoder: Option<Encoder>,
     handle: Handle,
 }
@@ -272,7 +272,7 @@ impl Stream for Compressed {
                 return Poll::Pending;
             }
             let piece = this.left.split_to(this.left.len().min(PIECE));
-            // A body that is there as a whole has no pauses.
+            // A body whose end is already known has no pauses, so it needs no flush.
             let flush = this.left.is_empty() && !this.body.is_end_stream();
             let output = encoder.write(&piece, flush)?;
             if !output.is_empty() {

@@ -1,4 +1,4 @@
-//! Pages of other origins (the Fetch standard, 3.2).
+//! Cross-origin requests (the Fetch standard, 3.2).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::super::{
     },
 };
 
-/// Which pages of other origins may use the site. Made by [`cors`].
+/// Which other origins may use the site. Created by [`cors`].
 #[derive(Clone, Debug)]
 pub struct Cors {
     origins: Option<Vec<String>>,
@@ -23,15 +23,16 @@ pub struct Cors {
     max_age: Duration,
 }
 
-/// Tells browsers which pages of other origins may use the site: at first none. It answers their
-/// preflight requests.
+/// Tells browsers which other origins may use the site, and answers their preflight requests. By
+/// default, no other origin may.
 ///
-/// It keeps nobody out who is not a browser.
+/// This only restricts web pages in browsers. It does not keep other clients out.
 ///
 /// ```
 /// use entwined_http::{Router, layers};
 ///
-/// let router = Router::new().get("/", || "hello").layer(layers::cors().origin("https://example.org"));
+/// let cors = layers::cors().origin("https://example.org");
+/// let router = Router::new().get("/", || "hello").layer(cors);
 /// ```
 pub fn cors() -> Cors {
     Cors {
@@ -54,14 +55,14 @@ impl Cors {
         self
     }
 
-    /// Allows pages of every origin. [Credentials](Cors::credentials) are not for them.
+    /// Allows pages of every origin. [Credentials](Cors::credentials) are never allowed for them.
     #[must_use]
     pub fn any_origin(mut self) -> Self {
         self.origins = None;
         self
     }
 
-    /// The methods that they may use; the usual ones unless it is set.
+    /// Sets the methods that they may use. The default is GET, HEAD, POST, PUT, PATCH and DELETE.
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = methods
@@ -72,29 +73,29 @@ impl Cors {
         self
     }
 
-    /// The headers that they may send beyond the simple ones; `Content-Type` and `Authorization`
-    /// unless it is set.
+    /// Sets the headers that they may send in addition to the safelisted ones. The default is
+    /// `Content-Type` and `Authorization`.
     #[must_use]
     pub fn headers(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
         self.headers = names(headers);
         self
     }
 
-    /// The headers of responses that they may see beyond the simple ones.
+    /// Sets the response headers that they may read in addition to the safelisted ones.
     #[must_use]
     pub fn expose(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
         self.exposed = names(headers);
         self
     }
 
-    /// Lets browsers send cookies along.
+    /// Lets browsers send cookies.
     #[must_use]
     pub fn credentials(mut self) -> Self {
         self.credentials = true;
         self
     }
 
-    /// How long a browser may remember the answer to a preflight request. 10 min unless it is set.
+    /// Sets how long a browser may cache the answer to a preflight request. The default is 10 min.
     #[must_use]
     pub fn max_age(mut self, time: Duration) -> Self {
         self.max_age = time;
@@ -112,7 +113,7 @@ impl Cors {
     }
 
     fn allow(&self, origin: HeaderValue, headers: &mut HeaderMap) {
-        // Of several with different answers a cache must not mix them up.
+        // The answer depends on the origin, so caches must keep the answers apart.
         if self.origins.is_some() {
             headers.append(VARY, HeaderValue::from_static("Origin"));
             if self.credentials {

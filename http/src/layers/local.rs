@@ -1,4 +1,4 @@
-//! Servers for this machine's user only.
+//! Protects servers that are meant for this machine's user only.
 
 use cookie::{Cookie, SameSite};
 
@@ -12,23 +12,23 @@ use super::{
     basics::{hex, random},
 };
 
-/// Who may use a server that is meant for this machine. Made by [`local_only`].
+/// Restricts a server to this machine's user. Created by [`local_only`].
 #[derive(Clone, Debug)]
 pub struct LocalOnly {
     names: Vec<String>,
     token: Option<String>,
 }
 
-/// Keeps other people's web pages away from a server on this machine. That it listens on the
-/// loopback does not: every page that the user opens may send requests there, and by DNS rebinding
-/// read the answers.
+/// Keeps foreign web pages away from a server on this machine. Listening on the loopback interface
+/// is not enough: any page that the user opens can send requests there, and can read the responses
+/// by DNS rebinding.
 ///
-/// - The host of a request must be `localhost`, an address of the loopback, or a name that was
-///   [added](LocalOnly::name): else 421.
-/// - A request that changes something, or opens a WebSocket, must come from a page of this server,
-///   or from no page: one with an `Origin` of another host is answered by 403.
-/// - With a [token](LocalOnly::token), only who has it is answered: else 401. That keeps other
-///   users of the machine out, too.
+/// - The host of a request must be `localhost`, a loopback address, or a name that was
+///   [added](LocalOnly::name). Otherwise the response is 421.
+/// - A request that changes something or opens a WebSocket must come from a page of this server, or
+///   not from a page at all. If its `Origin` is another one, the response is 403.
+/// - With a [token](LocalOnly::token), only requests that carry the token are admitted. Others get
+///   a 401. This also keeps out other users of the machine.
 ///
 /// ```
 /// use entwined_http::{Router, layers};
@@ -45,22 +45,22 @@ pub fn local_only() -> LocalOnly {
 }
 
 impl LocalOnly {
-    /// Adds a name that this machine has.
+    /// Adds a name of this machine.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.names.push(name.to_ascii_lowercase());
         self
     }
 
-    /// Asks for a token, which is made now. It comes as `?token=` of the first page, which then
-    /// keeps it as a cookie, or as `Authorization: Bearer`.
+    /// Requires a token, which is generated now. A client sends it as `?token=` with the first
+    /// page, and then as a cookie that this sets; or as `Authorization: Bearer`.
     #[must_use]
     pub fn token(mut self) -> Self {
         self.token = Some(hex(&random::<16>()));
         self
     }
 
-    /// The token.
+    /// The token, if one is required.
     pub fn secret(&self) -> Option<&str> {
         self.token.as_deref()
     }
@@ -81,7 +81,7 @@ impl LocalOnly {
         if request.host().is_some_and(|host| !self.is_ours(host)) {
             return Some(Error::new(
                 StatusCode::MISDIRECTED_REQUEST,
-                "this server is for this machine only",
+                "this server only answers requests for this machine's own names",
             ));
         }
         let reads = matches!(
@@ -98,7 +98,7 @@ impl LocalOnly {
             let authority = origin
                 .split_once("://")
                 .map_or("", |(_, authority)| authority);
-            // With the port: another server of this machine is another origin.
+            // The port counts: another server on this machine is another origin.
             !authority.is_empty()
                 && request
                     .authority()
@@ -107,12 +107,12 @@ impl LocalOnly {
         (!same).then(|| {
             Error::new(
                 StatusCode::FORBIDDEN,
-                "this is not for pages of other sites",
+                "pages of other sites must not send this request",
             )
         })
     }
 
-    /// Whether who asks has the token, and if that came in the query.
+    /// Whether the request carries the token, and whether in the query.
     fn admitted(&self, request: &Request) -> Admitted {
         let Some(token) = &self.token else {
             return Admitted::Yes;
@@ -148,7 +148,7 @@ impl LocalOnly {
         }
     }
 
-    /// Cookies know no ports, and several such servers may run on one machine.
+    /// Cookies do not depend on the port, and several such servers may run on one machine.
     fn cookie_name(&self, request: &Request) -> String {
         let port = request
             .authority()
@@ -157,7 +157,7 @@ impl LocalOnly {
         format!("entwined-token-{port}")
     }
 
-    /// Has the browser keep the token as a cookie, and not in its address.
+    /// Sets the token as a cookie, and redirects to the URL without it.
     fn keep(&self, request: &Request) -> Response {
         let rest: Vec<_> = request
             .uri()
@@ -179,7 +179,7 @@ impl LocalOnly {
         .http_only(true)
         .same_site(SameSite::Strict);
         let mut response = StatusCode::SEE_OTHER.into_response();
-        // Not "//host", which would lead elsewhere.
+        // Not "//host", which would lead to another site.
         let target = format!("/{}{query}", request.path().trim_start_matches('/'));
         for (name, value) in [(LOCATION, target), (SET_COOKIE, cookie.to_string())] {
             if let Ok(value) = HeaderValue::from_str(&value) {
@@ -210,7 +210,7 @@ impl Layer for LocalOnly {
             (None, Admitted::ByQuery) => return next.run(request),
             (None, Admitted::No) => {
                 let message =
-                    "open this page by the address that the program gives, which has a token in it";
+                    "open this page with the URL that the program printed; it contains a token";
                 Error::new(StatusCode::UNAUTHORIZED, message).into_response()
             }
         };

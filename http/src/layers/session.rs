@@ -1,4 +1,4 @@
-//! What a site remembers of a visitor, in a cookie that it has signed.
+//! Sessions: data about a visitor, kept in a signed cookie.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,23 +16,23 @@ use super::super::{
     header::{COOKIE, SET_COOKIE},
 };
 
-/// The key that sessions are signed by: who knows it can make any. Kept, it lets sessions outlive
-/// the program.
+/// The key that signs sessions. Anyone who knows it can forge them. Store the key if sessions must
+/// survive a restart of the program.
 #[derive(Clone)]
 pub struct SessionKey(Key);
 
 impl SessionKey {
-    /// A new one.
+    /// Generates a new key.
     pub fn generate() -> Self {
         SessionKey(Key::from(&super::basics::random::<64>()))
     }
 
-    /// One that was kept; none unless it has 64 bytes at least.
+    /// Restores a stored key. Returns `None` if there are fewer than 64 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Key::try_from(bytes).ok().map(SessionKey)
     }
 
-    /// Its bytes, to be kept where nobody else can read them.
+    /// The bytes of the key. Store them where nobody else can read them.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.master()
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// How sessions are kept. Made by [`sessions`].
+/// The settings of sessions. Created by [`sessions`].
 #[derive(Clone, Debug)]
 pub struct Sessions {
     key: SessionKey,
@@ -53,9 +53,9 @@ pub struct Sessions {
     max_age: Option<Duration>,
 }
 
-/// Gives each request a [`Session`], which [`Local`](super::super::Local) takes out of it. What is
-/// in it goes to the visitor as a cookie, which is signed: it cannot be changed, but it can be read
-/// there, and used again as it was before. It is `HttpOnly` and `SameSite=Lax`.
+/// Gives each request a [`Session`], which handlers extract with [`Local`](super::super::Local).
+/// The session is stored at the visitor, in a signed cookie. The visitor cannot change it, but can
+/// read it, and can send an older one again. The cookie is `HttpOnly` and `SameSite=Lax`.
 ///
 /// ```
 /// use entwined_http::{Local, Router, layers::{self, Session, SessionKey}};
@@ -77,21 +77,21 @@ pub fn sessions(key: SessionKey) -> Sessions {
 }
 
 impl Sessions {
-    /// The cookie's name; `session` unless it is set.
+    /// Sets the cookie's name. The default is `session`.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
         self
     }
 
-    /// Has browsers send it over TLS only.
+    /// Makes browsers send the cookie over TLS only.
     #[must_use]
     pub fn secure(mut self) -> Self {
         self.secure = true;
         self
     }
 
-    /// How long browsers keep it; unless it is set, until they are closed.
+    /// Sets how long browsers keep the cookie. By default, they keep it until they are closed.
     #[must_use]
     pub fn max_age(mut self, time: Duration) -> Self {
         self.max_age = Some(time);
@@ -99,8 +99,8 @@ impl Sessions {
     }
 }
 
-/// What is remembered of a visitor: values by names, at most 3 KiB of JSON. Cheap to clone; it
-/// belongs to one request.
+/// The data about a visitor: named values, at most 3 KiB of JSON. Cheap to clone. It belongs to one
+/// request.
 #[derive(Clone, Debug, Default)]
 pub struct Session(Rc<Values>);
 
@@ -111,39 +111,40 @@ struct Values {
 }
 
 impl Session {
-    /// A value, if there is one of this name and type.
+    /// Returns a value, if there is one with this name and type.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let value = self.0.values.borrow().get(name).cloned()?;
         serde_json::from_value(value).ok()
     }
 
-    /// Sets a value. It goes to the visitor with the response; one that cannot be written as JSON
-    /// is left out.
+    /// Sets a value. It is sent to the visitor with the response. A value that cannot be encoded as
+    /// JSON is ignored, with a warning in the log.
     pub fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
         match serde_json::to_value(value) {
             Ok(value) => drop(self.0.values.borrow_mut().insert(name.to_owned(), value)),
             Err(error) => {
-                return tracing::warn!(name, %error, "a value cannot be kept in a session");
+                return tracing::warn!(name, %error, "a value cannot be stored in a session");
             }
         }
         self.0.changed.set(true);
     }
 
-    /// Forgets a value.
+    /// Removes a value.
     pub fn remove(&self, name: &str) {
         if self.0.values.borrow_mut().remove(name).is_some() {
             self.0.changed.set(true);
         }
     }
 
-    /// Forgets all.
+    /// Removes all values.
     pub fn clear(&self) {
         self.0.values.borrow_mut().clear();
         self.0.changed.set(true);
     }
 }
 
-/// Browsers take cookies of 4 KiB; the signature and the name need some of it.
+/// The most bytes of JSON in a session. Browsers accept cookies of up to 4 KiB; the signature and
+/// the name need some of that.
 const MOST: usize = 3 * 1024;
 
 impl Layer for Sessions {
@@ -193,7 +194,7 @@ impl Sessions {
         if json.len() > MOST {
             tracing::warn!(
                 bytes = json.len(),
-                "a session is too large for a cookie, and is not kept"
+                "a session is too large for a cookie and was not stored"
             );
             return None;
         }

@@ -1,4 +1,4 @@
-//! What the reactor does at present, as a page and for Prometheus.
+//! Shows what the reactor is doing, as a web page and for Prometheus.
 
 mod prometheus;
 mod sample;
@@ -26,12 +26,13 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// How often an open page is told.
+/// The time between updates of an open page.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// A site that shows what a reactor does: how much of the thread's time goes where, how even the
-/// window's frames come, which callbacks held the thread for too long and where they come from,
-/// what is connected, what waits. To be [mounted](Router::nest) in another site:
+/// A site that shows what a reactor is doing: how the thread's time is spent, how regular the
+/// window's frames are, which callbacks held the thread for too long and where they were
+/// registered, which connections are open, and what is waiting. [Nest](Router::nest) it in another
+/// site:
 ///
 /// ```
 /// use entwined::Handle;
@@ -42,13 +43,13 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// }
 /// ```
 ///
-/// Below `/monitor/` there is the page, which is live (by server-sent events, four times a second),
-/// and `/monitor/metrics` has the figures in the text format of Prometheus (version 0.0.4). An open
-/// page costs some 0.1 % of the thread; without one nothing is gathered that would not be anyhow.
+/// `/monitor/` is the page. It is live: server-sent events update it four times a second.
+/// `/monitor/metrics` returns the figures in the Prometheus text format (version 0.0.4). An open
+/// page costs about 0.1 % of the thread's time. While no page is open, nothing extra is recorded.
 ///
-/// The page names lines of the program and addresses of peers, so it is not for everybody: put it
-/// behind [`local_only`](super::layers::local_only), [`basic_auth`](super::layers::basic_auth) or a
-/// site of its own.
+/// The page shows source lines of the program and addresses of peers, so it must not be public: put
+/// it behind [`local_only`](super::layers::local_only), behind
+/// [`basic_auth`](super::layers::basic_auth), or on a site of its own.
 pub fn monitor(handle: &Handle) -> Router {
     Router::new()
         .get("/", page)
@@ -76,7 +77,7 @@ pub fn monitor(handle: &Handle) -> Router {
 fn page(request: Request) -> Response {
     let path = request.uri().path();
     if !path.ends_with('/') {
-        // Else the page's own links would lead beside it.
+        // Without the slash, the page's relative links would not resolve below it.
         let last = path.rsplit('/').next().unwrap_or_default();
         if let Ok(there) = HeaderValue::from_str(&format!("{last}/")) {
             let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
@@ -106,7 +107,7 @@ fn with(mut response: Response, name: HeaderName, value: &'static str) -> Respon
     response
 }
 
-/// What an open page is told.
+/// The stream of updates for an open page.
 struct Live {
     handle: Handle,
     sampler: Sampler,

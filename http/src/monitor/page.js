@@ -1,5 +1,5 @@
 "use strict";
-// Samples come four times a second; two minutes are shown.
+// Samples arrive four times a second. The plots show two minutes.
 const SHOWN = 480;
 const KINDS = ["handler", "http", "connection", "task", "timer", "call", "shutdown"];
 const samples = [];
@@ -50,7 +50,7 @@ function rows(id, list, cells, empty) {
   }));
 }
 
-// Lines or layers over time, newest at the right.
+// Draws lines or layers over time, with the newest sample at the right.
 function plot(id, series, { unit, least, layers, mark, base = 10 }) {
   const canvas = $(id), scale = devicePixelRatio || 1;
   const width = canvas.clientWidth, height = canvas.clientHeight;
@@ -160,7 +160,7 @@ function plots() {
 function show(sample) {
   const { frames, busy, stalls, timers, queue } = sample;
   document.body.classList.toggle("unframed", !frames.drawn);
-  // Over a second, so that they can be read.
+  // Averages over a second, so that the numbers are readable.
   const recent = samples.slice(-4);
   const mean = (of) => recent.reduce((sum, one) => sum + of(one), 0) / recent.length;
   const most = (of) => Math.max(...recent.map(of));
@@ -186,7 +186,7 @@ function show(sample) {
   if (sample.census) {
     const { connections, tasks, timers, sleeping } = sample.census;
     $("shown").textContent = connections.length < sample.connections ? `the busiest ${connections.length} of ${sample.connections}` : "";
-    $("sleeping").textContent = `and ${count(sleeping)} by which tasks sleep`;
+    $("sleeping").textContent = `and ${count(sleeping)} of sleeping tasks`;
     rows("table-connections", connections, ([peer, received, sent, age]) => [
       [peer, "place"], [bytes(received), "number"], [bytes(sent), "number"], [duration(age), "number"],
     ], "None.");

@@ -1,4 +1,4 @@
-//! The text format of Prometheus, version 0.0.4: names end with their unit, counters with `_total`.
+//! Writes the Prometheus text format, version 0.0.4. Names end in their unit, counters in `_total`.
 
 use std::fmt::{Display, Write};
 
@@ -9,7 +9,7 @@ pub(super) fn text(metrics: &Metrics, stalls: &Stalls) -> String {
     text.counter("turns_total", "Turns of the reactor.", metrics.turns);
     text.histogram(
         "turn_seconds",
-        "How long the turns took that ran anything.",
+        "Length of the turns that ran anything.",
         &metrics.turn_times,
     );
     text.family(
@@ -27,7 +27,7 @@ pub(super) fn text(metrics: &Metrics, stalls: &Stalls) -> String {
     text.family(
         "callback_seconds_total",
         "counter",
-        "Time of the thread that they took.",
+        "Thread time that they took.",
     );
     for kind in Label::all() {
         text.line(
@@ -47,7 +47,8 @@ pub(super) fn text(metrics: &Metrics, stalls: &Stalls) -> String {
     text.family(
         "stalls_total",
         "counter",
-        "Callbacks that held the thread for longer than the threshold, by the line that registered them.",
+        "Callbacks that held the thread for longer than the threshold, \
+         by the line that registered them.",
     );
     for place in &stalls.places {
         let location = place.origin.location.to_string();
@@ -70,7 +71,11 @@ pub(super) fn text(metrics: &Metrics, stalls: &Stalls) -> String {
         "Tasks that are ready to be polled.",
         metrics.ready_tasks,
     );
-    text.gauge("calls_waiting", "Calls that wait.", metrics.waiting_calls);
+    text.gauge(
+        "calls_waiting",
+        "Calls that are waiting to run.",
+        metrics.waiting_calls,
+    );
     text.gauge("sources", "File descriptors watched.", metrics.sources);
     text.gauge("timers", "Timers that are pending.", metrics.timers);
     text.histogram(
@@ -94,12 +99,12 @@ pub(super) fn text(metrics: &Metrics, stalls: &Stalls) -> String {
     text.counter("frames_total", "Frames drawn by the windows.", frames.drawn);
     text.counter(
         "frames_lost_total",
-        "Frames that would have fitted into gaps between others.",
+        "Frames that would have fitted into the gaps between others.",
         frames.lost,
     );
     text.histogram(
         "frame_gap_seconds",
-        "From a frame to the next, while they come one after another.",
+        "Time from a frame to the next one, while frames come one after another.",
         &frames.gaps,
     );
     text.gauge(

@@ -1,4 +1,4 @@
-//! One sample for the page, as JSON: what happened since the one before.
+//! One sample for the page, as JSON. It covers the time since the previous sample.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 use crate::labels;
 use entwined::reactor::{Census, Handle, Histogram, Label, Metrics, Origin, Stall, StallPlace};
 
-/// What is listed at most, of each kind.
+/// The most rows in each list.
 const ROWS: usize = 100;
 
-/// How many of the last stalls.
+/// How many of the latest stalls are listed.
 const RECENT: usize = 8;
 
-/// All there is to do at present is listed with each fourth sample only.
+/// Every fourth sample contains the census of connections, tasks and timers.
 const CENSUS: u32 = 4;
 
 pub(super) struct Sampler {
@@ -67,20 +67,27 @@ impl Sampler {
                 "lost": frames.lost,
                 "cost": milliseconds(frames.cost),
             },
-            "timers": { "pending": metrics.timers, "late": spread(&metrics.timer_lateness, &last.timer_lateness, passed) },
+            "timers": {
+                "pending": metrics.timers,
+                "late": spread(&metrics.timer_lateness, &last.timer_lateness, passed),
+            },
             "queue": { "tasks": metrics.ready_tasks, "calls": metrics.waiting_calls },
             "tasks": metrics.tasks,
             "connections": metrics.connections,
             "opened": rate(metrics.connections_opened, last.connections_opened),
             "received": rate(metrics.received, last.received),
             "sent": rate(metrics.sent, last.sent),
-            "waited": round(100.0 * metrics.waited.saturating_sub(last.waited).as_secs_f64() / passed),
+            "waited": round(
+                100.0 * metrics.waited.saturating_sub(last.waited).as_secs_f64() / passed
+            ),
             "stalls": {
                 "count": stalls.count,
                 "recent": stalls.recent.iter().rev().take(RECENT).map(stall).collect::<Vec<_>>(),
                 "places": stalls.places.iter().take(ROWS).map(stall_place).collect::<Vec<_>>(),
             },
-            "longest": metrics.longest_callback.map(|(duration, origin)| json!([place(&origin), milliseconds(duration)])),
+            "longest": metrics.longest_callback.map(|(duration, origin)| {
+                json!([place(&origin), milliseconds(duration)])
+            }),
         });
         if self.number % CENSUS == 0 {
             sample["census"] = census(handle.census(), handle.now());
@@ -96,7 +103,7 @@ fn census(mut census: Census, now: Instant) -> Value {
         .sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     census.timers.sort_by_key(|(_, _, at)| *at);
     let all = census.connections.len();
-    // The busiest first, and only as many as are shown put in order.
+    // Lists the busiest first. Only those that are shown are sorted.
     let traffic =
         |connection: &entwined::reactor::ConnectionInfo| connection.received + connection.sent;
     if all > ROWS {
@@ -132,8 +139,8 @@ fn census(mut census: Census, now: Instant) -> Value {
     })
 }
 
-/// What came since: how many a second, and of their durations the median, the 99th part and the
-/// longest, in milliseconds.
+/// Summarizes what was added since the previous sample: the rate per second, and the median, the
+/// 99th percentile and the maximum in milliseconds.
 fn spread(all: &Histogram, before: &Histogram, passed: f64) -> Value {
     let since = all.since(before);
     let at = |share| milliseconds(since.quantile(share));

@@ -1,4 +1,4 @@
-//! WebSockets that this program opens.
+//! WebSocket clients.
 
 use std::{error, fmt, future::poll_fn, io, task::Poll};
 
@@ -18,18 +18,18 @@ use entwined::{
     transport::{ByteStream, HostError, connect_host},
 };
 
-/// Why there is no WebSocket.
+/// Why a WebSocket could not be opened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The address is none of a WebSocket, such as `ws://example.org/path`; or this program was
-    /// built without the feature `tls` that `wss` needs.
+    /// The address is not a WebSocket address such as `ws://example.org/path`, or it is `wss` and
+    /// the program was built without the feature `tls`.
     Address(String),
-    /// There is no connection to the host.
+    /// The connection to the host failed.
     Host(HostError),
-    /// The connection failed before the server had answered.
+    /// The connection failed before the server answered.
     Stream(io::Error),
-    /// The server answers otherwise than a WebSocket needs.
+    /// The server's response does not accept a WebSocket.
     Refused(String),
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for ConnectError {
             ConnectError::Address(what) => f.write_str(what),
             ConnectError::Host(source) => source.fmt(f),
             ConnectError::Stream(source) => write!(f, "the connection failed: {source}"),
-            ConnectError::Refused(what) => write!(f, "the server opens no WebSocket: {what}"),
+            ConnectError::Refused(what) => write!(f, "the server did not open a WebSocket: {what}"),
         }
     }
 }
@@ -54,8 +54,8 @@ impl error::Error for ConnectError {
     }
 }
 
-/// Opens a WebSocket at an address such as `ws://example.org/path`. Of `wss` the server's
-/// certificate must come from an authority that this system knows. For a limit of time see
+/// Opens a WebSocket at an address such as `ws://example.org/path`. With `wss`, the server's
+/// certificate must come from an authority that this system trusts. There is no timeout: use
 /// [`Handle::timeout`].
 ///
 /// # Errors
@@ -63,7 +63,7 @@ impl error::Error for ConnectError {
 pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, ConnectError> {
     let uri: Uri = address
         .parse()
-        .map_err(|_| ConnectError::Address(format!("{address:?} is no address of a WebSocket")))?;
+        .map_err(|_| ConnectError::Address(format!("{address:?} is not a WebSocket address")))?;
     let host = uri
         .host()
         .unwrap_or("")
@@ -104,12 +104,12 @@ fn over_tls(
 #[cfg(not(feature = "tls"))]
 fn over_tls(_: entwined::transport::Stream, _: &str) -> Result<Box<dyn ByteStream>, ConnectError> {
     Err(ConnectError::Address(
-        "wss needs the feature tls".to_owned(),
+        "wss needs Entwined's feature `tls`".to_owned(),
     ))
 }
 
-/// Opens a WebSocket over a stream that is there, with bounds and subprotocols of your own.
-/// `address` is what the server is told.
+/// Opens a WebSocket over an existing stream, with your own limits and subprotocols. `address` is
+/// what the request names to the server.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -123,8 +123,9 @@ pub async fn connect_with(
         .into_client_request()
         .map_err(|error| ConnectError::Address(error.to_string()))?;
     if !config.protocols.is_empty() {
-        let names = HeaderValue::from_str(&config.protocols.join(", "))
-            .map_err(|_| ConnectError::Address("the name of a subprotocol is none".to_owned()))?;
+        let names = HeaderValue::from_str(&config.protocols.join(", ")).map_err(|_| {
+            ConnectError::Address("the name of a subprotocol is not valid in a header".to_owned())
+        })?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, names);
     }
     let mut begun = Some((Blocking::new(stream), request));
@@ -172,7 +173,7 @@ fn refused(error: tungstenite::Error) -> ConnectError {
     match error {
         tungstenite::Error::Io(source) => ConnectError::Stream(source),
         tungstenite::Error::Http(response) => {
-            ConnectError::Refused(format!("it answers {}", response.status()))
+            ConnectError::Refused(format!("it answered {}", response.status()))
         }
         other => ConnectError::Refused(other.to_string()),
     }

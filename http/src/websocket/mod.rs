@@ -1,5 +1,5 @@
-//! WebSockets (RFC 6455), over HTTP/1.1 and HTTP/2 (RFC 8441), for servers and clients (feature
-//! `websocket`). The protocol is tungstenite's.
+//! WebSockets (RFC 6455) over HTTP/1.1 and HTTP/2 (RFC 8441), for servers and clients (feature
+//! `websocket`). The protocol is implemented by tungstenite.
 //!
 //! ```
 //! use entwined_http::{Error, Request, Router, websocket::{self, Message}};
@@ -17,15 +17,15 @@
 //! let router = Router::new().any("/echo", echo);
 //! ```
 //!
-//! A route for them is one for [any](super::Router::any) method: HTTP/1.1 begins them by GET,
-//! HTTP/2 by CONNECT.
+//! Use a route for [any](super::Router::any) method: HTTP/1.1 starts a WebSocket with GET, HTTP/2
+//! with CONNECT.
 //!
 //! # Bounds
 //!
-//! See [`Config`]. Who awaits [`send`](WebSocket::send) goes as fast as the peer reads. What others
-//! of the program have to say goes through a [`Sender`], whose queue has a limit; who sends to many
-//! decides by its answer what becomes of one that is slow. A peer that is silent is asked whether
-//! it is there (PING), and given up if it does not answer.
+//! See [`Config`]. A task that awaits [`send`](WebSocket::send) sends as fast as the peer reads.
+//! Other parts of the program send through a [`Sender`], whose queue is bounded. If you send to
+//! many peers, its error tells you which ones are slow, and you decide what to do with them. A
+//! silent peer gets a PING; if it does not answer, the WebSocket ends.
 
 mod client;
 mod socket;
@@ -41,21 +41,21 @@ use super::{
     },
 };
 
-/// What one WebSocket allows.
+/// The limits of one WebSocket.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Bytes of a message that is received; a longer one ends the connection with the code 1009. 1
-    /// MiB. A message is checked and copied as a whole: echoing one of 16 MiB was seen to hold the
-    /// thread for 8 to 46 ms, which a window shows.
+    /// The most bytes in a received message. A longer one closes the connection with the code 1009.
+    /// The default is 1 MiB. A message is checked and copied as a whole: in a measurement, echoing
+    /// one of 16 MiB held the thread for 8 to 46 ms, which is visible in a window.
     pub message_limit: usize,
-    /// Bytes that wait to be sent, beyond which a [`Sender`] refuses. 1 MiB.
+    /// The most bytes that may wait to be sent. Beyond them, a [`Sender`] refuses messages. The
+    /// default is 1 MiB.
     pub queue_limit: usize,
-    /// After so much silence the peer is asked whether it is there; after as much again it is given
-    /// up. 30 s.
+    /// After this much silence the peer gets a PING. If it stays silent for as long again, the
+    /// WebSocket ends. The default is 30 s.
     pub ping_interval: Duration,
-    /// Subprotocols, the best first; of a server those that it speaks, of a client those that it
-    /// would like to.
+    /// Subprotocols, best first: those that a server speaks, or those that a client asks for.
     pub protocols: Vec<String>,
 }
 
@@ -70,10 +70,11 @@ impl Default for Config {
     }
 }
 
-/// Answers a request for a WebSocket, and runs `talk` over it as a task.
+/// Accepts a WebSocket, and runs `talk` on it as a task.
 ///
 /// # Errors
-/// 426 when the client asks for none, or for another version than 13; 400 when it does so wrongly.
+/// 426 if the request does not ask for a WebSocket, or asks for a version other than 13. 400 if it
+/// is malformed.
 pub fn upgrade<F, Fut>(request: Request, talk: F) -> Result<Response, super::Error>
 where
     F: FnOnce(WebSocket) -> Fut + 'static,
@@ -82,7 +83,7 @@ where
     upgrade_with(request, Config::default(), talk)
 }
 
-/// The same with bounds and subprotocols of your own.
+/// Like [`upgrade`], with your own limits and subprotocols.
 ///
 /// # Errors
 /// As [`upgrade`].
@@ -128,14 +129,13 @@ where
     if version.as_deref() != Some("13") {
         return Err(super::Error::new(
             StatusCode::UPGRADE_REQUIRED,
-            "the version of WebSockets is 13",
+            "only version 13 of the WebSocket protocol is supported",
         ));
     }
     // HTTP/2 has no key (RFC 8441, 5).
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let key = key.ok_or_else(|| {
-            super::Error::bad_request("a WebSocket begins with Sec-WebSocket-Key")
-        })?;
+        let key = key
+            .ok_or_else(|| super::Error::bad_request("the header Sec-WebSocket-Key is missing"))?;
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         if let Ok(accept) = HeaderValue::from_str(&accept) {
             response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);

@@ -1,4 +1,4 @@
-//! One WebSocket.
+//! An open WebSocket.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +26,7 @@ use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A text.
+    /// Text.
     Text(String),
     /// Bytes.
     Binary(Bytes),
@@ -57,12 +57,12 @@ impl From<Bytes> for Message {
 }
 
 impl Message {
-    /// Whether it has no bytes.
+    /// Whether the message is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its bytes.
+    /// The length in bytes.
     pub fn len(&self) -> usize {
         match self {
             Message::Text(text) => text.len(),
@@ -80,17 +80,17 @@ impl From<Message> for Raw {
     }
 }
 
-/// Why a WebSocket is over that was not closed in order.
+/// Why a WebSocket ended without a closing handshake.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The stream has failed, or ended without being closed.
+    /// The stream failed, or ended before the WebSocket was closed.
     Stream(io::Error),
-    /// The peer does not keep to the protocol, or sends more than it may; it was told so.
+    /// The peer violated the protocol, or exceeded a limit. It has been told so.
     Protocol(String),
     /// The peer does not answer.
     Silent,
-    /// It was closed.
+    /// The WebSocket is closed.
     Closed,
 }
 
@@ -98,10 +98,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Stream(source) => write!(f, "the connection failed: {source}"),
-            Error::Protocol(what) => write!(
-                f,
-                "the peer does not keep to the WebSocket protocol: {what}"
-            ),
+            Error::Protocol(what) => write!(f, "the peer violated the WebSocket protocol: {what}"),
             Error::Silent => f.write_str("the peer does not answer"),
             Error::Closed => f.write_str("the WebSocket is closed"),
         }
@@ -132,19 +129,20 @@ impl From<tungstenite::Error> for Error {
     }
 }
 
-/// How a peer has closed it.
+/// How the peer closed the WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// RFC 6455, 7.4. 1005 when it did not say.
+    /// The close code (RFC 6455, 7.4). 1005 if the peer sent none.
     pub code: u16,
-    /// In its words.
+    /// The peer's reason.
     pub reason: String,
 }
 
-/// A WebSocket. Somebody has to take its messages by [`next`](WebSocket::next), since pings are
-/// answered and what [senders](Sender) say is sent meanwhile.
+/// A WebSocket. Keep calling [`next`](WebSocket::next): it also answers pings, and sends the
+/// messages of [senders](Sender).
 ///
-/// Dropping it ends the connection without a word; [`close`](WebSocket::close) does so in order.
+/// Dropping it ends the connection without a closing handshake. Use [`close`](WebSocket::close) to
+/// close it properly.
 pub struct WebSocket {
     inner: tungstenite::WebSocket<Blocking>,
     shared: Rc<Shared>,
@@ -152,13 +150,13 @@ pub struct WebSocket {
     closed: Option<Closed>,
     over: bool,
     handle: Handle,
-    /// When the peer is to be asked, or is given up.
+    /// The timer for the next PING, or for giving up the peer.
     patience: Sleep,
     interval: Duration,
     asked: bool,
 }
 
-/// What senders have said.
+/// The queue that senders share with the WebSocket.
 struct Shared {
     queue: RefCell<VecDeque<Message>>,
     bytes: Cell<usize>,
@@ -167,26 +165,27 @@ struct Shared {
     over: Cell<bool>,
 }
 
-/// Says something over a WebSocket from elsewhere in the program. Cheap to clone.
+/// Sends messages over a WebSocket from elsewhere in the program. Cheap to clone.
 #[derive(Clone)]
 pub struct Sender {
     shared: Rc<Shared>,
 }
 
-/// Nothing was said.
+/// Why a [`Sender`] did not queue a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// More than [`Config::queue_limit`] waits to be sent: the peer is slow. Here is the message.
+    /// More than [`Config::queue_limit`] bytes would wait to be sent, because the peer is slow.
+    /// This returns the message.
     Full(Message),
-    /// The WebSocket is over.
+    /// The WebSocket has ended.
     Over,
 }
 
 impl Sender {
-    /// Says a message as soon as it can be sent.
+    /// Queues a message. It is sent as soon as the peer can take it.
     ///
     /// # Errors
-    /// [`Full`], and nothing is said.
+    /// [`Full`]; then nothing is sent.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), Full> {
         let (shared, message) = (&self.shared, message.into());
         if shared.over.get() {
@@ -204,12 +203,12 @@ impl Sender {
         Ok(())
     }
 
-    /// Bytes that wait to be sent.
+    /// The number of bytes that wait to be sent.
     pub fn waiting(&self) -> usize {
         self.shared.bytes.get()
     }
 
-    /// Whether the WebSocket is over.
+    /// Whether the WebSocket has ended.
     pub fn is_over(&self) -> bool {
         self.shared.over.get()
     }
@@ -269,35 +268,35 @@ impl WebSocket {
         }
     }
 
-    /// The subprotocol that both sides speak, if they have agreed on one.
+    /// The subprotocol that both sides agreed on, if any.
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
     }
 
-    /// For who has something to say elsewhere in the program.
+    /// Returns a sender for use elsewhere in the program.
     pub fn sender(&self) -> Sender {
         Sender {
             shared: self.shared.clone(),
         }
     }
 
-    /// How the peer has closed it, if it has.
+    /// How the peer closed the WebSocket, if it did.
     pub fn closed(&self) -> Option<&Closed> {
         self.closed.as_ref()
     }
 
-    /// The next message; none when it was closed.
+    /// Returns the next message, or `None` if the WebSocket was closed.
     ///
     /// # Errors
-    /// Why it is over; nothing comes after that.
+    /// The reason if the WebSocket failed. After that, `next` returns `None`.
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Sends a message, behind what senders have said, and waits until the peer takes it.
+    /// Sends a message after those that are queued by senders, and waits until it is written.
     ///
     /// # Errors
-    /// When it is over.
+    /// If the WebSocket has ended.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut message = Some(message.into());
         poll_fn(|cx| {
@@ -316,15 +315,16 @@ impl WebSocket {
         .await
     }
 
-    /// Speaks and listens at once: sends what `outgoing` gives, which is asked for the next message
-    /// when the peer has taken the last, and gives `received` what comes. Ends when the peer has
-    /// closed it, or when `outgoing` has ended and all of it is sent.
+    /// Sends and receives at the same time. It sends the messages of `outgoing`, and takes the next
+    /// one only when the previous one is written. It calls `received` for each message that
+    /// arrives. It returns when the peer closes the WebSocket, or when `outgoing` has ended and
+    /// everything is sent.
     ///
-    /// A [`Subscriber`](entwined::broadcast::Subscriber) as the source makes a slow peer miss messages
-    /// instead of having them pile up.
+    /// If `outgoing` is a [`Subscriber`](crate::broadcast::Subscriber), a slow peer misses messages
+    /// instead of making them pile up.
     ///
     /// # Errors
-    /// When the connection fails, or the peer breaks the protocol.
+    /// If the connection fails, or the peer violates the protocol.
     pub async fn talk<S>(
         &mut self,
         outgoing: S,
@@ -357,11 +357,12 @@ impl WebSocket {
         .await
     }
 
-    /// Closes it in order: what was said is sent, then the code and the reason (RFC 6455, 7.4; at
-    /// most 123 bytes), and the peer's answer is waited for, 5 s at most.
+    /// Closes the WebSocket with a closing handshake. It sends everything that is queued, then the
+    /// code and the reason (RFC 6455, 7.4; at most 123 bytes), and waits at most 5 s for the peer's
+    /// answer.
     ///
     /// # Errors
-    /// When the connection fails first.
+    /// If the connection fails first.
     pub async fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
         let mut reason = reason;
         while reason.len() > 123 {
@@ -398,7 +399,7 @@ impl WebSocket {
             .unwrap_or(Err(Error::Silent))
     }
 
-    /// Gives what senders have said to tungstenite, as far as it is sent.
+    /// Passes queued messages to tungstenite, as far as they can be sent.
     fn poll_queue(&mut self) -> Result<Poll<()>, Error> {
         loop {
             if self.poll_flush()?.is_pending() {
@@ -432,7 +433,7 @@ impl WebSocket {
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         loop {
-            // Its failure is met by reading as well, with what was still to be read before.
+            // If writing fails, reading fails too, but first returns what arrived before.
             let _ = self.poll_queue();
             match unless_blocked(self.inner.read())? {
                 Some(message) => {
@@ -505,7 +506,7 @@ impl fmt::Debug for WebSocket {
     }
 }
 
-/// None when it would block.
+/// Turns "would block" into `None`.
 fn unless_blocked<T>(result: tungstenite::Result<T>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -522,8 +523,8 @@ pub(super) fn limits(config: &Config) -> WebSocketConfig {
         .write_buffer_size(16 * 1024)
 }
 
-/// A stream as tungstenite wants it: one that says that it would block, and wakes the task that
-/// asked last.
+/// Adapts a stream to the blocking traits that tungstenite uses. It returns `WouldBlock` instead of
+/// blocking, and wakes the task that polled last.
 pub(super) struct Blocking {
     stream: Box<dyn ByteStream>,
     waker: Waker,

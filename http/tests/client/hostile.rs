@@ -1,4 +1,4 @@
-//! Servers that do not keep to HTTP, or mean harm.
+//! Servers that violate HTTP or attack the client.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,7 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::run::run;
 
-/// Answers each request on the next of `answers`, in a connection of its own, and then closes it.
+/// Answers each request with the next of `answers`, on a connection of its own, and then closes it.
 fn say(answers: Vec<Vec<u8>>) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -27,7 +27,7 @@ fn say(answers: Vec<Vec<u8>>) -> String {
                     break;
                 }
             }
-            // The client may have heard enough.
+            // The client may already have closed the connection.
             let _ = client.write_all(&answer);
         }
     });
@@ -80,7 +80,7 @@ fn answers_that_are_cut_off_or_no_http_are_errors() {
     });
 }
 
-/// 200 MB of zeros come as 200 KB.
+/// 200 MB of zeros arrive as 200 KB.
 #[test]
 fn a_body_that_was_made_small_to_do_harm_stops_at_the_limit() {
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());

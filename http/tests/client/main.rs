@@ -1,4 +1,4 @@
-//! The HTTP client, with our own servers, with servers that others wrote, and with hostile ones.
+//! Tests the HTTP client against Entwined's own server, other servers, and hostile ones.
 
 #[path = "../common/folder.rs"]
 mod folder;
@@ -27,14 +27,14 @@ fn listen(handle: &Handle) -> impl Listen + use<> {
     tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
 }
 
-/// A server, and where it is.
+/// Starts a server and returns it with its URL.
 fn serve(handle: &Handle, router: Router) -> (Server, String) {
     let server = http::serve(listen(handle), router);
     let address = format!("http://{}", server.local_address());
     (server, address)
 }
 
-/// A server with TLS, where it is, and a client that trusts it.
+/// Starts a server with TLS and returns it with its URL, and a client that trusts it.
 fn serve_tls(handle: &Handle, router: Router, protocols: &[&str]) -> (Server, String, Builder) {
     let identity = development::identity(["localhost", "127.0.0.1"]).expect("names");
     let roots = Roots::only(identity.certificates());
@@ -97,7 +97,7 @@ fn router() -> Router {
         })
 }
 
-/// Where what is put in comes out as a body. Tests put in no more than may wait here.
+/// A sender and a body that streams what it sends. Tests never send more than fits into its queue.
 fn channel() -> (Sender, Body) {
     let shared = Rc::new(RefCell::new((
         std::collections::VecDeque::new(),
@@ -227,7 +227,7 @@ fn what_is_asked_is_answered_over_each_version_and_connections_are_used_again() 
                 missing.error_for_status(),
                 Err(ClientError::Status(StatusCode::NOT_FOUND))
             ));
-            // Its body was not read: of HTTP/1.1, that ended the connection.
+            // The body was not read, which closes the connection in HTTP/1.1.
             let mut hello = client
                 .get(&format!("{address}/hello"))
                 .send()
@@ -425,7 +425,7 @@ fn cookies_are_kept_if_that_is_asked_for() {
             .send()
             .await
             .expect("a response");
-        // The loopback counts as secure, as in browsers.
+        // The loopback address counts as secure, as in browsers.
         for (path, expected) in [("/told", "b=2; c=3"), ("/deep/told", "a=1; b=2; c=3")] {
             let mut response = client
                 .get(&format!("{address}{path}"))
@@ -574,12 +574,12 @@ fn what_takes_too_long_ends_with_a_word_of_what() {
             .await
             .expect_err("no response");
         assert_eq!(error.to_string(), "the response took too long");
-        // A listener that accepts nothing: the kernel does, and then nobody speaks TLS.
+        // A listener that never accepts: the kernel accepts connections, but nobody speaks TLS.
         let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let url = format!("https://{}/", silent.local_addr().expect("an address"));
         let client = Client::builder(&handle).connect_timeout(limit).build();
         let error = client.get(&url).send().await.expect_err("no connection");
-        assert_eq!(error.to_string(), "to reach the server took too long");
+        assert_eq!(error.to_string(), "connecting to the server took too long");
     });
 }
 
@@ -602,9 +602,9 @@ fn what_cannot_be_asked_says_why() {
             format!("http://{}/", listener.local_addr().expect("an address"))
         };
         for (url, says) in [
-            ("nonsense", "\"nonsense\" is no address"),
-            ("ftp://localhost/", "of the kind \"ftp\", not http or https"),
-            ("http://", "is no address"),
+            ("nonsense", "\"nonsense\" is not a valid URL"),
+            ("ftp://localhost/", "the scheme \"ftp\", not http or https"),
+            ("http://", "is not a valid URL"),
             (&closed, "nobody listens on"),
             (&secure, "certificate"),
             ("http://name.invalid/", "name.invalid"),
@@ -618,14 +618,17 @@ fn what_cannot_be_asked_says_why() {
             .send()
             .await
             .expect_err("no header");
-        assert_eq!(error.to_string(), "a b: \"c\" is no header");
+        assert_eq!(error.to_string(), "a b: \"c\" is not a valid header");
         let error = client
             .get(&address)
             .header("a", "b\r\nc: d")
             .send()
             .await
             .expect_err("no header");
-        assert!(error.to_string().contains("is no header"), "{error}");
+        assert!(
+            error.to_string().contains("is not a valid header"),
+            "{error}"
+        );
         let mut large = client
             .get(&format!("{address}/large"))
             .send()
@@ -644,8 +647,8 @@ fn what_cannot_be_asked_says_why() {
     });
 }
 
-/// Each answer is the last on its connection, or the connection ends while the next request is on
-/// its way.
+/// Each response is the last one on its connection, or the connection ends while the next request
+/// is being sent.
 #[test]
 fn servers_that_close_connections_are_asked_again_by_others() {
     run(|handle| async move {
@@ -660,7 +663,7 @@ fn servers_that_close_connections_are_asked_again_by_others() {
                 .await
                 .expect("a response");
             response.text().await.expect("a text");
-            // By chance before, at and after the moment in which the server closes.
+            // The next request may come before, during or after the moment when the server closes.
             handle.sleep(Duration::from_micros(number * 20)).await;
         }
         assert_eq!(server.requests(), 200);
@@ -697,8 +700,8 @@ fn a_server_behind_a_unix_socket_is_reached_by_a_connector() {
             response.text().await.expect("a text"),
             "HTTP/1.1 container None"
         );
-        // Kept, and used again while it is free; a response that is not read yet keeps it for
-        // itself.
+        // The connection is kept and reused when it is free. A response that has not been read
+        // still occupies it.
         let _unread = client
             .get("http://container/large")
             .send()

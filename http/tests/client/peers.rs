@@ -1,4 +1,4 @@
-//! Servers that others wrote: nginx and Node.
+//! Servers by others: nginx and Node.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use entwined::tls::{Roots, development};
 
 use crate::{folder::Folder, run::run};
 
-/// Ends with the test.
+/// A process that ends with the test.
 struct Program(Child);
 
 impl Drop for Program {
@@ -113,7 +113,7 @@ fn nginx_answers_with_files_compressed_redirected_and_by_http2() {
             (format!("https://localhost:{secure}"), Version::HTTP_2),
         ];
         for (address, version) in addresses {
-            // More of them than nginx lets one connection carry.
+            // More requests than nginx allows on one connection.
             for _ in 0..12 {
                 let mut response = client
                     .get(&format!("{address}/moved"))
@@ -206,7 +206,7 @@ fn node_echoes_by_each_version() {
                 );
                 assert!(response.bytes().await.expect("all of it") == body);
             }
-            // 103 comes before the response, and is none.
+            // 103 comes before the response and is not the response.
             let early = client
                 .post(&format!("http://127.0.0.1:{port}/early"))
                 .body("last")

@@ -1,4 +1,4 @@
-//! Through proxies.
+//! Tests of the client with proxies.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -11,8 +11,8 @@ use entwined_http::client::Client;
 
 use crate::{router, run::run, serve, serve_tls};
 
-/// A proxy for `count` connections, each to the same port whatever is asked for; it tells each head
-/// that it gets.
+/// Starts a proxy for `count` connections. It always connects to `port`, whatever target is
+/// requested, and sends each request head that it receives over the channel.
 fn proxy(count: usize, port: u16, refuse: bool) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -96,7 +96,7 @@ fn http_goes_through_a_proxy_as_it_is_and_https_by_a_tunnel() {
             "{head}"
         );
         assert!(head.contains("host: example.test\r\n"), "{head}");
-        // This one is reached without it: it takes no second connection.
+        // This host is reached without the proxy, which accepts no second connection.
         let mut response = client
             .get(&format!("{address}/head"))
             .send()

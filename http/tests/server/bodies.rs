@@ -135,7 +135,7 @@ fn a_body_over_the_limit_is_413_with_either_framing() {
     assert_eq!(peer.answer().status, 413);
 }
 
-/// A peer that only reads once it has sent everything must hear the answer, not a reset that
+/// A peer that reads only after it has sent everything must get the answer, not a reset that
 /// overtakes it.
 #[test]
 fn a_peer_that_sends_ten_megabytes_too_many_hears_the_413() {
@@ -175,7 +175,8 @@ fn expect_100_continue_is_answered_when_the_body_is_wanted() {
     let site = site(config(|config| config.body_limit = 5));
     let ask = |length: usize| {
         format!(
-            "POST /text HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+            "POST /text HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\n\
+             content-length: {length}\r\n\r\n"
         )
     };
     let mut peer = site.peer();
@@ -225,7 +226,7 @@ fn a_body_that_breaks_off_or_is_malformed_harms_nobody_else() {
             .get_ref()
             .shutdown(std::net::Shutdown::Write)
             .expect("it is open");
-        // An answer or none, but an end.
+        // With an answer or without one, the connection ends.
         let mut rest = Vec::new();
         let _ = std::io::Read::read_to_end(&mut peer.stream, &mut rest);
         let said = String::from_utf8_lossy(&rest);

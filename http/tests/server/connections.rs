@@ -76,9 +76,9 @@ fn ends_its_direction(peer: &Peer) {
         .expect("it is open");
 }
 
-/// hyper reads ahead for the end of the peer's input and then drops the answer that it is at, so
-/// that a peer which asked and ended its direction (`printf ... | nc -N`) got no answer, or got
-/// one, as it happened.
+/// hyper reads ahead for the end of the peer's input and then drops the response that it is working
+/// on. So a peer that sent a request and shut down its sending side (`printf ... | nc -N`) got an
+/// answer or none, depending on chance.
 #[test]
 fn a_peer_that_ends_its_direction_still_gets_its_answers() {
     let site = site(Config::default());
@@ -91,7 +91,8 @@ fn a_peer_that_ends_its_direction_still_gets_its_answers() {
 
         let mut peer = site.peer();
         peer.send(
-            "POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 3\r\n\r\nabcGET /two HTTP/1.1\r\nhost: test\r\n\r\n",
+            "POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 3\r\n\r\nabc\
+             GET /two HTTP/1.1\r\nhost: test\r\n\r\n",
         );
         ends_its_direction(&peer);
         assert_eq!(peer.answer().text(), "3");
@@ -128,7 +129,9 @@ fn a_peer_that_ends_its_direction_still_gets_a_download() {
 fn requests_in_single_bytes_are_understood() {
     let site = site(Config::default());
     let mut peer = site.peer();
-    for byte in b"POST /body HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" {
+    for byte in b"POST /body HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n\
+                  3\r\nabc\r\n0\r\n\r\n"
+    {
         peer.send([*byte]);
     }
     assert_eq!(peer.answer().text(), "3");
@@ -185,7 +188,7 @@ fn dropping_the_server_stops_accepting_and_leaves_the_others_alone() {
     let mut peer = site.peer();
     assert_eq!(peer.get("/before").text(), "before");
     site.drop_server();
-    // The listener goes in the next turn.
+    // The listener is dropped in the next turn.
     site.remote.call(|_| ()).expect("the reactor runs");
     let refused = TcpStream::connect(site.address).and_then(|mut stream| stream.read(&mut [0]));
     assert!(refused.is_err(), "{refused:?}");

@@ -55,7 +55,8 @@ fn a_peer_that_says_nothing_is_told_408() {
     assert!(peer.ends_in_order());
 }
 
-/// A head that comes one byte at a time, each well within the deadline: the whole must be too.
+/// A head that arrives byte by byte, each byte well within the deadline. The head as a whole must
+/// meet the deadline, too.
 #[test]
 fn a_head_that_trickles_in_is_408() {
     let site = site(config(|config| config.header_deadline = SOON));
@@ -89,7 +90,7 @@ fn a_head_that_trickles_in_is_408() {
 fn the_head_of_a_later_request_has_its_own_deadline() {
     let site = site(config(|config| config.header_deadline = SOON));
     let mut peer = site.peer();
-    // Idle for longer than a head may take, but not for longer than a connection may be idle.
+    // Idle for longer than a head may take, but shorter than a connection may be idle.
     assert_eq!(peer.get("/").status, 200);
     assert!(peer.hears_nothing_for(SOON * 2));
     assert_eq!(peer.get("/").status, 200);
@@ -116,7 +117,7 @@ fn an_idle_connection_that_is_over_gives_its_place_up_at_once() {
         config.idle_deadline = SOON;
         config.max_connections = 1;
     }));
-    // It does not close its end: that must not matter to the next.
+    // This peer does not close its end, which must not affect the next one.
     let mut idle = site.peer();
     assert_eq!(idle.get("/").status, 200);
     let begin = Instant::now();
@@ -150,7 +151,7 @@ fn a_peer_that_does_not_read_is_ended() {
         assert_eq!(peer.head().status, 200);
         site.wait_until(|server| server.connections() == 0);
         took_about(begin, SOON);
-        // It cannot take what it has for the whole.
+        // The body is incomplete, so the peer must not take it for the whole.
         let mut rest = Vec::new();
         let result = peer.stream.read_to_end(&mut rest);
         assert!(
@@ -161,8 +162,8 @@ fn a_peer_that_does_not_read_is_ended() {
     }
 }
 
-/// Reads `total` bytes, some at a time, with pauses: for longer than any deadline, but never long
-/// without reading.
+/// Reads `total` bytes in pieces, with pauses. The whole takes longer than any deadline, but no
+/// single pause does.
 fn read_slowly(peer: &mut Peer, total: usize) -> usize {
     let mut buffer = vec![0; total / 8];
     let mut read = 0;
@@ -178,8 +179,8 @@ fn read_slowly(peer: &mut Peer, total: usize) -> usize {
     read
 }
 
-/// The idle time of a connection began when the server had handed the last bytes of a response to
-/// its own buffers, so that a slow download was cut short.
+/// The idle time of a connection started when the server had written the last bytes of a response
+/// into its own buffers, so a slow download was cut off.
 #[test]
 fn a_slow_download_is_not_taken_for_an_idle_connection() {
     let site = site(config(|config| {
@@ -193,8 +194,8 @@ fn a_slow_download_is_not_taken_for_an_idle_connection() {
     assert!(peer.ends_in_order(), "idle in the end");
 }
 
-/// A peer that had sent a part of its next request while it still read the last response found a
-/// 408 in the midst of that response.
+/// A peer that sent a part of its next request while it still read the last response got a 408 in
+/// the middle of that response.
 #[test]
 fn a_slow_next_head_does_not_break_into_a_response() {
     let site = site(config(|config| {
@@ -206,12 +207,12 @@ fn a_slow_next_head_does_not_break_into_a_response() {
     assert_eq!(peer.head().status, 200);
     peer.send("GET / HTTP/1.1\r\n");
     assert_eq!(read_slowly(&mut peer, LARGE), LARGE);
-    // Whether there was time left for the next head is another matter.
+    // It does not matter here whether there was time left for the next head.
     peer.send("host: test\r\n\r\n");
     assert!([200, 408].contains(&peer.answer().status));
 }
 
-/// A byte now and then is no silence, and too little.
+/// A byte now and then is not silence, but it is too slow.
 #[test]
 fn senders_and_readers_have_a_least_rate() {
     use entwined_http::Request;
@@ -251,8 +252,8 @@ fn senders_and_readers_have_a_least_rate() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(fast.answer().text(), "100000");
-    // Of a reader the server sees what the system's buffers take, some megabytes at first: so the
-    // rate is that much higher.
+    // The server sees only what the system's buffers take, which is several megabytes at first. So
+    // the minimum rate for a reader is much higher here.
     let config = config(|config: &mut Config| {
         (config.min_rate, config.rate_grace) = (20_000_000, Duration::from_millis(200));
         (config.header_deadline, config.write_deadline) =
@@ -261,8 +262,8 @@ fn senders_and_readers_have_a_least_rate() {
     let site = Site::with(config, |_| {
         Router::new().get("/large", || vec![b'x'; 64 << 20])
     });
-    // Into memory that is there: to get so much from the system takes longer on some machines than
-    // the grace.
+    // Uses memory that is already allocated: on some machines, allocating so much takes longer than
+    // the grace period.
     let mut fast = site.peer();
     fast.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
     fast.head();

@@ -1,4 +1,4 @@
-//! When a server has ended: it accepts no more, and its last connection is gone.
+//! Tests when a server has ended: it accepts no more connections, and its last connection is gone.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 use entwined::{Handle, Standalone, protocol::{self, Echo}, simulation::Simulation, transport::{ Address, Listen, listen_once, memory::{self, MemoryStream}, tcp, }};
 use entwined_http::{self as http, Router};
 
-/// It fails, or has nobody more.
+/// A listener that fails, or has no more peers.
 struct Over {
     handle: Handle,
     failure: Option<io::ErrorKind>,
@@ -49,7 +49,7 @@ fn a_server_of_one_peer_ends_with_its_connection() {
     assert_eq!(
         simulation.run_until(server.ended()),
         Ok(()),
-        "also for who asks later"
+        "also if it is awaited later"
     );
     forgotten.detach();
 }

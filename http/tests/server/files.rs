@@ -1,4 +1,4 @@
-//! Files: what is sent of them, and what is not.
+//! Files: which are sent, and which are not.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ fn large() -> Vec<u8> {
         .collect()
 }
 
-/// A folder with something of everything, and a server of it.
+/// A folder with something of every kind, and a server for it.
 fn site() -> (Folder, Site) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let folder = Folder::new(&format!("files-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -241,7 +241,7 @@ fn what_a_client_has_is_not_sent_again() {
             continue;
         };
         assert_eq!(ask(&site, path, &[("if-modified-since", date)]).status, 304);
-        // A tag comes before a date.
+        // A tag takes precedence over a date.
         assert_eq!(
             ask(
                 &site,

@@ -30,7 +30,7 @@ fn handlers_share_state_that_is_not_send() {
     assert_eq!(site.ask(|server| server.requests()), 3);
 }
 
-/// A handler may wait for the reactor's own things.
+/// A handler may wait for other things on the reactor.
 #[test]
 fn a_handler_that_waits_lets_the_others_go_on() {
     let site = Site::start(|_| {
@@ -84,7 +84,7 @@ fn a_handler_that_panics_is_500_and_everybody_lives() {
         assert_eq!(answer.status, 500, "{path}");
         assert!(
             !answer.text().contains(said),
-            "what a panic says is not for peers: {}",
+            "the message of a panic must not reach peers: {}",
             answer.text()
         );
         let (line, message) = reports.recv().expect("a report");
@@ -96,7 +96,7 @@ fn a_handler_that_panics_is_500_and_everybody_lives() {
     assert_eq!(site.get("/fine").text(), "fine");
 }
 
-/// What a handler holds is dropped with the connection when the peer goes away.
+/// When the peer goes away, the connection is dropped together with what the handler holds.
 #[test]
 fn a_handler_whose_peer_goes_away_is_dropped() {
     struct Held(mpsc::Sender<&'static str>);

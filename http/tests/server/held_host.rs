@@ -1,5 +1,5 @@
-//! A host that holds the thread for two seconds, while a thousand peers with short deadlines have
-//! something to say.
+//! A host that holds the thread for two seconds, while a thousand peers with short deadlines send
+//! something.
 
 use std::{
     cell::RefCell,
@@ -43,7 +43,7 @@ fn site() -> Site {
     })
 }
 
-/// What a host does that draws for so long: it does not give the thread back.
+/// Acts like a host that draws for so long: it does not return to the loop.
 fn hold(time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -51,7 +51,7 @@ fn hold(time: Duration) {
     }
 }
 
-/// Has the server's thread held, has `during` run while it is, and waits for the end of it.
+/// Holds the server's thread, runs `during` meanwhile, and waits until it is free again.
 fn while_held(remote: &Remote, during: impl FnOnce()) {
     let (tell, told) = std::sync::mpsc::channel();
     remote
@@ -78,7 +78,7 @@ fn connect(site: &Site) -> TcpStream {
     stream
 }
 
-/// Reads an answer; false when the connection ended instead.
+/// Reads an answer. Returns false if the connection ended instead.
 fn is_answered(stream: &mut TcpStream) -> bool {
     let mut said = Vec::new();
     let mut buffer = [0; 512];
@@ -129,7 +129,7 @@ fn a_thousand_idle_connections_survive_a_host_that_held_the_thread() {
     assert_eq!(answered, COUNT);
 }
 
-/// One wait for events took 1,024 of them; whoever was not among them was judged by its deadline
+/// One wait for events returned 1,024 of them. Any other connection was judged by its deadline
 /// before it was read.
 #[test]
 fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judged() {
@@ -139,7 +139,7 @@ fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judge
     let handle = driver.handle();
     let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
-    // A turn that has time for all that one wait tells of.
+    // A turn that has time for everything that one wait returns.
     let turn = || {
         driver
             .slice(Duration::from_secs(1))
@@ -177,7 +177,7 @@ fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judge
         turn();
     }
 
-    // Those whose deadlines come first are the last to be told of.
+    // The connections with the earliest deadlines are reported last.
     for peer in peers.iter_mut().rev() {
         peer.write_all(b"x").expect("the kernel takes it");
     }
@@ -207,7 +207,7 @@ fn the_rest_of_a_head_that_came_while_the_host_held_the_thread_counts() {
     }
 }
 
-/// The deadline of a body was judged when its first piece had been read, though the rest was there
+/// The deadline of a body was judged after its first piece was read, although the rest had arrived,
 /// too.
 #[test]
 fn the_rest_of_a_body_that_came_while_the_host_held_the_thread_counts() {
@@ -226,7 +226,7 @@ fn the_rest_of_a_body_that_came_while_the_host_held_the_thread_counts() {
     );
 }
 
-/// A handler's own connection was idle, by the turn's clock, since before the handler had held the
+/// By the turn's clock, a handler's own connection seemed idle since before the handler held the
 /// thread.
 #[test]
 fn a_handler_that_held_the_thread_does_not_make_its_connection_look_idle() {

@@ -1,4 +1,4 @@
-//! HTTP/2, with clients that others wrote.
+//! HTTP/2, with clients by others.
 
 use std::{
     io::{Read, Write},
@@ -37,7 +37,7 @@ fn router() -> Router {
         })
 }
 
-/// One item, and then nothing for ever.
+/// One item, and then nothing forever.
 struct Ticks(u8);
 
 impl futures_core::Stream for Ticks {
@@ -93,12 +93,13 @@ fn curl_is_served_by_http2_where_it_begins_with_that() {
     );
     let mut upload = Command::new("sh");
     let script = format!(
-        "head -c 5000000 /dev/zero | curl -s --http2-prior-knowledge -m 20 --data-binary @- http://{}/length",
+        "head -c 5000000 /dev/zero \
+         | curl -s --http2-prior-knowledge -m 20 --data-binary @- http://{}/length",
         site.address
     );
     let output = upload.args(["-c", &script]).output().expect("sh");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "5000000");
-    // And by HTTP/1.1 as ever.
+    // HTTP/1.1 still works.
     assert_eq!(site.get("/hello").text(), "HTTP/1.1 Some(\"test\")");
     let site = Site::with(config(|config| config.http2 = false), |_| router());
     assert_eq!(curl(&site, "/hello", &[]), "");
@@ -120,7 +121,7 @@ fn many_streams_of_one_connection_are_answered_at_once() {
     site.wait_until(|server| server.connections() == 0);
 }
 
-/// Says the preface and these frames; gives the connection.
+/// Sends the preface and these frames. Returns the connection.
 fn say(site: &Site, frames: &[&[u8]]) -> TcpStream {
     let mut stream = TcpStream::connect(site.address).expect("a connection");
     stream.set_read_timeout(Some(LIMIT)).expect("an option");
@@ -141,7 +142,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A GET request of this path on a stream, by literal headers (RFC 7541, 6.2.2).
+/// A GET request for this path on a stream, with literal headers (RFC 7541, 6.2.2).
 fn get(stream: u32, path: &str) -> Vec<u8> {
     // :method GET, :scheme http, :authority and :path as literals.
     let mut block = vec![0x82, 0x86, 0x01, 4];
@@ -153,12 +154,12 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 
 fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
-    // A reset is an end as well.
+    // A reset also counts as an end.
     let _ = stream.read_to_end(&mut all);
     all
 }
 
-/// The frames that came, as their kinds and streams.
+/// The frames that arrived, as their types and streams.
 fn kinds(mut bytes: &[u8]) -> Vec<(u8, u32)> {
     let mut kinds = Vec::new();
     while bytes.len() >= 9 {
@@ -184,7 +185,7 @@ fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
         })
     };
     let site = Site::with(short(), |_| router());
-    // Half a preface is answered as a slow head is.
+    // Half a preface is treated like a slow head.
     let mut half = TcpStream::connect(site.address).expect("a connection");
     half.set_read_timeout(Some(LIMIT)).expect("an option");
     half.write_all(b"PRI * HTTP/2").expect("written");
@@ -201,14 +202,14 @@ fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
         "{:?}",
         start.elapsed()
     );
-    // PING is no request.
+    // PING is not a request.
     let mut pinging = say(&site, &[SETTINGS, &get(1, "/hello")]);
     let start = Instant::now();
     while pinging.write_all(&frame(6, 0, 0, &[0; 8])).is_ok() {
         assert!(start.elapsed() < LIMIT, "PING keeps an idle connection");
         std::thread::sleep(Duration::from_millis(10));
     }
-    // A window of nothing: the stream is reset, and another one answered.
+    // A window of zero: the stream is reset, and another one is answered.
     let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
     let mut stuck = say(&site, &[&no_window, &get(1, "/large"), &get(3, "/hello")]);
     let mut seen = Vec::new();

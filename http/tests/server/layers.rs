@@ -188,7 +188,7 @@ fn pages_of_other_origins_may_what_is_allowed() {
         (answer.status, answer.header("access-control-allow-methods")),
         (204, None)
     );
-    // No preflight: it goes to the router.
+    // Not a preflight request, so the router gets it.
     assert_eq!(
         site.peer().ask("OPTIONS", "/some", &[origin], b"").status,
         405
@@ -282,7 +282,7 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
     ] {
         assert_eq!(ask("GET", "/", host, &token).text(), "in", "{host}");
     }
-    // A name of somebody else's that leads here: DNS rebinding.
+    // A foreign name that resolves to this server: DNS rebinding.
     for host in [
         "example.org",
         "127.0.0.1.example.org",
@@ -317,7 +317,7 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
     }
     assert_eq!(ask("GET", "/", &own, &[]).status, 401);
     assert_eq!(ask("GET", "/?token=wrong", &own, &[]).status, 401);
-    // The address has the token once; then the browser has it.
+    // The first URL contains the token; after that, the browser has it as a cookie.
     let first = ask(
         "GET",
         &format!("//evil.example/?a=1&token={secret}"),
@@ -448,12 +448,12 @@ fn bodies_are_compressed_for_those_who_want_it() {
         ask(&site, "/bytes", &wanted).header("content-encoding"),
         None
     );
-    // Browsers and curl ask for it the same way.
+    // Browsers and curl ask for compression in the same way.
     let url = format!("http://{}/text", site.address);
     assert!(run("curl", &["-s", "--compressed", &url], b"") == large().as_bytes());
 }
 
-/// A decoder that is not ours.
+/// A decoder by others.
 fn unbrotli(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     brotli::Decompressor::new(bytes, 4096)
@@ -496,6 +496,6 @@ fn a_large_body_is_compressed_in_steps_between_which_others_have_their_turn() {
     let answer = ask(&site, "/large", &[("accept-encoding", "br")]);
     assert_eq!(answer.header("content-encoding"), Some("br"));
     let longest: u64 = site.get("/longest").text().parse().expect("a number");
-    // At once it would take hundreds of milliseconds without optimisation.
+    // In one go it would take hundreds of milliseconds without optimization.
     assert!(longest < 150, "nobody had a turn for {longest} ms");
 }

@@ -1,4 +1,4 @@
-//! The HTTP server on the standalone backend, seen by peers that write their bytes by hand.
+//! Tests the HTTP server on the standalone backend, with peers that write their bytes by hand.
 
 mod bodies;
 mod connections;

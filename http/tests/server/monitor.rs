@@ -1,4 +1,4 @@
-//! The monitor: a page, live figures, and those for Prometheus.
+//! The monitor: its page, live figures, and the Prometheus format.
 
 use std::{
     thread,
@@ -39,7 +39,7 @@ fn the_page_and_what_belongs_to_it_are_found_with_and_without_the_last_slash() {
     ] {
         assert!(
             page.text().contains(&format!("\"{file}\"")),
-            "the page wants {file}"
+            "the page needs {file}"
         );
         let file = site.get(&format!("/monitor/{file}"));
         assert_eq!(
@@ -47,7 +47,7 @@ fn the_page_and_what_belongs_to_it_are_found_with_and_without_the_last_slash() {
             (200, Some(kind))
         );
     }
-    // What the script looks for in the page is there.
+    // The page contains the elements that the script looks for.
     let script = site.get("/monitor/page.js");
     for id in script
         .text()
@@ -59,7 +59,7 @@ fn the_page_and_what_belongs_to_it_are_found_with_and_without_the_last_slash() {
     }
 }
 
-/// The samples of a page that is open.
+/// The samples that an open page receives.
 struct Samples(Peer);
 
 impl Samples {
@@ -163,7 +163,7 @@ fn prometheus_is_given_what_its_format_asks_for() {
         line.starts_with("entwined_stalls_total{kind=\"handler\",place=\"tests/http/")
     });
     assert!(stalls.is_some_and(|line| line.ends_with(" 1")), "{text}");
-    // Each bucket of a histogram has what those below it have.
+    // Each bucket of a histogram includes those below it.
     let buckets = text
         .lines()
         .filter(|line| line.starts_with("entwined_turn_seconds_bucket"));

@@ -145,11 +145,13 @@ fn forms_that_are_wrong_or_too_large_are_refused() {
     assert_eq!(post("/names", "multipart/form-data", "x").0, 415);
     assert_eq!(post("/names", kind, "--xyz\r\nnonsense").0, 400);
     assert_eq!(post("/names", kind, "").0, 400);
-    // What is broken off is not kept.
+    // A partial upload is not kept.
     let mut broken = site.peer();
     let head = "--xyz\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\nbegin";
-    broken
-        .send(format!("POST /save HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 5000\r\n\r\n{head}"));
+    broken.send(format!(
+        "POST /save HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 5000\r\n\r\n\
+         {head}"
+    ));
     while !folder.0.join("1").exists() {
         std::thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! Clients that others wrote: curl, wget, Node's fetch, Python's httpx.
+//! Clients by others: curl, wget, Node's fetch, Python's httpx.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ fn content() -> Vec<u8> {
         .collect()
 }
 
-/// A site with a file, and what takes files and bodies.
+/// A site that serves a file, and accepts files and bodies.
 fn site(folder: &Folder) -> Site {
     fs::write(folder.0.join("file.bin"), content()).expect("a file");
     let path = folder.0.clone();
@@ -54,7 +54,7 @@ fn site(folder: &Folder) -> Site {
     })
 }
 
-/// What a program says, in this folder.
+/// Runs a program in this folder and returns its output.
 fn run(folder: &Folder, program: &str, package: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     command
@@ -160,14 +160,20 @@ const main = async () => {
     const [file, text, json, form, stream] = await Promise.all([
         fetch(base + '/files/file.bin').then((answer) => answer.arrayBuffer()),
         fetch(base + '/text').then((answer) => answer.text()),
-        fetch(base + '/json', { method: 'POST', body: '{"b": [2]}', headers: { 'content-type': 'application/json' } }).then((answer) => answer.json()),
+        fetch(base + '/json', {
+            method: 'POST', body: '{"b": [2]}', headers: { 'content-type': 'application/json' },
+        }).then((answer) => answer.json()),
         (() => {
             const form = new FormData();
             form.append('file', new Blob(['x'.repeat(100000)]), 'x.txt');
-            return fetch(base + '/form', { method: 'POST', body: form }).then((answer) => answer.text());
+            return fetch(base + '/form', { method: 'POST', body: form })
+                .then((answer) => answer.text());
         })(),
         fetch(base + '/length', { method: 'POST', duplex: 'half', body: new ReadableStream({
-            start(controller) { for (let i = 0; i < 10; i++) controller.enqueue(new Uint8Array(1000)); controller.close(); },
+            start(controller) {
+                for (let i = 0; i < 10; i++) controller.enqueue(new Uint8Array(1000));
+                controller.close();
+            },
         }) }).then((answer) => answer.text()),
     ]);
     console.log([file.byteLength, text.length, JSON.stringify(json), form, stream].join('\n'));
@@ -194,11 +200,13 @@ import httpx, sys
 base = sys.argv[1]
 for two in [False, True]:
     with httpx.Client(http1=not two, http2=two, timeout=20) as client:
-        print(len(client.get(base + '/files/file.bin').content), len(client.get(base + '/text').text))
+        file, text = client.get(base + '/files/file.bin'), client.get(base + '/text')
+        print(len(file.content), len(text.text))
         print(client.post(base + '/json', json={'c': 3}).text)
         print(client.post(base + '/form', files={'file': ('y.txt', b'y' * 1000)}).text)
         print(client.post(base + '/length', content=(b'z' * 1000 for _ in range(10))).text)
-        print(client.get(base + '/none').status_code, client.get(base + '/files/file.bin', headers={'range': 'bytes=-5'}).status_code)
+        part = client.get(base + '/files/file.bin', headers={'range': 'bytes=-5'})
+        print(client.get(base + '/none').status_code, part.status_code)
 ";
 
 #[test]

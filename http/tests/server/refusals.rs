@@ -14,8 +14,8 @@ fn site(config: Config) -> Site {
     })
 }
 
-/// Sends a request in pieces, without reading, and gives the status of the answer: it must arrive,
-/// and the end must be in order.
+/// Sends a request in pieces without reading, and returns the status of the answer. The answer must
+/// arrive, and the connection must end in order.
 fn refusal(site: &Site, pieces: impl IntoIterator<Item = Vec<u8>>) -> u16 {
     let mut peer = site.peer();
     for piece in pieces {
@@ -111,12 +111,12 @@ fn a_request_needs_one_host() {
         );
         assert!(answer.closes() && peer.ends_in_order(), "{headers:?}");
     }
-    // What was said on the connection after it is not answered.
+    // Anything sent on the connection after it is not answered.
     let mut peer = site.peer();
     peer.send([head(""), head("host: test\r\n")].concat());
     assert_eq!(peer.answer().status, 400);
     assert!(peer.ends_in_order());
-    // HTTP/1.0 had no such header.
+    // HTTP/1.0 does not have this header.
     let mut peer = site.peer();
     peer.send("GET / HTTP/1.0\r\n\r\n");
     assert_eq!(peer.answer().status, 200);
@@ -128,7 +128,10 @@ fn a_transfer_coding_other_than_chunked_is_501() {
     let site = site(Config::default());
     for coding in ["cow, chunked", "gzip, chunked"] {
         let mut peer = site.peer();
-        peer.send(format!("POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: {coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
+        peer.send(format!(
+            "POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: {coding}\r\n\r\n\
+             3\r\nabc\r\n0\r\n\r\n"
+        ));
         let answer = peer.answer();
         assert_eq!(answer.status, 501, "{coding}");
         assert!(answer.closes() && peer.ends_in_order());

@@ -1,12 +1,11 @@
-//! Server-sent events of a channel, for clients that come again.
+//! Server-sent events of a channel, for clients that reconnect.
 
 use entwined::broadcast::{Broadcast, Received};
 use entwined_http::{Error, Request, Router, sse};
 
 use crate::support::{Peer, Site};
 
-/// A site whose `/news` follows a channel that keeps three messages, and whose `/say/{text}` sends
-/// one.
+/// A site where `/news` follows a channel that keeps three messages, and `/say/{text}` sends one.
 fn news() -> Site {
     Site::start(|_| {
         let news = Broadcast::<String>::new(3);
@@ -36,7 +35,7 @@ fn events(peer: &mut Peer, last: Option<&str>) {
     );
 }
 
-/// The next event: its name, its id and its data.
+/// Returns the next event: its name, its id and its data.
 fn event(peer: &mut Peer) -> (String, String, String) {
     let chunk = String::from_utf8(peer.chunk().expect("an event")).expect("a text");
     let field = |name: &str| {
@@ -84,13 +83,13 @@ fn who_connects_again_gets_what_was_missed_as_far_as_it_is_kept() {
     for expected in ["three", "four", "five"] {
         assert_eq!(event(&mut peer).2, expected);
     }
-    // An id of another run, or none at all, is as good as none.
+    // An id from another run counts as no id.
     for id in ["1-5", "nonsense", "-", "5", "1-99999999999999999999"] {
         let mut peer = site.peer();
         events(&mut peer, Some(id));
         assert_eq!(event(&mut peer).2, "three", "{id}");
     }
-    // The newest, or one that has not come yet.
+    // The newest id, or one that does not exist yet.
     let (epoch, _) = first.split_once('-').expect("an epoch");
     let mut peer = site.peer();
     events(&mut peer, Some(&format!("{epoch}-5")));

@@ -87,7 +87,7 @@ fn a_wrong_method_is_405_with_those_that_are_allowed() {
         (answer.status, answer.header("allow")),
         (405, Some("DELETE"))
     );
-    // A method that only this server's peers know is a method still.
+    // A method is valid even if only this server and its peers know it.
     assert_eq!(peer.ask("BREW", "/things", &[], b"").status, 405);
     assert_eq!(peer.ask("OPTIONS", "/things", &[], b"").status, 204);
 }
@@ -104,7 +104,7 @@ fn head_is_get_without_its_body() {
     );
     assert_eq!(head.header("content-type"), get.header("content-type"));
     assert_eq!(peer.ask("HEAD", "/nothing", &[], b"").status, 404);
-    // A body that came nevertheless would be taken for the next answer.
+    // A body sent anyway would be taken for the next response.
     assert_eq!(peer.get("/users/1").text(), "1");
 }
 

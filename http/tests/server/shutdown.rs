@@ -45,7 +45,7 @@ impl Stream for One {
     }
 }
 
-/// Sends a request and waits until the server is at it.
+/// Sends a request and waits until the server is handling it.
 fn begin(site: &Site, path: &str) -> Peer {
     let before = site.ask(|server| server.requests());
     let mut peer = site.peer();
@@ -81,7 +81,7 @@ fn nobody_new_is_accepted_while_it_stops() {
     assert_eq!(peer.answer().text(), "finished");
 }
 
-/// The server lingered for two seconds on connections on which nothing was left to be said.
+/// The server lingered for two seconds on connections that had nothing left to send.
 #[test]
 fn idle_connections_do_not_hold_the_shutdown_up() {
     let site = site(Config::default());

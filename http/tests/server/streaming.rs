@@ -15,7 +15,7 @@ use futures_core::Stream;
 
 use crate::support::{LIMIT, Peer, Site, config};
 
-/// A stream that is asked for its next item each time the body wants one.
+/// A stream that calls `next` each time the body wants an item.
 pub struct Ticker<F>(F);
 
 impl<F: FnMut() -> Option<Bytes> + Unpin> Ticker<F> {
@@ -35,10 +35,11 @@ impl<F: FnMut() -> Option<Bytes> + Unpin> Stream for Ticker<F> {
 
 const PIECE: usize = 16 * 1024;
 const WHOLE: usize = 96 << 20;
-/// What kernels and hyper may buffer between a stream and a peer that does not read, generously.
+/// A generous bound for what kernels and hyper may buffer between a stream and a peer that does not
+/// read.
 const BUFFERS: usize = 24 << 20;
 
-/// Waits until a counter has not moved for a while, and gives its value.
+/// Waits until a counter has stopped changing, and returns its value.
 fn settled(counter: &AtomicUsize) -> usize {
     let begin = Instant::now();
     let mut seen = (counter.load(Ordering::SeqCst), begin);
@@ -74,7 +75,7 @@ fn a_stream_is_sent_whole_and_in_order() {
             .collect();
         assert!(answer.text() == expected);
     }
-    // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+    // HTTP/1.0 has no chunks: the end of the connection is the end of the body.
     peer.send("GET / HTTP/1.0\r\n\r\n");
     let answer = peer.answer();
     assert_eq!(answer.header("transfer-encoding"), None);
@@ -108,7 +109,8 @@ fn a_stream_is_not_polled_ahead_of_a_slow_reader() {
         ahead < BUFFERS,
         "{ahead} bytes ahead of a peer that reads none"
     );
-    // Others are not held up, and it goes on when the peer reads: no further ahead than before.
+    // Other peers are not held up. When the peer reads, the stream continues, and is no further
+    // ahead than before.
     let mut read = 0;
     while let Some(chunk) = peer.chunk() {
         read += chunk.len();
@@ -152,7 +154,7 @@ fn a_stream_that_fails_or_panics_ends_its_connection_so_that_the_peer_notices() 
     site.wait_until(|server| server.connections() == 1);
 }
 
-/// As [`Ticker`], with errors.
+/// Like [`Ticker`], with errors.
 struct Items<F>(F);
 
 impl<F: FnMut() -> Option<Result<Bytes, &'static str>> + Unpin> Stream for Items<F> {
@@ -163,8 +165,8 @@ impl<F: FnMut() -> Option<Result<Bytes, &'static str>> + Unpin> Stream for Items
     }
 }
 
-/// An HTTP/1.0 peer has only the end of the connection to go by: after an error it must be no
-/// orderly one.
+/// For an HTTP/1.0 peer the end of the connection is the end of the body, so after an error it must
+/// not end in order.
 #[test]
 fn a_stream_that_fails_resets_a_connection_whose_end_would_be_the_end_of_the_body() {
     let site = Site::start(|_| {
@@ -184,7 +186,7 @@ fn a_stream_that_fails_resets_a_connection_whose_end_would_be_the_end_of_the_bod
     );
 }
 
-/// A number that grows, as a window's state changes.
+/// A number that grows, like a window's state changes.
 struct State {
     number: AtomicUsize,
     readers: Mutex<Vec<Waker>>,
@@ -208,14 +210,14 @@ impl State {
     }
 }
 
-/// The state each time that it has changed, always the newest at the time of asking.
+/// Returns the state each time that it has changed, and always the newest one.
 struct Newest(Arc<State>, usize);
 
 impl Stream for Newest {
     type Item = sse::Event;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<sse::Event>> {
-        // First, so that no change is missed in between.
+        // Registered first, so that no change is missed.
         self.0
             .readers
             .lock()
@@ -226,7 +228,7 @@ impl Stream for Newest {
             return Poll::Pending;
         }
         self.1 = newest;
-        // A padding makes the kernel's buffers fill soon.
+        // Padding fills the kernel's buffers quickly.
         Poll::Ready(Some(sse::Event::data(&format!(
             "{newest} {}",
             "x".repeat(PIECE)
@@ -259,7 +261,7 @@ fn subscribe(site: &Site) -> Peer {
     peer
 }
 
-/// The number of the next event.
+/// Returns the number of the next event.
 fn event(peer: &mut Peer) -> usize {
     let chunk = peer.chunk().expect("an event");
     let text = String::from_utf8(chunk).expect("a text");
@@ -290,7 +292,7 @@ fn a_slow_reader_of_events_skips_states_and_gets_the_newest() {
     let site = events(&state);
     let mut slow = subscribe(&site);
     let mut quick = subscribe(&site);
-    // The quick one sees a lot of states, each after the other; the slow one reads none of them.
+    // The fast peer sees many states in order; the slow one reads none of them.
     const LAST: usize = 2500;
     for number in 1..=LAST {
         assert_eq!(event(&mut quick), number);

@@ -1,4 +1,4 @@
-//! A server on a thread of its own, and peers that say exactly what a test wants said.
+//! A server on a thread of its own, and peers that send exactly the bytes that a test wants.
 
 use std::{
     cell::RefCell,
@@ -14,7 +14,7 @@ use std::{
 use entwined::{Handle, Remote, Standalone, transport::tcp};
 use entwined_http::{self as http, Config, Router, Server};
 
-/// How long anything may take that should happen at once. Only a test that fails waits so long.
+/// How long anything may take that should happen at once. Only a failing test waits this long.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 thread_local! {
@@ -49,7 +49,7 @@ impl Site {
             SERVER.set(Some(server));
             reactor.run().expect("a run without errors");
             drop(SERVER.take());
-            // Nobody may wait for it.
+            // Nobody may be waiting for it.
             let _ = end.send(());
         });
         let (address, remote) = address.recv_timeout(LIMIT).expect("a server");
@@ -60,7 +60,7 @@ impl Site {
         }
     }
 
-    /// Asks something of the server, on its thread.
+    /// Calls `question` with the server, on its thread.
     pub fn ask<R: Send + 'static>(
         &self,
         question: impl FnOnce(&Server) -> R + Send + 'static,
@@ -72,14 +72,14 @@ impl Site {
             .expect("the server runs")
     }
 
-    /// Drops the server, while its reactor goes on.
+    /// Drops the server. Its reactor continues.
     pub fn drop_server(&self) {
         self.remote
             .call(|_| drop(SERVER.take()))
             .expect("the server runs");
     }
 
-    /// Tells the reactor to stop.
+    /// Stops the reactor.
     pub fn stop(&self) {
         self.remote
             .call(|handle| handle.stop())
@@ -96,12 +96,12 @@ impl Site {
         Peer::connect(self.address)
     }
 
-    /// What a peer of its own is answered.
+    /// Sends a GET request on a new connection and returns the answer.
     pub fn get(&self, path: &str) -> Answer {
         self.peer().get(path)
     }
 
-    /// Waits until `done` is true of the server.
+    /// Waits until `done` is true for the server.
     pub fn wait_until(&self, done: impl Fn(&Server) -> bool + Send + Copy + 'static) {
         let start = Instant::now();
         while !self.ask(move |server| done(server)) {
@@ -120,7 +120,7 @@ impl Drop for Site {
     }
 }
 
-/// Raises this process's limit where it is too low for a test.
+/// Raises this process's limit if it is too low for a test.
 pub fn allow_file_descriptors(count: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -135,14 +135,14 @@ pub fn allow_file_descriptors(count: usize) {
     }
 }
 
-/// A configuration with one thing changed.
+/// The default configuration with one change.
 pub fn config(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::default();
     change(&mut config);
     config
 }
 
-/// What a peer was answered.
+/// The answer that a peer got.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -159,7 +159,7 @@ impl Answer {
         self.headers(name).next()
     }
 
-    /// Each value of a header, in order.
+    /// All values of a header, in order.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
         self.head.lines().skip(1).filter_map(move |line| {
             let (key, value) = line.split_once(':')?;
@@ -167,7 +167,7 @@ impl Answer {
         })
     }
 
-    /// The status, and a check that the connection ends after this.
+    /// The status. Also checks that the connection ends after this answer.
     pub fn closes(&self) -> bool {
         self.header("connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("close"))
@@ -200,7 +200,7 @@ impl Peer {
             .expect("the server reads");
     }
 
-    /// The same where the server may have ended the connection; whether it has not.
+    /// Like `send`, but the server may have ended the connection. Returns whether it has not.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.get_mut().write_all(bytes.as_ref()).is_ok()
     }
@@ -218,7 +218,7 @@ impl Peer {
         )
     }
 
-    /// One request with a body of known length, and its answer.
+    /// Sends one request with a body of known length, and returns its answer.
     pub fn ask(
         &mut self,
         method: &str,
@@ -239,7 +239,7 @@ impl Peer {
         self.answer_to(method)
     }
 
-    /// The next answer to anything but HEAD.
+    /// Reads the next answer to anything but HEAD.
     pub fn answer(&mut self) -> Answer {
         self.answer_to("GET")
     }
@@ -252,7 +252,7 @@ impl Peer {
         answer
     }
 
-    /// An answer without its body.
+    /// Reads an answer without its body.
     pub fn head(&mut self) -> Answer {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -291,7 +291,7 @@ impl Peer {
         body
     }
 
-    /// The next chunk of a chunked body, `None` for the last.
+    /// Reads the next chunk of a chunked body. `None` is the last.
     pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut size = String::new();
         self.stream.read_line(&mut size).expect("a chunk");
@@ -303,15 +303,15 @@ impl Peer {
         (size > 0).then_some(chunk)
     }
 
-    /// Whether the server closes the connection in order (`true`) or by a reset (`false`), with
-    /// nothing more said.
+    /// Whether the server closes the connection in order (`true`) or with a reset (`false`), and
+    /// sends nothing more.
     pub fn ends_in_order(&mut self) -> bool {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             Ok(_) => {
                 assert!(
                     rest.is_empty(),
-                    "more was said: {:?}",
+                    "more was sent: {:?}",
                     String::from_utf8_lossy(&rest)
                 );
                 true
@@ -321,7 +321,7 @@ impl Peer {
         }
     }
 
-    /// Whether nothing at all comes for so long.
+    /// Whether nothing at all arrives for this long.
     pub fn hears_nothing_for(&mut self, time: Duration) -> bool {
         self.stream
             .get_ref()

@@ -1,4 +1,4 @@
-//! What handlers take out of requests, and routers within routers.
+//! Extractors, and routers inside routers.
 
 use std::collections::BTreeMap;
 
@@ -190,7 +190,7 @@ fn routers_below_paths_go_by_the_rest_and_leave_what_they_do_not_have() {
             "{\"id\": \"7\", \"tenant\": \"acme\"} /users/7",
             true,
         ),
-        // What is around a router with layers is around this as well.
+        // The layers around a router also apply to this.
         ("/acme/api/else", 200, "the outer fallback", true),
         ("/acme/api/users/7/else", 200, "the outer fallback", true),
         ("/acme/api/panic", 500, "the server made a mistake\n", true),

@@ -1,4 +1,4 @@
-//! Answers on their way to a peer that does not read: over memory, in simulated time.
+//! Answers that are sent to a peer that does not read: over memory, in simulated time.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +11,7 @@ use entwined_http::{self as http, Router};
 use entwined::{simulation::Simulation, transport::{ listen_once, memory::{self, MemoryStream, Wire}, }};
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// A server whose answers have so many bytes, and the stream of its only peer.
+/// A server whose answers have bodies of `bytes` bytes, and the stream of its only peer.
 fn serve(simulation: &Simulation, bytes: usize, wire: Wire) -> (http::Server, MemoryStream) {
     let handle = simulation.handle();
     let (near, far) = memory::pair_over(&handle, wire);
@@ -45,7 +45,7 @@ async fn read_all(stream: &mut MemoryStream) -> String {
     }
 }
 
-/// The numbers that the answers carry.
+/// The numbers in the answers.
 fn numbers(answers: &str) -> Vec<usize> {
     let bodies = answers
         .split("HTTP/1.1 200 OK\r\n")
@@ -58,7 +58,7 @@ fn numbers(answers: &str) -> Vec<usize> {
 
 const COUNT: usize = 60;
 
-/// So many requests at once, the last one the connection's last.
+/// `COUNT` requests at once. The last one closes the connection.
 fn requests() -> Vec<u8> {
     let mut requests = "GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(COUNT - 1);
     requests.push_str("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -79,7 +79,7 @@ fn answers_wait_for_a_peer_that_does_not_read_and_come_in_order() {
         });
         let mut far = simulation.run_until(sending).expect("no panic");
         simulation.drive();
-        // What is answered is on the wire, or waits for it in a buffer of one piece, or with hyper.
+        // Each answer is on the wire, or waits for it in a buffer of one piece, or in hyper.
         let most = (5_000 + 2 * 4_096) / bytes + 3;
         assert!(
             server.requests() <= most as u64,
