@@ -17,7 +17,7 @@
 //!         reader.next().await,
 //!         Some(Received::Message { id: 2, message }) if *message == "two"
 //!     ));
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

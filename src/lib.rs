@@ -22,7 +22,7 @@
 //!
 //! handle.call_later(Duration::from_millis(10), {
 //!     let handle = handle.clone();
-//!     move || handle.stop().expect("the reactor runs")
+//!     move || handle.stop()
 //! });
 //! reactor.run()?;
 //! # Ok(())

@@ -16,7 +16,7 @@
 //!         .await
 //!         .expect("it is in the table");
 //!     assert_eq!(addresses.len(), 2);
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

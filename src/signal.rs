@@ -9,7 +9,7 @@
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
 //! signal::stop_on(&handle, [signal::SIGINT, signal::SIGTERM])?.keep();
-//! # handle.clone().call_soon(move || handle.stop().unwrap());
+//! # handle.clone().call_soon(move || handle.stop());
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -135,7 +135,7 @@ pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = i32>) -> io::R
         });
         any.await;
         // The reactor may already be stopping.
-        let _ = stopping.stop();
+        stopping.stop();
     });
     Ok(StopOn { task: Some(task) })
 }

@@ -326,7 +326,7 @@ mod tests {
         let slow = handle.spawn(handle.sleep(Duration::from_secs(86_400)));
         assert_eq!(simulation.run_until(slow), Ok(()));
         let never = Deferred::<(), crate::deferred::Interrupted>::with_canceller(|| {});
-        let limited = handle.limit(Duration::from_secs(10), never.1);
+        let limited = never.1.add_timeout(&handle, Duration::from_secs(10));
         assert_eq!(
             simulation.run_until(limited),
             Err(crate::deferred::Interrupted::TimedOut)

@@ -63,7 +63,7 @@ impl OwnLoop for Standalone {
 fn refusal(error: RunError) -> LifeError {
     match error {
         RunError::Life(error) => error,
-        RunError::Selector(error) => panic!("the selector failed: {error}"),
+        error => panic!("the selector failed: {error}"),
     }
 }
 

@@ -323,7 +323,7 @@ macro_rules! __with_tls {
     ($($rows:tt)*) => {};
 }
 
-/// What a test needs of the process.
+/// Whether a test can share the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Demand {
     Shared,
@@ -393,7 +393,7 @@ macro_rules! tests_over {
     };
 }
 
-/// The transports of the tests of streams: what the names of those tests end with.
+/// The transports of the stream tests. The names of those tests end with them.
 pub(super) const CARRIERS: &[&str] = &[
     "tcp",
     "unix",
@@ -409,7 +409,7 @@ pub(super) const STREAMS: RangeInclusive<u8> = 33..=48;
 /// The transport that a test is about.
 pub(super) fn carrier_of(name: &str) -> Option<&'static str> {
     let carrier = name.rsplit_once("_over_")?.1;
-    CARRIERS.into_iter().find(|known| *known == carrier)
+    CARRIERS.iter().copied().find(|known| *known == carrier)
 }
 
 fn lacks<C: Carrier>(name: &str) -> Option<&'static str> {

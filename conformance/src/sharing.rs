@@ -16,7 +16,7 @@ use super::{
 use entwined::{
     Handle,
     protocol::{self, Echo},
-    reactor::{Kind, Report},
+    reactor::{Label, Report},
 };
 
 const PIECE: Duration = Duration::from_micros(200);
@@ -256,7 +256,7 @@ pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name
     let stalls = stalls.take();
     assert_eq!(stalls.len(), 1, "{stalls:?}");
     let (origin, duration, text) = &stalls[0];
-    assert_eq!((origin.kind, origin.location.line()), (Kind::Call, line));
+    assert_eq!((origin.label, origin.location.line()), (Label::CALL, line));
     // The time spent waiting for a processor is subtracted; the system counts it in coarse steps.
     assert!(
         *duration >= ms(70) && *duration < Duration::from_secs(10),

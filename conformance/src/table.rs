@@ -9,7 +9,6 @@ use std::{
 };
 
 use super::list::{BEHAVIOURS, BY_TYPES, CARRIERS, NOT_COVERED, STREAMS, carrier_of, number};
-use entwined::panic::panic_message;
 
 /// The outcome of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,4 +179,12 @@ fn shortened(text: &str) -> String {
         None => text.to_owned(),
         Some((end, _)) => format!("{} ...", text[..end].trim_end()),
     }
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+        .to_owned()
 }

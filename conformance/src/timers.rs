@@ -143,7 +143,7 @@ fn assert_reset<H: Harness>(
     let (at, handle) = (called.clone(), rig.handle.clone());
     let timer = rig.handle.call_later(from, move || {
         at.set(Some(handle.now()));
-        handle.stop().expect("it runs");
+        handle.stop();
     });
     let (now, handle) = (reset_at.clone(), rig.handle.clone());
     arrange(
@@ -493,9 +493,7 @@ pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
     });
     let silence = thread::spawn(move || {
         thread::sleep(Duration::from_secs(10));
-        remote
-            .post(|handle| handle.stop().expect("it runs"))
-            .expect("there");
+        remote.post(|handle| handle.stop()).expect("there");
     });
     let measured = Rc::new(Cell::new((0, 0)));
     let (after, handle) = (measured.clone(), rig.handle.clone());

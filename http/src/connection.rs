@@ -12,7 +12,7 @@ use entwined::{reactor::Origin, server::Permit, task::Sleep, transport::ByteStre
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{
-    exchange::{Exchange, Sniff, Streams},
+    exchange::{Exchange, Sniff},
     pace::{Pace, Upgrade, Verdict},
     rate::Least,
     request::Common,
@@ -55,7 +55,7 @@ struct Connection {
     sleep: Sleep,
     server: Rc<Shared>,
     routes: Rc<Routes>,
-    /// Its place in the server's list, from the first poll on.
+    /// Its slot in the server's list; set by the first poll.
     slot: Option<usize>,
     origin: Origin,
     /// Present until the connection is handed over.
@@ -75,7 +75,7 @@ enum Stage {
     Exchange {
         exchange: Exchange,
         wire: Wire,
-        /// Whether hyper was told to end in order.
+        /// Whether hyper has been asked for a graceful shutdown.
         ending: bool,
         /// The result of the exchange, kept while its last response is still being sent.
         ended: Option<hyper::Result<()>>,
@@ -174,16 +174,7 @@ impl Connection {
         };
         let wire = Wire::new(stream, begin, pace.clone(), server.handle.clone(), origin);
         let stream = wire.clone();
-        let exchange = if two {
-            let streams = Streams {
-                server: server.clone(),
-                pace: pace.clone(),
-                origin: self.origin,
-            };
-            Exchange::two(&server.config, stream, answer, streams)
-        } else {
-            Exchange::one(&server.config, stream, answer)
-        };
+        let exchange = Exchange::new(&server.config, stream, answer, two);
         Stage::Exchange {
             exchange,
             wire,

@@ -1,33 +1,19 @@
 //! Requests and responses over one connection, in the version of HTTP that the peer uses.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use hyper::{
-    rt::Executor,
-    server::conn::{http1, http2},
-};
+use entwined::transport::ByteStream;
+use hyper::server::conn::http1;
 
-use entwined::{
-    reactor::{Handle, Origin},
-    task::Sleep,
-    transport::ByteStream,
-};
+#[cfg(feature = "http2")]
+use super::http2;
+use super::{config::Config, service::Answer, wire::Wire};
 
-use super::{
-    config::Config,
-    pace::{Pace, StreamPace},
-    service::Answer,
-    state::Shared,
-    wire::Wire,
-};
-
-/// What a client of HTTP/2 says first: RFC 9113, 3.4.
+/// The connection preface that an HTTP/2 client sends first: RFC 9113, 3.4.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first bytes of a connection, which show the protocol that the peer uses.
@@ -87,14 +73,25 @@ fn agreed(_: &dyn ByteStream) -> Option<bool> {
 #[expect(clippy::large_enum_variant)]
 pub(super) enum Exchange {
     One(http1::Connection<Wire, Answer>),
-    Two(Box<http2::Connection<Wire, Answer, Streams>>),
+    #[cfg(feature = "http2")]
+    Two(Box<http2::Connection>),
 }
 
 /// Hyper's default. If any number is set, even this one, hyper allocates for each request.
 const HYPER_HEADERS: usize = 100;
 
 impl Exchange {
-    pub(super) fn one(config: &Config, stream: Wire, answer: Answer) -> Self {
+    /// Starts the exchange, in HTTP/2 if `two`.
+    pub(super) fn new(config: &Config, stream: Wire, answer: Answer, two: bool) -> Self {
+        #[cfg(feature = "http2")]
+        if two {
+            return Exchange::Two(Box::new(http2::serve(config, stream, answer)));
+        }
+        debug_assert!(!two, "without the feature nobody asks for HTTP/2");
+        Exchange::one(config, stream, answer)
+    }
+
+    fn one(config: &Config, stream: Wire, answer: Answer) -> Self {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(config.head_limit.max(8 * 1024));
         if config.header_count != HYPER_HEADERS {
@@ -103,24 +100,10 @@ impl Exchange {
         Exchange::One(builder.serve_connection(stream, answer))
     }
 
-    pub(super) fn two(config: &Config, stream: Wire, answer: Answer, streams: Streams) -> Self {
-        streams.pace.multiplex();
-        let mut builder = http2::Builder::new(streams);
-        builder
-            .max_concurrent_streams(config.max_streams)
-            .max_header_list_size(config.head_limit.max(8 * 1024) as u32)
-            .max_send_buf_size(SEND_BUFFER)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_pending_accept_reset_streams(MOST_RESETS)
-            .max_local_error_reset_streams(MOST_ERRORS)
-            .enable_connect_protocol();
-        Exchange::Two(Box::new(builder.serve_connection(stream, answer)))
-    }
-
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         match self {
             Exchange::One(exchange) => exchange.poll_without_shutdown(cx),
+            #[cfg(feature = "http2")]
             Exchange::Two(exchange) => Pin::new(&mut **exchange).poll(cx),
         }
     }
@@ -128,6 +111,7 @@ impl Exchange {
     pub(super) fn graceful_shutdown(&mut self) {
         match self {
             Exchange::One(exchange) => Pin::new(exchange).graceful_shutdown(),
+            #[cfg(feature = "http2")]
             Exchange::Two(exchange) => Pin::new(&mut **exchange).graceful_shutdown(),
         }
     }
@@ -140,82 +124,8 @@ impl Exchange {
                 let parts = exchange.into_parts();
                 Some((parts.io.take_stream()?, parts.read_buf))
             }
+            #[cfg(feature = "http2")]
             Exchange::Two(_) => None,
-        }
-    }
-}
-
-/// Bytes of a response that may be buffered for one stream.
-const SEND_BUFFER: usize = 64 * 1024;
-
-/// Bytes of request bodies that a peer may send before they are read: on one stream, and on all
-/// streams of a connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// How many streams a peer may reset before we accept them, and how many may be reset for its
-/// errors, before the connection is closed (CVE-2023-44487, CVE-2025-8671).
-const MOST_RESETS: usize = 20;
-const MOST_ERRORS: usize = 256;
-
-/// Spawns each stream of a connection as a task.
-#[derive(Clone)]
-pub(super) struct Streams {
-    pub(super) server: Rc<Shared>,
-    pub(super) pace: Rc<Pace>,
-    pub(super) origin: Origin,
-}
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
-    fn execute(&self, future: F) {
-        let stream = self.pace.latest_stream();
-        let look = self.server.config.write_deadline;
-        let limited = Limited {
-            future,
-            stream,
-            handle: self.server.handle.clone(),
-            look,
-            sleep: None,
-        };
-        self.server.handle.spawn_detached(self.origin, limited);
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A stream that ends if its peer stops reading the response.
-    struct Limited<F> {
-        #[pin]
-        future: F,
-        stream: Option<Rc<StreamPace>>,
-        handle: Handle,
-        look: std::time::Duration,
-        sleep: Option<Sleep>,
-    }
-}
-
-impl<F: Future<Output = ()>> Future for Limited<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        if this.future.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        let Some(stream) = this.stream else {
-            return Poll::Pending;
-        };
-        loop {
-            let sleep = this
-                .sleep
-                .get_or_insert_with(|| this.handle.sleep(*this.look));
-            ready!(Pin::new(&mut *sleep).poll(cx));
-            let now = this.handle.now();
-            match stream.stuck_since() {
-                // Dropping the future resets the stream.
-                Some(since) if since + *this.look <= now => return Poll::Ready(()),
-                Some(since) => sleep.reset(since + *this.look),
-                None => sleep.reset(now + *this.look),
-            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl<S: AsyncWrite + Unpin> Write for HyperIo<S> {
 ///
 /// That buffer is not initialized, and claiming that it was filled is unsafe. Copying from one that
 /// is initialized costs less than a hundredth of the system call.
-pub(crate) fn read_into(
+pub(super) fn read_into(
     stream: Pin<&mut (impl AsyncRead + ?Sized)>,
     cx: &mut Context<'_>,
     cursor: &mut ReadBufCursor<'_>,

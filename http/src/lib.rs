@@ -22,7 +22,7 @@
 //! let handle = reactor.handle();
 //! let server = http::serve(tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?, router);
 //! println!("http listening on {}", server.local_address());
-//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -36,6 +36,8 @@ mod body;
 mod check;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(any(feature = "compression", feature = "files"))]
+mod coding;
 mod config;
 mod connection;
 mod error;
@@ -44,6 +46,8 @@ mod extract;
 #[cfg(feature = "files")]
 mod files;
 mod handler;
+#[cfg(feature = "http2")]
+mod http2;
 mod io;
 mod json;
 mod labels;

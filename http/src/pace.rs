@@ -101,6 +101,7 @@ impl Pace {
         header_deadline.min(idle_deadline).min(write_deadline)
     }
 
+    #[cfg(feature = "http2")]
     /// Marks the connection as HTTP/2, with several streams.
     pub(super) fn multiplex(&self) {
         let _ = self.streams.set(Box::default());
@@ -132,6 +133,7 @@ impl Pace {
         self.upgrade.borrow_mut().take()
     }
 
+    #[cfg(feature = "http2")]
     /// Takes the stream that began last. Returns it only once.
     pub(super) fn latest_stream(&self) -> Option<Rc<StreamPace>> {
         self.streams.get()?.latest.borrow_mut().take()
@@ -205,8 +207,8 @@ impl Pace {
         self.streams.get().is_some()
     }
 
-    /// Whether the end of the peer's input is not for hyper yet, which would drop the answer that
-    /// it is at: a peer may end its direction and wait for what it asked for.
+    /// Whether to hide the end of input from hyper for now. Hyper would drop the response in
+    /// progress, but a peer may half-close and still wait for its response.
     pub(super) fn withholds_end(&self, cx: &Context<'_>) -> bool {
         let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
         let withholds = !self.is_multiplexed() && (answering || self.blocked.get().is_some());
@@ -275,6 +277,7 @@ struct Multiplexed {
 pub(super) struct StreamPace(Cell<Option<Instant>>);
 
 impl StreamPace {
+    #[cfg(feature = "http2")]
     /// Since when the peer has not taken the data that is ready for it.
     pub(super) fn stuck_since(&self) -> Option<Instant> {
         self.0.get()

@@ -130,11 +130,13 @@ impl Request {
         }
     }
 
+    #[cfg(feature = "http2")]
     /// Removes an extension that hyper put into the head.
     pub(super) fn take_extension<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
         self.content.request.extensions_mut().remove()
     }
 
+    #[cfg(any(feature = "tower", feature = "multipart"))]
     /// Splits the request into its parts, for bodies that are read in another way.
     pub(super) fn into_parts(self) -> (::http::request::Parts, Incoming, Meter, Handle) {
         let Content {

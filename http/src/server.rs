@@ -1,4 +1,4 @@
-//! Servers: what they allow, how they begin and end.
+//! Servers: their limits, how they start and how they stop.
 
 use std::{cell::Cell, fmt, rc::Rc};
 
@@ -18,7 +18,7 @@ use entwined::{
 
 /// An HTTP server. Made by [`serve`] and [`serve_with`].
 ///
-/// Dropping it stops accepting; connections that are there go on until they end.
+/// Dropping it stops accepting. Open connections continue until they end.
 #[must_use = "dropping it stops accepting"]
 pub struct Server {
     acceptor: Rc<Acceptor>,
@@ -32,7 +32,7 @@ pub fn serve(listener: impl Listen, router: Router) -> Server {
     serve_with(listener, router, Config::default())
 }
 
-/// Serves `router` on `listener`: a socket, or one with a layer above it such as TLS.
+/// Serves `router` on `listener`: a socket, or a socket with a layer above it such as TLS.
 #[track_caller]
 pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Server {
     let origin = Origin::here(labels().connection);
@@ -70,12 +70,12 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
 }
 
 impl Server {
-    /// The address that it listens on.
+    /// Returns the address that the server listens on.
     pub fn local_address(&self) -> &Address {
         self.acceptor.local_address()
     }
 
-    /// Connections at present.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.acceptor.connections()
     }
@@ -102,7 +102,7 @@ impl Server {
         self.acceptor.closed()
     }
 
-    /// Requests since the server began.
+    /// Returns the number of requests since the server started.
     pub fn requests(&self) -> u64 {
         self.shared.requests.get()
     }

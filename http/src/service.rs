@@ -22,13 +22,13 @@ use super::{
     state::Shared,
 };
 
-/// What hyper calls for each request.
+/// The service that hyper calls for each request.
 pub(super) struct Answer {
     pub(super) server: Rc<Shared>,
     pub(super) routes: Rc<Routes>,
     pub(super) pace: Rc<Pace>,
     pub(super) common: Rc<Common>,
-    /// For what is around all handlers.
+    /// The origin of the code around all handlers.
     pub(super) origin: Origin,
 }
 
@@ -80,7 +80,7 @@ impl Answer {
     }
 }
 
-/// The answer to HEAD: what there would be, without it (RFC 9110, 9.3.2).
+/// The response to HEAD: the same head, with the length, but without a body (RFC 9110, 9.3.2).
 fn without_body(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
@@ -89,14 +89,14 @@ fn without_body(response: Response) -> Response {
     Response::from_parts(head, Body::empty())
 }
 
-/// The future of one response; a panic of the handler is 500.
+/// The future of one response. If the handler panics, the response is 500.
 pub(super) struct Answering {
     response: ResponseFuture,
-    /// There until the response is.
+    /// Present until the response is ready.
     watch: Option<Watch>,
-    /// The response's body must not be sent, and hyper does not see to that.
+    /// The body must not be sent, and hyper does not ensure that itself.
     headless: bool,
-    /// The connection ends with it.
+    /// The connection ends with this response.
     last: bool,
 }
 

@@ -1,5 +1,4 @@
-//! What all connections of a server share.
-
+/// State shared by all connections of a server.
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -10,23 +9,23 @@ use entwined::Handle;
 
 use super::config::Config;
 
-/// What all connections of a server share.
+/// State shared by all connections of a server.
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) config: Config,
-    /// Whether connections should end as soon as they have answered.
+    /// Whether connections should close as soon as they have answered.
     pub(super) closing: Cell<bool>,
     pub(super) connections: Connections,
     pub(super) requests: Cell<u64>,
 }
 
 impl Shared {
-    /// The time of the turn: precise enough for deadlines of seconds.
+    /// The time of the current turn, which is precise enough for deadlines of seconds.
     pub(super) fn time(&self) -> std::time::Instant {
         self.handle.turn_time()
     }
 
-    /// Has every connection end in order; returns when all have, or the grace is over.
+    /// Shuts every connection down gracefully. Returns when all are closed or the grace is over.
     pub(super) async fn close(&self) {
         self.closing.set(true);
         self.connections.wake_all();
@@ -42,7 +41,7 @@ impl Shared {
     }
 }
 
-/// The connections of a server: the means to wake each, and to know when all are gone.
+/// The connections of a server. Wakes each of them, and knows when all are gone.
 #[derive(Default)]
 pub(super) struct Connections {
     slots: RefCell<Vec<Option<Waker>>>,

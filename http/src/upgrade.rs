@@ -3,26 +3,22 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use futures_io::{AsyncRead, AsyncWrite};
-use hyper::{
-    ext::Protocol,
-    rt::{Read, ReadBuf, Write},
-    upgrade::OnUpgrade,
-};
-
-use super::{
-    Body, Error, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONNECTION, UPGRADE},
-};
 use entwined::{
     server::Permit,
     transport::{Address, ByteStream},
+};
+use futures_io::{AsyncRead, AsyncWrite};
+
+#[cfg(feature = "http2")]
+use super::http2;
+use super::{
+    Body, Error, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, UPGRADE},
 };
 
 impl Request {
@@ -39,14 +35,24 @@ impl Request {
                 .flat_map(|value| value.split(','))
                 .any(|entry| entry.trim().eq_ignore_ascii_case(wanted))
         };
-        let extended = self.extensions().get::<Protocol>();
-        match extended {
+        match self.extended_protocol() {
             Some(extended) => {
-                *self.method() == Method::CONNECT
-                    && extended.as_str().eq_ignore_ascii_case(protocol)
+                *self.method() == Method::CONNECT && extended.eq_ignore_ascii_case(protocol)
             }
             None => lists(CONNECTION, "upgrade") && lists(UPGRADE, protocol),
         }
+    }
+
+    /// The protocol of an extended CONNECT.
+    #[cfg(feature = "http2")]
+    fn extended_protocol(&self) -> Option<&str> {
+        let protocol = self.extensions().get::<hyper::ext::Protocol>();
+        protocol.map(hyper::ext::Protocol::as_str)
+    }
+
+    #[cfg(not(feature = "http2"))]
+    fn extended_protocol(&self) -> Option<&str> {
+        None
     }
 
     /// Accepts the upgrade. When the response is sent, `take_over` is called with the connection
@@ -58,7 +64,7 @@ impl Request {
     /// # Errors
     /// 426 if the client does not ask for this protocol.
     pub fn upgrade(
-        mut self,
+        self,
         protocol: &'static str,
         take_over: impl FnOnce(Box<dyn ByteStream>) + 'static,
     ) -> Result<Response, Error> {
@@ -68,29 +74,16 @@ impl Request {
                 format!("this path accepts only an upgrade to {protocol}"),
             ));
         }
-        if self.extensions().get::<Protocol>().is_none() {
-            let mut response = Response::new(Body::upgrade(Box::new(take_over)));
-            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            response
-                .headers_mut()
-                .insert(UPGRADE, HeaderValue::from_static(protocol));
-            return Ok(response);
+        #[cfg(feature = "http2")]
+        if self.extended_protocol().is_some() {
+            return http2::upgrade(self, take_over);
         }
-        let pending = self
-            .take_extension::<OnUpgrade>()
-            .ok_or_else(|| Error::internal("this request cannot be upgraded"))?;
-        let peer = self.peer_address().clone();
-        let taking = self.handle().spawn(async move {
-            match pending.await {
-                Ok(stream) => take_over(Box::new(StreamOfTwo { stream, peer })),
-                Err(error) => tracing::debug!(%error, "a stream could not be upgraded"),
-            }
-        });
-        taking.detach();
-        Ok(Response::new(Body::empty()))
+        let mut response = Response::new(Body::upgrade(Box::new(take_over)));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+        Ok(response)
     }
 }
 
@@ -153,57 +146,4 @@ impl ByteStream for Upgraded {
     fn below(&self) -> Option<&dyn ByteStream> {
         Some(&*self.stream)
     }
-}
-
-/// One stream of an HTTP/2 connection.
-struct StreamOfTwo {
-    stream: hyper::upgrade::Upgraded,
-    peer: Address,
-}
-
-impl AsyncRead for StreamOfTwo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut room = [MaybeUninit::<u8>::uninit(); 16 * 1024];
-        let most = buffer.len().min(room.len());
-        let mut read = ReadBuf::uninit(&mut room[..most]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, read.unfilled()))?;
-        let filled = read.filled();
-        buffer[..filled.len()].copy_from_slice(filled);
-        Poll::Ready(Ok(filled.len()))
-    }
-}
-
-impl AsyncWrite for StreamOfTwo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl ByteStream for StreamOfTwo {
-    fn local_address(&self) -> Address {
-        Address::Unknown
-    }
-
-    fn peer_address(&self) -> Address {
-        self.peer.clone()
-    }
-
-    /// Does nothing: dropping it resets the stream.
-    fn abort(&mut self) {}
 }

@@ -17,7 +17,6 @@ use entwined::{
 };
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-<<<<<<< HEAD:http/src/wire.rs
 use super::{io::read_into, pace::Pace};
 
 /// A connection's stream, as hyper has it. Small pieces are corked: taken at once, and sent when
@@ -26,19 +25,11 @@ use super::{io::read_into, pace::Pace};
 pub(super) struct Wire(Rc<Inner>);
 
 struct Inner {
-    /// There until it is handed over.
+    /// Present until it is handed over.
     stream: RefCell<Option<Box<dyn ByteStream>>>,
     /// What was read of it before hyper had it, and how much of that hyper has taken.
     begin: RefCell<(Vec<u8>, usize)>,
-    /// Bytes that were taken and are still corked.
-=======
-/// A connection's stream. Small writes are corked: accepted at once, and sent when the reactor's
-/// turn ends.
-pub(super) struct Wire {
-    /// Present until it is handed over.
-    stream: RefCell<Option<Box<dyn ByteStream>>>,
     /// Bytes that were accepted and are still corked.
->>>>>>> prose-d:src/http/wire.rs
     corked: Cell<usize>,
     /// Uncorked bytes that the peer did not accept.
     rest: RefCell<Vec<u8>>,
@@ -87,8 +78,8 @@ impl Wire {
         self.0.corked.get() > 0 || self.0.is_behind()
     }
 
-<<<<<<< HEAD:http/src/wire.rs
-    /// Sends more of what the peer did not take before. The next operation tells of an error.
+    /// Sends more of what the peer did not accept before. The next operation returns the error, if
+    /// there is one.
     pub(super) fn go_on(&self, cx: &mut Context<'_>) {
         if self.0.is_behind() {
             if let Poll::Ready(Err(error)) = self.0.poll_drain(cx) {
@@ -97,7 +88,7 @@ impl Wire {
         }
     }
 
-    /// Ready when the stream has taken, and passed on, everything.
+    /// Ready when the stream has accepted and flushed everything.
     pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_drain(cx)
     }
@@ -130,7 +121,7 @@ impl Read for Wire {
             return Poll::Ready(Ok(()));
         }
         let result = inner.poll_stream(cx, |stream, cx| read_into(stream, cx, &mut cursor));
-        // An end of input stays; the next read meets it again.
+        // The end of input persists: the next read returns it again.
         if matches!(result, Poll::Ready(Ok(0))) && room > 0 && inner.pace.withholds_end(cx) {
             return Poll::Pending;
         }
@@ -159,7 +150,7 @@ impl Write for Wire {
         self.0.poll_stream(cx, |stream, cx| stream.poll_close(cx))
     }
 
-    /// Every stream of ours makes the best of several pieces.
+    /// All our streams handle vectored writes well.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -180,20 +171,9 @@ impl Inner {
         self.unflushed.get() || !self.rest.borrow().is_empty()
     }
 
-    /// Does something with the stream. It is busy only where a layer of the program's makes turns
-    /// from inside of an operation.
-    fn poll_stream<T>(
-=======
-    /// Whether the peer has not accepted everything that was sent. The connection must then [drain
-    /// the wire](Wire::poll_drain) when it is woken.
-    pub(super) fn is_behind(&self) -> bool {
-        self.unflushed.get() || !self.rest.borrow().is_empty()
-    }
-
     /// Runs an operation on the stream. The stream is only busy if a layer of the program makes a
     /// turn inside an operation.
-    pub(super) fn poll_stream<T>(
->>>>>>> prose-d:src/http/wire.rs
+    fn poll_stream<T>(
         &self,
         cx: &mut Context<'_>,
         operation: impl FnOnce(Pin<&mut dyn ByteStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
@@ -211,15 +191,9 @@ impl Inner {
         }
     }
 
-<<<<<<< HEAD:http/src/wire.rs
-    /// Takes small pieces together, to be sent when the turn ends, and of large ones what can be
-    /// sent now.
-    fn poll_write(
-=======
     /// Corks small writes, which are sent when the turn ends. Sends as much of a large write as is
     /// possible now.
-    pub(super) fn poll_write(
->>>>>>> prose-d:src/http/wire.rs
+    fn poll_write(
         self: &Rc<Self>,
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
@@ -245,13 +219,8 @@ impl Inner {
         self.pace.wrote(result)
     }
 
-<<<<<<< HEAD:http/src/wire.rs
-    /// Passes on what the stream has, at once unless something is corked.
-    fn poll_pass_on(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-=======
     /// Flushes the stream now, unless something is corked.
-    pub(super) fn poll_pass_on(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
->>>>>>> prose-d:src/http/wire.rs
+    fn poll_pass_on(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_behind() {
             self.poll_drain(cx)
         } else if self.corked.get() > 0 {
@@ -261,23 +230,8 @@ impl Inner {
         }
     }
 
-<<<<<<< HEAD:http/src/wire.rs
-    /// Ready when the stream has taken, and passed on, everything.
-    fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-=======
-    /// Sends more of what the peer did not accept before. The next operation returns the error, if
-    /// there is one.
-    pub(super) fn go_on(&self, cx: &mut Context<'_>) {
-        if self.is_behind() {
-            if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
-                self.error.replace(Some(error));
-            }
-        }
-    }
-
     /// Ready when the stream has accepted and flushed everything.
-    pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
->>>>>>> prose-d:src/http/wire.rs
+    fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.corked.get() > 0 {
             self.cork.flush(&self.handle);
         }
@@ -334,13 +288,8 @@ impl Outlet for Inner {
     }
 }
 
-<<<<<<< HEAD:http/src/wire.rs
 impl Inner {
-    /// The short way, where the stream is a socket without a layer; how much was sent.
-=======
-impl Wire {
     /// Fast path, if the stream is a plain socket. Returns how much was sent.
->>>>>>> prose-d:src/http/wire.rs
     fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let Ok(stream) = self.stream.try_borrow() else {
             return Ok(0);

@@ -40,7 +40,7 @@ pub struct Forward {
 ///     endpoint::client("unix:/run/postgresql/.s.PGSQL.5432")?,
 /// );
 /// println!("the database is at {} too", forward.local_address());
-/// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+/// # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -14,7 +14,7 @@
 //! handle.clone().spawn(async move {
 //!     let stream = client.connect(&handle).await.expect("the server listens");
 //!     println!("connected to {}", entwined::transport::ByteStream::peer_address(&stream));
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

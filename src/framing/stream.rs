@@ -33,7 +33,7 @@ use super::{FrameError, Frames, Framing};
 ///     assert_eq!(there.next().await.expect("a frame").expect("no error"), b"hello");
 ///     here.close().await.expect("closed");
 ///     assert!(there.next().await.is_none());
-///     handle.stop().expect("the reactor runs");
+///     handle.stop();
 /// }).detach();
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     ///         while let Some(line) = reader.next().await {
     ///             line.expect("a line");
     ///         }
-    ///         let _ = handle.stop();
+    ///         handle.stop();
     ///     }).detach();
     /// }
     /// reactor.run()?;

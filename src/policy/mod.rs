@@ -25,7 +25,7 @@
 //!         move |stream| RateLimited::new(&handle, stream, Some(everybody.clone()), None)
 //!     });
 //! let server = protocol::serve(listener, |_peer: &_| Some(Echo));
-//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

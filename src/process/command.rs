@@ -251,7 +251,7 @@ impl Command {
     /// #         .await
     /// #         .expect("bytes");
     /// #     assert_eq!(&buffer[..count], b"status\n");
-    /// #     handle.stop().expect("the reactor runs");
+    /// #     handle.stop();
     /// # }).detach();
     /// # reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -25,7 +25,7 @@
 //! handle.clone().spawn(async move {
 //!     let status = process.exited().await.expect("its status");
 //!     assert!(status.success());
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

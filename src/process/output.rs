@@ -81,7 +81,7 @@ impl Command {
     ///         .await
     ///         .expect("it runs");
     ///     assert_eq!(output.stdout, b"hello\n");
-    ///     handle.stop().expect("the reactor runs");
+    ///     handle.stop();
     /// }).detach();
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

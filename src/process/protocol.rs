@@ -121,7 +121,7 @@ enum Event {
 ///
 ///     fn ended(&mut self, status: Result<ExitStatus, ExitError>) {
 ///         assert_eq!(status.expect("its status").code(), Some(3));
-///         self.0.stop().expect("the reactor runs");
+///         self.0.stop();
 ///     }
 /// }
 ///
@@ -402,7 +402,8 @@ impl Shared {
             shared: self.clone(),
         };
         let done = self
-            .handle.contain(self.origin, || callback(&mut *protocol, &transport));
+            .handle
+            .contain(self.origin, || callback(&mut *protocol, &transport));
         if done.is_some() {
             self.protocol.replace(Some(protocol));
             return;
@@ -420,8 +421,7 @@ impl Shared {
         let process = self.process.take();
         let status = self.exit.get().unwrap_or(Err(ExitError::Stopped));
         // A panic was already reported, and there is nothing left to end.
-        let _ = self
-            .handle.contain(self.origin, || protocol.ended(status));
+        let _ = self.handle.contain(self.origin, || protocol.ended(status));
         drop((protocol, process));
     }
 }

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     reactor::{Handle, Label, Origin},
-    task::Sleep,
     server::Permit,
+    task::Sleep,
     transport::ByteStream,
 };
 
@@ -210,7 +210,8 @@ impl Connection {
     fn build(&mut self) -> bool {
         if let Content::Factory(factory) = &self.content {
             let handle = &self.transport.shared.handle;
-            let built = handle.contain(self.origin, || factory.build(self.transport.peer_address()));
+            let built =
+                handle.contain(self.origin, || factory.build(self.transport.peer_address()));
             self.content = built.flatten().map_or(Content::Nothing, Content::Protocol);
         }
         matches!(self.content, Content::Protocol(_))

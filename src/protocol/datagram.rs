@@ -189,7 +189,7 @@ impl fmt::Debug for DatagramTransport {
 ///     Echo,
 /// );
 /// println!("listening on {}", transport.local_address());
-/// # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+/// # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

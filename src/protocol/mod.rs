@@ -20,7 +20,7 @@
 //! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?;
 //! println!("listening on {}", listener.local_address());
 //! let server = protocol::serve(listener, |_peer: &_| Some(Shout));
-//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

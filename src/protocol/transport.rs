@@ -15,7 +15,6 @@ use crate::{
 
 /// How many bytes may be queued for the peer, and how long the peer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Above this many queued bytes the producer is told to pause. Default: 64 KiB.
     pub high: usize,

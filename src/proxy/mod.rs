@@ -22,7 +22,7 @@
 //!     println!("{client} is here");
 //!     Some(Echo)
 //! });
-//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -626,7 +626,8 @@ impl Inner {
                 id,
                 inner: Rc::downgrade(self),
             };
-            handle.contain(self.origin, || method(call, arguments))
+            handle
+                .contain(self.origin, || method(call, arguments))
                 .unwrap_or_else(|| Err(panicked()))
         });
         match begun {

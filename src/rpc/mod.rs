@@ -37,7 +37,7 @@
 //!     }
 //!     let error = worker.call::<()>("versoin", &()).await.unwrap_err();
 //!     assert_eq!(error.to_string(), "the peer has no method \"versoin\"; it has \"version\"");
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -87,7 +87,6 @@ pub use methods::{Call, Failure, Items, Methods};
 
 /// Limits on the resources that a peer may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Maximum bytes of a frame, in both directions. Default: 1 MiB.
     pub frame: usize,

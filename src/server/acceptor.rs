@@ -166,7 +166,7 @@ struct Gate {
     open: Cell<usize>,
     max: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
-    /// How accepting has ended.
+    /// How accepting ended.
     end: RefCell<Option<Result<(), AcceptError>>>,
     /// Who is told when the last connection is gone after that.
     followers: RefCell<Vec<Resolver<(), AcceptError>>>,
@@ -181,7 +181,7 @@ impl Gate {
         Poll::Pending
     }
 
-    /// The first end counts.
+    /// Only the first end counts.
     fn end(&self, end: Result<(), AcceptError>) {
         self.end.borrow_mut().get_or_insert(end);
         self.tell_end();

@@ -49,7 +49,7 @@ impl Handle {
     ///         let handle = handle.clone();
     ///         move |()| {
     ///             println!("the sum is {}", sum.get());
-    ///             handle.stop().expect("it runs");
+    ///             handle.stop();
     ///         }
     ///     })
     ///     .detach();

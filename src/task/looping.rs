@@ -24,7 +24,7 @@ impl Handle {
     /// # use std::time::Duration;
     /// # let reactor = entwined::Standalone::new()?;
     /// # let handle = reactor.handle();
-    /// # handle.call_later(Duration::from_millis(5), { let handle = handle.clone(); move || handle.stop().unwrap() });
+    /// # handle.call_later(Duration::from_millis(5), { let handle = handle.clone(); move || handle.stop() });
     /// let ticking = handle.call_every(Duration::from_millis(1), |missed| println!("tick, after {missed} missed ones"));
     /// # reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,12 +82,7 @@ impl fmt::Debug for LoopingCall {
 }
 
 /// The loop. Calls are due at whole multiples of `interval` after `start`, however long they take.
-async fn run(
-    handle: Handle,
-    start: Instant,
-    interval: Duration,
-    mut function: impl FnMut(u64),
-) {
+async fn run(handle: Handle, start: Instant, interval: Duration, mut function: impl FnMut(u64)) {
     let interval = interval.clamp(Duration::from_nanos(1), FOREVER);
     let mut due = start + interval;
     loop {

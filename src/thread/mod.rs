@@ -66,7 +66,7 @@
 //! let saving = handle.defer_to_thread(|_| Ok::<_, Interrupted>("saved"));
 //! # let saving = saving.map({ let saved = saved.clone(); move |_| saved.set(true) });
 //! handle.on_shutdown(Phase::Before, || async move { Ok(drop(saving.await?)) }).keep();
-//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop().unwrap() });
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! # reactor.run()?;
 //! # assert!(saved.get());
 //! # Ok(())

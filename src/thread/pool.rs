@@ -66,7 +66,6 @@ pub struct ThreadPool {
 
 /// The limits of a [`ThreadPool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Maximum number of threads; zero counts as one. Default: 8.
     pub threads: usize,

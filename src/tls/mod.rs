@@ -20,7 +20,7 @@
 //! #     }
 //! #     fn connection_lost(&mut self, why: &Lost) {
 //! #         assert!(matches!(why, Lost::Closed), "{why}");
-//! #         self.0.stop().unwrap();
+//! #         self.0.stop();
 //! #     }
 //! # }
 //!

@@ -39,7 +39,7 @@ use super::{Address, Received};
 ///             seen += 1;
 ///         }
 ///     }
-///     handle.stop().expect("the reactor runs");
+///     handle.stop();
 /// }).detach();
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

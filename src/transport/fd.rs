@@ -18,7 +18,7 @@
 //!         .await
 //!         .expect("bytes");
 //!     assert_eq!(&buffer[..count], b"hello");
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

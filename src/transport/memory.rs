@@ -20,7 +20,6 @@ use crate::{reactor::Handle, task::Sleep};
 
 /// How the connection between a pair of streams behaves. The default is a perfect connection.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct Wire {
     /// How long bytes are in flight. Default: zero.
     pub latency: Duration,

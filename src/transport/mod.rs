@@ -13,7 +13,7 @@
 //! handle.clone().spawn(async move {
 //!     let stream = listener.accept().await.expect("a connection");
 //!     println!("{} is here", stream.peer_address());
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //!
 //! let peer = TcpStream::connect(address)?;

@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///         .await
 ///         .expect("somebody listens");
 ///     println!("connected to {}", stream.peer_address());
-///     handle.stop().expect("the reactor runs");
+///     handle.stop();
 /// }).detach();
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

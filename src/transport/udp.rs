@@ -14,7 +14,7 @@
 //!     let received = server.receive(&mut buffer).await.expect("a datagram");
 //!     assert_eq!(&buffer[..received.count], b"hello");
 //!     server.send_to(b"hello to you", &received.from).await.expect("sent");
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

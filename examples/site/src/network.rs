@@ -458,8 +458,8 @@ async fn png(handle: &Handle, picture: Option<Picture>) -> Result<Response, http
     // it goes to another thread.
     let png =
         picture().add_callback(move |pixels| on_thread.defer_to_thread(move |_| Ok(pixels.png())));
-    let png = handle
-        .limit(PICTURE_LIMIT, png)
+    let png = png
+        .add_timeout(handle, PICTURE_LIMIT)
         .await
         .map_err(http::Error::internal)?;
     let mut response = Body::from(png).into_response();

@@ -25,7 +25,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let handle = handle.clone();
         handle.clone().call_later(seconds, move || {
             // A signal may have stopped the reactor first.
-            let _ = handle.stop();
+            handle.stop();
         });
     }
     reactor.run()?;

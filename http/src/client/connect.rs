@@ -4,20 +4,18 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
-    task::{Context, Poll},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{
     client::conn::{http1, http2},
-    rt::{Executor, Read, ReadBufCursor, Write},
+    rt::Executor,
 };
 use url::Url;
 
 use super::{Builder, ClientError};
-use crate::Body;
-use crate::io::read_into;
+use crate::{Body, HyperIo};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, connect_host},
@@ -40,7 +38,7 @@ pub(super) async fn connect(
     let reached = handle.timeout(settings.connect_timeout, reaching).await;
     let (stream, two) =
         reached.map_err(|_| ClientError::TimedOut("connecting to the server"))??;
-    let io = Io(stream);
+    let io = HyperIo(stream);
     if two {
         let (sender, connection) = http2::Builder::new(Tasks(handle.clone()))
             .initial_stream_window_size(1024 * 1024)
@@ -229,48 +227,5 @@ impl<F: Future + 'static> Executor<F> for Tasks {
     fn execute(&self, future: F) {
         let task = self.0.spawn(async move { drop(future.await) });
         task.detach();
-    }
-}
-
-/// Adapts a stream to hyper's I/O traits.
-struct Io(Box<dyn ByteStream>);
-
-impl Read for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        read_into(Pin::new(&mut *self.0), cx, &mut cursor).map_ok(|_| ())
-    }
-}
-
-impl Write for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0).poll_close(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0).poll_write_vectored(cx, buffers)
     }
 }

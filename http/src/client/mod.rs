@@ -15,7 +15,7 @@
 //! handle.clone().spawn(async move {
 //!     let mut response = client.post(&url).json(&[1, 2, 3]).send().await.expect("a response");
 //!     assert_eq!(response.json::<i64>().await.expect("a number"), 6);
-//!     handle.stop().expect("the reactor runs");
+//!     handle.stop();
 //! }).detach();
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -20,8 +20,8 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use super::{
     super::{
         Body, Error, HeaderValue, Request, Response, StatusCode,
+        coding::Coding,
         header::{CONTENT_ENCODING, VARY},
-        layers::Coding,
     },
     head,
     listing::Names,
@@ -78,8 +78,10 @@ struct Look {
 
 impl Disk {
     pub(super) fn new(root: PathBuf) -> Self {
-        let mut limits = Limits::default();
-        limits.threads = 4;
+        let limits = Limits {
+            threads: 4,
+            ..Limits::default()
+        };
         Disk {
             root,
             pool: ThreadPool::new("files", limits),

@@ -10,9 +10,9 @@ use std::{borrow::Cow, path::PathBuf, rc::Rc};
 use super::{
     Body, Error, Handler, HeaderValue, IntoResponse, Method, Request, Response, ResponseFuture,
     StatusCode,
+    coding::accepted,
     handler::Mounted,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
-    layers::accepted,
     router::decode,
 };
 use disk::{Disk, Found};

@@ -13,15 +13,18 @@
 
 mod auth;
 mod basics;
+#[cfg(feature = "compression")]
 mod compression;
 mod cors;
 mod local;
+#[cfg(feature = "sessions")]
 mod session;
 
 pub use auth::{basic_auth, bearer_auth, same_secret};
 pub use basics::{RequestId, access_log, body_limit, concurrency_limit, request_id, timeout};
-pub(super) use compression::{Coding, accepted};
+#[cfg(feature = "compression")]
 pub use compression::{Compression, compression};
 pub use cors::{Cors, cors};
 pub use local::{LocalOnly, local_only};
+#[cfg(feature = "sessions")]
 pub use session::{Session, SessionKey, Sessions, sessions};

@@ -43,7 +43,6 @@ use super::{
 
 /// The limits of one WebSocket.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Config {
     /// The most bytes in a received message. A longer one closes the connection with the code 1009.
     /// The default is 1 MiB. A message is checked and copied as a whole: in a measurement, echoing

@@ -158,7 +158,7 @@ fn a_call_from_another_thread_wakes_a_sleeping_loop() {
             woken.recv().unwrap();
             assert_eq!(remote.call(move |_| answer), Ok(answer));
         }
-        remote.post(|handle| handle.stop().unwrap()).unwrap();
+        remote.post(|handle| handle.stop()).unwrap();
     });
     for _ in 0..2 {
         // The loop is about to sleep, and only the other thread can wake it.
@@ -380,7 +380,7 @@ fn a_run_ends_in_order_and_the_next_begins_with_enable() {
         }
         handle.call_soon({
             let handle = handle.clone();
-            move || handle.stop().unwrap()
+            move || handle.stop()
         });
         while handle.is_running() {
             event_loop
@@ -409,7 +409,7 @@ fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
     // The host's own code waits for something that never happens, because the run ends.
     handle.call_soon({
         let handle = handle.clone();
-        move || handle.stop().unwrap()
+        move || handle.stop()
     });
     handle.wait(std::future::pending::<()>()).unwrap_err();
     assert!(!handle.is_running());
@@ -553,7 +553,7 @@ fn tcp_echo() {
             assert!(received.iter().all(|&byte| byte == 7));
         }
         drop(stream);
-        remote.post(|handle| handle.stop().unwrap()).unwrap();
+        remote.post(|handle| handle.stop()).unwrap();
     });
     while network.handle.is_running() {
         event_loop

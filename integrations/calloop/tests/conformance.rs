@@ -12,8 +12,8 @@ use calloop::{
     timer::{TimeoutAction, Timer},
 };
 use entwined::{Handle, reactor::LifeError};
-use entwined_conformance::Harness;
 use entwined_calloop::ReactorSource;
+use entwined_conformance::Harness;
 
 #[derive(Clone)]
 struct Calloop {

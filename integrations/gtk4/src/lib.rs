@@ -84,7 +84,7 @@ fn attach_to(application: &Application) -> io::Result<Handle> {
     application.connect_shutdown(move |_| {
         let handle = attachment.handle();
         // An error means that the run is already ending, or has ended.
-        let _ = handle.stop();
+        handle.stop();
         while handle.is_running() {
             context.iteration(true);
         }

@@ -154,7 +154,7 @@ fn begins_with_the_application_and_ends_with_it_in_order() {
         let notes = notes.clone();
         move || notes.borrow_mut().push("call")
     });
-    assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+    assert_eq!(handle.try_stop(), Err(LifeError::NotRunning));
     let kept = Rc::new(());
     handle
         .spawn({
@@ -184,7 +184,7 @@ fn begins_with_the_application_and_ends_with_it_in_order() {
         1,
         "a task outlived the application"
     );
-    assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+    assert_eq!(handle.try_stop(), Err(LifeError::NotRunning));
 }
 
 fn stop_leaves_the_application_alone() {
@@ -194,7 +194,7 @@ fn stop_leaves_the_application_alone() {
     let frames = run(&application, {
         let (handle, notes) = (handle.clone(), notes.clone());
         move |window| {
-            handle.stop().expect("it runs");
+            handle.stop();
             let application = window.application().expect("its own");
             let (handle, notes) = (handle.clone(), notes.clone());
             glib::timeout_add_local_once(Duration::from_millis(200), move || {
@@ -233,7 +233,7 @@ fn an_application_that_quits_while_stopping() {
     let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
     note_phases(&handle, &notes);
     run(&application, move |window| {
-        handle.stop().expect("it runs");
+        handle.stop();
         window.application().expect("its own").quit();
     });
     assert_eq!(*notes.borrow(), ["before", "during", "after"]);

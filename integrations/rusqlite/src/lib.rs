@@ -33,7 +33,7 @@
 //!     .add_errback(|error: Error| Ok::<_, Error>(eprintln!("{error}")))
 //!     .map({
 //!         let handle = handle.clone();
-//!         move |()| handle.stop().expect("it runs")
+//!         move |()| handle.stop()
 //!     })
 //!     .detach();
 //! reactor.run()?;

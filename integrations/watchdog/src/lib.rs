@@ -20,7 +20,7 @@
 //!         // Watches from here on, until it is dropped or the reactor ends.
 //!         let watchdog = Watchdog::start(&handle, Duration::from_millis(500)).expect("a thread");
 //!         // …
-//!         # handle.stop().unwrap();
+//!         # handle.stop();
 //!         drop(watchdog);
 //!     }
 //! });

@@ -53,7 +53,7 @@ fn watched(work: impl FnOnce(&Handle) + 'static) -> Vec<Stuck> {
         work(&handle);
         let _ = handle.clone().call_later(LIMIT, move || {
             drop(watchdog);
-            handle.stop().expect("it runs");
+            handle.stop();
         });
     })
 }
@@ -127,7 +127,7 @@ fn it_ends_with_the_run_and_several_watch_at_a_time() {
             std::mem::forget(watchdog(&handle, &tell));
         }
         sleeps_for(LIMIT * 3);
-        handle.stop().expect("it runs");
+        handle.stop();
     });
     assert!(told.len() >= 3, "{told:?}");
     assert!(

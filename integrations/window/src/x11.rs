@@ -14,7 +14,7 @@
 //!                 println!("{} is now {:?}", change.name, change.value);
 //!             }
 //!             // The display is gone.
-//!             handle.stop().expect("the reactor runs");
+//!             handle.stop();
 //!         })
 //!         .detach();
 //!     Ok(())

@@ -177,7 +177,7 @@ fn main() -> ExitCode {
                 visit.await;
                 ended.set(true);
                 // winit may have noticed as well.
-                let _ = handle.stop();
+                handle.stop();
             }
         })
         .detach();
@@ -249,7 +249,10 @@ async fn visit(handle: Handle, app: Lent<App>, weston: Weston) {
 
     let gone = guest.gone();
     drop(weston);
-    let why = handle.limit(LIMIT, gone).await.expect("it is noticed");
+    let why = gone
+        .add_timeout(&handle, LIMIT)
+        .await
+        .expect("it is noticed");
     println!("gone: {why}");
     assert!(guest.gone().await.is_ok(), "also for who asks later");
 }

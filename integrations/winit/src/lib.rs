@@ -202,7 +202,7 @@ impl<A> Winit<A> {
     /// Drives the run to its end.
     fn shut_down(&self, app: &mut A) {
         // An error means that it is already stopping, or that there is no run.
-        let _ = self.handle().stop();
+        self.handle().stop();
         self.app.lend(app, || {
             while self.is_running() {
                 if let Err(error) = self.shared.driver.turn(None) {

@@ -1,10 +1,6 @@
 //! The backend's side of a reactor.
 
-use std::{
-    io,
-    rc::Rc,
-    time::Duration,
-};
+use std::{io, rc::Rc, time::Duration};
 
 use crate::reactor::{
     backend::{Next, Reactor},

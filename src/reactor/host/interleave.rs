@@ -43,7 +43,7 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// let handle = network.handle();
 /// handle.call_later(Duration::from_millis(5), {
 ///     let handle = handle.clone();
-///     move || handle.stop().expect("it runs")
+///     move || handle.stop()
 /// });
 /// while handle.is_running() {
 ///     jobs.recv()?();

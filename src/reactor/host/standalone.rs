@@ -1,9 +1,12 @@
 //! The backend with a loop of its own.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{cell::RefCell, future::Future, io, rc::Rc, time::Duration};
 
 use super::{Driver, Selector};
-use crate::reactor::turn::{Handle, LifeError};
+use crate::{
+    deferred::Interrupted,
+    reactor::turn::{Handle, LifeError},
+};
 
 /// A reactor that runs alone, on mio: its loop is [`run`](Standalone::run), on the thread that
 /// calls it.
@@ -15,7 +18,7 @@ use crate::reactor::turn::{Handle, LifeError};
 /// let handle = reactor.handle();
 /// handle.call_later(Duration::from_millis(5), {
 ///     let handle = handle.clone();
-///     move || handle.stop().expect("the reactor runs")
+///     move || handle.stop()
 /// });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -54,6 +57,54 @@ impl Standalone {
         Ok(())
     }
 
+    /// Runs `future` as the main task: the run ends in order when the future does, and its result
+    /// is returned. Everything else that was spawned or is connected goes on meanwhile.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let reactor = entwined::Standalone::new()?;
+    /// let handle = reactor.handle();
+    /// let answer = reactor.block_on(async move {
+    ///     handle.sleep(Duration::from_millis(5)).await;
+    ///     Ok::<_, entwined::reactor::RunError>(42)
+    /// })?;
+    /// assert_eq!(answer, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The future's own, and those of [`run`](Standalone::run). [`RunError::Interrupted`] if the
+    /// run ends before the future does, by [`Handle::stop`] or a signal for example, or if the
+    /// future panics.
+    #[track_caller]
+    pub fn block_on<F, T, E>(&self, future: F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: From<RunError> + 'static,
+    {
+        let handle = self.handle();
+        let result = Rc::new(RefCell::new(None));
+        let main = handle.spawn(future);
+        handle
+            .spawn({
+                let (result, handle) = (result.clone(), handle.clone());
+                async move {
+                    let ended = main.await;
+                    result.replace(Some(ended));
+                    handle.stop();
+                }
+            })
+            .detach();
+        self.run()?;
+        match result.take() {
+            Some(Ok(result)) => result,
+            Some(Err(why)) => Err(RunError::Interrupted(why).into()),
+            None => Err(RunError::Interrupted(Interrupted::Cancelled).into()),
+        }
+    }
+
     /// Makes one turn by hand, after waiting for something to do for at most `wait` (for ever with
     /// `None`). The first one starts the reactor, as [`run`](Standalone::run) would;
     /// [`Handle::stop`] and some turns more end it.
@@ -76,6 +127,18 @@ pub enum RunError {
     Life(LifeError),
     /// The operating system refused to wait for events.
     Selector(io::Error),
+    /// The run ended before the main future did, or the future panicked; see
+    /// [`Standalone::block_on`].
+    Interrupted(Interrupted),
+}
+
+impl From<RunError> for io::Error {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Selector(error) => error,
+            error => io::Error::other(error),
+        }
+    }
 }
 
 impl From<LifeError> for RunError {
@@ -88,6 +151,10 @@ impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             RunError::Life(error) => error.fmt(f),
+            RunError::Interrupted(Interrupted::Cancelled) => {
+                f.write_str("the run ended before its main future did")
+            }
+            RunError::Interrupted(why) => write!(f, "the main future: {why}"),
             RunError::Selector(_) => f.write_str("the operating system refused to wait for events"),
         }
     }
@@ -96,7 +163,7 @@ impl std::fmt::Display for RunError {
 impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            RunError::Life(_) => None,
+            RunError::Life(_) | RunError::Interrupted(_) => None,
             RunError::Selector(error) => Some(error),
         }
     }

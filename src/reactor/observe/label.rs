@@ -86,7 +86,14 @@ static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 fn names() -> MutexGuard<'static, Vec<&'static str>> {
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     if names.is_empty() {
-        names.extend(["call", "timer", "task", "connection", "shutdown step", "other"]);
+        names.extend([
+            "call",
+            "timer",
+            "task",
+            "connection",
+            "shutdown step",
+            "other",
+        ]);
     }
     names
 }

@@ -15,7 +15,6 @@ use crate::reactor::observe::FrameMetrics;
 /// How the thread is shared with a GUI: what one slice of the network may take. Set by
 /// [`Handle::set_pacing`](crate::Handle::set_pacing); the defaults need no tuning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub struct Pacing {
     /// While no window draws: the first frame of an animation waits for that long at most. 2 ms.
     pub calm: Duration,

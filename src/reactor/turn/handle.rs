@@ -160,12 +160,21 @@ impl Handle {
     }
 
     /// Ends the run in order: the hooks of each shutdown [`Phase`], then the connections, then what
-    /// is left. Returns at once.
+    /// is left. Returns at once. Does nothing outside a run, and when the run is stopping already;
+    /// [`try_stop`](Handle::try_stop) tells these apart.
+    #[track_caller]
+    pub fn stop(&self) {
+        // Nothing is left to stop.
+        let _ = self.core.stop();
+    }
+
+    /// As [`stop`](Handle::stop), and says why if there is nothing to stop.
     ///
     /// # Errors
-    /// [`LifeError::NotRunning`] before a run, [`LifeError::AlreadyStopping`] the second time.
+    /// [`LifeError::NotRunning`] before a run, [`LifeError::AlreadyStopping`] the second time,
+    /// [`LifeError::Closed`] when its host has dropped the reactor.
     #[track_caller]
-    pub fn stop(&self) -> Result<(), LifeError> {
+    pub fn try_stop(&self) -> Result<(), LifeError> {
         self.core.stop()
     }
 

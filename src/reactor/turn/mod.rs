@@ -31,18 +31,14 @@ use std::{
 use slotmap::{DefaultKey, SlotMap};
 
 pub use frames::{FrameClock, Pacing};
-pub use handle::{Handle, Timer, TimerError};
 pub(crate) use handle::{FOREVER, WakeTimer};
+pub use handle::{Handle, Timer, TimerError};
 pub use hooks::{TurnEnd, TurnHook};
 pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
 pub use registration::{Direction, WatchError, Watched};
 pub use remote::{CallError, Gone, Remote};
 pub(crate) use run::BUDGET;
 
-use super::{
-    backend::{Next, Reactor},
-    observe::{Meter, Moment, Origin},
-};
 use self::{
     frames::Frames,
     hooks::{EndHooks, TurnHooks},
@@ -51,6 +47,10 @@ use self::{
     remote::Inbox,
     tasks::{PollGuard, Tasks},
     timers::{TimerKey, Timers},
+};
+use super::{
+    backend::{Next, Reactor},
+    observe::{Meter, Moment, Origin},
 };
 
 /// A closure in a queue, and the line that put it there.

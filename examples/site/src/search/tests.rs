@@ -20,7 +20,7 @@ fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Handle, Archive) -> F
         }
     });
     test.add_both(move |result| {
-        handle.stop().unwrap();
+        handle.stop();
         result
     })
     .detach();

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use entwined::{Handle, reactor::{LifeError, RunError, Stopped}};
+use entwined::{
+    Handle,
+    reactor::{LifeError, RunError, Stopped},
+};
 use entwined_conformance::{End, Harness};
 use entwined_glib::{Attachment, Options};
 use glib::{ControlFlow, MainContext, MainLoop, Priority, Source, thread_guard::ThreadGuard};

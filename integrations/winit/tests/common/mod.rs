@@ -724,12 +724,12 @@ fn stop_and_start_while_the_application_goes_on(run: Run<'_>) {
         handle.remote().post(|_| ()).unwrap();
         restart.start().unwrap();
         let again = handle.clone();
-        handle.call_later(Duration::from_millis(5), move || again.stop().unwrap());
+        handle.call_later(Duration::from_millis(5), move || again.stop());
     }));
     let handle = network.handle();
     handle.call_later(Duration::from_millis(5), {
         let handle = handle.clone();
-        move || handle.stop().unwrap()
+        move || handle.stop()
     });
     drop(lent);
     run(&network, &mut app);

@@ -1,0 +1,203 @@
+//! HTTP/2 for the server: its limits, and a task for each stream.
+
+use std::{
+    future::Future,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use entwined::{
+    reactor::{Handle, Origin},
+    task::Sleep,
+    transport::{Address, ByteStream},
+};
+use futures_io::{AsyncRead, AsyncWrite};
+use hyper::{
+    rt::{Executor, Read, ReadBuf, Write},
+    server::conn::http2,
+    upgrade::OnUpgrade,
+};
+
+use super::{
+    Body, Error, Request, Response,
+    config::Config,
+    pace::{Pace, StreamPace},
+    service::Answer,
+    state::Shared,
+    wire::Wire,
+};
+
+/// One connection.
+pub(super) type Connection = http2::Connection<Wire, Answer, Streams>;
+
+/// Starts HTTP/2 on a stream.
+pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection {
+    let streams = Streams {
+        server: answer.server.clone(),
+        pace: answer.pace.clone(),
+        origin: answer.origin,
+    };
+    streams.pace.multiplex();
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(config.head_limit.max(8 * 1024) as u32)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_ERRORS)
+        .enable_connect_protocol();
+    builder.serve_connection(stream, answer)
+}
+
+/// Bytes of a response that may be buffered for one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Bytes of request bodies that a peer may send before they are read: on one stream, and on all
+/// streams of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How many streams a peer may reset before we accept them, and how many may be reset for its
+/// errors, before the connection is closed (CVE-2023-44487, CVE-2025-8671).
+const MAX_RESETS: usize = 20;
+const MAX_ERRORS: usize = 256;
+
+/// Spawns each stream of a connection as a task.
+#[derive(Clone)]
+pub(super) struct Streams {
+    server: Rc<Shared>,
+    pace: Rc<Pace>,
+    origin: Origin,
+}
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        let stream = self.pace.latest_stream();
+        let look = self.server.config.write_deadline;
+        let limited = Limited {
+            future,
+            stream,
+            handle: self.server.handle.clone(),
+            look,
+            sleep: None,
+        };
+        self.server.handle.spawn_detached(self.origin, limited);
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A stream that ends if its peer stops reading the response.
+    struct Limited<F> {
+        #[pin]
+        future: F,
+        stream: Option<Rc<StreamPace>>,
+        handle: Handle,
+        look: Duration,
+        sleep: Option<Sleep>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Limited<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.future.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(stream) = this.stream else {
+            return Poll::Pending;
+        };
+        loop {
+            let sleep = this
+                .sleep
+                .get_or_insert_with(|| this.handle.sleep(*this.look));
+            ready!(Pin::new(&mut *sleep).poll(cx));
+            let now = this.handle.now();
+            match stream.stuck_since() {
+                // Dropping the future resets the stream.
+                Some(since) if since + *this.look <= now => return Poll::Ready(()),
+                Some(since) => sleep.reset(since + *this.look),
+                None => sleep.reset(now + *this.look),
+            }
+        }
+    }
+}
+
+/// Answers an extended CONNECT (RFC 8441): `take_over` gets the stream when the response is sent.
+pub(super) fn upgrade(
+    mut request: Request,
+    take_over: impl FnOnce(Box<dyn ByteStream>) + 'static,
+) -> Result<Response, Error> {
+    let pending = request
+        .take_extension::<OnUpgrade>()
+        .ok_or_else(|| Error::internal("this request cannot be upgraded"))?;
+    let peer = request.peer_address().clone();
+    let taking = request.handle().spawn(async move {
+        match pending.await {
+            Ok(stream) => take_over(Box::new(UpgradedStream { stream, peer })),
+            Err(error) => tracing::debug!(%error, "a stream could not be upgraded"),
+        }
+    });
+    taking.detach();
+    Ok(Response::new(Body::empty()))
+}
+
+/// One stream of an HTTP/2 connection.
+struct UpgradedStream {
+    stream: hyper::upgrade::Upgraded,
+    peer: Address,
+}
+
+impl AsyncRead for UpgradedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut room = [MaybeUninit::<u8>::uninit(); 16 * 1024];
+        let most = buffer.len().min(room.len());
+        let mut read = ReadBuf::uninit(&mut room[..most]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, read.unfilled()))?;
+        let filled = read.filled();
+        buffer[..filled.len()].copy_from_slice(filled);
+        Poll::Ready(Ok(filled.len()))
+    }
+}
+
+impl AsyncWrite for UpgradedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl ByteStream for UpgradedStream {
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn peer_address(&self) -> Address {
+        self.peer.clone()
+    }
+
+    /// Does nothing: dropping it resets the stream.
+    fn abort(&mut self) {}
+}

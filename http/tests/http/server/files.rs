@@ -1,0 +1,399 @@
+//! Files: which are sent, and which are not.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use entwined_http::{Files, Router};
+use tempfile::TempDir;
+
+use crate::server::support::{Answer, Site};
+
+const LARGE: usize = 3_000_000;
+
+fn large() -> Vec<u8> {
+    (0..LARGE)
+        .map(|place| (place * 7 + place / 251) as u8)
+        .collect()
+}
+
+/// A folder with something of every kind, and a server for it.
+fn site() -> (TempDir, Site) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    for inner in ["sub/deep", "empty", ".hidden", ".well-known"] {
+        fs::create_dir_all(root.join(inner)).expect("a folder");
+    }
+    let write = |name: &str, bytes: &[u8]| fs::write(root.join(name), bytes).expect("a file");
+    write("page.html", b"<p>a page");
+    write("large.bin", &large());
+    write("script.js", b"plain script");
+    write("script.js.gz", b"gzipped script");
+    write("script.js.br", b"brotli script");
+    write("sub/index.html", b"the index");
+    write("sub/deep/a b.txt", b"deep");
+    write(".hidden/secret", b"secret");
+    write(".well-known/thing", b"known");
+    write("empty.txt", b"");
+    fs::write(folder.path().join("outside.txt"), b"outside").expect("a file");
+    symlink("../outside.txt", root.join("out")).expect("a link");
+    symlink("/etc/passwd", root.join("passwd")).expect("a link");
+    symlink("/", root.join("slash")).expect("a link");
+    symlink("page.html", root.join("in")).expect("a link");
+    symlink("loop", root.join("loop")).expect("a link");
+    assert!(
+        Command::new("mkfifo")
+            .arg(root.join("fifo"))
+            .status()
+            .expect("coreutils")
+            .success()
+    );
+    let served = root.clone();
+    let site = Site::start(move |_| {
+        let files = Files::new(&served);
+        Router::new()
+            .mount("/files", files.clone().cache_control("max-age=60"))
+            .mount("/list", files.listing())
+            .mount("/nowhere", Files::new(served.join("missing")))
+            .mount(
+                "/app",
+                Files::embedded(|path| match path {
+                    "index.html" => Some(b"<p>embedded".as_slice().into()),
+                    "css/style.css" => Some(b"body {}".as_slice().into()),
+                    _ => None,
+                }),
+            )
+    });
+    (folder, site)
+}
+
+fn ask(site: &Site, path: &str, headers: &[(&str, &str)]) -> Answer {
+    site.peer().ask("GET", path, headers, b"")
+}
+
+#[test]
+fn files_are_sent_whole_with_their_types() {
+    let (_folder, site) = site();
+    for (path, kind, text) in [
+        ("/files/page.html", "text/html; charset=utf-8", "<p>a page"),
+        ("/files/in", "application/octet-stream", "<p>a page"),
+        ("/files/sub/", "text/html; charset=utf-8", "the index"),
+        (
+            "/files/sub/deep/a%20b.txt",
+            "text/plain; charset=utf-8",
+            "deep",
+        ),
+        (
+            "/files/.well-known/thing",
+            "application/octet-stream",
+            "known",
+        ),
+        ("/files/empty.txt", "text/plain; charset=utf-8", ""),
+        ("/app/", "text/html; charset=utf-8", "<p>embedded"),
+        ("/app/css/style.css", "text/css; charset=utf-8", "body {}"),
+    ] {
+        let answer = site.get(path);
+        assert_eq!(
+            (answer.status, answer.header("content-type"), answer.text()),
+            (200, Some(kind), text),
+            "{path}"
+        );
+        assert_eq!(
+            answer.header("content-length"),
+            Some(text.len().to_string().as_str()),
+            "{path}"
+        );
+        let head = site.peer().ask("HEAD", path, &[], b"");
+        assert_eq!(
+            (head.status, head.header("content-length")),
+            (200, answer.header("content-length")),
+            "{path}"
+        );
+    }
+    let answer = site.get("/files/large.bin");
+    assert!(answer.body == large());
+    assert_eq!(answer.header("cache-control"), Some("max-age=60"));
+    let posted = site.peer().post("/files/page.html", "text/plain", "x");
+    assert_eq!(
+        (posted.status, posted.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+    for (path, target) in [
+        ("/files/sub?a=1", "/files/sub/?a=1"),
+        ("/app", "/app/"),
+        ("//files/sub", "/files/sub/"),
+    ] {
+        let answer = site.get(path);
+        if path.starts_with("//") {
+            assert_eq!(answer.status, 404);
+        } else {
+            assert_eq!(
+                (answer.status, answer.header("location")),
+                (308, Some(target)),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_else_is_sent() {
+    let (_folder, site) = site();
+    for path in [
+        "/files/none",
+        "/files/",
+        "/files/empty/",
+        "/files/page.html/",
+        "/files/page.html/x",
+        "/files/out",
+        "/files/passwd",
+        "/files/slash/etc/passwd",
+        "/files/slash",
+        "/files/loop",
+        "/files/fifo",
+        "/files/.hidden/secret",
+        "/files/../outside.txt",
+        "/files/%2e%2e/outside.txt",
+        "/files/..%2foutside.txt",
+        "/files/sub/%2e%2e/%2e%2e/outside.txt",
+        "/files/..%5coutside.txt",
+        "/files/page.html%00",
+        "/files/%00",
+        "/files//etc/passwd",
+        "/files/%2fetc/passwd",
+        "/files/./page.html",
+        "/files/%ff",
+        "/files/%zz",
+        "/nowhere/x",
+        "/nowhere/",
+        "/app/none",
+    ] {
+        let answer = site.get(path);
+        assert!(
+            matches!(answer.status, 400 | 404),
+            "{path}: {}",
+            answer.status
+        );
+        assert!(
+            !answer.text().contains("outside") && !answer.text().contains("root:"),
+            "{path}"
+        );
+    }
+    let long = format!("/files/{}", "x".repeat(5_000));
+    assert_eq!(site.get(&long).status, 404);
+}
+
+#[test]
+fn compressed_ones_go_to_those_who_take_them() {
+    let (_folder, site) = site();
+    for (takes, text, coding) in [
+        ("gzip, br", "brotli script", Some("br")),
+        ("gzip", "gzipped script", Some("gzip")),
+        ("identity", "plain script", None),
+    ] {
+        let answer = ask(&site, "/files/script.js", &[("accept-encoding", takes)]);
+        assert_eq!(
+            (answer.text(), answer.header("content-encoding")),
+            (text, coding),
+            "{takes}"
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/javascript; charset=utf-8")
+        );
+        assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
+    }
+    assert_eq!(site.get("/files/page.html").header("vary"), None);
+}
+
+#[test]
+fn what_a_client_has_is_not_sent_again() {
+    let (_folder, site) = site();
+    for path in ["/files/page.html", "/files/large.bin", "/app/"] {
+        let first = site.get(path);
+        let tag = first.header("etag").expect("a tag").to_owned();
+        assert_eq!(
+            ask(&site, path, &[("if-none-match", &tag)]).status,
+            304,
+            "{path}"
+        );
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-none-match", &format!("\"x\", W/{tag}"))]
+            )
+            .status,
+            304
+        );
+        assert_eq!(ask(&site, path, &[("if-none-match", "*")]).status, 304);
+        assert_eq!(ask(&site, path, &[("if-none-match", "\"x\"")]).status, 200);
+        assert_eq!(ask(&site, path, &[("if-match", "\"x\"")]).status, 412);
+        assert_eq!(ask(&site, path, &[("if-match", &tag)]).status, 200);
+        let Some(date) = first.header("last-modified") else {
+            continue;
+        };
+        assert_eq!(ask(&site, path, &[("if-modified-since", date)]).status, 304);
+        // A tag takes precedence over a date.
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-modified-since", date), ("if-none-match", "\"x\"")]
+            )
+            .status,
+            200
+        );
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-modified-since", "Sat, 01 Jan 2000 00:00:00 GMT")]
+            )
+            .status,
+            200
+        );
+        assert_eq!(
+            ask(&site, path, &[("if-modified-since", "nonsense")]).status,
+            200
+        );
+        assert_eq!(
+            ask(
+                &site,
+                path,
+                &[("if-unmodified-since", "Sat, 01 Jan 2000 00:00:00 GMT")]
+            )
+            .status,
+            412
+        );
+    }
+}
+
+#[test]
+fn parts_are_sent_of_the_file_that_the_client_has_a_part_of() {
+    let (_folder, site) = site();
+    let whole = large();
+    let path = "/files/large.bin";
+    let tag = site.get(path).header("etag").expect("a tag").to_owned();
+    for (range, part) in [
+        ("bytes=0-99", 0..100),
+        ("bytes=2999990-", LARGE - 10..LARGE),
+        ("bytes=-7", LARGE - 7..LARGE),
+        ("bytes=100000-2000000", 100_000..2_000_001),
+    ] {
+        let answer = ask(&site, path, &[("range", range), ("if-range", &tag)]);
+        let told = format!("bytes {}-{}/{LARGE}", part.start, part.end - 1);
+        assert_eq!(
+            (answer.status, answer.header("content-range")),
+            (206, Some(told.as_str()))
+        );
+        assert!(answer.body == whole[part], "{range}");
+    }
+    let beyond = ask(&site, path, &[("range", "bytes=3000000-")]);
+    assert_eq!(
+        (beyond.status, beyond.header("content-range")),
+        (416, Some("bytes */3000000"))
+    );
+    for headers in [
+        &[("range", "bytes=0-1,5-6")][..],
+        &[("range", "bytes=0-99"), ("if-range", "\"x\"")],
+        &[("range", "x=0-1")],
+    ] {
+        let answer = ask(&site, path, headers);
+        assert_eq!((answer.status, answer.body.len()), (200, LARGE));
+    }
+}
+
+fn download(program: &str, arguments: &[&str]) {
+    let status = Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        status
+            .unwrap_or_else(|_| panic!("apt-get install {program}"))
+            .success(),
+        "{program}"
+    );
+}
+
+fn begun(path: &Path) {
+    fs::write(path, &large()[..1_234_567]).expect("a file");
+}
+
+#[test]
+fn curl_and_wget_go_on_where_they_were() {
+    let (folder, site) = site();
+    let url = format!("http://{}/files/large.bin", site.address);
+    let by_curl = folder.path().join("curl.bin");
+    begun(&by_curl);
+    download(
+        "curl",
+        &[
+            "-s",
+            "-C",
+            "-",
+            "-o",
+            by_curl.to_str().expect("a text"),
+            &url,
+        ],
+    );
+    assert!(fs::read(&by_curl).expect("a file") == large());
+    let by_wget = folder.path().join("wget.bin");
+    begun(&by_wget);
+    download(
+        "wget",
+        &["-q", "-c", "-O", by_wget.to_str().expect("a text"), &url],
+    );
+    assert!(fs::read(&by_wget).expect("a file") == large());
+}
+
+#[test]
+fn a_list_has_what_may_be_seen_and_names_that_do_no_harm() {
+    let (folder, site) = site();
+    fs::write(folder.path().join("root/<b>&\"x y.txt"), b"x").expect("a file");
+    let answer = site.get("/list/");
+    assert!(
+        answer.text().contains("href=\"./page.html\"") && answer.text().contains("href=\"./sub/\""),
+        "{}",
+        answer.text()
+    );
+    assert!(
+        answer
+            .text()
+            .contains("href=\"./%3Cb%3E%26%22x%20y.txt\">&lt;b&gt;&amp;&quot;x y.txt<")
+    );
+    assert!(!answer.text().contains("hidden") && !answer.text().contains("href=\"../\""));
+    assert!(site.get("/list/empty/").text().contains("href=\"../\""));
+    assert_eq!(site.get("/list/sub/").text(), "the index");
+    assert_eq!(site.get("/list/%3Cb%3E%26%22x%20y.txt").text(), "x");
+}
+
+#[test]
+fn a_file_that_becomes_shorter_ends_the_connection() {
+    let (folder, site) = site();
+    let path = folder.path().join("root/shrinking.bin");
+    // More than the buffers of a connection hold.
+    fs::File::create(&path)
+        .and_then(|file| file.set_len(64 << 20))
+        .expect("a file");
+    let mut peer = site.peer();
+    peer.send("GET /files/shrinking.bin HTTP/1.1\r\nhost: test\r\n\r\n");
+    let head = peer.head();
+    assert_eq!(head.status, 200);
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(1_000))
+        .expect("it can be cut");
+    let mut all = Vec::new();
+    let ended = std::io::Read::read_to_end(&mut peer.stream, &mut all);
+    assert!(
+        ended.is_err() || all.len() < 64 << 20,
+        "{} bytes came",
+        all.len()
+    );
+}

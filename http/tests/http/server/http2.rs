@@ -1,0 +1,260 @@
+//! HTTP/2, with clients by others.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use entwined_http::{Body, Config, Request, Response, Router, header::CONTENT_TYPE};
+
+use crate::server::support::{LIMIT, Site, config};
+
+const LARGE: usize = 3_000_000;
+
+fn router() -> Router {
+    Router::new()
+        .get("/hello", |request: Request| {
+            format!("{:?} {:?}", request.version(), request.host())
+        })
+        .get("/large", || vec![b'x'; LARGE])
+        .post("/length", |mut request: Request| async move {
+            let mut length = 0;
+            while let Some(chunk) = request.chunk().await? {
+                length += chunk.len();
+            }
+            Ok::<_, entwined_http::Error>(length.to_string())
+        })
+        .get("/never", std::future::pending::<()>)
+        .get("/panic", || -> &'static str { panic!("in a handler") })
+        .get("/live", || {
+            let mut response = Response::new(Body::live(Ticks(0)));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, "text/plain".parse().expect("a value"));
+            response
+        })
+}
+
+/// One item, and then nothing forever.
+struct Ticks(u8);
+
+impl futures_core::Stream for Ticks {
+    type Item = Result<entwined_http::Bytes, String>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0 += 1;
+        if self.0 == 1 {
+            std::task::Poll::Ready(Some(Ok("tick\n".into())))
+        } else {
+            std::task::Poll::Pending
+        }
+    }
+}
+
+fn curl(site: &Site, path: &str, arguments: &[&str]) -> String {
+    let url = format!("http://{}{path}", site.address);
+    let mut command = Command::new("curl");
+    command
+        .args(["-s", "--http2-prior-knowledge", "-m", "20"])
+        .args(arguments)
+        .arg(url);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("apt-get install curl");
+    String::from_utf8(output.stdout).expect("a text")
+}
+
+#[test]
+fn curl_is_served_by_http2_where_it_begins_with_that() {
+    let site = Site::start(|_| router());
+    assert_eq!(curl(&site, "/hello", &[]), "HTTP/2.0 Some(\"127.0.0.1\")");
+    assert_eq!(curl(&site, "/large", &[]).len(), LARGE);
+    assert_eq!(
+        curl(&site, "/panic", &["-w", " %{http_code}"]),
+        "the server made a mistake\n 500"
+    );
+    assert_eq!(
+        curl(&site, "/none", &["-w", " %{http_code} %{http_version}"]),
+        "there is nothing here\n 404 2"
+    );
+    assert_eq!(
+        curl(
+            &site,
+            "/hello",
+            &["-I", "-o", "/dev/null", "-w", "%{http_code}"]
+        ),
+        "200"
+    );
+    let mut upload = Command::new("sh");
+    let script = format!(
+        "head -c 5000000 /dev/zero \
+         | curl -s --http2-prior-knowledge -m 20 --data-binary @- http://{}/length",
+        site.address
+    );
+    let output = upload.args(["-c", &script]).output().expect("sh");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "5000000");
+    // HTTP/1.1 still works.
+    assert_eq!(site.get("/hello").text(), "HTTP/1.1 Some(\"test\")");
+    let site = Site::with(config(|config| config.http2 = false), |_| router());
+    assert_eq!(curl(&site, "/hello", &[]), "");
+}
+
+#[test]
+fn many_streams_of_one_connection_are_answered_at_once() {
+    let site = Site::start(|_| router());
+    let url = format!("http://{}/large", site.address);
+    let mut command = Command::new("nghttp");
+    command.args(["-n", "-s", "-m", "50", "-t", "20", &url]);
+    let output = command.output().expect("apt-get install nghttp2-client");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        text.lines().filter(|line| line.contains(" 200 ")).count(),
+        50,
+        "{text}"
+    );
+    site.wait_until(|server| server.connections() == 0);
+}
+
+/// Sends the preface and these frames. Returns the connection.
+fn say(site: &Site, frames: &[&[u8]]) -> TcpStream {
+    let mut stream = TcpStream::connect(site.address).expect("a connection");
+    stream.set_read_timeout(Some(LIMIT)).expect("an option");
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .expect("written");
+    for frame in frames {
+        stream.write_all(frame).expect("written");
+    }
+    stream
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A GET request for this path on a stream, with literal headers (RFC 7541, 6.2.2).
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    // :method GET, :scheme http, :authority and :path as literals.
+    let mut block = vec![0x82, 0x86, 0x01, 4];
+    block.extend_from_slice(b"test");
+    block.extend_from_slice(&[0x04, path.len() as u8]);
+    block.extend_from_slice(path.as_bytes());
+    frame(1, 5, stream, &block)
+}
+
+fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    // A reset also counts as an end.
+    let _ = stream.read_to_end(&mut all);
+    all
+}
+
+/// The frames that arrived, as their types and streams.
+fn kinds(mut bytes: &[u8]) -> Vec<(u8, u32)> {
+    let mut kinds = Vec::new();
+    while bytes.len() >= 9 {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+        kinds.push((
+            bytes[3],
+            u32::from_be_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]),
+        ));
+        bytes = bytes.get(9 + length..).unwrap_or(&[]);
+    }
+    kinds
+}
+
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+#[test]
+fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
+    let short = || {
+        config(|config: &mut Config| {
+            config.header_deadline = Duration::from_millis(150);
+            config.idle_deadline = Duration::from_millis(300);
+            config.write_deadline = Duration::from_millis(200);
+        })
+    };
+    let site = Site::with(short(), |_| router());
+    // Half a preface is treated like a slow head.
+    let mut half = TcpStream::connect(site.address).expect("a connection");
+    half.set_read_timeout(Some(LIMIT)).expect("an option");
+    half.write_all(b"PRI * HTTP/2").expect("written");
+    assert!(read_to_end(&half).starts_with(b"HTTP/1.1 408 "));
+    // No request at all, and none after the first.
+    let start = Instant::now();
+    read_to_end(&say(&site, &[SETTINGS]));
+    assert!(start.elapsed() >= Duration::from_millis(150));
+    let idle = say(&site, &[SETTINGS, &get(1, "/hello")]);
+    let start = Instant::now();
+    assert!(kinds(&read_to_end(&idle)).contains(&(1, 1)));
+    assert!(
+        start.elapsed() >= Duration::from_millis(290),
+        "{:?}",
+        start.elapsed()
+    );
+    // PING is not a request.
+    let mut pinging = say(&site, &[SETTINGS, &get(1, "/hello")]);
+    let start = Instant::now();
+    while pinging.write_all(&frame(6, 0, 0, &[0; 8])).is_ok() {
+        assert!(start.elapsed() < LIMIT, "PING keeps an idle connection");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // A window of zero: the stream is reset, and another one is answered.
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let mut stuck = say(&site, &[&no_window, &get(1, "/large"), &get(3, "/hello")]);
+    let mut seen = Vec::new();
+    let mut buffer = [0; 1024];
+    while !kinds(&seen).contains(&(3, 1)) {
+        let count = stuck.read(&mut buffer).expect("frames");
+        assert!(count > 0, "{:?}", kinds(&seen));
+        seen.extend_from_slice(&buffer[..count]);
+    }
+}
+
+#[test]
+fn the_server_ends_in_order() {
+    let site = Site::start(|_| router());
+    let live = say(&site, &[SETTINGS, &get(1, "/live")]);
+    let idle = say(&site, &[SETTINGS, &get(1, "/hello")]);
+    site.wait_until(|server| server.requests() == 2);
+    site.stop();
+    // Data, the end of the stream, GOAWAY.
+    let frames = kinds(&read_to_end(&live));
+    assert!(
+        frames.contains(&(0, 1)) && frames.iter().any(|frame| frame.0 == 7),
+        "{frames:?}"
+    );
+    let frames = kinds(&read_to_end(&idle));
+    assert!(frames.contains(&(1, 1)), "{frames:?}");
+    site.wait_for_end();
+}
+
+#[test]
+fn a_request_that_is_given_up_leaves_nothing() {
+    let site = Site::start(|_| router());
+    let mut peer = say(&site, &[SETTINGS]);
+    for number in 0..5_u32 {
+        peer.write_all(&get(2 * number + 1, "/never"))
+            .expect("written");
+        site.wait_until(|server| server.requests() > 0);
+        peer.write_all(&frame(3, 0, 2 * number + 1, &[0, 0, 0, 8]))
+            .expect("written");
+    }
+    peer.write_all(&get(11, "/hello")).expect("written");
+    let mut seen = Vec::new();
+    let mut buffer = [0; 1024];
+    while !kinds(&seen).contains(&(0, 11)) {
+        let count = peer.read(&mut buffer).expect("frames");
+        seen.extend_from_slice(&buffer[..count]);
+    }
+}

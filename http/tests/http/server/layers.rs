@@ -1,0 +1,505 @@
+//! Ready-made layers.
+
+use std::{
+    io::{Read, Write as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use entwined_http::{
+    Body, HeaderValue, Html, Json, Local, Method, Request, Response, Router,
+    header::{CONTENT_TYPE, ETAG},
+    layers::{self, RequestId, Session, SessionKey},
+};
+
+use crate::server::support::{Answer, Site};
+
+fn ask(site: &Site, path: &str, headers: &[(&str, &str)]) -> Answer {
+    site.peer().ask("GET", path, headers, b"")
+}
+
+#[test]
+fn ids_are_given_or_taken_over_and_the_log_sees_what_layers_answer() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/", |Local(id): Local<RequestId>| id.to_string())
+            .layer(layers::request_id())
+            .layer(layers::access_log())
+    });
+    let first = site.get("/");
+    assert_eq!(first.header("x-request-id"), Some(first.text()));
+    assert_ne!(site.get("/").text(), first.text());
+    assert_eq!(
+        ask(&site, "/", &[("x-request-id", "from-a_proxy7")]).text(),
+        "from-a_proxy7"
+    );
+    for wrong in ["", "a b", "x\u{e4}", &"x".repeat(65)] {
+        assert_ne!(ask(&site, "/", &[("x-request-id", wrong)]).text(), wrong);
+    }
+}
+
+#[test]
+fn a_slow_handler_and_one_too_many_are_answered_by_503() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/never", std::future::pending::<()>)
+            .get("/fast", || "fast")
+            .layer(layers::timeout(Duration::from_millis(50)))
+            .layer(layers::concurrency_limit(1))
+    });
+    let mut slow = site.peer();
+    slow.send("GET /never HTTP/1.1\r\nhost: test\r\n\r\n");
+    site.wait_until(|server| server.requests() == 1);
+    let second = site.get("/fast");
+    assert_eq!(
+        (second.status, second.header("retry-after")),
+        (503, Some("1"))
+    );
+    let slow = slow.answer();
+    assert_eq!(
+        (slow.status, slow.text()),
+        (503, "the answer took too long\n")
+    );
+    assert_eq!(site.get("/fast").status, 200);
+}
+
+#[test]
+fn a_body_may_have_another_limit_below_a_layer() {
+    let site = Site::start(|_| {
+        Router::new()
+            .post("/", |text: String| text.len().to_string())
+            .nest(
+                "/small",
+                Router::new()
+                    .post("/", |text: String| text)
+                    .layer(layers::body_limit(3)),
+            )
+    });
+    assert_eq!(
+        site.peer().post("/small", "text/plain", "abc").text(),
+        "abc"
+    );
+    assert_eq!(site.peer().post("/small", "text/plain", "abcd").status, 413);
+    assert_eq!(site.peer().post("/", "text/plain", "abcd").text(), "4");
+}
+
+#[test]
+fn who_is_not_known_is_asked() {
+    let site = Site::start(|_| {
+        let basic = Router::new()
+            .get("/", || "in")
+            .layer(layers::basic_auth("the \"house\"", |name, password| {
+                name == "ada" && layers::same_secret(password, "pass:word")
+            }));
+        let bearer = Router::new()
+            .get("/", || "in")
+            .layer(layers::bearer_auth(|token| {
+                layers::same_secret(token, "secret")
+            }));
+        Router::new().nest("/basic", basic).nest("/bearer", bearer)
+    });
+    let curl = |arguments: &[&str], path: &str| {
+        let url = format!("http://{}{path}", site.address);
+        let output = Command::new("curl")
+            .args(["-s", "-w", " %{http_code}"])
+            .args(arguments)
+            .arg(url)
+            .output();
+        String::from_utf8(output.expect("apt-get install curl").stdout).expect("a text")
+    };
+    assert_eq!(curl(&["-u", "ada:pass:word"], "/basic"), "in 200");
+    assert_eq!(curl(&["-u", "ada:wrong"], "/basic"), "who are you?\n 401");
+    let answer = site.get("/basic");
+    assert_eq!(
+        answer.header("www-authenticate"),
+        Some("Basic realm=\"the house\", charset=\"UTF-8\"")
+    );
+    for wrong in [
+        "Basic",
+        "Basic !!!",
+        "Basic YWRh",
+        "Bearer YWRhOnBhc3M6d29yZA==",
+    ] {
+        assert_eq!(
+            ask(&site, "/basic", &[("authorization", wrong)]).status,
+            401,
+            "{wrong}"
+        );
+    }
+    assert_eq!(
+        ask(&site, "/bearer", &[("authorization", "bearer secret")]).text(),
+        "in"
+    );
+    assert_eq!(
+        ask(&site, "/bearer", &[("authorization", "Bearer secrets")]).status,
+        401
+    );
+    assert!(
+        layers::same_secret("", "")
+            && !layers::same_secret("a", "ab")
+            && !layers::same_secret("b", "a")
+    );
+}
+
+#[test]
+fn pages_of_other_origins_may_what_is_allowed() {
+    let site = Site::start(|_| {
+        let page = || Router::new().get("/", || "seen").post("/", || "done");
+        let some = layers::cors()
+            .origin("https://example.org/")
+            .credentials()
+            .methods([Method::GET, Method::PUT]);
+        Router::new()
+            .nest("/some", page().layer(some.max_age(Duration::from_secs(5))))
+            .nest(
+                "/any",
+                page().layer(layers::cors().any_origin().expose([ETAG])),
+            )
+            .nest("/none", page().layer(layers::cors()))
+    });
+    let origin = ("origin", "https://example.org");
+    let answer = ask(&site, "/some", &[origin]);
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some("https://example.org")
+    );
+    assert_eq!(
+        answer.header("access-control-allow-credentials"),
+        Some("true")
+    );
+    assert_eq!(answer.header("vary"), Some("Origin"));
+    let answer = ask(&site, "/some", &[("origin", "https://example.com")]);
+    assert_eq!(
+        (answer.text(), answer.header("access-control-allow-origin")),
+        ("seen", None)
+    );
+    let answer = ask(&site, "/any", &[origin]);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(answer.header("access-control-expose-headers"), Some("etag"));
+    assert_eq!(
+        ask(&site, "/none", &[origin]).header("access-control-allow-origin"),
+        None
+    );
+    let preflight = [origin, ("access-control-request-method", "PUT")];
+    let answer = site.peer().ask("OPTIONS", "/some", &preflight, b"");
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-methods")),
+        (204, Some("GET, PUT"))
+    );
+    assert_eq!(answer.header("access-control-max-age"), Some("5"));
+    let answer = site.peer().ask("OPTIONS", "/none", &preflight, b"");
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-methods")),
+        (204, None)
+    );
+    // Not a preflight request, so the router gets it.
+    assert_eq!(
+        site.peer().ask("OPTIONS", "/some", &[origin], b"").status,
+        405
+    );
+}
+
+#[test]
+fn a_session_comes_back_and_one_that_was_changed_does_not() {
+    let key = SessionKey::generate();
+    let same = SessionKey::from_bytes(key.as_bytes()).expect("its bytes");
+    assert!(SessionKey::from_bytes(b"short").is_none());
+    let site = Site::start(move |_| {
+        let visits = |Local(session): Local<Session>| {
+            let visits = session.get::<u32>("visits").unwrap_or(0) + 1;
+            session.set("visits", &visits);
+            visits.to_string()
+        };
+        let large = |Local(session): Local<Session>| session.set("large", &"x".repeat(4_000));
+        Router::new()
+            .get("/", visits)
+            .get("/large", large)
+            .get("/clear", |Local(session): Local<Session>| session.clear())
+            .get("/look", |Local(session): Local<Session>| {
+                format!("{:?}", session.get::<u32>("visits"))
+            })
+            .layer(
+                layers::sessions(same)
+                    .name("visitor")
+                    .secure()
+                    .max_age(Duration::from_secs(60)),
+            )
+    });
+    let cookie = |answer: &Answer| answer.header("set-cookie").map(str::to_owned);
+    let first = site.get("/");
+    let set = cookie(&first).expect("a cookie");
+    for attribute in [
+        "visitor=",
+        "HttpOnly",
+        "SameSite=Lax",
+        "Secure",
+        "Path=/",
+        "Max-Age=60",
+    ] {
+        assert!(set.contains(attribute), "{attribute} is not in {set}");
+    }
+    let kept = set.split(';').next().expect("a pair").to_owned();
+    let second = ask(&site, "/", &[("cookie", &format!("other=1; {kept}"))]);
+    assert_eq!((first.text(), second.text()), ("1", "2"));
+    let look = ask(&site, "/look", &[("cookie", &kept)]);
+    assert_eq!((look.text(), cookie(&look)), ("Some(1)", None));
+    let forged = kept.replace("%3A1", "%3A9");
+    assert_ne!(forged, kept);
+    assert_eq!(ask(&site, "/look", &[("cookie", &forged)]).text(), "None");
+    assert_eq!(
+        ask(&site, "/look", &[("cookie", "visitor=nonsense")]).text(),
+        "None"
+    );
+    assert!(cookie(&ask(&site, "/clear", &[("cookie", &kept)])).is_some());
+    assert_eq!(cookie(&site.get("/large")), None);
+}
+
+#[test]
+fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
+    let layer = layers::local_only().name("my-machine").token();
+    let secret = layer.secret().expect("it has one").to_owned();
+    let site = Site::start(move |_| {
+        Router::new()
+            .get("/", || "in")
+            .post("/", || "done")
+            .layer(layer)
+    });
+    let port = site.address.port();
+    let ask = |method: &str, target: &str, host: &str, headers: &[(&str, &str)]| {
+        let mut peer = site.peer();
+        let mut head =
+            format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        peer.send(head + "\r\n");
+        peer.answer()
+    };
+    let bearer = format!("Bearer {secret}");
+    let token = [("authorization", bearer.as_str())];
+    for host in [
+        "localhost",
+        "127.0.0.1:80",
+        "[::1]:8080",
+        "app.localhost",
+        "My-Machine:1",
+    ] {
+        assert_eq!(ask("GET", "/", host, &token).text(), "in", "{host}");
+    }
+    // A foreign name that resolves to this server: DNS rebinding.
+    for host in [
+        "example.org",
+        "127.0.0.1.example.org",
+        "localhost.example.org",
+        "192.168.1.1",
+    ] {
+        assert_eq!(ask("GET", "/", host, &token).status, 421, "{host}");
+    }
+    let own = format!("localhost:{port}");
+    for (origin, status) in [
+        (format!("http://{own}"), 200),
+        ("http://localhost:1".to_owned(), 403),
+        ("https://example.org".to_owned(), 403),
+        ("null".to_owned(), 403),
+    ] {
+        assert_eq!(
+            ask("POST", "/", &own, &[token[0], ("origin", &origin)]).status,
+            status,
+            "{origin}"
+        );
+        assert_eq!(
+            ask("GET", "/", &own, &[token[0], ("origin", &origin)]).status,
+            200,
+            "{origin}"
+        );
+        let upgrade = [
+            token[0],
+            ("origin", origin.as_str()),
+            ("upgrade", "websocket"),
+        ];
+        assert_eq!(ask("GET", "/", &own, &upgrade).status, status, "{origin}");
+    }
+    assert_eq!(ask("GET", "/", &own, &[]).status, 401);
+    assert_eq!(ask("GET", "/?token=wrong", &own, &[]).status, 401);
+    // The first URL contains the token; after that, the browser has it as a cookie.
+    let first = ask(
+        "GET",
+        &format!("//evil.example/?a=1&token={secret}"),
+        &own,
+        &[],
+    );
+    assert_eq!(
+        (first.status, first.header("location")),
+        (303, Some("/evil.example/?a=1"))
+    );
+    let cookie = first.header("set-cookie").expect("a cookie").to_owned();
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+        "{cookie}"
+    );
+    let pair = cookie.split(';').next().expect("a pair");
+    assert_eq!(ask("GET", "/", &own, &[("cookie", pair)]).text(), "in");
+}
+
+fn large() -> String {
+    (0..20_000)
+        .map(|number| format!("line {number}\n"))
+        .collect()
+}
+
+fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it is there");
+    let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.to_vec());
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let mut output = Vec::new();
+    child
+        .stdout
+        .take()
+        .expect("a pipe")
+        .read_to_end(&mut output)
+        .expect("its output");
+    writer.join().expect("no panic").expect("written");
+    assert!(child.wait().expect("an end").success());
+    output
+}
+
+#[test]
+fn bodies_are_compressed_for_those_who_want_it() {
+    let site = Site::start(|_| {
+        let tagged = || {
+            let mut response = Response::new(Body::from(large()));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            response
+                .headers_mut()
+                .insert(ETAG, HeaderValue::from_static("\"abc\""));
+            response
+        };
+        let stream = || {
+            let pieces = large()
+                .as_bytes()
+                .chunks(1_000)
+                .map(|piece| Ok::<_, String>(piece.to_vec().into()))
+                .collect::<Vec<_>>();
+            let mut response = Response::new(Body::stream(Pieces(pieces.into_iter())));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));
+            response
+        };
+        Router::new()
+            .get("/text", tagged)
+            .get("/stream", stream)
+            .get("/small", || Html("<p>small"))
+            .get("/json", || Json(vec![1_000_000; 1_000]))
+            .get("/bytes", || vec![b'x'; 10_000])
+            .layer(layers::compression())
+    });
+    for (path, coding) in [
+        ("/text", "br"),
+        ("/text", "gzip"),
+        ("/stream", "br"),
+        ("/stream", "gzip"),
+    ] {
+        let answer = ask(&site, path, &[("accept-encoding", coding)]);
+        assert_eq!(
+            (answer.header("content-encoding"), answer.header("vary")),
+            (Some(coding), Some("Accept-Encoding"))
+        );
+        assert!(
+            answer.body.len() < large().len() / 3,
+            "{} bytes",
+            answer.body.len()
+        );
+        let plain = match coding {
+            "gzip" => run("gzip", &["-dc"], &answer.body),
+            _ => unbrotli(&answer.body),
+        };
+        assert!(
+            plain == large().as_bytes(),
+            "{path} by {coding}: {} bytes",
+            plain.len()
+        );
+        if path == "/text" {
+            assert_eq!(answer.header("etag"), Some("W/\"abc\""));
+        }
+    }
+    let plain = site.get("/text");
+    assert_eq!(
+        (plain.header("content-encoding"), plain.header("vary")),
+        (None, Some("Accept-Encoding"))
+    );
+    assert_eq!(
+        (plain.header("etag"), plain.text()),
+        (Some("\"abc\""), large().as_str())
+    );
+    let wanted = [("accept-encoding", "gzip")];
+    assert_eq!(
+        ask(&site, "/json", &wanted).header("content-encoding"),
+        Some("gzip")
+    );
+    assert_eq!(
+        ask(&site, "/small", &wanted).header("content-encoding"),
+        None
+    );
+    assert_eq!(
+        ask(&site, "/bytes", &wanted).header("content-encoding"),
+        None
+    );
+    // Browsers and curl ask for compression in the same way.
+    let url = format!("http://{}/text", site.address);
+    assert!(run("curl", &["-s", "--compressed", &url], b"") == large().as_bytes());
+}
+
+/// A decoder by others.
+fn unbrotli(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    brotli::Decompressor::new(bytes, 4096)
+        .read_to_end(&mut plain)
+        .expect("brotli");
+    plain
+}
+
+struct Pieces<I>(I);
+
+impl<I: Iterator + Unpin> futures_core::Stream for Pieces<I> {
+    type Item = I::Item;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<I::Item>> {
+        std::task::Poll::Ready(self.0.next())
+    }
+}
+
+#[test]
+fn a_large_body_is_compressed_in_steps_between_which_others_have_their_turn() {
+    let site = Site::start(|handle| {
+        let longest = std::rc::Rc::new(std::cell::Cell::new(Duration::ZERO));
+        let last = std::cell::Cell::new(handle.now());
+        let (noted, clock) = (longest.clone(), handle.clone());
+        std::mem::forget(handle.call_every(Duration::from_millis(1), move |_| {
+            noted.set(noted.get().max(clock.now() - last.replace(clock.now())));
+        }));
+        Router::new()
+            .get("/large", || {
+                Html("some text that is long, and again ".repeat(400_000))
+            })
+            .get("/longest", move |_: Request| {
+                longest.get().as_millis().to_string()
+            })
+            .layer(layers::compression())
+    });
+    let answer = ask(&site, "/large", &[("accept-encoding", "br")]);
+    assert_eq!(answer.header("content-encoding"), Some("br"));
+    let longest: u64 = site.get("/longest").text().parse().expect("a number");
+    // In one go it would take hundreds of milliseconds without optimization.
+    assert!(longest < 150, "nobody had a turn for {longest} ms");
+}

@@ -1,0 +1,23 @@
+//! Tests the HTTP server on the standalone backend, with peers that write their bytes by hand.
+
+mod bodies;
+mod connections;
+mod deadlines;
+mod ended;
+mod files;
+mod handlers;
+mod held_host;
+mod http2;
+mod layers;
+mod monitor;
+mod multipart;
+mod peers;
+mod refusals;
+mod replay;
+mod routing;
+mod rules;
+mod shutdown;
+mod streaming;
+mod support;
+mod taking;
+mod wire;

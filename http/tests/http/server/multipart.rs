@@ -1,0 +1,179 @@
+//! Forms with files, from curl and by hand; and handlers that block.
+
+use std::{fs, process::Command, rc::Rc, time::Duration};
+
+use entwined_http::{BlockingRequest, Error, Multipart, Router, offload};
+
+use crate::server::support::Site;
+use tempfile::TempDir;
+
+fn router(folder: &std::path::Path) -> Router {
+    let folder: Rc<std::path::Path> = folder.into();
+    let save = move |mut form: Multipart| {
+        let folder = folder.clone();
+        async move {
+            let mut said = String::new();
+            let mut count = 0;
+            while let Some(mut part) = form.next().await? {
+                let name = part.name().unwrap_or("").to_owned();
+                let file = part.file_name().map(str::to_owned);
+                match file {
+                    None => said.push_str(&format!("{name}={} ", part.text(1_000).await?)),
+                    Some(file) => {
+                        count += 1;
+                        let kind = part.content_type().unwrap_or_default();
+                        let bytes = part.save(folder.join(count.to_string())).await?;
+                        said.push_str(&format!("{name}: {file} {kind} {bytes} "));
+                    }
+                }
+            }
+            Ok::<_, Error>(said)
+        }
+    };
+    let small = |form: Multipart| async move {
+        let mut form = form.limit(1_000);
+        let mut names = 0;
+        while form.next().await?.is_some() {
+            names += 1;
+        }
+        Ok::<_, Error>(names.to_string())
+    };
+    let whole = |form: Multipart| async move {
+        let mut form = form.limit(1_000);
+        let mut bytes = 0;
+        while let Some(mut part) = form.next().await? {
+            bytes += part.bytes(900).await?.len();
+        }
+        Ok::<_, Error>(bytes.to_string())
+    };
+    Router::new()
+        .post("/save", save)
+        .post("/names", small)
+        .post("/whole", whole)
+        .post(
+            "/blocking/{name}",
+            offload(|request: BlockingRequest| {
+                std::thread::sleep(Duration::from_millis(20));
+                let name = std::thread::current().name().unwrap_or("").to_owned();
+                format!(
+                    "{} {:?} {} {}",
+                    request.method,
+                    request.params,
+                    request.body.len(),
+                    !name.is_empty()
+                )
+            }),
+        )
+        .get(
+            "/blocking-panic",
+            offload(|_| -> &'static str { panic!("in a job") }),
+        )
+}
+
+fn site() -> (TempDir, Site) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_owned();
+    (folder, Site::start(move |_| router(&path)))
+}
+
+#[test]
+fn curl_uploads_fields_and_files() {
+    let (folder, site) = site();
+    let file = folder.path().join("large \"name\".bin");
+    let bytes: Vec<u8> = (0..5_000_000_usize)
+        .map(|place| (place * 31 + place / 7) as u8)
+        .collect();
+    fs::write(&file, &bytes).expect("a file");
+    let url = format!("http://{}/save", site.address);
+    let form = format!(
+        "file=@\"{}\";type=image/png",
+        file.display().to_string().replace('"', "\\\"")
+    );
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let _ = fs::remove_file(folder.path().join("1"));
+        let output = Command::new("curl")
+            .args(["-s", version, "-F", "who=Ada é", "-F", &form, &url])
+            .output();
+        let said = String::from_utf8(output.expect("apt-get install curl").stdout).expect("a text");
+        assert!(said.starts_with("who=Ada é file: large"), "{said}");
+        assert!(said.ends_with("image/png 5000000 "), "{said}");
+        assert!(fs::read(folder.path().join("1")).expect("it was saved") == bytes);
+    }
+}
+
+fn form(parts: &[(&str, &str)]) -> String {
+    let mut body = String::new();
+    for (name, content) in parts {
+        body.push_str(&format!(
+            "--xyz\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n"
+        ));
+    }
+    body + "--xyz--\r\n"
+}
+
+#[test]
+fn forms_that_are_wrong_or_too_large_are_refused() {
+    let (folder, site) = site();
+    let kind = "multipart/form-data; boundary=xyz";
+    let post = |path: &str, kind: &str, body: &str| {
+        let answer = site.peer().post(path, kind, body);
+        (answer.status, answer.text().to_owned())
+    };
+    let many: Vec<_> = (0..1_001).map(|_| ("a", "")).collect();
+    let large = "x".repeat(901);
+    assert_eq!(
+        post("/names", kind, &form(&[("a", "1"), ("b", "2")])),
+        (200, "2".to_owned())
+    );
+    assert_eq!(
+        post("/whole", kind, &form(&[("a", "1"), ("b", "22")])),
+        (200, "3".to_owned())
+    );
+    assert_eq!(post("/whole", kind, &form(&[("a", &large)])).0, 413);
+    assert_eq!(
+        post(
+            "/whole",
+            kind,
+            &form(&[("a", &large[1..]), ("b", &large[1..])])
+        )
+        .0,
+        413
+    );
+    assert_eq!(post("/names", kind, &form(&many)).0, 413);
+    assert_eq!(post("/names", "text/plain", "x").0, 415);
+    assert_eq!(post("/names", "multipart/form-data", "x").0, 415);
+    assert_eq!(post("/names", kind, "--xyz\r\nnonsense").0, 400);
+    assert_eq!(post("/names", kind, "").0, 400);
+    // A partial upload is not kept.
+    let mut broken = site.peer();
+    let head = "--xyz\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\nbegin";
+    broken.send(format!(
+        "POST /save HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 5000\r\n\r\n\
+         {head}"
+    ));
+    while !folder.path().join("1").exists() {
+        std::thread::yield_now();
+    }
+    drop(broken);
+    let start = std::time::Instant::now();
+    while folder.path().join("1").exists() {
+        assert!(
+            start.elapsed() < crate::server::support::LIMIT,
+            "it was kept"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn blocking_handlers_run_on_threads() {
+    let (_folder, site) = site();
+    let answer = site.peer().post("/blocking/x", "text/plain", "body");
+    assert_eq!(answer.text(), "POST [(\"name\", \"x\")] 4 true");
+    assert_eq!(site.get("/blocking-panic").status, 500);
+    let large = "x".repeat(3 << 20);
+    assert_eq!(
+        site.peer().post("/blocking/x", "text/plain", &large).status,
+        413
+    );
+}

@@ -1,0 +1,122 @@
+//! Answers that are sent to a peer that does not read: over memory, in simulated time.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+};
+
+use entwined::{
+    simulation::Simulation,
+    transport::{
+        listen_once,
+        memory::{self, MemoryStream, Wire},
+    },
+};
+use entwined_http::{self as http, Router};
+use futures_io::{AsyncRead, AsyncWrite};
+
+/// A server whose answers have bodies of `bytes` bytes, and the stream of its only peer.
+fn serve(simulation: &Simulation, bytes: usize, wire: Wire) -> (http::Server, MemoryStream) {
+    let handle = simulation.handle();
+    let (near, far) = memory::pair_over(&handle, wire);
+    let count = Cell::new(0);
+    let router = Router::new().get("/", move || {
+        count.set(count.get() + 1);
+        format!("{:0bytes$}", count.get())
+    });
+    (http::serve(listen_once(&handle, near), router), far)
+}
+
+async fn send(stream: &mut MemoryStream, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes))
+            .await
+            .expect("the server is there");
+        bytes = &bytes[count..];
+    }
+}
+
+async fn read_all(stream: &mut MemoryStream) -> String {
+    let (mut all, mut buffer) = (Vec::new(), [0; 512]);
+    loop {
+        match poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer))
+            .await
+            .expect("an end in order")
+        {
+            0 => return String::from_utf8(all).expect("text"),
+            count => all.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// The numbers in the answers.
+fn numbers(answers: &str) -> Vec<usize> {
+    let bodies = answers
+        .split("HTTP/1.1 200 OK\r\n")
+        .skip(1)
+        .map(|answer| answer.split_once("\r\n\r\n"));
+    bodies
+        .map(|answer| answer.expect("a head").1.parse().expect("a number"))
+        .collect()
+}
+
+const COUNT: usize = 60;
+
+/// `COUNT` requests at once. The last one closes the connection.
+fn requests() -> Vec<u8> {
+    let mut requests = "GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(COUNT - 1);
+    requests.push_str("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    requests.into_bytes()
+}
+
+#[test]
+fn answers_wait_for_a_peer_that_does_not_read_and_come_in_order() {
+    // Smaller than what is collected in a turn, and larger.
+    for bytes in [10, 1_000, 6_000] {
+        let simulation = Simulation::new();
+        let mut wire = Wire::default();
+        (wire.fragment, wire.capacity) = (700, 5_000);
+        let (server, mut far) = serve(&simulation, bytes, wire);
+        let sending = simulation.handle().spawn(async move {
+            send(&mut far, &requests()).await;
+            far
+        });
+        let mut far = simulation.run_until(sending).expect("no panic");
+        simulation.drive();
+        // Each answer is on the wire, or waits for it in a buffer of one piece, or in hyper.
+        let most = (5_000 + 2 * 4_096) / bytes + 3;
+        assert!(
+            server.requests() <= most as u64,
+            "{} answers of {bytes} bytes wait",
+            server.requests()
+        );
+        let reading = simulation
+            .handle()
+            .spawn(async move { read_all(&mut far).await });
+        let answers = simulation.run_until(reading).expect("no panic");
+        assert_eq!(numbers(&answers), (1..=COUNT).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn answers_of_a_turn_are_sent_when_it_ends_also_where_the_run_ends_with_it() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (_server, mut far) = serve(&simulation, 10, Wire::default());
+    let sending = handle.clone().spawn(async move {
+        send(&mut far, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        far
+    });
+    let mut far = simulation.run_until(sending).expect("no panic");
+    handle.stop();
+    let answers = Rc::new(RefCell::new(String::new()));
+    let reading = handle.spawn({
+        let answers = answers.clone();
+        async move { answers.replace(read_all(&mut far).await) }
+    });
+    reading.detach();
+    simulation.drive();
+    assert_eq!(numbers(&answers.borrow()), [1]);
+}

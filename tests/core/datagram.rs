@@ -1,0 +1,584 @@
+//! Datagrams and Unix sockets: data transfer and socket files.
+
+use std::{
+    cell::{Cell, RefCell},
+    fs,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+    process::{Command, Stdio},
+    rc::Rc,
+    time::Duration,
+};
+
+use entwined::{
+    deferred::{Deferred, Resolver},
+    endpoint,
+    protocol::{self, DatagramProtocol, DatagramTransport, Echo, Lost, Sending},
+    transport::{Address, Batch, DatagramSocket, UnixAddress, udp, unix},
+};
+
+use crate::run::run;
+
+fn local() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+#[test]
+fn datagrams_go_both_ways_whole() {
+    for address in [local(), (Ipv6Addr::LOCALHOST, 0).into()] {
+        run(move |handle| async move {
+            let one = udp::bind(&handle, address).expect("a port");
+            let other =
+                udp::connect(&handle, one.local_address().udp().expect("UDP")).expect("a way");
+            assert_eq!(other.peer_address(), Some(one.local_address()));
+            assert_eq!(one.peer_address(), None);
+            let mut buffer = vec![0; 65_536];
+            for size in [0, 1, 1_472, 65_000] {
+                let sent = vec![size as u8; size];
+                other.send(&sent).await.expect("sent");
+                let received = one.receive(&mut buffer).await.expect("a datagram");
+                assert_eq!((received.count, received.truncated), (size, false));
+                assert_eq!(received.from, other.local_address());
+                assert!(buffer[..size] == sent);
+                one.send_to(&sent, &received.from).await.expect("sent");
+                assert_eq!(
+                    other.receive(&mut buffer).await.expect("a datagram").count,
+                    size
+                );
+            }
+            // A truncated datagram is reported, and the next one is complete.
+            other.send(b"too long for it").await.expect("sent");
+            other.send(b"next").await.expect("sent");
+            let received = one.receive(&mut buffer[..8]).await.expect("a datagram");
+            assert_eq!((received.count, received.truncated), (8, true));
+            let received = one.receive(&mut buffer[..8]).await.expect("a datagram");
+            assert_eq!((received.count, received.truncated), (4, false));
+            assert!(other.send(&vec![0; 70_000]).await.is_err());
+            let unix = Address::Unix(UnixAddress::Abstract(b"x".to_vec()));
+            assert_eq!(
+                one.send_to(b"", &unix)
+                    .await
+                    .expect_err("another family")
+                    .kind(),
+                io::ErrorKind::InvalidInput
+            );
+        });
+    }
+}
+
+#[test]
+fn a_refusal_is_told_and_the_socket_goes_on() {
+    run(|handle| async move {
+        let gone = UdpSocket::bind(local()).expect("a port");
+        let address = gone.local_addr().expect("an address");
+        drop(gone);
+        let socket = udp::connect(&handle, address).expect("a way");
+        socket.send(b"?").await.expect("sent");
+        let mut buffer = [0; 16];
+        let refused = socket
+            .receive(&mut buffer)
+            .await
+            .expect_err("nobody is there");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let back = UdpSocket::bind(address).expect("the same port");
+        socket.send(b"!").await.expect("sent");
+        let (count, from) = back.recv_from(&mut buffer).expect("a datagram");
+        assert_eq!((count, Some(from)), (1, socket.local_address().udp()));
+    });
+}
+
+#[test]
+fn groups_and_broadcasts_reach_everybody() {
+    run(|handle| async move {
+        let group = Ipv4Addr::new(239, 255, 83, 7);
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let one = udp::bind_shared(&handle, any).expect("a port");
+        let port = one.local_address().udp().expect("UDP").port();
+        let other =
+            udp::bind_shared(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect("the same port");
+        let used =
+            udp::bind(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect_err("it is not shared");
+        assert_eq!(used.source.kind(), io::ErrorKind::AddrInUse);
+        for socket in [&one, &other] {
+            socket
+                .join_multicast_v4(group, Ipv4Addr::LOCALHOST)
+                .expect("joined");
+        }
+        let sender = udp::bind(&handle, local()).expect("a port");
+        sender.set_multicast_loop(true).expect("set");
+        sender.set_multicast_hops(0).expect("set");
+        rustix::net::sockopt::set_socket_broadcast(&sender, false).expect("set");
+        let mut buffer = [0; 16];
+        sender
+            .send_to(b"group", &Address::Udp((group, port).into()))
+            .await
+            .expect("sent");
+        for socket in [&one, &other] {
+            assert_eq!(
+                socket.receive(&mut buffer).await.expect("a datagram").count,
+                5
+            );
+            socket
+                .leave_multicast_v4(group, Ipv4Addr::LOCALHOST)
+                .expect("left");
+        }
+        let everybody = Address::Udp((Ipv4Addr::new(127, 255, 255, 255), port).into());
+        let refused = sender
+            .send_to(b"everybody", &everybody)
+            .await
+            .expect_err("not allowed");
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        sender.set_broadcast(true).expect("set");
+        sender
+            .send_to(b"everybody", &everybody)
+            .await
+            .expect("sent");
+        for socket in [&one, &other] {
+            assert_eq!(
+                socket.receive(&mut buffer).await.expect("a datagram").count,
+                9
+            );
+        }
+    });
+}
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+/// Echoes every datagram and logs what happens. The datagram `panic` panics, `close` closes.
+struct Noting {
+    log: Log,
+    stopped: Option<Resolver<(), String>>,
+}
+
+impl Noting {
+    fn new() -> (Self, Log, Deferred<(), String>) {
+        let (log, (resolver, stopped)) = (Log::default(), Deferred::new());
+        (
+            Noting {
+                log: log.clone(),
+                stopped: Some(resolver),
+            },
+            log,
+            stopped,
+        )
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        self.log.borrow_mut().push(what.into());
+    }
+}
+
+impl DatagramProtocol for Noting {
+    fn started(&mut self, _: &DatagramTransport) {
+        self.note("started");
+    }
+
+    fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], from: &Address) {
+        self.note(String::from_utf8_lossy(data));
+        transport.send_to(data, from);
+        match data {
+            b"panic" => panic!("in a datagram protocol"),
+            b"close" => transport.close(),
+            _ => {}
+        }
+    }
+
+    fn failed(&mut self, _: &DatagramTransport, error: &io::Error) {
+        self.note(format!("failed: {}", error.kind()));
+    }
+
+    fn stopped(&mut self, why: &Lost) {
+        self.note(why.to_string());
+        if let Some(resolver) = self.stopped.take() {
+            resolver.resolve(());
+        }
+    }
+}
+
+#[test]
+fn a_protocol_hears_of_everything_and_of_the_end_once() {
+    for (last, end) in [
+        ("close", "the connection was closed"),
+        ("panic", "the protocol panicked"),
+    ] {
+        run(move |handle| async move {
+            let (protocol, log, stopped) = Noting::new();
+            let transport =
+                protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+            assert!(log.borrow().is_empty());
+            let peer = udp::connect(&handle, transport.local_address().udp().expect("UDP"))
+                .expect("a way");
+            let mut buffer = [0; 16];
+            for word in ["one", "two"] {
+                peer.send(word.as_bytes()).await.expect("sent");
+                assert_eq!(peer.receive(&mut buffer).await.expect("an echo").count, 3);
+            }
+            // A datagram that cannot be sent is reported, and nothing else.
+            transport.send(b"to nobody");
+            transport.send_to(&vec![0; 70_000], &peer.local_address());
+            peer.send(last.as_bytes()).await.expect("sent");
+            stopped.await.expect("its end");
+            let log = log.take();
+            assert_eq!(log[..3], ["started", "one", "two"]);
+            assert_eq!(
+                log.iter()
+                    .filter(|entry| entry.starts_with("failed"))
+                    .count(),
+                2,
+                "{log:?}"
+            );
+            assert_eq!(log.last().expect("an end"), end);
+            assert_eq!(transport.send(b"late"), Sending::Closed);
+            assert!(transport.is_closing() && transport.ask(|_| ()).is_none());
+        });
+    }
+}
+
+#[test]
+fn the_end_of_a_run_is_the_end_of_its_protocols() {
+    let (protocol, log, _stopped) = Noting::new();
+    run(|handle| async move {
+        protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        handle.sleep(Duration::from_millis(1)).await;
+    });
+    assert_eq!(log.take(), ["started", "the reactor stopped"]);
+}
+
+async fn send_all(socket: &DatagramSocket, datagrams: &[(&[u8], Option<&Address>)]) {
+    let mut sent = 0;
+    while sent < datagrams.len() {
+        sent += socket.send_batch(&datagrams[sent..]).await.expect("sent");
+    }
+}
+
+#[test]
+fn batches_keep_boundaries_order_and_senders() {
+    for address in [local(), (Ipv6Addr::LOCALHOST, 0).into()] {
+        run(move |handle| async move {
+            let one = udp::bind(&handle, address).expect("a port");
+            let to = one.local_address();
+            let others = [
+                udp::bind(&handle, address).expect("a port"),
+                udp::connect(&handle, to.udp().expect("UDP")).expect("a way"),
+            ];
+            // Equal sizes in a row, many sizes, empty ones, and one that is truncated.
+            let sizes = [5, 5, 5, 0, 0, 1, 1_472, 999, 1_000, 1_001, 5];
+            let datagrams: Vec<_> = (0..40_u8)
+                .map(|number| vec![number; sizes[usize::from(number) % 11]])
+                .collect();
+            let mut batch = Batch::new(32, 1_000);
+            for (number, other) in others.iter().enumerate() {
+                let to = (number == 0).then_some(&to);
+                let all: Vec<_> = datagrams
+                    .iter()
+                    .map(|datagram| (&datagram[..], to))
+                    .collect();
+                send_all(other, &all).await;
+                let mut received = Vec::new();
+                while received.len() < datagrams.len() {
+                    let count = one.receive_batch(&mut batch).await.expect("datagrams");
+                    assert_eq!((batch.len(), batch.is_empty()), (count, false));
+                    for (bytes, about) in &batch {
+                        assert_eq!(about.from, other.local_address());
+                        received.push((bytes.to_vec(), about.truncated));
+                    }
+                }
+                let cut = |datagram: &Vec<u8>| {
+                    (
+                        datagram[..datagram.len().min(1_000)].to_vec(),
+                        datagram.len() > 1_000,
+                    )
+                };
+                assert_eq!(received, datagrams.iter().map(cut).collect::<Vec<_>>());
+            }
+            assert!(
+                handle
+                    .timeout(Duration::from_millis(5), one.receive_batch(&mut batch))
+                    .await
+                    .is_err()
+            );
+        });
+    }
+}
+
+#[test]
+fn batches_over_unix_sockets_are_the_same() {
+    run(|handle| async move {
+        let (one, other) = unix::datagram_pair(&handle).expect("two sockets");
+        let mut batch = Batch::new(1_000, 100);
+        assert_eq!(batch.capacity(), 64);
+        send_all(&one, &[(b"a", None), (b"", None), (&[7; 101], None)]).await;
+        assert_eq!(other.receive_batch(&mut batch).await.expect("datagrams"), 3);
+        let all: Vec<_> = batch
+            .iter()
+            .map(|(bytes, about)| (bytes.len(), about.truncated))
+            .collect();
+        assert_eq!(all, [(1, false), (0, false), (100, true)]);
+        assert_eq!(batch.get(0).expect("there").0, b"a");
+        assert!(batch.get(3).is_none());
+        // The system takes only a part of them; the rest is sent later.
+        let many = vec![(&b"x"[..], None); 300];
+        let first = one.send_batch(&many).await.expect("sent");
+        assert!((1..=64).contains(&first), "{first}");
+        let sending = handle.spawn(async move { send_all(&one, &many[first..]).await });
+        let mut seen = 0;
+        while seen < 300 {
+            seen += other.receive_batch(&mut batch).await.expect("datagrams");
+        }
+        sending.await.expect("no panic");
+    });
+}
+
+#[test]
+fn an_error_in_a_batch_is_of_its_datagram_only() {
+    run(|handle| async move {
+        let one = udp::bind(&handle, local()).expect("a port");
+        let other = udp::bind(&handle, local()).expect("a port");
+        let (to, long) = (one.local_address(), vec![0; 70_000]);
+        let unix = Address::Unix(UnixAddress::Abstract(b"x".to_vec()));
+        let batch = [
+            (&b"1"[..], Some(&to)),
+            (&long, Some(&to)),
+            (b"2", Some(&unix)),
+            (b"3", Some(&to)),
+        ];
+        assert_eq!(other.send_batch(&batch).await.expect("the first"), 1);
+        assert!(other.send_batch(&batch[1..]).await.is_err());
+        let error = other
+            .send_batch(&batch[2..])
+            .await
+            .expect_err("another family");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(other.send_batch(&batch[3..]).await.expect("the last"), 1);
+        assert_eq!(other.send_batch(&[]).await.expect("nothing"), 0);
+        let mut received = Batch::new(8, 10);
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            one.receive_batch(&mut received).await.expect("datagrams");
+            seen.extend(received.iter().map(|(bytes, _)| bytes.to_vec()));
+        }
+        assert_eq!(seen, [b"1", b"3"]);
+        // A refusal is reported, and nothing that arrived before it is lost.
+        let peer = UdpSocket::bind(local()).expect("a port");
+        let connected =
+            udp::connect(&handle, peer.local_addr().expect("an address")).expect("a way");
+        let ours = connected.local_address().udp().expect("UDP");
+        peer.send_to(b"before", ours).expect("sent");
+        drop(peer);
+        connected.send(b"nobody is there").await.expect("sent");
+        let mut outcomes = Vec::new();
+        while outcomes.len() < 2 {
+            match connected.receive_batch(&mut received).await {
+                Ok(count) => outcomes.push((count, None)),
+                Err(error) => outcomes.push((0, Some(error.kind()))),
+            }
+        }
+        outcomes.sort();
+        assert_eq!(
+            outcomes,
+            [(0, Some(io::ErrorKind::ConnectionRefused)), (1, None)]
+        );
+    });
+}
+
+#[test]
+fn what_waits_to_be_sent_is_bounded() {
+    run(|handle| async move {
+        let (protocol, _, _stopped) = Noting::new();
+        let transport =
+            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        let peer = UdpSocket::bind(local()).expect("a port");
+        let to = Address::Udp(peer.local_addr().expect("an address"));
+        let sendings: Vec<_> = (0..2_000)
+            .map(|_| transport.send_to(b"small", &to))
+            .collect();
+        assert_eq!(
+            sendings
+                .iter()
+                .filter(|sending| **sending == Sending::Queued)
+                .count(),
+            1_024
+        );
+        assert_eq!(transport.dropped(), 2_000 - 1_024);
+        handle.sleep(Duration::ZERO).await;
+        let large = vec![0; 60_000];
+        let queued = (0..50)
+            .filter(|_| transport.send_to(&large, &to) == Sending::Queued)
+            .count();
+        assert_eq!(queued, 1024 * 1024 / 60_000);
+    });
+}
+
+#[test]
+fn a_flood_leaves_room_for_others() {
+    run(|handle| async move {
+        let (protocol, _, _stopped) = Noting::new();
+        let transport =
+            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        let address = transport.local_address().udp().expect("UDP");
+        let flooding = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let still = flooding.clone();
+        let flood = handle.defer_to_thread(move |_| {
+            let socket = UdpSocket::bind(local()).map_err(|error| error.to_string())?;
+            while still.load(std::sync::atomic::Ordering::Relaxed) {
+                // If the buffer is full, the datagram is dropped, as it should be.
+                let _ = socket.send_to(b"flood", address);
+            }
+            Ok::<_, String>(())
+        });
+        let ticks = Rc::new(Cell::new(0));
+        let ticking = ticks.clone();
+        let timer = handle.call_every(Duration::from_millis(2), move |_| {
+            ticking.set(ticking.get() + 1)
+        });
+        handle.sleep(Duration::from_millis(200)).await;
+        drop(timer);
+        flooding.store(false, std::sync::atomic::Ordering::Relaxed);
+        flood.await.expect("sent");
+        assert!(ticks.get() >= 30, "{} ticks", ticks.get());
+    });
+}
+
+#[test]
+fn unix_datagrams_have_names_of_every_kind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    run(move |handle| async move {
+        let named = unix::datagram(&handle, &UnixAddress::Path(path.clone())).expect("a path");
+        let own = format!("entwined-test-{}", std::process::id()).into_bytes();
+        let hidden = unix::datagram(&handle, &UnixAddress::Abstract(own.clone())).expect("a name");
+        let nameless = unix::datagram(&handle, &UnixAddress::Unnamed).expect("a socket");
+        let mut buffer = [0; 16];
+        for socket in [&hidden, &nameless] {
+            socket
+                .send_to(b"hello", &named.local_address())
+                .await
+                .expect("sent");
+            let received = named.receive(&mut buffer).await.expect("a datagram");
+            assert_eq!((received.count, received.from), (5, socket.local_address()));
+        }
+        named
+            .send_to(b"back", &hidden.local_address())
+            .await
+            .expect("sent");
+        assert_eq!(
+            hidden.receive(&mut buffer).await.expect("a datagram").from,
+            named.local_address()
+        );
+        assert!(named.send_to(b"", &nameless.local_address()).await.is_err());
+        let (one, other) = unix::datagram_pair(&handle).expect("two sockets");
+        one.send(b"pair").await.expect("sent");
+        assert_eq!(
+            other.receive(&mut buffer).await.expect("a datagram").count,
+            4
+        );
+        drop(named);
+        assert!(!path.exists());
+        let missing = hidden
+            .send_to(b"", &Address::Unix(UnixAddress::Path(path)))
+            .await
+            .expect_err("it is gone");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    run(move |handle| async move {
+        // std leaves the file behind, like a program that crashes.
+        drop(UnixListener::bind(&path).expect("a path"));
+        assert!(path.exists());
+        let listener = unix::listen(&handle, &path).expect("taken over");
+        assert!(UnixStream::connect(&path).is_ok());
+        let refused = unix::listen(&handle, &path).expect_err("somebody listens");
+        assert_eq!(refused.source.kind(), io::ErrorKind::AddrInUse);
+        assert!(
+            refused
+                .to_string()
+                .contains("another program listens there")
+        );
+        // The file at this path belongs to somebody else, so it must not be removed.
+        fs::remove_file(&path).expect("it is there");
+        let other = UnixListener::bind(&path).expect("a path");
+        drop(listener);
+        assert!(path.exists());
+        drop(other);
+        fs::remove_file(&path).expect("it is there");
+        fs::write(&path, "a file").expect("written");
+        assert!(unix::listen(&handle, &path).is_err());
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "a file");
+        fs::remove_file(&path).expect("it is there");
+        drop(UnixDatagram::bind(&path).expect("a path"));
+        let address = UnixAddress::Path(path.clone());
+        let socket = unix::datagram(&handle, &address).expect("taken over");
+        assert!(unix::datagram(&handle, &address).is_err());
+        drop(socket);
+        assert!(!path.exists());
+        let long =
+            unix::listen(&handle, folder.path().join("x".repeat(200))).expect_err("too long");
+        assert!(long.to_string().contains("107 bytes"), "{long}");
+    });
+}
+
+#[test]
+fn abstract_names_carry_streams_and_go_with_them() {
+    run(|handle| async move {
+        let name = format!("entwined-stream-{}", std::process::id());
+        let listener = unix::listen_abstract(&handle, &name).expect("a name");
+        assert!(unix::listen_abstract(&handle, &name).is_err());
+        let server = protocol::serve(listener, |_: &_| Some(Echo));
+        let stream = unix::connect_abstract(&handle, &name)
+            .await
+            .expect("a server");
+        assert_eq!(
+            *stream.peer_address(),
+            Address::Unix(UnixAddress::Abstract(name.clone().into_bytes()))
+        );
+        assert_eq!(stream.peer_address().to_string(), format!("@{name}"));
+        let client = endpoint::client(&format!("unix:@{name}")).expect("an endpoint");
+        assert!(client.connect(&handle).await.is_ok());
+        drop(server);
+        handle.sleep(Duration::ZERO).await;
+        assert!(unix::connect_abstract(&handle, &name).await.is_err());
+    });
+}
+
+#[test]
+fn socat_sends_and_receives() {
+    run(|handle| async move {
+        let (protocol, _, _stopped) = Noting::new();
+        let transport =
+            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        let address = transport.local_address().to_string();
+        let said = handle.defer_to_thread(move |_| {
+            let mut socat = Command::new("socat");
+            socat
+                .args(["-t", "20", "-", &format!("UDP4:{address}")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut child = socat
+                .spawn()
+                .map_err(|error| format!("apt-get install socat: {error}"))?;
+            let (mut input, mut output) = (
+                child.stdin.take().expect("a pipe"),
+                child.stdout.take().expect("a pipe"),
+            );
+            input
+                .write_all(b"by socat")
+                .map_err(|error| error.to_string())?;
+            let mut buffer = [0; 8];
+            output
+                .read_exact(&mut buffer)
+                .map_err(|error| error.to_string())?;
+            child
+                .kill()
+                .and_then(|()| child.wait())
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>(buffer)
+        });
+        assert_eq!(&said.await.expect("an echo"), b"by socat");
+    });
+}

@@ -1,0 +1,583 @@
+//! The behaviours of Deferreds, numbered as in the list of behaviours.
+
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    fmt,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use entwined::{
+    Standalone,
+    deferred::{
+        ChainError, Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Full, Interrupted,
+        RaceError, Resolver, all, all_or_cancel, any, gather, race,
+    },
+};
+
+type Text = Deferred<u32, String>;
+
+#[track_caller]
+fn pair() -> (Resolver<u32, String>, Text) {
+    Deferred::new()
+}
+
+fn ok(value: u32) -> Result<u32, String> {
+    Ok(value)
+}
+
+fn taken<T: fmt::Debug, E: ChainError>(deferred: Deferred<T, E>) -> Result<T, E> {
+    deferred.take().expect("the chain has fired")
+}
+
+/// Returns what is logged while `function` runs.
+fn logged(function: impl FnOnce()) -> String {
+    struct Log(Arc<Mutex<String>>);
+
+    impl tracing::Subscriber for Log {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Fields<'a>(&'a mut String);
+            impl tracing::field::Visit for Fields<'_> {
+                fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn fmt::Debug) {
+                    self.0.push_str(&format!("{value:?}\n"));
+                }
+            }
+            event.record(&mut Fields(&mut self.0.lock().unwrap()));
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    let log = Arc::new(Mutex::new(String::new()));
+    tracing::subscriber::with_default(Log(log.clone()), function);
+    Arc::into_inner(log)
+        .expect("nobody else has it")
+        .into_inner()
+        .unwrap()
+}
+
+#[test]
+fn d01_callbacks_run_in_order_each_with_the_last_result() {
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let (resolver, deferred) = pair();
+    let (inner_resolver, inner) = pair();
+    let note = |log: &Rc<RefCell<Vec<u32>>>| {
+        let log = log.clone();
+        move |value| {
+            log.borrow_mut().push(value);
+            ok(value + 1)
+        }
+    };
+    let end = deferred
+        .add_callback(note(&log))
+        .add_callback(note(&log))
+        .add_callback(move |value| inner.map(move |inner| inner + value))
+        .add_callback(note(&log));
+    resolver.resolve(1);
+    assert_eq!(
+        *log.borrow(),
+        [1, 2],
+        "the chain waits for the Deferred that a callback returned"
+    );
+    assert!(!end.is_ready());
+    inner_resolver.resolve(100);
+    assert_eq!(*log.borrow(), [1, 2, 103]);
+    assert_eq!(taken(end), Ok(104));
+}
+
+#[test]
+fn d02_an_error_skips_to_the_next_errback_which_may_recover() {
+    let (resolver, deferred) = pair();
+    let end = deferred
+        .add_callback(|_| -> Result<u32, String> { panic!("an error passes by a callback") })
+        .add_errback(|error| if error == "wrong" { ok(7) } else { Err(error) })
+        .add_errback(|_| -> Result<u32, String> { panic!("a value passes by an errback") })
+        .add_both(|result| result.map(|value| value + 1))
+        .add_callback(|value| {
+            if value == 8 {
+                Err("again".to_owned())
+            } else {
+                ok(value)
+            }
+        })
+        .add_both(|result| ok(result.unwrap_err().len() as u32));
+    resolver.reject("wrong".to_owned());
+    assert_eq!(taken(end), Ok(5));
+}
+
+#[test]
+fn d03_adding_to_one_that_has_fired_runs_at_once() {
+    let called = Rc::new(Cell::new(false));
+    let seen = called.clone();
+    let end = Text::ready(Ok(1)).add_callback(move |value| {
+        seen.set(true);
+        ok(value)
+    });
+    assert!(called.get());
+    // The same inside a callback of another chain.
+    let inside = Text::ready(Ok(1))
+        .add_callback(|value| taken(Text::ready(Ok(value)).map(|value| value + 1)));
+    assert_eq!(taken(inside), Ok(2));
+    assert_eq!(taken(end), Ok(1));
+}
+
+/// ```compile_fail,E0382
+/// let (resolver, _deferred) = entwined::deferred::Deferred::<u32>::new();
+/// resolver.resolve(1);
+/// resolver.resolve(2);
+/// ```
+#[test]
+fn d04_firing_twice_cannot_be_written() {
+    // `resolve` consumes the resolver. The crate's documentation has this as a test that must not
+    // compile.
+    let (resolver, deferred) = pair();
+    resolver.resolve(1);
+    assert_eq!(taken(deferred), Ok(1));
+}
+
+const MANY: u32 = 100_000;
+
+#[test]
+fn d05_a_hundred_thousand_callbacks_do_not_grow_the_stack() {
+    let (resolver, mut deferred) = pair();
+    for _ in 0..MANY {
+        deferred = deferred.add_callback(|value| ok(value + 1));
+    }
+    resolver.resolve(0);
+    assert_eq!(taken(deferred), Ok(MANY));
+}
+
+#[test]
+fn d05_a_hundred_thousand_deferreds_returned_by_callbacks_do_not_grow_the_stack() {
+    let (resolver, first) = pair();
+    let mut deferred = first;
+    for _ in 0..MANY {
+        let inner = deferred;
+        deferred = Text::ready(Ok(0)).add_callback(move |_| inner);
+    }
+    resolver.resolve(3);
+    assert_eq!(taken(deferred), Ok(3));
+}
+
+#[test]
+fn d05_a_hundred_thousand_nested_combinators_do_not_grow_the_stack() {
+    let (resolver, first) = pair();
+    let mut deferred = first;
+    for _ in 0..MANY {
+        deferred = all([deferred]).map(|values| values[0]);
+    }
+    resolver.resolve(3);
+    assert_eq!(taken(deferred), Ok(3));
+}
+
+#[test]
+fn d05_long_chains_are_cancelled_and_dropped_without_growing_the_stack() {
+    let chain = || {
+        let (resolver, mut deferred) = pair();
+        for _ in 0..MANY {
+            deferred = all([deferred.add_callback(ok)]).map(|values| values[0]);
+        }
+        (resolver, deferred)
+    };
+    let (resolver, deferred) = chain();
+    deferred.cancel();
+    assert!(resolver.is_cancelled());
+    assert_eq!(taken(deferred), Err(Interrupted::Cancelled.into()));
+    let (resolver, deferred) = chain();
+    drop(deferred);
+    drop(resolver);
+    let (resolver, deferred) = chain();
+    drop(resolver);
+    drop(deferred);
+}
+
+#[test]
+fn d06_cancel_calls_the_canceller_once_and_ends_the_chain() {
+    let calls = Rc::new(Cell::new(0));
+    let count = calls.clone();
+    let (resolver, deferred) =
+        Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
+    let seen = Rc::new(RefCell::new(None));
+    let note = seen.clone();
+    let end = deferred.add_errback(move |error| {
+        *note.borrow_mut() = Some(error);
+        ok(9)
+    });
+    end.cancel();
+    end.cancel();
+    assert_eq!(calls.get(), 1);
+    assert_eq!(seen.borrow().as_deref(), Some("it was cancelled"));
+    assert!(resolver.is_cancelled());
+    resolver.resolve(1);
+    assert_eq!(taken(end), Ok(9), "a late result is dropped");
+}
+
+#[test]
+fn d06_a_canceller_may_give_the_result_itself() {
+    let place = Rc::new(RefCell::new(None::<Resolver<u32, String>>));
+    let (resolver, deferred) = Deferred::with_canceller({
+        let place = place.clone();
+        move || place.take().unwrap().resolve(5)
+    });
+    *place.borrow_mut() = Some(resolver);
+    deferred.cancel();
+    assert_eq!(taken(deferred), Ok(5));
+}
+
+#[test]
+fn d06_cancel_goes_to_the_deferred_that_the_chain_waits_for() {
+    let calls = Rc::new(Cell::new(0));
+    let count = calls.clone();
+    let (inner_resolver, inner) =
+        Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
+    let (resolver, deferred) = pair();
+    let end = deferred.add_callback(move |_| inner);
+    resolver.resolve(1);
+    end.cancel();
+    assert_eq!(calls.get(), 1);
+    assert!(inner_resolver.is_cancelled());
+    assert_eq!(taken(end), Err(Interrupted::Cancelled.into()));
+}
+
+#[test]
+fn d06_cancel_after_the_end_does_nothing_and_a_late_result_is_dropped_with_what_it_holds() {
+    let end = Text::ready(Ok(1));
+    end.cancel();
+    assert_eq!(taken(end), Ok(1));
+
+    let held = Rc::new(());
+    let (resolver, deferred) = Deferred::<Rc<()>, String>::new();
+    deferred.cancel();
+    resolver.resolve(held.clone());
+    assert_eq!(Rc::strong_count(&held), 1);
+    assert!(taken(deferred).is_err());
+}
+
+#[test]
+fn d07_a_timeout_cancels_says_so_and_leaves_no_timer() {
+    let reactor = Standalone::new().unwrap();
+    let handle = reactor.handle();
+    let calls = Rc::new(Cell::new(0));
+    let count = calls.clone();
+    let (_resolver, slow) =
+        Deferred::<u32, Interrupted>::with_canceller(move || count.set(count.get() + 1));
+    let (fast_resolver, fast) = Deferred::<u32, Interrupted>::new();
+    let fast = fast.add_timeout(&handle, Duration::from_secs(3600));
+    let slow = slow.add_timeout(&handle, Duration::from_millis(1));
+    let stop = handle.clone();
+    let slow = slow.add_both(move |result| {
+        stop.stop();
+        result
+    });
+    assert_eq!(handle.metrics().timers, 2);
+    fast_resolver.resolve(1);
+    assert_eq!(handle.metrics().timers, 1, "the result came first");
+    reactor.run().unwrap();
+    assert_eq!(calls.get(), 1);
+    assert_eq!(taken(slow), Err(Interrupted::TimedOut));
+    assert_eq!(taken(fast), Ok(1));
+}
+
+#[test]
+fn d08_dropping_the_producer_ends_the_chain_with_an_error() {
+    let (resolver, deferred) = pair();
+    let end = deferred.add_errback(|error| Err::<u32, String>(format!("so: {error}")));
+    drop(resolver);
+    assert_eq!(
+        taken(end),
+        Err("so: its producer was dropped without a result".to_owned())
+    );
+}
+
+#[test]
+fn d09_an_error_that_nobody_handled_is_reported_with_where_it_was_made() {
+    let line = line!() + 1;
+    let (resolver, deferred) = pair();
+    let log = logged(|| {
+        resolver.reject("lost".to_owned());
+        drop(deferred.add_callback(ok));
+    });
+    assert!(log.contains("lost"), "{log}");
+    assert!(log.contains(&format!("deferred.rs:{line}")), "{log}");
+    assert_eq!(log.matches("lost").count(), 1, "{log}");
+
+    // Also if it fails after the Deferred was dropped.
+    let (resolver, deferred) = pair();
+    drop(deferred);
+    assert!(logged(|| resolver.reject("late".to_owned())).contains("late"));
+}
+
+#[test]
+fn d09_a_handled_error_is_not_reported() {
+    let log = logged(|| {
+        let (resolver, deferred) = pair();
+        drop(deferred.add_errback(|_| ok(0)));
+        resolver.reject("handled".to_owned());
+        let (resolver, deferred) = pair();
+        resolver.reject("taken".to_owned());
+        assert!(taken(deferred).is_err());
+        // A cancelled Deferred: nobody wanted its result.
+        let (_resolver, deferred) = pair();
+        deferred.cancel();
+    });
+    assert_eq!(log, "");
+}
+
+#[test]
+fn d10_all_gives_the_values_in_order_and_nothing_at_once() {
+    let (first_resolver, first) = pair();
+    let (second_resolver, second) = pair();
+    let both = all([first, second]);
+    second_resolver.resolve(2);
+    assert!(!both.is_ready());
+    first_resolver.resolve(1);
+    assert_eq!(taken(both), Ok(vec![1, 2]));
+    assert_eq!(taken(all(Vec::<Text>::new())), Ok(Vec::new()));
+
+    let mixed = gather((
+        Text::ready(Ok(1)),
+        Deferred::<&str, String>::ready(Ok("two")),
+    ));
+    assert_eq!(taken(mixed), Ok((1, "two")));
+}
+
+#[test]
+fn d10_the_first_error_cancels_the_others_only_if_asked() {
+    let (first_resolver, first) = pair();
+    let (second_resolver, second) = pair();
+    let both = all([first, second]);
+    first_resolver.reject("wrong".to_owned());
+    assert_eq!(taken(both), Err("wrong".to_owned()));
+    assert!(!second_resolver.is_cancelled());
+
+    let (first_resolver, first) = pair();
+    let (second_resolver, second) = pair();
+    let both = all_or_cancel([first, second]);
+    first_resolver.reject("wrong".to_owned());
+    assert_eq!(taken(both), Err("wrong".to_owned()));
+    assert!(second_resolver.is_cancelled());
+}
+
+#[test]
+fn d10_race_gives_the_first_success_and_cancels_the_rest() {
+    let (first_resolver, first) = pair();
+    let (second_resolver, second) = pair();
+    let (third_resolver, third) = pair();
+    let winner = race([first, second, third]);
+    first_resolver.reject("slow".to_owned());
+    second_resolver.resolve(2);
+    assert_eq!(taken(winner), Ok((1, 2)));
+    assert!(third_resolver.is_cancelled());
+}
+
+#[test]
+fn d10_a_race_that_all_lose_gives_all_errors_and_one_of_none_is_an_error() {
+    let lost = any([
+        Text::ready(Err("a".to_owned())),
+        Text::ready(Err("b".to_owned())),
+    ]);
+    assert_eq!(
+        taken(lost),
+        Err(RaceError::AllFailed(vec!["a".to_owned(), "b".to_owned()]))
+    );
+    assert_eq!(taken(race(Vec::<Text>::new())), Err(RaceError::Empty));
+}
+
+#[test]
+fn d10_cancelling_a_combination_cancels_its_parts() {
+    let (first_resolver, first) = pair();
+    let (second_resolver, second) = pair();
+    let both = all([first, second]);
+    both.cancel();
+    assert!(first_resolver.is_cancelled() && second_resolver.is_cancelled());
+    assert_eq!(taken(both), Err(Interrupted::Cancelled.into()));
+}
+
+#[test]
+fn d11_a_lock_is_given_in_order_and_the_cancelled_leave() {
+    let lock = DeferredLock::new();
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let first = taken(lock.acquire()).unwrap();
+    let waiting: Vec<_> = (0..3)
+        .map(|number| {
+            let order = order.clone();
+            lock.acquire().add_callback(move |permit| {
+                order.borrow_mut().push(number);
+                drop(permit);
+                Ok(())
+            })
+        })
+        .collect();
+    waiting[1].cancel();
+    assert!(lock.is_locked());
+    drop(first);
+    assert_eq!(*order.borrow(), [0, 2]);
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn d11_a_semaphore_limits_and_refuses() {
+    let semaphore = DeferredSemaphore::bounded(2, 1);
+    let _first = taken(semaphore.acquire().unwrap()).unwrap();
+    let second = taken(semaphore.acquire().unwrap()).unwrap();
+    let third = semaphore.acquire().unwrap();
+    assert_eq!(semaphore.acquire().unwrap_err(), Full(()));
+    drop(second);
+    assert!(third.is_ready());
+    let run = semaphore.run(|| Text::ready(Ok(3))).unwrap();
+    assert!(!run.is_ready());
+    drop(third);
+    assert_eq!(taken(run), Ok(3));
+    assert_eq!(semaphore.available(), 1);
+}
+
+#[test]
+fn d11_a_queue_is_first_in_first_out_and_refuses_beyond_its_limits() {
+    let queue = DeferredQueue::new(2, 2);
+    queue.put(1).unwrap();
+    queue.put(2).unwrap();
+    assert_eq!(queue.put(3), Err(Full(3)));
+    assert_eq!(taken(queue.get().unwrap()), Ok(1));
+    assert_eq!(taken(queue.get().unwrap()), Ok(2));
+    let leaves = queue.get().unwrap();
+    let stays = queue.get().unwrap();
+    assert_eq!(queue.get().unwrap_err(), Full(()));
+    leaves.cancel();
+    queue.put(4).unwrap();
+    assert_eq!(taken(stays), Ok(4));
+}
+
+#[test]
+fn d12_a_deferred_can_be_awaited_and_a_future_becomes_one() {
+    let reactor = Standalone::new().unwrap();
+    let handle = reactor.handle();
+    let (resolver, deferred) = pair();
+    let awaited = handle.defer(async move { deferred.await.map(|value| value + 1) });
+    handle.call_soon(move || resolver.resolve(1));
+    let stop = handle.clone();
+    let end = awaited.add_both(move |result| {
+        stop.stop();
+        result
+    });
+    reactor.run().unwrap();
+    assert_eq!(taken(end), Ok(2));
+}
+
+#[test]
+fn d12_cancelling_a_task_drops_what_it_awaits() {
+    let reactor = Standalone::new().unwrap();
+    let handle = reactor.handle();
+    let held = Rc::new(());
+    let task = handle.spawn({
+        let (held, sleep) = (held.clone(), handle.sleep(Duration::from_secs(3600)));
+        async move {
+            sleep.await;
+            drop(held);
+        }
+    });
+    let ended = Rc::new(Cell::new(false));
+    handle.call_soon({
+        let handle = handle.clone();
+        let ended = ended.clone();
+        move || {
+            task.cancel();
+            ended.set(task.is_ready());
+            handle.clone().call_soon(move || handle.stop());
+        }
+    });
+    reactor.run().unwrap();
+    assert!(ended.get(), "the Deferred has fired with Cancelled at once");
+    assert_eq!(Rc::strong_count(&held), 1);
+    assert_eq!(handle.metrics().timers, 0);
+}
+
+#[test]
+fn a_panic_in_a_callback_is_an_error_of_the_chain() {
+    let end = Text::ready(Ok(1)).add_callback(|_| -> Result<u32, String> { panic!("no {}", 1) });
+    assert_eq!(taken(end), Err("it panicked: no 1".to_owned()));
+}
+
+#[test]
+fn d14_a_callback_may_open_a_nested_loop_and_the_chain_goes_on_afterwards() {
+    let reactor = Standalone::new().unwrap();
+    let handle = reactor.handle();
+    let (resolver, deferred) = pair();
+    let (other_resolver, other) = pair();
+    let other_seen = Rc::new(Cell::new(0));
+    let seen = other_seen.clone();
+    other.map(move |value| seen.set(value)).detach();
+    let end = deferred
+        .add_callback({
+            let handle = handle.clone();
+            move |value| {
+                // Another chain fires inside the nested loop.
+                handle.call_later(Duration::from_millis(1), move || other_resolver.resolve(5));
+                handle.wait(handle.sleep(Duration::from_millis(5))).unwrap();
+                assert_eq!(other_seen.get(), 5);
+                ok(value + 1)
+            }
+        })
+        .add_both({
+            let handle = handle.clone();
+            move |result| {
+                handle.stop();
+                result
+            }
+        });
+    handle.call_soon(move || resolver.resolve(1));
+    reactor.run().unwrap();
+    assert_eq!(taken(end), Ok(2));
+}
+
+#[test]
+fn a_pause_holds_the_result_back() {
+    let (resolver, deferred) = pair();
+    let pause = deferred.pause();
+    resolver.resolve(1);
+    assert!(!deferred.is_ready());
+    let seen = Rc::new(Cell::new(0));
+    let note = seen.clone();
+    let end = deferred.map(move |value| note.set(value));
+    assert_eq!(seen.get(), 0);
+    drop(pause);
+    assert_eq!(seen.get(), 1);
+    assert!(end.is_ready());
+}
+
+#[test]
+fn an_error_of_ones_own_and_the_usual_boxed_one_are_both_possible() {
+    #[derive(Debug, PartialEq)]
+    enum Own {
+        Wrong,
+        None(Interrupted),
+    }
+    impl fmt::Display for Own {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{self:?}")
+        }
+    }
+    impl From<Interrupted> for Own {
+        fn from(why: Interrupted) -> Self {
+            Own::None(why)
+        }
+    }
+    let boxed: Deferred<i32> =
+        Deferred::ready(Ok("12")).add_callback(|text: &str| Ok::<_, Box<dyn Error>>(text.parse()?));
+    let own = boxed
+        .add_errback(|_| Err(Own::Wrong))
+        .add_callback(|_| Err::<(), _>(Own::Wrong));
+    assert_eq!(taken(own), Err(Own::Wrong));
+    let (resolver, deferred) = Deferred::<u32, Own>::new();
+    drop(resolver);
+    assert_eq!(taken(deferred), Err(Own::None(Interrupted::Abandoned)));
+}

@@ -1,0 +1,607 @@
+//! Endpoints: parsing their descriptions, and using them.
+
+use std::{
+    cell::RefCell,
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::{
+        fd::AsRawFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    process::{Command, Stdio},
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use entwined::{
+    Handle,
+    endpoint::{self, EndpointError, Kinds},
+    protocol::{self, Echo},
+    resolve::Table,
+    transport::{Address, HostError, Listen, connect_host, tcp},
+};
+
+use crate::run::run;
+use futures_io::{AsyncRead as _, AsyncWrite as _};
+
+/// Sends a message to an echo server and returns the reply.
+fn echoed(mut stream: impl Read + Write) -> String {
+    stream.write_all(b"hello").expect("written");
+    let mut buffer = [0; 5];
+    stream.read_exact(&mut buffer).expect("an echo");
+    String::from_utf8_lossy(&buffer).into_owned()
+}
+
+fn error(text: &str) -> String {
+    let error = endpoint::server(text)
+        .map(drop)
+        .and(endpoint::client(text).map(drop))
+        .expect_err("an error");
+    assert_eq!(error.text, text);
+    error.to_string()
+}
+
+#[test]
+fn errors_point_at_the_place() {
+    let cases = [
+        (
+            "",
+            "an endpoint starts with its kind, such as tcp: or unix:\n    \n    ^",
+        ),
+        (
+            "tpc:80",
+            "unknown kind \"tpc\"; the kinds are fd, stdio, systemd, tcp, tls, unix\n    tpc:80\n    ^",
+        ),
+        (
+            "tcp:http",
+            "\"http\" is not a port number\n    tcp:http\n        ^",
+        ),
+        (
+            "tcp",
+            "the argument \"port\" is missing: a port number\n    tcp\n       ^",
+        ),
+        (
+            "tcp:port=80:port=81",
+            "\"port\" is given twice\n    tcp:port=80:port=81\n                ^",
+        ),
+        (
+            "tcp:80:interfaec=::1",
+            "unknown argument \"interfaec\"; this kind takes port, interface\n    tcp:80:interfaec=::1\n           ^",
+        ),
+        (
+            "tcp:80:81",
+            "too many arguments; this kind takes port, interface\n    tcp:80:81\n           ^",
+        ),
+        (
+            "tcp:80:interface=[::1",
+            "this bracket is not closed\n    tcp:80:interface=[::1\n                     ^",
+        ),
+        (
+            "tcp:80:interface=home",
+            "\"home\" is not an IP address\n    tcp:80:interface=home\n                     ^",
+        ),
+        (
+            "unix:/ö\\",
+            "there is nothing after the backslash to escape\n    unix:/ö\\\\\n           ^",
+        ),
+        (
+            "fd:-1",
+            "\"-1\" is not the number of a file descriptor\n    fd:-1\n       ^",
+        ),
+        (
+            "systemd:0:name=x",
+            "give an index or a name, not both\n    systemd:0:name=x\n            ^",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(error(text), expected);
+    }
+    let late = endpoint::client("tcp:example.org:80:timeout=soon").expect_err("an error");
+    assert_eq!(
+        (late.at, late.what.as_str()),
+        (27, "\"soon\" is not a number of seconds")
+    );
+}
+
+#[test]
+fn a_text_is_shown_as_it_was_written() {
+    for text in [
+        "tcp:0:interface=127.0.0.1",
+        "unix:/tmp/a\\:b",
+        "tcp:interface=[::1]:port=0",
+    ] {
+        assert_eq!(
+            endpoint::server(text).expect("an endpoint").to_string(),
+            text
+        );
+    }
+    for text in [
+        "tcp:example.org:80",
+        "tcp:host=::1:port=80",
+        "tcp:port=1:host=a",
+    ] {
+        match endpoint::client(text) {
+            Ok(endpoint) => assert_eq!(endpoint.to_string(), text),
+            // Without brackets or backslashes, the colons of an IPv6 address separate arguments.
+            Err(error) => assert_eq!((text, error.at), ("tcp:host=::1:port=80", 10)),
+        }
+    }
+}
+
+#[test]
+fn no_text_is_too_strange() {
+    // Combines pieces of possible descriptions in pseudo-random order.
+    let pieces = [
+        "tcp", ":", "=", "\\", "[", "]", "80", "unix", "ä", "port", "host", "", "timeout",
+        "systemd", "\0",
+    ];
+    let mut state = 1_u64;
+    for _ in 0..50_000 {
+        let mut text = String::new();
+        for _ in 0..state >> 33 & 15 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(pieces[(state >> 40) as usize % pieces.len()]);
+        }
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        for error in [endpoint::server(&text).err(), endpoint::client(&text).err()]
+            .into_iter()
+            .flatten()
+        {
+            assert!(error.at <= text.len(), "{text:?}");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
+fn tcp_listens_on_one_address_or_on_all() {
+    run(|handle| async move {
+        let one = endpoint::server("tcp:0:interface=127.0.0.1")
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("a port");
+        assert!(one.local_address().tcp().expect("TCP").ip().is_loopback());
+        let all = endpoint::server("tcp:0")
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("a port");
+        assert!(
+            all.local_address()
+                .tcp()
+                .expect("TCP")
+                .ip()
+                .is_unspecified()
+        );
+        let used = one.local_address().tcp().expect("TCP").port();
+        let again = endpoint::server(&format!("tcp:{used}:interface=127.0.0.1"))
+            .expect("an endpoint")
+            .listen(&handle);
+        let error = again.err().expect("it is used").to_string();
+        assert!(error.contains("another program listens there"), "{error}");
+        // All addresses includes those of IPv4.
+        let server = protocol::serve(all, |_: &_| Some(Echo));
+        let port = server.local_address().tcp().expect("TCP").port();
+        let said = handle.defer_to_thread(move |_| {
+            Ok::<_, String>(echoed(
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a server"),
+            ))
+        });
+        assert_eq!(said.await.expect("an echo"), "hello");
+    });
+}
+
+#[test]
+fn clients_connect_by_name_and_by_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a:b");
+    run(|handle| async move {
+        let quoted = path.to_str().expect("UTF-8").replace(':', "\\:");
+        let unix = endpoint::server(&format!("unix:{quoted}"))
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("a path");
+        let tcp = endpoint::server("tcp:0:interface=127.0.0.1")
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("a port");
+        let port = tcp.local_address().tcp().expect("TCP").port();
+        let servers = [
+            protocol::serve(unix, |_: &_| Some(Echo)),
+            protocol::serve(tcp, |_: &_| Some(Echo)),
+        ];
+        for text in [
+            format!("unix:{quoted}"),
+            format!("tcp:localhost:{port}"),
+            format!("tcp:127.0.0.1:port={port}"),
+        ] {
+            let mut stream = endpoint::client(&text)
+                .expect("an endpoint")
+                .connect(&handle)
+                .await
+                .expect("a server");
+            let mut buffer = [0; 5];
+            std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, b"hello"))
+                .await
+                .expect("written");
+            let count = std::future::poll_fn(|cx| {
+                std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer)
+            })
+            .await;
+            assert_eq!((count.expect("read"), &buffer), (5, b"hello"), "{text}");
+        }
+        drop(servers);
+    });
+}
+
+#[test]
+fn of_several_addresses_one_that_answers_is_enough() {
+    run(|handle| async move {
+        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port");
+        let port = listener.local_address().tcp().expect("TCP").port();
+        let address = |last: u8| Ipv4Addr::new(127, 0, 0, last).into();
+        let table = Table::new([
+            ("some.example", vec![address(2), address(3), address(1)]),
+            ("none.example", vec![address(2), address(3)]),
+        ]);
+        handle.set_resolver(Rc::new(table));
+        let stream = connect_host(&handle, "Some.Example", port)
+            .await
+            .expect("the third");
+        assert_eq!(
+            *stream.peer_address(),
+            Address::Tcp(SocketAddr::new(address(1), port))
+        );
+        let error = connect_host(&handle, "none.example", port)
+            .await
+            .expect_err("nobody");
+        assert!(
+            matches!(&error, HostError::Attempts { attempts, .. } if attempts.len() == 2),
+            "{error:?}"
+        );
+        let text = format!(
+            "cannot connect to none.example: nobody listens on 127.0.0.2:{port}; \
+             nobody listens on 127.0.0.3:{port}"
+        );
+        assert_eq!(error.to_string(), text);
+        let error = connect_host(&handle, "other.example", port)
+            .await
+            .expect_err("no such name");
+        assert!(matches!(error, HostError::Name(_)), "{error:?}");
+    });
+}
+
+#[test]
+fn an_address_that_swallows_everything_costs_a_quarter_of_a_second() {
+    // A listener with a full backlog accepts no more connections.
+    let deaf = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a port");
+    rustix::net::listen(&deaf, 0).expect("a smaller backlog");
+    let port = deaf.local_addr().expect("an address").port();
+    let mut fillers = Vec::new();
+    for _ in 0..8 {
+        let address = deaf.local_addr().expect("an address");
+        match TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            Ok(stream) => fillers.push(stream),
+            Err(_) => break,
+        }
+    }
+    assert!(fillers.len() < 8, "the backlog is never full");
+    run(move |handle| async move {
+        let _listener = tcp::listen(&handle, ([127, 0, 0, 1], port).into())
+            .expect("the same port on another address");
+        let address = |last: u8| Ipv4Addr::new(127, 0, 0, last).into();
+        handle.set_resolver(Rc::new(Table::new([(
+            "two.example",
+            [address(2), address(1)],
+        )])));
+        let start = Instant::now();
+        let stream = connect_host(&handle, "two.example", port)
+            .await
+            .expect("the second");
+        let time = start.elapsed();
+        assert_eq!(stream.peer_address().tcp().expect("TCP").ip(), address(1));
+        assert!(
+            (Duration::from_millis(240)..Duration::from_secs(2)).contains(&time),
+            "{time:?}"
+        );
+        // If there is no second address, the requested timeout applies.
+        let client =
+            endpoint::client(&format!("tcp:127.0.0.2:{port}:timeout=0.1")).expect("an endpoint");
+        let late = client.connect(&handle).await.err().expect("nobody answers");
+        assert!(matches!(late, EndpointError::TimedOut), "{late}");
+    });
+}
+
+#[test]
+fn file_descriptors_are_taken_for_what_they_are() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let file = fs::File::open("/dev/null").expect("it is there");
+    let (one, _other) = UnixStream::pair().expect("two sockets");
+    run(move |handle| async move {
+        let server = |fd: &dyn AsRawFd| {
+            endpoint::server(&format!("fd:{}", fd.as_raw_fd())).expect("an endpoint")
+        };
+        let client = |fd: &dyn AsRawFd| {
+            endpoint::client(&format!("fd:{}", fd.as_raw_fd())).expect("an endpoint")
+        };
+        let served = protocol::serve(
+            server(&listener).listen(&handle).expect("it listens"),
+            |_: &_| Some(Echo),
+        );
+        let address = listener.local_addr().expect("an address");
+        let said = handle.defer_to_thread(move |_| {
+            Ok::<_, String>(echoed(TcpStream::connect(address).expect("a server")))
+        });
+        assert_eq!(said.await.expect("an echo"), "hello");
+        drop(served);
+        assert!(client(&one).connect(&handle).await.is_ok());
+        for (error, expected) in [
+            (server(&one).listen(&handle).err(), "does not listen"),
+            (
+                server(&file).listen(&handle).err(),
+                "Socket operation on non-socket",
+            ),
+            (
+                client(&listener).connect(&handle).await.err(),
+                "not a connected stream socket",
+            ),
+            (
+                client(&file).connect(&handle).await.err(),
+                "not a connected stream socket",
+            ),
+            (
+                endpoint::server("fd:4000")
+                    .expect("an endpoint")
+                    .listen(&handle)
+                    .err(),
+                "there is no file descriptor 4000",
+            ),
+        ] {
+            let error = error.expect("it is not that").to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    });
+}
+
+/// Not a test of its own: the next test runs this program.
+#[test]
+fn serves_one_connection_by_socket_activation() {
+    if std::env::var_os("LISTEN_FDS").is_none() {
+        return;
+    }
+    run(|handle| async move {
+        let listener = endpoint::server("systemd:name=echo")
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("a socket");
+        let (resolver, ended) = entwined::deferred::Deferred::<(), String>::new();
+        let resolver = RefCell::new(Some(resolver));
+        let server = protocol::serve(listener, move |_: &_| {
+            Some(Once {
+                resolver: resolver.take(),
+            })
+        });
+        ended.await.expect("its end");
+        drop(server);
+    });
+}
+
+struct Once {
+    resolver: Option<entwined::deferred::Resolver<(), String>>,
+}
+
+impl protocol::Protocol for Once {
+    fn data_received(&mut self, transport: &protocol::Transport, data: &[u8]) {
+        transport.write(data);
+    }
+
+    fn connection_lost(&mut self, _: &protocol::Lost) {
+        self.resolver.take().expect("the first end").resolve(());
+    }
+}
+
+#[test]
+fn systemd_hands_its_socket_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let program = std::env::current_exe().expect("this program");
+    let mut command = Command::new("systemd-socket-activate");
+    command
+        .arg("--listen")
+        .arg(&path)
+        .arg("--fdname=echo")
+        .arg(program);
+    command.args([
+        "--exact",
+        "serves_one_connection_by_socket_activation",
+        "--nocapture",
+    ]);
+    let mut activator = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("apt-get install systemd");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let stream = loop {
+        match UnixStream::connect(&path) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(echoed(stream), "hello");
+    assert!(activator.wait().expect("an end").success());
+}
+
+#[test]
+fn socat_and_nc_are_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    run(|handle| async move {
+        let unix = format!("unix:{}", path.display());
+        let unix = endpoint::server(&unix)
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("a path");
+        let tcp = endpoint::server("tcp:0:interface=127.0.0.1")
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("a port");
+        let port = tcp.local_address().tcp().expect("TCP").port();
+        let servers = [
+            protocol::serve(unix, |_: &_| Some(Echo)),
+            protocol::serve(tcp, |_: &_| Some(Echo)),
+        ];
+        let path = path.to_str().expect("UTF-8").to_owned();
+        let commands = [
+            format!("printf 'by nc' | nc -N -U {path}"),
+            format!("printf 'by nc' | nc -N 127.0.0.1 {port}"),
+            format!("printf 'by socat' | socat - UNIX-CONNECT:{path}"),
+            format!("printf 'by socat' | socat - TCP:127.0.0.1:{port}"),
+        ];
+        for command in commands {
+            let by = if command.contains("socat") {
+                "by socat"
+            } else {
+                "by nc"
+            };
+            let output = handle.defer_to_thread(move |_| {
+                Command::new("sh")
+                    .args(["-c", &command])
+                    .output()
+                    .map_err(|error| error.to_string())
+            });
+            assert_eq!(
+                String::from_utf8_lossy(&output.await.expect("an answer").stdout),
+                by
+            );
+        }
+        drop(servers);
+    });
+}
+
+#[test]
+fn a_listener_of_another_process_can_be_a_unix_socket_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).expect("a path");
+    run(move |handle| async move {
+        let text = format!("fd:{}", listener.as_raw_fd());
+        let served = endpoint::server(&text)
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("it listens");
+        let served = protocol::serve(served, |_: &_| Some(Echo));
+        let said = handle.defer_to_thread(move |_| {
+            Ok::<_, String>(echoed(UnixStream::connect(path).expect("a server")))
+        });
+        assert_eq!(said.await.expect("an echo"), "hello");
+        drop(served);
+    });
+}
+
+#[test]
+fn a_program_is_run_for_a_connection() {
+    run(|handle| async move {
+        let client = endpoint::client("process:tr:a-z:A-Z").expect("an endpoint");
+        let mut stream = client.connect(&handle).await.expect("tr");
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, b"hello"))
+            .await
+            .expect("written");
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_close(cx))
+            .await
+            .expect("closed");
+        let mut buffer = [0; 16];
+        let count =
+            std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer))
+                .await;
+        assert_eq!(&buffer[..count.expect("read")], b"HELLO");
+        let missing = endpoint::client("process:no-such-program")
+            .expect("an endpoint")
+            .connect(&handle)
+            .await;
+        let missing = missing.err().expect("it is not there").to_string();
+        assert!(missing.contains("it is not in PATH"), "{missing}");
+    });
+}
+
+/// Not a test of its own: the next test runs this program.
+#[test]
+fn serves_standard_input_and_output() {
+    if std::env::var_os("ENTWINED_STDIO").is_none() {
+        return;
+    }
+    run(|handle| async move {
+        let listener = endpoint::server("stdio:")
+            .expect("an endpoint")
+            .listen(&handle)
+            .expect("stdio");
+        let (resolver, ended) = entwined::deferred::Deferred::<(), String>::new();
+        let resolver = RefCell::new(Some(resolver));
+        let server = protocol::serve(listener, move |_: &_| {
+            Some(Once {
+                resolver: resolver.take(),
+            })
+        });
+        ended.await.expect("its end");
+        drop(server);
+    });
+}
+
+#[test]
+fn standard_input_and_output_are_a_connection() {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args([
+            "--exact",
+            "serves_standard_input_and_output",
+            "--nocapture",
+            "--quiet",
+        ])
+        .env("ENTWINED_STDIO", "");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(b"hello over stdio")
+        .expect("written");
+    let output = child.wait_with_output().expect("an end");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("hello over stdio"));
+}
+
+#[test]
+fn kinds_can_be_added_and_replaced() {
+    struct Anywhere;
+    impl endpoint::Server for Anywhere {
+        fn listen(
+            &self,
+            handle: &Handle,
+        ) -> Result<entwined::transport::BoxedListener, EndpointError> {
+            Ok(tcp::listen(handle, ([127, 0, 0, 1], 0).into())?.boxed())
+        }
+    }
+    let mut kinds = Kinds::new();
+    kinds.add_server("anywhere", |_| Ok(Rc::new(Anywhere)));
+    kinds.add_server("tcp", |_| Ok(Rc::new(Anywhere)));
+    run(move |handle| async move {
+        for text in ["anywhere:", "anywhere", "tcp:"] {
+            let listener = kinds
+                .server(text)
+                .expect("an endpoint")
+                .listen(&handle)
+                .expect("a port");
+            assert!(listener.local_address().tcp().is_some());
+        }
+        assert!(kinds.server("anywhere:80").is_err());
+    });
+}

@@ -1,0 +1,460 @@
+//! Policies, in simulated time.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::poll_fn,
+    io,
+    net::Ipv4Addr,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use entwined::{
+    Standalone,
+    policy::{Bucket, PerPeer, RateLimited, Timeout, TokenBucket, TrafficLog},
+    protocol::{self, Echo, Lost, Protocol, Transport},
+    simulation::Simulation,
+    transport::{
+        Listen, Stream,
+        memory::{self, MemoryStream},
+        tcp, unix,
+    },
+};
+use futures_io::{AsyncRead, AsyncWrite};
+
+async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<usize> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer)).await
+}
+
+async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+#[derive(Clone, Default)]
+struct Ended(Rc<RefCell<Option<String>>>);
+
+impl Protocol for Ended {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        transport.write(data);
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        *self.0.borrow_mut() = Some(why.to_string());
+    }
+}
+
+#[test]
+fn a_silent_connection_is_ended_and_one_that_speaks_is_not() {
+    let (simulation, ended) = (Simulation::new(), Ended::default());
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    protocol::start(
+        &handle,
+        Timeout::new(&handle, near, Duration::from_secs(10)),
+        ended.clone(),
+    );
+    let talking = handle.clone();
+    let talk = handle.spawn(async move {
+        let mut buffer = [0; 4];
+        for _ in 0..5 {
+            talking.sleep(Duration::from_secs(9)).await;
+            write_all(&mut far, b"!").await.expect("written");
+            assert_eq!(read(&mut far, &mut buffer).await.expect("an echo"), 1);
+        }
+        far
+    });
+    let far = simulation.run_until(talk).expect("no panic");
+    simulation.advance(Duration::from_secs(9));
+    assert_eq!(*ended.0.borrow(), None);
+    simulation.advance(Duration::from_secs(1));
+    let why = "the connection failed: the connection was idle for too long";
+    assert_eq!(ended.0.borrow().as_deref(), Some(why));
+    drop(far);
+}
+
+#[test]
+fn a_connection_lasts_no_longer_than_it_may_whether_it_speaks_or_not() {
+    for speaks in [true, false] {
+        let (simulation, ended) = (Simulation::new(), Ended::default());
+        let handle = simulation.handle();
+        let (near, mut far) = memory::pair(&handle);
+        let near =
+            Timeout::new(&handle, near, Duration::from_secs(100)).total(Duration::from_secs(30));
+        protocol::start(&handle, near, ended.clone());
+        let (talking, start) = (handle.clone(), handle.now());
+        let talk = handle.spawn(async move {
+            loop {
+                talking.sleep(Duration::from_secs(7)).await;
+                if speaks && write_all(&mut far, b"!").await.is_err() {
+                    break;
+                }
+                if talking.now() - start >= Duration::from_secs(60) {
+                    break;
+                }
+            }
+        });
+        simulation.advance(Duration::from_secs(29));
+        assert_eq!(*ended.0.borrow(), None);
+        simulation.advance(Duration::from_secs(1));
+        let why = "the connection failed: the connection has reached its time limit";
+        assert_eq!(ended.0.borrow().as_deref(), Some(why), "speaks: {speaks}");
+        simulation.run_until(talk).expect("no panic");
+    }
+}
+
+/// The timeout was checked only by reads, and nobody reads after the end of input.
+#[test]
+fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let mut near = Timeout::new(&handle, near, Duration::from_secs(10));
+    let writing = handle.spawn(async move {
+        poll_fn(|cx| Pin::new(&mut far).poll_close(cx))
+            .await
+            .expect("an end");
+        assert_eq!(read(&mut near, &mut [0; 4]).await.expect("an end"), 0);
+        let error = write_all(&mut near, &vec![0; 10_000_000])
+            .await
+            .expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(far);
+    });
+    let start = handle.now();
+    simulation.run_until(writing).expect("no panic");
+    assert_eq!(handle.now() - start, Duration::from_secs(10));
+}
+
+/// How long it takes to send `bytes` bytes over each of several streams that share a bucket.
+fn time_of(streams: usize, bytes: usize, input: bool) -> Duration {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let bucket = Bucket::new(10_000, 5_000);
+    let start = handle.now();
+    let tasks: Vec<_> = (0..streams)
+        .flat_map(|_| {
+            let (near, mut far) = memory::pair(&handle);
+            let limit = Some(bucket.clone());
+            let (limits, all) = (
+                if input { (limit, None) } else { (None, limit) },
+                vec![0; bytes],
+            );
+            let mut near = RateLimited::new(&handle, near, limits.0, limits.1);
+            let (reader, writer): (Counting, Counting) = if input {
+                (
+                    Box::pin(async move { count(&mut near, bytes).await }),
+                    Box::pin(async move { send(&mut far, all).await }),
+                )
+            } else {
+                (
+                    Box::pin(async move { count(&mut far, bytes).await }),
+                    Box::pin(async move { send(&mut near, all).await }),
+                )
+            };
+            [handle.spawn(reader), handle.spawn(writer)]
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(simulation.run_until(task).expect("no panic"), bytes);
+    }
+    handle.now() - start
+}
+
+type Counting = Pin<Box<dyn Future<Output = usize>>>;
+
+async fn count(stream: &mut (impl AsyncRead + Unpin), bytes: usize) -> usize {
+    let (mut all, mut buffer) = (0, vec![0; 3_000]);
+    while all < bytes {
+        all += read(stream, &mut buffer).await.expect("bytes");
+    }
+    all
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: Vec<u8>) -> usize {
+    write_all(stream, &bytes).await.expect("written");
+    bytes.len()
+}
+
+#[test]
+fn rates_hold_in_both_directions_and_for_all_who_share_a_bucket() {
+    for input in [true, false] {
+        assert_eq!(time_of(1, 5_000, input), Duration::ZERO);
+        // Each may be ahead by a piece of 1 KiB.
+        let alone = time_of(1, 25_000, input);
+        assert!((1_897..=2_001).contains(&alone.as_millis()), "{alone:?}");
+        let shared = time_of(5, 25_000, input);
+        assert!(
+            (11_488..=12_001).contains(&shared.as_millis()),
+            "{shared:?}"
+        );
+    }
+}
+
+/// The first task to be woken took everything each time, and the others got nothing.
+#[test]
+fn streams_that_share_a_bucket_have_a_like_share() {
+    for input in [true, false] {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let bucket = Bucket::new(10_000, 5_000);
+        let counts = Rc::new(RefCell::new([0_usize; 5]));
+        for stream in 0..5 {
+            let (near, mut far) = memory::pair(&handle);
+            let limit = Some(bucket.clone());
+            let (limits, counts) = (
+                if input { (limit, None) } else { (None, limit) },
+                counts.clone(),
+            );
+            let mut near = RateLimited::new(&handle, near, limits.0, limits.1);
+            let (mut buffer, data) = ([0; 4_096], [0; 4_096]);
+            handle
+                .spawn(async move {
+                    loop {
+                        let (reader, writer): (&mut dyn Reading, &mut dyn Writing) = if input {
+                            (&mut near, &mut far)
+                        } else {
+                            (&mut far, &mut near)
+                        };
+                        poll_fn(|cx| Pin::new(&mut *writer).poll_write(cx, &data))
+                            .await
+                            .expect("written");
+                        counts.borrow_mut()[stream] +=
+                            read(&mut &mut *reader, &mut buffer).await.expect("bytes");
+                    }
+                })
+                .detach();
+        }
+        simulation.advance(Duration::from_secs(60));
+        let counts = *counts.borrow();
+        let sum: usize = counts.iter().sum();
+        // The rate and the burst, and a piece of 1 KiB for each stream that was ahead of its time.
+        assert!((595_000..=605_000 + 5 * 1_024).contains(&sum), "{counts:?}");
+        assert!(counts.iter().all(|count| *count * 6 > sum), "{counts:?}");
+    }
+}
+
+trait Reading: AsyncRead + Unpin {}
+impl<T: AsyncRead + Unpin> Reading for T {}
+trait Writing: AsyncWrite + Unpin {}
+impl<T: AsyncWrite + Unpin> Writing for T {}
+
+#[test]
+fn a_rate_holds_also_for_streams_that_come_new() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (bucket, start) = (Bucket::new(10_000, 5_000), handle.now());
+    for _ in 0..100 {
+        let (near, mut far) = memory::pair(&handle);
+        let mut near = RateLimited::new(&handle, near, None, Some(bucket.clone()));
+        let one = handle.spawn(async move {
+            let sent = send(&mut near, vec![0; 1_000]).await;
+            count(&mut far, sent).await
+        });
+        assert_eq!(simulation.run_until(one).expect("no panic"), 1_000);
+    }
+    // Everything but the burst, and the last piece on credit.
+    let time = handle.now() - start;
+    assert!((9_400..=9_500).contains(&time.as_millis()), "{time:?}");
+}
+
+#[test]
+fn token_buckets_keep_their_rate() {
+    let start = std::time::Instant::now();
+    let after = |millis| start + Duration::from_millis(millis);
+    let mut bucket = TokenBucket::new(1_000, 300, start);
+    // However it is used, at most the burst plus the rate passes in one second.
+    let mut gone = 0;
+    for millis in 0..=1_000 {
+        let available = bucket.available(after(millis));
+        assert!(available <= 300);
+        let take = if millis % 7 == 0 {
+            available
+        } else {
+            available / 3
+        };
+        bucket.take(take, after(millis));
+        gone += take;
+    }
+    assert!((1_000..=1_300).contains(&gone), "{gone}");
+    assert_eq!(bucket.available(after(1_000_000_000)), 300);
+    // A clock that runs backwards adds nothing.
+    bucket.take(300, after(2_000_000_000));
+    assert_eq!(bucket.available(start), 0);
+    let mut strange = TokenBucket::new(0, 0, start);
+    assert_eq!(strange.when(u64::MAX, start), start);
+    strange.take(1, start);
+    assert_eq!(strange.when(u64::MAX, start), after(1_000));
+    // A debt is repaid first, and it has no limit.
+    strange.take(1, start);
+    assert_eq!(
+        (
+            strange.available(after(1_999)),
+            strange.available(after(2_000))
+        ),
+        (0, 1)
+    );
+    strange.take(u64::MAX, start);
+    assert_eq!(strange.available(after(2_000)), 0);
+    assert!(strange.when(1, start) > after(1_000_000_000_000));
+    assert_eq!(
+        TokenBucket::new(u64::MAX, u64::MAX, start).available(after(1_000)),
+        u64::MAX
+    );
+}
+
+#[test]
+fn a_peer_has_so_many_connections_and_no_more() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let peers = PerPeer::new(2);
+    let (layer, told) = (peers.clone(), peers.clone());
+    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let address = listener.local_address().tcp().expect("TCP");
+    let server = protocol::serve(
+        listener.layered(move |stream| layer.layer(stream)),
+        |_: &_| Some(Echo),
+    );
+    let stopping = handle.clone();
+    let task = handle.clone().spawn(async move {
+        let connect = || async { tcp::connect(&stopping, address).await.expect("a server") };
+        let mut buffer = [0; 4];
+        let (mut one, mut two) = (connect().await, connect().await);
+        for stream in [&mut one, &mut two] {
+            write_all(stream, b"!").await.expect("written");
+            assert_eq!(read(stream, &mut buffer).await.expect("an echo"), 1);
+        }
+        let mut third = connect().await;
+        // An end of the stream or a reset.
+        assert!(!matches!(read(&mut third, &mut buffer).await, Ok(1..)));
+        assert_eq!((told.peers(), told.refused()), (1, 1));
+        // Another address counts as another peer.
+        let other = std::net::SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
+        let socket = rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::STREAM,
+            None,
+        );
+        let socket = socket.expect("a socket");
+        rustix::net::bind(&socket, &other).expect("an address");
+        rustix::net::connect(&socket, &address).expect("a server");
+        let mut other = Stream::from_fd(&stopping, socket).expect("connected");
+        write_all(&mut other, b"!").await.expect("written");
+        assert_eq!(read(&mut other, &mut buffer).await.expect("an echo"), 1);
+        assert_eq!(told.peers(), 2);
+        drop((one, two, other));
+        while told.peers() > 0 {
+            stopping.sleep(Duration::from_millis(1)).await;
+        }
+        let mut again = connect().await;
+        write_all(&mut again, b"!").await.expect("written");
+        assert_eq!(read(&mut again, &mut buffer).await.expect("an echo"), 1);
+        drop(server);
+        stopping.stop();
+    });
+    reactor.run().expect("a run");
+    task.take().expect("its end").expect("no panic");
+}
+
+#[test]
+fn a_user_of_a_unix_socket_is_one_peer() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let peers = PerPeer::new(1);
+    let task = handle.clone().spawn(async move {
+        let (one, _a) = unix::pair(&handle).expect("two streams");
+        let (two, _b) = unix::pair(&handle).expect("two streams");
+        let (mut one, mut two) = (peers.layer(one), peers.layer(two));
+        use entwined::transport::ByteStream as _;
+        poll_fn(|cx| one.poll_established(cx))
+            .await
+            .expect("the first");
+        let refused = poll_fn(|cx| two.poll_established(cx))
+            .await
+            .expect_err("the second");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        drop((one, two));
+        assert_eq!((peers.peers(), peers.refused()), (0, 1));
+        handle.stop();
+    });
+    reactor.run().expect("a run");
+    task.take().expect("its end").expect("no panic");
+}
+
+/// Collects the events of this thread.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Events {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "entwined::traffic"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Line(String);
+        impl tracing::field::Visit for Line {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+                self.0.push_str(&format!("{}={value:?} ", field.name()));
+            }
+        }
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0
+            .lock()
+            .expect("no panic")
+            .push(line.0.trim_end().to_owned());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn traffic_is_shown_in_pieces_that_are_not_too_long() {
+    let events = Events::default();
+    tracing::subscriber::with_default(events.clone(), || {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (near, far): (MemoryStream, MemoryStream) = memory::pair(&handle);
+        protocol::start(&handle, TrafficLog::new(near), Echo);
+        let talk = handle.spawn(async move {
+            let mut far = far;
+            for said in [&b"hello\r\n"[..], &[b'x'; 100]] {
+                write_all(&mut far, said).await.expect("written");
+                let mut buffer = [0; 200];
+                assert_eq!(
+                    read(&mut far, &mut buffer).await.expect("an echo"),
+                    said.len()
+                );
+            }
+        });
+        simulation.run_until(talk).expect("no panic");
+        simulation.drive();
+    });
+    let long = format!("data={}...", "x".repeat(64));
+    let peer = "peer=an unknown address";
+    let expected = [
+        format!("{peer} direction=\"received\" bytes=7 data=hello\\r\\n"),
+        format!("{peer} direction=\"sent\" bytes=7 data=hello\\r\\n"),
+        format!("{peer} direction=\"received\" bytes=100 {long}"),
+        format!("{peer} direction=\"sent\" bytes=100 {long}"),
+        format!("message=the connection is over {peer} received=107 sent=107"),
+    ];
+    let seen = events.0.lock().expect("no panic");
+    assert_eq!(seen[..], expected);
+}

@@ -1,0 +1,558 @@
+//! Child processes.
+
+use std::{
+    cell::RefCell,
+    fs,
+    future::poll_fn,
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    pin::Pin,
+    process,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use crate::run::run;
+use entwined::{
+    process::{Command, ExitError, Io, OutputError},
+    protocol::{self, Lost, Protocol, Transport},
+    transport::fd::FdStream,
+};
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::process::Signal;
+
+/// How long anything may take. Only a failing test waits this long.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn shell(script: &str) -> Command {
+    Command::new("sh").args(["-c", script])
+}
+
+async fn read(stream: &mut FdStream) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 64 * 1024];
+    let count = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)).await?;
+    buffer.truncate(count);
+    Ok(buffer)
+}
+
+async fn read_to_end(stream: &mut FdStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        match read(stream).await.expect("no error") {
+            bytes if bytes.is_empty() => return all,
+            bytes => all.extend(bytes),
+        }
+    }
+}
+
+async fn write_all(stream: &mut FdStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+async fn close(stream: &mut FdStream) {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx))
+        .await
+        .expect("closed");
+}
+
+/// The state of a process as the system reports it, such as `S` or `Z`, or `None` if there is no
+/// such process.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+/// Waits until a process has ended. If it is not our child, it may stay a zombie until its parent
+/// reaps it.
+fn wait_until_gone(pid: u32) {
+    let deadline = Instant::now() + LIMIT;
+    while !matches!(state(pid), None | Some('Z')) {
+        assert!(
+            Instant::now() < deadline,
+            "process {pid} is still there, in state {:?}",
+            state(pid)
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn megabytes_go_through_a_process() {
+    let bytes: Vec<u8> = (0..10_000_000_u32)
+        .map(|number| (number >> 3) as u8)
+        .collect();
+    let sent = bytes.clone();
+    let came = run(|handle| async move {
+        let mut cat = Command::new("cat")
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("cat");
+        let (mut input, mut output) = (
+            cat.take_stdin().expect("a pipe"),
+            cat.take_stdout().expect("a pipe"),
+        );
+        assert!(
+            cat.take_stdout().is_none()
+                && cat.take_stream().is_none()
+                && cat.take_stderr().is_none()
+        );
+        let writing = handle.spawn(async move {
+            write_all(&mut input, &sent).await.expect("written");
+            close(&mut input).await;
+            assert!(write_all(&mut input, b"more").await.is_err());
+        });
+        let came = read_to_end(&mut output).await;
+        writing.await.expect("written");
+        assert!(cat.exited().await.expect("its status").success());
+        came
+    });
+    assert!(came == bytes);
+}
+
+#[test]
+fn exit_codes_and_signals_are_told_apart_and_to_everybody() {
+    run(|handle| async move {
+        let process = shell("exit 7").spawn(&handle).expect("sh");
+        let (first, second) = (process.exited(), process.exited());
+        drop(process);
+        assert_eq!(first.await.expect("its status").code(), Some(7));
+        assert_eq!(second.await.expect("its status").code(), Some(7));
+        let process = Command::new("cat")
+            .stdin(Io::Stream)
+            .spawn(&handle)
+            .expect("cat");
+        process.signal(Signal::TERM).expect("it runs");
+        assert_eq!(
+            process.exited().await.expect("its status").signal(),
+            Some(15)
+        );
+        // The process is gone, whoever has its number now.
+        assert_eq!(
+            process.signal(Signal::TERM).expect_err("gone").kind(),
+            io::ErrorKind::NotFound
+        );
+        process.kill().expect("an ended process is not an error");
+        assert_eq!(
+            process
+                .signal_group(Signal::TERM)
+                .expect_err("no group")
+                .kind(),
+            io::ErrorKind::InvalidInput
+        );
+    });
+}
+
+#[test]
+fn a_grandchild_may_hold_the_output_after_the_exit() {
+    run(|handle| async move {
+        // The grandchild ends when its input ends, and this side keeps that pipe open.
+        let script = "exec 3<&0; cat <&3 >&1 & exit 3";
+        let mut process = shell(script)
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("sh");
+        let (mut input, mut output) = (
+            process.take_stdin().expect("a pipe"),
+            process.take_stdout().expect("a pipe"),
+        );
+        assert_eq!(process.exited().await.expect("its status").code(), Some(3));
+        write_all(&mut input, b"still here").await.expect("written");
+        assert_eq!(read(&mut output).await.expect("bytes"), b"still here");
+        close(&mut input).await;
+        assert_eq!(read_to_end(&mut output).await, b"");
+    });
+}
+
+#[test]
+fn a_protocol_runs_over_a_process() {
+    #[derive(Default)]
+    struct Upper(Rc<RefCell<String>>);
+    impl Protocol for Upper {
+        fn connection_made(&mut self, transport: &Transport) {
+            transport.write(b"hello");
+            transport.end();
+        }
+
+        fn data_received(&mut self, _: &Transport, data: &[u8]) {
+            self.0.borrow_mut().push_str(&String::from_utf8_lossy(data));
+        }
+
+        fn connection_lost(&mut self, why: &Lost) {
+            self.0.borrow_mut().push_str(&format!(", {why}"));
+        }
+    }
+    let heard = Rc::new(RefCell::new(String::new()));
+    let protocol = Upper(heard.clone());
+    run(|handle| async move {
+        let mut process = Command::new("tr")
+            .args(["a-z", "A-Z"])
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("tr");
+        let transport =
+            protocol::start(&handle, process.take_stream().expect("two pipes"), protocol);
+        assert!(process.exited().await.expect("its status").success());
+        while !transport.is_closing() {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(*heard.borrow(), "HELLO, the connection was closed");
+}
+
+#[test]
+fn a_process_that_does_not_read_takes_no_more_than_the_pipe() {
+    run(|handle| async move {
+        let mut process = Command::new("sleep")
+            .arg("1000")
+            .stdin(Io::Stream)
+            .kill_on_drop()
+            .spawn(&handle)
+            .expect("sleep");
+        let mut input = process.take_stdin().expect("a pipe");
+        let taken = poll_fn(move |cx| {
+            let (mut taken, bytes) = (0, [0; 10_000]);
+            while let std::task::Poll::Ready(count) = Pin::new(&mut input).poll_write(cx, &bytes) {
+                taken += count.expect("written");
+            }
+            std::task::Poll::Ready(taken)
+        });
+        assert!((4_096..=1_048_576).contains(&taken.await));
+    });
+}
+
+#[test]
+fn a_broken_pipe_is_an_error_and_no_signal() {
+    run(|handle| async move {
+        let mut process = shell("exec 0<&-; exit 0")
+            .stdin(Io::Stream)
+            .spawn(&handle)
+            .expect("sh");
+        let mut input = process.take_stdin().expect("a pipe");
+        process.exited().await.expect("its status");
+        // A child that another thread has just forked also has the pipe, until it executes its
+        // program.
+        let deadline = Instant::now() + LIMIT;
+        let error = loop {
+            match write_all(&mut input, b"?").await {
+                Ok(()) => handle.sleep(Duration::from_millis(1)).await,
+                Err(error) => break error,
+            }
+            assert!(Instant::now() < deadline, "somebody has the other end");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn killing_on_drop_takes_the_group_along() {
+    let pids = run(|handle| async move {
+        let script = "exec 3<&0; cat <&3 & echo $!; wait";
+        let command = shell(script)
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .process_group()
+            .kill_on_drop();
+        let mut process = command.spawn(&handle).expect("sh");
+        let (_input, mut output) = (process.take_stdin(), process.take_stdout().expect("a pipe"));
+        let grandchild =
+            String::from_utf8(read(&mut output).await.expect("a number")).expect("ASCII");
+        let (pid, exited) = (process.id(), process.exited());
+        drop(process);
+        assert_eq!(exited.await.expect("its status").signal(), Some(9));
+        [pid, grandchild.trim().parse().expect("a number")]
+    });
+    assert_eq!(state(pids[0]), None);
+    wait_until_gone(pids[1]);
+}
+
+#[test]
+fn a_dropped_process_goes_on_and_is_reaped() {
+    run(|handle| async move {
+        let mut process = Command::new("cat")
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("cat");
+        let mut stream = process.take_stream().expect("two pipes");
+        let (pid, exited) = (process.id(), process.exited());
+        drop(process);
+        write_all(&mut stream, b"on").await.expect("written");
+        assert_eq!(read(&mut stream).await.expect("bytes"), b"on");
+        drop(stream);
+        assert!(exited.await.expect("its status").success());
+        assert_eq!(state(pid), None, "a zombie");
+    });
+}
+
+#[test]
+fn a_process_that_outlives_the_run_is_reaped_too() {
+    let (pid, exited) = run(|handle| async move {
+        let process = Command::new("sleep")
+            .arg("1000")
+            .spawn(&handle)
+            .expect("sleep");
+        (process.id(), process.exited())
+    });
+    assert_eq!(run(|_| exited), Err(ExitError::Stopped));
+    assert!(
+        matches!(state(pid), Some('S' | 'R' | 'D')),
+        "{:?}",
+        state(pid)
+    );
+    // Killing it by number is safe: it is our child and was not reaped, so the number is still its
+    // own.
+    let number = rustix::process::Pid::from_raw(pid as i32).expect("a number");
+    rustix::process::kill_process(number, Signal::KILL).expect("it runs");
+    let deadline = Instant::now() + LIMIT;
+    while state(pid).is_some() {
+        assert!(
+            Instant::now() < deadline,
+            "process {pid} is still there, in state {:?}",
+            state(pid)
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_cannot_be_started_is_named_with_the_reason() {
+    run(|handle| async move {
+        let error = |command: Command| {
+            command
+                .spawn(&handle)
+                .expect_err("it cannot be started")
+                .to_string()
+        };
+        let missing = error(Command::new("no-such-program"));
+        let expected =
+            "cannot run no-such-program: it is not in PATH; install it or give its full path";
+        assert_eq!(missing, expected);
+        assert!(error(Command::new("/no/such/program")).contains("there is no such file"));
+        assert!(error(Command::new("/etc/passwd")).contains("it is not executable"));
+        let nowhere = error(Command::new("true").current_dir("/no/such/folder"));
+        assert_eq!(
+            nowhere,
+            "cannot run true: the folder /no/such/folder does not exist"
+        );
+    });
+}
+
+#[test]
+fn output_is_taken_up_to_a_limit() {
+    run(|handle| async move {
+        let output = shell("echo one; echo two >&2; exit 5")
+            .output(&handle, 100)
+            .await
+            .expect("it runs");
+        assert_eq!(
+            (output.status.code(), &output.stdout[..], &output.stderr[..]),
+            (Some(5), &b"one\n"[..], &b"two\n"[..])
+        );
+        let output = Command::new("env")
+            .env_clear()
+            .env("NAME", "value")
+            .output(&handle, 100)
+            .await
+            .expect("it runs");
+        assert_eq!(output.stdout, b"NAME=value\n");
+        let output = Command::new("pwd")
+            .current_dir("/usr")
+            .output(&handle, 100)
+            .await
+            .expect("it runs");
+        assert_eq!(output.stdout, b"/usr\n");
+        let endless = Command::new("yes").output(&handle, 1_000_000).await;
+        assert!(
+            matches!(endless, Err(OutputError::TooMuch(1_000_000))),
+            "{endless:?}"
+        );
+        assert!(matches!(
+            Command::new("no-such-program").output(&handle, 1).await,
+            Err(OutputError::Spawn(_))
+        ));
+    });
+}
+
+#[test]
+fn many_processes_leave_nothing_behind() {
+    let fds = || fs::read_dir("/proc/self/fd").expect("a list").count();
+    run(move |handle| async move {
+        Command::new("true")
+            .spawn(&handle)
+            .expect("true")
+            .exited()
+            .await
+            .expect("its status");
+        let before = fds();
+        for _ in 0..20 {
+            let processes: Vec<_> = (0..10)
+                .map(|_| {
+                    Command::new("cat")
+                        .stdin(Io::Stream)
+                        .stdout(Io::Stream)
+                        .spawn(&handle)
+                        .expect("cat")
+                })
+                .collect();
+            let pids: Vec<_> = processes
+                .iter()
+                .map(entwined::process::Process::id)
+                .collect();
+            let exits: Vec<_> = processes
+                .iter()
+                .map(entwined::process::Process::exited)
+                .collect();
+            // Their pipes are closed with them, and cat ends at the end of its input.
+            drop(processes);
+            for exit in exits {
+                assert!(exit.await.expect("its status").success());
+            }
+            assert!(pids.iter().all(|&pid| state(pid).is_none()), "a zombie");
+        }
+        assert!(fds() <= before + 20, "{before} fds before, {} after", fds());
+    });
+}
+
+#[test]
+fn an_fd_can_be_given_to_a_child() {
+    let (mut here, there) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+    run(move |handle| async move {
+        let process = Command::new("echo")
+            .arg("over a socket")
+            .stdout(Io::Fd(OwnedFd::from(there)));
+        assert!(
+            process
+                .spawn(&handle)
+                .expect("echo")
+                .exited()
+                .await
+                .expect("its status")
+                .success()
+        );
+    });
+    let mut said = String::new();
+    here.read_to_string(&mut said).expect("the end");
+    assert_eq!(said, "over a socket\n");
+}
+
+/// Runs one of the programs below in a process of its own, and returns its result.
+fn apart(name: &str, input: process::Stdio) -> process::Child {
+    let mut command = process::Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args(["--exact", name, "--nocapture", "--quiet"])
+        .env("ENTWINED_APART", name);
+    command
+        .stdin(input)
+        .stdout(process::Stdio::piped())
+        .spawn()
+        .expect("it starts")
+}
+
+fn is_apart(name: &str) -> bool {
+    std::env::var("ENTWINED_APART").is_ok_and(|apart| apart == name)
+}
+
+#[test]
+fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
+    const NAME: &str = "in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
+    if !is_apart(NAME) {
+        let mut command = process::Command::new("env");
+        command
+            .arg("--ignore-signal=CHLD")
+            .arg(std::env::current_exe().expect("this program"));
+        command
+            .args(["--exact", NAME, "--quiet"])
+            .env("ENTWINED_APART", NAME);
+        assert!(command.status().expect("it starts").success());
+        return;
+    }
+    run(|handle| async move {
+        let process = shell("exit 3").spawn(&handle).expect("sh");
+        assert_eq!(process.exited().await, Err(ExitError::Reaped));
+        let output = shell("echo hello").output(&handle, 100).await;
+        assert!(
+            matches!(output, Err(OutputError::Exit(ExitError::Reaped))),
+            "{output:?}"
+        );
+    });
+}
+
+#[test]
+fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
+    const NAME: &str = "standard_input_and_output_are_a_stream_and_stay_as_they_were";
+    if is_apart(NAME) {
+        let heard = run(|handle| async move {
+            let mut stream = entwined::transport::fd::stdio(&handle).expect("stdio");
+            let heard = read_to_end(&mut stream).await;
+            write_all(&mut stream, b"heard: ").await.expect("written");
+            write_all(&mut stream, &heard).await.expect("written");
+            heard
+        });
+        assert!(heard.starts_with(b"input"));
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("entwined-stdio-{}", process::id()));
+    fs::write(&path, "input of a file").expect("written");
+    let file = fs::File::open(&path).expect("it is there");
+    fs::remove_file(&path).expect("it is there");
+    let (socket, mut peer) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+    peer.write_all(b"input of a socket").expect("written");
+    peer.shutdown(std::net::Shutdown::Write).expect("shut down");
+    let shared = socket.try_clone().expect("a copy");
+    for (input, expected) in [
+        (file.into(), "input of a file"),
+        (OwnedFd::from(socket).into(), "input of a socket"),
+    ] {
+        let output = apart(NAME, input).wait_with_output().expect("an end");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(&format!("heard: {expected}")), "{said}");
+    }
+    // The file status flags are shared with the other processes.
+    let flags = rustix::fs::fcntl_getfl(&shared).expect("flags");
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+    let mut child = apart(NAME, process::Stdio::piped());
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(b"input of a pipe")
+        .expect("written");
+    let output = child.wait_with_output().expect("an end");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("heard: input of a pipe"));
+}
+
+#[test]
+fn a_terminal_is_a_stream_whose_end_is_that_of_its_other_side() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    grantpt(&master).expect("granted");
+    unlockpt(&master).expect("unlocked");
+    let name = ptsname(&master, Vec::new()).expect("a name");
+    let slave = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().expect("ASCII"))
+        .expect("it is there");
+    run(move |handle| async move {
+        let copy = slave.try_clone().expect("a copy");
+        let process = shell("test -t 0 && read line && echo got $line").stdin(Io::Fd(slave.into()));
+        let process = process
+            .stdout(Io::Fd(copy.into()))
+            .spawn(&handle)
+            .expect("sh");
+        let mut stream = entwined::transport::fd::duplex(&handle, master).expect("watched");
+        write_all(&mut stream, b"typed\n").await.expect("written");
+        let said = read_to_end(&mut stream).await;
+        // The terminal echoes what is typed.
+        assert_eq!(String::from_utf8_lossy(&said), "typed\r\ngot typed\r\n");
+        assert!(process.exited().await.expect("its status").success());
+    });
+}

@@ -1,0 +1,609 @@
+//! Calls between programs, in simulated time.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::Pin,
+    process::{Command, Stdio},
+    rc::Rc,
+    time::Duration,
+};
+
+use entwined::{
+    Handle,
+    deferred::Interrupted,
+    rpc::{self, CallError, Failure, Items, Limits, Methods, Peer},
+    simulation::Simulation,
+    transport::memory::{self, MemoryStream, Wire},
+};
+use futures_io::{AsyncRead, AsyncWrite};
+
+fn fragmented(fragment: usize) -> Wire {
+    let mut wire = Wire::default();
+    wire.fragment = fragment;
+    wire
+}
+
+/// The methods that the tests call.
+fn methods(handle: &Handle) -> Methods {
+    let mut methods = Methods::new();
+    methods.add("add", |_, (a, b): (i64, i64)| async move {
+        a.checked_add(b).ok_or(Failure("overflow".to_owned()))
+    });
+    methods.add(
+        "echo",
+        |_, text: String| async move { Ok::<_, Failure>(text) },
+    );
+    methods.add("panic", |_, (): ()| async {
+        if true {
+            panic!("in a method")
+        } else {
+            Ok::<(), Failure>(())
+        }
+    });
+    let clock = handle.clone();
+    methods.add("sleep", move |_, seconds: u64| {
+        let sleep = clock.sleep(Duration::from_secs(seconds));
+        async move {
+            sleep.await;
+            Ok::<_, Failure>(seconds)
+        }
+    });
+    methods.add("call back", |call, number: i64| async move {
+        let peer = call.peer().expect("it calls");
+        Ok::<_, Failure>(peer.call::<i64>("double", &number).await? + 1)
+    });
+    methods.add_stream("count", |_, to: u64, items: Items<u64>| async move {
+        for number in 0..to {
+            items.send(&number).await?;
+        }
+        if to == 13 {
+            Err(Failure("no luck".to_owned()))
+        } else {
+            Ok(())
+        }
+    });
+    methods
+}
+
+fn pair(simulation: &Simulation, wire: Wire, limits: Limits) -> (Peer, Peer) {
+    let handle = simulation.handle();
+    let (near, far) = memory::pair_over(&handle, wire);
+    let mut ours = Methods::new();
+    ours.add("double", |_, number: i64| async move {
+        Ok::<_, Failure>(number * 2)
+    });
+    let caller = rpc::start_with(&handle, near, ours, limits);
+    (
+        caller,
+        rpc::start_with(&handle, far, methods(&handle), limits),
+    )
+}
+
+fn call<R: serde::de::DeserializeOwned + 'static>(
+    simulation: &Simulation,
+    peer: &Peer,
+    method: &str,
+    arguments: &impl serde::Serialize,
+) -> Result<R, CallError> {
+    simulation.run_until(peer.call(method, arguments))
+}
+
+#[test]
+fn calls_have_results_and_errors() {
+    for fragment in [usize::MAX, 3, 1] {
+        let simulation = Simulation::new();
+        let (peer, other) = pair(&simulation, fragmented(fragment), Limits::default());
+        assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));
+        assert_eq!(
+            call(&simulation, &peer, "echo", &"hällo"),
+            Ok("hällo".to_owned())
+        );
+        assert_eq!(
+            call::<i64>(&simulation, &peer, "add", &(i64::MAX, 1)),
+            Err(CallError::Failed("overflow".into()))
+        );
+        assert_eq!(
+            call::<()>(&simulation, &peer, "panic", &()),
+            Err(CallError::Panicked)
+        );
+        let missing = call::<()>(&simulation, &peer, "ehco", &())
+            .expect_err("there is none")
+            .to_string();
+        assert_eq!(missing, "the peer has no method \"ehco\"; it has \"echo\"");
+        let missing = call::<()>(&simulation, &peer, "something else", &())
+            .expect_err("there is none")
+            .to_string();
+        assert_eq!(missing, "the peer has no method \"something else\"");
+        for arguments in [(2, "three"), (2, "")] {
+            let wrong = call::<i64>(&simulation, &peer, "add", &arguments);
+            assert!(
+                matches!(wrong, Err(CallError::WrongArguments(_))),
+                "{wrong:?}"
+            );
+        }
+        assert!(matches!(
+            call::<i64>(&simulation, &peer, "add", &(1, 2, 3)),
+            Err(CallError::WrongArguments(_))
+        ));
+        assert!(matches!(
+            call::<String>(&simulation, &peer, "add", &(1, 2)),
+            Err(CallError::WrongResult(_))
+        ));
+        assert!(matches!(
+            call::<u64>(&simulation, &peer, "count", &3),
+            Err(CallError::WrongArguments(_))
+        ));
+        assert_eq!(
+            (peer.waiting(), other.answering(), peer.is_closing()),
+            (0, 0, false)
+        );
+    }
+}
+
+#[test]
+fn both_sides_call_also_while_they_answer() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    assert_eq!(call(&simulation, &peer, "call back", &20), Ok(41));
+    assert_eq!(call(&simulation, &other, "double", &4), Ok(8));
+    // A slow call does not delay others.
+    let slow = peer.call::<u64>("sleep", &100);
+    assert_eq!(call(&simulation, &peer, "add", &(1, 1)), Ok(2));
+    assert!(!slow.is_ready());
+    assert_eq!(simulation.run_until(slow), Ok(100));
+}
+
+#[test]
+fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
+    let simulation = Simulation::new();
+    let mut limits = Limits::default();
+    limits.calls = 10_000;
+    let (peer, _other) = pair(&simulation, Wire::default(), limits);
+    let calls: Vec<_> = (0..10_000_i64)
+        .map(|number| peer.call::<i64>("add", &(number, number)))
+        .collect();
+    for (number, call) in calls.into_iter().enumerate() {
+        assert_eq!(simulation.run_until(call), Ok(2 * number as i64));
+    }
+}
+
+#[test]
+fn too_many_calls_are_refused_and_the_others_answered() {
+    let simulation = Simulation::new();
+    let mut limits = Limits::default();
+    limits.calls = 3;
+    let (peer, other) = pair(&simulation, Wire::default(), limits);
+    let calls: Vec<_> = (0..5).map(|_| peer.call::<u64>("sleep", &1)).collect();
+    simulation.drive();
+    assert_eq!(other.answering(), 3);
+    let results: Vec<_> = calls
+        .into_iter()
+        .map(|call| simulation.run_until(call))
+        .collect();
+    assert_eq!(
+        results,
+        [
+            Ok(1),
+            Ok(1),
+            Ok(1),
+            Err(CallError::TooMany),
+            Err(CallError::TooMany)
+        ]
+    );
+    assert_eq!(call(&simulation, &peer, "sleep", &1), Ok(1));
+}
+
+#[test]
+fn a_call_that_is_cancelled_or_late_ends_there_too() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let cancelled = peer.call::<u64>("sleep", &1_000);
+    simulation.drive();
+    assert_eq!(other.answering(), 1);
+    cancelled.cancel();
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (0, 0));
+    assert_eq!(
+        simulation.run_until(cancelled),
+        Err(CallError::Interrupted(Interrupted::Cancelled))
+    );
+    let late = peer
+        .call::<u64>("sleep", &1_000)
+        .add_timeout(&simulation.handle(), Duration::from_secs(5));
+    assert_eq!(
+        simulation.run_until(late),
+        Err(CallError::Interrupted(Interrupted::TimedOut))
+    );
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (0, 0));
+    // The connection still works.
+    assert_eq!(call(&simulation, &peer, "add", &(1, 1)), Ok(2));
+}
+
+#[test]
+fn a_stream_gives_all_items_and_how_it_ended() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, fragmented(7), Limits::default());
+    for to in [0_u64, 1, 8, 100, 13] {
+        let mut stream = peer.stream::<u64>("count", &to);
+        let taking = simulation.handle().spawn(async move {
+            let mut items = Vec::new();
+            while let Some(item) = stream.next().await {
+                items.push(item);
+            }
+            assert!(stream.next().await.is_none());
+            items
+        });
+        let mut items = simulation.run_until(taking).expect("no panic");
+        if to == 13 {
+            assert_eq!(
+                items.pop(),
+                Some(Err(CallError::Failed("no luck".to_owned())))
+            );
+        }
+        assert_eq!(items, (0..to).map(Ok).collect::<Vec<_>>());
+    }
+    let mut wrong = peer.stream::<i64>("add", &(1, 2));
+    let wrong = simulation.handle().spawn(async move { wrong.next().await });
+    assert!(matches!(
+        simulation.run_until(wrong),
+        Ok(Some(Err(CallError::WrongArguments(_))))
+    ));
+    assert_eq!((peer.waiting(), other.answering()), (0, 0));
+}
+
+#[test]
+fn who_does_not_take_items_holds_who_sends_them() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, far) = memory::pair(&handle);
+    let sent = Rc::new(Cell::new(0));
+    let counted = sent.clone();
+    let mut methods = Methods::new();
+    methods.add_stream("huge", move |_, (): (), items: Items<Vec<u8>>| {
+        let sent = counted.clone();
+        async move {
+            let piece = vec![7; 100_000];
+            for _ in 0..300 {
+                items.send(&piece).await?;
+                sent.set(sent.get() + 1);
+            }
+            Ok(())
+        }
+    });
+    let peer = rpc::start(&handle, near, Methods::new());
+    let other = rpc::start(&handle, far, methods);
+    let mut stream = peer.stream::<Vec<u8>>("huge", &());
+    simulation.drive();
+    assert_eq!(sent.get(), 16, "no more than the window");
+    let clock = handle.clone();
+    let taking = handle.spawn(async move {
+        let mut bytes = 0;
+        while let Some(item) = stream.next().await {
+            bytes += item.expect("an item").len();
+            clock.sleep(Duration::from_millis(1)).await;
+        }
+        bytes
+    });
+    assert_eq!(simulation.run_until(taking), Ok(30_000_000));
+    // If a stream is dropped, it ends at the other side.
+    let mut stream = peer.stream::<Vec<u8>>("huge", &());
+    let one =
+        handle.spawn(async move { stream.next().await.map(|item| item.map(|item| item.len())) });
+    assert_eq!(simulation.run_until(one), Ok(Some(Ok(100_000))));
+    simulation.drive();
+    assert_eq!(other.answering(), 0);
+}
+
+#[test]
+fn what_is_too_long_is_refused_and_the_connection_lives() {
+    let simulation = Simulation::new();
+    let mut limits = Limits::default();
+    limits.frame = 1_000;
+    let (peer, _other) = pair(&simulation, Wire::default(), limits);
+    let long = "x".repeat(2_000);
+    assert!(matches!(
+        call::<String>(&simulation, &peer, "echo", &long),
+        Err(CallError::TooLong(_))
+    ));
+    // The arguments fit, but the result does not.
+    let (near, far) = memory::pair(&simulation.handle());
+    let mut methods = Methods::new();
+    methods.add("long", |_, count: usize| async move {
+        Ok::<_, Failure>("x".repeat(count))
+    });
+    let peer = rpc::start_with(&simulation.handle(), near, Methods::new(), limits);
+    let _other = rpc::start_with(&simulation.handle(), far, methods, limits);
+    assert!(matches!(
+        call::<String>(&simulation, &peer, "long", &5_000),
+        Err(CallError::TooLong(_))
+    ));
+    assert_eq!(call(&simulation, &peer, "long", &5), Ok("xxxxx".to_owned()));
+}
+
+#[test]
+fn the_end_of_a_connection_ends_its_calls() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let waiting = peer.call::<u64>("sleep", &1_000);
+    let mut stream = peer.stream::<u64>("count", &1_000_000);
+    simulation.drive();
+    other.close();
+    simulation.drive();
+    assert_eq!(
+        (peer.waiting(), other.answering(), other.waiting()),
+        (0, 0, 0)
+    );
+    assert!(matches!(
+        simulation.run_until(waiting),
+        Err(CallError::Lost(_))
+    ));
+    let rest = simulation.handle().spawn(async move {
+        let mut last = None;
+        while let Some(item) = stream.next().await {
+            last = Some(item);
+        }
+        last
+    });
+    assert!(matches!(
+        simulation.run_until(rest),
+        Ok(Some(Err(CallError::Lost(_))))
+    ));
+    assert!(matches!(
+        call::<u64>(&simulation, &peer, "sleep", &1),
+        Err(CallError::Lost(_))
+    ));
+}
+
+/// Sends bytes to a peer and returns its reply until it ends.
+fn say(bytes: &[u8]) -> Vec<u8> {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, far): (MemoryStream, MemoryStream) = memory::pair(&handle);
+    let peer = rpc::start(&handle, far, methods(&handle));
+    let bytes = bytes.to_vec();
+    let talking = handle.spawn(async move {
+        let mut near = near;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
+                Ok(count) => rest = &rest[count..],
+                Err(_) => break,
+            }
+        }
+        let (mut all, mut buffer) = (Vec::new(), [0; 1_000]);
+        while let Ok(count @ 1..) =
+            poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await
+        {
+            all.extend_from_slice(&buffer[..count]);
+        }
+        all
+    });
+    let said = simulation.run_until(talking).expect("no panic");
+    assert!(peer.is_closing());
+    said
+}
+
+#[test]
+fn a_peer_that_does_not_keep_to_the_protocol_is_ended() {
+    let hello = b"entwrpc\x01";
+    let cases: [(&str, Vec<u8>); 12] = [
+        ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("another version", b"entwrpc\x02".to_vec()),
+        ("nothing", b"".to_vec()),
+        ("half a hello", b"entw".to_vec()),
+        (
+            "a frame that is too long",
+            [hello, &b"\xff\xff\xff\xff"[..]].concat(),
+        ),
+        ("an empty frame", [hello, &b"\0\0\0\0"[..]].concat()),
+        (
+            "a kind that is not known",
+            [hello, &b"\0\0\0\x02\x09\0"[..]].concat(),
+        ),
+        (
+            "an answer to no call",
+            [hello, &b"\0\0\0\x03\x01\0\0"[..]].concat(),
+        ),
+        (
+            "an item of no call",
+            [hello, &b"\0\0\0\x03\x05\0\0"[..]].concat(),
+        ),
+        (
+            "a name that is not a string",
+            [hello, &b"\0\0\0\x04\0\0\x05\0"[..]].concat(),
+        ),
+        (
+            "a name that is cut off",
+            [hello, &b"\0\0\0\x04\0\0\xa5x"[..]].concat(),
+        ),
+        (
+            "a number used twice",
+            [
+                hello,
+                &b"\0\0\0\x09\0\0\xa5sleep\x64\0\0\0\x09\0\0\xa5sleep\x64"[..],
+            ]
+            .concat(),
+        ),
+    ];
+    for (what, bytes) in cases {
+        let said = say(&bytes);
+        assert!(
+            said.starts_with(hello) || said.is_empty(),
+            "{what}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn no_peer_is_too_strange() {
+    let mut state = 11_u64;
+    for round in 0..300_usize {
+        let mut bytes = b"entwrpc\x01".to_vec();
+        for _ in 0..20 {
+            let mut frame = vec![(round % 9) as u8];
+            for _ in 0..state >> 60 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                frame.push(b"\0\x01\x07\xa4\xa5echosleep\xff\x93\xcd"[(state >> 40) as usize % 17]);
+            }
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            bytes.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&frame);
+        }
+        // Makes it end, whatever it has understood.
+        bytes.extend_from_slice(b"\xff\xff\xff\xff");
+        say(&bytes);
+    }
+}
+
+/// A peer in another language, written from the description of the protocol. It calls `add`,
+/// answers `double`, and reads a stream.
+const PYTHON: &str = r"
+import sys, struct, msgpack
+read, write = sys.stdin.buffer, sys.stdout.buffer
+def send(*values):
+    frame = b''.join(msgpack.packb(value) for value in values)
+    write.write(struct.pack('>I', len(frame)) + frame)
+    write.flush()
+def receive():
+    length, = struct.unpack('>I', read.read(4))
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(read.read(length))
+    return list(unpacker)
+write.write(b'entwrpc\x01')
+write.flush()
+assert read.read(8) == b'entwrpc\x01'
+send(0, 0, 'add', [2, 3])
+assert receive() == [1, 0, 5]
+send(0, 1, 'ehco', None)
+assert receive() == [2, 1, 1, '\'ehco\'; it has \'echo\''.replace('\'', '\x22')]
+send(0, 2, 'call back', 20)
+kind, number, name, argument = receive()
+assert (kind, name, argument) == (0, 'double', 20)
+send(1, number, 40)
+assert receive() == [1, 2, 41]
+send(4, 3, 2, 'count', 5)
+items = [receive(), receive()]
+send(7, 3, 10)
+items += [receive() for _ in range(4)]
+assert items == [[5, 3, n] for n in range(5)] + [[6, 3]], items
+";
+
+#[test]
+fn a_peer_in_another_language_understands() {
+    let reactor = entwined::Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+    let stream = entwined::transport::Stream::from_fd(&handle, ours.into()).expect("a socket");
+    let peer = rpc::start(&handle, stream, methods(&handle));
+    let ended = Rc::new(RefCell::new(None));
+    let (slot, stopping) = (ended.clone(), handle.clone());
+    let talk = handle.defer_to_thread(move |_| {
+        let input = theirs.try_clone().map_err(|error| error.to_string())?;
+        let mut python = Command::new("/usr/bin/python3");
+        python
+            .args(["-c", PYTHON])
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(input)));
+        python
+            .stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stderr(Stdio::piped());
+        let output = python.spawn().and_then(|child| child.wait_with_output());
+        output
+            .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+            .map_err(|error| error.to_string())
+    });
+    talk.add_both(move |said| {
+        *slot.borrow_mut() = Some(said);
+        stopping.stop();
+        Ok(())
+    })
+    .detach();
+    reactor.run().expect("a run");
+    assert_eq!(
+        ended.take().expect("its end"),
+        Ok(String::new()),
+        "apt-get install python3-msgpack"
+    );
+    drop(peer);
+}
+
+#[test]
+fn an_end_in_order_waits_for_calls_of_both_sides_and_takes_no_more() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let answered = peer.call::<u64>("sleep", &10);
+    let asked = other.call::<i64>("double", &4);
+    let mut stream = peer.stream::<u64>("count", &1_000);
+    simulation.drive();
+    let finished = peer.finish();
+    // This is sent before the other side can know.
+    let crossing = other.call::<i64>("double", &5);
+    assert_eq!(simulation.run_until(crossing), Err(CallError::Finishing));
+    assert_eq!(
+        call::<u64>(&simulation, &peer, "sleep", &1),
+        Err(CallError::Finishing)
+    );
+    assert_eq!(
+        call::<i64>(&simulation, &other, "double", &1),
+        Err(CallError::Finishing)
+    );
+    assert_eq!(simulation.run_until(asked), Ok(8));
+    let items = simulation.handle().spawn(async move {
+        let mut count = 0;
+        while let Some(item) = stream.next().await {
+            assert_eq!(item, Ok(count));
+            count += 1;
+        }
+        count
+    });
+    assert_eq!(simulation.run_until(items).expect("no panic"), 1_000);
+    assert!(!peer.is_closing());
+    assert_eq!(simulation.run_until(answered), Ok(10));
+    assert_eq!(simulation.run_until(finished), Ok(()));
+    simulation.drive();
+    assert!(peer.is_closing() && other.is_closing());
+    assert!(matches!(
+        simulation.run_until(peer.finish()),
+        Err(CallError::Lost(_))
+    ));
+}
+
+#[test]
+fn an_end_in_order_comes_at_once_when_nothing_is_open_and_both_may_want_it() {
+    let simulation = Simulation::new();
+    let (peer, other) = pair(&simulation, fragmented(1), Limits::default());
+    let both = (peer.finish(), other.finish(), peer.finish());
+    assert_eq!(simulation.run_until(both.0), Ok(()));
+    assert_eq!(simulation.run_until(both.1), Ok(()));
+    assert_eq!(simulation.run_until(both.2), Ok(()));
+
+    // The last call is cancelled, or it never ends but the connection does.
+    let (peer, _other) = pair(&simulation, Wire::default(), Limits::default());
+    let open = peer.call::<u64>("sleep", &1_000);
+    let finished = peer.finish();
+    simulation.drive();
+    open.cancel();
+    assert!(matches!(
+        simulation.run_until(open),
+        Err(CallError::Interrupted(Interrupted::Cancelled))
+    ));
+    assert_eq!(simulation.run_until(finished), Ok(()));
+    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let open = peer.call::<u64>("sleep", &1_000);
+    let finished = peer.finish();
+    simulation.drive();
+    other.close();
+    assert!(matches!(
+        simulation.run_until(finished),
+        Err(CallError::Lost(_))
+    ));
+    assert!(matches!(
+        simulation.run_until(open),
+        Err(CallError::Lost(_))
+    ));
+}

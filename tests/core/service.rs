@@ -1,0 +1,335 @@
+//! Services: their order, and clients that reconnect, in simulated time.
+
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    future::ready,
+    rc::Rc,
+    time::Duration,
+};
+
+use entwined::{
+    Handle, Standalone,
+    deferred::Interrupted,
+    endpoint::{self, Client, ClientEndpoint, Connecting, EndpointError, Kinds},
+    protocol::{self, Echo, Lost, Protocol, Transport},
+    service::{Backoff, ClientService, ServerService, Service, Services, Starting, Stopping},
+    simulation::Simulation,
+    transport::memory::{self, MemoryStream},
+};
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+fn note(log: &Log, what: impl Into<String>) {
+    log.borrow_mut().push(what.into());
+}
+
+/// A service that logs what it is asked to do.
+struct Noting {
+    name: &'static str,
+    log: Log,
+    fails: bool,
+    /// How long it takes to stop. `None` means forever.
+    stopping: Option<Duration>,
+    handle: Handle,
+}
+
+impl Service for Noting {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn start(&self, _: &Handle) -> Starting {
+        note(&self.log, format!("start {}", self.name));
+        let result = if self.fails {
+            Err("there is no more paper".into())
+        } else {
+            Ok(())
+        };
+        Box::pin(ready(result))
+    }
+
+    fn stop(&self) -> Stopping {
+        note(&self.log, format!("stop {}", self.name));
+        let (log, name, time, handle) = (
+            self.log.clone(),
+            self.name,
+            self.stopping,
+            self.handle.clone(),
+        );
+        Box::pin(async move {
+            match time {
+                Some(time) => handle.sleep(time).await,
+                None => std::future::pending().await,
+            }
+            note(&log, format!("stopped {name}"));
+        })
+    }
+}
+
+fn noting(handle: &Handle, log: &Log, name: &'static str) -> Noting {
+    let stopping = Some(Duration::from_secs(1));
+    Noting {
+        name,
+        log: log.clone(),
+        fails: false,
+        stopping,
+        handle: handle.clone(),
+    }
+}
+
+#[test]
+fn services_start_in_order_and_stop_in_the_reverse_order() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let handle = simulation.handle();
+    let (outer, inner) = (
+        Services::new("outer", &handle),
+        Services::new("inner", &handle),
+    );
+    outer.add(noting(&handle, &log, "a"));
+    inner.add(noting(&handle, &log, "b"));
+    inner.add(noting(&handle, &log, "c"));
+    outer.add(inner);
+    outer.add(noting(&handle, &log, "d"));
+    simulation.run_until(outer.run()).expect("all start");
+    assert_eq!(log.take(), ["start a", "start b", "start c", "start d"]);
+    handle.stop();
+    simulation.advance(Duration::from_secs(10));
+    let stopped = [
+        "stop d",
+        "stopped d",
+        "stop c",
+        "stopped c",
+        "stop b",
+        "stopped b",
+        "stop a",
+        "stopped a",
+    ];
+    assert_eq!(log.take(), stopped);
+}
+
+#[test]
+fn a_service_that_fails_has_those_before_it_stopped() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let handle = simulation.handle();
+    let services = Services::new("services", &handle);
+    services.add(noting(&handle, &log, "a"));
+    services.add(Noting {
+        fails: true,
+        ..noting(&handle, &log, "printer")
+    });
+    services.add(noting(&handle, &log, "c"));
+    let error = simulation
+        .run_until(services.run())
+        .expect_err("the second");
+    assert_eq!(
+        error.to_string(),
+        "printer cannot be started: there is no more paper"
+    );
+    assert_eq!(
+        log.take(),
+        ["start a", "start printer", "stop a", "stopped a"]
+    );
+}
+
+#[test]
+fn a_service_that_does_not_stop_is_given_up() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let handle = simulation.handle();
+    let services = Services::new("services", &handle);
+    services.add(noting(&handle, &log, "a"));
+    services.add(Noting {
+        stopping: None,
+        ..noting(&handle, &log, "b")
+    });
+    simulation.run_until(services.run()).expect("all start");
+    log.take();
+    handle.stop();
+    simulation.advance(Duration::from_secs(9));
+    assert_eq!(log.take(), ["stop b"]);
+    simulation.advance(Duration::from_secs(2));
+    assert_eq!(log.take(), ["stop a", "stopped a"]);
+}
+
+/// The peer of a client: the times of the attempts, and how they end.
+#[derive(Default)]
+struct World {
+    tries: RefCell<Vec<u64>>,
+    /// Whether somebody listens.
+    open: Cell<bool>,
+    /// Whether an attempt takes forever.
+    silent: Cell<bool>,
+    peers: RefCell<Vec<MemoryStream>>,
+}
+
+struct ToWorld(Rc<World>, std::time::Instant);
+
+impl Client for ToWorld {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let world = &self.0;
+        world
+            .tries
+            .borrow_mut()
+            .push((handle.now() - self.1).as_secs());
+        if world.silent.get() {
+            return Box::pin(std::future::pending());
+        }
+        if !world.open.get() {
+            let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            return Box::pin(ready(Err(EndpointError::Io(refused))));
+        }
+        let (near, far) = memory::pair(handle);
+        world.peers.borrow_mut().push(far);
+        let stream: Box<dyn entwined::transport::ByteStream> = Box::new(near);
+        Box::pin(ready(Ok(stream)))
+    }
+}
+
+fn world(handle: &Handle) -> (Rc<World>, ClientEndpoint) {
+    let world = Rc::new(World::default());
+    let (given, now) = (world.clone(), handle.now());
+    let mut kinds = Kinds::new();
+    kinds.add_client("world", move |_| Ok(Rc::new(ToWorld(given.clone(), now))));
+    (world, kinds.client("world:").expect("an endpoint"))
+}
+
+fn steady() -> Backoff {
+    let mut backoff = Backoff::default();
+    (backoff.jitter, backoff.factor, backoff.most) = (0.0, 2.0, Duration::from_secs(8));
+    backoff
+}
+
+struct Told(Log);
+
+impl Protocol for Told {
+    fn connection_made(&mut self, _: &Transport) {
+        note(&self.0, "made");
+    }
+
+    fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+
+    fn connection_lost(&mut self, why: &Lost) {
+        note(&self.0, why.to_string());
+    }
+}
+
+fn client(simulation: &Simulation) -> (Rc<World>, Log, ClientService) {
+    let (handle, log) = (simulation.handle(), Log::default());
+    let (world, endpoint) = world(&handle);
+    let told = log.clone();
+    (
+        world,
+        log,
+        ClientService::with_backoff("client", endpoint, steady(), move || Told(told.clone())),
+    )
+}
+
+fn start(simulation: &Simulation, service: &impl Service) {
+    let handle = simulation.handle();
+    let starting = service.start(&handle);
+    simulation
+        .run_until(handle.spawn(starting))
+        .expect("no panic")
+        .expect("it starts");
+}
+
+#[test]
+fn a_client_connects_again_and_waits_longer_each_time() {
+    let simulation = Simulation::new();
+    let (world, log, service) = client(&simulation);
+    start(&simulation, &service);
+    let connected = service.when_connected();
+    simulation.advance(Duration::from_secs(40));
+    assert_eq!(world.tries.take(), [0, 1, 3, 7, 15, 23, 31, 39]);
+    assert!(service.transport().is_none() && !connected.is_ready());
+    world.open.set(true);
+    simulation.advance(Duration::from_secs(8));
+    assert_eq!(world.tries.take(), [47]);
+    assert!(connected.is_ready() && service.transport().is_some());
+    assert!(service.when_connected().is_ready());
+    // A lost connection is made again after the shortest delay.
+    drop(world.peers.take());
+    simulation.advance(Duration::from_secs(1));
+    assert_eq!(world.tries.take(), [49]);
+    assert_eq!(log.take(), ["made", "the connection was closed", "made"]);
+}
+
+#[test]
+fn a_client_stops_whatever_it_is_at() {
+    // Connected, waiting, connecting.
+    for (open, silent) in [(true, false), (false, false), (false, true)] {
+        let simulation = Simulation::new();
+        let (world, log, service) = client(&simulation);
+        world.open.set(open);
+        world.silent.set(silent);
+        start(&simulation, &service);
+        simulation.drive();
+        let waiting = (!open).then(|| service.when_connected());
+        let stopping = simulation.handle().spawn(service.stop());
+        simulation.run_until(stopping).expect("no panic");
+        assert!(service.transport().is_none());
+        if let Some(waiting) = waiting {
+            assert!(matches!(waiting.take(), Ok(Err(Interrupted::Abandoned))));
+        }
+        simulation.advance(Duration::from_secs(100));
+        assert_eq!(world.tries.take(), [0]);
+        assert_eq!(log.take().len(), if open { 2 } else { 0 });
+        // It can start again.
+        world.open.set(true);
+        world.silent.set(false);
+        start(&simulation, &service);
+        simulation.drive();
+        assert!(service.transport().is_some());
+    }
+}
+
+#[test]
+fn the_end_of_the_reactor_ends_a_client() {
+    let simulation = Simulation::new();
+    let (world, log, service) = client(&simulation);
+    world.open.set(true);
+    let services = Services::new("services", &simulation.handle());
+    services.add(service.clone());
+    simulation.run_until(services.run()).expect("it starts");
+    simulation.drive();
+    simulation.handle().stop();
+    simulation.drive();
+    assert_eq!(log.take(), ["made", "the connection was closed"]);
+    drop(simulation);
+    assert_eq!(
+        Rc::strong_count(&world),
+        2,
+        "something keeps the service besides us"
+    );
+}
+
+#[test]
+fn a_server_listens_from_its_start_to_its_stop() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("entwined-service-{}", std::process::id()));
+    let path = folder.to_str().expect("UTF-8").to_owned();
+    let reactor = Standalone::new()?;
+    let handle = reactor.handle();
+    let endpoint = endpoint::server(&format!("unix:{path}"))?;
+    let service = ServerService::new("echo", endpoint, |listener| {
+        protocol::serve(listener, |_: &_| Some(Echo))
+    });
+    let task = handle.clone().spawn(async move {
+        for _ in 0..2 {
+            service.start(&handle).await.expect("it listens");
+            assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+            service.stop().await;
+            // The listener's task ends in the next turn.
+            handle.sleep(Duration::ZERO).await;
+            assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
+        }
+        std::fs::write(&path, "in the way").expect("written");
+        let refused = service.start(&handle).await.expect_err("the file is there");
+        std::fs::remove_file(&path).expect("it is there");
+        handle.stop();
+        refused.to_string()
+    });
+    reactor.run()?;
+    let refused = task.take().expect("its end")?;
+    assert!(refused.contains("the file is no socket"), "{refused}");
+    Ok(())
+}

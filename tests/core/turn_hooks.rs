@@ -1,0 +1,58 @@
+//! Functions that are called in each turn.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use entwined::{
+    Standalone,
+    reactor::{Driver, Report, Selector},
+};
+
+#[test]
+fn a_hook_is_called_once_in_each_turn_until_it_is_dropped_and_makes_none() {
+    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")));
+    driver.start().expect("it is new");
+    let handle = driver.handle();
+    let calls = Rc::new(Cell::new(0));
+    let counted = calls.clone();
+    let hook = handle.on_turn(move || counted.set(counted.get() + 1));
+    assert_eq!(
+        driver.next(),
+        entwined::reactor::Next::OnEvents,
+        "it does not ask for a turn"
+    );
+    for count in 1..=3 {
+        driver.turn(Some(Duration::ZERO)).expect("a turn");
+        assert_eq!(calls.get(), count);
+    }
+    drop(hook);
+    driver.turn(Some(Duration::ZERO)).expect("a turn");
+    assert_eq!(calls.get(), 3);
+}
+
+#[test]
+fn what_a_hook_asks_for_is_done_in_the_same_turn_and_a_panic_in_it_is_reported() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let panics = Rc::new(Cell::new(0));
+    let _observer = handle.observe({
+        let panics = panics.clone();
+        move |report| panics.set(panics.get() + u32::from(matches!(report, Report::Panic { .. })))
+    });
+    let _wrong = handle.on_turn(|| panic!("in a hook"));
+    let _hook = handle.on_turn({
+        let (handle, asked) = (handle.clone(), Cell::new(false));
+        move || {
+            if !asked.replace(true) {
+                let (end, turns) = (handle.clone(), handle.metrics().turns);
+                handle.call_soon(move || {
+                    assert_eq!(end.metrics().turns, turns);
+                    end.stop();
+                });
+            }
+        }
+    });
+    // Causes the first turn.
+    let _ = handle.call_later(Duration::from_millis(1), || ());
+    reactor.run().expect("a run");
+    assert!(panics.get() > 0);
+}
