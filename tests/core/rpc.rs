@@ -520,7 +520,7 @@ fn a_peer_in_another_language_understands() {
     talk.add_both(move |said| {
         *slot.borrow_mut() = Some(said);
         stopping.stop();
-        Ok(())
+        Ok::<_, String>(())
     })
     .detach();
     reactor.run().expect("a run");

@@ -389,7 +389,7 @@ fn a_run_ends_in_order_and_the_next_begins_with_enable() {
         }
         assert_eq!(state.log, ["before", "during", "after"]);
         state.log.clear();
-        assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+        assert_eq!(handle.try_stop(), Err(LifeError::NotRunning));
 
         // Work queued now waits for the next run, and does not keep the loop awake until then.
         handle.call_soon(done(&data));
@@ -448,7 +448,7 @@ fn disable_pauses_and_remove_ends_at_once() {
     event_loop.handle().remove(token);
     assert_eq!(Rc::strong_count(&dropped), 1);
     assert!(handle.remote().post(|_| unreachable!()).is_err());
-    assert_eq!(handle.stop(), Err(LifeError::Closed));
+    assert_eq!(handle.try_stop(), Err(LifeError::Closed));
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
 
     // The loop can take another reactor, or two.
