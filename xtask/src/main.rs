@@ -5,6 +5,7 @@ mod conformance;
 mod debian;
 mod demo;
 mod display;
+mod layers;
 mod process;
 mod test;
 mod workspace;
@@ -63,6 +64,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["demo"] => demo::run("standalone", theirs),
         ["demo", name] => demo::run(name, theirs),
         ["test" | "ci"] if theirs.is_empty() => test::run(),
+        ["layers"] if theirs.is_empty() => layers::run(false),
+        ["layers", "--write"] if theirs.is_empty() => layers::run(true),
         ["conformance"] if theirs.is_empty() => conformance::run(),
         ["bench", options @ ..] => bench::run(options, theirs),
         [] | ["help" | "--help" | "-h"] => {

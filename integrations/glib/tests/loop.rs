@@ -176,7 +176,7 @@ fn stop_goes_through_the_phases_while_the_host_goes_on_and_start_begins_anew() {
             let handle = handle.clone();
             move || {
                 handle.stop();
-                assert_eq!(handle.stop(), Err(LifeError::AlreadyStopping));
+                assert_eq!(handle.try_stop(), Err(LifeError::AlreadyStopping));
             }
         });
         // The host's loop sees the end of the run, and keeps running.
@@ -196,7 +196,7 @@ fn stop_goes_through_the_phases_while_the_host_goes_on_and_start_begins_anew() {
             [Phase::Before, Phase::During, Phase::After],
             "in run {run}"
         );
-        assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+        assert_eq!(handle.try_stop(), Err(LifeError::NotRunning));
         network.start().expect("the run before has ended");
     }
 }
@@ -270,7 +270,7 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
     assert_eq!(Rc::strong_count(&echoed), 1, "a task was kept");
     assert!(echoed.get() > 0);
     assert!(remote.post(|_| ()).is_err());
-    assert_eq!(handle.stop(), Err(LifeError::Closed));
+    assert_eq!(handle.try_stop(), Err(LifeError::Closed));
     // The same context takes another reactor.
     let network = host.attach();
     network.handle().call_soon(stopper(&network.handle()));

@@ -702,7 +702,7 @@ fn exit_ends_in_order(run: Run<'_>) {
         ["before", "during", "connections", "after", "exiting"]
     );
     assert!(!handle.is_running());
-    assert_eq!(handle.stop(), Err(LifeError::NotRunning));
+    assert_eq!(handle.try_stop(), Err(LifeError::NotRunning));
 }
 
 fn stop_and_start_while_the_application_goes_on(run: Run<'_>) {
