@@ -418,7 +418,7 @@ fn systemd_hands_its_socket_on() {
         .arg(program);
     command.args([
         "--exact",
-        "serves_one_connection_by_socket_activation",
+        "endpoint::serves_one_connection_by_socket_activation",
         "--nocapture",
     ]);
     let mut activator = command
@@ -559,7 +559,7 @@ fn standard_input_and_output_are_a_connection() {
     command
         .args([
             "--exact",
-            "serves_standard_input_and_output",
+            "endpoint::serves_standard_input_and_output",
             "--nocapture",
             "--quiet",
         ])

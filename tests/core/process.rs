@@ -461,7 +461,7 @@ fn is_apart(name: &str) -> bool {
 
 #[test]
 fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
-    const NAME: &str = "in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
+    const NAME: &str = "process::in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
     if !is_apart(NAME) {
         let mut command = process::Command::new("env");
         command
@@ -486,7 +486,7 @@ fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
 
 #[test]
 fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
-    const NAME: &str = "standard_input_and_output_are_a_stream_and_stay_as_they_were";
+    const NAME: &str = "process::standard_input_and_output_are_a_stream_and_stay_as_they_were";
     if is_apart(NAME) {
         let heard = run(|handle| async move {
             let mut stream = entwined::transport::fd::stdio(&handle).expect("stdio");

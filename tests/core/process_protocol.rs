@@ -270,7 +270,7 @@ fn what_cannot_be_an_fd_of_a_child_is_refused() {
             .fd(700, Io::Inherit)
             .spawn(&handle)
             .expect_err("not open");
-        assert!(error.to_string().contains("no file descriptor"), "{error}");
+        assert!(error.to_string().contains("Bad file descriptor"), "{error}");
         // The error is reported, whatever numbers the command's fds have.
         let mut command = Command::new("/nonexistent/program");
         for number in 3..40 {
@@ -531,7 +531,7 @@ fn children() -> usize {
 
 #[test]
 fn many_of_them_leave_nothing_behind() {
-    const NAME: &str = "many_of_them_leave_nothing_behind";
+    const NAME: &str = "process_protocol::many_of_them_leave_nothing_behind";
     if std::env::var_os("ENTWINED_APART").is_none() {
         // In a process of its own, without the fds of other tests.
         let mut apart = std::process::Command::new(std::env::current_exe().expect("this program"));

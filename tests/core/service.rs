@@ -330,6 +330,6 @@ fn a_server_listens_from_its_start_to_its_stop() -> Result<(), Box<dyn Error>> {
     });
     reactor.run()?;
     let refused = task.take().expect("its end")?;
-    assert!(refused.contains("the file is no socket"), "{refused}");
+    assert!(refused.contains("not a socket"), "{refused}");
     Ok(())
 }

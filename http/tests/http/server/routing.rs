@@ -59,7 +59,7 @@ fn what_is_not_there_is_404_and_a_bad_parameter_400() {
         ("/users/%ff", "not UTF-8"),
         ("/users/%4", "not valid percent-encoded"),
         ("/square/x", "\"x\" is not a valid number"),
-        ("/square/-1", "no valid number"),
+        ("/square/-1", "not a valid number"),
     ] {
         let answer = peer.get(path);
         assert_eq!(answer.status, 400, "{path}");
