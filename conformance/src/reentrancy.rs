@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io::Write,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -30,6 +30,7 @@ use entwined::{
     reactor::{Direction, Interest, Phase, Stopped, Watched},
     transport::tcp,
 };
+#[cfg(feature = "http")]
 use entwined_http::{self as http, Router};
 
 /// What a callback does.
@@ -245,10 +246,12 @@ pub(super) fn b49_others_go_on_inside_handle_wait<H: Harness>() {
     rig.complete(done.reached(1));
 }
 
+#[cfg(feature = "http")]
 pub(super) fn b49_others_go_on_inside_an_http_handler<H: Harness>() {
     assert_others_go_on::<H>(in_an_http_handler);
 }
 
+#[cfg(feature = "http")]
 fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     let action = Rc::new(Cell::new(Some(action)));
     let router = Router::new().get("/", move |_: http::Request| {
@@ -260,7 +263,8 @@ fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> 
             "answered"
         }
     });
-    let listener = tcp::listen(&rig.handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener =
+        tcp::listen(&rig.handle, (std::net::Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     let mut client = dial(address);
     client
