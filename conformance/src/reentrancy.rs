@@ -99,7 +99,7 @@ fn in_data_received<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
 fn in_connection_lost<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| {
         Scripted::new()
-            .data(|transport, _| transport.close())
+            .data(|connection, _| connection.close())
             .lost(move |_| once())
     })
 }
@@ -340,17 +340,17 @@ pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afte
     let (rig, lost) = (Rig::<H>::new(), Count::default());
     let (harness, handle, ended) = (rig.harness.clone(), rig.handle.clone(), lost.clone());
     let protocol = Scripted::new()
-        .data(move |transport, _| {
-            transport.write(b"before, ");
-            let (clock, inner) = (handle.clone(), transport.clone());
+        .data(move |connection, _| {
+            connection.write(b"before, ");
+            let (clock, inner) = (handle.clone(), connection.clone());
             let nested = harness.nest(Box::pin(async move {
                 clock.sleep(ms(2)).await;
                 inner.write(b"inside, ");
                 clock.sleep(ms(2)).await;
             }));
             assert_eq!(nested, Ok(()));
-            transport.write(b"after");
-            transport.close();
+            connection.write(b"after");
+            connection.close();
         })
         .lost(move |_| ended.add(1));
     let protocol = RefCell::new(Some(protocol));

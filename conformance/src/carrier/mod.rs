@@ -35,7 +35,7 @@ use super::{
 };
 use entwined::{
     Handle,
-    protocol::Transport,
+    protocol::Connection,
     thread::{self, Receiver, Sender, WhenFull},
     transport::{
         Address, BoxedListener, ByteStream, Listen, Stream, UnixAddress,
@@ -69,7 +69,7 @@ pub(super) trait Carrier: 'static {
     fn open(handle: &Handle) -> Door;
 
     /// Asks an accepted connection what this transport knows about its peer.
-    fn ask_identity(transport: &Transport);
+    fn ask_identity(connection: &Connection);
 }
 
 /// A listener of a carrier, and the ways to connect to it.
@@ -231,9 +231,9 @@ impl Carrier for Tcp {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
-        ask_addresses(transport);
-        let answer = transport
+    fn ask_identity(connection: &Connection) {
+        ask_addresses(connection);
+        let answer = connection
             .ask(|stream: &Stream| stream.peer_credentials())
             .expect("a socket below");
         assert_eq!(
@@ -241,19 +241,19 @@ impl Carrier for Tcp {
             io::ErrorKind::Unsupported
         );
         assert!(
-            transport
+            connection
                 .ask(Stream::take_fds)
                 .expect("a socket below")
                 .is_empty()
         );
-        assert_eq!(transport.ask(|_: &FdStream| ()), None);
+        assert_eq!(connection.ask(|_: &FdStream| ()), None);
     }
 }
 
-fn ask_addresses(transport: &Transport) {
+fn ask_addresses(connection: &Connection) {
     let (ours, theirs) = (
-        transport.local_address().tcp(),
-        transport.peer_address().tcp(),
+        connection.local_address().tcp(),
+        connection.peer_address().tcp(),
     );
     assert!(
         ours.is_some() && theirs.is_some() && ours != theirs,
@@ -302,8 +302,8 @@ impl Carrier for Unix {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
-        let credentials = transport
+    fn ask_identity(connection: &Connection) {
+        let credentials = connection
             .ask(|stream: &Stream| stream.peer_credentials())
             .expect("a socket below");
         let credentials = credentials.expect("a Unix socket");
@@ -313,12 +313,12 @@ impl Carrier for Unix {
         );
         assert_eq!(credentials.uid, rustix::process::getuid());
         assert_eq!(
-            *transport.peer_address(),
+            *connection.peer_address(),
             Address::Unix(UnixAddress::Unnamed)
         );
-        assert_eq!(transport.peer_address().tcp(), None);
+        assert_eq!(connection.peer_address().tcp(), None);
         assert!(
-            transport
+            connection
                 .ask(|stream: &Stream| stream.set_nodelay(true))
                 .expect("a socket below")
                 .is_err()
@@ -375,17 +375,17 @@ impl Carrier for Pipes {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
+    fn ask_identity(connection: &Connection) {
         assert_eq!(
-            (transport.local_address(), transport.peer_address()),
+            (connection.local_address(), connection.peer_address()),
             (&Address::Unknown, &Address::Unknown)
         );
         assert_eq!(
-            transport.ask(|_: &Stream| ()),
+            connection.ask(|_: &Stream| ()),
             None,
             "a pipe is not a socket"
         );
-        let piped = transport
+        let piped = connection
             .ask(|stream: &FdStream| stream.input().is_some() && stream.output().is_some());
         assert_eq!(piped, Some(true));
     }
@@ -424,17 +424,17 @@ impl Carrier for Memory {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
+    fn ask_identity(connection: &Connection) {
         assert_eq!(
-            (transport.local_address(), transport.peer_address()),
+            (connection.local_address(), connection.peer_address()),
             (&Address::Unknown, &Address::Unknown)
         );
         assert_eq!(
-            transport.ask(|_: &Stream| ()),
+            connection.ask(|_: &Stream| ()),
             None,
             "memory is not a socket"
         );
-        assert_eq!(transport.ask(|_: &MemoryStream| ()), Some(()));
+        assert_eq!(connection.ask(|_: &MemoryStream| ()), Some(()));
     }
 }
 

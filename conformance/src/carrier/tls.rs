@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use entwined::{
     Handle,
-    protocol::Transport,
+    protocol::Connection,
     tls::{self, TlsStream},
     transport::{Listen, tcp},
 };
@@ -65,9 +65,9 @@ impl Carrier for Tls {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
-        ask_addresses(transport);
-        let asked = transport.ask(|tls: &TlsStream| {
+    fn ask_identity(connection: &Connection) {
+        ask_addresses(connection);
+        let asked = connection.ask(|tls: &TlsStream| {
             assert_eq!(tls.peer_certificates().map(<[_]>::len), Some(1));
             assert!(tls.version().is_some() && tls.cipher_suite().is_some());
             assert_eq!(
