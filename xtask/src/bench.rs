@@ -51,11 +51,11 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
         }
         "deferred" => deferred::run(theirs)?,
         "echo" | "udp" | "connections" | "unread" => {
-            let program = workspace::build("streams", "streams")?;
+            let program = workspace::build_to_measure("streams", "streams")?;
             process::succeed(process::tied(&program, Some(OTHERS)).arg(name))?;
         }
         "chat" => {
-            let program = workspace::build("streams", "streams")?;
+            let program = workspace::build_to_measure("streams", "streams")?;
             let mut measure = process::tied(&program, Some(OTHERS));
             measure.arg(name);
             match python::with(&["gevent", "twisted"]) {
@@ -79,13 +79,13 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
 
 /// Runs a Cargo benchmark.
 fn cargo_bench(packages: &[&str], name: &str, arguments: &[String]) -> Result<()> {
-    process::succeed(
-        workspace::cargo()
-            .arg("bench")
-            .args(packages)
-            .args(["--bench", name, "--"])
-            .args(arguments),
-    )
+    let mut cargo = workspace::cargo();
+    cargo
+        .arg("bench")
+        .args(packages)
+        .args(["--bench", name, "--"])
+        .args(arguments);
+    process::succeed(workspace::aligned(&mut cargo)?)
 }
 
 fn parse(arguments: &[&str]) -> Result<Options> {
@@ -119,10 +119,13 @@ const HYPER: usize = 1;
 /// Builds the servers that ours are measured against; returns each one's name and program.
 fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(vec![
-        ("bare mio", workspace::build("peers", "bare-mio-http")?),
+        (
+            "bare mio",
+            workspace::build_to_measure("peers", "bare-mio-http")?,
+        ),
         (
             "hyper on tokio",
-            workspace::build("peers", "hyper-tokio-http")?,
+            workspace::build_to_measure("peers", "hyper-tokio-http")?,
         ),
     ])
 }

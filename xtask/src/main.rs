@@ -1,11 +1,13 @@
 //! The project's tasks, the same for a developer and for CI. `cargo xtask` alone lists them.
 
 mod bench;
+mod columns;
 mod conformance;
 mod debian;
 mod demo;
 mod display;
 mod layers;
+mod packages;
 mod process;
 mod test;
 mod workspace;
@@ -23,6 +25,9 @@ cargo xtask test
     All checks that must pass before a change is merged: format, lints, docs, tests.
 cargo xtask ci
     The same, as continuous integration runs it.
+cargo xtask layers [--write]
+    Checks docs/layers.txt: which module may import which. --write puts the picture into
+    ARCHITECTURE.md.
 cargo xtask conformance
     h2spec and Autobahn's fuzzing client against each app. If they are missing, it says how
     to get them.

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::display::Display;
-use crate::{Result, debian, process, workspace};
+use crate::{Result, columns, debian, layers, packages, process, workspace};
 
 pub fn run() -> Result<ExitCode> {
     require("fmt", "rustfmt")?;
@@ -26,6 +26,8 @@ pub fn run() -> Result<ExitCode> {
         "format",
         workspace::cargo().args(["fmt", "--all", "--check"]),
     )?;
+    steps.run("columns", columns::check)?;
+    steps.run("layers", || layers::run(false).map(drop))?;
     // All steps use the same packages, features and dev profile, so that each step reuses what the
     // previous one built: clippy and doc share the checked dependencies, and all share build
     // scripts and macros. Warnings are denied by arguments that reach our own crates only;
@@ -40,6 +42,8 @@ pub fn run() -> Result<ExitCode> {
             .arg("--no-deps")
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    steps.run("features", packages::check_features)?;
+    steps.run("packaging", packages::package)?;
     steps.command("build", everything("test").arg("--no-run"))?;
     let display = Display::start(None)?;
     let results = fresh_results()?;

@@ -40,6 +40,27 @@ pub fn build(package: &str, name: &str) -> Result<PathBuf> {
     Ok(target()?.join("release").join(name))
 }
 
+/// Builds a package as [`build`] does, for a measurement; in a target folder of its own.
+///
+/// Each function begins where a cache line does, 64 bytes. Otherwise the linker's choice is part of
+/// each measurement: the same 308 instructions of a function that writes numbers were seen to take
+/// a fifth longer in one program than in another, 3 % of a request.
+pub fn build_to_measure(package: &str, name: &str) -> Result<PathBuf> {
+    let folder = target()?.join("bench");
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--package", package, "--bin", name]);
+    process::succeed(aligned(&mut cargo)?)?;
+    Ok(folder.join("release").join(name))
+}
+
+/// Makes a build one for a measurement; see [`build_to_measure`].
+pub fn aligned(cargo: &mut Command) -> Result<&mut Command> {
+    let folder = target()?.join("bench");
+    Ok(cargo
+        .env("RUSTFLAGS", "-C llvm-args=-align-all-functions=6")
+        .env("CARGO_TARGET_DIR", folder))
+}
+
 /// Returns the target folder, wherever the user's settings put it.
 pub fn target() -> Result<PathBuf> {
     // We are target/debug/xtask.

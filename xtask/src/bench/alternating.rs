@@ -67,7 +67,7 @@ pub fn generations(
     path: &str,
     options: Options,
 ) -> Result<Vec<Generation>> {
-    let program = workspace::build("peers", "load")?;
+    let program = workspace::build_to_measure("peers", "load")?;
     let turns = options.seconds as usize * 1000 / TURN.as_millis() as usize;
     (0..options.rounds * GENERATIONS)
         .map(|_| generation(starts, &program, path, turns, options))

@@ -75,8 +75,8 @@ pub fn run(options: Options) -> Result<()> {
         &debian::WEB_PEERS,
         &debian::TESTS,
     ])?;
-    let gtk = workspace::build("gui", "gui-gtk")?;
-    let winit = workspace::build("gui", "gui-winit")?;
+    let gtk = workspace::build_to_measure("gui", "gui-gtk")?;
+    let winit = workspace::build_to_measure("gui", "gui-winit")?;
     let folder = workspace::target()?.join("gui");
     fs::create_dir_all(&folder)?;
     let soup = libsoup(&folder)?;

@@ -52,7 +52,7 @@ fn contestants() -> Result<Vec<(&'static str, PathBuf)>> {
     if workspace::has_app("standalone") {
         contestants.push((
             "entwined standalone",
-            workspace::build("standalone", "standalone")?,
+            workspace::build_to_measure("standalone", "standalone")?,
         ));
     }
     Ok(contestants)

@@ -97,7 +97,7 @@ pub fn run(options: Options) -> Result<()> {
         alternate(&contestants, path, options)?;
     }
 
-    let hold = workspace::build("peers", "hold")?;
+    let hold = workspace::build_to_measure("peers", "hold")?;
     for (count, path, what) in HELD {
         let able = contestants.iter().filter(|it| it.sockets || path != "/ws");
         let rows: Result<Vec<_>> = able
@@ -196,19 +196,19 @@ fn command(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
 
 /// Builds everything first: nothing is measured while a compiler runs.
 fn contestants(folder: &Path) -> Result<Vec<Contestant>> {
-    let ours = workspace::build("loops", "entwined-http")?;
+    let ours = workspace::build_to_measure("loops", "entwined-http")?;
     let mut all = vec![
         printing(
             "hyper on tokio",
             folder,
-            workspace::build("peers", "hyper-tokio-http")?,
+            workspace::build_to_measure("peers", "hyper-tokio-http")?,
             &[],
             (false, false),
         ),
         printing(
             "axum on tokio",
             folder,
-            workspace::build("peers", "axum-tokio-http")?,
+            workspace::build_to_measure("peers", "axum-tokio-http")?,
             &[],
             (true, true),
         ),

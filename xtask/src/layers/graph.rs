@@ -57,7 +57,11 @@ impl Graph {
                 at = parent(&at).to_owned();
                 continue;
             }
-            let child = if at.is_empty() { name.clone() } else { format!("{at}/{name}") };
+            let child = if at.is_empty() {
+                name.clone()
+            } else {
+                format!("{at}/{name}")
+            };
             if self.modules.contains_key(&child) {
                 at = child;
                 continue;
@@ -67,7 +71,9 @@ impl Graph {
             }
             break;
         }
-        self.modules.get_key_value(&at).map(|(module, _)| module.as_str())
+        self.modules
+            .get_key_value(&at)
+            .map(|(module, _)| module.as_str())
     }
 
     /// Follows the name that a `use` declaration of `module` gives to something.
@@ -76,12 +82,18 @@ impl Graph {
             return None;
         }
         let mentions = self.modules.get(module)?;
-        let alias = mentions.iter().find(|mention| mention.name.as_deref() == Some(name))?;
+        let alias = mentions
+            .iter()
+            .find(|mention| mention.name.as_deref() == Some(name))?;
         let mut path = alias.path.clone();
         let first = path.first()?;
         if !matches!(first.as_str(), "crate" | "self" | "super") {
             // A path that begins with a child module.
-            let child = if module.is_empty() { first.clone() } else { format!("{module}/{first}") };
+            let child = if module.is_empty() {
+                first.clone()
+            } else {
+                format!("{module}/{first}")
+            };
             if !self.modules.contains_key(&child) {
                 return None;
             }
@@ -107,7 +119,10 @@ fn collect(
     };
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
         if path.is_dir() {
             collect(&path, &join(stem), modules)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -35,7 +35,9 @@ pub fn run(write: bool) -> Result<ExitCode> {
         faults.extend(found);
     }
     if faults.is_empty() {
-        println!("{files} files, no arrow that the table does not allow; {circles} defended circles");
+        println!(
+            "{files} files, no arrow that the table does not allow; {circles} defended circles"
+        );
         return Ok(ExitCode::SUCCESS);
     }
     Err(format!("docs/layers.txt does not allow:\n  {}", faults.join("\n  ")).into())
@@ -49,8 +51,12 @@ mod picture {
 
     /// The page with this picture between its marks.
     pub fn put(page: &str, picture: &str) -> Result<String> {
-        let (before, rest) = page.split_once(BEGIN).ok_or("ARCHITECTURE.md has no mark")?;
-        let (_, after) = rest.split_once(END).ok_or("ARCHITECTURE.md has no end mark")?;
+        let (before, rest) = page
+            .split_once(BEGIN)
+            .ok_or("ARCHITECTURE.md has no mark")?;
+        let (_, after) = rest
+            .split_once(END)
+            .ok_or("ARCHITECTURE.md has no end mark")?;
         Ok(format!("{before}{BEGIN}{picture}{END}{after}"))
     }
 }

@@ -201,7 +201,11 @@ fn skip_string(characters: &[char], mut at: usize) -> usize {
 
 /// The number of `#` before a raw string's quote.
 fn raw_hashes(characters: &[char], at: usize) -> Option<usize> {
-    let hashes = characters.get(at..)?.iter().take_while(|it| **it == '#').count();
+    let hashes = characters
+        .get(at..)?
+        .iter()
+        .take_while(|it| **it == '#')
+        .count();
     (characters.get(at + hashes) == Some(&'"')).then_some(hashes)
 }
 
@@ -210,7 +214,12 @@ fn skip_raw(characters: &[char], at: usize) -> usize {
     let mut end = at + hashes + 1;
     while end < characters.len() {
         let closes = characters[end] == '"'
-            && characters[end + 1..].iter().take(hashes).filter(|it| **it == '#').count() == hashes;
+            && characters[end + 1..]
+                .iter()
+                .take(hashes)
+                .filter(|it| **it == '#')
+                .count()
+                == hashes;
         end += 1;
         if closes {
             return end + hashes;
@@ -224,7 +233,11 @@ fn skip_quote(characters: &[char], at: usize) -> usize {
     match (characters.get(at + 1), characters.get(at + 2)) {
         (Some('\\'), _) => {
             let rest = &characters[at + 3..];
-            at + 3 + rest.iter().position(|it| *it == '\'').map_or(rest.len(), |end| end + 1)
+            at + 3
+                + rest
+                    .iter()
+                    .position(|it| *it == '\'')
+                    .map_or(rest.len(), |end| end + 1)
         }
         (Some(_), Some('\'')) => at + 3,
         _ => at + 1,
@@ -249,9 +262,8 @@ mod tests {
             .into_iter()
             .map(|mention| (mention.path.join("::"), mention.name, mention.exported))
             .collect();
-        let named = |path: &str, name: &str, exported| {
-            (path.to_owned(), Some(name.to_owned()), exported)
-        };
+        let named =
+            |path: &str, name: &str, exported| (path.to_owned(), Some(name.to_owned()), exported);
         assert_eq!(
             found,
             [

@@ -36,7 +36,10 @@ struct Room {
 impl Table {
     pub fn read(text: &str) -> Result<Self> {
         let mut table = Table::default();
-        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             let (rule, text) = line.split_once("  ").unwrap_or((line, ""));
             let words: Vec<&str> = rule.split_whitespace().collect();
             let text = text.trim().to_owned();
@@ -65,7 +68,9 @@ impl Table {
 
     /// Each crate and its sources.
     pub fn crates(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.crates.iter().map(|layers| (layers.name.as_str(), layers.source.as_str()))
+        self.crates
+            .iter()
+            .map(|layers| (layers.name.as_str(), layers.source.as_str()))
     }
 
     fn layers(&self, name: &str) -> &Layers {
@@ -111,9 +116,10 @@ impl Table {
         let layers = self.layers(name);
         let (mut faults, mut seen) = (Vec::new(), BTreeSet::new());
         for circle in circles(&graph.arrows()) {
-            let defended = layers.circles.iter().find(|(folder, _)| {
-                circle.iter().all(|module| is_inside(module, folder))
-            });
+            let defended = layers
+                .circles
+                .iter()
+                .find(|(folder, _)| circle.iter().all(|module| is_inside(module, folder)));
             match defended {
                 Some((folder, _)) => _ = seen.insert(folder.as_str()),
                 None => faults.push(format!("{name}: a circle of {}", circle.join(", "))),
@@ -132,7 +138,12 @@ impl Table {
     pub fn picture(&self) -> String {
         let mut picture = String::new();
         for layers in &self.crates {
-            let width = layers.rooms.iter().map(|room| room.name.len()).max().unwrap_or(0);
+            let width = layers
+                .rooms
+                .iter()
+                .map(|room| room.name.len())
+                .max()
+                .unwrap_or(0);
             picture += &format!("\n`{}` (`{}/`):\n\n```text\n", layers.name, layers.source);
             for room in layers.rooms.iter().rev() {
                 let line = format!("{:<width$}  {}", room.name, room.text);
@@ -151,19 +162,32 @@ impl Table {
 impl Layers {
     /// The room of a module: the longest name that covers it.
     fn room(&self, module: &str) -> Option<&Room> {
-        let covering = self.rooms.iter().filter(|room| is_inside(module, &room.name));
+        let covering = self
+            .rooms
+            .iter()
+            .filter(|room| is_inside(module, &room.name));
         covering.max_by_key(|room| room.name.len())
     }
 
     /// Imports of a room that stand above it in the table.
     fn upward(&self) -> Vec<String> {
-        let place: BTreeMap<_, _> =
-            self.rooms.iter().enumerate().map(|(place, room)| (room.name.as_str(), place)).collect();
+        let place: BTreeMap<_, _> = self
+            .rooms
+            .iter()
+            .enumerate()
+            .map(|(place, room)| (room.name.as_str(), place))
+            .collect();
         let mut faults = Vec::new();
         for room in &self.rooms {
             for import in &room.imports {
-                if place.get(import.as_str()).is_none_or(|at| *at >= place[room.name.as_str()]) {
-                    faults.push(format!("{}: {} stands below {import}", self.name, room.name));
+                if place
+                    .get(import.as_str())
+                    .is_none_or(|at| *at >= place[room.name.as_str()])
+                {
+                    faults.push(format!(
+                        "{}: {} stands below {import}",
+                        self.name, room.name
+                    ));
                 }
             }
         }
@@ -172,7 +196,9 @@ impl Layers {
 }
 
 fn is_inside(module: &str, folder: &str) -> bool {
-    module.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    module
+        .strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn shown(module: &str) -> &str {
@@ -192,14 +218,20 @@ fn circles<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<Vec<&'a str
         }
         seen
     };
-    let reached: BTreeMap<_, _> = arrows.keys().map(|module| (*module, reach(module))).collect();
+    let reached: BTreeMap<_, _> = arrows
+        .keys()
+        .map(|module| (*module, reach(module)))
+        .collect();
     let mut circles = Vec::new();
     let mut done = BTreeSet::new();
     for (&module, targets) in &reached {
         if !targets.contains(module) || !done.insert(module) {
             continue;
         }
-        let others = targets.iter().copied().filter(|other| reached[other].contains(module));
+        let others = targets
+            .iter()
+            .copied()
+            .filter(|other| reached[other].contains(module));
         let circle: Vec<_> = others.collect();
         done.extend(circle.iter().copied());
         circles.push(circle);

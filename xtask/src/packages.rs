@@ -1,0 +1,91 @@
+//! The crates that are published: each feature by itself, and what goes into each package.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Result, process, workspace};
+
+/// A crate that is published.
+struct Package {
+    name: String,
+    features: Vec<String>,
+}
+
+/// Checks each crate without features, with each feature by itself, and its tests with the default
+/// ones.
+pub fn check_features() -> Result<()> {
+    for Package { name, features } in published()? {
+        let check = |arguments: &[&str]| {
+            let mut cargo = workspace::cargo();
+            cargo
+                .args(["check", "--quiet", "--package", &name])
+                .args(arguments);
+            process::succeed(&mut cargo)
+                .map_err(|error| format!("{name} {}: {error}", arguments.join(" ")))
+        };
+        check(&["--tests"])?;
+        // winit builds for Linux with at least one of its systems.
+        if name != "entwined-winit" {
+            check(&["--no-default-features"])?;
+        }
+        for feature in &features {
+            check(&["--no-default-features", "--features", feature])?;
+        }
+    }
+    Ok(())
+}
+
+/// Packages each crate, and builds what is in the package.
+pub fn package() -> Result<()> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["package", "--quiet", "--allow-dirty"]);
+    for Package { name, .. } in published()? {
+        cargo.args(["--package", &name]);
+    }
+    process::succeed(&mut cargo)
+}
+
+fn published() -> Result<Vec<Package>> {
+    let root = workspace::root();
+    let mut folders = vec![root.to_owned(), root.join("http"), root.join("conformance")];
+    let mut hosts: Vec<PathBuf> = fs::read_dir(root.join("integrations"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
+    hosts.sort();
+    folders.extend(hosts);
+    folders
+        .iter()
+        .map(|folder| read(&folder.join("Cargo.toml")))
+        .collect()
+}
+
+/// Reads a manifest: the first name in it is the package's.
+fn read(manifest: &Path) -> Result<Package> {
+    let text = fs::read_to_string(manifest)?;
+    let values = |line: &str| {
+        line.split_once('=').map(|(key, value)| {
+            (
+                key.trim().to_owned(),
+                value.trim().trim_matches('"').to_owned(),
+            )
+        })
+    };
+    let name = text
+        .lines()
+        .skip_while(|line| *line != "[package]")
+        .filter_map(values)
+        .find(|(key, _)| key == "name")
+        .ok_or_else(|| format!("{} has no name", manifest.display()))?
+        .1;
+    let features = text
+        .lines()
+        .skip_while(|line| *line != "[features]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.starts_with([' ', '#', ']']))
+        .filter_map(values)
+        .map(|(key, _)| key)
+        .filter(|key| key != "default")
+        .collect();
+    Ok(Package { name, features })
+}
