@@ -461,7 +461,8 @@ fn is_apart(name: &str) -> bool {
 
 #[test]
 fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
-    const NAME: &str = "process::in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
+    const NAME: &str =
+        "process::in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
     if !is_apart(NAME) {
         let mut command = process::Command::new("env");
         command
