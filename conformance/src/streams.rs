@@ -249,7 +249,7 @@ pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
                 }
                 transport.resume_reading();
             };
-            handle.spawn(wait).detach();
+            handle.spawn(wait);
         })
         .data(|transport, _| {
             transport.write(b"goodbye");
@@ -314,16 +314,14 @@ pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_wi
         assert!(transport.is_reading_paused());
         let (transport, noted, clock) = (transport.clone(), noted.clone(), handle.clone());
         let going = going.take().expect("one connection");
-        handle
-            .spawn(async move {
-                while going.try_recv().is_err() {
-                    clock.sleep(ms(1)).await;
-                }
-                clock.sleep(ms(10)).await;
-                noted.add("resumed");
-                transport.resume_reading();
-            })
-            .detach();
+        handle.spawn(async move {
+            while going.try_recv().is_err() {
+                clock.sleep(ms(1)).await;
+            }
+            clock.sleep(ms(10)).await;
+            noted.add("resumed");
+            transport.resume_reading();
+        });
     });
     let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
         stream.write_all(b"last words").expect("written");
@@ -501,16 +499,14 @@ pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harnes
     let most = Limits::default().most;
     let protocol = Scripted::new().made(move |transport| {
         let (transport, clock) = (transport.clone(), handle.clone());
-        handle
-            .spawn(async move {
-                while transport.write(&[5; 16 * 1024]) != Flow::Closed {
-                    assert!(transport.unsent() <= most);
-                    clock.sleep(Duration::ZERO).await;
-                    clock.sleep(Duration::from_micros(50)).await;
-                }
-                assert_eq!(transport.unsent().min(most + 1), transport.unsent());
-            })
-            .detach();
+        handle.spawn(async move {
+            while transport.write(&[5; 16 * 1024]) != Flow::Closed {
+                assert!(transport.unsent() <= most);
+                clock.sleep(Duration::ZERO).await;
+                clock.sleep(Duration::from_micros(50)).await;
+            }
+            assert_eq!(transport.unsent().min(most + 1), transport.unsent());
+        });
     });
     let (end, ending) = mpsc::channel::<()>();
     let end = Cell::new(Some(end));

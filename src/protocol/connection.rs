@@ -22,6 +22,7 @@ use crate::{
     server::Permit,
     task::Sleep,
     transport::ByteStream,
+    wake::WakeSlot,
 };
 
 pub(super) fn start(
@@ -45,7 +46,7 @@ pub(super) fn start(
         reading_paused: Cell::new(false),
         reading_resumed: Cell::new(false),
         told: Cell::new(Told::Open),
-        waker: RefCell::default(),
+        waker: WakeSlot::default(),
         in_callback: Cell::new(false),
     });
     let transport = Transport { shared };
@@ -405,8 +406,7 @@ impl Connection {
         shared.ending.set(Ending::Lost);
         shared.outbound.borrow_mut().clear();
         // A transport that outlives its connection must not keep the task's memory alive.
-        let waker = shared.waker.take();
-        drop(waker);
+        shared.waker.clear();
         let stream = shared.stream.borrow_mut().take();
         if let Some(mut stream) = stream {
             if !matches!(why, Lost::Closed) {

@@ -40,7 +40,7 @@ use super::{Address, Received};
 ///         }
 ///     }
 ///     handle.stop();
-/// }).detach();
+/// });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
