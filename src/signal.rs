@@ -34,7 +34,7 @@ use signal_hook::{SigId, flag, low_level};
 
 use crate::{
     deferred::{Deferred, Interrupted},
-    reactor::{Direction, Handle, Interest, Watched},
+    reactor::{Direction, Handle, Interest, Registration},
 };
 
 /// Receives one signal for as long as this value lives. Several values may watch the same signal,
@@ -55,8 +55,8 @@ use crate::{
 /// }
 /// ```
 pub struct Signals {
-    source: Watched<UnixStream>,
-    registration: Registration,
+    source: Registration<UnixStream>,
+    notice: Notice,
 }
 
 impl Signals {
@@ -68,16 +68,16 @@ impl Signals {
     pub fn new(handle: &Handle, signal: i32) -> io::Result<Self> {
         let (source, notified) = UnixStream::pair()?;
         source.set_nonblocking(true)?;
-        let source = Watched::new(handle, source, Interest::READABLE)?;
+        let source = Registration::new(handle, source, Interest::READABLE)?;
         Ok(Signals {
             source,
-            registration: Registration::new(signal, notified.into())?,
+            notice: Notice::new(signal, notified.into())?,
         })
     }
 
     /// Returns the signal number.
     pub fn signal(&self) -> i32 {
-        self.registration.signal
+        self.notice.signal
     }
 
     /// Waits for the signal. Arrivals that were not waited for are merged into one.
@@ -150,9 +150,7 @@ pub struct StopOn {
 impl StopOn {
     /// Keeps it in force until the run ends.
     pub fn keep(mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach();
-        }
+        self.task = None;
     }
 }
 
@@ -165,12 +163,12 @@ impl Drop for StopOn {
 }
 
 /// A pipe that the process's signal handler writes to.
-struct Registration {
+struct Notice {
     signal: i32,
     id: SigId,
 }
 
-impl Registration {
+impl Notice {
     fn new(signal: i32, pipe: OwnedFd) -> io::Result<Self> {
         if signal_hook::consts::FORBIDDEN.contains(&signal) || !(1..=64).contains(&signal) {
             return Err(io::Error::new(
@@ -194,11 +192,11 @@ impl Registration {
         let id = low_level::pipe::register_raw(signal, pipe)?;
         entry.number += 1;
         entry.default.store(false, Ordering::SeqCst);
-        Ok(Registration { signal, id })
+        Ok(Notice { signal, id })
     }
 }
 
-impl Drop for Registration {
+impl Drop for Notice {
     fn drop(&mut self) {
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         low_level::unregister(self.id);

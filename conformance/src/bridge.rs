@@ -126,8 +126,8 @@ impl Bridge {
 
     /// Wraps the stream under test in a layer that tells the peer of its end at once, even if the
     /// peer does not read.
-    pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> Watched {
-        Watched {
+    pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> Registration {
+        Registration {
             below,
             aborting: false,
             bridge: self.clone(),
@@ -194,13 +194,13 @@ impl Drop for BridgeEnd {
 }
 
 /// See [`Bridge::watch`].
-pub(super) struct Watched {
+pub(super) struct Registration {
     below: MemoryStream,
     aborting: bool,
     bridge: Arc<Bridge>,
 }
 
-impl Drop for Watched {
+impl Drop for Registration {
     fn drop(&mut self) {
         let aborting = self.aborting;
         self.bridge.change(|state| {
@@ -210,7 +210,7 @@ impl Drop for Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Registration {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -220,7 +220,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Registration {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -238,7 +238,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-impl ByteStream for Watched {
+impl ByteStream for Registration {
     fn local_address(&self) -> Address {
         self.below.local_address()
     }

@@ -82,14 +82,12 @@ pub(super) fn b10_each_who_watches_a_signal_hears_of_it<H: Harness>() {
     for _ in 0..3 {
         let signals = Signals::new(&rig.handle, signal::SIGUSR1).expect("it can be caught");
         let heard = heard.clone();
-        rig.handle
-            .spawn(async move {
-                for _ in 0..5 {
-                    signals.next().await.expect("a signal");
-                    heard.add(1);
-                }
-            })
-            .detach();
+        rig.handle.spawn(async move {
+            for _ in 0..5 {
+                signals.next().await.expect("a signal");
+                heard.add(1);
+            }
+        });
     }
     rig.complete(async move {
         for round in 1..6 {

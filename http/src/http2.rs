@@ -139,13 +139,12 @@ pub(super) fn upgrade(
         .take_extension::<OnUpgrade>()
         .ok_or_else(|| Error::internal("this request cannot be upgraded"))?;
     let peer = request.peer_address().clone();
-    let taking = request.handle().spawn(async move {
+    request.handle().spawn(async move {
         match pending.await {
             Ok(stream) => take_over(Box::new(UpgradedStream { stream, peer })),
             Err(error) => tracing::debug!(%error, "a stream could not be upgraded"),
         }
     });
-    taking.detach();
     Ok(Response::new(Body::empty()))
 }
 

@@ -319,11 +319,9 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(path) = self.path.take() {
-            // A detached job runs to its end even if nobody waits for it.
-            let removing = self
-                .handle
+            // The job runs to its end even if nobody waits for it.
+            self.handle
                 .defer_to_thread(move |_| std::fs::remove_file(path).map_err(Error::internal));
-            removing.detach();
         }
     }
 }

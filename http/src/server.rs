@@ -94,7 +94,7 @@ impl Server {
     /// let reactor = Standalone::new()?;
     /// let handle = reactor.handle();
     /// let server = http::serve(endpoint::server("stdio:")?.listen(&handle)?, Router::new().get("/", || "hello"));
-    /// server.closed().map(move |()| handle.stop()).detach();
+    /// server.closed().map(move |()| handle.stop());
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

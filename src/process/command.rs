@@ -29,7 +29,7 @@ use super::{
     Process,
     exit::{Exit, ExitError, Watch},
 };
-use crate::reactor::{Handle, Interest, Label, Origin, Watched};
+use crate::reactor::{Handle, Interest, Label, Origin, Registration};
 #[cfg(doc)]
 use crate::transport::fd::FdStream;
 
@@ -252,7 +252,7 @@ impl Command {
     /// #         .expect("bytes");
     /// #     assert_eq!(&buffer[..count], b"status\n");
     /// #     handle.stop();
-    /// # }).detach();
+    /// # });
     /// # reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -313,7 +313,7 @@ impl Command {
         };
         let watched = pidfd
             .clone()
-            .map(|pidfd| Watched::new(handle, pidfd, Interest::READABLE))
+            .map(|pidfd| Registration::new(handle, pidfd, Interest::READABLE))
             .transpose();
         let watched = match watched {
             Ok(watched) => watched,

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use super::reaper;
-use crate::reactor::{Direction, Watched};
+use crate::reactor::{Direction, Registration};
 
 /// What is known about the exit of a process.
 #[derive(Debug, Default)]
@@ -98,12 +98,12 @@ impl Future for Exited {
 pub(super) struct Watch {
     /// `None` once it is reaped.
     child: Option<Child>,
-    pidfd: Watched<Rc<OwnedFd>>,
+    pidfd: Registration<Rc<OwnedFd>>,
     exit: Rc<Exit>,
 }
 
 impl Watch {
-    pub(super) fn new(child: Child, pidfd: Watched<Rc<OwnedFd>>, exit: Rc<Exit>) -> Self {
+    pub(super) fn new(child: Child, pidfd: Registration<Rc<OwnedFd>>, exit: Rc<Exit>) -> Self {
         Watch {
             child: Some(child),
             pidfd,

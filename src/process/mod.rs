@@ -26,7 +26,7 @@
 //!     let status = process.exited().await.expect("its status");
 //!     assert!(status.success());
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

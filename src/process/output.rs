@@ -82,7 +82,7 @@ impl Command {
     ///         .expect("it runs");
     ///     assert_eq!(output.stdout, b"hello\n");
     ///     handle.stop();
-    /// }).detach();
+    /// });
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

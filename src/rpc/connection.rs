@@ -648,8 +648,7 @@ impl Inner {
                         inner.finish(id, many, result.unwrap_or_else(|_| Err(panicked())));
                     }
                     Ok::<_, crate::deferred::Interrupted>(())
-                })
-                .detach();
+                });
             }
         }
         Ok(())

@@ -2,14 +2,13 @@
 
 use std::{
     cell::Cell,
-    cell::RefCell,
     collections::BTreeMap,
     fmt,
     future::{Future, poll_fn},
     marker::PhantomData,
     pin::Pin,
     rc::{Rc, Weak},
-    task::{Poll, Waker},
+    task::Poll,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -19,6 +18,7 @@ use super::{
     connection::Inner,
     message::{self, TooLong},
 };
+use crate::wake::WakeSlot;
 
 /// The methods that a peer may call.
 #[derive(Default)]
@@ -170,7 +170,7 @@ pub struct Items<T> {
 #[derive(Default)]
 pub(super) struct Credit {
     pub(super) left: Cell<u32>,
-    waiting: RefCell<Option<Waker>>,
+    waiting: WakeSlot,
 }
 
 impl Credit {
@@ -180,10 +180,7 @@ impl Credit {
     }
 
     pub(super) fn wake(&self) {
-        let waker = self.waiting.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 }
 
@@ -211,7 +208,7 @@ impl<T: Serialize> Items<T> {
             if self.credit.left.get() > 0 && !inner.is_full() {
                 return Poll::Ready(Ok(()));
             }
-            *self.credit.waiting.borrow_mut() = Some(cx.waker().clone());
+            self.credit.waiting.register(cx.waker());
             Poll::Pending
         })
         .await?;

@@ -7,13 +7,14 @@ use std::{
     future::poll_fn,
     io,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use crate::{
     deferred::{Canceller, Deferred, Interrupted, Resolver},
     reactor::{Handle, Origin},
     transport::{Address, ByteStream, Listen},
+    wake::WakeSlot,
 };
 
 /// Connections that a server holds at a time unless it is told otherwise.
@@ -43,7 +44,7 @@ impl Acceptor {
             handle: handle.clone(),
             open: Cell::new(0),
             max: Cell::new(DEFAULT_MAX_CONNECTIONS),
-            waiting: RefCell::default(),
+            waiting: WakeSlot::default(),
             end: RefCell::default(),
             followers: RefCell::default(),
         });
@@ -165,7 +166,7 @@ struct Gate {
     handle: Handle,
     open: Cell<usize>,
     max: Cell<usize>,
-    waiting: RefCell<Option<Waker>>,
+    waiting: WakeSlot,
     /// How accepting ended.
     end: RefCell<Option<Result<(), AcceptError>>>,
     /// Who is told when the last connection is gone after that.
@@ -177,7 +178,7 @@ impl Gate {
         if self.open.get() < self.max.get() {
             return Poll::Ready(());
         }
-        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        self.waiting.register(cx.waker());
         Poll::Pending
     }
 
@@ -203,10 +204,7 @@ impl Gate {
     }
 
     fn wake(&self) {
-        let waker = self.waiting.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 }
 

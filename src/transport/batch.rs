@@ -40,7 +40,7 @@ use super::{Address, ReceivedDatagram};
 ///         }
 ///     }
 ///     handle.stop();
-/// }).detach();
+/// });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -19,7 +19,7 @@
 //!         .expect("bytes");
 //!     assert_eq!(&buffer[..count], b"hello");
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -55,7 +55,7 @@ use rustix::{
 use super::{Address, ByteStream};
 use crate::{
     process::TerminalSize,
-    reactor::{Direction, Handle, Interest, Readiness, Watched},
+    reactor::{Direction, Handle, Interest, Readiness, Registration},
 };
 
 /// A stream over one fd for both directions, or over one fd for each. Dropping it closes them.
@@ -158,7 +158,7 @@ impl FdStream {
             return Poll::Ready(());
         };
         // A file always counts as having a reader.
-        let Source::Watched(watched) = &end.source else {
+        let Source::Registration(watched) = &end.source else {
             return Poll::Pending;
         };
         loop {
@@ -185,7 +185,7 @@ impl FdStream {
     ) -> Poll<io::Result<T>> {
         let mut attempt = attempt;
         match &end.source {
-            Source::Watched(watched) => watched.poll_io(cx, direction, attempt),
+            Source::Registration(watched) => watched.poll_io(cx, direction, attempt),
             Source::Ready(fd) => {
                 // This fd is always ready, so only the task's share can hold it back.
                 if !self.handle.spend(1) {
@@ -278,7 +278,7 @@ struct End {
 
 #[derive(Debug)]
 enum Source {
-    Watched(Watched<OwnedFd>),
+    Registration(Registration<OwnedFd>),
     /// The system cannot watch this fd, because it is always ready.
     Ready(OwnedFd),
 }
@@ -286,10 +286,10 @@ enum Source {
 impl End {
     fn new(handle: &Handle, fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        let source = match Watched::new(handle, fd, interest) {
-            Ok(watched) if interest == Interest::READABLE => Source::Watched(watched),
+        let source = match Registration::new(handle, fd, interest) {
+            Ok(watched) if interest == Interest::READABLE => Source::Registration(watched),
             // An fd that is not full can be written to at once.
-            Ok(watched) => Source::Watched(watched.assume_ready(Readiness::WRITABLE)),
+            Ok(watched) => Source::Registration(watched.assume_ready(Readiness::WRITABLE)),
             Err(refused) if Errno::from_io_error(&refused.error) == Some(Errno::PERM) => {
                 Source::Ready(refused.object)
             }
@@ -303,13 +303,13 @@ impl End {
 
     fn fd(&self) -> &OwnedFd {
         match &self.source {
-            Source::Watched(watched) => watched.object(),
+            Source::Registration(watched) => watched.object(),
             Source::Ready(fd) => fd,
         }
     }
 
     fn moved(&self, direction: Direction, count: usize) {
-        if let Source::Watched(watched) = &self.source {
+        if let Source::Registration(watched) = &self.source {
             watched.moved(direction, count);
         }
     }

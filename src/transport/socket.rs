@@ -8,7 +8,7 @@ use rustix::{
 };
 
 use super::{Address, Stream};
-use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
+use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
 
 /// How long to wait before retrying a Unix listener with a full backlog, for which there is no
 /// readiness to wait for.
@@ -36,9 +36,9 @@ pub(super) async fn connect(
             let socket = new(family)?;
             prepare(&socket)?;
             match net::connect(&socket, target) {
-                Ok(()) => return Ok(Watched::new(handle, socket, Interest::BOTH)?),
+                Ok(()) => return Ok(Registration::new(handle, socket, Interest::BOTH)?),
                 Err(Errno::INPROGRESS | Errno::INTR) => {
-                    let socket = Watched::new(handle, socket, Interest::BOTH)?;
+                    let socket = Registration::new(handle, socket, Interest::BOTH)?;
                     socket.ready(Direction::Write).await;
                     sockopt::socket_error(socket.object())??;
                     return Ok(socket);

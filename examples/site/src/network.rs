@@ -223,12 +223,10 @@ pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Resu
             Poll::Pending
         }
     });
-    handle
-        .spawn(async move {
-            asked.await;
-            end();
-        })
-        .detach();
+    handle.spawn(async move {
+        asked.await;
+        end();
+    });
     Ok(())
 }
 

@@ -55,12 +55,11 @@ pub(super) async fn connect(
 }
 
 fn drive(handle: &Handle, connection: impl Future<Output = hyper::Result<()>> + 'static) {
-    let driving = handle.spawn(async move {
+    handle.spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to a server ended with an error");
         }
     });
-    driving.detach();
 }
 
 /// Returns a stream to the server, and whether it speaks HTTP/2.
@@ -225,7 +224,6 @@ struct Tasks(Handle);
 
 impl<F: Future + 'static> Executor<F> for Tasks {
     fn execute(&self, future: F) {
-        let task = self.0.spawn(async move { drop(future.await) });
-        task.detach();
+        self.0.spawn(async move { drop(future.await) });
     }
 }

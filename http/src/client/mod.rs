@@ -16,7 +16,7 @@
 //!     let mut response = client.post(&url).json(&[1, 2, 3]).send().await.expect("a response");
 //!     assert_eq!(response.json::<i64>().await.expect("a number"), 6);
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -13,7 +13,7 @@ use url::Url;
 use super::{ClientError, connect::Sender};
 use crate::Body;
 use entwined::{
-    deferred::{DeferredSemaphore, Permit},
+    deferred::{DeferredSemaphore, SemaphorePermit},
     reactor::{Handle, Timer},
 };
 
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     /// Waits for a free place among the requests to a host.
-    pub(super) async fn turn(&self, key: &str) -> Result<Permit, ClientError> {
+    pub(super) async fn turn(&self, key: &str) -> Result<SemaphorePermit, ClientError> {
         let turns = self.with(key, |host| host.turns.clone());
         let many =
             || ClientError::Request("too many requests are waiting for this host".to_owned());

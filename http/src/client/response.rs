@@ -18,7 +18,7 @@ use crate::{
     Bytes, HeaderMap, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
-use entwined::{deferred::Permit, reactor::Handle, task::Sleep};
+use entwined::{deferred::SemaphorePermit, reactor::Handle, task::Sleep};
 
 /// A response: its head, and a body that is still to be read. You can read the body as a whole, in
 /// [pieces](ClientResponse::chunk), or as a stream. Dropping an unread response closes its HTTP/1.1
@@ -34,7 +34,7 @@ pub struct ClientResponse {
     /// The timeout of the next piece, while the response waits for it.
     waiting: Option<Sleep>,
     /// The place among the requests to this host, held until the body has ended.
-    turn: Option<Permit>,
+    turn: Option<SemaphorePermit>,
 }
 
 /// The default limit, in bytes, for a body that is read as a whole.
@@ -47,7 +47,7 @@ impl ClientResponse {
         handle: Handle,
         patience: Duration,
         decompress: bool,
-        turn: Permit,
+        turn: SemaphorePermit,
     ) -> Self {
         let (mut head, body) = response.into_parts();
         let coding = head

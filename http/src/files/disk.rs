@@ -30,7 +30,7 @@ use super::{
 use entwined::{
     deferred::Deferred,
     reactor::Handle,
-    thread::{Limits, ThreadPool},
+    thread::{Config, ThreadPool},
 };
 
 pub(super) struct Disk {
@@ -78,13 +78,13 @@ struct Look {
 
 impl Disk {
     pub(super) fn new(root: PathBuf) -> Self {
-        let limits = Limits {
-            threads: 4,
-            ..Limits::default()
+        let config = Config {
+            max_threads: 4,
+            ..Config::default()
         };
         Disk {
             root,
-            pool: ThreadPool::new("files", limits),
+            pool: ThreadPool::new("files", config),
         }
     }
 

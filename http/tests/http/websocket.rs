@@ -247,13 +247,11 @@ fn senders_elsewhere_are_told_when_the_peer_is_slow() {
         }
         let (seen, counting) = (Rc::new(Cell::new(0)), handle.clone());
         let count = seen.clone();
-        counting
-            .spawn(async move {
-                while let Some(Ok(_)) = reading.next().await {
-                    count.set(count.get() + 1);
-                }
-            })
-            .detach();
+        counting.spawn(async move {
+            while let Some(Ok(_)) = reading.next().await {
+                count.set(count.get() + 1);
+            }
+        });
         // One peer reads everything. The queue of the other is full once the wire is.
         let all = senders.borrow().clone();
         let mut sent = 0;

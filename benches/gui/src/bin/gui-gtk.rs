@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match options.who {
         Who::Idle => println!("http listening on nothing"),
         Who::Ours => {
-            let network = entwined_gtk4::attach(&application)?;
+            let network = entwined_gtk4::attach(&application)?.keep();
             let router = Router::new()
                 .get("/hello", move || {
                     set();

@@ -87,12 +87,11 @@ fn router() -> Router {
         .post("/echo", |mut request: Request| {
             let (sender, body) = channel();
             let handle = request.handle().clone();
-            let echoing = handle.spawn(async move {
+            handle.spawn(async move {
                 while let Ok(Some(chunk)) = request.chunk().await {
                     sender.send(chunk);
                 }
             });
-            echoing.detach();
             Response::new(body)
         })
         .get("/large", || vec![b'x'; 3_000_000])

@@ -485,9 +485,9 @@ fn a_large_body_is_compressed_in_steps_between_which_others_have_their_turn() {
         let longest = std::rc::Rc::new(std::cell::Cell::new(Duration::ZERO));
         let last = std::cell::Cell::new(handle.now());
         let (noted, clock) = (longest.clone(), handle.clone());
-        std::mem::forget(handle.call_every(Duration::from_millis(1), move |_| {
+        handle.call_every(Duration::from_millis(1), move |_| {
             noted.set(noted.get().max(clock.now() - last.replace(clock.now())));
-        }));
+        });
         Router::new()
             .get("/large", || {
                 Html("some text that is long, and again ".repeat(400_000))
