@@ -162,9 +162,9 @@ fn prometheus_is_given_what_its_format_asks_for() {
         value.parse::<f64>().expect(line);
     }
     assert!(text.contains("# TYPE entwined_turn_seconds histogram\n"));
-    let stalls = text.lines().find(|line| {
-        line.starts_with("entwined_stalls_total{kind=\"HTTP handler\",place=\"")
-    });
+    let stalls = text
+        .lines()
+        .find(|line| line.starts_with("entwined_stalls_total{kind=\"HTTP handler\",place=\""));
     assert!(
         stalls.is_some_and(|line| line.contains(file!()) && line.ends_with(" 1")),
         "{text}"
