@@ -81,7 +81,7 @@
 //! - A panic ends the callback, task or connection that it happens in, is reported, and nothing
 //!   else.
 //! - All that a peer may use up is bounded; the defaults are documented where they can be changed:
-//!   [`http::Config`], [`protocol::Limits`], [`thread::Limits`].
+//!   [`http::Config`], [`protocol::Config`], [`thread::Limits`].
 //!
 //! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]
@@ -94,6 +94,7 @@ pub mod broadcast;
 pub mod deferred;
 pub mod endpoint;
 pub mod framing;
+mod log;
 mod panic;
 pub mod policy;
 pub mod process;

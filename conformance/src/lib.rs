@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod behaviours;
 mod bridge;
 mod by_hand;
 mod calls;
@@ -10,6 +11,7 @@ mod harness;
 mod identity;
 mod life;
 mod list;
+mod macros;
 mod readiness;
 mod reentrancy;
 mod rig;

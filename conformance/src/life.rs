@@ -18,7 +18,7 @@ use super::{
 };
 use entwined::{
     Handle,
-    protocol::{self, Echo, Transport},
+    protocol::{self, Connection, Echo},
     reactor::{Gone, LifeError, Phase, Report},
     transport::tcp,
 };
@@ -389,7 +389,7 @@ async fn both_ends(
     handle: &Handle,
     made: &Count,
     build: impl Fn() -> Scripted + Clone + 'static,
-) -> (protocol::Server, Transport) {
+) -> (protocol::Server, Connection) {
     let before = made.get();
     let count = made.clone();
     let of_server = build.clone();
@@ -397,11 +397,11 @@ async fn both_ends(
         let count = count.clone();
         Some(of_server().made(move |_| count.add(1)))
     });
-    let transport = protocol::connect(handle, address, build)
+    let connection = protocol::connect(handle, address, build)
         .await
         .expect("a connection");
     made.reached(before + 1).await;
-    (server, transport)
+    (server, connection)
 }
 
 pub(super) fn b06_each_open_connection_hears_connection_lost_once<H: Harness>() {

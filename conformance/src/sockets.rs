@@ -78,8 +78,8 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
     let (rig, ended) = (Rig::<H>::new(), Count::default());
     let (a, _b) = unix::pair(&rig.handle).expect("two streams");
     let seen = ended.clone();
-    let protocol = Scripted::new().made(move |transport| {
-        let credentials = transport.ask(|stream: &Stream| stream.peer_credentials());
+    let protocol = Scripted::new().made(move |connection| {
+        let credentials = connection.ask(|stream: &Stream| stream.peer_credentials());
         let credentials = credentials.expect("a socket below").expect("a Unix socket");
         assert_eq!(
             credentials.pid.as_raw_nonzero().get() as u32,
@@ -87,25 +87,25 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
         );
         assert_eq!(credentials.uid, rustix::process::getuid());
         assert_eq!(
-            transport.ask(|layer: &Layer<Stream>| layer.name),
+            connection.ask(|layer: &Layer<Stream>| layer.name),
             Some("a layer")
         );
         // There is no such layer, and Unix sockets have no such option.
-        assert_eq!(transport.ask(|_: &Layer<Layer<Stream>>| ()), None);
+        assert_eq!(connection.ask(|_: &Layer<Layer<Stream>>| ()), None);
         assert!(
-            transport
+            connection
                 .ask(|stream: &Stream| stream.set_nodelay(true))
                 .expect("a socket below")
                 .is_err()
         );
         assert_eq!(
-            *transport.peer_address(),
+            *connection.peer_address(),
             Address::Unix(UnixAddress::Unnamed)
         );
-        assert_eq!(transport.peer_address().tcp(), None);
+        assert_eq!(connection.peer_address().tcp(), None);
         seen.add(1);
     });
-    let transport = protocol::start(
+    let connection = protocol::start(
         &rig.handle,
         Layer {
             name: "a layer",
@@ -115,7 +115,7 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
     );
     rig.complete(ended.reached(1));
     assert_eq!(
-        transport.ask(|_: &Stream| ()),
+        connection.ask(|_: &Stream| ()),
         None,
         "the connection is over"
     );

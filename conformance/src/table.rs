@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use super::list::{BEHAVIOURS, BY_TYPES, CARRIERS, NOT_COVERED, STREAMS, carrier_of, number};
+use super::behaviours::{BEHAVIOURS, BY_TYPES, CARRIERS, NOT_COVERED, STREAMS, carrier_of, number};
 
 /// The outcome of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]

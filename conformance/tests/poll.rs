@@ -6,9 +6,9 @@ use std::time::Duration;
 use entwined::{Handle, reactor::LifeError};
 use entwined_conformance::{ByHand, OwnLoop};
 
-mod poll;
+mod poll_loop;
 
-use poll::PollLoop;
+use poll_loop::PollLoop;
 
 impl OwnLoop for PollLoop {
     const NAME: &'static str = "poll(2)";

@@ -27,7 +27,7 @@ pub struct Forward {
 /// is aborted.
 ///
 /// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. To limit idle
-/// connections, put a [policy](crate::policy::Timeout) above the listener.
+/// connections, put a [policy](crate::policy::IdleTimeout) above the listener.
 ///
 /// ```
 /// use entwined::{Standalone, endpoint};

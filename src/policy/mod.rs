@@ -1,11 +1,10 @@
-//! Policies: rules for connections that do not depend on the protocol. Each is a layer above a
-//! stream, so it works for protocols, async code and HTTP alike.
+//! Policies: rules for connections that do not depend on the protocol. Each wraps a stream, so it works for protocols, async code and HTTP alike.
 //!
 //! ```
 //! use std::time::Duration;
 //! use entwined::{
 //!     Standalone,
-//!     policy::{Bucket, PerPeer, RateLimited, Timeout},
+//!     policy::{Bucket, PerPeer, RateLimited, IdleTimeout},
 //!     protocol::{self, Echo},
 //!     transport::{Listen, tcp},
 //! };
@@ -15,12 +14,12 @@
 //! let peers = PerPeer::new(10);
 //! let everybody = Bucket::new(10_000_000, 100_000);
 //! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?
-//!     .layered(move |stream| peers.layer(stream))
-//!     .layered({
+//!     .map_stream(move |stream| peers.wrap(stream))
+//!     .map_stream({
 //!         let handle = handle.clone();
-//!         move |stream| Timeout::new(&handle, stream, Duration::from_secs(60))
+//!         move |stream| IdleTimeout::new(&handle, stream, Duration::from_secs(60))
 //!     })
-//!     .layered({
+//!     .map_stream({
 //!         let handle = handle.clone();
 //!         move |stream| RateLimited::new(&handle, stream, Some(everybody.clone()), None)
 //!     });
@@ -33,7 +32,7 @@
 //! A server itself limits its total number of connections: see
 //! [`Server::set_max_connections`](crate::protocol::Server::set_max_connections).
 
-/// Methods that a layer forwards unchanged.
+/// Methods that a wrapper forwards unchanged.
 macro_rules! forward {
     (end) => {
         fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -78,4 +77,4 @@ pub use bucket::TokenBucket;
 pub use log::TrafficLog;
 pub use peers::{Counted, PerPeer};
 pub use rate::{Bucket, RateLimited};
-pub use timeout::Timeout;
+pub use timeout::IdleTimeout;

@@ -52,9 +52,9 @@ impl PerPeer {
         }
     }
 
-    /// Counts a connection as long as it lasts. Put this above a layer that learns the peer's
+    /// Counts a connection as long as it lasts. Put this above a wrapper that learns the peer's
     /// address, such as a PROXY header.
-    pub fn layer<S: ByteStream>(&self, stream: S) -> Counted<S> {
+    pub fn wrap<S: ByteStream>(&self, stream: S) -> Counted<S> {
         Counted {
             below: stream,
             table: self.table.clone(),
@@ -73,7 +73,7 @@ impl PerPeer {
     }
 }
 
-/// A counted connection. Created by [`PerPeer::layer`].
+/// A counted connection. Created by [`PerPeer::wrap`].
 #[derive(Debug)]
 pub struct Counted<S> {
     below: S,

@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// A stream that times out if no bytes move in either direction, or if it lasts longer than an
-/// optional [total](Timeout::total). After that, reading and writing return an error of kind
+/// optional [total](IdleTimeout::total). After that, reading and writing return an error of kind
 /// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), and
 /// its peer sees a reset.
 ///
 /// Only a task that waits to read or write checks the time. If no task does, the timeout takes
 /// effect when one tries again and no bytes move.
 #[derive(Debug)]
-pub struct Timeout<S> {
+pub struct IdleTimeout<S> {
     below: S,
     handle: Handle,
     idle: Duration,
@@ -44,11 +44,11 @@ enum Side {
     Writer,
 }
 
-impl<S: ByteStream> Timeout<S> {
+impl<S: ByteStream> IdleTimeout<S> {
     /// Allows `stream` to be idle for `idle` at a time, starting now.
     pub fn new(handle: &Handle, stream: S, idle: Duration) -> Self {
         let moved = handle.now();
-        Timeout {
+        IdleTimeout {
             below: stream,
             handle: handle.clone(),
             idle,
@@ -115,7 +115,7 @@ fn over() -> io::Error {
     )
 }
 
-impl<S: ByteStream> AsyncRead for Timeout<S> {
+impl<S: ByteStream> AsyncRead for IdleTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -126,7 +126,7 @@ impl<S: ByteStream> AsyncRead for Timeout<S> {
     }
 }
 
-impl<S: ByteStream> AsyncWrite for Timeout<S> {
+impl<S: ByteStream> AsyncWrite for IdleTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -148,7 +148,7 @@ impl<S: ByteStream> AsyncWrite for Timeout<S> {
     forward!(end);
 }
 
-impl<S: ByteStream> ByteStream for Timeout<S> {
+impl<S: ByteStream> ByteStream for IdleTimeout<S> {
     forward!(stream);
     forward!(established);
 }

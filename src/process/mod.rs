@@ -1,18 +1,18 @@
 //! Child processes: their input and output as streams, their exit as a result.
 //!
 //! ```
-//! use entwined::{Standalone, process::{Command, Io}, protocol::{self, Lost, Protocol, Transport}};
+//! use entwined::{Standalone, process::{Command, Io}, protocol::{self, Lost, Protocol, Connection}};
 //!
 //! /// Counts the bytes that `sort` returns.
 //! struct Sorted;
 //!
 //! impl Protocol for Sorted {
-//!     fn connection_made(&mut self, transport: &Transport) {
+//!     fn connection_made(&mut self, transport: &Connection) {
 //!         transport.write(b"pear\napple\n");
 //!         transport.end();
 //!     }
 //!
-//!     fn data_received(&mut self, _: &Transport, data: &[u8]) {
+//!     fn data_received(&mut self, _: &Connection, data: &[u8]) {
 //!         assert_eq!(data, b"apple\npear\n");
 //!     }
 //! }

@@ -1,10 +1,10 @@
-//! Where protocols come from: factories, servers and clients.
+//! Where connections come from: servers and clients.
 
 use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc};
 
 use super::{
-    Limits, Protocol, Transport,
-    connection::{self, Content},
+    Config, Connection, Factory, Protocol,
+    driver::{self, Content},
 };
 use crate::{
     deferred::Deferred,
@@ -13,38 +13,19 @@ use crate::{
     transport::{Address, BoxedListener, ConnectError, Listen, tcp},
 };
 
-/// Builds a protocol for each accepted connection.
-///
-/// Every function from an address to an `Option` of a protocol is a factory.
-pub trait Factory {
-    /// Builds the protocol for a connection with `peer`. `None` refuses the connection, which is
-    /// then closed.
-    fn build(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
-}
-
-impl<F, P> Factory for F
-where
-    F: Fn(&Address) -> Option<P>,
-    P: Protocol + 'static,
-{
-    fn build(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
-        self(peer).map(|protocol| Box::new(protocol) as Box<dyn Protocol>)
-    }
-}
-
 /// Serves a protocol on a listener until it is dropped. Created by [`serve`].
 ///
 /// Dropping it stops accepting; open connections continue.
 #[must_use = "dropping it stops accepting"]
 pub struct Server {
     acceptor: Acceptor,
-    limits: Rc<Cell<Limits>>,
+    config: Rc<Cell<Config>>,
 }
 
 /// Accepts connections until the [`Server`] is dropped, and runs the protocol that `factory` builds
 /// on each of them.
 ///
-/// The listener may have layers, such as TLS. `factory` is called when a connection is
+/// The listener may wrap its streams, in TLS for example. `factory` is called when a connection is
 /// [established](crate::transport::ByteStream::poll_established). If it panics, that connection is
 /// lost and nothing else.
 #[track_caller]
@@ -55,22 +36,22 @@ pub fn serve(listener: impl Listen, factory: impl Factory + 'static) -> Server {
 
 fn serve_any(listener: BoxedListener, factory: Rc<dyn Factory>, origin: Origin) -> Server {
     let handle = listener.handle();
-    let limits = Rc::new(Cell::new(Limits::default()));
+    let config = Rc::new(Cell::new(Config::default()));
     let acceptor = Acceptor::new(listener, origin, {
-        let limits = limits.clone();
+        let config = config.clone();
         move |stream, permit| {
             let content = Content::Factory(factory.clone());
-            connection::start(
+            driver::spawn(
                 &handle,
                 stream,
                 content,
-                limits.get(),
+                config.get(),
                 Some(permit),
                 origin.location,
             );
         }
     });
-    Server { acceptor, limits }
+    Server { acceptor, config }
 }
 
 impl Server {
@@ -101,8 +82,8 @@ impl Server {
     }
 
     /// Sets the limits of connections accepted from now on.
-    pub fn set_limits(&self, limits: Limits) {
-        self.limits.set(limits);
+    pub fn set_config(&self, config: Config) {
+        self.config.set(config);
     }
 }
 
@@ -123,7 +104,7 @@ pub async fn connect<P: Protocol + 'static>(
     handle: &Handle,
     address: SocketAddr,
     build: impl FnOnce() -> P,
-) -> Result<Transport, ConnectError> {
+) -> Result<Connection, ConnectError> {
     let stream = tcp::connect(handle, address).await?;
-    Ok(super::start(handle, stream, build()))
+    Ok(driver::start(handle, stream, build()))
 }

@@ -1,4 +1,4 @@
-//! The layer that reads the header.
+//! The wrapper that reads the header.
 
 use std::{
     io::{self, IoSlice},
@@ -30,7 +30,7 @@ enum State {
 }
 
 impl<S: ByteStream> Proxied<S> {
-    /// Reads a header from `stream` if `expected` is true; otherwise this layer changes nothing.
+    /// Reads a header from `stream` if `expected` is true; otherwise it changes nothing.
     ///
     /// Expect a header only from your own proxies, because it is trusted, and then always: a
     /// connection with a header cannot be told from one without by its bytes (section 2 of the

@@ -1,4 +1,4 @@
-//! The TLS layer: records below, plain bytes above.
+//! The TLS stream: records below, plain bytes above.
 
 use std::{
     cell::RefCell,

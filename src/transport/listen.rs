@@ -1,4 +1,4 @@
-//! Sources of connections: listening sockets, and layers above them.
+//! Sources of connections: listening sockets, and wrappers of them.
 
 use std::{
     cell::RefCell,
@@ -9,8 +9,8 @@ use std::{
 use super::{Address, ByteStream, Listener, Stream};
 use crate::reactor::Handle;
 
-/// A source of connections that a server can be run on: a [`Listener`], or a
-/// [layer](Listen::layered) above one.
+/// A source of connections that a server can be run on: a [`Listener`], or one whose
+/// streams are [wrapped](Listen::map_stream).
 pub trait Listen: 'static {
     /// The type of the connections that it accepts.
     type Stream: ByteStream;
@@ -31,19 +31,19 @@ pub trait Listen: 'static {
     /// The handle of the listener's reactor.
     fn handle(&self) -> Handle;
 
-    /// Puts a layer above each connection: TLS, a limit, a log.
+    /// Wraps each accepted stream: in TLS, a limit, a log.
     ///
-    /// `layer` runs where connections are accepted and should only wrap the stream. Anything slow
-    /// or fallible belongs in the layer's [`poll_established`](ByteStream::poll_established).
-    fn layered<F, S>(self, layer: F) -> Layered<Self, F>
+    /// `wrap` runs where connections are accepted and should only wrap the stream. Anything slow
+    /// or fallible belongs in the wrapper's [`poll_established`](ByteStream::poll_established).
+    fn map_stream<F, S>(self, wrap: F) -> MapStream<Self, F>
     where
         Self: Sized,
         F: Fn(Self::Stream) -> S + 'static,
         S: ByteStream,
     {
-        Layered {
+        MapStream {
             listener: self,
-            layer,
+            wrap,
         }
     }
 
@@ -52,7 +52,7 @@ pub trait Listen: 'static {
     where
         Self: Sized,
     {
-        Box::new(self.layered(|stream| -> Box<dyn ByteStream> { Box::new(stream) }))
+        Box::new(self.map_stream(|stream| -> Box<dyn ByteStream> { Box::new(stream) }))
     }
 }
 
@@ -159,14 +159,14 @@ impl<S> fmt::Debug for Once<S> {
     }
 }
 
-/// A source of connections with a layer above each. Created by [`Listen::layered`].
+/// A source of connections whose streams are wrapped. Created by [`Listen::map_stream`].
 #[derive(Debug)]
-pub struct Layered<L, F> {
+pub struct MapStream<L, F> {
     listener: L,
-    layer: F,
+    wrap: F,
 }
 
-impl<L, F, S> Listen for Layered<L, F>
+impl<L, F, S> Listen for MapStream<L, F>
 where
     L: Listen,
     F: Fn(L::Stream) -> S + 'static,
@@ -175,7 +175,7 @@ where
     type Stream = S;
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<S>>> {
-        self.listener.poll_accept(cx).map_ok(&self.layer)
+        self.listener.poll_accept(cx).map_ok(&self.wrap)
     }
 
     fn local_address(&self) -> Address {

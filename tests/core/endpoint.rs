@@ -396,8 +396,8 @@ struct Once {
 }
 
 impl protocol::Protocol for Once {
-    fn data_received(&mut self, transport: &protocol::Transport, data: &[u8]) {
-        transport.write(data);
+    fn data_received(&mut self, connection: &protocol::Connection, data: &[u8]) {
+        connection.write(data);
     }
 
     fn connection_lost(&mut self, _: &protocol::Lost) {

@@ -15,7 +15,7 @@ use std::{
 use crate::run::run;
 use entwined::{
     process::{Command, ExitError, Io, OutputError},
-    protocol::{self, Lost, Protocol, Transport},
+    protocol::{self, Connection, Lost, Protocol},
     transport::fd::FdStream,
 };
 use futures_io::{AsyncRead, AsyncWrite};
@@ -174,12 +174,12 @@ fn a_protocol_runs_over_a_process() {
     #[derive(Default)]
     struct Upper(Rc<RefCell<String>>);
     impl Protocol for Upper {
-        fn connection_made(&mut self, transport: &Transport) {
-            transport.write(b"hello");
-            transport.end();
+        fn connection_made(&mut self, connection: &Connection) {
+            connection.write(b"hello");
+            connection.end();
         }
 
-        fn data_received(&mut self, _: &Transport, data: &[u8]) {
+        fn data_received(&mut self, _: &Connection, data: &[u8]) {
             self.0.borrow_mut().push_str(&String::from_utf8_lossy(data));
         }
 
@@ -196,10 +196,10 @@ fn a_protocol_runs_over_a_process() {
             .stdout(Io::Stream)
             .spawn(&handle)
             .expect("tr");
-        let transport =
+        let connection =
             protocol::start(&handle, process.take_stream().expect("two pipes"), protocol);
         assert!(process.exited().await.expect("its status").success());
-        while !transport.is_closing() {
+        while !connection.is_closing() {
             handle.sleep(Duration::from_millis(1)).await;
         }
     });
@@ -461,7 +461,8 @@ fn is_apart(name: &str) -> bool {
 
 #[test]
 fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
-    const NAME: &str = "process::in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
+    const NAME: &str =
+        "process::in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
     if !is_apart(NAME) {
         let mut command = process::Command::new("env");
         command

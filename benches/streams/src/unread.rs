@@ -15,7 +15,7 @@ use std::{
 use entwined::{
     Handle, Standalone,
     process::{Command, Io},
-    protocol::{self, Flow, Protocol, Transport},
+    protocol::{self, Connection, Flow, Protocol},
     rpc::{self, Items, Methods},
     tls::{Acceptor, Connector, Roots, development},
     transport::{ByteStream, memory, tcp, unix},
@@ -81,10 +81,10 @@ struct Producer {
 }
 
 impl Producer {
-    fn offer(&self, transport: &Transport) {
+    fn offer(&self, connection: &Connection) {
         while self.given.get() < OFFERED {
             self.given.set(self.given.get() + PIECE.len());
-            match transport.write(&PIECE) {
+            match connection.write(&PIECE) {
                 Flow::Open => {}
                 Flow::Full => return,
                 Flow::Closed => panic!("it was closed"),
@@ -94,14 +94,14 @@ impl Producer {
 }
 
 impl Protocol for Producer {
-    fn connection_made(&mut self, transport: &Transport) {
-        self.offer(transport);
+    fn connection_made(&mut self, connection: &Connection) {
+        self.offer(connection);
     }
 
-    fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+    fn data_received(&mut self, _: &Connection, _: &[u8]) {}
 
-    fn resume_writing(&mut self, transport: &Transport) {
-        self.offer(transport);
+    fn resume_writing(&mut self, connection: &Connection) {
+        self.offer(connection);
     }
 }
 
