@@ -7,6 +7,7 @@ use entwined::deferred::Interrupted;
 use super::{
     HeaderMap, HeaderValue, IntoResponse, Response, StatusCode,
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, VARY},
+    log::{self, Chain},
     response::{TEXT, typed},
 };
 
@@ -102,12 +103,10 @@ impl error::Error for Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        if let Some(cause) = &self.source {
-            if self.status.is_server_error() {
-                tracing::error!(status = self.status.as_u16(), %cause, "a request failed");
-            } else {
-                tracing::debug!(status = self.status.as_u16(), %cause, "a request was refused");
-            }
+        match error::Error::source(&self) {
+            Some(cause) if self.status.is_server_error() => log::error("a request failed", cause),
+            Some(cause) => tracing::debug!(cause = %Chain(cause), "a request was refused"),
+            None => {}
         }
         let mut response = typed(TEXT, format!("{}\n", self.message));
         *response.status_mut() = self.status;

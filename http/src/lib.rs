@@ -96,6 +96,7 @@ mod io;
 mod json;
 mod labels;
 pub mod layers;
+mod log;
 #[cfg(feature = "monitor")]
 mod monitor;
 #[cfg(feature = "multipart")]

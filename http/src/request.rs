@@ -305,8 +305,8 @@ impl Request {
     /// Reads the whole body.
     ///
     /// # Errors
-    /// 413 if the body is larger than [`Config::max_body_size`](super::Config::max_body_size), 408 if it
-    /// takes longer than [`Config::body_timeout`](super::Config::body_timeout) or the peer is
+    /// 413 if the body is larger than [`Config::max_body_size`](super::Config::max_body_size), 408
+    /// if it takes longer than [`Config::body_timeout`](super::Config::body_timeout) or the peer is
     /// slower than [`Config::min_rate`](super::Config::min_rate), 400 if the peer closed the
     /// connection.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {

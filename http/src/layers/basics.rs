@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Logs each request when its response begins, as a `tracing` event with level INFO and target
-/// `entwined::http::access`. The fields are method, path, status, peer, host, the time that the
+/// `entwined_http::access`. The fields are method, path, status, peer, host, the time that the
 /// handlers took in milliseconds, and the [`RequestId`] if there is one.
 ///
 /// Make it the outermost layer, so that it sees the responses of the other layers.
@@ -28,7 +28,10 @@ pub fn access_log() -> impl Layer {
                 .and_then(|id| id.to_str().ok())
                 .unwrap_or("");
             let status = response.status().as_u16();
-            tracing::info!(target: "entwined_http::access", %method, path, status, took, peer, host, id);
+            tracing::info!(
+                target: "entwined_http::access",
+                %method, path, status, took, peer, host, id
+            );
             response
         }
     }

@@ -15,8 +15,8 @@ pub struct Config {
     /// The default is 1 MiB. A message is checked and copied as a whole: in a measurement, echoing
     /// one of 16 MiB held the thread for 8 to 46 ms, which is visible in a window.
     pub max_message_size: usize,
-    /// Maximum bytes that may wait to be sent. Beyond them, a [`Sender`](super::Sender) refuses messages. The
-    /// default is 1 MiB.
+    /// Maximum bytes that may wait to be sent. Beyond them, a [`Sender`](super::Sender)
+    /// refuses messages. The default is 1 MiB.
     pub max_queued: usize,
     /// After this much silence the peer gets a PING. If it stays silent for as long again, the
     /// WebSocket ends. The default is 30 s.

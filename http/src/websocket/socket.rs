@@ -186,8 +186,8 @@ impl WebSocket {
     /// arrives. It returns when the peer closes the WebSocket, or when `outgoing` has ended and
     /// everything is sent.
     ///
-    /// If `outgoing` is a [`Subscriber`](entwined::broadcast::Subscriber), a slow peer misses messages
-    /// instead of making them pile up.
+    /// If `outgoing` is a [`Subscriber`](entwined::broadcast::Subscriber), a slow peer misses
+    /// messages instead of making them pile up.
     ///
     /// # Errors
     /// If the connection fails, or the peer violates the protocol.

@@ -2,8 +2,9 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
+    fmt, io,
     rc::Rc,
+    sync::{Arc, Mutex},
 };
 
 use entwined_http::{
@@ -109,10 +110,43 @@ fn results_become_responses_as_axum_has_them() {
     }
 }
 
+/// Keeps the log's errors.
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Cause<'a>(&'a mut Vec<String>);
+
+        impl tracing::field::Visit for Cause<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+                if field.name() == "cause" {
+                    self.0.push(format!("{value:?}"));
+                }
+            }
+        }
+        event.record(&mut Cause(&mut self.0.lock().expect("a lock")));
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 #[test]
-fn what_went_wrong_inside_is_not_told_to_the_client() {
-    let failed = || io::Error::other("the password is sesame");
+fn what_went_wrong_inside_is_told_once_to_the_log_and_not_to_the_client() {
+    const CAUSE: &str = "the password is sesame";
+    let failed = || io::Error::other(CAUSE);
+    let log = Arc::<Mutex<Vec<String>>>::default();
+    let kept = log.clone();
     let site = Site::start(move |_| {
+        // For the whole thread.
+        std::mem::forget(tracing::subscriber::set_default(Log(kept)));
         Router::new()
             .get("/error", move || Error::internal(failed()))
             .get("/io", move || -> Result<(), io::Error> { Err(failed()) })
@@ -125,15 +159,26 @@ fn what_went_wrong_inside_is_not_told_to_the_client() {
                 move || -> Result<(), Box<dyn std::error::Error>> { Err(failed().into()) },
             )
             .get("/state", |State(_): State<Rc<u8>>| "there is none")
+            .get("/told", || Error::bad_request("no"))
     });
-    for path in ["/error", "/io", "/question", "/boxed", "/state"] {
+    let missing = "no layer gave the request a state of type alloc::rc::Rc<u8>";
+    for (path, cause) in [
+        ("/error", CAUSE),
+        ("/io", CAUSE),
+        ("/question", CAUSE),
+        ("/boxed", CAUSE),
+        ("/state", missing),
+    ] {
         let answer = site.get(path);
         assert_eq!(
             (answer.status, answer.text()),
             (500, "the server made a mistake\n"),
             "{path}"
         );
+        assert_eq!(log.lock().expect("a lock").split_off(0), [cause], "{path}");
     }
+    assert_eq!(site.get("/told").status, 400);
+    assert!(log.lock().expect("a lock").is_empty());
 }
 
 #[test]
