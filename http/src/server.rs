@@ -32,7 +32,7 @@ pub fn serve(listener: impl Listen, router: Router) -> Server {
     serve_with(listener, router, Config::default())
 }
 
-/// Serves `router` on `listener`: a socket, or a socket with a layer above it such as TLS.
+/// Serves `router` on `listener`: a socket, or something above a socket such as TLS.
 #[track_caller]
 pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Server {
     let origin = Origin::here(labels().connection);
@@ -80,12 +80,12 @@ impl Server {
         self.acceptor.connections()
     }
 
-    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or
-    /// because what it listens on [has no more](entwined::transport::listen_once). With the reason if
-    /// the listener has failed. A WebSocket is a connection still. Where the run ends before, it is
-    /// abandoned.
+    /// Fires when the server accepts no more and its last connection is gone: because it was
+    /// dropped, or because its listener [has no more](entwined::transport::listen_once). The error
+    /// says why the listener failed. A WebSocket still counts as a connection. If the run ends
+    /// first, the Deferred is abandoned.
     ///
-    /// So a program that serves one peer, over its standard input and output, knows when to end:
+    /// This tells a program that serves one peer, over standard input and output, when to end:
     ///
     /// ```no_run
     /// use entwined::{Standalone, endpoint};
@@ -93,7 +93,8 @@ impl Server {
     ///
     /// let reactor = Standalone::new()?;
     /// let handle = reactor.handle();
-    /// let server = http::serve(endpoint::server("stdio:")?.listen(&handle)?, Router::new().get("/", || "hello"));
+    /// let listener = endpoint::server("stdio:")?.listen(&handle)?;
+    /// let server = http::serve(listener, Router::new().get("/", || "hello"));
     /// server.closed().map(move |()| handle.stop());
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

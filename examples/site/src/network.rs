@@ -236,8 +236,8 @@ fn mirror(model: &Model) -> Router {
     let model = model.clone();
     let echo = |request: Request| {
         let mut config = websocket::Config::default();
-        config.message_limit = MIRROR_MESSAGES;
-        config.queue_limit = 2 * MIRROR_MESSAGES;
+        config.max_message_size = MIRROR_MESSAGES;
+        config.max_queued = 2 * MIRROR_MESSAGES;
         websocket::upgrade_with(request, config, |mut socket| async move {
             while let Some(Ok(message)) = socket.next().await {
                 if socket.send(message).await.is_err() {

@@ -26,10 +26,10 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 fn short() -> Config {
     config(|config| {
-        config.header_deadline = DEADLINE;
-        config.idle_deadline = DEADLINE;
-        config.body_deadline = DEADLINE;
-        config.write_deadline = DEADLINE;
+        config.head_timeout = DEADLINE;
+        config.idle_timeout = DEADLINE;
+        config.body_timeout = DEADLINE;
+        config.write_timeout = DEADLINE;
     })
 }
 
