@@ -41,12 +41,12 @@ pub(crate) struct Plan {
 pub(crate) struct Place {
     pub(crate) fd: OwnedFd,
     pub(crate) number: RawFd,
-    /// The pipe that had this number in the parent before the fork; see [`pipe_at`].
+    /// The pipe or socket that had this number in the parent before the fork; see [`pipe_at`].
     before: AtomicU64,
 }
 
-/// The child's error if a pipe has taken one of its numbers: it may be std's. The parent tries
-/// again. Neither fork(2) nor execve(2) returns this.
+/// The child's error if a pipe or socket has taken one of its numbers: it may be std's. The parent
+/// tries again. Neither fork(2) nor execve(2) returns this.
 pub(crate) const TAKEN: c_int = libc::ENOTUNIQ;
 
 impl Place {
@@ -78,20 +78,28 @@ impl Place {
     }
 }
 
-/// The inode of the pipe that has this number, or 0. Other files are not looked at: the file system
-/// of one may be this process itself, which waits for the child.
+/// The inode of the pipe or socket that has this number, or 0. (std's is one or the other, depending
+/// on its version.) Files are not looked at: the file system of one may be this process itself,
+/// which waits for the child.
 fn pipe_at(number: RawFd) -> u64 {
+    let mut kind: c_int = 0;
+    let mut size = size_of::<c_int>() as libc::socklen_t;
     let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: The first call takes numbers, and fails if this is not a pipe. The second fills the
-    // structure if it returns 0, and only then is it read.
+    // SAFETY: The first two calls fail if this is not a pipe or not a socket; the second fills
+    // `kind`, whose size it is told. The third fills `stat` if it returns 0, and only then is it
+    // read.
     unsafe {
-        if libc::fcntl(number, libc::F_GETPIPE_SZ) == -1
-            || libc::fstat(number, stat.as_mut_ptr()) == -1
-        {
-            return 0;
+        let is_pipe = libc::fcntl(number, libc::F_GETPIPE_SZ) != -1;
+        let mut is_socket = || {
+            let kind: *mut c_int = &mut kind;
+            let (level, name) = (libc::SOL_SOCKET, libc::SO_TYPE);
+            libc::getsockopt(number, level, name, kind.cast(), &mut size) == 0
+        };
+        if (is_pipe || is_socket()) && libc::fstat(number, stat.as_mut_ptr()) == 0 {
+            return stat.assume_init().st_ino;
         }
-        stat.assume_init().st_ino
     }
+    0
 }
 
 /// The process group of the child.
