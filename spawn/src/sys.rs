@@ -78,9 +78,9 @@ impl Place {
     }
 }
 
-/// The inode of the pipe or socket that has this number, or 0. (std's is one or the other, depending
-/// on its version.) Files are not looked at: the file system of one may be this process itself,
-/// which waits for the child.
+/// The inode of the pipe or socket that has this number, or 0. (std's is one or the other,
+/// depending on its version.) Files are not looked at: the file system of one may be this process
+/// itself, which waits for the child.
 fn pipe_at(number: RawFd) -> u64 {
     let mut kind: c_int = 0;
     let mut size = size_of::<c_int>() as libc::socklen_t;
