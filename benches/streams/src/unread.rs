@@ -126,7 +126,7 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
             let mut process = Command::new("sleep")
                 .args(["100"])
                 .stdin(Io::Stream)
-                .kill_on_drop()
+                .kill_on_drop(true)
                 .spawn(handle)?;
             (
                 Box::new(process.take_stdin().ok_or("a stream")?),

@@ -22,7 +22,7 @@ use entwined::{
     deferred::Deferred,
     protocol::{self, Echo},
     reactor::{Observer, Phase},
-    signal::{self, Signals},
+    signal::{Signal, Signals},
     tls::{self, Acceptor},
     transport::tcp,
 };
@@ -212,8 +212,8 @@ fn watch(handle: &Handle) {
 /// # Errors
 /// Returns an error if there are no file descriptors left.
 pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Result<()> {
-    let interrupt = Signals::new(handle, signal::SIGINT)?;
-    let terminate = Signals::new(handle, signal::SIGTERM)?;
+    let interrupt = Signals::new(handle, Signal::INT)?;
+    let terminate = Signals::new(handle, Signal::TERM)?;
     let asked = poll_fn(move |cx| {
         // Poll both, so that each wakes the task.
         let asked = [interrupt.poll_next(cx), terminate.poll_next(cx)];

@@ -60,7 +60,7 @@ where
             &config,
             chosen,
         );
-        handle.spawn(talk(socket)).detach();
+        handle.spawn(talk(socket));
     })?;
     if version.as_deref() != Some("13") {
         return Err(Error::new(
