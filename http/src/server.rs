@@ -19,11 +19,11 @@ use entwined::{
 /// An HTTP server. Made by [`serve`] and [`serve_with`].
 ///
 /// Dropping it stops accepting. Open connections continue until they end.
-#[must_use = "dropping it stops accepting"]
+#[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Server {
     acceptor: Rc<Acceptor>,
     shared: Rc<Shared>,
-    _hook: ShutdownHook,
+    hook: ShutdownHook,
 }
 
 /// Serves `router` on `listener` with the default [`Config`].
@@ -65,11 +65,17 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
     Server {
         acceptor,
         shared,
-        _hook: hook,
+        hook,
     }
 }
 
 impl Server {
+    /// Lets it accept until the run ends. Without this, dropping it stops accepting.
+    pub fn keep(self) {
+        self.acceptor.keep();
+        self.hook.keep();
+    }
+
     /// Returns the address that the server listens on.
     pub fn local_address(&self) -> &Address {
         self.acceptor.local_address()
