@@ -12,7 +12,10 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::rig::PATIENCE;
-use entwined::transport::{Address, ByteStream, memory::MemoryStream};
+use entwined::{
+    forward_stream,
+    transport::{ByteStream, memory::MemoryStream},
+};
 
 /// The most bytes buffered in each direction: more than one receive takes.
 const ROOM: usize = 256 * 1024;
@@ -211,48 +214,20 @@ impl Drop for Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.below).poll_read(cx, buffer)
-    }
+    forward_stream!(below: poll_read);
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.below).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_close(cx)
-    }
+    forward_stream!(below: poll_write, poll_write_vectored, poll_flush, poll_close);
 }
 
 impl ByteStream for Watched {
-    fn local_address(&self) -> Address {
-        self.below.local_address()
-    }
-
-    fn peer_address(&self) -> Address {
-        self.below.peer_address()
-    }
+    forward_stream!(below: local_address, peer_address);
 
     fn abort(&mut self) {
         self.aborting = true;
         self.below.abort();
     }
 
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.below)
-    }
+    forward_stream!(below: below);
 }

@@ -20,7 +20,7 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let server = http::serve(tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?, router);
+//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0")?, router);
 //! println!("http listening on {}", server.local_address());
 //! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
