@@ -94,6 +94,7 @@ pub mod broadcast;
 pub mod deferred;
 pub mod endpoint;
 pub mod framing;
+mod log;
 mod panic;
 pub mod policy;
 pub mod process;

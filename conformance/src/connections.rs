@@ -385,7 +385,7 @@ pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
             "{callback}: {panics:?}"
         );
         assert!(
-            panics[0].contains("src/testing/"),
+            panics[0].contains("conformance/src/"),
             "the location is missing: {panics:?}"
         );
     }

@@ -33,7 +33,8 @@ use super::{
 /// # Unhandled errors
 ///
 /// If a chain was dropped and ends in an error, the error is logged through `tracing`, once, with
-/// the line that created the Deferred.
+/// the line that created the Deferred. If the thread has no `tracing` subscriber, it is written to
+/// standard error.
 ///
 /// # Cancelling
 ///

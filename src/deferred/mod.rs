@@ -31,9 +31,7 @@ pub use combine::{Gather, RaceError, all, all_or_cancel, any, gather, race};
 pub use node::Outcome;
 pub use sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Full, Permit};
 
-use std::{any::Any, fmt};
-
-use crate::panic::panic_message;
+use std::fmt;
 
 /// Why a chain did not get a result from its producer.
 ///
@@ -52,12 +50,6 @@ pub enum Interrupted {
     Refused,
     /// A callback, a task or a job on a thread panicked with this message.
     Panicked(String),
-}
-
-impl Interrupted {
-    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
-        Interrupted::Panicked(panic_message(panic))
-    }
 }
 
 impl fmt::Display for Interrupted {

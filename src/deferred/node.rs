@@ -13,12 +13,13 @@
 
 use std::{
     cell::{Cell, OnceCell},
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+    panic::Location,
     rc::{Rc, Weak},
     task::Waker,
 };
 
 use super::{ChainError, Deferred, Interrupted};
+use crate::{log, panic::catch};
 
 /// A node of a chain, with its types erased.
 pub(super) trait Step {
@@ -146,10 +147,10 @@ impl<T, E: ChainError> Slot<T, E> {
             return;
         }
         if let Some((Err(error), false)) = self.take() {
-            tracing::error!(
-                "unhandled error in a Deferred created at {}: {error}",
-                self.birth
-            );
+            let birth = self.birth;
+            log::error(format_args!(
+                "unhandled error in a Deferred created at {birth}: {error}"
+            ));
         }
     }
 }
@@ -302,7 +303,7 @@ where
 {
     fn receive(self: Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>> {
         let function = self.function.take()?;
-        match catch_unwind(AssertUnwindSafe(|| function(result))) {
+        match catch(|| function(result)) {
             Ok(Outcome::Done(result)) => self.slot.fire(result, false),
             Ok(Outcome::Passed(error)) => self.slot.fire(Err(error), quiet),
             Ok(Outcome::Later(inner)) => {
@@ -322,9 +323,9 @@ where
                     }
                 }
             }
-            Err(panic) => self
+            Err(message) => self
                 .slot
-                .fire(Err(Interrupted::panicked(&*panic).into()), false),
+                .fire(Err(Interrupted::Panicked(message).into()), false),
         }
         Some(self)
     }

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+    panic::Location,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -20,6 +20,7 @@ use std::{
 use super::pool::{Inner, Seat};
 use crate::{
     deferred::{ChainError, Deferred, Full, Interrupted},
+    panic::catch,
     reactor::{Handle, Label, Origin, Remote},
 };
 
@@ -88,9 +89,9 @@ where
     let number = place.put(Box::new({
         let job = job.clone();
         move |seat: &mut Seat<'_>| {
-            let result = catch_unwind(AssertUnwindSafe(|| function(&job)));
+            let result = catch(|| function(&job));
             answer.give(
-                result.unwrap_or_else(|panic| Err(Interrupted::panicked(&*panic).into())),
+                result.unwrap_or_else(|message| Err(Interrupted::Panicked(message).into())),
                 seat,
             );
         }

@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+    panic::Location,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -17,7 +17,8 @@ use std::{
 use super::job::{self, Job};
 use crate::{
     deferred::{ChainError, Deferred, Full},
-    panic::panic_message,
+    log,
+    panic::catch,
     reactor::Handle,
 };
 
@@ -291,7 +292,10 @@ impl Inner {
         match thread.spawn(move || inner.work()) {
             Ok(_) => true,
             Err(error) => {
-                tracing::error!(%error, pool = self.name, "cannot start a thread");
+                let name = &self.name;
+                log::error(format_args!(
+                    "the pool {name:?} cannot start a thread: {error}"
+                ));
                 let mut queue = self.lock();
                 queue.threads -= 1;
                 queue.seeking -= 1;
@@ -328,11 +332,8 @@ impl Inner {
             pool: self,
             free: false,
         };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut seat))) {
-            tracing::error!(
-                "a destructor panicked after a job: {}",
-                panic_message(&*panic)
-            );
+        if let Err(message) = catch(|| work(&mut seat)) {
+            log::error(format_args!("a destructor panicked after a job: {message}"));
         }
     }
 

@@ -8,6 +8,7 @@ mod deferred;
 mod endpoint;
 mod framing;
 mod layers;
+mod log;
 mod policy;
 mod process;
 mod process_protocol;

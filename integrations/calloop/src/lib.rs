@@ -60,7 +60,7 @@
 
 use std::{
     cell::Cell,
-    io,
+    io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     time::Duration,
@@ -273,8 +273,10 @@ impl Slice {
     /// [`run`](Slice::run). With a budget of zero, it runs one callback.
     pub fn run_for(self, budget: Duration) -> io::Result<()> {
         // A panic would end the whole dispatch and lose other sources' events.
-        catch_unwind(AssertUnwindSafe(|| self.driver.slice(budget))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| self.driver.slice(budget))).unwrap_or_else(|panic| {
             tracing::error!("a reactor's slice panicked outside its callbacks");
+            // Its destructor could panic too.
+            mem::forget(panic);
             Ok(())
         })
     }

@@ -14,9 +14,12 @@ use std::{
 };
 
 use super::{Driver, Selector, Watcher};
-use crate::reactor::{
-    backend::{Event, Interest, Key, Next, Notify, Reactor},
-    turn::{Handle, LifeError},
+use crate::{
+    log,
+    reactor::{
+        backend::{Event, Interest, Key, Next, Notify, Reactor},
+        turn::{Handle, LifeError},
+    },
 };
 
 /// A closure for the host's thread.
@@ -163,7 +166,9 @@ fn slice(number: u64) {
     }
     watcher.watch_in(NESTED);
     if let Err(error) = driver.slice(driver.budget()) {
-        tracing::error!(%error, "the operating system refused to report events");
+        log::error(format_args!(
+            "the operating system refused to report events: {error}"
+        ));
     }
     asking.answered();
     // The deadline is in the selector.

@@ -15,7 +15,10 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::reactor::backend::{Event, Interest, Key, Notify, Reactor, Readiness};
+use crate::{
+    log,
+    reactor::backend::{Event, Interest, Key, Notify, Reactor, Readiness},
+};
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -152,7 +155,9 @@ impl Selector {
             },
         };
         if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &spec) {
-            tracing::error!(%error, "the timer of a selector cannot be set; timers will be late");
+            log::error(format_args!(
+                "the timer of a selector cannot be set, so timers will be late: {error}"
+            ));
         }
     }
 
@@ -208,7 +213,9 @@ struct MioNotify(mio::Waker);
 impl Notify for MioNotify {
     fn notify(&self) {
         if let Err(error) = self.0.wake() {
-            tracing::error!(%error, "a reactor could not be woken from another thread");
+            log::error(format_args!(
+                "a reactor could not be woken from another thread: {error}"
+            ));
         }
     }
 }

@@ -25,7 +25,7 @@ use rustix::{
 };
 
 use super::Selector;
-use crate::reactor::backend::Notify;
+use crate::{log, reactor::backend::Notify};
 
 /// Waits for a [`Selector`] on a thread of its own, which does nothing else, and wakes the host's
 /// loop when that is readable: for a backend in a loop that can watch no file descriptor, but be
@@ -147,7 +147,10 @@ impl Shared {
                     Ok(_) => {}
                     Err(Errno::INTR) => continue,
                     Err(error) => {
-                        tracing::error!(%error, "the network is not watched any more: the operating system refused to wait");
+                        log::error(format_args!(
+                            "the network is no longer watched, because the operating system \
+                             refused to wait: {error}"
+                        ));
                         return;
                     }
                 },

@@ -11,6 +11,7 @@ use super::{
     Histogram, Label, Moment, Observer, Origin, Report, Share, Stall, StallPlace, Stalls,
     processor::Processor, report::ObserverFn,
 };
+use crate::{log, panic::catch};
 
 /// From this on a callback is a stall: half a frame at 60 Hz.
 const STALL: Duration = Duration::from_millis(8);
@@ -183,8 +184,8 @@ impl Meter {
 
     pub(crate) fn report(&self, report: &Report<'_>) {
         match report {
-            Report::Stall { .. } => tracing::warn!("{report}"),
-            _ => tracing::error!("{report}"),
+            Report::Stall { .. } => log::warning(format_args!("{report}")),
+            _ => log::error(format_args!("{report}")),
         }
         let observers: Vec<_> = {
             let mut observers = self.observers.borrow_mut();
@@ -192,7 +193,9 @@ impl Meter {
             observers.iter().filter_map(Weak::upgrade).collect()
         };
         for observer in observers {
-            observer(report);
+            if let Err(message) = catch(|| observer(report)) {
+                log::error(format_args!("an observer panicked: {message}"));
+            }
         }
     }
 }

@@ -30,8 +30,9 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Something the program should know. Each is also logged through `tracing`, as an error or (a
-/// stall) as a warning.
+/// Something the program should know. Each one is also logged through `tracing`: a stall as a
+/// warning, the others as errors. If the thread has no `tracing` subscriber, one line is written to
+/// standard error instead.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Report<'a> {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     deferred::{ChainError, Deferred, Interrupted},
+    log,
     reactor::observe::{Census, Label, Metrics, Observer, Origin, Report, Stalls},
 };
 
@@ -147,7 +148,9 @@ impl Handle {
             }
             if !self.core.reactor.iterate(true) {
                 self.core.turn(None, super::BUDGET).map_err(|error| {
-                    tracing::error!(%error, "the operating system refused to wait for events");
+                    log::error(format_args!(
+                        "the operating system refused to wait for events: {error}"
+                    ));
                     Stopped
                 })?;
             }
@@ -215,7 +218,8 @@ impl Handle {
         TurnEnd::new(Rc::downgrade(&self.core), origin, Box::new(function))
     }
 
-    /// Has `function` called with each [`Report`]: panics, stalls, failures. It must not panic.
+    /// Has `function` called with each [`Report`]: panics, stalls, failures. A panic in
+    /// it is logged.
     pub fn observe(&self, function: impl Fn(&Report<'_>) + 'static) -> Observer {
         self.core.meter.observe(Rc::new(function))
     }

@@ -5,7 +5,7 @@ use std::{
     error::Error,
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+    panic::Location,
     pin::Pin,
     rc::{Rc, Weak},
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 use super::{Core, Handle, Timed};
 use crate::{
     deferred::{Deferred, Interrupted},
-    panic::panic_message,
+    panic::catch,
     reactor::observe::{Label, Origin, Report},
 };
 
@@ -185,9 +185,8 @@ impl Core {
 
     /// Calls something of the user's; a panic is reported, and there is no result then.
     pub(crate) fn contain<R>(&self, origin: Origin, function: impl FnOnce() -> R) -> Option<R> {
-        let result = catch_unwind(AssertUnwindSafe(function));
-        result
-            .map_err(|panic| self.report_panic(origin, &panic_message(&*panic)))
+        catch(function)
+            .map_err(|message| self.report_panic(origin, &message))
             .ok()
     }
 

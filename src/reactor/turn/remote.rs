@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+    panic::Location,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{Handle, tasks::Runnable};
-use crate::{deferred::Interrupted, panic::panic_message, reactor::backend::Notify};
+use crate::{deferred::Interrupted, panic::catch, reactor::backend::Notify};
 
 pub(crate) type PostedCall = Box<dyn FnOnce(&Handle) + Send>;
 
@@ -66,7 +66,7 @@ impl Remote {
         self.wait_for(|reply| {
             move |handle: &Handle| {
                 // The caller may have gone; then nobody wants the reply.
-                let _ = reply.send(catch_unwind(AssertUnwindSafe(|| call(handle))));
+                let _ = reply.send(catch(|| call(handle)));
             }
         })
     }
@@ -85,16 +85,14 @@ impl Remote {
     {
         self.wait_for(|reply| {
             move |handle: &Handle| {
-                let future = match catch_unwind(AssertUnwindSafe(|| call(handle))) {
+                let future = match catch(|| call(handle)) {
                     Ok(future) => future,
-                    Err(panic) => return drop(reply.send(Err(panic))),
+                    Err(message) => return drop(reply.send(Err(message))),
                 };
                 let done = handle.spawn(future).add_both(move |result| {
                     match result {
                         Ok(value) => drop(reply.send(Ok(value))),
-                        Err(Interrupted::Panicked(message)) => {
-                            drop(reply.send(Err(Box::new(message))))
-                        }
+                        Err(Interrupted::Panicked(message)) => drop(reply.send(Err(message))),
                         // Dropping the reply says it.
                         Err(_) => {}
                     }
@@ -108,7 +106,7 @@ impl Remote {
     #[track_caller]
     fn wait_for<R, F>(
         &self,
-        make: impl FnOnce(mpsc::SyncSender<thread::Result<R>>) -> F,
+        make: impl FnOnce(mpsc::SyncSender<Result<R, String>>) -> F,
     ) -> Result<R, CallError>
     where
         F: FnOnce(&Handle) + Send + 'static,
@@ -120,7 +118,7 @@ impl Remote {
         self.post(make(reply)).map_err(|_| CallError::Gone)?;
         match result.recv() {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(panic)) => Err(CallError::Panicked(panic_message(&*panic))),
+            Ok(Err(message)) => Err(CallError::Panicked(message)),
             Err(mpsc::RecvError) => Err(CallError::Dropped),
         }
     }

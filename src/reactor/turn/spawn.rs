@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll, ready},
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     deferred::{ChainError, Deferred, Interrupted},
-    panic::panic_message,
+    panic::catch,
     reactor::observe::Origin,
 };
 
@@ -206,10 +205,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let result = match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
+        let result = match catch(|| this.future.poll(cx)) {
             Ok(poll) => Ok(ready!(poll)),
-            Err(panic) => {
-                let message = panic_message(&*panic);
+            Err(message) => {
                 if let Some(core) = this.core.upgrade() {
                     core.tasks.panicked(message.clone());
                 }

@@ -1,0 +1,29 @@
+//! Errors and warnings that belong to nobody else.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use tracing::{dispatcher, subscriber::NoSubscriber};
+
+pub(crate) fn error(what: fmt::Arguments<'_>) {
+    tracing::error!("{what}");
+    to_stderr(what);
+}
+
+pub(crate) fn warning(what: fmt::Arguments<'_>) {
+    tracing::warn!("{what}");
+    to_stderr(what);
+}
+
+/// Writes a line to standard error if this thread has no `tracing` subscriber: an error must not go
+/// unseen because a program does not use `tracing`.
+///
+/// The line is written in one call, so that the lines of several threads do not mix.
+fn to_stderr(what: fmt::Arguments<'_>) {
+    if dispatcher::get_default(|dispatch| dispatch.is::<NoSubscriber>()) {
+        // If that fails, there is no other place left to tell.
+        let _ = io::stderr().write_all(format!("entwined: {what}\n").as_bytes());
+    }
+}
