@@ -17,7 +17,7 @@
 //!     let count = count.get();
 //!     async move { Json(count) }
 //! });
-//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0".parse()?)?, router);
+//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0")?, router);
 //! println!("http listening on {}", server.local_address());
 //!
 //! handle.call_later(Duration::from_millis(10), {
@@ -101,6 +101,7 @@ pub mod process;
 pub mod protocol;
 pub mod proxy;
 pub mod reactor;
+mod report;
 pub mod resolve;
 #[cfg(feature = "rpc")]
 pub mod rpc;

@@ -33,7 +33,7 @@ pub(super) fn b40_connect_unreachable_says_so_over_tcp<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move {
         // The loopback's broadcast address: TCP has no route to it.
-        let error = tcp::connect(&handle, ([127, 255, 255, 255], 9).into())
+        let error = tcp::connect(&handle, ([127, 255, 255, 255], 9))
             .await
             .expect_err("no such host");
         assert!(

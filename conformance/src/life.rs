@@ -209,7 +209,7 @@ pub(super) fn b04_stop_from_a_failed_connect<H: Harness>() {
 
 /// An address where nobody listens any more.
 pub(super) fn nobody_listens(handle: &Handle) -> SocketAddr {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_address().tcp().expect("it listens on TCP")
 }
 

@@ -260,7 +260,7 @@ fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> 
         }
     });
     let listener =
-        tcp::listen(&rig.handle, (std::net::Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        tcp::listen(&rig.handle, (std::net::Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     let mut client = dial(address);
     client

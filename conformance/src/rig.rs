@@ -125,7 +125,7 @@ impl<H: Harness> Rig<H> {
 }
 
 pub(super) fn serve_on(handle: &Handle, factory: impl Factory + 'static) -> (Server, SocketAddr) {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     (serve(listener, factory), address)
 }

@@ -14,7 +14,7 @@
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let reactor = Standalone::new()?;
-//!     let listener = tcp::listen(&reactor.handle(), ([127, 0, 0, 1], 8080).into())?;
+//!     let listener = tcp::listen(&reactor.handle(), "127.0.0.1:8080")?;
 //!     let _server = http::serve(listener, Router::new().get("/hello/{name}", hello));
 //!     Ok(reactor.run()?)
 //! }

@@ -13,7 +13,7 @@
 //! let handle = reactor.handle();
 //! let peers = PerPeer::new(10);
 //! let everybody = Bucket::new(10_000_000, 100_000);
-//! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?
+//! let listener = tcp::listen(&handle, "127.0.0.1:0")?
 //!     .map_stream(move |stream| peers.wrap(stream))
 //!     .map_stream({
 //!         let handle = handle.clone();
@@ -31,41 +31,6 @@
 //!
 //! A server itself limits its total number of connections: see
 //! [`Server::set_max_connections`](crate::protocol::Server::set_max_connections).
-
-/// Methods that a wrapper forwards unchanged.
-macro_rules! forward {
-    (end) => {
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.below).poll_flush(cx)
-        }
-
-        fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.below).poll_close(cx)
-        }
-    };
-    (established) => {
-        fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            self.below.poll_established(cx)
-        }
-    };
-    (stream) => {
-        fn local_address(&self) -> Address {
-            self.below.local_address()
-        }
-
-        fn peer_address(&self) -> Address {
-            self.below.peer_address()
-        }
-
-        fn abort(&mut self) {
-            self.below.abort();
-        }
-
-        fn below(&self) -> Option<&dyn ByteStream> {
-            Some(&self.below)
-        }
-    };
-}
 
 mod bucket;
 mod log;

@@ -12,7 +12,10 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::transport::{Address, ByteStream, Stream};
+use crate::{
+    forward_stream,
+    transport::{Address, ByteStream, Stream},
+};
 
 /// Limits the connections of each peer. Clones share their counts.
 ///
@@ -170,7 +173,7 @@ impl<S: ByteStream> AsyncWrite for Counted<S> {
         Pin::new(&mut self.below).poll_write_vectored(cx, buffers)
     }
 
-    forward!(end);
+    forward_stream!(below: poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for Counted<S> {
@@ -188,5 +191,5 @@ impl<S: ByteStream> ByteStream for Counted<S> {
         })
     }
 
-    forward!(stream);
+    forward_stream!(below: local_address, peer_address, abort, below);
 }

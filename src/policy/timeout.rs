@@ -10,11 +10,7 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::{
-    reactor::Handle,
-    task::Sleep,
-    transport::{Address, ByteStream},
-};
+use crate::{forward_stream, reactor::Handle, task::Sleep, transport::ByteStream};
 
 /// A stream that times out if no bytes move in either direction, or if it lasts longer than an
 /// optional [total](IdleTimeout::total). After that, reading and writing return an error of kind
@@ -145,10 +141,9 @@ impl<S: ByteStream> AsyncWrite for IdleTimeout<S> {
         self.judge(cx, Side::Writer, written)
     }
 
-    forward!(end);
+    forward_stream!(below: poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for IdleTimeout<S> {
-    forward!(stream);
-    forward!(established);
+    forward_stream!(below: local_address, peer_address, poll_established, abort, below);
 }

@@ -17,7 +17,7 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?;
+//! let listener = tcp::listen(&handle, "127.0.0.1:0")?;
 //! println!("listening on {}", listener.local_address());
 //! let server = protocol::serve(listener, |_peer: &_| Some(Shout));
 //! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });

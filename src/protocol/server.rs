@@ -1,6 +1,6 @@
 //! Where connections come from: servers and clients.
 
-use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, fmt, rc::Rc};
 
 use super::{
     Config, Connection, Factory, Protocol,
@@ -10,7 +10,7 @@ use crate::{
     deferred::Deferred,
     reactor::{Handle, Label, Origin},
     server::{AcceptError, Acceptor},
-    transport::{Address, BoxedListener, ConnectError, Listen, tcp},
+    transport::{Address, BoxedListener, ConnectError, IntoSocketAddr, Listen, tcp},
 };
 
 /// Serves a protocol on a listener until it is dropped. Created by [`serve`].
@@ -107,7 +107,7 @@ impl fmt::Debug for Server {
 /// See [`tcp::connect`]. In that case `build` is not called.
 pub async fn connect<P: Protocol + 'static>(
     handle: &Handle,
-    address: SocketAddr,
+    address: impl IntoSocketAddr,
     build: impl FnOnce() -> P,
 ) -> Result<Connection, ConnectError> {
     let stream = tcp::connect(handle, address).await?;

@@ -9,7 +9,10 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::Header;
-use crate::transport::{Address, ByteStream};
+use crate::{
+    forward_stream,
+    transport::{Address, ByteStream},
+};
 
 /// A stream that starts with a PROXY header. Once it is
 /// [established](ByteStream::poll_established), it returns the addresses from the header.
@@ -84,13 +87,7 @@ impl<S: ByteStream> ByteStream for Proxied<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn abort(&mut self) {
-        self.below.abort();
-    }
-
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.below)
-    }
+    forward_stream!(below: abort, below);
 }
 
 impl<S: ByteStream> AsyncRead for Proxied<S> {
@@ -135,11 +132,5 @@ impl<S: ByteStream> AsyncWrite for Proxied<S> {
         Pin::new(&mut self.below).poll_write_vectored(cx, buffers)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_close(cx)
-    }
+    forward_stream!(below: poll_flush, poll_close);
 }

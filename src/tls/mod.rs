@@ -32,7 +32,7 @@
 //! let connector = Connector::builder().roots(Roots::only(identity.certificates())).build()?;
 //! let acceptor = Acceptor::builder(identity).build()?;
 //!
-//! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?;
+//! let listener = tcp::listen(&handle, "127.0.0.1:0")?;
 //! let address = listener.local_address().tcp().expect("it listens on TCP");
 //! let server = protocol::serve(acceptor.listen(listener), |_peer: &_| Some(Echo));
 //!

@@ -21,7 +21,7 @@ use super::{Address, ReceivedDatagram};
 ///
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
-/// let server = udp::bind(&handle, "127.0.0.1:0".parse()?)?;
+/// let server = udp::bind(&handle, "127.0.0.1:0")?;
 /// let client = udp::connect(&handle, server.local_address().udp().expect("UDP"))?;
 ///
 /// handle.clone().spawn(async move {

@@ -98,8 +98,8 @@ impl Listen for BoxedListener {
 /// Creates a source of a single connection from an existing stream: inherited, or one end of a
 /// pair. After that one, no more connections come.
 ///
-/// A server on it serves that one peer, and has [ended](crate::protocol::Server::ended) when the
-/// connection is closed.
+/// A server on it serves that one peer, and is [closed](crate::protocol::Server::closed) when the
+/// connection ends.
 ///
 /// ```
 /// use entwined::{Standalone, protocol::{self, Echo}, transport::{listen_once, memory}};
@@ -108,12 +108,12 @@ impl Listen for BoxedListener {
 /// let handle = reactor.handle();
 /// let (here, there) = memory::pair(&handle);
 /// let server = protocol::serve(listen_once(&handle, here), |_peer: &_| Some(Echo));
-/// let ended = server.ended();
+/// let closed = server.closed();
 /// handle.spawn({
 ///     let handle = handle.clone();
 ///     async move {
 ///         drop(there);
-///         ended.await.expect("it did not fail");
+///         closed.await.expect("it did not fail");
 ///         handle.stop()
 ///     }
 /// });

@@ -1,5 +1,5 @@
-//! Byte streams: sockets that a reactor watches. They implement the traits of [`futures_io`] and
-//! (with the feature `http`) those of hyper.
+//! Byte streams: sockets that a reactor watches. They implement the traits of
+//! [`futures_io`].
 //!
 //! ```
 //! use entwined::{Standalone, transport::tcp};
@@ -7,7 +7,7 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into())?;
+//! let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0))?;
 //! let address = listener.local_address().tcp().expect("it listens on TCP");
 //!
 //! handle.clone().spawn(async move {
@@ -25,6 +25,7 @@ mod batch;
 mod datagram;
 pub mod fd;
 mod fds;
+mod forward;
 mod listen;
 mod listener;
 pub mod memory;
@@ -42,10 +43,10 @@ use std::{
     task::{Context, Poll},
 };
 
-pub use crate::address::{Address, UnixAddress};
+pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
 pub use batch::Batch;
 pub use datagram::{DatagramSocket, ReceivedDatagram};
-use futures_io::{AsyncRead, AsyncWrite};
+pub use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Listen, MapStream, Once, listen_once};
 pub use listener::{ListenError, Listener};
 pub use race::{HostError, connect_host};
@@ -54,6 +55,9 @@ pub use stream::Stream;
 
 /// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a wrapper (such
 /// as TLS) around another stream.
+///
+/// For a wrapper of your own, [`forward_stream!`](crate::forward_stream) writes the methods that it
+/// does not change.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
     /// The address of this end.
     fn local_address(&self) -> Address;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use entwined::{
+    forward_stream,
     protocol::{self, Connection, Lost, Protocol},
     simulation::Simulation,
     transport::{
@@ -63,13 +64,7 @@ impl<S: ByteStream> AsyncWrite for Shifted<S> {
         Pin::new(&mut self.below).poll_write(cx, &shifted)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_close(cx)
-    }
+    forward_stream!(below: poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for Shifted<S> {
@@ -97,13 +92,7 @@ impl<S: ByteStream> ByteStream for Shifted<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn abort(&mut self) {
-        self.below.abort();
-    }
-
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.below)
-    }
+    forward_stream!(below: abort, below);
 }
 
 type Log = Rc<RefCell<Vec<String>>>;

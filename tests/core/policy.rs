@@ -313,7 +313,7 @@ fn a_peer_has_so_many_connections_and_no_more() {
     let handle = reactor.handle();
     let peers = PerPeer::new(2);
     let (table, told) = (peers.clone(), peers.clone());
-    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_address().tcp().expect("TCP");
     let server = protocol::serve(
         listener.map_stream(move |stream| table.wrap(stream)),

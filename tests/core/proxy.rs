@@ -185,7 +185,7 @@ impl Protocol for Who {
 }
 
 fn serve_who(handle: &Handle) -> protocol::Server {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
     protocol::serve(
         listener.map_stream(|stream| Proxied::new(stream, true)),
         |_: &_| Some(Who),
@@ -313,9 +313,9 @@ fn a_connection_is_passed_on_both_ways_to_its_ends() {
         .collect();
     let sent = bytes.clone();
     let came = run(|handle| async move {
-        let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let target = protocol::serve(target, |_: &_| Some(Echo));
-        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = target.local_address().tcp().expect("TCP").port();
         let client = endpoint::client(&format!("tcp:127.0.0.1:{port}")).expect("an endpoint");
         let forward = endpoint::forward(listener, client);
@@ -347,7 +347,7 @@ fn a_connection_is_passed_on_both_ways_to_its_ends() {
 #[test]
 fn a_target_that_is_not_there_ends_the_connection() {
     run(|handle| async move {
-        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_address().tcp().expect("TCP");
         let forward = endpoint::forward(
             listener,

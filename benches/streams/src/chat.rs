@@ -170,7 +170,7 @@ impl FrameReceiver<Lines> for Stranger {
 
 pub fn serve() -> Outcome {
     let reactor = Standalone::new()?;
-    let listener = tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_address());
     let waiting = Rc::default();
     let server = protocol::serve(listener, move |_: &_| {

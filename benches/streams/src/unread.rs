@@ -173,7 +173,7 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
 }
 
 async fn tcp_pair(handle: &Handle) -> Outcome<(entwined::transport::Stream, TcpStream)> {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0))?;
     let far = TcpStream::connect(listener.local_address().tcp().ok_or("TCP")?)?;
     Ok((listener.accept().await?, far))
 }
@@ -209,10 +209,7 @@ async fn http_body(handle: &Handle, given: Rc<Cell<usize>>) -> Outcome<Offering>
         }));
         std::future::ready(Body::stream(pieces))
     });
-    let server = http::serve(
-        tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into())?,
-        router,
-    );
+    let server = http::serve(tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0))?, router);
     let address: SocketAddr = server.local_address().tcp().ok_or("TCP")?;
     Ok(Box::pin(async move {
         let mut client = TcpStream::connect(address).expect("a connection");

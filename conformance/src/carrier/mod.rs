@@ -262,7 +262,7 @@ fn ask_addresses(connection: &Connection) {
 }
 
 pub(super) fn tcp_listener(handle: &Handle) -> (entwined::transport::Listener, SocketAddr) {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     (listener, address)
 }

@@ -8,7 +8,7 @@
 //! let handle = reactor.handle();
 //! let sum = |Json(all): Json<Vec<i64>>| Json(all.iter().sum::<i64>());
 //! let router = Router::new().post("/sum", sum);
-//! let server = http::serve(tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?, router);
+//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0")?, router);
 //!
 //! let client = Client::new(&handle);
 //! let url = format!("http://{}/sum", server.local_address());

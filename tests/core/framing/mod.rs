@@ -656,7 +656,7 @@ fn ssh_keyscan_reads_a_banner() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let greetings = Rc::new(RefCell::new(Vec::new()));
-    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener
         .local_address()
         .tcp()

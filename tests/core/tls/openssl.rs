@@ -90,7 +90,7 @@ fn with_echo(files: &Files, talk: impl FnOnce(SocketAddr) -> String + Send + 'st
         .build()
         .expect("an identity");
     complete(|handle| {
-        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
         let address = listener.local_address().tcp().expect("TCP");
         let server = protocol::serve(acceptor.listen(listener), |_: &_| Some(Echo));
         Box::new(Box::pin(async move {

@@ -29,7 +29,7 @@ use entwined_http::{
 use serde::Deserialize;
 
 fn listen(handle: &Handle) -> impl Listen + use<> {
-    tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
+    tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port")
 }
 
 /// Starts a server and returns it with its URL.
