@@ -1,7 +1,7 @@
 //! What the targets share. The reference is the one that the tests use.
 
 mod peer;
-#[path = "../../tests/framing/reference.rs"]
+#[path = "../../tests/core/framing/reference.rs"]
 pub mod reference;
 
 use arbitrary::Arbitrary;

@@ -35,6 +35,7 @@ type BoxError = Box<dyn error::Error + Send + Sync>;
 /// let router = Router::new().get("/books/{id}", book);
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "an error becomes a response when a handler returns it"]
 pub struct Error {
     status: StatusCode,
     message: Cow<'static, str>,
@@ -71,7 +72,6 @@ impl Error {
     }
 
     /// Sets the cause, which goes to the log and not to the client.
-    #[must_use]
     pub fn with_source(mut self, cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.source = Some(cause.into().into());
         self
