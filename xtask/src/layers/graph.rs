@@ -31,7 +31,8 @@ impl Graph {
             let used = mentions.iter().filter(|mention| !mention.exported);
             let targets: BTreeSet<&str> = used
                 .filter_map(|mention| self.find(module, &mention.path, 0))
-                .filter(|target| target != module)
+                // The root has macros and names of other modules, nothing of its own.
+                .filter(|target| target != module && !target.is_empty())
                 .collect();
             arrows.insert(module.as_str(), targets);
         }

@@ -3,11 +3,13 @@
 //! ```text
 //! crate entwined src
 //! deferred: panic           results that have not come yet
+//! routing = router handler: message
 //! circle reactor/turn       one type, `Core`, in several files
 //! ```
 //!
-//! A line names a module and those that it may import, by their paths below the crate; a module
-//! covers the ones inside it. What comes after two spaces is said in the picture.
+//! A line names a room and those that it may import. A room is a module, by its path below the
+//! crate, with the modules inside it; or several modules, after `=`. What comes after two spaces is
+//! said in the picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +31,7 @@ struct Layers {
 
 struct Room {
     name: String,
+    modules: Vec<String>,
     imports: Vec<String>,
     text: String,
 }
@@ -53,13 +56,7 @@ impl Table {
                 (["circle", folder], Some(layers)) if !text.is_empty() => {
                     layers.circles.push(((*folder).to_owned(), text));
                 }
-                ([name, imports @ ..], Some(layers)) if name.ends_with(':') => {
-                    layers.rooms.push(Room {
-                        name: name.trim_end_matches(':').to_owned(),
-                        imports: imports.iter().map(|&import| import.to_owned()).collect(),
-                        text,
-                    });
-                }
+                (_, Some(layers)) if rule.contains(':') => layers.rooms.push(room(rule, text)),
                 _ => return Err(format!("docs/layers.txt: cannot read {line:?}").into()),
             }
         }
@@ -159,14 +156,32 @@ impl Table {
     }
 }
 
+/// Reads a line such as `routing = router handler: message`.
+fn room(rule: &str, text: String) -> Room {
+    let (left, imports) = rule.split_once(':').unwrap_or((rule, ""));
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (name, modules) = match left.split_once('=') {
+        Some((name, modules)) => (name.trim(), words(modules)),
+        None => (left.trim(), vec![left.trim().to_owned()]),
+    };
+    Room {
+        name: name.to_owned(),
+        modules,
+        imports: words(imports),
+        text,
+    }
+}
+
 impl Layers {
     /// The room of a module: the longest name that covers it.
     fn room(&self, module: &str) -> Option<&Room> {
-        let covering = self
-            .rooms
-            .iter()
-            .filter(|room| is_inside(module, &room.name));
-        covering.max_by_key(|room| room.name.len())
+        let covering = self.rooms.iter().flat_map(|room| {
+            let modules = room.modules.iter();
+            modules
+                .filter(|name| is_inside(module, name))
+                .map(move |name| (name.len(), room))
+        });
+        covering.max_by_key(|found| found.0).map(|found| found.1)
     }
 
     /// Imports of a room that stand above it in the table.
