@@ -57,6 +57,7 @@
 //! callbacks (except inside a [`Lent::with`]); callbacks of other sources can lend it with
 //! [`Lent::lend`].
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 use std::{
     cell::Cell,

@@ -110,6 +110,7 @@
 //!
 //! Without a display, winit's `EventLoop` cannot be created, and its error says so; a reactor can.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod frames;
 mod hosted;
