@@ -116,7 +116,7 @@ mod frames;
 mod hosted;
 mod pump;
 
-use std::{io, rc::Rc};
+use std::{fmt, io, rc::Rc};
 
 use entwined::{
     Handle,
@@ -126,6 +126,7 @@ pub use entwined_lend::{Lent, NotLent};
 use frames::Frames;
 pub use hosted::{Hosted, UserEvent};
 pub use pump::RunError;
+pub use {entwined, winit};
 
 /// A reactor for a winit application of type `A`. Clones share the reactor. Bound to its thread,
 /// which must be the event loop's.
@@ -215,6 +216,15 @@ impl<A> Winit<A> {
                 }
             }
         });
+    }
+}
+
+impl<A> fmt::Debug for Winit<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Winit")
+            .field("handle", &self.handle())
+            .field("app", &self.app)
+            .finish_non_exhaustive()
     }
 }
 
