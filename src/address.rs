@@ -1,6 +1,11 @@
 //! Addresses of the ends of a connection.
 
-use std::{fmt, net::SocketAddr, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+};
 
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
@@ -34,6 +39,74 @@ impl Address {
             _ => None,
         }
     }
+}
+
+/// An IP address and a port, in any of the forms that [`ToSocketAddrs`](std::net::ToSocketAddrs)
+/// takes, except names of hosts: `"127.0.0.1:8080"`, `(Ipv4Addr::LOCALHOST, 8080)`,
+/// `([127, 0, 0, 1], 8080)`, a [`SocketAddr`]. Nothing is looked up; for names see
+/// [`connect_host`](crate::transport::connect_host).
+pub trait IntoSocketAddr {
+    /// Converts it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if a text is not an address and a port.
+    fn into_socket_addr(self) -> io::Result<SocketAddr>;
+}
+
+macro_rules! into_socket_addr {
+    ($($type:ty),*) => {$(
+        impl IntoSocketAddr for $type {
+            fn into_socket_addr(self) -> io::Result<SocketAddr> {
+                Ok(self.into())
+            }
+        }
+    )*};
+}
+
+into_socket_addr!(
+    SocketAddr,
+    SocketAddrV4,
+    SocketAddrV6,
+    (IpAddr, u16),
+    (Ipv4Addr, u16),
+    (Ipv6Addr, u16),
+    ([u8; 4], u16),
+    ([u16; 8], u16)
+);
+
+impl IntoSocketAddr for &str {
+    fn into_socket_addr(self) -> io::Result<SocketAddr> {
+        self.parse()
+            .map_err(|_| not_an_address(format_args!("{self:?}")))
+    }
+}
+
+impl IntoSocketAddr for String {
+    fn into_socket_addr(self) -> io::Result<SocketAddr> {
+        self.as_str().into_socket_addr()
+    }
+}
+
+impl IntoSocketAddr for &String {
+    fn into_socket_addr(self) -> io::Result<SocketAddr> {
+        self.as_str().into_socket_addr()
+    }
+}
+
+impl IntoSocketAddr for (&str, u16) {
+    fn into_socket_addr(self) -> io::Result<SocketAddr> {
+        let address: Result<IpAddr, _> = self.0.parse();
+        address
+            .map(|address| (address, self.1).into())
+            .map_err(|_| not_an_address(format_args!("{self:?}")))
+    }
+}
+
+fn not_an_address(what: fmt::Arguments<'_>) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{what} is not an address and port, such as 127.0.0.1:8080"),
+    )
 }
 
 /// The address of a Unix socket; see unix(7).

@@ -17,7 +17,7 @@
 //!     let count = count.get();
 //!     async move { Json(count) }
 //! });
-//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0".parse()?)?, router);
+//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0")?, router);
 //! println!("http listening on {}", server.local_address());
 //!
 //! handle.call_later(Duration::from_millis(10), {
@@ -81,7 +81,7 @@
 //! - A panic ends the callback, task or connection that it happens in, is reported, and nothing
 //!   else.
 //! - All that a peer may use up is bounded; the defaults are documented where they can be changed:
-//!   [`http::Config`], [`protocol::Limits`], [`thread::Config`].
+//!   [`http::Config`], [`protocol::Config`], [`thread::Config`].
 //!
 //! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]
@@ -102,6 +102,7 @@ pub mod process;
 pub mod protocol;
 pub mod proxy;
 pub mod reactor;
+mod report;
 pub mod resolve;
 #[cfg(feature = "rpc")]
 pub mod rpc;

@@ -194,8 +194,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        protocol::{self, Echo, Lost, Protocol, Transport},
-        transport::memory::{self, Wire},
+        protocol::{self, Connection, Echo, Lost, Protocol},
+        transport::memory::{self, Link},
     };
 
     type Log = Rc<RefCell<Vec<(Duration, String)>>>;
@@ -212,12 +212,12 @@ mod tests {
     }
 
     impl Protocol for Client {
-        fn connection_made(&mut self, transport: &Transport) {
-            transport.write(b"hello");
+        fn connection_made(&mut self, connection: &Connection) {
+            connection.write(b"hello");
         }
-        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        fn data_received(&mut self, connection: &Connection, data: &[u8]) {
             self.note(
-                transport.handle().now(),
+                connection.handle().now(),
                 String::from_utf8(data.to_vec()).unwrap(),
             );
         }
@@ -226,11 +226,11 @@ mod tests {
         }
     }
 
-    fn wire(latency: u64, fragment: usize) -> Wire {
-        Wire {
+    fn link(latency: u64, fragment: usize) -> Link {
+        Link {
             latency: Duration::from_millis(latency),
             fragment,
-            ..Wire::default()
+            ..Link::default()
         }
     }
 
@@ -238,14 +238,14 @@ mod tests {
     fn an_echo_takes_two_latencies_of_simulated_time_and_comes_in_fragments() {
         let simulation = Simulation::new();
         let handle = simulation.handle();
-        let (here, there) = memory::pair_over(&handle, wire(50, 3));
+        let (here, there) = memory::pair_over(&handle, link(50, 3));
         let log = Log::default();
         let client = Client {
             log: log.clone(),
             start: handle.now(),
         };
         protocol::start(&handle, there, Echo);
-        let transport = protocol::start(&handle, here, client);
+        let connection = protocol::start(&handle, here, client);
         simulation.advance(Duration::from_millis(99));
         assert_eq!(*log.borrow(), []);
         simulation.advance(Duration::from_millis(1));
@@ -254,7 +254,7 @@ mod tests {
             (Duration::from_millis(100), "lo".to_owned()),
         ];
         assert_eq!(*log.borrow(), expected);
-        transport.close();
+        connection.close();
         simulation.drive();
         assert_eq!(log.borrow()[2].1, "the connection was closed");
     }
@@ -288,9 +288,9 @@ mod tests {
         let handle = simulation.handle();
         let (here, there) = memory::pair_over(
             &handle,
-            Wire {
+            Link {
                 capacity: 10,
-                ..Wire::default()
+                ..Link::default()
             },
         );
         let reader = protocol::start(&handle, there, Echo);

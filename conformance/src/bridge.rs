@@ -12,7 +12,10 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::rig::PATIENCE;
-use entwined::transport::{Address, ByteStream, memory::MemoryStream};
+use entwined::{
+    forward_stream,
+    transport::{ByteStream, memory::MemoryStream},
+};
 
 /// The most bytes buffered in each direction: more than one receive takes.
 const ROOM: usize = 256 * 1024;
@@ -126,8 +129,8 @@ impl Bridge {
 
     /// Wraps the stream under test in a layer that tells the peer of its end at once, even if the
     /// peer does not read.
-    pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> Registration {
-        Registration {
+    pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> WatchedEnd {
+        WatchedEnd {
             below,
             aborting: false,
             bridge: self.clone(),
@@ -194,13 +197,13 @@ impl Drop for BridgeEnd {
 }
 
 /// See [`Bridge::watch`].
-pub(super) struct Registration {
+pub(super) struct WatchedEnd {
     below: MemoryStream,
     aborting: bool,
     bridge: Arc<Bridge>,
 }
 
-impl Drop for Registration {
+impl Drop for WatchedEnd {
     fn drop(&mut self) {
         let aborting = self.aborting;
         self.bridge.change(|state| {
@@ -210,49 +213,21 @@ impl Drop for Registration {
     }
 }
 
-impl AsyncRead for Registration {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.below).poll_read(cx, buffer)
-    }
+impl AsyncRead for WatchedEnd {
+    forward_stream!(below: poll_read);
 }
 
-impl AsyncWrite for Registration {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.below).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_close(cx)
-    }
+impl AsyncWrite for WatchedEnd {
+    forward_stream!(below: poll_write, poll_write_vectored, poll_flush, poll_close);
 }
 
-impl ByteStream for Registration {
-    fn local_address(&self) -> Address {
-        self.below.local_address()
-    }
-
-    fn peer_address(&self) -> Address {
-        self.below.peer_address()
-    }
+impl ByteStream for WatchedEnd {
+    forward_stream!(below: local_address, peer_address);
 
     fn abort(&mut self) {
         self.aborting = true;
         self.below.abort();
     }
 
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.below)
-    }
+    forward_stream!(below: below);
 }

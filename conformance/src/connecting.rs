@@ -11,8 +11,8 @@ use super::{
     rig::{Rig, ms},
 };
 use entwined::{
-    process, tls,
-    transport::{ByteStream, ConnectError, tcp, unix},
+    process,
+    transport::{ConnectError, tcp, unix},
 };
 
 pub(super) fn b40_connect_refused_says_so_over_tcp<H: Harness>() {
@@ -33,7 +33,7 @@ pub(super) fn b40_connect_unreachable_says_so_over_tcp<H: Harness>() {
     let handle = rig.handle.clone();
     rig.complete(async move {
         // The loopback's broadcast address: TCP has no route to it.
-        let error = tcp::connect(&handle, ([127, 255, 255, 255], 9).into())
+        let error = tcp::connect(&handle, ([127, 255, 255, 255], 9))
             .await
             .expect_err("no such host");
         assert!(
@@ -138,14 +138,17 @@ pub(super) fn b40_connect_refused_says_so_over_unix<H: Harness>() {
     });
 }
 
+#[cfg(feature = "tls")]
 pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: Harness>() {
     let rig = Rig::<H>::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
-        let connector = tls::Connector::builder().build().expect("a connector");
+        let connector = entwined::tls::Connector::builder()
+            .build()
+            .expect("a connector");
         let (listener, address) = super::carrier::tcp_listener(&handle);
         let stream = tcp::connect(&handle, address).await.expect("a connection");
-        let mut stream: Box<dyn ByteStream> =
+        let mut stream: Box<dyn entwined::transport::ByteStream> =
             Box::new(connector.connect(stream, "localhost").expect("a name"));
         let silent = listener.accept().await.expect("a connection");
         assert!(

@@ -25,7 +25,7 @@ use super::{
 };
 use entwined::{
     Handle,
-    protocol::{self, Echo, End, Flow, Limits, Lost, Transport},
+    protocol::{self, Config, Connection, Echo, End, Flow, Lost},
     transport::{Address, Listen as _, UnixAddress},
 };
 
@@ -35,7 +35,7 @@ pub(super) fn b41_connect_again_from_inside_connection_lost<H: Harness, C: Carri
         listener, connect, ..
     } = C::open(&rig.handle);
     let _server = protocol::serve(listener, |_: &_| {
-        Some(Scripted::new().made(Transport::close))
+        Some(Scripted::new().made(Connection::close))
     });
     fn dial_again(handle: Handle, connect: Connect, rounds: Count) {
         let dialing = handle.clone();
@@ -254,8 +254,8 @@ pub(super) fn b44_a_reset_is_an_error_with_its_kind<H: Harness, C: Carrier>() {
     let kind = Rc::new(Cell::new(None));
     let seen = kind.clone();
     // Write two bytes, so that one of them stays unread.
-    let greeting = Scripted::new().made(|transport| {
-        transport.write(b"!!");
+    let greeting = Scripted::new().made(|connection| {
+        connection.write(b"!!");
     });
     let protocol = greeting.lost(move |why| match why {
         Lost::Failed(error) => seen.set(Some(error.kind())),
@@ -270,12 +270,12 @@ pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harne
     let kind = Rc::new(Cell::new(None));
     let (seen, handle) = (kind.clone(), rig.handle.clone());
     let protocol = Scripted::new()
-        .made(move |transport| {
+        .made(move |connection| {
             // Nobody reads. The first write provokes a reset, and a later write fails with it.
-            transport.pause_reading();
-            let (transport, clock) = (transport.clone(), handle.clone());
+            connection.pause_reading();
+            let (connection, clock) = (connection.clone(), handle.clone());
             handle.spawn(async move {
-                while transport.write(b"to nobody") != Flow::Closed {
+                while connection.write(b"to nobody") != Flow::Closed {
                     clock.sleep(ms(1)).await;
                 }
             });
@@ -301,18 +301,18 @@ pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_conn
 >() {
     let (end, ending) = mpsc::channel::<()>();
     let end = Cell::new(Some(end));
-    let limits = Limits {
-        most: 64 << 20,
-        linger: ms(50),
-        ..Limits::default()
+    let config = Config {
+        max_queued: 64 << 20,
+        close_timeout: ms(50),
+        ..Config::default()
     };
     let protocol = Scripted::new()
-        .made(|transport| {
-            transport.write(&vec![1; 32 << 20]);
-            transport.close();
+        .made(|connection| {
+            connection.write(&vec![1; 32 << 20]);
+            connection.close();
         })
         .lost(move |_| drop(end.take()));
-    let (why, ()) = converse::<H, C, _>(protocol, Some(limits), move |stream| {
+    let (why, ()) = converse::<H, C, _>(protocol, Some(config), move |stream| {
         let _ = ending.recv();
         drop(stream);
     });
@@ -323,21 +323,21 @@ pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_conn
 fn panicking(callback: &'static str) -> Scripted {
     let panic_if = move |name: &str| assert_ne!(name, callback, "in a callback");
     Scripted::new()
-        .made(move |transport| {
+        .made(move |connection| {
             panic_if("made");
-            transport.set_limits(Limits {
-                high: 1,
-                ..transport.limits()
+            connection.set_config(Config {
+                high_water: 1,
+                ..connection.config()
             });
         })
-        .data(move |transport, _| {
+        .data(move |connection, _| {
             panic_if("data");
             // More than the system accepts at once, so that there is a pause and a resume.
-            transport.set_limits(Limits {
-                most: 64 << 20,
-                ..transport.limits()
+            connection.set_config(Config {
+                max_queued: 64 << 20,
+                ..connection.config()
             });
-            transport.write(&vec![1; 16 << 20]);
+            connection.write(&vec![1; 16 << 20]);
         })
         .end(move |_| {
             panic_if("end");
@@ -383,7 +383,7 @@ pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
             "{callback}: {panics:?}"
         );
         assert!(
-            panics[0].contains("src/testing/"),
+            panics[0].contains("conformance/src/"),
             "the location is missing: {panics:?}"
         );
     }
@@ -396,14 +396,14 @@ pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
     let rig = Rig::<H>::new();
     let kept = Rc::new(RefCell::new((Weak::new(), None)));
     let slot = kept.clone();
-    let protocol = Scripted::new().made(move |transport| {
+    let protocol = Scripted::new().made(move |connection| {
         let owned = Rc::new(());
-        *slot.borrow_mut() = (Rc::downgrade(&owned), Some(transport.clone()));
-        let inner = transport.clone();
-        let handle = transport.handle().clone();
+        *slot.borrow_mut() = (Rc::downgrade(&owned), Some(connection.clone()));
+        let inner = connection.clone();
+        let handle = connection.handle().clone();
         let state = owned.clone();
-        // A transport that outlives its connection does not keep the protocol alive.
-        transport.handle().call_later(ms(1), move || {
+        // A connection that outlives its connection does not keep the protocol alive.
+        connection.handle().call_later(ms(1), move || {
             let _state = state;
             inner.close();
             drop(handle);
@@ -413,9 +413,9 @@ pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
     converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
         drop(read_to_end(&mut stream))
     });
-    let (owned, transport) = kept.take();
+    let (owned, connection) = kept.take();
     assert!(owned.upgrade().is_none());
-    assert!(transport.expect("it was kept").is_closing());
+    assert!(connection.expect("it was kept").is_closing());
 }
 
 /// Returns the number of open file descriptors of this process.
@@ -446,8 +446,8 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: C
     let _server = protocol::serve(listener, move |_: &_| {
         let ends = ends.clone();
         let owned = vec![0_u8; 4096];
-        let protocol = Scripted::new().data(|transport, data| {
-            transport.write(data);
+        let protocol = Scripted::new().data(|connection, data| {
+            connection.write(data);
         });
         Some(protocol.lost(move |_| {
             let _ = &owned;
@@ -465,7 +465,7 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: C
                 let ends = lost.clone();
                 // Abort, so that no port stays in TIME_WAIT.
                 let protocol = Scripted::new()
-                    .data(|transport, _| transport.abort())
+                    .data(|connection, _| connection.abort())
                     .lost(move |_| ends.add(1));
                 protocol::start(&handle, connect().await, protocol).write(b"ping");
             }

@@ -12,10 +12,10 @@ use super::{
 pub(super) fn b47_who_the_peer_is_can_be_asked_for<H: Harness, C: Carrier>() {
     let asked = Rc::new(Cell::new(false));
     let seen = asked.clone();
-    let protocol = Scripted::new().made(move |transport| {
-        C::ask_identity(transport);
+    let protocol = Scripted::new().made(move |connection| {
+        C::ask_identity(connection);
         seen.set(true);
-        transport.close();
+        connection.close();
     });
     converse::<H, C, _>(protocol, None, |mut stream| drop(read_to_end(&mut stream)));
     assert!(asked.get());

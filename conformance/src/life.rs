@@ -18,7 +18,7 @@ use super::{
 };
 use entwined::{
     Handle,
-    protocol::{self, Echo, Transport},
+    protocol::{self, Connection, Echo},
     reactor::{Gone, LifeError, Phase, Report},
     transport::tcp,
 };
@@ -209,7 +209,7 @@ pub(super) fn b04_stop_from_a_failed_connect<H: Harness>() {
 
 /// An address where nobody listens any more.
 pub(super) fn nobody_listens(handle: &Handle) -> SocketAddr {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_address().tcp().expect("it listens on TCP")
 }
 
@@ -385,7 +385,7 @@ async fn both_ends(
     handle: &Handle,
     made: &Count,
     build: impl Fn() -> Scripted + Clone + 'static,
-) -> (protocol::Server, Transport) {
+) -> (protocol::Server, Connection) {
     let before = made.get();
     let count = made.clone();
     let of_server = build.clone();
@@ -393,11 +393,11 @@ async fn both_ends(
         let count = count.clone();
         Some(of_server().made(move |_| count.add(1)))
     });
-    let transport = protocol::connect(handle, address, build)
+    let connection = protocol::connect(handle, address, build)
         .await
         .expect("a connection");
     made.reached(before + 1).await;
-    (server, transport)
+    (server, connection)
 }
 
 pub(super) fn b06_each_open_connection_hears_connection_lost_once<H: Harness>() {

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io::Write,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -30,6 +30,7 @@ use entwined::{
     reactor::{Direction, Interest, Phase, Registration, Stopped},
     transport::tcp,
 };
+#[cfg(feature = "http")]
 use entwined_http::{self as http, Router};
 
 /// What a callback does.
@@ -98,7 +99,7 @@ fn in_data_received<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
 fn in_connection_lost<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| {
         Scripted::new()
-            .data(|transport, _| transport.close())
+            .data(|connection, _| connection.close())
             .lost(move |_| once())
     })
 }
@@ -241,10 +242,12 @@ pub(super) fn b49_others_go_on_inside_handle_wait<H: Harness>() {
     rig.complete(done.reached(1));
 }
 
+#[cfg(feature = "http")]
 pub(super) fn b49_others_go_on_inside_an_http_handler<H: Harness>() {
     assert_others_go_on::<H>(in_an_http_handler);
 }
 
+#[cfg(feature = "http")]
 fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     let action = Rc::new(Cell::new(Some(action)));
     let router = Router::new().get("/", move |_: http::Request| {
@@ -256,7 +259,8 @@ fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> 
             "answered"
         }
     });
-    let listener = tcp::listen(&rig.handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener =
+        tcp::listen(&rig.handle, (std::net::Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     let mut client = dial(address);
     client
@@ -332,17 +336,17 @@ pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afte
     let (rig, lost) = (Rig::<H>::new(), Count::default());
     let (harness, handle, ended) = (rig.harness.clone(), rig.handle.clone(), lost.clone());
     let protocol = Scripted::new()
-        .data(move |transport, _| {
-            transport.write(b"before, ");
-            let (clock, inner) = (handle.clone(), transport.clone());
+        .data(move |connection, _| {
+            connection.write(b"before, ");
+            let (clock, inner) = (handle.clone(), connection.clone());
             let nested = harness.nest(Box::pin(async move {
                 clock.sleep(ms(2)).await;
                 inner.write(b"inside, ");
                 clock.sleep(ms(2)).await;
             }));
             assert_eq!(nested, Ok(()));
-            transport.write(b"after");
-            transport.close();
+            connection.write(b"after");
+            connection.close();
         })
         .lost(move |_| ended.add(1));
     let protocol = RefCell::new(Some(protocol));

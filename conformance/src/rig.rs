@@ -17,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Harness;
 use entwined::{
     Handle,
-    protocol::{End, Factory, Lost, Protocol, Server, Transport, serve},
+    protocol::{Connection, End, Factory, Lost, Protocol, Server, serve},
     reactor::{Observer, Report},
     transport::tcp,
 };
@@ -125,7 +125,7 @@ impl<H: Harness> Rig<H> {
 }
 
 pub(super) fn serve_on(handle: &Handle, factory: impl Factory + 'static) -> (Server, SocketAddr) {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     (serve(listener, factory), address)
 }
@@ -268,14 +268,14 @@ pub(super) fn pattern(count: usize) -> Vec<u8> {
     (0..count).map(|_| random.below(256) as u8).collect()
 }
 
-type Plain = Box<dyn FnMut(&Transport)>;
-type Data = Box<dyn FnMut(&Transport, &[u8])>;
+type Plain = Box<dyn FnMut(&Connection)>;
+type Data = Box<dyn FnMut(&Connection, &[u8])>;
 
 /// A protocol made of closures.
 pub(super) struct Scripted {
     made: Plain,
     data: Data,
-    end: Box<dyn FnMut(&Transport) -> End>,
+    end: Box<dyn FnMut(&Connection) -> End>,
     pause: Plain,
     resume: Plain,
     lost: Box<dyn FnMut(&Lost)>,
@@ -307,27 +307,27 @@ impl Scripted {
             .lost(move |why| lost.add(format!("lost: {why}")))
     }
 
-    pub(super) fn made(mut self, callback: impl FnMut(&Transport) + 'static) -> Self {
+    pub(super) fn made(mut self, callback: impl FnMut(&Connection) + 'static) -> Self {
         self.made = Box::new(callback);
         self
     }
 
-    pub(super) fn data(mut self, callback: impl FnMut(&Transport, &[u8]) + 'static) -> Self {
+    pub(super) fn data(mut self, callback: impl FnMut(&Connection, &[u8]) + 'static) -> Self {
         self.data = Box::new(callback);
         self
     }
 
-    pub(super) fn end(mut self, callback: impl FnMut(&Transport) -> End + 'static) -> Self {
+    pub(super) fn end(mut self, callback: impl FnMut(&Connection) -> End + 'static) -> Self {
         self.end = Box::new(callback);
         self
     }
 
-    pub(super) fn pause(mut self, callback: impl FnMut(&Transport) + 'static) -> Self {
+    pub(super) fn pause(mut self, callback: impl FnMut(&Connection) + 'static) -> Self {
         self.pause = Box::new(callback);
         self
     }
 
-    pub(super) fn resume(mut self, callback: impl FnMut(&Transport) + 'static) -> Self {
+    pub(super) fn resume(mut self, callback: impl FnMut(&Connection) + 'static) -> Self {
         self.resume = Box::new(callback);
         self
     }
@@ -339,24 +339,24 @@ impl Scripted {
 }
 
 impl Protocol for Scripted {
-    fn connection_made(&mut self, transport: &Transport) {
-        (self.made)(transport);
+    fn connection_made(&mut self, connection: &Connection) {
+        (self.made)(connection);
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        (self.data)(transport, data);
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
+        (self.data)(connection, data);
     }
 
-    fn end_received(&mut self, transport: &Transport) -> End {
-        (self.end)(transport)
+    fn end_received(&mut self, connection: &Connection) -> End {
+        (self.end)(connection)
     }
 
-    fn pause_writing(&mut self, transport: &Transport) {
-        (self.pause)(transport);
+    fn pause_writing(&mut self, connection: &Connection) {
+        (self.pause)(connection);
     }
 
-    fn resume_writing(&mut self, transport: &Transport) {
-        (self.resume)(transport);
+    fn resume_writing(&mut self, connection: &Connection) {
+        (self.resume)(connection);
     }
 
     fn connection_lost(&mut self, why: &Lost) {

@@ -164,12 +164,12 @@ pub(super) fn b55_with_64_busy_connections_the_host_draws_60_frames_a_second<H: 
             rig.handle.spawn(async move {
                 let build = move || {
                     Scripted::new()
-                        .made(|transport| {
-                            transport.write(&[1; 512]);
+                        .made(|connection| {
+                            connection.write(&[1; 512]);
                         })
-                        .data(move |transport, data| {
+                        .data(move |connection, data| {
                             exchanges.add(1);
-                            transport.write(data);
+                            connection.write(data);
                         })
                 };
                 protocol::connect(&handle, address, build)

@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     pin::Pin,
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,7 +15,7 @@ use super::{
     rig::{Count, Rig, Scripted, read_to_end},
 };
 use entwined::{
-    protocol,
+    forward_stream, protocol,
     transport::{Address, ByteStream, Stream, UnixAddress, unix},
 };
 
@@ -27,49 +26,15 @@ struct Layer<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Layer<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.below).poll_read(cx, buffer)
-    }
+    forward_stream!(below: poll_read);
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Layer<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.below).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_close(cx)
-    }
+    forward_stream!(below: poll_write, poll_write_vectored, poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for Layer<S> {
-    fn local_address(&self) -> Address {
-        self.below.local_address()
-    }
-
-    fn peer_address(&self) -> Address {
-        self.below.peer_address()
-    }
-
-    fn abort(&mut self) {
-        self.below.abort();
-    }
-
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.below)
-    }
+    forward_stream!(below: local_address, peer_address, abort, below);
 }
 
 pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix<
@@ -78,8 +43,8 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
     let (rig, ended) = (Rig::<H>::new(), Count::default());
     let (a, _b) = unix::pair(&rig.handle).expect("two streams");
     let seen = ended.clone();
-    let protocol = Scripted::new().made(move |transport| {
-        let credentials = transport.ask(|stream: &Stream| stream.peer_credentials());
+    let protocol = Scripted::new().made(move |connection| {
+        let credentials = connection.ask(|stream: &Stream| stream.peer_credentials());
         let credentials = credentials.expect("a socket below").expect("a Unix socket");
         assert_eq!(
             credentials.pid.as_raw_nonzero().get() as u32,
@@ -87,25 +52,25 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
         );
         assert_eq!(credentials.uid, rustix::process::getuid());
         assert_eq!(
-            transport.ask(|layer: &Layer<Stream>| layer.name),
+            connection.ask(|layer: &Layer<Stream>| layer.name),
             Some("a layer")
         );
         // There is no such layer, and Unix sockets have no such option.
-        assert_eq!(transport.ask(|_: &Layer<Layer<Stream>>| ()), None);
+        assert_eq!(connection.ask(|_: &Layer<Layer<Stream>>| ()), None);
         assert!(
-            transport
+            connection
                 .ask(|stream: &Stream| stream.set_nodelay(true))
                 .expect("a socket below")
                 .is_err()
         );
         assert_eq!(
-            *transport.peer_address(),
+            *connection.peer_address(),
             Address::Unix(UnixAddress::Unnamed)
         );
-        assert_eq!(transport.peer_address().tcp(), None);
+        assert_eq!(connection.peer_address().tcp(), None);
         seen.add(1);
     });
-    let transport = protocol::start(
+    let connection = protocol::start(
         &rig.handle,
         Layer {
             name: "a layer",
@@ -115,7 +80,7 @@ pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_
     );
     rig.complete(ended.reached(1));
     assert_eq!(
-        transport.ask(|_: &Stream| ()),
+        connection.ask(|_: &Stream| ()),
         None,
         "the connection is over"
     );

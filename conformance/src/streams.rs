@@ -14,23 +14,23 @@ use super::{
     carrier::{Carrier, Door, Peer, joined},
     rig::{Count, Log, Rig, Scripted, ms, pattern, read_to_end},
 };
-use entwined::protocol::{self, End, Flow, Limits, Lost, Protocol, Transport};
+use entwined::protocol::{self, Config, Connection, End, Flow, Lost, Protocol};
 
 /// Runs one connection between our protocol and a peer on a thread. Ends when our side is lost.
 /// Returns the reason and what the peer saw.
 pub(super) fn converse<H: Harness, C: Carrier, R: Send + 'static>(
     protocol: Scripted,
-    limits: Option<Limits>,
+    config: Option<Config>,
     talk: impl FnOnce(Peer) -> R + Send + 'static,
 ) -> (String, R) {
     let rig = Rig::<H>::new();
-    converse_on::<H, C, R>(&rig, protocol, limits, talk)
+    converse_on::<H, C, R>(&rig, protocol, config, talk)
 }
 
 pub(super) fn converse_on<H: Harness, C: Carrier, R: Send + 'static>(
     rig: &Rig<H>,
     protocol: Scripted,
-    limits: Option<Limits>,
+    config: Option<Config>,
     talk: impl FnOnce(Peer) -> R + Send + 'static,
 ) -> (String, R) {
     let (lost, why) = (Count::default(), Rc::new(RefCell::new(String::new())));
@@ -44,8 +44,8 @@ pub(super) fn converse_on<H: Harness, C: Carrier, R: Send + 'static>(
         listener, dialer, ..
     } = C::open(&rig.handle);
     let server = protocol::serve(listener, move |_: &_| protocol.take());
-    if let Some(limits) = limits {
-        server.set_limits(limits);
+    if let Some(config) = config {
+        server.set_config(config);
     }
     let peer = thread::spawn(move || talk(dialer.dial()));
     let handle = rig.handle.clone();
@@ -66,24 +66,24 @@ struct LostTold {
 }
 
 impl Protocol for LostTold {
-    fn connection_made(&mut self, transport: &Transport) {
-        self.protocol.connection_made(transport);
+    fn connection_made(&mut self, connection: &Connection) {
+        self.protocol.connection_made(connection);
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        self.protocol.data_received(transport, data);
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
+        self.protocol.data_received(connection, data);
     }
 
-    fn end_received(&mut self, transport: &Transport) -> End {
-        self.protocol.end_received(transport)
+    fn end_received(&mut self, connection: &Connection) -> End {
+        self.protocol.end_received(connection)
     }
 
-    fn pause_writing(&mut self, transport: &Transport) {
-        self.protocol.pause_writing(transport);
+    fn pause_writing(&mut self, connection: &Connection) {
+        self.protocol.pause_writing(connection);
     }
 
-    fn resume_writing(&mut self, transport: &Transport) {
-        self.protocol.resume_writing(transport);
+    fn resume_writing(&mut self, connection: &Connection) {
+        self.protocol.resume_writing(connection);
     }
 
     fn connection_lost(&mut self, why: &Lost) {
@@ -124,17 +124,17 @@ pub(super) fn b33_made_first_data_in_order_lost_once_and_last<H: Harness, C: Car
 
 pub(super) fn b33_lost_says_why<H: Harness, C: Carrier>() {
     let on_data =
-        |action: fn(&Transport)| Scripted::new().data(move |transport, _| action(transport));
+        |action: fn(&Connection)| Scripted::new().data(move |connection, _| action(connection));
     let poke = |mut stream: Peer| {
         stream.write_all(b"!").expect("written");
         let _ = read_to_end(&mut stream);
     };
     assert_eq!(
-        converse::<H, C, _>(on_data(Transport::close), None, poke).0,
+        converse::<H, C, _>(on_data(Connection::close), None, poke).0,
         "the connection was closed"
     );
     assert_eq!(
-        converse::<H, C, _>(on_data(Transport::abort), None, poke).0,
+        converse::<H, C, _>(on_data(Connection::abort), None, poke).0,
         "the connection was aborted"
     );
     assert_eq!(
@@ -144,29 +144,29 @@ pub(super) fn b33_lost_says_why<H: Harness, C: Carrier>() {
 }
 
 pub(super) fn b34_writes_after_the_end_are_no_ops<H: Harness, C: Carrier>() {
-    let kept = Rc::new(RefCell::new(None::<Transport>));
+    let kept = Rc::new(RefCell::new(None::<Connection>));
     let keep = kept.clone();
     let protocol = Scripted::new()
-        .data(|transport, _| {
-            assert_eq!(transport.write(b"before"), Flow::Open);
-            transport.close();
-            assert!(transport.is_closing());
-            assert_eq!(transport.write(b"after"), Flow::Closed);
+        .data(|connection, _| {
+            assert_eq!(connection.write(b"before"), Flow::Open);
+            connection.close();
+            assert!(connection.is_closing());
+            assert_eq!(connection.write(b"after"), Flow::Closed);
         })
-        .made(move |transport| *keep.borrow_mut() = Some(transport.clone()));
+        .made(move |connection| *keep.borrow_mut() = Some(connection.clone()));
     let (_, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
         read_to_end(&mut stream).expect("the end")
     });
     assert_eq!(seen, b"before");
-    let transport = kept.take().expect("it was kept");
-    assert_eq!(transport.write(b"long after"), Flow::Closed);
-    assert_eq!(transport.unsent(), 0);
-    transport.close();
-    transport.abort();
-    transport.pause_reading();
-    transport.resume_reading();
-    transport.end();
+    let connection = kept.take().expect("it was kept");
+    assert_eq!(connection.write(b"long after"), Flow::Closed);
+    assert_eq!(connection.unsent(), 0);
+    connection.close();
+    connection.abort();
+    connection.pause_reading();
+    connection.resume_reading();
+    connection.end();
 }
 
 pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
@@ -176,22 +176,22 @@ pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
     let writing = Rc::new(Cell::new(false));
     let not_inside = |writing: &Rc<Cell<bool>>| {
         let writing = writing.clone();
-        move |_: &Transport| assert!(!writing.get(), "a callback came from inside a write")
+        move |_: &Connection| assert!(!writing.get(), "a callback came from inside a write")
     };
     let now = writing.clone();
-    let limits = Limits {
-        most: 64 << 20,
-        ..Limits::default()
+    let config = Config {
+        max_queued: 64 << 20,
+        ..Config::default()
     };
     let protocol = Scripted::new()
         .pause(not_inside(&writing))
         .resume(not_inside(&writing))
-        .data(move |transport, _| {
+        .data(move |connection, _| {
             let piece = vec![1; 1 << 20];
             let start = Instant::now();
             now.set(true);
             // Far more than the system accepts, because nobody reads.
-            let flows: Vec<_> = (0..32).map(|_| transport.write(&piece)).collect();
+            let flows: Vec<_> = (0..32).map(|_| connection.write(&piece)).collect();
             now.set(false);
             assert!(
                 start.elapsed() < Duration::from_secs(5),
@@ -199,26 +199,26 @@ pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
                 start.elapsed()
             );
             assert_eq!(flows[31], Flow::Full);
-            transport.abort();
+            connection.abort();
         });
-    converse::<H, C, _>(protocol, Some(limits), |mut stream| {
+    converse::<H, C, _>(protocol, Some(config), |mut stream| {
         stream.write_all(b"!").expect("written");
         stream.hold();
     });
 }
 
 pub(super) fn b35_close_flushes_what_was_written<H: Harness, C: Carrier>() {
-    let limits = Limits {
-        most: 16 << 20,
-        ..Limits::default()
+    let config = Config {
+        max_queued: 16 << 20,
+        ..Config::default()
     };
     let bytes = pattern(8 << 20);
     let written = bytes.clone();
-    let protocol = Scripted::new().made(move |transport| {
-        transport.write(&written);
-        transport.close();
+    let protocol = Scripted::new().made(move |connection| {
+        connection.write(&written);
+        connection.close();
     });
-    let (why, seen) = converse::<H, C, _>(protocol, Some(limits), |mut stream| {
+    let (why, seen) = converse::<H, C, _>(protocol, Some(config), |mut stream| {
         read_to_end(&mut stream).expect("the end")
     });
     assert_eq!(why, "the connection was closed");
@@ -238,22 +238,23 @@ pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
     let (sent, sending) = mpsc::channel();
     let (sending, handle) = (Cell::new(Some(sending)), rig.handle.clone());
     let protocol = Scripted::new()
-        .made(move |transport| {
+        .made(move |connection| {
             // Pause until all data has arrived, which is more than one receive takes.
-            transport.pause_reading();
-            let (transport, sending) = (transport.clone(), sending.take().expect("one connection"));
+            connection.pause_reading();
+            let (connection, sending) =
+                (connection.clone(), sending.take().expect("one connection"));
             let clock = handle.clone();
             let wait = async move {
                 while sending.try_recv().is_err() {
                     clock.sleep(ms(1)).await;
                 }
-                transport.resume_reading();
+                connection.resume_reading();
             };
             handle.spawn(wait);
         })
-        .data(|transport, _| {
-            transport.write(b"goodbye");
-            transport.close();
+        .data(|connection, _| {
+            connection.write(b"goodbye");
+            connection.close();
         });
     let (_, seen) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
         stream.write_all(&[0; 200_000]).expect("written");
@@ -264,10 +265,10 @@ pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
 }
 
 pub(super) fn b35_abort_drops_what_was_written_and_resets<H: Harness, C: Carrier>() {
-    let protocol = Scripted::new().data(|transport, _| {
-        transport.write(&[7; 500_000]);
-        transport.abort();
-        assert_eq!(transport.write(b"more"), Flow::Closed);
+    let protocol = Scripted::new().data(|connection, _| {
+        connection.write(&[7; 500_000]);
+        connection.abort();
+        assert_eq!(connection.write(b"more"), Flow::Closed);
     });
     let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
@@ -285,12 +286,12 @@ pub(super) fn b35_abort_drops_what_was_written_and_resets<H: Harness, C: Carrier
 }
 
 pub(super) fn b35_abort_twice_or_abort_then_close_is_harmless<H: Harness, C: Carrier>() {
-    let protocol = Scripted::new().data(|transport, _| {
-        transport.close();
-        transport.abort();
-        transport.abort();
-        transport.close();
-        transport.end();
+    let protocol = Scripted::new().data(|connection, _| {
+        connection.close();
+        connection.abort();
+        connection.abort();
+        connection.close();
+        connection.end();
     });
     let (why, _) = converse::<H, C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
@@ -309,10 +310,10 @@ pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_wi
     let (gone, going) = mpsc::channel();
     let going = Cell::new(Some(going));
     let noted = log.clone();
-    let protocol = Scripted::noting(&log).made(move |transport| {
-        transport.pause_reading();
-        assert!(transport.is_reading_paused());
-        let (transport, noted, clock) = (transport.clone(), noted.clone(), handle.clone());
+    let protocol = Scripted::noting(&log).made(move |connection| {
+        connection.pause_reading();
+        assert!(connection.is_reading_paused());
+        let (connection, noted, clock) = (connection.clone(), noted.clone(), handle.clone());
         let going = going.take().expect("one connection");
         handle.spawn(async move {
             while going.try_recv().is_err() {
@@ -320,7 +321,7 @@ pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_wi
             }
             clock.sleep(ms(10)).await;
             noted.add("resumed");
-            transport.resume_reading();
+            connection.resume_reading();
         });
     });
     let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
@@ -343,18 +344,18 @@ pub(super) fn b37_pause_in_connection_made_holds<H: Harness, C: Carrier>() {
     let resumed = Rc::new(Cell::new(false));
     let seen = resumed.clone();
     let protocol = Scripted::new()
-        .made(move |transport| {
-            transport.pause_reading();
-            let (transport, resumed) = (transport.clone(), resumed.clone());
+        .made(move |connection| {
+            connection.pause_reading();
+            let (connection, resumed) = (connection.clone(), resumed.clone());
             handle.call_later(ms(30), move || {
                 resumed.set(true);
-                transport.resume_reading();
+                connection.resume_reading();
             });
         })
-        .data(move |transport, data| {
+        .data(move |connection, data| {
             assert!(seen.get(), "data came while reading was paused");
-            transport.write(data);
-            transport.close();
+            connection.write(data);
+            connection.close();
         });
     let (_, echoed) = converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
         stream.write_all(b"early").expect("written");
@@ -368,27 +369,27 @@ pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harn
     let received = Rc::new(RefCell::new(Vec::new()));
     let (kept, handle) = (received.clone(), rig.handle.clone());
     let mut round = 0;
-    let protocol = Scripted::new().data(move |transport, data| {
+    let protocol = Scripted::new().data(move |connection, data| {
         assert!(
-            !transport.is_reading_paused(),
+            !connection.is_reading_paused(),
             "data came while reading was paused"
         );
         kept.borrow_mut().extend_from_slice(data);
-        transport.pause_reading();
-        let transport = transport.clone();
+        connection.pause_reading();
+        let connection = connection.clone();
         round += 1;
         match round % 4 {
             // From inside the callback, from a call, from a timer, and back and forth.
-            0 => transport.resume_reading(),
-            1 => handle.call_soon(move || transport.resume_reading()),
+            0 => connection.resume_reading(),
+            1 => handle.call_soon(move || connection.resume_reading()),
             2 => drop(handle.call_later(Duration::from_micros(100), move || {
-                transport.resume_reading()
+                connection.resume_reading()
             })),
             _ => handle.call_soon(move || {
-                transport.resume_reading();
-                transport.pause_reading();
-                transport.resume_reading();
-                transport.resume_reading();
+                connection.resume_reading();
+                connection.pause_reading();
+                connection.resume_reading();
+                connection.resume_reading();
             }),
         }
     });
@@ -415,15 +416,15 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
     let log = Log::default();
     let (paused, resumed) = (log.clone(), log.clone());
     let left = Rc::new(Cell::new(TOTAL));
-    let produce = move |transport: &Transport| {
-        let limits = transport.limits();
+    let produce = move |connection: &Connection| {
+        let config = connection.config();
         while left.get() > 0 {
             let piece = vec![3; 10_000.min(left.get())];
-            let flow = transport.write(&piece);
+            let flow = connection.write(&piece);
             assert!(
-                transport.unsent() <= limits.high + piece.len(),
+                connection.unsent() <= config.high_water + piece.len(),
                 "{} bytes wait",
-                transport.unsent()
+                connection.unsent()
             );
             left.set(left.get() - piece.len());
             match flow {
@@ -432,16 +433,16 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
                 Flow::Closed => panic!("the connection was ended"),
             }
         }
-        transport.close();
+        connection.close();
     };
     let again = produce.clone();
     let protocol = Scripted::new()
         .made(produce)
         .pause(move |_| paused.add("pause"))
-        .resume(move |transport| {
+        .resume(move |connection| {
             resumed.add("resume");
-            assert!(transport.unsent() <= transport.limits().low);
-            again(transport);
+            assert!(connection.unsent() <= connection.config().low_water);
+            again(connection);
         });
     let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
         read_to_end(&mut stream).expect("the end").len()
@@ -461,18 +462,18 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
 }
 
 pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, C: Carrier>() {
-    let most = Limits::default().most;
+    let most = Config::default().max_queued;
     let written = Rc::new(Cell::new(0_usize));
     let total = written.clone();
-    let protocol = Scripted::new().data(move |transport, _| {
+    let protocol = Scripted::new().data(move |connection, _| {
         let piece = [9; 64 * 1024];
         let mut full = false;
         loop {
-            let flow = transport.write(&piece);
+            let flow = connection.write(&piece);
             assert!(
-                transport.unsent() <= most,
+                connection.unsent() <= most,
                 "{} bytes wait for a peer that does not read",
-                transport.unsent()
+                connection.unsent()
             );
             match flow {
                 Flow::Closed => break,
@@ -482,8 +483,8 @@ pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, 
             total.set(total.get() + piece.len());
             assert!(total.get() <= most, "no limit ended it");
         }
-        assert!(full, "the transport did not tell");
-        assert_eq!(transport.write(b"more"), Flow::Closed);
+        assert!(full, "the connection did not tell");
+        assert_eq!(connection.write(b"more"), Flow::Closed);
     });
     let (why, ()) = converse::<H, C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
@@ -496,16 +497,16 @@ pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, 
 pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harness, C: Carrier>() {
     let rig = Rig::<H>::new();
     let handle = rig.handle.clone();
-    let most = Limits::default().most;
-    let protocol = Scripted::new().made(move |transport| {
-        let (transport, clock) = (transport.clone(), handle.clone());
+    let most = Config::default().max_queued;
+    let protocol = Scripted::new().made(move |connection| {
+        let (connection, clock) = (connection.clone(), handle.clone());
         handle.spawn(async move {
-            while transport.write(&[5; 16 * 1024]) != Flow::Closed {
-                assert!(transport.unsent() <= most);
+            while connection.write(&[5; 16 * 1024]) != Flow::Closed {
+                assert!(connection.unsent() <= most);
                 clock.sleep(Duration::ZERO).await;
                 clock.sleep(Duration::from_micros(50)).await;
             }
-            assert_eq!(transport.unsent().min(most + 1), transport.unsent());
+            assert_eq!(connection.unsent().min(most + 1), connection.unsent());
         });
     });
     let (end, ending) = mpsc::channel::<()>();
@@ -524,10 +525,10 @@ pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<
     C: Carrier,
 >() {
     let log = Log::default();
-    let protocol = Scripted::noting(&log).made(|transport| {
-        transport.write(b"question");
-        transport.end();
-        assert_eq!(transport.write(b"more"), Flow::Closed);
+    let protocol = Scripted::noting(&log).made(|connection| {
+        connection.write(b"question");
+        connection.end();
+        assert_eq!(connection.write(b"more"), Flow::Closed);
     });
     let (why, question) = converse::<H, C, _>(protocol, None, |mut stream| {
         let question = read_to_end(&mut stream).expect("the end");
@@ -542,11 +543,11 @@ pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<
 pub(super) fn b39_when_the_peer_half_closes_we_can_still_send<H: Harness, C: Carrier>() {
     let rig = Rig::<H>::new();
     let handle = rig.handle.clone();
-    let protocol = Scripted::new().end(move |transport| {
-        let transport = transport.clone();
+    let protocol = Scripted::new().end(move |connection| {
+        let connection = connection.clone();
         handle.call_later(ms(5), move || {
-            assert_eq!(transport.write(b"answer"), Flow::Open);
-            transport.close();
+            assert_eq!(connection.write(b"answer"), Flow::Open);
+            connection.close();
         });
         End::KeepWriting
     });
@@ -560,8 +561,8 @@ pub(super) fn b39_when_the_peer_half_closes_we_can_still_send<H: Harness, C: Car
 }
 
 pub(super) fn b39_a_protocol_without_support_for_it_closes<H: Harness, C: Carrier>() {
-    let protocol = Scripted::new().data(|transport, _| {
-        transport.write(b"last words");
+    let protocol = Scripted::new().data(|connection, _| {
+        connection.write(b"last words");
     });
     let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");

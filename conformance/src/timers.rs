@@ -373,7 +373,7 @@ pub(super) fn b18_after_a_stall_each_timer_fires_once<H: Harness>() {
 
 pub(super) fn b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judged<H: Harness>() {
     let rig = Rig::<H>::new();
-    let listener = tcp::listen(&rig.handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(&rig.handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     let (go, going) = mpsc::channel();
     let (sent, sending) = mpsc::channel();

@@ -6,15 +6,15 @@ use std::{future::poll_fn, pin::Pin};
 use entwined::{
     Handle,
     simulation::Simulation,
-    transport::memory::{self, MemoryStream, Wire},
+    transport::memory::{self, MemoryStream, Link},
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// Returns the two ends of a connection that passes on `fragment` + 1 bytes at a time.
 pub fn connection(handle: &Handle, fragment: u8) -> (MemoryStream, MemoryStream) {
-    let mut wire = Wire::default();
-    wire.fragment = usize::from(fragment) + 1;
-    memory::pair_over(handle, wire)
+    let mut link = Link::default();
+    link.fragment = usize::from(fragment) + 1;
+    memory::pair_over(handle, link)
 }
 
 /// Sends `bytes`, closes, and reads until the other side has closed too; then runs everything to

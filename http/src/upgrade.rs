@@ -8,10 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use entwined::{
-    server::Permit,
-    transport::{Address, ByteStream},
-};
+use entwined::{forward_stream, server::Permit, transport::ByteStream};
 use futures_io::{AsyncRead, AsyncWrite};
 
 #[cfg(feature = "http2")]
@@ -111,31 +108,11 @@ impl AsyncRead for Upgraded {
 }
 
 impl AsyncWrite for Upgraded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_close(cx)
-    }
+    forward_stream!(stream: poll_write, poll_write_vectored, poll_flush, poll_close);
 }
 
 impl ByteStream for Upgraded {
-    fn local_address(&self) -> Address {
-        self.stream.local_address()
-    }
-
-    fn peer_address(&self) -> Address {
-        self.stream.peer_address()
-    }
+    forward_stream!(stream: local_address, peer_address);
 
     fn abort(&mut self) {
         // The connection is closed: another peer may be accepted.
@@ -143,7 +120,5 @@ impl ByteStream for Upgraded {
         self.stream.abort();
     }
 
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&*self.stream)
-    }
+    forward_stream!(stream: below);
 }

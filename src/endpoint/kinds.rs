@@ -44,7 +44,7 @@ type ReadClient = Rc<dyn Fn(&mut Arguments<'_>) -> Result<Rc<dyn Client>, ParseE
 ///
 /// impl Server for Local {
 ///     fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
-///         Ok(tcp::listen(handle, ([127, 0, 0, 1], self.0).into())?.boxed())
+///         Ok(tcp::listen(handle, ([127, 0, 0, 1], self.0))?.boxed())
 ///     }
 /// }
 ///

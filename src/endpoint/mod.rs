@@ -84,8 +84,7 @@ pub fn client(text: &str) -> Result<ClientEndpoint, ParseError> {
     Kinds::new().client(text)
 }
 
-/// Why an endpoint cannot be used.
-#[derive(Debug)]
+/// Why an endpoint cannot be used. `Debug` prints the same text as `Display`, and the causes.
 #[non_exhaustive]
 pub enum EndpointError {
     /// Listening on the address failed.
@@ -114,6 +113,12 @@ impl fmt::Display for EndpointError {
             EndpointError::Tls(source) => source.fmt(f),
             EndpointError::Io(source) => source.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::report::debug(self, f)
     }
 }
 

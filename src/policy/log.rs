@@ -9,7 +9,7 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::transport::{Address, ByteStream};
+use crate::{forward_stream, transport::ByteStream};
 
 /// A stream that logs its traffic through [`tracing`], at level `DEBUG` with the target
 /// `entwined::traffic`. Each read or write is an event with the peer, the direction, the number of
@@ -132,10 +132,9 @@ impl<S: ByteStream> AsyncWrite for TrafficLog<S> {
         written
     }
 
-    forward!(end);
+    forward_stream!(below: poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for TrafficLog<S> {
-    forward!(stream);
-    forward!(established);
+    forward_stream!(below: local_address, peer_address, poll_established, abort, below);
 }

@@ -1,11 +1,10 @@
-//! Policies: rules for connections that do not depend on the protocol. Each is a layer above a
-//! stream, so it works for protocols, async code and HTTP alike.
+//! Policies: rules for connections that do not depend on the protocol. Each wraps a stream, so it works for protocols, async code and HTTP alike.
 //!
 //! ```
 //! use std::time::Duration;
 //! use entwined::{
 //!     Standalone,
-//!     policy::{Bucket, PerPeer, RateLimited, Timeout},
+//!     policy::{Bucket, PerPeer, RateLimited, IdleTimeout},
 //!     protocol::{self, Echo},
 //!     transport::{Listen, tcp},
 //! };
@@ -14,13 +13,13 @@
 //! let handle = reactor.handle();
 //! let peers = PerPeer::new(10);
 //! let everybody = Bucket::new(10_000_000, 100_000);
-//! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?
-//!     .layered(move |stream| peers.layer(stream))
-//!     .layered({
+//! let listener = tcp::listen(&handle, "127.0.0.1:0")?
+//!     .map_stream(move |stream| peers.wrap(stream))
+//!     .map_stream({
 //!         let handle = handle.clone();
-//!         move |stream| Timeout::new(&handle, stream, Duration::from_secs(60))
+//!         move |stream| IdleTimeout::new(&handle, stream, Duration::from_secs(60))
 //!     })
-//!     .layered({
+//!     .map_stream({
 //!         let handle = handle.clone();
 //!         move |stream| RateLimited::new(&handle, stream, Some(everybody.clone()), None)
 //!     });
@@ -33,41 +32,6 @@
 //! A server itself limits its total number of connections: see
 //! [`Server::set_max_connections`](crate::protocol::Server::set_max_connections).
 
-/// Methods that a layer forwards unchanged.
-macro_rules! forward {
-    (end) => {
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.below).poll_flush(cx)
-        }
-
-        fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.below).poll_close(cx)
-        }
-    };
-    (established) => {
-        fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            self.below.poll_established(cx)
-        }
-    };
-    (stream) => {
-        fn local_address(&self) -> Address {
-            self.below.local_address()
-        }
-
-        fn peer_address(&self) -> Address {
-            self.below.peer_address()
-        }
-
-        fn abort(&mut self) {
-            self.below.abort();
-        }
-
-        fn below(&self) -> Option<&dyn ByteStream> {
-            Some(&self.below)
-        }
-    };
-}
-
 mod bucket;
 mod log;
 mod peers;
@@ -78,4 +42,4 @@ pub use bucket::TokenBucket;
 pub use log::TrafficLog;
 pub use peers::{Counted, PerPeer};
 pub use rate::{Bucket, RateLimited};
-pub use timeout::Timeout;
+pub use timeout::IdleTimeout;

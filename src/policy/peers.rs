@@ -12,7 +12,10 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::transport::{Address, ByteStream, Stream};
+use crate::{
+    forward_stream,
+    transport::{Address, ByteStream, Stream},
+};
 
 /// Limits the connections of each peer. Clones share their counts.
 ///
@@ -52,9 +55,9 @@ impl PerPeer {
         }
     }
 
-    /// Counts a connection as long as it lasts. Put this above a layer that learns the peer's
+    /// Counts a connection as long as it lasts. Put this above a wrapper that learns the peer's
     /// address, such as a PROXY header.
-    pub fn layer<S: ByteStream>(&self, stream: S) -> Counted<S> {
+    pub fn wrap<S: ByteStream>(&self, stream: S) -> Counted<S> {
         Counted {
             below: stream,
             table: self.table.clone(),
@@ -73,7 +76,7 @@ impl PerPeer {
     }
 }
 
-/// A counted connection. Created by [`PerPeer::layer`].
+/// A counted connection. Created by [`PerPeer::wrap`].
 #[derive(Debug)]
 pub struct Counted<S> {
     below: S,
@@ -170,7 +173,7 @@ impl<S: ByteStream> AsyncWrite for Counted<S> {
         Pin::new(&mut self.below).poll_write_vectored(cx, buffers)
     }
 
-    forward!(end);
+    forward_stream!(below: poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for Counted<S> {
@@ -188,5 +191,5 @@ impl<S: ByteStream> ByteStream for Counted<S> {
         })
     }
 
-    forward!(stream);
+    forward_stream!(below: local_address, peer_address, abort, below);
 }

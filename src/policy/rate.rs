@@ -13,11 +13,7 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::TokenBucket;
-use crate::{
-    reactor::Handle,
-    task::Sleep,
-    transport::{Address, ByteStream},
-};
+use crate::{forward_stream, reactor::Handle, task::Sleep, transport::ByteStream};
 
 /// A [`TokenBucket`] that streams share. Clones refer to the same bucket.
 #[derive(Clone, Debug)]
@@ -154,10 +150,9 @@ impl<S: ByteStream> AsyncWrite for RateLimited<S> {
         self.poll_write(cx, first.map_or(&[], |buffer| &**buffer))
     }
 
-    forward!(end);
+    forward_stream!(below: poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for RateLimited<S> {
-    forward!(stream);
-    forward!(established);
+    forward_stream!(below: local_address, peer_address, poll_established, abort, below);
 }

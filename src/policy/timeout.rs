@@ -10,21 +10,17 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::{
-    reactor::Handle,
-    task::Sleep,
-    transport::{Address, ByteStream},
-};
+use crate::{forward_stream, reactor::Handle, task::Sleep, transport::ByteStream};
 
 /// A stream that times out if no bytes move in either direction, or if it lasts longer than an
-/// optional [total](Timeout::total). After that, reading and writing return an error of kind
+/// optional [total](IdleTimeout::total). After that, reading and writing return an error of kind
 /// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), and
 /// its peer sees a reset.
 ///
 /// Only a task that waits to read or write checks the time. If no task does, the timeout takes
 /// effect when one tries again and no bytes move.
 #[derive(Debug)]
-pub struct Timeout<S> {
+pub struct IdleTimeout<S> {
     below: S,
     handle: Handle,
     idle: Duration,
@@ -44,11 +40,11 @@ enum Side {
     Writer,
 }
 
-impl<S: ByteStream> Timeout<S> {
+impl<S: ByteStream> IdleTimeout<S> {
     /// Allows `stream` to be idle for `idle` at a time, starting now.
     pub fn new(handle: &Handle, stream: S, idle: Duration) -> Self {
         let moved = handle.now();
-        Timeout {
+        IdleTimeout {
             below: stream,
             handle: handle.clone(),
             idle,
@@ -115,7 +111,7 @@ fn over() -> io::Error {
     )
 }
 
-impl<S: ByteStream> AsyncRead for Timeout<S> {
+impl<S: ByteStream> AsyncRead for IdleTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -126,7 +122,7 @@ impl<S: ByteStream> AsyncRead for Timeout<S> {
     }
 }
 
-impl<S: ByteStream> AsyncWrite for Timeout<S> {
+impl<S: ByteStream> AsyncWrite for IdleTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -145,10 +141,9 @@ impl<S: ByteStream> AsyncWrite for Timeout<S> {
         self.judge(cx, Side::Writer, written)
     }
 
-    forward!(end);
+    forward_stream!(below: poll_flush, poll_close);
 }
 
-impl<S: ByteStream> ByteStream for Timeout<S> {
-    forward!(stream);
-    forward!(established);
+impl<S: ByteStream> ByteStream for IdleTimeout<S> {
+    forward_stream!(below: local_address, peer_address, poll_established, abort, below);
 }

@@ -12,9 +12,9 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{ExitError, Process, command::TERMINAL};
+use super::{ExitError, Process, child, ends::TERMINAL};
 use crate::{
-    protocol::{self, Flow, Lost, Protocol, Transport},
+    protocol::{self, Connection, Flow, Lost, Protocol},
     reactor::{Handle, Label, Origin},
 };
 
@@ -40,13 +40,13 @@ pub trait ProcessProtocol {
         let _ = (process, fd);
     }
 
-    /// More data than [`Limits::high`](protocol::Limits::high) is buffered for this fd, because the
+    /// More data than [`Config::high_water`](protocol::Config::high_water) is buffered for this fd, because the
     /// child does not read fast enough.
     fn pause_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
 
-    /// The data buffered for this fd has fallen to [`Limits::low`](protocol::Limits::low).
+    /// The data buffered for this fd has fallen to [`Config::low_water`](protocol::Config::low_water).
     fn resume_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
@@ -78,7 +78,7 @@ struct Shared {
     origin: Origin,
     /// `None` after the end.
     process: RefCell<Option<Process>>,
-    fds: RefCell<BTreeMap<RawFd, Transport>>,
+    fds: RefCell<BTreeMap<RawFd, Connection>>,
     /// `None` while a callback is on the stack, and after the end.
     protocol: RefCell<Option<Box<dyn ProcessProtocol>>>,
     over: Cell<bool>,
@@ -200,7 +200,7 @@ impl ProcessTransport {
         &self.shared.handle
     }
 
-    /// Writes to an fd of the child; see [`Transport::write`]. Returns [`Flow::Closed`] if there is
+    /// Writes to an fd of the child; see [`Connection::write`]. Returns [`Flow::Closed`] if there is
     /// no such fd or it is closed.
     pub fn write(&self, fd: RawFd, data: &[u8]) -> Flow {
         self.fd(fd)
@@ -239,8 +239,8 @@ impl ProcessTransport {
     }
 
     /// Returns the transport of an fd while it is open, for its limits and the other methods of
-    /// [`Transport`].
-    pub fn fd(&self, fd: RawFd) -> Option<Transport> {
+    /// [`Connection`].
+    pub fn fd(&self, fd: RawFd) -> Option<Connection> {
         self.shared.fds.borrow().get(&fd).cloned()
     }
 
@@ -255,14 +255,8 @@ impl ProcessTransport {
     /// # Errors
     /// See [`Process::signal`].
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let gone = || {
-            Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the process has exited",
-            ))
-        };
         self.ask(|process| process.signal(signal))
-            .unwrap_or_else(gone)
+            .unwrap_or_else(|| Err(child::gone()))
     }
 
     /// Kills the process; see [`Process::kill`].
@@ -306,7 +300,7 @@ impl Shared {
     }
 
     /// Delivers data from an fd. It is only copied if it has to wait.
-    fn received(self: &Rc<Self>, transport: &Transport, fd: RawFd, data: &[u8]) {
+    fn received(self: &Rc<Self>, transport: &Connection, fd: RawFd, data: &[u8]) {
         if self.over.get() {
             return;
         }
@@ -433,15 +427,15 @@ struct Pipe {
 }
 
 impl Protocol for Pipe {
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    fn data_received(&mut self, transport: &Connection, data: &[u8]) {
         self.shared.received(transport, self.fd, data);
     }
 
-    fn pause_writing(&mut self, _: &Transport) {
+    fn pause_writing(&mut self, _: &Connection) {
         self.shared.happened(Event::PauseWriting(self.fd));
     }
 
-    fn resume_writing(&mut self, _: &Transport) {
+    fn resume_writing(&mut self, _: &Connection) {
         self.shared.happened(Event::ResumeWriting(self.fd));
     }
 

@@ -1,15 +1,12 @@
 //! A process as a byte stream.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::Process;
-use crate::transport::{Address, ByteStream, fd::FdStream};
+use crate::{
+    forward_stream,
+    transport::{ByteStream, fd::FdStream},
+};
 
 /// A process's output and input as one stream. The stream owns the process: dropping the stream
 /// drops the process as well. Created by [`Process::into_stream`].
@@ -47,47 +44,13 @@ impl ProcessStream {
 }
 
 impl AsyncRead for ProcessStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
+    forward_stream!(stream: poll_read);
 }
 
 impl AsyncWrite for ProcessStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
-    }
+    forward_stream!(stream: poll_write, poll_write_vectored, poll_flush, poll_close);
 }
 
 impl ByteStream for ProcessStream {
-    fn local_address(&self) -> Address {
-        Address::Unknown
-    }
-
-    fn peer_address(&self) -> Address {
-        Address::Unknown
-    }
-
-    fn abort(&mut self) {
-        self.stream.abort();
-    }
-
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.stream)
-    }
+    forward_stream!(stream: local_address, peer_address, abort, below);
 }

@@ -1,448 +1,372 @@
-//! The task that runs a protocol over a stream.
+//! The protocol's handle to a connection.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    future::Future,
-    io,
-    panic::Location,
-    pin::Pin,
+    fmt,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::Context,
     time::Duration,
 };
 
-use futures_io::{AsyncRead, AsyncWrite};
-
-use super::{
-    End, Factory, Limits, Lost, Protocol, Transport,
-    transport::{Ending, Outbound, Shared, Told, Upgrade},
-};
 use crate::{
-    reactor::{Handle, Label, Origin},
-    server::Permit,
-    task::Sleep,
-    transport::ByteStream,
+    reactor::Handle,
+    transport::{Address, ByteStream},
     wake::WakeSlot,
 };
 
-pub(super) fn start(
-    handle: &Handle,
-    stream: Box<dyn ByteStream>,
-    content: Content,
-    limits: Limits,
-    permit: Option<Permit>,
-    location: &'static Location<'static>,
-) -> Transport {
-    let shared = Rc::new(Shared {
-        handle: handle.clone(),
-        local: stream.local_address(),
-        peer: stream.peer_address(),
-        true_peer: OnceCell::new(),
-        upgrade: RefCell::default(),
-        stream: RefCell::new(Some(stream)),
-        outbound: RefCell::new(Outbound::default()),
-        limits: Cell::new(limits),
-        ending: Cell::new(Ending::Not),
-        reading_paused: Cell::new(false),
-        reading_resumed: Cell::new(false),
-        told: Cell::new(Told::Open),
-        waker: WakeSlot::default(),
-        in_callback: Cell::new(false),
-    });
-    let transport = Transport { shared };
-    let origin = Origin {
-        label: Label::CONNECTION,
-        location,
-    };
-    let connection = Connection {
-        transport: transport.clone(),
-        content,
-        state: State::Fresh,
-        input: Input::Open,
-        half_closed: false,
-        patience: None,
-        origin,
-        _permit: permit,
-    };
-    handle.spawn_detached(origin, connection);
-    transport
+/// How many bytes may be queued for the peer, and how long the peer may take.
+///
+/// All fields are public, so that a value can be written as
+/// `Config { max_queued: 4 << 20, ..Config::default() }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Above this many queued bytes the producer is told to pause. Default: 64 KiB.
+    pub high_water: usize,
+    /// At this many queued bytes or fewer the producer is told to resume. Default: 16 KiB.
+    pub low_water: usize,
+    /// Above this many queued bytes the connection ends with
+    /// [`Lost::Overflow`](super::Lost::Overflow). Default: 1 MiB.
+    pub max_queued: usize,
+    /// How long the peer has after [`Connection::close`] to take what is queued. Default: 30 s.
+    pub close_timeout: Duration,
+    /// How long the stream may take to be
+    /// [established](crate::transport::ByteStream::poll_established), for example for a handshake.
+    /// Default: 10 s.
+    pub establish_timeout: Duration,
 }
 
-/// The protocol of a connection, or where it will come from.
-pub(super) enum Content {
-    /// A factory, asked for a protocol once the stream is established.
-    Factory(Rc<dyn Factory>),
-    Protocol(Box<dyn Protocol>),
-    /// The factory refused the peer.
-    Nothing,
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            high_water: 64 * 1024,
+            low_water: 16 * 1024,
+            max_queued: 1024 * 1024,
+            close_timeout: Duration::from_secs(30),
+            establish_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
-/// Which callbacks the protocol has had.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// None yet: the stream is not established.
-    Fresh,
-    /// `connection_made`.
-    Made,
-    /// `connection_made`; a layer added since is not yet established.
-    Upgrading,
-    /// `connection_lost`.
+/// The outcome of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// The bytes were queued; there is room for more.
+    Open,
+    /// The bytes were queued; pause until [`resume_writing`](super::Protocol::resume_writing).
+    Full,
+    /// The bytes were dropped: the connection is closed or closing, or this write exceeded
+    /// [`Config::max_queued`] and ended it.
+    Closed,
+}
+
+/// A protocol's handle to its connection. It is cheap to clone, and its methods do nothing after
+/// the connection is lost.
+///
+/// The methods never block and never call back into the protocol: the reactor delivers what follows
+/// later. Bytes written in a callback are sent together when it returns. Bytes written elsewhere
+/// (such as in a GUI callback) are sent in the next turn.
+#[derive(Clone)]
+pub struct Connection {
+    pub(super) shared: Rc<Shared>,
+}
+
+/// State shared by a connection and its connection.
+pub(super) struct Shared {
+    pub(super) handle: Handle,
+    /// Present until the connection is over.
+    pub(super) stream: RefCell<Option<Box<dyn ByteStream>>>,
+    pub(super) outbound: RefCell<Outbound>,
+    pub(super) config: Cell<Config>,
+    pub(super) local: Address,
+    pub(super) peer: Address,
+    /// The peer's address as reported by a wrapper once it was established, if that differs.
+    pub(super) true_peer: OnceCell<Address>,
+    /// The wrapper that waits to be added.
+    pub(super) upgrade: RefCell<Option<Upgrade>>,
+    pub(super) ending: Cell<Ending>,
+    pub(super) reading_paused: Cell<bool>,
+    /// Whether the protocol still has to be told that reading resumed.
+    pub(super) reading_resumed: Cell<bool>,
+    /// What the producer was last told.
+    pub(super) told: Cell<Told>,
+    /// Wakes the connection's task.
+    pub(super) waker: WakeSlot,
+    /// Whether a callback of this connection is on the stack. If so, the task checks everything
+    /// after it and need not be woken.
+    pub(super) in_callback: Cell<bool>,
+}
+
+/// A wrapper to be added once everything written before it has been sent.
+pub(super) struct Upgrade {
+    pub(super) wrap: Wrap,
+    /// How many of the queued bytes are sent before the wrapper is added.
+    pub(super) before: usize,
+}
+
+type Wrap = Box<dyn FnOnce(Box<dyn ByteStream>) -> Box<dyn ByteStream>>;
+
+/// What the producer was last told about room in the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    /// There is room.
+    Open,
+    /// A write returned [`Flow::Full`]. The producer must be told when there is room again.
+    Full,
+    /// `pause_writing` was called as well, because the peer did not take what was written.
+    Pause,
+}
+
+/// The ending that this side has requested. A state can only be followed by a later one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Ending {
+    /// None.
+    Not,
+    /// End the write direction after sending what is queued.
+    HalfClose,
+    /// Close after sending what is queued.
+    Close,
+    /// End because too much was written.
+    Overflow,
+    /// End at once.
+    Abort,
+    /// The connection is over.
     Lost,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Input {
-    Open,
-    /// The peer has ended its direction.
-    Ended,
-}
-
-struct Connection {
-    transport: Transport,
-    content: Content,
-    state: State,
-    input: Input,
-    /// Whether the stream's write direction has been closed.
-    half_closed: bool,
-    /// Timeout that runs while the stream is not established, and again after a close.
-    patience: Option<Sleep>,
-    origin: Origin,
-    _permit: Option<Permit>,
-}
-
-/// The result of one step.
-enum Step {
-    /// Something happened; run another step.
-    Again,
-    /// Nothing to do until the task is woken.
-    Wait,
-}
-
-impl Future for Connection {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.transport.shared.keep_waker(cx);
-        loop {
-            match this.step(cx) {
-                Ok(Step::Again) => {}
-                Ok(Step::Wait) => return Poll::Pending,
-                Err(why) => {
-                    this.lose(why);
-                    return Poll::Ready(());
-                }
-            }
-        }
-    }
-}
-
 impl Connection {
-    fn step(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        match self.transport.shared.ending.get() {
-            Ending::Abort => return Err(Lost::Aborted),
-            Ending::Overflow => return Err(Lost::Overflow),
-            _ => {}
+    /// Queues `data` to be sent. Never blocks. After [`end`](Connection::end) or
+    /// [`close`](Connection::close), or when the connection is over, it drops the data and returns
+    /// [`Flow::Closed`].
+    pub fn write(&self, data: &[u8]) -> Flow {
+        let shared = &self.shared;
+        if shared.ending.get() != Ending::Not {
+            return Flow::Closed;
         }
-        if self.state != State::Made {
-            return self.establish(cx);
-        }
-        let sent = self.send(cx)?;
-        if let Step::Again = self.tell_producer()? {
-            return Ok(Step::Again);
-        }
-        if self.transport.shared.upgrade.borrow().is_some() {
-            return Ok(self.upgrade());
-        }
-        let ending = self.transport.shared.ending.get();
-        if sent && ending >= Ending::HalfClose {
-            self.half_close(cx)?;
-            if self.half_closed && (ending == Ending::Close || self.input == Input::Ended) {
-                self.discard(cx);
-                return Err(Lost::Closed);
-            }
-        }
-        if ending == Ending::Close {
-            return self.linger(cx);
-        }
-        if self.transport.shared.reading_resumed.take() {
-            self.call(|protocol, transport| protocol.reading_resumed(transport))?;
-            return Ok(Step::Again);
-        }
-        if self.transport.shared.reading_paused.get() || self.input == Input::Ended {
-            return Ok(Step::Wait);
-        }
-        self.receive(cx)
-    }
-
-    /// Waits until the stream is established. Then builds the protocol if necessary, and calls it.
-    fn establish(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        let shared = self.transport.shared.clone();
-        let established = match shared.stream.borrow_mut().as_mut() {
-            Some(stream) => stream
-                .poll_established(cx)
-                .map_ok(|()| stream.peer_address()),
-            None => return Ok(Step::Wait),
-        };
-        let peer = match established {
-            Poll::Ready(result) => result.map_err(Lost::Failed)?,
-            Poll::Pending => {
-                let limit = shared.limits.get().establish;
-                return self.wait(cx, limit, || {
-                    Lost::Failed(io::Error::new(io::ErrorKind::TimedOut, NOT_ESTABLISHED))
-                });
-            }
-        };
-        self.patience = None;
-        if peer != *self.transport.peer_address() {
-            let _ = shared.true_peer.set(peer);
-        }
-        if std::mem::replace(&mut self.state, State::Made) == State::Upgrading {
-            self.call(|protocol, transport| protocol.upgraded(transport))?;
-        } else if self.build() {
-            self.call(|protocol, transport| protocol.connection_made(transport))?;
-        } else {
-            self.transport.close();
-        }
-        Ok(Step::Again)
-    }
-
-    /// Asks the factory, if there is one, for a protocol. Returns false if it refuses or panics.
-    fn build(&mut self) -> bool {
-        if let Content::Factory(factory) = &self.content {
-            let handle = &self.transport.shared.handle;
-            let built =
-                handle.contain(self.origin, || factory.build(self.transport.peer_address()));
-            self.content = built.flatten().map_or(Content::Nothing, Content::Protocol);
-        }
-        matches!(self.content, Content::Protocol(_))
-    }
-
-    /// Puts the new layer in place once everything written before it has been sent.
-    fn upgrade(&mut self) -> Step {
-        let shared = self.transport.shared.clone();
-        let due = shared
-            .upgrade
-            .borrow()
-            .as_ref()
-            .is_some_and(|upgrade| upgrade.before == 0);
-        if !due {
-            return Step::Wait;
-        }
-        let (upgrade, stream) = (shared.upgrade.take(), shared.stream.take());
-        if let (Some(Upgrade { layer, .. }), Some(stream)) = (upgrade, stream) {
-            let handle = &shared.handle;
-            if let Some(stream) = handle.contain(self.origin, || layer(stream)) {
-                *shared.stream.borrow_mut() = Some(stream);
-            } else {
-                self.transport.abort();
-            }
-        }
-        self.state = State::Upgrading;
-        Step::Again
-    }
-
-    /// Sends the queued bytes as far as the peer takes them. Returns true when all are sent.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
-        let shared = &self.transport.shared;
-        let mut stream = shared.stream.borrow_mut();
         let mut outbound = shared.outbound.borrow_mut();
-        let mut upgrade = shared.upgrade.borrow_mut();
-        let Some(stream) = stream.as_mut() else {
-            return Ok(true);
-        };
-        loop {
-            // Bytes written after a call of `upgrade` wait for the new layer.
-            let before = upgrade
-                .as_ref()
-                .map_or(outbound.len(), |upgrade| upgrade.before);
-            if before == 0 {
-                break;
-            }
-            match Pin::new(&mut *stream).poll_write(cx, &outbound.bytes()[..before]) {
-                Poll::Ready(Ok(0)) => return Err(Lost::Failed(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => {
-                    outbound.consume(count);
-                    if let Some(upgrade) = upgrade.as_mut() {
-                        upgrade.before -= count;
-                    }
-                }
-                Poll::Ready(Err(error)) => return Err(Lost::Failed(error)),
-                Poll::Pending => return Ok(false),
-            }
+        let config = shared.config.get();
+        if outbound.len() + data.len() > config.max_queued {
+            drop(outbound);
+            shared.end(Ending::Overflow);
+            return Flow::Closed;
         }
-        match Pin::new(&mut *stream).poll_flush(cx) {
-            Poll::Ready(result) => result.map(|()| true).map_err(Lost::Failed),
-            Poll::Pending => Ok(false),
+        outbound.push(data);
+        let waiting = outbound.len();
+        drop(outbound);
+        shared.wake();
+        if waiting <= config.high_water {
+            return Flow::Open;
         }
+        if shared.told.get() == Told::Open {
+            shared.told.set(Told::Full);
+        }
+        Flow::Full
     }
 
-    /// Tells the protocol when the queue passes a watermark. If it was told that the queue is full,
-    /// it is also told when there is room again.
-    fn tell_producer(&mut self) -> Result<Step, Lost> {
-        let shared = &self.transport.shared;
-        let waiting = shared.outbound.borrow().len();
-        let limits = shared.limits.get();
-        let told = shared.told.get();
-        if shared.ending.get() != Ending::Not || told == Told::Open {
-            return Ok(Step::Wait);
-        }
-        if waiting <= limits.low {
-            shared.told.set(Told::Open);
-            self.call(|protocol, transport| protocol.resume_writing(transport))?;
-        } else if told == Told::Full {
-            shared.told.set(Told::Pause);
-            self.call(|protocol, transport| protocol.pause_writing(transport))?;
-        } else {
-            return Ok(Step::Wait);
-        }
-        Ok(Step::Again)
+    /// Writes several pieces, as if by calling [`write`](Connection::write) for each.
+    pub fn write_all(&self, pieces: &[&[u8]]) -> Flow {
+        pieces.iter().fold(Flow::Open, |_, piece| self.write(piece))
     }
 
-    fn half_close(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
-        if self.half_closed {
-            return Ok(());
-        }
-        let mut stream = self.transport.shared.stream.borrow_mut();
-        let Some(stream) = stream.as_mut() else {
-            return Ok(());
-        };
-        match Pin::new(stream).poll_close(cx) {
-            Poll::Ready(result) => {
-                self.half_closed = true;
-                result.map_err(Lost::Failed)
-            }
-            Poll::Pending => Ok(()),
+    /// Number of bytes written but not yet sent.
+    pub fn unsent(&self) -> usize {
+        self.shared.outbound.borrow().len()
+    }
+
+    /// Closes the connection after sending what is queued. Nothing more is received. Does nothing
+    /// if the connection is already closing.
+    pub fn close(&self) {
+        self.shared.end(Ending::Close);
+    }
+
+    /// Ends the write direction after sending what is queued. The peer sees the end of input and
+    /// can still send.
+    pub fn end(&self) {
+        self.shared.end(Ending::HalfClose);
+    }
+
+    /// Ends the connection at once: unsent bytes are dropped and the peer sees a reset. Does
+    /// nothing if the connection is already over.
+    pub fn abort(&self) {
+        self.shared.end(Ending::Abort);
+    }
+
+    /// Receives nothing until [`resume_reading`](Connection::resume_reading). Once the system's
+    /// buffers are full, this exerts backpressure on the peer. While paused, the end of the peer's
+    /// input is not noticed either.
+    pub fn pause_reading(&self) {
+        self.shared.reading_paused.set(true);
+    }
+
+    /// Receives again. The protocol's [`reading_resumed`](super::Protocol::reading_resumed) is
+    /// called first.
+    pub fn resume_reading(&self) {
+        if self.shared.reading_paused.replace(false) {
+            self.shared.reading_resumed.set(true);
+            self.shared.wake();
         }
     }
 
-    /// Reads and discards bytes that have already arrived, before the stream is closed. If a socket
-    /// is closed with unread bytes, the kernel sends a reset, which may overtake the last bytes
-    /// sent (RFC 1122, 4.2.2.13).
-    fn discard(&mut self, cx: &mut Context<'_>) {
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
-        for _ in 0..DISCARDS {
-            match self.read(cx, &mut buffer) {
-                Poll::Ready(Ok(1..)) => {}
-                _ => break,
-            }
+    /// Whether reading is paused by [`pause_reading`](Connection::pause_reading).
+    pub fn is_reading_paused(&self) -> bool {
+        self.shared.reading_paused.get()
+    }
+
+    /// Wraps the stream of this connection, as STARTTLS does. Bytes already written
+    /// are sent without the wrapper; bytes written from now on are sent through it. Nothing is received
+    /// until the wrapper is in place. [`upgraded`](super::Protocol::upgraded) is called once it is
+    /// [established](ByteStream::poll_established). If that fails, or takes longer than
+    /// [`Config::establish_timeout`], the connection is lost.
+    ///
+    /// Call this in the callback that received the request to upgrade, and ignore the rest of the
+    /// bytes passed to that callback. Bytes that follow the request without waiting arrived
+    /// unencrypted, so anybody may have sent them (RFC 3207, section 6).
+    ///
+    /// Does nothing if the connection is ending, or if another upgrade is pending.
+    pub fn upgrade<S: ByteStream>(&self, wrap: impl FnOnce(Box<dyn ByteStream>) -> S + 'static) {
+        let mut upgrade = self.shared.upgrade.borrow_mut();
+        if self.shared.ending.get() != Ending::Not || upgrade.is_some() {
+            return;
         }
-        BUFFER.set(buffer);
-    }
-
-    /// This side has closed, and the peer has not taken everything yet.
-    fn linger(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        let limit = self.transport.shared.limits.get().linger;
-        self.wait(cx, limit, || Lost::Stuck)
-    }
-
-    /// Waits for the peer, within a time limit.
-    fn wait(
-        &mut self,
-        cx: &mut Context<'_>,
-        limit: Duration,
-        too_long: fn() -> Lost,
-    ) -> Result<Step, Lost> {
-        let handle = &self.transport.shared.handle;
-        let patience = self.patience.get_or_insert_with(|| handle.sleep(limit));
-        match Pin::new(patience).poll(cx) {
-            Poll::Ready(()) => Err(too_long()),
-            Poll::Pending => Ok(Step::Wait),
-        }
-    }
-
-    fn receive(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
-        // The buffer is shared by all connections of the thread. If a callback spins the loop,
-        // other connections use another one meanwhile.
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
-        let step = match self.read(cx, &mut buffer) {
-            Poll::Pending => Ok(Step::Wait),
-            Poll::Ready(Err(error)) => Err(Lost::Failed(error)),
-            Poll::Ready(Ok(0)) => self.end_of_input(),
-            Poll::Ready(Ok(count)) => self
-                .call(|protocol, transport| protocol.data_received(transport, &buffer[..count]))
-                .map(|()| Step::Again),
-        };
-        BUFFER.set(buffer);
-        step
-    }
-
-    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut stream = self.transport.shared.stream.borrow_mut();
-        let Some(stream) = stream.as_mut() else {
-            return Poll::Pending;
-        };
-        Poll::Ready(ready!(Pin::new(stream).poll_read(cx, buffer)))
-    }
-
-    fn end_of_input(&mut self) -> Result<Step, Lost> {
-        self.input = Input::Ended;
-        let mut answer = End::Close;
-        self.call(|protocol, transport| answer = protocol.end_received(transport))?;
-        if answer == End::Close {
-            self.transport.close();
-        }
-        Ok(Step::Again)
-    }
-
-    /// Calls the protocol, contained.
-    fn call(&mut self, callback: impl FnOnce(&mut dyn Protocol, &Transport)) -> Result<(), Lost> {
-        let Content::Protocol(protocol) = &mut self.content else {
-            return Ok(());
-        };
-        let shared = &self.transport.shared;
-        shared.in_callback.set(true);
-        let handle = &shared.handle;
-        let result = handle.contain(self.origin, || callback(&mut **protocol, &self.transport));
-        shared.in_callback.set(false);
-        result.ok_or(Lost::Panicked)
-    }
-
-    /// Ends the connection: closes the stream, then calls `connection_lost`.
-    fn lose(&mut self, why: Lost) {
-        let shared = &self.transport.shared;
-        shared.ending.set(Ending::Lost);
-        shared.outbound.borrow_mut().clear();
-        // A transport that outlives its connection must not keep the task's memory alive.
-        shared.waker.clear();
-        let stream = shared.stream.borrow_mut().take();
-        if let Some(mut stream) = stream {
-            if !matches!(why, Lost::Closed) {
-                stream.abort();
-            }
-            drop(stream);
-        }
-        let upgrade = shared.upgrade.take();
+        let wrap = Box::new(|stream| -> Box<dyn ByteStream> { Box::new(wrap(stream)) });
+        *upgrade = Some(Upgrade {
+            wrap,
+            before: self.unsent(),
+        });
         drop(upgrade);
-        if std::mem::replace(&mut self.state, State::Lost) == State::Fresh {
-            let peer = self.transport.peer_address();
-            tracing::debug!(%why, %peer, "a connection was not established");
-        } else {
-            // A panic in the callback has been reported; there is nothing left to end.
-            let _ = self.call(|protocol, _| protocol.connection_lost(&why));
-        }
+        self.shared.wake();
+    }
+
+    /// Whether [`upgrade`](Connection::upgrade) was called and its wrapper is not in place yet.
+    pub fn is_upgrading(&self) -> bool {
+        self.shared.upgrade.borrow().is_some()
+    }
+
+    /// Whether the connection is over or about to end.
+    pub fn is_closing(&self) -> bool {
+        self.shared.ending.get() >= Ending::Close
+    }
+
+    /// Changes the config.
+    pub fn set_config(&self, config: Config) {
+        self.shared.config.set(config);
+    }
+
+    /// The current config.
+    pub fn config(&self) -> Config {
+        self.shared.config.get()
+    }
+
+    /// The address of this end.
+    pub fn local_address(&self) -> &Address {
+        &self.shared.local
+    }
+
+    /// The address of the other end.
+    pub fn peer_address(&self) -> &Address {
+        self.shared.true_peer.get().unwrap_or(&self.shared.peer)
+    }
+
+    /// The handle of the reactor that the connection runs on.
+    pub fn handle(&self) -> &Handle {
+        &self.shared.handle
+    }
+
+    /// Calls `question` with the stream of type `S` below this connection, for example to query its
+    /// options, the peer's credentials or received file descriptors. Returns `None` if there is no
+    /// such stream or the connection is over.
+    ///
+    /// `question` must not use this connection.
+    ///
+    /// ```
+    /// # use entwined::{protocol::Connection, transport::Stream};
+    /// fn user(connection: &Connection) -> Option<u32> {
+    ///     let credentials = connection.ask(|stream: &Stream| stream.peer_credentials())?.ok()?;
+    ///     Some(credentials.uid.as_raw())
+    /// }
+    /// ```
+    pub fn ask<S: ByteStream, R>(&self, question: impl FnOnce(&S) -> R) -> Option<R> {
+        let stream = self.shared.stream.borrow();
+        stream.as_ref()?.find::<S>().map(question)
     }
 }
 
-impl Drop for Connection {
-    /// The task was dropped from outside: the reactor's run is over.
-    fn drop(&mut self) {
-        if self.state != State::Lost {
-            self.lose(Lost::Stopped);
-        }
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("local", &self.shared.local)
+            .field("peer", self.peer_address())
+            .field("ending", &self.shared.ending.get())
+            .field("unsent", &self.unsent())
+            .finish()
     }
 }
 
-const NOT_ESTABLISHED: &str = "the connection was not established in time";
+impl Shared {
+    /// Advances to a later state. A request that is weaker than an earlier one changes nothing.
+    fn end(&self, ending: Ending) {
+        if ending > self.ending.get() {
+            self.ending.set(ending);
+            self.wake();
+        }
+    }
 
-/// How many buffers of unread bytes are discarded at most when the stream is closed.
-const DISCARDS: usize = 4;
+    /// Stores the waker of the connection's task.
+    pub(super) fn keep_waker(&self, cx: &Context<'_>) {
+        self.waker.register(cx.waker());
+    }
 
-/// How many bytes are received at a time.
-const BUFFER_SIZE: usize = 64 * 1024;
+    /// Wakes the connection's task so that it checks everything.
+    fn wake(&self) {
+        if self.in_callback.get() {
+            return;
+        }
+        // Waking only queues the task; it runs nothing.
+        self.waker.wake_and_keep();
+    }
+}
 
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// Bytes that wait to be sent. The memory is freed once they are.
+#[derive(Default)]
+pub(super) struct Outbound {
+    bytes: Vec<u8>,
+    /// How many of `bytes` have been sent.
+    sent: usize,
+}
+
+/// A buffer with more capacity than this is freed when it becomes empty.
+const KEEP: usize = 16 * 1024;
+
+impl Outbound {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    pub(super) fn push(&mut self, data: &[u8]) {
+        // Moves the rest to the front if that copies fewer bytes than it frees.
+        if self.sent > self.len() {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.bytes.extend_from_slice(data);
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent == self.bytes.len() {
+            self.sent = 0;
+            if self.bytes.capacity() > KEEP {
+                self.bytes = Vec::new();
+            } else {
+                self.bytes.clear();
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Outbound::default();
+    }
 }

@@ -184,7 +184,7 @@ impl fmt::Debug for DatagramTransport {
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
 /// let transport = protocol::start_datagrams(
-///     udp::bind(&handle, ([127, 0, 0, 1], 0).into())?,
+///     udp::bind(&handle, "127.0.0.1:0")?,
 ///     Echo,
 /// );
 /// println!("listening on {}", transport.local_address());

@@ -1,50 +1,31 @@
-//! Where protocols come from: factories, servers and clients.
+//! Where connections come from: servers and clients.
 
-use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, fmt, rc::Rc};
 
 use super::{
-    Limits, Protocol, Transport,
-    connection::{self, Content},
+    Config, Connection, Factory, Protocol,
+    driver::{self, Content},
 };
 use crate::{
     deferred::Deferred,
     reactor::{Handle, Label, Origin},
     server::{AcceptError, Acceptor},
-    transport::{Address, BoxedListener, ConnectError, Listen, tcp},
+    transport::{Address, BoxedListener, ConnectError, IntoSocketAddr, Listen, tcp},
 };
-
-/// Builds a protocol for each accepted connection.
-///
-/// Every function from an address to an `Option` of a protocol is a factory.
-pub trait Factory {
-    /// Builds the protocol for a connection with `peer`. `None` refuses the connection, which is
-    /// then closed.
-    fn build(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
-}
-
-impl<F, P> Factory for F
-where
-    F: Fn(&Address) -> Option<P>,
-    P: Protocol + 'static,
-{
-    fn build(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
-        self(peer).map(|protocol| Box::new(protocol) as Box<dyn Protocol>)
-    }
-}
 
 /// Serves a protocol on a listener until it is dropped. Created by [`serve`].
 ///
 /// Dropping it stops accepting; open connections continue.
-#[must_use = "dropping it stops accepting"]
+#[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Server {
     acceptor: Acceptor,
-    limits: Rc<Cell<Limits>>,
+    config: Rc<Cell<Config>>,
 }
 
 /// Accepts connections until the [`Server`] is dropped, and runs the protocol that `factory` builds
 /// on each of them.
 ///
-/// The listener may have layers, such as TLS. `factory` is called when a connection is
+/// The listener may wrap its streams, in TLS for example. `factory` is called when a connection is
 /// [established](crate::transport::ByteStream::poll_established). If it panics, that connection is
 /// lost and nothing else.
 #[track_caller]
@@ -55,25 +36,30 @@ pub fn serve(listener: impl Listen, factory: impl Factory + 'static) -> Server {
 
 fn serve_any(listener: BoxedListener, factory: Rc<dyn Factory>, origin: Origin) -> Server {
     let handle = listener.handle();
-    let limits = Rc::new(Cell::new(Limits::default()));
+    let config = Rc::new(Cell::new(Config::default()));
     let acceptor = Acceptor::new(listener, origin, {
-        let limits = limits.clone();
+        let config = config.clone();
         move |stream, permit| {
             let content = Content::Factory(factory.clone());
-            connection::start(
+            driver::spawn(
                 &handle,
                 stream,
                 content,
-                limits.get(),
+                config.get(),
                 Some(permit),
                 origin.location,
             );
         }
     });
-    Server { acceptor, limits }
+    Server { acceptor, config }
 }
 
 impl Server {
+    /// Lets it accept until the run ends. Without this, dropping it stops accepting.
+    pub fn keep(self) {
+        self.acceptor.keep();
+    }
+
     /// The address that it listens on.
     pub fn local_address(&self) -> &Address {
         self.acceptor.local_address()
@@ -101,8 +87,8 @@ impl Server {
     }
 
     /// Sets the limits of connections accepted from now on.
-    pub fn set_limits(&self, limits: Limits) {
-        self.limits.set(limits);
+    pub fn set_config(&self, config: Config) {
+        self.config.set(config);
     }
 }
 
@@ -121,9 +107,9 @@ impl fmt::Debug for Server {
 /// See [`tcp::connect`]. In that case `build` is not called.
 pub async fn connect<P: Protocol + 'static>(
     handle: &Handle,
-    address: SocketAddr,
+    address: impl IntoSocketAddr,
     build: impl FnOnce() -> P,
-) -> Result<Transport, ConnectError> {
+) -> Result<Connection, ConnectError> {
     let stream = tcp::connect(handle, address).await?;
-    Ok(super::start(handle, stream, build()))
+    Ok(driver::start(handle, stream, build()))
 }

@@ -11,7 +11,7 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?.layered(|stream| {
+//! let listener = tcp::listen(&handle, "127.0.0.1:0")?.map_stream(|stream| {
 //!     // Only the proxy may send a header; other clients are served under their own address.
 //!     let from_proxy = ByteStream::peer_address(&stream)
 //!         .tcp()

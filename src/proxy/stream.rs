@@ -1,4 +1,4 @@
-//! The layer that reads the header.
+//! The wrapper that reads the header.
 
 use std::{
     io::{self, IoSlice},
@@ -9,7 +9,10 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::Header;
-use crate::transport::{Address, ByteStream};
+use crate::{
+    forward_stream,
+    transport::{Address, ByteStream},
+};
 
 /// A stream that starts with a PROXY header. Once it is
 /// [established](ByteStream::poll_established), it returns the addresses from the header.
@@ -30,7 +33,7 @@ enum State {
 }
 
 impl<S: ByteStream> Proxied<S> {
-    /// Reads a header from `stream` if `expected` is true; otherwise this layer changes nothing.
+    /// Reads a header from `stream` if `expected` is true; otherwise it changes nothing.
     ///
     /// Expect a header only from your own proxies, because it is trusted, and then always: a
     /// connection with a header cannot be told from one without by its bytes (section 2 of the
@@ -84,13 +87,7 @@ impl<S: ByteStream> ByteStream for Proxied<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn abort(&mut self) {
-        self.below.abort();
-    }
-
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.below)
-    }
+    forward_stream!(below: abort, below);
 }
 
 impl<S: ByteStream> AsyncRead for Proxied<S> {
@@ -135,11 +132,5 @@ impl<S: ByteStream> AsyncWrite for Proxied<S> {
         Pin::new(&mut self.below).poll_write_vectored(cx, buffers)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_close(cx)
-    }
+    forward_stream!(below: poll_flush, poll_close);
 }

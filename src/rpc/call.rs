@@ -97,7 +97,7 @@ impl From<Interrupted> for CallError {
 /// Dropping it cancels the call.
 ///
 /// Items that are not taken exert backpressure on the peer's method: at most
-/// [`Limits::window`](super::Limits::window) items are buffered or in flight.
+/// [`Config::window`](super::Config::window) items are buffered or in flight.
 pub struct ItemStream<T> {
     id: u64,
     inner: Rc<Inner>,
@@ -147,7 +147,7 @@ impl<T: DeserializeOwned> Stream for ItemStream<T> {
             drop(shared);
             this.taken += 1;
             // Not for each item: half a window at a time.
-            if open && this.taken * 2 >= this.inner.limits.window {
+            if open && this.taken * 2 >= this.inner.config.window {
                 this.inner.credit(this.id, std::mem::take(&mut this.taken));
             }
             return Poll::Ready(Some(message::read(&item).map_err(CallError::WrongResult)));

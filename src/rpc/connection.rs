@@ -10,7 +10,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    CallError, Limits,
+    CallError, Config,
     call::{Arrived, ItemStream},
     message::{self, HELLO, Message, Wrong},
     methods::{Answer, Call, Credit, Methods, Refusal, too_long},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     deferred::{Canceller, Deferred, Resolver},
     framing::{FrameError, Frames, Prefixed, Width},
-    protocol::{self, End, Flow, Lost, Protocol, Transport},
+    protocol::{self, Connection, End, Flow, Lost, Protocol},
     reactor::{Handle, Label, Origin, Timer},
     transport::{Address, ByteStream},
 };
@@ -28,22 +28,22 @@ use crate::{
 /// The peer has 10 s to send its first bytes.
 #[track_caller]
 pub fn start(handle: &Handle, stream: impl ByteStream, methods: Methods) -> Peer {
-    start_with(handle, stream, methods, Limits::default())
+    start_with(handle, stream, methods, Config::default())
 }
 
-/// Like [`start`], with custom limits.
+/// Like [`start`], with custom configuration.
 #[track_caller]
 pub fn start_with(
     handle: &Handle,
     stream: impl ByteStream,
     methods: Methods,
-    limits: Limits,
+    config: Config,
 ) -> Peer {
     let origin = Origin::here(Label::CONNECTION);
     let inner = Rc::new(Inner {
         handle: handle.clone(),
-        transport: OnceCell::new(),
-        limits,
+        connection: OnceCell::new(),
+        config,
         methods,
         origin,
         next: Cell::new(0),
@@ -59,31 +59,33 @@ pub fn start_with(
     let protocol = Speaker {
         inner: inner.clone(),
         hello: Vec::new(),
-        frames: frames(limits),
+        frames: frames(config),
     };
-    let transport = protocol::start_boxed(
+    let connection = protocol::start_boxed(
         handle,
         Box::new(stream),
         Box::new(protocol),
         origin.location,
     );
-    let mut bounds = transport.limits();
-    bounds.most = 2 * limits.frame + 1024 * 1024;
-    transport.set_limits(bounds);
-    transport.write(HELLO);
+    let bounds = protocol::Config {
+        max_queued: 2 * config.max_frame_size + 1024 * 1024,
+        ..protocol::Config::default()
+    };
+    connection.set_config(bounds);
+    connection.write(HELLO);
     let weak = Rc::downgrade(&inner);
-    let deadline = handle.call_later(bounds.establish, move || {
+    let deadline = handle.call_later(bounds.establish_timeout, move || {
         if let Some(inner) = weak.upgrade() {
             inner.end("the peer sent no greeting in time");
         }
     });
     inner.deadline(Some(deadline));
-    let _ = inner.transport.set(transport);
+    let _ = inner.connection.set(connection);
     Peer { inner }
 }
 
-fn frames(limits: Limits) -> Frames<Prefixed> {
-    Frames::new(Prefixed::new(Width::U32, limits.frame))
+fn frames(config: Config) -> Frames<Prefixed> {
+    Frames::new(Prefixed::new(Width::U32, config.max_frame_size))
 }
 
 /// A handle to call the peer. Cheap to clone. Dropping it does not end the connection.
@@ -110,7 +112,7 @@ impl Peer {
         arguments: &(impl Serialize + ?Sized),
     ) -> Deferred<R, CallError> {
         let (inner, id) = (&self.inner, self.inner.new_id());
-        let frame = message::frame(inner.limits.frame, 0, id, |bytes| {
+        let frame = message::frame(inner.config.max_frame_size, 0, id, |bytes| {
             message::put(bytes, method)?;
             message::put(bytes, arguments)
         });
@@ -119,7 +121,7 @@ impl Peer {
             Err(error) => {
                 return Deferred::ready(Err(CallError::TooLong(too_long(
                     &error,
-                    inner.limits.frame,
+                    inner.config.max_frame_size,
                 ))));
             }
         };
@@ -153,12 +155,13 @@ impl Peer {
     ) -> ItemStream<T> {
         let (inner, id) = (&self.inner, self.inner.new_id());
         let shared = Rc::new(RefCell::new(Arrived::default()));
-        let frame = message::frame(inner.limits.frame, 4, id, |bytes| {
-            message::put(bytes, &inner.limits.window)?;
+        let frame = message::frame(inner.config.max_frame_size, 4, id, |bytes| {
+            message::put(bytes, &inner.config.window)?;
             message::put(bytes, method)?;
             message::put(bytes, arguments)
         });
-        let frame = frame.map_err(|error| CallError::TooLong(too_long(&error, inner.limits.frame)));
+        let frame = frame
+            .map_err(|error| CallError::TooLong(too_long(&error, inner.config.max_frame_size)));
         match inner.takes_no_calls().map_or(frame, Err) {
             Ok(frame) => {
                 inner
@@ -203,17 +206,17 @@ impl Peer {
     /// Closes the connection after sending what is queued. Open calls fail with
     /// [`CallError::Lost`].
     pub fn close(&self) {
-        self.inner.transport().close();
+        self.inner.connection().close();
     }
 
     /// Whether the connection is over or about to end.
     pub fn is_closing(&self) -> bool {
-        self.inner.transport().is_closing()
+        self.inner.connection().is_closing()
     }
 
     /// The address of the peer.
     pub fn peer_address(&self) -> Address {
-        self.inner.transport().peer_address().clone()
+        self.inner.connection().peer_address().clone()
     }
 
     /// Number of the peer's calls that are being answered.
@@ -239,8 +242,8 @@ impl fmt::Debug for Peer {
 
 pub(super) struct Inner {
     handle: Handle,
-    transport: OnceCell<Transport>,
-    pub(super) limits: Limits,
+    connection: OnceCell<Connection>,
+    pub(super) config: Config,
     methods: Methods,
     origin: Origin,
     next: Cell<u64>,
@@ -306,8 +309,8 @@ struct Answering {
 }
 
 impl Inner {
-    fn transport(&self) -> &Transport {
-        self.transport.get().expect("set when it starts")
+    fn connection(&self) -> &Connection {
+        self.connection.get().expect("set when it starts")
     }
 
     fn new_id(&self) -> u64 {
@@ -326,7 +329,7 @@ impl Inner {
     }
 
     pub(super) fn write(&self, frame: &[u8]) {
-        if self.transport().write(frame) == Flow::Full {
+        if self.connection().write(frame) == Flow::Full {
             self.full.set(true);
         }
     }
@@ -345,7 +348,7 @@ impl Inner {
     fn is_lost(&self) -> Option<CallError> {
         let lost = self.lost.borrow().clone();
         let closing = || {
-            self.transport()
+            self.connection()
                 .is_closing()
                 .then(|| "it was closed".to_owned())
         };
@@ -364,11 +367,13 @@ impl Inner {
             return;
         }
         // Ends only the write direction at first: the peer may be about to do the same.
-        let transport = self.transport().clone();
-        transport.end();
+        let connection = self.connection().clone();
+        connection.end();
         let late = self
             .handle
-            .call_later(transport.limits().linger, move || transport.close());
+            .call_later(connection.config().close_timeout, move || {
+                connection.close()
+            });
         self.deadline(Some(late));
     }
 
@@ -398,9 +403,9 @@ impl Inner {
 
     /// Ends the connection with a peer that violates the protocol.
     fn end(&self, why: &str) {
-        tracing::warn!(peer = %self.transport().peer_address(), why, "ending an RPC connection");
+        tracing::warn!(peer = %self.connection().peer_address(), why, "ending an RPC connection");
         *self.lost.borrow_mut() = Some(why.to_owned());
-        self.transport().abort();
+        self.connection().abort();
     }
 }
 
@@ -413,7 +418,7 @@ struct Speaker {
 }
 
 impl Protocol for Speaker {
-    fn data_received(&mut self, transport: &Transport, mut data: &[u8]) {
+    fn data_received(&mut self, connection: &Connection, mut data: &[u8]) {
         if self.hello.len() < HELLO.len() {
             let missing = data.len().min(HELLO.len() - self.hello.len());
             self.hello.extend_from_slice(&data[..missing]);
@@ -433,7 +438,7 @@ impl Protocol for Speaker {
                 self.inner.deadline(None);
             }
         }
-        while !transport.is_closing() {
+        while !connection.is_closing() {
             let taken = match self.frames.next(&mut data) {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
@@ -448,11 +453,11 @@ impl Protocol for Speaker {
         }
     }
 
-    fn end_received(&mut self, _: &Transport) -> End {
+    fn end_received(&mut self, _: &Connection) -> End {
         End::Close
     }
 
-    fn resume_writing(&mut self, _: &Transport) {
+    fn resume_writing(&mut self, _: &Connection) {
         self.inner.full.set(false);
         let credits: Vec<_> = self
             .inner
@@ -584,7 +589,7 @@ impl Inner {
             None => return Ok(()),
         };
         let mut arrived = shared.borrow_mut();
-        if arrived.items.len() >= self.limits.window as usize {
+        if arrived.items.len() >= self.config.window as usize {
             return Err("the peer sent more items than it may");
         }
         arrived.items.push_back(value.to_vec());
@@ -612,7 +617,7 @@ impl Inner {
             self.refuse(id, &Refusal(6, String::new()));
             return Ok(());
         }
-        if answering.len() >= self.limits.calls {
+        if answering.len() >= self.config.max_calls {
             drop(answering);
             self.refuse(id, &Refusal(3, String::new()));
             return Ok(());
@@ -668,8 +673,8 @@ impl Inner {
             Err(refusal) => Err(refusal),
         };
         let frame = answer.and_then(|answer| {
-            let frame = message::frame(self.limits.frame, 1, id, |bytes| answer(bytes));
-            frame.map_err(|error| Refusal(5, too_long(&error, self.limits.frame)))
+            let frame = message::frame(self.config.max_frame_size, 1, id, |bytes| answer(bytes));
+            frame.map_err(|error| Refusal(5, too_long(&error, self.config.max_frame_size)))
         });
         match frame {
             Ok(frame) => self.write(&frame),
@@ -681,7 +686,10 @@ impl Inner {
     fn refuse(&self, id: u64, refusal: &Refusal) {
         let Refusal(code, message) = refusal;
         // Short enough for the caller's frame limit.
-        let words: String = message.chars().take(self.limits.frame / 8).collect();
+        let words: String = message
+            .chars()
+            .take(self.config.max_frame_size / 8)
+            .collect();
         self.tell(2, id, |bytes| {
             message::put(bytes, code)?;
             message::put(bytes, &words)

@@ -213,10 +213,11 @@ impl<T: Serialize> Items<T> {
         })
         .await?;
         let inner = self.inner.upgrade().ok_or_else(lost)?;
-        let frame = message::frame(inner.limits.frame, 5, self.id, |bytes| {
+        let frame = message::frame(inner.config.max_frame_size, 5, self.id, |bytes| {
             message::put(bytes, item)
         });
-        let frame = frame.map_err(|error| Failure(too_long(&error, inner.limits.frame)))?;
+        let frame =
+            frame.map_err(|error| Failure(too_long(&error, inner.config.max_frame_size)))?;
         self.credit.left.set(self.credit.left.get() - 1);
         inner.write(&frame);
         Ok(())

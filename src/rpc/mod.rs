@@ -71,8 +71,8 @@
 //!
 //! # Bounds
 //!
-//! See [`Limits`]. A peer that does not read its answers is limited by
-//! [`protocol::Limits`](crate::protocol::Limits): methods that send items wait, and the connection
+//! See [`Config`]. A peer that does not read its answers is limited by
+//! [`protocol::Config`](crate::protocol::Config): methods that send items wait, and the connection
 //! ends if more than twice the longest frame plus 1 MiB is queued. Each method runs as a task of
 //! its own, so one that waits, or spins the loop, does not hold up other calls.
 
@@ -86,22 +86,25 @@ pub use connection::{Peer, start, start_with};
 pub use methods::{Call, Failure, Items, Methods};
 
 /// Limits on the resources that a peer may use.
+///
+/// All fields are public, so that a value can be written as
+/// `Config { max_calls: 16, ..Config::default() }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Config {
     /// Maximum bytes of a frame, in both directions. Default: 1 MiB.
-    pub frame: usize,
+    pub max_frame_size: usize,
     /// Maximum number of the peer's calls that are answered at a time; more are refused.
     /// Default: 256.
-    pub calls: usize,
+    pub max_calls: usize,
     /// Maximum number of items of a stream that are in flight or not yet taken. Default: 16.
     pub window: u32,
 }
 
-impl Default for Limits {
+impl Default for Config {
     fn default() -> Self {
-        Limits {
-            frame: 1024 * 1024,
-            calls: 256,
+        Config {
+            max_frame_size: 1024 * 1024,
+            max_calls: 256,
             window: 16,
         }
     }

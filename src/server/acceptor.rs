@@ -21,11 +21,13 @@ use crate::{
 pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
 /// Accepts connections until it is dropped or [stopped](Acceptor::stop).
-#[must_use = "dropping it stops accepting"]
+#[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Acceptor {
     address: Address,
     gate: Rc<Gate>,
     accepting: Canceller,
+    /// Whether it goes on without this.
+    kept: Cell<bool>,
 }
 
 impl Acceptor {
@@ -73,6 +75,7 @@ impl Acceptor {
             address,
             gate,
             accepting,
+            kept: Cell::new(false),
         }
     }
 
@@ -99,6 +102,11 @@ impl Acceptor {
         self.gate.end(Ok(()));
     }
 
+    /// Lets it accept until the run ends, also when this is dropped.
+    pub fn keep(&self) {
+        self.kept.set(true);
+    }
+
     /// Fires when it no longer accepts and its last connection is gone. The error says that the
     /// listener failed.
     pub fn closed(&self) -> Deferred<(), AcceptError> {
@@ -114,7 +122,9 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.stop();
+        if !self.kept.get() {
+            self.stop();
+        }
     }
 }
 

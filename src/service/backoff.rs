@@ -24,7 +24,7 @@ pub struct Backoff {
     /// Each delay is this many times the one before. Default: 1.5.
     pub factor: f64,
     /// The longest delay. Default: 60 s.
-    pub most: Duration,
+    pub max: Duration,
     /// By what fraction of itself a delay may be shorter or longer, from 0 to 1. Default: 0.1.
     pub jitter: f64,
     tries: u32,
@@ -35,7 +35,7 @@ impl Default for Backoff {
         Backoff {
             first: Duration::from_secs(1),
             factor: 1.5,
-            most: Duration::from_secs(60),
+            max: Duration::from_secs(60),
             jitter: 0.1,
             tries: 0,
         }
@@ -46,12 +46,12 @@ impl Backoff {
     /// Returns the next delay. `chance`, from 0 to 1, selects a value between the shortest and the
     /// longest possible delay.
     pub fn next(&mut self, chance: f64) -> Duration {
-        let most = self.most.as_secs_f64();
+        let max = self.max.as_secs_f64();
         let wait =
-            (self.first.as_secs_f64() * self.factor.powf(f64::from(self.tries))).clamp(0.0, most);
+            (self.first.as_secs_f64() * self.factor.powf(f64::from(self.tries))).clamp(0.0, max);
         self.tries = self.tries.saturating_add(1);
         let jitter = self.jitter.clamp(0.0, 1.0) * (2.0 * chance.clamp(0.0, 1.0) - 1.0);
-        Duration::from_secs_f64((wait * (1.0 + jitter)).min(most))
+        Duration::from_secs_f64((wait * (1.0 + jitter)).min(max))
     }
 
     /// Starts again with the first delay. Call it after a success.

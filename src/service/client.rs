@@ -14,7 +14,7 @@ use super::{Backoff, Service, Starting, Stopping};
 use crate::{
     deferred::{Deferred, Interrupted, Resolver},
     endpoint::ClientEndpoint,
-    protocol::{self, End, Lost, Protocol, Transport},
+    protocol::{self, Connection, End, Lost, Protocol},
     reactor::{Handle, Label, Origin},
     wake::WakeSlot,
 };
@@ -37,8 +37,8 @@ struct State {
     endpoint: ClientEndpoint,
     build: Box<dyn Fn() -> Box<dyn Protocol>>,
     backoff: RefCell<Backoff>,
-    transport: RefCell<Option<Transport>>,
-    waiting: RefCell<Vec<Resolver<Transport, Interrupted>>>,
+    connection: RefCell<Option<Connection>>,
+    waiting: RefCell<Vec<Resolver<Connection, Interrupted>>>,
     running: Cell<bool>,
     stopping: Cell<bool>,
     /// The task that connects. It is woken when it should stop.
@@ -69,7 +69,7 @@ impl ClientService {
             endpoint,
             build: Box::new(move || Box::new(build())),
             backoff: RefCell::new(backoff),
-            transport: RefCell::default(),
+            connection: RefCell::default(),
             waiting: RefCell::default(),
             running: Cell::new(false),
             stopping: Cell::new(false),
@@ -82,8 +82,8 @@ impl ClientService {
     }
 
     /// Returns the current connection, if there is one.
-    pub fn transport(&self) -> Option<Transport> {
-        self.state.transport.borrow().clone()
+    pub fn connection(&self) -> Option<Connection> {
+        self.state.connection.borrow().clone()
     }
 
     /// Fires with the connection as soon as there is one, which may be at once.
@@ -91,9 +91,9 @@ impl ClientService {
     /// # Errors
     /// The Deferred fails with [`Abandoned`](Interrupted::Abandoned) if the service is stopped, or
     /// with [`Refused`](Interrupted::Refused) if 1,024 callers already wait.
-    pub fn when_connected(&self) -> Deferred<Transport, Interrupted> {
-        if let Some(transport) = self.transport() {
-            return Deferred::ready(Ok(transport));
+    pub fn when_connected(&self) -> Deferred<Connection, Interrupted> {
+        if let Some(connection) = self.connection() {
+            return Deferred::ready(Ok(connection));
         }
         let mut waiting = self.state.waiting.borrow_mut();
         waiting.retain(|resolver| !resolver.is_cancelled());
@@ -143,7 +143,7 @@ impl State {
             lost: Some(resolver),
             state: self.clone(),
         };
-        let transport =
+        let connection =
             protocol::start_boxed(handle, stream, Box::new(protocol), Location::caller());
         let mut lost = Box::pin(lost.into_future());
         poll_fn(|cx| {
@@ -152,7 +152,7 @@ impl State {
             }
             self.task.register(cx.waker());
             if self.stopping.get() {
-                transport.close();
+                connection.close();
             }
             Poll::Pending
         })
@@ -182,8 +182,8 @@ impl Drop for Running {
         state.running.set(false);
         state.task.clear();
         // Dropping them notifies the waiting callers.
-        let (transport, waiting) = (state.transport.take(), state.waiting.take());
-        drop((transport, waiting));
+        let (connection, waiting) = (state.connection.take(), state.waiting.take());
+        drop((connection, waiting));
         for waker in state.ended.take() {
             waker.wake();
         }
@@ -232,12 +232,12 @@ struct Abandoned(Option<Rc<State>>);
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        let transport = self
+        let connection = self
             .0
             .take()
-            .and_then(|state| state.transport.borrow().clone());
-        if let Some(transport) = transport {
-            transport.abort();
+            .and_then(|state| state.connection.borrow().clone());
+        if let Some(connection) = connection {
+            connection.abort();
         }
     }
 }
@@ -247,7 +247,7 @@ impl fmt::Debug for ClientService {
         f.debug_struct("ClientService")
             .field("name", &self.state.name)
             .field("endpoint", &self.state.endpoint)
-            .field("connected", &self.state.transport.borrow().is_some())
+            .field("connected", &self.state.connection.borrow().is_some())
             .finish_non_exhaustive()
     }
 }
@@ -260,42 +260,42 @@ struct Held {
 }
 
 impl Protocol for Held {
-    fn connection_made(&mut self, transport: &Transport) {
-        self.protocol.connection_made(transport);
-        *self.state.transport.borrow_mut() = Some(transport.clone());
+    fn connection_made(&mut self, connection: &Connection) {
+        self.protocol.connection_made(connection);
+        *self.state.connection.borrow_mut() = Some(connection.clone());
         let waiting = self.state.waiting.take();
         for resolver in waiting {
-            resolver.resolve(transport.clone());
+            resolver.resolve(connection.clone());
         }
     }
 
-    fn upgraded(&mut self, transport: &Transport) {
-        self.protocol.upgraded(transport);
+    fn upgraded(&mut self, connection: &Connection) {
+        self.protocol.upgraded(connection);
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        self.protocol.data_received(transport, data);
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
+        self.protocol.data_received(connection, data);
     }
 
-    fn reading_resumed(&mut self, transport: &Transport) {
-        self.protocol.reading_resumed(transport);
+    fn reading_resumed(&mut self, connection: &Connection) {
+        self.protocol.reading_resumed(connection);
     }
 
-    fn end_received(&mut self, transport: &Transport) -> End {
-        self.protocol.end_received(transport)
+    fn end_received(&mut self, connection: &Connection) -> End {
+        self.protocol.end_received(connection)
     }
 
-    fn pause_writing(&mut self, transport: &Transport) {
-        self.protocol.pause_writing(transport);
+    fn pause_writing(&mut self, connection: &Connection) {
+        self.protocol.pause_writing(connection);
     }
 
-    fn resume_writing(&mut self, transport: &Transport) {
-        self.protocol.resume_writing(transport);
+    fn resume_writing(&mut self, connection: &Connection) {
+        self.protocol.resume_writing(connection);
     }
 
     fn connection_lost(&mut self, why: &Lost) {
-        let transport = self.state.transport.take();
-        drop(transport);
+        let connection = self.state.connection.take();
+        drop(connection);
         if let Some(resolver) = self.lost.take() {
             resolver.resolve(why.to_string());
         }

@@ -10,7 +10,7 @@ use rustls::{
 };
 
 use super::{Error, Identity, Roots, TlsStream, provider};
-use crate::transport::{ByteStream, Layered, Listen};
+use crate::transport::{ByteStream, Listen, MapStream};
 
 /// Adds TLS to accepted streams. Cheap to clone; [`replace`](Acceptor::replace) affects all clones.
 #[derive(Clone)]
@@ -46,9 +46,9 @@ impl Acceptor {
     pub fn listen<L: Listen>(
         &self,
         listener: L,
-    ) -> Layered<L, impl Fn(L::Stream) -> TlsStream + 'static> {
+    ) -> MapStream<L, impl Fn(L::Stream) -> TlsStream + 'static> {
         let acceptor = self.clone();
-        listener.layered(move |stream| acceptor.accept(stream))
+        listener.map_stream(move |stream| acceptor.accept(stream))
     }
 
     /// Adds TLS to `stream`. The handshake starts when the stream is first used, or when

@@ -6,7 +6,8 @@ use rustls::{InvalidMessage, pki_types::pem};
 
 /// Why creating an [`Acceptor`](super::Acceptor), [`Connector`](super::Connector) or
 /// [`Identity`](super::Identity) failed: the mistake is on this side, not the peer's.
-#[derive(Debug)]
+///
+/// `Debug` prints the same text as `Display`, and the causes.
 #[non_exhaustive]
 pub enum Error {
     /// A file cannot be read, or its content is wrong.
@@ -69,6 +70,12 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::report::debug(self, f)
+    }
+}
+
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
@@ -89,6 +96,7 @@ impl error::Error for Error {
 /// [`InvalidData`](io::ErrorKind::InvalidData) that contains this error. The peer has been sent an
 /// alert.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ProtocolError {
     /// Whether the handshake was still in progress.
     pub in_handshake: bool,

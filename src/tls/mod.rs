@@ -1,4 +1,4 @@
-//! TLS with [rustls], as a layer over any [`ByteStream`](crate::transport::ByteStream) (feature
+//! TLS with [rustls], around any [`ByteStream`](crate::transport::ByteStream) (feature
 //! `tls`).
 //!
 //! ```
@@ -8,15 +8,15 @@
 //!     tls::{Acceptor, Connector, Roots},
 //!     transport::{ByteStream, tcp},
 //! };
-//! # use entwined::protocol::{Lost, Protocol, Transport};
+//! # use entwined::protocol::{Lost, Protocol, Connection};
 //! # struct Greeting(entwined::Handle);
 //! # impl Protocol for Greeting {
-//! #     fn connection_made(&mut self, transport: &Transport) {
-//! #         transport.write(b"hello");
+//! #     fn connection_made(&mut self, connection: &Connection) {
+//! #         connection.write(b"hello");
 //! #     }
-//! #     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//! #     fn data_received(&mut self, connection: &Connection, data: &[u8]) {
 //! #         assert_eq!(data, b"hello");
-//! #         transport.close();
+//! #         connection.close();
 //! #     }
 //! #     fn connection_lost(&mut self, why: &Lost) {
 //! #         assert!(matches!(why, Lost::Closed), "{why}");
@@ -32,7 +32,7 @@
 //! let connector = Connector::builder().roots(Roots::only(identity.certificates())).build()?;
 //! let acceptor = Acceptor::builder(identity).build()?;
 //!
-//! let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?;
+//! let listener = tcp::listen(&handle, "127.0.0.1:0")?;
 //! let address = listener.local_address().tcp().expect("it listens on TCP");
 //! let server = protocol::serve(acceptor.listen(listener), |_peer: &_| Some(Echo));
 //!
@@ -49,7 +49,7 @@
 //! [`connection_made`](crate::protocol::Protocol::connection_made) can check the peer's identity:
 //! `transport.ask(|tls: &TlsStream| tls.peer_certificates().map(<[_]>::to_vec))`. To start
 //! unencrypted and switch to TLS later, as STARTTLS does, use
-//! [`Transport::upgrade`](crate::protocol::Transport::upgrade) with [`Acceptor::accept`] or
+//! [`Connection::upgrade`](crate::protocol::Connection::upgrade) with [`Acceptor::accept`] or
 //! [`Connector::connect`].
 //!
 //! The same listener can serve HTTP: `http::serve(acceptor.listen(listener), router)`.
@@ -57,7 +57,7 @@
 //! # The end of a connection
 //!
 //! Each direction ends with a close_notify alert (RFC 8446, section 6.1).
-//! [Closing](crate::protocol::Transport::close) the connection sends it; what the peer still sends
+//! [Closing](crate::protocol::Connection::close) the connection sends it; what the peer still sends
 //! can be read.
 //!
 //! An end of input without the alert is an error of kind
@@ -70,7 +70,7 @@
 //! Each connection buffers at most 64 KiB that the peer does not take, 64 KiB that has arrived but
 //! is not decrypted, and 16 KiB that is decrypted but not read. A handshake message may have 64
 //! KiB. The buffers are freed when they are empty. A handshake must complete within
-//! [`Limits::establish`](crate::protocol::Limits::establish); in HTTP, within the time limit for a
+//! [`Config::establish_timeout`](crate::protocol::Config::establish_timeout); in HTTP, within the time limit for a
 //! request's head. Sessions are resumed with tickets (RFC 8446, section 4.6.1; RFC 5077), so a
 //! server stores none.
 

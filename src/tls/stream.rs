@@ -1,4 +1,4 @@
-//! The TLS layer: records below, plain bytes above.
+//! The TLS stream: records below, plain bytes above.
 
 use std::{
     cell::RefCell,
@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use super::ProtocolError;
-use crate::transport::{Address, ByteStream};
+use crate::{forward_stream, transport::ByteStream};
 
 /// A TLS stream over another stream. Created by [`Acceptor::accept`](super::Acceptor::accept) and
 /// [`Connector::connect`](super::Connector::connect).
@@ -177,13 +177,7 @@ impl TlsStream {
 }
 
 impl ByteStream for TlsStream {
-    fn local_address(&self) -> Address {
-        self.below.local_address()
-    }
-
-    fn peer_address(&self) -> Address {
-        self.below.peer_address()
-    }
+    forward_stream!(below: local_address, peer_address);
 
     fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.established {
@@ -214,13 +208,7 @@ impl ByteStream for TlsStream {
         }
     }
 
-    fn abort(&mut self) {
-        self.below.abort();
-    }
-
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&*self.below)
-    }
+    forward_stream!(below: abort, below);
 }
 
 /// Reading and writing, possibly from two tasks.

@@ -12,7 +12,7 @@ use rustix::net::{
     SocketAddrAny, addr::SocketAddrArg, recvmsg, sendmmsg,
 };
 
-use super::{Address, Received};
+use super::{Address, ReceivedDatagram};
 
 /// Reusable buffers for datagrams that are received with one system call.
 ///
@@ -21,7 +21,7 @@ use super::{Address, Received};
 ///
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
-/// let server = udp::bind(&handle, "127.0.0.1:0".parse()?)?;
+/// let server = udp::bind(&handle, "127.0.0.1:0")?;
 /// let client = udp::connect(&handle, server.local_address().udp().expect("UDP"))?;
 ///
 /// handle.clone().spawn(async move {
@@ -48,7 +48,7 @@ pub struct Batch {
     most: usize,
     size: usize,
     buffer: Vec<u8>,
-    received: Vec<Received>,
+    received: Vec<ReceivedDatagram>,
     v4: Option<MultiHeaders<SockaddrIn>>,
     v6: Option<MultiHeaders<SockaddrIn6>>,
 }
@@ -58,7 +58,7 @@ pub(super) const MOST: usize = 64;
 
 impl Batch {
     /// Creates a batch for up to `most` datagrams (1 to 64) of up to `size` bytes each. Longer
-    /// datagrams are [truncated](Received::truncated).
+    /// datagrams are [truncated](ReceivedDatagram::truncated).
     ///
     /// It reserves `most` times `size` bytes of address space, but only uses as much memory as
     /// datagrams have filled.
@@ -91,7 +91,7 @@ impl Batch {
     }
 
     /// The bytes and the metadata of a datagram from the last call, by its index in the batch.
-    pub fn get(&self, index: usize) -> Option<(&[u8], &Received)> {
+    pub fn get(&self, index: usize) -> Option<(&[u8], &ReceivedDatagram)> {
         let received = self.received.get(index)?;
         Some((
             &self.buffer[index * self.size..][..received.count],
@@ -100,7 +100,7 @@ impl Batch {
     }
 
     /// The datagrams of the last call, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Received)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &ReceivedDatagram)> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
@@ -147,7 +147,7 @@ impl Batch {
                 &mut control,
                 RecvFlags::CMSG_CLOEXEC,
             ) {
-                Ok(message) => self.received.push(Received {
+                Ok(message) => self.received.push(ReceivedDatagram {
                     count: message.bytes,
                     from: told(message.address),
                     truncated: message.flags.contains(ReturnFlags::TRUNC),
@@ -166,7 +166,7 @@ fn receive<S: SockaddrLike + Copy>(
     headers: &mut MultiHeaders<S>,
     buffer: &mut [u8],
     size: usize,
-    received: &mut Vec<Received>,
+    received: &mut Vec<ReceivedDatagram>,
     told: impl Fn(&S) -> Address,
 ) -> io::Result<usize> {
     let mut slices: Vec<_> = buffer
@@ -180,7 +180,7 @@ fn receive<S: SockaddrLike + Copy>(
         MsgFlags::empty(),
         None,
     )?;
-    received.extend(messages.map(|message| Received {
+    received.extend(messages.map(|message| ReceivedDatagram {
         count: message.bytes,
         from: message.address.as_ref().map_or(Address::Unknown, &told),
         truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
@@ -189,7 +189,7 @@ fn receive<S: SockaddrLike + Copy>(
 }
 
 impl<'a> IntoIterator for &'a Batch {
-    type Item = (&'a [u8], &'a Received);
+    type Item = (&'a [u8], &'a ReceivedDatagram);
     type IntoIter = Box<dyn Iterator<Item = Self::Item> + 'a>;
 
     fn into_iter(self) -> Self::IntoIter {

@@ -31,7 +31,7 @@ pub struct DatagramSocket {
 
 /// A datagram that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedDatagram {
     /// Number of bytes in the buffer.
     pub count: usize,
     /// The sender.
@@ -108,7 +108,7 @@ impl DatagramSocket {
     /// # Errors
     /// On a connected UDP socket, [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) means
     /// that the peer refused a datagram. The socket can still be used.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<ReceivedDatagram> {
         poll_fn(|cx| self.poll_receive(cx, buffer)).await
     }
 
@@ -147,7 +147,7 @@ impl DatagramSocket {
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
-    ) -> Poll<io::Result<Received>> {
+    ) -> Poll<io::Result<ReceivedDatagram>> {
         let message = ready!(self.socket.poll_io(cx, Direction::Read, |socket| {
             let mut control = RecvAncillaryBuffer::default();
             Ok(net::recvmsg(
@@ -158,7 +158,7 @@ impl DatagramSocket {
             )?)
         }))?;
         self.socket.moved(Direction::Read, message.bytes);
-        Poll::Ready(Ok(Received {
+        Poll::Ready(Ok(ReceivedDatagram {
             count: message.bytes,
             from: self.told(message.address),
             truncated: message.flags.contains(ReturnFlags::TRUNC),

@@ -272,8 +272,34 @@ impl ByteStream for FdStream {
 #[derive(Debug)]
 struct End {
     source: Source,
-    /// The original flags, to be restored on drop if others share the open file description.
-    flags: Option<OFlags>,
+    /// Set if others share the open file description.
+    original: Option<Rc<Original>>,
+}
+
+/// The original flags of this process's standard input and output, to be restored when the last end
+/// that has changed them is dropped: both may share one open file description.
+#[derive(Debug)]
+struct Original([(OwnedFd, OFlags); 2]);
+
+impl Original {
+    fn new() -> io::Result<Self> {
+        let flags = |fd: BorrowedFd<'_>| {
+            let flags = rustix::fs::fcntl_getfl(fd)?;
+            Ok::<_, io::Error>((fd.try_clone_to_owned()?, flags))
+        };
+        Ok(Original([
+            flags(io::stdin().as_fd())?,
+            flags(io::stdout().as_fd())?,
+        ]))
+    }
+}
+
+impl Drop for Original {
+    fn drop(&mut self) {
+        for (fd, flags) in &self.0 {
+            let _ = rustix::fs::fcntl_setfl(fd, *flags);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -297,7 +323,7 @@ impl End {
         };
         Ok(End {
             source,
-            flags: None,
+            original: None,
         })
     }
 
@@ -315,14 +341,6 @@ impl End {
     }
 }
 
-impl Drop for End {
-    fn drop(&mut self) {
-        if let Some(flags) = self.flags {
-            let _ = rustix::fs::fcntl_setfl(self.fd(), flags);
-        }
-    }
-}
-
 /// Uses an fd of this process's standard input or output as one end of a stream, without changing
 /// it for other processes that share it.
 ///
@@ -333,8 +351,9 @@ fn standard(
     fd: BorrowedFd<'_>,
     interest: Interest,
     access: OFlags,
+    original: &Rc<Original>,
 ) -> io::Result<Rc<End>> {
-    use rustix::fs::{FileType, Mode, fcntl_getfl, fstat, open};
+    use rustix::fs::{FileType, Mode, fstat, open};
     use std::os::fd::AsRawFd;
 
     let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
@@ -345,9 +364,8 @@ fn standard(
             return Ok(Rc::new(End::new(handle, own, interest)?));
         }
     }
-    let flags = fcntl_getfl(fd)?;
     let mut end = End::new(handle, fd.try_clone_to_owned()?, interest)?;
-    end.flags = Some(flags);
+    end.original = Some(original.clone());
     Ok(Rc::new(end))
 }
 
@@ -360,17 +378,22 @@ fn standard(
 /// # Errors
 /// Fails if one of the two is closed, or there are no resources to watch them.
 pub fn stdio(handle: &Handle) -> io::Result<FdStream> {
+    // Both are asked before one is changed.
+    let original = Rc::new(Original::new()?);
+    let (stdin, stdout) = (io::stdin(), io::stdout());
     let input = standard(
         handle,
-        io::stdin().as_fd(),
+        stdin.as_fd(),
         Interest::READABLE,
         OFlags::RDONLY,
+        &original,
     )?;
     let output = standard(
         handle,
-        io::stdout().as_fd(),
+        stdout.as_fd(),
         Interest::WRITABLE,
         OFlags::WRONLY,
+        &original,
     )?;
     Ok(FdStream {
         handle: handle.clone(),

@@ -1,4 +1,4 @@
-//! Sources of connections: listening sockets, and layers above them.
+//! Sources of connections: listening sockets, and wrappers of them.
 
 use std::{
     cell::RefCell,
@@ -9,8 +9,8 @@ use std::{
 use super::{Address, ByteStream, Listener, Stream};
 use crate::reactor::Handle;
 
-/// A source of connections that a server can be run on: a [`Listener`], or a
-/// [layer](Listen::layered) above one.
+/// A source of connections that a server can be run on: a [`Listener`], or one whose
+/// streams are [wrapped](Listen::map_stream).
 pub trait Listen: 'static {
     /// The type of the connections that it accepts.
     type Stream: ByteStream;
@@ -31,19 +31,19 @@ pub trait Listen: 'static {
     /// The handle of the listener's reactor.
     fn handle(&self) -> Handle;
 
-    /// Puts a layer above each connection: TLS, a limit, a log.
+    /// Wraps each accepted stream: in TLS, a limit, a log.
     ///
-    /// `layer` runs where connections are accepted and should only wrap the stream. Anything slow
-    /// or fallible belongs in the layer's [`poll_established`](ByteStream::poll_established).
-    fn layered<F, S>(self, layer: F) -> Layered<Self, F>
+    /// `wrap` runs where connections are accepted and should only wrap the stream. Anything slow
+    /// or fallible belongs in the wrapper's [`poll_established`](ByteStream::poll_established).
+    fn map_stream<F, S>(self, wrap: F) -> MapStream<Self, F>
     where
         Self: Sized,
         F: Fn(Self::Stream) -> S + 'static,
         S: ByteStream,
     {
-        Layered {
+        MapStream {
             listener: self,
-            layer,
+            wrap,
         }
     }
 
@@ -52,7 +52,7 @@ pub trait Listen: 'static {
     where
         Self: Sized,
     {
-        Box::new(self.layered(|stream| -> Box<dyn ByteStream> { Box::new(stream) }))
+        Box::new(self.map_stream(|stream| -> Box<dyn ByteStream> { Box::new(stream) }))
     }
 }
 
@@ -98,8 +98,8 @@ impl Listen for BoxedListener {
 /// Creates a source of a single connection from an existing stream: inherited, or one end of a
 /// pair. After that one, no more connections come.
 ///
-/// A server on it serves that one peer, and has [ended](crate::protocol::Server::ended) when the
-/// connection is closed.
+/// A server on it serves that one peer, and is [closed](crate::protocol::Server::closed) when the
+/// connection ends.
 ///
 /// ```
 /// use entwined::{Standalone, protocol::{self, Echo}, transport::{listen_once, memory}};
@@ -108,12 +108,12 @@ impl Listen for BoxedListener {
 /// let handle = reactor.handle();
 /// let (here, there) = memory::pair(&handle);
 /// let server = protocol::serve(listen_once(&handle, here), |_peer: &_| Some(Echo));
-/// let ended = server.ended();
+/// let closed = server.closed();
 /// handle.spawn({
 ///     let handle = handle.clone();
 ///     async move {
 ///         drop(there);
-///         ended.await.expect("it did not fail");
+///         closed.await.expect("it did not fail");
 ///         handle.stop()
 ///     }
 /// });
@@ -158,14 +158,14 @@ impl<S> fmt::Debug for Once<S> {
     }
 }
 
-/// A source of connections with a layer above each. Created by [`Listen::layered`].
+/// A source of connections whose streams are wrapped. Created by [`Listen::map_stream`].
 #[derive(Debug)]
-pub struct Layered<L, F> {
+pub struct MapStream<L, F> {
     listener: L,
-    layer: F,
+    wrap: F,
 }
 
-impl<L, F, S> Listen for Layered<L, F>
+impl<L, F, S> Listen for MapStream<L, F>
 where
     L: Listen,
     F: Fn(L::Stream) -> S + 'static,
@@ -174,7 +174,7 @@ where
     type Stream = S;
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<S>>> {
-        self.listener.poll_accept(cx).map_ok(&self.layer)
+        self.listener.poll_accept(cx).map_ok(&self.wrap)
     }
 
     fn local_address(&self) -> Address {

@@ -22,6 +22,7 @@ use rustix::{
 use super::{Address, Stream, UnixAddress, unix::SocketFile};
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Registration},
+    report,
     task::Sleep,
 };
 
@@ -217,18 +218,31 @@ fn open_spare() -> Option<OwnedFd> {
     rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Why listening on an address failed.
-#[derive(Debug)]
+/// Why listening on an address failed. `Debug` prints the same text as `Display`, and the causes.
+#[non_exhaustive]
 pub struct ListenError {
-    /// The address.
+    /// The address; [`Unknown`](Address::Unknown) if the text given is not one.
     pub address: Address,
     /// The system's error.
     pub source: io::Error,
 }
 
+impl ListenError {
+    /// The text given is not an address.
+    pub(super) fn no_address(source: io::Error) -> Self {
+        ListenError {
+            address: Address::Unknown,
+            source,
+        }
+    }
+}
+
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenError { address, source } = self;
+        if *address == Address::Unknown {
+            return write!(f, "cannot listen: {source}");
+        }
         write!(f, "cannot listen on {address}: ")?;
         let unix = matches!(address, Address::Unix(_));
         match source.kind() {
@@ -245,6 +259,12 @@ impl fmt::Display for ListenError {
             }
             _ => source.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        report::debug(self, f)
     }
 }
 
@@ -265,7 +285,7 @@ mod tests {
     fn the_kernels_table_of_descriptors_is_large_before_the_first_peer_comes() {
         let reactor = Standalone::new().expect("a reactor");
         let _listener =
-            tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+            tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let status = fs::read_to_string("/proc/self/status").expect("proc(5)");
         let size = status
             .lines()

@@ -20,7 +20,7 @@ use crate::{reactor::Handle, task::Sleep, wake::WakeSlot};
 
 /// How the connection between a pair of streams behaves. The default is a perfect connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Wire {
+pub struct Link {
     /// How long bytes are in flight. Default: zero.
     pub latency: Duration,
     /// Maximum number of bytes that one read returns. Default: no limit.
@@ -29,9 +29,9 @@ pub struct Wire {
     pub capacity: usize,
 }
 
-impl Default for Wire {
+impl Default for Link {
     fn default() -> Self {
-        Wire {
+        Link {
             latency: Duration::ZERO,
             fragment: usize::MAX,
             capacity: 64 * 1024,
@@ -41,15 +41,15 @@ impl Default for Wire {
 
 /// Creates two connected streams.
 pub fn pair(handle: &Handle) -> (MemoryStream, MemoryStream) {
-    pair_over(handle, Wire::default())
+    pair_over(handle, Link::default())
 }
 
-/// Creates two streams that are connected by the given wire.
-pub fn pair_over(handle: &Handle, wire: Wire) -> (MemoryStream, MemoryStream) {
+/// Creates two streams that are connected by the given link.
+pub fn pair_over(handle: &Handle, link: Link) -> (MemoryStream, MemoryStream) {
     let (there, back) = (Rc::new(Pipe::default()), Rc::new(Pipe::default()));
     let end = |inbound: &Rc<Pipe>, outbound: &Rc<Pipe>| MemoryStream {
         handle: handle.clone(),
-        wire,
+        link,
         inbound: inbound.clone(),
         outbound: outbound.clone(),
         arrival: None,
@@ -62,7 +62,7 @@ pub fn pair_over(handle: &Handle, wire: Wire) -> (MemoryStream, MemoryStream) {
 /// flight, then the end of input.
 pub struct MemoryStream {
     handle: Handle,
-    wire: Wire,
+    link: Link,
     inbound: Rc<Pipe>,
     outbound: Rc<Pipe>,
     /// Runs while a reader waits for bytes in flight.
@@ -161,7 +161,7 @@ impl AsyncRead for MemoryStream {
         let Some((_, bytes)) = segments.front_mut() else {
             return Poll::Pending;
         };
-        let count = bytes.len().min(buffer.len()).min(this.wire.fragment);
+        let count = bytes.len().min(buffer.len()).min(this.link.fragment);
         for (place, byte) in buffer.iter_mut().zip(bytes.drain(..count)) {
             *place = byte;
         }
@@ -187,14 +187,14 @@ impl AsyncWrite for MemoryStream {
         if pipe.ended.get() || pipe.deaf.get() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = self.wire.capacity.saturating_sub(pipe.waiting.get());
+        let room = self.link.capacity.saturating_sub(pipe.waiting.get());
         if room == 0 {
             pipe.writer.register(cx.waker());
             return Poll::Pending;
         }
         let bytes = &buffer[..buffer.len().min(room)];
         if !bytes.is_empty() {
-            pipe.push(bytes, self.handle.now() + self.wire.latency);
+            pipe.push(bytes, self.handle.now() + self.link.latency);
         }
         Poll::Ready(Ok(bytes.len()))
     }
@@ -204,7 +204,7 @@ impl AsyncWrite for MemoryStream {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbound.end(self.handle.now() + self.wire.latency);
+        self.outbound.end(self.handle.now() + self.link.latency);
         Poll::Ready(Ok(()))
     }
 }
@@ -230,7 +230,7 @@ impl Drop for MemoryStream {
         if self.aborting {
             self.outbound.cut(io::ErrorKind::ConnectionReset);
         } else {
-            self.outbound.end(self.handle.now() + self.wire.latency);
+            self.outbound.end(self.handle.now() + self.link.latency);
         }
     }
 }

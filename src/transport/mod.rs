@@ -1,5 +1,5 @@
-//! Byte streams: sockets that a reactor watches. They implement the traits of [`futures_io`] and
-//! (with the feature `http`) those of hyper.
+//! Byte streams: sockets that a reactor watches. They implement the traits of
+//! [`futures_io`].
 //!
 //! ```
 //! use entwined::{Standalone, transport::tcp};
@@ -7,7 +7,7 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into())?;
+//! let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0))?;
 //! let address = listener.local_address().tcp().expect("it listens on TCP");
 //!
 //! handle.clone().spawn(async move {
@@ -25,6 +25,7 @@ mod batch;
 mod datagram;
 pub mod fd;
 mod fds;
+mod forward;
 mod listen;
 mod listener;
 pub mod memory;
@@ -42,32 +43,35 @@ use std::{
     task::{Context, Poll},
 };
 
-pub use crate::address::{Address, UnixAddress};
+pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
 pub use batch::Batch;
-pub use datagram::{DatagramSocket, Received};
-use futures_io::{AsyncRead, AsyncWrite};
-pub use listen::{BoxedListener, Layered, Listen, Once, listen_once};
+pub use datagram::{DatagramSocket, ReceivedDatagram};
+pub use futures_io::{AsyncRead, AsyncWrite};
+pub use listen::{BoxedListener, Listen, MapStream, Once, listen_once};
 pub use listener::{ListenError, Listener};
 pub use race::{HostError, connect_host};
 pub use socket::ConnectError;
 pub use stream::Stream;
 
-/// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a layer (such as
-/// TLS) above another stream.
+/// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a wrapper (such
+/// as TLS) around another stream.
+///
+/// For a wrapper of your own, [`forward_stream!`](crate::forward_stream) writes the methods that it
+/// does not change.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
     /// The address of this end.
     fn local_address(&self) -> Address;
 
-    /// The address of the other end. Some layers learn another address, for example from a PROXY
+    /// The address of the other end. Some wrappers learn another address, for example from a PROXY
     /// header; they return it once they are [established](ByteStream::poll_established).
     fn peer_address(&self) -> Address;
 
     /// Completes what must happen before the first byte, such as a handshake. If there is nothing
     /// to do, or it is already done, this is ready at once.
     ///
-    /// A server waits for this, [within limits](crate::protocol::Limits::establish), before it
+    /// A server waits for this, [within limits](crate::protocol::Config::establish_timeout), before it
     /// builds a protocol or reads a request. Code that only reads and writes need not call it: the
-    /// first read or write waits for it too. A layer forwards the call to the stream below.
+    /// first read or write waits for it too. A wrapper forwards the call to the stream below.
     ///
     /// # Errors
     /// Why the connection cannot be used: the handshake failed, or a certificate was refused.
@@ -80,7 +84,7 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
     /// transport can tell the two apart.
     fn abort(&mut self);
 
-    /// The stream below this one, if this is a layer.
+    /// The stream below this one, if this is a wrapper.
     fn below(&self) -> Option<&dyn ByteStream> {
         None
     }
@@ -95,7 +99,7 @@ impl dyn ByteStream {
         poll_fn(|cx| self.poll_established(cx)).await
     }
 
-    /// Returns the first stream of type `S`, searching from this one down through the layers, or
+    /// Returns the first stream of type `S`, searching from this one down through the wrapped ones, or
     /// `None` if there is none.
     ///
     /// ```

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # use entwined::{Standalone, transport::{self, tcp}};
 /// # let reactor = Standalone::new()?;
 /// # let handle = reactor.handle();
-/// # let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into())?;
+/// # let listener = tcp::listen(&handle, "127.0.0.1:0")?;
 /// # let port = listener.local_address().tcp().unwrap().port();
 /// handle.clone().spawn(async move {
 ///     let stream = transport::connect_host(&handle, "localhost", port)
@@ -165,8 +165,7 @@ where
     }
 }
 
-/// Why connecting to a host failed.
-#[derive(Debug)]
+/// Why connecting to a host failed. `Debug` prints the same text as `Display`, and the causes.
 #[non_exhaustive]
 pub enum HostError {
     /// The name could not be resolved.
@@ -207,6 +206,12 @@ impl fmt::Display for HostError {
             write!(f, "{} {attempt}", if number == 0 { ":" } else { ";" })?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::report::debug(self, f)
     }
 }
 

@@ -8,7 +8,10 @@ use rustix::{
 };
 
 use super::{Address, Stream};
-use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
+use crate::{
+    reactor::{Direction, Handle, Interest, Readiness, Registration},
+    report,
+};
 
 /// How long to wait before retrying a Unix listener with a full backlog, for which there is no
 /// readiness to wait for.
@@ -56,7 +59,8 @@ pub(super) async fn connect(
 
 /// Why connecting failed. For a timeout of your own, see [`Handle::timeout`]; dropping the future
 /// cancels the attempt.
-#[derive(Debug)]
+///
+/// `Debug` prints the same text as `Display`, and the causes.
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody listens there.
@@ -90,7 +94,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    fn new(address: Address, source: io::Error) -> Self {
+    pub(super) fn new(address: Address, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::ConnectionRefused => ConnectError::Refused { address, source },
             io::ErrorKind::HostUnreachable
@@ -121,12 +125,21 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (address, source) = self.parts();
+        if *address == Address::Unknown {
+            return write!(f, "cannot connect: {source}");
+        }
         match self {
             ConnectError::Refused { .. } => write!(f, "nobody listens on {address}"),
             ConnectError::Unreachable { .. } => write!(f, "{address} cannot be reached: {source}"),
             ConnectError::TimedOut { .. } => write!(f, "{address} does not answer"),
             ConnectError::Other { .. } => write!(f, "cannot connect to {address}: {source}"),
         }
+    }
+}
+
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        report::debug(self, f)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::reactor::{Direction, Handle, Interest, Registration};
 
 /// A connected TCP or Unix socket.
 ///
-/// Read and write it through the traits of [`futures_io`], or (with the feature `http`) hyper's.
+/// Read and write it through the traits of [`futures_io`].
 /// Dropping it closes the connection. Writing to a broken pipe returns an error and never raises a
 /// signal.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Stream {
     }
 
     /// Wraps a TCP or Unix socket that is already connected: inherited, or created elsewhere. The
-    /// socket becomes non-blocking for every process that shares it.
+    /// socket becomes non-blocking for every process that shares it, and loses Nagle's algorithm.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if this is not a connected stream socket.
@@ -56,6 +56,8 @@ impl Stream {
             peer => peer,
         };
         rustix::io::ioctl_fionbio(&socket, true)?;
+        // Unix sockets do not have this option.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
         Ok(Stream::new(
             Registration::new(handle, socket, Interest::BOTH)?,
             peer,
@@ -86,8 +88,7 @@ impl Stream {
         Ok(sockopt::socket_peercred(self.socket.object())?)
     }
 
-    /// Sets `TCP_NODELAY`: `true` turns Nagle's algorithm off. Streams start with it off, except
-    /// that [`from_fd`](Stream::from_fd) keeps the socket's setting.
+    /// Sets `TCP_NODELAY`: `true` turns Nagle's algorithm off, as it is from the start.
     ///
     /// # Errors
     /// Fails on Unix sockets, which do not have this option.

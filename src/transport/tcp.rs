@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use rustix::net::{self, AddressFamily, sockopt};
 
-use super::{ConnectError, ListenError, Listener, Stream, listener::BACKLOG, socket};
+use super::{
+    Address, ConnectError, IntoSocketAddr, ListenError, Listener, Stream, listener::BACKLOG, socket,
+};
 use crate::reactor::Handle;
 
 /// Connects to `address`. Nagle's algorithm is turned off (`TCP_NODELAY`), because everything in
@@ -14,8 +16,15 @@ use crate::reactor::Handle;
 /// [`Handle::timeout`]. Dropping the future cancels the attempt.
 ///
 /// # Errors
-/// [`ConnectError`] distinguishes refused, unreachable and timed out.
-pub async fn connect(handle: &Handle, address: SocketAddr) -> Result<Stream, ConnectError> {
+/// [`ConnectError`] distinguishes refused, unreachable and timed out. A text that is not an address
+/// and a port is also an error.
+pub async fn connect(
+    handle: &Handle,
+    address: impl IntoSocketAddr,
+) -> Result<Stream, ConnectError> {
+    let address = address
+        .into_socket_addr()
+        .map_err(|source| ConnectError::new(Address::Unknown, source))?;
     let prepare = |socket: &_| Ok(sockopt::set_tcp_nodelay(socket, true)?);
     socket::connect(handle, family(address), &address, address.into(), prepare).await
 }
@@ -24,8 +33,16 @@ pub async fn connect(handle: &Handle, address: SocketAddr) -> Result<Stream, Con
 ///
 /// # Errors
 /// [`ListenError`] names the address and suggests a fix if the port is in use, the address does not
-/// belong to this machine, or the port needs privileges.
-pub fn listen(handle: &Handle, address: SocketAddr) -> Result<Listener, ListenError> {
+/// belong to this machine, or the port needs privileges. A text that is not an address and a port
+/// is also an error.
+pub fn listen(handle: &Handle, address: impl IntoSocketAddr) -> Result<Listener, ListenError> {
+    let address = address
+        .into_socket_addr()
+        .map_err(ListenError::no_address)?;
+    listen_on(handle, address)
+}
+
+fn listen_on(handle: &Handle, address: SocketAddr) -> Result<Listener, ListenError> {
     let open = || {
         let socket = socket::new(family(address))?;
         // Lets a server restart while connections of its predecessor are in TIME_WAIT. Two

@@ -5,7 +5,7 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! let server = udp::bind(&handle, "127.0.0.1:0".parse()?)?;
+//! let server = udp::bind(&handle, "127.0.0.1:0")?;
 //! let client = udp::connect(&handle, server.local_address().udp().expect("UDP"))?;
 //!
 //! handle.clone().spawn(async move {
@@ -28,7 +28,7 @@ use std::{
 use rustix::net::{self, sockopt};
 
 use super::{
-    Address, ListenError,
+    Address, IntoSocketAddr, ListenError,
     datagram::{DatagramSocket, family},
 };
 use crate::reactor::Handle;
@@ -38,7 +38,10 @@ use crate::reactor::Handle;
 ///
 /// # Errors
 /// [`ListenError`] names the address and suggests a fix.
-pub fn bind(handle: &Handle, address: SocketAddr) -> Result<DatagramSocket, ListenError> {
+pub fn bind(handle: &Handle, address: impl IntoSocketAddr) -> Result<DatagramSocket, ListenError> {
+    let address = address
+        .into_socket_addr()
+        .map_err(ListenError::no_address)?;
     open(handle, address, false)
 }
 
@@ -48,7 +51,13 @@ pub fn bind(handle: &Handle, address: SocketAddr) -> Result<DatagramSocket, List
 ///
 /// # Errors
 /// [`ListenError`] names the address and suggests a fix.
-pub fn bind_shared(handle: &Handle, address: SocketAddr) -> Result<DatagramSocket, ListenError> {
+pub fn bind_shared(
+    handle: &Handle,
+    address: impl IntoSocketAddr,
+) -> Result<DatagramSocket, ListenError> {
+    let address = address
+        .into_socket_addr()
+        .map_err(ListenError::no_address)?;
     open(handle, address, true)
 }
 
@@ -72,8 +81,9 @@ fn open(handle: &Handle, address: SocketAddr, shared: bool) -> Result<DatagramSo
 /// does not wait.
 ///
 /// # Errors
-/// Fails if there is no route to that address.
-pub fn connect(handle: &Handle, address: SocketAddr) -> io::Result<DatagramSocket> {
+/// Fails if there is no route to that address, or a text is not an address and a port.
+pub fn connect(handle: &Handle, address: impl IntoSocketAddr) -> io::Result<DatagramSocket> {
+    let address = address.into_socket_addr()?;
     let socket = DatagramSocket::open(family(address))?;
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),

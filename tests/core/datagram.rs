@@ -96,9 +96,8 @@ fn groups_and_broadcasts_reach_everybody() {
         let one = udp::bind_shared(&handle, any).expect("a port");
         let port = one.local_address().udp().expect("UDP").port();
         let other =
-            udp::bind_shared(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect("the same port");
-        let used =
-            udp::bind(&handle, (Ipv4Addr::UNSPECIFIED, port).into()).expect_err("it is not shared");
+            udp::bind_shared(&handle, (Ipv4Addr::UNSPECIFIED, port)).expect("the same port");
+        let used = udp::bind(&handle, (Ipv4Addr::UNSPECIFIED, port)).expect_err("it is not shared");
         assert_eq!(used.source.kind(), io::ErrorKind::AddrInUse);
         for socket in [&one, &other] {
             socket

@@ -242,7 +242,7 @@ fn clients_connect_by_name_and_by_path() {
 #[test]
 fn of_several_addresses_one_that_answers_is_enough() {
     run(|handle| async move {
-        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port");
+        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a port");
         let port = listener.local_address().tcp().expect("TCP").port();
         let address = |last: u8| Ipv4Addr::new(127, 0, 0, last).into();
         let table = Table::new([
@@ -292,8 +292,8 @@ fn an_address_that_swallows_everything_costs_a_quarter_of_a_second() {
     }
     assert!(fillers.len() < 8, "the backlog is never full");
     run(move |handle| async move {
-        let _listener = tcp::listen(&handle, ([127, 0, 0, 1], port).into())
-            .expect("the same port on another address");
+        let _listener =
+            tcp::listen(&handle, ([127, 0, 0, 1], port)).expect("the same port on another address");
         let address = |last: u8| Ipv4Addr::new(127, 0, 0, last).into();
         handle.set_resolver(Rc::new(Table::new([(
             "two.example",
@@ -396,8 +396,8 @@ struct Once {
 }
 
 impl protocol::Protocol for Once {
-    fn data_received(&mut self, transport: &protocol::Transport, data: &[u8]) {
-        transport.write(data);
+    fn data_received(&mut self, connection: &protocol::Connection, data: &[u8]) {
+        connection.write(data);
     }
 
     fn connection_lost(&mut self, _: &protocol::Lost) {
@@ -587,7 +587,7 @@ fn kinds_can_be_added_and_replaced() {
             &self,
             handle: &Handle,
         ) -> Result<entwined::transport::BoxedListener, EndpointError> {
-            Ok(tcp::listen(handle, ([127, 0, 0, 1], 0).into())?.boxed())
+            Ok(tcp::listen(handle, ([127, 0, 0, 1], 0))?.boxed())
         }
     }
     let mut kinds = Kinds::new();

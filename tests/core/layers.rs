@@ -11,7 +11,8 @@ use std::{
 };
 
 use entwined::{
-    protocol::{self, Lost, Protocol, Transport},
+    forward_stream,
+    protocol::{self, Connection, Lost, Protocol},
     simulation::Simulation,
     transport::{
         Address, ByteStream, UnixAddress,
@@ -63,13 +64,7 @@ impl<S: ByteStream> AsyncWrite for Shifted<S> {
         Pin::new(&mut self.below).poll_write(cx, &shifted)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.below).poll_close(cx)
-    }
+    forward_stream!(below: poll_flush, poll_close);
 }
 
 impl<S: ByteStream> ByteStream for Shifted<S> {
@@ -97,13 +92,7 @@ impl<S: ByteStream> ByteStream for Shifted<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn abort(&mut self) {
-        self.below.abort();
-    }
-
-    fn below(&self) -> Option<&dyn ByteStream> {
-        Some(&self.below)
-    }
+    forward_stream!(below: abort, below);
 }
 
 type Log = Rc<RefCell<Vec<String>>>;
@@ -118,22 +107,22 @@ impl Noting {
 }
 
 impl Protocol for Noting {
-    fn connection_made(&mut self, transport: &Transport) {
-        self.note(format!("made with {}", transport.peer_address()));
+    fn connection_made(&mut self, connection: &Connection) {
+        self.note(format!("made with {}", connection.peer_address()));
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
         self.note(String::from_utf8_lossy(data));
         if data == b"S" {
-            transport.write(b"below");
-            transport.upgrade(Shifted::new);
-            transport.write(b"abc");
+            connection.write(b"below");
+            connection.upgrade(Shifted::new);
+            connection.write(b"abc");
         }
     }
 
-    fn upgraded(&mut self, transport: &Transport) {
-        self.note(format!("upgraded by {}", transport.peer_address()));
-        transport.write(b"abc");
+    fn upgraded(&mut self, connection: &Connection) {
+        self.note(format!("upgraded by {}", connection.peer_address()));
+        connection.write(b"abc");
     }
 
     fn connection_lost(&mut self, why: &Lost) {
@@ -186,18 +175,18 @@ fn pair(simulation: &Simulation) -> (MemoryStream, Far) {
 fn a_protocol_begins_when_its_stream_is_established() {
     let (simulation, log) = (Simulation::new(), Log::default());
     let (near, far) = pair(&simulation);
-    let transport = protocol::start(
+    let connection = protocol::start(
         &simulation.handle(),
         Shifted::new(near),
         Noting(log.clone()),
     );
-    assert_eq!(*transport.peer_address(), Address::Unknown);
+    assert_eq!(*connection.peer_address(), Address::Unknown);
     simulation.drive();
     assert_eq!(entries(&log), [""; 0]);
     write(&far, b"nabc");
     simulation.drive();
     assert_eq!(entries(&log), ["made with @n", "`cb"]);
-    assert_eq!(transport.peer_address().to_string(), "@n");
+    assert_eq!(connection.peer_address().to_string(), "@n");
 }
 
 #[test]
@@ -205,7 +194,7 @@ fn a_stream_that_cannot_be_established_has_no_protocol() {
     let (simulation, log) = (Simulation::new(), Log::default());
     for hello in [&b"!"[..], b""] {
         let (near, far) = pair(&simulation);
-        let transport = protocol::start(
+        let connection = protocol::start(
             &simulation.handle(),
             Shifted::new(near),
             Noting(log.clone()),
@@ -215,7 +204,7 @@ fn a_stream_that_cannot_be_established_has_no_protocol() {
         }
         drop(far);
         simulation.drive();
-        assert!(transport.is_closing());
+        assert!(connection.is_closing());
         assert_eq!(entries(&log), [""; 0]);
     }
 }
@@ -224,7 +213,7 @@ fn a_stream_that_cannot_be_established_has_no_protocol() {
 fn a_stream_has_its_time_to_be_established_and_no_more() {
     let (simulation, log) = (Simulation::new(), Log::default());
     let (near, far) = pair(&simulation);
-    let transport = protocol::start(
+    let connection = protocol::start(
         &simulation.handle(),
         Shifted::new(near),
         Noting(log.clone()),
@@ -233,7 +222,7 @@ fn a_stream_has_its_time_to_be_established_and_no_more() {
     assert_eq!(read(&simulation, &far), Some(Vec::new()));
     simulation.advance(Duration::from_secs(1));
     assert_eq!(read(&simulation, &far), None, "the peer is not told");
-    assert!(transport.is_closing());
+    assert!(connection.is_closing());
     assert_eq!(entries(&log), [""; 0]);
 }
 
@@ -282,10 +271,10 @@ fn an_upgrade_that_fails_or_takes_too_long_is_the_end() {
 fn an_upgrade_after_the_end_is_none() {
     let (simulation, log) = (Simulation::new(), Log::default());
     let (near, far) = pair(&simulation);
-    let transport = protocol::start(&simulation.handle(), near, Noting(log.clone()));
+    let connection = protocol::start(&simulation.handle(), near, Noting(log.clone()));
     simulation.drive();
-    transport.close();
-    transport.upgrade(Shifted::new);
+    connection.close();
+    connection.upgrade(Shifted::new);
     simulation.drive();
     assert_eq!(read(&simulation, &far), None);
     assert_eq!(

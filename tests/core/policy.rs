@@ -14,8 +14,8 @@ use std::{
 
 use entwined::{
     Standalone,
-    policy::{Bucket, PerPeer, RateLimited, Timeout, TokenBucket, TrafficLog},
-    protocol::{self, Echo, Lost, Protocol, Transport},
+    policy::{Bucket, IdleTimeout, PerPeer, RateLimited, TokenBucket, TrafficLog},
+    protocol::{self, Connection, Echo, Lost, Protocol},
     simulation::Simulation,
     transport::{
         Listen, Stream,
@@ -41,8 +41,8 @@ async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> 
 struct Ended(Rc<RefCell<Option<String>>>);
 
 impl Protocol for Ended {
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        transport.write(data);
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
+        connection.write(data);
     }
 
     fn connection_lost(&mut self, why: &Lost) {
@@ -57,7 +57,7 @@ fn a_silent_connection_is_ended_and_one_that_speaks_is_not() {
     let (near, mut far) = memory::pair(&handle);
     protocol::start(
         &handle,
-        Timeout::new(&handle, near, Duration::from_secs(10)),
+        IdleTimeout::new(&handle, near, Duration::from_secs(10)),
         ended.clone(),
     );
     let talking = handle.clone();
@@ -85,8 +85,8 @@ fn a_connection_lasts_no_longer_than_it_may_whether_it_speaks_or_not() {
         let (simulation, ended) = (Simulation::new(), Ended::default());
         let handle = simulation.handle();
         let (near, mut far) = memory::pair(&handle);
-        let near =
-            Timeout::new(&handle, near, Duration::from_secs(100)).total(Duration::from_secs(30));
+        let near = IdleTimeout::new(&handle, near, Duration::from_secs(100))
+            .total(Duration::from_secs(30));
         protocol::start(&handle, near, ended.clone());
         let (talking, start) = (handle.clone(), handle.now());
         let talk = handle.spawn(async move {
@@ -115,7 +115,7 @@ fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {
     let simulation = Simulation::new();
     let handle = simulation.handle();
     let (near, mut far) = memory::pair(&handle);
-    let mut near = Timeout::new(&handle, near, Duration::from_secs(10));
+    let mut near = IdleTimeout::new(&handle, near, Duration::from_secs(10));
     let writing = handle.spawn(async move {
         poll_fn(|cx| Pin::new(&mut far).poll_close(cx))
             .await
@@ -312,11 +312,11 @@ fn a_peer_has_so_many_connections_and_no_more() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let peers = PerPeer::new(2);
-    let (layer, told) = (peers.clone(), peers.clone());
-    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let (table, told) = (peers.clone(), peers.clone());
+    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_address().tcp().expect("TCP");
     let server = protocol::serve(
-        listener.layered(move |stream| layer.layer(stream)),
+        listener.map_stream(move |stream| table.wrap(stream)),
         |_: &_| Some(Echo),
     );
     let stopping = handle.clone();
@@ -368,7 +368,7 @@ fn a_user_of_a_unix_socket_is_one_peer() {
     let task = handle.clone().spawn(async move {
         let (one, _a) = unix::pair(&handle).expect("two streams");
         let (two, _b) = unix::pair(&handle).expect("two streams");
-        let (mut one, mut two) = (peers.layer(one), peers.layer(two));
+        let (mut one, mut two) = (peers.wrap(one), peers.wrap(two));
         use entwined::transport::ByteStream as _;
         poll_fn(|cx| one.poll_established(cx))
             .await

@@ -20,10 +20,10 @@ use entwined::{
     deferred::{Deferred, Resolver},
     process::{self, Command, ExitError, Io, ProcessProtocol, ProcessTransport, TerminalSize},
     protocol::Flow,
+    signal::Signal,
     transport::fd::FdStream,
 };
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::process::Signal;
 
 /// Runs a program with a shorter time limit.
 fn run<T: 'static, F: Future<Output = T> + 'static>(
@@ -314,8 +314,8 @@ fn a_child_that_does_not_read_holds_the_writer_who_is_told() {
             "{waiting} are left: that was too much for a buffer"
         );
         handle.sleep(Duration::from_millis(20)).await;
-        let limits = process.fd(0).expect("open").limits();
-        assert!(process.fd(0).expect("open").unsent() <= limits.high + 10_000);
+        let config = process.fd(0).expect("open").config();
+        assert!(process.fd(0).expect("open").unsent() <= config.high_water + 10_000);
         process.write(3, b"go\n");
         ended.await.expect("its end");
         let log = log.take();
@@ -441,7 +441,7 @@ fn a_panic_ends_the_protocol_and_its_process_only() {
         run(move |handle| async move {
             let calls = Rc::new(RefCell::new(Vec::new()));
             let last = if number < 2 { "cat" } else { "exit 0" };
-            let command = three(shell(&format!("echo x; {last}"))).kill_on_drop();
+            let command = three(shell(&format!("echo x; {last}"))).kill_on_drop(true);
             let process = command.spawn(&handle).expect("it runs");
             let exited = process.exited();
             let transport = process::start(process, Panicking(callback, calls.clone()));
@@ -500,7 +500,7 @@ fn the_end_of_a_run_is_the_end_of_what_it_follows() {
         protocol.log = noted;
         process::start(
             three(shell("echo x; exec cat"))
-                .kill_on_drop()
+                .kill_on_drop(true)
                 .spawn(&handle)
                 .expect("it runs"),
             protocol,

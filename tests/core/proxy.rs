@@ -14,7 +14,7 @@ use std::{
 use crate::run::run;
 use entwined::{
     Handle, endpoint,
-    protocol::{self, Echo, Protocol, Transport},
+    protocol::{self, Connection, Echo, Protocol},
     proxy::{Header, Proxied, ProxyError},
     transport::{Address, Listen, UnixAddress, tcp},
 };
@@ -165,8 +165,8 @@ fn no_bytes_are_too_strange() {
 struct Who;
 
 impl Protocol for Who {
-    fn connection_made(&mut self, transport: &Transport) {
-        let destination = transport
+    fn connection_made(&mut self, connection: &Connection) {
+        let destination = connection
             .ask(|stream: &Proxied<entwined::transport::Stream>| {
                 stream
                     .header()
@@ -175,19 +175,19 @@ impl Protocol for Who {
             .flatten();
         let destination =
             destination.map_or_else(|| "nothing".to_owned(), |address| address.to_string());
-        transport.write(format!("{} to {destination}\n", transport.peer_address()).as_bytes());
+        connection.write(format!("{} to {destination}\n", connection.peer_address()).as_bytes());
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        transport.write(data);
-        transport.close();
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
+        connection.write(data);
+        connection.close();
     }
 }
 
 fn serve_who(handle: &Handle) -> protocol::Server {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
     protocol::serve(
-        listener.layered(|stream| Proxied::new(stream, true)),
+        listener.map_stream(|stream| Proxied::new(stream, true)),
         |_: &_| Some(Who),
     )
 }
@@ -313,9 +313,9 @@ fn a_connection_is_passed_on_both_ways_to_its_ends() {
         .collect();
     let sent = bytes.clone();
     let came = run(|handle| async move {
-        let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let target = protocol::serve(target, |_: &_| Some(Echo));
-        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = target.local_address().tcp().expect("TCP").port();
         let client = endpoint::client(&format!("tcp:127.0.0.1:{port}")).expect("an endpoint");
         let forward = endpoint::forward(listener, client);
@@ -347,7 +347,7 @@ fn a_connection_is_passed_on_both_ways_to_its_ends() {
 #[test]
 fn a_target_that_is_not_there_ends_the_connection() {
     run(|handle| async move {
-        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_address().tcp().expect("TCP");
         let forward = endpoint::forward(
             listener,

@@ -12,16 +12,16 @@ use std::{
 use entwined::{
     Handle,
     deferred::Interrupted,
-    rpc::{self, CallError, Failure, Items, Limits, Methods, Peer},
+    rpc::{self, CallError, Config, Failure, Items, Methods, Peer},
     simulation::Simulation,
-    transport::memory::{self, MemoryStream, Wire},
+    transport::memory::{self, Link, MemoryStream},
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
-fn fragmented(fragment: usize) -> Wire {
-    let mut wire = Wire::default();
-    wire.fragment = fragment;
-    wire
+fn fragmented(fragment: usize) -> Link {
+    let mut link = Link::default();
+    link.fragment = fragment;
+    link
 }
 
 /// The methods that the tests call.
@@ -66,17 +66,17 @@ fn methods(handle: &Handle) -> Methods {
     methods
 }
 
-fn pair(simulation: &Simulation, wire: Wire, limits: Limits) -> (Peer, Peer) {
+fn pair(simulation: &Simulation, link: Link, config: Config) -> (Peer, Peer) {
     let handle = simulation.handle();
-    let (near, far) = memory::pair_over(&handle, wire);
+    let (near, far) = memory::pair_over(&handle, link);
     let mut ours = Methods::new();
     ours.add("double", |_, number: i64| async move {
         Ok::<_, Failure>(number * 2)
     });
-    let caller = rpc::start_with(&handle, near, ours, limits);
+    let caller = rpc::start_with(&handle, near, ours, config);
     (
         caller,
-        rpc::start_with(&handle, far, methods(&handle), limits),
+        rpc::start_with(&handle, far, methods(&handle), config),
     )
 }
 
@@ -93,7 +93,7 @@ fn call<R: serde::de::DeserializeOwned + 'static>(
 fn calls_have_results_and_errors() {
     for fragment in [usize::MAX, 3, 1] {
         let simulation = Simulation::new();
-        let (peer, other) = pair(&simulation, fragmented(fragment), Limits::default());
+        let (peer, other) = pair(&simulation, fragmented(fragment), Config::default());
         assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));
         assert_eq!(
             call(&simulation, &peer, "echo", &"hällo"),
@@ -144,7 +144,7 @@ fn calls_have_results_and_errors() {
 #[test]
 fn both_sides_call_also_while_they_answer() {
     let simulation = Simulation::new();
-    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let (peer, other) = pair(&simulation, Link::default(), Config::default());
     assert_eq!(call(&simulation, &peer, "call back", &20), Ok(41));
     assert_eq!(call(&simulation, &other, "double", &4), Ok(8));
     // A slow call does not delay others.
@@ -157,9 +157,9 @@ fn both_sides_call_also_while_they_answer() {
 #[test]
 fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
     let simulation = Simulation::new();
-    let mut limits = Limits::default();
-    limits.calls = 10_000;
-    let (peer, _other) = pair(&simulation, Wire::default(), limits);
+    let mut config = Config::default();
+    config.max_calls = 10_000;
+    let (peer, _other) = pair(&simulation, Link::default(), config);
     let calls: Vec<_> = (0..10_000_i64)
         .map(|number| peer.call::<i64>("add", &(number, number)))
         .collect();
@@ -171,9 +171,9 @@ fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
 #[test]
 fn too_many_calls_are_refused_and_the_others_answered() {
     let simulation = Simulation::new();
-    let mut limits = Limits::default();
-    limits.calls = 3;
-    let (peer, other) = pair(&simulation, Wire::default(), limits);
+    let mut config = Config::default();
+    config.max_calls = 3;
+    let (peer, other) = pair(&simulation, Link::default(), config);
     let calls: Vec<_> = (0..5).map(|_| peer.call::<u64>("sleep", &1)).collect();
     simulation.drive();
     assert_eq!(other.answering(), 3);
@@ -197,7 +197,7 @@ fn too_many_calls_are_refused_and_the_others_answered() {
 #[test]
 fn a_call_that_is_cancelled_or_late_ends_there_too() {
     let simulation = Simulation::new();
-    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let (peer, other) = pair(&simulation, Link::default(), Config::default());
     let cancelled = peer.call::<u64>("sleep", &1_000);
     simulation.drive();
     assert_eq!(other.answering(), 1);
@@ -224,7 +224,7 @@ fn a_call_that_is_cancelled_or_late_ends_there_too() {
 #[test]
 fn a_stream_gives_all_items_and_how_it_ended() {
     let simulation = Simulation::new();
-    let (peer, other) = pair(&simulation, fragmented(7), Limits::default());
+    let (peer, other) = pair(&simulation, fragmented(7), Config::default());
     for to in [0_u64, 1, 8, 100, 13] {
         let mut stream = peer.stream::<u64>("count", &to);
         let taking = simulation.handle().spawn(async move {
@@ -299,9 +299,9 @@ fn who_does_not_take_items_holds_who_sends_them() {
 #[test]
 fn what_is_too_long_is_refused_and_the_connection_lives() {
     let simulation = Simulation::new();
-    let mut limits = Limits::default();
-    limits.frame = 1_000;
-    let (peer, _other) = pair(&simulation, Wire::default(), limits);
+    let mut config = Config::default();
+    config.max_frame_size = 1_000;
+    let (peer, _other) = pair(&simulation, Link::default(), config);
     let long = "x".repeat(2_000);
     assert!(matches!(
         call::<String>(&simulation, &peer, "echo", &long),
@@ -313,8 +313,8 @@ fn what_is_too_long_is_refused_and_the_connection_lives() {
     methods.add("long", |_, count: usize| async move {
         Ok::<_, Failure>("x".repeat(count))
     });
-    let peer = rpc::start_with(&simulation.handle(), near, Methods::new(), limits);
-    let _other = rpc::start_with(&simulation.handle(), far, methods, limits);
+    let peer = rpc::start_with(&simulation.handle(), near, Methods::new(), config);
+    let _other = rpc::start_with(&simulation.handle(), far, methods, config);
     assert!(matches!(
         call::<String>(&simulation, &peer, "long", &5_000),
         Err(CallError::TooLong(_))
@@ -325,7 +325,7 @@ fn what_is_too_long_is_refused_and_the_connection_lives() {
 #[test]
 fn the_end_of_a_connection_ends_its_calls() {
     let simulation = Simulation::new();
-    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let (peer, other) = pair(&simulation, Link::default(), Config::default());
     let waiting = peer.call::<u64>("sleep", &1_000);
     let mut stream = peer.stream::<u64>("count", &1_000_000);
     simulation.drive();
@@ -534,7 +534,7 @@ fn a_peer_in_another_language_understands() {
 #[test]
 fn an_end_in_order_waits_for_calls_of_both_sides_and_takes_no_more() {
     let simulation = Simulation::new();
-    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let (peer, other) = pair(&simulation, Link::default(), Config::default());
     let answered = peer.call::<u64>("sleep", &10);
     let asked = other.call::<i64>("double", &4);
     let mut stream = peer.stream::<u64>("count", &1_000);
@@ -575,14 +575,14 @@ fn an_end_in_order_waits_for_calls_of_both_sides_and_takes_no_more() {
 #[test]
 fn an_end_in_order_comes_at_once_when_nothing_is_open_and_both_may_want_it() {
     let simulation = Simulation::new();
-    let (peer, other) = pair(&simulation, fragmented(1), Limits::default());
+    let (peer, other) = pair(&simulation, fragmented(1), Config::default());
     let both = (peer.finish(), other.finish(), peer.finish());
     assert_eq!(simulation.run_until(both.0), Ok(()));
     assert_eq!(simulation.run_until(both.1), Ok(()));
     assert_eq!(simulation.run_until(both.2), Ok(()));
 
     // The last call is cancelled, or it never ends but the connection does.
-    let (peer, _other) = pair(&simulation, Wire::default(), Limits::default());
+    let (peer, _other) = pair(&simulation, Link::default(), Config::default());
     let open = peer.call::<u64>("sleep", &1_000);
     let finished = peer.finish();
     simulation.drive();
@@ -592,7 +592,7 @@ fn an_end_in_order_comes_at_once_when_nothing_is_open_and_both_may_want_it() {
         Err(CallError::Interrupted(Interrupted::Cancelled))
     ));
     assert_eq!(simulation.run_until(finished), Ok(()));
-    let (peer, other) = pair(&simulation, Wire::default(), Limits::default());
+    let (peer, other) = pair(&simulation, Link::default(), Config::default());
     let open = peer.call::<u64>("sleep", &1_000);
     let finished = peer.finish();
     simulation.drive();

@@ -12,7 +12,7 @@ use entwined::{
     Handle, Standalone,
     deferred::Interrupted,
     endpoint::{self, Client, ClientEndpoint, Connecting, EndpointError, Kinds},
-    protocol::{self, Echo, Lost, Protocol, Transport},
+    protocol::{self, Connection, Echo, Lost, Protocol},
     service::{Backoff, ClientService, ServerService, Service, Services, Starting, Stopping},
     simulation::Simulation,
     transport::memory::{self, MemoryStream},
@@ -195,18 +195,18 @@ fn world(handle: &Handle) -> (Rc<World>, ClientEndpoint) {
 
 fn steady() -> Backoff {
     let mut backoff = Backoff::default();
-    (backoff.jitter, backoff.factor, backoff.most) = (0.0, 2.0, Duration::from_secs(8));
+    (backoff.jitter, backoff.factor, backoff.max) = (0.0, 2.0, Duration::from_secs(8));
     backoff
 }
 
 struct Told(Log);
 
 impl Protocol for Told {
-    fn connection_made(&mut self, _: &Transport) {
+    fn connection_made(&mut self, _: &Connection) {
         note(&self.0, "made");
     }
 
-    fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+    fn data_received(&mut self, _: &Connection, _: &[u8]) {}
 
     fn connection_lost(&mut self, why: &Lost) {
         note(&self.0, why.to_string());
@@ -241,11 +241,11 @@ fn a_client_connects_again_and_waits_longer_each_time() {
     let connected = service.when_connected();
     simulation.advance(Duration::from_secs(40));
     assert_eq!(world.tries.take(), [0, 1, 3, 7, 15, 23, 31, 39]);
-    assert!(service.transport().is_none() && !connected.is_ready());
+    assert!(service.connection().is_none() && !connected.is_ready());
     world.open.set(true);
     simulation.advance(Duration::from_secs(8));
     assert_eq!(world.tries.take(), [47]);
-    assert!(connected.is_ready() && service.transport().is_some());
+    assert!(connected.is_ready() && service.connection().is_some());
     assert!(service.when_connected().is_ready());
     // A lost connection is made again after the shortest delay.
     drop(world.peers.take());
@@ -267,7 +267,7 @@ fn a_client_stops_whatever_it_is_at() {
         let waiting = (!open).then(|| service.when_connected());
         let stopping = simulation.handle().spawn(service.stop());
         simulation.run_until(stopping).expect("no panic");
-        assert!(service.transport().is_none());
+        assert!(service.connection().is_none());
         if let Some(waiting) = waiting {
             assert!(matches!(waiting.take(), Ok(Err(Interrupted::Abandoned))));
         }
@@ -279,7 +279,7 @@ fn a_client_stops_whatever_it_is_at() {
         world.silent.set(false);
         start(&simulation, &service);
         simulation.drive();
-        assert!(service.transport().is_some());
+        assert!(service.connection().is_some());
     }
 }
 

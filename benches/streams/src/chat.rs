@@ -12,7 +12,7 @@ use std::{
 use entwined::{
     Standalone,
     framing::Lines,
-    protocol::{self, FrameReceiver, Framed, Lost, Transport},
+    protocol::{self, Connection, FrameReceiver, Framed, Lost},
     transport::tcp,
 };
 use tokio::{
@@ -135,27 +135,27 @@ fn load(address: SocketAddr, server: &Server) -> Outcome<Load> {
 }
 
 /// Where a stranger's partner is stored.
-type Place = Rc<RefCell<Option<Transport>>>;
+type Place = Rc<RefCell<Option<Connection>>>;
 
 struct Stranger {
     /// The stranger who waits for a partner, if any.
-    waiting: Rc<RefCell<Option<(Transport, Place)>>>,
+    waiting: Rc<RefCell<Option<(Connection, Place)>>>,
     partner: Place,
 }
 
 impl FrameReceiver<Lines> for Stranger {
-    fn connection_made(&mut self, transport: &Transport) {
+    fn connection_made(&mut self, connection: &Connection) {
         let mut waiting = self.waiting.borrow_mut();
         match waiting.take() {
-            None => *waiting = Some((transport.clone(), self.partner.clone())),
+            None => *waiting = Some((connection.clone(), self.partner.clone())),
             Some((other, place)) => {
-                *place.borrow_mut() = Some(transport.clone());
+                *place.borrow_mut() = Some(connection.clone());
                 *self.partner.borrow_mut() = Some(other);
             }
         }
     }
 
-    fn frame_received(&mut self, _: &Transport, _: &mut Lines, line: &[u8]) {
+    fn frame_received(&mut self, _: &Connection, _: &mut Lines, line: &[u8]) {
         if let Some(partner) = &*self.partner.borrow() {
             partner.write_all(&[line, b"\n"]);
         }
@@ -170,7 +170,7 @@ impl FrameReceiver<Lines> for Stranger {
 
 pub fn serve() -> Outcome {
     let reactor = Standalone::new()?;
-    let listener = tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_address());
     let waiting = Rc::default();
     let server = protocol::serve(listener, move |_: &_| {

@@ -140,7 +140,7 @@ pub fn serve(kind: &str) -> Outcome {
         }),
         "entwined-protocol" => {
             let reactor = Standalone::new()?;
-            let socket = udp::bind(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0).into())?;
+            let socket = udp::bind(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0))?;
             announce(socket.local_address());
             protocol::start_datagrams(socket, Echo);
             Ok(reactor.run()?)
@@ -160,7 +160,7 @@ impl DatagramProtocol for Echo {
 fn entwined_echo(echo: impl AsyncFnOnce(DatagramSocket) -> io::Result<()> + 'static) -> Outcome {
     let reactor = Standalone::new()?;
     let handle = reactor.handle();
-    let socket = udp::bind(&handle, (Ipv4Addr::LOCALHOST, 0).into())?;
+    let socket = udp::bind(&handle, (Ipv4Addr::LOCALHOST, 0))?;
     announce(socket.local_address());
     handle.spawn(async move { echo(socket).await.expect("it goes on") });
     Ok(reactor.run()?)

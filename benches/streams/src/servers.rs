@@ -62,10 +62,10 @@ fn server_config() -> Outcome<Arc<ServerConfig>> {
 }
 
 fn entwined_protocol(
-    layered: impl FnOnce(entwined::transport::Listener) -> entwined::transport::BoxedListener,
+    wrapped: impl FnOnce(entwined::transport::Listener) -> entwined::transport::BoxedListener,
 ) -> Outcome {
     let reactor = Standalone::new()?;
-    let listener = layered(tcp::listen(&reactor.handle(), address())?);
+    let listener = wrapped(tcp::listen(&reactor.handle(), address())?);
     announce(listener.local_address());
     let _server = protocol::serve(listener, |_: &_| Some(Echo));
     Ok(reactor.run()?)

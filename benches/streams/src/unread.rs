@@ -15,7 +15,7 @@ use std::{
 use entwined::{
     Handle, Standalone,
     process::{Command, Io},
-    protocol::{self, Flow, Protocol, Transport},
+    protocol::{self, Connection, Flow, Protocol},
     rpc::{self, Items, Methods},
     tls::{Acceptor, Connector, Roots, development},
     transport::{ByteStream, memory, tcp, unix},
@@ -78,10 +78,10 @@ struct Producer {
 }
 
 impl Producer {
-    fn offer(&self, transport: &Transport) {
+    fn offer(&self, connection: &Connection) {
         while self.given.get() < OFFERED {
             self.given.set(self.given.get() + PIECE.len());
-            match transport.write(&PIECE) {
+            match connection.write(&PIECE) {
                 Flow::Open => {}
                 Flow::Full => return,
                 Flow::Closed => panic!("it was closed"),
@@ -91,14 +91,14 @@ impl Producer {
 }
 
 impl Protocol for Producer {
-    fn connection_made(&mut self, transport: &Transport) {
-        self.offer(transport);
+    fn connection_made(&mut self, connection: &Connection) {
+        self.offer(connection);
     }
 
-    fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+    fn data_received(&mut self, _: &Connection, _: &[u8]) {}
 
-    fn resume_writing(&mut self, transport: &Transport) {
-        self.offer(transport);
+    fn resume_writing(&mut self, connection: &Connection) {
+        self.offer(connection);
     }
 }
 
@@ -126,7 +126,7 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
             let mut process = Command::new("sleep")
                 .args(["100"])
                 .stdin(Io::Stream)
-                .kill_on_drop()
+                .kill_on_drop(true)
                 .spawn(handle)?;
             (
                 Box::new(process.take_stdin().ok_or("a stream")?),
@@ -173,7 +173,7 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
 }
 
 async fn tcp_pair(handle: &Handle) -> Outcome<(entwined::transport::Stream, TcpStream)> {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0))?;
     let far = TcpStream::connect(listener.local_address().tcp().ok_or("TCP")?)?;
     Ok((listener.accept().await?, far))
 }
@@ -209,10 +209,7 @@ async fn http_body(handle: &Handle, given: Rc<Cell<usize>>) -> Outcome<Offering>
         }));
         std::future::ready(Body::stream(pieces))
     });
-    let server = http::serve(
-        tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into())?,
-        router,
-    );
+    let server = http::serve(tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0))?, router);
     let address: SocketAddr = server.local_address().tcp().ok_or("TCP")?;
     Ok(Box::pin(async move {
         let mut client = TcpStream::connect(address).expect("a connection");

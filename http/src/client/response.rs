@@ -30,22 +30,22 @@ pub struct ClientResponse {
     url: Url,
     decoder: Option<Decoder>,
     handle: Handle,
-    patience: Duration,
+    timeout: Duration,
     /// The timeout of the next piece, while the response waits for it.
     waiting: Option<Sleep>,
     /// The place among the requests to this host, held until the body has ended.
     turn: Option<SemaphorePermit>,
 }
 
-/// The default limit, in bytes, for a body that is read as a whole.
-const LIMIT: usize = 64 * 1024 * 1024;
+/// The most bytes of a body that is read as a whole, unless the caller says otherwise.
+const MAX_SIZE: usize = 64 * 1024 * 1024;
 
 impl ClientResponse {
     pub(super) fn new(
         response: ::http::Response<Incoming>,
         url: Url,
         handle: Handle,
-        patience: Duration,
+        timeout: Duration,
         decompress: bool,
         turn: SemaphorePermit,
     ) -> Self {
@@ -67,7 +67,7 @@ impl ClientResponse {
             url,
             decoder,
             handle,
-            patience,
+            timeout,
             waiting: None,
             turn,
         }
@@ -147,8 +147,8 @@ impl ClientResponse {
                 return Poll::Ready(Ok(None));
             };
             let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-                let (handle, patience) = (&self.handle, self.patience);
-                let waiting = self.waiting.get_or_insert_with(|| handle.sleep(patience));
+                let (handle, timeout) = (&self.handle, self.timeout);
+                let waiting = self.waiting.get_or_insert_with(|| handle.sleep(timeout));
                 ready!(Pin::new(waiting).poll(cx));
                 return Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
             };
@@ -176,18 +176,18 @@ impl ClientResponse {
     /// # Errors
     /// As [`chunk`](ClientResponse::chunk), and [`TooLarge`](ClientError::TooLarge).
     pub async fn bytes(&mut self) -> Result<Bytes, ClientError> {
-        self.bytes_up_to(LIMIT).await
+        self.bytes_up_to(MAX_SIZE).await
     }
 
-    /// Reads the rest of the body, at most `limit` bytes.
+    /// Reads the rest of the body, at most `max_size` bytes.
     ///
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes).
-    pub async fn bytes_up_to(&mut self, limit: usize) -> Result<Bytes, ClientError> {
+    pub async fn bytes_up_to(&mut self, max_size: usize) -> Result<Bytes, ClientError> {
         let mut all = bytes::BytesMut::new();
         while let Some(piece) = self.chunk().await? {
-            if all.len() + piece.len() > limit {
-                return Err(ClientError::TooLarge(limit));
+            if all.len() + piece.len() > max_size {
+                return Err(ClientError::TooLarge(max_size));
             }
             all.extend_from_slice(&piece);
         }

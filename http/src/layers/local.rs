@@ -1,7 +1,5 @@
 //! Protects servers that are meant for this machine's user only.
 
-use cookie::{Cookie, SameSite};
-
 use super::{
     super::{
         Error, HeaderValue, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
@@ -9,7 +7,7 @@ use super::{
         header::{AUTHORIZATION, COOKIE, LOCATION, ORIGIN, SET_COOKIE},
     },
     auth::same_secret,
-    basics::{hex, random},
+    random::{hex, random},
 };
 
 /// Restricts a server to this machine's user. Created by [`local_only`].
@@ -133,8 +131,12 @@ impl LocalOnly {
             .get_all(COOKIE)
             .iter()
             .filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(Cookie::split_parse).filter_map(Result::ok);
-        if pairs.any(|cookie| cookie.name() == self.cookie_name(request) && is_it(cookie.value())) {
+        // A token is hexadecimal, so its value needs no decoding (RFC 6265, 4.2.1).
+        let mut pairs = cookies
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='));
+        let expected = self.cookie_name(request);
+        if pairs.any(|(name, value)| name == expected && is_it(value)) {
             return Admitted::Yes;
         }
         let query: Vec<(String, String)> = request.query().unwrap_or_default();
@@ -171,17 +173,15 @@ impl LocalOnly {
         } else {
             format!("?{}", rest.join("&"))
         };
-        let cookie = Cookie::build((
+        let cookie = format!(
+            "{}={}; HttpOnly; SameSite=Strict; Path=/",
             self.cookie_name(request),
-            self.token.clone().unwrap_or_default(),
-        ))
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict);
+            self.token.as_deref().unwrap_or_default()
+        );
         let mut response = StatusCode::SEE_OTHER.into_response();
         // Not "//host", which would lead to another site.
         let target = format!("/{}{query}", request.path().trim_start_matches('/'));
-        for (name, value) in [(LOCATION, target), (SET_COOKIE, cookie.to_string())] {
+        for (name, value) in [(LOCATION, target), (SET_COOKIE, cookie)] {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().insert(name, value);
             }

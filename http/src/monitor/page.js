@@ -1,8 +1,10 @@
 "use strict";
 // Samples arrive four times a second. The plots show two minutes.
 const SHOWN = 480;
-const KINDS = ["handler", "http", "connection", "task", "timer", "call", "shutdown"];
+const COLORS = 8;
 const samples = [];
+// The kinds of work, by the names that the program's layers gave them. A program only adds to them.
+let kinds = [];
 const $ = (id) => document.getElementById(id);
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -135,19 +137,24 @@ function legend(id, entries) {
     return entry;
   }));
 }
-const named = { handler: "handlers", http: "HTTP", connection: "connections", task: "tasks", timer: "timers", call: "calls", shutdown: "shutdown" };
 const DURATIONS = [{ name: "two", title: "longest", of: null }, { name: "one", title: "99 of 100 shorter", of: null }];
 const durations = (of) => DURATIONS.map((one, index) => ({ ...one, of: (sample) => of(sample)[3 - index] }));
 legend("legend-gaps", DURATIONS.map(({ name, title }) => [name, title]));
 legend("legend-turns", DURATIONS.map(({ name, title }) => [name, title]));
-legend("legend-busy", KINDS.slice(0, 6).map((kind) => [kind, named[kind]]));
+const kindColor = (index) => `kind-${index % COLORS}`;
+const share = (sample, index) => sample.busy[index]?.[1] ?? 0;
+function learn({ busy }) {
+  if (busy.length === kinds.length) return;
+  kinds = busy.map(([name]) => name);
+  legend("legend-busy", kinds.map((name, index) => [kindColor(index), name]));
+}
 legend("legend-traffic", [["one", "received"], ["two", "sent"]]);
 
 function plots() {
   if (!samples.length) return;
   const time = (value) => milliseconds(value).replace(/\.0+ /, " ");
   plot("plot-gaps", durations((sample) => sample.frames.gaps), { unit: time, least: 34, mark: 1000 / 60 });
-  plot("plot-busy", KINDS.map((name) => ({ name, title: named[name], of: (sample) => sample.busy[name] })), {
+  plot("plot-busy", kinds.map((title, index) => ({ name: kindColor(index), title, of: (sample) => share(sample, index) })), {
     unit: (value) => `${Math.round(value)} %`, least: 10, layers: true,
   });
   plot("plot-turns", durations((sample) => sample.turns), { unit: time, least: 1 });
@@ -158,7 +165,7 @@ function plots() {
 }
 
 function show(sample) {
-  const { frames, busy, stalls, timers, queue } = sample;
+  const { frames, stalls, timers, queue } = sample;
   document.body.classList.toggle("unframed", !frames.drawn);
   // Averages over a second, so that the numbers are readable.
   const recent = samples.slice(-4);
@@ -166,11 +173,11 @@ function show(sample) {
   const most = (of) => Math.max(...recent.map(of));
   card("frames", Math.round(mean((one) => one.frames.rate)), "a second",
     `gap ${milliseconds(most((one) => one.frames.gaps[3]))} at most · ${count(frames.lost)} lost · cost ${milliseconds(frames.cost)}`);
-  const total = mean((one) => KINDS.reduce((sum, kind) => sum + one.busy[kind], 0));
+  const total = mean((one) => one.busy.reduce((sum, [, time]) => sum + time, 0));
   card("busy", total < 10 ? total.toFixed(1) : Math.round(total), "%",
     `waited ${mean((one) => one.waited).toFixed(1)} % for a processor · ${count(queue.tasks + queue.calls)} queued`, total > 90);
   const [newest] = stalls.recent;
-  card("stalls", count(stalls.count), "", newest ? `${milliseconds(newest[1])} in a ${newest[0][0]}, ${ago(sample, newest[2])}` : "no callback held the thread",
+  card("stalls", count(stalls.count), "", newest ? `${milliseconds(newest[1])} of ${newest[0][0]}, ${ago(sample, newest[2])}` : "no callback held the thread",
     newest && sample.time - newest[2] < 10000);
   card("connections", count(sample.connections), "open", `${count(mean((one) => one.opened))} opened a second`);
   card("traffic", bytes(mean((one) => one.received + one.sent)), "a second",
@@ -206,6 +213,7 @@ events.onmessage = ({ data }) => {
   const sample = JSON.parse(data);
   samples.push(sample);
   if (samples.length > SHOWN) samples.shift();
+  learn(sample);
   show(sample);
   requestAnimationFrame(plots);
 };

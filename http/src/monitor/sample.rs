@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::labels;
 use entwined::reactor::{Census, Handle, Histogram, Label, Metrics, Origin, Stall, StallPlace};
@@ -36,18 +36,14 @@ impl Sampler {
         let passed = now.duration_since(self.at).as_secs_f64().max(1e-3);
         let last = std::mem::replace(&mut self.last, metrics.clone());
         self.at = now;
+        let handled = |metrics: &Metrics| metrics.share(labels().handler).count;
         let rate = |now: u64, before: u64| round((now - before) as f64 / passed);
-        let mut busy = Map::new();
-        for kind in Label::all() {
-            let time = metrics
-                .share(kind)
-                .time
-                .saturating_sub(last.share(kind).time);
-            busy.insert(
-                kind.name().to_owned(),
-                json!(round(100.0 * time.as_secs_f64() / passed)),
-            );
-        }
+        // In the order of the labels, so that each keeps its place as more are made.
+        let busy = Label::all().into_iter().map(|label| {
+            let (now, before) = (metrics.share(label).time, last.share(label).time);
+            let time = now.saturating_sub(before);
+            json!([label.name(), round(100.0 * time.as_secs_f64() / passed)])
+        });
         let mut stalls = handle.stalls();
         stalls
             .places
@@ -56,10 +52,10 @@ impl Sampler {
         let mut sample = json!({
             "time": milliseconds_of(SystemTime::now()),
             "passed": passed,
-            "busy": busy,
+            "busy": busy.collect::<Vec<_>>(),
             "turns": spread(&metrics.turn_times, &last.turn_times, passed),
             "callbacks": rate(metrics.callbacks, last.callbacks),
-            "requests": rate(metrics.share(labels().handler).count, last.share(labels().handler).count),
+            "requests": rate(handled(&metrics), handled(&last)),
             "frames": {
                 "drawn": frames.drawn,
                 "rate": rate(frames.drawn, last.frames.drawn),

@@ -35,7 +35,7 @@ fn http_is_served_over_tls() {
             .protocols(["http/1.1"])
             .build()
             .expect("an identity");
-        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
         let address = listener.local_address().tcp().expect("TCP");
         let router = Router::new().get("/hello", || async { "hello over TLS" });
         let server = http::serve(acceptor.listen(listener), router);

@@ -37,7 +37,7 @@ fn stalls_of(layered: bool, path: &'static str) -> Vec<(Label, u32)> {
             router = router.layer(layers::request_id());
         }
         let server = http::serve(
-            tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port"),
+            tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a port"),
             router,
         );
         // Other callbacks hold the thread for less than this, even on a busy machine.
@@ -89,7 +89,7 @@ fn without_timing_the_callback_around_a_handler_is_named() {
         handle.set_stall_threshold(Duration::from_millis(60));
         let router = Router::new().get("/held", || hold(Duration::from_millis(100)));
         let server = http::serve(
-            tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a port"),
+            tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a port"),
             router,
         );
         let url = format!("http://{}/held", server.local_address());

@@ -24,7 +24,7 @@ fn an_axum_router_serves_on_this_thread() {
             .get("/", || "ours")
             .mount("/axum", tower(axum));
         let server = http::serve(
-            tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port"),
+            tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port"),
             router,
         );
         let address = server.local_address().to_string();

@@ -20,7 +20,7 @@ use entwined::{
 };
 use entwined_http::{
     self as http, Request, Router,
-    websocket::{self, Config, ConnectError, Error, Full, Message, Sender, WebSocket},
+    websocket::{self, Config, ConnectError, Error, Message, SendError, Sender, WebSocket},
 };
 
 fn config(change: impl FnOnce(&mut Config)) -> Config {
@@ -44,7 +44,7 @@ async fn echo(mut socket: WebSocket) {
 /// Starts a server and returns it with its address.
 fn serve(handle: &Handle, router: Router) -> (http::Server, String) {
     let server = http::serve(
-        tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port"),
+        tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port"),
         router,
     );
     let address = format!("ws://{}", server.local_address());
@@ -59,7 +59,7 @@ fn echoing() -> Router {
         .any("/small", |request: Request| {
             std::future::ready(websocket::upgrade_with(
                 request,
-                config(|config| config.message_limit = 1_000),
+                config(|config| config.max_message_size = 1_000),
                 echo,
             ))
         })
@@ -108,7 +108,10 @@ fn messages_of_all_sizes_go_both_ways_and_an_end_has_its_reason() {
             "{closed:?}"
         );
         assert!(matches!(socket.send("late").await, Err(Error::Closed)));
-        assert_eq!(socket.sender().send("late"), Err(Full::Over));
+        assert_eq!(
+            socket.sender().send("late"),
+            Err(SendError::Closed("late".into()))
+        );
         let mut second = websocket::connect(&handle, &format!("{address}/echo"))
             .await
             .expect("a WebSocket");
@@ -132,9 +135,7 @@ fn both_sides_agree_on_a_subprotocol_or_on_none() {
             let address = format!("{address}/chat");
             let host = address
                 .trim_start_matches("ws://")
-                .trim_end_matches("/chat")
-                .parse()
-                .expect("an address");
+                .trim_end_matches("/chat");
             let stream = tcp::connect(&handle, host).await.expect("a connection");
             let config = config(|config| {
                 config.protocols = wanted.iter().map(|name| (*name).to_owned()).collect()
@@ -225,7 +226,7 @@ fn senders_elsewhere_are_told_when_the_peer_is_slow() {
         let kept = senders.clone();
         let router = Router::new().any("/", move |request: Request| {
             let kept = kept.clone();
-            let config = config(|config| config.queue_limit = 100_000);
+            let config = config(|config| config.max_queued = 100_000);
             std::future::ready(websocket::upgrade_with(
                 request,
                 config,
@@ -255,19 +256,19 @@ fn senders_elsewhere_are_told_when_the_peer_is_slow() {
         // One peer reads everything. The queue of the other is full once the wire is.
         let all = senders.borrow().clone();
         let mut sent = 0;
-        while !matches!(all[1].send(vec![1; 10_000]), Err(Full::Full(_))) {
+        while !matches!(all[1].send(vec![1; 10_000]), Err(SendError::Full(_))) {
             while all[0].send(vec![1; 10_000]).is_err() {
                 handle.sleep(Duration::from_millis(1)).await;
             }
             sent += 1;
-            assert!(all[1].waiting() <= 100_000);
+            assert!(all[1].queued() <= 100_000);
             assert!(sent < 10_000, "a peer that takes nothing was never full");
             handle.sleep(Duration::ZERO).await;
         }
         while seen.get() < sent {
             handle.sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(all[0].waiting(), 0);
+        assert_eq!(all[0].queued(), 0);
     });
 }
 

@@ -510,7 +510,7 @@ fn a_part_of_the_data_can_be_lent_with_a_budget_of_ones_own() {
 #[test]
 fn tcp_echo() {
     let (mut event_loop, network, mut state) = start();
-    let listener = tcp::listen(&network, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = tcp::listen(&network, "127.0.0.1:0").unwrap();
     let address = listener.local_address().tcp().unwrap();
     let (handle, data) = (network.handle(), network.data());
     network.spawn(async move {

@@ -20,10 +20,10 @@ use entwined::{
         Prefixed, Width,
     },
     process,
-    protocol::{self, End, FrameReceiver, Framed, Lost, Transport},
+    protocol::{self, Connection, End, FrameReceiver, Framed, Lost},
     simulation::Simulation,
     transport::{
-        memory::{self, Wire},
+        memory::{self, Link},
         tcp,
     },
 };
@@ -323,20 +323,20 @@ impl Collect {
 }
 
 impl FrameReceiver<Lines> for Collect {
-    fn frame_received(&mut self, transport: &Transport, framing: &mut Lines, frame: &[u8]) {
+    fn frame_received(&mut self, connection: &Connection, framing: &mut Lines, frame: &[u8]) {
         let frame = String::from_utf8_lossy(frame);
         if let Some(count) = frame.strip_prefix("raw ") {
             framing.set_raw(Some(count.parse().expect("a number")));
         }
         match &*frame {
-            "pause" => transport.pause_reading(),
-            "close" => transport.close(),
+            "pause" => connection.pause_reading(),
+            "close" => connection.close(),
             _ => {}
         }
         self.note(frame);
     }
 
-    fn frame_failed(&mut self, _: &Transport, error: &FrameError) {
+    fn frame_failed(&mut self, _: &Connection, error: &FrameError) {
         self.note(error.to_string());
     }
 
@@ -347,10 +347,10 @@ impl FrameReceiver<Lines> for Collect {
 
 fn start(
     simulation: &Simulation,
-    wire: Wire,
-) -> (Transport, memory::MemoryStream, Rc<RefCell<Vec<String>>>) {
+    link: Link,
+) -> (Connection, memory::MemoryStream, Rc<RefCell<Vec<String>>>) {
     let log = Rc::new(RefCell::new(Vec::new()));
-    let (near, far) = memory::pair_over(&simulation.handle(), wire);
+    let (near, far) = memory::pair_over(&simulation.handle(), link);
     let protocol = Framed::new(Lines::new(20), Collect { log: log.clone() });
     (
         protocol::start(&simulation.handle(), near, protocol),
@@ -381,12 +381,12 @@ fn write(
 fn a_receiver_gets_frames_one_by_one_and_may_rest_between_them() {
     for fragment in [usize::MAX, 3, 1] {
         let simulation = Simulation::new();
-        let mut wire = Wire::default();
-        wire.fragment = fragment;
-        let (transport, far, log) = start(&simulation, wire);
+        let mut link = Link::default();
+        link.fragment = fragment;
+        let (connection, far, log) = start(&simulation, link);
         let far = write(&simulation, far, b"one\npause\ntwo\r\nraw 3\n\n\n\nthree\n");
         assert_eq!(log.take(), ["one", "pause"]);
-        transport.resume_reading();
+        connection.resume_reading();
         simulation.drive();
         let all = log.take();
         assert_eq!(
@@ -412,7 +412,7 @@ fn a_receiver_gets_frames_one_by_one_and_may_rest_between_them() {
 #[test]
 fn nothing_comes_after_the_receiver_has_closed() {
     let simulation = Simulation::new();
-    let (_, far, log) = start(&simulation, Wire::default());
+    let (_, far, log) = start(&simulation, Link::default());
     write(&simulation, far, b"close\nmore\n");
     assert_eq!(log.take(), ["close", "the connection was closed"]);
 }
@@ -420,9 +420,9 @@ fn nothing_comes_after_the_receiver_has_closed() {
 #[test]
 fn frames_over_a_stream_both_ways_at_once() {
     let simulation = Simulation::new();
-    let mut wire = Wire::default();
-    (wire.fragment, wire.capacity) = (100, 1_000);
-    let (near, far) = memory::pair_over(&simulation.handle(), wire);
+    let mut link = Link::default();
+    (link.fragment, link.capacity) = (100, 1_000);
+    let (near, far) = memory::pair_over(&simulation.handle(), link);
     let talk = |stream, first: u8| {
         let mut framed = FramedStream::new(stream, Prefixed::new(Width::U16, 10_000));
         async move {
@@ -496,12 +496,12 @@ class Receiver(kind):
     def stringReceived(self, frame):
         frames.append(frame)
     lineReceived = stringReceived
-receiver, transport = Receiver(), StringTransport()
-receiver.makeConnection(transport)
+receiver, connection = Receiver(), StringTransport()
+receiver.makeConnection(connection)
 receiver.dataReceived(sys.stdin.buffer.read())
 for frame in reversed(frames):
     (receiver.sendLine if kind is LineReceiver else receiver.sendString)(frame)
-sys.stdout.buffer.write(transport.value())
+sys.stdout.buffer.write(connection.value())
 ";
 
 #[test]
@@ -545,9 +545,9 @@ fn halves_of_a_stream_send_and_receive_at_once() {
     const FRAMES: u32 = 20_000;
     let simulation = Simulation::new();
     let handle = simulation.handle();
-    let mut wire = Wire::default();
-    (wire.fragment, wire.capacity) = (1_000, 5_000);
-    let (near, far) = memory::pair_over(&handle, wire);
+    let mut link = Link::default();
+    (link.fragment, link.capacity) = (1_000, 5_000);
+    let (near, far) = memory::pair_over(&handle, link);
     let readers: Vec<_> = [near, far]
         .into_iter()
         .map(|stream| {
@@ -580,15 +580,15 @@ fn halves_of_a_stream_send_and_receive_at_once() {
 struct Careless(Rc<RefCell<Vec<String>>>);
 
 impl FrameReceiver<Netstrings> for Careless {
-    fn frame_received(&mut self, _: &Transport, _: &mut Netstrings, _: &[u8]) {
+    fn frame_received(&mut self, _: &Connection, _: &mut Netstrings, _: &[u8]) {
         self.0.borrow_mut().push("frame".to_owned());
     }
 
-    fn frame_failed(&mut self, _: &Transport, error: &FrameError) {
+    fn frame_failed(&mut self, _: &Connection, error: &FrameError) {
         self.0.borrow_mut().push(error.to_string());
     }
 
-    fn end_received(&mut self, _: &Transport) -> End {
+    fn end_received(&mut self, _: &Connection) -> End {
         self.0.borrow_mut().push("end".to_owned());
         End::Close
     }
@@ -639,15 +639,15 @@ fn a_connection_that_ends_within_a_frame_is_aborted() {
 struct Banner(Rc<RefCell<Vec<String>>>);
 
 impl FrameReceiver<Lines> for Banner {
-    fn connection_made(&mut self, transport: &Transport) {
-        transport.write(b"SSH-2.0-Entwined\r\n");
+    fn connection_made(&mut self, connection: &Connection) {
+        connection.write(b"SSH-2.0-Entwined\r\n");
     }
 
-    fn frame_received(&mut self, transport: &Transport, _: &mut Lines, frame: &[u8]) {
+    fn frame_received(&mut self, connection: &Connection, _: &mut Lines, frame: &[u8]) {
         self.0
             .borrow_mut()
             .push(String::from_utf8_lossy(frame).into_owned());
-        transport.close();
+        connection.close();
     }
 }
 
@@ -656,7 +656,7 @@ fn ssh_keyscan_reads_a_banner() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let greetings = Rc::new(RefCell::new(Vec::new()));
-    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener
         .local_address()
         .tcp()

@@ -14,7 +14,7 @@ use entwined::{
     },
     transport::{
         ByteStream,
-        memory::{self, Wire},
+        memory::{self, Link},
     },
 };
 
@@ -23,10 +23,10 @@ use support::{
     streams, write_all,
 };
 
-fn wire(fragment: usize) -> Wire {
-    let mut wire = Wire::default();
-    wire.fragment = fragment;
-    wire
+fn link(fragment: usize) -> Link {
+    let mut link = Link::default();
+    link.fragment = fragment;
+    link
 }
 
 fn reason(error: &io::Error) -> String {
@@ -39,7 +39,7 @@ fn megabytes_go_both_ways_at_once() {
     for fragment in [usize::MAX, 1_000] {
         let simulation = Simulation::new();
         let (client, mut server) =
-            streams(&simulation.handle(), &acceptor, &connector, wire(fragment));
+            streams(&simulation.handle(), &acceptor, &connector, link(fragment));
         let bytes = pattern(5_000_000);
         let handle = simulation.handle();
         let echo = async move {
@@ -103,7 +103,7 @@ fn megabytes_go_both_ways_at_once() {
 #[test]
 fn a_byte_at_a_time_is_enough() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
-    let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, wire(1));
+    let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, link(1));
     let talk = async move {
         write_all(&mut client, b"hello").await?;
         close(&mut client).await?;
@@ -188,7 +188,7 @@ fn a_protocol_is_agreed_on_or_the_connection_refused() {
             .build()
             .expect("roots");
         let (mut client, mut server) =
-            streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+            streams(&simulation.handle(), &acceptor, &connector, Link::default());
         let client = async move {
             (
                 established(&mut client)
@@ -239,7 +239,7 @@ fn clients_show_certificates_if_they_are_asked() {
             }
             let connector = builder.build().expect("roots");
             let (mut client, mut server) =
-                streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+                streams(&simulation.handle(), &acceptor, &connector, Link::default());
             // In TLS 1.3, a client learns only afterwards that its certificate was refused.
             let client = async move {
                 read_to_end(&mut client)
@@ -285,7 +285,7 @@ fn a_session_is_resumed() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     for round in 0..3 {
         let (mut client, mut server) =
-            streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+            streams(&simulation.handle(), &acceptor, &connector, Link::default());
         let client = async move {
             // The tickets come after the handshake.
             read_to_end(&mut client).await.expect("no error");
@@ -316,7 +316,7 @@ fn certificates_are_replaced_while_the_server_runs() {
             .build()
             .expect("roots");
         let (mut client, mut server) =
-            streams(&simulation.handle(), &used, &connector, Wire::default());
+            streams(&simulation.handle(), &used, &connector, Link::default());
         let client = async move { established(&mut client).await.is_ok() };
         assert_eq!(
             converse(&simulation, client, async move {
@@ -332,7 +332,7 @@ fn certificates_are_replaced_while_the_server_runs() {
 fn after_a_half_close_the_other_direction_goes_on() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (mut client, mut server) =
-        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+        streams(&simulation.handle(), &acceptor, &connector, Link::default());
     let talk = async move {
         write_all(&mut client, b"all of it").await.expect("written");
         close(&mut client).await.expect("closed");
@@ -358,7 +358,7 @@ fn after_a_half_close_the_other_direction_goes_on() {
 fn an_end_without_close_notify_is_an_error_after_the_data() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (mut client, mut server) =
-        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+        streams(&simulation.handle(), &acceptor, &connector, Link::default());
     let talk = async move {
         write_all(&mut client, b"cut sho").await.expect("written");
         drop(client);
@@ -375,7 +375,7 @@ fn an_end_without_close_notify_is_an_error_after_the_data() {
 fn a_protocol_hears_that_it_was_cut_short() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (log, handle) = (Log::default(), simulation.handle());
-    let (mut client, server) = streams(&handle, &acceptor, &connector, Wire::default());
+    let (mut client, server) = streams(&handle, &acceptor, &connector, Link::default());
     protocol::start(
         &handle,
         server,
@@ -443,7 +443,7 @@ fn a_peer_that_goes_away_or_falls_silent_in_the_handshake_holds_nothing() {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 
     let (mut client, server) = raw(&handle, &acceptor);
-    let transport = protocol::start(
+    let connection = protocol::start(
         &handle,
         server,
         Noting {
@@ -459,9 +459,9 @@ fn a_peer_that_goes_away_or_falls_silent_in_the_handshake_holds_nothing() {
     };
     let (_client, ()) = converse(&simulation, hello, async {});
     simulation.advance(Duration::from_secs(9));
-    assert!(!transport.is_closing());
+    assert!(!connection.is_closing());
     simulation.advance(Duration::from_secs(1));
-    assert!(transport.is_closing());
+    assert!(connection.is_closing());
     assert!(log.take().is_empty(), "there was never a protocol");
 }
 
@@ -469,7 +469,7 @@ fn a_peer_that_goes_away_or_falls_silent_in_the_handshake_holds_nothing() {
 fn a_peer_that_does_not_read_costs_no_more_than_the_buffers() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (mut client, mut server) =
-        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+        streams(&simulation.handle(), &acceptor, &connector, Link::default());
     let silent = async move {
         established(&mut client).await.expect("established");
         client
@@ -491,7 +491,7 @@ fn a_peer_that_does_not_read_costs_no_more_than_the_buffers() {
         .await
     };
     let (_client, taken) = converse(&simulation, silent, write);
-    // The wire's 64 KiB, and the stream's own buffer.
+    // The link's 64 KiB, and the stream's own buffer.
     assert!((64 * 1024..=128 * 1024).contains(&taken), "{taken}");
 }
 
@@ -566,7 +566,7 @@ fn starttls_puts_tls_into_a_running_connection() {
 fn a_panic_in_a_protocol_over_tls_ends_it_alone() {
     struct Fragile;
     impl protocol::Protocol for Fragile {
-        fn data_received(&mut self, _: &protocol::Transport, _: &[u8]) {
+        fn data_received(&mut self, _: &protocol::Connection, _: &[u8]) {
             panic!("in a protocol over TLS");
         }
 
@@ -576,7 +576,7 @@ fn a_panic_in_a_protocol_over_tls_ends_it_alone() {
     }
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (mut client, server) =
-        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+        streams(&simulation.handle(), &acceptor, &connector, Link::default());
     protocol::start(&simulation.handle(), server, Fragile);
     let talk = async move {
         write_all(&mut client, b"!").await.expect("written");
@@ -629,7 +629,7 @@ fn pem(names: &[&str]) -> (String, String) {
 fn the_version_and_the_suite_can_be_asked_for() {
     let (simulation, (acceptor, connector)) = (Simulation::new(), both());
     let (mut client, mut server) =
-        streams(&simulation.handle(), &acceptor, &connector, Wire::default());
+        streams(&simulation.handle(), &acceptor, &connector, Link::default());
     assert!(
         client.version().is_none()
             && client.cipher_suite().is_none()

@@ -84,26 +84,13 @@ fn start(program: &str, arguments: &[&str]) -> Child {
     })
 }
 
-/// Runs a program to its end, and returns its standard output and standard error.
-fn run(program: &str, arguments: &[&str], input: &[u8]) -> String {
-    let mut child = start(program, arguments);
-    child
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(input)
-        .expect("written");
-    let output = child.wait_with_output().expect("an end");
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
 /// Starts an echo server with TLS, and runs `talk` on another thread.
 fn with_echo(files: &Files, talk: impl FnOnce(SocketAddr) -> String + Send + 'static) -> String {
     let acceptor = Acceptor::builder(files.identity())
         .build()
         .expect("an identity");
     complete(|handle| {
-        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
         let address = listener.local_address().tcp().expect("TCP");
         let server = protocol::serve(acceptor.listen(listener), |_: &_| Some(Echo));
         Box::new(Box::pin(async move {

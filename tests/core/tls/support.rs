@@ -4,12 +4,12 @@ use std::{cell::RefCell, future::poll_fn, io, pin::Pin, rc::Rc};
 
 use entwined::{
     Handle,
-    protocol::{Lost, Protocol, Transport},
+    protocol::{Connection, Lost, Protocol},
     simulation::Simulation,
     tls::{Acceptor, Connector, Identity, Roots, TlsStream, development},
     transport::{
         ByteStream,
-        memory::{self, MemoryStream, Wire},
+        memory::{self, Link, MemoryStream},
     },
 };
 use futures_io::{AsyncRead, AsyncWrite};
@@ -36,9 +36,9 @@ pub fn streams(
     handle: &Handle,
     acceptor: &Acceptor,
     connector: &Connector,
-    wire: Wire,
+    link: Link,
 ) -> (TlsStream, TlsStream) {
-    let (near, far) = memory::pair_over(handle, wire);
+    let (near, far) = memory::pair_over(handle, link);
     (
         connector.connect(near, "localhost").expect("a name"),
         acceptor.accept(far),
@@ -113,26 +113,26 @@ impl Noting {
 }
 
 impl Protocol for Noting {
-    fn connection_made(&mut self, transport: &Transport) {
-        let name = transport.ask(|tls: &TlsStream| tls.server_name().map(str::to_owned));
+    fn connection_made(&mut self, connection: &Connection) {
+        let name = connection.ask(|tls: &TlsStream| tls.server_name().map(str::to_owned));
         self.note(format!("made {name:?}"));
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
         self.note(String::from_utf8_lossy(data));
         match self.acceptor.take() {
             Some(acceptor) if data == b"STARTTLS\r\n" => {
-                transport.write(b"go\r\n");
-                transport.upgrade(move |stream| acceptor.accept(stream));
+                connection.write(b"go\r\n");
+                connection.upgrade(move |stream| acceptor.accept(stream));
             }
             _ => {
-                transport.write(data);
+                connection.write(data);
             }
         }
     }
 
-    fn upgraded(&mut self, transport: &Transport) {
-        let version = transport.ask(|tls: &TlsStream| tls.version()).flatten();
+    fn upgraded(&mut self, connection: &Connection) {
+        let version = connection.ask(|tls: &TlsStream| tls.version()).flatten();
         self.note(format!("upgraded to {version:?}"));
     }
 

@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     Ok::<_, http::Error>(())
                 });
             let mut config = Config::default();
-            config.body_limit = 200 * 1024 * 1024;
+            config.max_body_size = 200 * 1024 * 1024;
             let server = http::serve_with(tcp::listen(&network, options.http)?, router, config);
             println!("http listening on {}", server.local_address());
             gui::begin_load(&network, options.load);

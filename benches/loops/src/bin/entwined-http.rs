@@ -31,7 +31,7 @@ fn main() -> Outcome {
                 }
             })
         });
-    let server = http::serve(tcp::listen(&host.handle, address.parse()?)?, router);
+    let server = http::serve(tcp::listen(&host.handle, address)?, router);
     announce(server.local_address().tcp().ok_or("TCP")?);
     host.run_until(|| false);
     Ok(())

@@ -26,10 +26,10 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 fn short() -> Config {
     config(|config| {
-        config.header_deadline = DEADLINE;
-        config.idle_deadline = DEADLINE;
-        config.body_deadline = DEADLINE;
-        config.write_deadline = DEADLINE;
+        config.head_timeout = DEADLINE;
+        config.idle_timeout = DEADLINE;
+        config.body_timeout = DEADLINE;
+        config.write_timeout = DEADLINE;
     })
 }
 
@@ -141,7 +141,7 @@ fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judge
     allow_file_descriptors(2 * COUNT + 500);
     let driver = Driver::new(Rc::new(Selector::new().expect("file descriptors")));
     let handle = driver.handle();
-    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     // A turn that has time for everything that one wait returns.
     let turn = || {

@@ -97,11 +97,11 @@ fn a_handler_that_holds_the_thread_is_on_the_page_within_a_second() {
     loop {
         let sample = samples.next();
         let places = sample["stalls"]["places"].as_array().expect("a list");
-        if let Some(place) = places.iter().find(|place| place[0][0] == "handler") {
+        if let Some(place) = places.iter().find(|place| place[0][0] == "HTTP handler") {
             let at = place[0][1].as_str().expect("a place");
-            assert!(at.starts_with("tests/http/monitor.rs:"), "{at}");
+            assert!(at.starts_with(concat!(file!(), ":")), "{at}");
             assert!(place[2].as_f64().expect("a duration") >= 250.0, "{place}");
-            assert_eq!(sample["stalls"]["recent"][0][0][0], "handler");
+            assert_eq!(sample["stalls"]["recent"][0][0][0], "HTTP handler");
             break;
         }
         assert!(start.elapsed() < LIMIT, "{sample}");
@@ -128,7 +128,10 @@ fn what_passed_between_two_samples_is_told() {
         let sample = samples.next();
         opened +=
             sample["opened"].as_f64().expect("a rate") * sample["passed"].as_f64().expect("a time");
-        assert!(sample["busy"]["http"].as_f64().expect("a share") <= 100.0);
+        let busy = sample["busy"].as_array().expect("a list");
+        let http = busy.iter().find(|kind| kind[0] == "HTTP connection");
+        let share = http.expect("a kind that the server has")[1].as_f64();
+        assert!(share.expect("a share") <= 100.0, "{sample}");
         assert!(start.elapsed() < LIMIT, "{opened} connections of 20");
     }
     assert!(opened < 20.5, "{opened}");
@@ -159,10 +162,13 @@ fn prometheus_is_given_what_its_format_asks_for() {
         value.parse::<f64>().expect(line);
     }
     assert!(text.contains("# TYPE entwined_turn_seconds histogram\n"));
-    let stalls = text.lines().find(|line| {
-        line.starts_with("entwined_stalls_total{kind=\"handler\",place=\"tests/http/")
-    });
-    assert!(stalls.is_some_and(|line| line.ends_with(" 1")), "{text}");
+    let stalls = text
+        .lines()
+        .find(|line| line.starts_with("entwined_stalls_total{kind=\"HTTP handler\",place=\""));
+    assert!(
+        stalls.is_some_and(|line| line.contains(file!()) && line.ends_with(" 1")),
+        "{text}"
+    );
     // Each bucket of a histogram includes those below it.
     let buckets = text
         .lines()

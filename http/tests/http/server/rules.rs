@@ -370,7 +370,7 @@ fn the_table_in_the_documents_is_this_one() {
         };
         writeln!(table, "| RFC {rfc} | {rule} | {then} |").expect("a string takes everything");
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http-rules.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http-rules.md");
     if std::env::var_os("ENTWINED_WRITE_DOCS").is_some() {
         fs::write(path, &table).expect("the documents can be written");
     }

@@ -40,8 +40,7 @@ impl Site {
         thread::spawn(move || {
             let reactor = Standalone::new().expect("file descriptors");
             let handle = reactor.handle();
-            let listener =
-                tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+            let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
             let server = Rc::new(http::serve_with(listener, router(&handle), config));
             let address = server.local_address().tcp().expect("it listens on TCP");
             tell.send((address, handle.remote()))

@@ -11,16 +11,16 @@ use entwined::{
     simulation::Simulation,
     transport::{
         listen_once,
-        memory::{self, MemoryStream, Wire},
+        memory::{self, Link, MemoryStream},
     },
 };
 use entwined_http::{self as http, Router};
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// A server whose answers have bodies of `bytes` bytes, and the stream of its only peer.
-fn serve(simulation: &Simulation, bytes: usize, wire: Wire) -> (http::Server, MemoryStream) {
+fn serve(simulation: &Simulation, bytes: usize, link: Link) -> (http::Server, MemoryStream) {
     let handle = simulation.handle();
-    let (near, far) = memory::pair_over(&handle, wire);
+    let (near, far) = memory::pair_over(&handle, link);
     let count = Cell::new(0);
     let router = Router::new().get("/", move || {
         count.set(count.get() + 1);
@@ -76,9 +76,9 @@ fn answers_wait_for_a_peer_that_does_not_read_and_come_in_order() {
     // Smaller than what is collected in a turn, and larger.
     for bytes in [10, 1_000, 6_000] {
         let simulation = Simulation::new();
-        let mut wire = Wire::default();
-        (wire.fragment, wire.capacity) = (700, 5_000);
-        let (server, mut far) = serve(&simulation, bytes, wire);
+        let mut link = Link::default();
+        (link.fragment, link.capacity) = (700, 5_000);
+        let (server, mut far) = serve(&simulation, bytes, link);
         let sending = simulation.handle().spawn(async move {
             send(&mut far, &requests()).await;
             far
@@ -104,7 +104,7 @@ fn answers_wait_for_a_peer_that_does_not_read_and_come_in_order() {
 fn answers_of_a_turn_are_sent_when_it_ends_also_where_the_run_ends_with_it() {
     let simulation = Simulation::new();
     let handle = simulation.handle();
-    let (_server, mut far) = serve(&simulation, 10, Wire::default());
+    let (_server, mut far) = serve(&simulation, 10, Link::default());
     let sending = handle.clone().spawn(async move {
         send(&mut far, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
         far

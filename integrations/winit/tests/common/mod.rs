@@ -543,7 +543,7 @@ fn tcp_echo_while_the_window_redraws(run: Run<'_>) {
     let (network, mut app) = start();
     app.animate = true;
     let (handle, lent) = (network.handle(), network.app());
-    let listener = tcp::listen(&handle, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = tcp::listen(&handle, "127.0.0.1:0").unwrap();
     let address = listener.local_address().tcp().unwrap();
     let echoed = Rc::new(Cell::new(0));
     handle.spawn(serve(listener, echoed.clone()));

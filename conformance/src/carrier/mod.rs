@@ -15,7 +15,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -28,10 +28,6 @@ use rustix::{
     net::sockopt,
     pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
 };
-use rustls::{
-    ClientConfig, ClientConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
 
 use super::{
     bridge::{Bridge, BridgeEnd},
@@ -39,9 +35,8 @@ use super::{
 };
 use entwined::{
     Handle,
-    protocol::Transport,
+    protocol::Connection,
     thread::{self, Receiver, Sender, WhenFull},
-    tls::{self, TlsStream},
     transport::{
         Address, BoxedListener, ByteStream, Listen, Stream, UnixAddress,
         fd::{self, FdStream},
@@ -49,6 +44,16 @@ use entwined::{
         tcp, unix,
     },
 };
+
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_peer;
+
+#[cfg(feature = "tls")]
+pub(crate) use tls::Tls;
+#[cfg(feature = "tls")]
+use tls_peer::TlsPeer;
 
 /// A transport under test.
 pub(super) trait Carrier: 'static {
@@ -64,7 +69,7 @@ pub(super) trait Carrier: 'static {
     fn open(handle: &Handle) -> Door;
 
     /// Asks an accepted connection what this transport knows about its peer.
-    fn ask_identity(transport: &Transport);
+    fn ask_identity(connection: &Connection);
 }
 
 /// A listener of a carrier, and the ways to connect to it.
@@ -97,8 +102,12 @@ impl Dialer {
 pub(super) enum Peer {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
     Tls(Box<TlsPeer>),
-    Pipes { input: File, output: Option<File> },
+    Pipes {
+        input: File,
+        output: Option<File>,
+    },
     Memory(BridgeEnd),
 }
 
@@ -108,6 +117,7 @@ impl Peer {
         match self {
             Peer::Tcp(stream) => stream.shutdown(Shutdown::Write).expect("shut down"),
             Peer::Unix(stream) => stream.shutdown(Shutdown::Write).expect("shut down"),
+            #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.end().expect("sent"),
             Peer::Pipes { output, .. } => *output = None,
             Peer::Memory(end) => end.end(),
@@ -121,6 +131,7 @@ impl Peer {
                 stream.read_exact(&mut [0]).expect("a byte");
                 sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("an option");
             }
+            #[cfg(feature = "tls")]
             Peer::Tls(peer) => {
                 peer.stream.read_exact(&mut [0]).expect("a byte");
                 sockopt::set_socket_linger(&peer.stream.sock, Some(Duration::ZERO))
@@ -145,6 +156,7 @@ impl Peer {
         let fd = match self {
             Peer::Tcp(stream) => stream.as_fd(),
             Peer::Unix(stream) => stream.as_fd(),
+            #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.stream.sock.as_fd(),
             Peer::Pipes { input, .. } => input.as_fd(),
             Peer::Memory(end) => return end.wait_for_end(),
@@ -158,56 +170,12 @@ impl Peer {
     }
 }
 
-/// A TLS client that is rustls' own and not ours.
-pub(super) struct TlsPeer {
-    stream: StreamOwned<ClientConnection, TcpStream>,
-    /// Whether it sends `close_notify` on drop.
-    polite: bool,
-}
-
-impl TlsPeer {
-    fn new(config: &Arc<ClientConfig>, address: SocketAddr) -> Self {
-        let name = "localhost".try_into().expect("a name");
-        let client = ClientConnection::new(config.clone(), name).expect("a client");
-        let mut stream = StreamOwned::new(client, dial(address));
-        while stream.conn.is_handshaking() {
-            stream
-                .conn
-                .complete_io(&mut stream.sock)
-                .expect("a handshake");
-        }
-        // The session tickets arrive after the handshake. If they stayed unread, this peer's close
-        // would become a reset.
-        while stream.conn.tls13_tickets_received() < 2 {
-            stream.conn.read_tls(&mut stream.sock).expect("tickets");
-            stream.conn.process_new_packets().expect("tickets");
-        }
-        TlsPeer {
-            stream,
-            polite: true,
-        }
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.stream.conn.send_close_notify();
-        self.stream.flush()
-    }
-}
-
-impl Drop for TlsPeer {
-    fn drop(&mut self) {
-        if self.polite {
-            // The other side may be gone.
-            let _ = self.end();
-        }
-    }
-}
-
 impl Read for Peer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Peer::Tcp(stream) => stream.read(buffer),
             Peer::Unix(stream) => stream.read(buffer),
+            #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.stream.read(buffer),
             Peer::Pipes { input, .. } => input.read(buffer),
             Peer::Memory(end) => end.read(buffer),
@@ -220,6 +188,7 @@ impl Write for Peer {
         match self {
             Peer::Tcp(stream) => stream.write(bytes),
             Peer::Unix(stream) => stream.write(bytes),
+            #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.stream.write(bytes),
             Peer::Pipes { output, .. } => output.as_mut().expect("not ended").write(bytes),
             Peer::Memory(end) => end.write(bytes),
@@ -228,6 +197,7 @@ impl Write for Peer {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
+            #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.stream.flush(),
             _ => Ok(()),
         }
@@ -261,9 +231,9 @@ impl Carrier for Tcp {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
-        ask_addresses(transport);
-        let answer = transport
+    fn ask_identity(connection: &Connection) {
+        ask_addresses(connection);
+        let answer = connection
             .ask(|stream: &Stream| stream.peer_credentials())
             .expect("a socket below");
         assert_eq!(
@@ -271,19 +241,19 @@ impl Carrier for Tcp {
             io::ErrorKind::Unsupported
         );
         assert!(
-            transport
+            connection
                 .ask(Stream::take_fds)
                 .expect("a socket below")
                 .is_empty()
         );
-        assert_eq!(transport.ask(|_: &TlsStream| ()), None);
+        assert_eq!(connection.ask(|_: &FdStream| ()), None);
     }
 }
 
-fn ask_addresses(transport: &Transport) {
+fn ask_addresses(connection: &Connection) {
     let (ours, theirs) = (
-        transport.local_address().tcp(),
-        transport.peer_address().tcp(),
+        connection.local_address().tcp(),
+        connection.peer_address().tcp(),
     );
     assert!(
         ours.is_some() && theirs.is_some() && ours != theirs,
@@ -292,7 +262,7 @@ fn ask_addresses(transport: &Transport) {
 }
 
 pub(super) fn tcp_listener(handle: &Handle) -> (entwined::transport::Listener, SocketAddr) {
-    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     (listener, address)
 }
@@ -332,8 +302,8 @@ impl Carrier for Unix {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
-        let credentials = transport
+    fn ask_identity(connection: &Connection) {
+        let credentials = connection
             .ask(|stream: &Stream| stream.peer_credentials())
             .expect("a socket below");
         let credentials = credentials.expect("a Unix socket");
@@ -343,80 +313,16 @@ impl Carrier for Unix {
         );
         assert_eq!(credentials.uid, rustix::process::getuid());
         assert_eq!(
-            *transport.peer_address(),
+            *connection.peer_address(),
             Address::Unix(UnixAddress::Unnamed)
         );
-        assert_eq!(transport.peer_address().tcp(), None);
+        assert_eq!(connection.peer_address().tcp(), None);
         assert!(
-            transport
+            connection
                 .ask(|stream: &Stream| stream.set_nodelay(true))
                 .expect("a socket below")
                 .is_err()
         );
-    }
-}
-
-/// TLS over TCP. Both sides present a certificate.
-pub(super) struct Tls;
-
-/// Made once, because generating keys is slow without optimization.
-static CERTIFICATE: LazyLock<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> =
-    LazyLock::new(|| tls::development::certificate(["localhost"]).expect("a certificate"));
-
-fn peer_config() -> Arc<ClientConfig> {
-    let (chain, key) = &*CERTIFICATE;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(chain[0].clone()).expect("a certificate");
-    let config =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain.clone(), key.clone_key());
-    Arc::new(config.expect("a key"))
-}
-
-impl Carrier for Tls {
-    const MANY: u64 = 1_000;
-
-    fn open(handle: &Handle) -> Door {
-        let (chain, key) = &*CERTIFICATE;
-        let identity = tls::Identity::new(chain.clone(), key.clone_key()).expect("an identity");
-        let clients = tls::ClientCertificates::Required(tls::Roots::only(chain));
-        let acceptor = tls::Acceptor::builder(identity.clone())
-            .client_certificates(clients)
-            .build();
-        let connector = tls::Connector::builder()
-            .roots(tls::Roots::only(chain))
-            .identity(identity)
-            .build();
-        let connector = connector.expect("a connector");
-        let (listener, address) = tcp_listener(handle);
-        let (handle, config) = (handle.clone(), peer_config());
-        Door {
-            listener: acceptor.expect("an acceptor").listen(listener).boxed(),
-            dialer: Dialer::new(move || Peer::Tls(Box::new(TlsPeer::new(&config, address)))),
-            connect: boxed(move || {
-                let (handle, connector) = (handle.clone(), connector.clone());
-                async move {
-                    let stream = tcp::connect(&handle, address).await.expect("a connection");
-                    connector.connect(stream, "localhost").expect("a name")
-                }
-            }),
-        }
-    }
-
-    fn ask_identity(transport: &Transport) {
-        ask_addresses(transport);
-        let asked = transport.ask(|tls: &TlsStream| {
-            assert_eq!(tls.peer_certificates().map(<[_]>::len), Some(1));
-            assert!(tls.version().is_some() && tls.cipher_suite().is_some());
-            assert_eq!(
-                (tls.server_name(), tls.protocol()),
-                (Some("localhost"), None)
-            );
-        });
-        asked.expect("a layer of TLS");
     }
 }
 
@@ -469,17 +375,17 @@ impl Carrier for Pipes {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
+    fn ask_identity(connection: &Connection) {
         assert_eq!(
-            (transport.local_address(), transport.peer_address()),
+            (connection.local_address(), connection.peer_address()),
             (&Address::Unknown, &Address::Unknown)
         );
         assert_eq!(
-            transport.ask(|_: &Stream| ()),
+            connection.ask(|_: &Stream| ()),
             None,
             "a pipe is not a socket"
         );
-        let piped = transport
+        let piped = connection
             .ask(|stream: &FdStream| stream.input().is_some() && stream.output().is_some());
         assert_eq!(piped, Some(true));
     }
@@ -518,17 +424,17 @@ impl Carrier for Memory {
         }
     }
 
-    fn ask_identity(transport: &Transport) {
+    fn ask_identity(connection: &Connection) {
         assert_eq!(
-            (transport.local_address(), transport.peer_address()),
+            (connection.local_address(), connection.peer_address()),
             (&Address::Unknown, &Address::Unknown)
         );
         assert_eq!(
-            transport.ask(|_: &Stream| ()),
+            connection.ask(|_: &Stream| ()),
             None,
             "memory is not a socket"
         );
-        assert_eq!(transport.ask(|_: &MemoryStream| ()), Some(()));
+        assert_eq!(connection.ask(|_: &MemoryStream| ()), Some(()));
     }
 }
 
