@@ -85,6 +85,7 @@
 //!
 //! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("entwined runs on Linux only so far: its selector needs a timerfd");

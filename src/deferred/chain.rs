@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    ChainError, Interrupted, Outcome,
+    ChainError, Interrupted,
     node::{self, Link, Node, Origin, Step, Waiter},
 };
 
@@ -108,7 +108,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         self,
         function: impl FnOnce(Result<T, E>) -> Outcome<U, V> + 'static,
     ) -> Deferred<U, V> {
-        Deferred::of(Link::behind(&self.into_node(), function))
+        Deferred::of(Link::behind(&self.into_node(), |result| function(result).0))
     }
 
     /// Calls `callback` with the value. An error is passed on.
@@ -118,7 +118,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     {
         self.link(|result| match result {
             Ok(value) => callback(value).into_outcome(),
-            Err(error) => Outcome::Passed(error),
+            Err(error) => Outcome(node::Outcome::Passed(error)),
         })
     }
 
@@ -129,7 +129,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         R: IntoOutcome<Value = T>,
     {
         self.link(|result| match result {
-            Ok(value) => Outcome::Done(Ok(value)),
+            Ok(value) => Outcome(node::Outcome::Done(Ok(value))),
             Err(error) => errback(error).into_outcome(),
         })
     }
@@ -352,12 +352,24 @@ pub trait IntoOutcome {
     fn into_outcome(self) -> Outcome<Self::Value, Self::Error>;
 }
 
+/// What a callback returned. Made by [`IntoOutcome::into_outcome`].
+pub struct Outcome<T: 'static, E: ChainError>(node::Outcome<T, E>);
+
+impl<T: 'static, E: ChainError> fmt::Debug for Outcome<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            node::Outcome::Done(_) | node::Outcome::Passed(_) => "Outcome(now)",
+            node::Outcome::Later(_) => "Outcome(later)",
+        })
+    }
+}
+
 impl<T: 'static, E: ChainError> IntoOutcome for Result<T, E> {
     type Value = T;
     type Error = E;
 
     fn into_outcome(self) -> Outcome<T, E> {
-        Outcome::Done(self)
+        Outcome(node::Outcome::Done(self))
     }
 }
 
@@ -366,7 +378,7 @@ impl<T: 'static, E: ChainError> IntoOutcome for Deferred<T, E> {
     type Error = E;
 
     fn into_outcome(self) -> Outcome<T, E> {
-        Outcome::Later(self)
+        Outcome(node::Outcome::Later(self.into_node()))
     }
 }
 

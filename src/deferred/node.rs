@@ -18,7 +18,7 @@ use std::{
     task::Waker,
 };
 
-use super::{ChainError, Deferred, Interrupted};
+use super::{ChainError, Interrupted};
 use crate::{log, panic::catch};
 
 /// A node of a chain, with its types erased.
@@ -249,14 +249,14 @@ impl<T: 'static, E: ChainError> Node<T, E> for Origin<T, E> {
     }
 }
 
-/// The result of a callback.
-pub enum Outcome<T: 'static, E: ChainError> {
+/// What a callback returned.
+pub(super) enum Outcome<T: 'static, E: ChainError> {
     /// A result.
     Done(Result<T, E>),
     /// The error that came in, passed on.
     Passed(E),
     /// A result that is not available yet.
-    Later(Deferred<T, E>),
+    Later(Rc<dyn Node<T, E>>),
 }
 
 /// A node with a callback: `F` computes its result from the result of the node before it.
@@ -307,7 +307,6 @@ where
             Ok(Outcome::Done(result)) => self.slot.fire(result, false),
             Ok(Outcome::Passed(error)) => self.slot.fire(Err(error), quiet),
             Ok(Outcome::Later(inner)) => {
-                let inner = inner.into_node();
                 match inner
                     .slot()
                     .is_ready()

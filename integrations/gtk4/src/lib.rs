@@ -31,6 +31,7 @@
 //! dispatch ends before the next frame is due, and is short if a frame is late. While none draws, a
 //! dispatch takes 2 ms at most ([`Pacing`](entwined::reactor::Pacing)). If the GUI is always busy,
 //! the network still gets its [floor](entwined_glib::Config::floor).
+#![warn(missing_debug_implementations)]
 
 mod frames;
 

@@ -1,6 +1,6 @@
 //! The backend's side of a reactor.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{fmt, io, rc::Rc, time::Duration};
 
 use crate::reactor::{
     backend::{NextTurn, Reactor},
@@ -99,6 +99,15 @@ impl Driver {
         if !self.core.is_closed() {
             self.core.close();
         }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("handle", &self.handle())
+            .field("running", &self.is_running())
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io,
+    fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     rc::Rc,
     sync::Arc,
@@ -164,6 +164,14 @@ impl Selector {
     /// See [`Reactor::notifier`](super::Reactor::notifier).
     pub fn notifier(&self) -> Arc<dyn Notify> {
         self.waker.clone()
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selector")
+            .field("fd", &self.as_raw_fd())
+            .finish_non_exhaustive()
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct Standalone {
     driver: Driver,
 }

@@ -182,8 +182,19 @@ impl Meter {
         self.observers.borrow_mut().push(Rc::downgrade(function));
     }
 
+    /// Whether there was one stall of this origin so far.
+    fn is_first_stall(&self, origin: Origin) -> bool {
+        let stalls = self.stalls.borrow();
+        let mut places = stalls.places.iter();
+        places.any(|place| place.origin == origin && place.count == 1)
+    }
+
     pub(crate) fn report(&self, report: &Report<'_>) {
         match report {
+            // Without a subscriber, one line for each place is enough.
+            Report::Stall { origin, .. } if !self.is_first_stall(*origin) => {
+                tracing::warn!("{report}")
+            }
             Report::Stall { .. } => log::warning(format_args!("{report}")),
             _ => log::error(format_args!("{report}")),
         }

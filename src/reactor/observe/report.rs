@@ -31,8 +31,8 @@ impl fmt::Display for Origin {
 }
 
 /// Something the program should know. Each one is also logged through `tracing`: a stall as a
-/// warning, the others as errors. If the thread has no `tracing` subscriber, one line is written to
-/// standard error instead.
+/// warning, the others as errors. If the thread has no `tracing` subscriber, a line is written to
+/// standard error instead; of stalls only the first one of each place.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Report<'a> {
