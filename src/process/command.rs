@@ -29,9 +29,12 @@ use super::{
     Process,
     exit::{Exit, ExitError, Watch},
 };
-use crate::reactor::{Handle, Interest, Label, Origin, Watched};
 #[cfg(doc)]
 use crate::transport::fd::FdStream;
+use crate::{
+    reactor::{Handle, Interest, Label, Origin, Watched},
+    transport::fd::TerminalSize,
+};
 
 /// A program to run as a child process, with its arguments and environment. Like
 /// [`std::process::Command`], but the child belongs to a reactor.
@@ -144,24 +147,6 @@ fn inherited(number: RawFd) -> io::Result<OwnedFd> {
             format!("cannot inherit file descriptor {number} of this process: {error}"),
         )
     })
-}
-
-/// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TerminalSize {
-    /// Usually 80.
-    pub columns: u16,
-    /// Usually 24.
-    pub rows: u16,
-}
-
-impl Default for TerminalSize {
-    fn default() -> Self {
-        TerminalSize {
-            columns: 80,
-            rows: 24,
-        }
-    }
 }
 
 impl Command {

@@ -63,7 +63,8 @@ use std::{
     rc::Rc,
 };
 
-pub use command::{Command, Io, SpawnError, TerminalSize};
+pub use crate::transport::fd::TerminalSize;
+pub use command::{Command, Io, SpawnError};
 pub use exit::{ExitError, Exited};
 pub use output::{Output, OutputError};
 pub use protocol::{ProcessProtocol, ProcessTransport, start};
