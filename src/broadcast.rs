@@ -18,7 +18,7 @@
 //!         Some(Received::Message { id: 2, message }) if *message == "two"
 //!     ));
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

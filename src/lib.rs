@@ -62,7 +62,7 @@
 //! | `entwined` | its own, on mio | [`Standalone`] |
 //! | `entwined-glib` | any GLib main context | `entwined_glib::attach(&context)` |
 //! | `entwined-gtk4` | a GTK 4 application's | `entwined_gtk4::attach(&application)` |
-//! | `entwined-calloop` | a calloop event loop | `entwined_calloop::insert(&loop_handle)` |
+//! | `entwined-calloop` | a calloop event loop | `entwined_calloop::attach(&loop_handle)` |
 //! | `entwined-winit` | winit's, both ways round | `entwined_winit::Winit::new()` |
 //! | `entwined` | any that can be sent a closure | [`Interleave::new(post)`](reactor::Interleave) |
 //!
@@ -81,7 +81,7 @@
 //! - A panic ends the callback, task or connection that it happens in, is reported, and nothing
 //!   else.
 //! - All that a peer may use up is bounded; the defaults are documented where they can be changed:
-//!   [`http::Config`], [`protocol::Config`], [`thread::Limits`].
+//!   [`http::Config`], [`protocol::Config`], [`thread::Config`].
 //!
 //! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]
@@ -114,6 +114,7 @@ pub mod thread;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod transport;
+mod wake;
 
 #[cfg(doc)]
 #[doc = include_str!("../docs/twisted.md")]

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use std::rc::Rc;
-//! use entwined::{Standalone, resolve::{Resolver, Table}};
+//! use entwined::{Standalone, resolve::{Resolve, Table}};
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
@@ -17,7 +17,7 @@
 //!         .expect("it is in the table");
 //!     assert_eq!(addresses.len(), 2);
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -35,14 +35,14 @@ use std::{
 use crate::{
     deferred::{Deferred, Full, Interrupted},
     reactor::Handle,
-    thread::{Limits, ThreadPool},
+    thread::{Config, ThreadPool},
 };
 
 /// The maximum number of addresses to use for one name. Further ones are ignored.
 const MOST_ADDRESSES: usize = 32;
 
 /// Finds the addresses of a host.
-pub trait Resolver {
+pub trait Resolve {
     /// Looks up the addresses of `host`. The result has at least one address; the first one is
     /// tried first. Cancelling the Deferred abandons the lookup.
     fn resolve(&self, handle: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError>;
@@ -110,10 +110,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 impl System {
     /// Creates a resolver with its own threads. They start when they are needed.
     pub fn new() -> Self {
-        let mut limits = Limits::default();
-        (limits.threads, limits.queue) = (4, 256);
+        let mut config = Config::default();
+        (config.max_threads, config.max_queued) = (4, 256);
         System {
-            pool: ThreadPool::new("resolver", limits),
+            pool: ThreadPool::new("resolver", config),
         }
     }
 }
@@ -124,7 +124,7 @@ impl Default for System {
     }
 }
 
-impl Resolver for System {
+impl Resolve for System {
     /// Fails with [`TimedOut`](Interrupted::TimedOut) if the answer takes longer than 15 s.
     fn resolve(&self, handle: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError> {
         let host = host.to_owned();
@@ -176,7 +176,7 @@ impl Table {
     }
 }
 
-impl Resolver for Table {
+impl Resolve for Table {
     fn resolve(&self, _: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError> {
         Deferred::ready(match self.hosts.get(&host.to_ascii_lowercase()) {
             Some(addresses) if !addresses.is_empty() => Ok(addresses.clone()),
@@ -194,13 +194,13 @@ impl Resolver for Table {
 impl Handle {
     /// Returns this reactor's resolver: [`System`], unless another one was
     /// [set](Handle::set_resolver).
-    pub fn resolver(&self) -> Rc<dyn Resolver> {
+    pub fn resolver(&self) -> Rc<dyn Resolve> {
         let kept = self.extension(|| Rc::new(Kept(RefCell::new(Rc::new(System::new())))));
         kept.0.borrow().clone()
     }
 
     /// Sets the resolver to use from now on.
-    pub fn set_resolver(&self, resolver: Rc<dyn Resolver>) {
+    pub fn set_resolver(&self, resolver: Rc<dyn Resolve>) {
         let kept = self.extension(|| Rc::new(Kept(RefCell::new(resolver.clone()))));
         let old = kept.0.replace(resolver);
         drop(old);
@@ -208,4 +208,4 @@ impl Handle {
 }
 
 /// What the reactor keeps, as an extension.
-struct Kept(RefCell<Rc<dyn Resolver>>);
+struct Kept(RefCell<Rc<dyn Resolve>>);

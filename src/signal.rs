@@ -4,11 +4,11 @@
 //! the host.
 //!
 //! ```
-//! use entwined::{Standalone, signal};
+//! use entwined::{Standalone, signal::{self, Signal}};
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! signal::stop_on(&handle, [signal::SIGINT, signal::SIGTERM])?.keep();
+//! signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
 //! # handle.clone().call_soon(move || handle.stop());
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -27,14 +27,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-pub use signal_hook::consts::{
-    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
-};
+/// A signal. Real-time signals have no constant here.
+pub use rustix::process::Signal;
 use signal_hook::{SigId, flag, low_level};
 
 use crate::{
     deferred::{Deferred, Interrupted},
-    reactor::{Direction, Handle, Interest, Watched},
+    reactor::{Direction, Handle, Interest, Registration},
 };
 
 /// Receives one signal for as long as this value lives. Several values may watch the same signal,
@@ -44,9 +43,9 @@ use crate::{
 /// handled it in another way.
 ///
 /// ```
-/// # use entwined::{Handle, signal::{self, Signals}};
+/// # use entwined::{Handle, signal::{Signal, Signals}};
 /// async fn reap(handle: Handle, mut child: std::process::Child) -> std::io::Result<()> {
-///     let children = Signals::new(&handle, signal::SIGCHLD)?;
+///     let children = Signals::new(&handle, Signal::CHILD)?;
 ///     // The signal may belong to another child, or may have come before this line.
 ///     while child.try_wait()?.is_none() {
 ///         children.next().await?;
@@ -55,8 +54,8 @@ use crate::{
 /// }
 /// ```
 pub struct Signals {
-    source: Watched<UnixStream>,
-    registration: Registration,
+    source: Registration<UnixStream>,
+    notice: Notice,
 }
 
 impl Signals {
@@ -65,19 +64,19 @@ impl Signals {
     /// # Errors
     /// If the signal cannot be caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGSEGV`, `SIGILL`,
     /// `SIGFPE`), or if no file descriptors are left.
-    pub fn new(handle: &Handle, signal: i32) -> io::Result<Self> {
+    pub fn new(handle: &Handle, signal: Signal) -> io::Result<Self> {
         let (source, notified) = UnixStream::pair()?;
         source.set_nonblocking(true)?;
-        let source = Watched::new(handle, source, Interest::READABLE)?;
+        let source = Registration::new(handle, source, Interest::READABLE)?;
         Ok(Signals {
             source,
-            registration: Registration::new(signal, notified.into())?,
+            notice: Notice::new(signal, notified.into())?,
         })
     }
 
-    /// Returns the signal number.
-    pub fn signal(&self) -> i32 {
-        self.registration.signal
+    /// Returns the signal.
+    pub fn signal(&self) -> Signal {
+        self.notice.signal
     }
 
     /// Waits for the signal. Arrivals that were not waited for are merged into one.
@@ -117,7 +116,7 @@ impl fmt::Debug for Signals {
 /// # Errors
 /// See [`Signals::new`].
 #[track_caller]
-pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = i32>) -> io::Result<StopOn> {
+pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = Signal>) -> io::Result<StopOn> {
     let watched: Vec<_> = signals
         .into_iter()
         .map(|signal| Signals::new(handle, signal))
@@ -150,9 +149,7 @@ pub struct StopOn {
 impl StopOn {
     /// Keeps it in force until the run ends.
     pub fn keep(mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach();
-        }
+        self.task = None;
     }
 }
 
@@ -165,44 +162,45 @@ impl Drop for StopOn {
 }
 
 /// A pipe that the process's signal handler writes to.
-struct Registration {
-    signal: i32,
+struct Notice {
+    signal: Signal,
     id: SigId,
 }
 
-impl Registration {
-    fn new(signal: i32, pipe: OwnedFd) -> io::Result<Self> {
-        if signal_hook::consts::FORBIDDEN.contains(&signal) || !(1..=64).contains(&signal) {
+impl Notice {
+    fn new(signal: Signal, pipe: OwnedFd) -> io::Result<Self> {
+        let number = signal.as_raw();
+        if signal_hook::consts::FORBIDDEN.contains(&number) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "this signal cannot be watched",
             ));
         }
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match watched.get_mut(&signal) {
+        let entry = match watched.get_mut(&number) {
             Some(entry) => entry,
             None => {
                 let default = Arc::new(AtomicBool::new(false));
-                if has_default_effect(signal) {
-                    flag::register_conditional_default(signal, default.clone())?;
+                if has_default_effect(number) {
+                    flag::register_conditional_default(number, default.clone())?;
                 }
                 watched
-                    .entry(signal)
+                    .entry(number)
                     .or_insert(Watchers { number: 0, default })
             }
         };
-        let id = low_level::pipe::register_raw(signal, pipe)?;
+        let id = low_level::pipe::register_raw(number, pipe)?;
         entry.number += 1;
         entry.default.store(false, Ordering::SeqCst);
-        Ok(Registration { signal, id })
+        Ok(Notice { signal, id })
     }
 }
 
-impl Drop for Registration {
+impl Drop for Notice {
     fn drop(&mut self) {
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         low_level::unregister(self.id);
-        if let Some(entry) = watched.get_mut(&self.signal) {
+        if let Some(entry) = watched.get_mut(&self.signal.as_raw()) {
             entry.number -= 1;
             entry.default.store(entry.number == 0, Ordering::SeqCst);
         }

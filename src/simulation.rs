@@ -36,7 +36,7 @@ use std::{
 
 use crate::{
     deferred::{ChainError, Deferred},
-    reactor::{Driver, Event, Handle, Interest, Key, Next, Notify, Reactor},
+    reactor::{Driver, Event, Handle, Interest, Key, NextTurn, Notify, Reactor},
 };
 
 /// A program that takes this many turns without time advancing will never become idle.
@@ -69,7 +69,7 @@ impl Simulation {
         self.driver
             .turn(Some(Duration::ZERO))
             .expect("a simulation makes no system calls that could fail");
-        self.driver.is_running() && self.driver.next() == Next::Now
+        self.driver.is_running() && self.driver.next_turn() == NextTurn::Now
     }
 
     /// Runs turns until there is nothing left to do at the current simulated time.
@@ -124,8 +124,8 @@ impl Simulation {
     }
 
     fn next_instant(&self) -> Option<Instant> {
-        match self.driver.next() {
-            Next::At(instant) if self.driver.is_running() => Some(instant),
+        match self.driver.next_turn() {
+            NextTurn::At(instant) if self.driver.is_running() => Some(instant),
             _ => None,
         }
     }
@@ -167,7 +167,7 @@ impl Reactor for Simulated {
         Ok(())
     }
 
-    /// Time advances only when the test says so; the simulation then asks [`Driver::next`].
+    /// Time advances only when the test says so; the simulation then asks [`Driver::next_turn`].
     fn set_deadline(&self, _: Option<Instant>) {}
 
     fn notifier(&self) -> Arc<dyn Notify> {

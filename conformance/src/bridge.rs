@@ -129,8 +129,8 @@ impl Bridge {
 
     /// Wraps the stream under test in a layer that tells the peer of its end at once, even if the
     /// peer does not read.
-    pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> Watched {
-        Watched {
+    pub(super) fn watch(self: &Arc<Self>, below: MemoryStream) -> WatchedEnd {
+        WatchedEnd {
             below,
             aborting: false,
             bridge: self.clone(),
@@ -197,13 +197,13 @@ impl Drop for BridgeEnd {
 }
 
 /// See [`Bridge::watch`].
-pub(super) struct Watched {
+pub(super) struct WatchedEnd {
     below: MemoryStream,
     aborting: bool,
     bridge: Arc<Bridge>,
 }
 
-impl Drop for Watched {
+impl Drop for WatchedEnd {
     fn drop(&mut self) {
         let aborting = self.aborting;
         self.bridge.change(|state| {
@@ -213,15 +213,15 @@ impl Drop for Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedEnd {
     forward_stream!(below: poll_read);
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedEnd {
     forward_stream!(below: poll_write, poll_write_vectored, poll_flush, poll_close);
 }
 
-impl ByteStream for Watched {
+impl ByteStream for WatchedEnd {
     forward_stream!(below: local_address, peer_address);
 
     fn abort(&mut self) {

@@ -217,7 +217,7 @@ impl<L: OwnLoop> Harness for ByHand<L> {
             end.await;
             told.set(true);
         };
-        self.handle.spawn(task).detach();
+        self.handle.spawn(task);
         while !done.get() {
             if !self.handle.is_running() {
                 return Err(Stopped);

@@ -17,7 +17,7 @@ use super::{
     rig::{Count, Log, Rig, ms, stopper},
     timers::assert_all_served,
 };
-use entwined::reactor::{CallError, Gone, Handle, Remote};
+use entwined::reactor::{Gone, Handle, Remote, RemoteError};
 
 pub(super) fn b21_a_posted_call_runs_on_the_loops_thread<H: Harness>() {
     let rig = Rig::<H>::new();
@@ -180,7 +180,7 @@ pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Ha
         let Gone(closure) = remote
             .post(move |_: &Handle| sign.send(7).expect("kept"))
             .expect_err("it is gone");
-        assert_eq!(remote.call(|_| ()), Err(CallError::Gone));
+        assert_eq!(remote.call(|_| ()), Err(RemoteError::Gone));
         assert!(seen.try_recv().is_err(), "it was called");
         (closure, seen)
     });
@@ -290,14 +290,14 @@ pub(super) fn b25_a_blocking_call_that_panics_says_so_and_the_loop_lives<H: Harn
         (call, future, making, remote.call(|_| "alive"))
     };
     let ((call, future, making, after), _) = while_it_runs::<H, _>(ask);
-    assert_eq!(call, Err(CallError::Panicked("in a call".to_owned())));
+    assert_eq!(call, Err(RemoteError::Panicked("in a call".to_owned())));
     assert_eq!(
         future,
-        Err::<(), _>(CallError::Panicked("in a future".to_owned()))
+        Err::<(), _>(RemoteError::Panicked("in a future".to_owned()))
     );
     assert_eq!(
         making,
-        Err(CallError::Panicked("before the future".to_owned()))
+        Err(RemoteError::Panicked("before the future".to_owned()))
     );
     assert_eq!(after, Ok("alive"));
 }
@@ -305,10 +305,13 @@ pub(super) fn b25_a_blocking_call_that_panics_says_so_and_the_loop_lives<H: Harn
 pub(super) fn b25_a_blocking_call_on_the_loops_own_thread_is_refused<H: Harness>() {
     let (rig, log) = (Rig::<H>::new(), Log::default());
     let (remote, noted, stop) = (rig.handle.remote(), log.clone(), stopper(&rig.handle));
-    assert_eq!(remote.call(|_| ()), Err(CallError::SameThread));
+    assert_eq!(remote.call(|_| ()), Err(RemoteError::SameThread));
     rig.handle.call_soon(move || {
-        assert_eq!(remote.call(|_| ()), Err(CallError::SameThread));
-        assert_eq!(remote.call_async(|_| async {}), Err(CallError::SameThread));
+        assert_eq!(remote.call(|_| ()), Err(RemoteError::SameThread));
+        assert_eq!(
+            remote.call_async(|_| async {}),
+            Err(RemoteError::SameThread)
+        );
         noted.add("refused");
         stop();
     });
@@ -324,7 +327,7 @@ pub(super) fn b25_a_blocking_call_ends_when_the_run_does<H: Harness>() {
             std::future::pending::<()>()
         })
     };
-    assert_eq!(while_it_runs::<H, _>(ask).0, Err(CallError::Dropped));
+    assert_eq!(while_it_runs::<H, _>(ask).0, Err(RemoteError::Dropped));
 }
 
 pub(super) fn b25_a_blocking_call_ends_when_the_reactor_is_gone<H: Harness>() {
@@ -342,8 +345,8 @@ pub(super) fn b25_a_blocking_call_ends_when_the_reactor_is_gone<H: Harness>() {
     rig.harness.detach();
     let (earlier, later) = asker.join().expect("the asker");
     assert!(
-        matches!(earlier, Err(CallError::Dropped | CallError::Gone)),
+        matches!(earlier, Err(RemoteError::Dropped | RemoteError::Gone)),
         "{earlier:?}"
     );
-    assert_eq!(later, Err(CallError::Gone));
+    assert_eq!(later, Err(RemoteError::Gone));
 }

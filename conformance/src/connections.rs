@@ -50,7 +50,7 @@ pub(super) fn b41_connect_again_from_inside_connection_lost<H: Harness, C: Carri
             });
             protocol::start(&handle, stream, protocol);
         };
-        dialing.spawn(dial).detach();
+        dialing.spawn(dial);
     }
     dial_again(rig.handle.clone(), connect, rounds.clone());
     rig.complete(rounds.reached(20));
@@ -274,13 +274,11 @@ pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harne
             // Nobody reads. The first write provokes a reset, and a later write fails with it.
             connection.pause_reading();
             let (connection, clock) = (connection.clone(), handle.clone());
-            handle
-                .spawn(async move {
-                    while connection.write(b"to nobody") != Flow::Closed {
-                        clock.sleep(ms(1)).await;
-                    }
-                })
-                .detach();
+            handle.spawn(async move {
+                while connection.write(b"to nobody") != Flow::Closed {
+                    clock.sleep(ms(1)).await;
+                }
+            });
         })
         .lost(move |why| match why {
             Lost::Failed(error) => seen.set(Some(error.kind())),

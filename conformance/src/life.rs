@@ -132,7 +132,7 @@ pub(super) fn b03_nothing_runs_before_run<H: Harness>() {
     rig.handle.call_later(Duration::ZERO, count.adder());
     rig.handle.remote().post(|_| {}).expect("there");
     let (spawned, served) = (count.clone(), count.clone());
-    rig.handle.spawn(async move { spawned.add(1) }).detach();
+    rig.handle.spawn(async move { spawned.add(1) });
     let (_server, address) = rig.serve(move |_: &_| {
         served.add(1);
         None::<Echo>
@@ -197,15 +197,13 @@ pub(super) fn b04_stop_from_a_connection_callback<H: Harness>() {
 pub(super) fn b04_stop_from_a_failed_connect<H: Harness>() {
     assert_stops::<H>(|rig| {
         let handle = rig.handle.clone();
-        rig.handle
-            .spawn(async move {
-                let nobody = nobody_listens(&handle);
-                protocol::connect(&handle, nobody, || Echo)
-                    .await
-                    .expect_err("nobody listens there");
-                handle.stop();
-            })
-            .detach();
+        rig.handle.spawn(async move {
+            let nobody = nobody_listens(&handle);
+            protocol::connect(&handle, nobody, || Echo)
+                .await
+                .expect_err("nobody listens there");
+            handle.stop();
+        });
     });
 }
 
@@ -218,12 +216,10 @@ pub(super) fn nobody_listens(handle: &Handle) -> SocketAddr {
 pub(super) fn b04_stop_from_a_task<H: Harness>() {
     assert_stops::<H>(|rig| {
         let handle = rig.handle.clone();
-        rig.handle
-            .spawn(async move {
-                handle.sleep(ms(1)).await;
-                handle.stop();
-            })
-            .detach();
+        rig.handle.spawn(async move {
+            handle.sleep(ms(1)).await;
+            handle.stop();
+        });
     });
 }
 
@@ -429,13 +425,10 @@ pub(super) fn b06_no_user_code_runs_after_the_end<H: Harness>() {
     rig.handle
         .on_shutdown(Phase::After, move || {
             at_the_end.call_later(ms(1), timers.adder());
-            at_the_end
-                .clone()
-                .spawn(async move {
-                    at_the_end.sleep(ms(1)).await;
-                    tasks.add(1);
-                })
-                .detach();
+            at_the_end.clone().spawn(async move {
+                at_the_end.sleep(ms(1)).await;
+                tasks.add(1);
+            });
             async { Ok(()) }
         })
         .keep();
@@ -459,22 +452,20 @@ pub(super) fn b06_no_user_code_runs_after_the_end<H: Harness>() {
 pub(super) fn b07_a_failing_connection_lost_does_not_keep_the_others_from_theirs<H: Harness>() {
     let (rig, count, made) = (Rig::<H>::new(), Count::default(), Count::default());
     let (handle, lost) = (rig.handle.clone(), count.clone());
-    rig.handle
-        .spawn(async move {
-            for _ in 0..5 {
+    rig.handle.spawn(async move {
+        for _ in 0..5 {
+            let lost = lost.clone();
+            let ends = both_ends(&handle, &made, move || {
                 let lost = lost.clone();
-                let ends = both_ends(&handle, &made, move || {
-                    let lost = lost.clone();
-                    Scripted::new().lost(move |_| {
-                        lost.add(1);
-                        panic!("in connection_lost");
-                    })
-                });
-                std::mem::forget(ends.await.0);
-            }
-            handle.stop();
-        })
-        .detach();
+                Scripted::new().lost(move |_| {
+                    lost.add(1);
+                    panic!("in connection_lost");
+                })
+            });
+            std::mem::forget(ends.await.0);
+        }
+        handle.stop();
+    });
     rig.harness.run().expect("a run");
     assert_eq!(count.get(), 10);
     let panics = rig.take_panics();
@@ -573,18 +564,16 @@ pub(super) fn b09_detach_ends_the_reactor_and_leaves_the_host_to_another<H: Harn
     let (handle, made, lost) = (rig.handle.clone(), Count::default(), log.clone());
     let ready = Count::default();
     let (done, dropped) = (ready.clone(), log.clone());
-    rig.handle
-        .spawn(async move {
-            let ends = both_ends(&handle, &made, move || {
-                let lost = lost.clone();
-                Scripted::new().lost(move |why| lost.add(why.to_string()))
-            });
-            let _ends = ends.await;
-            done.add(1);
-            let _noted = OnDrop(dropped);
-            std::future::pending::<()>().await;
-        })
-        .detach();
+    rig.handle.spawn(async move {
+        let ends = both_ends(&handle, &made, move || {
+            let lost = lost.clone();
+            Scripted::new().lost(move |why| lost.add(why.to_string()))
+        });
+        let _ends = ends.await;
+        done.add(1);
+        let _noted = OnDrop(dropped);
+        std::future::pending::<()>().await;
+    });
     rig.host_until(|| ready.get() == 1);
     let remote = rig.handle.remote();
     let (harness, log2) = (rig.harness.clone(), log.clone());
@@ -623,12 +612,10 @@ pub(super) fn b09_quitting_the_host_does_not_end_the_run<H: Harness>() {
     let handle = rig.handle.clone();
     let (_server, address) = rig.serve_each(|| Echo);
     let told = count.clone();
-    rig.handle
-        .spawn(async move {
-            tcp::connect(&handle, address).await.expect("a connection");
-            told.add(1);
-        })
-        .detach();
+    rig.handle.spawn(async move {
+        tcp::connect(&handle, address).await.expect("a connection");
+        told.add(1);
+    });
     rig.host_until(|| count.get() == 1);
     // The host's loop has returned to its caller here. The reactor waits for the next iteration.
     assert!(rig.handle.is_running());

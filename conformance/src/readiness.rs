@@ -22,7 +22,7 @@ use super::{
 };
 use entwined::{
     Handle,
-    reactor::{Direction, Interest, Watched},
+    reactor::{Direction, Interest, Registration},
     transport::{Stream, unix},
 };
 
@@ -33,15 +33,15 @@ fn sockets() -> (UnixStream, UnixStream) {
     (ours, theirs)
 }
 
-fn watched(handle: &Handle, interest: Interest) -> (Watched<UnixStream>, UnixStream) {
+fn watched(handle: &Handle, interest: Interest) -> (Registration<UnixStream>, UnixStream) {
     let (ours, theirs) = sockets();
     (
-        Watched::new(handle, ours, interest).expect("it can be watched"),
+        Registration::new(handle, ours, interest).expect("it can be watched"),
         theirs,
     )
 }
 
-async fn read(source: &Watched<UnixStream>, count: usize) -> io::Result<Vec<u8>> {
+async fn read(source: &Registration<UnixStream>, count: usize) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; count];
     let received = source
         .io(Direction::Read, |mut socket| socket.read(&mut buffer))
@@ -51,7 +51,7 @@ async fn read(source: &Watched<UnixStream>, count: usize) -> io::Result<Vec<u8>>
 }
 
 /// Checks once, without waiting.
-async fn is_ready(source: &Watched<UnixStream>, direction: Direction) -> bool {
+async fn is_ready(source: &Registration<UnixStream>, direction: Direction) -> bool {
     poll_fn(|cx| Poll::Ready(source.poll_ready(cx, direction).is_ready())).await
 }
 
@@ -143,21 +143,17 @@ pub(super) fn b27_both_directions_at_once_lose_no_wake_up<H: Harness>() {
         let (reader, writer) = (stream.clone(), stream);
         let (expected, sent) = (bytes.clone(), bytes.clone());
         let (read, written) = (done.clone(), done.clone());
-        rig.handle
-            .spawn(async move {
-                assert!(
-                    receive_exactly(&reader, expected.len()).await == *expected,
-                    "what came is not what was sent"
-                );
-                read.add(1);
-            })
-            .detach();
-        rig.handle
-            .spawn(async move {
-                send_all(&writer, &sent).await;
-                written.add(1);
-            })
-            .detach();
+        rig.handle.spawn(async move {
+            assert!(
+                receive_exactly(&reader, expected.len()).await == *expected,
+                "what came is not what was sent"
+            );
+            read.add(1);
+        });
+        rig.handle.spawn(async move {
+            send_all(&writer, &sent).await;
+            written.add(1);
+        });
     }
     rig.complete(done.reached(4));
 }
@@ -184,12 +180,10 @@ pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_alr
                     drop(others.take());
                     Poll::Ready(())
                 });
-                handle
-                    .spawn(async move {
-                        waiting.await;
-                        ended.add(1);
-                    })
-                    .detach();
+                handle.spawn(async move {
+                    waiting.await;
+                    ended.add(1);
+                });
             }
             handle.sleep(ms(1)).await;
             // Both become ready in one turn.
@@ -268,20 +262,18 @@ pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives<H: Harnes
     let told = Rc::new(Cell::new(false));
     let seen = told.clone();
     // A backend may refuse it at once, or report it by an event.
-    rig.handle
-        .spawn(async move {
-            match Watched::new(&handle, path_only(), Interest::READABLE) {
-                Err(refused) => assert!(refused.object.as_raw_fd() >= 0),
-                Ok(source) => {
-                    let read = source
-                        .io(Direction::Read, |mut file| file.read(&mut [0]))
-                        .await;
-                    read.expect_err("it cannot be read");
-                }
+    rig.handle.spawn(async move {
+        match Registration::new(&handle, path_only(), Interest::READABLE) {
+            Err(refused) => assert!(refused.object.as_raw_fd() >= 0),
+            Ok(source) => {
+                let read = source
+                    .io(Direction::Read, |mut file| file.read(&mut [0]))
+                    .await;
+                read.expect_err("it cannot be read");
             }
-            seen.set(true);
-        })
-        .detach();
+        }
+        seen.set(true);
+    });
     assert_all_served(&rig);
     assert!(told.get(), "the owner was not told");
 }
@@ -292,14 +284,12 @@ pub(super) fn b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives<H:
     drop(theirs);
     let told = Rc::new(Cell::new(None));
     let kept = told.clone();
-    rig.handle
-        .spawn(async move {
-            let written = source
-                .io(Direction::Write, |mut socket| socket.write(b"!"))
-                .await;
-            kept.set(Some(written.expect_err("nobody is there").kind()));
-        })
-        .detach();
+    rig.handle.spawn(async move {
+        let written = source
+            .io(Direction::Write, |mut socket| socket.write(b"!"))
+            .await;
+        kept.set(Some(written.expect_err("nobody is there").kind()));
+    });
     assert_all_served(&rig);
     assert_eq!(told.get(), Some(io::ErrorKind::BrokenPipe));
 }
@@ -343,9 +333,7 @@ fn always_ready(handle: &Handle, rounds: &Count) -> impl Future<Output = ()> + u
 
 pub(super) fn b32_an_always_ready_source_starves_no_timer_call_peer_or_host<H: Harness>() {
     let (rig, rounds) = (Rig::<H>::new(), Count::default());
-    rig.handle
-        .spawn(always_ready(&rig.handle, &rounds))
-        .detach();
+    rig.handle.spawn(always_ready(&rig.handle, &rounds));
     assert_all_served(&rig);
     assert!(rounds.get() > 100, "the source itself was starved");
 }
@@ -354,7 +342,7 @@ pub(super) fn b32_always_ready_sources_share<H: Harness>() {
     let rig = Rig::<H>::new();
     let rounds: Vec<_> = (0..4).map(|_| Count::default()).collect();
     for count in &rounds {
-        rig.handle.spawn(always_ready(&rig.handle, count)).detach();
+        rig.handle.spawn(always_ready(&rig.handle, count));
     }
     let handle = rig.handle.clone();
     rig.complete(async move { handle.sleep(ms(50)).await });

@@ -27,7 +27,7 @@ use super::{
 use entwined::{
     Handle,
     protocol::{Echo, Server},
-    reactor::{Direction, Interest, Phase, Stopped, Watched},
+    reactor::{Direction, Interest, Phase, Registration, Stopped},
     transport::tcp,
 };
 #[cfg(feature = "http")]
@@ -117,12 +117,10 @@ fn in_accept<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
 
 fn in_a_task<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     let handle = rig.handle.clone();
-    rig.handle
-        .spawn(async move {
-            handle.sleep(ms(1)).await;
-            action();
-        })
-        .detach();
+    rig.handle.spawn(async move {
+        handle.sleep(ms(1)).await;
+        action();
+    });
     Box::new(())
 }
 
@@ -140,22 +138,20 @@ async fn the_others(handle: Handle, echo: SocketAddr) {
             .expect("there")
     });
     let (task, clock) = (count.clone(), handle.clone());
-    handle
-        .spawn(async move {
-            let mut stream = tcp::connect(&clock, echo).await.expect("a connection");
-            let mut buffer = [0; 16];
-            for _ in 0..3 {
-                let sent = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"ping"))
-                    .await
-                    .expect("sent");
-                let received = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer))
-                    .await
-                    .expect("an echo");
-                assert_eq!((sent, &buffer[..received]), (4, &b"ping"[..]));
-            }
-            task.add(1);
-        })
-        .detach();
+    handle.spawn(async move {
+        let mut stream = tcp::connect(&clock, echo).await.expect("a connection");
+        let mut buffer = [0; 16];
+        for _ in 0..3 {
+            let sent = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"ping"))
+                .await
+                .expect("sent");
+            let received = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer))
+                .await
+                .expect("an echo");
+            assert_eq!((sent, &buffer[..received]), (4, &b"ping"[..]));
+        }
+        task.add(1);
+    });
     count.reached(3).await;
     while !posted.load(Ordering::Relaxed) {
         handle.sleep(ms(1)).await;
@@ -401,7 +397,8 @@ pub(super) fn b50_readiness_that_comes_meanwhile_is_not_lost<H: Harness>() {
     let rig = Rig::<H>::new();
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("two sockets");
     ours.set_nonblocking(true).expect("an option");
-    let source = Watched::new(&rig.handle, ours, Interest::READABLE).expect("it can be watched");
+    let source =
+        Registration::new(&rig.handle, ours, Interest::READABLE).expect("it can be watched");
     let (harness, handle) = (rig.harness.clone(), rig.handle.clone());
     rig.complete(async move {
         let clock = handle.clone();
@@ -500,13 +497,13 @@ fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
             handle.call_soon(late.adder("late call"));
             handle.call_later(Duration::ZERO, late.adder("late timer"));
             let task = late.clone();
-            handle.spawn(async move { task.add("late task") }).detach();
+            handle.spawn(async move { task.add("late task") });
         }),
     );
     for _ in 0..20 {
         // Queued behind the callback in question, so that its turn has more to do.
         rig.handle.call_soon(|| {});
-        rig.handle.spawn(async {}).detach();
+        rig.handle.spawn(async {});
     }
     rig.run();
     assert!(!rig.handle.is_running());
@@ -551,12 +548,12 @@ pub(super) fn b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run<
         handle.call_soon(noted.adder("call"));
         handle.call_later(Duration::ZERO, noted.adder("timer"));
         let task = noted.clone();
-        handle.spawn(async move { task.add("task") }).detach();
+        handle.spawn(async move { task.add("task") });
     });
     for _ in 0..20 {
         // The outer turn has more to do, and budget left for it.
         rig.handle.call_soon(|| {});
-        rig.handle.spawn(async {}).detach();
+        rig.handle.spawn(async {});
     }
     rig.run();
     log.assert(&[]);
@@ -655,15 +652,13 @@ fn three_levels_deep<H: Harness>(
         noted.add("all return");
     });
     let (handle, watch) = (rig.handle.clone(), log.clone());
-    rig.handle
-        .spawn(async move {
-            while !watch.entries().iter().any(|entry| entry == "all return") {
-                handle.sleep(ms(1)).await;
-            }
-            // In one of the cases it is stopped already.
-            handle.stop();
-        })
-        .detach();
+    rig.handle.spawn(async move {
+        while !watch.entries().iter().any(|entry| entry == "all return") {
+            handle.sleep(ms(1)).await;
+        }
+        // In one of the cases it is stopped already.
+        handle.stop();
+    });
     rig.run();
     log.assert(expected);
 }

@@ -74,13 +74,11 @@ impl<H: Harness> Rig<H> {
         let result = Rc::new(RefCell::new(None));
         let (slot, handle) = (result.clone(), self.handle.clone());
         let task = self.handle.spawn(body);
-        self.handle
-            .spawn(async move {
-                *slot.borrow_mut() = task.await.ok();
-                // The body may have stopped the reactor itself.
-                handle.stop();
-            })
-            .detach();
+        self.handle.spawn(async move {
+            *slot.borrow_mut() = task.await.ok();
+            // The body may have stopped the reactor itself.
+            handle.stop();
+        });
         self.run();
         result.take().expect("the body has ended")
     }

@@ -73,7 +73,7 @@ pub(super) fn b54_a_turn_full_of_timers_ends_within_its_budget<H: Harness>() {
 }
 
 pub(super) fn b54_a_turn_full_of_tasks_ends_within_its_budget<H: Harness>() {
-    assert_bounded::<H>(|handle, piece| handle.spawn(async move { piece() }).detach());
+    assert_bounded::<H>(|handle, piece| drop(handle.spawn(async move { piece() })));
 }
 
 /// The result of a second of frames.
@@ -161,23 +161,21 @@ pub(super) fn b55_with_64_busy_connections_the_host_draws_60_frames_a_second<H: 
         for _ in 0..64 {
             let (handle, exchanges) = (rig.handle.clone(), exchanges.clone());
             // Both ends are in this process and answer at once, so there is always something to do.
-            rig.handle
-                .spawn(async move {
-                    let build = move || {
-                        Scripted::new()
-                            .made(|connection| {
-                                connection.write(&[1; 512]);
-                            })
-                            .data(move |connection, data| {
-                                exchanges.add(1);
-                                connection.write(data);
-                            })
-                    };
-                    protocol::connect(&handle, address, build)
-                        .await
-                        .expect("a connection");
-                })
-                .detach();
+            rig.handle.spawn(async move {
+                let build = move || {
+                    Scripted::new()
+                        .made(|connection| {
+                            connection.write(&[1; 512]);
+                        })
+                        .data(move |connection, data| {
+                            exchanges.add(1);
+                            connection.write(data);
+                        })
+                };
+                protocol::connect(&handle, address, build)
+                    .await
+                    .expect("a connection");
+            });
         }
         Box::new(move || {
             let _ = &server;

@@ -1,6 +1,6 @@
 //! Signals: behaviour 10.
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{getpid, kill_process};
 
 use super::{
     Harness,
@@ -9,7 +9,7 @@ use super::{
 };
 use entwined::{
     reactor::Phase,
-    signal::{self, Signals},
+    signal::{self, Signal, Signals},
 };
 
 /// The signals that the process catches, as the kernel reports them.
@@ -40,7 +40,7 @@ fn send_to_ourselves(signal: Signal) {
 pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
     for signal in [Signal::INT, Signal::TERM] {
         let (rig, log) = (Rig::<H>::new(), Log::default());
-        signal::stop_on(&rig.handle, [signal::SIGINT, signal::SIGTERM])
+        signal::stop_on(&rig.handle, [Signal::INT, Signal::TERM])
             .expect("they can be caught")
             .keep();
         for (phase, name) in [(Phase::Before, "before"), (Phase::After, "after")] {
@@ -55,7 +55,7 @@ pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
 
 pub(super) fn b10_a_signal_before_the_run_is_kept_for_it<H: Harness>() {
     let rig = Rig::<H>::new();
-    signal::stop_on(&rig.handle, [signal::SIGTERM])
+    signal::stop_on(&rig.handle, [Signal::TERM])
         .expect("it can be caught")
         .keep();
     send_to_ourselves(Signal::TERM);
@@ -64,7 +64,7 @@ pub(super) fn b10_a_signal_before_the_run_is_kept_for_it<H: Harness>() {
 
 pub(super) fn b10_sigchld_reaps<H: Harness>() {
     let rig = Rig::<H>::new();
-    let children = Signals::new(&rig.handle, signal::SIGCHLD).expect("it can be caught");
+    let children = Signals::new(&rig.handle, Signal::CHILD).expect("it can be caught");
     rig.complete(async move {
         let mut child = std::process::Command::new("true").spawn().expect("a child");
         let status = loop {
@@ -80,16 +80,14 @@ pub(super) fn b10_sigchld_reaps<H: Harness>() {
 pub(super) fn b10_each_who_watches_a_signal_hears_of_it<H: Harness>() {
     let (rig, heard) = (Rig::<H>::new(), Count::default());
     for _ in 0..3 {
-        let signals = Signals::new(&rig.handle, signal::SIGUSR1).expect("it can be caught");
+        let signals = Signals::new(&rig.handle, Signal::USR1).expect("it can be caught");
         let heard = heard.clone();
-        rig.handle
-            .spawn(async move {
-                for _ in 0..5 {
-                    signals.next().await.expect("a signal");
-                    heard.add(1);
-                }
-            })
-            .detach();
+        rig.handle.spawn(async move {
+            for _ in 0..5 {
+                signals.next().await.expect("a signal");
+                heard.add(1);
+            }
+        });
     }
     rig.complete(async move {
         for round in 1..6 {
@@ -97,9 +95,7 @@ pub(super) fn b10_each_who_watches_a_signal_hears_of_it<H: Harness>() {
             heard.reached(3 * round).await;
         }
     });
-    assert!(
-        Signals::new(&rig.handle, 9).is_err(),
-        "SIGKILL cannot be caught"
-    );
-    assert!(Signals::new(&rig.handle, 0).is_err() && Signals::new(&rig.handle, 65).is_err());
+    for signal in [Signal::KILL, Signal::STOP, Signal::SEGV] {
+        assert!(Signals::new(&rig.handle, signal).is_err(), "{signal:?}");
+    }
 }

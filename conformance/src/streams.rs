@@ -250,7 +250,7 @@ pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
                 }
                 connection.resume_reading();
             };
-            handle.spawn(wait).detach();
+            handle.spawn(wait);
         })
         .data(|connection, _| {
             connection.write(b"goodbye");
@@ -315,16 +315,14 @@ pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_wi
         assert!(connection.is_reading_paused());
         let (connection, noted, clock) = (connection.clone(), noted.clone(), handle.clone());
         let going = going.take().expect("one connection");
-        handle
-            .spawn(async move {
-                while going.try_recv().is_err() {
-                    clock.sleep(ms(1)).await;
-                }
-                clock.sleep(ms(10)).await;
-                noted.add("resumed");
-                connection.resume_reading();
-            })
-            .detach();
+        handle.spawn(async move {
+            while going.try_recv().is_err() {
+                clock.sleep(ms(1)).await;
+            }
+            clock.sleep(ms(10)).await;
+            noted.add("resumed");
+            connection.resume_reading();
+        });
     });
     let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
         stream.write_all(b"last words").expect("written");
@@ -502,16 +500,14 @@ pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harnes
     let most = Config::default().max_queued;
     let protocol = Scripted::new().made(move |connection| {
         let (connection, clock) = (connection.clone(), handle.clone());
-        handle
-            .spawn(async move {
-                while connection.write(&[5; 16 * 1024]) != Flow::Closed {
-                    assert!(connection.unsent() <= most);
-                    clock.sleep(Duration::ZERO).await;
-                    clock.sleep(Duration::from_micros(50)).await;
-                }
-                assert_eq!(connection.unsent().min(most + 1), connection.unsent());
-            })
-            .detach();
+        handle.spawn(async move {
+            while connection.write(&[5; 16 * 1024]) != Flow::Closed {
+                assert!(connection.unsent() <= most);
+                clock.sleep(Duration::ZERO).await;
+                clock.sleep(Duration::from_micros(50)).await;
+            }
+            assert_eq!(connection.unsent().min(most + 1), connection.unsent());
+        });
     });
     let (end, ending) = mpsc::channel::<()>();
     let end = Cell::new(Some(end));

@@ -15,17 +15,17 @@ use super::{
 use entwined::{
     deferred::{Deferred, Interrupted, all},
     reactor::{Handle, Phase},
-    thread::{Job, Limits, ThreadPool, WhenFull, channel},
+    thread::{Config, Job, ThreadPool, WhenFull, channel},
 };
 
 /// Makes a pool with this many threads, and a queue large enough for the tests.
 fn pool(threads: usize, idle: Duration) -> ThreadPool {
     ThreadPool::new(
         "conformance",
-        Limits {
-            threads,
-            idle,
-            queue: 20_000,
+        Config {
+            max_threads: threads,
+            idle_timeout: idle,
+            max_queued: 20_000,
         },
     )
 }
@@ -166,13 +166,12 @@ pub(super) fn b26_stopping_does_not_wait_for_an_abandoned_job<H: Harness>() {
     let rig = Rig::<H>::new();
     let ((release, released), (begin, begun)) = (mpsc::channel::<()>(), mpsc::channel());
     let (tell, told) = mpsc::channel();
-    let job = rig.handle.defer_to_thread(move |job| {
+    rig.handle.defer_to_thread(move |job| {
         begin.send(()).expect("awaited");
         let _ = released.recv();
         tell.send(job.is_cancelled()).expect("awaited");
         Ok::<_, Interrupted>(())
     });
-    job.detach();
     begun.recv().expect("it begins");
     rig.handle.call_soon(stopper(&rig.handle));
     rig.run();

@@ -10,14 +10,14 @@ use std::{
 
 use entwined::{
     Handle,
-    reactor::{Interleave, Job, LifeError},
+    reactor::{HostCall, Interleave, LifeError},
 };
 use entwined_conformance::Harness;
 
 /// The host: a queue that any thread can fill, and timers of its own.
 struct Queue {
-    sender: Sender<Job>,
-    jobs: Receiver<Job>,
+    sender: Sender<HostCall>,
+    jobs: Receiver<HostCall>,
     timers: RefCell<Timers>,
 }
 

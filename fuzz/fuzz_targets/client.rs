@@ -128,7 +128,7 @@ fuzz_target!(|case: Case<'_>| {
             let bytes = said.borrow_mut().pop_front();
             let (near, far) = fuzz::connection(&handle, case.fragment);
             if let Some(bytes) = bytes {
-                handle.spawn(fuzz::peer(near, bytes)).detach();
+                handle.spawn(fuzz::peer(near, bytes));
             }
             async { Ok::<_, io::Error>(Box::new(far) as Box<dyn ByteStream>) }
         }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use entwined_http::{self as http, Error, Files, Form, Json, Local, Multipart, Path, Query, Request, Router, layers::{self, Session, SessionKey}, sse, websocket};
+use entwined_http::{self as http, Error, Files, Form, Json, Multipart, Path, Query, Request, Router, State, layers::{self, Session, SessionKey}, sse, websocket};
 use entwined::{simulation::Simulation, transport::listen_once};
 use libfuzzer_sys::fuzz_target;
 
@@ -179,7 +179,7 @@ fn router() -> Router {
         .any("/path/{number}", |Path(number): Path<u32>| {
             number.to_string()
         })
-        .any("/session", |Local(session): Local<Session>| {
+        .any("/session", |State(session): State<Session>| {
             let count = session.get::<u32>("count").unwrap_or(0) + 1;
             session.set("count", &count);
             count.to_string()
@@ -203,7 +203,7 @@ fn router() -> Router {
         .layer(layers::sessions(
             SessionKey::from_bytes(&[7; 64]).expect("long enough"),
         ))
-        .layer(layers::compression().least(0))
+        .layer(layers::compression().min_size(0))
         .layer(layers::cors().origin("http://localhost"))
         .layer(layers::local_only())
 }

@@ -55,7 +55,7 @@ fuzz_target!(|case: Case<'_>| {
     let (near, far) = fuzz::connection(&handle, case.fragment);
     let router = Router::new().get("/ws", |request: Request| {
         let mut config = websocket::Config::default();
-        config.message_limit = 1_000;
+        config.max_message_size = 1_000;
         websocket::upgrade_with(request, config, |mut socket| async move {
             while let Some(Ok(message)) = socket.next().await {
                 assert!(message.len() <= 1_000);

@@ -1,6 +1,7 @@
 //! Bodies of responses.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt,
     pin::Pin,
@@ -105,21 +106,54 @@ impl From<Bytes> for Body {
     }
 }
 
-impl From<Vec<u8>> for Body {
-    fn from(bytes: Vec<u8>) -> Self {
-        Bytes::from(bytes).into()
-    }
+macro_rules! owned {
+    ($($type:ty)*) => {
+        $(impl From<$type> for Body {
+            fn from(owned: $type) -> Self {
+                Bytes::from(owned).into()
+            }
+        })*
+    };
 }
 
-impl From<String> for Body {
-    fn from(text: String) -> Self {
-        Bytes::from(text).into()
+owned! { Vec<u8> Box<[u8]> String }
+
+impl From<Box<str>> for Body {
+    fn from(text: Box<str>) -> Self {
+        String::from(text).into()
     }
 }
 
 impl From<&'static str> for Body {
     fn from(text: &'static str) -> Self {
-        Bytes::from_static(text.as_bytes()).into()
+        text.as_bytes().into()
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl<T> From<Cow<'static, T>> for Body
+where
+    T: ToOwned + ?Sized,
+    &'static T: Into<Body>,
+    T::Owned: Into<Body>,
+{
+    fn from(cow: Cow<'static, T>) -> Self {
+        match cow {
+            Cow::Borrowed(borrowed) => borrowed.into(),
+            Cow::Owned(owned) => owned.into(),
+        }
+    }
+}
+
+/// The empty body.
+impl From<()> for Body {
+    fn from((): ()) -> Self {
+        Body::empty()
     }
 }
 

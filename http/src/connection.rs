@@ -160,8 +160,8 @@ impl Connection {
         let common = Common {
             handle: server.handle.clone(),
             peer: stream.peer_address(),
-            body_limit: server.config.body_limit,
-            body_deadline: server.config.body_deadline,
+            max_body_size: server.config.max_body_size,
+            body_timeout: server.config.body_timeout,
             least: Least::of(&server.config),
         };
         let (common, origin) = (Rc::new(common), self.origin);

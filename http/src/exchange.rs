@@ -93,9 +93,9 @@ impl Exchange {
 
     fn one(config: &Config, stream: Wire, answer: Answer) -> Self {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(config.head_limit.max(8 * 1024));
-        if config.header_count != HYPER_HEADERS {
-            builder.max_headers(config.header_count);
+        builder.max_buf_size(config.max_head_size.max(8 * 1024));
+        if config.max_headers != HYPER_HEADERS {
+            builder.max_headers(config.max_headers);
         }
         Exchange::One(builder.serve_connection(stream, answer))
     }

@@ -7,28 +7,45 @@ use serde::de::{self, DeserializeOwned, IntoDeserializer, Visitor};
 
 use super::{
     Error, FromParts, FromRequest, HeaderMap, IntoResponse, Json, Method, Request, Response,
-    StatusCode, Uri, header::CONTENT_TYPE,
+    StatusCode, Uri,
 };
 use entwined::{reactor::Handle, transport::Address};
 
 /// The parameters of the path: one value, a tuple in the order of the path, or a struct (or map)
 /// with a field for each name. Numbers and other types are parsed from the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path<T>(pub T);
 
 /// The query, as a struct (or map) with a field for each name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query<T>(pub T);
 
 /// A body of type `application/x-www-form-urlencoded`, as a struct (or map) with a field for each
 /// name. For a GET or HEAD request, this is the query instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Form<T>(pub T);
 
-/// A value that a layer [inserted](Request::insert) into the request. If no layer did, the response
-/// is 500.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Local<T>(pub T);
+/// A value that a layer gave to the request: [`layers::state`](crate::layers::state), another layer
+/// such as [`layers::sessions`](crate::layers::sessions), or one of yours that
+/// [inserted](Request::insert) it. It is found by its type, and cloned. It need not be `Send`: an
+/// `Rc` is the usual thing.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use entwined_http::{Router, State, layers};
+///
+/// async fn count(State(visits): State<Rc<Cell<u64>>>) -> String {
+///     visits.set(visits.get() + 1);
+///     format!("visit number {}", visits.get())
+/// }
+///
+/// let visits = Rc::new(Cell::new(0));
+/// let router = Router::new().get("/", count).layer(layers::state(visits.clone()));
+/// ```
+///
+/// If no layer gave such a value, the response is 500, and the log names the missing type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct State<T>(pub T);
 
 impl<T: DeserializeOwned> FromParts for Path<T> {
     fn from_parts(request: &mut Request) -> Result<Self, Response> {
@@ -45,12 +62,12 @@ impl<T: DeserializeOwned> FromParts for Query<T> {
     }
 }
 
-impl<T: Clone + 'static> FromParts for Local<T> {
+impl<T: Clone + 'static> FromParts for State<T> {
     fn from_parts(request: &mut Request) -> Result<Self, Response> {
-        let found = request.get::<T>().cloned().map(Local);
-        let name = std::any::type_name::<T>();
-        found.ok_or_else(|| {
-            Error::internal(format!("no layer has put a {name} into the request")).into_response()
+        request.get::<T>().cloned().map(State).ok_or_else(|| {
+            let name = std::any::type_name::<T>();
+            Error::internal(format!("no layer gave the request a state of type {name}"))
+                .into_response()
         })
     }
 }
@@ -133,24 +150,6 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
             })
         };
         form.await.map(Form).map_err(Error::into_response)
-    }
-}
-
-impl Request {
-    /// Returns the media type of the body (RFC 9110, 8.3.1), in lower case and without parameters.
-    /// The text is empty if the request has no content type.
-    pub fn media_type(&self) -> String {
-        let value = self
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("");
-        value
-            .split(';')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .to_ascii_lowercase()
     }
 }
 

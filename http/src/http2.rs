@@ -45,7 +45,7 @@ pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection
     let mut builder = http2::Builder::new(streams);
     builder
         .max_concurrent_streams(config.max_streams)
-        .max_header_list_size(config.head_limit.max(8 * 1024) as u32)
+        .max_header_list_size(config.max_head_size.max(8 * 1024) as u32)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -79,7 +79,7 @@ pub(super) struct Streams {
 impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, future: F) {
         let stream = self.pace.latest_stream();
-        let look = self.server.config.write_deadline;
+        let look = self.server.config.write_timeout;
         let limited = Limited {
             future,
             stream,
@@ -139,13 +139,12 @@ pub(super) fn upgrade(
         .take_extension::<OnUpgrade>()
         .ok_or_else(|| Error::internal("this request cannot be upgraded"))?;
     let peer = request.peer_address().clone();
-    let taking = request.handle().spawn(async move {
+    request.handle().spawn(async move {
         match pending.await {
             Ok(stream) => take_over(Box::new(UpgradedStream { stream, peer })),
             Err(error) => tracing::debug!(%error, "a stream could not be upgraded"),
         }
     });
-    taking.detach();
     Ok(Response::new(Body::empty()))
 }
 

@@ -65,7 +65,7 @@ pub(super) fn read_into(
     cx: &mut Context<'_>,
     cursor: &mut ReadBufCursor<'_>,
 ) -> Poll<io::Result<usize>> {
-    // Taken, because a layer may use it as well.
+    // Taken, because a stream below may use it as well.
     let mut scratch = SCRATCH.take();
     let room = cursor.remaining().min(SCRATCH_SIZE);
     if scratch.len() < room {

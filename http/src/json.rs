@@ -1,9 +1,32 @@
-//! Writes JSON.
+//! JSON: the type that handlers take and return, and its encoding.
 
 use std::cell::Cell;
 
 use bytes::Bytes;
 use serde::Serialize;
+
+use super::{Error, IntoResponse, Response, response::typed};
+
+/// A value as JSON. As an argument of a handler it is read from the body; as a result it becomes a
+/// response with the content type `application/json`. If the value cannot be written as JSON, the
+/// response is 500.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Json<T>(pub T);
+
+impl<T> From<T> for Json<T> {
+    fn from(value: T) -> Self {
+        Json(value)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match encode(&self.0) {
+            Ok(json) => typed("application/json", json),
+            Err(error) => Error::internal(error).into_response(),
+        }
+    }
+}
 
 /// The most bytes of buffer that a thread keeps for writing JSON. If a text makes the buffer grow
 /// beyond this, the buffer itself is returned.

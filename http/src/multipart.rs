@@ -26,7 +26,7 @@ use super::{
 use entwined::reactor::Handle;
 
 /// A form with files, read part by part as it arrives: the last argument of a handler. It may have
-/// at most 64 MiB, unless you set another [limit](Multipart::limit), and 1,000 parts.
+/// at most 64 MiB, unless you set another [maximum](Multipart::max_size), and 1,000 parts.
 ///
 /// ```
 /// use entwined_http::{Error, Multipart, Router};
@@ -55,23 +55,23 @@ struct Reading {
     handle: Handle,
     meter: Meter,
     moved: Arc<AtomicUsize>,
-    limit: usize,
+    max_size: usize,
     total: usize,
 }
 
 /// The most parts of a form.
-const MOST_PARTS: usize = 1_000;
+const MAX_PARTS: usize = 1_000;
 
-/// The default limit on the bytes of a form.
-const LIMIT: usize = 64 * 1024 * 1024;
+/// The most bytes of a form, unless the handler says otherwise.
+const MAX_SIZE: usize = 64 * 1024 * 1024;
 
 /// The body as a stream, as the parser needs it.
-struct Pieces {
+struct BodyStream {
     body: Incoming,
     moved: Arc<AtomicUsize>,
 }
 
-impl Stream for Pieces {
+impl Stream for BodyStream {
     type Item = Result<Bytes, hyper::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -101,7 +101,7 @@ impl FromRequest for Multipart {
         })?;
         let moved = Arc::<AtomicUsize>::default();
         let parts = multer::Multipart::new(
-            Pieces {
+            BodyStream {
                 body,
                 moved: moved.clone(),
             },
@@ -113,7 +113,7 @@ impl FromRequest for Multipart {
                 handle,
                 meter,
                 moved,
-                limit: LIMIT,
+                max_size: MAX_SIZE,
                 total: 0,
             },
             seen: 0,
@@ -148,10 +148,10 @@ impl Reading {
 
     fn count(&mut self, bytes: usize) -> Result<(), Error> {
         self.total += bytes;
-        if self.total <= self.limit {
+        if self.total <= self.max_size {
             return Ok(());
         }
-        let message = format!("the form may have at most {} bytes", self.limit);
+        let message = format!("the form may have at most {} bytes", self.max_size);
         Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, message))
     }
 }
@@ -161,10 +161,10 @@ fn told(error: multer::Error) -> Error {
 }
 
 impl Multipart {
-    /// Sets how many bytes all parts together may have.
+    /// Sets the maximum bytes of all parts together.
     #[must_use]
-    pub fn limit(mut self, bytes: usize) -> Self {
-        self.shared.limit = bytes;
+    pub fn max_size(mut self, bytes: usize) -> Self {
+        self.shared.max_size = bytes;
         self
     }
 
@@ -174,7 +174,7 @@ impl Multipart {
     /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is too slow,
     /// 413 if there are too many parts.
     pub async fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
-        if self.seen >= MOST_PARTS {
+        if self.seen >= MAX_PARTS {
             return Err(Error::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "the form has too many parts",
@@ -236,12 +236,12 @@ impl Part<'_> {
     /// Reads the whole part.
     ///
     /// # Errors
-    /// As for [`chunk`](Part::chunk), and 413 if the part has more than `limit` bytes.
-    pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Error> {
+    /// As for [`chunk`](Part::chunk), and 413 if the part has more than `max_size` bytes.
+    pub async fn bytes(&mut self, max_size: usize) -> Result<Bytes, Error> {
         let mut all = BytesMut::new();
         while let Some(piece) = self.chunk().await? {
-            if all.len() + piece.len() > limit {
-                let message = format!("a part may have at most {limit} bytes");
+            if all.len() + piece.len() > max_size {
+                let message = format!("a part may have at most {max_size} bytes");
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, message));
             }
             all.extend_from_slice(&piece);
@@ -253,8 +253,8 @@ impl Part<'_> {
     ///
     /// # Errors
     /// As for [`bytes`](Part::bytes), and 400 if the part is not UTF-8.
-    pub async fn text(&mut self, limit: usize) -> Result<String, Error> {
-        let bytes = self.bytes(limit).await?;
+    pub async fn text(&mut self, max_size: usize) -> Result<String, Error> {
+        let bytes = self.bytes(max_size).await?;
         String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the part is not UTF-8"))
     }
 
@@ -319,11 +319,9 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(path) = self.path.take() {
-            // A detached job runs to its end even if nobody waits for it.
-            let removing = self
-                .handle
+            // The job runs to its end even if nobody waits for it.
+            self.handle
                 .defer_to_thread(move |_| std::fs::remove_file(path).map_err(Error::internal));
-            removing.detach();
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use super::{Bytes, Error, Handler, HeaderMap, IntoResponse, Method, Request, ResponseFuture, Uri};
+use super::{
+    Bytes, Error, Handler, HeaderMap, IntoResponse, Method, Request, ResponseFuture, Uri,
+    handler::marker::Offloaded,
+};
 use entwined::transport::Address;
 
 /// A request with its whole body, which can be sent to a thread.
@@ -24,7 +27,7 @@ pub struct BlockingRequest {
 }
 
 /// Makes a handler that runs on a thread of the [reactor's
-/// pool](crate::reactor::Handle::defer_to_thread), as WSGI programs do; the loop sends its
+/// pool](entwined::reactor::Handle::defer_to_thread), as WSGI programs do; the loop sends its
 /// response. `work` must be `Send` and `Sync`, and may block. If it panics the response is 500; if
 /// the pool has no room it is 503.
 ///
@@ -43,10 +46,6 @@ where
 {
     Offload(Arc::new(work))
 }
-
-/// Marks handlers that run on a thread.
-#[derive(Debug)]
-pub struct Offloaded(());
 
 struct Offload<F>(Arc<F>);
 

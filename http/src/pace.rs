@@ -93,12 +93,12 @@ impl Pace {
     /// after a check it begins.
     pub(super) fn look_interval(&self) -> Duration {
         let Config {
-            header_deadline,
-            idle_deadline,
-            write_deadline,
+            head_timeout,
+            idle_timeout,
+            write_timeout,
             ..
         } = self.server.config;
-        header_deadline.min(idle_deadline).min(write_deadline)
+        head_timeout.min(idle_timeout).min(write_timeout)
     }
 
     #[cfg(feature = "http2")]
@@ -156,9 +156,9 @@ impl Pace {
 
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
         let Config {
-            header_deadline,
-            idle_deadline,
-            write_deadline,
+            head_timeout,
+            idle_timeout,
+            write_timeout,
             ..
         } = self.server.config;
         let next = now + self.look_interval();
@@ -168,7 +168,7 @@ impl Pace {
                 .behind
                 .get()
                 .and_then(|(since, moved)| Least::of(&self.server.config).due(since, moved));
-            let end = (since + write_deadline).min(slow.unwrap_or(next));
+            let end = (since + write_timeout).min(slow.unwrap_or(next));
             return if now >= end {
                 Verdict::Stuck
             } else {
@@ -176,8 +176,8 @@ impl Pace {
             };
         }
         let (since, deadline, verdict) = match self.stage.get() {
-            Stage::Idle(since) => (since, idle_deadline, Verdict::Idle),
-            Stage::Head(since) => (since, header_deadline, Verdict::SlowHead),
+            Stage::Idle(since) => (since, idle_timeout, Verdict::Idle),
+            Stage::Head(since) => (since, head_timeout, Verdict::SlowHead),
             Stage::Busy(_) => return Verdict::Wait(next),
         };
         if now < since + deadline {

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Error, HeaderMap, Method, StatusCode, Uri, Version,
+    header::CONTENT_TYPE,
     rate::{Least, Meter},
 };
 use entwined::{reactor::Handle, transport::Address};
@@ -34,11 +35,11 @@ struct Content {
     params: Params,
     /// Offset of the part of the path that is still to be routed.
     below: usize,
-    locals: Vec<Box<dyn Any>>,
+    states: Vec<Box<dyn Any>>,
     /// Present once the body is being read.
     meter: Option<Box<Meter>>,
     /// Maximum bytes of a body that is read as a whole.
-    body_limit: usize,
+    max_body_size: usize,
     common: Rc<Common>,
 }
 
@@ -49,21 +50,21 @@ pub(super) type Params = Vec<(String, String)>;
 pub(super) struct Common {
     pub(super) handle: Handle,
     pub(super) peer: Address,
-    pub(super) body_limit: usize,
-    pub(super) body_deadline: Duration,
+    pub(super) max_body_size: usize,
+    pub(super) body_timeout: Duration,
     pub(super) least: Least,
 }
 
 impl Request {
     pub(super) fn new(request: ::http::Request<Incoming>, common: Rc<Common>) -> Self {
-        let (params, locals, body_limit) = (Params::new(), Vec::new(), common.body_limit);
+        let (params, states, max_body_size) = (Params::new(), Vec::new(), common.max_body_size);
         let content = Content {
             request,
             params,
             below: 0,
-            locals,
+            states,
             meter: None,
-            body_limit,
+            max_body_size,
             common,
         };
         Request {
@@ -154,33 +155,33 @@ impl Request {
         )
     }
 
-    pub(super) fn set_body_limit(&mut self, bytes: usize) {
-        self.content.body_limit = bytes;
+    pub(super) fn set_max_body_size(&mut self, bytes: usize) {
+        self.content.max_body_size = bytes;
     }
 
-    /// Stores a value in the request for the code that answers it. [`Local`](super::Local) and
+    /// Stores a value in the request for the code that answers it. [`State`](super::State) and
     /// [`get`](Request::get) read it. There is one value of each type; an older one is replaced.
     pub fn insert<T: 'static>(&mut self, value: T) {
         match self.get_mut::<T>() {
             Some(place) => *place = value,
-            None => self.content.locals.push(Box::new(value)),
+            None => self.content.states.push(Box::new(value)),
         }
     }
 
     /// Returns the value of this type that was [inserted](Request::insert).
     pub fn get<T: 'static>(&self) -> Option<&T> {
         self.content
-            .locals
+            .states
             .iter()
-            .find_map(|local| local.downcast_ref())
+            .find_map(|state| state.downcast_ref())
     }
 
     /// Like [`get`](Request::get), but mutable.
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
         self.content
-            .locals
+            .states
             .iter_mut()
-            .find_map(|local| local.downcast_mut())
+            .find_map(|state| state.downcast_mut())
     }
 
     /// Returns the headers.
@@ -191,6 +192,22 @@ impl Request {
     /// Returns a header's value if the header is present and its value is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
+    }
+
+    /// Returns the media type of the body (RFC 9110, 8.3.1), in lower case and without parameters.
+    /// The text is empty if the request has no content type.
+    pub fn media_type(&self) -> String {
+        let value = self
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
+        value
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase()
     }
 
     /// Returns the HTTP version of the request.
@@ -288,29 +305,29 @@ impl Request {
     /// Reads the whole body.
     ///
     /// # Errors
-    /// 413 if the body is larger than [`Config::body_limit`](super::Config::body_limit), 408 if it
-    /// takes longer than [`Config::body_deadline`](super::Config::body_deadline) or the peer is
+    /// 413 if the body is larger than [`Config::max_body_size`](super::Config::max_body_size), 408
+    /// if it takes longer than [`Config::body_timeout`](super::Config::body_timeout) or the peer is
     /// slower than [`Config::min_rate`](super::Config::min_rate), 400 if the peer closed the
     /// connection.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
-        let limit = self.content.body_limit;
+        let max_size = self.content.max_body_size;
         let too_large = || {
             Error::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body may have at most {limit} bytes"),
+                format!("the body may have at most {max_size} bytes"),
             )
         };
-        if self.content.request.body().size_hint().lower() > limit as u64 {
+        if self.content.request.body().size_hint().lower() > max_size as u64 {
             return Err(too_large());
         }
-        let mut sleep = self.handle().sleep(self.content.common.body_deadline);
+        let mut sleep = self.handle().sleep(self.content.common.body_timeout);
         let read = Cell::new(0);
         let whole = async {
             // Most bodies arrive in one piece, which need not be copied.
             let Some(first) = self.chunk().await? else {
                 return Ok(Bytes::new());
             };
-            if first.len() > limit {
+            if first.len() > max_size {
                 return Err(too_large());
             }
             if self.content.request.body().is_end_stream() {
@@ -319,7 +336,7 @@ impl Request {
             let mut all = BytesMut::from(first);
             read.set(all.len());
             while let Some(chunk) = self.chunk().await? {
-                if all.len() + chunk.len() > limit {
+                if all.len() + chunk.len() > max_size {
                     return Err(too_large());
                 }
                 all.extend_from_slice(&chunk);

@@ -1,30 +1,74 @@
 //! Responses, and the types that can become one.
 
-use bytes::Bytes;
-use serde::Serialize;
+use std::{borrow::Cow, convert::Infallible};
 
-use super::{Body, HeaderValue, StatusCode, header::CONTENT_TYPE, json};
+use bytes::Bytes;
+
+use super::{Body, HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 /// A response: status, headers and [`Body`]. The server sets the length, the date and the headers
 /// of the connection.
-pub type Response = ::http::Response<Body>;
+///
+/// `Response::builder()` makes one step by step. Its result can be returned from a handler as it
+/// is, whatever the body is made from:
+///
+/// ```
+/// use entwined_http::{IntoResponse, Response, Router, StatusCode};
+///
+/// async fn tea() -> impl IntoResponse {
+///     Response::builder()
+///         .status(StatusCode::IM_A_TEAPOT)
+///         .header("x-leaves", "Darjeeling")
+///         .body("no coffee")
+/// }
+///
+/// let router = Router::new().get("/coffee", tea);
+/// ```
+pub type Response<T = Body> = ::http::Response<T>;
 
 /// A type that a handler may return.
+///
+/// | type | response |
+/// |---|---|
+/// | `&str`, `String`, `Cow<str>` | 200, `text/plain; charset=utf-8` |
+/// | `Bytes`, `Vec<u8>`, `&[u8]`, `Cow<[u8]>` | 200, `application/octet-stream` |
+/// | [`Json`](crate::Json), [`Html`] | 200, with their content type |
+/// | [`StatusCode`] | this status, no body |
+/// | `()` | 204 |
+/// | [`Redirect`](crate::Redirect) | 303, 307 or 308 |
+/// | `(StatusCode, R)` | `R` with this status |
+/// | `(H, R)`, `(StatusCode, H, R)` | `R` with these [headers](crate::IntoHeaders) |
+/// | `Option<R>` | `R`, or 404 |
+/// | `Result<R, E>` | `R` or `E`: an [`Error`](crate::Error) for example |
+/// | [`Response`], [`Body`], `http::Response<T>` | itself |
+///
+/// ```
+/// use entwined_http::{IntoResponse, Json, Router, StatusCode, header};
+///
+/// async fn create() -> impl IntoResponse {
+///     (StatusCode::CREATED, [(header::LOCATION, "/books/7")], Json(7))
+/// }
+///
+/// let router = Router::new().post("/books", create);
+/// ```
 pub trait IntoResponse {
     /// Returns the response.
     fn into_response(self) -> Response;
 }
 
-/// A value as JSON, with its content type. If the value cannot be written as JSON, the response has
-/// status 500.
-#[derive(Debug, Clone, Copy)]
-pub struct Json<T>(pub T);
-
 /// A text as HTML, with its content type.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Html<T>(pub T);
 
-fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
+impl<T> From<T> for Html<T> {
+    fn from(text: T) -> Self {
+        Html(text)
+    }
+}
+
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+pub(super) fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response
         .headers_mut()
@@ -32,11 +76,9 @@ fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
     response
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
-
-impl IntoResponse for Response {
+impl<B: Into<Body>> IntoResponse for ::http::Response<B> {
     fn into_response(self) -> Response {
-        self
+        self.map(Into::into)
     }
 }
 
@@ -46,33 +88,34 @@ impl IntoResponse for Body {
     }
 }
 
-impl IntoResponse for &'static str {
-    fn into_response(self) -> Response {
-        typed(TEXT, self)
-    }
+macro_rules! bodies {
+    ($content_type:expr, $($type:ty)*) => {
+        $(impl IntoResponse for $type {
+            fn into_response(self) -> Response {
+                typed($content_type, self)
+            }
+        })*
+    };
 }
 
-impl IntoResponse for String {
-    fn into_response(self) -> Response {
-        typed(TEXT, self)
-    }
-}
+bodies! { TEXT, &'static str String Box<str> Cow<'static, str> }
+bodies! { "application/octet-stream", Bytes Vec<u8> &'static [u8] Box<[u8]> Cow<'static, [u8]> }
 
-impl IntoResponse for Bytes {
+impl<const N: usize> IntoResponse for &'static [u8; N] {
     fn into_response(self) -> Response {
-        typed("application/octet-stream", self)
-    }
-}
-
-impl IntoResponse for Vec<u8> {
-    fn into_response(self) -> Response {
-        Bytes::from(self).into_response()
+        self.as_slice().into_response()
     }
 }
 
 impl IntoResponse for () {
     fn into_response(self) -> Response {
         StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl IntoResponse for Infallible {
+    fn into_response(self) -> Response {
+        match self {}
     }
 }
 
@@ -84,10 +127,10 @@ impl IntoResponse for StatusCode {
     }
 }
 
-impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
+impl IntoResponse for HeaderMap {
     fn into_response(self) -> Response {
-        let mut response = self.1.into_response();
-        *response.status_mut() = self.0;
+        let mut response = Response::default();
+        *response.headers_mut() = self;
         response
     }
 }
@@ -95,15 +138,6 @@ impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
 impl<T: Into<Body>> IntoResponse for Html<T> {
     fn into_response(self) -> Response {
         typed("text/html; charset=utf-8", self.0)
-    }
-}
-
-impl<T: Serialize> IntoResponse for Json<T> {
-    fn into_response(self) -> Response {
-        match json::encode(&self.0) {
-            Ok(json) => typed("application/json", json),
-            Err(error) => super::Error::internal(error).into_response(),
-        }
     }
 }
 
@@ -116,12 +150,11 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     }
 }
 
-impl<T: IntoResponse> IntoResponse for Option<T> {
-    /// `None` becomes 404.
+impl<R: IntoResponse> IntoResponse for (StatusCode, R) {
     fn into_response(self) -> Response {
-        match self {
-            Some(value) => value.into_response(),
-            None => super::Error::not_found("not found").into_response(),
-        }
+        let (status, rest) = self;
+        let mut response = rest.into_response();
+        *response.status_mut() = status;
+        response
     }
 }

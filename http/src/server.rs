@@ -19,11 +19,11 @@ use entwined::{
 /// An HTTP server. Made by [`serve`] and [`serve_with`].
 ///
 /// Dropping it stops accepting. Open connections continue until they end.
-#[must_use = "dropping it stops accepting"]
+#[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Server {
     acceptor: Rc<Acceptor>,
     shared: Rc<Shared>,
-    _hook: ShutdownHook,
+    hook: ShutdownHook,
 }
 
 /// Serves `router` on `listener` with the default [`Config`].
@@ -32,7 +32,7 @@ pub fn serve(listener: impl Listen, router: Router) -> Server {
     serve_with(listener, router, Config::default())
 }
 
-/// Serves `router` on `listener`: a socket, or a socket with a layer above it such as TLS.
+/// Serves `router` on `listener`: a socket, or something above a socket such as TLS.
 #[track_caller]
 pub fn serve_with(listener: impl Listen, router: Router, config: Config) -> Server {
     let origin = Origin::here(labels().connection);
@@ -65,11 +65,17 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
     Server {
         acceptor,
         shared,
-        _hook: hook,
+        hook,
     }
 }
 
 impl Server {
+    /// Lets it accept until the run ends. Without this, dropping it stops accepting.
+    pub fn keep(self) {
+        self.acceptor.keep();
+        self.hook.keep();
+    }
+
     /// Returns the address that the server listens on.
     pub fn local_address(&self) -> &Address {
         self.acceptor.local_address()
@@ -80,12 +86,12 @@ impl Server {
         self.acceptor.connections()
     }
 
-    /// Fires when it accepts no more and its last connection is gone: because it was dropped, or
-    /// because what it listens on [has no more](entwined::transport::listen_once). With the reason if
-    /// the listener has failed. A WebSocket is a connection still. Where the run ends before, it is
-    /// abandoned.
+    /// Fires when the server accepts no more and its last connection is gone: because it was
+    /// dropped, or because its listener [has no more](entwined::transport::listen_once). The error
+    /// says why the listener failed. A WebSocket still counts as a connection. If the run ends
+    /// first, the Deferred is abandoned.
     ///
-    /// So a program that serves one peer, over its standard input and output, knows when to end:
+    /// This tells a program that serves one peer, over standard input and output, when to end:
     ///
     /// ```no_run
     /// use entwined::{Standalone, endpoint};
@@ -93,8 +99,9 @@ impl Server {
     ///
     /// let reactor = Standalone::new()?;
     /// let handle = reactor.handle();
-    /// let server = http::serve(endpoint::server("stdio:")?.listen(&handle)?, Router::new().get("/", || "hello"));
-    /// server.closed().map(move |()| handle.stop()).detach();
+    /// let listener = endpoint::server("stdio:")?.listen(&handle)?;
+    /// let server = http::serve(listener, Router::new().get("/", || "hello"));
+    /// server.closed().map(move |()| handle.stop());
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

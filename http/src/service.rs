@@ -15,6 +15,7 @@ use hyper::{body::Incoming, service::Service};
 use super::{
     Body, Method, Request, Response, ResponseFuture,
     check::check,
+    error::{negotiate, prefers_json},
     header::{CONNECTION, CONTENT_LENGTH, HeaderValue},
     pace::{Pace, Watch},
     request::Common,
@@ -44,6 +45,7 @@ impl Service<::http::Request<Incoming>> for Answer {
         let two = request.version() == ::http::Version::HTTP_2;
         let headless = two && *request.method() == Method::HEAD;
         let last = !two && self.pace.has_had_enough();
+        let prefers_json = prefers_json(request.headers());
         let response = match check(&request) {
             Some(refusal) => ResponseFuture::ready(refusal),
             None => self.find_handler(request),
@@ -53,6 +55,7 @@ impl Service<::http::Request<Incoming>> for Answer {
             watch: Some(watch),
             headless,
             last,
+            prefers_json,
         }
     }
 }
@@ -98,6 +101,8 @@ pub(super) struct Answering {
     headless: bool,
     /// The connection ends with this response.
     last: bool,
+    /// In which form the client wants errors.
+    prefers_json: bool,
 }
 
 impl Future for Answering {
@@ -115,6 +120,7 @@ impl Future for Answering {
             .watch
             .take()
             .expect("a future is not polled after its end");
+        negotiate(&mut response, this.prefers_json);
         if this.headless {
             response = without_body(response);
         }

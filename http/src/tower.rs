@@ -14,7 +14,9 @@ use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::{Body, Error, Handler, IntoResponse, Request, ResponseFuture, Uri, handler::Mounted};
+use super::{
+    Body, Error, Handler, IntoResponse, Request, ResponseFuture, Uri, handler::marker::Mounted,
+};
 
 /// Makes a handler from a [`tower`](https://docs.rs/tower) HTTP service, such as an axum `Router`.
 /// Use it with [`Router::mount`](super::Router::mount): the service sees the path below the mount

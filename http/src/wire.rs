@@ -171,7 +171,7 @@ impl Inner {
         self.unflushed.get() || !self.rest.borrow().is_empty()
     }
 
-    /// Runs an operation on the stream. The stream is only busy if a layer of the program makes a
+    /// Runs an operation on the stream. The stream is only busy if a stream of the program makes a
     /// turn inside an operation.
     fn poll_stream<T>(
         &self,
@@ -324,7 +324,7 @@ impl Inner {
         }
     }
 
-    /// Slow path, through all layers. Keeps what is not accepted.
+    /// Slow path, through the whole stream. Keeps what is not accepted.
     #[cold]
     fn send_or_keep(&self, bytes: &[u8]) {
         let Some(waker) = self.waker.take() else {

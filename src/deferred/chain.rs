@@ -38,9 +38,12 @@ use super::{
 ///
 /// # Cancelling
 ///
-/// [`cancel`](Deferred::cancel) ends whatever the chain is waiting for at that moment. Dropping a
-/// Deferred does not cancel it: its callbacks still run.
-#[must_use = "an unhandled error is only logged; call `detach` if that is intended"]
+/// [`cancel`](Deferred::cancel) ends whatever the chain is waiting for at that moment.
+///
+/// # Dropping
+///
+/// Dropping a Deferred does not cancel it: the work goes on, and its callbacks still run. So a
+/// Deferred that nothing else needs can be dropped at once.
 pub struct Deferred<T, E: ChainError = Box<dyn Error>>
 where
     T: 'static,
@@ -165,9 +168,6 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     pub fn map_err<F: ChainError>(self, function: impl FnOnce(E) -> F + 'static) -> Deferred<T, F> {
         self.add_errback(|error| Err(function(error)))
     }
-
-    /// Lets the chain run without a reader. An error at its end is logged.
-    pub fn detach(self) {}
 
     /// Returns whether the result is available.
     pub fn is_ready(&self) -> bool {

@@ -29,14 +29,14 @@ mod sync;
 pub use chain::{Canceller, Deferred, IntoOutcome, Pause, Resolver};
 pub use combine::{Gather, RaceError, all, all_or_cancel, any, gather, race};
 pub use node::Outcome;
-pub use sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Full, Permit};
+pub use sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Full, SemaphorePermit};
 
-use std::fmt;
+use std::{fmt, io};
 
 /// Why a chain did not get a result from its producer.
 ///
-/// The error type of every chain must be convertible from this type. `Box<dyn Error>` and `String`
-/// are; for your own type, implement `From<Interrupted>`.
+/// The error type of every chain must be convertible from this type. `Box<dyn Error>`,
+/// [`io::Error`] and `String` are; for your own type, implement `From<Interrupted>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interrupted {
@@ -65,6 +65,20 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+/// A timeout becomes [`TimedOut`](io::ErrorKind::TimedOut), a refusal
+/// [`WouldBlock`](io::ErrorKind::WouldBlock), and the rest [`Other`](io::ErrorKind::Other).
+impl From<Interrupted> for io::Error {
+    fn from(why: Interrupted) -> Self {
+        let kind = match why {
+            Interrupted::TimedOut => io::ErrorKind::TimedOut,
+            Interrupted::Refused => io::ErrorKind::WouldBlock,
+            // `ErrorKind::Interrupted` asks the caller to try again, which would be wrong here.
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, why)
+    }
+}
 
 impl From<Interrupted> for String {
     fn from(why: Interrupted) -> Self {

@@ -18,7 +18,7 @@ pub struct DeferredSemaphore {
 
 struct State {
     free: Cell<usize>,
-    waiting: RefCell<VecDeque<Resolver<Permit, Interrupted>>>,
+    waiting: RefCell<VecDeque<Resolver<SemaphorePermit, Interrupted>>>,
     most_waiting: usize,
 }
 
@@ -44,10 +44,10 @@ impl DeferredSemaphore {
     /// # Errors
     /// [`Full`] if the maximum number of waiters is reached.
     #[track_caller]
-    pub fn acquire(&self) -> Result<Deferred<Permit, Interrupted>, Full<()>> {
+    pub fn acquire(&self) -> Result<Deferred<SemaphorePermit, Interrupted>, Full<()>> {
         if self.state.free.get() > 0 {
             self.state.free.set(self.state.free.get() - 1);
-            return Ok(Deferred::ready(Ok(Permit {
+            return Ok(Deferred::ready(Ok(SemaphorePermit {
                 state: self.state.clone(),
             })));
         }
@@ -101,15 +101,15 @@ impl fmt::Debug for DeferredSemaphore {
 /// A permit of a semaphore or a lock. Dropping it passes it to the next waiter, whose callbacks run
 /// before the drop returns.
 #[must_use = "dropping it returns the permit"]
-pub struct Permit {
+pub struct SemaphorePermit {
     state: Rc<State>,
 }
 
-impl Drop for Permit {
+impl Drop for SemaphorePermit {
     fn drop(&mut self) {
         match next(&self.state.waiting) {
             // If nobody takes this permit, its own drop returns it.
-            Some(resolver) => resolver.resolve(Permit {
+            Some(resolver) => resolver.resolve(SemaphorePermit {
                 state: self.state.clone(),
             }),
             None => self.state.free.set(self.state.free.get() + 1),
@@ -117,9 +117,9 @@ impl Drop for Permit {
     }
 }
 
-impl fmt::Debug for Permit {
+impl fmt::Debug for SemaphorePermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Permit")
+        f.write_str("SemaphorePermit")
     }
 }
 
@@ -137,10 +137,11 @@ impl DeferredLock {
         }
     }
 
-    /// Asks for the lock. Dropping the [`Permit`] releases it. Cancelling the Deferred withdraws
+    /// Asks for the lock. Dropping the [`SemaphorePermit`] releases it. Cancelling the Deferred withdraws
     /// the request.
+    #[must_use = "dropping it releases the lock as soon as it is acquired"]
     #[track_caller]
-    pub fn acquire(&self) -> Deferred<Permit, Interrupted> {
+    pub fn acquire(&self) -> Deferred<SemaphorePermit, Interrupted> {
         self.semaphore
             .acquire()
             .expect("a lock does not limit the number of waiters")

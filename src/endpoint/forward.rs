@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Forwards connections until it is dropped; open ones continue. Created by [`forward`].
-#[must_use = "dropping it stops accepting"]
+#[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Forward {
     acceptor: Acceptor,
 }
@@ -55,6 +55,11 @@ pub fn forward(listener: impl Listen, target: ClientEndpoint) -> Forward {
 }
 
 impl Forward {
+    /// Lets it accept until the run ends. Without this, dropping it stops accepting.
+    pub fn keep(self) {
+        self.acceptor.keep();
+    }
+
     /// The address that it listens on.
     pub fn local_address(&self) -> &Address {
         self.acceptor.local_address()

@@ -15,7 +15,7 @@
 //!     let stream = client.connect(&handle).await.expect("the server listens");
 //!     println!("connected to {}", entwined::transport::ByteStream::peer_address(&stream));
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

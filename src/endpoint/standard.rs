@@ -262,7 +262,8 @@ impl Client for Program {
             .args(&self.arguments)
             .stdin(Io::Stream)
             .stdout(Io::Stream);
-        let process = command.stderr(Io::Inherit).kill_on_drop().spawn(handle);
+        let command = command.stderr(Io::Inherit).kill_on_drop(true);
+        let process = command.spawn(handle);
         Box::pin(async move {
             let stream = process.map_err(io::Error::other)?.into_stream();
             Ok(boxed(stream.map_err(|_| {

@@ -34,7 +34,7 @@ use super::{FrameError, Frames, Framing};
 ///     here.close().await.expect("closed");
 ///     assert!(there.next().await.is_none());
 ///     handle.stop();
-/// }).detach();
+/// });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -108,14 +108,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
     ///             writer.send(b"as much as you like").await.expect("sent");
     ///         }
     ///         writer.close().await
-    ///     }).detach();
+    ///     });
     ///     let handle = handle.clone();
     ///     handle.clone().spawn(async move {
     ///         while let Some(line) = reader.next().await {
     ///             line.expect("a line");
     ///         }
     ///         handle.stop();
-    ///     }).detach();
+    ///     });
     /// }
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -4,35 +4,28 @@ use std::{
     collections::BTreeMap,
     error::Error,
     ffi::{OsStr, OsString},
-    fmt,
-    fs::File,
-    io,
-    os::{
-        fd::{AsFd, OwnedFd, RawFd},
-        unix::{net::UnixStream, process::CommandExt},
-    },
+    fmt, io,
+    os::fd::RawFd,
     panic::Location,
     path::{Path, PathBuf},
-    process::{self, Stdio},
+    process,
     rc::Rc,
-    sync::{PoisonError, RwLock},
+    sync::Arc,
 };
 
-use command_fds::{CommandFdExt, FdMapping};
-use rustix::{
-    io::Errno,
-    pipe::{PipeFlags, pipe_with},
-    process::{Pid, PidfdFlags, PidfdGetfdFlags},
-};
+use entwined_spawn::{Spawn, Terminal};
 
 use super::{
     Process,
-    exit::{Exit, ExitError, Watch},
+    child::Child,
+    ends::{Io, OtherEnd, TERMINAL},
+    exit::{Exit, ExitError},
+    watch::Watch,
 };
 #[cfg(doc)]
 use crate::transport::fd::FdStream;
 use crate::{
-    reactor::{Handle, Interest, Label, Origin, Watched},
+    reactor::{Handle, Interest, Label, Origin, Registration},
     transport::fd::TerminalSize,
 };
 
@@ -44,109 +37,11 @@ pub struct Command {
     program: OsString,
     directory: Option<PathBuf>,
     kill_on_drop: bool,
+    die_with_parent: bool,
     leads_group: bool,
     /// The child's fds, by their numbers in the child.
     fds: BTreeMap<RawFd, Io>,
     terminal: Option<TerminalSize>,
-}
-
-/// What an fd of a child is connected to.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Io {
-    /// `/dev/null`. This is the default of the three standard fds.
-    Null,
-    /// This process's fd of the same number.
-    Inherit,
-    /// A stream on this side. The standard fds get a pipe in their usual direction; other fds get a
-    /// socket for both directions.
-    Stream,
-    /// A pipe that the child reads. This side writes to it through a stream.
-    PipeIn,
-    /// A pipe that the child writes to. This side reads it through a stream.
-    PipeOut,
-    /// This fd: a file, a socket or a terminal.
-    Fd(OwnedFd),
-}
-
-/// This side's end of a child's fd.
-#[derive(Debug)]
-pub(super) struct OtherEnd {
-    pub(super) fd: OwnedFd,
-    /// Whether the child writes to it (`output`) and reads from it (`input`).
-    pub(super) output: bool,
-    pub(super) input: bool,
-}
-
-impl Io {
-    /// Opens the child's end, and this side's end if there is a stream.
-    fn open(self, number: RawFd) -> io::Result<(OwnedFd, Option<OtherEnd>)> {
-        let pipe = |output: bool| {
-            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-            let (theirs, fd) = if output {
-                (writer, reader)
-            } else {
-                (reader, writer)
-            };
-            Ok((
-                theirs,
-                Some(OtherEnd {
-                    fd,
-                    output,
-                    input: !output,
-                }),
-            ))
-        };
-        match (self, number) {
-            (Io::Stream, 0) | (Io::PipeIn, _) => pipe(false),
-            (Io::Stream, 1 | 2) | (Io::PipeOut, _) => pipe(true),
-            (Io::Stream, _) => {
-                let (theirs, ours) = UnixStream::pair()?;
-                Ok((
-                    theirs.into(),
-                    Some(OtherEnd {
-                        fd: ours.into(),
-                        output: true,
-                        input: true,
-                    }),
-                ))
-            }
-            (Io::Null, _) => Ok((
-                File::options()
-                    .read(true)
-                    .write(true)
-                    .open("/dev/null")?
-                    .into(),
-                None,
-            )),
-            (Io::Inherit, number) => Ok((inherited(number)?, None)),
-            (Io::Fd(fd), _) => Ok((fd, None)),
-        }
-    }
-}
-
-/// Duplicates an fd of this process.
-fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    let other = || {
-        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-        Ok(rustix::process::pidfd_getfd(
-            own,
-            number,
-            PidfdGetfdFlags::empty(),
-        )?)
-    };
-    let fd = match number {
-        0 => io::stdin().as_fd().try_clone_to_owned(),
-        1 => io::stdout().as_fd().try_clone_to_owned(),
-        2 => io::stderr().as_fd().try_clone_to_owned(),
-        _ => other(),
-    };
-    fd.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot inherit file descriptor {number} of this process: {error}"),
-        )
-    })
 }
 
 impl Command {
@@ -159,6 +54,7 @@ impl Command {
             program: program.as_ref().to_owned(),
             directory: None,
             kill_on_drop: false,
+            die_with_parent: false,
             leads_group: false,
             fds: BTreeMap::new(),
             terminal: None,
@@ -237,7 +133,7 @@ impl Command {
     /// #         .expect("bytes");
     /// #     assert_eq!(&buffer[..count], b"status\n");
     /// #     handle.stop();
-    /// # }).detach();
+    /// # });
     /// # reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -253,20 +149,33 @@ impl Command {
     /// size](FdStream::set_terminal_size). The terminal is also its standard input, output and
     /// error, except for those that are set. On this side the terminal is a stream; see
     /// [`Process::take_terminal`].
-    ///
-    /// If another thread starts a child by other means at the same moment, that child may inherit
-    /// the terminal and keep it open.
     #[must_use]
     pub fn terminal(mut self, size: TerminalSize) -> Self {
         self.terminal = Some(size);
         self
     }
 
-    /// Kills the child (SIGKILL) when the [`Process`] is dropped. If the child leads a [process
-    /// group](Command::process_group), the whole group is killed.
+    /// Sets whether the child is killed (SIGKILL) when the [`Process`] is dropped, and when the
+    /// reactor's run ends, whoever keeps the [`Process`]. If the child leads a [process
+    /// group](Command::process_group), the whole group is killed. The default is `false`.
+    ///
+    /// A program that is itself killed cannot do this; see
+    /// [`die_with_parent`](Command::die_with_parent).
     #[must_use]
-    pub fn kill_on_drop(mut self) -> Self {
-        self.kill_on_drop = true;
+    pub fn kill_on_drop(mut self, kill: bool) -> Self {
+        self.kill_on_drop = kill;
+        self
+    }
+
+    /// Sets whether the system kills the child (SIGKILL) when this program dies, in whatever way.
+    /// The default is `false`.
+    ///
+    /// On Linux the parent of a child is the thread that started it: the child is killed when that
+    /// thread ends, even if the program goes on. What the child has started is not killed, and the
+    /// setting is lost if the child changes its user (PR_SET_PDEATHSIG(2const)).
+    #[must_use]
+    pub fn die_with_parent(mut self, die: bool) -> Self {
+        self.die_with_parent = die;
         self
     }
 
@@ -281,42 +190,50 @@ impl Command {
 
     /// Starts the child. This blocks the thread for about a millisecond.
     ///
+    /// The child has the fds that were set and no other: not even those that this process has
+    /// itself inherited, such as the sockets of socket activation. All signals have their default
+    /// effects in it, and none is blocked, whatever this thread ignores and blocks.
+    ///
     /// # Errors
     /// [`SpawnError`] says which program could not be started and why. Nothing is left behind.
     #[track_caller]
-    pub fn spawn(mut self, handle: &Handle) -> Result<Process, SpawnError> {
+    pub fn spawn(self, handle: &Handle) -> Result<Process, SpawnError> {
         let location = Location::caller();
-        let (child, ends) = match self.begin() {
-            Ok(begun) => begun,
-            Err(source) => return Err(self.error(source)),
-        };
-        let pidfd = match pidfd(&child) {
-            Ok(pidfd) => Some(Rc::new(pidfd)),
-            // The child has exited, and other code has reaped it.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => None,
-            Err(source) => return Err(self.give_up(child, source)),
-        };
-        let watched = pidfd
-            .clone()
-            .map(|pidfd| Watched::new(handle, pidfd, Interest::READABLE))
-            .transpose();
-        let watched = match watched {
-            Ok(watched) => watched,
-            Err(refused) => return Err(self.give_up(child, refused.error)),
-        };
+        let (program, directory) = (self.program.clone(), self.directory.clone());
+        self.start(handle, location).map_err(|source| SpawnError {
+            program,
+            missing_directory: directory.filter(|directory| !directory.is_dir()),
+            source,
+        })
+    }
+
+    fn start(self, handle: &Handle, location: &'static Location<'static>) -> io::Result<Process> {
+        let leads_group = self.leads_group || self.terminal.is_some();
+        let kill_on_drop = self.kill_on_drop;
+        let (mut started, ends) = self.begin()?;
+        let pid = started.id();
+        let watched = Child::open(pid, leads_group).and_then(|child| {
+            let child =
+                child.map(|child| Registration::new(handle, Arc::new(child), Interest::READABLE));
+            Ok(child.transpose()?)
+        });
+        let watched = watched.inspect_err(|_| {
+            // Its exit cannot be watched.
+            let _ = started.kill();
+            let _ = started.wait();
+        })?;
         let exit = Rc::new(Exit::default());
         let process = Process {
-            pid: child.id(),
-            pidfd,
+            pid,
+            child: watched.as_ref().map(|child| child.object().clone()),
             exit: exit.clone(),
-            leads_group: self.leads_group || self.terminal.is_some(),
-            kill_on_drop: self.kill_on_drop,
+            kill_on_drop,
             ends,
             handle: handle.clone(),
         };
         match watched {
-            Some(watched) => {
-                let watch = Watch::new(child, watched, exit);
+            Some(child) => {
+                let watch = Watch::new(child, exit, kill_on_drop);
                 let label = Label::TASK;
                 handle.spawn_detached(Origin { label, location }, watch.run());
             }
@@ -326,132 +243,33 @@ impl Command {
     }
 
     /// Starts the child. Also returns this side's ends of its fds, by number.
-    fn begin(&mut self) -> io::Result<(process::Child, BTreeMap<RawFd, OtherEnd>)> {
-        let mut command = std::mem::replace(&mut self.command, process::Command::new(""));
-        let (mut ends, mut mappings, mut held) = (BTreeMap::new(), Vec::new(), Vec::new());
-        for number in [0, 1, 2].into_iter().filter(|_| self.terminal.is_none()) {
-            self.fds.entry(number).or_insert(Io::Null);
-        }
-        let mut standard = [None, None, None];
-        for (number, io) in std::mem::take(&mut self.fds) {
-            if !(0..MOST_FDS).contains(&number) {
-                let message = format!(
-                    "a child cannot have the file descriptor {number}: use 0 to {}",
-                    MOST_FDS - 1
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-            }
-            let (theirs, other) = io.open(number)?;
-            if let Some(other) = other {
-                ends.insert(number, other);
-            }
-            match standard.get_mut(number as usize) {
-                Some(place) => *place = Some(theirs),
-                None => {
-                    // Holding this fd number keeps std's exec-error pipe from being given it.
-                    held.push(rustix::io::fcntl_dupfd_cloexec(&theirs, number)?);
-                    mappings.push(FdMapping {
-                        parent_fd: theirs,
-                        child_fd: number,
-                    });
-                }
-            }
-        }
-        if !mappings.is_empty() {
-            command
-                .fd_mappings(mappings)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        }
-        let child = match self.terminal {
+    fn begin(mut self) -> io::Result<(process::Child, BTreeMap<RawFd, OtherEnd>)> {
+        let (mut spawn, mut ends) = (Spawn::new(self.command), BTreeMap::new());
+        match self.terminal {
             Some(size) => {
-                let (child, terminal) = on_terminal(command, standard, size)?;
-                ends.insert(
-                    TERMINAL,
-                    OtherEnd {
-                        fd: terminal,
-                        output: true,
-                        input: true,
-                    },
-                );
-                child
+                let terminal = Terminal::open(size.columns, size.rows)?;
+                spawn = spawn.terminal(terminal.device);
+                ends.insert(TERMINAL, OtherEnd::both(terminal.controller));
             }
             None => {
-                if self.leads_group {
-                    command.process_group(0);
+                for number in 0..3 {
+                    self.fds.entry(number).or_insert(Io::Null);
                 }
-                let _others = SPAWNING.read();
-                let [stdin, stdout, stderr] =
-                    standard.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
-                command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()?
             }
-        };
-        Ok((child, ends))
-    }
-
-    /// Kills and reaps a child that has just started, because its exit could not be watched.
-    fn give_up(self, mut child: process::Child, source: io::Error) -> SpawnError {
-        let _ = child.kill();
-        let _ = child.wait();
-        self.error(source)
-    }
-
-    fn error(self, source: io::Error) -> SpawnError {
-        let missing = self.directory.filter(|directory| !directory.is_dir());
-        SpawnError {
-            program: self.program,
-            missing_directory: missing,
-            source,
         }
+        for (number, io) in self.fds {
+            let (theirs, end) = io.open(number)?;
+            spawn = spawn.fd(number, theirs);
+            ends.extend(end.map(|end| (number, end)));
+        }
+        if self.leads_group {
+            spawn = spawn.process_group();
+        }
+        if self.die_with_parent {
+            spawn = spawn.die_with_parent();
+        }
+        Ok((spawn.spawn()?, ends))
     }
-}
-
-/// The key of a child's terminal among the ends. It is not an fd number.
-pub(super) const TERMINAL: RawFd = -1;
-
-/// Limit for a child's fd numbers: the usual RLIMIT_NOFILE of a process.
-const MOST_FDS: RawFd = 1_024;
-
-/// Held while this module starts a child.
-static SPAWNING: RwLock<()> = RwLock::new(());
-
-fn on_terminal(
-    command: process::Command,
-    standard: [Option<OwnedFd>; 3],
-    size: TerminalSize,
-) -> io::Result<(process::Child, OwnedFd)> {
-    let failed = |error: pty_process::Error| match error {
-        pty_process::Error::Io(error) => error,
-        pty_process::Error::Rustix(error) => error.into(),
-    };
-    // For a moment the new fds are not close-on-exec. Another child that inherited them would keep
-    // the terminal open.
-    let alone = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
-    let (terminal, theirs) = pty_process::blocking::open().map_err(failed)?;
-    drop(alone);
-    let _others = SPAWNING.read();
-    terminal
-        .resize(pty_process::Size::new(size.rows, size.columns))
-        .map_err(failed)?;
-    let mut command = pty_process::blocking::Command::from(command);
-    let [stdin, stdout, stderr] = standard;
-    if let Some(fd) = stdin {
-        command = command.stdin(fd);
-    }
-    if let Some(fd) = stdout {
-        command = command.stdout(fd);
-    }
-    if let Some(fd) = stderr {
-        command = command.stderr(fd);
-    }
-    Ok((command.spawn(theirs).map_err(failed)?, terminal.into()))
-}
-
-fn pidfd(child: &process::Child) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Why a program could not be started.

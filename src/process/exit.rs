@@ -1,41 +1,30 @@
-//! Watches for the exit of a process.
+//! The exit of a process, as a future.
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     error::Error,
     fmt,
     future::Future,
-    io,
-    os::fd::OwnedFd,
     pin::Pin,
-    process::{Child, ExitStatus},
+    process::ExitStatus,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
-
-use rustix::{
-    io::Errno,
-    process::{self, Signal},
-};
-
-use super::reaper;
-use crate::reactor::{Direction, Watched};
 
 /// What is known about the exit of a process.
 #[derive(Debug, Default)]
 pub(super) struct Exit {
     status: Cell<Option<Result<ExitStatus, ExitError>>>,
-    waiting: RefCell<Vec<Waker>>,
+    /// The wakers of the futures that wait, by the futures' numbers.
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    next: Cell<u64>,
 }
 
 impl Exit {
-    pub(super) fn is_known(&self) -> bool {
-        self.status.get().is_some()
-    }
-
     pub(super) fn set(&self, status: Result<ExitStatus, ExitError>) {
         self.status.set(Some(status));
-        for waker in self.waiting.take() {
+        for waker in self.waiting.take().into_values() {
             waker.wake();
         }
     }
@@ -71,11 +60,14 @@ impl Error for ExitError {}
 #[must_use = "it does nothing unless it is awaited"]
 pub struct Exited {
     exit: Rc<Exit>,
+    number: u64,
 }
 
 impl Exited {
     pub(super) fn new(exit: Rc<Exit>) -> Self {
-        Exited { exit }
+        let number = exit.next.get();
+        exit.next.set(number + 1);
+        Exited { exit, number }
     }
 }
 
@@ -86,63 +78,17 @@ impl Future for Exited {
         if let Some(status) = self.exit.status.get() {
             return Poll::Ready(status);
         }
-        let mut waiting = self.exit.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
+        let waker = cx.waker().clone();
+        // The old waker is dropped after the borrow ends: that may run any code.
+        let old = self.exit.waiting.borrow_mut().insert(self.number, waker);
+        drop(old);
         Poll::Pending
     }
 }
 
-/// Waits for a child. The child is reaped in every case.
-pub(super) struct Watch {
-    /// `None` once it is reaped.
-    child: Option<Child>,
-    pidfd: Watched<Rc<OwnedFd>>,
-    exit: Rc<Exit>,
-}
-
-impl Watch {
-    pub(super) fn new(child: Child, pidfd: Watched<Rc<OwnedFd>>, exit: Rc<Exit>) -> Self {
-        Watch {
-            child: Some(child),
-            pidfd,
-            exit,
-        }
-    }
-
-    pub(super) async fn run(mut self) {
-        self.pidfd.ready(Direction::Read).await;
-        let Some(mut child) = self.child.take() else {
-            return;
-        };
-        self.exit.set(match child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            // The pidfd says that the child has exited, but there is nothing to wait for.
-            Ok(None) | Err(_) => Err(ExitError::Reaped),
-        });
-    }
-}
-
-impl Drop for Watch {
-    /// The reactor's run is over.
+impl Drop for Exited {
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
-            reaper::reap(child, self.pidfd.object());
-            self.exit.set(Err(ExitError::Stopped));
-        }
+        let waker = self.exit.waiting.borrow_mut().remove(&self.number);
+        drop(waker);
     }
-}
-
-pub(super) fn signal(pidfd: Option<&Rc<OwnedFd>>, signal: Signal) -> io::Result<()> {
-    not_found(pidfd.map_or(Err(Errno::SRCH), |pidfd| {
-        process::pidfd_send_signal(pidfd, signal)
-    }))
-}
-
-pub(super) fn not_found(result: rustix::io::Result<()>) -> io::Result<()> {
-    result.map_err(|errno| match errno {
-        Errno::SRCH => io::Error::new(io::ErrorKind::NotFound, "the process has exited"),
-        errno => errno.into(),
-    })
 }

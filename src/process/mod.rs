@@ -26,7 +26,7 @@
 //!     let status = process.exited().await.expect("its status");
 //!     assert!(status.success());
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -40,39 +40,39 @@
 //! the pipe open for much longer. [`Process::exited`] reports the first. The end of a stream
 //! reports the second.
 //!
-//! Exits are reported through a pidfd (pidfd_open(2), Linux 5.3), which the reactor watches like
+//! Exits are reported through a pidfd (pidfd_open(2), Linux 5.4), which the reactor watches like
 //! any other fd. There is no handler for SIGCHLD, so a GUI toolkit can watch its own children. If a
 //! program reaps all children itself (`waitpid(-1)`) or ignores SIGCHLD, the exit status is lost;
 //! this is reported as [`ExitError::Reaped`].
 //!
 //! No child stays a zombie. Even if nothing waits for a child, it is reaped: by the reactor while
-//! it runs, and by a thread after that. When a [`Process`] is dropped, the process continues,
-//! unless [`kill_on_drop`](Command::kill_on_drop) was set.
+//! it runs, and by a thread after that. When a [`Process`] is dropped or the run ends, the process
+//! continues, unless [`kill_on_drop`](Command::kill_on_drop) was set.
 
+mod child;
 mod command;
+mod ends;
 mod exit;
 mod output;
 mod protocol;
 mod reaper;
 mod stream;
+mod watch;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    os::fd::{OwnedFd, RawFd},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, io, os::fd::RawFd, rc::Rc, sync::Arc};
 
 pub use crate::transport::fd::TerminalSize;
-pub use command::{Command, Io, SpawnError};
+pub use command::{Command, SpawnError};
+pub use ends::Io;
 pub use exit::{ExitError, Exited};
 pub use output::{Output, OutputError};
 pub use protocol::{ProcessProtocol, ProcessTransport, start};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 pub use stream::ProcessStream;
 
 use self::{
-    command::{OtherEnd, TERMINAL},
+    child::Child,
+    ends::{OtherEnd, TERMINAL},
     exit::Exit,
 };
 use crate::transport::fd::{self, FdStream};
@@ -81,11 +81,9 @@ use crate::transport::fd::{self, FdStream};
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
-    /// `None` if the child was gone before the pidfd could be opened.
-    pidfd: Option<Rc<OwnedFd>>,
+    /// `None` if other code had reaped the child before it could be opened.
+    child: Option<Arc<Child>>,
     exit: Rc<Exit>,
-    /// Whether the child leads a process group of its own.
-    leads_group: bool,
     kill_on_drop: bool,
     /// This side's ends of its fds that were not taken yet, by fd number.
     ends: BTreeMap<RawFd, OtherEnd>,
@@ -180,14 +178,33 @@ impl Process {
             .ok()
     }
 
-    /// Sends a signal to the process. The signal cannot reach another process, even if this one has
-    /// exited and its ID was reused (pidfd_send_signal(2)).
+    /// Sends a [signal](crate::signal::Signal) to the process. The signal cannot reach another
+    /// process, even if this one has exited and its ID was reused (pidfd_send_signal(2)).
+    ///
+    /// This works after the run too: a process that outlives it can still be sent signals.
     ///
     /// # Errors
     /// [`NotFound`](io::ErrorKind::NotFound) if the process has exited; the operating system's
     /// error if it runs as another user.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        exit::signal(self.pidfd.as_ref(), signal)
+        self.child()?.signal(signal)
+    }
+
+    /// Asks the process to interrupt what it does (SIGINT), as Ctrl-C does. Succeeds if it has
+    /// already exited.
+    ///
+    /// # Errors
+    /// If the process runs as another user.
+    pub fn interrupt(&self) -> io::Result<()> {
+        self.end(Signal::INT)
+    }
+
+    /// Asks the process to end (SIGTERM). Succeeds if it has already exited.
+    ///
+    /// # Errors
+    /// If the process runs as another user.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.end(Signal::TERM)
     }
 
     /// Kills the process (SIGKILL). Succeeds if it has already exited.
@@ -195,7 +212,11 @@ impl Process {
     /// # Errors
     /// If the process runs as another user.
     pub fn kill(&self) -> io::Result<()> {
-        match self.signal(Signal::KILL) {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&self, signal: Signal) -> io::Result<()> {
+        match self.signal(signal) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
         }
@@ -209,34 +230,18 @@ impl Process {
     /// [`NotFound`](io::ErrorKind::NotFound) if the group is empty, or if the process was reaped:
     /// its ID may then belong to another process.
     pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        if !self.leads_group {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the process does not lead a process group; start it with `process_group`",
-            ));
-        }
-        let pid = i32::try_from(self.pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .filter(|_| !self.exit.is_known());
-        let Some(pid) = pid else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        exit::not_found(rustix::process::kill_process_group(pid, signal))
+        self.child()?.signal_group(signal)
+    }
+
+    fn child(&self) -> io::Result<&Arc<Child>> {
+        self.child.as_ref().ok_or_else(child::gone)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.kill_on_drop && !self.exit.is_known() {
-            let killed = if self.leads_group {
-                self.signal_group(Signal::KILL)
-            } else {
-                self.kill()
-            };
-            if let Err(error) = killed.or_else(|_| self.kill()) {
-                tracing::warn!(%error, pid = self.pid, "cannot kill a process; it continues");
-            }
+        if let Some(child) = self.child.as_ref().filter(|_| self.kill_on_drop) {
+            child.kill_or_warn();
         }
     }
 }

@@ -70,6 +70,9 @@ impl Command {
     /// Runs the program until it has exited and both its standard output and standard error are
     /// closed. Collects at most `limit` bytes of each. Dropping the future kills the program.
     ///
+    /// The program's other streams are closed on this side: if its standard input is a stream, the
+    /// program reads the end of the input at once, and a terminal hangs up.
+    ///
     /// ```
     /// # use entwined::{Standalone, process::Command};
     /// # let reactor = Standalone::new()?;
@@ -82,7 +85,7 @@ impl Command {
     ///         .expect("it runs");
     ///     assert_eq!(output.stdout, b"hello\n");
     ///     handle.stop();
-    /// }).detach();
+    /// });
     /// reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -90,10 +93,13 @@ impl Command {
     /// # Errors
     /// If the program cannot be run, writes too much, or its exit status is lost.
     pub async fn output(self, handle: &Handle, limit: usize) -> Result<Output, OutputError> {
-        let command = self.stdout(Io::Stream).stderr(Io::Stream).kill_on_drop();
+        let command = self.stdout(Io::Stream).stderr(Io::Stream);
+        let command = command.kill_on_drop(true);
         let mut process = command.spawn(handle).map_err(OutputError::Spawn)?;
         let [mut stdout, mut stderr] =
             [process.take_stdout(), process.take_stderr()].map(Collector::new);
+        // Nobody writes to the others.
+        process.ends.clear();
         poll_fn(|cx| {
             let (one, other) = (stdout.poll(cx, limit)?, stderr.poll(cx, limit)?);
             if one.is_ready() && other.is_ready() {

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{ExitError, Process, command::TERMINAL};
+use super::{ExitError, Process, child, ends::TERMINAL};
 use crate::{
     protocol::{self, Connection, Flow, Lost, Protocol},
     reactor::{Handle, Label, Origin},
@@ -255,14 +255,8 @@ impl ProcessTransport {
     /// # Errors
     /// See [`Process::signal`].
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let gone = || {
-            Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the process has exited",
-            ))
-        };
         self.ask(|process| process.signal(signal))
-            .unwrap_or_else(gone)
+            .unwrap_or_else(|| Err(child::gone()))
     }
 
     /// Kills the process; see [`Process::kill`].

@@ -4,13 +4,14 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     fmt,
     rc::Rc,
-    task::{Context, Waker},
+    task::Context,
     time::Duration,
 };
 
 use crate::{
     reactor::Handle,
     transport::{Address, ByteStream},
+    wake::WakeSlot,
 };
 
 /// How many bytes may be queued for the peer, and how long the peer may take.
@@ -89,7 +90,7 @@ pub(super) struct Shared {
     /// What the producer was last told.
     pub(super) told: Cell<Told>,
     /// Wakes the connection's task.
-    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) waker: WakeSlot,
     /// Whether a callback of this connection is on the stack. If so, the task checks everything
     /// after it and need not be woken.
     pub(super) in_callback: Cell<bool>,
@@ -311,13 +312,7 @@ impl Shared {
 
     /// Stores the waker of the connection's task.
     pub(super) fn keep_waker(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker
-            .as_ref()
-            .is_some_and(|present| present.will_wake(cx.waker()))
-        {
-            *waker = Some(cx.waker().clone());
-        }
+        self.waker.register(cx.waker());
     }
 
     /// Wakes the connection's task so that it checks everything.
@@ -326,9 +321,7 @@ impl Shared {
             return;
         }
         // Waking only queues the task; it runs nothing.
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
+        self.waker.wake_and_keep();
     }
 }
 

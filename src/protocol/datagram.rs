@@ -8,13 +8,14 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use super::Lost;
 use crate::{
     reactor::{Handle, Label, Origin},
     transport::{Address, Batch, DatagramSocket},
+    wake::WakeSlot,
 };
 
 /// Handles the events of one datagram socket.
@@ -72,7 +73,7 @@ struct Shared {
     queued_bytes: Cell<usize>,
     dropped: Cell<u64>,
     closing: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    waker: WakeSlot,
 }
 
 /// Limits on the datagrams, and their bytes, that are queued for sending.
@@ -144,9 +145,7 @@ impl DatagramTransport {
     }
 
     fn wake(&self) {
-        if let Some(waker) = &*self.shared.waker.borrow() {
-            waker.wake_by_ref();
-        }
+        self.shared.waker.wake_and_keep();
     }
 }
 
@@ -208,7 +207,7 @@ pub fn start_datagrams(
         queued_bytes: Cell::new(0),
         dropped: Cell::new(0),
         closing: Cell::new(false),
-        waker: RefCell::default(),
+        waker: WakeSlot::default(),
     });
     let transport = DatagramTransport { shared };
     let conversation = Conversation {
@@ -241,7 +240,7 @@ impl Future for Conversation {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        *this.transport.shared.waker.borrow_mut() = Some(cx.waker().clone());
+        this.transport.shared.waker.register(cx.waker());
         loop {
             match this.step(cx) {
                 Ok(Poll::Ready(())) => {}
@@ -346,12 +345,9 @@ impl Conversation {
     fn stop(&mut self, why: &Lost) {
         let shared = &self.transport.shared;
         shared.closing.set(true);
-        let (waker, queue, socket) = (
-            shared.waker.take(),
-            shared.queue.take(),
-            shared.socket.take(),
-        );
-        drop((waker, queue, socket));
+        shared.waker.clear();
+        let (queue, socket) = (shared.queue.take(), shared.socket.take());
+        drop((queue, socket));
         if std::mem::replace(&mut self.state, State::Stopped) == State::Started {
             // A panic in `stopped` has been reported; there is nothing left to end.
             let _ = self.call(|protocol, _| protocol.stopped(why));

@@ -22,6 +22,7 @@ use crate::{
     server::Permit,
     task::Sleep,
     transport::ByteStream,
+    wake::WakeSlot,
 };
 
 /// Runs `protocol` over a connected `stream`. `connection_made` is called in the next turn, or when
@@ -78,7 +79,7 @@ pub(super) fn spawn(
         reading_paused: Cell::new(false),
         reading_resumed: Cell::new(false),
         told: Cell::new(Told::Open),
-        waker: RefCell::default(),
+        waker: WakeSlot::default(),
         in_callback: Cell::new(false),
     });
     let connection = Connection { shared };
@@ -439,8 +440,7 @@ impl Driver {
         shared.ending.set(Ending::Lost);
         shared.outbound.borrow_mut().clear();
         // A handle that outlives its connection must not keep the task's memory alive.
-        let waker = shared.waker.take();
-        drop(waker);
+        shared.waker.clear();
         let stream = shared.stream.borrow_mut().take();
         if let Some(mut stream) = stream {
             if !matches!(why, Lost::Closed) {

@@ -16,7 +16,7 @@ use crate::{
 /// Serves a protocol on a listener until it is dropped. Created by [`serve`].
 ///
 /// Dropping it stops accepting; open connections continue.
-#[must_use = "dropping it stops accepting"]
+#[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Server {
     acceptor: Acceptor,
     config: Rc<Cell<Config>>,
@@ -55,6 +55,11 @@ fn serve_any(listener: BoxedListener, factory: Rc<dyn Factory>, origin: Origin) 
 }
 
 impl Server {
+    /// Lets it accept until the run ends. Without this, dropping it stops accepting.
+    pub fn keep(self) {
+        self.acceptor.keep();
+    }
+
     /// The address that it listens on.
     pub fn local_address(&self) -> &Address {
         self.acceptor.local_address()

@@ -60,7 +60,7 @@ pub trait Reactor {
     /// Work came up on the loop's own thread: a turn is wanted soon.
     ///
     /// Called at most once a turn. A backend whose loop asks
-    /// [`Driver::next`](crate::reactor::Driver::next) each time before it sleeps has nothing to do
+    /// [`Driver::next_turn`](crate::reactor::Driver::next_turn) each time before it sleeps has nothing to do
     /// here; any other makes its loop call for a turn, for example by its own notifier.
     fn request_turn(&self);
 
@@ -113,7 +113,7 @@ pub struct Event {
 
 /// What the host must do after a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
+pub enum NextTurn {
     /// Make another turn as soon as its own work allows: something is queued.
     Now,
     /// Make one at this instant, or earlier if the selector has events.

@@ -29,15 +29,16 @@ mod host;
 mod observe;
 mod turn;
 
-pub use backend::{Event, Interest, Key, Next, Notify, Reactor, Readiness};
-pub use host::{Driver, Interleave, Job, RunError, Selector, Standalone, Watcher};
+pub use backend::{Event, Interest, Key, NextTurn, Notify, Reactor, Readiness};
+pub use host::{Driver, HostCall, Interleave, RunError, Selector, Standalone, Watcher};
 pub(crate) use observe::Moment;
 pub use observe::{
-    Census, ConnectionInfo, FrameMetrics, Histogram, Label, Metrics, Observer, Origin, Report,
-    Share, Stall, StallPlace, Stalls,
-};
-pub use turn::{
-    CallError, Direction, FrameClock, Gone, Handle, LifeError, Pacing, Phase, Remote, ShutdownHook,
-    Stopped, Timer, TimerError, TurnEnd, TurnHook, WatchError, Watched,
+    Census, ConnectionInfo, FrameMetrics, Histogram, Label, Metrics, Origin, Report, Share, Stall,
+    StallPlace, Stalls,
 };
 pub(crate) use turn::{Core, FOREVER, WakeTimer};
+pub use turn::{
+    Direction, FrameClock, Gone, Handle, LifeError, Observer, Pacing, Phase, Registration,
+    RegistrationError, Remote, RemoteError, ShutdownHook, Stopped, Timer, TimerError, TurnEnd,
+    TurnHook,
+};

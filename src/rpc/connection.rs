@@ -273,8 +273,7 @@ fn answer(
                     inner.finish(id, many, result.unwrap_or_else(|_| Err(panicked())));
                 }
                 Ok::<_, crate::deferred::Interrupted>(())
-            })
-            .detach();
+            });
         }
     }
     Ok(())

@@ -185,8 +185,7 @@ impl<T: Serialize> Items<T> {
         let inner = self.inner.upgrade().ok_or_else(lost)?;
         let frame = message::frame(inner.config.max_frame_size, Kind::Item, self.id, |bytes| {
             message::put(bytes, item)
-        });
-        let frame = frame?;
+        })?;
         self.credit.left.set(self.credit.left.get() - 1);
         inner.write(&frame);
         Ok(())

@@ -38,7 +38,7 @@
 //!     let error = worker.call::<()>("versoin", &()).await.unwrap_err();
 //!     assert_eq!(error.to_string(), "the peer has no method \"versoin\"; it has \"version\"");
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -16,6 +16,7 @@ use crate::{
     deferred::{Canceller, Resolver},
     protocol::{Connection, Flow},
     reactor::{Handle, Origin, Timer},
+    wake::WakeSlot,
 };
 
 pub(super) struct Inner {
@@ -303,7 +304,7 @@ pub(super) struct Arrived {
 #[derive(Default)]
 pub(super) struct Credit {
     pub(super) left: Cell<u32>,
-    waiting: RefCell<Option<Waker>>,
+    waiting: WakeSlot,
 }
 
 impl Credit {
@@ -314,13 +315,10 @@ impl Credit {
 
     /// Wakes this task when there may be more.
     pub(super) fn wait(&self, cx: &Context<'_>) {
-        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        self.waiting.register(cx.waker());
     }
 
     pub(super) fn wake(&self) {
-        let waker = self.waiting.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 }

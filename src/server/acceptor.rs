@@ -7,24 +7,27 @@ use std::{
     future::poll_fn,
     io,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use crate::{
     deferred::{Canceller, Deferred, Interrupted, Resolver},
     reactor::{Handle, Origin},
     transport::{Address, ByteStream, Listen},
+    wake::WakeSlot,
 };
 
 /// Connections that a server holds at a time unless it is told otherwise.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
 /// Accepts connections until it is dropped or [stopped](Acceptor::stop).
-#[must_use = "dropping it stops accepting"]
+#[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Acceptor {
     address: Address,
     gate: Rc<Gate>,
     accepting: Canceller,
+    /// Whether it goes on without this.
+    kept: Cell<bool>,
 }
 
 impl Acceptor {
@@ -43,7 +46,7 @@ impl Acceptor {
             handle: handle.clone(),
             open: Cell::new(0),
             max: Cell::new(DEFAULT_MAX_CONNECTIONS),
-            waiting: RefCell::default(),
+            waiting: WakeSlot::default(),
             end: RefCell::default(),
             followers: RefCell::default(),
         });
@@ -72,6 +75,7 @@ impl Acceptor {
             address,
             gate,
             accepting,
+            kept: Cell::new(false),
         }
     }
 
@@ -98,6 +102,11 @@ impl Acceptor {
         self.gate.end(Ok(()));
     }
 
+    /// Lets it accept until the run ends, also when this is dropped.
+    pub fn keep(&self) {
+        self.kept.set(true);
+    }
+
     /// Fires when it no longer accepts and its last connection is gone. The error says that the
     /// listener failed.
     pub fn closed(&self) -> Deferred<(), AcceptError> {
@@ -113,7 +122,9 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.stop();
+        if !self.kept.get() {
+            self.stop();
+        }
     }
 }
 
@@ -165,7 +176,7 @@ struct Gate {
     handle: Handle,
     open: Cell<usize>,
     max: Cell<usize>,
-    waiting: RefCell<Option<Waker>>,
+    waiting: WakeSlot,
     /// How accepting ended.
     end: RefCell<Option<Result<(), AcceptError>>>,
     /// Who is told when the last connection is gone after that.
@@ -177,7 +188,7 @@ impl Gate {
         if self.open.get() < self.max.get() {
             return Poll::Ready(());
         }
-        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        self.waiting.register(cx.waker());
         Poll::Pending
     }
 
@@ -203,10 +214,7 @@ impl Gate {
     }
 
     fn wake(&self) {
-        let waker = self.waiting.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 }
 

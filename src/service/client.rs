@@ -16,6 +16,7 @@ use crate::{
     endpoint::ClientEndpoint,
     protocol::{self, Connection, End, Lost, Protocol},
     reactor::{Handle, Label, Origin},
+    wake::WakeSlot,
 };
 
 /// The maximum number of waiters in [`ClientService::when_connected`].
@@ -41,7 +42,7 @@ struct State {
     running: Cell<bool>,
     stopping: Cell<bool>,
     /// The task that connects. It is woken when it should stop.
-    task: RefCell<Option<Waker>>,
+    task: WakeSlot,
     /// The tasks that wait for the end of the service.
     ended: RefCell<Vec<Waker>>,
 }
@@ -72,7 +73,7 @@ impl ClientService {
             waiting: RefCell::default(),
             running: Cell::new(false),
             stopping: Cell::new(false),
-            task: RefCell::default(),
+            task: WakeSlot::default(),
             ended: RefCell::default(),
         };
         ClientService {
@@ -149,7 +150,7 @@ impl State {
             if let Poll::Ready(why) = lost.as_mut().poll(cx) {
                 return Poll::Ready(why.unwrap_or_else(|why| why.to_string()));
             }
-            *self.task.borrow_mut() = Some(cx.waker().clone());
+            self.task.register(cx.waker());
             if self.stopping.get() {
                 connection.close();
             }
@@ -165,7 +166,7 @@ impl State {
             if self.stopping.get() {
                 return Poll::Ready(None);
             }
-            *self.task.borrow_mut() = Some(cx.waker().clone());
+            self.task.register(cx.waker());
             future.as_mut().poll(cx).map(Some)
         })
         .await
@@ -179,10 +180,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         let state = &self.0;
         state.running.set(false);
-        let (connection, task) = (state.connection.take(), state.task.take());
+        state.task.clear();
         // Dropping them notifies the waiting callers.
-        let waiting = state.waiting.take();
-        drop((connection, task, waiting));
+        let (connection, waiting) = (state.connection.take(), state.waiting.take());
+        drop((connection, waiting));
         for waker in state.ended.take() {
             waker.wake();
         }
@@ -212,10 +213,7 @@ impl Service for ClientService {
     fn stop(&self) -> Stopping {
         let state = self.state.clone();
         state.stopping.set(true);
-        let task = state.task.take();
-        if let Some(task) = task {
-            task.wake();
-        }
+        state.task.wake();
         let mut abandoned = Abandoned(Some(state));
         Box::pin(poll_fn(move |cx| {
             let Some(state) = abandoned.0.take_if(|state| state.running.get()) else {

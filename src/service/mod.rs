@@ -19,11 +19,10 @@
 //! // They start now, and stop in reverse order when the reactor is stopped.
 //! let started = services.run();
 //! # let handle = handle.clone();
-//! started.add_callback(move |()| {
+//! started.map(move |()| {
 //!     println!("all services run");
-//! #   handle.stop().map_err(|error| Box::new(error) as Box<dyn std::error::Error>)
-//! #   ; Ok::<(), Box<dyn std::error::Error>>(())
-//! }).detach();
+//! #   handle.stop();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

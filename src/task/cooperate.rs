@@ -51,8 +51,7 @@ impl Handle {
     ///             println!("the sum is {}", sum.get());
     ///             handle.stop();
     ///         }
-    ///     })
-    ///     .detach();
+    ///     });
     /// # reactor.run()?;
     /// # Ok(())
     /// # }

@@ -13,19 +13,21 @@ use crate::{
 };
 
 impl Handle {
-    /// Calls `function` every `interval`, for the first time after one, until the [`LoopingCall`]
-    /// is dropped or the run ends.
+    /// Calls `function` every `interval`, for the first time after one interval, until
+    /// [`LoopingCall::cancel`] or the end of the run.
     ///
-    /// What was missed because the thread was held up is not made up for: there is one call, which
-    /// is told how many it stands for besides itself, and the next is due at the next whole
-    /// interval. The call is not entered again while it is on the stack. A panic ends it.
+    /// Calls that were missed because the thread was held up are not made up for: there is one
+    /// call, whose argument says how many others were missed, and the next is due at the next whole
+    /// interval. The call is not entered again while it is on the stack. A panic ends the calls.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # let reactor = entwined::Standalone::new()?;
     /// # let handle = reactor.handle();
     /// # handle.call_later(Duration::from_millis(5), { let handle = handle.clone(); move || handle.stop() });
-    /// let ticking = handle.call_every(Duration::from_millis(1), |missed| println!("tick, after {missed} missed ones"));
+    /// handle.call_every(Duration::from_millis(1), |missed| {
+    ///     println!("tick, after {missed} missed ones");
+    /// });
     /// # reactor.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -41,35 +43,25 @@ impl Handle {
 }
 
 /// A call that is repeated at regular intervals. Created by [`Handle::call_every`]. Dropping it
-/// stops the calls, even from inside the call.
-#[must_use = "dropping it stops the calls; use `keep` to let them continue"]
+/// lets the calls go on.
 pub struct LoopingCall {
-    task: Option<Deferred<(), Interrupted>>,
+    task: Deferred<(), Interrupted>,
 }
 
 impl LoopingCall {
     fn new(task: Deferred<(), Interrupted>) -> Self {
-        LoopingCall { task: Some(task) }
+        LoopingCall { task }
     }
 
-    /// Lets the calls continue until the run ends.
-    pub fn keep(mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach();
-        }
+    /// Stops the calls. May be called from inside the call. Does nothing the second time.
+    pub fn cancel(&self) {
+        self.task.cancel();
     }
 
-    /// Returns whether the calls continue: the run has not ended, and no call has panicked.
+    /// Returns whether the calls continue: they were not cancelled, the run has not ended, and no
+    /// call has panicked.
     pub fn is_active(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| !task.is_ready())
-    }
-}
-
-impl Drop for LoopingCall {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.cancel();
-        }
+        !self.task.is_ready()
     }
 }
 

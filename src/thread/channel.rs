@@ -68,8 +68,7 @@ pub enum WhenFull {
 ///         let _ = bar.await;
 ///         handle.stop()
 ///     }
-/// })
-/// .detach();
+/// });
 /// reactor.run()?;
 /// # Ok(())
 /// # }

@@ -1,29 +1,26 @@
 //! Runs work on other threads and delivers the results on the event loop's thread.
 //!
 //! ```
-//! use std::error::Error;
+//! use std::fs;
 //!
 //! use entwined::Standalone;
 //!
-//! type Failed = Box<dyn Error + Send + Sync>;
-//!
-//! # fn main() -> Result<(), Box<dyn Error>> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
 //!
 //! handle
-//!     .defer_to_thread(|_| Ok(std::fs::read_to_string("/proc/version")?))
+//!     .defer_to_thread(|_| fs::read_to_string("/proc/version"))
 //!     // From here on the chain runs on the event loop's thread and may touch a label.
 //!     .map(|text| println!("{text}"))
-//!     .add_errback(|error: Failed| {
-//!         eprintln!("{error}");
-//!         Ok::<(), Failed>(())
-//!     })
 //!     .add_both({
 //!         let handle = handle.clone();
-//!         move |_| Ok::<(), Failed>(handle.stop()?)
-//!     })
-//!     .detach();
+//!         move |result| {
+//!             handle.stop();
+//!             // An error that nobody handles is logged.
+//!             result
+//!         }
+//!     });
 //! reactor.run()?;
 //! # Ok(())
 //! # }
@@ -81,7 +78,7 @@ use std::rc::Rc;
 
 pub use channel::{Receiver, SendError, Sender, WhenFull, channel};
 pub use job::Job;
-pub use pool::{Limits, ThreadPool};
+pub use pool::{Config, ThreadPool};
 
 use crate::{
     deferred::{ChainError, Deferred, Full, Interrupted},
@@ -90,11 +87,11 @@ use crate::{
 
 impl Handle {
     /// Runs `job` on a thread of this reactor's own pool and fires the Deferred with its result, on
-    /// this thread; see [`ThreadPool::defer`]. The pool has the [default limits](Limits). It starts
+    /// this thread; see [`ThreadPool::defer`]. The pool has the [default limits](Config). It starts
     /// with the first job and ends with the reactor.
     ///
-    /// `Box<dyn Error>` is not `Send`. Use `Box<dyn Error + Send + Sync>`, `String` or your own
-    /// type as the job's error.
+    /// `Box<dyn Error>` is not `Send`. Use [`std::io::Error`], `Box<dyn Error + Send + Sync>`,
+    /// `String` or your own type as the job's error.
     ///
     /// # Errors
     /// The Deferred fails with the job's own error, or with [`Interrupted::Refused`] if the queue
@@ -115,5 +112,5 @@ impl Handle {
 
 /// The reactor stores the pool without knowing its type.
 fn default_pool(handle: &Handle) -> Rc<ThreadPool> {
-    handle.extension(|| Rc::new(ThreadPool::new("entwined", Limits::default())))
+    handle.extension(|| Rc::new(ThreadPool::new("entwined", Config::default())))
 }

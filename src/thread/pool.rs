@@ -36,26 +36,25 @@ use crate::{
 /// work that must not wait behind other work (name lookups, a database) or that needs other limits:
 ///
 /// ```
-/// use entwined::{Standalone, thread::{Limits, ThreadPool}};
+/// use entwined::{Standalone, thread::{Config, ThreadPool}};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut limits = Limits::default();
-/// limits.threads = 2;
-/// let pool = ThreadPool::new("thumbnails", limits);
+/// let mut config = Config::default();
+/// config.max_threads = 2;
+/// let pool = ThreadPool::new("thumbnails", config);
 ///
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
 /// let sum = pool
 ///     .defer(&handle, |_| Ok::<u64, String>((1..=1_000).sum()))
 ///     .map_err(|_| "the queue is full")?;
-/// sum.add_callback({
+/// sum.map({
 ///     let handle = handle.clone();
 ///     move |sum| {
 ///         assert_eq!(sum, 500_500);
-///         handle.stop().map_err(|error| error.to_string())
+///         handle.stop();
 ///     }
-/// })
-/// .detach();
+/// });
 /// reactor.run()?;
 /// # Ok(())
 /// # }
@@ -67,21 +66,21 @@ pub struct ThreadPool {
 
 /// The limits of a [`ThreadPool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Config {
     /// Maximum number of threads; zero counts as one. Default: 8.
-    pub threads: usize,
+    pub max_threads: usize,
     /// Maximum number of jobs that wait for a thread. Default: 16,384.
-    pub queue: usize,
+    pub max_queued: usize,
     /// How long a thread stays without work. Default: 10 s.
-    pub idle: Duration,
+    pub idle_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for Config {
     fn default() -> Self {
-        Limits {
-            threads: 8,
-            queue: 16_384,
-            idle: Duration::from_secs(10),
+        Config {
+            max_threads: 8,
+            max_queued: 16_384,
+            idle_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -92,14 +91,14 @@ impl ThreadPool {
     ///
     /// # Panics
     /// If `name` contains a NUL byte.
-    pub fn new(name: &str, limits: Limits) -> Self {
+    pub fn new(name: &str, config: Config) -> Self {
         assert!(
             !name.contains('\0'),
             "a thread name cannot contain a NUL byte"
         );
         let inner = Inner {
             name: name.to_owned(),
-            limits,
+            config,
             queue: Mutex::default(),
         };
         ThreadPool {
@@ -196,7 +195,7 @@ impl Drop for Seat<'_> {
 /// The state that the threads share.
 pub(super) struct Inner {
     name: String,
-    limits: Limits,
+    config: Config,
     queue: Mutex<Queue>,
 }
 
@@ -260,11 +259,11 @@ impl Inner {
         let mut queue = self.lock();
         let mut may_start = true;
         while !queue.has_idle() {
-            if may_start && queue.threads < self.limits.threads.max(1) {
+            if may_start && queue.threads < self.config.max_threads.max(1) {
                 drop(queue);
                 may_start = self.start_thread();
                 queue = self.lock();
-            } else if queue.threads > 0 && queue.waiting() < self.limits.queue {
+            } else if queue.threads > 0 && queue.waiting() < self.config.max_queued {
                 break;
             } else {
                 return None;
@@ -341,7 +340,7 @@ impl Inner {
     /// has expired; the thread has then left the pool.
     fn rest<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> Option<MutexGuard<'a, Queue>> {
         let this = thread::current();
-        let end = Instant::now().checked_add(self.limits.idle);
+        let end = Instant::now().checked_add(self.config.idle_timeout);
         queue.seeking -= 1;
         queue.resting.push(this.clone());
         loop {

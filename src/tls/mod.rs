@@ -40,7 +40,7 @@
 //!     let stream = tcp::connect(&handle, address).await.expect("a server");
 //!     let stream = connector.connect(stream, "localhost").expect("a name");
 //!     protocol::start(&handle, stream, Greeting(handle.clone()));
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -51,7 +51,7 @@ pub struct ReceivedDatagram {
 ///         }
 ///     }
 ///     handle.stop();
-/// }).detach();
+/// });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 use super::{Address, Batch, ReceivedDatagram, UnixAddress, batch, socket_file::SocketFile};
-use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
+use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
 
 /// A datagram socket. Create one with [`udp`](super::udp) or [`unix`](super::unix).
 ///
@@ -22,7 +22,7 @@ use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
 /// datagrams.
 #[derive(Debug)]
 pub struct DatagramSocket {
-    socket: Watched<OwnedFd>,
+    socket: Registration<OwnedFd>,
     family: AddressFamily,
     connected: bool,
     /// A socket file to remove on drop.
@@ -41,7 +41,7 @@ impl DatagramSocket {
 
     pub(super) fn new(handle: &Handle, socket: OwnedFd, family: AddressFamily) -> io::Result<Self> {
         let socket =
-            Watched::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
+            Registration::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
         let connected = net::getpeername(socket.object()).is_ok();
         Ok(DatagramSocket {
             socket,

@@ -19,7 +19,7 @@
 //!         .expect("bytes");
 //!     assert_eq!(&buffer[..count], b"hello");
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -53,7 +53,7 @@ use rustix::{
 };
 
 use super::{Address, ByteStream};
-use crate::reactor::{Direction, Handle, Interest, Readiness, Watched};
+use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
 
 /// A stream over one fd for both directions, or over one fd for each. Dropping it closes them.
 ///
@@ -173,7 +173,7 @@ impl FdStream {
             return Poll::Ready(());
         };
         // A file always counts as having a reader.
-        let Source::Watched(watched) = &end.source else {
+        let Source::Registration(watched) = &end.source else {
             return Poll::Pending;
         };
         loop {
@@ -200,7 +200,7 @@ impl FdStream {
     ) -> Poll<io::Result<T>> {
         let mut attempt = attempt;
         match &end.source {
-            Source::Watched(watched) => watched.poll_io(cx, direction, attempt),
+            Source::Registration(watched) => watched.poll_io(cx, direction, attempt),
             Source::Ready(fd) => {
                 // This fd is always ready, so only the task's share can hold it back.
                 if !self.handle.spend(1) {
@@ -287,13 +287,39 @@ impl ByteStream for FdStream {
 #[derive(Debug)]
 struct End {
     source: Source,
-    /// The original flags, to be restored on drop if others share the open file description.
-    flags: Option<OFlags>,
+    /// Set if others share the open file description.
+    original: Option<Rc<Original>>,
+}
+
+/// The original flags of this process's standard input and output, to be restored when the last end
+/// that has changed them is dropped: both may share one open file description.
+#[derive(Debug)]
+struct Original([(OwnedFd, OFlags); 2]);
+
+impl Original {
+    fn new() -> io::Result<Self> {
+        let flags = |fd: BorrowedFd<'_>| {
+            let flags = rustix::fs::fcntl_getfl(fd)?;
+            Ok::<_, io::Error>((fd.try_clone_to_owned()?, flags))
+        };
+        Ok(Original([
+            flags(io::stdin().as_fd())?,
+            flags(io::stdout().as_fd())?,
+        ]))
+    }
+}
+
+impl Drop for Original {
+    fn drop(&mut self) {
+        for (fd, flags) in &self.0 {
+            let _ = rustix::fs::fcntl_setfl(fd, *flags);
+        }
+    }
 }
 
 #[derive(Debug)]
 enum Source {
-    Watched(Watched<OwnedFd>),
+    Registration(Registration<OwnedFd>),
     /// The system cannot watch this fd, because it is always ready.
     Ready(OwnedFd),
 }
@@ -301,10 +327,10 @@ enum Source {
 impl End {
     fn new(handle: &Handle, fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        let source = match Watched::new(handle, fd, interest) {
-            Ok(watched) if interest == Interest::READABLE => Source::Watched(watched),
+        let source = match Registration::new(handle, fd, interest) {
+            Ok(watched) if interest == Interest::READABLE => Source::Registration(watched),
             // An fd that is not full can be written to at once.
-            Ok(watched) => Source::Watched(watched.assume_ready(Readiness::WRITABLE)),
+            Ok(watched) => Source::Registration(watched.assume_ready(Readiness::WRITABLE)),
             Err(refused) if Errno::from_io_error(&refused.error) == Some(Errno::PERM) => {
                 Source::Ready(refused.object)
             }
@@ -312,28 +338,20 @@ impl End {
         };
         Ok(End {
             source,
-            flags: None,
+            original: None,
         })
     }
 
     fn fd(&self) -> &OwnedFd {
         match &self.source {
-            Source::Watched(watched) => watched.object(),
+            Source::Registration(watched) => watched.object(),
             Source::Ready(fd) => fd,
         }
     }
 
     fn moved(&self, direction: Direction, count: usize) {
-        if let Source::Watched(watched) = &self.source {
+        if let Source::Registration(watched) = &self.source {
             watched.moved(direction, count);
-        }
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        if let Some(flags) = self.flags {
-            let _ = rustix::fs::fcntl_setfl(self.fd(), flags);
         }
     }
 }
@@ -348,8 +366,9 @@ fn standard(
     fd: BorrowedFd<'_>,
     interest: Interest,
     access: OFlags,
+    original: &Rc<Original>,
 ) -> io::Result<Rc<End>> {
-    use rustix::fs::{FileType, Mode, fcntl_getfl, fstat, open};
+    use rustix::fs::{FileType, Mode, fstat, open};
     use std::os::fd::AsRawFd;
 
     let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
@@ -360,9 +379,8 @@ fn standard(
             return Ok(Rc::new(End::new(handle, own, interest)?));
         }
     }
-    let flags = fcntl_getfl(fd)?;
     let mut end = End::new(handle, fd.try_clone_to_owned()?, interest)?;
-    end.flags = Some(flags);
+    end.original = Some(original.clone());
     Ok(Rc::new(end))
 }
 
@@ -375,17 +393,22 @@ fn standard(
 /// # Errors
 /// Fails if one of the two is closed, or there are no resources to watch them.
 pub fn stdio(handle: &Handle) -> io::Result<FdStream> {
+    // Both are asked before one is changed.
+    let original = Rc::new(Original::new()?);
+    let (stdin, stdout) = (io::stdin(), io::stdout());
     let input = standard(
         handle,
-        io::stdin().as_fd(),
+        stdin.as_fd(),
         Interest::READABLE,
         OFlags::RDONLY,
+        &original,
     )?;
     let output = standard(
         handle,
-        io::stdout().as_fd(),
+        stdout.as_fd(),
         Interest::WRITABLE,
         OFlags::WRONLY,
+        &original,
     )?;
     Ok(FdStream {
         handle: handle.clone(),

@@ -116,8 +116,7 @@ impl Listen for BoxedListener {
 ///         closed.await.expect("it did not fail");
 ///         handle.stop()
 ///     }
-/// })
-/// .detach();
+/// });
 /// reactor.run()?;
 /// # drop(server);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

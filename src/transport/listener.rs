@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{Address, Stream, UnixAddress, socket_file::SocketFile};
 use crate::{
-    reactor::{Direction, Handle, Interest, Readiness, Watched},
+    reactor::{Direction, Handle, Interest, Readiness, Registration},
     report,
     task::Sleep,
 };
@@ -41,7 +41,7 @@ const REST: Duration = Duration::from_millis(100);
 /// Accepting resumes on its own as soon as fds are available again.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Watched<OwnedFd>,
+    socket: Registration<OwnedFd>,
     local: Address,
     /// The spare fd that is given up to turn a peer away.
     spare: RefCell<Option<OwnedFd>>,
@@ -55,7 +55,7 @@ impl Listener {
     pub(super) fn new(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
         let local = net::getsockname(&socket)?.into();
         make_room(&socket);
-        let socket = Watched::new(handle, socket, Interest::READABLE)?;
+        let socket = Registration::new(handle, socket, Interest::READABLE)?;
         Ok(Listener {
             socket,
             local,
@@ -156,7 +156,7 @@ impl Listener {
         } else {
             peer
         };
-        let socket = Watched::new(&self.handle(), socket, Interest::BOTH)?;
+        let socket = Registration::new(&self.handle(), socket, Interest::BOTH)?;
         Ok(Stream::new(
             socket.assume_ready(Readiness::READABLE | Readiness::WRITABLE),
             peer,

@@ -9,14 +9,14 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{Address, ByteStream};
-use crate::{reactor::Handle, task::Sleep};
+use crate::{reactor::Handle, task::Sleep, wake::WakeSlot};
 
 /// How the connection between a pair of streams behaves. The default is a perfect connection.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +81,8 @@ struct Pipe {
     deaf: Cell<bool>,
     /// The connection was cut: reads and writes return this error.
     cut: Cell<Option<io::ErrorKind>>,
-    reader: RefCell<Option<Waker>>,
-    writer: RefCell<Option<Waker>>,
+    reader: WakeSlot,
+    writer: WakeSlot,
 }
 
 impl MemoryStream {
@@ -98,8 +98,8 @@ impl Pipe {
     fn cut(&self, why: io::ErrorKind) {
         self.cut.set(Some(why));
         self.segments.take();
-        wake(&self.reader);
-        wake(&self.writer);
+        self.reader.wake();
+        self.writer.wake();
     }
 
     fn check(&self) -> io::Result<()> {
@@ -115,7 +115,7 @@ impl Pipe {
             None => segments.push_back((arrives, bytes.iter().copied().collect())),
         }
         drop(segments);
-        wake(&self.reader);
+        self.reader.wake();
     }
 
     fn end(&self, arrives: Instant) {
@@ -123,15 +123,8 @@ impl Pipe {
             self.segments
                 .borrow_mut()
                 .push_back((arrives, VecDeque::new()));
-            wake(&self.reader);
+            self.reader.wake();
         }
-    }
-}
-
-fn wake(place: &RefCell<Option<Waker>>) {
-    let waker = place.borrow_mut().take();
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 
@@ -146,11 +139,11 @@ impl AsyncRead for MemoryStream {
         pipe.check()?;
         let arrives = pipe.segments.borrow().front().map(|segment| segment.0);
         let Some(arrives) = arrives else {
-            *pipe.reader.borrow_mut() = Some(cx.waker().clone());
+            pipe.reader.register(cx.waker());
             return Poll::Pending;
         };
         if arrives > this.handle.now() {
-            *pipe.reader.borrow_mut() = Some(cx.waker().clone());
+            pipe.reader.register(cx.waker());
             let arrival = this
                 .arrival
                 .get_or_insert_with(|| this.handle.sleep_until(arrives));
@@ -178,7 +171,7 @@ impl AsyncRead for MemoryStream {
         }
         drop(segments);
         pipe.waiting.set(pipe.waiting.get() - count);
-        wake(&pipe.writer);
+        pipe.writer.wake();
         Poll::Ready(Ok(count))
     }
 }
@@ -196,7 +189,7 @@ impl AsyncWrite for MemoryStream {
         }
         let room = self.link.capacity.saturating_sub(pipe.waiting.get());
         if room == 0 {
-            *pipe.writer.borrow_mut() = Some(cx.waker().clone());
+            pipe.writer.register(cx.waker());
             return Poll::Pending;
         }
         let bytes = &buffer[..buffer.len().min(room)];
@@ -233,7 +226,7 @@ impl ByteStream for MemoryStream {
 impl Drop for MemoryStream {
     fn drop(&mut self) {
         self.inbound.deaf.set(true);
-        wake(&self.inbound.writer);
+        self.inbound.writer.wake();
         if self.aborting {
             self.outbound.cut(io::ErrorKind::ConnectionReset);
         } else {

@@ -14,7 +14,7 @@
 //!     let stream = listener.accept().await.expect("a connection");
 //!     println!("{} is here", stream.peer_address());
 //!     handle.stop();
-//! }).detach();
+//! });
 //!
 //! let peer = TcpStream::connect(address)?;
 //! reactor.run()?;

@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///         .expect("somebody listens");
 ///     println!("connected to {}", stream.peer_address());
 ///     handle.stop();
-/// }).detach();
+/// });
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -9,7 +9,7 @@ use rustix::{
 
 use super::{Address, Stream};
 use crate::{
-    reactor::{Direction, Handle, Interest, Readiness, Watched},
+    reactor::{Direction, Handle, Interest, Readiness, Registration},
     report,
 };
 
@@ -39,9 +39,9 @@ pub(super) async fn connect(
             let socket = new(family)?;
             prepare(&socket)?;
             match net::connect(&socket, target) {
-                Ok(()) => return Ok(Watched::new(handle, socket, Interest::BOTH)?),
+                Ok(()) => return Ok(Registration::new(handle, socket, Interest::BOTH)?),
                 Err(Errno::INPROGRESS | Errno::INTR) => {
-                    let socket = Watched::new(handle, socket, Interest::BOTH)?;
+                    let socket = Registration::new(handle, socket, Interest::BOTH)?;
                     socket.ready(Direction::Write).await;
                     sockopt::socket_error(socket.object())??;
                     return Ok(socket);

@@ -13,7 +13,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, SocketType, UCred, sockopt};
 
 use super::{Address, ByteStream, fds::FdQueue};
-use crate::reactor::{Direction, Handle, Interest, Watched};
+use crate::reactor::{Direction, Handle, Interest, Registration};
 
 /// A connected TCP or Unix socket.
 ///
@@ -22,7 +22,7 @@ use crate::reactor::{Direction, Handle, Interest, Watched};
 /// signal.
 #[derive(Debug)]
 pub struct Stream {
-    socket: Watched<OwnedFd>,
+    socket: Registration<OwnedFd>,
     /// Present if fds are to be received (Unix sockets only).
     fds: Option<FdQueue>,
     /// Whether the write direction has been shut down.
@@ -30,7 +30,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(socket: Watched<OwnedFd>, peer: Address) -> Self {
+    pub(super) fn new(socket: Registration<OwnedFd>, peer: Address) -> Self {
         Stream {
             socket: socket.connected(peer),
             fds: None,
@@ -59,7 +59,7 @@ impl Stream {
         // Unix sockets do not have this option.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         Ok(Stream::new(
-            Watched::new(handle, socket, Interest::BOTH)?,
+            Registration::new(handle, socket, Interest::BOTH)?,
             peer,
         ))
     }

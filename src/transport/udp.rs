@@ -15,7 +15,7 @@
 //!     assert_eq!(&buffer[..received.count], b"hello");
 //!     server.send_to(b"hello to you", &received.from).await.expect("sent");
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

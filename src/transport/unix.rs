@@ -26,7 +26,7 @@ use super::{
     Address, ConnectError, DatagramSocket, ListenError, Listener, Stream, UnixAddress,
     listener::BACKLOG, socket, socket_file::SocketFile,
 };
-use crate::reactor::{Handle, Interest, Readiness, Watched};
+use crate::reactor::{Handle, Interest, Readiness, Registration};
 
 /// Connects to the socket at `path`.
 ///
@@ -136,7 +136,7 @@ pub fn pair(handle: &Handle) -> io::Result<(Stream, Stream)> {
     let (a, b) = open_pair(SocketType::STREAM)?;
     let stream = |socket| -> io::Result<Stream> {
         let socket =
-            Watched::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
+            Registration::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
         Ok(Stream::new(socket, Address::Unix(UnixAddress::Unnamed)))
     };
     Ok((stream(a)?, stream(b)?))

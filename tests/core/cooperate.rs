@@ -73,18 +73,16 @@ fn short_steps_share_a_slice_and_leave_room_for_others() {
     }));
     let turns = Rc::new(Cell::new(0));
     let stop = stop(&handle);
-    handle
-        .spawn({
-            let (turns, handle) = (turns.clone(), handle.clone());
-            async move {
-                while turns.get() < 20 {
-                    turns.set(turns.get() + 1);
-                    handle.sleep(Duration::ZERO).await;
-                }
-                stop();
+    handle.spawn({
+        let (turns, handle) = (turns.clone(), handle.clone());
+        async move {
+            while turns.get() < 20 {
+                turns.set(turns.get() + 1);
+                handle.sleep(Duration::ZERO).await;
             }
-        })
-        .detach();
+            stop();
+        }
+    });
     reactor.run().expect("it runs");
     assert_eq!(turns.get(), 20);
     assert!(made.get() > 20 * 10, "{} steps in 20 turns", made.get());

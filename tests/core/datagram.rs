@@ -432,7 +432,7 @@ fn a_flood_leaves_room_for_others() {
             ticking.set(ticking.get() + 1)
         });
         handle.sleep(Duration::from_millis(200)).await;
-        drop(timer);
+        timer.cancel();
         flooding.store(false, std::sync::atomic::Ordering::Relaxed);
         flood.await.expect("sent");
         assert!(ticks.get() >= 30, "{} ticks", ticks.get());

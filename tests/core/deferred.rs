@@ -515,7 +515,7 @@ fn d14_a_callback_may_open_a_nested_loop_and_the_chain_goes_on_afterwards() {
     let (other_resolver, other) = pair();
     let other_seen = Rc::new(Cell::new(0));
     let seen = other_seen.clone();
-    other.map(move |value| seen.set(value)).detach();
+    other.map(move |value| seen.set(value));
     let end = deferred
         .add_callback({
             let handle = handle.clone();

@@ -214,22 +214,20 @@ fn streams_that_share_a_bucket_have_a_like_share() {
             );
             let mut near = RateLimited::new(&handle, near, limits.0, limits.1);
             let (mut buffer, data) = ([0; 4_096], [0; 4_096]);
-            handle
-                .spawn(async move {
-                    loop {
-                        let (reader, writer): (&mut dyn Reading, &mut dyn Writing) = if input {
-                            (&mut near, &mut far)
-                        } else {
-                            (&mut far, &mut near)
-                        };
-                        poll_fn(|cx| Pin::new(&mut *writer).poll_write(cx, &data))
-                            .await
-                            .expect("written");
-                        counts.borrow_mut()[stream] +=
-                            read(&mut &mut *reader, &mut buffer).await.expect("bytes");
-                    }
-                })
-                .detach();
+            handle.spawn(async move {
+                loop {
+                    let (reader, writer): (&mut dyn Reading, &mut dyn Writing) = if input {
+                        (&mut near, &mut far)
+                    } else {
+                        (&mut far, &mut near)
+                    };
+                    poll_fn(|cx| Pin::new(&mut *writer).poll_write(cx, &data))
+                        .await
+                        .expect("written");
+                    counts.borrow_mut()[stream] +=
+                        read(&mut &mut *reader, &mut buffer).await.expect("bytes");
+                }
+            });
         }
         simulation.advance(Duration::from_secs(60));
         let counts = *counts.borrow();

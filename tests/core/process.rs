@@ -3,23 +3,24 @@
 use std::{
     cell::RefCell,
     fs,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     pin::Pin,
     process,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::run::run;
 use entwined::{
-    process::{Command, ExitError, Io, OutputError},
+    process::{Command, ExitError, Io, OutputError, TerminalSize},
     protocol::{self, Connection, Lost, Protocol},
+    signal::Signal,
     transport::fd::FdStream,
 };
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::process::Signal;
 
 /// How long anything may take. Only a failing test waits this long.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -212,7 +213,7 @@ fn a_process_that_does_not_read_takes_no_more_than_the_pipe() {
         let mut process = Command::new("sleep")
             .arg("1000")
             .stdin(Io::Stream)
-            .kill_on_drop()
+            .kill_on_drop(true)
             .spawn(&handle)
             .expect("sleep");
         let mut input = process.take_stdin().expect("a pipe");
@@ -258,7 +259,7 @@ fn killing_on_drop_takes_the_group_along() {
             .stdin(Io::Stream)
             .stdout(Io::Stream)
             .process_group()
-            .kill_on_drop();
+            .kill_on_drop(true);
         let mut process = command.spawn(&handle).expect("sh");
         let (_input, mut output) = (process.take_stdin(), process.take_stdout().expect("a pipe"));
         let grandchild =
@@ -518,6 +519,22 @@ fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
     // The file status flags are shared with the other processes.
     let flags = rustix::fs::fcntl_getfl(&shared).expect("flags");
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+    // Output that shares the description of the input.
+    let (socket, mut peer) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+    peer.write_all(b"input of a socket").expect("written");
+    peer.shutdown(std::net::Shutdown::Write).expect("shut down");
+    let mut both = process::Command::new(std::env::current_exe().expect("this program"));
+    both.args(["--exact", NAME, "--nocapture", "--quiet"])
+        .env("ENTWINED_APART", NAME)
+        .stdin(OwnedFd::from(socket.try_clone().expect("a copy")))
+        .stdout(OwnedFd::from(socket.try_clone().expect("a copy")));
+    assert!(both.status().expect("it starts").success());
+    let flags = rustix::fs::fcntl_getfl(&socket).expect("flags");
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+    let mut said = vec![0; 1_000];
+    let count = peer.read(&mut said).expect("output");
+    let said = String::from_utf8_lossy(&said[..count]).into_owned();
+    assert!(said.contains("heard: input of a socket"), "{said}");
     let mut child = apart(NAME, process::Stdio::piped());
     child
         .stdin
@@ -555,5 +572,212 @@ fn a_terminal_is_a_stream_whose_end_is_that_of_its_other_side() {
         // The terminal echoes what is typed.
         assert_eq!(String::from_utf8_lossy(&said), "typed\r\ngot typed\r\n");
         assert!(process.exited().await.expect("its status").success());
+    });
+}
+
+#[test]
+fn a_child_gets_no_fd_that_it_was_not_given() {
+    // As an inherited socket is: not close-on-exec.
+    let leaked = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).expect("its flags");
+    let output = run(|handle| async move {
+        let ls = Command::new("ls").arg("/proc/self/fd");
+        ls.output(&handle, 1_000).await.expect("it runs")
+    });
+    // The last is the folder itself.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n2\n3\n");
+}
+
+#[test]
+fn a_child_neither_blocks_nor_ignores_what_its_parent_does() {
+    const NAME: &str = "process::a_child_neither_blocks_nor_ignores_what_its_parent_does";
+    if !is_apart(NAME) {
+        let mut command = process::Command::new("env");
+        command
+            .args(["--block-signal=TERM,INT", "--ignore-signal=HUP,USR1"])
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["--exact", NAME, "--quiet"])
+            .env("ENTWINED_APART", NAME);
+        assert!(command.status().expect("it starts").success());
+        return;
+    }
+    run(|handle| async move {
+        for terminal in [false, true] {
+            for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::USR1] {
+                let command = Command::new("sleep").arg("1000").kill_on_drop(true);
+                let process = match terminal {
+                    true => command.terminal(TerminalSize::default()),
+                    false => command,
+                };
+                let process = process.spawn(&handle).expect("sleep");
+                process.signal(signal).expect("it runs");
+                let status = handle.timeout(LIMIT, process.exited()).await;
+                let status = status.expect("its end").expect("its status");
+                assert_eq!(status.signal(), Some(signal.as_raw()));
+            }
+        }
+    });
+}
+
+#[test]
+fn output_does_not_wait_for_a_program_that_waits_for_input() {
+    run(|handle| async move {
+        let command = shell("cat; cat <&3; echo end").stdin(Io::Stream);
+        let output = command.fd(3, Io::PipeIn).output(&handle, 100);
+        let output = handle.timeout(LIMIT, output).await.expect("an end");
+        assert_eq!(output.expect("it runs").stdout, b"end\n");
+    });
+}
+
+/// Waits until a child of this process is gone, reaped and all.
+fn wait_until_reaped(pid: u32) {
+    let deadline = Instant::now() + LIMIT;
+    while let Some(state) = state(pid) {
+        assert!(
+            Instant::now() < deadline,
+            "process {pid} is still there, in state {state:?}"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_killed_on_drop_ends_with_the_run_whoever_keeps_it() {
+    let sleep = || Command::new("sleep").arg("1000");
+    let (kept, pids) = run(move |handle| async move {
+        let kept = sleep().kill_on_drop(true).spawn(&handle).expect("sleep");
+        let others = sleep().spawn(&handle).expect("sleep");
+        let of_a_task = sleep().kill_on_drop(true).spawn(&handle).expect("sleep");
+        let pids = [kept.id(), of_a_task.id(), others.id()];
+        let waiting = async move { of_a_task.exited().await };
+        handle.spawn(waiting);
+        ((kept, others), pids)
+    });
+    wait_until_reaped(pids[0]);
+    wait_until_reaped(pids[1]);
+    // The third was not to be killed. It is known after the run, too.
+    let (first, third) = kept;
+    assert!(first.kill().is_ok());
+    assert!(state(pids[2]).is_some());
+    third.signal(Signal::TERM).expect("it runs");
+    wait_until_reaped(pids[2]);
+    for result in [
+        third.signal(Signal::TERM),
+        third.terminate(),
+        third.interrupt(),
+    ] {
+        match result {
+            Ok(()) => {}
+            Err(error) => assert_eq!(error.to_string(), "the process has exited"),
+        }
+    }
+}
+
+#[test]
+fn a_group_that_is_killed_on_drop_ends_with_the_run() {
+    let (process, pids) = run(|handle| async move {
+        let command = shell("sleep 1000 & echo $!; wait").stdout(Io::Stream);
+        let command = command.process_group().kill_on_drop(true);
+        let mut process = command.spawn(&handle).expect("sh");
+        let mut output = process.take_stdout().expect("a pipe");
+        let grandchild =
+            String::from_utf8(read(&mut output).await.expect("a number")).expect("ASCII");
+        let pids = [process.id(), grandchild.trim().parse().expect("a number")];
+        (process, pids)
+    });
+    wait_until_reaped(pids[0]);
+    wait_until_gone(pids[1]);
+    let error = process.signal_group(Signal::TERM).expect_err("it is gone");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(error.to_string(), "the process has exited");
+}
+
+#[test]
+fn a_group_that_outlives_the_run_is_still_a_group() {
+    let process = run(|handle| async move {
+        let command = Command::new("sleep").arg("1000").process_group();
+        command.spawn(&handle).expect("sleep")
+    });
+    process.signal_group(Signal::KILL).expect("it runs");
+    wait_until_reaped(process.id());
+}
+
+#[test]
+fn a_child_can_die_with_its_parent() {
+    const NAME: &str = "process::a_child_can_die_with_its_parent";
+    if is_apart(NAME) {
+        let process = run(|handle| async move {
+            let command = Command::new("sleep").arg("1000").die_with_parent(true);
+            command.spawn(&handle).expect("sleep")
+        });
+        println!("child {}", process.id());
+        process::abort();
+    }
+    let output = apart(NAME, process::Stdio::null())
+        .wait_with_output()
+        .expect("an end");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout);
+    let pid = said.split_once("child ").expect("a child").1;
+    let pid = pid.split_whitespace().next().expect("a number");
+    wait_until_gone(pid.parse().expect("a number"));
+}
+
+#[test]
+fn a_future_of_an_exit_takes_its_waker_along() {
+    struct Woken;
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {}
+    }
+    run(|handle| async move {
+        let command = Command::new("sleep").arg("1000").kill_on_drop(true);
+        let process = command.spawn(&handle).expect("sleep");
+        let woken = Arc::new(Woken);
+        let waker = woken.clone().into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        for _ in 0..10 {
+            let mut exited = process.exited();
+            assert!(Pin::new(&mut exited).poll(&mut cx).is_pending());
+            assert!(Pin::new(&mut exited).poll(&mut cx).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&woken), 2);
+    });
+}
+
+#[test]
+fn a_child_whose_debugger_hears_of_its_exit_first_is_reaped_with_its_status() {
+    let python = |program: &str| {
+        let command = Command::new("/usr/bin/python3").args(["-c", program]);
+        command.stdin(Io::Stream).stdout(Io::Stream)
+    };
+    // PR_SET_PTRACER: any process may debug this one.
+    let debugged = "import ctypes, sys; ctypes.CDLL(None).prctl(0x59616d61, -1, 0, 0, 0); \
+                    print('ready', flush=True); sys.stdin.readline(); sys.exit(5)";
+    // PTRACE_SEIZE, and no wait.
+    let debugger = "import ctypes, sys; pid = int(sys.argv[1]); \
+                    print(ctypes.CDLL(None).ptrace(0x4206, pid, 0, 0), flush=True); \
+                    sys.stdin.readline()";
+    run(move |handle| async move {
+        let mut child = python(debugged).spawn(&handle).expect("python3");
+        let mut output = child.take_stdout().expect("a pipe");
+        assert!(read(&mut output).await.expect("ready").starts_with(b"r"));
+        let debugger = python(debugger).arg(child.id().to_string());
+        let mut debugger = debugger.spawn(&handle).expect("python3");
+        let mut output = debugger.take_stdout().expect("a pipe");
+        assert!(
+            read(&mut output)
+                .await
+                .expect("its result")
+                .starts_with(b"0")
+        );
+        drop(child.take_stdin());
+        while state(child.id()) != Some('Z') {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        let early = handle.timeout(Duration::from_millis(30), child.exited());
+        assert!(early.await.is_err());
+        drop(debugger);
+        assert_eq!(child.exited().await.expect("its status").code(), Some(5));
+        assert_eq!(state(child.id()), None);
     });
 }

@@ -20,10 +20,10 @@ use entwined::{
     deferred::{Deferred, Resolver},
     process::{self, Command, ExitError, Io, ProcessProtocol, ProcessTransport, TerminalSize},
     protocol::Flow,
+    signal::Signal,
     transport::fd::FdStream,
 };
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::process::Signal;
 
 /// Runs a program with a shorter time limit.
 fn run<T: 'static, F: Future<Output = T> + 'static>(
@@ -441,7 +441,7 @@ fn a_panic_ends_the_protocol_and_its_process_only() {
         run(move |handle| async move {
             let calls = Rc::new(RefCell::new(Vec::new()));
             let last = if number < 2 { "cat" } else { "exit 0" };
-            let command = three(shell(&format!("echo x; {last}"))).kill_on_drop();
+            let command = three(shell(&format!("echo x; {last}"))).kill_on_drop(true);
             let process = command.spawn(&handle).expect("it runs");
             let exited = process.exited();
             let transport = process::start(process, Panicking(callback, calls.clone()));
@@ -500,7 +500,7 @@ fn the_end_of_a_run_is_the_end_of_what_it_follows() {
         protocol.log = noted;
         process::start(
             three(shell("echo x; exec cat"))
-                .kill_on_drop()
+                .kill_on_drop(true)
                 .spawn(&handle)
                 .expect("it runs"),
             protocol,

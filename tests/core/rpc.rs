@@ -584,8 +584,7 @@ fn a_peer_in_another_language_understands() {
         *slot.borrow_mut() = Some(said);
         stopping.stop();
         Ok::<_, String>(())
-    })
-    .detach();
+    });
     reactor.run().expect("a run");
     assert_eq!(
         ended.take().expect("its end"),

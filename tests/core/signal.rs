@@ -12,9 +12,9 @@ use std::{
 use entwined::{
     Standalone,
     reactor::Phase,
-    signal::{self, SIGINT, SIGTERM},
+    signal::{self, Signal},
 };
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{getpid, kill_process};
 
 /// Marks the child process for the test of this name.
 const CHILD: &str = "ENTWINED_TEST_CHILD";
@@ -46,11 +46,11 @@ fn wait_for_the_end() {
 fn after_the_run_a_signal_has_its_default_effect_again() {
     if !is_child() {
         let status = run_child("signal::after_the_run_a_signal_has_its_default_effect_again");
-        assert_eq!(status.signal(), Some(SIGTERM), "{status}");
+        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
         return;
     }
     let reactor = Standalone::new().expect("a reactor");
-    signal::stop_on(&reactor.handle(), [SIGINT, SIGTERM])
+    signal::stop_on(&reactor.handle(), [Signal::INT, Signal::TERM])
         .expect("they can be caught")
         .keep();
     send_to_ourselves(Signal::TERM);
@@ -64,12 +64,12 @@ fn after_the_run_a_signal_has_its_default_effect_again() {
 fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
     if !is_child() {
         let status = run_child("signal::a_second_signal_ends_a_shutdown_that_takes_too_long");
-        assert_eq!(status.signal(), Some(SIGTERM), "{status}");
+        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
         return;
     }
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
-    signal::stop_on(&handle, [SIGINT, SIGTERM])
+    signal::stop_on(&handle, [Signal::INT, Signal::TERM])
         .expect("they can be caught")
         .keep();
     handle

@@ -16,15 +16,15 @@ use std::{
 use entwined::{
     Handle, Standalone,
     deferred::{ChainError, Deferred, Full, Interrupted, gather},
-    thread::{Job, Limits, SendError, ThreadPool, WhenFull, channel},
+    thread::{Config, Job, SendError, ThreadPool, WhenFull, channel},
 };
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-fn limits(threads: usize, queue: usize) -> Limits {
-    let mut limits = Limits::default();
-    (limits.threads, limits.queue) = (threads, queue);
-    limits
+fn config(threads: usize, queue: usize) -> Config {
+    let mut config = Config::default();
+    (config.max_threads, config.max_queued) = (threads, queue);
+    config
 }
 
 /// Starts a job on `pool`, which has room for it.
@@ -43,17 +43,15 @@ fn outcome<T: 'static, E: ChainError>(
     deferred: Deferred<T, E>,
 ) -> Result<T, E> {
     let result = Rc::new(Cell::new(None));
-    deferred
-        .add_both({
-            let (result, handle) = (result.clone(), reactor.handle());
-            move |outcome| {
-                result.set(Some(outcome));
-                // It may have fired before the run.
-                handle.clone().call_soon(move || handle.stop());
-                Ok::<_, Interrupted>(())
-            }
-        })
-        .detach();
+    deferred.add_both({
+        let (result, handle) = (result.clone(), reactor.handle());
+        move |outcome| {
+            result.set(Some(outcome));
+            // It may have fired before the run.
+            handle.clone().call_soon(move || handle.stop());
+            Ok::<_, Interrupted>(())
+        }
+    });
     reactor.run().expect("it runs");
     result.take().expect("the Deferred has fired")
 }
@@ -143,7 +141,7 @@ fn b26_the_pool_grows_to_its_limit_and_not_beyond() {
     let reactor = Standalone::new().expect("a reactor");
     let (handle, pool) = (
         reactor.handle(),
-        ThreadPool::new("growing", limits(THREADS, 100)),
+        ThreadPool::new("growing", config(THREADS, 100)),
     );
     assert_eq!(pool.threads(), 0, "it starts none before they are needed");
     // Each round of jobs ends only when this many run at once.
@@ -169,7 +167,7 @@ fn b26_the_pool_grows_to_its_limit_and_not_beyond() {
 #[test]
 fn b26_an_idle_thread_is_used_before_another_is_started() {
     let reactor = Standalone::new().expect("a reactor");
-    let pool = ThreadPool::new("one", limits(8, 8));
+    let pool = ThreadPool::new("one", config(8, 8));
     for _ in 0..20 {
         let handle = reactor.handle();
         outcome(&reactor, defer(&pool, &handle, |_| ())).expect("a result");
@@ -180,7 +178,7 @@ fn b26_an_idle_thread_is_used_before_another_is_started() {
 #[test]
 fn b26_a_full_queue_refuses_and_gives_the_job_back() {
     let reactor = Standalone::new().expect("a reactor");
-    let (handle, pool) = (reactor.handle(), ThreadPool::new("full", limits(1, 1)));
+    let (handle, pool) = (reactor.handle(), ThreadPool::new("full", config(1, 1)));
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
     let running = defer(&pool, &handle, move |_| {
@@ -207,7 +205,7 @@ fn b26_the_reactors_own_pool_refuses_with_an_error() {
     let handle = reactor.handle();
     let (release, released) = mpsc::channel::<()>();
     let (released, (begun, has_begun)) = (Arc::new(Mutex::new(released)), mpsc::channel());
-    let defaults = Limits::default();
+    let defaults = Config::default();
     let block = || {
         let (released, begun) = (released.clone(), begun.clone());
         handle.defer_to_thread(move |_| {
@@ -215,11 +213,11 @@ fn b26_the_reactors_own_pool_refuses_with_an_error() {
             Ok::<_, Interrupted>(released.lock().expect("a lock").recv().is_ok())
         })
     };
-    let running: Vec<_> = (0..defaults.threads).map(|_| block()).collect();
+    let running: Vec<_> = (0..defaults.max_threads).map(|_| block()).collect();
     running
         .iter()
         .for_each(|_| has_begun.recv().expect("it begins"));
-    let queued: Vec<_> = (0..defaults.queue).map(|_| block()).collect();
+    let queued: Vec<_> = (0..defaults.max_queued).map(|_| block()).collect();
     assert!(queued.iter().all(|job| !job.is_ready()));
     assert_eq!(
         block().take().expect("it has fired"),
@@ -259,7 +257,7 @@ fn b26_the_reactors_own_threads_end_with_it() {
 #[test]
 fn cancelling_takes_back_a_job_that_has_not_begun() {
     let reactor = Standalone::new().expect("a reactor");
-    let (handle, pool) = (reactor.handle(), ThreadPool::new("taken", limits(1, 10)));
+    let (handle, pool) = (reactor.handle(), ThreadPool::new("taken", config(1, 10)));
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
     let first = defer(&pool, &handle, move |_| {
@@ -344,9 +342,9 @@ fn a_result_that_is_there_when_the_run_ends_is_dropped_on_the_loops_thread() {
     let handle = reactor.handle();
     let (noted, dropped) = mpsc::channel();
     let (ends, ended) = mpsc::channel();
-    let mut limits = limits(1, 1);
-    limits.idle = Duration::ZERO;
-    let pool = ThreadPool::new("early", limits);
+    let mut config = config(1, 1);
+    config.idle_timeout = Duration::ZERO;
+    let pool = ThreadPool::new("early", config);
     let job = defer(&pool, &handle, move |_| {
         tell_end(&ends);
         Noted(noted)
@@ -364,7 +362,7 @@ fn a_result_that_is_there_when_the_run_ends_is_dropped_on_the_loops_thread() {
 #[test]
 fn what_is_queued_when_the_pool_is_dropped_still_runs() {
     let reactor = Standalone::new().expect("a reactor");
-    let (handle, pool) = (reactor.handle(), ThreadPool::new("dropped", limits(1, 100)));
+    let (handle, pool) = (reactor.handle(), ThreadPool::new("dropped", config(1, 100)));
     let (ends, ended) = mpsc::channel();
     let jobs: Vec<_> = (0..100)
         .map(|_| {
@@ -389,7 +387,7 @@ fn one_reactors_cancelled_jobs_do_not_touch_anothers() {
         Standalone::new().expect("a reactor"),
         Standalone::new().expect("a reactor"),
     );
-    let pool = ThreadPool::new("shared", limits(1, 100));
+    let pool = ThreadPool::new("shared", config(1, 100));
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
     let first = defer(&pool, &one.handle(), move |_| {

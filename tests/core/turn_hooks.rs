@@ -16,8 +16,8 @@ fn a_hook_is_called_once_in_each_turn_until_it_is_dropped_and_makes_none() {
     let counted = calls.clone();
     let hook = handle.on_turn(move || counted.set(counted.get() + 1));
     assert_eq!(
-        driver.next(),
-        entwined::reactor::Next::OnEvents,
+        driver.next_turn(),
+        entwined::reactor::NextTurn::OnEvents,
         "it does not ask for a turn"
     );
     for count in 1..=3 {

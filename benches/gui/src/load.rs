@@ -40,7 +40,7 @@ pub fn begin(handle: &Handle, load: Load) {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             });
-            handle.spawn(busy).detach();
+            handle.spawn(busy);
         }
     }
 }

@@ -39,9 +39,9 @@ impl Host {
     /// Creates a reactor in a calloop loop.
     pub fn calloop() -> Self {
         let mut event_loop = calloop::EventLoop::<()>::try_new().expect("a loop");
-        let inserted = entwined_calloop::insert(&event_loop.handle()).expect("a reactor");
+        let attachment = entwined_calloop::attach(&event_loop.handle()).expect("a reactor");
         Host {
-            handle: inserted.handle,
+            handle: attachment.keep(),
             iterate: Box::new(move || event_loop.dispatch(None, &mut ()).expect("an iteration")),
         }
     }

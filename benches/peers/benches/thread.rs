@@ -25,15 +25,12 @@ fn on_a_reactor<F: Future + 'static>(body: impl FnOnce(Handle) -> F) -> Duration
     let future = body(handle.clone());
     let time = Rc::new(Cell::new(Duration::ZERO));
     let taken = time.clone();
-    handle
-        .clone()
-        .spawn(async move {
-            let start = Instant::now();
-            future.await;
-            taken.set(start.elapsed());
-            handle.stop();
-        })
-        .detach();
+    handle.clone().spawn(async move {
+        let start = Instant::now();
+        future.await;
+        taken.set(start.elapsed());
+        handle.stop();
+    });
     reactor.run().expect("it runs");
     time.get()
 }

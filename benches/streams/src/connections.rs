@@ -47,44 +47,41 @@ pub fn measure(kind: &str) -> Outcome {
     let handle = reactor.handle();
     let (connect, _server) = opened(kind, &handle)?;
     let kind = kind.to_owned();
-    handle
-        .clone()
-        .spawn(async move {
-            connect().await;
-            // Wait until the other side has seen the end.
-            handle.sleep(Duration::from_millis(20)).await;
-            let (before, start) = (Counts::now(&handle), Instant::now());
-            let mut memory = 0;
-            for round in 0..CONNECTIONS / AT_A_TIME {
-                let all: Vec<_> = (0..AT_A_TIME).map(|_| handle.spawn(connect())).collect();
-                for one in all {
-                    one.await.expect("a connection");
-                }
-                if round == WARM / AT_A_TIME {
-                    memory = memory_of("self", "VmRSS").expect("Linux");
-                }
+    handle.clone().spawn(async move {
+        connect().await;
+        // Wait until the other side has seen the end.
+        handle.sleep(Duration::from_millis(20)).await;
+        let (before, start) = (Counts::now(&handle), Instant::now());
+        let mut memory = 0;
+        for round in 0..CONNECTIONS / AT_A_TIME {
+            let all: Vec<_> = (0..AT_A_TIME).map(|_| handle.spawn(connect())).collect();
+            for one in all {
+                one.await.expect("a connection");
             }
-            // The other sides see the end of the last ones, and children are reaped.
-            let time = start.elapsed();
-            let mut after = Counts::now(&handle);
-            while after != before && start.elapsed() < 2 * time {
-                handle.sleep(Duration::from_millis(1)).await;
-                after = Counts::now(&handle);
+            if round == WARM / AT_A_TIME {
+                memory = memory_of("self", "VmRSS").expect("Linux");
             }
-            let grown = memory_of("self", "VmRSS").expect("Linux") as i64 - memory as i64;
-            let show = |get: fn(&Counts) -> usize| format!("{} → {}", get(&before), get(&after));
-            println!(
-                "{kind:<9} {:>8.2} s {:>13} {:>11} {:>11} {:>11} {:>11} {grown:>21}",
-                time.as_secs_f64(),
-                show(|counts| counts.fds),
-                show(|counts| counts.children),
-                show(|counts| counts.sources),
-                show(|counts| counts.timers),
-                show(|counts| counts.tasks),
-            );
-            handle.stop();
-        })
-        .detach();
+        }
+        // The other sides see the end of the last ones, and children are reaped.
+        let time = start.elapsed();
+        let mut after = Counts::now(&handle);
+        while after != before && start.elapsed() < 2 * time {
+            handle.sleep(Duration::from_millis(1)).await;
+            after = Counts::now(&handle);
+        }
+        let grown = memory_of("self", "VmRSS").expect("Linux") as i64 - memory as i64;
+        let show = |get: fn(&Counts) -> usize| format!("{} → {}", get(&before), get(&after));
+        println!(
+            "{kind:<9} {:>8.2} s {:>13} {:>11} {:>11} {:>11} {:>11} {grown:>21}",
+            time.as_secs_f64(),
+            show(|counts| counts.fds),
+            show(|counts| counts.children),
+            show(|counts| counts.sources),
+            show(|counts| counts.timers),
+            show(|counts| counts.tasks),
+        );
+        handle.stop();
+    });
     Ok(reactor.run()?)
 }
 

@@ -162,9 +162,7 @@ fn entwined_echo(echo: impl AsyncFnOnce(DatagramSocket) -> io::Result<()> + 'sta
     let handle = reactor.handle();
     let socket = udp::bind(&handle, (Ipv4Addr::LOCALHOST, 0))?;
     announce(socket.local_address());
-    handle
-        .spawn(async move { echo(socket).await.expect("it goes on") })
-        .detach();
+    handle.spawn(async move { echo(socket).await.expect("it goes on") });
     Ok(reactor.run()?)
 }
 

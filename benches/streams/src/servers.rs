@@ -77,15 +77,14 @@ fn entwined_stream(acceptor: Option<Acceptor>) -> Outcome {
     let listener = tcp::listen(&handle, address())?;
     announce(listener.local_address());
     let spawner = handle.clone();
-    let accepting = handle.spawn(async move {
+    handle.spawn(async move {
         while let Ok(stream) = listener.accept().await {
             match &acceptor {
-                None => spawner.spawn(echo(stream)).detach(),
-                Some(acceptor) => spawner.spawn(echo(acceptor.accept(stream))).detach(),
+                None => drop(spawner.spawn(echo(stream))),
+                Some(acceptor) => drop(spawner.spawn(echo(acceptor.accept(stream)))),
             }
         }
     });
-    accepting.detach();
     Ok(reactor.run()?)
 }
 

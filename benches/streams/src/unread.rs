@@ -47,31 +47,28 @@ pub fn measure(kind: &str) -> Outcome {
     let reactor = Standalone::new()?;
     let handle = reactor.handle();
     let (given, kind) = (Rc::new(Cell::new(0)), kind.to_owned());
-    handle
-        .clone()
-        .spawn(async move {
-            let offering = open(&kind, &handle, &given).await.expect("a connection");
-            // Wait so that the pages of the code are loaded.
-            handle.sleep(Duration::from_millis(50)).await;
-            fs::write("/proc/self/clear_refs", "5").expect("proc(5)");
-            let idle = memory_of("self", "VmRSS").expect("Linux");
-            let held = offering.await;
-            handle.sleep(TIME).await;
-            let peak = memory_of("self", "VmHWM").expect("Linux");
-            assert!(
-                given.get() > 0 && given.get() < OFFERED,
-                "{} bytes were asked for",
-                given.get()
-            );
-            println!(
-                "{kind:<9} {:>24} {:>26}",
-                given.get(),
-                peak.saturating_sub(idle)
-            );
-            drop(held);
-            handle.stop();
-        })
-        .detach();
+    handle.clone().spawn(async move {
+        let offering = open(&kind, &handle, &given).await.expect("a connection");
+        // Wait so that the pages of the code are loaded.
+        handle.sleep(Duration::from_millis(50)).await;
+        fs::write("/proc/self/clear_refs", "5").expect("proc(5)");
+        let idle = memory_of("self", "VmRSS").expect("Linux");
+        let held = offering.await;
+        handle.sleep(TIME).await;
+        let peak = memory_of("self", "VmHWM").expect("Linux");
+        assert!(
+            given.get() > 0 && given.get() < OFFERED,
+            "{} bytes were asked for",
+            given.get()
+        );
+        println!(
+            "{kind:<9} {:>24} {:>26}",
+            given.get(),
+            peak.saturating_sub(idle)
+        );
+        drop(held);
+        handle.stop();
+    });
     Ok(reactor.run()?)
 }
 
@@ -129,7 +126,7 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
             let mut process = Command::new("sleep")
                 .args(["100"])
                 .stdin(Io::Stream)
-                .kill_on_drop()
+                .kill_on_drop(true)
                 .spawn(handle)?;
             (
                 Box::new(process.take_stdin().ok_or("a stream")?),

@@ -403,7 +403,7 @@ impl Carrier for Memory {
     fn open(handle: &Handle) -> Door {
         let make = |handle: &Handle, bridge: Arc<Bridge>| {
             let (ours, theirs) = memory::pair(handle);
-            handle.spawn(bridge.carry(theirs)).detach();
+            handle.spawn(bridge.carry(theirs));
             bridge.watch(ours)
         };
         let (listener, hand) = Handed::new(handle, make);

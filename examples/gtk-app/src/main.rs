@@ -30,7 +30,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Some("org.entwined.GtkApp"),
         gio::ApplicationFlags::NON_UNIQUE,
     );
-    let handle = entwined_gtk4::attach(&app)?;
+    let handle = entwined_gtk4::attach(&app)?.keep();
     // The window is created in `activate`, but the handler that asks for its picture is created
     // before.
     let window = Rc::new(OnceCell::<Ui>::new());

@@ -22,7 +22,7 @@ use entwined::{
     deferred::Deferred,
     protocol::{self, Echo},
     reactor::{Observer, Phase},
-    signal::{self, Signals},
+    signal::{Signal, Signals},
     tls::{self, Acceptor},
     transport::tcp,
 };
@@ -212,8 +212,8 @@ fn watch(handle: &Handle) {
 /// # Errors
 /// Returns an error if there are no file descriptors left.
 pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Result<()> {
-    let interrupt = Signals::new(handle, signal::SIGINT)?;
-    let terminate = Signals::new(handle, signal::SIGTERM)?;
+    let interrupt = Signals::new(handle, Signal::INT)?;
+    let terminate = Signals::new(handle, Signal::TERM)?;
     let asked = poll_fn(move |cx| {
         // Poll both, so that each wakes the task.
         let asked = [interrupt.poll_next(cx), terminate.poll_next(cx)];
@@ -223,12 +223,10 @@ pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Resu
             Poll::Pending
         }
     });
-    handle
-        .spawn(async move {
-            asked.await;
-            end();
-        })
-        .detach();
+    handle.spawn(async move {
+        asked.await;
+        end();
+    });
     Ok(())
 }
 
@@ -238,8 +236,8 @@ fn mirror(model: &Model) -> Router {
     let model = model.clone();
     let echo = |request: Request| {
         let mut config = websocket::Config::default();
-        config.message_limit = MIRROR_MESSAGES;
-        config.queue_limit = 2 * MIRROR_MESSAGES;
+        config.max_message_size = MIRROR_MESSAGES;
+        config.max_queued = 2 * MIRROR_MESSAGES;
         websocket::upgrade_with(request, config, |mut socket| async move {
             while let Some(Ok(message)) = socket.next().await {
                 if socket.send(message).await.is_err() {

@@ -59,7 +59,7 @@ impl Shelf {
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok())
             .unwrap_or(0);
-        let mut form = form.limit(MAX_FORM);
+        let mut form = form.max_size(MAX_FORM);
         let mut names = Vec::new();
         while let Some(mut part) = form.next().await? {
             let Some(name) = part.file_name().map(plain) else {

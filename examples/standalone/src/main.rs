@@ -4,7 +4,10 @@
 
 use std::{error::Error, process::ExitCode};
 
-use entwined::{Standalone, signal};
+use entwined::{
+    Standalone,
+    signal::{self, Signal},
+};
 use site::{Host, Model, Network, Options};
 
 const NAME: &str = "standalone";
@@ -20,7 +23,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let model = Model::new(Host::Standalone);
     let network = Network::start(&handle, options, &model, None)?;
     // Ctrl-C and service managers shut it down gracefully: requests in flight finish.
-    let _signals = signal::stop_on(&handle, [signal::SIGINT, signal::SIGTERM])?;
+    let _signals = signal::stop_on(&handle, [Signal::INT, Signal::TERM])?;
     if let Some(seconds) = options.seconds {
         let handle = handle.clone();
         handle.clone().call_later(seconds, move || {

@@ -102,7 +102,7 @@ fn follow(
 ) -> Rc<RefCell<BTreeMap<String, String>>> {
     let all = Rc::new(RefCell::new(BTreeMap::new()));
     let known = all.clone();
-    let following = handle.spawn(async move {
+    handle.spawn(async move {
         // Until the display is gone.
         while let Ok(change) = properties.next().await {
             if change.name == "_NET_WM_STATE" {
@@ -125,6 +125,5 @@ fn follow(
             };
         }
     });
-    following.detach();
     all
 }

@@ -40,17 +40,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     app.on_open({
         let (handle, lent) = (reactor.handle(), reactor.app());
         move |window, display| {
-            let hide = move |hidden| {
-                lent.with(|app| app.hide(hidden))
-                    .expect("it is lent to the reactor's callbacks")
-            };
+            let hide = move |hidden| lent.with(|app| app.hide(hidden));
             Beside::begin(&handle, window, display, hide)
         }
     });
     let lent = reactor.app();
     site::on_termination(&reactor.handle(), move || {
         // The app is lent to every callback of the reactor while the event loop runs.
-        let _ = lent.with(|app| app.end_after(Duration::ZERO));
+        let _ = lent.try_with(|app| app.end_after(Duration::ZERO));
     })?;
     if let Some(seconds) = options.seconds {
         app.end_after(seconds);
@@ -69,7 +66,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 /// for it.
 fn picture(app: Lent<App>) -> Picture {
     Rc::new(move || {
-        let picture = app.with(App::picture).map_err(|error| error.to_string());
+        let picture = app
+            .try_with(App::picture)
+            .map_err(|error| error.to_string());
         picture
             .and_then(|it| {
                 it.map(Arc::new)
@@ -80,5 +79,5 @@ fn picture(app: Lent<App>) -> Picture {
 }
 
 fn facts(app: Lent<App>) -> Facts {
-    Rc::new(move || app.with(|app| app.facts()).unwrap_or_default())
+    Rc::new(move || app.try_with(|app| app.facts()).unwrap_or_default())
 }

@@ -14,25 +14,25 @@ use hyper::{
 };
 use url::Url;
 
-use super::{Builder, ClientError};
+use super::{ClientError, settings::Settings};
 use crate::{Body, HyperIo};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, connect_host},
 };
 
-/// Sends requests over one connection.
-pub(super) enum Sender {
+/// Sends requests over one connection, in the version of HTTP that it speaks.
+pub(super) enum SendRequest {
     One(http1::SendRequest<Body>),
     Two(http2::SendRequest<Body>),
 }
 
 /// Connects to the server of `url` and starts HTTP on the connection.
 pub(super) async fn connect(
-    settings: &Builder,
+    settings: &Settings,
     secure: &Secure,
     url: &Url,
-) -> Result<Sender, ClientError> {
+) -> Result<SendRequest, ClientError> {
     let handle = settings.handle.clone();
     let reaching = reach(settings, secure, url);
     let reached = handle.timeout(settings.connect_timeout, reaching).await;
@@ -47,25 +47,24 @@ pub(super) async fn connect(
             .await
             .map_err(ClientError::Http)?;
         drive(&handle, connection);
-        return Ok(Sender::Two(sender));
+        return Ok(SendRequest::Two(sender));
     }
     let (sender, connection) = http1::handshake(io).await.map_err(ClientError::Http)?;
     drive(&handle, connection);
-    Ok(Sender::One(sender))
+    Ok(SendRequest::One(sender))
 }
 
 fn drive(handle: &Handle, connection: impl Future<Output = hyper::Result<()>> + 'static) {
-    let driving = handle.spawn(async move {
+    handle.spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to a server ended with an error");
         }
     });
-    driving.detach();
 }
 
 /// Returns a stream to the server, and whether it speaks HTTP/2.
 async fn reach(
-    settings: &Builder,
+    settings: &Settings,
     secure: &Secure,
     url: &Url,
 ) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
@@ -89,11 +88,7 @@ fn host(url: &Url) -> &str {
         .trim_end_matches(']')
 }
 
-/// A caller's own connector, used in place of TCP.
-pub(super) type Dial =
-    dyn Fn(&Url) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>>>>;
-
-async fn dial(settings: &Builder, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
+async fn dial(settings: &Settings, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
     if let Some(dial) = &settings.dial {
         return dial(url).await.map_err(ClientError::Establish);
     }
@@ -119,7 +114,7 @@ impl Secure {
     #[cfg(feature = "tls")]
     async fn over(
         &self,
-        settings: &Builder,
+        settings: &Settings,
         stream: Box<dyn ByteStream>,
         url: &Url,
     ) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
@@ -152,7 +147,7 @@ impl Secure {
     #[cfg(not(feature = "tls"))]
     async fn over(
         &self,
-        _: &Builder,
+        _: &Settings,
         _: Box<dyn ByteStream>,
         _: &Url,
     ) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
@@ -225,7 +220,6 @@ struct Tasks(Handle);
 
 impl<F: Future + 'static> Executor<F> for Tasks {
     fn execute(&self, future: F) {
-        let task = self.0.spawn(async move { drop(future.await) });
-        task.detach();
+        self.0.spawn(async move { drop(future.await) });
     }
 }

@@ -16,7 +16,7 @@
 //!     let mut response = client.post(&url).json(&[1, 2, 3]).send().await.expect("a response");
 //!     assert_eq!(response.json::<i64>().await.expect("a number"), 6);
 //!     handle.stop();
-//! }).detach();
+//! });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -25,7 +25,7 @@
 //! connection carries all requests to a host. The client follows redirects, decompresses gzip and
 //! brotli bodies, and keeps cookies if you [ask for it](Builder::cookies). Every wait has a timeout
 //! and everything that is kept has a limit: see [`Builder`]. If you need a
-//! [`Deferred`](crate::deferred::Deferred) instead of a future, see [`Handle::defer`].
+//! [`Deferred`](entwined::deferred::Deferred) instead of a future, see [`Handle::defer`].
 //!
 //! A request is sent a second time only if that is safe. Either nothing of it had been sent; or it
 //! went over a kept connection that the server closed at that moment, and the method is idempotent
@@ -34,11 +34,13 @@
 mod connect;
 mod decode;
 mod error;
+mod exchange;
 mod pool;
 mod request;
 mod response;
+mod settings;
 
-use std::{cell::RefCell, fmt, future::Future, io, rc::Rc, time::Duration};
+use std::{fmt, future::Future, io, rc::Rc, time::Duration};
 
 pub use error::ClientError;
 pub use request::RequestBuilder;
@@ -46,8 +48,8 @@ pub use response::ClientResponse;
 use url::Url;
 
 use self::{
-    connect::{Dial, Secure},
-    pool::Pool,
+    exchange::Inner,
+    settings::{Settings, parse},
 };
 use super::Method;
 use entwined::{reactor::Handle, transport::ByteStream};
@@ -58,36 +60,11 @@ pub struct Client {
     inner: Rc<Inner>,
 }
 
-struct Inner {
-    handle: Handle,
-    settings: Builder,
-    pool: Rc<Pool>,
-    cookies: RefCell<cookie_store::CookieStore>,
-    connector: Secure,
-}
-
 /// The settings of a [`Client`]. Created by [`Client::builder`].
 #[derive(Clone)]
 #[must_use = "call `build` to make the client"]
 pub struct Builder {
-    handle: Handle,
-    #[cfg(feature = "tls")]
-    roots: Option<entwined::tls::Roots>,
-    http2: bool,
-    prior_knowledge: bool,
-    cookies: bool,
-    decompress: bool,
-    redirects: usize,
-    connect_timeout: Duration,
-    response_timeout: Duration,
-    body_timeout: Duration,
-    idle: usize,
-    idle_timeout: Duration,
-    at_a_time: usize,
-    user_agent: String,
-    proxy: Option<Url>,
-    no_proxy: Vec<String>,
-    dial: Option<Rc<Dial>>,
+    settings: Settings,
 }
 
 impl Client {
@@ -99,30 +76,13 @@ impl Client {
     /// Starts to build a client with other settings.
     pub fn builder(handle: &Handle) -> Builder {
         Builder {
-            handle: handle.clone(),
-            #[cfg(feature = "tls")]
-            roots: None,
-            http2: true,
-            prior_knowledge: false,
-            cookies: false,
-            decompress: true,
-            redirects: 10,
-            connect_timeout: Duration::from_secs(10),
-            response_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(60),
-            idle: 8,
-            idle_timeout: Duration::from_secs(30),
-            at_a_time: 64,
-            user_agent: concat!("entwined/", env!("CARGO_PKG_VERSION")).to_owned(),
-            proxy: None,
-            no_proxy: Vec::new(),
-            dial: None,
+            settings: Settings::new(handle),
         }
     }
 
     /// Starts a request. [`send`](RequestBuilder::send) sends it, and also reports an invalid URL.
     pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        RequestBuilder::new(self.clone(), method, url)
+        RequestBuilder::new(self.inner.clone(), method, url)
     }
 
     /// Starts a GET request.
@@ -140,6 +100,16 @@ impl Client {
         self.request(Method::PUT, url)
     }
 
+    /// Starts a PATCH request.
+    pub fn patch(&self, url: &str) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// Starts a HEAD request.
+    pub fn head(&self, url: &str) -> RequestBuilder {
+        self.request(Method::HEAD, url)
+    }
+
     /// Starts a DELETE request.
     pub fn delete(&self, url: &str) -> RequestBuilder {
         self.request(Method::DELETE, url)
@@ -147,7 +117,7 @@ impl Client {
 
     /// The number of open connections, both idle and in use.
     pub fn connections(&self) -> usize {
-        self.inner.pool.len()
+        self.inner.connections()
     }
 }
 
@@ -161,7 +131,13 @@ impl fmt::Debug for Client {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").finish_non_exhaustive()
+        let settings = &self.settings;
+        f.debug_struct("Builder")
+            .field("http2", &settings.http2)
+            .field("max_redirects", &settings.max_redirects)
+            .field("max_concurrent", &settings.max_concurrent)
+            .field("proxy", &settings.proxy.as_ref().and_then(Url::host_str))
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,77 +145,82 @@ impl Builder {
     /// Trusts these certificate authorities instead of the system's.
     #[cfg(feature = "tls")]
     pub fn roots(mut self, roots: entwined::tls::Roots) -> Self {
-        self.roots = Some(roots);
+        self.settings.roots = Some(roots);
         self
     }
 
     /// Sets whether HTTP/2 is offered to servers by ALPN. The default is true.
     pub fn http2(mut self, http2: bool) -> Self {
-        self.http2 = http2;
+        self.settings.http2 = http2;
         self
     }
 
     /// Speaks HTTP/2 to every `http://` server, without negotiation.
     pub fn http2_prior_knowledge(mut self) -> Self {
-        self.prior_knowledge = true;
+        self.settings.prior_knowledge = true;
         self
     }
 
     /// Keeps cookies (RFC 6265) for the lifetime of the client.
     pub fn cookies(mut self) -> Self {
-        self.cookies = true;
+        self.settings.cookies = true;
         self
     }
 
     /// Sets whether the client asks for gzip and brotli bodies and decompresses them. The default
     /// is true.
     pub fn decompress(mut self, decompress: bool) -> Self {
-        self.decompress = decompress;
+        self.settings.decompress = decompress;
         self
     }
 
-    /// Sets how many redirects are followed. The default is 10.
-    pub fn redirects(mut self, most: usize) -> Self {
-        self.redirects = most;
+    /// Sets how many redirects are followed for a request. The default is 10.
+    pub fn max_redirects(mut self, count: usize) -> Self {
+        self.settings.max_redirects = count;
         self
     }
 
     /// Sets the timeout for connecting to a server, including all handshakes. The default is 10 s.
     pub fn connect_timeout(mut self, time: Duration) -> Self {
-        self.connect_timeout = time;
+        self.settings.connect_timeout = time;
         self
     }
 
     /// Sets the timeout for the head of a response, counted from when the request is sent. The
     /// default is 60 s.
     pub fn response_timeout(mut self, time: Duration) -> Self {
-        self.response_timeout = time;
+        self.settings.response_timeout = time;
         self
     }
 
     /// Sets the timeout for each piece of a response's body. The default is 60 s.
     pub fn body_timeout(mut self, time: Duration) -> Self {
-        self.body_timeout = time;
+        self.settings.body_timeout = time;
         self
     }
 
-    /// Sets how many idle connections to a host are kept, and for how long. The default is 8
-    /// connections and 30 s.
-    pub fn idle(mut self, most: usize, time: Duration) -> Self {
-        (self.idle, self.idle_timeout) = (most, time);
+    /// Sets how many idle connections to a host are kept. The default is 8.
+    pub fn max_idle(mut self, count: usize) -> Self {
+        self.settings.max_idle = count;
         self
     }
 
-    /// Sets how many requests to one host may be in flight at a time. Further requests wait in
-    /// order. The default is 64.
-    pub fn at_a_time(mut self, most: usize) -> Self {
-        self.at_a_time = most.max(1);
+    /// Sets how long an idle connection is kept. The default is 30 s.
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.settings.idle_timeout = time;
+        self
+    }
+
+    /// Sets how many requests to one host may be in flight at a time; at least 1. Further requests
+    /// wait in order. The default is 64.
+    pub fn max_concurrent(mut self, count: usize) -> Self {
+        self.settings.max_concurrent = count.max(1);
         self
     }
 
     /// Sets the value of `User-Agent`. The default is `entwined/` and the version.
     pub fn user_agent(mut self, text: &str) -> Self {
-        self.user_agent = text.to_owned();
+        self.settings.user_agent = text.to_owned();
         self
     }
 
@@ -250,7 +231,7 @@ impl Builder {
     /// # Errors
     /// [`ClientError::Url`].
     pub fn proxy(mut self, url: &str) -> Result<Self, ClientError> {
-        self.proxy = Some(parse(url).and_then(|url| {
+        self.settings.proxy = Some(parse(url).and_then(|url| {
             if url.scheme() == "http" {
                 Ok(url)
             } else {
@@ -264,7 +245,7 @@ impl Builder {
 
     /// Sets the hosts that are reached without the proxy. A name also covers all names below it.
     pub fn no_proxy(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.no_proxy = hosts
+        self.settings.no_proxy = hosts
             .into_iter()
             .map(|host| host.into().trim_start_matches('.').to_ascii_lowercase())
             .collect();
@@ -296,45 +277,14 @@ impl Builder {
         F: Fn(&str) -> Fut + 'static,
         Fut: Future<Output = io::Result<Box<dyn ByteStream>>> + 'static,
     {
-        self.dial = Some(Rc::new(move |url: &Url| Box::pin(connect(url.as_str()))));
+        self.settings.dial = Some(Rc::new(move |url: &Url| Box::pin(connect(url.as_str()))));
         self
     }
 
-    /// Builds the client.
+    /// Makes the client.
     pub fn build(self) -> Client {
-        let pool = Pool::new(&self.handle, self.idle, self.idle_timeout, self.at_a_time);
-        let (cookies, connector) = (RefCell::default(), Secure::default());
-        let inner = Inner {
-            handle: self.handle.clone(),
-            settings: self,
-            pool,
-            cookies,
-            connector,
-        };
         Client {
-            inner: Rc::new(inner),
+            inner: Rc::new(Inner::new(self.settings)),
         }
-    }
-
-    fn proxy_for(&self, url: &Url) -> Option<&Url> {
-        let host = url.host_str().unwrap_or("").to_ascii_lowercase();
-        let below = |name: &str| {
-            host.strip_suffix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        self.proxy
-            .as_ref()
-            .filter(|_| !self.no_proxy.iter().any(|name| below(name)))
-    }
-}
-
-fn parse(text: &str) -> Result<Url, ClientError> {
-    let url = Url::parse(text)
-        .map_err(|error| ClientError::Url(format!("{text:?} is not a valid URL: {error}")))?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        other => Err(ClientError::Url(format!(
-            "{text:?} has the scheme {other:?}, not http or https"
-        ))),
     }
 }

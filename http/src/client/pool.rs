@@ -10,10 +10,10 @@ use std::{
 use hyper::client::conn::{http1, http2};
 use url::Url;
 
-use super::{ClientError, connect::Sender};
+use super::{ClientError, connect::SendRequest};
 use crate::Body;
 use entwined::{
-    deferred::{DeferredSemaphore, Permit},
+    deferred::{DeferredSemaphore, SemaphorePermit},
     reactor::{Handle, Timer},
 };
 
@@ -21,9 +21,9 @@ pub(super) struct Pool {
     handle: Handle,
     hosts: RefCell<HashMap<String, Host>>,
     /// The most idle connections to keep for each host.
-    idle: usize,
-    idle_time: Duration,
-    at_a_time: usize,
+    max_idle: usize,
+    idle_timeout: Duration,
+    max_concurrent: usize,
     /// Runs while there is any host, and drops connections that have been idle for too long.
     sweeping: RefCell<Option<Timer>>,
     own: Weak<Pool>,
@@ -39,16 +39,16 @@ struct Host {
 impl Pool {
     pub(super) fn new(
         handle: &Handle,
-        idle: usize,
-        idle_time: Duration,
-        at_a_time: usize,
+        max_idle: usize,
+        idle_timeout: Duration,
+        max_concurrent: usize,
     ) -> Rc<Self> {
         Rc::new_cyclic(|own| Pool {
             handle: handle.clone(),
             hosts: RefCell::default(),
-            idle,
-            idle_time,
-            at_a_time,
+            max_idle,
+            idle_timeout,
+            max_concurrent,
             sweeping: RefCell::default(),
             own: own.clone(),
         })
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     /// Waits for a free place among the requests to a host.
-    pub(super) async fn turn(&self, key: &str) -> Result<Permit, ClientError> {
+    pub(super) async fn turn(&self, key: &str) -> Result<SemaphorePermit, ClientError> {
         let turns = self.with(key, |host| host.turns.clone());
         let many =
             || ClientError::Request("too many requests are waiting for this host".to_owned());
@@ -82,32 +82,32 @@ impl Pool {
         let new = || Host {
             one: Vec::new(),
             two: None,
-            turns: DeferredSemaphore::new(self.at_a_time),
+            turns: DeferredSemaphore::new(self.max_concurrent),
         };
         call(hosts.entry(key.to_owned()).or_insert_with(new))
     }
 
     /// Returns a free connection.
-    pub(super) fn take(&self, key: &str) -> Option<Sender> {
+    pub(super) fn take(&self, key: &str) -> Option<SendRequest> {
         self.with(key, |host| {
             if let Some((two, used)) = host.two.as_mut().filter(|two| !two.0.is_closed()) {
                 *used = self.handle.now();
-                return Some(Sender::Two(two.clone()));
+                return Some(SendRequest::Two(two.clone()));
             }
             host.two = None;
             host.one.retain(|(sender, _)| !sender.is_closed());
             // Takes the newest first, so that the others age out.
             let place = host.one.iter().rposition(|(sender, _)| sender.is_ready())?;
-            Some(Sender::One(host.one.swap_remove(place).0))
+            Some(SendRequest::One(host.one.swap_remove(place).0))
         })
     }
 
     /// Keeps a connection for the next request. It may stay in use until a response has been read.
-    pub(super) fn put(&self, key: &str, sender: Sender) {
+    pub(super) fn put(&self, key: &str, sender: SendRequest) {
         let now = self.handle.now();
         self.with(key, |host| match sender {
-            Sender::Two(sender) => host.two = Some((sender, now)),
-            Sender::One(sender) => {
+            SendRequest::Two(sender) => host.two = Some((sender, now)),
+            SendRequest::One(sender) => {
                 host.one.retain(|(sender, _)| !sender.is_closed());
                 host.one.push((sender, now));
                 // Connections in use do not count.
@@ -116,7 +116,7 @@ impl Pool {
                     .iter()
                     .filter(|(sender, _)| sender.is_ready())
                     .count()
-                    > self.idle
+                    > self.max_idle
                 {
                     let oldest = host.one.iter().position(|(sender, _)| sender.is_ready());
                     oldest.map(|place| host.one.remove(place));
@@ -129,7 +129,7 @@ impl Pool {
         let mut sweeping = self.sweeping.borrow_mut();
         if sweeping.is_none() {
             let own = self.own.clone();
-            *sweeping = Some(self.handle.call_later(self.idle_time, move || {
+            *sweeping = Some(self.handle.call_later(self.idle_timeout, move || {
                 if let Some(pool) = own.upgrade() {
                     pool.sweep();
                 }
@@ -142,13 +142,15 @@ impl Pool {
         let now = self.handle.now();
         let mut hosts = self.hosts.borrow_mut();
         hosts.retain(|_, host| {
-            let old = |used: &Instant| *used + self.idle_time <= now;
+            let old = |used: &Instant| *used + self.idle_timeout <= now;
             // A connection in use is not idle, however long it takes.
             host.one
                 .retain(|(sender, used)| !(sender.is_closed() || (sender.is_ready() && old(used))));
             host.two
                 .take_if(|(sender, used)| sender.is_closed() || old(used));
-            !host.one.is_empty() || host.two.is_some() || host.turns.available() < self.at_a_time
+            !host.one.is_empty()
+                || host.two.is_some()
+                || host.turns.available() < self.max_concurrent
         });
         let some = !hosts.is_empty();
         drop(hosts);

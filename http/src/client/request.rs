@@ -1,28 +1,22 @@
 //! Builds and sends requests.
 
-use std::{
-    error::Error as _,
-    fmt,
-    io::{self, ErrorKind},
-    time::Duration,
-};
+use std::{fmt, rc::Rc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hyper::body::Incoming;
 use serde::Serialize;
 use url::Url;
 
 use super::{
-    Client, ClientError, ClientResponse,
-    connect::{Sender, connect, proxy_credentials},
-    parse,
+    ClientError, ClientResponse,
+    exchange::{Content, Inner},
     pool::Pool,
+    settings::parse,
 };
 use crate::{
     Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
         ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
-        LOCATION, PROXY_AUTHORIZATION, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT,
+        LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
     },
     json,
 };
@@ -30,32 +24,16 @@ use crate::{
 /// A request under construction. [`send`](RequestBuilder::send) reports any error in it.
 #[must_use = "call `send` to send the request"]
 pub struct RequestBuilder {
-    client: Client,
+    client: Rc<Inner>,
     method: Method,
     url: Result<Url, ClientError>,
     headers: HeaderMap,
     body: Content,
-    limit: Option<Duration>,
-}
-
-/// A request body. It can be sent again only if it is a block of bytes.
-enum Content {
-    Bytes(Bytes),
-    Stream(Option<Body>),
-}
-
-impl Content {
-    /// Returns the body to send, or `None` if a stream was already sent.
-    fn take(&mut self) -> Option<Body> {
-        match self {
-            Content::Bytes(bytes) => Some(bytes.clone().into()),
-            Content::Stream(body) => body.take(),
-        }
-    }
+    timeout: Option<Duration>,
 }
 
 impl RequestBuilder {
-    pub(super) fn new(client: Client, method: Method, url: &str) -> Self {
+    pub(super) fn new(client: Rc<Inner>, method: Method, url: &str) -> Self {
         let url = parse(url);
         RequestBuilder {
             client,
@@ -63,7 +41,7 @@ impl RequestBuilder {
             url,
             headers: HeaderMap::new(),
             body: Content::Bytes(Bytes::new()),
-            limit: None,
+            timeout: None,
         }
     }
 
@@ -151,7 +129,7 @@ impl RequestBuilder {
 
     /// Sets the timeout until the head of the last response arrives, including all redirects.
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.limit = Some(time);
+        self.timeout = Some(time);
         self
     }
 
@@ -160,11 +138,11 @@ impl RequestBuilder {
     /// # Errors
     /// [`ClientError`]. A response with a status of 4xx or 5xx is not an error.
     pub async fn send(self) -> Result<ClientResponse, ClientError> {
-        let handle = self.client.inner.handle.clone();
-        match self.limit {
+        let handle = self.client.settings.handle.clone();
+        match self.timeout {
             None => self.follow().await,
-            Some(limit) => handle
-                .timeout(limit, self.follow())
+            Some(timeout) => handle
+                .timeout(timeout, self.follow())
                 .await
                 .unwrap_or(Err(ClientError::TimedOut("the response"))),
         }
@@ -180,7 +158,7 @@ impl RequestBuilder {
             mut body,
             ..
         } = self;
-        let settings = &client.inner.settings;
+        let settings = &client.settings;
         let mut url = url?;
         if settings.decompress && !headers.contains_key(ACCEPT_ENCODING) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, br"));
@@ -191,7 +169,7 @@ impl RequestBuilder {
         if let Ok(agent) = HeaderValue::from_str(&settings.user_agent) {
             headers.entry(USER_AGENT).or_insert(agent);
         }
-        for _ in 0..=settings.redirects {
+        for _ in 0..=settings.max_redirects {
             let response = client.exchange(&method, &url, &headers, &mut body).await?;
             client.keep_cookies(&url, response.headers());
             let Some(next) = target(&url, &response)? else {
@@ -223,7 +201,7 @@ impl RequestBuilder {
         }
         Err(ClientError::Redirect(format!(
             "the server redirected more than {} times",
-            settings.redirects
+            settings.max_redirects
         )))
     }
 }
@@ -258,189 +236,6 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
         next.set_fragment(url.fragment());
     }
     Ok(Some(next))
-}
-
-/// Whether the server closed the connection before it sent any response.
-fn was_closed(error: &hyper::Error) -> bool {
-    let source = error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    error.is_incomplete_message()
-        || matches!(
-            source,
-            Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
-        )
-}
-
-impl Client {
-    /// Sends one request and returns its response.
-    async fn exchange(
-        &self,
-        method: &Method,
-        url: &Url,
-        headers: &HeaderMap,
-        content: &mut Content,
-    ) -> Result<ClientResponse, ClientError> {
-        let inner = &self.inner;
-        let (settings, key) = (&inner.settings, Pool::key(url));
-        let by_proxy = settings.proxy_for(url).is_some();
-        let turn = inner.pool.turn(&key).await?;
-        loop {
-            let kept = inner.pool.take(&key);
-            let was_kept = kept.is_some();
-            let mut sender = match kept {
-                Some(sender) => sender,
-                None => connect(settings, &inner.connector, url).await?,
-            };
-            let Some(body) = content.take() else {
-                let message = "the server redirects a request whose body cannot be sent again";
-                return Err(ClientError::Redirect(message.to_owned()));
-            };
-            let request = request(
-                &sender,
-                self.head(method, url, headers)?,
-                body,
-                url,
-                by_proxy,
-            );
-            let sending = send(&mut sender, request);
-            let sent = inner
-                .handle
-                .timeout(settings.response_timeout, sending)
-                .await;
-            match sent.map_err(|_| ClientError::TimedOut("the response"))? {
-                Ok(response) => {
-                    inner.pool.put(&key, sender);
-                    let (handle, patience) = (inner.handle.clone(), settings.body_timeout);
-                    return Ok(ClientResponse::new(
-                        response,
-                        url.clone(),
-                        handle,
-                        patience,
-                        settings.decompress,
-                        turn,
-                    ));
-                }
-                // The server may have closed a kept connection in the meantime. If nothing was
-                // sent, another connection can send it.
-                Err((_, Some(unsent))) if was_kept => {
-                    if let Content::Stream(body) = content {
-                        *body = Some(unsent.into_body());
-                    }
-                }
-                // The server closed while the request was being sent, and may have processed it:
-                // RFC 9110, 9.2.2.
-                Err((error, None))
-                    if was_kept
-                        && was_closed(&error)
-                        && method.is_idempotent()
-                        && matches!(content, Content::Bytes(_)) => {}
-                Err((error, _)) => return Err(ClientError::Http(error)),
-            }
-        }
-    }
-
-    fn head(
-        &self,
-        method: &Method,
-        url: &Url,
-        headers: &HeaderMap,
-    ) -> Result<::http::request::Parts, ClientError> {
-        let (settings, cookies) = (&self.inner.settings, self.inner.cookies.borrow());
-        let mut request = ::http::Request::new(());
-        *request.method_mut() = method.clone();
-        *request.headers_mut() = headers.clone();
-        let text = &url[..url::Position::AfterQuery];
-        *request.uri_mut() = text
-            .parse()
-            .map_err(|_| ClientError::Url(format!("{text:?} is not a valid request target")))?;
-        let headers = request.headers_mut();
-        if settings.cookies && !headers.contains_key(COOKIE) {
-            let pairs: Vec<_> = cookies
-                .get_request_values(url)
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
-            if let Some(value) = (!pairs.is_empty())
-                .then(|| HeaderValue::from_str(&pairs.join("; ")).ok())
-                .flatten()
-            {
-                headers.insert(COOKIE, value);
-            }
-        }
-        if url.scheme() == "http" {
-            let credentials = settings.proxy_for(url).and_then(proxy_credentials);
-            if let Some(value) = credentials.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                headers.insert(PROXY_AUTHORIZATION, value);
-            }
-        }
-        if !url.username().is_empty() && !headers.contains_key(AUTHORIZATION) {
-            let pair = STANDARD.encode(format!(
-                "{}:{}",
-                url.username(),
-                url.password().unwrap_or("")
-            ));
-            if let Ok(value) = HeaderValue::from_str(&format!("Basic {pair}")) {
-                headers.insert(AUTHORIZATION, value);
-            }
-        }
-        Ok(request.into_parts().0)
-    }
-
-    fn keep_cookies(&self, url: &Url, headers: &HeaderMap) {
-        if !self.inner.settings.cookies {
-            return;
-        }
-        let values = headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let cookies =
-            values.filter_map(|value| cookie_store::RawCookie::parse(value.to_owned()).ok());
-        self.inner
-            .cookies
-            .borrow_mut()
-            .store_response_cookies(cookies, url);
-    }
-}
-
-/// Puts a request into the form that its connection needs: RFC 9112, 3.2.
-fn request(
-    sender: &Sender,
-    mut head: ::http::request::Parts,
-    body: Body,
-    url: &Url,
-    by_proxy: bool,
-) -> ::http::Request<Body> {
-    if let Sender::One(_) = sender {
-        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        if let Ok(host) = HeaderValue::from_str(authority) {
-            head.headers.entry(HOST).or_insert(host);
-        }
-        if !(by_proxy && url.scheme() == "http") {
-            let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-            head.uri = path.parse().unwrap_or(head.uri);
-        }
-    } else {
-        head.headers.remove(HOST);
-    }
-    ::http::Request::from_parts(head, body)
-}
-
-type Unsent = (hyper::Error, Option<::http::Request<Body>>);
-
-async fn send(
-    sender: &mut Sender,
-    request: ::http::Request<Body>,
-) -> Result<::http::Response<Incoming>, Unsent> {
-    let sent = match sender {
-        Sender::One(sender) => sender.try_send_request(request).await,
-        Sender::Two(sender) => sender.try_send_request(request).await,
-    };
-    sent.map_err(|mut error| {
-        let message = error.take_message();
-        (error.into_error(), message)
-    })
 }
 
 impl fmt::Debug for RequestBuilder {

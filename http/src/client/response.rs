@@ -18,7 +18,7 @@ use crate::{
     Bytes, HeaderMap, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
-use entwined::{deferred::Permit, reactor::Handle, task::Sleep};
+use entwined::{deferred::SemaphorePermit, reactor::Handle, task::Sleep};
 
 /// A response: its head, and a body that is still to be read. You can read the body as a whole, in
 /// [pieces](ClientResponse::chunk), or as a stream. Dropping an unread response closes its HTTP/1.1
@@ -30,24 +30,24 @@ pub struct ClientResponse {
     url: Url,
     decoder: Option<Decoder>,
     handle: Handle,
-    patience: Duration,
+    timeout: Duration,
     /// The timeout of the next piece, while the response waits for it.
     waiting: Option<Sleep>,
     /// The place among the requests to this host, held until the body has ended.
-    turn: Option<Permit>,
+    turn: Option<SemaphorePermit>,
 }
 
-/// The default limit, in bytes, for a body that is read as a whole.
-const LIMIT: usize = 64 * 1024 * 1024;
+/// The most bytes of a body that is read as a whole, unless the caller says otherwise.
+const MAX_SIZE: usize = 64 * 1024 * 1024;
 
 impl ClientResponse {
     pub(super) fn new(
         response: ::http::Response<Incoming>,
         url: Url,
         handle: Handle,
-        patience: Duration,
+        timeout: Duration,
         decompress: bool,
-        turn: Permit,
+        turn: SemaphorePermit,
     ) -> Self {
         let (mut head, body) = response.into_parts();
         let coding = head
@@ -67,7 +67,7 @@ impl ClientResponse {
             url,
             decoder,
             handle,
-            patience,
+            timeout,
             waiting: None,
             turn,
         }
@@ -147,8 +147,8 @@ impl ClientResponse {
                 return Poll::Ready(Ok(None));
             };
             let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-                let (handle, patience) = (&self.handle, self.patience);
-                let waiting = self.waiting.get_or_insert_with(|| handle.sleep(patience));
+                let (handle, timeout) = (&self.handle, self.timeout);
+                let waiting = self.waiting.get_or_insert_with(|| handle.sleep(timeout));
                 ready!(Pin::new(waiting).poll(cx));
                 return Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
             };
@@ -176,18 +176,18 @@ impl ClientResponse {
     /// # Errors
     /// As [`chunk`](ClientResponse::chunk), and [`TooLarge`](ClientError::TooLarge).
     pub async fn bytes(&mut self) -> Result<Bytes, ClientError> {
-        self.bytes_up_to(LIMIT).await
+        self.bytes_up_to(MAX_SIZE).await
     }
 
-    /// Reads the rest of the body, at most `limit` bytes.
+    /// Reads the rest of the body, at most `max_size` bytes.
     ///
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes).
-    pub async fn bytes_up_to(&mut self, limit: usize) -> Result<Bytes, ClientError> {
+    pub async fn bytes_up_to(&mut self, max_size: usize) -> Result<Bytes, ClientError> {
         let mut all = bytes::BytesMut::new();
         while let Some(piece) = self.chunk().await? {
-            if all.len() + piece.len() > limit {
-                return Err(ClientError::TooLarge(limit));
+            if all.len() + piece.len() > max_size {
+                return Err(ClientError::TooLarge(max_size));
             }
             all.extend_from_slice(&piece);
         }

@@ -8,9 +8,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    super::{Body, Request, Response},
-    head,
-    validate::{About, decide},
+    super::{Body, ETag, Request, Response},
+    head::head,
+    range::{About, decide},
 };
 
 pub(super) fn respond(request: &Request, name: &str, bytes: Cow<'static, [u8]>) -> Response {
@@ -20,8 +20,7 @@ pub(super) fn respond(request: &Request, name: &str, bytes: Cow<'static, [u8]>) 
     hasher.write(&bytes);
     let about = About {
         length: bytes.len() as u64,
-        tag: format!("\"{:x}-{:x}\"", bytes.len(), hasher.finish()),
-        modified: None,
+        validators: ETag::strong(&format!("{:x}-{:x}", bytes.len(), hasher.finish())).into(),
     };
     if let Some(range) = decide(request, &about, &mut response) {
         let (start, end) = (range.start as usize, range.end as usize);

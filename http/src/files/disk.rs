@@ -19,18 +19,18 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::{
     super::{
-        Body, Error, HeaderValue, Request, Response, StatusCode,
+        Body, ETag, Error, HeaderValue, Request, Response, StatusCode, Validators,
         coding::Coding,
         header::{CONTENT_ENCODING, VARY},
     },
-    head,
+    head::head,
     listing::Names,
-    validate::{About, decide},
+    range::{About, decide},
 };
 use entwined::{
     deferred::Deferred,
     reactor::Handle,
-    thread::{Limits, ThreadPool},
+    thread::{Config, ThreadPool},
 };
 
 pub(super) struct Disk {
@@ -78,13 +78,13 @@ struct Look {
 
 impl Disk {
     pub(super) fn new(root: PathBuf) -> Self {
-        let limits = Limits {
-            threads: 4,
-            ..Limits::default()
+        let config = Config {
+            max_threads: 4,
+            ..Config::default()
         };
         Disk {
             root,
-            pool: ThreadPool::new("files", limits),
+            pool: ThreadPool::new("files", config),
         }
     }
 
@@ -105,10 +105,9 @@ impl Disk {
             codings: codings.to_vec(),
             listing,
         };
-        let job = self.pool.defer(handle, move |_| {
-            look.run()
-                .map_err(|error| Error::internal(error.to_string()))
-        });
+        let job = self
+            .pool
+            .defer(handle, move |_| look.run().map_err(Error::internal));
         match job {
             Ok(deferred) => deferred.await,
             Err(_) => Err(busy()),
@@ -225,14 +224,16 @@ impl Look {
         let metadata = file.metadata()?;
         let about = About {
             length: metadata.len(),
-            tag: format!(
-                "\"{:x}-{:x}-{:x}{:x}\"",
-                metadata.ino(),
-                metadata.len(),
-                metadata.mtime(),
-                metadata.mtime_nsec()
-            ),
-            modified: metadata.modified().ok(),
+            validators: Validators {
+                etag: Some(ETag::strong(&format!(
+                    "{:x}-{:x}-{:x}{:x}",
+                    metadata.ino(),
+                    metadata.len(),
+                    metadata.mtime(),
+                    metadata.mtime_nsec()
+                ))),
+                modified: metadata.modified().ok(),
+            },
         };
         let content = if about.length <= PIECE {
             Some(read(&file, 0, about.length)?)
@@ -319,9 +320,7 @@ impl Pieces {
         }
         let (file, from) = (self.file.clone(), self.next);
         let count = PIECE.min(self.end - from);
-        let job = move |_: &_| {
-            read(&file, from, count).map_err(|error| Error::internal(error.to_string()))
-        };
+        let job = move |_: &_| read(&file, from, count).map_err(Error::internal);
         self.reading = Some(self.pool.defer(&self.handle, job).map_err(|_| busy())?);
         self.next += count;
         Ok(())

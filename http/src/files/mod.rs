@@ -2,18 +2,19 @@
 
 mod asset;
 mod disk;
+mod head;
 mod listing;
-mod validate;
+mod range;
 
 use std::{borrow::Cow, path::PathBuf, rc::Rc};
 
 use super::{
-    Body, Error, Handler, HeaderValue, IntoResponse, Method, Request, Response, ResponseFuture,
+    Error, Handler, HeaderValue, IntoResponse, Method, Redirect, Request, Response, ResponseFuture,
     StatusCode,
     coding::accepted,
-    handler::Mounted,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
-    router::decode,
+    handler::marker::Mounted,
+    header::{ALLOW, CACHE_CONTROL},
+    percent::decode,
 };
 use disk::{Disk, Found};
 
@@ -227,34 +228,7 @@ fn redirect(request: &Request) -> Response {
         .map_or_else(String::new, |query| format!("?{query}"));
     // Exactly one leading slash: with two, the target would name another host.
     let target = format!("/{}/{query}", request.path().trim_matches('/'));
-    let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
-    if let Ok(target) = HeaderValue::from_str(&target) {
-        response.headers_mut().insert(LOCATION, target);
-    }
-    response
-}
-
-fn content_type(name: &str) -> HeaderValue {
-    let guess = mime_guess::from_path(name)
-        .first_raw()
-        .unwrap_or("application/octet-stream");
-    let is_text = guess.starts_with("text/")
-        || matches!(guess, "application/javascript" | "application/json");
-    let text = if is_text {
-        format!("{guess}; charset=utf-8")
-    } else {
-        guess.to_owned()
-    };
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
-}
-
-/// Returns a response for a file of this name, without a body.
-fn head(name: &str) -> Response {
-    let mut response = Response::new(Body::empty());
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, content_type(name));
-    response
+    Redirect::permanent(target).into_response()
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::{cell::Cell, fmt, rc::Rc, time::Duration};
 
-use super::super::{
-    Error, HeaderValue, IntoResponse, Layer, Next, Request, Response, StatusCode,
+use super::random::{hex, random};
+use crate::{
+    Error, HeaderValue, IntoResponse, Layer, Next, Request, Response, ResponseFuture, StatusCode,
     header::{HeaderName, RETRY_AFTER},
 };
 
 /// Logs each request when its response begins, as a `tracing` event with level INFO and target
-/// `entwined::http::access`. The fields are method, path, status, peer, host, the time that the
+/// `entwined_http::access`. The fields are method, path, status, peer, host, the time that the
 /// handlers took in milliseconds, and the [`RequestId`] if there is one.
 ///
 /// Make it the outermost layer, so that it sees the responses of the other layers.
@@ -27,7 +28,10 @@ pub fn access_log() -> impl Layer {
                 .and_then(|id| id.to_str().ok())
                 .unwrap_or("");
             let status = response.status().as_u16();
-            tracing::info!(target: "entwined_http::access", %method, path, status, took, peer, host, id);
+            tracing::info!(
+                target: "entwined_http::access",
+                %method, path, status, took, peer, host, id
+            );
             response
         }
     }
@@ -36,7 +40,7 @@ pub fn access_log() -> impl Layer {
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request: the one that a proxy sent in `X-Request-Id`, or a new one. Handlers extract
-/// it with [`Local`](super::super::Local).
+/// it with [`State`](crate::State).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub String);
 
@@ -79,24 +83,6 @@ fn is_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Returns random bytes for secrets.
-pub(super) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while filled < N {
-        // getrandom(2) blocks until the system's generator is seeded, which happens before programs
-        // start.
-        filled +=
-            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
-                .unwrap_or(0);
-    }
-    bytes
-}
-
 /// Answers 503 if the handlers take longer than `limit` to begin a response. The handlers' future
 /// is dropped.
 pub fn timeout(limit: Duration) -> impl Layer {
@@ -112,9 +98,9 @@ pub fn timeout(limit: Duration) -> impl Layer {
     }
 }
 
-/// Lets at most `most` requests be handled at a time. Further requests get a 503 with `Retry-After:
-/// 1`.
-pub fn concurrency_limit(most: usize) -> impl Layer {
+/// Lets at most `count` requests be handled at a time. Further requests get a 503 with
+/// `Retry-After: 1`.
+pub fn max_concurrent(count: usize) -> impl Layer {
     struct Place(Rc<Cell<usize>>);
 
     impl Drop for Place {
@@ -125,7 +111,7 @@ pub fn concurrency_limit(most: usize) -> impl Layer {
 
     let taken = Rc::new(Cell::new(0));
     move |request: Request, next: Next| {
-        let place = (taken.get() < most).then(|| {
+        let place = (taken.get() < count).then(|| {
             taken.set(taken.get() + 1);
             Place(taken.clone())
         });
@@ -149,11 +135,17 @@ pub fn concurrency_limit(most: usize) -> impl Layer {
     }
 }
 
-/// Sets the most bytes that a body may have if it is read as a whole. It replaces
-/// [`Config::body_limit`](super::super::Config::body_limit).
-pub fn body_limit(bytes: usize) -> impl Layer {
-    move |mut request: Request, next: Next| {
-        request.set_body_limit(bytes);
+/// Sets the maximum bytes of a body that is read as a whole, in place of
+/// [`Config::max_body_size`](crate::Config::max_body_size).
+pub fn max_body_size(bytes: usize) -> impl Layer {
+    MaxBodySize(bytes)
+}
+
+struct MaxBodySize(usize);
+
+impl Layer for MaxBodySize {
+    fn call(&self, mut request: Request, next: Next) -> ResponseFuture {
+        request.set_max_body_size(self.0);
         next.run(request)
     }
 }

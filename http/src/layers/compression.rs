@@ -24,7 +24,7 @@ use entwined::reactor::Handle;
 /// Decides which responses are compressed. Created by [`compression`].
 #[derive(Clone, Copy, Debug)]
 pub struct Compression {
-    least: u64,
+    min_size: u64,
 }
 
 /// Compresses text (and JSON, scripts, SVG and fonts) for clients that accept it, with brotli
@@ -32,14 +32,14 @@ pub struct Compression {
 /// other tasks run in between. These are sent unchanged: bodies smaller than 1 KiB, event streams,
 /// partial content, anything that is compressed already, and responses marked `no-transform`.
 pub fn compression() -> Compression {
-    Compression { least: 1024 }
+    Compression { min_size: 1024 }
 }
 
 impl Compression {
     /// Sets the smallest body, in bytes, that is compressed. Bodies of unknown length always are.
     #[must_use]
-    pub fn least(mut self, bytes: u64) -> Self {
-        self.least = bytes;
+    pub fn min_size(mut self, bytes: u64) -> Self {
+        self.min_size = bytes;
         self
     }
 
@@ -58,7 +58,7 @@ impl Compression {
             && !headers.contains_key(CONTENT_RANGE)
             && !text(CACHE_CONTROL).contains("no-transform")
             && is_text(text(CONTENT_TYPE))
-            && size.exact().is_none_or(|bytes| bytes >= self.least)
+            && size.exact().is_none_or(|bytes| bytes >= self.min_size)
     }
 }
 

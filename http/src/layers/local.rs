@@ -7,7 +7,7 @@ use super::{
         header::{AUTHORIZATION, COOKIE, LOCATION, ORIGIN, SET_COOKIE},
     },
     auth::same_secret,
-    basics::{hex, random},
+    random::{hex, random},
 };
 
 /// Restricts a server to this machine's user. Created by [`local_only`].

@@ -1,4 +1,4 @@
-//! Ready-made [layers](super::Layer).
+//! Ready-made [layers](crate::Layer).
 //!
 //! ```
 //! use std::time::Duration;
@@ -17,14 +17,17 @@ mod basics;
 mod compression;
 mod cors;
 mod local;
+mod random;
 #[cfg(feature = "sessions")]
 mod session;
+mod state;
 
 pub use auth::{basic_auth, bearer_auth, same_secret};
-pub use basics::{RequestId, access_log, body_limit, concurrency_limit, request_id, timeout};
+pub use basics::{RequestId, access_log, max_body_size, max_concurrent, request_id, timeout};
 #[cfg(feature = "compression")]
 pub use compression::{Compression, compression};
 pub use cors::{Cors, cors};
 pub use local::{LocalOnly, local_only};
 #[cfg(feature = "sessions")]
 pub use session::{Session, SessionKey, Sessions, sessions};
+pub use state::state;

@@ -24,7 +24,7 @@ pub struct SessionKey(Key);
 impl SessionKey {
     /// Generates a new key.
     pub fn generate() -> Self {
-        SessionKey(Key::from(&super::basics::random::<64>()))
+        SessionKey(Key::from(&super::random::random::<64>()))
     }
 
     /// Restores a stored key. Returns `None` if there are fewer than 64 bytes.
@@ -53,14 +53,14 @@ pub struct Sessions {
     max_age: Option<Duration>,
 }
 
-/// Gives each request a [`Session`], which handlers extract with [`Local`](super::super::Local).
+/// Gives each request a [`Session`], which handlers extract with [`State`](crate::State).
 /// The session is stored at the visitor, in a signed cookie. The visitor cannot change it, but can
 /// read it, and can send an older one again. The cookie is `HttpOnly` and `SameSite=Lax`.
 ///
 /// ```
-/// use entwined_http::{Local, Router, layers::{self, Session, SessionKey}};
+/// use entwined_http::{Router, State, layers::{self, Session, SessionKey}};
 ///
-/// let visits = |Local(session): Local<Session>| {
+/// let visits = |State(session): State<Session>| {
 ///     let visits: u32 = session.get("visits").unwrap_or(0) + 1;
 ///     session.set("visits", &visits);
 ///     format!("you were here {visits} times")

@@ -14,10 +14,8 @@ use futures_core::Stream;
 
 use self::sample::Sampler;
 use super::{
-    IntoResponse, Request, Response, Router, StatusCode,
-    header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    },
+    IntoResponse, Redirect, Request, Response, Router,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue},
     sse,
 };
 use entwined::{reactor::Handle, task::Sleep};
@@ -48,8 +46,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// page costs about 0.1 % of the thread's time. While no page is open, nothing extra is recorded.
 ///
 /// The page shows source lines of the program and addresses of peers, so it must not be public: put
-/// it behind [`local_only`](super::layers::local_only), behind
-/// [`basic_auth`](super::layers::basic_auth), or on a site of its own.
+/// it behind [`local_only`](crate::layers::local_only), behind
+/// [`basic_auth`](crate::layers::basic_auth), or on a site of its own.
 pub fn monitor(handle: &Handle) -> Router {
     Router::new()
         .get("/", page)
@@ -79,11 +77,7 @@ fn page(request: Request) -> Response {
     if !path.ends_with('/') {
         // Without the slash, the page's relative links would not resolve below it.
         let last = path.rsplit('/').next().unwrap_or_default();
-        if let Ok(there) = HeaderValue::from_str(&format!("{last}/")) {
-            let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
-            response.headers_mut().insert(LOCATION, there);
-            return response;
-        }
+        return Redirect::permanent(format!("{last}/")).into_response();
     }
     with(
         file("text/html; charset=utf-8", PAGE),

@@ -36,6 +36,7 @@ impl Sampler {
         let passed = now.duration_since(self.at).as_secs_f64().max(1e-3);
         let last = std::mem::replace(&mut self.last, metrics.clone());
         self.at = now;
+        let handled = |metrics: &Metrics| metrics.share(labels().handler).count;
         let rate = |now: u64, before: u64| round((now - before) as f64 / passed);
         // In the order of the labels, so that each keeps its place as more are made.
         let busy = Label::all().into_iter().map(|label| {
@@ -54,7 +55,7 @@ impl Sampler {
             "busy": busy.collect::<Vec<_>>(),
             "turns": spread(&metrics.turn_times, &last.turn_times, passed),
             "callbacks": rate(metrics.callbacks, last.callbacks),
-            "requests": rate(metrics.share(labels().handler).count, last.share(labels().handler).count),
+            "requests": rate(handled(&metrics), handled(&last)),
             "frames": {
                 "drawn": frames.drawn,
                 "rate": rate(frames.drawn, last.frames.drawn),

@@ -161,7 +161,7 @@ pub async fn connect_with(
         .headers()
         .get(SEC_WEBSOCKET_PROTOCOL)
         .and_then(|name| name.to_str().ok());
-    Ok(WebSocket::over(
+    Ok(WebSocket::with_inner(
         handle,
         inner,
         &config,

@@ -1,8 +1,6 @@
 //! An open WebSocket.
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
     error, fmt,
     future::{Future, poll_fn},
     io::{self, Read, Write},
@@ -20,65 +18,8 @@ use tungstenite::{
     protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
 };
 
-use super::Config;
+use super::{Config, Message, Sender, sender::Queue};
 use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
-
-/// A message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Text.
-    Text(String),
-    /// Bytes.
-    Binary(Bytes),
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Message::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Message::Text(text)
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Message::Binary(bytes.into())
-    }
-}
-
-impl From<Bytes> for Message {
-    fn from(bytes: Bytes) -> Self {
-        Message::Binary(bytes)
-    }
-}
-
-impl Message {
-    /// Whether the message is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The length in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Message::Text(text) => text.len(),
-            Message::Binary(bytes) => bytes.len(),
-        }
-    }
-}
-
-impl From<Message> for Raw {
-    fn from(message: Message) -> Self {
-        match message {
-            Message::Text(text) => Raw::Text(text.into()),
-            Message::Binary(bytes) => Raw::Binary(bytes),
-        }
-    }
-}
 
 /// Why a WebSocket ended without a closing handshake.
 #[derive(Debug)]
@@ -145,7 +86,7 @@ pub struct Closed {
 /// close it properly.
 pub struct WebSocket {
     inner: tungstenite::WebSocket<Blocking>,
-    shared: Rc<Shared>,
+    queue: Rc<Queue>,
     protocol: Option<String>,
     closed: Option<Closed>,
     over: bool,
@@ -154,73 +95,6 @@ pub struct WebSocket {
     patience: Sleep,
     interval: Duration,
     asked: bool,
-}
-
-/// The queue that senders share with the WebSocket.
-struct Shared {
-    queue: RefCell<VecDeque<Message>>,
-    bytes: Cell<usize>,
-    limit: usize,
-    waker: RefCell<Option<Waker>>,
-    over: Cell<bool>,
-}
-
-/// Sends messages over a WebSocket from elsewhere in the program. Cheap to clone.
-#[derive(Clone)]
-pub struct Sender {
-    shared: Rc<Shared>,
-}
-
-/// Why a [`Sender`] did not queue a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Full {
-    /// More than [`Config::queue_limit`] bytes would wait to be sent, because the peer is slow.
-    /// This returns the message.
-    Full(Message),
-    /// The WebSocket has ended.
-    Over,
-}
-
-impl Sender {
-    /// Queues a message. It is sent as soon as the peer can take it.
-    ///
-    /// # Errors
-    /// [`Full`]; then nothing is sent.
-    pub fn send(&self, message: impl Into<Message>) -> Result<(), Full> {
-        let (shared, message) = (&self.shared, message.into());
-        if shared.over.get() {
-            return Err(Full::Over);
-        }
-        let bytes = shared.bytes.get() + message.len();
-        if bytes > shared.limit && shared.bytes.get() > 0 {
-            return Err(Full::Full(message));
-        }
-        shared.bytes.set(bytes);
-        shared.queue.borrow_mut().push_back(message);
-        if let Some(waker) = &*shared.waker.borrow() {
-            waker.wake_by_ref();
-        }
-        Ok(())
-    }
-
-    /// The number of bytes that wait to be sent.
-    pub fn waiting(&self) -> usize {
-        self.shared.bytes.get()
-    }
-
-    /// Whether the WebSocket has ended.
-    pub fn is_over(&self) -> bool {
-        self.shared.over.get()
-    }
-}
-
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("waiting", &self.waiting())
-            .field("over", &self.is_over())
-            .finish()
-    }
 }
 
 impl WebSocket {
@@ -236,28 +110,22 @@ impl WebSocket {
             role,
             Some(limits(config)),
         );
-        Self::over(handle, inner, config, protocol)
+        Self::with_inner(handle, inner, config, protocol)
     }
 
-    pub(super) fn over(
+    pub(super) fn with_inner(
         handle: &Handle,
         inner: tungstenite::WebSocket<Blocking>,
         config: &Config,
         protocol: Option<String>,
     ) -> Self {
-        let shared = Rc::new(Shared {
-            queue: RefCell::default(),
-            bytes: Cell::new(0),
-            limit: config.queue_limit,
-            waker: RefCell::default(),
-            over: Cell::new(false),
-        });
+        let queue = Rc::new(Queue::new(config.max_queued));
         let interval = config.ping_interval;
         let patience = handle.sleep(interval);
         let handle = handle.clone();
         WebSocket {
             inner,
-            shared,
+            queue,
             protocol,
             closed: None,
             over: false,
@@ -275,9 +143,7 @@ impl WebSocket {
 
     /// Returns a sender for use elsewhere in the program.
     pub fn sender(&self) -> Sender {
-        Sender {
-            shared: self.shared.clone(),
-        }
+        Sender::new(self.queue.clone())
     }
 
     /// How the peer closed the WebSocket, if it did.
@@ -320,8 +186,8 @@ impl WebSocket {
     /// arrives. It returns when the peer closes the WebSocket, or when `outgoing` has ended and
     /// everything is sent.
     ///
-    /// If `outgoing` is a [`Subscriber`](crate::broadcast::Subscriber), a slow peer misses messages
-    /// instead of making them pile up.
+    /// If `outgoing` is a [`Subscriber`](entwined::broadcast::Subscriber), a slow peer misses
+    /// messages instead of making them pile up.
     ///
     /// # Errors
     /// If the connection fails, or the peer violates the protocol.
@@ -405,13 +271,10 @@ impl WebSocket {
             if self.poll_flush()?.is_pending() {
                 return Ok(Poll::Pending);
             }
-            let message = self.shared.queue.borrow_mut().pop_front();
+            let message = self.queue.pop();
             let Some(message) = message else {
                 return Ok(Poll::Ready(()));
             };
-            self.shared
-                .bytes
-                .set(self.shared.bytes.get() - message.len());
             unless_blocked(self.inner.write(message.into()))?;
         }
     }
@@ -426,9 +289,7 @@ impl WebSocket {
 
     fn end(&mut self) {
         self.over = true;
-        self.shared.over.set(true);
-        self.shared.queue.take();
-        self.shared.bytes.set(0);
+        self.queue.close();
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
@@ -478,7 +339,7 @@ impl Stream for WebSocket {
             return Poll::Ready(None);
         }
         this.inner.get_mut().keep(cx);
-        *this.shared.waker.borrow_mut() = Some(cx.waker().clone());
+        this.queue.keep(cx);
         let message = std::task::ready!(this.poll_message(cx));
         if message.is_err() {
             this.end();
@@ -517,8 +378,8 @@ fn unless_blocked<T>(result: tungstenite::Result<T>) -> Result<Option<T>, Error>
 
 pub(super) fn limits(config: &Config) -> WebSocketConfig {
     WebSocketConfig::default()
-        .max_message_size(Some(config.message_limit))
-        .max_frame_size(Some(config.message_limit))
+        .max_message_size(Some(config.max_message_size))
+        .max_frame_size(Some(config.max_message_size))
         .read_buffer_size(16 * 1024)
         .write_buffer_size(16 * 1024)
 }

@@ -15,7 +15,7 @@ use crate::{
 const CALLBACK: Duration = Duration::from_millis(4);
 
 const SITE: victim::Server = |handle: &Handle| {
-    let listener = tcp::listen(handle, ([127, 0, 0, 1], 0)).expect("a port");
+    let listener = tcp::listen(handle, "127.0.0.1:0").expect("a port");
     let router = Router::new()
         .get("/", || "hello")
         .post("/", |body: String| body.len().to_string());

@@ -167,7 +167,7 @@ fn connections_tasks_and_timers_are_listed_with_where_they_come_from() {
 
         let line = line!() + 2;
         for _ in 0..3 {
-            handle.spawn(std::future::pending::<()>()).detach();
+            handle.spawn(std::future::pending::<()>());
         }
         for seconds in [50, 40] {
             let _ = handle.call_later(Duration::from_secs(seconds), || ());

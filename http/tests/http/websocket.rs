@@ -20,7 +20,7 @@ use entwined::{
 };
 use entwined_http::{
     self as http, Request, Router,
-    websocket::{self, Config, ConnectError, Error, Full, Message, Sender, WebSocket},
+    websocket::{self, Config, ConnectError, Error, Message, SendError, Sender, WebSocket},
 };
 
 fn config(change: impl FnOnce(&mut Config)) -> Config {
@@ -59,7 +59,7 @@ fn echoing() -> Router {
         .any("/small", |request: Request| {
             std::future::ready(websocket::upgrade_with(
                 request,
-                config(|config| config.message_limit = 1_000),
+                config(|config| config.max_message_size = 1_000),
                 echo,
             ))
         })
@@ -108,7 +108,10 @@ fn messages_of_all_sizes_go_both_ways_and_an_end_has_its_reason() {
             "{closed:?}"
         );
         assert!(matches!(socket.send("late").await, Err(Error::Closed)));
-        assert_eq!(socket.sender().send("late"), Err(Full::Over));
+        assert_eq!(
+            socket.sender().send("late"),
+            Err(SendError::Closed("late".into()))
+        );
         let mut second = websocket::connect(&handle, &format!("{address}/echo"))
             .await
             .expect("a WebSocket");
@@ -223,7 +226,7 @@ fn senders_elsewhere_are_told_when_the_peer_is_slow() {
         let kept = senders.clone();
         let router = Router::new().any("/", move |request: Request| {
             let kept = kept.clone();
-            let config = config(|config| config.queue_limit = 100_000);
+            let config = config(|config| config.max_queued = 100_000);
             std::future::ready(websocket::upgrade_with(
                 request,
                 config,
@@ -245,29 +248,27 @@ fn senders_elsewhere_are_told_when_the_peer_is_slow() {
         }
         let (seen, counting) = (Rc::new(Cell::new(0)), handle.clone());
         let count = seen.clone();
-        counting
-            .spawn(async move {
-                while let Some(Ok(_)) = reading.next().await {
-                    count.set(count.get() + 1);
-                }
-            })
-            .detach();
+        counting.spawn(async move {
+            while let Some(Ok(_)) = reading.next().await {
+                count.set(count.get() + 1);
+            }
+        });
         // One peer reads everything. The queue of the other is full once the wire is.
         let all = senders.borrow().clone();
         let mut sent = 0;
-        while !matches!(all[1].send(vec![1; 10_000]), Err(Full::Full(_))) {
+        while !matches!(all[1].send(vec![1; 10_000]), Err(SendError::Full(_))) {
             while all[0].send(vec![1; 10_000]).is_err() {
                 handle.sleep(Duration::from_millis(1)).await;
             }
             sent += 1;
-            assert!(all[1].waiting() <= 100_000);
+            assert!(all[1].queued() <= 100_000);
             assert!(sent < 10_000, "a peer that takes nothing was never full");
             handle.sleep(Duration::ZERO).await;
         }
         while seen.get() < sent {
             handle.sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(all[0].waiting(), 0);
+        assert_eq!(all[0].queued(), 0);
     });
 }
 

@@ -1,8 +1,9 @@
 //! Entwined on [calloop]: network code in the thread of a Wayland compositor, or of any other
 //! program that runs a calloop loop.
 //!
-//! [`insert`] puts a reactor into a loop. Network code works with its [`Handle`]. Through the
-//! [`Lent`] next to it, every timer, task and connection can reach the loop's own `&mut Data`.
+//! [`attach`] puts a reactor into a loop. Network code works with its [`Handle`]. Through its
+//! [`data`](Attachment::data), every timer, task and connection can reach the loop's own
+//! `&mut Data`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -14,13 +15,12 @@
 //!
 //! let mut event_loop = calloop::EventLoop::<State>::try_new()?;
 //! let signal = event_loop.get_signal();
-//! let network = entwined_calloop::insert(&event_loop.handle())?;
+//! let network = entwined_calloop::attach(&event_loop.handle())?;
 //!
-//! network.handle.call_later(Duration::from_millis(5), {
-//!     let data = network.data.clone();
+//! network.call_later(Duration::from_millis(5), {
+//!     let data = network.data();
 //!     move || {
-//!         data.with(|state| state.ticks += 1)
-//!             .expect("the loop's data is lent to the reactor's callbacks");
+//!         data.with(|state| state.ticks += 1);
 //!         signal.stop();
 //!     }
 //! });
@@ -28,7 +28,7 @@
 //! let mut state = State::default();
 //! event_loop.run(None, &mut state, |_| {})?;
 //! assert_eq!(state.ticks, 1);
-//! # Ok::<(), calloop::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # How it works
@@ -46,8 +46,8 @@
 //! shutdown phases, and then the source disables itself. The loop keeps running.
 //! [`LoopHandle::enable`] with the source's token begins the next run. [`LoopHandle::disable`]
 //! during a run pauses it: nothing is served until the source is enabled again.
-//! [`LoopHandle::remove`] (or dropping the loop) ends the run at once and for good, without the
-//! shutdown phases; connections are still told that they are lost.
+//! [`LoopHandle::remove`], or dropping the [`Attachment`] or the loop, ends the run at once and for
+//! good, without the shutdown phases; connections are still told that they are lost.
 //!
 //! # Limits
 //!
@@ -60,7 +60,8 @@
 
 use std::{
     cell::Cell,
-    io, mem,
+    fmt, io, mem,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     time::Duration,
@@ -72,9 +73,10 @@ use calloop::{
 };
 use entwined::{
     Handle,
-    reactor::{Driver, Next, Selector},
+    reactor::{Driver, NextTurn, Selector},
 };
 pub use entwined_lend::{Lent, NotLent};
+pub use {calloop, entwined};
 
 /// Puts a reactor into a loop and starts it. To use another budget, or to lend only part of the
 /// data, insert a [`ReactorSource`] yourself.
@@ -83,31 +85,95 @@ pub use entwined_lend::{Lent, NotLent};
 ///
 /// # Errors
 /// Returns an error if the process or the system is out of file descriptors.
-pub fn insert<'l, Data: 'l>(event_loop: &LoopHandle<'l, Data>) -> calloop::Result<Inserted<Data>> {
+pub fn attach<'l, Data: 'l>(event_loop: &LoopHandle<'l, Data>) -> io::Result<Attachment<'l, Data>> {
     let source = ReactorSource::new()?;
     let handle = source.handle();
     let data = Lent::new();
     let lender = data.clone();
-    let token = event_loop.insert_source(source, move |slice, _, data| {
-        lender.lend(data, || slice.run())
-    })?;
-    Ok(Inserted {
+    let token = event_loop
+        .insert_source(source, move |slice, _, data| {
+            lender.lend(data, || slice.run())
+        })
+        .map_err(|error| io::Error::from(error.error))?;
+    let event_loop = event_loop.downgrade();
+    let remove = move || {
+        if let Some(event_loop) = event_loop.upgrade() {
+            event_loop.remove(token);
+        }
+    };
+    Ok(Attachment {
         handle,
         data,
         token,
+        remove: Some(Box::new(remove)),
     })
 }
 
-/// A reactor in a loop; see [`insert`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Inserted<Data> {
-    /// The handle that network code works with.
-    pub handle: Handle,
-    /// The loop's data, lent to the reactor's callbacks while they run. Clone it into them.
-    pub data: Lent<Data>,
-    /// The source's token in the loop: use it to disable, enable or remove the source.
-    pub token: RegistrationToken,
+/// A reactor in a loop; see [`attach`]. It dereferences to the [`Handle`] that programs work with.
+///
+/// Dropping it removes the reactor from the loop: this ends the run at once and for good, without
+/// the shutdown phases, even from inside one of the reactor's callbacks. Dropping the loop does the
+/// same.
+#[must_use = "dropping it removes the reactor from the loop; use `keep` to let it stay"]
+pub struct Attachment<'l, Data> {
+    handle: Handle,
+    data: Lent<Data>,
+    token: RegistrationToken,
+    /// Removes the source from the loop. It does not keep the loop alive, whose data or callbacks
+    /// may own the attachment.
+    remove: Option<Box<dyn FnOnce() + 'l>>,
+}
+
+impl<Data> Attachment<'_, Data> {
+    /// Returns the handle that network code works with.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Returns the loop's data, lent to the reactor's callbacks while they run. Move it into them.
+    pub fn data(&self) -> Lent<Data> {
+        self.data.clone()
+    }
+
+    /// Returns the source's token in the loop: use it to disable, enable or remove the source.
+    pub fn token(&self) -> RegistrationToken {
+        self.token
+    }
+
+    /// Removes the reactor from the loop, as dropping this does.
+    pub fn detach(self) {}
+
+    /// Leaves the reactor in the loop for as long as the loop lives.
+    pub fn keep(mut self) -> Handle {
+        self.remove = None;
+        self.handle()
+    }
+}
+
+impl<Data> Deref for Attachment<'_, Data> {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl<Data> Drop for Attachment<'_, Data> {
+    fn drop(&mut self) {
+        if let Some(remove) = self.remove.take() {
+            remove();
+        }
+    }
+}
+
+impl<Data> fmt::Debug for Attachment<'_, Data> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachment")
+            .field("handle", &self.handle)
+            .field("data", &self.data)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A reactor as an event source. Its events are [`Slice`]s of time, which the callback must run.
@@ -131,7 +197,7 @@ pub struct Inserted<Data> {
 ///     lender.lend(&mut state.served, || slice.run_for(Duration::from_millis(1)))
 /// })?;
 ///
-/// network.call_soon(move || served.with(|served| *served += 1).expect("it is lent"));
+/// network.call_soon(move || served.with(|served| *served += 1));
 /// let mut state = State { served: 0 };
 /// event_loop.dispatch(None, &mut state)?;
 /// assert_eq!(state.served, 1);
@@ -239,7 +305,7 @@ impl EventSource for ReactorSource {
     /// Keeps the loop from sleeping while work is queued, or when the run ended outside a slice.
     fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
         self.served.set(false);
-        let due = !self.driver.is_running() || self.driver.next() == Next::Now;
+        let due = !self.driver.is_running() || self.driver.next_turn() == NextTurn::Now;
         let readiness = Readiness {
             readable: true,
             writable: false,

@@ -19,7 +19,7 @@ use entwined::{
     reactor::{LifeError, Phase, Report},
     transport::tcp,
 };
-use entwined_calloop::{Inserted, Lent, NotLent, ReactorSource};
+use entwined_calloop::{Attachment, Lent, NotLent, ReactorSource};
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// The host's data.
@@ -47,16 +47,16 @@ fn run(event_loop: &mut EventLoop<'_, State>, state: &mut State) {
     state.done = false;
 }
 
-fn start() -> (EventLoop<'static, State>, Inserted<State>, State) {
+fn start() -> (EventLoop<'static, State>, Attachment<'static, State>, State) {
     let event_loop = EventLoop::try_new().unwrap();
-    let network = entwined_calloop::insert(&event_loop.handle()).unwrap();
+    let network = entwined_calloop::attach(&event_loop.handle()).unwrap();
     (event_loop, network, State::default())
 }
 
 /// A callback that ends `run`.
 fn done(data: &Lent<State>) -> impl FnOnce() + 'static {
     let data = data.clone();
-    move || data.with(|state| state.done = true).unwrap()
+    move || data.with(|state| state.done = true)
 }
 
 /// Checks the median lateness: a single value may be spoilt by other load on the machine.
@@ -77,8 +77,8 @@ fn timers_are_on_time_and_never_early() {
     for _ in 0..21 {
         let due = Instant::now() + Duration::from_millis(3);
         let lateness = Rc::new(Cell::new(None));
-        network.handle.call_at(due, {
-            let (lateness, done) = (lateness.clone(), done(&network.data));
+        network.call_at(due, {
+            let (lateness, done) = (lateness.clone(), done(&network.data()));
             move || {
                 lateness.set(Instant::now().checked_duration_since(due));
                 done();
@@ -96,11 +96,7 @@ fn a_timer_set_from_a_host_callback_is_on_time() {
     let mut all = Vec::new();
     for _ in 0..21 {
         let lateness = Rc::new(Cell::new(Duration::MAX));
-        let (handle, late, done) = (
-            network.handle.clone(),
-            lateness.clone(),
-            done(&network.data),
-        );
+        let (handle, late, done) = (network.handle(), lateness.clone(), done(&network.data()));
         let mut pieces = Some((late, done));
         let host = Timer::from_duration(Duration::from_millis(1));
         let set = move |_, _: &mut (), _: &mut State| {
@@ -128,8 +124,8 @@ fn a_timer_reset_to_earlier_from_a_host_callback_is_on_time() {
             Rc::new(Cell::new(Instant::now())),
             Rc::new(Cell::new(Duration::MAX)),
         );
-        let timer = network.handle.call_later(Duration::from_secs(3600), {
-            let (due, late, done) = (due.clone(), lateness.clone(), done(&network.data));
+        let timer = network.call_later(Duration::from_secs(3600), {
+            let (due, late, done) = (due.clone(), lateness.clone(), done(&network.data()));
             move || {
                 late.set(due.get().elapsed());
                 done();
@@ -151,7 +147,7 @@ fn a_timer_reset_to_earlier_from_a_host_callback_is_on_time() {
 #[test]
 fn a_call_from_another_thread_wakes_a_sleeping_loop() {
     let (mut event_loop, network, mut state) = start();
-    let remote = network.handle.remote();
+    let remote = network.remote();
     let (asleep, woken) = std::sync::mpsc::channel();
     let poster = thread::spawn(move || {
         for answer in [42, 43] {
@@ -165,7 +161,7 @@ fn a_call_from_another_thread_wakes_a_sleeping_loop() {
         asleep.send(()).unwrap();
         event_loop.dispatch(None, &mut state).unwrap();
     }
-    while network.handle.is_running() {
+    while network.is_running() {
         event_loop.dispatch(None, &mut state).unwrap();
     }
     poster.join().unwrap();
@@ -177,7 +173,7 @@ fn a_burst_from_eight_threads_is_served_once_each() {
     const EACH: u32 = 12_500;
     let threads: Vec<_> = (0..8)
         .map(|_| {
-            let remote = network.handle.remote();
+            let remote = network.remote();
             thread::spawn(move || {
                 for _ in 0..EACH {
                     remote.post(|_| COUNT.set(COUNT.get() + 1)).unwrap();
@@ -201,40 +197,45 @@ fn a_burst_from_eight_threads_is_served_once_each() {
 #[test]
 fn the_data_is_within_reach_of_every_kind_of_callback() {
     let (mut event_loop, network, mut state) = start();
-    let Inserted { handle, data, .. } = network;
+    let (handle, data) = (network.handle(), network.data());
     assert_eq!(
-        data.with(|_| ()),
+        data.try_with(|_| ()),
         Err(NotLent::Nothing),
         "before a dispatch"
     );
     handle.call_soon({
         let data = data.clone();
-        move || data.with(|state| state.log.push("call")).unwrap()
+        move || data.with(|state| state.log.push("call"))
     });
-    handle
-        .spawn({
-            let (handle, data) = (handle.clone(), data.clone());
-            async move {
-                data.with(|state| state.log.push("task")).unwrap();
-                handle.sleep(Duration::from_millis(2)).await;
-                data.with(|state| state.log.push("task again")).unwrap();
-            }
-        })
-        .detach();
+    handle.spawn({
+        let (handle, data) = (handle.clone(), data.clone());
+        async move {
+            data.with(|state| state.log.push("task"));
+            handle.sleep(Duration::from_millis(2)).await;
+            data.with(|state| state.log.push("task again"));
+        }
+    });
     handle.call_later(Duration::from_millis(4), {
         let data = data.clone();
         move || {
             data.with(|state| {
-                assert_eq!(data.with(|_| ()), Err(NotLent::Borrowed), "inside itself");
+                assert_eq!(
+                    data.try_with(|_| ()),
+                    Err(NotLent::Borrowed),
+                    "inside itself"
+                );
                 state.log.push("timer");
                 state.done = true;
-            })
-            .unwrap();
+            });
         }
     });
     run(&mut event_loop, &mut state);
     assert_eq!(state.log, ["task", "call", "task again", "timer"]);
-    assert_eq!(data.with(|_| ()), Err(NotLent::Nothing), "after a dispatch");
+    assert_eq!(
+        data.try_with(|_| ()),
+        Err(NotLent::Nothing),
+        "after a dispatch"
+    );
 }
 
 #[test]
@@ -243,12 +244,12 @@ fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
     // The first dispatch leaves nothing over for the second.
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
 
-    network.handle.call_soon(done(&network.data));
+    network.call_soon(done(&network.data()));
     event_loop.dispatch(None, &mut state).unwrap();
     assert!(state.done, "queued between two dispatches");
 
     state.done = false;
-    let (handle, data) = (network.handle.clone(), network.data.clone());
+    let (handle, data) = (network.handle(), network.data());
     event_loop
         .handle()
         .insert_idle(move |_| handle.call_soon(done(&data)));
@@ -258,7 +259,7 @@ fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
 
     state.done = false;
     let (ping, source) = make_ping().unwrap();
-    let (handle, data) = (network.handle.clone(), network.data.clone());
+    let (handle, data) = (network.handle(), network.data());
     event_loop
         .handle()
         .insert_source(source, move |(), _, _| handle.call_soon(done(&data)))
@@ -273,7 +274,7 @@ fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
 fn an_idle_loop_sleeps() {
     let (mut event_loop, network, mut state) = start();
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
-    let turns = network.handle.metrics().turns;
+    let turns = network.metrics().turns;
     let (start, nap) = (Instant::now(), Duration::from_millis(300));
     event_loop.dispatch(nap, &mut state).unwrap();
     assert!(
@@ -281,14 +282,14 @@ fn an_idle_loop_sleeps() {
         "one dispatch ended after {:?}",
         start.elapsed()
     );
-    assert_eq!(network.handle.metrics().turns, turns);
+    assert_eq!(network.metrics().turns, turns);
 }
 
 #[test]
 fn a_panic_ends_its_callback_and_nothing_else() {
     let (mut event_loop, network, mut state) = start();
     let reports = Rc::new(RefCell::new(Vec::new()));
-    let _observer = network.handle.observe({
+    let _observer = network.observe({
         let reports = reports.clone();
         move |report| {
             if let Report::Panic { message, .. } = report {
@@ -296,13 +297,11 @@ fn a_panic_ends_its_callback_and_nothing_else() {
             }
         }
     });
-    let data = network.data.clone();
-    network
-        .handle
-        .call_soon(move || data.with(|_| panic!("while it had the data")).unwrap());
-    network.handle.call_soon(|| panic!("in a call"));
-    network.handle.spawn(async { panic!("in a task") }).detach();
-    network.handle.call_soon(done(&network.data));
+    let data = network.data();
+    network.call_soon(move || data.with(|_| -> () { panic!("while it had the data") }));
+    network.call_soon(|| panic!("in a call"));
+    network.spawn(async { panic!("in a task") });
+    network.call_soon(done(&network.data()));
     run(&mut event_loop, &mut state);
     assert_eq!(
         *reports.borrow(),
@@ -325,11 +324,11 @@ fn an_always_busy_host_and_an_always_busy_reactor_share() {
     ping.ping();
 
     fn ask_again(handle: entwined::Handle, data: Lent<State>) {
-        data.with(|state| state.network += 1).unwrap();
+        data.with(|state| state.network += 1);
         handle.clone().call_soon(move || ask_again(handle, data));
     }
-    network.handle.call_soon({
-        let (handle, data) = (network.handle.clone(), network.data.clone());
+    network.call_soon({
+        let (handle, data) = (network.handle(), network.data());
         move || ask_again(handle, data)
     });
 
@@ -355,12 +354,7 @@ fn an_always_busy_host_and_an_always_busy_reactor_share() {
 #[test]
 fn a_run_ends_in_order_and_the_next_begins_with_enable() {
     let (mut event_loop, network, mut state) = start();
-    let Inserted {
-        handle,
-        data,
-        token,
-        ..
-    } = network;
+    let (handle, data, token) = (network.handle(), network.data(), network.token());
     for round in 0..3 {
         assert!(handle.is_running(), "round {round}");
         for (phase, name) in [
@@ -373,7 +367,7 @@ fn a_run_ends_in_order_and_the_next_begins_with_enable() {
                 .clone()
                 .on_shutdown(phase, move || async move {
                     handle.sleep(Duration::from_millis(1)).await;
-                    data.with(|state| state.log.push(name)).unwrap();
+                    data.with(|state| state.log.push(name));
                     Ok(())
                 })
                 .keep();
@@ -405,7 +399,7 @@ fn a_run_ends_in_order_and_the_next_begins_with_enable() {
 #[test]
 fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
     let (mut event_loop, network, mut state) = start();
-    let Inserted { handle, token, .. } = network;
+    let (handle, token) = (network.handle(), network.token());
     // The host's own code waits for something that never happens, because the run ends.
     handle.call_soon({
         let handle = handle.clone();
@@ -425,12 +419,7 @@ fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
 #[test]
 fn disable_pauses_and_remove_ends_at_once() {
     let (mut event_loop, network, mut state) = start();
-    let Inserted {
-        handle,
-        data,
-        token,
-        ..
-    } = network;
+    let (handle, data, token) = (network.handle(), network.data(), network.token());
     event_loop.handle().disable(&token).unwrap();
     handle.call_soon(done(&data));
     event_loop
@@ -452,9 +441,9 @@ fn disable_pauses_and_remove_ends_at_once() {
     event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
 
     // The loop can take another reactor, or two.
-    let networks = [(), ()].map(|()| entwined_calloop::insert(&event_loop.handle()).unwrap());
+    let networks = [(), ()].map(|()| entwined_calloop::attach(&event_loop.handle()).unwrap());
     for network in &networks {
-        network.handle.call_soon(done(&network.data));
+        network.call_soon(done(&network.data()));
         run(&mut event_loop, &mut state);
     }
 }
@@ -463,11 +452,12 @@ fn disable_pauses_and_remove_ends_at_once() {
 fn it_can_be_removed_and_inserted_from_its_own_callback() {
     let (mut event_loop, network, mut state) = start();
     let loop_handle = event_loop.handle();
-    let Inserted { handle, token, .. } = network;
+    let (handle, token) = (network.handle(), network.token());
     handle.call_soon(move || {
         loop_handle.remove(token);
-        let network = entwined_calloop::insert(&loop_handle).unwrap();
-        network.handle.call_soon(done(&network.data));
+        let network = entwined_calloop::attach(&loop_handle).unwrap();
+        network.call_soon(done(&network.data()));
+        network.keep();
     });
     run(&mut event_loop, &mut state);
     assert!(!handle.is_running());
@@ -476,10 +466,10 @@ fn it_can_be_removed_and_inserted_from_its_own_callback() {
 #[test]
 fn a_wait_inside_a_host_callback_serves_the_network() {
     let (mut event_loop, network, mut state) = start();
-    let (handle, data) = (network.handle.clone(), network.data.clone());
+    let (handle, data) = (network.handle(), network.data());
     handle.call_later(Duration::from_millis(2), {
         let data = data.clone();
-        move || data.with(|state| state.log.push("timer")).unwrap()
+        move || data.with(|state| state.log.push("timer"))
     });
     let host = Timer::immediate();
     let wait = move |_, _: &mut (), state: &mut State| {
@@ -507,7 +497,7 @@ fn a_part_of_the_data_can_be_lent_with_a_budget_of_ones_own() {
         .unwrap();
     for name in ["one", "two", "three"] {
         let log = log.clone();
-        handle.call_soon(move || log.with(|log| log.push(name)).unwrap());
+        handle.call_soon(move || log.with(|log| log.push(name)));
     }
     let mut state = State::default();
     for count in 1..=3 {
@@ -520,27 +510,22 @@ fn a_part_of_the_data_can_be_lent_with_a_budget_of_ones_own() {
 #[test]
 fn tcp_echo() {
     let (mut event_loop, network, mut state) = start();
-    let listener = tcp::listen(&network.handle, "127.0.0.1:0").unwrap();
+    let listener = tcp::listen(&network, "127.0.0.1:0").unwrap();
     let address = listener.local_address().tcp().unwrap();
-    let (handle, data) = (network.handle.clone(), network.data.clone());
-    network
-        .handle
-        .spawn(async move {
-            while let Ok(mut stream) = listener.accept().await {
-                let data = data.clone();
-                handle
-                    .spawn(async move {
-                        let mut buffer = [0; 1024];
-                        while let Ok(length @ 1..) = read(&mut stream, &mut buffer).await {
-                            write_all(&mut stream, &buffer[..length]).await.unwrap();
-                            data.with(|state| state.network += length as u32).unwrap();
-                        }
-                    })
-                    .detach();
-            }
-        })
-        .detach();
-    let remote = network.handle.remote();
+    let (handle, data) = (network.handle(), network.data());
+    network.spawn(async move {
+        while let Ok(mut stream) = listener.accept().await {
+            let data = data.clone();
+            handle.spawn(async move {
+                let mut buffer = [0; 1024];
+                while let Ok(length @ 1..) = read(&mut stream, &mut buffer).await {
+                    write_all(&mut stream, &buffer[..length]).await.unwrap();
+                    data.with(|state| state.network += length as u32);
+                }
+            });
+        }
+    });
+    let remote = network.remote();
     let client = thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         for length in [1, 1000, 100_000] {
@@ -555,7 +540,7 @@ fn tcp_echo() {
         drop(stream);
         remote.post(|handle| handle.stop()).unwrap();
     });
-    while network.handle.is_running() {
+    while network.is_running() {
         event_loop
             .dispatch(Duration::from_secs(20), &mut state)
             .unwrap();

@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::reactor::{Driver, Event, Interest, Key, Next, Notify, Reactor, Selector};
+use entwined::reactor::{Driver, Event, Interest, Key, NextTurn, Notify, Reactor, Selector};
 use glib::{MainContext, Priority};
 
 use crate::{
-    Options,
+    Config,
     sys::{self, Source, Watch},
 };
 
@@ -45,24 +45,24 @@ impl Bridge {
     }
 
     /// Makes the loop serve `driver` until the run ends.
-    pub(crate) fn connect(self: &Rc<Self>, driver: &Rc<Driver>, options: &Options) {
+    pub(crate) fn connect(self: &Rc<Self>, driver: &Rc<Driver>, config: &Config) {
         self.served.set(Instant::now());
         let turns = Turns {
             bridge: self.clone(),
             driver: driver.clone(),
-            priority: options.priority,
-            after: options.floor_after,
+            priority: config.priority,
+            after: config.floor_after,
             aside: Cell::new(false),
             stepped_aside: Cell::new(Instant::now()),
         };
         let floor = Floor {
             bridge: self.clone(),
             driver: driver.clone(),
-            after: options.floor_after,
-            budget: options.floor_budget,
+            after: config.floor_after,
+            budget: config.floor_budget,
         };
         *self.sources.borrow_mut() = vec![
-            Source::attach(&self.context, options.priority, "entwined", Rc::new(turns)),
+            Source::attach(&self.context, config.priority, "entwined", Rc::new(turns)),
             Source::attach(
                 &self.context,
                 Priority::HIGH,
@@ -129,7 +129,7 @@ impl Watch for Turns {
     /// either, and asks in a later iteration. Deadlines need nothing here: they make the selector's
     /// fd readable.
     fn prepare(&self) -> bool {
-        let now = self.driver.next() == Next::Now;
+        let now = self.driver.next_turn() == NextTurn::Now;
         self.bridge.asleep.set(!now);
         now
     }
@@ -159,8 +159,8 @@ impl Watch for Floor {
         if self.bridge.served.get().elapsed() < self.after {
             return false;
         }
-        let waiting =
-            self.driver.next() == Next::Now || sys::is_readable(self.bridge.selector.as_raw_fd());
+        let waiting = self.driver.next_turn() == NextTurn::Now
+            || sys::is_readable(self.bridge.selector.as_raw_fd());
         if !waiting {
             self.bridge.served.set(Instant::now());
         }
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_call_from_the_prepare_of_a_later_source_does_not_wait_for_the_loop_to_wake_by_itself() {
         let context = MainContext::new();
-        let attachment = Options::new().attach(&context).expect("a reactor");
+        let attachment = Config::new().attach(&context).expect("a reactor");
         let handle = attachment.handle();
         let ran = Rc::new(Cell::new(0));
         let armed = Rc::new(Cell::new(false));
@@ -273,8 +273,8 @@ mod tests {
     #[test]
     fn the_source_is_back_at_its_priority_after_stepping_aside() {
         let context = MainContext::new();
-        let options = Options::new().floor(Duration::from_millis(8), Duration::from_millis(1));
-        let attachment = options.attach(&context).expect("a reactor");
+        let config = Config::new().floor(Duration::from_millis(8), Duration::from_millis(1));
+        let attachment = config.attach(&context).expect("a reactor");
         let bridge = attachment.bridge.clone();
         let mut priorities = std::collections::BTreeSet::new();
         // A task that is always ready.
@@ -282,7 +282,7 @@ mod tests {
             cx.waker().wake_by_ref();
             std::task::Poll::Pending
         });
-        attachment.handle().spawn(task).detach();
+        attachment.handle().spawn(task);
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(50) {
             context.iteration(false);

@@ -9,7 +9,7 @@
 //! let context = MainContext::default();
 //! let host = MainLoop::new(Some(&context), false);
 //! let network = entwined_glib::attach(&context)?;
-//! network.handle().call_later(Duration::from_millis(5), {
+//! network.call_later(Duration::from_millis(5), {
 //!     let host = host.clone();
 //!     move || host.quit()
 //! });
@@ -20,11 +20,11 @@
 //! # How it works
 //!
 //! All sockets, timers and wake-ups from other threads are behind one file descriptor, which one
-//! `GSource` watches. The source's [priority](Options::priority) and the
+//! `GSource` watches. The source's [priority](Config::priority) and the
 //! [pacing](entwined::Handle::set_pacing) of a dispatch decide how the thread is shared. By default
 //! the source runs after GDK's redraw and gives the thread back after 2 ms. A host whose own
 //! sources are always ready would never let it run, so a second source guarantees a
-//! [floor](Options::floor). Neither source wakes the loop when there is nothing to do, and there is
+//! [floor](Config::floor). Neither source wakes the loop when there is nothing to do, and there is
 //! no third.
 //!
 //! A callback may iterate the context (for example a modal dialog with its own
@@ -39,7 +39,7 @@
 mod backend;
 mod sys;
 
-use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt, io, ops::Deref, rc::Rc, time::Duration};
 
 use entwined::{
     Handle,
@@ -48,27 +48,28 @@ use entwined::{
 use glib::{MainContext, Priority};
 
 use backend::{Backend, Bridge};
+pub use {entwined, glib};
 
-/// Attaches a new reactor to `context` and begins its run; see [`Options::attach`].
+/// Attaches a new reactor to `context` and begins its run; see [`Config::attach`].
 ///
 /// # Errors
-/// Same as [`Options::attach`].
+/// Same as [`Config::attach`].
 pub fn attach(context: &MainContext) -> io::Result<Attachment> {
-    Options::new().attach(context)
+    Config::new().attach(context)
 }
 
 /// How a reactor shares the thread with the other sources of its context.
 #[derive(Clone)]
-pub struct Options {
+pub struct Config {
     priority: Priority,
     floor_after: Duration,
     floor_budget: Duration,
 }
 
-impl Options {
-    /// The options that [`attach`] uses; each method states its default.
+impl Config {
+    /// The config that [`attach`] uses; each method states its default.
     pub fn new() -> Self {
-        Options {
+        Config {
             // GDK_PRIORITY_REDRAW is 120.
             priority: Priority::from(121),
             // Longer than a frame at 60 Hz: the floor is not needed while there is time between two
@@ -114,33 +115,35 @@ impl Options {
         Ok(attachment)
     }
 
-    /// Same as [`attach`](Options::attach), but does not begin a run; [`Attachment::start`] does.
+    /// Same as [`attach`](Config::attach), but does not begin a run; [`Attachment::start`] does.
     /// Work requested through the handle before then waits.
     ///
     /// # Errors
-    /// Same as [`attach`](Options::attach).
+    /// Same as [`attach`](Config::attach).
     pub fn attach_stopped(self, context: &MainContext) -> io::Result<Attachment> {
         let _owned = own(context)?;
         let bridge = Bridge::new(context)?;
         let driver = Rc::new(Driver::new(Backend(bridge.clone())));
         Ok(Attachment {
+            handle: driver.handle(),
             driver,
             bridge,
-            options: self,
+            config: self,
             running: Cell::new(false),
+            kept: false,
         })
     }
 }
 
-impl Default for Options {
+impl Default for Config {
     fn default() -> Self {
-        Options::new()
+        Config::new()
     }
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
+        f.debug_struct("Config")
             .field("priority", &self.priority)
             .field("floor_after", &self.floor_after)
             .field("floor_budget", &self.floor_budget)
@@ -148,26 +151,37 @@ impl fmt::Debug for Options {
     }
 }
 
-/// A reactor in a main context.
+/// A reactor in a main context. It dereferences to the [`Handle`] that programs work with.
 ///
 /// [`Handle::stop`] ends its run gracefully while the host's loop keeps running; after that,
 /// [`start`](Attachment::start) begins another. Dropping the attachment detaches the reactor at
 /// once and for good, without the shutdown phases, even from inside one of its callbacks.
 /// Connections are told that they are lost; everything else is dropped. The host's own run and quit
 /// are never touched.
-#[must_use = "dropping it detaches the reactor at once"]
+#[must_use = "dropping it detaches the reactor at once; use `keep` to let the run go on"]
 pub struct Attachment {
+    handle: Handle,
     driver: Rc<Driver>,
     bridge: Rc<Bridge>,
-    options: Options,
+    config: Config,
     /// Whether `run` is on the stack.
     running: Cell<bool>,
+    kept: bool,
 }
 
 impl Attachment {
     /// Returns the handle that programs work with.
     pub fn handle(&self) -> Handle {
-        self.driver.handle()
+        self.handle.clone()
+    }
+
+    /// Detaches the reactor at once and for good, as dropping this does.
+    pub fn detach(self) {}
+
+    /// Leaves the reactor in the context until its run ends. There is no next run.
+    pub fn keep(mut self) -> Handle {
+        self.kept = true;
+        self.handle()
     }
 
     /// Begins another run, after the previous one has ended. Can be called from inside any callback
@@ -179,7 +193,7 @@ impl Attachment {
     /// reactor for good.
     pub fn start(&self) -> Result<(), LifeError> {
         self.driver.start()?;
-        self.bridge.connect(&self.driver, &self.options);
+        self.bridge.connect(&self.driver, &self.config);
         Ok(())
     }
 
@@ -215,11 +229,21 @@ impl Attachment {
     }
 }
 
+impl Deref for Attachment {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
 impl Drop for Attachment {
     fn drop(&mut self) {
-        // A dispatch that is on the stack also holds the driver, so dropping ours would not close
-        // it.
-        self.driver.close();
+        if !self.kept {
+            // A dispatch that is on the stack also holds the driver, so dropping ours would not
+            // close it.
+            self.driver.close();
+        }
     }
 }
 
@@ -227,7 +251,7 @@ impl fmt::Debug for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attachment")
             .field("handle", &self.handle())
-            .field("options", &self.options)
+            .field("config", &self.config)
             .finish()
     }
 }

@@ -136,19 +136,17 @@ async fn echo(mut stream: Stream) {
 /// Counts how often bytes make a round trip over a socket.
 fn echoes(handle: &Handle) -> Rc<Cell<u32>> {
     let (near, mut far) = unix::pair(handle).expect("a pair");
-    handle.spawn(echo(near)).detach();
+    handle.spawn(echo(near));
     let count = Rc::new(Cell::new(0));
-    handle
-        .spawn({
-            let count = count.clone();
-            async move {
-                loop {
-                    assert_eq!(exchange(&mut far, 7).await, 7);
-                    count.set(count.get() + 1);
-                }
+    handle.spawn({
+        let count = count.clone();
+        async move {
+            loop {
+                assert_eq!(exchange(&mut far, 7).await, 7);
+                count.set(count.get() + 1);
             }
-        })
-        .detach();
+        }
+    });
     count
 }
 
@@ -256,7 +254,7 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
             drop(slot.take());
             handle.call_soon(count(&after));
             handle.call_later(Duration::ZERO, count(&after));
-            handle.spawn(async {}).detach();
+            handle.spawn(async {});
             quit();
         }
     });
@@ -311,7 +309,7 @@ fn an_idle_reactor_does_not_wake_the_loop() {
     let host = Host::new();
     let network = host.attach();
     let (near, _far) = unix::pair(&network.handle()).expect("a pair");
-    network.handle().spawn(echo(near)).detach();
+    network.handle().spawn(echo(near));
     network
         .handle()
         .call_later(Duration::from_secs(3_600), || ());
@@ -432,7 +430,7 @@ fn nest(handle: &Handle, context: &MainContext, levels: u32, innermost: Rc<dyn F
     match levels % 3 {
         0 => handle.call_soon(dialog),
         1 => drop(handle.call_later(Duration::from_millis(1), dialog)),
-        _ => handle.spawn(async move { dialog() }).detach(),
+        _ => drop(handle.spawn(async move { dialog() })),
     }
 }
 
@@ -545,7 +543,7 @@ fn a_panic_in_a_callback_ends_that_callback_only() {
     });
     let echoed = echoes(&handle);
     handle.call_soon(|| panic!("a call"));
-    handle.spawn(async { panic!("a task") }).detach();
+    handle.spawn(async { panic!("a task") });
     handle.call_later(Duration::from_millis(2), || panic!("a timer"));
     handle.call_later(Duration::from_millis(20), host.quit());
     host.run();
@@ -576,17 +574,15 @@ fn beside_a_busy_host(priority: Priority) -> (u32, Duration) {
         Rc::new(Cell::new(Duration::ZERO)),
         Rc::new(Cell::new(Instant::now())),
     );
-    handle
-        .spawn({
-            let (handle, longest) = (handle.clone(), longest.clone());
-            async move {
-                loop {
-                    handle.sleep(Duration::from_millis(5)).await;
-                    longest.set(longest.get().max(last.replace(Instant::now()).elapsed()));
-                }
+    handle.spawn({
+        let (handle, longest) = (handle.clone(), longest.clone());
+        async move {
+            loop {
+                handle.sleep(Duration::from_millis(5)).await;
+                longest.set(longest.get().max(last.replace(Instant::now()).elapsed()));
             }
-        })
-        .detach();
+        }
+    });
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(500) {
         host.context.iteration(false);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use entwined::{Handle, reactor::Pacing};
-use entwined_glib::{Attachment, Options};
+use entwined_glib::{Attachment, Config};
 use gtk4::{
     Application, ApplicationWindow, Label, gio,
     glib::{self, MainContext, Priority},
@@ -34,13 +34,14 @@ fn main() {
     );
     measure("idle", seconds, |_| None);
     measure("frame clock", seconds, |application| {
-        Some((entwined_gtk4::attach(application).expect("a reactor"), None))
+        let attachment = entwined_gtk4::attach(application).expect("a reactor");
+        Some((attachment.keep(), None))
     });
     for (priority, milliseconds) in [(121, 1), (121, 2), (121, 4), (0, 2)] {
         let name = format!("priority {priority}, {milliseconds} ms");
         measure(&name, seconds, |_| {
-            let options = Options::new().priority(Priority::from(priority));
-            let attachment = options.attach(&MainContext::default()).expect("a reactor");
+            let config = Config::new().priority(Priority::from(priority));
+            let attachment = config.attach(&MainContext::default()).expect("a reactor");
             attachment
                 .handle()
                 .set_pacing(Pacing::fixed(Duration::from_millis(milliseconds)));
@@ -95,15 +96,13 @@ fn measure(
     if let Some((handle, _)) = &attached {
         for _ in 0..TASKS {
             let polls = polls.clone();
-            handle
-                .spawn(std::future::poll_fn::<(), _>(move |cx| {
-                    let start = Instant::now();
-                    while start.elapsed() < WORK {}
-                    polls.set(polls.get() + 1);
-                    cx.waker().wake_by_ref();
-                    std::task::Poll::Pending
-                }))
-                .detach();
+            handle.spawn(std::future::poll_fn::<(), _>(move |cx| {
+                let start = Instant::now();
+                while start.elapsed() < WORK {}
+                polls.set(polls.get() + 1);
+                cx.waker().wake_by_ref();
+                std::task::Poll::Pending
+            }));
         }
     }
     application.run_with_args::<&str>(&[]);

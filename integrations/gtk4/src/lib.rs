@@ -10,7 +10,7 @@
 //!     let label = Label::new(None);
 //!     let window = ApplicationWindow::builder().application(application).child(&label).build();
 //!     window.present();
-//!     let handle = network.clone();
+//!     let handle = network.handle();
 //!     network
 //!         .spawn(async move {
 //!             // No locks and no channels: this runs on the GUI's thread.
@@ -18,8 +18,7 @@
 //!                 label.set_text(&format!("{second} s"));
 //!                 handle.sleep(std::time::Duration::from_secs(1)).await;
 //!             }
-//!         })
-//!         .detach();
+//!         });
 //! });
 //! application.run();
 //! # Ok(())
@@ -31,19 +30,24 @@
 //! The reactor follows the frame clocks of all the process's windows. While one of them draws, a
 //! dispatch ends before the next frame is due, and is short if a frame is late. While none draws, a
 //! dispatch takes 2 ms at most ([`Pacing`](entwined::reactor::Pacing)). If the GUI is always busy,
-//! the network still gets its [floor](entwined_glib::Options::floor).
+//! the network still gets its [floor](entwined_glib::Config::floor).
 
 mod frames;
 
-use std::{io, rc::Rc};
+use std::{fmt, io, ops::Deref, rc::Rc};
 
 use entwined::Handle;
-use entwined_glib::Options;
-use gtk4::{Application, glib::MainContext, prelude::*};
+use entwined_glib::Config;
+use gtk4::{
+    Application,
+    glib::{MainContext, SignalHandlerId},
+    prelude::*,
+};
 
 use frames::Frames;
+pub use {entwined, entwined_glib, gtk4};
 
-/// Attaches a new reactor to `application`, for as long as the application lives.
+/// Attaches a new reactor to `application`.
 ///
 /// Its run begins with the application: in `startup`, or at once if that has already happened. Work
 /// requested through the handle before then waits. In an instance that is not the primary one, the
@@ -57,15 +61,68 @@ use frames::Frames;
 /// Can be called from inside any callback, and several times: each call makes a new reactor.
 ///
 /// # Errors
-/// Same as [`Options::attach`](entwined_glib::Options::attach): returns an error if another thread
+/// Same as [`Config::attach`](entwined_glib::Config::attach): returns an error if another thread
 /// runs the default main context, or if the process is out of file descriptors.
-pub fn attach(application: &impl IsA<Application>) -> io::Result<Handle> {
+pub fn attach(application: &impl IsA<Application>) -> io::Result<Attachment> {
     attach_to(application.upcast_ref())
 }
 
-fn attach_to(application: &Application) -> io::Result<Handle> {
+/// A reactor in an application. It dereferences to the [`Handle`] that programs work with.
+///
+/// Dropping it detaches the reactor at once and for good, without the shutdown phases. Keep it until
+/// [`run`](ApplicationExtManual::run) has returned, or call [`keep`](Attachment::keep).
+#[must_use = "dropping it detaches the reactor at once; use `keep` to let it stay"]
+pub struct Attachment {
+    handle: Handle,
+    application: Application,
+    /// The handlers that own the reactor. Empty once it was kept.
+    handlers: Vec<SignalHandlerId>,
+}
+
+impl Attachment {
+    /// Returns the handle that programs work with.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Detaches the reactor at once and for good, as dropping this does.
+    pub fn detach(self) {}
+
+    /// Leaves the reactor attached for as long as the application lives.
+    pub fn keep(mut self) -> Handle {
+        self.handlers.clear();
+        self.handle()
+    }
+}
+
+impl Deref for Attachment {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachment")
+            .field("handle", &self.handle)
+            .field("application", &self.application)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        for handler in self.handlers.drain(..) {
+            self.application.disconnect(handler);
+        }
+    }
+}
+
+fn attach_to(application: &Application) -> io::Result<Attachment> {
     let context = MainContext::default();
-    let attachment = Rc::new(Options::new().attach_stopped(&context)?);
+    let attachment = Rc::new(Config::new().attach_stopped(&context)?);
     let handle = attachment.handle();
     let frames = Frames::new(handle.clone());
     let begin = {
@@ -80,8 +137,8 @@ fn attach_to(application: &Application) -> io::Result<Handle> {
     if application.is_registered() && !application.is_remote() {
         begin();
     }
-    application.connect_startup(move |_| begin());
-    application.connect_shutdown(move |_| {
+    let startup = application.connect_startup(move |_| begin());
+    let shutdown = application.connect_shutdown(move |_| {
         let handle = attachment.handle();
         // An error means that the run is already ending, or has ended.
         handle.stop();
@@ -89,5 +146,9 @@ fn attach_to(application: &Application) -> io::Result<Handle> {
             context.iteration(true);
         }
     });
-    Ok(handle)
+    Ok(Attachment {
+        handle,
+        application: application.clone(),
+        handlers: vec![startup, shutdown],
+    })
 }

@@ -134,20 +134,20 @@ fn work(handle: &Handle) -> [Rc<Cell<u32>>; 3] {
     timer(handle, counts[0].clone());
     call(handle, counts[1].clone());
     let (sleeper, count) = (handle.clone(), counts[2].clone());
-    handle
-        .spawn(async move {
-            loop {
-                sleeper.sleep(Duration::from_millis(1)).await;
-                count.set(count.get() + 1);
-            }
-        })
-        .detach();
+    handle.spawn(async move {
+        loop {
+            sleeper.sleep(Duration::from_millis(1)).await;
+            count.set(count.get() + 1);
+        }
+    });
     counts
 }
 
 fn begins_with_the_application_and_ends_with_it_in_order() {
     let application = application();
-    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = entwined_gtk4::attach(&application)
+        .expect("a reactor")
+        .keep();
     let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
     note_phases(&handle, &notes);
     handle.call_soon({
@@ -156,15 +156,13 @@ fn begins_with_the_application_and_ends_with_it_in_order() {
     });
     assert_eq!(handle.try_stop(), Err(LifeError::NotRunning));
     let kept = Rc::new(());
-    handle
-        .spawn({
-            let kept = kept.clone();
-            async move {
-                std::future::pending::<()>().await;
-                drop(kept);
-            }
-        })
-        .detach();
+    handle.spawn({
+        let kept = kept.clone();
+        async move {
+            std::future::pending::<()>().await;
+            drop(kept);
+        }
+    });
     run(&application, {
         let (handle, notes) = (handle.clone(), notes.clone());
         move |window| {
@@ -189,7 +187,9 @@ fn begins_with_the_application_and_ends_with_it_in_order() {
 
 fn stop_leaves_the_application_alone() {
     let application = application();
-    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = entwined_gtk4::attach(&application)
+        .expect("a reactor")
+        .keep();
     let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
     let frames = run(&application, {
         let (handle, notes) = (handle.clone(), notes.clone());
@@ -200,7 +200,9 @@ fn stop_leaves_the_application_alone() {
             glib::timeout_add_local_once(Duration::from_millis(200), move || {
                 assert!(!handle.is_running());
                 // Another reactor begins at once.
-                let another = entwined_gtk4::attach(&application).expect("a reactor");
+                let another = entwined_gtk4::attach(&application)
+                    .expect("a reactor")
+                    .keep();
                 assert!(another.is_running());
                 note_phases(&another, &notes);
                 another.call_later(Duration::from_millis(5), move || application.quit());
@@ -218,7 +220,9 @@ fn attaches_inside_activate_and_quits_from_a_callback() {
         let notes = notes.clone();
         move |window| {
             let application = window.application().expect("its own");
-            let handle = entwined_gtk4::attach(&application).expect("a reactor");
+            let handle = entwined_gtk4::attach(&application)
+                .expect("a reactor")
+                .keep();
             note_phases(&handle, &notes);
             handle.call_soon(|| panic!("it must not reach GTK"));
             handle.call_later(Duration::from_millis(5), move || application.quit());
@@ -229,7 +233,9 @@ fn attaches_inside_activate_and_quits_from_a_callback() {
 
 fn an_application_that_quits_while_stopping() {
     let application = application();
-    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = entwined_gtk4::attach(&application)
+        .expect("a reactor")
+        .keep();
     let notes: Rc<RefCell<Vec<&'static str>>> = Rc::default();
     note_phases(&handle, &notes);
     run(&application, move |window| {
@@ -241,7 +247,9 @@ fn an_application_that_quits_while_stopping() {
 
 fn a_modal_dialog_keeps_everybody_else_going() {
     let application = application();
-    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = entwined_gtk4::attach(&application)
+        .expect("a reactor")
+        .keep();
     let opened = Rc::new(Cell::new(0));
     run(&application, {
         let opened = opened.clone();
@@ -312,7 +320,9 @@ fn ask(
 /// another.
 fn menus_file_choosers_and_drags_keep_everybody_going() {
     let application = application();
-    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = entwined_gtk4::attach(&application)
+        .expect("a reactor")
+        .keep();
     let ended = Rc::new(Cell::new(false));
     run(&application, {
         let ended = ended.clone();
@@ -332,7 +342,7 @@ fn menus_file_choosers_and_drags_keep_everybody_going() {
                     }
                 }
             };
-            let opening = handle.spawn(async move {
+            handle.spawn(async move {
                 let entries = gio::Menu::new();
                 entries.append(Some("Nothing"), None);
                 let menu = PopoverMenu::from_model(Some(&entries));
@@ -371,7 +381,6 @@ fn menus_file_choosers_and_drags_keep_everybody_going() {
                 ended.set(true);
                 window.application().expect("its own").quit();
             });
-            opening.detach();
         }
     });
     assert!(ended.get());
@@ -379,7 +388,9 @@ fn menus_file_choosers_and_drags_keep_everybody_going() {
 
 fn a_busy_network_leaves_the_window_its_frames() {
     let application = application();
-    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = entwined_gtk4::attach(&application)
+        .expect("a reactor")
+        .keep();
     let (polls, metrics) = (Rc::new(Cell::new(0)), handle.clone());
     for _ in 0..64 {
         let polls = polls.clone();
@@ -388,7 +399,7 @@ fn a_busy_network_leaves_the_window_its_frames() {
             cx.waker().wake_by_ref();
             std::task::Poll::Pending
         });
-        handle.spawn(busy).detach();
+        handle.spawn(busy);
     }
     let frames = run(&application, |window| {
         let application = window.application().expect("its own");
@@ -406,7 +417,9 @@ fn a_busy_network_leaves_the_window_its_frames() {
 
 fn a_busy_window_leaves_the_network_its_floor() {
     let application = application();
-    let handle = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = entwined_gtk4::attach(&application)
+        .expect("a reactor")
+        .keep();
     let counts = work(&handle);
     run(&application, |window| {
         let application = window.application().expect("its own");

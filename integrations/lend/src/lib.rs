@@ -22,10 +22,10 @@
 //! };
 //!
 //! let mut owned = State { count: 0 };
-//! assert!(callback().is_err(), "nothing is lent yet");
+//! assert!(state.try_with(|_| ()).is_err(), "nothing is lent yet");
 //! state.lend(&mut owned, || {
-//!     callback().expect("the state is lent");
-//!     callback().expect("the state is lent");
+//!     callback();
+//!     callback();
 //! });
 //! assert_eq!(owned.count, 2);
 //! ```
@@ -62,10 +62,23 @@ impl<T> Lent<T> {
 
     /// Borrows the lent value while `function` runs, and returns what `function` returns.
     ///
+    /// # Panics
+    /// If the value is not lent, or is borrowed further up the stack; see
+    /// [`try_with`](Lent::try_with).
+    #[track_caller]
+    pub fn with<R>(&self, function: impl FnOnce(&mut T) -> R) -> R {
+        match self.try_with(function) {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Like [`with`](Lent::with), but returns an error where that panics.
+    ///
     /// # Errors
     /// Returns [`NotLent::Nothing`] outside a [`lend`](Lent::lend), and [`NotLent::Borrowed`]
-    /// inside another `with`, whose borrow is exclusive. `function` is not called in either case.
-    pub fn with<R>(&self, function: impl FnOnce(&mut T) -> R) -> Result<R, NotLent> {
+    /// inside another borrow, which is exclusive. `function` is not called in either case.
+    pub fn try_with<R>(&self, function: impl FnOnce(&mut T) -> R) -> Result<R, NotLent> {
         self.place.with(function)
     }
 }

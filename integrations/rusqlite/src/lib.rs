@@ -34,8 +34,7 @@
 //!     .map({
 //!         let handle = handle.clone();
 //!         move |()| handle.stop()
-//!     })
-//!     .detach();
+//!     });
 //! reactor.run()?;
 //! # Ok(())
 //! # }
@@ -44,7 +43,7 @@
 //! # Connections
 //!
 //! A thread of the pool opens its connection for its first job and keeps it for later ones, so the
-//! [limits](Limits) of the threads are also those of the connections. The thread closes the
+//! [limits](Config) of the threads are also those of the connections. The thread closes the
 //! connection when it was idle for long enough, when a job panicked on it, or when the last clone
 //! of the pool is dropped and all queued work is done.
 //!
@@ -71,7 +70,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use entwined::{
     Handle,
     deferred::{ChainError, Deferred, Full},
-    thread::{Job, Limits, ThreadPool},
+    thread::{Config, Job, ThreadPool},
 };
 pub use rusqlite;
 use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
@@ -100,9 +99,10 @@ impl ConnectionPool {
     /// Nothing is opened until it is needed, so errors appear in the first work.
     pub fn open(handle: &Handle, path: impl AsRef<Path>) -> Self {
         let path = path.as_ref().to_owned();
-        let mut limits = Limits::default();
-        (limits.threads, limits.queue, limits.idle) = (4, 1_024, Duration::from_secs(60));
-        ConnectionPool::with(handle, limits, move || {
+        let mut config = Config::default();
+        (config.max_threads, config.max_queued, config.idle_timeout) =
+            (4, 1_024, Duration::from_secs(60));
+        ConnectionPool::with(handle, config, move || {
             let mut connection = Connection::open(&path)?;
             // A transaction that first reads and then writes fails at once if another one wrote
             // meanwhile; an immediate transaction waits at its start instead.
@@ -117,12 +117,12 @@ impl ConnectionPool {
     /// connection's own [`TransactionBehavior`].
     pub fn with(
         handle: &Handle,
-        limits: Limits,
+        config: Config,
         open: impl Fn() -> rusqlite::Result<Connection> + Send + Sync + 'static,
     ) -> Self {
         ConnectionPool {
             handle: handle.clone(),
-            threads: ThreadPool::new("entwined-sql", limits),
+            threads: ThreadPool::new("entwined-sql", config),
             open: Arc::new(open),
         }
     }

@@ -16,7 +16,7 @@ use std::{
 use entwined::{
     Handle, Standalone,
     deferred::{ChainError, Deferred, Interrupted, all, gather},
-    thread::Limits,
+    thread::Config,
 };
 use entwined_rusqlite::{
     ConnectionPool, Error,
@@ -50,11 +50,11 @@ fn rig(connections: usize, queue: usize) -> Rig {
         )
         .expect("a table");
     let reactor = Standalone::new().expect("a reactor");
-    let mut limits = Limits::default();
-    (limits.threads, limits.queue) = (connections, queue);
+    let mut config = Config::default();
+    (config.max_threads, config.max_queued) = (connections, queue);
     let (begin, began) = mpsc::channel();
     let opened = Arc::new(AtomicU32::new(0));
-    let pool = ConnectionPool::with(&reactor.handle(), limits, {
+    let pool = ConnectionPool::with(&reactor.handle(), config, {
         let opened = opened.clone();
         move || {
             opened.fetch_add(1, Ordering::Relaxed);
@@ -83,17 +83,15 @@ impl Rig {
     /// Runs the reactor until `deferred` has fired.
     fn outcome<T: 'static, E: ChainError>(&self, deferred: Deferred<T, E>) -> Result<T, E> {
         let result = Rc::new(Cell::new(None));
-        deferred
-            .add_both({
-                let (result, handle) = (result.clone(), self.reactor.handle());
-                move |outcome| {
-                    result.set(Some(outcome));
-                    // The Deferred may have fired before the run.
-                    handle.clone().call_soon(move || handle.stop());
-                    Ok::<_, Interrupted>(())
-                }
-            })
-            .detach();
+        deferred.add_both({
+            let (result, handle) = (result.clone(), self.reactor.handle());
+            move |outcome| {
+                result.set(Some(outcome));
+                // The Deferred may have fired before the run.
+                handle.clone().call_soon(move || handle.stop());
+                Ok::<_, Interrupted>(())
+            }
+        });
         self.reactor.run().expect("it runs");
         result.take().expect("the Deferred has fired")
     }
@@ -390,8 +388,8 @@ fn connections_are_closed_when_the_pool_is_gone_and_what_was_queued_is_done() {
 fn it_works_on_another_loop() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut host = calloop::EventLoop::<()>::try_new().expect("a loop");
-    let backend = entwined_calloop::insert(&host.handle()).expect("a backend");
-    let pool = ConnectionPool::open(&backend.handle, directory.path().join("test.db"));
+    let backend = entwined_calloop::attach(&host.handle()).expect("a backend");
+    let pool = ConnectionPool::open(&backend, directory.path().join("test.db"));
     let done = Rc::new(Cell::new(None));
     let signal = host.get_signal();
     pool.run_interaction(|transaction| {
@@ -407,8 +405,7 @@ fn it_works_on_another_loop() {
             signal.stop();
             Ok::<_, Error>(())
         }
-    })
-    .detach();
+    });
     host.run(None, &mut (), |()| {}).expect("it runs");
     assert_eq!(done.get(), Some(3));
 }

@@ -87,15 +87,12 @@ fn the_functions_that_hold_the_thread_are_named_again_and_again() {
 fn a_thread_that_comes_back_in_time_is_left_alone() {
     let told = watched(|handle| {
         let clock = handle.clone();
-        handle
-            .clone()
-            .spawn(async move {
-                for _ in 0..20 {
-                    clock.sleep(Duration::from_millis(5)).await;
-                    spins_for(Duration::from_millis(5));
-                }
-            })
-            .detach();
+        handle.clone().spawn(async move {
+            for _ in 0..20 {
+                clock.sleep(Duration::from_millis(5)).await;
+                spins_for(Duration::from_millis(5));
+            }
+        });
     });
     let told: Vec<_> = told
         .iter()

@@ -27,7 +27,7 @@ use std::{
 use entwined::{
     Handle,
     deferred::{Deferred, Interrupted, Resolver},
-    reactor::{Direction, Interest, TurnHook, Watched},
+    reactor::{Direction, Interest, Registration, TurnHook},
 };
 pub use inhibitor::Inhibitor;
 pub use presentation::{Presentation, Presented};
@@ -78,7 +78,7 @@ impl<D: 'static> Guest<D> {
             .poll_fd()
             .try_clone_to_owned()
             .map_err(Error::display)?;
-        let watched = Watched::new(handle, socket, Interest::READABLE)
+        let watched = Registration::new(handle, socket, Interest::READABLE)
             .map_err(|error| Error::display(error.error))?;
         let inner = Rc::new(Inner {
             queue: RefCell::new(connection.new_event_queue()),

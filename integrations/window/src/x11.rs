@@ -15,8 +15,7 @@
 //!             }
 //!             // The display is gone.
 //!             handle.stop();
-//!         })
-//!         .detach();
+//!         });
 //!     Ok(())
 //! }
 //! ```
@@ -29,7 +28,7 @@ use std::{
 
 use entwined::{
     Handle,
-    reactor::{Direction, Interest, Watched},
+    reactor::{Direction, Interest, Registration},
 };
 use raw_window_handle::{HasWindowHandle, RawWindowHandle};
 use x11rb::{
@@ -55,7 +54,7 @@ const MOST: u32 = 64 * 1024;
 /// the server for the new value and blocks for the answer (some 0.1 ms).
 pub struct Properties {
     connection: RustConnection,
-    socket: Watched<OwnedFd>,
+    socket: Registration<OwnedFd>,
     window: xproto::Window,
     names: HashMap<xproto::Atom, String>,
 }
@@ -109,7 +108,7 @@ impl Properties {
             .as_fd()
             .try_clone_to_owned()
             .map_err(Error::display)?;
-        let socket = Watched::new(handle, socket, Interest::READABLE)
+        let socket = Registration::new(handle, socket, Interest::READABLE)
             .map_err(|error| Error::display(error.error))?;
         Ok(Properties {
             connection,

@@ -84,54 +84,48 @@ fn what_is_set_and_removed_is_told_with_its_name_and_value() {
     let handle = reactor.handle();
     let mut properties = Properties::of(&handle, &*toolkit).expect("a guest");
     let seen = Rc::new(RefCell::new(Vec::new()));
-    handle
-        .clone()
-        .spawn({
-            let (seen, toolkit) = (seen.clone(), toolkit.clone());
-            async move {
-                toolkit.set_title("first");
-                let mut next = async || properties.next().await.expect("a change");
-                let change = next().await;
-                seen.borrow_mut().push(change);
-                // One change arrives while it sleeps.
-                let (state, full) = (
-                    toolkit.atom("_NET_WM_STATE"),
-                    toolkit.atom("_NET_WM_STATE_FULLSCREEN"),
-                );
-                let window = toolkit.window;
-                let mode = PropMode::REPLACE;
-                let atoms = toolkit.connection.change_property32(
-                    mode,
-                    window,
-                    state,
-                    AtomEnum::ATOM,
-                    &[full],
-                );
-                atoms.expect("a connection").check().expect("it is set");
-                let change = next().await;
-                seen.borrow_mut().push(change);
-                let numbers = toolkit.atom("_NET_WM_DESKTOP");
-                let set = toolkit.connection.change_property32(
-                    mode,
-                    window,
-                    numbers,
-                    AtomEnum::CARDINAL,
-                    &[7],
-                );
-                set.expect("a connection").check().expect("it is set");
-                let change = next().await;
-                seen.borrow_mut().push(change);
-                let removing = toolkit.connection.delete_property(window, numbers);
-                removing
-                    .expect("a connection")
-                    .check()
-                    .expect("it is removed");
-                let change = next().await;
-                seen.borrow_mut().push(change);
-                handle.stop();
-            }
-        })
-        .detach();
+    handle.clone().spawn({
+        let (seen, toolkit) = (seen.clone(), toolkit.clone());
+        async move {
+            toolkit.set_title("first");
+            let mut next = async || properties.next().await.expect("a change");
+            let change = next().await;
+            seen.borrow_mut().push(change);
+            // One change arrives while it sleeps.
+            let (state, full) = (
+                toolkit.atom("_NET_WM_STATE"),
+                toolkit.atom("_NET_WM_STATE_FULLSCREEN"),
+            );
+            let window = toolkit.window;
+            let mode = PropMode::REPLACE;
+            let atoms =
+                toolkit
+                    .connection
+                    .change_property32(mode, window, state, AtomEnum::ATOM, &[full]);
+            atoms.expect("a connection").check().expect("it is set");
+            let change = next().await;
+            seen.borrow_mut().push(change);
+            let numbers = toolkit.atom("_NET_WM_DESKTOP");
+            let set = toolkit.connection.change_property32(
+                mode,
+                window,
+                numbers,
+                AtomEnum::CARDINAL,
+                &[7],
+            );
+            set.expect("a connection").check().expect("it is set");
+            let change = next().await;
+            seen.borrow_mut().push(change);
+            let removing = toolkit.connection.delete_property(window, numbers);
+            removing
+                .expect("a connection")
+                .check()
+                .expect("it is removed");
+            let change = next().await;
+            seen.borrow_mut().push(change);
+            handle.stop();
+        }
+    });
     reactor.run().expect("a run");
     let seen: Vec<_> = seen
         .take()
@@ -166,19 +160,16 @@ fn it_waits_without_holding_the_thread_and_misses_nothing_that_came_meanwhile() 
             }
         }
     });
-    handle
-        .clone()
-        .spawn(async move {
-            loop {
-                let change = properties.next().await.expect("a change");
-                if change.value == Some(Value::Text("50".to_owned())) {
-                    break;
-                }
+    handle.clone().spawn(async move {
+        loop {
+            let change = properties.next().await.expect("a change");
+            if change.value == Some(Value::Text("50".to_owned())) {
+                break;
             }
-            drop(ticking);
-            handle.stop();
-        })
-        .detach();
+        }
+        ticking.cancel();
+        handle.stop();
+    });
     reactor.run().expect("a run");
     assert!(*ticks.borrow() >= 50);
 }

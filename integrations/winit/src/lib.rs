@@ -51,8 +51,7 @@
 //!         app.ticks += 1;
 //!         let window = app.window.as_ref().expect("resumed by now");
 //!         window.set_title(&format!("{} seconds", app.ticks));
-//!     })
-//!     .expect("the application is lent to the reactor's callbacks");
+//!     });
 //! });
 //! network.run(event_loop, &mut App::default())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -120,7 +119,7 @@ use std::{io, rc::Rc};
 
 use entwined::{
     Handle,
-    reactor::{Driver, LifeError, Next, Selector},
+    reactor::{Driver, LifeError, NextTurn, Selector},
 };
 pub use entwined_lend::{Lent, NotLent};
 use frames::Frames;
@@ -191,7 +190,7 @@ impl<A> Winit<A> {
 
     /// Returns whether work is queued that no event will announce.
     fn is_due(&self) -> bool {
-        self.is_running() && self.shared.driver.next() == Next::Now
+        self.is_running() && self.shared.driver.next_turn() == NextTurn::Now
     }
 
     fn slice(&self, app: &mut A) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::{io, rc::Rc, time::Duration};
 
 use crate::reactor::{
-    backend::{Next, Reactor},
+    backend::{NextTurn, Reactor},
     observe::Moment,
     turn::{BUDGET, Core, Handle, LifeError},
 };
@@ -12,7 +12,7 @@ use crate::reactor::{
 /// whatever the host loop calls.
 ///
 /// The usual backend calls [`start`](Driver::start) when it is attached, [`slice`](Driver::slice)
-/// whenever the selector's fd is readable or [`next`](Driver::next) says so, and asks `next` before
+/// whenever the selector's fd is readable or [`next_turn`](Driver::next_turn) says so, and asks `next_turn` before
 /// each sleep. Dropping the driver [closes](Driver::close) it.
 pub struct Driver {
     core: Rc<Core>,
@@ -85,8 +85,8 @@ impl Driver {
     }
 
     /// What the host must do next. Cheap; a host asks it each time before it sleeps.
-    pub fn next(&self) -> Next {
-        self.core.next()
+    pub fn next_turn(&self) -> NextTurn {
+        self.core.next_turn()
     }
 
     /// Ends the run at once, without the shutdown phases, and for good: tasks, timers and calls are

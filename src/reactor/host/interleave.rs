@@ -17,13 +17,13 @@ use super::{Driver, Selector, Watcher};
 use crate::{
     log,
     reactor::{
-        backend::{Event, Interest, Key, Next, Notify, Reactor},
+        backend::{Event, Interest, Key, NextTurn, Notify, Reactor},
         turn::{Handle, LifeError},
     },
 };
 
 /// A closure for the host's thread.
-pub type Job = Box<dyn FnOnce() + Send>;
+pub type HostCall = Box<dyn FnOnce() + Send>;
 
 /// A reactor in any loop that can be asked, from another thread, to run a closure on its own:
 /// Slint's `invoke_from_event_loop`, egui's and winit's proxies, Win32's `PostMessage`, Cocoa's
@@ -37,10 +37,10 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// ```
 /// use std::{sync::mpsc, time::Duration};
 ///
-/// use entwined::reactor::{Interleave, Job};
+/// use entwined::reactor::{Interleave, HostCall};
 ///
 /// // A host's loop: it runs what it is sent.
-/// let (sender, jobs) = mpsc::channel::<Job>();
+/// let (sender, jobs) = mpsc::channel::<HostCall>();
 /// let network = Interleave::new(move |job| drop(sender.send(job)))?;
 /// network.start()?;
 /// let handle = network.handle();
@@ -87,7 +87,7 @@ impl Interleave {
     ///
     /// # Errors
     /// When there are no file descriptors or no threads left.
-    pub fn new(post: impl Fn(Job) + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn new(post: impl Fn(HostCall) + Send + Sync + 'static) -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let asking = Arc::new(Asking {
@@ -172,7 +172,7 @@ fn slice(number: u64) {
     }
     asking.answered();
     // The deadline is in the selector.
-    if driver.is_running() && driver.next() == Next::Now {
+    if driver.is_running() && driver.next_turn() == NextTurn::Now {
         watcher.rest();
         asking.ask();
     } else {
@@ -187,7 +187,7 @@ const NESTED: Duration = Duration::from_millis(10);
 /// The way to the host, from each thread.
 struct Asking {
     number: u64,
-    post: Box<dyn Fn(Job) + Send + Sync>,
+    post: Box<dyn Fn(HostCall) + Send + Sync>,
     /// The host was asked for a slice, until that has ended: what comes up in it is looked for
     /// then.
     asked: AtomicBool,

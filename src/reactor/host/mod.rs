@@ -7,7 +7,7 @@ mod standalone;
 mod watcher;
 
 pub use driver::Driver;
-pub use interleave::{Interleave, Job};
+pub use interleave::{HostCall, Interleave};
 pub use selector::Selector;
 pub use standalone::{RunError, Standalone};
 pub use watcher::Watcher;

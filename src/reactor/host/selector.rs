@@ -40,7 +40,7 @@ const FETCHES: usize = 64;
 /// kernel's timer, whatever the precision of the host's own sleep.
 ///
 /// A shared one (`Rc<Selector>`) is a whole [`Reactor`] for a loop that asks
-/// [`Driver::next`](super::Driver::next) each time before it sleeps.
+/// [`Driver::next_turn`](super::Driver::next_turn) each time before it sleeps.
 pub struct Selector {
     inner: RefCell<Inner>,
     /// Another fd of the same epoll instance: sources come and go while `inner` is borrowed, and a
@@ -202,7 +202,7 @@ impl Reactor for Rc<Selector> {
         (**self).notifier()
     }
 
-    /// Nothing of this thread runs between the answer of [`Driver::next`](super::Driver::next) and
+    /// Nothing of this thread runs between the answer of [`Driver::next_turn`](super::Driver::next_turn) and
     /// the sleep.
     fn request_turn(&self) {}
 }

@@ -87,16 +87,14 @@ impl Standalone {
         let handle = self.handle();
         let result = Rc::new(RefCell::new(None));
         let main = handle.spawn(future);
-        handle
-            .spawn({
-                let (result, handle) = (result.clone(), handle.clone());
-                async move {
-                    let ended = main.await;
-                    result.replace(Some(ended));
-                    handle.stop();
-                }
-            })
-            .detach();
+        handle.spawn({
+            let (result, handle) = (result.clone(), handle.clone());
+            async move {
+                let ended = main.await;
+                result.replace(Some(ended));
+                handle.stop();
+            }
+        });
         self.run()?;
         match result.take() {
             Some(Ok(result)) => result,

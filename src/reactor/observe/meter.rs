@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Histogram, Label, Moment, Observer, Origin, Report, Share, Stall, StallPlace, Stalls,
+    Histogram, Label, Moment, Origin, Report, Share, Stall, StallPlace, Stalls,
     processor::Processor, report::ObserverFn,
 };
 use crate::{log, panic::catch};
@@ -177,9 +177,9 @@ impl Meter {
         }
     }
 
-    pub(crate) fn observe(&self, function: Rc<ObserverFn>) -> Observer {
-        self.observers.borrow_mut().push(Rc::downgrade(&function));
-        Observer::new(function)
+    /// Calls `function` with each report for as long as its owner keeps it.
+    pub(crate) fn observe(&self, function: &Rc<ObserverFn>) {
+        self.observers.borrow_mut().push(Rc::downgrade(function));
     }
 
     pub(crate) fn report(&self, report: &Report<'_>) {

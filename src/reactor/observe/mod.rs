@@ -15,4 +15,5 @@ pub use metrics::{
     Census, ConnectionInfo, FrameMetrics, Metrics, Share, Stall, StallPlace, Stalls,
 };
 pub(crate) use moment::Moment;
-pub use report::{Observer, Origin, Report};
+pub(crate) use report::ObserverFn;
+pub use report::{Origin, Report};

@@ -1,6 +1,6 @@
 //! What the reactor noticed about the program that runs on it: panics, stalls, failures.
 
-use std::{error::Error, fmt, panic::Location, rc::Rc, time::Duration};
+use std::{error::Error, fmt, panic::Location, time::Duration};
 
 use super::Label;
 
@@ -77,18 +77,3 @@ impl fmt::Display for Report<'_> {
 }
 
 pub(crate) type ObserverFn = dyn Fn(&Report<'_>);
-
-/// Keeps a function that [`Handle::observe`](super::Handle::observe) was given; dropping it ends
-/// the observation.
-#[must_use = "dropping it ends the observation"]
-pub struct Observer {
-    _function: Rc<ObserverFn>,
-}
-
-impl Observer {
-    pub(crate) fn new(function: Rc<ObserverFn>) -> Self {
-        Observer {
-            _function: function,
-        }
-    }
-}

@@ -17,12 +17,12 @@ use crate::reactor::observe::FrameMetrics;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pacing {
     /// While no window draws: the first frame of an animation waits for that long at most. 2 ms.
-    pub calm: Duration,
+    pub idle: Duration,
     /// However much time there is until the next frame: input, and the host's other sources, wait
     /// for it. 4 ms.
-    pub most: Duration,
+    pub max: Duration,
     /// When a frame is due, or overdue: the network goes on in a GUI that is always late. 0.2 ms.
-    pub least: Duration,
+    pub min: Duration,
     /// What lies between the end of a slice and the start of a frame: the host loop's own work. 0.2
     /// ms.
     pub margin: Duration,
@@ -32,9 +32,9 @@ impl Pacing {
     /// The same for each slice, whatever is drawn.
     pub fn fixed(budget: Duration) -> Self {
         Pacing {
-            calm: budget,
-            most: budget,
-            least: budget,
+            idle: budget,
+            max: budget,
+            min: budget,
             margin: Duration::ZERO,
         }
     }
@@ -43,9 +43,9 @@ impl Pacing {
 impl Default for Pacing {
     fn default() -> Self {
         Pacing {
-            calm: Duration::from_millis(2),
-            most: Duration::from_millis(4),
-            least: Duration::from_micros(200),
+            idle: Duration::from_millis(2),
+            max: Duration::from_millis(4),
+            min: Duration::from_micros(200),
             margin: Duration::from_micros(200),
         }
     }
@@ -143,9 +143,9 @@ impl Frames {
     /// What a slice that begins at `now` may take.
     pub(crate) fn budget(&self, now: Instant) -> Duration {
         let Pacing {
-            calm,
-            most,
-            least,
+            idle,
+            max,
+            min,
             margin,
         } = self.pacing.get();
         let clocks = self.clocks.borrow();
@@ -153,11 +153,11 @@ impl Frames {
             .iter()
             .filter_map(|clock| clock.upgrade()?.due(now))
             .min();
-        due.map_or(calm, |due| {
+        due.map_or(idle, |due| {
             let left = due
                 .saturating_duration_since(now)
                 .saturating_sub(margin + self.overrun.get());
-            left.clamp(least.min(most), most)
+            left.clamp(min.min(max), max)
         })
     }
 
@@ -375,7 +375,7 @@ mod tests {
         let (frames, clock) = (Frames::default(), Rc::new(Clock::default()));
         frames.clocks.borrow_mut().push(Rc::downgrade(&clock));
         let start = Instant::now();
-        assert_eq!(frames.budget(start), us(2_000), "calm");
+        assert_eq!(frames.budget(start), us(2_000), "nothing draws");
         clock.begin(start, INTERVAL);
         assert_eq!(frames.budget(start), us(4_000));
         assert_eq!(frames.budget(start + INTERVAL - us(1_200)), us(1_000));

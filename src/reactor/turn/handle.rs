@@ -12,13 +12,13 @@ use std::{
 };
 
 use super::{
-    Call, Core, FrameClock, LifeError, Pacing, Phase, Remote, ShutdownHook, Stopped, Timed,
-    TurnEnd, TurnHook, timers::TimerKey,
+    Call, Core, FrameClock, LifeError, Observer, Pacing, Phase, Remote, ShutdownHook, Stopped,
+    Timed, TurnEnd, TurnHook, timers::TimerKey,
 };
 use crate::{
     deferred::{ChainError, Deferred, Interrupted},
     log,
-    reactor::observe::{Census, Label, Metrics, Observer, Origin, Report, Stalls},
+    reactor::observe::{Census, Label, Metrics, Origin, Report, Stalls},
 };
 
 /// Thirty years: enough for ever, and inside what every clock can say.
@@ -30,6 +30,13 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// Everything here may be called at any time on that thread: before the run, from inside any
 /// callback of the reactor, and from the host's own callbacks (a button was clicked). Nothing calls
 /// back into the caller.
+///
+/// # Dropping what a method returns
+///
+/// - Work goes on when its handle is dropped: [`Timer`], [`LoopingCall`](crate::task::LoopingCall)
+///   and [`Deferred`] (of [`spawn`](Handle::spawn) and the like) have a `cancel` method to end it.
+/// - A hook or an observer ends when its guard is dropped: [`TurnHook`], [`ShutdownHook`],
+///   [`Observer`]. Their `keep` method leaves them in place for good.
 #[derive(Clone)]
 pub struct Handle {
     core: Rc<Core>,
@@ -75,6 +82,29 @@ impl Handle {
         self.schedule(at.max(self.now()), call(Label::TIMER, function))
     }
 
+    /// As [`call_soon`](Handle::call_soon), for a function that needs the handle.
+    ///
+    /// ```
+    /// # let reactor = entwined::Standalone::new()?;
+    /// reactor.handle().call_soon_with(|handle| handle.stop());
+    /// reactor.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn call_soon_with(&self, function: impl FnOnce(&Handle) + 'static) {
+        self.core.push_call(call_with(Label::CALL, function));
+    }
+
+    /// As [`call_later`](Handle::call_later), for a function that needs the handle.
+    #[track_caller]
+    pub fn call_later_with(
+        &self,
+        delay: Duration,
+        function: impl FnOnce(&Handle) + 'static,
+    ) -> Timer {
+        self.schedule(self.after(delay), call_with(Label::TIMER, function))
+    }
+
     fn schedule(&self, at: Instant, call: Call) -> Timer {
         let key = if self.core.life.is_closed() {
             TimerKey::default()
@@ -96,10 +126,11 @@ impl Handle {
 
     /// Runs a future as a task of this reactor.
     ///
-    /// The Deferred fires with what the future gives. To cancel it ends the task: its future is
-    /// dropped, from the next turn on, and what it waited for with it; to drop it lets the task run
-    /// on. A panic ends the task, is reported, and gives [`Interrupted::Panicked`]. Tasks that are
-    /// alive when the run ends are dropped then, and give [`Interrupted::Cancelled`].
+    /// The Deferred fires with the future's output. Cancelling it ends the task: its future is
+    /// dropped in the next turn, and what it waits for with it. Dropping the Deferred lets the task
+    /// go on. A panic ends the task, is reported, and fires the Deferred with
+    /// [`Interrupted::Panicked`]. Tasks that are alive when the run ends are dropped then, and their
+    /// Deferreds fire with [`Interrupted::Cancelled`].
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Deferred<F::Output, Interrupted>
     where
@@ -221,7 +252,7 @@ impl Handle {
     /// Has `function` called with each [`Report`]: panics, stalls, failures. A panic in
     /// it is logged.
     pub fn observe(&self, function: impl Fn(&Report<'_>) + 'static) -> Observer {
-        self.core.meter.observe(Rc::new(function))
+        Observer::new(&self.core, Rc::new(function))
     }
 
     /// From how long on a callback is reported as a stall. 8 ms at first.
@@ -345,8 +376,13 @@ impl fmt::Debug for Handle {
 
 #[track_caller]
 fn call(label: Label, function: impl FnOnce() + 'static) -> Call {
+    call_with(label, move |_| function())
+}
+
+#[track_caller]
+fn call_with(label: Label, function: impl FnOnce(&Handle) + 'static) -> Call {
     Call {
-        function: Box::new(move |_| function()),
+        function: Box::new(function),
         origin: Origin::here(label),
     }
 }

@@ -7,34 +7,47 @@ use std::{
 };
 
 use super::{Core, Handle};
-use crate::reactor::observe::{Label, Origin};
+use crate::reactor::observe::{Label, ObserverFn, Origin};
 
 /// A function and who registered it.
-struct Hook<T: ?Sized> {
-    function: Weak<T>,
+struct Hook {
+    function: Weak<dyn Fn()>,
     origin: Origin,
 }
 
 /// The functions that are called in each turn.
 #[derive(Default)]
-pub(super) struct TurnHooks(RefCell<Vec<Hook<dyn Fn()>>>);
+pub(super) struct TurnHooks {
+    hooks: RefCell<Vec<Hook>>,
+    /// The functions that stay for good.
+    kept: RefCell<Vec<Rc<dyn Fn()>>>,
+}
 
-/// Keeps a function that [`Handle::on_turn`](super::Handle::on_turn) was given; dropping it ends
-/// the calls.
-#[must_use = "dropping it ends the calls"]
+/// A function that [`Handle::on_turn`](super::Handle::on_turn) was given. Dropping this ends the
+/// calls.
+#[must_use = "dropping it ends the calls; use `keep` to let them continue"]
 pub struct TurnHook {
-    _function: Rc<dyn Fn()>,
+    function: Rc<dyn Fn()>,
+    core: Weak<Core>,
 }
 
 impl TurnHook {
     #[track_caller]
-    pub(super) fn new(core: &Core, function: Rc<dyn Fn()>) -> Self {
-        core.hooks.0.borrow_mut().push(Hook {
+    pub(super) fn new(core: &Rc<Core>, function: Rc<dyn Fn()>) -> Self {
+        core.hooks.hooks.borrow_mut().push(Hook {
             function: Rc::downgrade(&function),
             origin: Origin::here(Label::CALL),
         });
         TurnHook {
-            _function: function,
+            function,
+            core: Rc::downgrade(core),
+        }
+    }
+
+    /// Lets the calls continue as long as the reactor exists.
+    pub fn keep(self) {
+        if let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) {
+            core.hooks.kept.borrow_mut().push(self.function);
         }
     }
 }
@@ -42,6 +55,37 @@ impl TurnHook {
 impl fmt::Debug for TurnHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurnHook").finish_non_exhaustive()
+    }
+}
+
+/// A function that [`Handle::observe`](super::Handle::observe) was given. Dropping this ends the
+/// observation.
+#[must_use = "dropping it ends the observation; use `keep` to let it continue"]
+pub struct Observer {
+    function: Rc<ObserverFn>,
+    core: Weak<Core>,
+}
+
+impl Observer {
+    pub(super) fn new(core: &Rc<Core>, function: Rc<ObserverFn>) -> Self {
+        core.meter.observe(&function);
+        Observer {
+            function,
+            core: Rc::downgrade(core),
+        }
+    }
+
+    /// Lets the observation continue as long as the reactor exists.
+    pub fn keep(self) {
+        if let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) {
+            core.kept_observers.borrow_mut().push(self.function);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
     }
 }
 
@@ -136,11 +180,11 @@ impl fmt::Debug for TurnEnd {
 impl Core {
     /// At the end of step 1.
     pub(super) fn run_hooks(&self) {
-        if self.hooks.0.borrow().is_empty() {
+        if self.hooks.hooks.borrow().is_empty() {
             return;
         }
         let hooks: Vec<_> = {
-            let mut hooks = self.hooks.0.borrow_mut();
+            let mut hooks = self.hooks.hooks.borrow_mut();
             hooks.retain(|hook| hook.function.strong_count() > 0);
             hooks
                 .iter()
@@ -150,6 +194,11 @@ impl Core {
         for (function, origin) in hooks {
             self.contain(origin, || function());
         }
+    }
+
+    /// The reactor is gone, and so are the hooks that stayed for good.
+    pub(super) fn drop_kept_hooks(&self) {
+        drop(self.hooks.kept.take());
     }
 
     /// At the end of a run: nothing is called after it.

@@ -175,6 +175,8 @@ impl Core {
             };
             self.dispose(origin, hook.function);
         }
+        self.drop_kept_hooks();
+        drop(self.kept_observers.take());
         drop(self.extensions.take());
     }
 
@@ -268,8 +270,7 @@ fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Deferred<HookResult, In
     Some((origin, core.spawn(future, origin)))
 }
 
-/// Keeps a function that [`Handle::on_shutdown`] was given in its place; dropping it takes the
-/// function out.
+/// A function that [`Handle::on_shutdown`] was given. Dropping this removes the function.
 #[must_use = "dropping it removes the hook; use `keep` to leave it for good"]
 pub struct ShutdownHook {
     core: Weak<Core>,
@@ -280,6 +281,14 @@ impl ShutdownHook {
     /// Leaves the hook in place for good.
     pub fn keep(mut self) {
         self.core = Weak::new();
+    }
+}
+
+impl fmt::Debug for ShutdownHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShutdownHook")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 

@@ -33,10 +33,10 @@ use slotmap::{DefaultKey, SlotMap};
 pub use frames::{FrameClock, Pacing};
 pub(crate) use handle::{FOREVER, WakeTimer};
 pub use handle::{Handle, Timer, TimerError};
-pub use hooks::{TurnEnd, TurnHook};
+pub use hooks::{Observer, TurnEnd, TurnHook};
 pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
-pub use registration::{Direction, WatchError, Watched};
-pub use remote::{CallError, Gone, Remote};
+pub use registration::{Direction, Registration, RegistrationError};
+pub use remote::{Gone, Remote, RemoteError};
 pub(crate) use run::BUDGET;
 
 use self::{
@@ -49,8 +49,8 @@ use self::{
     timers::{TimerKey, Timers},
 };
 use super::{
-    backend::{Next, Reactor},
-    observe::{Meter, Moment, Origin},
+    backend::{NextTurn, Reactor},
+    observe::{Meter, Moment, ObserverFn, Origin},
 };
 
 /// A closure in a queue, and the line that put it there.
@@ -77,6 +77,8 @@ pub(crate) struct Core {
     frames: Frames,
     hooks: TurnHooks,
     ends: EndHooks,
+    /// The functions of observers that stay for good.
+    kept_observers: RefCell<Vec<Rc<ObserverFn>>>,
     /// Sources that are connections.
     connections: Cell<usize>,
     /// The time of the present turn, or of the last one. Cheaper than the clock, for whom a turn
@@ -115,6 +117,7 @@ impl Core {
             frames: Frames::default(),
             hooks: TurnHooks::default(),
             ends: EndHooks::default(),
+            kept_observers: RefCell::default(),
             connections: Cell::new(0),
             turns: Cell::new(0),
             first: Cell::new(0),
@@ -184,14 +187,14 @@ impl Core {
     }
 
     /// What the host must do next.
-    pub(crate) fn next(&self) -> Next {
+    pub(crate) fn next_turn(&self) -> NextTurn {
         if self.has_work() {
-            return Next::Now;
+            return NextTurn::Now;
         }
         match self.timers.borrow_mut().next_deadline() {
-            None => Next::OnEvents,
-            Some(deadline) if deadline <= self.reactor.now() => Next::Now,
-            Some(deadline) => Next::At(deadline),
+            None => NextTurn::OnEvents,
+            Some(deadline) if deadline <= self.reactor.now() => NextTurn::Now,
+            Some(deadline) => NextTurn::At(deadline),
         }
     }
 

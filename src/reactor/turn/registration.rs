@@ -1,7 +1,7 @@
 //! Sources of readiness, registered as long as they live.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell},
     fmt,
     future::poll_fn,
     io,
@@ -20,6 +20,7 @@ use crate::{
         backend::{Interest, Key, Readiness},
         observe::ConnectionInfo,
     },
+    wake::WakeSlot,
 };
 
 /// One of a source's two directions.
@@ -36,8 +37,8 @@ pub enum Direction {
 #[derive(Default)]
 pub(crate) struct Source {
     readiness: Cell<Readiness>,
-    reader: RefCell<Option<Waker>>,
-    writer: RefCell<Option<Waker>>,
+    reader: WakeSlot,
+    writer: WakeSlot,
     /// There when it is a connection.
     connected: OnceCell<Connected>,
 }
@@ -68,10 +69,10 @@ impl Source {
     pub(crate) fn became_ready(&self, readiness: Readiness) {
         self.readiness.set(self.readiness.get() | readiness);
         if readiness.is_readable() {
-            wake(&self.reader);
+            self.reader.wake_and_keep();
         }
         if readiness.is_writable() {
-            wake(&self.writer);
+            self.writer.wake_and_keep();
         }
     }
 
@@ -82,31 +83,11 @@ impl Source {
         }
     }
 
-    fn waiter(&self, direction: Direction) -> &RefCell<Option<Waker>> {
-        match direction {
-            Direction::Read => &self.reader,
-            Direction::Write => &self.writer,
-        }
-    }
-
     fn wait(&self, direction: Direction, waker: &Waker) {
-        let mut waiter = self.waiter(direction).borrow_mut();
-        if !waiter
-            .as_ref()
-            .is_some_and(|present| present.will_wake(waker))
-        {
-            *waiter = Some(waker.clone());
+        match direction {
+            Direction::Read => self.reader.register(waker),
+            Direction::Write => self.writer.register(waker),
         }
-    }
-}
-
-/// Wakes who waits, with nothing borrowed. The waker stays for the next time: a task that goes on
-/// waiting need not clone it anew.
-fn wake(waiter: &RefCell<Option<Waker>>) {
-    let waker = waiter.borrow_mut().take();
-    if let Some(waker) = waker {
-        waker.wake_by_ref();
-        waiter.borrow_mut().get_or_insert(waker);
     }
 }
 
@@ -117,7 +98,7 @@ fn wake(waiter: &RefCell<Option<Waker>>) {
 /// the same number never comes here.
 ///
 /// One task at a time may wait for each direction; a later one takes the place of an earlier.
-pub struct Watched<T: AsFd> {
+pub struct Registration<T: AsFd> {
     /// There until it is given back.
     object: Option<T>,
     source: Rc<Source>,
@@ -126,19 +107,23 @@ pub struct Watched<T: AsFd> {
     interest: Interest,
 }
 
-impl<T: AsFd> Watched<T> {
+impl<T: AsFd> Registration<T> {
     /// Begins to watch `object`.
     ///
     /// # Errors
-    /// [`WatchError`] gives the object back: a bad fd, one that cannot be watched (a regular file),
+    /// [`RegistrationError`] gives the object back: a bad fd, one that cannot be watched (a regular file),
     /// or a limit of the system.
-    pub fn new(handle: &Handle, object: T, interest: Interest) -> Result<Self, WatchError<T>> {
+    pub fn new(
+        handle: &Handle,
+        object: T,
+        interest: Interest,
+    ) -> Result<Self, RegistrationError<T>> {
         let core = handle.core().clone();
         let source = Rc::new(Source::default());
         let slot = core.sources.borrow_mut().insert(source.clone());
         let key = Key::from_u64(slot.data().as_ffi());
         match core.reactor.watch(object.as_fd(), key, interest) {
-            Ok(()) => Ok(Watched {
+            Ok(()) => Ok(Registration {
                 object: Some(object),
                 source,
                 core,
@@ -147,7 +132,7 @@ impl<T: AsFd> Watched<T> {
             }),
             Err(error) => {
                 core.sources.borrow_mut().remove(slot);
-                Err(WatchError { object, error })
+                Err(RegistrationError { object, error })
             }
         }
     }
@@ -206,7 +191,7 @@ impl<T: AsFd> Watched<T> {
 
     /// Ready when an operation in this direction should not block, or the task has had its share of
     /// the turn (then the task is woken again at once). An operation that blocks all the same is
-    /// answered by [`clear`](Watched::clear).
+    /// answered by [`clear`](Registration::clear).
     pub fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<()> {
         if !self.source.is_ready(direction) {
             self.source.wait(direction, cx.waker());
@@ -276,7 +261,7 @@ impl<T: AsFd> Watched<T> {
         }
     }
 
-    /// Does `operation` as soon as it does not block; see [`poll_io`](Watched::poll_io).
+    /// Does `operation` as soon as it does not block; see [`poll_io`](Registration::poll_io).
     pub async fn io<R>(
         &self,
         direction: Direction,
@@ -336,21 +321,21 @@ impl<T: AsFd> Watched<T> {
 /// So many bytes cost a task as much of its share as one operation.
 const BYTES_A_UNIT: usize = 16 * 1024;
 
-impl<T: AsFd> Drop for Watched<T> {
+impl<T: AsFd> Drop for Registration<T> {
     fn drop(&mut self) {
         self.unwatch();
     }
 }
 
-impl<T: AsFd + fmt::Debug> fmt::Debug for Watched<T> {
+impl<T: AsFd + fmt::Debug> fmt::Debug for Registration<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Watched {
+        let Registration {
             object,
             source,
             interest,
             ..
         } = self;
-        f.debug_struct("Watched")
+        f.debug_struct("Registration")
             .field("object", object)
             .field("interest", interest)
             .field("readiness", &source.readiness.get())
@@ -364,27 +349,27 @@ pub(crate) fn slot(key: Key) -> DefaultKey {
 
 /// An object that could not be watched, and why.
 #[derive(Debug)]
-pub struct WatchError<T> {
+pub struct RegistrationError<T> {
     /// The object.
     pub object: T,
     /// Why.
     pub error: io::Error,
 }
 
-impl<T> fmt::Display for WatchError<T> {
+impl<T> fmt::Display for RegistrationError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("this file descriptor cannot be watched for readiness")
     }
 }
 
-impl<T: fmt::Debug> std::error::Error for WatchError<T> {
+impl<T: fmt::Debug> std::error::Error for RegistrationError<T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }
 }
 
-impl<T> From<WatchError<T>> for io::Error {
-    fn from(error: WatchError<T>) -> Self {
+impl<T> From<RegistrationError<T>> for io::Error {
+    fn from(error: RegistrationError<T>) -> Self {
         error.error
     }
 }

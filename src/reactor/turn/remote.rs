@@ -54,11 +54,11 @@ impl Remote {
     /// Runs `call` on the reactor's thread and waits for its result.
     ///
     /// # Errors
-    /// [`CallError::SameThread`] when called on the reactor's own thread, where the wait would
-    /// never end; [`CallError::Gone`] when the reactor was dropped, [`CallError::Dropped`] when its
-    /// run ended before the call ran, [`CallError::Panicked`] when the call did.
+    /// [`RemoteError::SameThread`] when called on the reactor's own thread, where the wait would
+    /// never end; [`RemoteError::Gone`] when the reactor was dropped, [`RemoteError::Dropped`] when its
+    /// run ended before the call ran, [`RemoteError::Panicked`] when the call did.
     #[track_caller]
-    pub fn call<R, F>(&self, call: F) -> Result<R, CallError>
+    pub fn call<R, F>(&self, call: F) -> Result<R, RemoteError>
     where
         F: FnOnce(&Handle) -> R + Send + 'static,
         R: Send + 'static,
@@ -77,7 +77,7 @@ impl Remote {
     /// # Errors
     /// As for [`call`](Remote::call).
     #[track_caller]
-    pub fn call_async<R, F, Fut>(&self, call: F) -> Result<R, CallError>
+    pub fn call_async<R, F, Fut>(&self, call: F) -> Result<R, RemoteError>
     where
         F: FnOnce(&Handle) -> Fut + Send + 'static,
         Fut: Future<Output = R> + 'static,
@@ -89,7 +89,7 @@ impl Remote {
                     Ok(future) => future,
                     Err(message) => return drop(reply.send(Err(message))),
                 };
-                let done = handle.spawn(future).add_both(move |result| {
+                handle.spawn(future).add_both(move |result| {
                     match result {
                         Ok(value) => drop(reply.send(Ok(value))),
                         Err(Interrupted::Panicked(message)) => drop(reply.send(Err(message))),
@@ -98,7 +98,6 @@ impl Remote {
                     }
                     Ok::<_, Interrupted>(())
                 });
-                done.detach();
             }
         })
     }
@@ -107,19 +106,19 @@ impl Remote {
     fn wait_for<R, F>(
         &self,
         make: impl FnOnce(mpsc::SyncSender<Result<R, String>>) -> F,
-    ) -> Result<R, CallError>
+    ) -> Result<R, RemoteError>
     where
         F: FnOnce(&Handle) + Send + 'static,
     {
         if thread::current().id() == self.inbox.thread {
-            return Err(CallError::SameThread);
+            return Err(RemoteError::SameThread);
         }
         let (reply, result) = mpsc::sync_channel(1);
-        self.post(make(reply)).map_err(|_| CallError::Gone)?;
+        self.post(make(reply)).map_err(|_| RemoteError::Gone)?;
         match result.recv() {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(message)) => Err(CallError::Panicked(message)),
-            Err(mpsc::RecvError) => Err(CallError::Dropped),
+            Ok(Err(message)) => Err(RemoteError::Panicked(message)),
+            Err(mpsc::RecvError) => Err(RemoteError::Dropped),
         }
     }
 }
@@ -152,7 +151,7 @@ impl<F> std::error::Error for Gone<F> {}
 /// Why a blocking call has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum CallError {
+pub enum RemoteError {
     /// It was made on the reactor's own thread, which would wait for itself.
     SameThread,
     /// The reactor is gone.
@@ -163,20 +162,20 @@ pub enum CallError {
     Panicked(String),
 }
 
-impl fmt::Display for CallError {
+impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::SameThread => f.write_str(
+            RemoteError::SameThread => f.write_str(
                 "a blocking call on the reactor's own thread would wait for itself; call the function directly, or use Handle::wait",
             ),
-            CallError::Gone => f.write_str("the reactor is gone"),
-            CallError::Dropped => f.write_str("the reactor's run ended before the call did"),
-            CallError::Panicked(message) => write!(f, "the call panicked: {message}"),
+            RemoteError::Gone => f.write_str("the reactor is gone"),
+            RemoteError::Dropped => f.write_str("the reactor's run ended before the call did"),
+            RemoteError::Panicked(message) => write!(f, "the call panicked: {message}"),
         }
     }
 }
 
-impl std::error::Error for CallError {}
+impl std::error::Error for RemoteError {}
 
 /// What other threads have left for the loop.
 pub(crate) struct Inbox {

@@ -559,7 +559,7 @@ fn halves_of_a_stream_send_and_receive_at_once() {
                 }
                 writer.close().await.expect("closed");
             };
-            handle.spawn(send).detach();
+            handle.spawn(send);
             handle.spawn(async move {
                 for number in 0..FRAMES {
                     assert_eq!(
@@ -668,18 +668,15 @@ fn ssh_keyscan_reads_a_banner() {
         Some(Framed::new(Lines::new(255), Banner(heard.clone())))
     });
     let scan = process::Command::new("ssh-keyscan").args(["-T", "10", "-p", &port, "127.0.0.1"]);
-    handle
-        .clone()
-        .spawn(async move {
-            let output = scan
-                .output(&handle, 10_000)
-                .await
-                .expect("apt-get install openssh-client");
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(said.contains("SSH-2.0-Entwined"), "{said}");
-            handle.stop();
-        })
-        .detach();
+    handle.clone().spawn(async move {
+        let output = scan
+            .output(&handle, 10_000)
+            .await
+            .expect("apt-get install openssh-client");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("SSH-2.0-Entwined"), "{said}");
+        handle.stop();
+    });
     reactor.run().expect("a run");
     let greetings = greetings.borrow();
     assert!(

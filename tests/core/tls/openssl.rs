@@ -64,11 +64,10 @@ fn complete<T: 'static>(future: impl FnOnce(Handle) -> Box<dyn Future<Output = T
     let handle = reactor.handle();
     let result = Rc::new(RefCell::new(None));
     let (slot, future) = (result.clone(), future(handle.clone()));
-    let task = handle.clone().spawn(async move {
+    handle.clone().spawn(async move {
         *slot.borrow_mut() = Some(future.await);
         handle.stop();
     });
-    task.detach();
     reactor.run().expect("a run");
     result.take().expect("a result")
 }

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match options.who {
         Who::Idle => println!("http listening on nothing"),
         Who::Ours => {
-            let network = entwined_gtk4::attach(&application)?;
+            let network = entwined_gtk4::attach(&application)?.keep();
             let router = Router::new()
                 .get("/hello", move || {
                     set();
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     Ok::<_, http::Error>(())
                 });
             let mut config = Config::default();
-            config.body_limit = 200 * 1024 * 1024;
+            config.max_body_size = 200 * 1024 * 1024;
             let server = http::serve_with(tcp::listen(&network, options.http)?, router, config);
             println!("http listening on {}", server.local_address());
             gui::begin_load(&network, options.load);

@@ -128,8 +128,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let handle = network.handle();
             let lent = network.app();
             let router = Router::new().get("/hello", move || {
-                lent.with(App::request)
-                    .expect("it is lent to the reactor's callbacks");
+                lent.with(App::request);
                 "hello, world"
             });
             let server = http::serve(tcp::listen(&handle, options.http)?, router);

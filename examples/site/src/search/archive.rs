@@ -11,7 +11,7 @@ use std::{
 
 use entwined::{
     Handle,
-    thread::{Job, Limits, Sender, WhenFull, channel},
+    thread::{Config, Job, Sender, WhenFull, channel},
 };
 use entwined_rusqlite::{ConnectionPool, Error};
 use rusqlite::{Connection, OpenFlags, functions::FunctionFlags};
@@ -55,10 +55,10 @@ impl Archive {
     }
 
     pub(super) fn with_entries(handle: &Handle, entries: u32) -> Self {
-        let mut limits = Limits::default();
-        (limits.threads, limits.queue) = (2, 32);
+        let mut config = Config::default();
+        (config.max_threads, config.max_queued) = (2, 32);
         let table = Arc::new(Table::new(entries));
-        let connections = ConnectionPool::with(handle, limits, {
+        let connections = ConnectionPool::with(handle, config, {
             let table = table.clone();
             move || {
                 give_way();

@@ -22,8 +22,7 @@ fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Handle, Archive) -> F
     test.add_both(move |result| {
         handle.stop();
         result
-    })
-    .detach();
+    });
     reactor.run().unwrap();
     assert!(ended.get(), "the test panicked");
 }

@@ -87,12 +87,11 @@ fn router() -> Router {
         .post("/echo", |mut request: Request| {
             let (sender, body) = channel();
             let handle = request.handle().clone();
-            let echoing = handle.spawn(async move {
+            handle.spawn(async move {
                 while let Ok(Some(chunk)) = request.chunk().await {
                     sender.send(chunk);
                 }
             });
-            echoing.detach();
             Response::new(body)
         })
         .get("/large", || vec![b'x'; 3_000_000])
@@ -388,7 +387,7 @@ fn redirects_are_followed_as_the_rfc_says_and_secrets_stay_where_they_belong() {
                 .expect_err("no response");
             assert!(error.to_string().contains(says), "{error}");
         }
-        let none = Client::builder(&handle).redirects(0).build();
+        let none = Client::builder(&handle).max_redirects(0).build();
         let error = none
             .get(&format!("{address}/302"))
             .send()
@@ -508,8 +507,9 @@ fn no_more_requests_than_allowed_are_under_way_and_no_more_connections_kept() {
         };
         let (server, address) = serve(&handle, Router::new().get("/", slow));
         let client = Client::builder(&handle)
-            .at_a_time(5)
-            .idle(2, Duration::from_millis(50))
+            .max_concurrent(5)
+            .max_idle(2)
+            .idle_timeout(Duration::from_millis(50))
             .build();
         let all: Vec<_> = (0..40)
             .map(|_| {
@@ -658,7 +658,7 @@ fn what_cannot_be_asked_says_why() {
 fn servers_that_close_connections_are_asked_again_by_others() {
     run(|handle| async move {
         let mut config = Config::default();
-        (config.max_requests, config.idle_deadline) = (3, Duration::from_millis(1));
+        (config.max_requests, config.idle_timeout) = (3, Duration::from_millis(1));
         let server = http::serve_with(listen(&handle), router(), config);
         let client = Client::new(&handle);
         for number in 0..200 {

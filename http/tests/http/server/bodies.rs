@@ -115,7 +115,7 @@ fn a_chunked_body_is_put_together() {
 
 #[test]
 fn a_body_over_the_limit_is_413_with_either_framing() {
-    let site = site(config(|config| config.body_limit = 1000));
+    let site = site(config(|config| config.max_body_size = 1000));
     let body = "x".repeat(1000);
     let mut peer = site.peer();
     assert_eq!(peer.post("/length", "text/plain", &body).text(), "1000");
@@ -139,7 +139,7 @@ fn a_body_over_the_limit_is_413_with_either_framing() {
 /// overtakes it.
 #[test]
 fn a_peer_that_sends_ten_megabytes_too_many_hears_the_413() {
-    let site = site(config(|config| config.body_limit = 1000));
+    let site = site(config(|config| config.max_body_size = 1000));
     let body = vec![b'x'; 10 << 20];
     let mut peer = site.peer();
     peer.send(format!(
@@ -172,7 +172,7 @@ fn a_body_that_nobody_reads_does_not_become_the_next_request() {
 
 #[test]
 fn expect_100_continue_is_answered_when_the_body_is_wanted() {
-    let site = site(config(|config| config.body_limit = 5));
+    let site = site(config(|config| config.max_body_size = 5));
     let ask = |length: usize| {
         format!(
             "POST /text HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\n\
@@ -194,7 +194,7 @@ const SOON: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_body_that_does_not_come_in_time_is_408() {
-    let site = site(config(|config| config.body_deadline = SOON));
+    let site = site(config(|config| config.body_timeout = SOON));
     for start in [
         "POST /text HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\nabc".to_owned(),
         chunked("/text") + "3\r\nabc\r\n",

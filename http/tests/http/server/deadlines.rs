@@ -47,7 +47,7 @@ fn took_about(begin: Instant, time: Duration) {
 
 #[test]
 fn a_peer_that_says_nothing_is_told_408() {
-    let site = site(config(|config| config.header_deadline = SOON));
+    let site = site(config(|config| config.head_timeout = SOON));
     let begin = Instant::now();
     let mut peer = site.peer();
     assert_eq!(peer.answer().status, 408);
@@ -59,7 +59,7 @@ fn a_peer_that_says_nothing_is_told_408() {
 /// meet the deadline, too.
 #[test]
 fn a_head_that_trickles_in_is_408() {
-    let site = site(config(|config| config.header_deadline = SOON));
+    let site = site(config(|config| config.head_timeout = SOON));
     let begin = Instant::now();
     let mut peer = site.peer();
     let mut trickling = peer.stream.get_ref().try_clone().expect("an fd");
@@ -88,7 +88,7 @@ fn a_head_that_trickles_in_is_408() {
 
 #[test]
 fn the_head_of_a_later_request_has_its_own_deadline() {
-    let site = site(config(|config| config.header_deadline = SOON));
+    let site = site(config(|config| config.head_timeout = SOON));
     let mut peer = site.peer();
     // Idle for longer than a head may take, but shorter than a connection may be idle.
     assert_eq!(peer.get("/").status, 200);
@@ -102,7 +102,7 @@ fn the_head_of_a_later_request_has_its_own_deadline() {
 
 #[test]
 fn an_idle_connection_is_closed_in_order_and_without_a_word() {
-    let site = site(config(|config| config.idle_deadline = SOON));
+    let site = site(config(|config| config.idle_timeout = SOON));
     let mut peer = site.peer();
     assert_eq!(peer.get("/").status, 200);
     let begin = Instant::now();
@@ -114,7 +114,7 @@ fn an_idle_connection_is_closed_in_order_and_without_a_word() {
 #[test]
 fn an_idle_connection_that_is_over_gives_its_place_up_at_once() {
     let site = site(config(|config| {
-        config.idle_deadline = SOON;
+        config.idle_timeout = SOON;
         config.max_connections = 1;
     }));
     // This peer does not close its end, which must not affect the next one.
@@ -132,9 +132,9 @@ fn an_idle_connection_that_is_over_gives_its_place_up_at_once() {
 #[test]
 fn no_deadline_ends_a_request_that_is_being_answered() {
     let site = site(config(|config| {
-        config.header_deadline = SOON;
-        config.idle_deadline = SOON;
-        config.write_deadline = SOON;
+        config.head_timeout = SOON;
+        config.idle_timeout = SOON;
+        config.write_timeout = SOON;
     }));
     let mut peer = site.peer();
     assert_eq!(peer.get("/slow").text(), "late");
@@ -144,7 +144,7 @@ fn no_deadline_ends_a_request_that_is_being_answered() {
 #[test]
 fn a_peer_that_does_not_read_is_ended() {
     for path in ["/large", "/large-stream"] {
-        let site = site(config(|config| config.write_deadline = SOON));
+        let site = site(config(|config| config.write_timeout = SOON));
         let mut peer = site.peer();
         let begin = Instant::now();
         peer.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
@@ -184,8 +184,8 @@ fn read_slowly(peer: &mut Peer, total: usize) -> usize {
 #[test]
 fn a_slow_download_is_not_taken_for_an_idle_connection() {
     let site = site(config(|config| {
-        config.idle_deadline = SOON;
-        config.write_deadline = LIMIT;
+        config.idle_timeout = SOON;
+        config.write_timeout = LIMIT;
     }));
     let mut peer = site.peer();
     peer.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
@@ -199,8 +199,8 @@ fn a_slow_download_is_not_taken_for_an_idle_connection() {
 #[test]
 fn a_slow_next_head_does_not_break_into_a_response() {
     let site = site(config(|config| {
-        config.header_deadline = SOON;
-        config.write_deadline = LIMIT;
+        config.head_timeout = SOON;
+        config.write_timeout = LIMIT;
     }));
     let mut peer = site.peer();
     peer.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
@@ -256,7 +256,7 @@ fn senders_and_readers_have_a_least_rate() {
     // the minimum rate for a reader is much higher here.
     let config = config(|config: &mut Config| {
         (config.min_rate, config.rate_grace) = (20_000_000, Duration::from_millis(200));
-        (config.header_deadline, config.write_deadline) =
+        (config.head_timeout, config.write_timeout) =
             (Duration::from_millis(300), Duration::from_secs(60));
     });
     let site = Site::with(config, |_| {

@@ -59,7 +59,7 @@ fn a_server_of_one_peer_ends_with_its_connection() {
     simulation
         .run_until(server.closed())
         .expect("also if it is awaited later");
-    forgotten.detach();
+    drop(forgotten);
 }
 
 #[test]

@@ -26,10 +26,10 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 fn short() -> Config {
     config(|config| {
-        config.header_deadline = DEADLINE;
-        config.idle_deadline = DEADLINE;
-        config.body_deadline = DEADLINE;
-        config.write_deadline = DEADLINE;
+        config.head_timeout = DEADLINE;
+        config.idle_timeout = DEADLINE;
+        config.body_timeout = DEADLINE;
+        config.write_timeout = DEADLINE;
     })
 }
 
@@ -152,24 +152,22 @@ fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judge
     driver.start().expect("it does not run");
 
     let results = Rc::new(RefCell::new(Vec::new()));
-    handle
-        .spawn({
-            let (handle, results) = (handle.clone(), results.clone());
-            async move {
-                loop {
-                    let mut stream = listener.accept().await.expect("a connection");
-                    let (limit, results) = (handle.clone(), results.clone());
-                    let reading = async move {
-                        let read =
-                            poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut [0]));
-                        let result = limit.timeout(HOLD, read).await;
-                        results.borrow_mut().push(result.is_ok());
-                    };
-                    handle.spawn(reading).detach();
-                }
+    handle.spawn({
+        let (handle, results) = (handle.clone(), results.clone());
+        async move {
+            loop {
+                let mut stream = listener.accept().await.expect("a connection");
+                let (limit, results) = (handle.clone(), results.clone());
+                let reading = async move {
+                    let read =
+                        poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut [0]));
+                    let result = limit.timeout(HOLD, read).await;
+                    results.borrow_mut().push(result.is_ok());
+                };
+                handle.spawn(reading);
             }
-        })
-        .detach();
+        }
+    });
     let mut peers = Vec::new();
     for number in 0..COUNT {
         peers.push(TcpStream::connect_timeout(&address, LIMIT).expect("a connection"));

@@ -179,9 +179,9 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
     let short = || {
         config(|config: &mut Config| {
-            config.header_deadline = Duration::from_millis(150);
-            config.idle_deadline = Duration::from_millis(300);
-            config.write_deadline = Duration::from_millis(200);
+            config.head_timeout = Duration::from_millis(150);
+            config.idle_timeout = Duration::from_millis(300);
+            config.write_timeout = Duration::from_millis(200);
         })
     };
     let site = Site::with(short(), |_| router());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use entwined_http::{
-    Body, HeaderValue, Html, Json, Local, Method, Request, Response, Router,
+    Body, HeaderValue, Html, Json, Method, Request, Response, Router, State,
     header::{CONTENT_TYPE, ETAG},
     layers::{self, RequestId, Session, SessionKey},
 };
@@ -22,7 +22,7 @@ fn ask(site: &Site, path: &str, headers: &[(&str, &str)]) -> Answer {
 fn ids_are_given_or_taken_over_and_the_log_sees_what_layers_answer() {
     let site = Site::start(|_| {
         Router::new()
-            .get("/", |Local(id): Local<RequestId>| id.to_string())
+            .get("/", |State(id): State<RequestId>| id.to_string())
             .layer(layers::request_id())
             .layer(layers::access_log())
     });
@@ -45,7 +45,7 @@ fn a_slow_handler_and_one_too_many_are_answered_by_503() {
             .get("/never", std::future::pending::<()>)
             .get("/fast", || "fast")
             .layer(layers::timeout(Duration::from_millis(50)))
-            .layer(layers::concurrency_limit(1))
+            .layer(layers::max_concurrent(1))
     });
     let mut slow = site.peer();
     slow.send("GET /never HTTP/1.1\r\nhost: test\r\n\r\n");
@@ -72,7 +72,7 @@ fn a_body_may_have_another_limit_below_a_layer() {
                 "/small",
                 Router::new()
                     .post("/", |text: String| text)
-                    .layer(layers::body_limit(3)),
+                    .layer(layers::max_body_size(3)),
             )
     });
     assert_eq!(
@@ -205,17 +205,17 @@ fn a_session_comes_back_and_one_that_was_changed_does_not() {
     let same = SessionKey::from_bytes(key.as_bytes()).expect("its bytes");
     assert!(SessionKey::from_bytes(b"short").is_none());
     let site = Site::start(move |_| {
-        let visits = |Local(session): Local<Session>| {
+        let visits = |State(session): State<Session>| {
             let visits = session.get::<u32>("visits").unwrap_or(0) + 1;
             session.set("visits", &visits);
             visits.to_string()
         };
-        let large = |Local(session): Local<Session>| session.set("large", &"x".repeat(4_000));
+        let large = |State(session): State<Session>| session.set("large", &"x".repeat(4_000));
         Router::new()
             .get("/", visits)
             .get("/large", large)
-            .get("/clear", |Local(session): Local<Session>| session.clear())
-            .get("/look", |Local(session): Local<Session>| {
+            .get("/clear", |State(session): State<Session>| session.clear())
+            .get("/look", |State(session): State<Session>| {
                 format!("{:?}", session.get::<u32>("visits"))
             })
             .layer(
@@ -485,9 +485,9 @@ fn a_large_body_is_compressed_in_steps_between_which_others_have_their_turn() {
         let longest = std::rc::Rc::new(std::cell::Cell::new(Duration::ZERO));
         let last = std::cell::Cell::new(handle.now());
         let (noted, clock) = (longest.clone(), handle.clone());
-        std::mem::forget(handle.call_every(Duration::from_millis(1), move |_| {
+        handle.call_every(Duration::from_millis(1), move |_| {
             noted.set(noted.get().max(clock.now() - last.replace(clock.now())));
-        }));
+        });
         Router::new()
             .get("/large", || {
                 Html("some text that is long, and again ".repeat(400_000))

@@ -14,6 +14,7 @@ mod multipart;
 mod peers;
 mod refusals;
 mod replay;
+mod results;
 mod routing;
 mod rules;
 mod shutdown;

@@ -31,7 +31,7 @@ fn router(folder: &std::path::Path) -> Router {
         }
     };
     let small = |form: Multipart| async move {
-        let mut form = form.limit(1_000);
+        let mut form = form.max_size(1_000);
         let mut names = 0;
         while form.next().await?.is_some() {
             names += 1;
@@ -39,7 +39,7 @@ fn router(folder: &std::path::Path) -> Router {
         Ok::<_, Error>(names.to_string())
     };
     let whole = |form: Multipart| async move {
-        let mut form = form.limit(1_000);
+        let mut form = form.max_size(1_000);
         let mut bytes = 0;
         while let Some(mut part) = form.next().await? {
             bytes += part.bytes(900).await?.len();

@@ -60,7 +60,7 @@ fn run(folder: &TempDir, program: &str, package: &str, arguments: &[&str]) -> St
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .current_dir(&folder.path())
+        .current_dir(folder.path())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let output = command

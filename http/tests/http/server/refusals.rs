@@ -44,7 +44,7 @@ fn a_ten_megabyte_header_is_431_and_the_peer_hears_it() {
 
 #[test]
 fn a_head_over_the_limit_is_431_and_one_below_it_is_not() {
-    let site = site(config(|config| config.head_limit = 16 * 1024));
+    let site = site(config(|config| config.max_head_size = 16 * 1024));
     let below = "x".repeat(15 * 1024);
     let mut peer = site.peer();
     assert_eq!(peer.ask("GET", "/", &[("large", &below)], b"").status, 200);
@@ -76,7 +76,7 @@ fn too_many_headers_are_431() {
     };
     for (limit, site) in [
         (100, site(Config::default())),
-        (10, site(config(|config| config.header_count = 10))),
+        (10, site(config(|config| config.max_headers = 10))),
     ] {
         let mut peer = site.peer();
         peer.send(head(&format!("host: test\r\n{}", headers(limit))));

@@ -56,7 +56,7 @@ fn what_is_not_there_is_404_and_a_bad_parameter_400() {
         assert_eq!(peer.get(path).status, 404, "{path}");
     }
     for (path, said) in [
-        ("/users/%ff", "not UTF-8"),
+        ("/users/%ff", "not valid percent-encoded UTF-8"),
         ("/users/%4", "not valid percent-encoded"),
         ("/square/x", "\"x\" is not a valid number"),
         ("/square/-1", "not a valid number"),

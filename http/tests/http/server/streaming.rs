@@ -239,7 +239,7 @@ impl Stream for Newest {
 fn events(state: &Arc<State>) -> Site {
     let state = state.clone();
     Site::with(
-        config(|config| config.write_deadline = LIMIT * 10),
+        config(|config| config.write_timeout = LIMIT * 10),
         move |handle| {
             let handle = handle.clone();
             Router::new().get("/events", move || {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use entwined::{Handle, deferred::Deferred, transport::Address};
 use entwined_http::{
-    Error, Form, HeaderMap, Json, Local, Method, Next, Path, Query, Request, ResponseFuture, Router,
+    Error, Form, HeaderMap, Json, Method, Next, Path, Query, Request, ResponseFuture, Router, State,
 };
 use serde::Deserialize;
 
@@ -67,10 +67,10 @@ fn site() -> Site {
             .post("/text/{id}", |Path(id): Path<u8>, text: String| {
                 format!("{id}: {text}")
             })
-            .get("/optional", |local: Option<Local<u8>>| {
-                format!("{}", local.is_some())
+            .get("/optional", |state: Option<State<u8>>| {
+                format!("{}", state.is_some())
             })
-            .get("/missing", |Local(_): Local<u8>| "there is none")
+            .get("/missing", |State(_): State<u8>| "there is none")
     })
 }
 
@@ -105,7 +105,7 @@ fn handlers_take_what_they_name_and_give_what_they_like() {
         ("/who", 200, "GET true 1"),
         ("/form?page=3", 200, "Some(3)"),
         ("/optional", 200, "false"),
-        ("/missing", 500, "no layer has put a u8 into the request\n"),
+        ("/missing", 500, "the server made a mistake\n"),
     ] {
         let answer = site.get(path);
         assert_eq!((answer.status, answer.text()), (status, text), "{path}");
@@ -162,7 +162,7 @@ fn nested() -> Router {
 
     let users = Router::new().get("/", || "all users").get(
         "/{id}",
-        |Path(all): Path<BTreeMap<String, String>>, Local(below): Local<String>| {
+        |Path(all): Path<BTreeMap<String, String>>, State(below): State<String>| {
             format!("{all:?} {below}")
         },
     );

@@ -112,11 +112,10 @@ fn answers_of_a_turn_are_sent_when_it_ends_also_where_the_run_ends_with_it() {
     let mut far = simulation.run_until(sending).expect("no panic");
     handle.stop();
     let answers = Rc::new(RefCell::new(String::new()));
-    let reading = handle.spawn({
+    handle.spawn({
         let answers = answers.clone();
         async move { answers.replace(read_all(&mut far).await) }
     });
-    reading.detach();
     simulation.drive();
     assert_eq!(numbers(&answers.borrow()), [1]);
 }

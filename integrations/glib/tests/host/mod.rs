@@ -13,7 +13,7 @@ use entwined::{
     reactor::{LifeError, RunError, Stopped},
 };
 use entwined_conformance::{End, Harness};
-use entwined_glib::{Attachment, Options};
+use entwined_glib::{Attachment, Config};
 use glib::{ControlFlow, MainContext, MainLoop, Priority, Source, thread_guard::ThreadGuard};
 
 /// The kind of host.
@@ -60,7 +60,7 @@ impl<K> Clone for GlibHost<K> {
 
 impl<K: Kind> GlibHost<K> {
     fn on(context: MainContext) -> Self {
-        let attachment = Options::new().attach_stopped(&context).expect("a reactor");
+        let attachment = Config::new().attach_stopped(&context).expect("a reactor");
         let handle = attachment.handle();
         let attachment = Rc::new(RefCell::new(Some(Rc::new(attachment))));
         GlibHost {
@@ -170,13 +170,12 @@ impl<K: Kind> Harness for GlibHost<K> {
         let inner = MainLoop::new(Some(&self.context), false);
         let (quit, done) = (Quit(inner.clone()), Rc::new(Cell::new(false)));
         let told = done.clone();
-        let task = self.handle.spawn(async move {
+        self.handle.spawn(async move {
             // Dropped at the end of the run at the latest.
             let _quit = quit;
             end.await;
             told.set(true);
         });
-        task.detach();
         let _dialog = K::open_dialog();
         inner.run();
         if done.get() { Ok(()) } else { Err(Stopped) }

@@ -190,7 +190,7 @@ fn start() -> (Winit<App>, App) {
 /// A callback that ends the application.
 fn quit(app: &Lent<App>) -> impl FnOnce() + 'static {
     let app = app.clone();
-    move || app.with(|app| app.quit = true).unwrap()
+    move || app.with(|app| app.quit = true)
 }
 
 /// The median: any single value may be spoilt by other load on the machine.
@@ -211,23 +211,20 @@ fn timers_are_on_time_and_never_early(run: Run<'_>) {
     let (network, mut app) = start();
     let all = Rc::new(RefCell::new(Vec::new()));
     let (handle, lent, late) = (network.handle(), network.app(), all.clone());
-    network
-        .handle()
-        .spawn(async move {
-            // The first ones would coincide with the creation of the window.
-            handle.sleep(Duration::from_millis(50)).await;
-            for _ in 0..ROUNDS {
-                let due = Instant::now() + Duration::from_millis(3);
-                handle.sleep_until(due).await;
-                late.borrow_mut().push(
-                    Instant::now()
-                        .checked_duration_since(due)
-                        .expect("a timer was early"),
-                );
-            }
-            quit(&lent)();
-        })
-        .detach();
+    network.handle().spawn(async move {
+        // The first ones would coincide with the creation of the window.
+        handle.sleep(Duration::from_millis(50)).await;
+        for _ in 0..ROUNDS {
+            let due = Instant::now() + Duration::from_millis(3);
+            handle.sleep_until(due).await;
+            late.borrow_mut().push(
+                Instant::now()
+                    .checked_duration_since(due)
+                    .expect("a timer was early"),
+            );
+        }
+        quit(&lent)();
+    });
     run(&network, &mut app);
     assert_on_time(all.take());
 }
@@ -244,8 +241,7 @@ fn a_timer_set_from_a_window_callback_is_on_time(run: Run<'_>) {
             lent.with(|app| {
                 app.window.as_ref().unwrap().request_redraw();
                 app.quit = late.borrow().len() == ROUNDS;
-            })
-            .unwrap();
+            });
         });
     }));
     run(&network, &mut app);
@@ -264,8 +260,7 @@ fn a_timer_reset_to_earlier_from_a_window_callback_is_on_time(run: Run<'_>) {
             lent.with(|app| {
                 app.window.as_ref().unwrap().request_redraw();
                 app.quit = late.borrow().len() == ROUNDS;
-            })
-            .unwrap();
+            });
         });
         timer
             .reset(due.saturating_duration_since(Instant::now()))
@@ -292,15 +287,12 @@ fn a_call_from_another_thread_wakes_a_sleeping_loop(run: Run<'_>) {
         let remote = poster.join().unwrap();
         remote.post(move |_| send.send(()).unwrap()).unwrap();
     });
-    handle
-        .clone()
-        .spawn(async move {
-            while receive.try_recv().is_err() {
-                handle.sleep(Duration::from_millis(1)).await;
-            }
-            quit(&lent)();
-        })
-        .detach();
+    handle.clone().spawn(async move {
+        while receive.try_recv().is_err() {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        quit(&lent)();
+    });
     run(&network, &mut app);
     joiner.join().unwrap();
 }
@@ -332,36 +324,41 @@ fn a_burst_from_eight_threads_is_served_once_each(run: Run<'_>) {
 fn the_application_is_within_reach(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
-    assert_eq!(lent.with(|_| ()), Err(NotLent::Nothing), "before the run");
+    assert_eq!(
+        lent.try_with(|_| ()),
+        Err(NotLent::Nothing),
+        "before the run"
+    );
     handle.call_soon({
         let lent = lent.clone();
-        move || lent.with(|app| app.log.push("call")).unwrap()
+        move || lent.with(|app| app.log.push("call"))
     });
-    handle
-        .spawn({
-            let (handle, lent) = (handle.clone(), lent.clone());
-            async move {
-                lent.with(|app| app.log.push("task")).unwrap();
-                handle.sleep(Duration::from_millis(2)).await;
-                lent.with(|app| app.log.push("task again")).unwrap();
-            }
-        })
-        .detach();
+    handle.spawn({
+        let (handle, lent) = (handle.clone(), lent.clone());
+        async move {
+            lent.with(|app| app.log.push("task"));
+            handle.sleep(Duration::from_millis(2)).await;
+            lent.with(|app| app.log.push("task again"));
+        }
+    });
     handle.call_later(Duration::from_millis(100), {
         let lent = lent.clone();
         move || {
             lent.with(|app| {
-                assert_eq!(lent.with(|_| ()), Err(NotLent::Borrowed), "inside itself");
+                assert_eq!(
+                    lent.try_with(|_| ()),
+                    Err(NotLent::Borrowed),
+                    "inside itself"
+                );
                 app.log.push("timer");
                 app.quit = true;
-            })
-            .unwrap();
+            });
         }
     });
     let inside = lent.clone();
     app.on_redraw = Some(Box::new(move |_, _| {
         assert_eq!(
-            inside.with(|_| ()),
+            inside.try_with(|_| ()),
             Err(NotLent::Nothing),
             "in its own callback"
         )
@@ -375,7 +372,7 @@ fn about_to_wait_sees_what_the_network_did(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
     handle.call_later(Duration::from_millis(20), move || {
-        lent.with(|app| app.log.push("network")).unwrap()
+        lent.with(|app| app.log.push("network"))
     });
     app.on_wait = Some(Box::new(|app, _| app.quit = app.log.contains(&"network")));
     run(&network, &mut app);
@@ -393,7 +390,7 @@ fn what_about_to_wait_asks_for_is_served_at_once(run: Run<'_>) {
         }
         // Without this call, no further iteration would come.
         let lent = lent.clone();
-        handle.call_soon(move || lent.with(|app| app.log.push("call")).unwrap());
+        handle.call_soon(move || lent.with(|app| app.log.push("call")));
     }));
     run(&network, &mut app);
     assert!(app.log.len() >= 990, "{} calls were made", app.log.len());
@@ -412,12 +409,8 @@ fn a_panic_ends_its_callback_and_nothing_else(run: Run<'_>) {
         }
     });
     let inner = lent.clone();
-    handle.call_soon(move || {
-        inner
-            .with(|_| panic!("while it had the application"))
-            .unwrap()
-    });
-    handle.spawn(async { panic!("in a task") }).detach();
+    handle.call_soon(move || inner.with(|_| -> () { panic!("while it had the application") }));
+    handle.spawn(async { panic!("in a task") });
     handle.call_soon(quit(&lent));
     run(&network, &mut app);
     assert_eq!(
@@ -429,15 +422,12 @@ fn a_panic_ends_its_callback_and_nothing_else(run: Run<'_>) {
 fn the_applications_control_flow_is_its_own(run: Run<'_>) {
     let (network, mut app) = start();
     let (handle, lent) = (network.handle(), network.app());
-    handle
-        .clone()
-        .spawn(async move {
-            // The network is busier than the application's timer.
-            loop {
-                handle.sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .detach();
+    handle.clone().spawn(async move {
+        // The network is busier than the application's timer.
+        loop {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
     drop(lent);
     let mut times = Vec::new();
     let lateness = Rc::new(RefCell::new(Vec::new()));
@@ -480,17 +470,14 @@ fn the_applications_poll_does_not_starve_the_network(run: Run<'_>) {
     app.control_flow = ControlFlow::Poll;
     let all = Rc::new(RefCell::new(Vec::new()));
     let (handle, lent, late) = (network.handle(), network.app(), all.clone());
-    network
-        .handle()
-        .spawn(async move {
-            for _ in 0..ROUNDS {
-                let due = Instant::now() + Duration::from_millis(2);
-                handle.sleep_until(due).await;
-                late.borrow_mut().push(due.elapsed());
-            }
-            quit(&lent)();
-        })
-        .detach();
+    network.handle().spawn(async move {
+        for _ in 0..ROUNDS {
+            let due = Instant::now() + Duration::from_millis(2);
+            handle.sleep_until(due).await;
+            late.borrow_mut().push(due.elapsed());
+        }
+        quit(&lent)();
+    });
     run(&network, &mut app);
     let polls = app
         .causes
@@ -530,18 +517,15 @@ fn an_idle_application_sleeps(run: Run<'_>) {
     let (handle, lent) = (network.handle(), network.app());
     let counts = Rc::new(RefCell::new(Vec::new()));
     let seen = counts.clone();
-    handle
-        .clone()
-        .spawn(async move {
-            // Leaves time for the window to be created, and its events to arrive.
-            for pause in [200, 300] {
-                handle.sleep(Duration::from_millis(pause)).await;
-                let iterations = lent.with(|app| app.causes.len()).unwrap();
-                seen.borrow_mut().push((handle.metrics().turns, iterations));
-            }
-            quit(&lent)();
-        })
-        .detach();
+    handle.clone().spawn(async move {
+        // Leaves time for the window to be created, and its events to arrive.
+        for pause in [200, 300] {
+            handle.sleep(Duration::from_millis(pause)).await;
+            let iterations = lent.with(|app| app.causes.len());
+            seen.borrow_mut().push((handle.metrics().turns, iterations));
+        }
+        quit(&lent)();
+    });
     run(&network, &mut app);
     let [(turns, iterations), (more_turns, more_iterations)] = counts.take()[..] else {
         panic!()
@@ -562,7 +546,7 @@ fn tcp_echo_while_the_window_redraws(run: Run<'_>) {
     let listener = tcp::listen(&handle, "127.0.0.1:0").unwrap();
     let address = listener.local_address().tcp().unwrap();
     let echoed = Rc::new(Cell::new(0));
-    handle.spawn(serve(listener, echoed.clone())).detach();
+    handle.spawn(serve(listener, echoed.clone()));
     let remote = handle.remote();
     let client = thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -590,16 +574,13 @@ fn tcp_echo_while_the_window_redraws(run: Run<'_>) {
 async fn serve(listener: entwined::transport::Listener, echoed: Rc<Cell<usize>>) {
     while let Ok(mut stream) = listener.accept().await {
         let echoed = echoed.clone();
-        listener
-            .handle()
-            .spawn(async move {
-                let mut buffer = [0; 4096];
-                while let Ok(length @ 1..) = read(&mut stream, &mut buffer).await {
-                    write_all(&mut stream, &buffer[..length]).await.unwrap();
-                    echoed.set(echoed.get() + length);
-                }
-            })
-            .detach();
+        listener.handle().spawn(async move {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = read(&mut stream, &mut buffer).await {
+                write_all(&mut stream, &buffer[..length]).await.unwrap();
+                echoed.set(echoed.get() + length);
+            }
+        });
     }
 }
 
@@ -625,38 +606,33 @@ fn events_read_into_the_queue_by_a_request_are_not_forgotten(run: Run<'_>) {
     let (handle, lent) = (network.handle(), network.app());
     let all = Rc::new(RefCell::new(Vec::new()));
     let late = all.clone();
-    handle
-        .clone()
-        .spawn(async move {
-            handle.sleep(Duration::from_millis(50)).await;
-            for round in 0..11 {
-                let asked = Instant::now();
-                let round_trip = lent
-                    .with(|app| {
-                        let window = app.window.as_ref().unwrap();
-                        let _ = window.request_inner_size(PhysicalSize::new(500 - round, 100));
-                        app.resized = None;
-                        // The reply comes after the event.
-                        window.inner_position().is_ok()
-                    })
-                    .unwrap();
-                if !round_trip {
-                    println!(
-                        "not tested: on Wayland a window has no position to ask for, \
+    handle.clone().spawn(async move {
+        handle.sleep(Duration::from_millis(50)).await;
+        for round in 0..11 {
+            let asked = Instant::now();
+            let round_trip = lent.with(|app| {
+                let window = app.window.as_ref().unwrap();
+                let _ = window.request_inner_size(PhysicalSize::new(500 - round, 100));
+                app.resized = None;
+                // The reply comes after the event.
+                window.inner_position().is_ok()
+            });
+            if !round_trip {
+                println!(
+                    "not tested: on Wayland a window has no position to ask for, \
                          and winit reads all events itself"
-                    );
-                    late.borrow_mut().push(Duration::ZERO);
-                    break;
-                }
-                // The next event that would bring it to light.
-                handle.sleep(ASIDE).await;
-                let heard = lent.with(|app| app.resized).unwrap();
-                late.borrow_mut()
-                    .push(heard.map_or(Duration::MAX, |heard| heard - asked));
+                );
+                late.borrow_mut().push(Duration::ZERO);
+                break;
             }
-            quit(&lent)();
-        })
-        .detach();
+            // The next event that would bring it to light.
+            handle.sleep(ASIDE).await;
+            let heard = lent.with(|app| app.resized);
+            late.borrow_mut()
+                .push(heard.map_or(Duration::MAX, |heard| heard - asked));
+        }
+        quit(&lent)();
+    });
     run(&network, &mut app);
     // The display server, a separate process, also affects this. A forgotten event would only be
     // seen when the sleep ends.
@@ -677,7 +653,7 @@ fn exit_ends_in_order(run: Run<'_>) {
             .clone()
             .on_shutdown(phase, move || async move {
                 handle.sleep(Duration::from_millis(1)).await;
-                lent.with(|app| app.log.push(name)).unwrap();
+                lent.with(|app| app.log.push(name));
                 Ok(())
             })
             .keep();
@@ -685,16 +661,14 @@ fn exit_ends_in_order(run: Run<'_>) {
     struct OnDrop(Lent<App>);
     impl Drop for OnDrop {
         fn drop(&mut self) {
-            self.0.with(|app| app.log.push("connections")).unwrap();
+            self.0.with(|app| app.log.push("connections"));
         }
     }
     let connection = OnDrop(lent.clone());
-    handle
-        .spawn(async move {
-            let _connection = connection;
-            std::future::pending::<()>().await;
-        })
-        .detach();
+    handle.spawn(async move {
+        let _connection = connection;
+        std::future::pending::<()>().await;
+    });
     handle.call_later(Duration::from_millis(20), quit(&lent));
     run(&network, &mut app);
     assert_eq!(
@@ -742,7 +716,7 @@ fn a_wait_in_a_window_callback_serves_the_network(run: Run<'_>) {
     app.on_redraw = Some(Box::new(move |app, _| {
         let inner = lent.clone();
         handle.call_later(Duration::from_millis(1), move || {
-            inner.with(|app| app.log.push("timer")).unwrap()
+            inner.with(|app| app.log.push("timer"))
         });
         let sleep = handle.sleep(Duration::from_millis(5));
         lent.lend(app, || handle.wait(sleep)).unwrap();

@@ -2,16 +2,14 @@
 
 use std::{future::Future, rc::Rc};
 
-use super::{
-    IntoResponse, Request, ResponseFuture,
-    router::{Endpoint, Routes},
-};
+use super::routes::{Endpoint, Routes};
+use crate::{IntoResponse, Request, ResponseFuture};
 
-/// Code around the handlers of a [`Router`](super::Router). A layer sees each request before the
+/// Code around the handlers of a [`Router`](crate::Router). A layer sees each request before the
 /// handler and each response after it, and may answer itself.
 ///
 /// Every async function that takes a [`Request`] and a [`Next`] is a layer. Ready-made ones are in
-/// [`layers`](super::layers).
+/// [`layers`](crate::layers).
 ///
 /// ```
 /// use entwined_http::{Error, Next, Request, Response, Router};

@@ -1,7 +1,10 @@
-//! Handlers: functions that answer requests.
+//! Handlers: functions that answer requests, and the traits behind them.
+
+pub mod marker;
 
 use std::{future::Future, rc::Rc};
 
+use self::marker::{Later, Now, Parts, Whole};
 use super::{IntoResponse, Request, Response, ResponseFuture};
 
 /// Answers requests. This trait is implemented for functions, so you need not implement it:
@@ -9,7 +12,7 @@ use super::{IntoResponse, Request, Response, ResponseFuture};
 /// - of up to eight arguments. Each is something that can be [taken from a request](FromParts). The
 ///   last one may also be the [request itself](FromRequest) or its body;
 /// - that return something that [can become a response](IntoResponse), or a future of it: an async
-///   function, a [`Deferred`](crate::deferred::Deferred).
+///   function, a [`Deferred`](entwined::deferred::Deferred).
 ///
 /// ```
 /// use entwined_http::{Error, Json, Path, Query, Request, Router};
@@ -39,7 +42,7 @@ use super::{IntoResponse, Request, Response, ResponseFuture};
             the result must be `IntoResponse`, or a future of that"
 )]
 pub trait Handler<M>: 'static {
-    /// Starts to answer a request.
+    /// Starts to answer a request, in a callback of the reactor. A panic becomes a 500.
     fn call(this: &Rc<Self>, request: Request) -> ResponseFuture;
 }
 
@@ -74,14 +77,6 @@ pub trait FromRequest<M = Whole>: Sized {
     fn from_request(request: Request) -> impl Future<Output = Result<Self, Response>> + 'static;
 }
 
-/// Marks types that need the whole request.
-#[derive(Debug)]
-pub struct Whole(());
-
-/// Marks types that do not need the body.
-#[derive(Debug)]
-pub struct Parts(());
-
 impl<T: FromParts + 'static> FromRequest<Parts> for T {
     fn from_request(
         mut request: Request,
@@ -96,24 +91,12 @@ impl FromRequest for Request {
     }
 }
 
-/// Marks handlers that are not functions.
-#[derive(Debug)]
-pub struct Mounted(());
-
 /// What a handler may return: a response, or a future of one. `M` lets the compiler tell these
 /// apart.
 pub trait IntoAnswer<M> {
     /// Returns the future of the response.
     fn into_answer(self) -> ResponseFuture;
 }
-
-/// Marks results that are ready at once.
-#[derive(Debug)]
-pub struct Now(());
-
-/// Marks results that come later.
-#[derive(Debug)]
-pub struct Later(());
 
 impl<R: IntoResponse> IntoAnswer<Now> for R {
     fn into_answer(self) -> ResponseFuture {

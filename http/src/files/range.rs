@@ -1,24 +1,19 @@
-//! Conditional requests and ranges: RFC 9110, 13 and 14.
+//! The head of a response to a conditional request for a file, or for a range of it: RFC 9110, 13
+//! and 14.
 
-use std::{
-    ops::Range,
-    time::{Duration, SystemTime},
-};
+use std::ops::Range;
 
-use super::super::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{
-        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
-        IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
-    },
+use crate::{
+    HeaderValue, Method, Preconditions, Request, Response, StatusCode, Validators,
+    header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE},
+    precondition::{date, tags},
 };
 
 /// What is known about a file before it is sent.
 pub(super) struct About {
     pub(super) length: u64,
-    /// A strong tag, in quotes.
-    pub(super) tag: String,
-    pub(super) modified: Option<SystemTime>,
+    /// With a strong tag.
+    pub(super) validators: Validators,
 }
 
 /// Fills in the response's head and returns the range of the file to send, or `None` if there is no
@@ -29,18 +24,9 @@ pub(super) fn decide(
     response: &mut Response,
 ) -> Option<Range<u64>> {
     let headers = response.headers_mut();
-    if let Ok(tag) = HeaderValue::from_str(&about.tag) {
-        headers.insert(ETAG, tag);
-    }
-    // A time in the future would make caches keep the file forever.
-    let modified = about.modified.map(|time| time.min(SystemTime::now()));
-    if let Some(date) =
-        modified.and_then(|time| HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok())
-    {
-        headers.insert(LAST_MODIFIED, date);
-    }
+    about.validators.set(headers);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Some(status) = precondition(request.headers(), about, modified) {
+    if let Some(status) = Preconditions::from(request).evaluate(Some(&about.validators)) {
         *response.status_mut() = status;
         response.headers_mut().remove(CONTENT_TYPE);
         return None;
@@ -49,7 +35,7 @@ pub(super) fn decide(
     let ranged = request
         .headers()
         .get(RANGE)
-        .filter(|_| *request.method() == Method::GET && unchanged(request, about, modified));
+        .filter(|_| *request.method() == Method::GET && unchanged(request, &about.validators));
     let range = match ranged.and_then(|range| parse(range, about.length)) {
         None => whole,
         Some(Ok(range)) => {
@@ -78,70 +64,18 @@ pub(super) fn decide(
     Some(range)
 }
 
-/// Evaluates the preconditions in the order of RFC 9110, 13.2.2. Returns a status if the request
-/// ends here.
-fn precondition(
-    headers: &HeaderMap,
-    about: &About,
-    modified: Option<SystemTime>,
-) -> Option<StatusCode> {
-    let seconds = modified.and_then(to_seconds);
-    if headers.contains_key(IF_MATCH) {
-        if !matches(headers, IF_MATCH, about, false) {
-            return Some(StatusCode::PRECONDITION_FAILED);
-        }
-    } else if let (Some(since), Some(seconds)) = (date(headers, IF_UNMODIFIED_SINCE), seconds) {
-        if seconds > since {
-            return Some(StatusCode::PRECONDITION_FAILED);
-        }
-    }
-    if headers.contains_key(IF_NONE_MATCH) {
-        return matches(headers, IF_NONE_MATCH, about, true).then_some(StatusCode::NOT_MODIFIED);
-    }
-    let (since, seconds) = (date(headers, IF_MODIFIED_SINCE)?, seconds?);
-    (seconds <= since).then_some(StatusCode::NOT_MODIFIED)
-}
-
-fn matches(headers: &HeaderMap, name: HeaderName, about: &About, weakly: bool) -> bool {
-    let values = headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|tag| {
-            let tag = if weakly {
-                tag.strip_prefix("W/").unwrap_or(tag)
-            } else {
-                tag
-            };
-            tag == "*" || tag == about.tag
-        })
-}
-
-/// HTTP dates have a resolution of one second.
-fn to_seconds(time: SystemTime) -> Option<Duration> {
-    let time = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(Duration::from_secs(time.as_secs()))
-}
-
-fn date(headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
-    let value = headers.get(name)?.to_str().ok()?;
-    to_seconds(httpdate::parse_http_date(value).ok()?)
-}
-
 /// Whether the file is still the one that the client has a part of (13.1.5).
-fn unchanged(request: &Request, about: &About, modified: Option<SystemTime>) -> bool {
+fn unchanged(request: &Request, validators: &Validators) -> bool {
     let Some(value) = request.headers().get(IF_RANGE) else {
         return true;
     };
-    match value.to_str() {
-        Ok(tag) if tag.starts_with('"') => tag == about.tag,
-        Ok(tag) if tag.starts_with("W/") => false,
-        Ok(_) => date(request.headers(), IF_RANGE)
-            .is_some_and(|date| modified.and_then(to_seconds) == Some(date)),
-        Err(_) => false,
+    let text = value.to_str().unwrap_or("").trim();
+    match (tags(text).next(), &validators.etag) {
+        (Some((weak, tag)), Some(ours)) => ours.is(weak, tag),
+        (Some(_), None) => false,
+        (None, _) => {
+            date(request.headers(), IF_RANGE).is_some_and(|date| validators.seconds() == Some(date))
+        }
     }
 }
 

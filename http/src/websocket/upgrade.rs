@@ -1,0 +1,86 @@
+//! Accepts WebSockets.
+
+use std::future::Future;
+
+use super::{Config, WebSocket};
+use crate::{
+    Error, HeaderValue, Request, Response, StatusCode,
+    header::{
+        SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    },
+};
+
+/// Accepts a WebSocket, and runs `talk` on it as a task.
+///
+/// # Errors
+/// 426 if the request does not ask for a WebSocket, or asks for a version other than 13. 400 if it
+/// is malformed.
+pub fn upgrade<F, Fut>(request: Request, talk: F) -> Result<Response, Error>
+where
+    F: FnOnce(WebSocket) -> Fut + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    upgrade_with(request, Config::default(), talk)
+}
+
+/// Like [`upgrade`], with your own limits and subprotocols.
+///
+/// # Errors
+/// As [`upgrade`].
+pub fn upgrade_with<F, Fut>(request: Request, config: Config, talk: F) -> Result<Response, Error>
+where
+    F: FnOnce(WebSocket) -> Fut + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let handle = request.handle().clone();
+    let text = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let key = text(SEC_WEBSOCKET_KEY).map(str::to_owned);
+    let version = text(SEC_WEBSOCKET_VERSION).map(str::to_owned);
+    let wanted: Vec<_> = text(SEC_WEBSOCKET_PROTOCOL)
+        .unwrap_or("")
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .collect();
+    let protocol = config
+        .protocols
+        .iter()
+        .find(|ours| wanted.contains(ours))
+        .cloned();
+    let chosen = protocol.clone();
+    let mut response = request.upgrade("websocket", move |stream| {
+        let socket = WebSocket::new(
+            &handle,
+            stream,
+            tungstenite::protocol::Role::Server,
+            &config,
+            chosen,
+        );
+        handle.spawn(talk(socket));
+    })?;
+    if version.as_deref() != Some("13") {
+        return Err(Error::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "only version 13 of the WebSocket protocol is supported",
+        ));
+    }
+    // HTTP/2 has no key (RFC 8441, 5).
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let key =
+            key.ok_or_else(|| Error::bad_request("the header Sec-WebSocket-Key is missing"))?;
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        if let Ok(accept) = HeaderValue::from_str(&accept) {
+            response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
+    }
+    if let Some(protocol) = protocol.and_then(|protocol| HeaderValue::from_str(&protocol).ok()) {
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    Ok(response)
+}

@@ -1,0 +1,332 @@
+//! What handlers return, and what clients see of it.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    rc::Rc,
+    sync::{Arc, Mutex},
+};
+
+use entwined_http::{
+    ETag, Error, HeaderMap, Html, IntoResponse, Json, Preconditions, Redirect, Response, Router,
+    State, StatusCode, header, layers,
+};
+
+use crate::server::support::Site;
+
+#[test]
+fn results_become_responses_as_axum_has_them() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/builder", || {
+                Response::builder()
+                    .status(StatusCode::IM_A_TEAPOT)
+                    .header("x-a", "1")
+                    .body("tea")
+            })
+            .get("/builder/wrong", || {
+                Response::builder().header("x-a", "\n").body("tea")
+            })
+            .get("/status", || (StatusCode::CREATED, "made"))
+            .get("/array", || async {
+                (
+                    [("x-a", "1"), ("x-a", "2"), ("content-type", "text/x")],
+                    "a",
+                )
+            })
+            .get("/map", || {
+                let mut headers = HeaderMap::new();
+                headers.insert("x-a", "1".parse().expect("a value"));
+                (headers, Json([1, 2]))
+            })
+            .get("/all", || {
+                (
+                    StatusCode::CREATED,
+                    [(header::LOCATION, "/there")],
+                    Html("<p>"),
+                )
+            })
+            .get("/array/wrong", || ([("x-a", "\n")], "a"))
+            .get("/to", || Redirect::to("/there"))
+            .get("/permanent", || async { Redirect::permanent("/there") })
+            .get("/temporary", || Redirect::temporary("/there"))
+            .get("/redirect/wrong", || Redirect::to("/\n"))
+            .get("/bytes", || b"bytes")
+    });
+    for (path, status, name, value, body) in [
+        ("/builder", 418, "x-a", Some("1"), "tea"),
+        (
+            "/builder/wrong",
+            500,
+            "x-a",
+            None,
+            "the server made a mistake\n",
+        ),
+        (
+            "/status",
+            201,
+            "content-type",
+            Some("text/plain; charset=utf-8"),
+            "made",
+        ),
+        ("/array", 200, "content-type", Some("text/x"), "a"),
+        (
+            "/map",
+            200,
+            "content-type",
+            Some("application/json"),
+            "[1,2]",
+        ),
+        ("/map", 200, "x-a", Some("1"), "[1,2]"),
+        ("/all", 201, "location", Some("/there"), "<p>"),
+        (
+            "/array/wrong",
+            500,
+            "x-a",
+            None,
+            "the server made a mistake\n",
+        ),
+        ("/to", 303, "location", Some("/there"), ""),
+        ("/permanent", 308, "location", Some("/there"), ""),
+        ("/temporary", 307, "location", Some("/there"), ""),
+        (
+            "/redirect/wrong",
+            500,
+            "location",
+            None,
+            "the server made a mistake\n",
+        ),
+        (
+            "/bytes",
+            200,
+            "content-type",
+            Some("application/octet-stream"),
+            "bytes",
+        ),
+    ] {
+        let answer = site.get(path);
+        let seen = (answer.status, answer.header(name), answer.text());
+        assert_eq!(seen, (status, value, body), "{path}");
+    }
+}
+
+/// Keeps the log's errors.
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Cause<'a>(&'a mut Vec<String>);
+
+        impl tracing::field::Visit for Cause<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+                if field.name() == "cause" {
+                    self.0.push(format!("{value:?}"));
+                }
+            }
+        }
+        event.record(&mut Cause(&mut self.0.lock().expect("a lock")));
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn what_went_wrong_inside_is_told_once_to_the_log_and_not_to_the_client() {
+    const CAUSE: &str = "the password is sesame";
+    let failed = || io::Error::other(CAUSE);
+    let log = Arc::<Mutex<Vec<String>>>::default();
+    let kept = log.clone();
+    let site = Site::start(move |_| {
+        // For the whole thread.
+        std::mem::forget(tracing::subscriber::set_default(Log(kept)));
+        Router::new()
+            .get("/error", move || Error::internal(failed()))
+            .get("/io", move || -> Result<(), io::Error> { Err(failed()) })
+            .get("/question", move || async move {
+                Err(failed())?;
+                Ok::<_, Error>("fine")
+            })
+            .get(
+                "/boxed",
+                move || -> Result<(), Box<dyn std::error::Error>> { Err(failed().into()) },
+            )
+            .get("/state", |State(_): State<Rc<u8>>| "there is none")
+            .get("/told", || Error::bad_request("no"))
+    });
+    let missing = "no layer gave the request a state of type alloc::rc::Rc<u8>";
+    for (path, cause) in [
+        ("/error", CAUSE),
+        ("/io", CAUSE),
+        ("/question", CAUSE),
+        ("/boxed", CAUSE),
+        ("/state", missing),
+    ] {
+        let answer = site.get(path);
+        assert_eq!(
+            (answer.status, answer.text()),
+            (500, "the server made a mistake\n"),
+            "{path}"
+        );
+        assert_eq!(log.lock().expect("a lock").split_off(0), [cause], "{path}");
+    }
+    assert_eq!(site.get("/told").status, 400);
+    assert!(log.lock().expect("a lock").is_empty());
+}
+
+#[test]
+fn errors_have_the_form_that_the_client_prefers() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get(
+                "/number",
+                |entwined_http::Path(_): entwined_http::Path<u8>| (),
+            )
+            .get("/told", || Error::bad_request("a \"quoted\" word"))
+            .post("/json", |Json(number): Json<u8>| Json(number))
+            .get("/page", || (StatusCode::NOT_FOUND, Html("<p>not here")))
+    });
+    let mut peer = site.peer();
+    for (path, accept, kind, body) in [
+        (
+            "/told",
+            "application/json",
+            "application/json",
+            "{\"error\":\"a \\\"quoted\\\" word\"}",
+        ),
+        (
+            "/told",
+            "*/*",
+            "text/plain; charset=utf-8",
+            "a \"quoted\" word\n",
+        ),
+        (
+            "/nothing",
+            "application/json, text/plain, */*",
+            "application/json",
+            "{\"error\":\"there is nothing here\"}",
+        ),
+        // A body of the handler's own stays as it is.
+        (
+            "/page",
+            "application/json",
+            "text/html; charset=utf-8",
+            "<p>not here",
+        ),
+    ] {
+        let answer = peer.ask("GET", path, &[("accept", accept)], b"");
+        assert_eq!(
+            (answer.header("content-type"), answer.text()),
+            (Some(kind), body),
+            "{path} for {accept}"
+        );
+    }
+    let headers = [
+        ("accept", "application/json"),
+        ("content-type", "application/json"),
+    ];
+    let answer = peer.ask("POST", "/json", &headers, b"300");
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (422, Some("application/json")),
+        "a refused argument"
+    );
+    assert!(answer.text().starts_with("{\"error\":\"the JSON is wrong"));
+}
+
+#[test]
+fn handlers_share_a_state_that_is_not_send() {
+    async fn count(State(visits): State<Rc<Cell<u32>>>) -> String {
+        visits.set(visits.get() + 1);
+        visits.get().to_string()
+    }
+    let site = Site::start(|_| {
+        let inner = Router::new()
+            .get("/", |State(text): State<&'static str>| text)
+            .layer(layers::state("the inner one"));
+        Router::new()
+            .get("/", count)
+            .nest("/inner", inner)
+            .layer(layers::state(Rc::new(Cell::new(0_u32))))
+            .layer(layers::state("the outer one"))
+    });
+    assert_eq!(site.get("/").text(), "1");
+    assert_eq!(site.get("/").text(), "2");
+    assert_eq!(site.get("/inner").text(), "the inner one");
+}
+
+#[test]
+fn handlers_answer_conditional_requests_by_their_own_tag() {
+    type Note = Rc<RefCell<(u32, String)>>;
+
+    async fn read(State(note): State<Note>, asked: Preconditions) -> Result<Response, Response> {
+        let (version, text) = note.borrow().clone();
+        let tag = ETag::strong(&version.to_string());
+        asked.check(tag.clone())?;
+        Ok(([(header::ETAG, tag)], text).into_response())
+    }
+    async fn write(
+        State(note): State<Note>,
+        asked: Preconditions,
+        text: String,
+    ) -> Result<(), Response> {
+        let version = note.borrow().0;
+        asked.check(ETag::strong(&version.to_string()))?;
+        note.replace((version + 1, text));
+        Ok(())
+    }
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/", read)
+            .put("/", write)
+            .layer(layers::state(Note::default()))
+    });
+    let mut peer = site.peer();
+    let mut ask = |method: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let answer = peer.ask(method, "/", headers, body);
+        let tag = answer.header("etag").map(str::to_owned);
+        (answer.status, tag, answer.text().to_owned())
+    };
+    let tag = |text: &str| Some(text.to_owned());
+    assert_eq!(ask("PUT", &[("if-match", "\"0\"")], b"first").0, 204);
+    assert_eq!(ask("PUT", &[("if-match", "\"0\"")], b"late").0, 412);
+    assert_eq!(ask("PUT", &[("if-none-match", "*")], b"new").0, 412);
+    assert_eq!(
+        ask("GET", &[], b""),
+        (200, tag("\"1\""), "first".to_owned())
+    );
+    assert_eq!(
+        ask("GET", &[("if-none-match", "\"0\", W/\"1\"")], b""),
+        (304, tag("\"1\""), String::new())
+    );
+}
+
+#[test]
+fn a_router_that_is_cloned_is_two() {
+    let site = Site::start(|_| {
+        let parts = Router::new()
+            .get("/part", || "a part")
+            .layer(layers::request_id());
+        let nested = Router::new().nest("/below", parts.clone());
+        Router::new()
+            .merge(nested.clone())
+            .nest("/again", nested.get("/more", || "more"))
+            .merge(parts)
+    });
+    for (path, text) in [
+        ("/part", "a part"),
+        ("/below/part", "a part"),
+        ("/again/below/part", "a part"),
+        ("/again/more", "more"),
+    ] {
+        let answer = site.get(path);
+        assert_eq!((answer.status, answer.text()), (200, text), "{path}");
+    }
+}

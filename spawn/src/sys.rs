@@ -1,0 +1,242 @@
+//! What happens between fork(2) and execve(2), and everything else that needs `unsafe`.
+//!
+//! A child of a program with several threads has only the thread that forked. Another thread may
+//! have held any lock at that moment, the allocator's among them, and here nobody gives it back.
+//! So the child makes system calls and nothing else: it does not allocate, lock, log or panic.
+
+use std::{
+    io,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use libc::c_int;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal},
+};
+
+/// What the child does before it executes the program.
+pub(crate) struct Plan {
+    /// The child's fds. None of them has the number of another here.
+    pub(crate) fds: Vec<Place>,
+    pub(crate) group: Group,
+    /// The controlling terminal.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// Set if the child is to die with this process.
+    pub(crate) parent: Option<Pid>,
+}
+
+/// An fd for the child, and its number there.
+pub(crate) struct Place {
+    pub(crate) fd: OwnedFd,
+    pub(crate) number: RawFd,
+    /// The pipe or socket that had this number in the parent before the fork; see [`pipe_at`].
+    before: AtomicU64,
+}
+
+/// The child's error if a pipe or socket has taken one of its numbers: it may be std's. The parent
+/// tries again. Neither fork(2) nor execve(2) returns this.
+pub(crate) const TAKEN: c_int = libc::ENOTUNIQ;
+
+impl Place {
+    pub(crate) fn new(fd: OwnedFd, number: RawFd) -> Self {
+        Place {
+            fd,
+            number,
+            before: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes what has the number in the parent.
+    pub(crate) fn note(&self) {
+        self.before.store(pipe_at(self.number), Ordering::Relaxed);
+    }
+
+    /// Puts the fd in its place. There it is not close-on-exec.
+    fn put(&self) -> io::Result<()> {
+        let now = pipe_at(self.number);
+        if now != 0 && now != self.before.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(TAKEN));
+        }
+        // SAFETY: The call takes two numbers. What it closes is the child's copy of an fd that the
+        // child does not use: it is none of those to be placed, and not std's pipe.
+        match unsafe { libc::dup2(self.fd.as_raw_fd(), self.number) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The inode of the pipe or socket that has this number, or 0. (std's is one or the other,
+/// depending on its version.) Files are not looked at: the file system of one may be this process
+/// itself, which waits for the child.
+fn pipe_at(number: RawFd) -> u64 {
+    let mut kind: c_int = 0;
+    let mut size = size_of::<c_int>() as libc::socklen_t;
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: The first two calls fail if this is not a pipe or not a socket; the second fills
+    // `kind`, whose size it is told. The third fills `stat` if it returns 0, and only then is it
+    // read.
+    unsafe {
+        let is_pipe = libc::fcntl(number, libc::F_GETPIPE_SZ) != -1;
+        let mut is_socket = || {
+            let kind: *mut c_int = &mut kind;
+            let (level, name) = (libc::SOL_SOCKET, libc::SO_TYPE);
+            libc::getsockopt(number, level, name, kind.cast(), &mut size) == 0
+        };
+        if (is_pipe || is_socket()) && libc::fstat(number, stat.as_mut_ptr()) == 0 {
+            return stat.assume_init().st_ino;
+        }
+    }
+    0
+}
+
+/// The process group of the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// That of this process.
+    Inherited,
+    /// A new one.
+    Own,
+    /// A new one in a new session.
+    Session,
+}
+
+/// Makes the command carry out the plan in the child.
+pub(crate) fn before_exec(command: &mut Command, plan: Arc<Plan>) {
+    // SAFETY: The closure and what it calls are async-signal-safe: they make system calls on values
+    // that were prepared before the fork, and neither allocate nor lock. Its errors are errno
+    // values, which allocate nothing. The fds stay open as long as the command has the closure.
+    unsafe {
+        command.pre_exec(move || plan.carry_out());
+    }
+}
+
+impl Plan {
+    fn carry_out(&self) -> io::Result<()> {
+        match self.group {
+            Group::Inherited => {}
+            Group::Own => rustix::process::setpgid(None, None)?,
+            Group::Session => drop(rustix::process::setsid()?),
+        }
+        if let Some(terminal) = &self.terminal {
+            rustix::process::ioctl_tiocsctty(terminal)?;
+        }
+        close_on_exec();
+        for place in &self.fds {
+            place.put()?;
+        }
+        if let Some(parent) = self.parent {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the line above.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(Errno::SRCH.into());
+            }
+        }
+        reset_signals();
+        Ok(())
+    }
+}
+
+/// Makes all fds but the standard ones close-on-exec.
+fn close_on_exec() {
+    let (first, last) = (3_u32, u32::MAX);
+    // SAFETY: The call takes three numbers and changes nothing but flags of this process's fds.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            last,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        return;
+    }
+    // Linux before 5.11, or a sandbox that does not know the call.
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: The call fills the structure if it returns 0, and only then is it read.
+    let limit = unsafe {
+        match libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) {
+            0 => limit.assume_init().rlim_cur,
+            _ => 0,
+        }
+    };
+    // Some containers have a limit of a thousand million. Fds get the lowest free numbers.
+    let limit = c_int::try_from(limit).unwrap_or(c_int::MAX).min(65_536);
+    for number in 3..limit {
+        // SAFETY: The call takes numbers; for a number that is not open it fails.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Gives all signals their default effect and unblocks them.
+fn reset_signals() {
+    // SAFETY: All zeros is a valid value: no flags, no signals, no handler.
+    let mut default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    default.sa_sigaction = libc::SIG_DFL;
+    for signal in 1..=libc::SIGRTMAX() {
+        // Fails for SIGKILL, SIGSTOP and the signals of the C library, which cannot be changed.
+        // SAFETY: The pointer is to a whole structure, and the old action is not asked for.
+        unsafe { libc::sigaction(signal, &default, ptr::null_mut()) };
+    }
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` fills the set, and the old mask is not asked for.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Blocks all signals of this thread until it is dropped.
+pub(crate) struct Blocked {
+    previous: libc::sigset_t,
+    /// The mask is the thread's.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Blocked {
+    pub(crate) fn all() -> Self {
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut previous = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: `sigfillset` fills the first set. `pthread_sigmask` fills the second: it can only
+        // fail if its first argument is not one of the three constants.
+        let previous = unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), previous.as_mut_ptr());
+            previous.assume_init()
+        };
+        Blocked {
+            previous,
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: The set is whole, and the old mask is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.previous, ptr::null_mut()) };
+    }
+}
+
+/// Duplicates an fd by its number, close-on-exec.
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: The call takes numbers; for a number that is not open it fails.
+    match unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: The fd is new, and nothing else owns it.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
