@@ -77,7 +77,7 @@ impl Forward {
     }
 
     /// Fires when it no longer accepts and its last connection is gone. See
-    /// [`protocol::Server::ended`](crate::protocol::Server::ended).
+    /// [`protocol::Server::closed`](crate::protocol::Server::closed).
     pub fn closed(&self) -> Deferred<(), AcceptError> {
         self.acceptor.closed()
     }

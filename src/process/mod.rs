@@ -61,7 +61,8 @@ mod watch;
 
 use std::{collections::BTreeMap, io, os::fd::RawFd, rc::Rc, sync::Arc};
 
-pub use command::{Command, SpawnError, TerminalSize};
+pub use crate::transport::fd::TerminalSize;
+pub use command::{Command, SpawnError};
 pub use ends::Io;
 pub use exit::{ExitError, Exited};
 pub use output::{Output, OutputError};

@@ -31,6 +31,7 @@ mod listener;
 pub mod memory;
 mod race;
 mod socket;
+mod socket_file;
 mod stream;
 pub mod tcp;
 pub mod udp;
@@ -44,8 +45,8 @@ use std::{
 };
 
 pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
-pub use batch::Batch;
-pub use datagram::{DatagramSocket, ReceivedDatagram};
+pub use batch::{Batch, ReceivedDatagram};
+pub use datagram::DatagramSocket;
 pub use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Listen, MapStream, Once, listen_once};
 pub use listener::{ListenError, Listener};

@@ -11,7 +11,7 @@ use std::{
 
 use entwined::{
     Handle,
-    deferred::Interrupted,
+    deferred::{Deferred, Interrupted},
     rpc::{self, CallError, Config, Failure, Items, Methods, Peer},
     simulation::Simulation,
     transport::memory::{self, Link, MemoryStream},
@@ -320,6 +320,69 @@ fn what_is_too_long_is_refused_and_the_connection_lives() {
         Err(CallError::TooLong(_))
     ));
     assert_eq!(call(&simulation, &peer, "long", &5), Ok("xxxxx".to_owned()));
+}
+
+/// A type that serde cannot serialize.
+struct Stubborn;
+
+impl serde::Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("no"))
+    }
+}
+
+#[test]
+fn what_cannot_be_serialized_is_not_called_too_long() {
+    let simulation = Simulation::new();
+    let (near, far) = memory::pair(&simulation.handle());
+    let mut methods = Methods::new();
+    methods.add(
+        "stubborn",
+        |_, (): ()| async move { Ok::<_, Failure>(Stubborn) },
+    );
+    let peer = rpc::start(&simulation.handle(), near, Methods::new());
+    let _other = rpc::start(&simulation.handle(), far, methods);
+    let arguments = peer.call::<()>("stubborn", &Stubborn);
+    assert_eq!(
+        simulation.run_until(arguments),
+        Err(CallError::NotSerializable("no".to_owned()))
+    );
+    assert_eq!(
+        call::<()>(&simulation, &peer, "stubborn", &()),
+        Err(CallError::NotSerializable("no".to_owned()))
+    );
+}
+
+#[test]
+fn every_error_and_every_text_is_the_failure_of_a_method() {
+    fn checked(what: u8) -> Result<(), Failure> {
+        match what {
+            0 => Err(std::io::Error::other("an error"))?,
+            1 => Err("a text")?,
+            2 => Err(format!("a {}", "string"))?,
+            3 => Err::<(), Box<dyn std::error::Error>>("a box".into())?,
+            _ => Err(Interrupted::Cancelled)?,
+        }
+        Ok(())
+    }
+    let texts = ["an error", "a text", "a string", "a box"];
+    for (what, text) in texts.into_iter().enumerate() {
+        assert_eq!(checked(what as u8), Err(Failure(text.to_owned())));
+    }
+    assert_eq!(checked(4), Err(Failure(Interrupted::Cancelled.to_string())));
+    // As a Deferred's error.
+    let simulation = Simulation::new();
+    let (near, far) = memory::pair(&simulation.handle());
+    let mut methods = Methods::new();
+    methods.add("deferred", |_, (): ()| {
+        Deferred::<u8, Failure>::ready(Err("not today".into()))
+    });
+    let peer = rpc::start(&simulation.handle(), near, Methods::new());
+    let _other = rpc::start(&simulation.handle(), far, methods);
+    assert_eq!(
+        call::<u8>(&simulation, &peer, "deferred", &()),
+        Err(CallError::Failed("not today".to_owned()))
+    );
 }
 
 #[test]
