@@ -1,4 +1,4 @@
-//! Lines of at most 100 columns: in code, in comments, in Markdown's prose.
+//! The limit of 100 columns per line, for code, comments and Markdown prose.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::{Result, process, workspace};
 
 const MAX: usize = 100;
 
-/// Fails with the lines that are too long. Tables, links and code in Markdown may be longer.
+/// Fails and lists the lines that are too long. Tables, links and code in Markdown may be longer.
 pub fn check() -> Result<()> {
     let root = workspace::root();
     let listed = process::output(
