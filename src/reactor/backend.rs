@@ -60,8 +60,9 @@ pub trait Reactor {
     /// Work came up on the loop's own thread: a turn is wanted soon.
     ///
     /// Called at most once a turn. A backend whose loop asks
-    /// [`Driver::next_turn`](crate::reactor::Driver::next_turn) each time before it sleeps has nothing to do
-    /// here; any other makes its loop call for a turn, for example by its own notifier.
+    /// [`Driver::next_turn`](crate::reactor::Driver::next_turn) each time before it sleeps has
+    /// nothing to do here; any other makes its loop call for a turn, for example by its own
+    /// notifier.
     fn request_turn(&self);
 
     /// Makes one iteration of the host's loop from inside one of its callbacks; waits for an event

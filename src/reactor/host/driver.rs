@@ -12,8 +12,8 @@ use crate::reactor::{
 /// whatever the host loop calls.
 ///
 /// The usual backend calls [`start`](Driver::start) when it is attached, [`slice`](Driver::slice)
-/// whenever the selector's fd is readable or [`next_turn`](Driver::next_turn) says so, and asks `next_turn` before
-/// each sleep. Dropping the driver [closes](Driver::close) it.
+/// whenever the selector's fd is readable or [`next_turn`](Driver::next_turn) says so, and asks
+/// `next_turn` before each sleep. Dropping the driver [closes](Driver::close) it.
 pub struct Driver {
     core: Rc<Core>,
 }
@@ -54,8 +54,8 @@ impl Driver {
     }
 
     /// What a slice that begins now may take, so that no frame is late: by the [frame
-    /// clocks](super::FrameClock) of the host's windows, and the
-    /// [pacing](super::Handle::set_pacing). 2 ms where neither says otherwise.
+    /// clocks](crate::reactor::FrameClock) of the host's windows, and the
+    /// [pacing](crate::reactor::Handle::set_pacing). 2 ms where neither says otherwise.
     pub fn budget(&self) -> Duration {
         self.core.slice_budget()
     }

@@ -75,7 +75,8 @@ impl Meter {
         self.stamp.get()
     }
 
-    /// Charges the time since the last account to this kind of work, and counts the runs that ended.
+    /// Charges the time since the last account to this kind of work, and counts the runs that
+    /// ended.
     pub(crate) fn account(&self, label: Label, ended: u64, now: Moment) -> Duration {
         let duration = now.since(self.stamp.replace(now));
         let share = &self.shares[label.index()];

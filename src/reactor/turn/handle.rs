@@ -129,8 +129,8 @@ impl Handle {
     /// The Deferred fires with the future's output. Cancelling it ends the task: its future is
     /// dropped in the next turn, and what it waits for with it. Dropping the Deferred lets the task
     /// go on. A panic ends the task, is reported, and fires the Deferred with
-    /// [`Interrupted::Panicked`]. Tasks that are alive when the run ends are dropped then, and their
-    /// Deferreds fire with [`Interrupted::Cancelled`].
+    /// [`Interrupted::Panicked`]. Tasks that are alive when the run ends are dropped then, and
+    /// their Deferreds fire with [`Interrupted::Cancelled`].
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Deferred<F::Output, Interrupted>
     where

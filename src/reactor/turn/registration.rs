@@ -111,8 +111,8 @@ impl<T: AsFd> Registration<T> {
     /// Begins to watch `object`.
     ///
     /// # Errors
-    /// [`RegistrationError`] gives the object back: a bad fd, one that cannot be watched (a regular file),
-    /// or a limit of the system.
+    /// [`RegistrationError`] gives the object back: a bad fd, one that cannot be watched (a regular
+    /// file), or a limit of the system.
     pub fn new(
         handle: &Handle,
         object: T,

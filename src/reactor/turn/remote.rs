@@ -55,8 +55,8 @@ impl Remote {
     ///
     /// # Errors
     /// [`RemoteError::SameThread`] when called on the reactor's own thread, where the wait would
-    /// never end; [`RemoteError::Gone`] when the reactor was dropped, [`RemoteError::Dropped`] when its
-    /// run ended before the call ran, [`RemoteError::Panicked`] when the call did.
+    /// never end; [`RemoteError::Gone`] when the reactor was dropped, [`RemoteError::Dropped`] when
+    /// its run ended before the call ran, [`RemoteError::Panicked`] when the call did.
     #[track_caller]
     pub fn call<R, F>(&self, call: F) -> Result<R, RemoteError>
     where
@@ -166,7 +166,8 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RemoteError::SameThread => f.write_str(
-                "a blocking call on the reactor's own thread would wait for itself; call the function directly, or use Handle::wait",
+                "a blocking call on the reactor's own thread would wait for itself; \
+                 call the function directly, or use Handle::wait",
             ),
             RemoteError::Gone => f.write_str("the reactor is gone"),
             RemoteError::Dropped => f.write_str("the reactor's run ended before the call did"),

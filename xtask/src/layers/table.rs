@@ -159,7 +159,11 @@ impl Table {
 /// Reads a line such as `routing = router handler: message`.
 fn room(rule: &str, text: String) -> Room {
     let (left, imports) = rule.split_once(':').unwrap_or((rule, ""));
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let (name, modules) = match left.split_once('=') {
         Some((name, modules)) => (name.trim(), words(modules)),
         None => (left.trim(), vec![left.trim().to_owned()]),
