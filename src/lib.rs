@@ -79,8 +79,8 @@
 //! - A callback has the thread until it returns. One that takes longer than 8 ms is reported with
 //!   the line that registered it: see [`Handle::observe`]. Do long work on another thread
 //!   ([`Handle::defer_to_thread`]) or in [steps](Handle::cooperate).
-//! - A callback may open a modal dialog, or wait with [`Handle::wait`]. Everything else goes on, and
-//!   what is on the stack is not entered again.
+//! - A callback may open a modal dialog, or wait with [`Handle::wait`]. Everything else goes on,
+//!   and what is on the stack is not entered again.
 //! - A panic ends the callback, task or connection that it happens in, and is reported.
 //! - Everything that a peer can use up is bounded. The defaults are documented where they can be
 //!   changed, for example in [`protocol::Config`] and [`thread::Config`].
@@ -110,6 +110,7 @@ mod report;
 pub mod resolve;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+mod scratch;
 pub mod server;
 pub mod service;
 pub mod signal;
