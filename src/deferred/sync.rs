@@ -137,8 +137,8 @@ impl DeferredLock {
         }
     }
 
-    /// Asks for the lock. Dropping the [`SemaphorePermit`] releases it. Cancelling the Deferred withdraws
-    /// the request.
+    /// Asks for the lock. Dropping the [`SemaphorePermit`] releases it. Cancelling the Deferred
+    /// withdraws the request.
     #[must_use = "dropping it releases the lock as soon as it is acquired"]
     #[track_caller]
     pub fn acquire(&self) -> Deferred<SemaphorePermit, Interrupted> {

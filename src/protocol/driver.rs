@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     reactor::{Handle, Label, Origin},
+    scratch::Scratch,
     server::Permit,
     task::Sleep,
     transport::ByteStream,
@@ -354,15 +355,13 @@ impl Driver {
     /// is closed with unread bytes, the kernel sends a reset, which may overtake the last bytes
     /// sent (RFC 1122, 4.2.2.13).
     fn discard(&mut self, cx: &mut Context<'_>) {
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
+        let mut buffer = Scratch::take();
         for _ in 0..DISCARDS {
             match self.read(cx, &mut buffer) {
                 Poll::Ready(Ok(1..)) => {}
                 _ => break,
             }
         }
-        BUFFER.set(buffer);
     }
 
     /// This side has closed, and the peer has not taken everything yet.
@@ -389,8 +388,7 @@ impl Driver {
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
         // The buffer is shared by all connections of the thread. If a callback spins the loop,
         // other connections use another one meanwhile.
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
+        let mut buffer = Scratch::take();
         let step = match self.read(cx, &mut buffer) {
             Poll::Pending => Ok(Step::Wait),
             Poll::Ready(Err(error)) => Err(Lost::Failed(error)),
@@ -399,7 +397,6 @@ impl Driver {
                 .call(|protocol, connection| protocol.data_received(connection, &buffer[..count]))
                 .map(|()| Step::Again),
         };
-        BUFFER.set(buffer);
         step
     }
 
@@ -473,10 +470,3 @@ const NOT_ESTABLISHED: &str = "the connection was not established in time";
 
 /// How many buffers of unread bytes are discarded at most when the stream is closed.
 const DISCARDS: usize = 4;
-
-/// How many bytes are received at a time.
-const BUFFER_SIZE: usize = 64 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}

@@ -65,9 +65,10 @@
 //!
 //! The error codes are: 0 failed (reported by the method), 1 no such method, 2 wrong arguments, 3
 //! too many calls, 4 the method panicked, 5 the result is too long, 6 the callee has sent finish
-//! and did not start the call, 7 the result cannot be serialized. A frame about a call that has ended is ignored, because a cancel and
-//! an answer may cross. Anything not described here ends the connection. A side that has sent
-//! finish closes the connection when all started calls of both sides have ended.
+//! and did not start the call, 7 the result cannot be serialized. A frame about a call that has
+//! ended is ignored, because a cancel and an answer may cross. Anything not described here ends the
+//! connection. A side that has sent finish closes the connection when all started calls of both
+//! sides have ended.
 //!
 //! # Bounds
 //!

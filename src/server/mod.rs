@@ -17,13 +17,13 @@
 //! This server greets each peer, counts connections, and closes when it is told to:
 //!
 //! ```
-//! use std::rc::Rc;
+//! use std::{error::Error, future::poll_fn, pin::Pin};
 //!
 //! use entwined::{
 //!     Handle, Standalone,
 //!     reactor::{Label, Origin},
 //!     server::Acceptor,
-//!     transport::{AsyncWriteExt, Listen, tcp},
+//!     transport::{AsyncWrite, Listen, tcp},
 //! };
 //!
 //! fn greet(handle: &Handle, listener: impl Listen) -> Acceptor {
@@ -33,7 +33,7 @@
 //!         handle.spawn_detached(origin, async move {
 //!             // The connection counts until the permit is dropped.
 //!             let _permit = permit;
-//!             let _ = stream.write_all(b"hello\n").await;
+//!             let _ = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"hello\n")).await;
 //!         });
 //!     })
 //! }
@@ -43,8 +43,8 @@
 //! let server = greet(&handle, tcp::listen(&handle, "127.0.0.1:0")?);
 //! server.set_max_connections(100);
 //! server.stop();
-//! reactor.block_on(async move { server.closed().await })?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! reactor.block_on(async move { Ok::<_, Box<dyn Error>>(server.closed().await?) })?;
+//! # Ok::<(), Box<dyn Error>>(())
 //! ```
 //!
 //! [`Handle::spawn_detached`]: crate::Handle::spawn_detached

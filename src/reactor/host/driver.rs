@@ -55,8 +55,8 @@ impl Driver {
     }
 
     /// How long a slice that starts now may take without making a frame late. It depends on the
-    /// [frame clocks](super::FrameClock) of the host's windows and on the
-    /// [pacing](super::Handle::set_pacing); the default is 2 ms.
+    /// [frame clocks](crate::reactor::FrameClock) of the host's windows and on the
+    /// [pacing](crate::reactor::Handle::set_pacing); the default is 2 ms.
     pub fn budget(&self) -> Duration {
         self.core.slice_budget()
     }

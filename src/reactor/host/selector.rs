@@ -85,7 +85,7 @@ impl Selector {
         })
     }
 
-    /// See [`Reactor::watch`](super::Reactor::watch).
+    /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
     pub fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
         let interest = match (
             interest.intersects(Interest::READABLE),
@@ -100,12 +100,12 @@ impl Selector {
             .register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
     }
 
-    /// See [`Reactor::unwatch`](super::Reactor::unwatch).
+    /// See [`Reactor::unwatch`](crate::reactor::Reactor::unwatch).
     pub fn unwatch(&self, fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
         self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()))
     }
 
-    /// See [`Reactor::select`](super::Reactor::select).
+    /// See [`Reactor::select`](crate::reactor::Reactor::select).
     pub fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let Inner {
             poll,
@@ -135,7 +135,7 @@ impl Selector {
         Ok(())
     }
 
-    /// See [`Reactor::set_deadline`](super::Reactor::set_deadline).
+    /// See [`Reactor::set_deadline`](crate::reactor::Reactor::set_deadline).
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         // A zero value would disarm the timer, so a deadline in the past becomes one nanosecond.
         let value = deadline.map_or(Duration::ZERO, |at| {
@@ -161,7 +161,7 @@ impl Selector {
         }
     }
 
-    /// See [`Reactor::notifier`](super::Reactor::notifier).
+    /// See [`Reactor::notifier`](crate::reactor::Reactor::notifier).
     pub fn notifier(&self) -> Arc<dyn Notify> {
         self.waker.clone()
     }

@@ -44,7 +44,7 @@ pub enum Report<'a> {
         message: &'a str,
     },
     /// A callback held the thread for longer than the threshold
-    /// ([`Handle::set_stall_threshold`](super::Handle::set_stall_threshold)).
+    /// ([`Handle::set_stall_threshold`](crate::Handle::set_stall_threshold)).
     Stall {
         /// The callback.
         origin: Origin,

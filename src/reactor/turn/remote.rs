@@ -166,8 +166,8 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RemoteError::SameThread => f.write_str(
-                "a blocking call on the reactor's own thread would wait for itself; call \
-                 the function directly, or use Handle::wait",
+                "a blocking call on the reactor's own thread would wait for itself; \
+                 call the function directly, or use Handle::wait",
             ),
             RemoteError::Gone => f.write_str("the reactor is gone"),
             RemoteError::Dropped => f.write_str("the reactor's run ended before the call did"),
