@@ -39,7 +39,7 @@ pub type HostCall = Box<dyn FnOnce() + Send>;
 ///
 /// use entwined::reactor::{Interleave, HostCall};
 ///
-// A host's loop: it runs the closures that it receives.
+/// // A host's loop: it runs the closures that it receives.
 /// let (sender, jobs) = mpsc::channel::<HostCall>();
 /// let network = Interleave::new(move |job| drop(sender.send(job)))?;
 /// network.start()?;
