@@ -13,8 +13,8 @@ use entwined::server::DEFAULT_MAX_CONNECTIONS;
 /// let config = Config { max_connections: 5, ..Config::default() };
 /// ```
 ///
-/// Adding a field is a breaking change for code that names all fields. Do so only if you want the
-/// compiler to report new fields.
+/// A new field breaks code that names all fields, and so needs a new version of the library. Name
+/// them all only if you want the compiler to report new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Maximum number of connections at a time. Further peers wait in the listener's backlog.

@@ -1,4 +1,5 @@
 //! State shared by all connections of a server.
+
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
