@@ -178,7 +178,7 @@ impl Direction {
     ) -> io::Result<()> {
         // The buffer is shared by all connections of the thread. None holds one while it waits.
         let mut buffer = Scratch::take();
-        let result = loop {
+        loop {
             match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
                 Poll::Pending => break Ok(()),
                 Poll::Ready(Err(error)) => break Err(error),
@@ -201,7 +201,6 @@ impl Direction {
                     }
                 },
             }
-        };
-        result
+        }
     }
 }

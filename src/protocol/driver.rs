@@ -389,15 +389,14 @@ impl Driver {
         // The buffer is shared by all connections of the thread. If a callback spins the loop,
         // other connections use another one meanwhile.
         let mut buffer = Scratch::take();
-        let step = match self.read(cx, &mut buffer) {
+        match self.read(cx, &mut buffer) {
             Poll::Pending => Ok(Step::Wait),
             Poll::Ready(Err(error)) => Err(Lost::Failed(error)),
             Poll::Ready(Ok(0)) => self.end_of_input(),
             Poll::Ready(Ok(count)) => self
                 .call(|protocol, connection| protocol.data_received(connection, &buffer[..count]))
                 .map(|()| Step::Again),
-        };
-        step
+        }
     }
 
     fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
