@@ -7,6 +7,7 @@ mod figures;
 mod frames;
 mod handle;
 mod hooks;
+mod kit;
 mod lifecycle;
 mod registration;
 mod remote;
