@@ -75,6 +75,7 @@
 #![warn(missing_debug_implementations)]
 
 mod answer;
+mod authority;
 mod body;
 mod check;
 #[cfg(feature = "client")]
@@ -103,6 +104,7 @@ mod monitor;
 mod multipart;
 mod offload;
 mod pace;
+mod path;
 mod percent;
 mod precondition;
 mod rate;

@@ -1,5 +1,7 @@
 //! Protects servers that are meant for this machine's user only.
 
+use std::fmt;
+
 use super::{
     super::{
         Error, HeaderValue, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
@@ -11,7 +13,7 @@ use super::{
 };
 
 /// Restricts a server to this machine's user. Created by [`local_only`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LocalOnly {
     names: Vec<String>,
     token: Option<String>,
@@ -39,6 +41,16 @@ pub fn local_only() -> LocalOnly {
     LocalOnly {
         names: Vec::new(),
         token: None,
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for LocalOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalOnly")
+            .field("names", &self.names)
+            .field("token", &self.token.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,6 +18,7 @@ mod results;
 mod routing;
 mod rules;
 mod shutdown;
+mod spellings;
 mod streaming;
 mod support;
 mod taking;
