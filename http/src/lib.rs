@@ -103,6 +103,7 @@ mod monitor;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod offload;
+mod origin;
 mod pace;
 mod path;
 mod percent;
