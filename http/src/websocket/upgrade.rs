@@ -72,10 +72,12 @@ where
         handle.spawn(talk(socket));
     })?;
     if version.as_deref() != Some("13") {
-        return Err(Error::new(
-            StatusCode::UPGRADE_REQUIRED,
+        // RFC 6455, 4.4.
+        let error = Error::upgrade_required(
+            "websocket",
             "only version 13 of the WebSocket protocol is supported",
-        ));
+        );
+        return Err(error.with_header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
     }
     // HTTP/2 has no key (RFC 8441, 5).
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

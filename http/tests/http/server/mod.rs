@@ -11,6 +11,7 @@ mod http2;
 mod layers;
 mod monitor;
 mod multipart;
+mod origins;
 mod peers;
 mod refusals;
 mod replay;
