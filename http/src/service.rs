@@ -38,7 +38,7 @@ impl Service<::http::Request<Incoming>> for Answer {
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: ::http::Request<Incoming>) -> Answering {
+    fn call(&self, mut request: ::http::Request<Incoming>) -> Answering {
         let server = &self.server;
         server.requests.set(server.requests.get() + 1);
         let watch = self.pace.request_begins();
@@ -46,7 +46,7 @@ impl Service<::http::Request<Incoming>> for Answer {
         let headless = two && *request.method() == Method::HEAD;
         let last = !two && self.pace.has_had_enough();
         let prefers_json = prefers_json(request.headers());
-        let response = match check(&request) {
+        let response = match check(&mut request, server.config.max_headers) {
             Some(refusal) => ResponseFuture::ready(refusal),
             None => self.find_handler(request),
         };
