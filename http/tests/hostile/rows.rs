@@ -1,5 +1,6 @@
 //! The table.
 
+mod client;
 mod websocket;
 
 use std::time::Duration;
@@ -51,7 +52,7 @@ fn answer(target: &Target, answer: &[u8]) -> String {
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    [ROWS, websocket::ROWS].into_iter().flatten()
+    [ROWS, client::ROWS, websocket::ROWS].into_iter().flatten()
 }
 
 const ROWS: &[Row] = &[
