@@ -96,7 +96,7 @@ impl ClientService {
             return Deferred::ready(Ok(connection));
         }
         let mut waiting = self.state.waiting.borrow_mut();
-        waiting.retain(|resolver| !resolver.is_cancelled());
+        waiting.retain(|resolver| resolver.is_wanted());
         if waiting.len() >= MOST_WAITING {
             return Deferred::ready(Err(Interrupted::Refused));
         }

@@ -526,3 +526,78 @@ fn a_pool_is_send_and_a_cancelled_flag_goes_anywhere() {
     outcome(&reactor, job).expect("a result");
     assert!(!flag.load(Ordering::Relaxed));
 }
+
+/// A waker that is in the middle of its wake on another thread holds a task that is neither queued
+/// nor waiting.
+#[test]
+fn b62_a_reactor_that_goes_while_others_wake_its_tasks_drops_each_future() {
+    use std::{
+        sync::atomic::{AtomicBool, AtomicUsize},
+        task::{Poll, Waker},
+    };
+
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    let (made, dropped) = (40 * 100, Arc::new(AtomicUsize::new(0)));
+    for _ in 0..40 {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let wakers = Rc::new(std::cell::RefCell::new(Vec::<Waker>::new()));
+        for _ in 0..100 {
+            let (counted, wakers) = (Counted(dropped.clone()), wakers.clone());
+            handle.spawn(async move {
+                let _counted = counted;
+                let mut first = true;
+                std::future::poll_fn(|cx| {
+                    if std::mem::take(&mut first) {
+                        wakers.borrow_mut().push(cx.waker().clone());
+                    }
+                    Poll::<()>::Pending
+                })
+                .await
+            });
+        }
+        handle.call_soon({
+            let handle = handle.clone();
+            move || {
+                handle.call_soon({
+                    let handle = handle.clone();
+                    move || handle.stop()
+                })
+            }
+        });
+        let over = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        let (handed, others) = mpsc::channel::<Vec<Waker>>();
+        let others = Arc::new(std::sync::Mutex::new(others));
+        for _ in 0..2 {
+            let (over, others) = (over.clone(), others.clone());
+            threads.push(std::thread::spawn(move || {
+                let wakers = others.lock().expect("no panic").recv().expect("some");
+                while !over.load(Ordering::Relaxed) {
+                    wakers.iter().for_each(Waker::wake_by_ref);
+                }
+            }));
+        }
+        handle.call_soon({
+            let wakers = wakers.clone();
+            move || {
+                let wakers = wakers.take();
+                handed.send(wakers.clone()).expect("they wait");
+                handed.send(wakers).expect("they wait");
+            }
+        });
+        reactor.run().expect("it runs");
+        drop(reactor);
+        over.store(true, Ordering::Relaxed);
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"));
+    }
+    assert_eq!(dropped.load(Ordering::Relaxed), made);
+}

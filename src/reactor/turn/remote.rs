@@ -192,7 +192,10 @@ pub(crate) struct Inbox {
 pub(crate) struct Content {
     pub(crate) calls: Vec<(PostedCall, &'static Location<'static>)>,
     pub(crate) woken: Vec<Runnable>,
+    /// Nothing can be posted any more.
     closed: bool,
+    /// All tasks have ended as well.
+    ended: bool,
 }
 
 impl Inbox {
@@ -213,9 +216,9 @@ impl Inbox {
     /// A task was woken on another thread.
     pub(crate) fn wake(&self, runnable: Runnable) {
         let mut content = self.lock();
-        if content.closed {
-            // Only the loop's thread may drop the task's future, and it is gone: all tasks ended
-            // with it, so this cannot be one.
+        if content.ended {
+            // Only the loop's thread may drop the task's future, and it is gone. It has waited
+            // until each of its tasks had ended, so this cannot be one.
             drop(content);
             std::mem::forget(runnable);
             return;
@@ -232,6 +235,7 @@ impl Inbox {
             calls: std::mem::take(&mut content.calls),
             woken: std::mem::take(&mut content.woken),
             closed: content.closed,
+            ended: content.ended,
         }
     }
 
@@ -243,6 +247,11 @@ impl Inbox {
     /// From now on posting fails.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+    }
+
+    /// From now on no task is woken: there are none.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
     }
 
     /// Wakes the loop unless somebody has done so since it last took what was there.
