@@ -532,7 +532,7 @@ fn a_pool_is_send_and_a_cancelled_flag_goes_anywhere() {
 #[test]
 fn b62_a_reactor_that_goes_while_others_wake_its_tasks_drops_each_future() {
     use std::{
-        sync::atomic::{AtomicBool, AtomicUsize},
+        sync::atomic::AtomicUsize,
         task::{Poll, Waker},
     };
 
@@ -543,12 +543,14 @@ fn b62_a_reactor_that_goes_while_others_wake_its_tasks_drops_each_future() {
         }
     }
 
-    let (made, dropped) = (40 * 100, Arc::new(AtomicUsize::new(0)));
-    for _ in 0..40 {
+    const ROUNDS: usize = 150;
+    const TASKS: usize = 100;
+    let dropped = Arc::new(AtomicUsize::new(0));
+    for _ in 0..ROUNDS {
         let reactor = Standalone::new().expect("a reactor");
         let handle = reactor.handle();
-        let wakers = Rc::new(std::cell::RefCell::new(Vec::<Waker>::new()));
-        for _ in 0..100 {
+        let wakers = Rc::new(RefCell::new(Vec::<Waker>::new()));
+        for _ in 0..TASKS {
             let (counted, wakers) = (Counted(dropped.clone()), wakers.clone());
             handle.spawn(async move {
                 let _counted = counted;
@@ -562,42 +564,31 @@ fn b62_a_reactor_that_goes_while_others_wake_its_tasks_drops_each_future() {
                 .await
             });
         }
-        handle.call_soon({
-            let handle = handle.clone();
-            move || {
-                handle.call_soon({
-                    let handle = handle.clone();
-                    move || handle.stop()
-                })
-            }
-        });
+        reactor.turn(Some(Duration::ZERO)).expect("a turn");
         let over = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
-        let (handed, others) = mpsc::channel::<Vec<Waker>>();
-        let others = Arc::new(std::sync::Mutex::new(others));
-        for _ in 0..2 {
-            let (over, others) = (over.clone(), others.clone());
-            threads.push(std::thread::spawn(move || {
-                let wakers = others.lock().expect("no panic").recv().expect("some");
-                while !over.load(Ordering::Relaxed) {
-                    wakers.iter().for_each(Waker::wake_by_ref);
-                }
-            }));
+        let begun = Arc::new(Barrier::new(5));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (over, begun) = (over.clone(), begun.clone());
+                let wakers = wakers.borrow().clone();
+                thread::spawn(move || {
+                    begun.wait();
+                    while !over.load(Ordering::Relaxed) {
+                        wakers.iter().for_each(Waker::wake_by_ref);
+                    }
+                })
+            })
+            .collect();
+        begun.wait();
+        for _ in 0..3 {
+            reactor.turn(Some(Duration::ZERO)).expect("a turn");
         }
-        handle.call_soon({
-            let wakers = wakers.clone();
-            move || {
-                let wakers = wakers.take();
-                handed.send(wakers.clone()).expect("they wait");
-                handed.send(wakers).expect("they wait");
-            }
-        });
-        reactor.run().expect("it runs");
         drop(reactor);
         over.store(true, Ordering::Relaxed);
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().expect("no panic"));
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        wakers.take();
     }
-    assert_eq!(dropped.load(Ordering::Relaxed), made);
+    assert_eq!(dropped.load(Ordering::Relaxed), ROUNDS * TASKS);
 }
