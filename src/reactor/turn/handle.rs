@@ -315,6 +315,11 @@ impl Handle {
         self.core.spawn(future, origin)
     }
 
+    /// The number of the present run, or of the next one.
+    pub(crate) fn run_number(&self) -> u64 {
+        self.core.life.number()
+    }
+
     /// Calls code of the program's. A panic in it is reported under `origin`, and the result is
     /// `None`.
     pub fn contain<T>(&self, origin: Origin, function: impl FnOnce() -> T) -> Option<T> {
