@@ -112,7 +112,7 @@ impl Acceptor {
     pub fn closed(&self) -> Deferred<(), AcceptError> {
         let (resolver, deferred) = Deferred::new();
         let mut followers = self.gate.followers.borrow_mut();
-        followers.retain(|follower| !follower.is_cancelled());
+        followers.retain(|follower| follower.is_wanted());
         followers.push(resolver);
         drop(followers);
         self.gate.tell_end();

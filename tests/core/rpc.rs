@@ -222,6 +222,17 @@ fn a_call_that_is_cancelled_or_late_ends_there_too() {
     );
     simulation.drive();
     assert_eq!((peer.waiting(), other.answering()), (0, 0));
+    // A future with a timeout, and a task, are dropped with what they wait for.
+    let handle = simulation.handle();
+    let timeout = handle.timeout(Duration::from_secs(5), peer.call::<u64>("sleep", &1_000));
+    let timeout = handle.spawn(timeout);
+    assert!(matches!(simulation.run_until(timeout), Ok(Err(_))));
+    let task = handle.spawn(peer.call::<u64>("sleep", &1_000));
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (1, 1));
+    task.cancel();
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (0, 0));
     // The connection still works.
     assert_eq!(call(&simulation, &peer, "add", &(1, 1)), Ok(2));
 }
