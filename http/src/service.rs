@@ -13,7 +13,7 @@ use http_body::Body as _;
 use hyper::{body::Incoming, service::Service};
 
 use super::{
-    Body, Method, Request, Response, ResponseFuture,
+    Body, Method, Request, Response, ResponseFuture, StatusCode,
     check::check,
     error::{negotiate, prefers_json},
     header::{CONNECTION, CONTENT_LENGTH, HeaderValue},
@@ -83,10 +83,16 @@ impl Answer {
     }
 }
 
-/// The response to HEAD: the same head, with the length, but without a body (RFC 9110, 9.3.2).
+/// The response to HEAD: the same head, with the length, but without a body (RFC 9110, 9.3.2). A
+/// handler that answers HEAD itself has no body, which says nothing of the length.
 fn without_body(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
-    if let Some(length) = body.size_hint().exact() {
+    let may_have_length = !matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    ) && !head.status.is_informational();
+    let length = body.size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length.filter(|_| may_have_length) {
         head.headers.entry(CONTENT_LENGTH).or_insert(length.into());
     }
     Response::from_parts(head, Body::empty())
