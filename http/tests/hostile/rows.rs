@@ -336,6 +336,79 @@ pub const ROWS: &[Row] = &[
         max_memory: 2048,
     },
     Row {
+        name: "a hundred requests of HTTP/2 in one packet, with heads of 60 KiB",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let mut stream = target.connect();
+            let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+                let length = u32::try_from(payload.len())
+                    .expect("a short frame")
+                    .to_be_bytes();
+                [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+            };
+            let literal = |indexed: u8, name: &str, value: &str| {
+                let mut field = vec![indexed, name.len() as u8];
+                field.extend(name.bytes());
+                // RFC 7541, 5.1: a length in several bytes.
+                let mut rest = value.len();
+                if rest < 127 {
+                    field.push(rest as u8);
+                } else {
+                    field.push(127);
+                    rest -= 127;
+                    while rest >= 128 {
+                        field.push(rest as u8 | 128);
+                        rest >>= 7;
+                    }
+                    field.push(rest as u8);
+                }
+                field.extend(value.bytes());
+                field
+            };
+            let usual = [
+                literal(0, ":method", "GET"),
+                literal(0, ":scheme", "http"),
+                literal(0, ":path", "/session"),
+                literal(0, ":authority", "localhost"),
+            ]
+            .concat();
+            let value = "a,".repeat(1_900);
+            let first = [usual.clone(), literal(0x40, "accept-encoding", &value)].concat();
+            let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+            bytes.extend(frame(4, 0, 0, &[]));
+            bytes.extend(frame(1, 5, 1, &first));
+            for number in 1..100 {
+                // The first field of the dynamic table, again and again.
+                let again = [usual.clone(), vec![0x80 | 62; 14]].concat();
+                bytes.extend(frame(1, 5, 2 * number + 1, &again));
+            }
+            attack::send(&mut stream, &bytes);
+            let (mut answer, mut statuses) = (Vec::new(), 0);
+            while statuses < 100 {
+                let more = attack::read(&mut stream, 1);
+                if more.is_empty() {
+                    break;
+                }
+                answer.extend(more);
+                // The heads of frames; 0x88 is the status 200.
+                statuses = 0;
+                let mut rest = &answer[..];
+                while let [a, b, c, kind, _, _, _, _, _, payload @ ..] = rest {
+                    let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+                    if payload.len() < length {
+                        break;
+                    }
+                    statuses += usize::from(*kind == 1 && payload[..length].contains(&0x88));
+                    rest = &payload[length..];
+                }
+            }
+            format!("{statuses} answers")
+        },
+        answer: "100 answers",
+        max_callback: CALLBACK,
+        max_memory: 16 * 1024,
+    },
+    Row {
         name: "an upload that goes on after its answer",
         victim: Victim::Server(FULL),
         attack: |target: Target| {
