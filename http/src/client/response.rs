@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,12 +14,19 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{ClientError, decode::Decoder};
+use super::{
+    ClientError,
+    decode::{Decoder, Step},
+};
 use crate::{
     Bytes, HeaderMap, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
-use entwined::{deferred::SemaphorePermit, reactor::Handle, task::Sleep};
+use entwined::{
+    deferred::{Deferred, SemaphorePermit},
+    reactor::Handle,
+    task::Sleep,
+};
 
 /// A response: its head, and a body that is still to be read. You can read the body as a whole, in
 /// [pieces](ClientResponse::chunk), or as a stream. Dropping an unread response closes its HTTP/1.1
@@ -29,6 +37,8 @@ pub struct ClientResponse {
     body: Option<Incoming>,
     url: Url,
     decoder: Option<Decoder>,
+    /// A decoder at work on another thread.
+    unpacking: Option<Deferred<(Decoder, io::Result<Step>), ClientError>>,
     handle: Handle,
     timeout: Duration,
     /// The timeout of the next piece, while the response waits for it.
@@ -36,6 +46,9 @@ pub struct ClientResponse {
     /// The place among the requests to this host, held until the body has ended.
     turn: Option<SemaphorePermit>,
 }
+
+/// What one step of decompressing takes from a task's share: a quarter of it.
+const UNPACKING: u32 = 16;
 
 /// The most bytes of a body that is read as a whole, unless the caller says otherwise.
 const MAX_SIZE: usize = 64 * 1024 * 1024;
@@ -66,6 +79,7 @@ impl ClientResponse {
             body,
             url,
             decoder,
+            unpacking: None,
             handle,
             timeout,
             waiting: None,
@@ -129,19 +143,17 @@ impl ClientResponse {
         if let Poll::Ready(Err(_)) = polled {
             // The rest of the body is useless now.
             (self.body, self.turn, self.decoder) = (None, None, None);
+            self.unpacking = None;
         }
         polled
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
         loop {
-            if let Some(decoder) = &mut self.decoder {
-                let unpacked = decoder
-                    .read()
-                    .map_err(|error| ClientError::Decode(error.to_string()))?;
-                if unpacked.is_some() {
-                    return Poll::Ready(Ok(unpacked));
-                }
+            match ready!(self.poll_unpack(cx))? {
+                Step::Bytes(bytes) => return Poll::Ready(Ok(Some(bytes))),
+                Step::More => continue,
+                Step::Hungry => {}
             }
             let Some(body) = &mut self.body else {
                 return Poll::Ready(Ok(None));
@@ -169,6 +181,32 @@ impl ClientResponse {
                 (Some(data), None) => return Poll::Ready(Ok(Some(data))),
             }
         }
+    }
+
+    /// Decompresses what has arrived. A brotli stream with a large window does so on another
+    /// thread, as one step of it may fill the window.
+    fn poll_unpack(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ClientError>> {
+        let step = if let Some(unpacking) = &mut self.unpacking {
+            let (decoder, step) = ready!(Pin::new(unpacking).poll(cx))?;
+            (self.unpacking, self.decoder) = (None, Some(decoder));
+            step
+        } else if let Some(mut decoder) = self.decoder.take_if(|decoder| decoder.is_heavy()) {
+            let job = self.handle.defer_to_thread(move |_| {
+                let step = decoder.read();
+                Ok((decoder, step))
+            });
+            self.unpacking = Some(job);
+            return Poll::Ready(Ok(Step::More));
+        } else if let Some(decoder) = &mut self.decoder {
+            if !self.handle.spend(UNPACKING) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            decoder.read()
+        } else {
+            Ok(Step::Hungry)
+        };
+        Poll::Ready(step.map_err(|error| ClientError::Decode(error.to_string())))
     }
 
     /// Reads the rest of the body, at most 64 MiB.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::{Config, WebSocket};
+use super::{Config, WebSocket, frame::Role};
 use crate::{
     Error, HeaderValue, Request, Response, StatusCode,
     header::{
@@ -62,13 +62,7 @@ where
         .cloned();
     let chosen = protocol.clone();
     let mut response = request.upgrade("websocket", move |stream| {
-        let socket = WebSocket::new(
-            &handle,
-            stream,
-            tungstenite::protocol::Role::Server,
-            &config,
-            chosen,
-        );
+        let socket = WebSocket::new(&handle, stream, &[], Role::Server, &config, chosen);
         handle.spawn(talk(socket));
     })?;
     if version.as_deref() != Some("13") {
