@@ -2,9 +2,11 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     error::Error,
     fmt,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -34,10 +36,16 @@ enum Content {
     Bytes(Bytes),
     Stream(BoxStream),
     /// A stream without an end of its own. The server's shutdown ends it.
-    Live(BoxStream),
+    Live(BoxStream, Ending),
+    /// A stream made of a live body. When the server shuts down, the live body ends, and this one
+    /// finishes: a compressed stream has an end that decoders want.
+    AroundLive(BoxStream, Ending),
     /// The end of HTTP on this connection: it is handed over (101).
     Upgrade(Upgrade),
 }
+
+/// Whether the server's shutdown has ended a live body. A body shares it with those around it.
+type Ending = Rc<Cell<bool>>;
 
 impl Body {
     /// An empty body.
@@ -62,7 +70,25 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + 'static,
         E: Into<BoxError>,
     {
-        Content::Live(Box::pin(Mapped { stream })).into()
+        Content::Live(Box::pin(Mapped { stream }), Ending::default()).into()
+    }
+
+    /// Makes a body of this one. The new one is live if this one is.
+    #[cfg(feature = "compression")]
+    pub(super) fn around<S, E>(self, make: impl FnOnce(Body) -> S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + 'static,
+        E: Into<BoxError>,
+    {
+        let ending = match &self.content {
+            Content::Live(_, ending) | Content::AroundLive(_, ending) => Some(ending.clone()),
+            _ => None,
+        };
+        let stream = Box::pin(Mapped { stream: make(self) });
+        match ending {
+            Some(ending) => Content::AroundLive(stream, ending).into(),
+            None => Content::Stream(stream).into(),
+        }
     }
 
     /// Returns the bytes if they are all in memory.
@@ -86,7 +112,8 @@ impl Body {
                 watch.upgrade(take_over);
             }
         }
-        watch.response_begins(matches!(self.content, Content::Live(_)));
+        let live = matches!(self.content, Content::Live(..) | Content::AroundLive(..));
+        watch.response_begins(live);
         self.watch = Some(watch);
     }
 }
@@ -163,7 +190,9 @@ impl fmt::Debug for Body {
             Content::Empty => f.write_str("Body(empty)"),
             Content::Upgrade(_) => f.write_str("Body(upgrade)"),
             Content::Bytes(bytes) => write!(f, "Body({} bytes)", bytes.len()),
-            Content::Stream(_) | Content::Live(_) => f.write_str("Body(stream)"),
+            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => {
+                f.write_str("Body(stream)")
+            }
         }
     }
 }
@@ -177,6 +206,15 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Content::Live(_, ending) | Content::AroundLive(_, ending) = &this.content {
+            let closing = this
+                .watch
+                .as_ref()
+                .is_some_and(|watch| watch.is_closing(cx));
+            if closing {
+                ending.set(true);
+            }
+        }
         let stream = match &mut this.content {
             Content::Empty | Content::Upgrade(_) => return Poll::Ready(None),
             Content::Bytes(bytes) => {
@@ -187,16 +225,13 @@ impl http_body::Body for Body {
                 }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Content::Live(_)
-                if this
-                    .watch
-                    .as_ref()
-                    .is_some_and(|watch| watch.is_closing(cx)) =>
-            {
+            Content::Live(_, ending) if ending.get() => {
                 this.content = Content::Empty;
                 return Poll::Ready(None);
             }
-            Content::Stream(stream) | Content::Live(stream) => stream,
+            Content::Stream(stream) | Content::Live(stream, _) | Content::AroundLive(stream, _) => {
+                stream
+            }
         };
         let item = stream.as_mut().poll_next(cx);
         if let Some(watch) = &this.watch {
@@ -210,7 +245,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty | Content::Upgrade(_) => true,
             Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Stream(_) | Content::Live(_) => false,
+            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => false,
         }
     }
 
@@ -218,7 +253,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty | Content::Upgrade(_) => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Stream(_) | Content::Live(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => SizeHint::default(),
         }
     }
 }

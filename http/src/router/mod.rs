@@ -129,11 +129,9 @@ impl Router {
         for (prefix, routes) in nested {
             self = self.nested(&prefix, inside(routes));
         }
-        self.hosts.extend(
-            hosts
-                .into_iter()
-                .map(|(name, routes)| (name, inside(routes))),
-        );
+        for (name, routes) in hosts {
+            self = self.hosted(name, inside(routes));
+        }
         if let Some(endpoint) = fallback {
             let before = self.fallback.replace(endpoint.inside(&layers));
             assert!(before.is_none(), "there are two fallbacks");
@@ -183,14 +181,23 @@ impl Router {
     /// Routes every request for this host (RFC 9110, 7.2) to `router`. The name is for example
     /// `example.org`, or `*.example.org` for all hosts below it. The port does not matter, nor how
     /// a client spells the host: in upper case, or with a final dot. This router answers for all
-    /// other hosts, and for requests of HTTP/1.0 that name none.
+    /// other hosts, and for requests of HTTP/1.0 that name none. A name wins over a `*`, and a longer
+    /// one after the `*` over a shorter one.
     ///
     /// # Panics
+    /// Panics if the host has a router already.
     /// Panics if this is not a name or an address of a host.
     #[track_caller]
     pub fn host(mut self, name: &str, router: Router) -> Self {
         let form = host(name).unwrap_or_else(|| panic!("{name:?} is not a host"));
-        self.hosts.push((form, Rc::new(router.build())));
+        self.hosted(form, Rc::new(router.build()))
+    }
+
+    #[track_caller]
+    fn hosted(mut self, name: String, routes: Rc<Routes>) -> Self {
+        let known = self.hosts.iter().any(|(other, _)| *other == name);
+        assert!(!known, "the host {name} has two routers");
+        self.hosts.push((name, routes));
         self
     }
 

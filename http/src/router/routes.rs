@@ -194,9 +194,11 @@ impl Routes {
             Some(end) => host.len() > end.len() && host.ends_with(end),
             None => host == name,
         };
+        // The name itself wins over all that are below another, and then the longest.
         self.hosts
             .iter()
-            .find(|(name, _)| matches(name))
+            .filter(|(name, _)| matches(name))
+            .max_by_key(|(name, _)| (!name.starts_with('*'), name.len()))
             .map(|(_, routes)| routes.clone())
     }
 

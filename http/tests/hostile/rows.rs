@@ -1,6 +1,7 @@
 //! The table.
 
 mod client;
+mod server;
 mod websocket;
 
 use std::time::Duration;
@@ -52,7 +53,9 @@ fn answer(target: &Target, answer: &[u8]) -> String {
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    [ROWS, client::ROWS, websocket::ROWS].into_iter().flatten()
+    [ROWS, client::ROWS, server::ROWS, websocket::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 const ROWS: &[Row] = &[

@@ -253,8 +253,9 @@ fn no_spelling_of_a_host_passes_its_guard() {
                 .fallback(move |request: Request| format!("{name} {:?}", request.authority()))
         };
         inside("open")
-            .host("Admin.local.", inside("admin"))
+            .host("*.local", inside("below"))
             .host("*.inner.local", inside("inner"))
+            .host("Admin.local.", inside("admin"))
             .host("::1", inside("six"))
             .host("127.0.0.1", inside("four"))
     });
@@ -267,7 +268,7 @@ fn no_spelling_of_a_host_passes_its_guard() {
         ("admin.local:00080", "admin Some(\"admin.local:80\")"),
         ("%61dmin.loc%41l%2e", "admin Some(\"admin.local\")"),
         ("x.INNER.local.", "inner Some(\"x.inner.local\")"),
-        ("inner.local", "open Some(\"inner.local\")"),
+        ("inner.local", "below Some(\"inner.local\")"),
         ("[::1]", "six Some(\"[::1]\")"),
         ("[0:0:0:0:0:0:0:1]:80", "six Some(\"[::1]:80\")"),
         ("[::0.0.0.1]", "six Some(\"[::1]\")"),
