@@ -153,6 +153,7 @@ impl Inner {
                 }
             };
             if let Again::Later = again {
+                self.pool.put(&key, sender);
                 // The server has enough to do. It is asked again less and less often.
                 let pause = Duration::from_millis(5 << tries.min(8));
                 settings.handle.sleep(pause).await;

@@ -54,9 +54,12 @@ impl RequestBuilder {
                 }
                 self.headers.append(name, value);
             }
+            (Err(_), _) => self.fail(ClientError::Request(format!(
+                "{name:?} is not a valid header name"
+            ))),
             // The value may be a secret.
-            _ => self.fail(ClientError::Request(format!(
-                "the header {name:?} is not valid, or its value is not"
+            (_, Err(_)) => self.fail(ClientError::Request(format!(
+                "the value of the header {name} is not valid"
             ))),
         }
         self
