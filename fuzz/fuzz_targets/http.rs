@@ -3,8 +3,12 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use entwined_http::{self as http, Error, Files, Form, Json, Multipart, Path, Query, Request, Router, State, layers::{self, Session, SessionKey}, sse, websocket};
 use entwined::{simulation::Simulation, transport::listen_once};
+use entwined_http::{
+    self as http, Error, Files, Form, Json, Multipart, Path, Query, Request, Router, State,
+    layers::{self, Session, SessionKey},
+    sse, websocket,
+};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -181,8 +185,8 @@ fn router() -> Router {
         })
         .any("/session", |State(session): State<Session>| {
             let count = session.get::<u32>("count").unwrap_or(0) + 1;
-            session.set("count", &count);
-            count.to_string()
+            session.set("count", &count)?;
+            Ok::<_, Error>(count.to_string())
         })
         .any("/events", |request: Request| {
             sse::follow(

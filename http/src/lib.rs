@@ -75,6 +75,7 @@
 #![warn(missing_debug_implementations)]
 
 mod answer;
+mod authority;
 mod body;
 mod check;
 #[cfg(feature = "client")]
@@ -102,7 +103,9 @@ mod monitor;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod offload;
+mod origin;
 mod pace;
+mod path;
 mod percent;
 mod precondition;
 mod rate;

@@ -1,6 +1,6 @@
 //! Handlers that block.
 
-use std::{rc::Rc, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use super::{
     Bytes, Error, Handler, HeaderMap, IntoResponse, Method, Request, ResponseFuture, Uri,
@@ -9,7 +9,7 @@ use super::{
 use entwined::transport::Address;
 
 /// A request with its whole body, which can be sent to a thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct BlockingRequest {
     /// The method.
@@ -24,6 +24,19 @@ pub struct BlockingRequest {
     pub params: Vec<(String, String)>,
     /// The body; see [`Request::bytes`].
     pub body: Bytes,
+}
+
+/// Without the query and the body, which may have secrets in them.
+impl fmt::Debug for BlockingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingRequest")
+            .field("method", &self.method)
+            .field("path", &self.uri.path())
+            .field("headers", &self.headers)
+            .field("peer", &self.peer)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Makes a handler that runs on a thread of the [reactor's

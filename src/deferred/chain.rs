@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    ChainError, Interrupted, Outcome,
+    ChainError, Interrupted,
     node::{self, Link, Node, Origin, Step, Waiter},
 };
 
@@ -42,8 +42,12 @@ use super::{
 ///
 /// # Dropping
 ///
-/// Dropping a Deferred does not cancel it: the work goes on, and its callbacks still run. So a
-/// Deferred that nothing else needs can be dropped at once.
+/// Dropping a Deferred that is not awaited does not cancel it: the work goes on, and its callbacks
+/// still run. So a Deferred that nothing else needs can be dropped at once.
+///
+/// Dropping one that is being awaited cancels it, as dropping any other future does: a task, a
+/// [timeout](crate::Handle::timeout) or a handler that is dropped ends what it waited for. To stop
+/// waiting without that, await `&mut deferred`.
 pub struct Deferred<T, E: ChainError = Box<dyn Error>>
 where
     T: 'static,
@@ -108,7 +112,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         self,
         function: impl FnOnce(Result<T, E>) -> Outcome<U, V> + 'static,
     ) -> Deferred<U, V> {
-        Deferred::of(Link::behind(&self.into_node(), function))
+        Deferred::of(Link::behind(&self.into_node(), |result| function(result).0))
     }
 
     /// Calls `callback` with the value. An error is passed on.
@@ -118,7 +122,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     {
         self.link(|result| match result {
             Ok(value) => callback(value).into_outcome(),
-            Err(error) => Outcome::Passed(error),
+            Err(error) => Outcome(node::Outcome::Passed(error)),
         })
     }
 
@@ -129,7 +133,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         R: IntoOutcome<Value = T>,
     {
         self.link(|result| match result {
-            Ok(value) => Outcome::Done(Ok(value)),
+            Ok(value) => Outcome(node::Outcome::Done(Ok(value))),
             Err(error) => errback(error).into_outcome(),
         })
     }
@@ -227,10 +231,21 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 
 impl<T: 'static, E: ChainError> Drop for Deferred<T, E> {
     fn drop(&mut self) {
-        if let Some(node) = self.node.take() {
-            let slot = node.slot();
-            slot.held.set(false);
-            slot.report_unless_held();
+        let Some(node) = self.node.take() else { return };
+        let slot = node.slot();
+        let awaited = slot.forget_task();
+        if awaited && !slot.is_ready() {
+            node::interrupt(node.clone(), &Interrupted::Cancelled);
+            // The error says only what this drop has done.
+            if let Some((Ok(value), _)) = slot.is_ready().then(|| slot.take()).flatten() {
+                node.unclaimed(value);
+            }
+        }
+        slot.held.set(false);
+        match slot.is_ready().then(|| slot.take()).flatten() {
+            Some((Ok(value), _)) => node.unclaimed(value),
+            Some((Err(error), quiet)) => slot.report(&error, quiet),
+            None => {}
         }
     }
 }
@@ -305,6 +320,24 @@ impl<T: 'static, E: ChainError> Resolver<T, E> {
         }
     }
 
+    /// Returns whether anything will see the result: the Deferred still exists, or has callbacks.
+    /// Check this before you pass on something of which there is only one, such as a place in a
+    /// queue. Work with effects of its own asks [`is_cancelled`](Resolver::is_cancelled) instead.
+    pub fn is_wanted(&self) -> bool {
+        self.origin
+            .as_ref()
+            .is_some_and(|origin| !origin.slot.has_fired() && origin.slot.is_wanted())
+    }
+
+    /// Fires the Deferred with a value. If it is dropped before anybody has taken the value, `back`
+    /// gets it.
+    pub(super) fn lend(self, value: T, back: impl FnOnce(T) + 'static) {
+        if let Some(origin) = &self.origin {
+            origin.back.set(Some(Box::new(back)));
+        }
+        self.resolve(value);
+    }
+
     /// Returns whether the Deferred was cancelled, so that a result would be dropped. Check this to
     /// stop the work early.
     pub fn is_cancelled(&self) -> bool {
@@ -352,12 +385,24 @@ pub trait IntoOutcome {
     fn into_outcome(self) -> Outcome<Self::Value, Self::Error>;
 }
 
+/// What a callback returned. Made by [`IntoOutcome::into_outcome`].
+pub struct Outcome<T: 'static, E: ChainError>(node::Outcome<T, E>);
+
+impl<T: 'static, E: ChainError> fmt::Debug for Outcome<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            node::Outcome::Done(_) | node::Outcome::Passed(_) => "Outcome(now)",
+            node::Outcome::Later(_) => "Outcome(later)",
+        })
+    }
+}
+
 impl<T: 'static, E: ChainError> IntoOutcome for Result<T, E> {
     type Value = T;
     type Error = E;
 
     fn into_outcome(self) -> Outcome<T, E> {
-        Outcome::Done(self)
+        Outcome(node::Outcome::Done(self))
     }
 }
 
@@ -366,7 +411,7 @@ impl<T: 'static, E: ChainError> IntoOutcome for Deferred<T, E> {
     type Error = E;
 
     fn into_outcome(self) -> Outcome<T, E> {
-        Outcome::Later(self)
+        Outcome(node::Outcome::Later(self.into_node()))
     }
 }
 

@@ -26,9 +26,8 @@ mod combine;
 mod node;
 mod sync;
 
-pub use chain::{Canceller, Deferred, IntoOutcome, Pause, Resolver};
+pub use chain::{Canceller, Deferred, IntoOutcome, Outcome, Pause, Resolver};
 pub use combine::{Gather, RaceError, all, all_or_cancel, any, gather, race};
-pub use node::Outcome;
 pub use sync::{DeferredLock, DeferredQueue, DeferredSemaphore, Full, SemaphorePermit};
 
 use std::{fmt, io};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, rc::Rc, time::Duration};
 
-use super::{Arguments, EndpointError, ParseError, standard};
+use super::{Arguments, EndpointError, ParseError};
 use crate::{
     reactor::Handle,
     transport::{BoxedListener, ByteStream},
@@ -67,16 +67,11 @@ pub struct Kinds {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Kinds {
-    /// Creates a registry with the standard kinds.
-    pub fn new() -> Self {
-        let mut kinds = Kinds {
+    pub(super) fn empty() -> Self {
+        Kinds {
             servers: BTreeMap::new(),
             clients: BTreeMap::new(),
-        };
-        standard::add(&mut kinds);
-        #[cfg(feature = "tls")]
-        super::tls::add(&mut kinds);
-        kinds
+        }
     }
 
     /// Adds or replaces a kind to listen on. `read` takes the arguments that it knows; any argument
@@ -162,12 +157,6 @@ fn find<'k, K>(
             format!("unknown kind {kind:?}; the kinds are {}", known.join(", ")),
         )
     })
-}
-
-impl Default for Kinds {
-    fn default() -> Self {
-        Kinds::new()
-    }
 }
 
 impl fmt::Debug for Kinds {

@@ -22,9 +22,12 @@ use super::{
     exit::{Exit, ExitError},
     watch::Watch,
 };
-use crate::reactor::{Handle, Interest, Label, Origin, Registration};
 #[cfg(doc)]
 use crate::transport::fd::FdStream;
+use crate::{
+    reactor::{Handle, Interest, Label, Origin, Registration},
+    transport::fd::TerminalSize,
+};
 
 /// A program to run as a child process, with its arguments and environment. Like
 /// [`std::process::Command`], but the child belongs to a reactor.
@@ -39,24 +42,6 @@ pub struct Command {
     /// The child's fds, by their numbers in the child.
     fds: BTreeMap<RawFd, Io>,
     terminal: Option<TerminalSize>,
-}
-
-/// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TerminalSize {
-    /// Usually 80.
-    pub columns: u16,
-    /// Usually 24.
-    pub rows: u16,
-}
-
-impl Default for TerminalSize {
-    fn default() -> Self {
-        TerminalSize {
-            columns: 80,
-            rows: 24,
-        }
-    }
 }
 
 impl Command {

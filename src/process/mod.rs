@@ -1,7 +1,11 @@
 //! Child processes: their input and output as streams, their exit as a result.
 //!
 //! ```
-//! use entwined::{Standalone, process::{Command, Io}, protocol::{self, Lost, Protocol, Connection}};
+//! use entwined::{
+//!     Standalone,
+//!     process::{Command, Io},
+//!     protocol::{self, Connection, Lost, Protocol},
+//! };
 //!
 //! /// Counts the bytes that `sort` returns.
 //! struct Sorted;
@@ -61,7 +65,8 @@ mod watch;
 
 use std::{collections::BTreeMap, io, os::fd::RawFd, rc::Rc, sync::Arc};
 
-pub use command::{Command, SpawnError, TerminalSize};
+pub use crate::transport::fd::TerminalSize;
+pub use command::{Command, SpawnError};
 pub use ends::Io;
 pub use exit::{ExitError, Exited};
 pub use output::{Output, OutputError};

@@ -211,8 +211,8 @@ impl Connection {
         self.shared.reading_paused.get()
     }
 
-    /// Wraps the stream of this connection, as STARTTLS does. Bytes already written
-    /// are sent without the wrapper; bytes written from now on are sent through it. Nothing is received
+    /// Wraps the stream of this connection, as STARTTLS does. Bytes already written are sent
+    /// without the wrapper; bytes written from now on are sent through it. Nothing is received
     /// until the wrapper is in place. [`upgraded`](super::Protocol::upgraded) is called once it is
     /// [established](ByteStream::poll_established). If that fails, or takes longer than
     /// [`Config::establish_timeout`], the connection is lost.

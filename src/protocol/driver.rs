@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     reactor::{Handle, Label, Origin},
+    scratch::Scratch,
     server::Permit,
     task::Sleep,
     transport::ByteStream,
@@ -354,15 +355,13 @@ impl Driver {
     /// is closed with unread bytes, the kernel sends a reset, which may overtake the last bytes
     /// sent (RFC 1122, 4.2.2.13).
     fn discard(&mut self, cx: &mut Context<'_>) {
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
+        let mut buffer = Scratch::take();
         for _ in 0..DISCARDS {
             match self.read(cx, &mut buffer) {
                 Poll::Ready(Ok(1..)) => {}
                 _ => break,
             }
         }
-        BUFFER.set(buffer);
     }
 
     /// This side has closed, and the peer has not taken everything yet.
@@ -389,18 +388,15 @@ impl Driver {
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
         // The buffer is shared by all connections of the thread. If a callback spins the loop,
         // other connections use another one meanwhile.
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
-        let step = match self.read(cx, &mut buffer) {
+        let mut buffer = Scratch::take();
+        match self.read(cx, &mut buffer) {
             Poll::Pending => Ok(Step::Wait),
             Poll::Ready(Err(error)) => Err(Lost::Failed(error)),
             Poll::Ready(Ok(0)) => self.end_of_input(),
             Poll::Ready(Ok(count)) => self
                 .call(|protocol, connection| protocol.data_received(connection, &buffer[..count]))
                 .map(|()| Step::Again),
-        };
-        BUFFER.set(buffer);
-        step
+        }
     }
 
     fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -473,10 +469,3 @@ const NOT_ESTABLISHED: &str = "the connection was not established in time";
 
 /// How many buffers of unread bytes are discarded at most when the stream is closed.
 const DISCARDS: usize = 4;
-
-/// How many bytes are received at a time.
-const BUFFER_SIZE: usize = 64 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}

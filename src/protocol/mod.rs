@@ -2,7 +2,8 @@
 //!
 //! A [`Protocol`] receives the events of one connection as callbacks, and acts through the
 //! [`Connection`] that is passed to each of them. The two are joined only in [`serve`], [`connect`]
-//! or [`start`], so the same protocol runs over TCP, Unix sockets and any other [`ByteStream`].
+//! or [`start`], so the same protocol runs over TCP, Unix sockets and any other
+//! [`ByteStream`](crate::transport::ByteStream).
 //!
 //! ```
 //! use entwined::{Standalone, protocol::{self, Flow, Protocol, Connection}, transport::tcp};

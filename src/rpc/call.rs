@@ -1,97 +1,22 @@
-//! The caller's side: results.
+//! The caller's side: the items of a call that has many results.
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
-    error::Error,
     fmt,
     future::poll_fn,
     marker::PhantomData,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use super::{connection::Inner, message};
-use crate::deferred::Interrupted;
-
-/// Why a call has no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The peer has no such method. The text lists its methods with similar names.
-    NoSuchMethod(String),
-    /// The peer cannot decode the arguments as the type that its method takes.
-    WrongArguments(String),
-    /// The peer is already answering its maximum number of calls.
-    TooMany,
-    /// The method returned an error.
-    Failed(String),
-    /// The method panicked.
-    Panicked,
-    /// The arguments or the result are longer than a frame may be, or cannot be serialized.
-    TooLong(String),
-    /// The result is not of the expected type.
-    WrongResult(String),
-    /// The connection is shutting down gracefully and this call was not started. It can be made on
-    /// another connection.
-    Finishing,
-    /// The connection is over, and why.
-    Lost(String),
-    /// The call was cancelled or timed out.
-    Interrupted(Interrupted),
-}
-
-impl CallError {
-    pub(super) fn of_peer(code: u8, message: &str) -> Self {
-        let message = message.to_owned();
-        match code {
-            1 => CallError::NoSuchMethod(message),
-            2 => CallError::WrongArguments(message),
-            3 => CallError::TooMany,
-            4 => CallError::Panicked,
-            5 => CallError::TooLong(message),
-            6 => CallError::Finishing,
-            _ => CallError::Failed(message),
-        }
-    }
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CallError::NoSuchMethod(what) => write!(f, "the peer has no method {what}"),
-            CallError::WrongArguments(what) => {
-                write!(f, "the peer cannot read the arguments: {what}")
-            }
-            CallError::TooMany => {
-                f.write_str("the peer is already answering its maximum number of calls")
-            }
-            CallError::Failed(what) => f.write_str(what),
-            CallError::Panicked => f.write_str("the peer's method panicked"),
-            CallError::TooLong(what) => write!(f, "the value cannot be sent: {what}"),
-            CallError::WrongResult(what) => {
-                write!(f, "the result is not of the expected type: {what}")
-            }
-            CallError::Finishing => {
-                f.write_str("the connection is shutting down and takes no more calls")
-            }
-            CallError::Lost(why) => write!(f, "the connection is over: {why}"),
-            CallError::Interrupted(why) => why.fmt(f),
-        }
-    }
-}
-
-impl Error for CallError {}
-
-impl From<Interrupted> for CallError {
-    fn from(why: Interrupted) -> Self {
-        CallError::Interrupted(why)
-    }
-}
+use super::{
+    CallError, message,
+    shared::{Arrived, Inner},
+};
 
 /// The items of a call that has many results. Created by [`Peer::stream`](super::Peer::stream).
 /// Dropping it cancels the call.
@@ -105,15 +30,6 @@ pub struct ItemStream<T> {
     /// Items taken since credit was last sent to the peer.
     taken: u32,
     item: PhantomData<fn() -> T>,
-}
-
-/// The items of a stream that have arrived.
-#[derive(Default)]
-pub(super) struct Arrived {
-    pub(super) items: VecDeque<Vec<u8>>,
-    /// The end, if it has arrived.
-    pub(super) end: Option<Result<(), CallError>>,
-    pub(super) waiting: Option<Waker>,
 }
 
 impl<T: DeserializeOwned> ItemStream<T> {

@@ -1,7 +1,6 @@
 //! The callee's side: methods.
 
 use std::{
-    cell::Cell,
     collections::BTreeMap,
     fmt,
     future::{Future, poll_fn},
@@ -14,11 +13,10 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Peer,
-    connection::Inner,
-    message::{self, TooLong},
+    Failure, Peer,
+    message::{self, Answer, Code, Kind, Refusal},
+    shared::{Credit, Inner},
 };
-use crate::wake::WakeSlot;
 
 /// The methods that a peer may call.
 #[derive(Default)]
@@ -30,22 +28,6 @@ pub(super) type Method = Rc<dyn Fn(Call, &[u8]) -> Result<Answering, Refusal>>;
 
 /// A call that is being answered.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Answer, Refusal>>>>;
-
-/// The encoder of a call's result; `None` at the end of a stream.
-pub(super) type Answer = Option<Box<dyn Fn(&mut Vec<u8>) -> message::Encoded>>;
-
-/// An error as sent on the wire: code and message.
-pub(super) struct Refusal(pub(super) u8, pub(super) String);
-
-/// The error of a method. Any error type converts into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure(pub String);
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Failure(error.to_string())
-    }
-}
 
 /// The call that a method is answering.
 #[derive(Clone, Debug)]
@@ -77,10 +59,13 @@ impl Methods {
         F: Future<Output = Result<R, Failure>> + 'static,
     {
         let method: Method = Rc::new(move |call, arguments| {
-            let arguments = message::read(arguments).map_err(|error| Refusal(2, error))?;
+            let arguments =
+                message::read(arguments).map_err(|error| Refusal(Code::WrongArguments, error))?;
             let answer = method(call, arguments);
             Ok(Box::pin(async move {
-                let result = answer.await.map_err(|failure| Refusal(0, failure.0))?;
+                let result = answer
+                    .await
+                    .map_err(|failure| Refusal(Code::Failed, failure.0))?;
                 let answer: Answer = Some(Box::new(move |bytes| message::put(bytes, &result)));
                 Ok(answer)
             }))
@@ -100,16 +85,19 @@ impl Methods {
         F: Future<Output = Result<(), Failure>> + 'static,
     {
         let method: Method = Rc::new(move |call, arguments| {
-            let arguments = message::read(arguments).map_err(|error| Refusal(2, error))?;
+            let arguments =
+                message::read(arguments).map_err(|error| Refusal(Code::WrongArguments, error))?;
             let Some(items) = Items::of(&call) else {
                 return Err(Refusal(
-                    2,
+                    Code::WrongArguments,
                     "this method returns many results; call it as a stream".to_owned(),
                 ));
             };
             let answer = method(call, arguments, items);
             Ok(Box::pin(async move {
-                answer.await.map_err(|failure| Refusal(0, failure.0))?;
+                answer
+                    .await
+                    .map_err(|failure| Refusal(Code::Failed, failure.0))?;
                 Ok(None)
             }))
         });
@@ -134,7 +122,7 @@ impl Methods {
             } else {
                 format!("; it has {alike}")
             };
-            Refusal(1, format!("{name:?}{hint}"))
+            Refusal(Code::NoSuchMethod, format!("{name:?}{hint}"))
         })
     }
 }
@@ -166,24 +154,6 @@ pub struct Items<T> {
     item: PhantomData<fn(T)>,
 }
 
-/// How many more items the caller accepts.
-#[derive(Default)]
-pub(super) struct Credit {
-    pub(super) left: Cell<u32>,
-    waiting: WakeSlot,
-}
-
-impl Credit {
-    pub(super) fn add(&self, more: u32) {
-        self.left.set(self.left.get().saturating_add(more));
-        self.wake();
-    }
-
-    pub(super) fn wake(&self) {
-        self.waiting.wake();
-    }
-}
-
 impl<T: Serialize> Items<T> {
     fn of(call: &Call) -> Option<Self> {
         let credit = call.inner.upgrade()?.credit_of(call.id)?;
@@ -208,26 +178,17 @@ impl<T: Serialize> Items<T> {
             if self.credit.left.get() > 0 && !inner.is_full() {
                 return Poll::Ready(Ok(()));
             }
-            self.credit.waiting.register(cx.waker());
+            self.credit.wait(cx);
             Poll::Pending
         })
         .await?;
         let inner = self.inner.upgrade().ok_or_else(lost)?;
-        let frame = message::frame(inner.config.max_frame_size, 5, self.id, |bytes| {
+        let frame = message::frame(inner.config.max_frame_size, Kind::Item, self.id, |bytes| {
             message::put(bytes, item)
-        });
-        let frame =
-            frame.map_err(|error| Failure(too_long(&error, inner.config.max_frame_size)))?;
+        })?;
         self.credit.left.set(self.credit.left.get() - 1);
         inner.write(&frame);
         Ok(())
-    }
-}
-
-pub(super) fn too_long(error: &TooLong, limit: usize) -> String {
-    match error {
-        TooLong::Bytes(count) => format!("{count} bytes exceed the limit of {limit}"),
-        TooLong::Value(what) => what.clone(),
     }
 }
 

@@ -65,9 +65,10 @@
 //!
 //! The error codes are: 0 failed (reported by the method), 1 no such method, 2 wrong arguments, 3
 //! too many calls, 4 the method panicked, 5 the result is too long, 6 the callee has sent finish
-//! and did not start the call. A frame about a call that has ended is ignored, because a cancel and
-//! an answer may cross. Anything not described here ends the connection. A side that has sent
-//! finish closes the connection when all started calls of both sides have ended.
+//! and did not start the call, 7 the result cannot be serialized. A frame about a call that has
+//! ended is ignored, because a cancel and an answer may cross. Anything not described here ends the
+//! connection. A side that has sent finish closes the connection when all started calls of both
+//! sides have ended.
 //!
 //! # Bounds
 //!
@@ -78,12 +79,17 @@
 
 mod call;
 mod connection;
+mod error;
 mod message;
 mod methods;
+mod peer;
+mod shared;
 
-pub use call::{CallError, ItemStream};
-pub use connection::{Peer, start, start_with};
-pub use methods::{Call, Failure, Items, Methods};
+pub use call::ItemStream;
+pub use connection::{start, start_with};
+pub use error::{CallError, Failure};
+pub use methods::{Call, Items, Methods};
+pub use peer::Peer;
 
 /// Limits on the resources that a peer may use.
 ///

@@ -1,4 +1,4 @@
-//! Accepting, for every kind of server: how many connections there may be, and when it has closed.
+//! Accepting connections, for every kind of server: the limit, and when a server has closed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use crate::{
     wake::WakeSlot,
 };
 
-/// Connections that a server holds at a time unless it is told otherwise.
+/// Default for the number of connections that a server holds at a time.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
 /// Accepts connections until it is dropped or [stopped](Acceptor::stop).
@@ -26,7 +26,7 @@ pub struct Acceptor {
     address: Address,
     gate: Rc<Gate>,
     accepting: Canceller,
-    /// Whether it goes on without this.
+    /// Whether to continue when this is dropped.
     kept: Cell<bool>,
 }
 
@@ -102,17 +102,17 @@ impl Acceptor {
         self.gate.end(Ok(()));
     }
 
-    /// Lets it accept until the run ends, also when this is dropped.
+    /// Keeps accepting until the run ends, even if this is dropped.
     pub fn keep(&self) {
         self.kept.set(true);
     }
 
-    /// Fires when it no longer accepts and its last connection is gone. The error says that the
-    /// listener failed.
+    /// Fires when the server no longer accepts and its last connection is gone. Fires with an error
+    /// if the listener failed.
     pub fn closed(&self) -> Deferred<(), AcceptError> {
         let (resolver, deferred) = Deferred::new();
         let mut followers = self.gate.followers.borrow_mut();
-        followers.retain(|follower| !follower.is_cancelled());
+        followers.retain(|follower| follower.is_wanted());
         followers.push(resolver);
         drop(followers);
         self.gate.tell_end();
@@ -137,11 +137,11 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-/// Why a server accepts no more.
+/// Why a server stopped accepting.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// Its listener failed.
+    /// The listener failed.
     Listener(Rc<io::Error>),
     /// The wait was cancelled, or the run ended.
     Interrupted(Interrupted),
@@ -179,7 +179,7 @@ struct Gate {
     waiting: WakeSlot,
     /// How accepting ended.
     end: RefCell<Option<Result<(), AcceptError>>>,
-    /// Who is told when the last connection is gone after that.
+    /// Resolved when accepting has ended and the last connection is gone.
     followers: RefCell<Vec<Resolver<(), AcceptError>>>,
 }
 
@@ -192,13 +192,14 @@ impl Gate {
         Poll::Pending
     }
 
-    /// Only the first end counts.
+    /// Records why accepting ended. Only the first call counts.
     fn end(&self, end: Result<(), AcceptError>) {
         self.end.borrow_mut().get_or_insert(end);
         self.tell_end();
     }
 
-    /// Deferred to a `call_soon`: a connection can close deep inside other code.
+    /// Resolves the followers if the server has closed. Deferred to a `call_soon`: a connection can
+    /// close deep inside other code.
     fn tell_end(&self) {
         let end = self.end.borrow().clone().filter(|_| self.open.get() == 0);
         if let Some(end) = end {

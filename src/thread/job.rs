@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::pool::{Inner, Seat};
+use super::pool::{Inner, Seat, ThreadPool};
 use crate::{
     deferred::{ChainError, Deferred, Full, Interrupted},
     panic::catch,
@@ -58,8 +58,33 @@ impl fmt::Debug for Job {
     }
 }
 
-/// See [`ThreadPool::defer`](super::ThreadPool::defer).
-pub(super) fn defer<T, E, F>(
+impl ThreadPool {
+    /// Runs `job` on one of the threads. The Deferred fires on the thread of `handle`'s reactor, in
+    /// one of its turns. Neither does `job` start nor the Deferred fire before this returns.
+    ///
+    /// Cancelling the Deferred removes a job that has not started. A running job can check its
+    /// [`Job`]; its result is dropped. The end of the reactor's run cancels unfinished jobs in the
+    /// same way. Dropping the Deferred lets the job continue. If the job panics, the Deferred fails
+    /// with [`Interrupted::Panicked`](crate::deferred::Interrupted::Panicked).
+    ///
+    /// A result that is no longer wanted is dropped on the reactor's thread, or on the job's thread
+    /// if the reactor is gone.
+    ///
+    /// # Errors
+    /// [`Full`] returns the job: the queue is full, or there is no thread and the system cannot
+    /// start one (this is logged).
+    #[track_caller]
+    pub fn defer<T, E, F>(&self, handle: &Handle, job: F) -> Result<Deferred<T, E>, Full<F>>
+    where
+        F: FnOnce(&Job) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: ChainError + Send,
+    {
+        defer(self.inner(), handle, Location::caller(), job)
+    }
+}
+
+fn defer<T, E, F>(
     pool: &Arc<Inner>,
     handle: &Handle,
     location: &'static Location<'static>,

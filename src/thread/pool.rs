@@ -8,19 +8,12 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    panic::Location,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, Thread},
     time::{Duration, Instant},
 };
 
-use super::job::{self, Job};
-use crate::{
-    deferred::{ChainError, Deferred, Full},
-    log,
-    panic::catch,
-    reactor::Handle,
-};
+use crate::{log, panic::catch};
 
 /// Threads for work that would block the event loop: long computations and blocking calls. Clones
 /// refer to the same pool. `Send` and `Sync`.
@@ -32,8 +25,9 @@ use crate::{
 /// When the last clone is dropped, the queued jobs still run; then the threads end. Nothing waits
 /// for them.
 ///
-/// [`Handle::defer_to_thread`] uses a pool that belongs to the reactor. Create your own pool for
-/// work that must not wait behind other work (name lookups, a database) or that needs other limits:
+/// [`Handle::defer_to_thread`](crate::Handle::defer_to_thread) uses a pool that belongs to the
+/// reactor. Create your own pool for work that must not wait behind other work (name lookups, a
+/// database) or that needs other limits:
 ///
 /// ```
 /// use entwined::{Standalone, thread::{Config, ThreadPool}};
@@ -106,28 +100,8 @@ impl ThreadPool {
         }
     }
 
-    /// Runs `job` on one of the threads. The Deferred fires on the thread of `handle`'s reactor, in
-    /// one of its turns. Neither does `job` start nor the Deferred fire before this returns.
-    ///
-    /// Cancelling the Deferred removes a job that has not started. A running job can check its
-    /// [`Job`]; its result is dropped. The end of the reactor's run cancels unfinished jobs in the
-    /// same way. Dropping the Deferred lets the job continue. If the job panics, the Deferred fails
-    /// with [`Interrupted::Panicked`](crate::deferred::Interrupted::Panicked).
-    ///
-    /// A result that is no longer wanted is dropped on the reactor's thread, or on the job's thread
-    /// if the reactor is gone.
-    ///
-    /// # Errors
-    /// [`Full`] returns the job: the queue is full, or there is no thread and the system cannot
-    /// start one (this is logged).
-    #[track_caller]
-    pub fn defer<T, E, F>(&self, handle: &Handle, job: F) -> Result<Deferred<T, E>, Full<F>>
-    where
-        F: FnOnce(&Job) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: ChainError + Send,
-    {
-        job::defer(&self.owner.0, handle, Location::caller(), job)
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.owner.0
     }
 
     /// Returns the number of threads, busy or idle.

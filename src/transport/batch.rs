@@ -12,7 +12,18 @@ use rustix::net::{
     SocketAddrAny, addr::SocketAddrArg, recvmsg, sendmmsg,
 };
 
-use super::{Address, ReceivedDatagram};
+use super::Address;
+
+/// A datagram that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedDatagram {
+    /// Number of bytes in the buffer.
+    pub count: usize,
+    /// The sender.
+    pub from: Address,
+    /// Whether the datagram was longer than the buffer, so that its end is lost.
+    pub truncated: bool,
+}
 
 /// Reusable buffers for datagrams that are received with one system call.
 ///

@@ -13,7 +13,7 @@ use rustix::net::{
     SocketFlags, SocketType, sockopt,
 };
 
-use super::{Address, Batch, UnixAddress, batch, unix::SocketFile};
+use super::{Address, Batch, ReceivedDatagram, UnixAddress, batch, socket_file::SocketFile};
 use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
 
 /// A datagram socket. Create one with [`udp`](super::udp) or [`unix`](super::unix).
@@ -27,17 +27,6 @@ pub struct DatagramSocket {
     connected: bool,
     /// A socket file to remove on drop.
     _file: Option<SocketFile>,
-}
-
-/// A datagram that was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReceivedDatagram {
-    /// Number of bytes in the buffer.
-    pub count: usize,
-    /// The sender.
-    pub from: Address,
-    /// Whether the datagram was longer than the buffer, so that its end is lost.
-    pub truncated: bool,
 }
 
 impl DatagramSocket {

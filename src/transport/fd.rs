@@ -53,10 +53,7 @@ use rustix::{
 };
 
 use super::{Address, ByteStream};
-use crate::{
-    process::TerminalSize,
-    reactor::{Direction, Handle, Interest, Readiness, Registration},
-};
+use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
 
 /// A stream over one fd for both directions, or over one fd for each. Dropping it closes them.
 ///
@@ -121,6 +118,24 @@ pub fn pair(
         output,
         closed: false,
     })
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Usually 80.
+    pub columns: u16,
+    /// Usually 24.
+    pub rows: u16,
+}
+
+impl Default for TerminalSize {
+    fn default() -> Self {
+        TerminalSize {
+            columns: 80,
+            rows: 24,
+        }
+    }
 }
 
 impl FdStream {

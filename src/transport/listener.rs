@@ -19,7 +19,7 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-use super::{Address, Stream, UnixAddress, unix::SocketFile};
+use super::{Address, Stream, UnixAddress, socket_file::SocketFile};
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Registration},
     report,

@@ -31,6 +31,7 @@ mod listener;
 pub mod memory;
 mod race;
 mod socket;
+mod socket_file;
 mod stream;
 pub mod tcp;
 pub mod udp;
@@ -44,8 +45,8 @@ use std::{
 };
 
 pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
-pub use batch::Batch;
-pub use datagram::{DatagramSocket, ReceivedDatagram};
+pub use batch::{Batch, ReceivedDatagram};
+pub use datagram::DatagramSocket;
 pub use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Listen, MapStream, Once, listen_once};
 pub use listener::{ListenError, Listener};
@@ -69,9 +70,9 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
     /// Completes what must happen before the first byte, such as a handshake. If there is nothing
     /// to do, or it is already done, this is ready at once.
     ///
-    /// A server waits for this, [within limits](crate::protocol::Config::establish_timeout), before it
-    /// builds a protocol or reads a request. Code that only reads and writes need not call it: the
-    /// first read or write waits for it too. A wrapper forwards the call to the stream below.
+    /// A server waits for this, [within limits](crate::protocol::Config::establish_timeout), before
+    /// it builds a protocol or reads a request. Code that only reads and writes need not call it:
+    /// the first read or write waits for it too. A wrapper forwards the call to the stream below.
     ///
     /// # Errors
     /// Why the connection cannot be used: the handshake failed, or a certificate was refused.
@@ -99,8 +100,8 @@ impl dyn ByteStream {
         poll_fn(|cx| self.poll_established(cx)).await
     }
 
-    /// Returns the first stream of type `S`, searching from this one down through the wrapped ones, or
-    /// `None` if there is none.
+    /// Returns the first stream of type `S`, searching from this one down through the wrapped ones,
+    /// or `None` if there is none.
     ///
     /// ```
     /// # use entwined::transport::{ByteStream, Stream};

@@ -1,7 +1,7 @@
 //! Connected sockets of every family.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
@@ -13,7 +13,10 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, SocketType, UCred, sockopt};
 
 use super::{Address, ByteStream, fds::FdQueue};
-use crate::reactor::{Direction, Handle, Interest, Registration};
+use crate::{
+    reactor::{Direction, Handle, Interest, Registration},
+    scratch::Scratch,
+};
 
 /// A connected TCP or Unix socket.
 ///
@@ -187,17 +190,13 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         let total: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         if total <= GATHER {
-            return SCRATCH.with_borrow_mut(|scratch| {
-                if scratch.len() < total {
-                    scratch.resize(SCRATCH_SIZE, 0);
-                }
-                let mut end = 0;
-                for buffer in buffers {
-                    scratch[end..end + buffer.len()].copy_from_slice(buffer);
-                    end += buffer.len();
-                }
-                self.poll_send(cx, &scratch[..total])
-            });
+            let mut scratch = Scratch::take();
+            let mut end = 0;
+            for buffer in buffers {
+                scratch[end..end + buffer.len()].copy_from_slice(buffer);
+                end += buffer.len();
+            }
+            return self.poll_send(cx, &scratch[..total]);
         }
         let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| {
             Ok(net::sendmsg(
@@ -295,14 +294,6 @@ impl AsyncWrite for Stream {
     }
 }
 
-const SCRATCH_SIZE: usize = 64 * 1024;
-
 /// If the pieces of a vectored write have at most this many bytes in total, they are copied
 /// together. That is cheaper than having the kernel gather them (sendmsg).
 const GATHER: usize = 4 * 1024;
-
-thread_local! {
-    /// Scratch memory that is in use for one system call at a time. All of its length is
-    /// initialised.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}

@@ -13,11 +13,8 @@
 
 use std::{
     io,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{FileTypeExt, MetadataExt},
-    },
-    path::{Path, PathBuf},
+    os::{fd::OwnedFd, unix::fs::FileTypeExt},
+    path::Path,
 };
 
 use rustix::{
@@ -27,7 +24,7 @@ use rustix::{
 
 use super::{
     Address, ConnectError, DatagramSocket, ListenError, Listener, Stream, UnixAddress,
-    listener::BACKLOG, socket,
+    listener::BACKLOG, socket, socket_file::SocketFile,
 };
 use crate::reactor::{Handle, Interest, Readiness, Registration};
 
@@ -185,35 +182,4 @@ fn is_dead(path: &Path, target: &SocketAddrUnix, kind: SocketType) -> bool {
     is_socket
         && net::socket_with(AddressFamily::UNIX, kind, flags, None)
             .is_ok_and(|probe| net::connect(probe, target) == Err(Errno::CONNREFUSED))
-}
-
-/// A socket's file. It is removed on drop if it is still the same file.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> Option<Self> {
-        Some(SocketFile {
-            path: path.to_owned(),
-            identity: identity(path)?,
-        })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if identity(&self.path) == Some(self.identity) {
-            // Somebody else may already have removed it; then nothing is left to do.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Distinguishes this file from a later one with the same name.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let file = std::fs::symlink_metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
 }

@@ -20,7 +20,7 @@ fn an_address_can_be_written_in_every_form_of_std_that_needs_no_lookup() {
     }
     assert_eq!(read("127.0.0.1:80"), expected);
     assert_eq!(read(String::from("127.0.0.1:80")), expected);
-    assert_eq!(read(&String::from("127.0.0.1:80")), expected);
+    assert_eq!(read(String::from("127.0.0.1:80")), expected);
     assert_eq!(read(("127.0.0.1", 80)), expected);
     assert_eq!(read((Ipv4Addr::LOCALHOST, 80)), expected);
     assert_eq!(read(([127, 0, 0, 1], 80)), expected);

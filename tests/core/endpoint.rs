@@ -52,7 +52,10 @@ fn errors_point_at_the_place() {
         ),
         (
             "tpc:80",
-            "unknown kind \"tpc\"; the kinds are fd, stdio, systemd, tcp, tls, unix\n    tpc:80\n    ^",
+            concat!(
+                "unknown kind \"tpc\"; the kinds are fd, stdio, systemd, tcp, tls, unix\n",
+                "    tpc:80\n    ^"
+            ),
         ),
         (
             "tcp:http",
@@ -68,7 +71,10 @@ fn errors_point_at_the_place() {
         ),
         (
             "tcp:80:interfaec=::1",
-            "unknown argument \"interfaec\"; this kind takes port, interface\n    tcp:80:interfaec=::1\n           ^",
+            concat!(
+                "unknown argument \"interfaec\"; this kind takes port, interface\n",
+                "    tcp:80:interfaec=::1\n           ^"
+            ),
         ),
         (
             "tcp:80:81",

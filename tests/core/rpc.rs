@@ -11,7 +11,7 @@ use std::{
 
 use entwined::{
     Handle,
-    deferred::Interrupted,
+    deferred::{Deferred, Interrupted},
     rpc::{self, CallError, Config, Failure, Items, Methods, Peer},
     simulation::Simulation,
     transport::memory::{self, Link, MemoryStream},
@@ -19,9 +19,10 @@ use entwined::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 fn fragmented(fragment: usize) -> Link {
-    let mut link = Link::default();
-    link.fragment = fragment;
-    link
+    Link {
+        fragment,
+        ..Link::default()
+    }
 }
 
 /// The methods that the tests call.
@@ -157,8 +158,10 @@ fn both_sides_call_also_while_they_answer() {
 #[test]
 fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
     let simulation = Simulation::new();
-    let mut config = Config::default();
-    config.max_calls = 10_000;
+    let config = Config {
+        max_calls: 10_000,
+        ..Config::default()
+    };
     let (peer, _other) = pair(&simulation, Link::default(), config);
     let calls: Vec<_> = (0..10_000_i64)
         .map(|number| peer.call::<i64>("add", &(number, number)))
@@ -171,8 +174,10 @@ fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
 #[test]
 fn too_many_calls_are_refused_and_the_others_answered() {
     let simulation = Simulation::new();
-    let mut config = Config::default();
-    config.max_calls = 3;
+    let config = Config {
+        max_calls: 3,
+        ..Config::default()
+    };
     let (peer, other) = pair(&simulation, Link::default(), config);
     let calls: Vec<_> = (0..5).map(|_| peer.call::<u64>("sleep", &1)).collect();
     simulation.drive();
@@ -215,6 +220,17 @@ fn a_call_that_is_cancelled_or_late_ends_there_too() {
         simulation.run_until(late),
         Err(CallError::Interrupted(Interrupted::TimedOut))
     );
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (0, 0));
+    // A future with a timeout, and a task, are dropped with what they wait for.
+    let handle = simulation.handle();
+    let timeout = handle.timeout(Duration::from_secs(5), peer.call::<u64>("sleep", &1_000));
+    let timeout = handle.spawn(timeout);
+    assert!(matches!(simulation.run_until(timeout), Ok(Err(_))));
+    let task = handle.spawn(peer.call::<u64>("sleep", &1_000));
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (1, 1));
+    task.cancel();
     simulation.drive();
     assert_eq!((peer.waiting(), other.answering()), (0, 0));
     // The connection still works.
@@ -299,8 +315,10 @@ fn who_does_not_take_items_holds_who_sends_them() {
 #[test]
 fn what_is_too_long_is_refused_and_the_connection_lives() {
     let simulation = Simulation::new();
-    let mut config = Config::default();
-    config.max_frame_size = 1_000;
+    let config = Config {
+        max_frame_size: 1_000,
+        ..Config::default()
+    };
     let (peer, _other) = pair(&simulation, Link::default(), config);
     let long = "x".repeat(2_000);
     assert!(matches!(
@@ -320,6 +338,69 @@ fn what_is_too_long_is_refused_and_the_connection_lives() {
         Err(CallError::TooLong(_))
     ));
     assert_eq!(call(&simulation, &peer, "long", &5), Ok("xxxxx".to_owned()));
+}
+
+/// A type that serde cannot serialize.
+struct Stubborn;
+
+impl serde::Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("no"))
+    }
+}
+
+#[test]
+fn what_cannot_be_serialized_is_not_called_too_long() {
+    let simulation = Simulation::new();
+    let (near, far) = memory::pair(&simulation.handle());
+    let mut methods = Methods::new();
+    methods.add(
+        "stubborn",
+        |_, (): ()| async move { Ok::<_, Failure>(Stubborn) },
+    );
+    let peer = rpc::start(&simulation.handle(), near, Methods::new());
+    let _other = rpc::start(&simulation.handle(), far, methods);
+    let arguments = peer.call::<()>("stubborn", &Stubborn);
+    assert_eq!(
+        simulation.run_until(arguments),
+        Err(CallError::NotSerializable("no".to_owned()))
+    );
+    assert_eq!(
+        call::<()>(&simulation, &peer, "stubborn", &()),
+        Err(CallError::NotSerializable("no".to_owned()))
+    );
+}
+
+#[test]
+fn every_error_and_every_text_is_the_failure_of_a_method() {
+    fn checked(what: u8) -> Result<(), Failure> {
+        match what {
+            0 => Err(std::io::Error::other("an error"))?,
+            1 => Err("a text")?,
+            2 => Err(format!("a {}", "string"))?,
+            3 => Err::<(), Box<dyn std::error::Error>>("a box".into())?,
+            _ => Err(Interrupted::Cancelled)?,
+        }
+        Ok(())
+    }
+    let texts = ["an error", "a text", "a string", "a box"];
+    for (what, text) in texts.into_iter().enumerate() {
+        assert_eq!(checked(what as u8), Err(Failure(text.to_owned())));
+    }
+    assert_eq!(checked(4), Err(Failure(Interrupted::Cancelled.to_string())));
+    // As a Deferred's error.
+    let simulation = Simulation::new();
+    let (near, far) = memory::pair(&simulation.handle());
+    let mut methods = Methods::new();
+    methods.add("deferred", |_, (): ()| {
+        Deferred::<u8, Failure>::ready(Err("not today".into()))
+    });
+    let peer = rpc::start(&simulation.handle(), near, Methods::new());
+    let _other = rpc::start(&simulation.handle(), far, methods);
+    assert_eq!(
+        call::<u8>(&simulation, &peer, "deferred", &()),
+        Err(CallError::Failed("not today".to_owned()))
+    );
 }
 
 #[test]

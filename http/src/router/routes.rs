@@ -189,7 +189,7 @@ impl Routes {
         if self.hosts.is_empty() {
             return None;
         }
-        let host = request.host()?.to_ascii_lowercase();
+        let host = request.host()?;
         let matches = |name: &str| match name.strip_prefix('*') {
             Some(end) => host.len() > end.len() && host.ends_with(end),
             None => host == name,

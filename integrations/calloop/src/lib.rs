@@ -57,6 +57,7 @@
 //! callbacks (except inside a [`Lent::with`]); callbacks of other sources can lend it with
 //! [`Lent::lend`].
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 use std::{
     cell::Cell,
@@ -235,6 +236,15 @@ impl ReactorSource {
     }
 }
 
+impl fmt::Debug for ReactorSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReactorSource")
+            .field("handle", &self.handle())
+            .field("registered", &self.token.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 impl EventSource for ReactorSource {
     type Event = Slice;
     type Metadata = ();
@@ -318,6 +328,7 @@ impl EventSource for ReactorSource {
 /// The network's turn: a share of the loop's time. If a slice is not run, it is requested again at
 /// once, and the loop never sleeps.
 #[must_use = "the reactor only runs inside its slices: call `run`"]
+#[derive(Debug)]
 pub struct Slice {
     driver: Rc<Driver>,
 }

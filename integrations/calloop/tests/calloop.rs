@@ -215,7 +215,7 @@ fn the_data_is_within_reach_of_every_kind_of_callback() {
             data.with(|state| state.log.push("task again"));
         }
     });
-    handle.call_later(Duration::from_millis(4), {
+    handle.call_later(Duration::from_millis(50), {
         let data = data.clone();
         move || {
             data.with(|state| {

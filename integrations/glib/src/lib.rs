@@ -35,6 +35,7 @@
 //! A context is iterated by one thread at a time, and the reactor belongs to the thread that
 //! attached it. If another thread iterates the context, the reactor waits until its own thread
 //! does.
+#![warn(missing_debug_implementations)]
 
 mod backend;
 mod sys;

@@ -32,6 +32,7 @@
 //!
 //! A borrow cannot be held across an `await`, kept after the loan ends, or made twice at a time:
 //! borrows are closures, and a borrow inside a borrow is refused.
+#![warn(missing_debug_implementations)]
 
 mod sys;
 

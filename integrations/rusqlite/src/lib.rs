@@ -61,6 +61,7 @@
 //! within a millisecond; a transaction is rolled back. It comes too late for a transaction that is
 //! being committed. The end of the reactor's run does the same: if something must be written even
 //! then, wait for it in a [shutdown hook](entwined::Handle::on_shutdown).
+#![warn(missing_debug_implementations)]
 
 mod error;
 mod worker;

@@ -40,6 +40,7 @@
 //! (`debug = "line-tables-only"` in the profile is enough). The signal interrupts system calls once
 //! (signal(7)): a sleep continues, `poll` may return `EINTR`. A thread in an uninterruptible wait
 //! in the kernel has no stack to show; the report says so.
+#![warn(missing_debug_implementations)]
 
 mod sys;
 

@@ -12,6 +12,7 @@
 //! connection. On Wayland that remains the toolkit. libwayland sorts what the toolkit reads for the
 //! guest into the guest's queue, which is checked in each turn of the reactor. X11 has no such
 //! sorting, so there the guest has its own connection.
+#![warn(missing_debug_implementations)]
 #![cfg_attr(not(feature = "wayland"), forbid(unsafe_code))]
 
 #[cfg(feature = "wayland")]

@@ -1,6 +1,6 @@
 //! The reactor inside winit's own loop.
 
-use std::io;
+use std::{fmt, io};
 
 use entwined::reactor::Watcher;
 use winit::{
@@ -92,6 +92,15 @@ impl<A, T> Hosted<'_, A, T> {
         } else if self.winit.is_running() {
             self.watcher.watch();
         }
+    }
+}
+
+impl<A, T> fmt::Debug for Hosted<'_, A, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hosted")
+            .field("winit", &self.winit)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
     }
 }
 

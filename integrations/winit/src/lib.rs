@@ -110,12 +110,13 @@
 //!
 //! Without a display, winit's `EventLoop` cannot be created, and its error says so; a reactor can.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod frames;
 mod hosted;
 mod pump;
 
-use std::{io, rc::Rc};
+use std::{fmt, io, rc::Rc};
 
 use entwined::{
     Handle,
@@ -125,6 +126,7 @@ pub use entwined_lend::{Lent, NotLent};
 use frames::Frames;
 pub use hosted::{Hosted, UserEvent};
 pub use pump::RunError;
+pub use {entwined, winit};
 
 /// A reactor for a winit application of type `A`. Clones share the reactor. Bound to its thread,
 /// which must be the event loop's.
@@ -214,6 +216,15 @@ impl<A> Winit<A> {
                 }
             }
         });
+    }
+}
+
+impl<A> fmt::Debug for Winit<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Winit")
+            .field("handle", &self.handle())
+            .field("app", &self.app)
+            .finish_non_exhaustive()
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Tasks {
     share: Cell<u32>,
     /// The number of polls on the stack.
     depth: Cell<u32>,
+    /// The number of tasks on the stack.
+    running: Cell<usize>,
     /// The panic message of the task that was polled last.
     panic: RefCell<Option<String>>,
 }
@@ -126,6 +128,18 @@ impl Tasks {
         }
     }
 
+    /// Runs a task with a budget of its own.
+    pub(crate) fn run(&self, runnable: Runnable) {
+        let _poll = self.begin_poll();
+        let _running = Running::new(&self.running);
+        runnable.run();
+    }
+
+    /// Returns whether only the tasks that are on the stack are left.
+    pub(crate) fn are_ended(&self) -> bool {
+        self.alive_len() <= self.running.get()
+    }
+
     /// Takes units from the budget. Returns false if the budget is used up and the task should
     /// yield.
     ///
@@ -152,6 +166,22 @@ impl Tasks {
 
     pub(crate) fn take_panic(&self) -> Option<String> {
         self.panic.borrow_mut().take()
+    }
+}
+
+/// Counts a task that is on the stack, also while a panic leaves it.
+struct Running<'a>(&'a Cell<usize>);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Running(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -1,0 +1,324 @@
+//! What the two sides of a connection share: the calls that are open, and what may be sent.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::{HashMap, VecDeque},
+    fmt,
+    rc::Rc,
+    task::{Context, Waker},
+};
+
+use super::{
+    CallError, Config,
+    message::{self, Answer, Code, Kind, Refusal, Wrong},
+};
+use crate::{
+    deferred::{Canceller, Resolver},
+    protocol::{Connection, Flow},
+    reactor::{Handle, Origin, Timer},
+    wake::WakeSlot,
+};
+
+pub(super) struct Inner {
+    pub(super) handle: Handle,
+    pub(super) connection: OnceCell<Connection>,
+    pub(super) config: Config,
+    pub(super) origin: Origin,
+    pub(super) next: Cell<u64>,
+    pub(super) calls: RefCell<HashMap<u64, Waiting>>,
+    /// Calls of the peer. A call that has just arrived has no task yet.
+    pub(super) answering: RefCell<HashMap<u64, Answering>>,
+    /// Whether the send queue is above its limit.
+    pub(super) full: Cell<bool>,
+    pub(super) finishing: Cell<Finishing>,
+    /// Resolvers that wait for the graceful shutdown.
+    pub(super) finished: RefCell<Vec<Resolver<(), CallError>>>,
+    /// Whether the write direction has been ended.
+    pub(super) ended: Cell<bool>,
+    /// Runs until the peer has sent its greeting, and again during shutdown.
+    pub(super) deadline: RefCell<Option<Timer>>,
+    pub(super) lost: RefCell<Option<String>>,
+}
+
+impl Inner {
+    pub(super) fn new(handle: &Handle, config: Config, origin: Origin) -> Rc<Self> {
+        Rc::new(Inner {
+            handle: handle.clone(),
+            connection: OnceCell::new(),
+            config,
+            origin,
+            next: Cell::new(0),
+            calls: RefCell::default(),
+            answering: RefCell::default(),
+            full: Cell::new(false),
+            finishing: Cell::default(),
+            finished: RefCell::default(),
+            ended: Cell::default(),
+            deadline: RefCell::default(),
+            lost: RefCell::default(),
+        })
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}
+
+/// Which sides have said that no more calls are started.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Finishing {
+    pub(super) here: bool,
+    pub(super) there: bool,
+}
+
+/// A call that waits for its answer.
+pub(super) enum Waiting {
+    One(Resolve),
+    Many(Rc<RefCell<Arrived>>),
+}
+
+type Resolve = Box<dyn FnOnce(Result<&[u8], CallError>)>;
+
+impl Waiting {
+    pub(super) fn fail(self, error: CallError) {
+        match self {
+            Waiting::One(resolve) => resolve(Err(error)),
+            Waiting::Many(shared) => end(&shared, Err(error)),
+        }
+    }
+}
+
+pub(super) fn end(shared: &RefCell<Arrived>, how: Result<(), CallError>) {
+    let mut arrived = shared.borrow_mut();
+    arrived.end = Some(how);
+    let waiting = arrived.waiting.take();
+    drop(arrived);
+    if let Some(waiting) = waiting {
+        waiting.wake();
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Answering {
+    pub(super) task: Option<Canceller>,
+    pub(super) credit: Option<Rc<Credit>>,
+}
+
+impl Inner {
+    pub(super) fn connection(&self) -> &Connection {
+        self.connection.get().expect("set when it starts")
+    }
+
+    pub(super) fn new_id(&self) -> u64 {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        id
+    }
+
+    /// Sets the peer's deadline; `None` removes it.
+    pub(super) fn deadline(&self, timer: Option<Timer>) {
+        let before = self.deadline.replace(timer);
+        if let Some(before) = before {
+            // The timer has already fired if it is what ends the connection.
+            let _ = before.cancel();
+        }
+    }
+
+    pub(super) fn write(&self, frame: &[u8]) {
+        if self.connection().write(frame) == Flow::Full {
+            self.full.set(true);
+        }
+    }
+
+    /// Sends a message without values, or with small ones.
+    pub(super) fn tell(
+        &self,
+        kind: Kind,
+        id: u64,
+        values: impl FnOnce(&mut Vec<u8>) -> message::Encoded,
+    ) {
+        if let Ok(frame) = message::frame(usize::MAX, kind, id, values) {
+            self.write(&frame);
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.get()
+    }
+
+    pub(super) fn is_lost(&self) -> Option<CallError> {
+        let lost = self.lost.borrow().clone();
+        let closing = || {
+            self.connection()
+                .is_closing()
+                .then(|| "it was closed".to_owned())
+        };
+        lost.or_else(closing).map(CallError::Lost)
+    }
+
+    pub(super) fn takes_no_calls(&self) -> Option<CallError> {
+        let finishing = self.finishing.get();
+        self.is_lost()
+            .or_else(|| (finishing.here || finishing.there).then_some(CallError::Finishing))
+    }
+
+    /// Closes the connection after the last call, if that was requested.
+    pub(super) fn close_if_finished(&self) {
+        if !self.finishing.get().here || !self.is_idle() || self.ended.replace(true) {
+            return;
+        }
+        // Ends only the write direction at first: the peer may be about to do the same.
+        let connection = self.connection().clone();
+        connection.end();
+        let late = self
+            .handle
+            .call_later(connection.config().close_timeout, move || {
+                connection.close()
+            });
+        self.deadline(Some(late));
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.borrow().is_empty() && self.answering.borrow().is_empty()
+    }
+
+    /// Cancels a call whose result is no longer wanted.
+    pub(super) fn cancel(&self, id: u64) {
+        let waiting = self.calls.borrow_mut().remove(&id);
+        if let Some(waiting) = waiting {
+            self.tell(Kind::Cancel, id, |_| Ok(()));
+            // Deferred to a `call_soon`, so that whoever cancels can settle it first. Without its
+            // resolver the `Deferred` would count as abandoned.
+            self.handle.call_soon(move || drop(waiting));
+            self.close_if_finished();
+        }
+    }
+
+    pub(super) fn credit(&self, id: u64, more: u32) {
+        self.tell(Kind::Credit, id, |bytes| message::put(bytes, &more));
+    }
+
+    pub(super) fn credit_of(&self, id: u64) -> Option<Rc<Credit>> {
+        self.answering.borrow().get(&id)?.credit.clone()
+    }
+
+    /// Ends the connection with a peer that violates the protocol.
+    pub(super) fn end(&self, why: &str) {
+        tracing::warn!(peer = %self.connection().peer_address(), why, "ending an RPC connection");
+        *self.lost.borrow_mut() = Some(why.to_owned());
+        self.connection().abort();
+    }
+}
+
+/// Answers.
+impl Inner {
+    /// Removes the call that this answer belongs to; `None` if it was cancelled.
+    pub(super) fn answered(&self, id: u64) -> Result<Option<Waiting>, Wrong> {
+        if id >= self.next.get() {
+            return Err("the peer answered a call that was never made");
+        }
+        Ok(self.calls.borrow_mut().remove(&id))
+    }
+
+    pub(super) fn item(&self, id: u64, value: &[u8]) -> Result<(), Wrong> {
+        let shared = match self.calls.borrow().get(&id) {
+            Some(Waiting::Many(shared)) => shared.clone(),
+            Some(Waiting::One(_)) => {
+                return Err("the peer sent many results for a call that has one");
+            }
+            None if id >= self.next.get() => {
+                return Err("the peer answered a call that was never made");
+            }
+            None => return Ok(()),
+        };
+        let mut arrived = shared.borrow_mut();
+        if arrived.items.len() >= self.config.window as usize {
+            return Err("the peer sent more items than it may");
+        }
+        arrived.items.push_back(value.to_vec());
+        let waiting = arrived.waiting.take();
+        drop(arrived);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+        Ok(())
+    }
+
+    /// Answers a call, unless the peer has cancelled it.
+    pub(super) fn finish(&self, id: u64, many: bool, result: Result<Answer, Refusal>) {
+        let call = self.answering.borrow_mut().remove(&id);
+        if call.is_none() {
+            return;
+        }
+        let answer = match result {
+            Ok(None) => {
+                self.tell(Kind::End, id, |_| Ok(()));
+                return self.close_if_finished();
+            }
+            Ok(Some(_)) if many => Err(Refusal(
+                Code::WrongArguments,
+                "this method returns a single result; do not call it as a stream".to_owned(),
+            )),
+            Ok(Some(answer)) => Ok(answer),
+            Err(refusal) => Err(refusal),
+        };
+        let frame = answer.and_then(|answer| {
+            let frame = message::frame(self.config.max_frame_size, Kind::Result, id, |bytes| {
+                answer(bytes)
+            });
+            frame.map_err(Refusal::from)
+        });
+        match frame {
+            Ok(frame) => self.write(&frame),
+            Err(refusal) => self.refuse(id, &refusal),
+        }
+        self.close_if_finished();
+    }
+
+    pub(super) fn refuse(&self, id: u64, refusal: &Refusal) {
+        let Refusal(code, message) = refusal;
+        // Short enough for the caller's frame limit.
+        let words: String = message
+            .chars()
+            .take(self.config.max_frame_size / 8)
+            .collect();
+        self.tell(Kind::Error, id, |bytes| {
+            message::put(bytes, &(*code as u8))?;
+            message::put(bytes, &words)
+        });
+    }
+}
+
+/// The items of a stream that have arrived.
+#[derive(Default)]
+pub(super) struct Arrived {
+    pub(super) items: VecDeque<Vec<u8>>,
+    /// The end, if it has arrived.
+    pub(super) end: Option<Result<(), CallError>>,
+    pub(super) waiting: Option<Waker>,
+}
+
+/// How many more items the caller accepts.
+#[derive(Default)]
+pub(super) struct Credit {
+    pub(super) left: Cell<u32>,
+    waiting: WakeSlot,
+}
+
+impl Credit {
+    pub(super) fn add(&self, more: u32) {
+        self.left.set(self.left.get().saturating_add(more));
+        self.wake();
+    }
+
+    /// Wakes this task when there may be more.
+    pub(super) fn wait(&self, cx: &Context<'_>) {
+        self.waiting.register(cx.waker());
+    }
+
+    pub(super) fn wake(&self) {
+        self.waiting.wake();
+    }
+}
