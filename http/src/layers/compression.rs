@@ -12,7 +12,8 @@ use futures_core::Stream;
 use http_body::Body as _;
 
 use super::super::{
-    Body, HeaderMap, HeaderValue, Layer, Next, Request, Response, ResponseFuture, StatusCode,
+    Body, HeaderMap, HeaderName, HeaderValue, Layer, Method, Next, Preconditions, Request,
+    Response, ResponseFuture, StatusCode,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
         CONTENT_TYPE, ETAG, VARY,
@@ -31,6 +32,10 @@ pub struct Compression {
 /// (quality 4) or gzip (level 6). Bodies are compressed while they are sent, 16 KiB at a time, and
 /// other tasks run in between. These are sent unchanged: bodies smaller than 1 KiB, event streams,
 /// partial content, anything that is compressed already, and responses marked `no-transform`.
+///
+/// A compressed response has a weak tag, and the 304 for it has too. A request for a
+/// [range](https://www.rfc-editor.org/rfc/rfc9110#section-14) gets the plain bytes, with their strong
+/// tag: `If-Range` keeps a client from joining them with compressed ones.
 pub fn compression() -> Compression {
     Compression { min_size: 1024 }
 }
@@ -43,23 +48,24 @@ impl Compression {
         self
     }
 
-    fn wanted(self, response: &Response) -> bool {
+    /// Whether a client that accepts it would get this compressed. `length` is that of the whole
+    /// content, if it is known.
+    fn wanted(self, response: &Response, length: Option<u64>) -> bool {
         let headers = response.headers();
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
-                .unwrap_or("")
-        };
-        let size = response.body().size_hint();
-        response.status() != StatusCode::PARTIAL_CONTENT
-            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && response.status() != StatusCode::NO_CONTENT
             && !headers.contains_key(CONTENT_ENCODING)
-            && !headers.contains_key(CONTENT_RANGE)
-            && !text(CACHE_CONTROL).contains("no-transform")
-            && is_text(text(CONTENT_TYPE))
-            && size.exact().is_none_or(|bytes| bytes >= self.min_size)
+            && !text(headers, CACHE_CONTROL).contains("no-transform")
+            && is_text(text(headers, CONTENT_TYPE))
+            && length.is_none_or(|bytes| bytes >= self.min_size)
     }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers
+        .get(name)
+        .and_then(|value: &HeaderValue| value.to_str().ok())
+        .unwrap_or("")
 }
 
 fn is_text(content_type: &str) -> bool {
@@ -97,14 +103,55 @@ impl Layer for Compression {
     fn call(&self, request: Request, next: Next) -> ResponseFuture {
         let coding = accepted(request.headers()).first().copied();
         let (compression, handle) = (*self, request.handle().clone());
+        let heads = *request.method() == Method::HEAD;
+        let asked = Preconditions::from(&request);
         let answering = next.run(request);
         ResponseFuture::new(async move {
             let mut response = answering.await;
-            if !compression.wanted(&response) {
+            let size = response.body().size_hint();
+            let accept = HeaderValue::from_static("Accept-Encoding");
+            match response.status() {
+                // It has the headers that a 200 would have had (RFC 9110, 15.4.5). Whether that
+                // would be compressed is not known, as a 304 has no content type: `Vary` is right in
+                // both cases, and which tag it had, the client says.
+                StatusCode::NOT_MODIFIED => {
+                    let headers = response.headers_mut();
+                    if !headers.contains_key(CONTENT_ENCODING) {
+                        vary(headers, accept);
+                        if coding.is_some() && !asked.has_strong(headers.get(ETAG)) {
+                            weaken(headers);
+                        }
+                    }
+                    return response;
+                }
+                // A range is one of the plain bytes, whose strong tag it has. A cache must not give
+                // it to those who have got compressed ones.
+                StatusCode::PARTIAL_CONTENT => {
+                    if compression.wanted(&response, None) {
+                        vary(response.headers_mut(), accept);
+                    }
+                    return response;
+                }
+                _ => {}
+            }
+            // The answer to HEAD may have no content, but the length that it would have.
+            let told = text(response.headers(), CONTENT_LENGTH).parse().ok();
+            let bodiless = heads && size.exact() == Some(0);
+            let length = if bodiless { told } else { size.exact() };
+            if bodiless && told.is_none() {
+                // Whether the answer to GET is large enough is not known.
+                if compression.wanted(&response, None) {
+                    vary(response.headers_mut(), accept);
+                }
+                return response;
+            }
+            if response.headers().contains_key(CONTENT_RANGE)
+                || !compression.wanted(&response, length)
+            {
                 return response;
             }
             let headers = response.headers_mut();
-            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+            vary(headers, accept);
             let Some(coding) = coding else {
                 return response;
             };
@@ -112,8 +159,12 @@ impl Layer for Compression {
             headers.remove(CONTENT_LENGTH);
             headers.remove(ACCEPT_RANGES);
             weaken(headers);
+            if heads {
+                // Nobody would see the body. Its length is not known, which an empty stream says.
+                return response.map(|body| body.around(|_| Nothing));
+            }
             response.map(|body| {
-                Body::stream(Compressed {
+                body.around(|body| Compressed {
                     body,
                     left: Bytes::new(),
                     encoder: Some(Encoder::new(coding)),
@@ -121,6 +172,30 @@ impl Layer for Compression {
                 })
             })
         })
+    }
+}
+
+fn vary(headers: &mut HeaderMap, name: HeaderValue) {
+    let lists = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|value| {
+            value.split(',').any(|entry| {
+                entry.trim() == "*" || entry.trim().eq_ignore_ascii_case("accept-encoding")
+            })
+        })
+    };
+    if !headers.get_all(VARY).iter().any(lists) {
+        headers.append(VARY, name);
+    }
+}
+
+/// A stream that ends at once.
+struct Nothing;
+
+impl Stream for Nothing {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(None)
     }
 }
 

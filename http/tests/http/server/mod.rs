@@ -1,6 +1,7 @@
 //! Tests the HTTP server on the standalone backend, with peers that write their bytes by hand.
 
 mod bodies;
+mod compressed;
 mod connections;
 mod deadlines;
 mod ended;
@@ -23,4 +24,5 @@ mod spellings;
 mod streaming;
 mod support;
 mod taking;
+mod uploads;
 mod wire;
