@@ -1,89 +1,93 @@
 //! Network code in a GUI program's own thread.
 //!
+//! A [reactor](reactor::Reactor) runs in the loop that owns the thread: a toolkit's, or
+//! [its own](Standalone). Protocols, tasks and servers run on it. They need no second thread, no
+//! lock and no channel, and nothing has to be `Send`: a callback may hold an `Rc`, a widget,
+//! anything.
+//!
 //! ```
-//! use std::{cell::Cell, rc::Rc, time::Duration};
+//! use std::{cell::Cell, rc::Rc};
 //!
-//! use entwined::{Standalone, transport::tcp};
-//! use entwined_http::{self as http, Json, Router};
+//! use entwined::{
+//!     Standalone,
+//!     protocol::{self, Connection, Protocol},
+//!     transport::tcp,
+//! };
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! /// Answers each piece of data with the number of bytes that all peers have sent.
+//! struct Count(Rc<Cell<usize>>);
+//!
+//! impl Protocol for Count {
+//!     fn data_received(&mut self, connection: &Connection, data: &[u8]) {
+//!         self.0.set(self.0.get() + data.len());
+//!         connection.write(format!("{} bytes so far\n", self.0.get()).as_bytes());
+//!     }
+//! }
+//!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//!
-//! // State without a lock: everything here runs on one thread.
-//! let count = Rc::new(Cell::new(0));
-//! let router = Router::new().get("/hello", || async { "hello, world" }).post("/count", move || {
-//!     count.set(count.get() + 1);
-//!     let count = count.get();
-//!     async move { Json(count) }
-//! });
-//! let server = http::serve(tcp::listen(&handle, "127.0.0.1:0")?, router);
-//! println!("http listening on {}", server.local_address());
-//!
-//! handle.call_later(Duration::from_millis(10), {
-//!     let handle = handle.clone();
-//!     move || handle.stop()
-//! });
+//! let bytes = Rc::new(Cell::new(0));
+//! let listener = tcp::listen(&handle, "127.0.0.1:0")?;
+//! let server = protocol::serve(listener, move |_peer: &_| Some(Count(bytes.clone())));
+//! println!("listening on {}", server.local_address());
+//! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same program runs inside a GTK 4 window, a winit window or a calloop loop: only the first
-//! line changes, and the handlers may hold a `gtk::Label` where this one holds a `Cell`. There is
-//! no second thread, no lock, no channel, and nothing has to be `Send`.
+//! In a GTK 4, winit or calloop program only the first line differs.
 //!
-//! # What is here
+//! # Modules
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`reactor`] | the seam to the loop that owns the thread; calls, timers, the order of things, the life of a run |
-//! | [`task`] | futures on that thread |
-//! | [`thread`] | jobs on other threads, with their results on that one |
-//! | [`deferred`] | results that have not come yet, as callback chains or to be awaited |
-//! | [`endpoint`] | where to listen and what to connect to, as text |
-//! | [`process`] | child processes |
-//! | [`resolve`] | names of hosts |
+//! | [`reactor`] | calls, timers, runs, figures; the seam that a backend implements |
+//! | [`task`] | sleeping, timeouts and repetition for futures on this thread |
+//! | [`deferred`] | results that come later, as chains of callbacks or to be awaited |
+//! | [`broadcast`] | one sender, many readers |
+//! | [`thread`] | jobs on other threads, with their results on this one |
 //! | [`transport`] | TCP, UDP, Unix sockets, pipes, terminals, any fd; for async code |
-//! | [`protocol`] | callbacks for each connection, apart from what carries it |
-//! | [`tls`] | TLS over any of them (feature `tls`) |
-//! | [`proxy`] | the PROXY protocol |
-//! | [`policy`] | what holds for a connection whatever is said: time limits, rates, connections a peer, a log |
-//! | [`framing`] | where one message ends and the next begins: lines, netstrings, lengths, delimiters |
-//! | [`rpc`] | calls between programs (feature `rpc`) |
-//! | [`service`] | parts of a program, started and stopped in order; clients that connect again |
-//! | [`http`] | a web server whose handlers run here (feature `http`, on by default) |
-//! | [`testing`] | the conformance suite for backends (feature `testing`) |
+//! | [`protocol`] | callbacks for each connection, apart from its transport |
+//! | [`framing`] | where a message ends: lines, netstrings, lengths, delimiters |
+//! | [`server`] | the kit for servers of your own |
+//! | [`endpoint`], [`resolve`] | where to listen and what to connect to, as text; host names |
+//! | [`policy`], [`proxy`] | limits of time and rate; the PROXY protocol |
+//! | [`process`], [`signal`] | child processes; signals |
+//! | [`service`] | parts of a program that start and stop in order |
+#![cfg_attr(feature = "tls", doc = "| [`tls`] | TLS over any stream |")]
+#![cfg_attr(feature = "rpc", doc = "| [`rpc`] | calls between programs |")]
+//! | [`simulation`] | a reactor in simulated time, for tests |
+//!
+//! HTTP is in the crate `entwined-http`, the suite for backends in `entwined-conformance`.
 //!
 //! # Which loop
 //!
-//! | crate | the loop | how |
+//! | crate | loop | how |
 //! |---|---|---|
-//! | `entwined` | its own, on mio | [`Standalone`] |
+//! | `entwined` | its own, on mio | [`Standalone::new()`](Standalone::new) |
 //! | `entwined-glib` | any GLib main context | `entwined_glib::attach(&context)` |
 //! | `entwined-gtk4` | a GTK 4 application's | `entwined_gtk4::attach(&application)` |
 //! | `entwined-calloop` | a calloop event loop | `entwined_calloop::attach(&loop_handle)` |
 //! | `entwined-winit` | winit's, both ways round | `entwined_winit::Winit::new()` |
 //! | `entwined` | any that can be sent a closure | [`Interleave::new(post)`](reactor::Interleave) |
 //!
-//! Each gives a [`Handle`], and from there on everything is the same. Another loop needs some
-//! hundred lines: see [`reactor`] for the seam and [`testing`] for the suite that says whether they
-//! are right.
+//! Each gives a [`Handle`], and from there on everything is the same. A backend for another loop
+//! takes about 200 lines: see [`reactor`].
 //!
 //! # What to know
 //!
-//! - A callback, a task's poll or a handler has the thread until it returns. One that takes longer
-//!   than 8 ms is named in the log: see [`Handle::observe`]. Long work belongs on another thread,
-//!   which answers by a Deferred ([`Handle::defer_to_thread`]), or is done in
-//!   [steps](Handle::cooperate).
-//! - A callback may open a modal dialog, or wait by [`Handle::wait`]: everybody else goes on, and
-//!   what is on the stack is not entered again.
-//! - A panic ends the callback, task or connection that it happens in, is reported, and nothing
-//!   else.
-//! - All that a peer may use up is bounded; the defaults are documented where they can be changed:
-//!   [`http::Config`], [`protocol::Config`], [`thread::Config`].
+//! - A callback has the thread until it returns. One that takes longer than 8 ms is reported with
+//!   the line that registered it: see [`Handle::observe`]. Do long work on another thread
+//!   ([`Handle::defer_to_thread`]) or in [steps](Handle::cooperate).
+//! - A callback may open a modal dialog, or wait with [`Handle::wait`]. Everything else goes on,
+//!   and what is on the stack is not entered again.
+//! - A panic ends the callback, task or connection that it happens in, and is reported.
+//! - Everything that a peer can use up is bounded. The defaults are documented where they can be
+//!   changed, for example in [`protocol::Config`] and [`thread::Config`].
+//! - Errors that nobody handles, panics and stalls go to `tracing`, and to standard error if the
+//!   program has no subscriber.
 //!
-//! Linux only so far: deadlines are a timerfd, and nothing was tried elsewhere.
+//! Linux only so far: the deadline is a timerfd, and nothing was tried elsewhere.
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
@@ -106,6 +110,7 @@ mod report;
 pub mod resolve;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+mod scratch;
 pub mod server;
 pub mod service;
 pub mod signal;

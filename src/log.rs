@@ -1,4 +1,4 @@
-//! Errors and warnings that belong to nobody else.
+//! Errors and warnings that no caller can receive.
 
 use std::{
     fmt,
@@ -17,13 +17,13 @@ pub(crate) fn warning(what: fmt::Arguments<'_>) {
     to_stderr(what);
 }
 
-/// Writes a line to standard error if this thread has no `tracing` subscriber: an error must not go
-/// unseen because a program does not use `tracing`.
+/// Writes a line to standard error if this thread has no `tracing` subscriber, so that no error
+/// goes unseen because a program does not use `tracing`.
 ///
-/// The line is written in one call, so that the lines of several threads do not mix.
+/// The line is written in one call, so that lines of several threads do not mix.
 fn to_stderr(what: fmt::Arguments<'_>) {
     if dispatcher::get_default(|dispatch| dispatch.is::<NoSubscriber>()) {
-        // If that fails, there is no other place left to tell.
+        // If this fails, there is no other place to report to.
         let _ = io::stderr().write_all(format!("entwined: {what}\n").as_bytes());
     }
 }

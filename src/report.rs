@@ -2,10 +2,10 @@
 
 use std::{error::Error, fmt};
 
-/// Writes an error as `Debug`: its message, and the causes that the message does not contain.
+/// Formats an error for `Debug`: its message, and those causes that the message does not contain.
 ///
-/// `fn main() -> Result<(), Box<dyn Error>>` prints an error by `Debug`. The derived text shows
-/// fields instead of the message, so the errors that usually end there use this.
+/// `fn main() -> Result<(), Box<dyn Error>>` prints an error with `Debug`. The derived output shows
+/// fields instead of the message, so errors that often reach `main` use this function.
 pub(crate) fn debug(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,16 +1,16 @@
-//! The place of a task that waits for something.
+//! A slot for the waker of a waiting task.
 
 use std::{cell::Cell, fmt, task::Waker};
 
 /// Holds the waker of at most one task.
 ///
-/// Wakers are cloned, woken and dropped with nothing borrowed: those of another executor run code
-/// of the program's.
+/// Wakers are cloned, woken and dropped without holding a borrow, because the wakers of other
+/// executors may run user code.
 #[derive(Default)]
 pub(crate) struct WakeSlot(Cell<Option<Waker>>);
 
 impl WakeSlot {
-    /// Registers a task in place of the one before. If it is the same task, nothing is cloned.
+    /// Registers a task, replacing the previous one. If it is the same task, nothing is cloned.
     pub(crate) fn register(&self, waker: &Waker) {
         match self.0.take() {
             Some(present) if present.will_wake(waker) => self.0.set(Some(present)),
@@ -21,15 +21,15 @@ impl WakeSlot {
         }
     }
 
-    /// Wakes the task, and forgets it.
+    /// Wakes the task and forgets it.
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.0.take() {
             waker.wake();
         }
     }
 
-    /// Wakes the task, which stays registered unless another one comes meanwhile: a task that waits
-    /// again and again is cloned once.
+    /// Wakes the task. It stays registered unless another task registers meanwhile, so the waker of
+    /// a task that waits again and again is cloned only once.
     pub(crate) fn wake_and_keep(&self) {
         if let Some(waker) = self.0.take() {
             waker.wake_by_ref();

@@ -48,7 +48,7 @@ pub trait Harness: Clone + 'static {
     fn attach(&self) -> Result<(), LifeError>;
 
     /// Detaches the reactor from its host for good, as dropping its
-    /// [`Driver`](crate::reactor::Driver) does. The host continues.
+    /// [`Driver`](entwined::reactor::Driver) does. The host continues.
     fn detach(&self);
 
     /// Makes one iteration of the host's loop, including all work that the host and the reactor

@@ -5,8 +5,8 @@
 use std::{cell::RefCell, collections::VecDeque, io, rc::Rc};
 
 use arbitrary::Arbitrary;
-use entwined_http::client::Client;
 use entwined::{simulation::Simulation, transport::ByteStream};
+use entwined_http::client::Client;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

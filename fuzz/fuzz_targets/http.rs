@@ -3,8 +3,12 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use entwined_http::{self as http, Error, Files, Form, Json, Multipart, Path, Query, Request, Router, State, layers::{self, Session, SessionKey}, sse, websocket};
 use entwined::{simulation::Simulation, transport::listen_once};
+use entwined_http::{
+    self as http, Error, Files, Form, Json, Multipart, Path, Query, Request, Router, State,
+    layers::{self, Session, SessionKey},
+    sse, websocket,
+};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

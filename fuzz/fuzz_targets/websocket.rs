@@ -3,8 +3,8 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use entwined_http::{self as http, Request, Router, websocket};
 use entwined::{simulation::Simulation, transport::listen_once};
+use entwined_http::{self as http, Request, Router, websocket};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

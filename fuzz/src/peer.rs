@@ -6,7 +6,7 @@ use std::{future::poll_fn, pin::Pin};
 use entwined::{
     Handle,
     simulation::Simulation,
-    transport::memory::{self, MemoryStream, Link},
+    transport::memory::{self, Link, MemoryStream},
 };
 use futures_io::{AsyncRead, AsyncWrite};
 

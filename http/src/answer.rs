@@ -1,4 +1,4 @@
-//! Responses that are ready at once, and those that come later.
+//! Responses that are ready at once, and responses that come later.
 
 use std::{
     future::Future,
@@ -41,17 +41,17 @@ enum State {
 type BoxFuture = Pin<Box<dyn Future<Output = Response>>>;
 
 impl ResponseFuture {
-    /// A response that is ready now. No future is allocated.
+    /// Returns a response that is ready now. Allocates no future.
     pub fn ready(response: impl IntoResponse) -> Self {
         Box::new(response.into_response()).into()
     }
 
-    /// A response that comes later. Dropping this drops the future.
+    /// Returns a response that comes later. Dropping this drops the future.
     pub fn new(future: impl Future<Output = Response> + 'static) -> Self {
         ResponseFuture(State::Boxed(Box::pin(future)))
     }
 
-    /// Runs a handler, or the code around all handlers. Records its time, and answers 500 if it
+    /// Runs a handler, or the layers around all handlers. Measures its time, and answers 500 if it
     /// panics.
     pub(super) fn called(
         handle: &Handle,
@@ -64,7 +64,7 @@ impl ResponseFuture {
         };
         let future = match work.run(call) {
             Some(ResponseFuture(State::Boxed(future))) => future,
-            // What is there is not called again.
+            // A response that is ready needs no further calls.
             Some(ready @ ResponseFuture(State::Ready(_))) => return ready,
             Some(called) => Box::pin(called),
             None => return ResponseFuture::ready(panicked()),
@@ -118,8 +118,8 @@ impl Called {
     }
 }
 
-/// Runs code of the program's. Only handlers are timed by themselves; the layers around all of
-/// them are a part of the callback that they run in.
+/// Runs user code. Only handlers are timed separately; the layers around all handlers count as a
+/// part of the callback that they run in.
 struct Work {
     handle: Handle,
     origin: Origin,

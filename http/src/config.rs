@@ -1,11 +1,11 @@
-//! What a server allows.
+//! The limits of a server.
 
 use std::time::Duration;
 
 use entwined::server::DEFAULT_MAX_CONNECTIONS;
 
-/// The limits of a server. Each one applies to every peer. Name the fields that matter and take the
-/// rest from the default:
+/// The limits of a server. Each limit applies to every peer. Set the fields that matter and take
+/// the rest from the default:
 ///
 /// ```
 /// use entwined_http::Config;
@@ -13,30 +13,31 @@ use entwined::server::DEFAULT_MAX_CONNECTIONS;
 /// let config = Config { max_connections: 5, ..Config::default() };
 /// ```
 ///
-/// A new field is a new version of the library: name all of them only if you want to hear of it.
+/// A new field breaks code that names all fields, and so needs a new version of the library. Name
+/// them all only if you want the compiler to report new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Maximum number of connections at a time. Further peers wait in the listener's backlog.
     /// Default 10,000.
     pub max_connections: usize,
-    /// Whether clients may use HTTP/2 (RFC 9113), over TLS (where the acceptor must
-    /// offer `h2`: [`protocols`](entwined::tls::AcceptorBuilder::protocols)) and without. True.
+    /// Whether clients may use HTTP/2 (RFC 9113), with and without TLS. With TLS, the acceptor must
+    /// offer `h2`: see [`protocols`](entwined::tls::AcceptorBuilder::protocols). Default true.
     pub http2: bool,
     /// Maximum number of requests in flight on an HTTP/2 connection. Default 100.
     pub max_streams: u32,
     /// Maximum bytes of a request's head, from the request line to the empty line. A larger head
-    /// gets 431. Default 64 KiB; at least 8 KiB.
+    /// gets 431. Default 64 KiB; minimum 8 KiB.
     pub max_head_size: usize,
-    /// Maximum number of headers of a request. More get 431. Default 100.
+    /// Maximum number of headers of a request. A request with more gets 431. Default 100.
     pub max_headers: usize,
-    /// How long a head may take, from its first byte, or for the first request from the start of
-    /// the connection. Then the response is 408. Default 10 s.
+    /// How long a head may take, measured from its first byte, or for the first request from the
+    /// start of the connection. After that, the response is 408. Default 10 s.
     pub head_timeout: Duration,
     /// How long a connection may be idle between two requests. Default 60 s.
     pub idle_timeout: Duration,
     /// Maximum bytes of a body that is read as a whole. A larger body gets 413. Default 2 MiB.
     pub max_body_size: usize,
-    /// How long it may take to read a whole body. Then the response is 408. Default 30 s.
+    /// How long reading a whole body may take. After that, the response is 408. Default 30 s.
     pub body_timeout: Duration,
     /// How long a peer may read nothing of a response before its connection is closed. Default 30
     /// s.
@@ -48,11 +49,11 @@ pub struct Config {
     pub min_rate: u32,
     /// How long a peer may be slower than [`min_rate`](Config::min_rate). Default 5 s.
     pub rate_grace: Duration,
-    /// Maximum number of requests on one connection. Then the connection shuts down gracefully, so
-    /// that load is spread and memory that a library keeps for the connection is freed. Default
-    /// 1,000,000.
+    /// Maximum number of requests on one connection. After that, the connection shuts down
+    /// gracefully, so that load is spread and memory that a library keeps for the connection is
+    /// freed. Default 1,000,000.
     pub max_requests: u64,
-    /// How long requests in flight may take when the reactor stops. Default 5 s.
+    /// How long requests in flight may still take when the reactor stops. Default 5 s.
     pub shutdown_grace: Duration,
 }
 

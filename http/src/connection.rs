@@ -65,8 +65,8 @@ struct Connection {
 // The large variant is the usual one, and the task is a single allocation anyway.
 #[expect(clippy::large_enum_variant)]
 enum Stage {
-    /// Accepted, but not [established](ByteStream::poll_established) yet, or the protocol is still
-    /// unknown. This counts towards the deadline of the first head.
+    /// Accepted, but not yet [established](ByteStream::poll_established), or its protocol is not
+    /// yet known. This time counts towards the deadline of the first head.
     Fresh {
         stream: Box<dyn ByteStream>,
         sniff: Sniff,
@@ -276,7 +276,7 @@ impl Connection {
         }
     }
 
-    /// Ends the exchange. Sends a last response, as far as that is possible without waiting.
+    /// Ends the exchange. Sends a last response, as far as possible without waiting.
     fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
         let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
         else {

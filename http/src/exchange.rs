@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use super::http2;
 use super::{config::Config, service::Answer, wire::Wire};
 
-/// The connection preface that an HTTP/2 client sends first: RFC 9113, 3.4.
+/// The connection preface that an HTTP/2 client sends first (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first bytes of a connection, which show the protocol that the peer uses.
@@ -81,13 +81,13 @@ pub(super) enum Exchange {
 const HYPER_HEADERS: usize = 100;
 
 impl Exchange {
-    /// Starts the exchange, in HTTP/2 if `two`.
+    /// Starts the exchange, with HTTP/2 if `two`.
     pub(super) fn new(config: &Config, stream: Wire, answer: Answer, two: bool) -> Self {
         #[cfg(feature = "http2")]
         if two {
             return Exchange::Two(Box::new(http2::serve(config, stream, answer)));
         }
-        debug_assert!(!two, "without the feature nobody asks for HTTP/2");
+        debug_assert!(!two, "HTTP/2 needs the `http2` feature");
         Exchange::one(config, stream, answer)
     }
 
@@ -116,8 +116,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the stream below and the bytes that were read from it but not used. `None` for
-    /// HTTP/2, which closes its stream itself.
+    /// Returns the underlying stream, and the bytes that were read from it but not used. Returns
+    /// `None` for HTTP/2, which closes its stream itself.
     pub(super) fn into_stream(self) -> Option<(Box<dyn ByteStream>, bytes::Bytes)> {
         match self {
             Exchange::One(exchange) => {

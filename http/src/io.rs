@@ -1,4 +1,4 @@
-//! Streams as hyper has them.
+//! Streams in the form that hyper uses.
 
 use std::{
     cell::RefCell,
@@ -10,8 +10,8 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-/// Any stream of [`futures_io`], such as a [`Stream`](entwined::transport::Stream), with the traits
-/// of [`hyper::rt`]: for hyper itself, and for what is built on it.
+/// Adapts any [`futures_io`] stream, such as a [`Stream`](entwined::transport::Stream), to the
+/// traits of [`hyper::rt`], for hyper itself and for libraries built on it.
 #[derive(Clone, Debug)]
 pub struct HyperIo<S>(pub S);
 
@@ -42,7 +42,7 @@ impl<S: AsyncWrite + Unpin> Write for HyperIo<S> {
         Pin::new(&mut self.0).poll_close(cx)
     }
 
-    /// Every stream of ours makes the best of several pieces.
+    /// All our streams handle vectored writes well.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -56,16 +56,16 @@ impl<S: AsyncWrite + Unpin> Write for HyperIo<S> {
     }
 }
 
-/// Reads into a buffer of hyper's, and returns the number of bytes.
+/// Reads into hyper's buffer, and returns the number of bytes.
 ///
-/// That buffer is not initialized, and claiming that it was filled is unsafe. Copying from one that
-/// is initialized costs less than a hundredth of the system call.
+/// Hyper's buffer is uninitialized, and claiming that it was filled is unsafe. Copying from an
+/// initialized buffer costs less than a hundredth of the system call.
 pub(super) fn read_into(
     stream: Pin<&mut (impl AsyncRead + ?Sized)>,
     cx: &mut Context<'_>,
     cursor: &mut ReadBufCursor<'_>,
 ) -> Poll<io::Result<usize>> {
-    // Taken, because a stream below may use it as well.
+    // Taken out, because a stream below may use it as well.
     let mut scratch = SCRATCH.take();
     let room = cursor.remaining().min(SCRATCH_SIZE);
     if scratch.len() < room {
@@ -82,6 +82,6 @@ pub(super) fn read_into(
 const SCRATCH_SIZE: usize = 64 * 1024;
 
 thread_local! {
-    /// Memory for one system call. Initialized to its length.
+    /// Memory for one system call, initialized up to its length.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

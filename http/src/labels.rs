@@ -1,18 +1,18 @@
-//! The names of this crate's work in figures and reports.
+//! The names of this crate's work in metrics and reports.
 
 use std::sync::OnceLock;
 
 use entwined::reactor::Label;
 
-/// The kinds of work of HTTP servers. They are the same for all servers of the process.
+/// The labels of HTTP servers. All servers of the process share them.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Labels {
-    /// One poll of a connection's exchange, and the layers around all handlers; without the
+    /// One poll of a connection's exchange, including the layers around all handlers but not the
     /// handlers.
     pub connection: Label,
-    /// A handler: its call, or one poll of its future. It runs within another callback, and is
-    /// timed by itself.
+    /// A handler: its call, or one poll of its future. It runs inside another callback, and is
+    /// timed separately.
     pub handler: Label,
 }
 

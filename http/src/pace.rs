@@ -28,7 +28,7 @@ pub(super) struct Pace {
     /// since then.
     behind: Cell<Option<(Instant, u64)>>,
     requests: Cell<u64>,
-    /// The task to wake when the end of input need not be withheld any longer.
+    /// The task to wake when the end of input no longer has to be hidden from hyper.
     withheld: RefCell<Option<Waker>>,
     /// Takes the connection over when the response is sent.
     upgrade: RefCell<Option<Upgrade>>,
@@ -149,7 +149,7 @@ impl Pace {
         }
     }
 
-    /// Whether nothing is owed to the peer: there is no request to answer, and no blocked output.
+    /// Whether we owe the peer nothing: there is no request to answer, and no blocked output.
     pub(super) fn is_at_rest(&self) -> bool {
         !matches!(self.stage.get(), Stage::Busy(_)) && self.blocked.get().is_none()
     }
@@ -187,8 +187,8 @@ impl Pace {
         if self.seen.get() {
             return verdict;
         }
-        // The deadline has passed at the first check, so the thread was blocked, which is not the
-        // peer's fault. Restart its time now.
+        // The deadline had already passed at the first check, so the thread was blocked, which is
+        // not the peer's fault. The time starts again now.
         self.begin_again(now);
         self.seen.set(true);
         Verdict::Wait(next)

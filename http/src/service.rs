@@ -29,7 +29,7 @@ pub(super) struct Answer {
     pub(super) routes: Rc<Routes>,
     pub(super) pace: Rc<Pace>,
     pub(super) common: Rc<Common>,
-    /// The origin of the code around all handlers.
+    /// The origin of the layers around all handlers.
     pub(super) origin: Origin,
 }
 
@@ -83,7 +83,7 @@ impl Answer {
     }
 }
 
-/// The response to HEAD: the same head, with the length, but without a body (RFC 9110, 9.3.2).
+/// Makes the response to HEAD: the same head, with the length, but no body (RFC 9110, 9.3.2).
 fn without_body(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
@@ -101,7 +101,7 @@ pub(super) struct Answering {
     headless: bool,
     /// The connection ends with this response.
     last: bool,
-    /// In which form the client wants errors.
+    /// Whether the client prefers errors as JSON.
     prefers_json: bool,
 }
 

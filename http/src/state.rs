@@ -1,4 +1,5 @@
-/// State shared by all connections of a server.
+//! State shared by all connections of a server.
+
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -25,7 +26,8 @@ impl Shared {
         self.handle.turn_time()
     }
 
-    /// Shuts every connection down gracefully. Returns when all are closed or the grace is over.
+    /// Shuts down every connection gracefully. Returns when all are closed or the grace period is
+    /// over.
     pub(super) async fn close(&self) {
         self.closing.set(true);
         self.connections.wake_all();
@@ -36,12 +38,12 @@ impl Shared {
             .await
             .is_err()
         {
-            tracing::warn!("requests that are still being answered are given up");
+            tracing::warn!("the shutdown grace period is over; requests in flight are dropped");
         }
     }
 }
 
-/// The connections of a server. Wakes each of them, and knows when all are gone.
+/// The connections of a server. Wakes each of them, and reports when all are gone.
 #[derive(Default)]
 pub(super) struct Connections {
     slots: RefCell<Vec<Option<Waker>>>,

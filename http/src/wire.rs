@@ -19,15 +19,15 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::{io::read_into, pace::Pace};
 
-/// A connection's stream, as hyper has it. Small pieces are corked: taken at once, and sent when
-/// the reactor's turn ends. Clones are the same wire.
+/// A connection's stream, in the form that hyper uses. Small writes are corked: accepted at once,
+/// and sent when the reactor's turn ends. Clones share the same stream.
 #[derive(Clone)]
 pub(super) struct Wire(Rc<Inner>);
 
 struct Inner {
-    /// Present until it is handed over.
+    /// Present until the stream is handed over.
     stream: RefCell<Option<Box<dyn ByteStream>>>,
-    /// What was read of it before hyper had it, and how much of that hyper has taken.
+    /// Bytes that were read before hyper got the stream, and how many of them hyper has read.
     begin: RefCell<(Vec<u8>, usize)>,
     /// Bytes that were accepted and are still corked.
     corked: Cell<usize>,
@@ -93,7 +93,7 @@ impl Wire {
         self.0.poll_drain(cx)
     }
 
-    /// Reads what came before hyper had the stream.
+    /// Reads bytes that arrived before hyper got the stream.
     fn read_begin(&self, cursor: &mut ReadBufCursor<'_>) -> bool {
         let (begin, taken) = &mut *self.0.begin.borrow_mut();
         if *taken == begin.len() {
@@ -165,14 +165,14 @@ impl Write for Wire {
 }
 
 impl Inner {
-    /// Whether the peer did not take all that was sent: it is for the connection to [go
-    /// on](Inner::poll_drain) when it is woken.
+    /// Whether the peer has not accepted everything that was sent. The connection then [sends
+    /// more](Inner::poll_drain) when it is woken.
     fn is_behind(&self) -> bool {
         self.unflushed.get() || !self.rest.borrow().is_empty()
     }
 
-    /// Runs an operation on the stream. The stream is only busy if a stream of the program makes a
-    /// turn inside an operation.
+    /// Runs an operation on the stream. The stream is busy only if user code below it makes a turn
+    /// during an operation.
     fn poll_stream<T>(
         &self,
         cx: &mut Context<'_>,
@@ -191,8 +191,8 @@ impl Inner {
         }
     }
 
-    /// Corks small writes, which are sent when the turn ends. Sends as much of a large write as is
-    /// possible now.
+    /// Corks a small write, which is then sent when the turn ends. Sends as much of a large write
+    /// as is possible now.
     fn poll_write(
         self: &Rc<Self>,
         cx: &mut Context<'_>,
@@ -275,7 +275,7 @@ impl Inner {
 impl Outlet for Inner {
     fn send(&self, bytes: &[u8]) {
         self.corked.set(self.corked.get() - bytes.len());
-        // What the peer did not accept before goes first.
+        // Bytes that the peer did not accept before go first.
         match if self.is_behind() {
             Ok(0)
         } else {

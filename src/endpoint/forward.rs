@@ -1,7 +1,6 @@
 //! Forwarding connections to an endpoint.
 
 use std::{
-    cell::RefCell,
     fmt, io,
     pin::Pin,
     rc::Rc,
@@ -12,6 +11,7 @@ use super::ClientEndpoint;
 use crate::{
     deferred::Deferred,
     reactor::{Handle, Label, Origin},
+    scratch::Scratch,
     server::{AcceptError, Acceptor, Permit},
     transport::{Address, ByteStream, Listen},
 };
@@ -177,9 +177,8 @@ impl Direction {
         to: &mut dyn ByteStream,
     ) -> io::Result<()> {
         // The buffer is shared by all connections of the thread. None holds one while it waits.
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
-        let result = loop {
+        let mut buffer = Scratch::take();
+        loop {
             match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
                 Poll::Pending => break Ok(()),
                 Poll::Ready(Err(error)) => break Err(error),
@@ -202,14 +201,6 @@ impl Direction {
                     }
                 },
             }
-        };
-        BUFFER.set(buffer);
-        result
+        }
     }
-}
-
-const BUFFER_SIZE: usize = 64 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

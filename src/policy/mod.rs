@@ -1,4 +1,5 @@
-//! Policies: rules for connections that do not depend on the protocol. Each wraps a stream, so it works for protocols, async code and HTTP alike.
+//! Policies: rules for connections that do not depend on the protocol. Each wraps a stream, so it
+//! works for protocols, async code and HTTP alike.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,7 +1,11 @@
 //! Child processes: their input and output as streams, their exit as a result.
 //!
 //! ```
-//! use entwined::{Standalone, process::{Command, Io}, protocol::{self, Lost, Protocol, Connection}};
+//! use entwined::{
+//!     Standalone,
+//!     process::{Command, Io},
+//!     protocol::{self, Connection, Lost, Protocol},
+//! };
 //!
 //! /// Counts the bytes that `sort` returns.
 //! struct Sorted;

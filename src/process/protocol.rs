@@ -40,13 +40,14 @@ pub trait ProcessProtocol {
         let _ = (process, fd);
     }
 
-    /// More data than [`Config::high_water`](protocol::Config::high_water) is buffered for this fd, because the
-    /// child does not read fast enough.
+    /// More data than [`Config::high_water`](protocol::Config::high_water) is buffered for this fd,
+    /// because the child does not read fast enough.
     fn pause_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
 
-    /// The data buffered for this fd has fallen to [`Config::low_water`](protocol::Config::low_water).
+    /// The data buffered for this fd has fallen to
+    /// [`Config::low_water`](protocol::Config::low_water).
     fn resume_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
         let _ = (process, fd);
     }
@@ -200,8 +201,8 @@ impl ProcessTransport {
         &self.shared.handle
     }
 
-    /// Writes to an fd of the child; see [`Connection::write`]. Returns [`Flow::Closed`] if there is
-    /// no such fd or it is closed.
+    /// Writes to an fd of the child; see [`Connection::write`]. Returns [`Flow::Closed`] if there
+    /// is no such fd or it is closed.
     pub fn write(&self, fd: RawFd, data: &[u8]) -> Flow {
         self.fd(fd)
             .map_or(Flow::Closed, |transport| transport.write(data))

@@ -206,13 +206,20 @@ impl Connection {
         }
     }
 
+    /// Calls the protocol's [`reading_resumed`](super::Protocol::reading_resumed) when others have
+    /// had a turn, and receives nothing before that.
+    pub(crate) fn continue_later(&self) {
+        self.shared.reading_resumed.set(true);
+        self.shared.wake();
+    }
+
     /// Whether reading is paused by [`pause_reading`](Connection::pause_reading).
     pub fn is_reading_paused(&self) -> bool {
         self.shared.reading_paused.get()
     }
 
-    /// Wraps the stream of this connection, as STARTTLS does. Bytes already written
-    /// are sent without the wrapper; bytes written from now on are sent through it. Nothing is received
+    /// Wraps the stream of this connection, as STARTTLS does. Bytes already written are sent
+    /// without the wrapper; bytes written from now on are sent through it. Nothing is received
     /// until the wrapper is in place. [`upgraded`](super::Protocol::upgraded) is called once it is
     /// [established](ByteStream::poll_established). If that fails, or takes longer than
     /// [`Config::establish_timeout`], the connection is lost.

@@ -18,7 +18,8 @@ use super::{
     connection::{Ending, Outbound, Shared, Told, Upgrade},
 };
 use crate::{
-    reactor::{Handle, Label, Origin},
+    reactor::{Handle, Label, Moment, Origin},
+    scratch::Scratch,
     server::Permit,
     task::Sleep,
     transport::ByteStream,
@@ -157,9 +158,17 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.connection.shared.keep_waker(cx);
+        let mut start = None;
         loop {
             match this.step(cx) {
-                Ok(Step::Again) => {}
+                Ok(Step::Again) => {
+                    // A peer that sends faster than the protocol works does not hold the thread.
+                    let now = Moment::now();
+                    if now.since(*start.get_or_insert(now)) >= SLICE {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Ok(Step::Wait) => return Poll::Pending,
                 Err(why) => {
                     this.lose(why);
@@ -198,7 +207,12 @@ impl Driver {
         if ending == Ending::Close {
             return self.linger(cx);
         }
-        if self.connection.shared.reading_resumed.take() {
+        if self.connection.shared.reading_resumed.get() {
+            if !self.connection.shared.handle.spend(1) {
+                cx.waker().wake_by_ref();
+                return Ok(Step::Wait);
+            }
+            self.connection.shared.reading_resumed.set(false);
             self.call(|protocol, connection| protocol.reading_resumed(connection))?;
             return Ok(Step::Again);
         }
@@ -354,15 +368,13 @@ impl Driver {
     /// is closed with unread bytes, the kernel sends a reset, which may overtake the last bytes
     /// sent (RFC 1122, 4.2.2.13).
     fn discard(&mut self, cx: &mut Context<'_>) {
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
+        let mut buffer = Scratch::take();
         for _ in 0..DISCARDS {
             match self.read(cx, &mut buffer) {
                 Poll::Ready(Ok(1..)) => {}
                 _ => break,
             }
         }
-        BUFFER.set(buffer);
     }
 
     /// This side has closed, and the peer has not taken everything yet.
@@ -389,18 +401,15 @@ impl Driver {
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
         // The buffer is shared by all connections of the thread. If a callback spins the loop,
         // other connections use another one meanwhile.
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_SIZE, 0);
-        let step = match self.read(cx, &mut buffer) {
+        let mut buffer = Scratch::take();
+        match self.read(cx, &mut buffer) {
             Poll::Pending => Ok(Step::Wait),
             Poll::Ready(Err(error)) => Err(Lost::Failed(error)),
             Poll::Ready(Ok(0)) => self.end_of_input(),
             Poll::Ready(Ok(count)) => self
                 .call(|protocol, connection| protocol.data_received(connection, &buffer[..count]))
                 .map(|()| Step::Again),
-        };
-        BUFFER.set(buffer);
-        step
+        }
     }
 
     fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -469,14 +478,10 @@ impl Drop for Driver {
     }
 }
 
+/// How long a connection works before others get a turn, counted from its first step.
+const SLICE: Duration = Duration::from_micros(500);
+
 const NOT_ESTABLISHED: &str = "the connection was not established in time";
 
 /// How many buffers of unread bytes are discarded at most when the stream is closed.
 const DISCARDS: usize = 4;
-
-/// How many bytes are received at a time.
-const BUFFER_SIZE: usize = 64 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}

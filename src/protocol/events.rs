@@ -18,8 +18,8 @@ pub trait Protocol {
         let _ = connection;
     }
 
-    /// Called when the wrapper added by [`Connection::upgrade`] is established. From now on, bytes are
-    /// received and written through it.
+    /// Called when the wrapper added by [`Connection::upgrade`] is established. From now on, bytes
+    /// are received and written through it.
     fn upgraded(&mut self, connection: &Connection) {
         let _ = connection;
     }
@@ -41,13 +41,14 @@ pub trait Protocol {
         End::Close
     }
 
-    /// More than [`Config::high_water`] bytes are queued, and the peer does not take them at once. The
-    /// producer should pause until `resume_writing`.
+    /// More than [`Config::high_water`] bytes are queued, and the peer does not take them at once.
+    /// The producer should pause until `resume_writing`.
     fn pause_writing(&mut self, connection: &Connection) {
         let _ = connection;
     }
 
-    /// Called after a write returned [`Flow::Full`], when the queue has shrunk to [`Config::low_water`].
+    /// Called after a write returned [`Flow::Full`], when the queue has shrunk to
+    /// [`Config::low_water`].
     fn resume_writing(&mut self, connection: &Connection) {
         let _ = connection;
     }
@@ -115,7 +116,8 @@ pub enum Lost {
     Failed(io::Error),
     /// More than [`Config::max_queued`] bytes were queued while the peer did not read.
     Overflow,
-    /// The peer did not take the last bytes within [`Config::close_timeout`] after this side closed.
+    /// The peer did not take the last bytes within [`Config::close_timeout`] after this side
+    /// closed.
     Stuck,
     /// A callback of the protocol panicked.
     Panicked,

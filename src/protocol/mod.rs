@@ -2,7 +2,8 @@
 //!
 //! A [`Protocol`] receives the events of one connection as callbacks, and acts through the
 //! [`Connection`] that is passed to each of them. The two are joined only in [`serve`], [`connect`]
-//! or [`start`], so the same protocol runs over TCP, Unix sockets and any other [`ByteStream`].
+//! or [`start`], so the same protocol runs over TCP, Unix sockets and any other
+//! [`ByteStream`](crate::transport::ByteStream).
 //!
 //! ```
 //! use entwined::{Standalone, protocol::{self, Flow, Protocol, Connection}, transport::tcp};
@@ -44,6 +45,7 @@ mod driver;
 mod echo;
 mod events;
 mod framed;
+mod held;
 mod server;
 
 pub use connection::{Config, Connection, Flow};
@@ -53,4 +55,5 @@ pub(crate) use driver::start_boxed;
 pub use echo::Echo;
 pub use events::{End, Factory, Lost, Protocol};
 pub use framed::{FrameReceiver, Framed};
+pub(crate) use held::Held;
 pub use server::{Server, connect, serve};

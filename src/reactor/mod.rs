@@ -1,28 +1,28 @@
-//! The seam: what a backend implements ([`Reactor`]), what it drives ([`Driver`]) and what programs
-//! hold ([`Handle`]).
+//! The seam between a program and a loop: what a backend implements ([`Reactor`]), what it drives
+//! ([`Driver`]) and what programs hold ([`Handle`]).
 //!
 //! # A turn
 //!
-//! All work is done in turns. One turn is one pass of these steps:
+//! All work is done in turns. A turn has these steps:
 //!
-//! 1. **Select.** [`Reactor::select`] hands over what has become ready. It waits only in a loop of
-//!    our own, and only when nothing is queued. Each event marks its source ready and wakes the
-//!    task that waits for it. Then the [hooks](Handle::on_turn) are called.
+//! 1. **Select.** [`Reactor::select`] returns the sources that have become ready. It waits only in
+//!    our own loop, and only if nothing is queued. Each event marks its source as ready and wakes
+//!    the task that waits for it. Then the [hooks](Handle::on_turn) are called.
 //! 2. **Inbox.** Calls posted by other threads join the call queue; tasks woken by other threads
 //!    join the task queue.
-//! 3. **Run**, in small batches that alternate, what was there when the turn began: tasks, then
-//!    timers that are due, then calls. What these add waits for the next turn. Tasks come before
-//!    timers, so that after a stall what has arrived is read before anybody's deadline is judged.
-//! 4. When the **budget** is used up, the turn ends after the callback that is running; the next
-//!    turn goes on with the kind of work after the one that was interrupted. So no kind starves
-//!    another.
-//! 5. **Uncork.** What the HTTP server has to send in small pieces is sent in a row: so the
-//!    processor finds the code of each step in its caches.
+//! 3. **Run.** Everything that was queued when the turn began runs in small batches that alternate:
+//!    tasks, then due timers, then calls. Work that these add waits for the next turn. Tasks come
+//!    before timers, so that after a stall, data that has arrived is read before a deadline is
+//!    checked.
+//! 4. When the **budget** is used up, the turn ends after the current callback. The next turn
+//!    starts with the kind of work after the interrupted one, so no kind starves another.
+//! 5. **Uncork.** Small writes of the HTTP server are sent one after another, so that the code of
+//!    each step is in the processor's caches.
 //! 6. **Deadline.** The host is told when the next timer is due, if that has changed.
 //!
-//! Each of the user's callbacks runs with nothing borrowed and nothing locked. It may spin the host
-//! loop (a modal dialog), which makes turns inside the turn: they take from the same queues, so
-//! everybody else goes on, and the work that is on the stack is in no queue until it returns.
+//! Each user callback runs with no borrow and no lock held. It may run the host's loop (a modal
+//! dialog), which makes nested turns. Nested turns take work from the same queues, so everything
+//! else continues. Work that is on the stack is in no queue until it returns.
 
 mod backend;
 mod host;
@@ -36,7 +36,7 @@ pub use observe::{
     Census, ConnectionInfo, FrameMetrics, Histogram, Label, Metrics, Origin, Report, Share, Stall,
     StallPlace, Stalls,
 };
-pub(crate) use turn::{Core, FOREVER, WakeTimer};
+pub(crate) use turn::{Core, FOREVER, WakeTimer, spend_message};
 pub use turn::{
     Direction, FrameClock, Gone, Handle, LifeError, Observer, Pacing, Phase, Registration,
     RegistrationError, Remote, RemoteError, ShutdownHook, Stopped, Timer, TimerError, TurnEnd,

@@ -25,7 +25,7 @@ impl Peer {
     /// Calls a method of the peer. Cancelling the `Deferred`, or dropping a task that awaits it,
     /// cancels the call at the peer.
     ///
-    /// For a timeout see [`Handle::limit`].
+    /// For a timeout see [`Deferred::add_timeout`].
     ///
     /// # Errors
     /// The `Deferred` fails with a [`CallError`].
@@ -97,7 +97,7 @@ impl Peer {
     /// `Deferred` fires when the connection is over.
     ///
     /// A call that never ends keeps the connection open. To prevent that, put a timeout on the
-    /// `Deferred` with [`Handle::limit`] and then call [`close`](Peer::close).
+    /// `Deferred` with [`Deferred::add_timeout`] and then call [`close`](Peer::close).
     ///
     /// # Errors
     /// [`CallError::Lost`] if the connection ended before all calls were answered.

@@ -1,4 +1,4 @@
-//! Accepting, for every kind of server: how many connections there may be, and when it has closed.
+//! Accepting connections, for every kind of server: the limit, and when a server has closed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use crate::{
     wake::WakeSlot,
 };
 
-/// Connections that a server holds at a time unless it is told otherwise.
+/// Default for the number of connections that a server holds at a time.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
 /// Accepts connections until it is dropped or [stopped](Acceptor::stop).
@@ -26,7 +26,7 @@ pub struct Acceptor {
     address: Address,
     gate: Rc<Gate>,
     accepting: Canceller,
-    /// Whether it goes on without this.
+    /// Whether to continue when this is dropped.
     kept: Cell<bool>,
 }
 
@@ -53,9 +53,22 @@ impl Acceptor {
         let accept = {
             let (handle, gate) = (handle.clone(), gate.clone());
             async move {
+                let _end = EndGuard(gate.clone());
                 loop {
                     poll_fn(|cx| gate.poll_room(cx)).await;
-                    match poll_fn(|cx| listener.poll_accept(cx)).await {
+                    let accepted =
+                        poll_fn(
+                            |cx| match handle.contain(origin, || listener.poll_accept(cx)) {
+                                Some(Poll::Pending) => Poll::Pending,
+                                Some(Poll::Ready(accepted)) => Poll::Ready(Ok(accepted)),
+                                None => Poll::Ready(Err(AcceptError::Panicked)),
+                            },
+                        );
+                    let accepted = match accepted.await {
+                        Ok(accepted) => accepted,
+                        Err(panicked) => return gate.end(Err(panicked)),
+                    };
+                    match accepted {
                         Some(Ok(stream)) => {
                             let permit = Permit::new(&gate);
                             handle.contain(origin, || admit(stream, permit));
@@ -102,13 +115,13 @@ impl Acceptor {
         self.gate.end(Ok(()));
     }
 
-    /// Lets it accept until the run ends, also when this is dropped.
+    /// Keeps accepting until the run ends, even if this is dropped.
     pub fn keep(&self) {
         self.kept.set(true);
     }
 
-    /// Fires when it no longer accepts and its last connection is gone. The error says that the
-    /// listener failed.
+    /// Fires when the server no longer accepts and its last connection is gone. Fires with an error
+    /// if the listener failed.
     pub fn closed(&self) -> Deferred<(), AcceptError> {
         let (resolver, deferred) = Deferred::new();
         let mut followers = self.gate.followers.borrow_mut();
@@ -137,12 +150,14 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-/// Why a server accepts no more.
+/// Why a server stopped accepting.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// Its listener failed.
+    /// The listener failed.
     Listener(Rc<io::Error>),
+    /// Its listener panicked, or a wrapper of its streams did. The panic was reported.
+    Panicked,
     /// The wait was cancelled, or the run ended.
     Interrupted(Interrupted),
 }
@@ -151,6 +166,7 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcceptError::Listener(_) => f.write_str("the listener failed"),
+            AcceptError::Panicked => f.write_str("the listener panicked"),
             AcceptError::Interrupted(why) => why.fmt(f),
         }
     }
@@ -160,7 +176,7 @@ impl Error for AcceptError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             AcceptError::Listener(error) => Some(&**error),
-            AcceptError::Interrupted(_) => None,
+            AcceptError::Panicked | AcceptError::Interrupted(_) => None,
         }
     }
 }
@@ -179,7 +195,7 @@ struct Gate {
     waiting: WakeSlot,
     /// How accepting ended.
     end: RefCell<Option<Result<(), AcceptError>>>,
-    /// Who is told when the last connection is gone after that.
+    /// Resolved when accepting has ended and the last connection is gone.
     followers: RefCell<Vec<Resolver<(), AcceptError>>>,
 }
 
@@ -192,13 +208,14 @@ impl Gate {
         Poll::Pending
     }
 
-    /// Only the first end counts.
+    /// Records why accepting ended. Only the first call counts.
     fn end(&self, end: Result<(), AcceptError>) {
         self.end.borrow_mut().get_or_insert(end);
         self.tell_end();
     }
 
-    /// Deferred to a `call_soon`: a connection can close deep inside other code.
+    /// Resolves the followers if the server has closed. Deferred to a `call_soon`: a connection can
+    /// close deep inside other code.
     fn tell_end(&self) {
         let end = self.end.borrow().clone().filter(|_| self.open.get() == 0);
         if let Some(end) = end {
@@ -215,6 +232,21 @@ impl Gate {
 
     fn wake(&self) {
         self.waiting.wake();
+    }
+}
+
+/// Ends the wait for the end if accepting ends in another way: the run is over.
+struct EndGuard(Rc<Gate>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let mut end = self.0.end.borrow_mut();
+        if end.is_none() {
+            *end = Some(Err(AcceptError::Interrupted(Interrupted::Cancelled)));
+            drop(end);
+            let followers = self.0.followers.take();
+            drop(followers);
+        }
     }
 }
 

@@ -19,12 +19,12 @@ pub trait Outlet {
 /// Small pieces that connections have to send, collected during a turn and sent one after another
 /// when it ends.
 ///
-/// Sending a small piece takes the kernel longer than all the rest of a small request takes us. In
-/// a row, these calls cost a tenth less than each of them between two requests, because the
-/// processor then has the code of each step in its caches.
+/// For a small request, the system call that sends a small piece takes longer than all our own
+/// work. Made one after another, these calls cost a tenth less than with other requests in between,
+/// because the code of each step is then in the processor's caches.
 ///
-/// The price is that a piece waits for the other callbacks of its turn: for the turn's budget and
-/// one callback at most. Large pieces are better sent directly.
+/// The price is that a piece waits for the other callbacks of its turn: at most for the turn's
+/// budget and one callback. Large pieces are better sent directly.
 #[derive(Default)]
 pub struct Cork {
     corked: RefCell<Corked>,
@@ -37,17 +37,18 @@ struct Corked {
     bytes: Vec<u8>,
 }
 
-/// Pieces in a row. More of them save nothing further, and all of them are sent within the budget
-/// of a turn, or just after it.
+/// Pieces in one batch. A larger batch saves nothing further, and this many are sent within the
+/// budget of a turn or shortly after it.
 const MAX_PIECES: usize = 32;
 
 impl Cork {
-    /// Bytes that one outlet may cork at a time: 16 KiB. With 32 pieces that bounds the memory to
-    /// 512 KiB and what one callback adds, which fits into the processor's second cache. The memory
-    /// is kept. Where answers have 10 KiB, a request takes 5 % less time, the copy included.
+    /// Maximum bytes that one outlet may cork at a time: 16 KiB. With 32 pieces, that bounds the
+    /// memory, and the work that one callback adds, to 512 KiB, which fits into the processor's
+    /// second-level cache. The memory is kept. For 10 KiB responses, a request takes 5 % less time,
+    /// including the copy.
     pub const MAX_BYTES: usize = 16 * 1024;
 
-    /// The cork of this reactor. There is one for all servers.
+    /// The cork of this reactor, shared by all servers.
     pub fn of(handle: &Handle) -> Rc<Self> {
         handle.extension(|| {
             let cork = Rc::new(Cork::default());
@@ -63,10 +64,10 @@ impl Cork {
         })
     }
 
-    /// Takes a copy of the pieces, to be sent at the end of the turn. What one outlet has in a row
-    /// is sent as one. `origin` is for the report if the outlet panics.
+    /// Copies the pieces, and sends them at the end of the turn. Consecutive pieces of one outlet
+    /// are sent together. `origin` is for the report if the outlet panics.
     ///
-    /// An outlet must not have more than [`MAX_BYTES`](Cork::MAX_BYTES) corked; it counts them
+    /// An outlet must not have more than [`MAX_BYTES`](Cork::MAX_BYTES) corked. It counts them
     /// itself, because it knows what was sent.
     pub fn push(&self, outlet: Rc<dyn Outlet>, origin: Origin, pieces: &[IoSlice<'_>]) {
         let Corked { outlets, bytes } = &mut *self.corked.borrow_mut();
@@ -92,12 +93,12 @@ impl Cork {
         }
     }
 
-    /// Sends what is corked, now.
+    /// Sends everything that is corked now.
     pub fn flush(&self, handle: &Handle) {
         if self.corked.borrow().outlets.is_empty() {
             return;
         }
-        // Taken out, because a layer of the program's may do anything, even make a turn.
+        // Taken out, because an outlet may run user code, which may even make a turn.
         let mut corked = self.corked.take();
         let mut rest = &corked.bytes[..];
         for (outlet, origin, length) in corked.outlets.drain(..) {

@@ -1,28 +1,29 @@
-//! The server kit: what a server of any protocol needs, as public API.
+//! The server kit: public API with everything that a server of any protocol needs.
 //!
 //! The HTTP server, [`protocol::serve`](crate::protocol::serve) and
 //! [`endpoint::forward`](crate::endpoint::forward()) are built on it, and on nothing else.
 //!
-//! | what a server needs | how |
-//! |---|---|
-//! | to accept, with a limit on connections | [`Acceptor`], which hands each connection a [`Permit`] |
-//! | to know when its last connection is gone | [`Acceptor::closed`] |
-//! | a name for its work in figures and stall reports | [`Label`](crate::reactor::Label), [`Origin`](crate::reactor::Origin), [`Handle::spawn_detached`] |
-//! | to survive a panic in code that it calls | [`Handle::contain`], and [`Handle::measure`] to time it too |
-//! | to give way, however much a peer sends | [`Handle::spend`] |
-//! | to send what many connections have, in a row | [`Cork`], or any work of its own by [`Handle::on_turn_end`] |
-//! | something once for each reactor | [`Handle::extension`] |
+//! - [`Acceptor`] accepts connections, up to a limit, and hands each one a [`Permit`].
+//!   [`Acceptor::closed`] fires when the last connection is gone.
+//! - [`Label`](crate::reactor::Label), [`Origin`](crate::reactor::Origin) and
+//!   [`Handle::spawn_detached`] give its work a name in metrics and stall reports.
+//! - [`Handle::contain`] catches panics in the code that it calls. [`Handle::measure`] also
+//!   measures that code's time.
+//! - [`Handle::spend`] lets a task yield, however much its peer sends.
+//! - [`Cork`] sends the output of many connections in a batch. [`Handle::on_turn_end`] does the
+//!   same for any other work.
+//! - [`Handle::extension`] stores one value per reactor.
 //!
-//! A server that greets, counts, and closes when it is told:
+//! This server greets each peer, counts connections, and closes when it is told to:
 //!
 //! ```
-//! use std::rc::Rc;
+//! use std::{error::Error, future::poll_fn, pin::Pin};
 //!
 //! use entwined::{
 //!     Handle, Standalone,
 //!     reactor::{Label, Origin},
 //!     server::Acceptor,
-//!     transport::{AsyncWriteExt, Listen, tcp},
+//!     transport::{AsyncWrite, Listen, tcp},
 //! };
 //!
 //! fn greet(handle: &Handle, listener: impl Listen) -> Acceptor {
@@ -32,7 +33,7 @@
 //!         handle.spawn_detached(origin, async move {
 //!             // The connection counts until the permit is dropped.
 //!             let _permit = permit;
-//!             let _ = stream.write_all(b"hello\n").await;
+//!             let _ = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"hello\n")).await;
 //!         });
 //!     })
 //! }
@@ -42,8 +43,8 @@
 //! let server = greet(&handle, tcp::listen(&handle, "127.0.0.1:0")?);
 //! server.set_max_connections(100);
 //! server.stop();
-//! reactor.block_on(async move { server.closed().await })?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! reactor.block_on(async move { Ok::<_, Box<dyn Error>>(server.closed().await?) })?;
+//! # Ok::<(), Box<dyn Error>>(())
 //! ```
 //!
 //! [`Handle::spawn_detached`]: crate::Handle::spawn_detached

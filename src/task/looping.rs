@@ -24,7 +24,8 @@ impl Handle {
     /// # use std::time::Duration;
     /// # let reactor = entwined::Standalone::new()?;
     /// # let handle = reactor.handle();
-    /// # handle.call_later(Duration::from_millis(5), { let handle = handle.clone(); move || handle.stop() });
+    /// # let stopping = handle.clone();
+    /// # handle.call_later(Duration::from_millis(5), move || stopping.stop());
     /// handle.call_every(Duration::from_millis(1), |missed| {
     ///     println!("tick, after {missed} missed ones");
     /// });

@@ -25,8 +25,9 @@ use crate::{log, panic::catch};
 /// When the last clone is dropped, the queued jobs still run; then the threads end. Nothing waits
 /// for them.
 ///
-/// [`Handle::defer_to_thread`] uses a pool that belongs to the reactor. Create your own pool for
-/// work that must not wait behind other work (name lookups, a database) or that needs other limits:
+/// [`Handle::defer_to_thread`](crate::Handle::defer_to_thread) uses a pool that belongs to the
+/// reactor. Create your own pool for work that must not wait behind other work (name lookups, a
+/// database) or that needs other limits:
 ///
 /// ```
 /// use entwined::{Standalone, thread::{Config, ThreadPool}};

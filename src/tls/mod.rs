@@ -70,9 +70,9 @@
 //! Each connection buffers at most 64 KiB that the peer does not take, 64 KiB that has arrived but
 //! is not decrypted, and 16 KiB that is decrypted but not read. A handshake message may have 64
 //! KiB. The buffers are freed when they are empty. A handshake must complete within
-//! [`Config::establish_timeout`](crate::protocol::Config::establish_timeout); in HTTP, within the time limit for a
-//! request's head. Sessions are resumed with tickets (RFC 8446, section 4.6.1; RFC 5077), so a
-//! server stores none.
+//! [`Config::establish_timeout`](crate::protocol::Config::establish_timeout); in HTTP, within the
+//! time limit for a request's head. Sessions are resumed with tickets (RFC 8446, section 4.6.1; RFC
+//! 5077), so a server stores none.
 
 mod acceptor;
 mod connector;

@@ -1,7 +1,6 @@
 //! The TLS stream: records below, plain bytes above.
 
 use std::{
-    cell::RefCell,
     fmt,
     io::{self, IoSlice, Read, Write},
     pin::Pin,
@@ -15,7 +14,11 @@ use rustls::{
 };
 
 use super::ProtocolError;
-use crate::{forward_stream, transport::ByteStream};
+use crate::{
+    forward_stream,
+    scratch::{self, Scratch},
+    transport::ByteStream,
+};
 
 /// A TLS stream over another stream. Created by [`Acceptor::accept`](super::Acceptor::accept) and
 /// [`Connector::connect`](super::Connector::connect).
@@ -113,8 +116,7 @@ impl TlsStream {
     /// Receives up to `room` bytes of records and decrypts them. Returns zero at the end of input.
     fn receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         // The buffer is shared by all connections of the thread. None holds one while it waits.
-        let mut buffer = BUFFER.take();
-        buffer.resize(INPUT, 0);
+        let mut buffer = Scratch::take();
         let received =
             Pin::new(&mut *self.below).poll_read(cx, &mut buffer[..room.clamp(RECORD, INPUT)]);
         let result = match received {
@@ -124,12 +126,8 @@ impl TlsStream {
                 count
             }),
             Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => {
-                BUFFER.set(buffer);
-                return Poll::Pending;
-            }
+            Poll::Pending => return Poll::Pending,
         };
-        BUFFER.set(buffer);
         Poll::Ready(result)
     }
 
@@ -447,11 +445,7 @@ fn now<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
 const OUTPUT: usize = 64 * 1024;
 
 /// How many bytes are received at a time, and how many may wait to be decrypted.
-const INPUT: usize = 64 * 1024;
+const INPUT: usize = scratch::SIZE;
 
 /// The largest record with its overhead: RFC 8446, section 5.2; RFC 5246, section 6.2.3.
 const RECORD: usize = 5 + 16 * 1024 + 2048;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}

@@ -47,12 +47,13 @@ use std::{
 pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
 pub use batch::{Batch, ReceivedDatagram};
 pub use datagram::DatagramSocket;
+pub(crate) use datagram::FULL_QUEUE;
 pub use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Listen, MapStream, Once, listen_once};
 pub use listener::{ListenError, Listener};
 pub use race::{HostError, connect_host};
 pub use socket::ConnectError;
-pub use stream::Stream;
+pub use stream::{Credentials, Stream};
 
 /// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a wrapper (such
 /// as TLS) around another stream.
@@ -70,9 +71,9 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
     /// Completes what must happen before the first byte, such as a handshake. If there is nothing
     /// to do, or it is already done, this is ready at once.
     ///
-    /// A server waits for this, [within limits](crate::protocol::Config::establish_timeout), before it
-    /// builds a protocol or reads a request. Code that only reads and writes need not call it: the
-    /// first read or write waits for it too. A wrapper forwards the call to the stream below.
+    /// A server waits for this, [within limits](crate::protocol::Config::establish_timeout), before
+    /// it builds a protocol or reads a request. Code that only reads and writes need not call it:
+    /// the first read or write waits for it too. A wrapper forwards the call to the stream below.
     ///
     /// # Errors
     /// Why the connection cannot be used: the handshake failed, or a certificate was refused.
@@ -100,14 +101,14 @@ impl dyn ByteStream {
         poll_fn(|cx| self.poll_established(cx)).await
     }
 
-    /// Returns the first stream of type `S`, searching from this one down through the wrapped ones, or
-    /// `None` if there is none.
+    /// Returns the first stream of type `S`, searching from this one down through the wrapped ones,
+    /// or `None` if there is none.
     ///
     /// ```
     /// # use entwined::transport::{ByteStream, Stream};
     /// fn credentials(stream: &dyn ByteStream) -> Option<u32> {
     ///     let credentials = stream.find::<Stream>()?.peer_credentials().ok()?;
-    ///     Some(credentials.uid.as_raw())
+    ///     Some(credentials.uid)
     /// }
     /// ```
     pub fn find<S: ByteStream>(&self) -> Option<&S> {

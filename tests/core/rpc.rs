@@ -19,9 +19,10 @@ use entwined::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 fn fragmented(fragment: usize) -> Link {
-    let mut link = Link::default();
-    link.fragment = fragment;
-    link
+    Link {
+        fragment,
+        ..Link::default()
+    }
 }
 
 /// The methods that the tests call.
@@ -157,8 +158,10 @@ fn both_sides_call_also_while_they_answer() {
 #[test]
 fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
     let simulation = Simulation::new();
-    let mut config = Config::default();
-    config.max_calls = 10_000;
+    let config = Config {
+        max_calls: 10_000,
+        ..Config::default()
+    };
     let (peer, _other) = pair(&simulation, Link::default(), config);
     let calls: Vec<_> = (0..10_000_i64)
         .map(|number| peer.call::<i64>("add", &(number, number)))
@@ -171,8 +174,10 @@ fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
 #[test]
 fn too_many_calls_are_refused_and_the_others_answered() {
     let simulation = Simulation::new();
-    let mut config = Config::default();
-    config.max_calls = 3;
+    let config = Config {
+        max_calls: 3,
+        ..Config::default()
+    };
     let (peer, other) = pair(&simulation, Link::default(), config);
     let calls: Vec<_> = (0..5).map(|_| peer.call::<u64>("sleep", &1)).collect();
     simulation.drive();
@@ -310,8 +315,10 @@ fn who_does_not_take_items_holds_who_sends_them() {
 #[test]
 fn what_is_too_long_is_refused_and_the_connection_lives() {
     let simulation = Simulation::new();
-    let mut config = Config::default();
-    config.max_frame_size = 1_000;
+    let config = Config {
+        max_frame_size: 1_000,
+        ..Config::default()
+    };
     let (peer, _other) = pair(&simulation, Link::default(), config);
     let long = "x".repeat(2_000);
     assert!(matches!(

@@ -1,18 +1,18 @@
-//! The crates that are published: each feature by itself, and what goes into each package.
+//! The published crates: checks of single features, and of the packages' contents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::{Result, process, workspace};
 
-/// A crate that is published.
+/// A published crate.
 struct Package {
     name: String,
     features: Vec<String>,
 }
 
-/// Checks each crate without features, with each feature by itself, and its tests with the default
-/// ones.
+/// Checks each crate without features, with each single feature, and its tests with the default
+/// features.
 pub fn check_features() -> Result<()> {
     for Package { name, features } in published()? {
         let check = |arguments: &[&str]| {
@@ -24,7 +24,7 @@ pub fn check_features() -> Result<()> {
                 .map_err(|error| format!("{name} {}: {error}", arguments.join(" ")))
         };
         check(&["--tests"])?;
-        // winit builds for Linux with at least one of its systems.
+        // winit needs at least one of its display systems to build for Linux.
         if name != "entwined-winit" {
             check(&["--no-default-features"])?;
         }
@@ -35,7 +35,7 @@ pub fn check_features() -> Result<()> {
     Ok(())
 }
 
-/// Packages each crate, and builds what is in the package.
+/// Packages each crate, and builds the packaged sources.
 pub fn package() -> Result<()> {
     let mut cargo = workspace::cargo();
     cargo.args(["package", "--quiet", "--allow-dirty"]);
@@ -59,7 +59,7 @@ fn published() -> Result<Vec<Package>> {
         .collect()
 }
 
-/// Reads a manifest: the first name in it is the package's.
+/// Reads a manifest.
 fn read(manifest: &Path) -> Result<Package> {
     let text = fs::read_to_string(manifest)?;
     let values = |line: &str| {

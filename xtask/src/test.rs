@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all checks. It stops at the first step that fails.
+//! `cargo xtask test`: runs all checks, and stops at the first one that fails.
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,8 +51,8 @@ pub fn run() -> Result<ExitCode> {
         "tests",
         display.show(everything("test").env("ENTWINED_CONFORMANCE", &results)),
     )?;
-    // Built with the tests. Running it through Cargo would build it once more, with the features of
-    // its package alone.
+    // Already built with the tests. Running it through Cargo would build it again, with only its
+    // own package's features.
     let table = workspace::target()?.join("debug/examples/conformance-table");
     steps.command("behaviours", Command::new(table).arg(&results))?;
     steps.report();
@@ -65,8 +65,8 @@ fn everything(command: &str) -> Command {
     cargo
 }
 
-/// Creates an empty folder for the results of the conformance suite, which every backend's tests
-/// write.
+/// Creates an empty folder for the results of the conformance suite. The tests of every backend
+/// write to it.
 fn fresh_results() -> Result<PathBuf> {
     let folder = workspace::root().join("target").join("conformance");
     if folder.exists() {
@@ -93,7 +93,7 @@ fn require(subcommand: &str, component: &str) -> Result<()> {
     }
 }
 
-/// The steps so far, and how long each took.
+/// The steps that are done, and how long each took.
 #[derive(Default)]
 struct Steps {
     done: Vec<(&'static str, Duration)>,

@@ -14,7 +14,7 @@ pub fn root() -> &'static Path {
         .expect("xtask is a folder of the workspace")
 }
 
-/// Returns a command for the Cargo that runs us, started in the workspace.
+/// Returns a command that runs our Cargo in the workspace.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
@@ -40,11 +40,11 @@ pub fn build(package: &str, name: &str) -> Result<PathBuf> {
     Ok(target()?.join("release").join(name))
 }
 
-/// Builds a package as [`build`] does, for a measurement; in a target folder of its own.
+/// Builds a package like [`build`], but for a measurement, and in a separate target folder.
 ///
-/// Each function begins where a cache line does, 64 bytes. Otherwise the linker's choice is part of
-/// each measurement: the same 308 instructions of a function that writes numbers were seen to take
-/// a fifth longer in one program than in another, 3 % of a request.
+/// Each function is aligned to a cache line, 64 bytes. Otherwise the linker's layout influences
+/// each measurement: the same 308 instructions of a function that writes numbers took a fifth
+/// longer in one program than in another, 3 % of a request.
 pub fn build_to_measure(package: &str, name: &str) -> Result<PathBuf> {
     let folder = target()?.join("bench");
     let mut cargo = cargo();
@@ -53,7 +53,7 @@ pub fn build_to_measure(package: &str, name: &str) -> Result<PathBuf> {
     Ok(folder.join("release").join(name))
 }
 
-/// Makes a build one for a measurement; see [`build_to_measure`].
+/// Configures a build for a measurement; see [`build_to_measure`].
 pub fn aligned(cargo: &mut Command) -> Result<&mut Command> {
     let folder = target()?.join("bench");
     Ok(cargo
@@ -63,7 +63,7 @@ pub fn aligned(cargo: &mut Command) -> Result<&mut Command> {
 
 /// Returns the target folder, wherever the user's settings put it.
 pub fn target() -> Result<PathBuf> {
-    // We are target/debug/xtask.
+    // The executable is target/debug/xtask.
     let own = env::current_exe()?;
     Ok(own
         .ancestors()

@@ -235,9 +235,11 @@ pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Resu
 fn mirror(model: &Model) -> Router {
     let model = model.clone();
     let echo = |request: Request| {
-        let mut config = websocket::Config::default();
-        config.max_message_size = MIRROR_MESSAGES;
-        config.max_queued = 2 * MIRROR_MESSAGES;
+        let config = websocket::Config {
+            max_message_size: MIRROR_MESSAGES,
+            max_queued: 2 * MIRROR_MESSAGES,
+            ..websocket::Config::default()
+        };
         websocket::upgrade_with(request, config, |mut socket| async move {
             while let Some(Ok(message)) = socket.next().await {
                 if socket.send(message).await.is_err() {

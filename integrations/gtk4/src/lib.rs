@@ -70,8 +70,8 @@ pub fn attach(application: &impl IsA<Application>) -> io::Result<Attachment> {
 
 /// A reactor in an application. It dereferences to the [`Handle`] that programs work with.
 ///
-/// Dropping it detaches the reactor at once and for good, without the shutdown phases. Keep it until
-/// [`run`](ApplicationExtManual::run) has returned, or call [`keep`](Attachment::keep).
+/// Dropping it detaches the reactor at once and for good, without the shutdown phases. Keep it
+/// until [`run`](ApplicationExtManual::run) has returned, or call [`keep`](Attachment::keep).
 #[must_use = "dropping it detaches the reactor at once; use `keep` to let it stay"]
 pub struct Attachment {
     handle: Handle,

@@ -47,9 +47,8 @@ impl Target {
         // The first walk loads the unwind tables; that must not happen in the handler.
         backtrace::trace(|_| false);
         // SAFETY: gettid(2) has no arguments and cannot fail.
-        Ok(Target {
-            thread: unsafe { libc::gettid() },
-        })
+        let thread = unsafe { libc::gettid() };
+        Ok(Target { thread })
     }
 
     pub(crate) fn stack(&self) -> Result<String, &'static str> {

@@ -8,30 +8,31 @@ use crate::reactor::{
     turn::{BUDGET, Core, Handle, LifeError},
 };
 
-/// Makes a reactor's turns. There is one for each reactor, and it belongs to the backend: to
-/// whatever the host loop calls.
+/// Makes the turns of a reactor. Each reactor has one driver. It belongs to the backend, that is,
+/// to the code that the host's loop calls.
 ///
-/// The usual backend calls [`start`](Driver::start) when it is attached, [`slice`](Driver::slice)
-/// whenever the selector's fd is readable or [`next_turn`](Driver::next_turn) says so, and asks `next_turn` before
-/// each sleep. Dropping the driver [closes](Driver::close) it.
+/// A typical backend calls [`start`](Driver::start) when it is attached, calls
+/// [`slice`](Driver::slice) whenever the selector's fd is readable or
+/// [`next_turn`](Driver::next_turn) says so, and calls `next_turn` each time before it sleeps.
+/// Dropping the driver [closes](Driver::close) it.
 pub struct Driver {
     core: Rc<Core>,
 }
 
 impl Driver {
-    /// A driver for a new reactor over this backend. It belongs to this thread.
+    /// Makes a reactor on this backend, and its driver. The driver belongs to this thread.
     pub fn new(reactor: impl Reactor + 'static) -> Self {
         Driver {
             core: Core::new(Box::new(reactor)),
         }
     }
 
-    /// The handle that programs work with.
+    /// The handle that the program uses.
     pub fn handle(&self) -> Handle {
         Handle::new(self.core.clone())
     }
 
-    /// Begins a run.
+    /// Starts a run.
     ///
     /// # Errors
     /// [`LifeError::AlreadyRunning`].
@@ -39,29 +40,29 @@ impl Driver {
         self.core.start()
     }
 
-    /// Whether a run has begun and not ended; true also while it is stopping.
+    /// Returns whether a run has started and not yet ended. Also true during the shutdown.
     pub fn is_running(&self) -> bool {
         self.core.is_running()
     }
 
-    /// Makes one turn. It waits for events for at most `wait` (for ever with `None`, not at all
-    /// with zero), unless something is queued. May be called from inside a callback.
+    /// Makes one turn. Waits for events for at most `wait` (without limit if `None`), unless work
+    /// is queued. May be called from inside a callback.
     ///
     /// # Errors
-    /// When [`Reactor::select`] fails; what was queued has still to run.
+    /// Fails if [`Reactor::select`] fails. Queued work has then not run yet.
     pub fn turn(&self, wait: Option<Duration>) -> io::Result<()> {
         self.core.turn(wait, BUDGET).map(drop)
     }
 
-    /// What a slice that begins now may take, so that no frame is late: by the [frame
-    /// clocks](super::FrameClock) of the host's windows, and the
-    /// [pacing](super::Handle::set_pacing). 2 ms where neither says otherwise.
+    /// How long a slice that starts now may take without making a frame late. It depends on the
+    /// [frame clocks](crate::reactor::FrameClock) of the host's windows and on the
+    /// [pacing](crate::reactor::Handle::set_pacing); the default is 2 ms.
     pub fn budget(&self) -> Duration {
         self.core.slice_budget()
     }
 
-    /// Makes turns without waiting until nothing is left to do or `budget` is used up. It ends
-    /// within the budget plus one callback.
+    /// Makes turns, without waiting for events, until no work is left or `budget` is used up. It
+    /// may exceed the budget by the length of one callback.
     ///
     /// # Errors
     /// As for [`turn`](Driver::turn).
@@ -76,25 +77,24 @@ impl Driver {
             }
             made += 1;
         }
-        // With turns inside of turns it was a loop of the host's that took the time, a dialog's for
-        // example.
+        // If there were nested turns, a loop of the host (such as a dialog's) took the time.
         if self.core.turns() - before == made {
             self.core.slice_took(start, budget);
         }
         Ok(())
     }
 
-    /// What the host must do next. Cheap; a host asks it each time before it sleeps.
+    /// What the host must do next. Cheap: a host calls it each time before it sleeps.
     pub fn next_turn(&self) -> NextTurn {
         self.core.next_turn()
     }
 
-    /// Ends the run at once, without the shutdown phases, and for good: tasks, timers and calls are
-    /// dropped on this thread, connections hear that they are lost, and posting fails from then on.
-    /// Does nothing the second time.
+    /// Ends the run at once, without the shutdown phases, and closes the reactor for good. Tasks,
+    /// timers and calls are dropped on this thread, protocols get `connection_lost`, and posting
+    /// fails from then on. Does nothing the second time.
     ///
-    /// From inside a callback it does the same: nothing is called after the one that is running,
-    /// and a turn or slice that is on the stack returns.
+    /// May be called from inside a callback: no other callback runs after the current one, and a
+    /// turn or slice on the stack returns.
     pub fn close(&self) {
         if !self.core.is_closed() {
             self.core.close();

@@ -1,4 +1,4 @@
-//! The backend for a loop that can do no more than run a closure on its thread.
+//! The backend for a loop that can only run a closure on its thread.
 
 use std::{
     cell::RefCell,
@@ -7,39 +7,40 @@ use std::{
     os::fd::BorrowedFd,
     rc::{Rc, Weak},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        self, Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use super::{Driver, Selector, Watcher};
+use super::{Driver, Selector, Watcher, watcher::WatcherRemote};
 use crate::{
     log,
+    panic::catch,
     reactor::{
         backend::{Event, Interest, Key, NextTurn, Notify, Reactor},
         turn::{Handle, LifeError},
     },
 };
 
-/// A closure for the host's thread.
+/// A closure to run on the host's thread.
 pub type HostCall = Box<dyn FnOnce() + Send>;
 
-/// A reactor in any loop that can be asked, from another thread, to run a closure on its own:
-/// Slint's `invoke_from_event_loop`, egui's and winit's proxies, Win32's `PostMessage`, Cocoa's
-/// `performSelectorOnMainThread`.
+/// A reactor for any loop that another thread can ask to run a closure on the loop's thread:
+/// Slint's `invoke_from_event_loop`, the event loop proxies of egui and winit, Win32's
+/// `PostMessage`, Cocoa's `performSelectorOnMainThread`.
 ///
-/// One thread waits for the reactor's one file descriptor, and does nothing else: every callback
-/// runs on the host's thread, in slices of 2 ms that the host is asked for. A host that can watch a
-/// file descriptor itself is better off with a backend of its own, which saves the thread and a
-/// switch to it for each wake-up.
+/// One helper thread waits on the reactor's file descriptor, and does nothing else. Every callback
+/// runs on the host's thread, in slices of 2 ms that the host is asked to run. If a host can watch
+/// a file descriptor itself, write a backend for it instead: that saves the thread, and a thread
+/// switch for each wake-up.
 ///
 /// ```
 /// use std::{sync::mpsc, time::Duration};
 ///
 /// use entwined::reactor::{Interleave, HostCall};
 ///
-/// // A host's loop: it runs what it is sent.
+/// // A host's loop: it runs the closures that it receives.
 /// let (sender, jobs) = mpsc::channel::<HostCall>();
 /// let network = Interleave::new(move |job| drop(sender.send(job)))?;
 /// network.start()?;
@@ -55,16 +56,16 @@ pub type HostCall = Box<dyn FnOnce() + Send>;
 /// ```
 ///
 /// The reactor cannot iterate the host's loop from inside a callback: while [`Handle::wait`] waits,
-/// only the network goes on. A loop that the host itself runs inside of one, such as a modal
-/// dialog's, is served like any other, from 10 ms after it has begun.
+/// only the network is served. If the host itself runs a nested loop inside a callback, for example
+/// for a modal dialog, the reactor is served there too, starting 10 ms after the slice began.
 ///
-/// Dropping it [closes](Driver::close) the reactor and ends the thread. It stays on the thread that
-/// made it.
+/// Dropping it [closes](Driver::close) the reactor and ends the helper thread. It must stay on the
+/// thread that made it.
 pub struct Interleave {
     hosted: Rc<Hosted>,
 }
 
-/// The reactor, where the closures that the host runs find it.
+/// The reactor, found by the closures that the host runs.
 struct Hosted {
     driver: Driver,
     asking: Arc<Asking>,
@@ -72,21 +73,25 @@ struct Hosted {
 }
 
 thread_local! {
-    /// The reactors of this thread, by number: a closure that other threads hand on cannot hold
-    /// one.
+    /// The reactors of this thread, by number: a closure that passes through other threads cannot
+    /// hold a reactor.
     static HOSTED: RefCell<BTreeMap<u64, Weak<Hosted>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl Interleave {
-    /// A reactor that does not run yet. `post` has the host run a closure on this thread, soon and
-    /// in any order with others, and returns at once; it is called from this thread, also from
-    /// inside such a closure, and from another, and never runs the closure itself. Closures that
-    /// are dropped instead of run are harmless once the loop has ended.
+    /// Makes a reactor that is not running yet. `post` must make the host run a closure on this
+    /// thread soon, in any order relative to others, and must return at once. It is called on this
+    /// thread, also from inside such a closure, and on the helper thread. It must never run the
+    /// closure itself.
+    ///
+    /// A closure that the host drops instead of running it, because its loop does not run yet or
+    /// any more, is posted again: after 10 ms, then twice as long each time, up to a second. A log
+    /// line says so. If `post` panics, the same happens.
     ///
     /// # Errors
-    /// When there are no file descriptors or no threads left.
+    /// Fails if the process is out of file descriptors or threads.
     pub fn new(post: impl Fn(HostCall) + Send + Sync + 'static) -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -94,16 +99,21 @@ impl Interleave {
             number,
             post: Box::new(post),
             asked: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
+            remote: OnceLock::new(),
         });
         let watcher = Watcher::spawn(&selector, {
             let asking = asking.clone();
             move || {
-                // Within a slice that takes long it is asked for another one.
+                // Reset first, so that another slice is requested even while a long slice is
+                // running.
                 asking.answered();
                 asking.ask();
                 true
             }
         })?;
+        // It is set once.
+        let _ = asking.remote.set(watcher.remote());
         let driver = Driver::new(Backend {
             selector,
             asking: asking.clone(),
@@ -117,12 +127,12 @@ impl Interleave {
         Ok(Interleave { hosted })
     }
 
-    /// The handle that programs work with.
+    /// The handle that the program uses.
     pub fn handle(&self) -> Handle {
         self.hosted.driver.handle()
     }
 
-    /// Begins a run. May be called before the host's loop runs, from inside its callbacks, and
+    /// Starts a run. May be called before the host's loop runs, from inside its callbacks, and
     /// again after a run has ended.
     ///
     /// # Errors
@@ -144,16 +154,16 @@ impl fmt::Debug for Interleave {
 
 impl Drop for Interleave {
     fn drop(&mut self) {
-        // On the stack there may be a slice that still holds it.
+        // A slice on the stack may still hold the driver, so close it here.
         self.hosted.driver.close();
         HOSTED.with_borrow_mut(|all| all.remove(&self.hosted.asking.number));
     }
 }
 
-/// What the host runs.
+/// Runs one slice. This is the closure that the host runs.
 fn slice(number: u64) {
     let hosted = HOSTED.with_borrow(|all| all.get(&number).and_then(Weak::upgrade));
-    // It may have been dropped while the closure was on its way.
+    // The reactor may have been dropped while the closure was queued.
     let Some(hosted) = hosted else { return };
     let Hosted {
         driver,
@@ -164,6 +174,7 @@ fn slice(number: u64) {
         asking.answered();
         return;
     }
+    asking.refused.store(0, Ordering::Relaxed);
     watcher.watch_in(NESTED);
     if let Err(error) = driver.slice(driver.budget()) {
         log::error(format_args!(
@@ -171,7 +182,7 @@ fn slice(number: u64) {
         ));
     }
     asking.answered();
-    // The deadline is in the selector.
+    // The deadline is in the selector, so only queued work needs another request.
     if driver.is_running() && driver.next_turn() == NextTurn::Now {
         watcher.rest();
         asking.ask();
@@ -180,25 +191,52 @@ fn slice(number: u64) {
     }
 }
 
-/// A slice that takes so long has a loop of the host's in it, such as a dialog's; that is to be
-/// served too.
+/// If a slice takes this long, it contains a nested loop of the host, such as a dialog's. The
+/// network is served in that loop too.
 const NESTED: Duration = Duration::from_millis(10);
 
-/// The way to the host, from each thread.
+/// Requests slices from the host, from any thread.
 struct Asking {
     number: u64,
     post: Box<dyn Fn(HostCall) + Send + Sync>,
-    /// The host was asked for a slice, until that has ended: what comes up in it is looked for
-    /// then.
+    /// Set from the request until that slice has ended. Work that comes up in between is checked
+    /// for at the end of the slice.
     asked: AtomicBool,
+    /// How often in a row the host has dropped the closure.
+    refused: AtomicU32,
+    /// Wakes the helper thread.
+    remote: OnceLock<WatcherRemote>,
 }
 
 impl Asking {
-    /// Asks the host for a slice.
-    fn ask(&self) {
-        if !self.asked.swap(true, Ordering::AcqRel) {
-            let number = self.number;
-            (self.post)(Box::new(move || slice(number)));
+    /// Requests a slice from the host.
+    fn ask(self: &Arc<Self>) {
+        if self.asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let request = Request {
+            asking: Arc::downgrade(self),
+            number: self.number,
+        };
+        if let Err(message) = catch(|| (self.post)(Box::new(move || request.run()))) {
+            log::error(format_args!(
+                "posting to the host's loop panicked: {message}"
+            ));
+        }
+    }
+
+    /// The host has dropped a request. Tries again later, or as soon as there is more to do.
+    fn refused(&self) {
+        self.answered();
+        let before = self.refused.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            log::warning(format_args!(
+                "the host's loop has dropped a closure of the network instead of running it; it is \
+                 asked again until it does"
+            ));
+        }
+        if let Some(remote) = self.remote.get() {
+            remote.wake_in((REFUSED * (1 << before.min(10))).min(REFUSED_MAX));
         }
     }
 
@@ -207,7 +245,34 @@ impl Asking {
     }
 }
 
-/// The selector, and the way to the host.
+/// How long to wait before the host is asked again after it has dropped a closure, at first and at
+/// most.
+const REFUSED: Duration = Duration::from_millis(10);
+const REFUSED_MAX: Duration = Duration::from_secs(1);
+
+/// A request that is with the host. If it is dropped, the host has refused it.
+struct Request {
+    /// Does not keep a reactor's helper alive that is gone.
+    asking: sync::Weak<Asking>,
+    number: u64,
+}
+
+impl Request {
+    fn run(mut self) {
+        self.asking = sync::Weak::new();
+        slice(self.number);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(asking) = self.asking.upgrade() {
+            asking.refused();
+        }
+    }
+}
+
+/// The selector, and the means to request slices from the host.
 struct Backend {
     selector: Rc<Selector>,
     asking: Arc<Asking>,

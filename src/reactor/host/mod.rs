@@ -1,4 +1,4 @@
-//! What a host drives, and the backends that need no other crate.
+//! The driver that a host calls, and the backends that need no other crate.
 
 mod driver;
 mod interleave;

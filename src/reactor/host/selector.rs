@@ -26,25 +26,25 @@ const TIMER: Token = Token(usize::MAX - 1);
 /// Events fetched by one system call.
 const EVENTS: usize = 1024;
 
-/// System calls that one select may take. More events than these fetch wait in the kernel for the
-/// next turn.
+/// System calls that one `select` may make. Events beyond what these fetch wait in the kernel for
+/// the next turn.
 const FETCHES: usize = 64;
 
-/// A [`mio::Poll`] with everything a reactor needs inside it: the watched sources, a deadline and a
+/// A [`mio::Poll`] that contains everything a reactor needs: the watched sources, a deadline and a
 /// notifier.
 ///
-/// The selector is itself one file descriptor ([`AsFd`]), readable exactly while something inside
-/// it has happened that was not yet fetched. A host loop watches that one fd, **level-triggered**
-/// (a selector inside another loses events when it is watched by edges), and makes a turn when it
-/// is readable. The deadline is a timerfd (timerfd_create(2)) in the set, so it is precise to the
-/// kernel's timer, whatever the precision of the host's own sleep.
+/// The selector itself is one file descriptor ([`AsFd`]). It is readable exactly while there are
+/// events inside it that have not been fetched. A host's loop watches this fd **level-triggered**
+/// (a nested epoll instance loses events if it is watched edge-triggered), and makes a turn when it
+/// is readable. The deadline is a timerfd (timerfd_create(2)) in the set, so it has the kernel
+/// timer's precision, whatever the precision of the host's own sleep.
 ///
-/// A shared one (`Rc<Selector>`) is a whole [`Reactor`] for a loop that asks
+/// A shared selector (`Rc<Selector>`) is a complete [`Reactor`] for a loop that calls
 /// [`Driver::next_turn`](super::Driver::next_turn) each time before it sleeps.
 pub struct Selector {
     inner: RefCell<Inner>,
-    /// Another fd of the same epoll instance: sources come and go while `inner` is borrowed, and a
-    /// host can borrow it.
+    /// A second fd for the same epoll instance: sources come and go while `inner` is borrowed, and
+    /// the host can borrow this fd.
     registry: mio::Registry,
     waker: Arc<MioNotify>,
     timer: OwnedFd,
@@ -56,10 +56,10 @@ struct Inner {
 }
 
 impl Selector {
-    /// A selector with nothing in it.
+    /// Makes an empty selector.
     ///
     /// # Errors
-    /// When the process or the system is out of file descriptors (it takes four).
+    /// Fails if the process or the system is out of file descriptors. A selector uses four.
     pub fn new() -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(MioNotify(mio::Waker::new(poll.registry(), WAKER)?));
@@ -85,7 +85,7 @@ impl Selector {
         })
     }
 
-    /// See [`Reactor::watch`](super::Reactor::watch).
+    /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
     pub fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
         let interest = match (
             interest.intersects(Interest::READABLE),
@@ -100,26 +100,26 @@ impl Selector {
             .register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
     }
 
-    /// See [`Reactor::unwatch`](super::Reactor::unwatch).
+    /// See [`Reactor::unwatch`](crate::reactor::Reactor::unwatch).
     pub fn unwatch(&self, fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
         self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()))
     }
 
-    /// See [`Reactor::select`](super::Reactor::select).
+    /// See [`Reactor::select`](crate::reactor::Reactor::select).
     pub fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let Inner {
             poll,
             events: taken,
         } = &mut *self.inner.borrow_mut();
         let mut timeout = timeout;
-        // All that is there, since deadlines are judged after it: what was left in the kernel would
-        // look as if it had not come.
+        // Fetch everything now, because deadlines are checked afterwards: data whose event is still
+        // in the kernel would count as not received.
         for _ in 0..FETCHES {
             match poll.poll(taken, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 result => result?,
             }
-            // The waker and the timer have done their work by ending the wait.
+            // The waker and the timer have served their purpose by ending the wait.
             let sources = taken
                 .iter()
                 .filter(|event| event.token() != WAKER && event.token() != TIMER);
@@ -135,14 +135,14 @@ impl Selector {
         Ok(())
     }
 
-    /// See [`Reactor::set_deadline`](super::Reactor::set_deadline).
+    /// See [`Reactor::set_deadline`](crate::reactor::Reactor::set_deadline).
     pub fn set_deadline(&self, deadline: Option<Instant>) {
-        // A zero time would disarm the timer, so what is past due is due in a nanosecond.
+        // A zero value would disarm the timer, so a deadline in the past becomes one nanosecond.
         let value = deadline.map_or(Duration::ZERO, |at| {
             at.saturating_duration_since(Instant::now())
                 .max(Duration::from_nanos(1))
         });
-        // The kernel counts seconds in an i64; a deadline beyond that is none.
+        // The kernel counts seconds in an i64; a longer delay is cut to that.
         let seconds = i64::try_from(value.as_secs()).unwrap_or(i64::MAX);
         let spec = Itimerspec {
             it_interval: Timespec {
@@ -161,7 +161,7 @@ impl Selector {
         }
     }
 
-    /// See [`Reactor::notifier`](super::Reactor::notifier).
+    /// See [`Reactor::notifier`](crate::reactor::Reactor::notifier).
     pub fn notifier(&self) -> Arc<dyn Notify> {
         self.waker.clone()
     }
@@ -176,14 +176,14 @@ impl fmt::Debug for Selector {
 }
 
 impl AsFd for Selector {
-    /// The fd that a host watches. It stays the same, and open, as long as the selector lives.
+    /// The fd that a host watches. It stays the same, and open, for the lifetime of the selector.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.registry.as_fd()
     }
 }
 
 impl AsRawFd for Selector {
-    /// The number of [`as_fd`](AsFd::as_fd), for foreign functions.
+    /// The raw number of [`as_fd`](AsFd::as_fd), for FFI.
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
@@ -210,12 +210,12 @@ impl Reactor for Rc<Selector> {
         (**self).notifier()
     }
 
-    /// Nothing of this thread runs between the answer of [`Driver::next_turn`](super::Driver::next_turn) and
-    /// the sleep.
+    /// Nothing to do: no code runs on this thread between
+    /// [`Driver::next_turn`](super::Driver::next_turn) and the sleep.
     fn request_turn(&self) {}
 }
 
-/// The selector owns the waker: one that is dropped after a wake-up would take the wake-up with it.
+/// The selector owns the waker: dropping a waker after a wake-up would lose that wake-up.
 struct MioNotify(mio::Waker);
 
 impl Notify for MioNotify {

@@ -1,4 +1,4 @@
-//! The backend with a loop of its own.
+//! The backend with its own loop.
 
 use std::{cell::RefCell, future::Future, io, rc::Rc, time::Duration};
 
@@ -8,8 +8,8 @@ use crate::{
     reactor::turn::{Handle, LifeError},
 };
 
-/// A reactor that runs alone, on mio: its loop is [`run`](Standalone::run), on the thread that
-/// calls it.
+/// A reactor with its own loop, built on mio. The loop is [`run`](Standalone::run), on the thread
+/// that calls it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,27 +29,28 @@ pub struct Standalone {
 }
 
 impl Standalone {
-    /// A reactor that does not run yet.
+    /// Makes a reactor that is not running yet.
     ///
     /// # Errors
-    /// When the process or the system is out of file descriptors.
+    /// Fails if the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         Ok(Standalone {
             driver: Driver::new(Rc::new(Selector::new()?)),
         })
     }
 
-    /// The handle that programs work with.
+    /// The handle that the program uses.
     pub fn handle(&self) -> Handle {
         self.driver.handle()
     }
 
-    /// Runs until [`Handle::stop`] and the shutdown that follows it. May be called again after
-    /// that.
+    /// Runs until [`Handle::stop`] is called and the shutdown is complete. May be called again
+    /// after that.
     ///
     /// # Errors
-    /// [`RunError::Life`] when it runs already; [`RunError::Selector`] when the operating system
-    /// refuses to wait, which ends the run at once (connections still hear that they are lost).
+    /// [`RunError::Life`] if the reactor is already running. [`RunError::Selector`] if the
+    /// operating system cannot wait for events; this ends the run at once (protocols still get
+    /// `connection_lost`).
     pub fn run(&self) -> Result<(), RunError> {
         self.driver.start()?;
         while self.driver.is_running() {
@@ -58,8 +59,8 @@ impl Standalone {
         Ok(())
     }
 
-    /// Runs `future` as the main task: the run ends in order when the future does, and its result
-    /// is returned. Everything else that was spawned or is connected goes on meanwhile.
+    /// Runs `future` as the main task. When it completes, the reactor shuts down gracefully and the
+    /// result is returned. Meanwhile, other tasks and connections continue as usual.
     ///
     /// ```
     /// use std::time::Duration;
@@ -75,9 +76,9 @@ impl Standalone {
     /// ```
     ///
     /// # Errors
-    /// The future's own, and those of [`run`](Standalone::run). [`RunError::Interrupted`] if the
-    /// run ends before the future does, by [`Handle::stop`] or a signal for example, or if the
-    /// future panics.
+    /// Returns the future's own error, and the errors of [`run`](Standalone::run).
+    /// [`RunError::Interrupted`] if the run ends before the future completes, for example because
+    /// of [`Handle::stop`] or a signal, or if the future panics.
     #[track_caller]
     pub fn block_on<F, T, E>(&self, future: F) -> Result<T, E>
     where
@@ -104,9 +105,9 @@ impl Standalone {
         }
     }
 
-    /// Makes one turn by hand, after waiting for something to do for at most `wait` (for ever with
-    /// `None`). The first one starts the reactor, as [`run`](Standalone::run) would;
-    /// [`Handle::stop`] and some turns more end it.
+    /// Makes one turn by hand. Waits for something to do for at most `wait` (without limit if
+    /// `None`). The first call starts the reactor, as [`run`](Standalone::run) would. To end the
+    /// run, call [`Handle::stop`] and make a few more turns.
     ///
     /// # Errors
     /// As for [`run`](Standalone::run).
@@ -118,15 +119,15 @@ impl Standalone {
     }
 }
 
-/// Why a run could not begin or go on.
+/// Why a run could not start or continue.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Not now: see the inner error.
+    /// The reactor is in the wrong state; see the inner error.
     Life(LifeError),
-    /// The operating system refused to wait for events.
+    /// The operating system could not wait for events.
     Selector(io::Error),
-    /// The run ended before the main future did, or the future panicked; see
+    /// The run ended before the main future completed, or the future panicked; see
     /// [`Standalone::block_on`].
     Interrupted(Interrupted),
 }

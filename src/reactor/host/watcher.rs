@@ -1,6 +1,6 @@
-//! A thread that waits for a selector, for hosts whose loop cannot.
+//! A thread that waits on a selector, for hosts whose loop cannot.
 //!
-//! It and the host's loop take turns:
+//! The thread and the host's loop alternate:
 //!
 //! ```text
 //!            watch()                 the selector is readable: wake the host
@@ -27,16 +27,16 @@ use rustix::{
 use super::Selector;
 use crate::{log, reactor::backend::Notify};
 
-/// Waits for a [`Selector`] on a thread of its own, which does nothing else, and wakes the host's
-/// loop when that is readable: for a backend in a loop that can watch no file descriptor, but be
-/// woken by other threads. [`Interleave`](super::Interleave) is made of it.
+/// Waits on a [`Selector`] in a thread of its own, and wakes the host's loop when the selector is
+/// readable. It is for a backend whose loop cannot watch a file descriptor but can be woken by
+/// other threads. [`Interleave`](super::Interleave) uses it.
 ///
-/// The host calls [`watch`](Watcher::watch) each time before it sleeps, after it has taken what the
-/// selector had. So the thread never looks at a readiness that the host was told of already (it
-/// would spin), and each later one is followed by a wake-up (none is lost): if the thread looks too
-/// early, at one that the host is just taking, the host makes one slice in vain.
+/// The host calls [`watch`](Watcher::watch) each time before it sleeps, after it has fetched the
+/// selector's events. So the thread never polls for readiness that the host already knows of (it
+/// would spin), and every later readiness causes a wake-up (none is lost). If the thread polls too
+/// early, and sees events that the host is just fetching, the host runs one slice in vain.
 ///
-/// Dropping it ends the thread, and waits for that.
+/// Dropping it ends the thread and waits for the thread to finish.
 pub struct Watcher {
     shared: Arc<Shared>,
     notifier: Arc<dyn Notify>,
@@ -50,21 +50,21 @@ struct Shared {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// The host is awake, or will be: it was woken.
+    /// The host is awake, or has been woken.
     Resting,
-    /// The host is to be woken then.
+    /// Wake the host at this instant.
     Later(Instant),
-    /// The thread waits for the selector.
+    /// The thread waits on the selector.
     Watching,
     Ended,
 }
 
 impl Watcher {
-    /// Starts the thread, at rest. `wake` is called on it, must not block, and says whether the
-    /// host is still there.
+    /// Starts the thread, at rest. `wake` is called on that thread, must not block, and returns
+    /// whether the host still exists.
     ///
     /// # Errors
-    /// When there are no file descriptors or no threads left.
+    /// Fails if the process is out of file descriptors or threads.
     pub fn spawn(
         selector: &Selector,
         wake: impl Fn() -> bool + Send + 'static,
@@ -92,16 +92,46 @@ impl Watcher {
         self.shared.change(State::Watching);
     }
 
-    /// Wakes the host once when `delay` is over, unless [`rest`](Watcher::rest) or
-    /// [`watch`](Watcher::watch) is called before: for a slice in whose callback the host may run a
-    /// loop of its own, such as a dialog's, that is to be served too.
+    /// Wakes the host once after `delay`, unless [`rest`](Watcher::rest) or
+    /// [`watch`](Watcher::watch) is called first. Call it before a slice: if the host runs a nested
+    /// loop in one of the slice's callbacks, for example a dialog's, the network is served in that
+    /// loop too.
     pub fn watch_in(&self, delay: Duration) {
         self.shared.change(State::Later(Instant::now() + delay));
     }
 
-    /// Does nothing until it is told to.
+    /// Pauses the thread until the next call.
     pub fn rest(&self) {
         self.shared.change(State::Resting);
+    }
+}
+
+impl Watcher {
+    /// Returns a handle that may go to any thread.
+    pub(crate) fn remote(&self) -> WatcherRemote {
+        WatcherRemote {
+            shared: self.shared.clone(),
+            notifier: self.notifier.clone(),
+        }
+    }
+}
+
+/// Wakes the host later, from any thread.
+pub(crate) struct WatcherRemote {
+    shared: Arc<Shared>,
+    notifier: Arc<dyn Notify>,
+}
+
+impl WatcherRemote {
+    /// Wakes the host once after `delay`, unless it is awake by then.
+    pub(crate) fn wake_in(&self, delay: Duration) {
+        let watching = *self.shared.lock() == State::Watching;
+        self.shared.change(State::Later(Instant::now() + delay));
+        if watching {
+            // The thread is in poll(2). It looks up, wakes the host at once, and waits the next
+            // time.
+            self.notifier.notify();
+        }
     }
 }
 
@@ -116,10 +146,10 @@ impl fmt::Debug for Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.shared.change(State::Ended);
-        // If it waits for the selector, this is what makes it look up.
+        // If the thread is polling the selector, this ends the poll.
         self.notifier.notify();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was printed already.
+            // The panic message was already printed.
             let _ = thread.join();
         }
     }
@@ -127,7 +157,7 @@ impl Drop for Watcher {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic happens under the lock.
+        // Nothing under the lock can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,15 +184,15 @@ impl Shared {
                         return;
                     }
                 },
-                // The time is over.
+                // The delay is over.
                 State::Later(_) | State::Resting => {}
             }
             let mut state = self.lock();
             match *state {
                 State::Ended => return,
-                // Before it wakes the host: that changes it again.
+                // Set this before waking the host, because the host changes it again.
                 State::Watching | State::Later(_) => *state = State::Resting,
-                // The host has woken by itself while the thread was in poll(2).
+                // The host woke for another reason while the thread was in poll(2).
                 State::Resting => {}
             }
             drop(state);

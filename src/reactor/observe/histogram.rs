@@ -1,9 +1,9 @@
-//! How often something took how long.
+//! Counts of durations, by size.
 
 use std::time::Duration;
 
-/// Upper bounds in microseconds. Fine around one frame at 60 Hz, where it is decided whether a
-/// frame is late.
+/// Upper bounds in microseconds. They are finest around one frame at 60 Hz, where it matters
+/// whether a frame is late.
 const BOUNDS: [u64; 20] = [
     50, 100, 250, 500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 17_000, 18_000, 20_000, 25_000,
     34_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
@@ -12,7 +12,7 @@ const BOUNDS: [u64; 20] = [
 /// Counts of durations, by size.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// The last one is for what is above all bounds.
+    /// The last count is for durations above all bounds.
     counts: [u64; BOUNDS.len() + 1],
     sum: Duration,
     longest: Duration,
@@ -26,23 +26,23 @@ impl Histogram {
         self.longest = self.longest.max(duration);
     }
 
-    /// How many there were.
+    /// The number of durations recorded.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All of them together.
+    /// The sum of all durations.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// The longest.
+    /// The longest duration.
     pub fn longest(&self) -> Duration {
         self.longest
     }
 
-    /// Each bound, from 50 µs to 1 s, and how many took that long or shorter. What took longer is
-    /// in [`count`](Histogram::count) only.
+    /// Each bound, from 50 µs to 1 s, with the number of durations up to that bound. Longer
+    /// durations are only in [`count`](Histogram::count).
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let mut all = 0;
         BOUNDS
@@ -54,9 +54,9 @@ impl Histogram {
             })
     }
 
-    /// Longer than this share (0.5 for half of them) was none but the rest: what a straight line
-    /// between the bounds around it gives, and never more than the longest. Zero when there was
-    /// none at all.
+    /// The duration that this share of all durations does not exceed; 0.5 for the median. The
+    /// result is interpolated linearly between the bounds around it, and is never more than the
+    /// longest duration. Zero if nothing was recorded.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = share.clamp(0.0, 1.0) * self.count() as f64;
         let (mut below, mut lower) = (0, 0);
@@ -77,8 +77,8 @@ impl Histogram {
         self.longest
     }
 
-    /// What came since an `earlier` state of this one. Its longest is known only to be below the
-    /// next bound.
+    /// Returns what was recorded since `earlier`, an older copy of this histogram. The result's
+    /// longest duration is an upper estimate: the bound of its highest bucket.
     #[must_use]
     pub fn since(&self, earlier: &Histogram) -> Histogram {
         let mut since = self.clone();

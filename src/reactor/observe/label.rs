@@ -5,10 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// A kind of work, for figures and reports. The reactor has six; a layer above it adds its own
-/// with [`Label::new`].
+/// A kind of work, for metrics and reports. The reactor has six labels; a layer above it adds its
+/// own with [`Label::new`].
 ///
-/// A label is a small number, so comparing and counting it costs nothing.
+/// A label is a small number, so comparing and counting labels costs nothing.
 ///
 /// ```
 /// use entwined::reactor::Label;
@@ -30,17 +30,19 @@ impl Label {
     pub const TASK: Label = Label(2);
     /// A callback of a connection's protocol.
     pub const CONNECTION: Label = Label(3);
-    /// A step of the shutdown.
+    /// A step of a shutdown.
     pub const SHUTDOWN: Label = Label(4);
-    /// Work of every kind beyond the [`MAX`](Label::MAX)th.
+    /// Work of any kind beyond the first [`MAX`](Label::MAX).
     pub const OTHER: Label = Label(5);
 
-    /// The number of labels that a process can have. Later ones are [`OTHER`](Label::OTHER).
+    /// Maximum number of labels in a process. Further labels become [`OTHER`](Label::OTHER).
     pub const MAX: usize = 32;
 
-    /// The label of this name. The same name gives the same label in the whole process.
+    /// Returns the label with this name. The same name returns the same label everywhere in the
+    /// process.
     ///
-    /// It takes a lock and a search: make a label once, when a server is made for example.
+    /// This takes a lock and searches a list, so make a label once, for example when a server
+    /// starts.
     pub fn new(name: &'static str) -> Self {
         let mut names = names();
         if let Some(index) = names.iter().position(|known| *known == name) {
@@ -53,7 +55,7 @@ impl Label {
         Label(names.len() as u8 - 1)
     }
 
-    /// Its name.
+    /// The name of this label.
     pub fn name(self) -> &'static str {
         names()[self.index()]
     }
@@ -62,7 +64,7 @@ impl Label {
         usize::from(self.0)
     }
 
-    /// The labels that exist in this process, the reactor's first.
+    /// All labels of this process, the reactor's own first.
     pub fn all() -> Vec<Label> {
         (0..names().len()).map(|index| Label(index as u8)).collect()
     }
@@ -80,7 +82,7 @@ impl fmt::Debug for Label {
     }
 }
 
-/// Their names, by number.
+/// The names of the labels, by number.
 static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 
 fn names() -> MutexGuard<'static, Vec<&'static str>> {

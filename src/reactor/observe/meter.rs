@@ -1,4 +1,4 @@
-//! Counts, times and reports.
+//! Counts work, measures its time, and sends reports.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,24 +13,24 @@ use super::{
 };
 use crate::{log, panic::catch};
 
-/// From this on a callback is a stall: half a frame at 60 Hz.
+/// A callback that takes at least this long is a stall: half a frame at 60 Hz.
 const STALL: Duration = Duration::from_millis(8);
 
-/// How many stalls are remembered one by one.
+/// Number of stalls that are kept one by one.
 const RECENT: usize = 32;
 
 pub(crate) struct Meter {
     pub(crate) threshold: Cell<Duration>,
-    /// Whether handlers are timed besides the callbacks in which they run, and timers and turns are
-    /// recorded.
+    /// Whether to time handlers separately from the callbacks that they run in, and to record timer
+    /// lateness and turn times.
     pub(crate) on: Cell<bool>,
-    /// Up to when the thread's time has been accounted for.
+    /// The time up to which the thread's time has been charged.
     stamp: Cell<Moment>,
     processor: Processor,
     shares: [Cell<Share>; Label::MAX],
-    /// The callback that is running, or the part of it that is timed by itself.
+    /// The running callback, or the part of it that is timed separately.
     current: Cell<Label>,
-    /// Callbacks run, without the parts of them that are timed by themselves.
+    /// Number of callbacks run, not counting parts that are timed separately.
     callbacks: Cell<u64>,
     longest: Cell<Option<(Duration, Origin)>>,
     stalls: RefCell<Stalls>,
@@ -64,18 +64,18 @@ impl Meter {
         }
     }
 
-    /// From here on time is spent in callbacks.
+    /// Starts the accounting: from now on, time is spent in callbacks.
     pub(crate) fn begin(&self, now: Moment) {
         self.processor.freshen(now);
         self.stamp.set(now);
     }
 
-    /// When the last callback ended.
+    /// The time when the last callback ended.
     pub(crate) fn stamp(&self) -> Moment {
         self.stamp.get()
     }
 
-    /// Charges the time since the last account to this kind of work, and counts the runs that ended.
+    /// Charges the time since the last charge to this label, and adds to its count.
     pub(crate) fn account(&self, label: Label, ended: u64, now: Moment) -> Duration {
         let duration = now.since(self.stamp.replace(now));
         let share = &self.shares[label.index()];
@@ -95,30 +95,30 @@ impl Meter {
         self.callbacks.get()
     }
 
-    /// A callback begins; the label of the one that it runs within.
+    /// Starts a callback. Returns the label of the callback that it runs inside.
     pub(crate) fn enter(&self, label: Label) -> Label {
         self.current.replace(label)
     }
 
-    /// A callback has ended: what passed since the last account is its own.
+    /// Ends a callback, and charges it with the time since the last charge.
     pub(crate) fn leave(&self, outer: Label, now: Moment) {
         self.account(self.current.replace(outer), 1, now);
         self.callbacks.set(self.callbacks.get() + 1);
     }
 
-    /// A part of a callback begins that is timed by itself: what passed until now is the
-    /// callback's. The label to go back to.
+    /// Starts a part of a callback that is timed separately. The time until now is charged to the
+    /// callback. Returns the label to restore.
     pub(crate) fn enter_part(&self, label: Label, now: Moment) -> Label {
         self.account(self.current.get(), 0, now);
         self.current.replace(label)
     }
 
-    /// That part has ended; how long it took since the last account.
+    /// Ends such a part. Returns the time since the last charge.
     pub(crate) fn leave_part(&self, outer: Label, now: Moment) -> Duration {
         self.account(self.current.replace(outer), 1, now)
     }
 
-    /// All time in callbacks.
+    /// The total time in callbacks.
     pub(crate) fn busy(&self) -> Duration {
         self.shares.iter().map(|share| share.get().time).sum()
     }
@@ -140,8 +140,8 @@ impl Meter {
         self.processor.all()
     }
 
-    /// A callback, or a handler within one, ran for so long; `waited` is what the thread had
-    /// [waited](Meter::waited) before.
+    /// Records how long a callback, or a handler inside one, ran. `waited` is the value of
+    /// [`waited`](Meter::waited) before it ran.
     pub(crate) fn record(&self, origin: Origin, duration: Duration, waited: Duration) {
         let longest = self
             .longest
@@ -156,7 +156,7 @@ impl Meter {
     fn record_long(&self, origin: Origin, mut duration: Duration, waited: Duration) {
         let threshold = self.threshold.get();
         if duration >= threshold {
-            // What the system gave to others meanwhile is not its fault.
+            // The callback is not to blame for time that the system gave to other threads.
             self.processor.read();
             duration = duration.saturating_sub(self.processor.all() - waited);
         }
@@ -177,12 +177,12 @@ impl Meter {
         }
     }
 
-    /// Calls `function` with each report for as long as its owner keeps it.
+    /// Calls `function` with each report until its owner drops it.
     pub(crate) fn observe(&self, function: &Rc<ObserverFn>) {
         self.observers.borrow_mut().push(Rc::downgrade(function));
     }
 
-    /// Whether there was one stall of this origin so far.
+    /// Whether there has been exactly one stall with this origin.
     fn is_first_stall(&self, origin: Origin) -> bool {
         let stalls = self.stalls.borrow();
         let mut places = stalls.places.iter();
@@ -191,7 +191,7 @@ impl Meter {
 
     pub(crate) fn report(&self, report: &Report<'_>) {
         match report {
-            // Without a subscriber, one line for each place is enough.
+            // Without a subscriber, one line per origin is enough.
             Report::Stall { origin, .. } if !self.is_first_stall(*origin) => {
                 tracing::warn!("{report}")
             }

@@ -1,4 +1,4 @@
-//! Figures.
+//! The metrics of a reactor.
 
 use std::{
     collections::VecDeque,
@@ -8,75 +8,77 @@ use std::{
 use super::{Histogram, Label, Origin};
 use crate::address::Address;
 
-/// Figures since the reactor was made; see [`Handle::metrics`](crate::Handle::metrics).
+/// Metrics since the reactor was made; see [`Handle::metrics`](crate::Handle::metrics).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Turns made.
+    /// Number of turns made.
     pub turns: u64,
-    /// How long they took, those that ran anything; without waiting for events.
+    /// How long turns took, without waiting for events. Only turns that ran something count.
     pub turn_times: Histogram,
-    /// Calls, timers and task polls run.
+    /// Number of calls, timers and task polls that have run.
     pub callbacks: u64,
-    /// The longest callback, without those that spun the host's loop.
+    /// The longest callback, not counting callbacks that ran the host's loop.
     pub longest_callback: Option<(Duration, Origin)>,
-    /// How long the thread has waited for a processor that the system had given to others: frames
-    /// are late then, and it is nobody's fault in the program. As of the last turn, or the one
-    /// before; zero where the system does not tell (schedstat).
+    /// How long the thread was ready to run but had to wait for a processor. Frames may be late
+    /// then, and the program is not to blame. Updated at the start of a turn, at most every 4 ms;
+    /// zero if the system does not report it (schedstat).
     pub waited: Duration,
-    /// Callbacks that took longer than the [threshold](crate::Handle::set_stall_threshold).
+    /// Number of callbacks that took longer than the
+    /// [threshold](crate::Handle::set_stall_threshold).
     pub stalls: u64,
-    /// Sources watched at present.
+    /// Sources watched now.
     pub sources: usize,
-    /// Timers pending at present.
+    /// Timers pending now.
     pub timers: usize,
-    /// How late timers were, those that were due.
+    /// How late timers ran after their deadline.
     pub timer_lateness: Histogram,
-    /// Tasks alive at present.
+    /// Live tasks.
     pub tasks: usize,
-    /// Tasks that are ready to be polled at present.
+    /// Tasks ready to be polled now.
     pub ready_tasks: usize,
-    /// Calls that wait at present, without those that other threads have just posted.
+    /// Calls queued now, not counting calls that other threads have just posted.
     pub waiting_calls: usize,
-    /// Connections open at present: connected sockets of TCP and Unix.
+    /// Open connections: connected TCP and Unix sockets.
     pub connections: usize,
-    /// Connections that were opened since the reactor was made.
+    /// Connections opened since the reactor was made.
     pub connections_opened: u64,
-    /// Bytes received over all sources.
+    /// Bytes received on all sources.
     pub received: u64,
-    /// Bytes sent over all sources.
+    /// Bytes sent on all sources.
     pub sent: u64,
-    /// The frames of the windows, where the host has a [frame clock](crate::reactor::FrameClock).
+    /// Metrics of the windows' frames, if the host has a [frame clock](crate::reactor::FrameClock).
     pub frames: FrameMetrics,
     pub(crate) shares: Vec<Share>,
 }
 
 impl Metrics {
-    /// What work of this kind took.
+    /// How often work of this kind ran, and for how long.
     pub fn share(&self, label: Label) -> Share {
         self.shares.get(label.index()).copied().unwrap_or_default()
     }
 }
 
-/// What callbacks of one kind took.
+/// How often callbacks of one kind ran, and for how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Share {
-    /// How often they were run.
+    /// How often they ran.
     pub count: u64,
-    /// How long all of them took.
+    /// Their total time.
     pub time: Duration,
 }
 
-/// The callbacks that held the thread for too long; see [`Handle::stalls`](crate::Handle::stalls).
+/// Callbacks that held the thread for too long; see [`Handle::stalls`](crate::Handle::stalls).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stalls {
-    /// How many there were.
+    /// Total number of stalls.
     pub count: u64,
-    /// The last 32, the latest at the end.
+    /// The last 32 stalls, the latest at the end.
     pub recent: VecDeque<Stall>,
-    /// By where they come from. There are no more places than the program has lines.
+    /// Stalls by origin. The list is bounded by the number of places in the program that register
+    /// work.
     pub places: Vec<StallPlace>,
 }
 
@@ -84,38 +86,38 @@ pub struct Stalls {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Stall {
-    /// Which.
+    /// The callback.
     pub origin: Origin,
-    /// For how long, without what the thread waited for a processor.
+    /// How long it took, not counting the time that the thread waited for a processor.
     pub duration: Duration,
-    /// When it ended.
+    /// When the callback ended.
     pub at: SystemTime,
 }
 
-/// What a place in the program has done to the thread.
+/// The stalls of one origin.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct StallPlace {
-    /// Which.
+    /// The origin.
     pub origin: Origin,
-    /// How often.
+    /// Number of stalls.
     pub count: u64,
-    /// For how long at worst.
+    /// The longest stall.
     pub longest: Duration,
 }
 
-/// What a reactor has to do at present; see [`Handle::census`](crate::Handle::census).
+/// The current work of a reactor; see [`Handle::census`](crate::Handle::census).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Census {
-    /// The tasks that are alive: where they were spawned, and how many from there.
+    /// Live tasks: where they were spawned, and how many at each place.
     pub tasks: Vec<(Origin, usize)>,
-    /// The timers that are pending: where they were scheduled, how many from there, and when the
-    /// first of them is due.
+    /// Pending timers: where they were scheduled, how many at each place, and when the first one is
+    /// due.
     pub timers: Vec<(Origin, usize, Instant)>,
-    /// Tasks that sleep or have a limit of time: timers that wake them.
+    /// Timers that wake a task: tasks that sleep or have a timeout.
     pub sleeping: usize,
-    /// The connections.
+    /// Open connections.
     pub connections: Vec<ConnectionInfo>,
 }
 
@@ -123,26 +125,27 @@ pub struct Census {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Who is at the other end.
+    /// The peer's address.
     pub peer: Address,
     /// Bytes received.
     pub received: u64,
     /// Bytes sent.
     pub sent: u64,
-    /// Since when, to within a turn.
+    /// When it was opened, accurate to one turn.
     pub since: Instant,
 }
 
-/// What is known of the frames of all windows.
+/// Metrics of the frames of all windows.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct FrameMetrics {
     /// Frames drawn.
     pub drawn: u64,
-    /// From the start of a frame to that of the next, while frames come one after another.
+    /// The time from the start of a frame to the start of the next, during continuous drawing.
     pub gaps: Histogram,
-    /// Frames that would have fitted into gaps of one and a half intervals or more.
+    /// Missed frames: the number of frames that would have fitted into gaps of at least one and a
+    /// half intervals.
     pub lost: u64,
-    /// What a frame costs at present, in time of the processor: of all windows the most.
+    /// The processor time that a frame currently costs, for the most expensive window.
     pub cost: Duration,
 }

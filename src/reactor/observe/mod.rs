@@ -1,4 +1,4 @@
-//! What is observed of a reactor: kinds of work, times, figures, reports.
+//! Observing a reactor: kinds of work, times, metrics, reports.
 
 mod histogram;
 mod label;

@@ -1,12 +1,11 @@
-//! Instants to reckon with.
+//! Points in time for cheap arithmetic.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// What the monotonic clock shows (clock_gettime(2)), as one number: to subtract two of them costs
-/// a tenth of what it costs with an [`Instant`](std::time::Instant), and each callback takes the
-/// time.
+/// A reading of the monotonic clock (clock_gettime(2)) as one number. Subtracting two of them costs
+/// a tenth of subtracting two [`Instant`](std::time::Instant)s, and every callback is timed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Moment {
     nanoseconds: u64,
@@ -15,13 +14,13 @@ pub(crate) struct Moment {
 impl Moment {
     pub(crate) fn now() -> Self {
         let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
-        // It begins near the system's start, so it fits for 584 years.
+        // The clock starts near system boot, so this lasts for 584 years.
         Moment {
             nanoseconds: tv_sec as u64 * 1_000_000_000 + tv_nsec as u64,
         }
     }
 
-    /// What has passed since `earlier`; zero when that is later.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.nanoseconds.saturating_sub(earlier.nanoseconds))
     }

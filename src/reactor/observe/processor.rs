@@ -1,16 +1,16 @@
-//! How long the system has had this thread wait for a processor, though it was ready to run: that
-//! is nobody's fault in the program.
+//! How long this thread was ready to run but had to wait for a processor. The program is not to
+//! blame for that time.
 
 use std::{cell::Cell, fs::File, os::unix::fs::FileExt, time::Duration};
 
 use super::Moment;
 
-/// How old a reading may be: what the thread waited since then cannot be told from what it waited
-/// in the callback that is looked at.
+/// Maximum age of a reading. Wait time since the last reading cannot be told apart from wait time
+/// during the callback that is being checked.
 const FRESH: Duration = Duration::from_millis(4);
 
-/// Reads `/proc/thread-self/schedstat`: see proc(5) and the kernel's `sched-stats` documentation.
-/// Where there is no such file, nobody waited.
+/// Reads `/proc/thread-self/schedstat`; see proc(5) and the kernel's `sched-stats` documentation.
+/// If the file does not exist, the wait time is always zero.
 pub(super) struct Processor {
     file: Option<File>,
     fresh: Cell<Moment>,
@@ -32,7 +32,7 @@ impl Processor {
         processor
     }
 
-    /// Reads it unless that was done just now. It takes a microsecond.
+    /// Reads the file unless the last reading is recent. Takes a microsecond.
     pub(super) fn freshen(&self, now: Moment) {
         if now.since(self.fresh.get()) >= FRESH {
             self.fresh.set(now);
@@ -46,7 +46,7 @@ impl Processor {
         }
     }
 
-    /// What was waited since this was made, as of the last reading.
+    /// The wait time since this was made, as of the last reading.
     pub(super) fn all(&self) -> Duration {
         self.waited.get().saturating_sub(self.at_first)
     }

@@ -1,20 +1,20 @@
-//! What the reactor noticed about the program that runs on it: panics, stalls, failures.
+//! What the reactor reports about the program that runs on it: panics, stalls, failures.
 
 use std::{error::Error, fmt, panic::Location, time::Duration};
 
 use super::Label;
 
-/// Where a callback comes from: what kind of work it is, and the line that registered it.
+/// Where a callback comes from: its kind of work, and the line that registered it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
-    /// What kind of work it is.
+    /// The kind of work.
     pub label: Label,
-    /// Where it was registered or spawned.
+    /// Where the callback was registered or spawned.
     pub location: &'static Location<'static>,
 }
 
 impl Origin {
-    /// Work of this kind, registered by the caller.
+    /// The origin of work of this kind that the caller registers.
     #[track_caller]
     pub fn here(label: Label) -> Self {
         Origin {
@@ -30,32 +30,32 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Something the program should know. Each one is also logged through `tracing`: a stall as a
-/// warning, the others as errors. If the thread has no `tracing` subscriber, a line is written to
-/// standard error instead; of stalls only the first one of each place.
+/// Something that the program should know. Each report is also logged through `tracing`: a stall as
+/// a warning, the others as errors. If the thread has no `tracing` subscriber, a line is written to
+/// standard error instead; for stalls, only the first one of each origin.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Report<'a> {
-    /// A callback panicked. It was ended; the reactor and the others go on.
+    /// A callback panicked. Only that callback ended; the reactor and everything else continue.
     Panic {
-        /// Which.
+        /// The callback.
         origin: Origin,
-        /// What it said.
+        /// The panic message.
         message: &'a str,
     },
     /// A callback held the thread for longer than the threshold
-    /// ([`Handle::set_stall_threshold`](super::Handle::set_stall_threshold)).
+    /// ([`Handle::set_stall_threshold`](crate::Handle::set_stall_threshold)).
     Stall {
-        /// Which.
+        /// The callback.
         origin: Origin,
-        /// For how long, without what the thread waited meanwhile for a processor.
+        /// How long it took, not counting the time that the thread waited for a processor.
         duration: Duration,
     },
-    /// Something that nobody waits for failed.
+    /// Work failed, and nothing waits for its result.
     Failure {
-        /// What.
+        /// The work.
         origin: Origin,
-        /// How.
+        /// The error.
         error: &'a (dyn Error + 'static),
     },
 }

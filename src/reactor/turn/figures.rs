@@ -1,4 +1,4 @@
-//! Figures of the whole reactor.
+//! Metrics of the whole reactor.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! When the next frame is due, and what may be spent until then.
+//! When the next frame is due, and how much time a slice may use until then.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,24 +12,26 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Core;
 use crate::reactor::observe::FrameMetrics;
 
-/// How the thread is shared with a GUI: what one slice of the network may take. Set by
-/// [`Handle::set_pacing`](crate::Handle::set_pacing); the defaults need no tuning.
+/// How the thread is shared with a GUI: how long one slice of the network may take. Set with
+/// [`Handle::set_pacing`](crate::Handle::set_pacing). The defaults need no tuning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pacing {
-    /// While no window draws: the first frame of an animation waits for that long at most. 2 ms.
+    /// Budget while no window draws. The first frame of an animation is delayed by at most this.
+    /// Default 2 ms.
     pub idle: Duration,
-    /// However much time there is until the next frame: input, and the host's other sources, wait
-    /// for it. 4 ms.
+    /// Maximum budget, even if the next frame is far away, because input and the host's other
+    /// sources wait for the slice. Default 4 ms.
     pub max: Duration,
-    /// When a frame is due, or overdue: the network goes on in a GUI that is always late. 0.2 ms.
+    /// Minimum budget, even if a frame is due or overdue, so that the network continues in a GUI
+    /// that is always late. Default 0.2 ms.
     pub min: Duration,
-    /// What lies between the end of a slice and the start of a frame: the host loop's own work. 0.2
-    /// ms.
+    /// Time to leave between the end of a slice and the start of a frame, for the host loop's own
+    /// work. Default 0.2 ms.
     pub margin: Duration,
 }
 
 impl Pacing {
-    /// The same for each slice, whatever is drawn.
+    /// Gives every slice the same budget, whatever is drawn.
     pub fn fixed(budget: Duration) -> Self {
         Pacing {
             idle: budget,
@@ -51,12 +53,13 @@ impl Default for Pacing {
     }
 }
 
-/// Who draws frames: a window, an output. While it lives, the reactor's slices end before its next
-/// frame is due.
+/// Tracks the frames of something that draws, such as a window or an output. While a clock exists,
+/// the reactor's slices end before its next frame is due.
 ///
-/// A backend makes one for each of its windows (the GTK and winit backends do); a program makes one
-/// for what it draws itself, such as a compositor for each output. It says when a frame begins and
-/// ends; what a frame costs, and by how much it may come early, is learned.
+/// A backend makes one clock per window (the GTK and winit backends do). A program makes one for
+/// each thing that it draws itself; a compositor, for example, makes one per output. The caller
+/// says when a frame begins and ends. The clock learns what a frame costs, and how much earlier
+/// than expected frames may come.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -83,7 +86,8 @@ impl FrameClock {
         FrameClock { core, clock }
     }
 
-    /// A frame begins. `interval` is what lies between two of them at the display's present rate.
+    /// Call this when a frame begins. `interval` is the time between frames at the display's
+    /// current rate.
     pub fn begin(&self, interval: Duration) {
         let busy = self.core.meter.busy();
         let between = busy.saturating_sub(self.clock.busy.replace(busy));
@@ -92,14 +96,14 @@ impl FrameClock {
         self.core.frames.drawn(gap, interval, between);
     }
 
-    /// The frame is drawn, and handed to the display.
+    /// Call this when the frame has been drawn and handed to the display.
     pub fn end(&self) {
         let cost = processor_time().saturating_sub(self.clock.processor.get());
         self.clock.end(Instant::now(), cost);
     }
 
-    /// The host wants the thread at this instant, for a frame or for whatever else; it is asked
-    /// anew when that is past.
+    /// Sets the instant at which the host wants the thread, for a frame or for anything else. Has
+    /// no effect once that instant has passed; then set it again.
     pub fn expect(&self, at: Option<Instant>) {
         self.clock.wanted.set(at);
     }
@@ -121,26 +125,27 @@ impl fmt::Debug for FrameClock {
     }
 }
 
-/// Of this thread. A frame that waits for the display takes long and costs little.
+/// The processor time of this thread. A frame that waits for the display takes long but costs
+/// little.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime)
         .try_into()
         .unwrap_or_default()
 }
 
-/// All clocks of a reactor.
+/// All frame clocks of a reactor.
 #[derive(Default)]
 pub(crate) struct Frames {
     clocks: RefCell<Vec<Weak<Clock>>>,
     pub(crate) pacing: Cell<Pacing>,
-    /// By how much slices take longer than their budgets, as the callback that runs then must end,
-    /// at worst of late.
+    /// By how much slices have recently exceeded their budgets, at worst. A slice exceeds its
+    /// budget because the running callback must finish.
     overrun: Cell<Duration>,
     metrics: RefCell<FrameMetrics>,
 }
 
 impl Frames {
-    /// What a slice that begins at `now` may take.
+    /// The budget of a slice that begins at `now`.
     pub(crate) fn budget(&self, now: Instant) -> Duration {
         let Pacing {
             idle,
@@ -161,10 +166,10 @@ impl Frames {
         })
     }
 
-    /// A slice took so much longer than its budget.
+    /// Records that a slice exceeded its budget by `time`.
     pub(crate) fn overran(&self, time: Duration) {
-        // One that took very long will not be followed by many like it: the network is not to stand
-        // still for a stall.
+        // A very long overrun is unlikely to repeat soon: a stall must not bring the network to a
+        // halt.
         self.overrun
             .set(time.min(MOST_OVERRUN).max(self.overrun.get() * 63 / 64));
     }
@@ -172,8 +177,8 @@ impl Frames {
     fn drawn(&self, gap: Option<Duration>, interval: Duration, busy: Duration) {
         let mut metrics = self.metrics.borrow_mut();
         metrics.drawn += 1;
-        // Nobody knows whether a frame was wanted in a longer gap, unless it was this reactor's
-        // callbacks that made it long.
+        // In a longer gap, nobody may have wanted a frame, unless this reactor's callbacks took
+        // most of the gap.
         if let Some(gap) = gap.filter(|&gap| gap < LEFT_OUT * interval || 2 * busy > gap) {
             metrics.gaps.record(gap);
             let intervals = (gap.as_secs_f64() / interval.as_secs_f64().max(1e-6)).round() as u64;
@@ -194,39 +199,40 @@ impl Frames {
     }
 }
 
-/// What is believed of an overrun.
+/// Maximum overrun that later slices allow for.
 const MOST_OVERRUN: Duration = Duration::from_millis(2);
 
-/// Who has left out so many frames does not draw.
+/// A window that skipped this many frames counts as idle.
 const LEFT_OUT: u32 = 3;
 
-/// Three frames in a row that waited for the display are believed, for this number of frames less
-/// the half.
+/// The maximum of `Clock::waits`. Above half of it, frames are assumed to wait for the display.
+/// Three frames in a row that waited exceed that threshold; at most 32 frames that did not wait go
+/// back below it.
 const SURE: u32 = 64;
 
-/// What is known of one clock.
+/// What is known about one window's frames.
 #[derive(Default)]
 struct Clock {
     /// When the last frame began.
     began: Cell<Option<Instant>>,
     ended: Cell<Option<Instant>>,
     interval: Cell<Duration>,
-    /// By how much frames come before they were expected, at worst of late.
+    /// By how much frames recently began earlier than expected, at worst.
     early: Cell<Duration>,
-    /// What they cost, at worst of late.
+    /// What frames recently cost, at worst.
     cost: Cell<Duration>,
-    /// How sure it is that frames wait for the display, which thus tells when they are due: up when
-    /// one took much longer than it cost, else down.
+    /// How sure we are that frames wait for the display, so that the end of a frame tells when the
+    /// next is due. Goes up when a frame took much longer than it cost, and down otherwise.
     waits: Cell<u32>,
     wanted: Cell<Option<Instant>>,
-    /// This thread's processor time when the last one began.
+    /// This thread's processor time when the last frame began.
     processor: Cell<Duration>,
-    /// The time in the reactor's callbacks by then.
+    /// The total time in the reactor's callbacks when the last frame began.
     busy: Cell<Duration>,
 }
 
 impl Clock {
-    /// Gives the time since the last one began.
+    /// Returns the time since the last frame began.
     fn begin(&self, now: Instant, interval: Duration) -> Option<Duration> {
         if let Some(expected) = self.expected(now) {
             let early = expected
@@ -254,7 +260,7 @@ impl Clock {
         self.ended.set(Some(now));
     }
 
-    /// When the frame after the last one should begin, while frames come one after another.
+    /// When the frame after the last one should begin, during continuous drawing.
     fn expected(&self, now: Instant) -> Option<Instant> {
         let (began, interval) = (self.began.get()?, self.interval.get());
         (now.saturating_duration_since(began) < LEFT_OUT * interval).then(|| began + interval)
@@ -264,7 +270,8 @@ impl Clock {
         let next = self.expected(now).map(|expected| {
             let due = expected - self.early.get();
             match self.ended.get() {
-                // The display took it at its end, and takes the next one an interval later.
+                // The display took the last frame when that frame ended, and takes the next one an
+                // interval later.
                 Some(ended) if self.waits.get() > SURE / 2 => {
                     due.min(ended + self.interval.get().saturating_sub(self.cost.get()))
                 }
@@ -276,8 +283,8 @@ impl Clock {
     }
 }
 
-// Hosts that time a frame differently are played here; `Instant` cannot be made, so all of them
-// begin now.
+// These tests imitate hosts that time their frames differently. An arbitrary `Instant` cannot be
+// constructed, so all tests start now.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,8 +336,8 @@ mod tests {
     #[test]
     fn a_frame_that_waits_for_the_display_is_begun_in_time_for_what_it_costs() {
         let (clock, start) = (Clock::default(), Instant::now());
-        // The display takes a frame at each whole interval. Each is begun later than the one
-        // before; it costs 3 ms.
+        // The display takes a frame at each whole interval. Each frame begins later than the one
+        // before and costs 3 ms.
         for number in 0..4 {
             clock.begin(start + number * INTERVAL + us(1_000) * number, INTERVAL);
             clock.end(start + (number + 1) * INTERVAL, us(3_000));
@@ -387,7 +394,7 @@ mod tests {
         frames.pacing.set(Pacing::fixed(us(700)));
         assert_eq!(frames.budget(start), us(700));
         frames.pacing.set(Pacing::default());
-        // A callback that has taken long is expected again, and forgotten in time.
+        // After a long callback, another one is expected; this expectation fades over time.
         frames.overran(us(50_000));
         assert_eq!(frames.budget(start + INTERVAL - us(3_200)), us(1_000));
         for _ in 0..500 {

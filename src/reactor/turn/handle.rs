@@ -1,4 +1,4 @@
-//! What programs hold.
+//! The handle that programs use.
 
 use std::{
     cell::Cell,
@@ -21,20 +21,21 @@ use crate::{
     reactor::observe::{Census, Label, Metrics, Origin, Report, Stalls},
 };
 
-/// Thirty years: enough for ever, and inside what every clock can say.
+/// Thirty years: long enough, and within the range of every clock.
 pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// A handle on a reactor: cheap to clone, and bound to the reactor's thread (not `Send`; other
-/// threads use a [`Remote`]).
+/// A handle to a reactor. It is cheap to clone, and bound to the reactor's thread (not `Send`;
+/// other threads use a [`Remote`]).
 ///
-/// Everything here may be called at any time on that thread: before the run, from inside any
-/// callback of the reactor, and from the host's own callbacks (a button was clicked). Nothing calls
+/// All methods may be called at any time on that thread: before the run, inside any callback of the
+/// reactor, and in the host's own callbacks (such as a button's click handler). No method calls
 /// back into the caller.
 ///
 /// # Dropping what a method returns
 ///
-/// - Work goes on when its handle is dropped: [`Timer`], [`LoopingCall`](crate::task::LoopingCall)
-///   and [`Deferred`] (of [`spawn`](Handle::spawn) and the like) have a `cancel` method to end it.
+/// - Work continues when its handle is dropped: [`Timer`],
+///   [`LoopingCall`](crate::task::LoopingCall) and [`Deferred`] (from [`spawn`](Handle::spawn) and
+///   similar methods) have a `cancel` method to end it.
 /// - A hook or an observer ends when its guard is dropped: [`TurnHook`], [`ShutdownHook`],
 ///   [`Observer`]. Their `keep` method leaves them in place for good.
 #[derive(Clone)]
@@ -51,38 +52,38 @@ impl Handle {
         &self.core
     }
 
-    /// The present, by the clock of this reactor's timers.
+    /// The current time, on the clock that this reactor's timers use.
     pub fn now(&self) -> Instant {
         self.core.reactor.now()
     }
 
-    /// Calls `function` in the next turn, after what was asked for before.
+    /// Calls `function` in the next turn, after calls that were queued earlier.
     ///
-    /// A call that was not made when the run ends is dropped.
+    /// Calls that are still queued when the run ends are dropped.
     #[track_caller]
     pub fn call_soon(&self, function: impl FnOnce() + 'static) {
         self.core.push_call(call(Label::CALL, function));
     }
 
-    /// Calls `function` after `delay`: never early, and in the order of scheduling when several are
-    /// due at the same instant. With a zero delay it is called in the next turn, not in this one. A
-    /// delay of centuries is fine.
+    /// Calls `function` after `delay`, never early. Calls that are due at the same instant run in
+    /// the order in which they were scheduled. A call with a zero delay runs in the next turn, not
+    /// in this one. A delay of centuries is fine.
     ///
-    /// Dropping the [`Timer`] does not cancel it. A timer that is pending when the run ends is
+    /// Dropping the [`Timer`] does not cancel it. Timers that are pending when the run ends are
     /// dropped.
     #[track_caller]
     pub fn call_later(&self, delay: Duration, function: impl FnOnce() + 'static) -> Timer {
         self.schedule(self.after(delay), call(Label::TIMER, function))
     }
 
-    /// Calls `function` at an instant of the reactor's [clock](Handle::now); see
+    /// Calls `function` at an instant on the reactor's [clock](Handle::now); see
     /// [`call_later`](Handle::call_later).
     #[track_caller]
     pub fn call_at(&self, at: Instant, function: impl FnOnce() + 'static) -> Timer {
         self.schedule(at.max(self.now()), call(Label::TIMER, function))
     }
 
-    /// As [`call_soon`](Handle::call_soon), for a function that needs the handle.
+    /// Like [`call_soon`](Handle::call_soon), for a function that needs the handle.
     ///
     /// ```
     /// # let reactor = entwined::Standalone::new()?;
@@ -95,7 +96,7 @@ impl Handle {
         self.core.push_call(call_with(Label::CALL, function));
     }
 
-    /// As [`call_later`](Handle::call_later), for a function that needs the handle.
+    /// Like [`call_later`](Handle::call_later), for a function that needs the handle.
     #[track_caller]
     pub fn call_later_with(
         &self,
@@ -118,7 +119,7 @@ impl Handle {
         }
     }
 
-    /// The instant `delay` from now, or as late as there are instants to name.
+    /// The instant `delay` from now, capped at `FOREVER` if an `Instant` cannot represent it.
     pub(crate) fn after(&self, delay: Duration) -> Instant {
         let now = self.now();
         now.checked_add(delay).unwrap_or(now + FOREVER)
@@ -126,10 +127,10 @@ impl Handle {
 
     /// Runs a future as a task of this reactor.
     ///
-    /// The Deferred fires with the future's output. Cancelling it ends the task: its future is
-    /// dropped in the next turn, and what it waits for with it. Dropping the Deferred lets the task
-    /// go on. A panic ends the task, is reported, and fires the Deferred with
-    /// [`Interrupted::Panicked`]. Tasks that are alive when the run ends are dropped then, and their
+    /// The Deferred fires with the future's output. Cancelling the Deferred ends the task: the
+    /// future, and everything that it waits for, is dropped in the next turn. Dropping the Deferred
+    /// lets the task continue. A panic ends the task, is reported, and fires the Deferred with
+    /// [`Interrupted::Panicked`]. Tasks that are alive when the run ends are dropped, and their
     /// Deferreds fire with [`Interrupted::Cancelled`].
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Deferred<F::Output, Interrupted>
@@ -139,8 +140,8 @@ impl Handle {
         self.core.spawn(future, Origin::here(Label::TASK))
     }
 
-    /// As [`spawn`](Handle::spawn), for a future that gives a `Result`: value and error become
-    /// those of the Deferred.
+    /// Like [`spawn`](Handle::spawn), for a future that returns a `Result`: its value and its error
+    /// become the Deferred's.
     #[track_caller]
     pub fn defer<F, T, E>(&self, future: F) -> Deferred<T, E>
     where
@@ -152,16 +153,17 @@ impl Handle {
             .add_callbacks(|result| result, |why| Err(why.into()))
     }
 
-    /// Waits for `future` here and now, while the reactor and, where the host's loop allows it, the
-    /// whole host go on: the window lives, other connections are served, timers fire. For callbacks
-    /// that cannot be async. Up to three levels deep is tested; the inner wait ends before the
-    /// outer one can.
+    /// Waits for `future` here and now, while the reactor continues to run, and the whole host as
+    /// well if its loop allows that: windows stay responsive, other connections are served, timers
+    /// fire. It is for callbacks that cannot be async. Nesting is tested up to three levels deep;
+    /// an inner wait must end before the outer one can.
     ///
-    /// On a host that cannot be iterated from inside (calloop, winit), only this reactor goes on
-    /// meanwhile.
+    /// On a host whose loop cannot be iterated from inside (calloop, winit), only this reactor
+    /// continues.
     ///
     /// # Errors
-    /// [`Stopped`] when the reactor does not run, its run ends before the result comes, or the
+    /// [`Stopped`] if the reactor is not running, if its run ends before the future completes, or
+    /// if the future panics.
     /// future panics.
     #[track_caller]
     pub fn wait<F>(&self, future: F) -> Result<F::Output, Stopped>
@@ -188,43 +190,43 @@ impl Handle {
         }
     }
 
-    /// The one handle for other threads.
+    /// Returns the handle for use on other threads.
     pub fn remote(&self) -> Remote {
         Remote::new(self.core.inbox.clone())
     }
 
-    /// Ends the run in order: the hooks of each shutdown [`Phase`], then the connections, then what
-    /// is left. Returns at once. Does nothing outside a run, and when the run is stopping already;
-    /// [`try_stop`](Handle::try_stop) tells these apart.
+    /// Starts a graceful shutdown, which runs the hooks of each [`Phase`], closes the connections,
+    /// and drops what is left. Returns at once. Does nothing if the reactor is not running or is
+    /// already stopping; [`try_stop`](Handle::try_stop) tells these cases apart.
     #[track_caller]
     pub fn stop(&self) {
-        // Nothing is left to stop.
+        // An error means that there is nothing to stop.
         let _ = self.core.stop();
     }
 
-    /// As [`stop`](Handle::stop), and says why if there is nothing to stop.
+    /// Like [`stop`](Handle::stop), but returns an error if there is nothing to stop.
     ///
     /// # Errors
     /// [`LifeError::NotRunning`] before a run, [`LifeError::AlreadyStopping`] the second time,
-    /// [`LifeError::Closed`] when its host has dropped the reactor.
+    /// [`LifeError::Closed`] if the host has dropped the reactor.
     #[track_caller]
     pub fn try_stop(&self) -> Result<(), LifeError> {
         self.core.stop()
     }
 
-    /// Whether a run has begun and not ended; true also while it is stopping.
+    /// Returns whether a run has started and not yet ended. Also true during the shutdown.
     pub fn is_running(&self) -> bool {
         self.core.life.is_running()
     }
 
-    /// Whether [`stop`](Handle::stop) was called and the run has not ended yet.
+    /// Returns whether [`stop`](Handle::stop) was called and the run has not yet ended.
     pub fn is_stopping(&self) -> bool {
         self.core.life.is_stopping()
     }
 
-    /// Has `function` called, once, in a phase of the next shutdown. The phase waits for the future
-    /// that it returns (at most 30 s); an error is reported, and the other hooks still run. Hooks
-    /// run in the order in which they were added.
+    /// Calls `function` once, in the given phase of the next shutdown. The phase waits for the
+    /// returned future, for at most 30 s. An error is reported, and the other hooks still run.
+    /// Hooks run in the order in which they were added.
     #[track_caller]
     pub fn on_shutdown<F, Fut>(&self, phase: Phase, function: F) -> ShutdownHook
     where
@@ -234,41 +236,38 @@ impl Handle {
         self.core.add_hook(phase, Location::caller(), function)
     }
 
-    /// Has `function` called in each turn, after its events have been taken and before anything
-    /// else runs: for what becomes ready by other ways than a file descriptor, and needs a look now
-    /// and then. It does not give rise to turns, and should take well below a microsecond when
-    /// there is nothing to do.
+    /// Calls `function` in each turn, after the turn's events were fetched and before anything else
+    /// runs. It is for checking things that become ready without a file descriptor. It does not
+    /// cause turns, and should take well under a microsecond if there is nothing to do.
     #[track_caller]
     pub fn on_turn(&self, function: impl Fn() + 'static) -> TurnHook {
         TurnHook::new(&self.core, Rc::new(function))
     }
 
-    /// Makes a hook for the end of turns: `function` is called, once, at the end of each turn that
-    /// [asks](TurnEnd::request) for it. `origin` names it in reports.
+    /// Makes a hook for the end of turns: `function` is called once at the end of each turn that
+    /// [requests](TurnEnd::request) it. `origin` names it in reports.
     pub fn on_turn_end(&self, origin: Origin, function: impl Fn(&Handle) + 'static) -> TurnEnd {
         TurnEnd::new(Rc::downgrade(&self.core), origin, Box::new(function))
     }
 
-    /// Has `function` called with each [`Report`]: panics, stalls, failures. A panic in
-    /// it is logged.
+    /// Calls `function` with each [`Report`]: panics, stalls, failures. A panic in it is logged.
     pub fn observe(&self, function: impl Fn(&Report<'_>) + 'static) -> Observer {
         Observer::new(&self.core, Rc::new(function))
     }
 
-    /// From how long on a callback is reported as a stall. 8 ms at first.
+    /// Sets how long a callback may take before it is reported as a stall. Default 8 ms.
     pub fn set_stall_threshold(&self, threshold: Duration) {
         self.core.meter.threshold.set(threshold);
     }
 
-    /// Whether handlers of HTTP requests are timed besides the callbacks in which they run, and the
-    /// times of turns and the lateness of timers are recorded. They are, at first; it costs some 50
-    /// ns a request. What else there is in [`Metrics`], stalls included, is always there.
+    /// Sets whether to time HTTP handlers separately from the callbacks that they run in, and to
+    /// record turn times and timer lateness. On by default; costs about 50 ns per request.
+    /// Everything else in [`Metrics`], including stalls, is always recorded.
     pub fn set_timing(&self, on: bool) {
         self.core.meter.on.set(on);
     }
 
-    /// Figures since the reactor was made. It takes some microseconds, however much there is to
-    /// count.
+    /// Metrics since the reactor was made. Takes a few microseconds, whatever the amount of work.
     pub fn metrics(&self) -> Metrics {
         self.core.metrics()
     }
@@ -278,36 +277,36 @@ impl Handle {
         self.core.meter.stalls()
     }
 
-    /// What there is to do at present: tasks, timers and connections. It goes through all of them,
-    /// which takes a millisecond for 10,000.
+    /// The current work: tasks, timers and connections. Iterates over all of them, which takes a
+    /// millisecond for 10,000.
     pub fn census(&self) -> Census {
         self.core.census()
     }
 
-    /// A clock for something that draws frames, by which the network keeps out of their way. A
-    /// host's backend makes them for its windows.
+    /// Makes a clock for something that draws frames, so that the network leaves time for them. A
+    /// host's backend makes clocks for its own windows.
     pub fn frame_clock(&self) -> FrameClock {
         FrameClock::new(self.core.clone())
     }
 
-    /// How the thread is shared with the host: what a slice may take, at most and at least. From
-    /// the next slice on.
+    /// Sets how the thread is shared with the host: the minimum and maximum length of a slice.
+    /// Takes effect with the next slice.
     pub fn set_pacing(&self, pacing: Pacing) {
         self.core.frames.pacing.set(pacing);
     }
 }
 
-/// What servers and other layers need of the reactor; see [`server`](crate::server).
+/// For servers and other layers; see [`server`](crate::server).
 impl Handle {
-    /// Runs a future as a task that nobody waits for. Reports name `origin`.
+    /// Runs a future as a task whose result nothing waits for. Reports name `origin`.
     ///
-    /// As for [`spawn`](Handle::spawn), but without the cost of a Deferred. A panic ends the task
-    /// and is reported. A task that is alive when the run ends is dropped.
+    /// Like [`spawn`](Handle::spawn), but without the cost of a Deferred. A panic ends the task and
+    /// is reported. Tasks that are alive when the run ends are dropped.
     pub fn spawn_detached(&self, origin: Origin, future: impl Future<Output = ()> + 'static) {
         self.core.spawn_detached(future, origin);
     }
 
-    /// As [`spawn`](Handle::spawn), with an `origin` for reports.
+    /// Like [`spawn`](Handle::spawn), with an `origin` for reports.
     pub fn spawn_as<F>(&self, origin: Origin, future: F) -> Deferred<F::Output, Interrupted>
     where
         F: Future + 'static,
@@ -320,48 +319,48 @@ impl Handle {
         self.core.life.number()
     }
 
-    /// Calls code of the program's. A panic in it is reported under `origin`, and the result is
+    /// Calls user code. If it panics, the panic is reported under `origin`, and the result is
     /// `None`.
     pub fn contain<T>(&self, origin: Origin, function: impl FnOnce() -> T) -> Option<T> {
         self.core.contain(origin, function)
     }
 
-    /// Calls code of the program's as a part of the callback that is running, timed by itself:
-    /// figures and stall reports name `origin` for it, and the callback for the rest. A panic in it
-    /// is reported, and the result is `None`.
+    /// Calls user code as a separately timed part of the running callback. Metrics and stall
+    /// reports charge this part to `origin`, and only the rest to the callback. If the code panics,
+    /// the panic is reported, and the result is `None`.
     ///
-    /// It costs two looks at the clock, none with [`set_timing(false)`](Handle::set_timing).
+    /// Costs two clock readings, or none after [`set_timing(false)`](Handle::set_timing).
     pub fn measure<T>(&self, origin: Origin, function: impl FnOnce() -> T) -> Option<T> {
         self.core.measure(origin, function)
     }
 
-    /// The time at which the present turn began to run callbacks, or the last one did. Cheaper than
-    /// [`now`](Handle::now), for deadlines that a turn does not matter to.
+    /// The time when the current turn (or the last one) began to run callbacks. Cheaper than
+    /// [`now`](Handle::now), for deadlines that need no more precision than a turn.
     pub fn turn_time(&self) -> Instant {
         self.core.time.get()
     }
 
-    /// Takes `units` from the running task's share of this poll: one for an operation, one more for
-    /// each 16 KiB. Returns false when the share is used up: the task should wake itself and return
-    /// `Pending`, so that others have their turn. A share is 64 units.
+    /// Charges `units` to the running task's budget for this poll: one unit per operation, plus one
+    /// for each 16 KiB. Returns false if the budget is used up. The task should then wake itself
+    /// and return `Pending`, so that other tasks get a turn. The budget is 64 units.
     ///
-    /// The streams of this crate do this by themselves. It is for work that a peer can cause
-    /// without any I/O, such as messages that are buffered already.
+    /// The streams of this crate charge the budget themselves. Call this for work that a peer can
+    /// cause without I/O, such as processing messages that are already buffered.
     ///
-    /// A future that an executor of another kind polls has no share of its own. It is told to give
-    /// way once every 64 units.
+    /// A future that is polled by another executor has no budget of its own. It is told to yield
+    /// once every 64 units.
     #[must_use = "a task that does not give way holds up all others"]
     pub fn spend(&self, units: u32) -> bool {
-        self.core.tasks.spend(units)
+        super::tasks::spend(units)
     }
 
-    /// What a layer keeps with this reactor, by its type; `init` makes it the first time. It is
-    /// dropped when the reactor is.
+    /// Returns the value of type `T` that a layer stores with this reactor; `init` makes it the
+    /// first time. It is dropped together with the reactor.
     pub fn extension<T: 'static>(&self, init: impl FnOnce() -> Rc<T>) -> Rc<T> {
         if let Some(present) = self.core.extension() {
             return present;
         }
-        // It may call back.
+        // `init` may re-enter this method.
         let made = init();
         self.core.extension().unwrap_or_else(|| {
             self.core.extend(made.clone());
@@ -392,8 +391,8 @@ fn call_with(label: Label, function: impl FnOnce(&Handle) + 'static) -> Call {
     }
 }
 
-/// A call that was scheduled with [`Handle::call_later`] or [`Handle::call_at`]. Dropping it
-/// changes nothing.
+/// A call that was scheduled with [`Handle::call_later`] or [`Handle::call_at`]. Dropping it does
+/// not cancel the call.
 pub struct Timer {
     core: Weak<Core>,
     key: TimerKey,
@@ -401,26 +400,26 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Takes the call back.
+    /// Cancels the call.
     ///
     /// # Errors
-    /// [`TimerError`] tells why there is nothing to take back: it was called (or is being called),
-    /// or cancelled before.
+    /// [`TimerError`] if there is nothing to cancel: the call was already made (or is running), or
+    /// was cancelled before.
     pub fn cancel(&self) -> Result<(), TimerError> {
         let core = self.pending()?;
         let timed = core.timers.borrow_mut().remove(self.key);
         self.cancelled.set(true);
-        // Dropped here, after the borrow, since it is the user's.
+        // Dropped here, after the borrow, because it is user code.
         drop(timed);
         core.settle_deadline();
         Ok(())
     }
 
-    /// Moves the call to `delay` from now, earlier or later. Among calls at the same instant it
-    /// comes last.
+    /// Moves the call to `delay` from now, earlier or later. It then runs after other calls that
+    /// are due at the same instant.
     ///
     /// # Errors
-    /// As for [`cancel`](Timer::cancel); then nothing is scheduled.
+    /// As for [`cancel`](Timer::cancel); nothing is scheduled then.
     pub fn reset(&self, delay: Duration) -> Result<(), TimerError> {
         let core = self.pending()?;
         let at = Handle::new(core.clone()).after(delay);
@@ -428,7 +427,7 @@ impl Timer {
         Ok(())
     }
 
-    /// Whether the call is still to come.
+    /// Returns whether the call is still to come.
     pub fn is_pending(&self) -> bool {
         self.pending().is_ok()
     }
@@ -453,13 +452,13 @@ impl fmt::Debug for Timer {
     }
 }
 
-/// Why a timer can be neither cancelled nor reset.
+/// Why a timer cannot be cancelled or reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimerError {
-    /// The call was made or is being made, or the run ended before it.
+    /// The call was already made or is running, or the run ended before it.
     Called,
-    /// It was cancelled before.
+    /// The timer was already cancelled.
     Cancelled,
 }
 
@@ -474,7 +473,7 @@ impl fmt::Display for TimerError {
 
 impl Error for TimerError {}
 
-/// A timer that wakes a task. Dropping it cancels it.
+/// A timer that wakes a task. Dropping it cancels the timer.
 pub(crate) struct WakeTimer {
     handle: Handle,
     key: Option<TimerKey>,
@@ -500,13 +499,13 @@ impl WakeTimer {
                 None => None,
             });
         match replaced {
-            // What was replaced is dropped after the borrow.
+            // The old waker is dropped after the borrow.
             Some(old) => drop(old),
             None => self.key = Some(core.insert_timer(deadline, Timed::Wake(waker.clone()))),
         }
     }
 
-    /// Moves the wake-up, if there is one.
+    /// Moves the deadline, if a timer is set.
     pub(crate) fn reset(&mut self, deadline: Instant) {
         if let Some(key) = self.key {
             self.handle.core.reset_timer(key, deadline);

@@ -1,4 +1,4 @@
-//! What is called in each turn, and at the end of turns.
+//! Functions that run in each turn, and at the end of turns.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,13 +9,13 @@ use std::{
 use super::{Core, Handle};
 use crate::reactor::observe::{Label, ObserverFn, Origin};
 
-/// A function and who registered it.
+/// A function, and where it was registered.
 struct Hook {
     function: Weak<dyn Fn()>,
     origin: Origin,
 }
 
-/// The functions that are called in each turn.
+/// The functions that run in each turn.
 #[derive(Default)]
 pub(super) struct TurnHooks {
     hooks: RefCell<Vec<Hook>>,
@@ -23,8 +23,8 @@ pub(super) struct TurnHooks {
     kept: RefCell<Vec<Rc<dyn Fn()>>>,
 }
 
-/// A function that [`Handle::on_turn`](super::Handle::on_turn) was given. Dropping this ends the
-/// calls.
+/// A function that was passed to [`Handle::on_turn`](super::Handle::on_turn). Dropping this ends
+/// the calls.
 #[must_use = "dropping it ends the calls; use `keep` to let them continue"]
 pub struct TurnHook {
     function: Rc<dyn Fn()>,
@@ -44,7 +44,7 @@ impl TurnHook {
         }
     }
 
-    /// Lets the calls continue as long as the reactor exists.
+    /// Lets the calls continue for as long as the reactor exists.
     pub fn keep(self) {
         if let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) {
             core.hooks.kept.borrow_mut().push(self.function);
@@ -58,8 +58,8 @@ impl fmt::Debug for TurnHook {
     }
 }
 
-/// A function that [`Handle::observe`](super::Handle::observe) was given. Dropping this ends the
-/// observation.
+/// A function that was passed to [`Handle::observe`](super::Handle::observe). Dropping this ends
+/// the observation.
 #[must_use = "dropping it ends the observation; use `keep` to let it continue"]
 pub struct Observer {
     function: Rc<ObserverFn>,
@@ -75,7 +75,7 @@ impl Observer {
         }
     }
 
-    /// Lets the observation continue as long as the reactor exists.
+    /// Lets the observation continue for as long as the reactor exists.
     pub fn keep(self) {
         if let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) {
             core.kept_observers.borrow_mut().push(self.function);
@@ -89,12 +89,12 @@ impl fmt::Debug for Observer {
     }
 }
 
-/// The functions that are called at the end of the turns that ask for them.
+/// The functions that run at the end of turns that request them.
 #[derive(Default)]
 pub(super) struct EndHooks {
-    /// Those that were asked for, each once.
+    /// The requested functions, each listed once.
     wanted: RefCell<Vec<Rc<EndHook>>>,
-    /// Whether one wants to be called before the turn ends.
+    /// Whether one of them should run before the turn ends.
     urgent: Cell<bool>,
 }
 
@@ -114,11 +114,11 @@ impl EndHooks {
     }
 }
 
-/// A function that runs at the end of the turns that ask for it. Made by
+/// A function that runs at the end of the turns that request it. Made by
 /// [`Handle::on_turn_end`](super::Handle::on_turn_end).
 ///
-/// It is for work that is cheaper in a row, such as sending what many connections have to send.
-/// Dropping this drops the function; a call that was asked for is not made then.
+/// It is for work that is cheaper in a batch, such as sending the output of many connections.
+/// Dropping this drops the function and cancels a pending request.
 #[must_use = "dropping it drops the function"]
 pub struct TurnEnd {
     core: Weak<Core>,
@@ -135,8 +135,8 @@ impl TurnEnd {
         TurnEnd { core, hook }
     }
 
-    /// Asks for a call at the end of this turn, or of the next one if none is under way. Asking
-    /// again before that call changes nothing.
+    /// Requests a call at the end of this turn, or of the next turn if none is running. Further
+    /// requests before that call have no effect.
     pub fn request(&self) {
         if self.hook.wanted.get() {
             return;
@@ -150,8 +150,8 @@ impl TurnEnd {
         }
     }
 
-    /// Asks for a call as soon as the callback that is running has returned: so that what waits for
-    /// the end of the turn does not grow without a bound.
+    /// Requests a call as soon as the running callback returns. This bounds the work that collects
+    /// until the end of the turn.
     pub fn request_now(&self) {
         self.request();
         if let Some(core) = self.core.upgrade() {
@@ -178,7 +178,7 @@ impl fmt::Debug for TurnEnd {
 }
 
 impl Core {
-    /// At the end of step 1.
+    /// Runs the turn hooks, at the end of step 1.
     pub(super) fn run_hooks(&self) {
         if self.hooks.hooks.borrow().is_empty() {
             return;
@@ -196,19 +196,19 @@ impl Core {
         }
     }
 
-    /// The reactor is gone, and so are the hooks that stayed for good.
+    /// Drops the hooks that stay for good, because the reactor is gone.
     pub(super) fn drop_kept_hooks(&self) {
         drop(self.hooks.kept.take());
     }
 
-    /// At the end of a run: nothing is called after it.
+    /// Cancels all requests at the end of a run: nothing is called after it.
     pub(super) fn drop_ends(&self) {
         for hook in self.ends.wanted.take() {
             hook.wanted.set(false);
         }
     }
 
-    /// Step 5. What these hooks ask for waits for the next turn.
+    /// Step 5. If these hooks request further calls, those wait for the next turn.
     pub(super) fn run_ends(self: &Rc<Self>) {
         self.ends.urgent.set(false);
         if !self.ends.is_wanted() {
@@ -220,7 +220,7 @@ impl Core {
             hook.wanted.set(false);
             self.measure(hook.origin, || (hook.function)(&handle));
         }
-        // The memory is kept.
+        // Keep the memory.
         let mut present = self.ends.wanted.borrow_mut();
         if present.is_empty() {
             let mut hooks = hooks;

@@ -1,4 +1,4 @@
-//! The life of a run: start, stop, the phases of the shutdown, the end.
+//! The lifecycle of a run: start, stop, the shutdown phases, the end.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,18 +18,20 @@ use crate::{
     reactor::observe::{Label, Origin, Report},
 };
 
-/// When in a shutdown a hook runs. Each phase begins when all hooks of the one before have ended.
+/// When a hook runs during a shutdown. Each phase begins when all hooks of the previous one have
+/// ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// Everything still works: say goodbye, finish what is under way.
+    /// Everything still works: say goodbye, finish work in flight.
     Before,
-    /// After these hooks all tasks end, and with them all connections: each hears connection_lost.
+    /// After these hooks, all tasks end, and with them all connections; each gets
+    /// `connection_lost`.
     During,
     /// The network is gone. Calls, timers and new tasks still work.
     After,
 }
 
-/// How long one phase may take before the next begins without it.
+/// How long a phase may take before the next one begins anyway.
 pub(crate) const PHASE_LIMIT: Duration = Duration::from_secs(30);
 
 type HookResult = Result<(), Box<dyn Error>>;
@@ -44,13 +46,13 @@ struct Hook {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Stage {
-    /// No run: before the first, and between two.
+    /// No run: before the first run, and between two runs.
     #[default]
     Idle,
     Running,
-    /// stop was called; the phases are under way.
+    /// `stop` was called; the phases are in progress.
     Stopping,
-    /// The phases are done; the turn that sees it ends the run.
+    /// The phases are done; the current turn ends the run.
     Finished,
     /// The driver is gone: there will be no further run.
     Closed,
@@ -59,7 +61,7 @@ enum Stage {
 #[derive(Default)]
 pub(crate) struct Lifecycle {
     stage: Cell<Stage>,
-    /// Runs ended.
+    /// Number of runs that have ended.
     ended: Cell<u64>,
     hooks: RefCell<Vec<Hook>>,
     next_hook: Cell<u64>,
@@ -73,7 +75,7 @@ impl Lifecycle {
         )
     }
 
-    /// The number of the present run.
+    /// The number of the current run.
     pub(crate) fn number(&self) -> u64 {
         self.ended.get()
     }
@@ -131,8 +133,8 @@ impl Core {
         Ok(())
     }
 
-    /// The end of a run: whatever is left goes, on this thread, with no callback but
-    /// connection_lost.
+    /// Ends a run: drops everything that is left, on this thread. The only callback from now on is
+    /// `connection_lost`.
     pub(crate) fn end_run(self: &Rc<Self>) {
         self.life.ended.set(self.life.ended.get() + 1);
         self.run_ends();
@@ -164,7 +166,8 @@ impl Core {
         self.reactor.ended();
     }
 
-    /// The driver is gone: ends the run at once, without its phases, and takes no more work.
+    /// Closes the reactor when its driver is gone: ends the run at once, without its phases, and
+    /// accepts no more work.
     pub(crate) fn close(self: &Rc<Self>) {
         self.life.stage.set(Stage::Closed);
         self.inbox.close();
@@ -183,12 +186,12 @@ impl Core {
         drop(self.extensions.take());
     }
 
-    /// Drops something of the user's; its destructor may panic.
+    /// Drops a user value; its destructor may panic.
     pub(crate) fn dispose<T>(&self, origin: Origin, value: T) {
         self.contain(origin, || drop(value));
     }
 
-    /// Calls something of the user's; a panic is reported, and there is no result then.
+    /// Calls user code. If it panics, the panic is reported, and the result is `None`.
     pub(crate) fn contain<R>(&self, origin: Origin, function: impl FnOnce() -> R) -> Option<R> {
         catch(function)
             .map_err(|message| self.report_panic(origin, &message))
@@ -223,14 +226,14 @@ impl Core {
     }
 }
 
-/// The task that carries a reactor from stop to the end.
+/// The task that takes a reactor from `stop` to the end of the run.
 async fn shutdown(core: Weak<Core>) {
     for phase in [Phase::Before, Phase::During, Phase::After] {
         let Some(core) = core.upgrade() else { return };
         let handle = Handle::new(core.clone());
         let limit = core.reactor.now() + PHASE_LIMIT;
         let mut waiting = Vec::new();
-        // A hook may add or remove others, so they are taken one at a time.
+        // A hook may add or remove other hooks, so take them one at a time.
         loop {
             while let Some(hook) = core.life.take_hook(phase) {
                 waiting.extend(begin(&core, hook));
@@ -263,7 +266,7 @@ async fn shutdown(core: Weak<Core>) {
     }
 }
 
-/// Calls a hook; what it waits for becomes a task.
+/// Calls a hook, and spawns the future that it returns as a task.
 fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Deferred<HookResult, Interrupted>)> {
     let origin = Origin {
         label: Label::SHUTDOWN,
@@ -273,7 +276,7 @@ fn begin(core: &Rc<Core>, hook: Hook) -> Option<(Origin, Deferred<HookResult, In
     Some((origin, core.spawn(future, origin)))
 }
 
-/// A function that [`Handle::on_shutdown`] was given. Dropping this removes the function.
+/// A function that was passed to [`Handle::on_shutdown`]. Dropping this removes the function.
 #[must_use = "dropping it removes the hook; use `keep` to leave it for good"]
 pub struct ShutdownHook {
     core: Weak<Core>,
@@ -305,22 +308,22 @@ impl Drop for ShutdownHook {
             let index = hooks.iter().position(|hook| hook.number == self.number);
             index.map(|index| hooks.remove(index))
         };
-        // Dropped here, after the borrow, since it is the user's.
+        // Dropped here, after the borrow, because it is user code.
         drop(hook);
     }
 }
 
-/// A step of the reactor's life that is not possible now.
+/// Why a reactor cannot start or stop now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LifeError {
-    /// To stop it, it must run.
+    /// The reactor is not running, so it cannot be stopped.
     NotRunning,
-    /// It runs already.
+    /// The reactor is already running.
     AlreadyRunning,
-    /// It was told to stop before.
+    /// The reactor is already stopping.
     AlreadyStopping,
-    /// What drives it is gone: it will never run again.
+    /// The reactor's driver is gone: it will never run again.
     Closed,
 }
 

@@ -1,7 +1,7 @@
-//! The state of one reactor, and what its turns do with it.
+//! The state of one reactor, and the code of its turns.
 //!
-//! All of this is one type, [`Core`]; each file has one part of it, and only these files see its
-//! fields.
+//! All of this is one type, [`Core`]. Each file contains a part of it, and only these files access
+//! its fields.
 
 mod figures;
 mod frames;
@@ -38,6 +38,7 @@ pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
 pub use registration::{Direction, Registration, RegistrationError};
 pub use remote::{Gone, Remote, RemoteError};
 pub(crate) use run::BUDGET;
+pub(crate) use tasks::spend_message;
 
 use self::{
     frames::Frames,
@@ -53,13 +54,13 @@ use super::{
     observe::{Meter, Moment, ObserverFn, Origin},
 };
 
-/// A closure in a queue, and the line that put it there.
+/// A queued closure, and where it was queued.
 struct Call {
     function: Box<dyn FnOnce(&Handle)>,
     origin: Origin,
 }
 
-/// What happens when a timer is due.
+/// What to do when a timer is due.
 enum Timed {
     Call(Call),
     Wake(Waker),
@@ -79,22 +80,23 @@ pub(crate) struct Core {
     ends: EndHooks,
     /// The functions of observers that stay for good.
     kept_observers: RefCell<Vec<Rc<ObserverFn>>>,
-    /// Sources that are connections.
+    /// Number of sources that are connections.
     connections: Cell<usize>,
-    /// The time of the present turn, or of the last one. Cheaper than the clock, for whom a turn
-    /// more or less does not matter.
+    /// The time of the current turn, or of the last one. Cheaper than reading the clock, where a
+    /// difference of one turn does not matter.
     time: Cell<Instant>,
-    /// Turns begun.
+    /// Number of turns begun.
     turns: Cell<u64>,
-    /// The kind of work with which the next turn begins: an index into the order of `turn`.
+    /// The kind of work that the next turn begins with: an index into the order that `run.rs`
+    /// defines.
     first: Cell<usize>,
-    /// When the present turn began to run what is queued, and what it may take.
+    /// When the current turn began to run queued work, and its budget.
     share: Cell<(Moment, Duration)>,
-    /// What layers above keep with the reactor, by its type.
+    /// Values that layers above store with the reactor, by type.
     extensions: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     /// Whether the backend was asked for a turn since the last one began.
     requested: Cell<bool>,
-    /// The deadline that the backend was last given. Never later than the first timer.
+    /// The deadline that the backend was given last. It is never later than the first timer.
     armed: Cell<Option<Instant>>,
 }
 
@@ -129,7 +131,7 @@ impl Core {
         core
     }
 
-    /// The reactor of this number, if it is one of this thread's.
+    /// The reactor with this number, if it belongs to this thread.
     pub(crate) fn local(id: u64) -> Option<Rc<Core>> {
         LOCAL
             .try_with(|local| {
@@ -155,27 +157,28 @@ impl Core {
             .push((TypeId::of::<T>(), value));
     }
 
-    /// Begins a poll with a share of its own, until the guard is dropped.
-    pub(crate) fn begin_share(&self) -> PollGuard<'_> {
-        self.tasks.begin_poll()
+    /// Starts a poll with its own task budget, until the guard is dropped.
+    pub(crate) fn begin_share(&self) -> PollGuard {
+        tasks::begin_poll()
     }
 
-    /// Turns begun.
+    /// Number of turns begun.
     pub(crate) fn turns(&self) -> u64 {
         self.turns.get()
     }
 
-    /// Whether a run has begun and not ended.
+    /// Whether a run has started and not yet ended.
     pub(crate) fn is_running(&self) -> bool {
         self.life.is_running()
     }
 
-    /// What a slice that begins now may take.
+    /// The budget of a slice that begins now.
     pub(crate) fn slice_budget(&self) -> Duration {
         self.frames.budget(Instant::now())
     }
 
-    /// A slice that began at `start` has ended: if it overran its budget, later ones get less.
+    /// Records the end of a slice that began at `start`. If it exceeded its budget, later slices
+    /// get less.
     pub(crate) fn slice_took(&self, start: Moment, budget: Duration) {
         let took = self.meter.stamp().since(start);
         self.frames.overran(took.saturating_sub(budget));
@@ -198,7 +201,7 @@ impl Core {
         }
     }
 
-    /// Whether something is queued. Timers do not count.
+    /// Whether anything is queued. Timers do not count.
     pub(crate) fn has_work(&self) -> bool {
         self.tasks.has_ready()
             || !self.calls.borrow().is_empty()
@@ -206,13 +209,13 @@ impl Core {
             || self.ends.is_wanted()
     }
 
-    /// What is left of the present turn's budget at `now`.
+    /// What is left of the current turn's budget at `now`.
     pub(crate) fn budget_left(&self, now: Moment) -> Duration {
         let (start, budget) = self.share.get();
         budget.saturating_sub(now.since(start))
     }
 
-    /// Tells the backend that a turn is wanted, once a turn.
+    /// Asks the backend for a turn, at most once per turn.
     pub(crate) fn request_turn(&self) {
         if !self.requested.replace(true) {
             self.reactor.request_turn();
@@ -246,17 +249,17 @@ impl Core {
         there
     }
 
-    /// A timer was scheduled for `at`: the backend hears of it at once if it is the first, also
-    /// from a host's callback.
+    /// Called when a timer was scheduled for `at`. If it is now the first timer, the backend is
+    /// told at once, because this may be a host's callback outside a turn.
     fn deadline_moved(&self, at: Instant) {
         if self.armed.get().is_none_or(|armed| at < armed) {
             self.arm(Some(at));
         }
     }
 
-    /// Brings the backend's deadline in line with the first timer. One that is too early is left:
-    /// it costs one wake-up at most, where to follow each move of a connection's deadline would
-    /// cost a system call for each request.
+    /// Sets the backend's deadline to the first timer. A deadline that is too early is left
+    /// unchanged: it costs at most one wake-up, whereas following every move of a connection's
+    /// deadline would cost a system call per request.
     fn settle_deadline(&self) {
         let head = self.timers.borrow_mut().next_deadline();
         match (head, self.armed.get()) {
@@ -274,13 +277,13 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // Fails when the thread is ending, and with it the list.
+        // Fails if the thread is ending and the list is gone.
         let _ = LOCAL.try_with(|local| local.borrow_mut().retain(|entry| entry.0 != self.inbox.id));
     }
 }
 
 thread_local! {
-    /// The reactors of this thread: how a waker, which may go to any thread, finds its way home
-    /// without a lock.
+    /// The reactors of this thread. A waker may go to any thread; this list lets it find its
+    /// reactor without a lock.
     static LOCAL: RefCell<Vec<(u64, Weak<Core>)>> = const { RefCell::new(Vec::new()) };
 }

@@ -1,4 +1,4 @@
-//! Sources of readiness, registered as long as they live.
+//! Sources of readiness, registered for as long as they live.
 
 use std::{
     cell::{Cell, OnceCell},
@@ -32,14 +32,14 @@ pub enum Direction {
     Write,
 }
 
-/// What is known of a source, shared by its owner and the reactor. Each direction has a waker of
-/// its own, so that neither loses a wake-up to the other.
+/// The state of a source, shared by its owner and the reactor. Each direction has its own waker, so
+/// that neither loses a wake-up to the other.
 #[derive(Default)]
 pub(crate) struct Source {
     readiness: Cell<Readiness>,
     reader: WakeSlot,
     writer: WakeSlot,
-    /// There when it is a connection.
+    /// Set if the source is a connection.
     connected: OnceCell<Connected>,
 }
 
@@ -91,15 +91,15 @@ impl Source {
     }
 }
 
-/// An object with a file descriptor, watched by a reactor.
+/// An object with a file descriptor that a reactor watches.
 ///
-/// The fd must be in non-blocking mode. Dropping this stops the watch and then closes the object,
-/// in this order; an event for it that was already taken is lost, and one for a later object with
-/// the same number never comes here.
+/// The fd must be in non-blocking mode. Dropping this stops watching the fd and then closes the
+/// object, in this order. An event that was already fetched for it is dropped, and an event for a
+/// later object with the same fd number never arrives here.
 ///
-/// One task at a time may wait for each direction; a later one takes the place of an earlier.
+/// One task at a time may wait for each direction. A later task replaces an earlier one.
 pub struct Registration<T: AsFd> {
-    /// There until it is given back.
+    /// Present until it is handed back.
     object: Option<T>,
     source: Rc<Source>,
     core: Rc<Core>,
@@ -108,11 +108,11 @@ pub struct Registration<T: AsFd> {
 }
 
 impl<T: AsFd> Registration<T> {
-    /// Begins to watch `object`.
+    /// Starts watching `object`.
     ///
     /// # Errors
-    /// [`RegistrationError`] gives the object back: a bad fd, one that cannot be watched (a regular file),
-    /// or a limit of the system.
+    /// [`RegistrationError`], which contains the object: a bad fd, an fd that cannot be watched
+    /// (such as a regular file's), or a system limit.
     pub fn new(
         handle: &Handle,
         object: T,
@@ -137,8 +137,8 @@ impl<T: AsFd> Registration<T> {
         }
     }
 
-    /// Takes both directions for ready until they say otherwise: spares a new socket the first
-    /// wait.
+    /// Treats these directions as ready until an operation returns `WouldBlock`. This saves a new
+    /// socket the first wait.
     pub(crate) fn assume_ready(self, readiness: Readiness) -> Self {
         self.source
             .readiness
@@ -146,7 +146,7 @@ impl<T: AsFd> Registration<T> {
         self
     }
 
-    /// It is a connection with this peer.
+    /// Marks it as a connection to this peer.
     pub(crate) fn connected(self, peer: Address) -> Self {
         let (received, sent) = Default::default();
         let connected = Connected {
@@ -165,7 +165,7 @@ impl<T: AsFd> Registration<T> {
         self
     }
 
-    /// Who is at the other end, if it is a connection.
+    /// The peer's address, if it is a connection.
     pub(crate) fn peer(&self) -> &Address {
         self.source
             .connected
@@ -173,38 +173,38 @@ impl<T: AsFd> Registration<T> {
             .map_or(&Address::Unknown, |connected| &connected.peer)
     }
 
-    /// The object.
+    /// The watched object.
     pub fn object(&self) -> &T {
         self.object.as_ref().expect("it is there until into_inner")
     }
 
-    /// The handle of the reactor that watches it.
+    /// A handle to the reactor that watches it.
     pub fn handle(&self) -> Handle {
         Handle::new(self.core.clone())
     }
 
-    /// Stops the watch and gives the object back.
+    /// Stops watching the object and returns it.
     pub fn into_inner(mut self) -> T {
         self.unwatch();
         self.object.take().expect("it is there until into_inner")
     }
 
-    /// Ready when an operation in this direction should not block, or the task has had its share of
-    /// the turn (then the task is woken again at once). An operation that blocks all the same is
-    /// answered by [`clear`](Registration::clear).
+    /// Ready if an operation in this direction should not block. Pending if it would, and also if
+    /// the task has used up its budget; then the task is woken again at once. If an operation
+    /// blocks nevertheless, call [`clear`](Registration::clear).
     pub fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<()> {
         if !self.source.is_ready(direction) {
             self.source.wait(direction, cx.waker());
             return Poll::Pending;
         }
-        if self.core.tasks.spend(1) {
+        if super::tasks::spend(1) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// The direction would block: wait for the next report.
+    /// Records that the direction would block, so that the next wait is for a new event.
     pub fn clear(&self, direction: Direction) {
         let (bits, interest) = match direction {
             Direction::Read => (
@@ -224,27 +224,14 @@ impl<T: AsFd> Registration<T> {
             .reactor
             .rearm(self.object().as_fd(), self.key, interest)
         {
-            // The next operation meets the error, so let there be one.
+            // The next operation will return the error, so make sure that there is one.
             tracing::debug!(%error, "a source cannot be armed again");
             self.source.became_ready(Readiness::ERROR);
         }
     }
 
-    /// A read gave less than it was offered room for: on a TCP socket nothing is left (epoll(7),
-    /// question 9), unless the peer has ended its direction.
-    pub(crate) fn drained(&self) {
-        if !self
-            .source
-            .readiness
-            .get()
-            .intersects(Readiness::READ_CLOSED | Readiness::ERROR)
-        {
-            self.clear(Direction::Read);
-        }
-    }
-
-    /// Does `operation` as soon as it does not block. [`WouldBlock`](io::ErrorKind::WouldBlock) and
-    /// [`Interrupted`](io::ErrorKind::Interrupted) are taken care of.
+    /// Runs `operation` as soon as it does not block. Handles
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) and [`Interrupted`](io::ErrorKind::Interrupted).
     pub fn poll_io<R>(
         &self,
         cx: &mut Context<'_>,
@@ -261,7 +248,7 @@ impl<T: AsFd> Registration<T> {
         }
     }
 
-    /// Does `operation` as soon as it does not block; see [`poll_io`](Registration::poll_io).
+    /// Runs `operation` as soon as it does not block; see [`poll_io`](Registration::poll_io).
     pub async fn io<R>(
         &self,
         direction: Direction,
@@ -275,21 +262,18 @@ impl<T: AsFd> Registration<T> {
         poll_fn(|cx| self.poll_ready(cx, direction)).await;
     }
 
-    /// Counts bytes, and takes them from the task's share of the turn.
+    /// Records the bytes and charges them to the task's budget.
     pub(crate) fn moved(&self, direction: Direction, bytes: usize) {
         self.spent(direction, 0, bytes);
     }
 
-    /// Counts bytes, and takes them and operations beyond the first from the task's share of the
-    /// turn.
+    /// Records the bytes and charges bytes and extra operations to the task's budget.
     pub(crate) fn spent(&self, direction: Direction, operations: usize, bytes: usize) {
         self.count(direction, bytes);
-        self.core
-            .tasks
-            .spend((operations + bytes / BYTES_A_UNIT) as u32);
+        let _ = super::tasks::spend((operations + bytes / BYTES_A_UNIT) as u32);
     }
 
-    /// Counts bytes.
+    /// Records the bytes.
     pub(crate) fn count(&self, direction: Direction, bytes: usize) {
         let (meter, connected) = (&self.core.meter, self.source.connected.get());
         let (all, own) = match direction {
@@ -312,13 +296,13 @@ impl<T: AsFd> Registration<T> {
             self.core.connections.set(self.core.connections.get() - 1);
         }
         if let Err(error) = self.core.reactor.unwatch(object.as_fd(), self.key) {
-            // Somebody closed the fd behind our back; the kernel then forgot it by itself.
+            // Someone closed the fd without our knowledge; the kernel has already removed it.
             tracing::debug!(%error, "a source was gone before it was unwatched");
         }
     }
 }
 
-/// So many bytes cost a task as much of its share as one operation.
+/// Bytes that cost a task as much of its budget as one operation.
 const BYTES_A_UNIT: usize = 16 * 1024;
 
 impl<T: AsFd> Drop for Registration<T> {
@@ -347,12 +331,12 @@ pub(crate) fn slot(key: Key) -> DefaultKey {
     KeyData::from_ffi(key.to_u64()).into()
 }
 
-/// An object that could not be watched, and why.
+/// An object that could not be watched, and the reason.
 #[derive(Debug)]
 pub struct RegistrationError<T> {
     /// The object.
     pub object: T,
-    /// Why.
+    /// The reason.
     pub error: io::Error,
 }
 

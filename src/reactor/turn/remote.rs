@@ -1,4 +1,4 @@
-//! The one handle that other threads may hold.
+//! The handle that other threads may use.
 
 use std::{
     fmt,
@@ -17,8 +17,8 @@ use crate::{deferred::Interrupted, panic::catch, reactor::backend::Notify};
 
 pub(crate) type PostedCall = Box<dyn FnOnce(&Handle) + Send>;
 
-/// Posts calls to a reactor from any thread. `Clone` and `Send`; it does not keep the reactor
-/// alive.
+/// Posts calls to a reactor from any thread. It is `Clone` and `Send`, and does not keep the
+/// reactor alive.
 #[derive(Clone)]
 pub struct Remote {
     inbox: Arc<Inbox>,
@@ -29,14 +29,14 @@ impl Remote {
         Remote { inbox }
     }
 
-    /// Runs `call` on the reactor's thread, in one of its next turns. Calls of one thread run in
-    /// the order in which they were posted. On the reactor's own thread, also from inside a
-    /// callback, it runs in the next turn.
+    /// Runs `call` on the reactor's thread, in one of its next turns. Calls from one thread run in
+    /// the order in which they were posted. If posted on the reactor's own thread, even from inside
+    /// a callback, the call runs in the next turn.
     ///
-    /// A call that was not run when the reactor's run ends is dropped, on the reactor's thread.
+    /// Calls that have not run when the reactor's run ends are dropped, on the reactor's thread.
     ///
     /// # Errors
-    /// [`Gone`] gives the call back when the reactor was dropped.
+    /// [`Gone`], which contains the call, if the reactor was dropped.
     #[track_caller]
     pub fn post<F>(&self, call: F) -> Result<(), Gone<F>>
     where
@@ -54,9 +54,9 @@ impl Remote {
     /// Runs `call` on the reactor's thread and waits for its result.
     ///
     /// # Errors
-    /// [`RemoteError::SameThread`] when called on the reactor's own thread, where the wait would
-    /// never end; [`RemoteError::Gone`] when the reactor was dropped, [`RemoteError::Dropped`] when its
-    /// run ended before the call ran, [`RemoteError::Panicked`] when the call did.
+    /// [`RemoteError::SameThread`] if called on the reactor's own thread, where the wait would
+    /// never end. [`RemoteError::Gone`] if the reactor was dropped. [`RemoteError::Dropped`] if its
+    /// run ended before the call ran. [`RemoteError::Panicked`] if the call panicked.
     #[track_caller]
     pub fn call<R, F>(&self, call: F) -> Result<R, RemoteError>
     where
@@ -65,14 +65,14 @@ impl Remote {
     {
         self.wait_for(|reply| {
             move |handle: &Handle| {
-                // The caller may have gone; then nobody wants the reply.
+                // The caller may be gone; then the reply is not needed.
                 let _ = reply.send(catch(|| call(handle)));
             }
         })
     }
 
-    /// Runs the future that `call` makes as a task on the reactor's thread and waits for its
-    /// result. The future need not be `Send`.
+    /// Calls `call` on the reactor's thread, runs the future that it returns as a task there, and
+    /// waits for the result. The future does not have to be `Send`.
     ///
     /// # Errors
     /// As for [`call`](Remote::call).
@@ -93,7 +93,7 @@ impl Remote {
                     match result {
                         Ok(value) => drop(reply.send(Ok(value))),
                         Err(Interrupted::Panicked(message)) => drop(reply.send(Err(message))),
-                        // Dropping the reply says it.
+                        // Dropping `reply` reports this case.
                         Err(_) => {}
                     }
                     Ok::<_, Interrupted>(())
@@ -131,7 +131,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// The reactor is gone; here is the call.
+/// The reactor is gone. Contains the call that was not posted.
 pub struct Gone<F>(pub F);
 
 impl<F> fmt::Debug for Gone<F> {
@@ -152,7 +152,7 @@ impl<F> std::error::Error for Gone<F> {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// It was made on the reactor's own thread, which would wait for itself.
+    /// The call was made on the reactor's own thread, which would wait for itself.
     SameThread,
     /// The reactor is gone.
     Gone,
@@ -166,7 +166,8 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RemoteError::SameThread => f.write_str(
-                "a blocking call on the reactor's own thread would wait for itself; call the function directly, or use Handle::wait",
+                "a blocking call on the reactor's own thread would wait for itself; \
+                 call the function directly, or use Handle::wait",
             ),
             RemoteError::Gone => f.write_str("the reactor is gone"),
             RemoteError::Dropped => f.write_str("the reactor's run ended before the call did"),
@@ -177,13 +178,13 @@ impl fmt::Display for RemoteError {
 
 impl std::error::Error for RemoteError {}
 
-/// What other threads have left for the loop.
+/// Calls and wake-ups from other threads, for the loop.
 pub(crate) struct Inbox {
     /// The reactor's number in this process.
     pub(crate) id: u64,
     thread: ThreadId,
     content: Mutex<Content>,
-    /// Whether `content` may hold something: spares the loop a lock in each turn.
+    /// Whether `content` may hold anything. Saves the loop taking a lock in each turn.
     filled: AtomicBool,
     notifier: Arc<dyn Notify>,
 }
@@ -213,7 +214,7 @@ impl Inbox {
         self.filled.load(Ordering::Acquire)
     }
 
-    /// A task was woken on another thread.
+    /// Queues a task that was woken on another thread.
     pub(crate) fn wake(&self, runnable: Runnable) {
         let mut content = self.lock();
         if content.ended {
@@ -227,7 +228,7 @@ impl Inbox {
         self.notify(content);
     }
 
-    /// Takes what is there.
+    /// Takes everything.
     pub(crate) fn take(&self) -> Content {
         let mut content = self.lock();
         self.filled.store(false, Ordering::Release);
@@ -239,12 +240,12 @@ impl Inbox {
         }
     }
 
-    /// Takes only the tasks that were woken.
+    /// Takes only the woken tasks.
     pub(crate) fn take_woken(&self) -> Vec<Runnable> {
         std::mem::take(&mut self.lock().woken)
     }
 
-    /// From now on posting fails.
+    /// Makes posting fail from now on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
@@ -254,7 +255,7 @@ impl Inbox {
         self.lock().ended = true;
     }
 
-    /// Wakes the loop unless somebody has done so since it last took what was there.
+    /// Wakes the loop, unless it was already woken since it last took the content.
     fn notify(&self, content: MutexGuard<'_, Content>) {
         let first = !self.filled.swap(true, Ordering::AcqRel);
         drop(content);
@@ -264,7 +265,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {
-        // Nothing that can panic happens under the lock.
+        // Nothing under the lock can panic.
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

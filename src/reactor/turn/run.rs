@@ -1,4 +1,4 @@
-//! One turn: the numbered steps of the module's documentation.
+//! One turn: the numbered steps of the [`reactor`](crate::reactor) documentation.
 
 use std::{
     cell::RefCell,
@@ -13,21 +13,21 @@ use crate::reactor::{
     observe::{Label, Moment, Origin, Report},
 };
 
-/// What a turn may take before it gives the thread back, where the backend does not say: two ranges
-/// of it fit into a frame at 60 Hz besides the drawing.
+/// Budget of a turn if the backend does not set one. Two such turns fit into a frame at 60 Hz
+/// besides the drawing.
 pub(crate) const BUDGET: Duration = Duration::from_millis(2);
 
-/// How many of one kind run before the next kind has its chance.
+/// How many items of one kind run before the next kind gets its chance.
 const BATCH: usize = 64;
 
-/// The order of the kinds in a turn: see step 3.
+/// The order of the kinds of work in a turn; see step 3.
 const KINDS: usize = 3;
 const TASKS: usize = 0;
 const TIMERS: usize = 1;
 
 impl Core {
-    /// Makes one turn; true when it ran anything. Outside a run it does nothing. `wait` bounds the
-    /// wait for events, `budget` the work.
+    /// Makes one turn, and returns whether it ran anything. Does nothing outside a run. `wait`
+    /// limits the wait for events, `budget` the work.
     pub(crate) fn turn(
         self: &Rc<Self>,
         wait: Option<Duration>,
@@ -56,7 +56,7 @@ impl Core {
             self.end_run();
         }
         if self.life.number() != run {
-            // Whoever was on the stack when the run ended is ended as soon as it returns.
+            // A task that was on the stack when the run ended must end once it returns.
             self.end_late_tasks();
         }
         self.settle_deadline();
@@ -68,7 +68,7 @@ impl Core {
         let mut events = SPARE.take();
         let result = self.reactor.select(wait, &mut events);
         for Event { key, readiness } in events.drain(..) {
-            // A stale key misses: the source was dropped after the event was taken.
+            // A stale key finds nothing: the source was dropped after the event was fetched.
             let source = self
                 .sources
                 .borrow()
@@ -99,7 +99,7 @@ impl Core {
         }));
     }
 
-    /// Steps 3 and 4; true when anything ran.
+    /// Steps 3 and 4. Returns whether anything ran.
     fn run_queues(self: &Rc<Self>, budget: Duration) -> bool {
         let start = Moment::now();
         let now = self.reactor.now();
@@ -107,7 +107,7 @@ impl Core {
         self.share.set((start, budget));
         let mark = self.timers.borrow().sequence();
         let run = self.life.number();
-        // What is there now; what these add is the next turn's.
+        // Only what is queued now. Work that is added meanwhile waits for the next turn.
         let mut left = [
             self.tasks.ready_len(),
             self.timers.borrow().len(),
@@ -133,8 +133,8 @@ impl Core {
                     if self.ends.is_urgent() {
                         self.run_ends();
                     }
-                    // A callback that spun the loop may return after the end; what it asked for
-                    // since is the next run's.
+                    // A callback that ran the loop may return after the run has ended. Work that it
+                    // queued since then belongs to the next run.
                     if self.life.is_finished() || self.life.number() != run {
                         return ran;
                     }
@@ -192,7 +192,7 @@ impl Core {
         self.guard(call.origin, || (call.function)(&handle));
     }
 
-    /// Runs the user's code: contained, counted and timed.
+    /// Runs user code: catches panics, counts the call and measures its time.
     fn guard(&self, origin: Origin, function: impl FnOnce()) {
         let meter = &self.meter;
         let (turns, start, stalls, waited) = (
@@ -204,8 +204,8 @@ impl Core {
         let outer = meter.enter(origin.label);
         self.contain(origin, function);
         meter.leave(outer, Moment::now());
-        // A callback that made turns itself held up nobody, and a handler within it that did is
-        // named already.
+        // A callback that made turns itself did not hold up anything. If a handler inside it
+        // stalled, that handler was already reported.
         if self.turns.get() == turns && meter.stall_count() == stalls {
             meter.record(origin, meter.stamp().since(start), waited);
         }
@@ -214,8 +214,8 @@ impl Core {
         }
     }
 
-    /// Runs a part of a callback: contained, counted and timed by itself; see
-    /// [`Handle::measure`](super::Handle::measure).
+    /// Runs a separately timed part of a callback: catches panics, counts the part and measures its
+    /// time. See [`Handle::measure`](super::Handle::measure).
     pub(crate) fn measure<T>(&self, origin: Origin, function: impl FnOnce() -> T) -> Option<T> {
         let meter = &self.meter;
         if !meter.on.get() {
@@ -225,7 +225,7 @@ impl Core {
         let outer = meter.enter_part(origin.label, Moment::now());
         let result = self.contain(origin, function);
         let duration = meter.leave_part(outer, Moment::now());
-        // A part that made turns itself held up nobody.
+        // A part that made turns itself did not hold up anything.
         if self.turns.get() == turns {
             meter.record(origin, duration, waited);
         }
@@ -238,7 +238,6 @@ impl Core {
 }
 
 thread_local! {
-    /// The memory for a turn's events. A turn inside a turn finds it taken or given back; both are
-    /// fine.
+    /// Memory for a turn's events. A nested turn finds it taken or handed back; either is fine.
     static SPARE: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
 }

@@ -1,10 +1,11 @@
-//! The timer queue: a four-ary heap whose entries can be found again.
+//! The timer queue: a four-ary heap with direct access to its entries.
 //!
 //! - schedule, cancel, reset to earlier, expire: O(log n);
-//! - reset to later: O(1). The entry keeps its place and is put right when it comes to the top. A
-//!   server that moves a connection's deadline on every request pays next to nothing for it.
+//! - reset to later: O(1). The entry keeps its place in the heap until it reaches the top, and is
+//!   moved then. So a server that moves a connection's deadline on every request pays next to
+//!   nothing.
 //!
-//! Entries that are due at the same instant come out in the order in which they were scheduled (or
+//! Entries that are due at the same instant expire in the order in which they were scheduled (or
 //! last reset).
 
 use std::time::Instant;
@@ -13,15 +14,15 @@ use slotmap::{DefaultKey, SlotMap};
 
 const ARITY: usize = 4;
 
-/// Order of expiry: the deadline, then the order of scheduling.
+/// Order of expiry: by deadline, then by order of scheduling.
 type Rank = (Instant, u64);
 
 pub(crate) type TimerKey = DefaultKey;
 
 struct Slot<T> {
-    /// Where the entry stands in the heap.
+    /// The entry's position in the heap.
     position: usize,
-    /// When it is due; the heap may still hold an earlier rank (see `settle_top`).
+    /// When it is due. The heap may still hold an earlier rank; see `settle_top`.
     rank: Rank,
     value: T,
 }
@@ -75,7 +76,7 @@ impl<T> Timers<T> {
         self.slots.get_mut(key).map(|slot| &mut slot.value)
     }
 
-    /// Moves an entry to another instant; false when it is no longer there.
+    /// Moves an entry to another instant. Returns false if the entry no longer exists.
     pub(crate) fn reset(&mut self, key: TimerKey, at: Instant) -> bool {
         let rank = self.next_rank(at);
         let Some(slot) = self.slots.get_mut(key) else {
@@ -94,8 +95,8 @@ impl<T> Timers<T> {
         self.settle_top().map(|(rank, _)| rank.0)
     }
 
-    /// Takes out the first entry that is due at `now`, with its deadline, unless it was scheduled
-    /// as number `before` or later.
+    /// Removes the first entry if it is due at `now`, and returns it with its deadline. Entries
+    /// that were scheduled as number `before` or later are not removed.
     pub(crate) fn pop_due(&mut self, now: Instant, before: u64) -> Option<(Instant, T)> {
         let ((deadline, sequence), key) = self.settle_top()?;
         if deadline > now || sequence >= before {
@@ -108,7 +109,7 @@ impl<T> Timers<T> {
         self.slots.values().map(|slot| (slot.rank.0, &slot.value))
     }
 
-    /// Takes out everything, in order of expiry.
+    /// Removes all entries, in order of expiry.
     pub(crate) fn drain(&mut self) -> Vec<T> {
         let mut slots: Vec<_> = self.slots.drain().map(|(_, slot)| slot).collect();
         self.heap.clear();
@@ -122,8 +123,8 @@ impl<T> Timers<T> {
         rank
     }
 
-    /// Puts entries that were reset to later in their right place until the first one stands
-    /// rightly at the top.
+    /// Moves entries that were reset to later down to their place, until the top entry is in its
+    /// place.
     fn settle_top(&mut self) -> Option<(Rank, TimerKey)> {
         loop {
             let (rank, key) = *self.heap.first()?;
@@ -188,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// A small generator, so that a failing run can be run again.
+    /// A small generator, so that a failing run can be repeated.
     struct Random(u64);
 
     impl Random {

@@ -381,8 +381,10 @@ fn write(
 fn a_receiver_gets_frames_one_by_one_and_may_rest_between_them() {
     for fragment in [usize::MAX, 3, 1] {
         let simulation = Simulation::new();
-        let mut link = Link::default();
-        link.fragment = fragment;
+        let link = Link {
+            fragment,
+            ..Link::default()
+        };
         let (connection, far, log) = start(&simulation, link);
         let far = write(&simulation, far, b"one\npause\ntwo\r\nraw 3\n\n\n\nthree\n");
         assert_eq!(log.take(), ["one", "pause"]);

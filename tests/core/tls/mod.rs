@@ -24,9 +24,10 @@ use support::{
 };
 
 fn link(fragment: usize) -> Link {
-    let mut link = Link::default();
-    link.fragment = fragment;
-    link
+    Link {
+        fragment,
+        ..Link::default()
+    }
 }
 
 fn reason(error: &io::Error) -> String {

@@ -1,4 +1,4 @@
-//! The files of a crate, and which of them import which.
+//! The files of a crate, and which file imports which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::Path;
 use super::source::{Mention, mentions};
 use crate::Result;
 
-/// A crate's modules by their path, such as `reactor/turn`. The crate's root is the empty path.
+/// A crate's modules, by path, such as `reactor/turn`. The crate's root is the empty path.
 pub struct Graph {
     modules: BTreeMap<String, Vec<Mention>>,
 }
 
 impl Graph {
-    /// Reads the sources below a crate's `src`.
+    /// Reads the sources in a crate's `src` folder.
     pub fn read(source: &Path) -> Result<Self> {
         let mut modules = BTreeMap::new();
         collect(source, "", &mut modules)?;
@@ -24,14 +24,14 @@ impl Graph {
         self.modules.len()
     }
 
-    /// From each module the modules that it imports from.
+    /// Maps each module to the modules that it imports from.
     pub fn arrows(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut arrows = BTreeMap::new();
         for (module, mentions) in &self.modules {
             let used = mentions.iter().filter(|mention| !mention.exported);
             let targets: BTreeSet<&str> = used
                 .filter_map(|mention| self.find(module, &mention.path, 0))
-                // The root has macros and names of other modules, nothing of its own.
+                // The root contains macros and names of other modules, but no code of its own.
                 .filter(|target| target != module && !target.is_empty())
                 .collect();
             arrows.insert(module.as_str(), targets);
@@ -39,7 +39,7 @@ impl Graph {
         arrows
     }
 
-    /// The module that defines what `path` names in `module`; none for other crates.
+    /// Returns the module that defines what `path` names in `module`; `None` for other crates.
     fn find(&self, module: &str, path: &[String], depth: usize) -> Option<&str> {
         let (first, rest) = path.split_first()?;
         let start = match first.as_str() {
@@ -77,7 +77,7 @@ impl Graph {
             .map(|(module, _)| module.as_str())
     }
 
-    /// Follows the name that a `use` declaration of `module` gives to something.
+    /// Resolves a name that a `use` declaration of `module` introduces.
     fn alias(&self, module: &str, name: &str, rest: &[String], depth: usize) -> Option<&str> {
         if depth > 8 {
             return None;
@@ -89,7 +89,7 @@ impl Graph {
         let mut path = alias.path.clone();
         let first = path.first()?;
         if !matches!(first.as_str(), "crate" | "self" | "super") {
-            // A path that begins with a child module.
+            // The path begins with a child module.
             let child = if module.is_empty() {
                 first.clone()
             } else {

@@ -1,5 +1,5 @@
-//! `cargo xtask layers`: which module may import which. The table is `docs/layers.txt`; the picture
-//! in ARCHITECTURE.md is written from it.
+//! `cargo xtask layers`: which module may import which. The rules are the table in
+//! `docs/layers.txt`; the picture in ARCHITECTURE.md is generated from it.
 
 mod graph;
 mod source;
@@ -12,7 +12,8 @@ use self::graph::Graph;
 use self::table::Table;
 use crate::{Result, workspace};
 
-/// Checks the table, and that the picture is the table's; with `write`, writes the picture.
+/// Checks the code against the table, and that the picture is up to date; with `write`, writes the
+/// picture instead.
 pub fn run(write: bool) -> Result<ExitCode> {
     let root = workspace::root();
     let table = Table::read(&fs::read_to_string(root.join("docs/layers.txt"))?)?;
@@ -22,7 +23,9 @@ pub fn run(write: bool) -> Result<ExitCode> {
     if write {
         fs::write(&page, drawn)?;
     } else if drawn != text {
-        return Err("ARCHITECTURE.md has an old picture: cargo xtask layers --write".into());
+        return Err(
+            "the picture in ARCHITECTURE.md is out of date; run cargo xtask layers --write".into(),
+        );
     }
     let mut faults = Vec::new();
     let (mut files, mut circles) = (0, 0);
@@ -35,9 +38,7 @@ pub fn run(write: bool) -> Result<ExitCode> {
         faults.extend(found);
     }
     if faults.is_empty() {
-        println!(
-            "{files} files, no arrow that the table does not allow; {circles} defended circles"
-        );
+        println!("{files} files: the table allows all imports; {circles} allowed circles");
         return Ok(ExitCode::SUCCESS);
     }
     Err(format!("docs/layers.txt does not allow:\n  {}", faults.join("\n  ")).into())
@@ -49,14 +50,14 @@ mod picture {
     const BEGIN: &str = "<!-- layers: written by `cargo xtask layers --write` -->\n";
     const END: &str = "<!-- end of layers -->\n";
 
-    /// The page with this picture between its marks.
+    /// Returns the page with this picture between the markers.
     pub fn put(page: &str, picture: &str) -> Result<String> {
         let (before, rest) = page
             .split_once(BEGIN)
-            .ok_or("ARCHITECTURE.md has no mark")?;
+            .ok_or("ARCHITECTURE.md has no start marker")?;
         let (_, after) = rest
             .split_once(END)
-            .ok_or("ARCHITECTURE.md has no end mark")?;
+            .ok_or("ARCHITECTURE.md has no end marker")?;
         Ok(format!("{before}{BEGIN}{picture}{END}{after}"))
     }
 }

@@ -1,16 +1,16 @@
-//! Which paths a Rust file names: a small reader of Rust, for `use` declarations and paths.
+//! Finds the paths that a Rust file names: a small reader for `use` declarations and paths.
 
 /// A `use` declaration, or a path in the code, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mention {
     pub path: Vec<String>,
-    /// The name that a `use` declaration gives it in its module.
+    /// The name that a `use` declaration introduces in its module.
     pub name: Option<String>,
-    /// Whether it is a re-export (`pub use`), which gives a thing a name and uses nothing.
+    /// Whether it is a re-export (`pub use`), which introduces a name but uses nothing.
     pub exported: bool,
 }
 
-/// Reads a file without its comments, its strings and its unit tests.
+/// Reads a file, without its comments, literals and unit tests.
 pub fn mentions(text: &str) -> Vec<Mention> {
     let tokens = tokens(text);
     let tokens = without_tests(&tokens);
@@ -53,7 +53,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Reads a tree of a `use` declaration from `at`; returns the place after it.
+/// Reads a tree of a `use` declaration from `at`; returns the index after it.
 fn tree(
     tokens: &[String],
     mut at: usize,
@@ -104,7 +104,7 @@ fn tree(
     at
 }
 
-/// The tokens without `#[cfg(test)]` items.
+/// Returns the tokens without `#[cfg(test)]` items.
 fn without_tests(tokens: &[String]) -> Vec<String> {
     const TESTS: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::with_capacity(tokens.len());
@@ -132,7 +132,7 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// Names, `::` and single characters. Comments and literals are left out.
+/// Returns names, `::` and single characters, without comments and literals.
 fn tokens(text: &str) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
@@ -199,7 +199,7 @@ fn skip_string(characters: &[char], mut at: usize) -> usize {
     at + 1
 }
 
-/// The number of `#` before a raw string's quote.
+/// Returns the number of `#` before a raw string's quote; `None` if it is not a raw string.
 fn raw_hashes(characters: &[char], at: usize) -> Option<usize> {
     let hashes = characters
         .get(at..)?
@@ -228,7 +228,7 @@ fn skip_raw(characters: &[char], at: usize) -> usize {
     end
 }
 
-/// A character, or a lifetime.
+/// Skips a character literal, or the quote of a lifetime.
 fn skip_quote(characters: &[char], at: usize) -> usize {
     match (characters.get(at + 1), characters.get(at + 2)) {
         (Some('\\'), _) => {

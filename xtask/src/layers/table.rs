@@ -7,9 +7,9 @@
 //! circle reactor/turn       one type, `Core`, in several files
 //! ```
 //!
-//! A line names a room and those that it may import. A room is a module, by its path below the
-//! crate, with the modules inside it; or several modules, after `=`. What comes after two spaces is
-//! said in the picture.
+//! Each line names a room and the rooms that it may import. A room is a module, named by its path
+//! in the crate, together with the modules inside it; or several modules, listed after `=`. The
+//! text after two spaces appears in the picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ struct Layers {
     name: String,
     source: String,
     rooms: Vec<Room>,
-    /// Folders of one type, whose files may know each other.
+    /// Folders whose files together make one type, and may import each other.
     circles: Vec<(String, String)>,
 }
 
@@ -63,7 +63,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Each crate and its sources.
+    /// The crates, each with its source folder.
     pub fn crates(&self) -> impl Iterator<Item = (&str, &str)> {
         self.crates
             .iter()
@@ -75,7 +75,8 @@ impl Table {
         found.expect("a crate of the table")
     }
 
-    /// The arrows of a crate that the table does not allow, and what it does not know.
+    /// Returns the imports that the table does not allow, modules that it does not list, and
+    /// allowed imports that no longer exist.
     pub fn faults(&self, name: &str, graph: &Graph) -> Vec<String> {
         let layers = self.layers(name);
         let mut faults = layers.upward();
@@ -85,7 +86,7 @@ impl Table {
                 continue;
             }
             let Some(room) = layers.room(from) else {
-                faults.push(format!("{name}: {from} is in no line"));
+                faults.push(format!("{name}: {from} is not listed"));
                 continue;
             };
             for to in targets {
@@ -108,7 +109,8 @@ impl Table {
         faults
     }
 
-    /// The circles between files that the table does not defend, and how many it defends.
+    /// Returns the circles of files that the table does not allow, and the number of circles that
+    /// it allows.
     pub fn circles(&self, name: &str, graph: &Graph) -> (Vec<String>, usize) {
         let layers = self.layers(name);
         let (mut faults, mut seen) = (Vec::new(), BTreeSet::new());
@@ -124,14 +126,14 @@ impl Table {
         }
         for (folder, _) in &layers.circles {
             if !seen.contains(folder.as_str()) {
-                faults.push(format!("{name}: {folder} has no circle any more"));
+                faults.push(format!("{name}: {folder} no longer has a circle"));
             }
         }
         let defended = layers.circles.len();
         (faults, defended)
     }
 
-    /// The table as it stands in ARCHITECTURE.md: what is above imports what is below.
+    /// The table as it appears in ARCHITECTURE.md. Each room imports only rooms below it.
     pub fn picture(&self) -> String {
         let mut picture = String::new();
         for layers in &self.crates {
@@ -159,7 +161,11 @@ impl Table {
 /// Reads a line such as `routing = router handler: message`.
 fn room(rule: &str, text: String) -> Room {
     let (left, imports) = rule.split_once(':').unwrap_or((rule, ""));
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let (name, modules) = match left.split_once('=') {
         Some((name, modules)) => (name.trim(), words(modules)),
         None => (left.trim(), vec![left.trim().to_owned()]),
@@ -173,7 +179,7 @@ fn room(rule: &str, text: String) -> Room {
 }
 
 impl Layers {
-    /// The room of a module: the longest name that covers it.
+    /// Returns the room of a module: the one with the longest matching name.
     fn room(&self, module: &str) -> Option<&Room> {
         let covering = self.rooms.iter().flat_map(|room| {
             let modules = room.modules.iter();
@@ -184,7 +190,7 @@ impl Layers {
         covering.max_by_key(|found| found.0).map(|found| found.1)
     }
 
-    /// Imports of a room that stand above it in the table.
+    /// Returns the imports that do not come earlier in the table than the room that imports them.
     fn upward(&self) -> Vec<String> {
         let place: BTreeMap<_, _> = self
             .rooms
@@ -220,7 +226,7 @@ fn shown(module: &str) -> &str {
     if module.is_empty() { "lib.rs" } else { module }
 }
 
-/// The sets of modules that import each other, directly or through others.
+/// Returns the sets of modules that import each other, directly or through others.
 fn circles<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<Vec<&'a str>> {
     let reach = |from: &'a str| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);

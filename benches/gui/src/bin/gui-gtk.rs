@@ -39,8 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                     while let Some(_piece) = request.chunk().await? {}
                     Ok::<_, http::Error>(())
                 });
-            let mut config = Config::default();
-            config.max_body_size = 200 * 1024 * 1024;
+            let config = Config {
+                max_body_size: 200 * 1024 * 1024,
+                ..Config::default()
+            };
             let server = http::serve_with(tcp::listen(&network, options.http)?, router, config);
             println!("http listening on {}", server.local_address());
             gui::begin_load(&network, options.load);
