@@ -188,7 +188,7 @@ pub(crate) fn spend(units: u32) -> bool {
 pub(crate) fn spend_message() -> bool {
     let count = MESSAGES.get().wrapping_add(1);
     MESSAGES.set(count);
-    spend(u32::from(count.is_multiple_of(MESSAGES_A_UNIT)))
+    spend(u32::from(count % MESSAGES_A_UNIT == 0))
 }
 
 /// Begins a poll with a budget of its own.
