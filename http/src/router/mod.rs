@@ -188,7 +188,7 @@ impl Router {
     /// Panics if the host has a router already.
     /// Panics if this is not a name or an address of a host.
     #[track_caller]
-    pub fn host(mut self, name: &str, router: Router) -> Self {
+    pub fn host(self, name: &str, router: Router) -> Self {
         let form = host(name).unwrap_or_else(|| panic!("{name:?} is not a host"));
         self.hosted(form, Rc::new(router.build()))
     }
