@@ -91,6 +91,7 @@ mod extract;
 mod files;
 pub mod handler;
 mod headers;
+mod held;
 #[cfg(feature = "http2")]
 mod http2;
 mod io;

@@ -4,7 +4,7 @@ use std::{fmt, rc::Rc, sync::Arc};
 
 use super::{
     Bytes, Error, Handler, HeaderMap, IntoResponse, Method, Request, ResponseFuture, Uri,
-    handler::marker::Offloaded,
+    handler::marker::Offloaded, held::Held,
 };
 use entwined::transport::Address;
 
@@ -42,7 +42,7 @@ impl fmt::Debug for BlockingRequest {
 /// Makes a handler that runs on a thread of the [reactor's
 /// pool](entwined::reactor::Handle::defer_to_thread), as WSGI programs do; the loop sends its
 /// response. `work` must be `Send` and `Sync`, and may block. If it panics the response is 500; if
-/// the pool has no room it is 503.
+/// the pool has no room, or more than 128 MiB of bodies wait for it, it is 503.
 ///
 /// ```
 /// use entwined_http::{Router, offload};
@@ -82,9 +82,14 @@ where
                 params: request.params().to_vec(),
                 body,
             };
-            let job = request
-                .handle()
-                .defer_to_thread(move |_| Ok::<_, Error>(work(asked)));
+            let held = match Held::new(asked.body.len()) {
+                Ok(held) => held,
+                Err(error) => return error.into_response(),
+            };
+            let job = request.handle().defer_to_thread(move |_| {
+                let _held = held;
+                Ok::<_, Error>(work(asked))
+            });
             match job.await {
                 Ok(result) => result.into_response(),
                 Err(error) => error.into_response(),

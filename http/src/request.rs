@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Error, HeaderMap, Method, StatusCode, Uri, Version, authority,
     header::CONTENT_TYPE,
+    held::Held,
     rate::{Least, Meter},
 };
 use entwined::{reactor::Handle, transport::Address};
@@ -417,7 +418,12 @@ impl Request {
         if bytes.len() <= MAX_PARSED_HERE {
             return parse(&bytes);
         }
-        self.handle().defer_to_thread(move |_| parse(&bytes)).await
+        let held = Held::new(bytes.len())?;
+        let job = move |_: &_| {
+            let _held = held;
+            parse(&bytes)
+        };
+        self.handle().defer_to_thread(job).await
     }
 }
 

@@ -1,8 +1,10 @@
 //! Compresses response bodies (RFC 9110, 8.4 and 12.5.3).
 
 use std::{
+    cell::Cell,
     io::Write,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -23,21 +25,31 @@ use crate::coding::{Coding, accepted};
 use entwined::reactor::Handle;
 
 /// Decides which responses are compressed. Created by [`compression`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Compression {
     min_size: u64,
+    /// The encoders at work.
+    encoders: Rc<Cell<usize>>,
 }
+
+/// How many bodies are compressed at a time; others are sent as they are. An encoder for brotli has
+/// up to 1.5 MiB of window and tables, one for gzip 256 KiB.
+const MAX_ENCODERS: usize = 64;
 
 /// Compresses text (and JSON, scripts, SVG and fonts) for clients that accept it, with brotli
 /// (quality 4) or gzip (level 6). Bodies are compressed while they are sent, 16 KiB at a time, and
 /// other tasks run in between. These are sent unchanged: bodies smaller than 1 KiB, event streams,
-/// partial content, anything that is compressed already, and responses marked `no-transform`.
+/// partial content, anything that is compressed already, responses marked `no-transform`, and what
+/// comes while 64 other bodies are being compressed.
 ///
 /// A compressed response has a weak tag, and the 304 for it has too. A request for a
 /// [range](https://www.rfc-editor.org/rfc/rfc9110#section-14) gets the plain bytes, with their strong
 /// tag: `If-Range` keeps a client from joining them with compressed ones.
 pub fn compression() -> Compression {
-    Compression { min_size: 1024 }
+    Compression {
+        min_size: 1024,
+        encoders: Rc::default(),
+    }
 }
 
 impl Compression {
@@ -50,7 +62,7 @@ impl Compression {
 
     /// Whether a client that accepts it would get this compressed. `length` is that of the whole
     /// content, if it is known.
-    fn wanted(self, response: &Response, length: Option<u64>) -> bool {
+    fn wanted(&self, response: &Response, length: Option<u64>) -> bool {
         let headers = response.headers();
         response.status() != StatusCode::SWITCHING_PROTOCOLS
             && response.status() != StatusCode::NO_CONTENT
@@ -102,7 +114,7 @@ fn is_text(content_type: &str) -> bool {
 impl Layer for Compression {
     fn call(&self, request: Request, next: Next) -> ResponseFuture {
         let coding = accepted(request.headers()).first().copied();
-        let (compression, handle) = (*self, request.handle().clone());
+        let (compression, handle) = (self.clone(), request.handle().clone());
         let heads = *request.method() == Method::HEAD;
         let asked = Preconditions::from(&request);
         let answering = next.run(request);
@@ -152,7 +164,8 @@ impl Layer for Compression {
             }
             let headers = response.headers_mut();
             vary(headers, accept);
-            let Some(coding) = coding else {
+            let room = heads || compression.encoders.get() < MAX_ENCODERS;
+            let Some(coding) = coding.filter(|_| room) else {
                 return response;
             };
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
@@ -163,12 +176,14 @@ impl Layer for Compression {
                 // Nobody would see the body. Its length is not known, which an empty stream says.
                 return response.map(|body| body.around(|_| Nothing));
             }
+            let place = Place::new(compression.encoders.clone());
             response.map(|body| {
                 body.around(|body| Compressed {
                     body,
                     left: Bytes::new(),
                     encoder: Some(Encoder::new(coding)),
                     handle,
+                    _place: place,
                 })
             })
         })
@@ -262,6 +277,22 @@ const PIECE: usize = 16 * 1024;
 /// The number of operations that one piece costs in the task's budget.
 const COST: u32 = 16;
 
+/// One of the encoders at work.
+struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    fn new(all: Rc<Cell<usize>>) -> Self {
+        all.set(all.get() + 1);
+        Place(all)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 struct Compressed {
     body: Body,
     /// The part of the body's last frame that is not compressed yet.
@@ -269,6 +300,7 @@ struct Compressed {
     /// `None` at the end.
     encoder: Option<Encoder>,
     handle: Handle,
+    _place: Place,
 }
 
 impl Stream for Compressed {
