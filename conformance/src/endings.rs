@@ -78,7 +78,8 @@ fn turns<H: Harness>(rig: &Rig<H>, body: impl Future<Output = ()> + 'static) -> 
 }
 
 /// Turns for one event: that which serves it, that which finds that no more is to do, and one that
-/// a host makes for the end of the one before. Those of the start and the end of the run come on top.
+/// a host makes for the end of the one before. Those of the start and the end of the run come on
+/// top.
 const TURNS: u64 = 3;
 const AROUND: u64 = 15;
 

@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn bodies_that_wait_are_bounded_in_bytes() {
         // However large, one is always worked on.
-        let all = Held::new(2 * MAX_HELD).ok().expect("the first one");
+        let all = Held::new(2 * MAX_HELD).expect("the first one");
         assert!(Held::new(1).is_err_and(|error| error.status() == 503));
         drop(all);
         let few: Vec<_> = (0..10).map(|_| Held::new(1_000).is_ok()).collect();

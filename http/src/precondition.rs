@@ -195,8 +195,8 @@ impl Preconditions {
         self.headers.is_empty()
     }
 
-    /// Whether the client says that it has the state with this strong tag, and not with the weak one
-    /// of the same text.
+    /// Whether the client says that it has the state with this strong tag, and not with the weak
+    /// one of the same text.
     #[cfg(feature = "compression")]
     pub(super) fn has_strong(&self, tag: Option<&HeaderValue>) -> bool {
         let ours = tag.and_then(|tag| tag.to_str().ok()).unwrap_or("");

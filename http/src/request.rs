@@ -381,8 +381,8 @@ impl Request {
     }
 
     /// Reads the whole body as JSON. A body of more than 32 KiB is parsed on a thread of the
-    /// [reactor's pool](Handle::defer_to_thread): JSON can take 20 ns a byte, so 2 MiB would hold the
-    /// window for 40 ms. (The value is dropped on the thread of the handler.)
+    /// [reactor's pool](Handle::defer_to_thread): JSON can take 20 ns a byte, so 2 MiB would hold
+    /// the window for 40 ms. (The value is dropped on the thread of the handler.)
     ///
     /// # Errors
     /// As for [`bytes`](Request::bytes), and 415 if the content type is not JSON, 400 with line and

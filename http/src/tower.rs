@@ -26,7 +26,8 @@ use super::{
 /// The service is cloned for each request, as is usual with tower. Trailers go both ways, so a gRPC
 /// service can answer. Upgrades work over HTTP/2 (RFC 8441). Over HTTP/1.1 a service cannot take
 /// over the connection: where it answers 101, such as to a WebSocket, the client gets 501. Use
-/// [`websocket`](crate::websocket) or [`Request::upgrade`] for these, on a route beside the service.
+/// [`websocket`](crate::websocket) or [`Request::upgrade`] for these, on a route beside the
+/// service.
 ///
 /// ```
 /// let axum = axum::Router::new().route("/hello", axum::routing::get(|| async { "hello" }));

@@ -1,7 +1,7 @@
 //! The client's cookies (RFC 6265), with limits.
 //!
-//! `cookie_store` parses a cookie and says which requests it is for. It does not bound anything, and
-//! without a list of public suffixes it lets `example.co.uk` set cookies for all of `co.uk`.
+//! `cookie_store` parses a cookie and says which requests it is for. It does not bound anything,
+//! and without a list of public suffixes it lets `example.co.uk` set cookies for all of `co.uk`.
 
 use cookie_store::{Cookie, RawCookie};
 use url::{Host, Url};
@@ -17,7 +17,8 @@ const MAX_DOMAIN: usize = 50;
 const MAX_JAR: usize = 1000;
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Maximum bytes of the header `Cookie`. Servers refuse much longer ones: nginx by default at 8 KiB.
+/// Maximum bytes of the header `Cookie`. Servers refuse much longer ones: nginx by default at 8
+/// KiB.
 const MAX_HEADER: usize = 8 * 1024;
 
 /// The cookies, from the oldest to the newest.
@@ -78,7 +79,9 @@ impl Jar {
         let alike = |entry: &Entry| entry.cookie.domain == cookie.domain;
         while self.entries.iter().filter(|entry| alike(entry)).count() >= MAX_DOMAIN {
             let oldest = self.entries.iter().position(alike);
-            oldest.map(|place| self.remove(place));
+            if let Some(place) = oldest {
+                self.remove(place);
+            }
         }
         while self.entries.len() >= MAX_JAR || self.bytes + size > MAX_BYTES {
             let expired = |entry: &Entry| entry.cookie.is_expired();

@@ -184,8 +184,8 @@ impl Builder {
 
     /// Sets whether the client asks for gzip and brotli bodies and decompresses them. The default
     /// is true. A request with the header `Range` does not ask for them, and a part (206) is never
-    /// decompressed. Brotli windows of more than 16 MiB ("large windows") are refused; those of more
-    /// than 256 KiB are decompressed on a thread of the pool.
+    /// decompressed. Brotli windows of more than 16 MiB ("large windows") are refused; those of
+    /// more than 256 KiB are decompressed on a thread of the pool.
     pub fn decompress(mut self, decompress: bool) -> Self {
         self.settings.decompress = decompress;
         self

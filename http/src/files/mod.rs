@@ -105,8 +105,8 @@ impl Files {
         self
     }
 
-    /// Serves a list of the names in a folder that has no index, at most 10,000 of them and 2 MiB of
-    /// HTML.
+    /// Serves a list of the names in a folder that has no index, at most 10,000 of them and 2 MiB
+    /// of HTML.
     #[must_use]
     pub fn listing(mut self) -> Self {
         self.listing = true;

@@ -43,8 +43,8 @@ const MAX_ENCODERS: usize = 64;
 /// comes while 64 other bodies are being compressed.
 ///
 /// A compressed response has a weak tag, and the 304 for it has too. A request for a
-/// [range](https://www.rfc-editor.org/rfc/rfc9110#section-14) gets the plain bytes, with their strong
-/// tag: `If-Range` keeps a client from joining them with compressed ones.
+/// [range](https://www.rfc-editor.org/rfc/rfc9110#section-14) gets the plain bytes, with their
+/// strong tag: `If-Range` keeps a client from joining them with compressed ones.
 pub fn compression() -> Compression {
     Compression {
         min_size: 1024,
@@ -124,8 +124,8 @@ impl Layer for Compression {
             let accept = HeaderValue::from_static("Accept-Encoding");
             match response.status() {
                 // It has the headers that a 200 would have had (RFC 9110, 15.4.5). Whether that
-                // would be compressed is not known, as a 304 has no content type: `Vary` is right in
-                // both cases, and which tag it had, the client says.
+                // would be compressed is not known, as a 304 has no content type: `Vary` is right
+                // in both cases, and which tag it had, the client says.
                 StatusCode::NOT_MODIFIED => {
                     let headers = response.headers_mut();
                     if !headers.contains_key(CONTENT_ENCODING) {

@@ -21,9 +21,9 @@ pub struct LocalOnly {
     token: Option<String>,
 }
 
-/// Keeps foreign web pages, and other machines, away from a server on this machine. Listening on the
-/// loopback interface is not enough: any page that the user opens can send requests there, and can
-/// read the responses by DNS rebinding.
+/// Keeps foreign web pages, and other machines, away from a server on this machine. Listening on
+/// the loopback interface is not enough: any page that the user opens can send requests there, and
+/// can read the responses by DNS rebinding.
 ///
 /// - The host of a request must be `localhost`, a loopback address, or a name that was
 ///   [added](LocalOnly::name). Otherwise, or if the request names no host, the response is 421.
@@ -32,9 +32,9 @@ pub struct LocalOnly {
 ///   this machine), the response is 403, for every method. This also keeps pages from embedding
 ///   scripts, images and frames of this server, and from measuring its answers. Other pages may be
 ///   [allowed](LocalOnly::origin).
-/// - One such request is admitted: to follow a link, that is GET with `Sec-Fetch-Mode: navigate` and
-///   `Sec-Fetch-Dest: document`. Links in mails and on other pages work; so **GET must not change
-///   anything**.
+/// - One such request is admitted: to follow a link, that is GET with `Sec-Fetch-Mode: navigate`
+///   and `Sec-Fetch-Dest: document`. Links in mails and on other pages work; so **GET must not
+///   change anything**.
 /// - A peer on another machine gets 403, unless a name was added or a token is required: whoever
 ///   adds a name wants to be reached by it.
 /// - With a [token](LocalOnly::token), only requests that carry the token are admitted. Others get

@@ -122,9 +122,9 @@ impl Sessions {
         self
     }
 
-    /// Sets how long a session lasts after it was sent to the visitor: browsers drop the cookie then,
-    /// and the server refuses it. By default, browsers keep it until they are closed, and the server
-    /// refuses it after 24 hours.
+    /// Sets how long a session lasts after it was sent to the visitor: browsers drop the cookie
+    /// then, and the server refuses it. By default, browsers keep it until they are closed, and the
+    /// server refuses it after 24 hours.
     #[must_use]
     pub fn max_age(mut self, time: Duration) -> Self {
         self.max_age = Some(time);
@@ -132,8 +132,8 @@ impl Sessions {
     }
 }
 
-/// The data about a visitor: named values, about 2.7 KiB of JSON together. Cheap to clone. It belongs
-/// to one request.
+/// The data about a visitor: named values, about 2.7 KiB of JSON together. Cheap to clone. It
+/// belongs to one request.
 #[derive(Clone, Default)]
 pub struct Session(Rc<Values>);
 
@@ -160,8 +160,8 @@ impl fmt::Debug for Session {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// With it, the cookie would have more than 4,096 bytes, and browsers drop such a cookie without
-    /// a word.
+    /// With it, the cookie would have more than 4,096 bytes, and browsers drop such a cookie
+    /// without a word.
     Full,
     /// It cannot be encoded as JSON.
     Encoding(serde_json::Error),
@@ -313,8 +313,8 @@ impl Sessions {
         (name == self.name).then_some((values, old || left < half))
     }
 
-    /// The bytes of a cookie besides its values: its name, the signature (percent-encoded at worst),
-    /// the name and the end again as base64, and the attributes.
+    /// The bytes of a cookie besides its values: its name, the signature (percent-encoded at
+    /// worst), the name and the end again as base64, and the attributes.
     fn overhead(&self) -> usize {
         self.name.len() + 1 + 3 * 44 + (self.name.len() + 32) * 4 / 3 + 100
     }

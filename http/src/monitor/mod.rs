@@ -44,7 +44,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 ///
 /// `/monitor/` is the page. It is live: server-sent events update it four times a second.
 /// `/monitor/metrics` returns the figures in the Prometheus text format (version 0.0.4). An open
-/// page costs about 0.1 % of the thread's time, and at most 16 may be open. While no page is open, nothing extra is recorded.
+/// page costs about 0.1 % of the thread's time, and at most 16 may be open. While no page is open,
+/// nothing extra is recorded.
 ///
 /// The page shows source lines of the program and addresses of peers, so it must not be public: put
 /// it behind [`local_only`](crate::layers::local_only), behind

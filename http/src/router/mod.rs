@@ -19,8 +19,8 @@ use crate::{Handler, Method, authority, path};
 /// is 404.
 ///
 /// How a client spells a path does not matter: requests are matched in their [canonical
-/// form](crate::Request::path), and so are the paths of routes. `/é`, `/%C3%A9` and `/%c3%a9` are one
-/// route. So a layer around `/private` cannot be passed by `/%70rivate`, `//private` or
+/// form](crate::Request::path), and so are the paths of routes. `/é`, `/%C3%A9` and `/%c3%a9` are
+/// one route. So a layer around `/private` cannot be passed by `/%70rivate`, `//private` or
 /// `/public/../private`.
 ///
 /// Routers can be combined: one [merged](Router::merge) with another, one [nested](Router::nest)
@@ -186,8 +186,8 @@ impl Router {
     /// Routes every request for this host (RFC 9110, 7.2) to `router`. The name is for example
     /// `example.org`, or `*.example.org` for all hosts below it. The port does not matter, nor how
     /// a client spells the host: in upper case, or with a final dot. This router answers for all
-    /// other hosts, and for requests of HTTP/1.0 that name none. A name wins over a `*`, and a longer
-    /// one after the `*` over a shorter one.
+    /// other hosts, and for requests of HTTP/1.0 that name none. A name wins over a `*`, and a
+    /// longer one after the `*` over a shorter one.
     ///
     /// # Panics
     /// Panics if the host has a router already.

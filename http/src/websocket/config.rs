@@ -29,11 +29,11 @@ pub struct Config {
     pub write_timeout: Duration,
     /// Subprotocols, best first: those that a server speaks, or those that a client asks for.
     pub protocols: Vec<String>,
-    /// Of a server: other sites whose pages may open a WebSocket, such as `https://example.org`; `*`
-    /// is every page. Browsers do not keep pages from opening WebSockets to other sites, with the
-    /// user's cookies: the server must. By default, only pages of the server itself may (of the host
-    /// and port that the request is for), and clients that are not pages, which send no `Origin`.
-    /// Others get 403.
+    /// Of a server: other sites whose pages may open a WebSocket, such as `https://example.org`;
+    /// `*` is every page. Browsers do not keep pages from opening WebSockets to other sites, with
+    /// the user's cookies: the server must. By default, only pages of the server itself may (of the
+    /// host and port that the request is for), and clients that are not pages, which send no
+    /// `Origin`. Others get 403.
     pub origins: Vec<String>,
 }
 

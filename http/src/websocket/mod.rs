@@ -22,12 +22,12 @@
 //!
 //! # Bounds
 //!
-//! See [`Config`]; every limit and timeout has a default. A task that awaits [`send`](WebSocket::send) sends as fast as the peer reads.
-//! Other parts of the program send through a [`Sender`], whose queue is bounded. If you send to
-//! many peers, its error tells you which ones are slow, and you decide what to do with them. A
-//! silent peer gets a PING; if it does not answer, the WebSocket ends. A peer that does not read
-//! ends it too. However small and many a peer's frames are, a task gives way to others after a few
-//! dozen of them.
+//! See [`Config`]; every limit and timeout has a default. A task that awaits
+//! [`send`](WebSocket::send) sends as fast as the peer reads. Other parts of the program send
+//! through a [`Sender`], whose queue is bounded. If you send to many peers, its error tells you
+//! which ones are slow, and you decide what to do with them. A silent peer gets a PING; if it does
+//! not answer, the WebSocket ends. A peer that does not read ends it too. However small and many a
+//! peer's frames are, a task gives way to others after a few dozen of them.
 //!
 //! A peer that violates the protocol is told why (RFC 6455, 7.4.1) with the code 1002, 1007 or
 //! 1009, as soon as the first wrong byte arrives.

@@ -157,7 +157,7 @@ mod tests {
         let place = Place::new();
         let mut value = 1;
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            place.lend(&mut value, || place.with(|_| panic!("inside")).map(|()| ()))
+            place.lend(&mut value, || place.with(|_| panic!("inside")))
         }));
         assert!(unwound.is_err());
         assert_eq!(place.depth.get(), 0);

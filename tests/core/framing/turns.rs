@@ -72,8 +72,10 @@ fn sends(
 ) {
     let simulation = Simulation::new();
     let handle = simulation.handle();
-    let mut link = Link::default();
-    link.capacity = 1024 * 1024;
+    let link = Link {
+        capacity: 1024 * 1024,
+        ..Link::default()
+    };
     let (here, mut there) = memory::pair_over(&handle, link);
     handle.spawn(async move {
         let mut rest = &bytes[..];

@@ -107,7 +107,8 @@ pub const ROWS: &[Row] = &[
         victim: Victim::Server(FULL),
         attack: |target: Target| {
             let mut head = b"POST /small HTTP/1.1\r\nhost: localhost\r\n\
-                transfer-encoding: chunked\r\ncontent-type: multipart/form-data; boundary=xyz\r\n\r\n\
+                transfer-encoding: chunked\r\n\
+                content-type: multipart/form-data; boundary=xyz\r\n\r\n\
                 7fffffff\r\n--xyz\r\nContent-Disposition: form-data; name=a\r\n\r\n"
                 .to_vec();
             head.resize(head.len() + 16 * 1024 * 1024, b'\r');
@@ -208,7 +209,8 @@ pub const ROWS: &[Row] = &[
         attack: |target: Target| {
             let list = |text: &str| text.repeat(12 * 1024 / text.len());
             let headers = format!(
-                "accept-encoding: {}br\r\naccept: {}\r\nif-none-match: {}\r\nrange: bytes={}0-1\r\n",
+                "accept-encoding: {}br\r\naccept: {}\r\n\
+                 if-none-match: {}\r\nrange: bytes={}0-1\r\n",
                 list("a;q=.1,"),
                 list("text/x;q=0,"),
                 list("W/\"\","),
