@@ -17,6 +17,7 @@ use http_body::{Frame, SizeHint};
 use super::pace::{Upgrade, Watch};
 
 type BoxError = Box<dyn Error + Send + Sync>;
+type BoxFrames = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError>>>;
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
 
 /// The body of a response: bytes in memory, or a stream of them.
@@ -40,6 +41,8 @@ enum Content {
     /// A stream made of a live body. When the server shuts down, the live body ends, and this one
     /// finishes: a compressed stream has an end that decoders want.
     AroundLive(BoxStream, Ending),
+    /// Frames: data, and trailers behind them.
+    Frames(BoxFrames),
     /// The end of HTTP on this connection: it is handed over (101).
     Upgrade(Upgrade),
 }
@@ -89,6 +92,17 @@ impl Body {
             Some(ending) => Content::AroundLive(stream, ending).into(),
             None => Content::Stream(stream).into(),
         }
+    }
+
+    /// Sends the frames of a body of the [`http_body`] kind: data, and [trailers](Frame::trailers).
+    /// HTTP/2 sends trailers as they are; HTTP/1.1 only those that the response announces in
+    /// `Trailer`, and only to a client that takes them (`TE: trailers`).
+    pub fn frames<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Content::Frames(Box::pin(MappedFrames { body })).into()
     }
 
     /// Returns the bytes if they are all in memory.
@@ -193,6 +207,7 @@ impl fmt::Debug for Body {
             Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => {
                 f.write_str("Body(stream)")
             }
+            Content::Frames(_) => f.write_str("Body(frames)"),
         }
     }
 }
@@ -217,6 +232,13 @@ impl http_body::Body for Body {
         }
         let stream = match &mut this.content {
             Content::Empty | Content::Upgrade(_) => return Poll::Ready(None),
+            Content::Frames(body) => {
+                let frame = body.as_mut().poll_frame(cx);
+                if let Some(watch) = &this.watch {
+                    watch.body_polled(frame.is_ready());
+                }
+                return frame;
+            }
             Content::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
@@ -246,6 +268,7 @@ impl http_body::Body for Body {
             Content::Empty | Content::Upgrade(_) => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => false,
+            Content::Frames(body) => body.is_end_stream(),
         }
     }
 
@@ -254,6 +277,7 @@ impl http_body::Body for Body {
             Content::Empty | Content::Upgrade(_) => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => SizeHint::default(),
+            Content::Frames(body) => body.size_hint(),
         }
     }
 }
@@ -278,5 +302,40 @@ where
             .stream
             .poll_next(cx)
             .map(|item| item.map(|result| result.map_err(Into::into)))
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// Frames with their errors boxed.
+    struct MappedFrames<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> http_body::Body for MappedFrames<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.project()
+            .body
+            .poll_frame(cx)
+            .map(|frame| frame.map(|result| result.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

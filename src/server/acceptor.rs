@@ -53,9 +53,22 @@ impl Acceptor {
         let accept = {
             let (handle, gate) = (handle.clone(), gate.clone());
             async move {
+                let _end = EndGuard(gate.clone());
                 loop {
                     poll_fn(|cx| gate.poll_room(cx)).await;
-                    match poll_fn(|cx| listener.poll_accept(cx)).await {
+                    let accepted =
+                        poll_fn(
+                            |cx| match handle.contain(origin, || listener.poll_accept(cx)) {
+                                Some(Poll::Pending) => Poll::Pending,
+                                Some(Poll::Ready(accepted)) => Poll::Ready(Ok(accepted)),
+                                None => Poll::Ready(Err(AcceptError::Panicked)),
+                            },
+                        );
+                    let accepted = match accepted.await {
+                        Ok(accepted) => accepted,
+                        Err(panicked) => return gate.end(Err(panicked)),
+                    };
+                    match accepted {
                         Some(Ok(stream)) => {
                             let permit = Permit::new(&gate);
                             handle.contain(origin, || admit(stream, permit));
@@ -143,6 +156,8 @@ impl fmt::Debug for Acceptor {
 pub enum AcceptError {
     /// The listener failed.
     Listener(Rc<io::Error>),
+    /// Its listener panicked, or a wrapper of its streams did. The panic was reported.
+    Panicked,
     /// The wait was cancelled, or the run ended.
     Interrupted(Interrupted),
 }
@@ -151,6 +166,7 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcceptError::Listener(_) => f.write_str("the listener failed"),
+            AcceptError::Panicked => f.write_str("the listener panicked"),
             AcceptError::Interrupted(why) => why.fmt(f),
         }
     }
@@ -160,7 +176,7 @@ impl Error for AcceptError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             AcceptError::Listener(error) => Some(&**error),
-            AcceptError::Interrupted(_) => None,
+            AcceptError::Panicked | AcceptError::Interrupted(_) => None,
         }
     }
 }
@@ -216,6 +232,21 @@ impl Gate {
 
     fn wake(&self) {
         self.waiting.wake();
+    }
+}
+
+/// Ends the wait for the end if accepting ends in another way: the run is over.
+struct EndGuard(Rc<Gate>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let mut end = self.0.end.borrow_mut();
+        if end.is_none() {
+            *end = Some(Err(AcceptError::Interrupted(Interrupted::Cancelled)));
+            drop(end);
+            let followers = self.0.followers.take();
+            drop(followers);
+        }
     }
 }
 

@@ -265,10 +265,12 @@ impl Inner {
 }
 
 /// A service's future. A panic in it, in its making, or in its destructor becomes an error.
-struct Guarded<T>(Option<Result<Pin<Box<dyn Future<Output = T>>>, String>>);
+struct Guarded<T>(Option<Result<BoxFuture<T>, String>>);
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 impl<T> Guarded<T> {
-    fn new(make: impl FnOnce() -> Pin<Box<dyn Future<Output = T>>>) -> Self {
+    fn new(make: impl FnOnce() -> BoxFuture<T>) -> Self {
         Guarded(Some(catch(make)))
     }
 

@@ -169,13 +169,18 @@ impl Router {
     }
 
     /// Routes everything at `prefix` and below it to `handler`, with any method.
-    /// [`Request::path_below`](crate::Request::path_below) is the rest of the path.
+    /// [`Request::path_below`](crate::Request::path_below) is the rest of the path. At `/`, the
+    /// handler gets what no route of this router matches, as with [`fallback`](Router::fallback).
     ///
     /// # Panics
     /// As [`nest`](Router::nest).
     #[track_caller]
     pub fn mount<M>(self, prefix: &str, handler: impl Handler<M>) -> Self {
-        self.nest(prefix, Router::new().fallback(handler))
+        if prefix == "/" {
+            self.fallback(handler)
+        } else {
+            self.nest(prefix, Router::new().fallback(handler))
+        }
     }
 
     /// Routes every request for this host (RFC 9110, 7.2) to `router`. The name is for example

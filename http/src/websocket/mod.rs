@@ -34,6 +34,7 @@
 
 mod client;
 mod config;
+mod error;
 mod frame;
 mod message;
 mod sender;
@@ -43,7 +44,8 @@ mod wire;
 
 pub use client::{ConnectError, connect, connect_with};
 pub use config::Config;
+pub use error::{Closed, Error};
 pub use message::Message;
 pub use sender::{SendError, Sender};
-pub use socket::{Closed, Error, WebSocket};
+pub use socket::WebSocket;
 pub use upgrade::{upgrade, upgrade_with};

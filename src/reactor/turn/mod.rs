@@ -39,6 +39,7 @@ pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
 pub use registration::{Direction, Registration, RegistrationError};
 pub use remote::{Gone, Remote, RemoteError};
 pub(crate) use run::BUDGET;
+pub(crate) use tasks::spend_message;
 
 use self::{
     frames::Frames,
@@ -158,8 +159,8 @@ impl Core {
     }
 
     /// Starts a poll with its own task budget, until the guard is dropped.
-    pub(crate) fn begin_share(&self) -> PollGuard<'_> {
-        self.tasks.begin_poll()
+    pub(crate) fn begin_share(&self) -> PollGuard {
+        tasks::begin_poll()
     }
 
     /// Number of turns begun.

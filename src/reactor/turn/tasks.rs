@@ -25,10 +25,6 @@ const SHARE: u32 = 64;
 pub(crate) struct Tasks {
     ready: RefCell<VecDeque<Runnable>>,
     alive: RefCell<Alive>,
-    /// The remaining budget of the task that is being polled.
-    share: Cell<u32>,
-    /// The number of polls on the stack.
-    depth: Cell<u32>,
     /// The number of tasks on the stack.
     running: Cell<usize>,
     /// The panic message of the task that was polled last.
@@ -120,17 +116,9 @@ impl Tasks {
         }
     }
 
-    pub(crate) fn begin_poll(&self) -> PollGuard<'_> {
-        self.depth.set(self.depth.get() + 1);
-        PollGuard {
-            tasks: self,
-            outer: self.share.replace(SHARE),
-        }
-    }
-
     /// Runs a task with a budget of its own.
     pub(crate) fn run(&self, runnable: Runnable) {
-        let _poll = self.begin_poll();
+        let _poll = begin_poll();
         let _running = Running::new(&self.running);
         runnable.run();
     }
@@ -138,26 +126,6 @@ impl Tasks {
     /// Returns whether only the tasks that are on the stack are left.
     pub(crate) fn are_ended(&self) -> bool {
         self.alive_len() <= self.running.get()
-    }
-
-    /// Takes units from the budget. Returns false if the budget is used up and the task should
-    /// yield.
-    ///
-    /// A future that another executor polls has no budget of its own. It yields once per `SHARE`
-    /// units.
-    pub(crate) fn spend(&self, units: u32) -> bool {
-        match self.share.get() {
-            0 => {
-                if self.depth.get() == 0 {
-                    self.share.set(SHARE);
-                }
-                false
-            }
-            share => {
-                self.share.set(share.saturating_sub(units));
-                true
-            }
-        }
     }
 
     pub(crate) fn panicked(&self, message: String) {
@@ -185,15 +153,60 @@ impl Drop for Running<'_> {
     }
 }
 
+/// How many messages cost one unit of the budget. A poll thus handles at most 512 of them, each of
+/// which may take the protocol some microseconds.
+const MESSAGES_A_UNIT: u32 = 8;
+
+thread_local! {
+    /// The remaining budget of the task that is being polled.
+    static SHARE_LEFT: Cell<u32> = const { Cell::new(SHARE) };
+    /// The number of polls on the stack.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static MESSAGES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Takes units from the budget. Returns false if the budget is used up and the task should yield.
+///
+/// A future that another executor polls has no budget of its own. It yields once per `SHARE` units.
+pub(crate) fn spend(units: u32) -> bool {
+    match SHARE_LEFT.get() {
+        0 => {
+            if DEPTH.get() == 0 {
+                SHARE_LEFT.set(SHARE);
+            }
+            false
+        }
+        left => {
+            SHARE_LEFT.set(left.saturating_sub(units));
+            true
+        }
+    }
+}
+
+/// Charges a message that came with others, without I/O of its own. Returns false if the budget is
+/// used up, as [`spend`] does.
+pub(crate) fn spend_message() -> bool {
+    let count = MESSAGES.get().wrapping_add(1);
+    MESSAGES.set(count);
+    spend(u32::from(count % MESSAGES_A_UNIT == 0))
+}
+
+/// Begins a poll with a budget of its own.
+pub(crate) fn begin_poll() -> PollGuard {
+    DEPTH.set(DEPTH.get() + 1);
+    PollGuard {
+        outer: SHARE_LEFT.replace(SHARE),
+    }
+}
+
 /// Exists while a task is being polled.
-pub(crate) struct PollGuard<'a> {
-    tasks: &'a Tasks,
+pub(crate) struct PollGuard {
     outer: u32,
 }
 
-impl Drop for PollGuard<'_> {
+impl Drop for PollGuard {
     fn drop(&mut self) {
-        self.tasks.share.set(self.outer);
-        self.tasks.depth.set(self.tasks.depth.get() - 1);
+        SHARE_LEFT.set(self.outer);
+        DEPTH.set(DEPTH.get() - 1);
     }
 }
