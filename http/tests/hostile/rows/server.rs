@@ -201,7 +201,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 200",
         max_callback: CALLBACK,
-        max_memory: 2048,
+        max_memory: 4096,
     },
     Row {
         name: "thousands of codings, media types, tags and ranges",
@@ -220,7 +220,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 404",
         max_callback: CALLBACK,
-        max_memory: 2048,
+        max_memory: 4096,
     },
     Row {
         name: "a listing of 10,000 names",
@@ -264,7 +264,7 @@ pub const ROWS: &[Row] = &[
         attack: |target: Target| get(&target, "/list/private%2Fx", ""),
         answer: "HTTP/1.1 400",
         max_callback: CALLBACK,
-        max_memory: 2048,
+        max_memory: 4096,
     },
     Row {
         name: "a request of another page",
@@ -272,7 +272,7 @@ pub const ROWS: &[Row] = &[
         attack: |target: Target| get(&target, "/list/", "sec-fetch-site: same-site\r\n"),
         answer: "HTTP/1.1 403",
         max_callback: CALLBACK,
-        max_memory: 2048,
+        max_memory: 4096,
     },
     Row {
         name: "a hundred requests of HTTP/2 in one packet, with heads of 60 KiB",
