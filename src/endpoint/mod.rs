@@ -51,7 +51,8 @@
 //! - `process:/usr/bin/bc:-l`: a program. It is run with these arguments for each connection and
 //!   killed when the connection ends.
 //!
-//! Link-local addresses take the name or number of their network interface: `tcp:[fe80::1%eth0]:80`.
+//! Link-local addresses take the name or number of their network interface:
+//! `tcp:[fe80::1%eth0]:80`.
 //!
 //! Every client takes `timeout=` in seconds, which defaults to 30. Your own kinds can be
 //! [added](Kinds::add_server) to a [`Kinds`].

@@ -10,8 +10,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Calls `handle` with the held bytes and those of `data` behind them. It moves the slice behind
-    /// what it has handled; the rest is held.
+    /// Calls `handle` with the held bytes and those of `data` behind them. It moves the slice
+    /// behind what it has handled; the rest is held.
     pub(crate) fn feed(&mut self, data: &[u8], handle: impl FnOnce(&mut &[u8])) {
         if self.bytes.is_empty() {
             let mut rest = data;

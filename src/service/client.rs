@@ -51,8 +51,8 @@ struct State {
 }
 
 impl ClientService {
-    /// Creates a service that runs a protocol made by `build` on each connection. If `build` panics,
-    /// that is reported, and the attempt has failed.
+    /// Creates a service that runs a protocol made by `build` on each connection. If `build`
+    /// panics, that is reported, and the attempt has failed.
     #[track_caller]
     pub fn new<P: Protocol + 'static>(
         name: impl Into<String>,

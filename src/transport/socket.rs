@@ -61,8 +61,8 @@ pub(super) async fn connect(
     }
 }
 
-/// Refuses a socket that is connected to itself. If nobody listens on a port of the range from which
-/// the system chooses the ports of clients, it may choose that very port, and then TCP's
+/// Refuses a socket that is connected to itself. If nobody listens on a port of the range from
+/// which the system chooses the ports of clients, it may choose that very port, and then TCP's
 /// simultaneous open succeeds (RFC 9293, section 3.5).
 fn refuse_itself(socket: &OwnedFd, peer: &Address) -> io::Result<()> {
     if !matches!(peer, Address::Tcp(_)) || !is_itself(socket) {

@@ -58,9 +58,9 @@
 //! that you [open yourself](ConnectionPool::with) have the mode of the file.
 //!
 //! [`run_interaction`](ConnectionPool::run_interaction) begins with `BEGIN IMMEDIATE`: it takes the
-//! lock for writing at its start, and waits for it there. SQLite's default, a transaction that first
-//! reads and then wants to write, fails at once with "database is locked" if another has written
-//! meanwhile. On a connection that cannot write it begins with `BEGIN`.
+//! lock for writing at its start, and waits for it there. SQLite's default, a transaction that
+//! first reads and then wants to write, fails at once with "database is locked" if another has
+//! written meanwhile. On a connection that cannot write it begins with `BEGIN`.
 //!
 //! Each waits up to 5 s for a lock, then its error is "database is locked".
 //!
@@ -186,8 +186,8 @@ impl ConnectionPool {
     }
 
     /// Runs `interaction` in a transaction, on a connection's thread. It has the database's [lock
-    /// for writing](crate#locks) from its start. The transaction is committed if `interaction` returns `Ok`. It is rolled back if `interaction` returns an error, panics
-    /// or is cancelled.
+    /// for writing](crate#locks) from its start. The transaction is committed if `interaction`
+    /// returns `Ok`. It is rolled back if `interaction` returns an error, panics or is cancelled.
     ///
     /// # Errors
     /// The Deferred fails with the error of `interaction`, which may be your own type, or with an

@@ -19,8 +19,8 @@ impl<D: HasDisplayHandle + 'static> Toolkit<D> {
     pub(crate) fn new(display: D) -> Result<Self, Error> {
         let display = Box::new(display);
         let raw = wayland_display(&*display)?;
-        // SAFETY: a Wayland display handle is a live wl_display, and stays one as long as the object
-        // that returned it (`DisplayHandle::borrow_raw` requires that of implementors of the
+        // SAFETY: a Wayland display handle is a live wl_display, and stays one as long as the
+        // object that returned it (`DisplayHandle::borrow_raw` requires that of implementors of the
         // trait). That object is kept here until after the connection, or until the process ends.
         let backend = unsafe { Backend::from_foreign_display(raw.as_ptr().cast()) };
         Ok(Toolkit {
@@ -42,8 +42,8 @@ impl<D: HasDisplayHandle + 'static> Toolkit<D> {
     }
 }
 
-/// Checks that a window is on this display: a surface of another one would be taken for an object of
-/// this connection.
+/// Checks that a window is on this display: a surface of another one would be taken for an object
+/// of this connection.
 pub(crate) fn check(
     display: &impl HasDisplayHandle,
     window: &(impl HasDisplayHandle + ?Sized),
