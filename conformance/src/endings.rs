@@ -329,6 +329,8 @@ struct Slow {
     name: &'static str,
     log: Log,
     handle: Handle,
+    /// How long it takes to start.
+    time: Rc<Cell<Duration>>,
     panics: bool,
 }
 
@@ -339,7 +341,11 @@ impl Service for Slow {
 
     fn start(&self, _: &Handle) -> Starting {
         assert!(!self.panics, "it cannot start");
-        let (log, name, sleep) = (self.log.clone(), self.name, self.handle.sleep(ms(5)));
+        let (log, name, sleep) = (
+            self.log.clone(),
+            self.name,
+            self.handle.sleep(self.time.get()),
+        );
         Box::pin(async move {
             sleep.await;
             log.add(format!("started {name}"));
@@ -353,22 +359,26 @@ impl Service for Slow {
     }
 }
 
-fn two<H: Harness>(rig: &Rig<H>, panics: bool) -> (Services, Log) {
+/// Two services, and how long the second takes to start.
+fn two<H: Harness>(rig: &Rig<H>, panics: bool) -> (Services, Log, Rc<Cell<Duration>>) {
     let (services, log) = (Services::new("app", &rig.handle), Log::default());
-    for (name, panics) in [("a", false), ("b", panics)] {
+    let time = Rc::new(Cell::new(ms(5)));
+    let first = Rc::new(Cell::new(ms(5)));
+    for (name, panics, time) in [("a", false, first), ("b", panics, time.clone())] {
         services.add(Slow {
             name,
             log: log.clone(),
             handle: rig.handle.clone(),
+            time,
             panics,
         });
     }
-    (services, log)
+    (services, log, time)
 }
 
 pub(super) fn b65_a_service_that_panics_has_failed_and_the_next_run_starts_as_new<H: Harness>() {
     let rig = Rig::<H>::new();
-    let (services, log) = two(&rig, true);
+    let (services, log, _) = two(&rig, true);
     for _ in 0..2 {
         let starting = services.start(&rig.handle);
         let error = rig.complete(async move { starting.await.map_err(|error| error.to_string()) });
@@ -381,7 +391,7 @@ type Ending = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error>>>>>;
 
 pub(super) fn b66_starts_and_stops_are_done_in_order_or_refused<H: Harness>() {
     let rig = Rig::<H>::new();
-    let (services, log) = two(&rig, false);
+    let (services, log, _) = two(&rig, false);
     let handle = rig.handle.clone();
     rig.complete(async move {
         let run = |future: Ending| {
@@ -418,13 +428,18 @@ pub(super) fn b66_starts_and_stops_are_done_in_order_or_refused<H: Harness>() {
 
 pub(super) fn b66_a_run_that_ends_while_services_start_leaves_the_next_as_new<H: Harness>() {
     let rig = Rig::<H>::new();
-    let (services, log) = two(&rig, false);
+    let (services, log, time) = two(&rig, false);
+    time.set(Duration::from_secs(1_000));
     let (handle, started) = (rig.handle.clone(), services.start(&rig.handle));
+    let seen = log.clone();
     // The run ends in the middle of the start of the second.
     rig.complete(async move {
         handle.spawn(started);
-        handle.sleep(ms(7)).await;
+        while seen.entries().is_empty() {
+            handle.sleep(ms(1)).await;
+        }
     });
+    time.set(ms(1));
     let starting = services.start(&rig.handle);
     assert!(rig.complete(starting).is_ok());
     assert_eq!(

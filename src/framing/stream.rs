@@ -15,7 +15,7 @@ use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{FrameError, Frames, Framing};
-use crate::reactor::spend_message;
+use crate::share::spend_message;
 
 /// Frames over a byte stream.
 ///

@@ -3,7 +3,7 @@
 use super::{Connection, End, Held, Lost, Protocol};
 use crate::{
     framing::{FrameError, Frames, Framing},
-    reactor::spend_message,
+    share::spend_message,
 };
 
 /// A [`Protocol`] that receives frames instead of bytes; see [`Framed`].

@@ -36,7 +36,7 @@ pub use observe::{
     Census, ConnectionInfo, FrameMetrics, Histogram, Label, Metrics, Origin, Report, Share, Stall,
     StallPlace, Stalls,
 };
-pub(crate) use turn::{Core, FOREVER, WakeTimer, spend_message};
+pub(crate) use turn::{Core, FOREVER, WakeTimer};
 pub use turn::{
     Direction, FrameClock, Gone, Handle, LifeError, Observer, Pacing, Phase, Registration,
     RegistrationError, Remote, RemoteError, ShutdownHook, Stopped, Timer, TimerError, TurnEnd,

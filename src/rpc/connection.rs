@@ -11,7 +11,8 @@ use super::{
 use crate::{
     framing::{FrameError, Frames, Prefixed, Width},
     protocol::{self, Connection, End, Held, Lost, Protocol},
-    reactor::{Handle, Label, Origin, spend_message},
+    reactor::{Handle, Label, Origin},
+    share::spend_message,
     transport::ByteStream,
 };
 

@@ -106,10 +106,6 @@ impl Methods {
 
     pub(super) fn find(&self, name: &str) -> Result<Method, Refusal> {
         self.methods.get(name).cloned().ok_or_else(|| {
-            if name.len() > LONGEST_NAME {
-                let text = format!("with a name of {} bytes", name.len());
-                return Refusal(Code::NoSuchMethod, text);
-            }
             let alike: Vec<_> = self
                 .methods
                 .keys()
@@ -130,9 +126,6 @@ impl Methods {
         })
     }
 }
-
-/// Longer names are not looked at for typos, nor sent back.
-const LONGEST_NAME: usize = 256;
 
 /// Whether one name may be a typo of the other: at most two letters differ, in any order, or one
 /// name contains the other.

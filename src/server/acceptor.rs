@@ -20,6 +20,9 @@ use crate::{
 /// Default for the number of connections that a server holds at a time.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
+/// How often in a row a listener may panic.
+const MOST_PANICS: u32 = 16;
+
 /// Accepts connections until it is dropped or [stopped](Acceptor::stop).
 #[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Acceptor {
@@ -34,7 +37,8 @@ impl Acceptor {
     /// Accepts from `listener`, and hands each connection to `admit` with its [`Permit`]. `origin`
     /// names the task in figures and reports.
     ///
-    /// If `admit` panics, that connection is lost, and the panic is reported.
+    /// If `admit` panics, or the wrapper of a stream, that connection is lost, and the panic is
+    /// reported.
     pub fn new(
         listener: impl Listen,
         origin: Origin,
@@ -54,20 +58,28 @@ impl Acceptor {
             let (handle, gate) = (handle.clone(), gate.clone());
             async move {
                 let _end = EndGuard(gate.clone());
+                let mut panics = 0;
                 loop {
                     poll_fn(|cx| gate.poll_room(cx)).await;
                     let accepted =
                         poll_fn(
                             |cx| match handle.contain(origin, || listener.poll_accept(cx)) {
                                 Some(Poll::Pending) => Poll::Pending,
-                                Some(Poll::Ready(accepted)) => Poll::Ready(Ok(accepted)),
-                                None => Poll::Ready(Err(AcceptError::Panicked)),
+                                Some(Poll::Ready(accepted)) => Poll::Ready(Some(accepted)),
+                                None => Poll::Ready(None),
                             },
                         );
-                    let accepted = match accepted.await {
-                        Ok(accepted) => accepted,
-                        Err(panicked) => return gate.end(Err(panicked)),
+                    let Some(accepted) = accepted.await else {
+                        // Perhaps it was the wrapper of one stream.
+                        panics += 1;
+                        if panics < MOST_PANICS {
+                            continue;
+                        }
+                        let address = listener.local_address();
+                        tracing::error!(%address, "a listener panics each time; it is closed");
+                        return gate.end(Err(AcceptError::Panicked));
                     };
+                    panics = 0;
                     match accepted {
                         Some(Ok(stream)) => {
                             let permit = Permit::new(&gate);
@@ -156,7 +168,8 @@ impl fmt::Debug for Acceptor {
 pub enum AcceptError {
     /// The listener failed.
     Listener(Rc<io::Error>),
-    /// Its listener panicked, or a wrapper of its streams did. The panic was reported.
+    /// Its listener panicked, or the wrapper of its streams did, 16 times in a row. Each panic was
+    /// reported.
     Panicked,
     /// The wait was cancelled, or the run ended.
     Interrupted(Interrupted),
@@ -166,7 +179,7 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcceptError::Listener(_) => f.write_str("the listener failed"),
-            AcceptError::Panicked => f.write_str("the listener panicked"),
+            AcceptError::Panicked => f.write_str("the listener panics each time"),
             AcceptError::Interrupted(why) => why.fmt(f),
         }
     }

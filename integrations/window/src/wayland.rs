@@ -134,7 +134,11 @@ impl<D: 'static> Guest<D> {
         let (resolver, deferred) = Deferred::new();
         match &*self.inner.why.borrow() {
             Some(why) => resolver.resolve(why.clone()),
-            None => self.inner.gone.borrow_mut().push(resolver),
+            None => {
+                let mut gone = self.inner.gone.borrow_mut();
+                gone.retain(|other| other.is_wanted());
+                gone.push(resolver);
+            }
         }
         deferred
     }

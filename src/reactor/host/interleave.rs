@@ -99,6 +99,7 @@ impl Interleave {
             number,
             post: Box::new(post),
             asked: AtomicBool::new(false),
+            running: AtomicBool::new(false),
             refused: AtomicU32::new(0),
             remote: OnceLock::new(),
         });
@@ -139,6 +140,7 @@ impl Interleave {
     /// [`LifeError::AlreadyRunning`].
     pub fn start(&self) -> Result<(), LifeError> {
         self.hosted.driver.start()?;
+        self.hosted.asking.running.store(true, Ordering::Relaxed);
         self.hosted.asking.ask();
         Ok(())
     }
@@ -154,6 +156,7 @@ impl fmt::Debug for Interleave {
 
 impl Drop for Interleave {
     fn drop(&mut self) {
+        self.hosted.asking.running.store(false, Ordering::Relaxed);
         // A slice on the stack may still hold the driver, so close it here.
         self.hosted.driver.close();
         HOSTED.with_borrow_mut(|all| all.remove(&self.hosted.asking.number));
@@ -181,6 +184,7 @@ fn slice(number: u64) {
             "the operating system refused to report events: {error}"
         ));
     }
+    asking.running.store(driver.is_running(), Ordering::Relaxed);
     asking.answered();
     // The deadline is in the selector, so only queued work needs another request.
     if driver.is_running() && driver.next_turn() == NextTurn::Now {
@@ -202,6 +206,8 @@ struct Asking {
     /// Set from the request until that slice has ended. Work that comes up in between is checked
     /// for at the end of the slice.
     asked: AtomicBool,
+    /// Whether there is a run. Without one the host may drop what it likes.
+    running: AtomicBool,
     /// How often in a row the host has dropped the closure.
     refused: AtomicU32,
     /// Wakes the helper thread.
@@ -228,6 +234,9 @@ impl Asking {
     /// The host has dropped a request. Tries again later, or as soon as there is more to do.
     fn refused(&self) {
         self.answered();
+        if !self.running.load(Ordering::Relaxed) {
+            return;
+        }
         let before = self.refused.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             log::warning(format_args!(

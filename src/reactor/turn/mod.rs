@@ -39,7 +39,6 @@ pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
 pub use registration::{Direction, Registration, RegistrationError};
 pub use remote::{Gone, Remote, RemoteError};
 pub(crate) use run::BUDGET;
-pub(crate) use tasks::spend_message;
 
 use self::{
     frames::Frames,
@@ -47,13 +46,14 @@ use self::{
     lifecycle::Lifecycle,
     registration::Source,
     remote::Inbox,
-    tasks::{PollGuard, Tasks},
+    tasks::Tasks,
     timers::{TimerKey, Timers},
 };
 use super::{
     backend::{NextTurn, Reactor},
     observe::{Meter, Moment, ObserverFn, Origin},
 };
+use crate::share::{self, PollGuard};
 
 /// A queued closure, and where it was queued.
 struct Call {
@@ -160,7 +160,7 @@ impl Core {
 
     /// Starts a poll with its own task budget, until the guard is dropped.
     pub(crate) fn begin_share(&self) -> PollGuard {
-        tasks::begin_poll()
+        share::begin_poll()
     }
 
     /// Number of turns begun.

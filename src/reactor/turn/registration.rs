@@ -197,7 +197,7 @@ impl<T: AsFd> Registration<T> {
             self.source.wait(direction, cx.waker());
             return Poll::Pending;
         }
-        if super::tasks::spend(1) {
+        if crate::share::spend(1) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -270,7 +270,7 @@ impl<T: AsFd> Registration<T> {
     /// Records the bytes and charges bytes and extra operations to the task's budget.
     pub(crate) fn spent(&self, direction: Direction, operations: usize, bytes: usize) {
         self.count(direction, bytes);
-        let _ = super::tasks::spend((operations + bytes / BYTES_A_UNIT) as u32);
+        let _ = crate::share::spend((operations + bytes / BYTES_A_UNIT) as u32);
     }
 
     /// Records the bytes.
