@@ -18,23 +18,28 @@ pub fn connection(handle: &Handle, fragment: u8) -> (MemoryStream, MemoryStream)
 }
 
 /// Sends `bytes`, closes, and reads until the other side has closed too; then runs everything to
-/// its end.
-pub fn say(simulation: &Simulation, near: MemoryStream, bytes: Vec<u8>) {
+/// its end. Returns what was read.
+pub fn say(simulation: &Simulation, near: MemoryStream, bytes: Vec<u8>) -> Vec<u8> {
     let talking = simulation.handle().spawn(peer(near, bytes));
-    simulation.run_until(talking).expect("no panic");
+    let read = simulation.run_until(talking).expect("no panic");
     simulation.drive();
+    read
 }
 
-/// Sends `bytes`, closes, and reads until the other side has closed too.
-pub async fn peer(mut near: MemoryStream, bytes: Vec<u8>) {
+/// Sends `bytes`, closes, and reads until the other side has closed too. Returns what was read.
+pub async fn peer(mut near: MemoryStream, bytes: Vec<u8>) -> Vec<u8> {
+    let mut read = Vec::new();
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         match poll_fn(|cx| Pin::new(&mut near).poll_write(cx, rest)).await {
             Ok(count) => rest = &rest[count..],
-            Err(_) => return,
+            Err(_) => return read,
         }
     }
     let _ = poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await;
     let mut buffer = [0; 1_000];
-    while let Ok(1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {}
+    while let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut near).poll_read(cx, &mut buffer)).await {
+        read.extend_from_slice(&buffer[..count]);
+    }
+    read
 }

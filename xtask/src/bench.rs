@@ -12,6 +12,7 @@ mod gui;
 mod http;
 mod python;
 mod server;
+mod soak;
 mod web;
 mod wrk;
 
@@ -40,12 +41,13 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
         _ => ("http", arguments),
     };
     match name {
-        "http" | "gui" | "web" if !theirs.is_empty() => {
+        "http" | "gui" | "web" | "soak" if !theirs.is_empty() => {
             return Err(format!("bench {name} takes nothing after --").into());
         }
         "http" => http::run(parse(options)?)?,
         "gui" => gui::run(parse(options)?)?,
         "web" => web::run(parse(options)?)?,
+        "soak" => soak::run(options)?,
         _ if !options.is_empty() => {
             return Err(format!("bench {name} takes its options after --").into());
         }

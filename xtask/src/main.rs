@@ -37,6 +37,9 @@ cargo xtask bench [http|gui|web] [--rounds N] [--seconds N] [--connections N]
               requests, and gaps between frames
     web       ours on each backend, and hyper, axum, nginx, libsoup and Twisted:
               a word, JSON, a file, idle connections
+cargo xtask bench soak [--minutes N]
+    A window with a server of each kind, while peers that behave and misbehave come and go by the
+    thousand (default: 20 minutes). Fails if anything of them remains, or if frames are lost.
 cargo xtask bench post|timers|deferred|BENCH [-- OPTIONS]
     post      from another thread to the loop, on each backend and elsewhere;
               after -- the number of posts

@@ -1,0 +1,223 @@
+//! The window's process once a second, and the verdict.
+
+use std::{fmt, fs, net::SocketAddr, time::Duration};
+
+use entwined::Handle;
+use entwined_http::client::Client;
+use soak::Figures;
+
+use crate::Outcome;
+
+/// How much more memory the process may have in the last rest than in the first one, in KiB.
+const MEMORY: u64 = 16 * 1024;
+
+/// Frames may be lost at this rate, one in so many. `bench gui` loses none, with a load that is
+/// even.
+const FRAMES_TO_LOSE_ONE: u64 = 1_000;
+
+/// The time of a frame in milliseconds at 60 Hz.
+const FRAME: f64 = 1e3 / 60.0;
+
+/// What the window's process has at one time.
+#[derive(Clone, Copy, Default)]
+pub struct Sample {
+    /// In KiB.
+    memory: u64,
+    fds: usize,
+    children: usize,
+    threads: u64,
+    figures: Figures,
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sample {
+            memory,
+            fds,
+            children,
+            threads,
+            figures,
+        } = self;
+        write!(
+            f,
+            "{memory} KiB, {fds} fds, {children} children, {threads} threads, {} tasks, \
+             {} timers, {} sources, {} connections of {}, {} frames, {} lost, {:.0} ms waited",
+            figures.tasks,
+            figures.timers,
+            figures.sources,
+            figures.connections,
+            figures.opened,
+            figures.drawn,
+            figures.lost,
+            figures.waited,
+        )
+    }
+}
+
+/// Looks at the window's process.
+pub struct Sampler {
+    process: u32,
+    base: String,
+    client: Client,
+}
+
+impl Sampler {
+    pub fn new(handle: &Handle, process: u32, http: SocketAddr) -> Self {
+        Sampler {
+            process,
+            base: format!("http://{http}"),
+            client: Client::builder(handle)
+                .response_timeout(Duration::from_secs(20))
+                .build(),
+        }
+    }
+
+    pub async fn sample(&self) -> Outcome<Sample> {
+        let url = format!("{}/figures", self.base);
+        let figures = self.client.get(&url).send().await?.json().await?;
+        let folder = format!("/proc/{}", self.process);
+        let status = fs::read_to_string(format!("{folder}/status"))?;
+        let number = |name: &str| -> Outcome<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let line = line.ok_or_else(|| format!("no {name} in the status"))?;
+            Ok(line.trim().trim_end_matches(" kB").parse()?)
+        };
+        let mut children = 0;
+        for thread in fs::read_dir(format!("{folder}/task"))? {
+            // A thread may end meanwhile.
+            let text = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+            children += text.split_whitespace().count();
+        }
+        Ok(Sample {
+            memory: number("VmRSS:")?,
+            fds: fs::read_dir(format!("{folder}/fd"))?.count(),
+            children,
+            threads: number("Threads:")?,
+            figures,
+        })
+    }
+
+    /// What the window has, in words.
+    pub async fn census(&self) -> Outcome<String> {
+        let url = format!("{}/census", self.base);
+        Ok(self.client.get(&url).send().await?.text().await?)
+    }
+
+    /// Asks the window to close.
+    pub async fn end(&self) -> Outcome {
+        self.client
+            .post(&format!("{}/end", self.base))
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+/// All samples, and those at the end of each minute's rest.
+#[derive(Default)]
+pub struct Samples {
+    all: Vec<Sample>,
+    rests: Vec<Sample>,
+}
+
+/// A column of the table: its name, and its value.
+type Column = (&'static str, fn(&Sample) -> u64);
+
+/// What must be as it was after the first minute.
+const RETURNING: [Column; 6] = [
+    ("fds", |sample| sample.fds as u64),
+    ("children", |sample| sample.children as u64),
+    ("tasks", |sample| sample.figures.tasks as u64),
+    ("timers", |sample| sample.figures.timers as u64),
+    ("sources", |sample| sample.figures.sources as u64),
+    ("connections", |sample| sample.figures.connections as u64),
+];
+
+impl Samples {
+    pub fn add(&mut self, sample: Sample) {
+        self.all.push(sample);
+    }
+
+    pub fn rested(&mut self, sample: Sample) {
+        self.rests.push(sample);
+    }
+
+    fn first(&self) -> Sample {
+        self.rests.first().copied().unwrap_or_default()
+    }
+
+    fn last(&self) -> Sample {
+        self.rests.last().copied().unwrap_or_default()
+    }
+
+    pub fn print(&self) {
+        println!("\n| | after the first minute | at the end | largest |\n|---|---:|---:|---:|");
+        let row = |name: &str, value: &dyn Fn(&Sample) -> String, largest: String| {
+            println!(
+                "| {name} | {} | {} | {largest} |",
+                value(&self.first()),
+                value(&self.last())
+            );
+        };
+        let others: [Column; 2] = [
+            ("memory KiB", |sample| sample.memory),
+            ("threads", |sample| sample.threads),
+        ];
+        for (name, value) in others.into_iter().chain(RETURNING) {
+            let largest = self.all.iter().map(value).max().unwrap_or_default();
+            row(
+                name,
+                &|sample| value(sample).to_string(),
+                largest.to_string(),
+            );
+        }
+        let all = self.all.iter().map(|sample| sample.figures.gap_p99);
+        row(
+            "frame gap p99 in a second, ms",
+            &|sample| format!("{:.1}", sample.figures.gap_p99),
+            format!("{:.1}", all.fold(0.0, f64::max)),
+        );
+        let (drawn, lost, waited) = self.frames();
+        println!(
+            "\n{drawn} frames drawn, {lost} lost; the thread waited {waited:.0} ms for a processor"
+        );
+    }
+
+    /// Frames drawn and lost since the first sample, and how long the thread waited for a
+    /// processor.
+    fn frames(&self) -> (u64, u64, f64) {
+        let first = self.all.first().copied().unwrap_or_default().figures;
+        let last = self.last().figures;
+        (
+            last.drawn - first.drawn,
+            last.lost - first.lost,
+            last.waited - first.waited,
+        )
+    }
+
+    pub fn complaints(&self) -> Vec<String> {
+        let (first, last) = (self.first(), self.last());
+        let mut complaints = Vec::new();
+        for (name, value) in RETURNING {
+            let (before, after) = (value(&first), value(&last));
+            if after > before {
+                complaints.push(format!(
+                    "{name}: {before} after the first minute, {after} at the end"
+                ));
+            }
+        }
+        let grown = last.memory.saturating_sub(first.memory);
+        if grown > MEMORY {
+            complaints.push(format!(
+                "the memory grew by {grown} KiB, by more than {MEMORY}"
+            ));
+        }
+        let (drawn, lost, waited) = self.frames();
+        // A frame may be late because others had the processor.
+        let allowed = drawn / FRAMES_TO_LOSE_ONE + (waited / FRAME) as u64;
+        if lost > allowed {
+            complaints.push(format!("{lost} frames were lost, at most {allowed} may be"));
+        }
+        complaints
+    }
+}
