@@ -14,6 +14,7 @@ const JOB: usize = 4 * 1024;
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// The bytes of one body, until it is dropped.
+#[derive(Debug)]
 pub(super) struct Held(usize);
 
 impl Held {
@@ -45,7 +46,7 @@ mod tests {
     #[test]
     fn bodies_that_wait_are_bounded_in_bytes() {
         // However large, one is always worked on.
-        let all = Held::new(2 * MAX_HELD).ok().expect("the first one");
+        let all = Held::new(2 * MAX_HELD).expect("the first one");
         assert!(Held::new(1).is_err_and(|error| error.status() == 503));
         drop(all);
         let few: Vec<_> = (0..10).map(|_| Held::new(1_000).is_ok()).collect();

@@ -21,7 +21,7 @@ fn text() -> String {
 
 fn site(config: Config) -> Site {
     Site::with(config, |_| {
-        let tagged = |asked: Preconditions| {
+        let tagged = |asked: Preconditions| async move {
             let tag = ETag::strong("abc");
             asked.check(tag.clone())?;
             Ok::<_, Response>(([(ETAG, tag)], Html(text())).into_response())
@@ -38,7 +38,7 @@ fn site(config: Config) -> Site {
         };
         Router::new()
             .get("/tagged", tagged)
-            .get("/own-head", |asked: Preconditions| {
+            .get("/own-head", |asked: Preconditions| async move {
                 asked.check(ETag::strong("abc"))?;
                 Ok::<_, Response>(([(ETAG, ETag::strong("abc"))], Html(text())).into_response())
             })
