@@ -14,6 +14,7 @@ const JOB: usize = 4 * 1024;
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// The bytes of one body, until it is dropped.
+#[derive(Debug)]
 pub(super) struct Held(usize);
 
 impl Held {

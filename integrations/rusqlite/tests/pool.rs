@@ -417,8 +417,10 @@ fn transactions_that_read_before_they_write_wait_for_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("numbers.db");
     let reactor = Standalone::new().expect("a reactor");
-    let mut config = Config::default();
-    config.max_threads = 4;
+    let config = Config {
+        max_threads: 4,
+        ..Config::default()
+    };
     // The program's own function: nothing of it says how transactions begin.
     let pool = ConnectionPool::with(&reactor.handle(), config, move || Connection::open(&file));
     let sums = reactor.block_on(async move {

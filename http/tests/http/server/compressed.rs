@@ -22,7 +22,7 @@ fn text() -> String {
 #[expect(clippy::result_large_err)]
 fn site(config: Config) -> Site {
     Site::with(config, |_| {
-        let tagged = |asked: Preconditions| {
+        let tagged = |asked: Preconditions| async move {
             let tag = ETag::strong("abc");
             asked.check(tag.clone())?;
             Ok::<_, Response>(([(ETAG, tag)], Html(text())).into_response())
@@ -39,7 +39,7 @@ fn site(config: Config) -> Site {
         };
         Router::new()
             .get("/tagged", tagged)
-            .get("/own-head", |asked: Preconditions| {
+            .get("/own-head", |asked: Preconditions| async move {
                 asked.check(ETag::strong("abc"))?;
                 Ok::<_, Response>(([(ETAG, ETag::strong("abc"))], Html(text())).into_response())
             })
