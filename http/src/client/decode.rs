@@ -33,7 +33,7 @@ const PIECE: usize = 64 * 1024;
 
 /// The most compressed bytes that one call takes. Headers, tables and empty members take time and
 /// give no output.
-const BITE: usize = 4 * 1024;
+const BITE: usize = 2 * 1024;
 
 /// The largest brotli window, as a power of two, that is unpacked on the reactor's thread. One call
 /// may fill a whole window. Larger ones, up to the 16 MiB of RFC 7932, are for another thread.

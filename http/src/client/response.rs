@@ -252,18 +252,42 @@ impl ClientResponse {
     /// As [`bytes`](ClientResponse::bytes), and if it is not UTF-8.
     pub async fn text(&mut self) -> Result<String, ClientError> {
         let bytes = self.bytes().await?;
-        String::from_utf8(bytes.into()).map_err(|error| ClientError::Decode(error.to_string()))
+        let checked = move |bytes: Bytes| {
+            String::from_utf8(bytes.into()).map_err(|error| ClientError::Decode(error.to_string()))
+        };
+        self.parse(bytes, MAX_TEXT_HERE, checked).await
     }
 
-    /// Reads the rest of the body as JSON.
+    /// Reads the rest of the body as JSON. A body of more than 32 KiB is parsed on a thread of the
+    /// [reactor's pool](Handle::defer_to_thread), so that it does not hold up a window.
     ///
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes), and if it does not match `T`.
-    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
+    pub async fn json<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<T, ClientError> {
         let bytes = self.bytes().await?;
-        serde_json::from_slice(&bytes).map_err(|error| ClientError::Decode(error.to_string()))
+        let parsed = |bytes: Bytes| {
+            serde_json::from_slice(&bytes).map_err(|error| ClientError::Decode(error.to_string()))
+        };
+        self.parse(bytes, MAX_JSON_HERE, parsed).await
+    }
+
+    /// Parses a body, on a thread if it has more than `max_here` bytes.
+    async fn parse<T: Send + 'static>(
+        &self,
+        bytes: Bytes,
+        max_here: usize,
+        parse: impl FnOnce(Bytes) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        if bytes.len() <= max_here {
+            return parse(bytes);
+        }
+        self.handle.defer_to_thread(move |_| parse(bytes)).await
     }
 }
+
+/// The most bytes that are parsed on the reactor's thread: about a millisecond of work.
+const MAX_JSON_HERE: usize = 32 * 1024;
+const MAX_TEXT_HERE: usize = 512 * 1024;
 
 impl futures_core::Stream for ClientResponse {
     type Item = Result<Bytes, ClientError>;

@@ -36,6 +36,8 @@ pub enum ConnectError {
     Stream(io::Error),
     /// The server's response does not accept a WebSocket.
     Refused(String),
+    /// The server did not answer within [`Config::connect_timeout`].
+    TimedOut,
 }
 
 impl fmt::Display for ConnectError {
@@ -45,6 +47,7 @@ impl fmt::Display for ConnectError {
             ConnectError::Host(source) => source.fmt(f),
             ConnectError::Stream(source) => write!(f, "the connection failed: {source}"),
             ConnectError::Refused(what) => write!(f, "the server did not open a WebSocket: {what}"),
+            ConnectError::TimedOut => f.write_str("the server did not answer in time"),
         }
     }
 }
@@ -54,14 +57,14 @@ impl error::Error for ConnectError {
         match self {
             ConnectError::Host(source) => Some(source),
             ConnectError::Stream(source) => Some(source),
-            ConnectError::Address(_) | ConnectError::Refused(_) => None,
+            ConnectError::Address(_) | ConnectError::Refused(_) | ConnectError::TimedOut => None,
         }
     }
 }
 
 /// Opens a WebSocket at an address such as `ws://example.org/path`. With `wss`, the server's
-/// certificate must come from an authority that this system trusts. There is no timeout: use
-/// [`Handle::timeout`].
+/// certificate must come from an authority that this system trusts. Connecting may take 30 s, and so
+/// may the handshake.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -135,7 +138,7 @@ pub async fn connect_with(
     }
     let mut begun = Some((Blocking::new(stream), request));
     let mut middle = None;
-    let (inner, response) = poll_fn(|cx| {
+    let shaken = poll_fn(|cx| {
         let result = match (begun.take(), middle.take()) {
             (Some((mut stream, request)), _) => {
                 stream.keep(cx);
@@ -160,8 +163,9 @@ pub async fn connect_with(
             }
             Err(HandshakeError::Failure(error)) => Poll::Ready(Err(refused(error))),
         }
-    })
-    .await?;
+    });
+    let shaken = handle.timeout(config.connect_timeout, shaken).await;
+    let (inner, response) = shaken.unwrap_or(Err(ConnectError::TimedOut))?;
     let protocol = response
         .headers()
         .get(SEC_WEBSOCKET_PROTOCOL)

@@ -27,6 +27,8 @@ pub struct Config {
     /// while more waits, the WebSocket ends with [`Error::Stuck`](super::Error::Stuck). The default
     /// is 30 s.
     pub write_timeout: Duration,
+    /// Of a client: how long the server may take to answer the handshake. The default is 30 s.
+    pub connect_timeout: Duration,
     /// Subprotocols, best first: those that a server speaks, or those that a client asks for.
     pub protocols: Vec<String>,
     /// Of a server: other sites whose pages may open a WebSocket, such as `https://example.org`;
@@ -44,6 +46,7 @@ impl Default for Config {
             max_queued: 1024 * 1024,
             ping_interval: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(30),
             protocols: Vec::new(),
             origins: Vec::new(),
         }

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::{Config, WebSocket, frame::Role};
 use crate::{
     Error, HeaderValue, Request, Response, StatusCode,
@@ -77,6 +79,12 @@ where
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let key =
             key.ok_or_else(|| Error::bad_request("the header Sec-WebSocket-Key is missing"))?;
+        // 16 bytes (RFC 6455, 4.2.1).
+        if !STANDARD.decode(&key).is_ok_and(|key| key.len() == 16) {
+            return Err(Error::bad_request(
+                "the header Sec-WebSocket-Key is not valid",
+            ));
+        }
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         if let Ok(accept) = HeaderValue::from_str(&accept) {
             response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);

@@ -172,12 +172,15 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
                 ask(""),
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 8\r\n{key}")),
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n")),
+                ask(&format!(
+                    "{upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YQ==\r\n"
+                )),
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n{key}")),
             ])
         });
         assert_eq!(
             answers.await.expect("answers"),
-            ["426", "426", "400", "101"]
+            ["426", "426", "400", "400", "101"]
         );
     });
 }

@@ -31,6 +31,21 @@ const STREAM: victim::Client = |handle, address| {
     })
 };
 
+/// A client that reads JSON.
+const JSON: victim::Client = |handle, address| {
+    Box::pin(async move {
+        let asked = Client::new(&handle).get(&format!("http://{address}/"));
+        let mut response = match asked.send().await {
+            Ok(response) => response,
+            Err(error) => return format!("error: {error}"),
+        };
+        match response.json::<Vec<u8>>().await {
+            Ok(numbers) => format!("{} numbers", numbers.len()),
+            Err(error) => format!("error: {error}"),
+        }
+    })
+};
+
 fn packed(target: &Target, coding: &str, body: &[u8]) -> String {
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
@@ -181,6 +196,28 @@ pub const ROWS: &[Row] = &[
             body.extend(b"1\r\nx\r\n".repeat(500_000));
             body.extend(b"0\r\n\r\n");
             answer(&target, &body)
+        }
+    ),
+    row!(
+        "200,000 responses 100 before the response",
+        STREAM,
+        "0 bytes",
+        8192,
+        |target: Target| {
+            let mut body = b"HTTP/1.1 100 \r\n\r\n".repeat(200_000);
+            body.extend(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            answer(&target, &body)
+        }
+    ),
+    row!(
+        "JSON of 4 MB in the smallest pieces",
+        JSON,
+        "2000000 numbers",
+        128 * 1024,
+        |target: Target| {
+            let json = format!("[{}1]", "1,".repeat(1_999_999));
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", json.len());
+            answer(&target, format!("{head}{json}").as_bytes())
         }
     ),
     row!(

@@ -407,3 +407,20 @@ fn empty_messages_fill_the_queue_of_a_sender_too() {
         assert_eq!(sender.queued(), 1024 * 1024);
     });
 }
+
+#[test]
+fn a_server_that_does_not_answer_the_handshake_is_given_up() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    run(|handle| async move {
+        let stream = tcp::connect(&handle, address).await.expect("a connection");
+        let short = config(|config| config.connect_timeout = Duration::from_millis(50));
+        let url = format!("ws://{address}/");
+        let opened = websocket::connect_with(&handle, Box::new(stream), &url, short).await;
+        let error = opened.map(|_| ()).expect_err("no answer");
+        assert!(
+            matches!(error, websocket::ConnectError::TimedOut),
+            "{error}"
+        );
+    });
+}
