@@ -63,8 +63,8 @@ impl error::Error for ConnectError {
 }
 
 /// Opens a WebSocket at an address such as `ws://example.org/path`. With `wss`, the server's
-/// certificate must come from an authority that this system trusts. Connecting may take 30 s, and so
-/// may the handshake.
+/// certificate must come from an authority that this system trusts. Connecting may take 30 s, and
+/// so may the handshake.
 ///
 /// # Errors
 /// [`ConnectError`].
