@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How many items a stream of calls has.
 const ITEMS: u32 = 100;
 
+/// How many connections the report of a failure lists.
+const SHOWN: usize = 20;
+
 fn main() -> Result<(), Box<dyn Error>> {
     soak::raise_descriptors();
     gtk4::init()?;
@@ -217,9 +220,13 @@ fn census(handle: &Handle) -> String {
         "{} tasks sleep or have a limit",
         census.sleeping
     ));
-    for connection in census.connections {
+    line(format_args!(
+        "{} connections, such as",
+        census.connections.len()
+    ));
+    for connection in census.connections.iter().take(SHOWN) {
         line(format_args!(
-            "connection from {} for {:.1} s, {} bytes received, {} sent",
+            "  from {} for {:.1} s, {} bytes received, {} sent",
             connection.peer,
             (handle.now() - connection.since).as_secs_f64(),
             connection.received,

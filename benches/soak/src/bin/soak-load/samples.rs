@@ -9,7 +9,7 @@ use soak::Figures;
 use crate::Outcome;
 
 /// How much more memory the process may have in the last rest than in the first one, in KiB.
-const MEMORY: u64 = 16 * 1024;
+const MEMORY: u64 = 8 * 1024;
 
 /// Frames may be lost at this rate, one in so many. `bench gui` loses none, with a load that is
 /// even.
