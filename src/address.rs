@@ -1,13 +1,15 @@
 //! Addresses of the ends of a connection.
 
 use std::{
-    fmt, io,
+    fmt,
+    hash::{Hash, Hasher},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
 
-use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketType, netdevice, socket};
 
 /// The address of one end of a connection.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -45,11 +47,16 @@ impl Address {
 /// takes, except names of hosts: `"127.0.0.1:8080"`, `(Ipv4Addr::LOCALHOST, 8080)`,
 /// `([127, 0, 0, 1], 8080)`, a [`SocketAddr`]. Nothing is looked up; for names see
 /// [`connect_host`](crate::transport::connect_host).
+///
+/// A text may say on which network interface a link-local address is, by its name or its number:
+/// `"[fe80::1%eth0]:8080"`, `("fe80::1%2", 8080)` (RFC 4007, section 11). An [`Ipv6Addr`] cannot;
+/// use [`SocketAddrV6`] there.
 pub trait IntoSocketAddr {
     /// Converts it.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if a text is not an address and a port.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if a text is not an address and a port, or
+    /// names a network interface that does not exist.
     fn into_socket_addr(self) -> io::Result<SocketAddr>;
 }
 
@@ -76,8 +83,16 @@ into_socket_addr!(
 
 impl IntoSocketAddr for &str {
     fn into_socket_addr(self) -> io::Result<SocketAddr> {
-        self.parse()
-            .map_err(|_| not_an_address(format_args!("{self:?}")))
+        if let Ok(address) = self.parse() {
+            return Ok(address);
+        }
+        let wrong = || not_an_address(format_args!("{self:?}"));
+        let (host, port) = self
+            .strip_prefix('[')
+            .and_then(|text| text.rsplit_once("]:"))
+            .ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        literal(host, port).unwrap_or_else(|| Err(wrong()))
     }
 }
 
@@ -95,11 +110,35 @@ impl IntoSocketAddr for &String {
 
 impl IntoSocketAddr for (&str, u16) {
     fn into_socket_addr(self) -> io::Result<SocketAddr> {
-        let address: Result<IpAddr, _> = self.0.parse();
-        address
-            .map(|address| (address, self.1).into())
-            .map_err(|_| not_an_address(format_args!("{self:?}")))
+        literal(self.0, self.1).unwrap_or_else(|| Err(not_an_address(format_args!("{self:?}"))))
     }
+}
+
+/// Parses an IP address, which may have a zone. Returns `None` if it is not one, and an error if
+/// there is no such zone.
+pub(crate) fn literal(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(Ok((address, port).into()));
+    }
+    let (address, zone) = host.split_once('%')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    Some(scope(zone).map(|scope| SocketAddrV6::new(address, port, 0, scope).into()))
+}
+
+/// The number of a zone: RFC 4007, section 11.2.
+fn scope(zone: &str) -> io::Result<u32> {
+    if let Ok(number) = zone.parse() {
+        return Ok(number);
+    }
+    let no_interface = |error: io::Error| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("there is no network interface {zone:?}: {error}"),
+        )
+    };
+    let any = socket(AddressFamily::INET6, SocketType::DGRAM, None)
+        .or_else(|_| socket(AddressFamily::INET, SocketType::DGRAM, None))?;
+    netdevice::name_to_index(any, zone).map_err(|error| no_interface(error.into()))
 }
 
 fn not_an_address(what: fmt::Arguments<'_>) -> io::Error {
@@ -141,24 +180,109 @@ impl From<SocketAddr> for Address {
 
 impl From<SocketAddrAny> for Address {
     fn from(address: SocketAddrAny) -> Self {
-        if let Ok(address) = SocketAddr::try_from(address.clone()) {
-            Address::Tcp(address)
-        } else if let Ok(address) = SocketAddrUnix::try_from(address) {
-            Address::Unix(address.into())
-        } else {
-            Address::Unknown
+        match address.address_family() {
+            AddressFamily::INET | AddressFamily::INET6 => {
+                SocketAddr::try_from(address).map_or(Address::Unknown, Address::Tcp)
+            }
+            AddressFamily::UNIX => Address::Unix(UnixAddress::of(&address)),
+            _ => Address::Unknown,
         }
     }
 }
 
-impl From<SocketAddrUnix> for UnixAddress {
-    fn from(address: SocketAddrUnix) -> Self {
-        if let Some(path) = address.path_bytes() {
-            UnixAddress::Path(std::ffi::OsStr::from_bytes(path).into())
-        } else if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
-            UnixAddress::Abstract(name.to_vec())
-        } else {
+impl UnixAddress {
+    /// Decodes what the kernel has written: unix(7), "Address format".
+    ///
+    /// rustix cannot: a name of 108 bytes has no room for its NUL byte in a `sockaddr_un`, so the
+    /// kernel returns a length of one more than that has, and rustix panics. Any peer can have such
+    /// a name.
+    fn of(address: &SocketAddrAny) -> Self {
+        // rustix shows the bytes to a hasher only.
+        let mut bytes = Bytes::default();
+        address.hash(&mut bytes);
+        let name = bytes.0.get(size_of::<u16>()..).unwrap_or_default();
+        match name {
+            // Sockets cannot be bound to the abstract name of no bytes here.
+            [] | [0] => UnixAddress::Unnamed,
+            [0, name @ ..] => UnixAddress::Abstract(name.to_vec()),
+            path => {
+                let path = path.split(|&byte| byte == 0).next().unwrap_or_default();
+                UnixAddress::Path(std::ffi::OsStr::from_bytes(path).into())
+            }
+        }
+    }
+}
+
+/// Collects the bytes of a socket's address.
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+
+impl Hasher for Bytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The length of the slice that follows.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{SocketAddrUnix, addr::SocketAddrArg};
+
+    use super::*;
+
+    #[test]
+    fn unix_addresses_survive_the_way_through_the_system() {
+        let of = |address: rustix::io::Result<SocketAddrUnix>| {
+            UnixAddress::of(&address.expect("short enough").as_any())
+        };
+        for length in [1, 2, 106, 107, 108] {
+            let path = "x".repeat(length);
+            assert_eq!(
+                of(SocketAddrUnix::new(&path)),
+                UnixAddress::Path(path.into())
+            );
+        }
+        for name in [&b"a"[..], b"a\0b\0", &[7; 107]] {
+            assert_eq!(
+                of(SocketAddrUnix::new_abstract_name(name)),
+                UnixAddress::Abstract(name.to_vec())
+            );
+        }
+        assert_eq!(
+            UnixAddress::of(&SocketAddrUnix::new_unnamed().as_any()),
             UnixAddress::Unnamed
+        );
+    }
+
+    #[test]
+    fn a_zone_is_kept() {
+        let parse = |text: &str| text.into_socket_addr().map_err(|error| error.to_string());
+        let with =
+            |scope| Ok(SocketAddrV6::new("fe80::1".parse().expect("one"), 80, 0, scope).into());
+        assert_eq!(parse("[fe80::1%7]:80"), with(7));
+        assert_eq!(parse("[fe80::1%lo]:80"), with(1));
+        assert_eq!(("fe80::1%lo", 80).into_socket_addr().ok(), with(1).ok());
+        let unknown = parse("[fe80::1%none-such]:80").expect_err("no interface");
+        assert!(
+            unknown.starts_with("there is no network interface"),
+            "{unknown}"
+        );
+        for text in [
+            "[1.2.3.4%lo]:80",
+            "[fe80::1%lo]:",
+            "fe80::1%lo:80",
+            "[%lo]:80",
+        ] {
+            assert!(
+                parse(text).is_err_and(|error| error.contains("is not an address")),
+                "{text}"
+            );
         }
     }
 }

@@ -43,6 +43,8 @@ use std::{
 use futures_core::Stream;
 use slotmap::{DefaultKey, SlotMap};
 
+use crate::share::spend_message;
+
 /// The sending side of a channel. Cheap to clone. When the last clone is dropped, readers get the
 /// messages that are kept, and then the end.
 pub struct Broadcast<T> {
@@ -182,6 +184,11 @@ impl<T> Subscriber<T> {
     fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
         let mut state = self.shared.state.borrow_mut();
         let before = state.newest - state.kept.len() as u64;
+        // A reader that is far behind does not hold up others while it catches up.
+        if self.read < state.newest && !spend_message() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if self.read < before {
             let missed = before - self.read;
             self.read = before;

@@ -113,6 +113,7 @@ pub mod rpc;
 mod scratch;
 pub mod server;
 pub mod service;
+mod share;
 pub mod signal;
 pub mod simulation;
 pub mod task;

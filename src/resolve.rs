@@ -12,7 +12,7 @@
 //! handle.clone().spawn(async move {
 //!     let addresses = handle
 //!         .resolver()
-//!         .resolve(&handle, "printer.example")
+//!         .resolve(&handle, "printer.example", 631)
 //!         .await
 //!         .expect("it is in the table");
 //!     assert_eq!(addresses.len(), 2);
@@ -27,7 +27,7 @@ use std::{
     collections::HashMap,
     error::Error,
     fmt, io,
-    net::{IpAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     rc::Rc,
     time::Duration,
 };
@@ -44,8 +44,14 @@ const MOST_ADDRESSES: usize = 32;
 /// Finds the addresses of a host.
 pub trait Resolve {
     /// Looks up the addresses of `host`. The result has at least one address; the first one is
-    /// tried first. Cancelling the Deferred abandons the lookup.
-    fn resolve(&self, handle: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError>;
+    /// tried first. Each has `port`; a link-local one also says on which network interface it is.
+    /// Cancelling the Deferred abandons the lookup.
+    fn resolve(
+        &self,
+        handle: &Handle,
+        host: &str,
+        port: u16,
+    ) -> Deferred<Vec<SocketAddr>, ResolveError>;
 }
 
 /// Why there are no addresses.
@@ -126,9 +132,14 @@ impl Default for System {
 
 impl Resolve for System {
     /// Fails with [`TimedOut`](Interrupted::TimedOut) if the answer takes longer than 15 s.
-    fn resolve(&self, handle: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError> {
+    fn resolve(
+        &self,
+        handle: &Handle,
+        host: &str,
+        port: u16,
+    ) -> Deferred<Vec<SocketAddr>, ResolveError> {
         let host = host.to_owned();
-        let job = move |_: &_| match look_up(&host) {
+        let job = move |_: &_| match look_up(&host, port) {
             Ok(addresses) => Ok(addresses),
             Err(source) => Err(ResolveError::NotFound { host, source }),
         };
@@ -139,11 +150,11 @@ impl Resolve for System {
     }
 }
 
-fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
+fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
-    for address in (host, 0).to_socket_addrs()? {
-        if !addresses.contains(&address.ip()) && addresses.len() < MOST_ADDRESSES {
-            addresses.push(address.ip());
+    for address in (host, port).to_socket_addrs()? {
+        if !addresses.contains(&address) && addresses.len() < MOST_ADDRESSES {
+            addresses.push(address);
         }
     }
     if addresses.is_empty() {
@@ -177,9 +188,17 @@ impl Table {
 }
 
 impl Resolve for Table {
-    fn resolve(&self, _: &Handle, host: &str) -> Deferred<Vec<IpAddr>, ResolveError> {
+    fn resolve(
+        &self,
+        _: &Handle,
+        host: &str,
+        port: u16,
+    ) -> Deferred<Vec<SocketAddr>, ResolveError> {
+        let with_port = |address: &IpAddr| SocketAddr::new(*address, port);
         Deferred::ready(match self.hosts.get(&host.to_ascii_lowercase()) {
-            Some(addresses) if !addresses.is_empty() => Ok(addresses.clone()),
+            Some(addresses) if !addresses.is_empty() => {
+                Ok(addresses.iter().map(with_port).collect())
+            }
             _ => {
                 let source = io::Error::new(io::ErrorKind::NotFound, "the table does not have it");
                 Err(ResolveError::NotFound {

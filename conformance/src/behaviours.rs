@@ -275,10 +275,62 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
         57,
         "A callback over the stall threshold is reported once with its name and time.",
     ),
+    (
+        58,
+        "Work queued by a callback that then spins the host's own loop (a dialog, ended by \
+         the host alone, with nothing spawned or posted meanwhile) is done inside that loop, \
+         not after it.",
+    ),
+    (
+        59,
+        "Whoever waits in the host's loop for the end of a run is woken when it ends.",
+    ),
+    (
+        60,
+        "No turn in vain: a wake-up, an expired timer, a readable socket each cost one slice, \
+         on every host.",
+    ),
+    (
+        61,
+        "A host that drops a closure or refuses a wake-up (it is not up yet, it is ending) \
+         delays the reactor, never stops it; the next chance is taken, and a log line says \
+         so.",
+    ),
+    (
+        62,
+        "A reactor that goes while other threads wake its tasks and post to it drops every \
+         future, call and connection on its own thread; nothing is leaked, each connection \
+         has heard connection_lost.",
+    ),
+    (
+        63,
+        "What must end with a run ends: children with kill_on_drop (kept by the program, by a \
+         task, by a service, as a group), temporary files, socket files. What must outlive it \
+         does.",
+    ),
+    (
+        64,
+        "Dropping what waits (a task, a timeout, a handler whose client has gone) cancels \
+         what it waited for: a Deferred, a queue's or lock's place, a call of another \
+         program, a dialog's answer.",
+    ),
+    (
+        65,
+        "A part that panics while it starts, accepts, builds or stops is reported, counted as \
+         failed, and leaves the others and the next run as if it had failed with an error.",
+    ),
+    (
+        66,
+        "Start while stopping and stop while starting: each is either done in order or \
+         refused with an error; never lost.",
+    ),
 ];
 
 /// Behaviours without a test, each with the reason.
-pub(super) const NOT_COVERED: &[(u8, &str)] = &[];
+pub(super) const NOT_COVERED: &[(u8, &str)] = &[(
+    61,
+    "only a host that takes closures can refuse; the tests of Interleave show it",
+)];
 
 /// What the types forbid. The compile-fail doctests in the module's documentation show it.
 pub(super) const BY_TYPES: &[(u8, &str)] = &[

@@ -7,6 +7,7 @@ mod calls;
 mod carrier;
 mod connecting;
 mod connections;
+mod endings;
 mod harness;
 mod identity;
 mod life;

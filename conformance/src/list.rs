@@ -5,8 +5,8 @@ use super::{
     behaviours::{BEHAVIOURS, number},
     calls,
     carrier::{self, Carrier},
-    connecting, connections, identity, life, readiness, reentrancy, sharing, signals, sockets,
-    streams, threads, timers,
+    connecting, connections, endings, identity, life, readiness, reentrancy, sharing, signals,
+    sockets, streams, threads, timers,
 };
 use entwined::Standalone;
 
@@ -213,6 +213,20 @@ macro_rules! __for_each_conformance_test {
                 b55_with_64_busy_connections_the_host_draws_60_frames_a_second alone,
                 b56_with_a_host_that_is_always_busy_the_network_gets_turns alone,
                 b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time alone,
+            }
+            endings {
+                b58_what_a_callback_queued_is_done_in_the_dialog_that_it_opens,
+                b59_who_waits_in_the_hosts_loop_for_the_end_is_woken,
+                b60_a_timer_costs_one_slice alone,
+                b60_a_wake_up_costs_one_slice alone,
+                b60_a_readable_socket_costs_one_slice alone,
+                b62_a_reactor_that_goes_while_others_wake_and_post_drops_everything_on_its_thread,
+                b63_children_and_socket_files_end_with_the_run,
+                b64_dropping_a_task_cancels_what_it_awaits,
+                b65_a_panic_while_accepting_is_reported_and_costs_one_connection,
+                b65_a_service_that_panics_has_failed_and_the_next_run_starts_as_new,
+                b66_starts_and_stops_are_done_in_order_or_refused,
+                b66_a_run_that_ends_while_services_start_leaves_the_next_as_new,
             }
         }
     };

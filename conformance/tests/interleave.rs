@@ -152,3 +152,77 @@ fn a_loop_that_the_host_runs_inside_a_callback_is_served() {
 }
 
 entwined_conformance::conformance!(Host);
+
+/// Behaviour 61.
+#[test]
+fn a_host_that_drops_closures_at_first_delays_the_network_and_a_panic_in_post_does_too() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    for panics in [false, true] {
+        let (sender, jobs) = mpsc::channel::<HostCall>();
+        let refusals = Arc::new(AtomicU32::new(3));
+        let left = refusals.clone();
+        let network = Interleave::new(move |job| {
+            let refuse = left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok();
+            assert!(!(refuse && panics), "the loop does not run yet");
+            if !refuse {
+                drop(sender.send(job));
+            }
+        })
+        .expect("file descriptors");
+        let handle = network.handle();
+        network.start().expect("a run");
+        handle.call_later(Duration::from_millis(1), {
+            let handle = handle.clone();
+            move || handle.stop()
+        });
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while handle.is_running() {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            jobs.recv_timeout(wait).expect("it asks again")();
+        }
+        assert_eq!(refusals.load(Ordering::Relaxed), 0);
+    }
+}
+
+/// Behaviour 61, in the middle of a run: the helper thread waits for events meanwhile.
+#[test]
+fn a_host_that_drops_the_closure_of_one_of_its_own_callbacks_is_asked_again() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    let (sender, jobs) = mpsc::channel::<HostCall>();
+    let refuse = Arc::new(AtomicBool::new(false));
+    let refuses = refuse.clone();
+    let network = Interleave::new(move |job| {
+        if !refuses.swap(false, Ordering::Relaxed) {
+            drop(sender.send(job));
+        }
+    })
+    .expect("file descriptors");
+    let handle = network.handle();
+    network.start().expect("a run");
+    while let Ok(job) = jobs.recv_timeout(Duration::from_millis(50)) {
+        job();
+    }
+    // Nothing is to do, and the thread waits. Then the host's callback asks for something.
+    refuse.store(true, Ordering::Relaxed);
+    handle.call_soon({
+        let handle = handle.clone();
+        move || handle.stop()
+    });
+    assert!(!refuse.load(Ordering::Relaxed));
+    while handle.is_running() {
+        jobs.recv_timeout(Duration::from_secs(20))
+            .expect("it asks again")();
+    }
+}

@@ -185,8 +185,8 @@ fn router() -> Router {
         })
         .any("/session", |State(session): State<Session>| {
             let count = session.get::<u32>("count").unwrap_or(0) + 1;
-            session.set("count", &count);
-            count.to_string()
+            session.set("count", &count)?;
+            Ok::<_, Error>(count.to_string())
         })
         .any("/events", |request: Request| {
             sse::follow(

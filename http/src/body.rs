@@ -2,9 +2,11 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     error::Error,
     fmt,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -15,6 +17,7 @@ use http_body::{Frame, SizeHint};
 use super::pace::{Upgrade, Watch};
 
 type BoxError = Box<dyn Error + Send + Sync>;
+type BoxFrames = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError>>>;
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
 
 /// The body of a response: bytes in memory, or a stream of them.
@@ -34,10 +37,18 @@ enum Content {
     Bytes(Bytes),
     Stream(BoxStream),
     /// A stream without an end of its own. The server's shutdown ends it.
-    Live(BoxStream),
+    Live(BoxStream, Ending),
+    /// A stream made of a live body. When the server shuts down, the live body ends, and this one
+    /// finishes: a compressed stream has an end that decoders want.
+    AroundLive(BoxStream, Ending),
+    /// Frames: data, and trailers behind them.
+    Frames(BoxFrames),
     /// The end of HTTP on this connection: it is handed over (101).
     Upgrade(Upgrade),
 }
+
+/// Whether the server's shutdown has ended a live body. A body shares it with those around it.
+type Ending = Rc<Cell<bool>>;
 
 impl Body {
     /// An empty body.
@@ -62,7 +73,36 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + 'static,
         E: Into<BoxError>,
     {
-        Content::Live(Box::pin(Mapped { stream })).into()
+        Content::Live(Box::pin(Mapped { stream }), Ending::default()).into()
+    }
+
+    /// Makes a body of this one. The new one is live if this one is.
+    #[cfg(feature = "compression")]
+    pub(super) fn around<S, E>(self, make: impl FnOnce(Body) -> S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + 'static,
+        E: Into<BoxError>,
+    {
+        let ending = match &self.content {
+            Content::Live(_, ending) | Content::AroundLive(_, ending) => Some(ending.clone()),
+            _ => None,
+        };
+        let stream = Box::pin(Mapped { stream: make(self) });
+        match ending {
+            Some(ending) => Content::AroundLive(stream, ending).into(),
+            None => Content::Stream(stream).into(),
+        }
+    }
+
+    /// Sends the frames of a body of the [`http_body`] kind: data, and [trailers](Frame::trailers).
+    /// HTTP/2 sends trailers as they are; HTTP/1.1 only those that the response announces in
+    /// `Trailer`, and only to a client that takes them (`TE: trailers`).
+    pub fn frames<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Content::Frames(Box::pin(MappedFrames { body })).into()
     }
 
     /// Returns the bytes if they are all in memory.
@@ -86,7 +126,8 @@ impl Body {
                 watch.upgrade(take_over);
             }
         }
-        watch.response_begins(matches!(self.content, Content::Live(_)));
+        let live = matches!(self.content, Content::Live(..) | Content::AroundLive(..));
+        watch.response_begins(live);
         self.watch = Some(watch);
     }
 }
@@ -163,7 +204,10 @@ impl fmt::Debug for Body {
             Content::Empty => f.write_str("Body(empty)"),
             Content::Upgrade(_) => f.write_str("Body(upgrade)"),
             Content::Bytes(bytes) => write!(f, "Body({} bytes)", bytes.len()),
-            Content::Stream(_) | Content::Live(_) => f.write_str("Body(stream)"),
+            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => {
+                f.write_str("Body(stream)")
+            }
+            Content::Frames(_) => f.write_str("Body(frames)"),
         }
     }
 }
@@ -177,8 +221,24 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Content::Live(_, ending) | Content::AroundLive(_, ending) = &this.content {
+            let closing = this
+                .watch
+                .as_ref()
+                .is_some_and(|watch| watch.is_closing(cx));
+            if closing {
+                ending.set(true);
+            }
+        }
         let stream = match &mut this.content {
             Content::Empty | Content::Upgrade(_) => return Poll::Ready(None),
+            Content::Frames(body) => {
+                let frame = body.as_mut().poll_frame(cx);
+                if let Some(watch) = &this.watch {
+                    watch.body_polled(frame.is_ready());
+                }
+                return frame;
+            }
             Content::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.content = Content::Empty;
@@ -187,16 +247,13 @@ impl http_body::Body for Body {
                 }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Content::Live(_)
-                if this
-                    .watch
-                    .as_ref()
-                    .is_some_and(|watch| watch.is_closing(cx)) =>
-            {
+            Content::Live(_, ending) if ending.get() => {
                 this.content = Content::Empty;
                 return Poll::Ready(None);
             }
-            Content::Stream(stream) | Content::Live(stream) => stream,
+            Content::Stream(stream) | Content::Live(stream, _) | Content::AroundLive(stream, _) => {
+                stream
+            }
         };
         let item = stream.as_mut().poll_next(cx);
         if let Some(watch) = &this.watch {
@@ -210,7 +267,8 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty | Content::Upgrade(_) => true,
             Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Stream(_) | Content::Live(_) => false,
+            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => false,
+            Content::Frames(body) => body.is_end_stream(),
         }
     }
 
@@ -218,7 +276,8 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty | Content::Upgrade(_) => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Stream(_) | Content::Live(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => SizeHint::default(),
+            Content::Frames(body) => body.size_hint(),
         }
     }
 }
@@ -243,5 +302,40 @@ where
             .stream
             .poll_next(cx)
             .map(|item| item.map(|result| result.map_err(Into::into)))
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// Frames with their errors boxed.
+    struct MappedFrames<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> http_body::Body for MappedFrames<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.project()
+            .body
+            .poll_frame(cx)
+            .map(|frame| frame.map(|result| result.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,53 +1,158 @@
-//! Rejects requests that hyper accepts and the RFCs forbid.
+//! Rejects requests that hyper accepts and the RFCs forbid, and gives the others one form.
+
+use std::borrow::Cow;
 
 use hyper::body::Incoming;
 
 use super::{
-    Error, IntoResponse, Method, Response, StatusCode, Uri,
-    header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING},
+    Error, IntoResponse, Method, Response, StatusCode, Uri, authority,
+    header::{
+        AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderValue, PROXY_AUTHORIZATION,
+        TRANSFER_ENCODING,
+    },
+    path,
 };
 
-/// Returns the error response for such a request. The connection ends with it.
-pub(super) fn check(request: &::http::Request<Incoming>) -> Option<Response> {
-    let error = match request.version() <= ::http::Version::HTTP_11 {
-        true => headers(request).and_then(|()| target(request.method(), request.uri())),
-        // For HTTP/2, the library checks these rules.
-        false => Ok(()),
-    };
-    let mut response = error.err()?.into_response();
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+/// Returns the error response for such a request. Over HTTP/1, the connection ends with it, unless
+/// only the path is wrong.
+/// Otherwise the request has its canonical form afterwards: its [path](super::path), its
+/// [host](super::authority), and the secrets in its headers marked as such.
+pub(super) fn check(
+    request: &mut ::http::Request<Incoming>,
+    max_headers: usize,
+) -> Option<Response> {
+    let two = request.version() > ::http::Version::HTTP_11;
+    let checked = headers(request, max_headers)
+        .and_then(|hosts| authority(request, hosts))
+        .and_then(|()| target(request, two));
+    let ends = checked.is_err() && !two;
+    let mut response = checked.and_then(|()| path(request)).err()?.into_response();
+    if ends {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Some(response)
 }
 
-/// Checks the `Host` and `Transfer-Encoding` headers. One pass over all headers is cheaper than two
-/// lookups by name.
-fn headers(request: &::http::Request<Incoming>) -> Result<(), Error> {
+/// Checks the headers, and returns the number of `Host` headers. One pass over all headers is
+/// cheaper than several lookups by name.
+fn headers(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Result<usize, Error> {
     let (mut hosts, mut codings) = (0, 0);
-    for (name, value) in request.headers() {
+    // Hyper counts those of HTTP/1 while it reads them.
+    if request.headers().len() > max_headers {
+        return Err(Error::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "the request has too many headers",
+        ));
+    }
+    for (name, value) in request.headers_mut() {
         if *name == HOST {
             hosts += 1;
-            if !is_host(value.as_bytes()) {
-                return Err(Error::bad_request("the Host header is not a valid host"));
-            }
         } else if *name == TRANSFER_ENCODING {
             codings += 1;
             coding(value)?;
+        } else if matches!(*name, AUTHORIZATION | COOKIE | PROXY_AUTHORIZATION) {
+            // `Debug` does not show it.
+            value.set_sensitive(true);
         }
-    }
-    // Exactly one `Host` is required: RFC 9112, 3.2.
-    let named = request.version() == ::http::Version::HTTP_11;
-    if hosts > 1 || (hosts == 0 && named) {
-        return Err(Error::bad_request(
-            "a request needs exactly one Host header",
-        ));
     }
     if codings > 1 {
         return Err(Error::bad_request(
             "there is more than one Transfer-Encoding header",
         ));
     }
+    Ok(hosts)
+}
+
+/// Checks the host that the request is for, and gives it its canonical form, in the target as well
+/// as in the `Host` header.
+fn authority(request: &mut ::http::Request<Incoming>, hosts: usize) -> Result<(), Error> {
+    let version = request.version();
+    let two = version > ::http::Version::HTTP_11;
+    // HTTP/1.1 requires exactly one (RFC 9112, 3.2); of HTTP/2, see below.
+    if hosts > 1 || (hosts == 0 && version == ::http::Version::HTTP_11) {
+        return Err(Error::bad_request(
+            "a request needs exactly one Host header",
+        ));
+    }
+    let host = match request.headers().get(HOST) {
+        Some(value) => {
+            let form = value.to_str().ok().and_then(authority::canonical);
+            let wrong = || Error::bad_request("the Host header is not a valid host");
+            let form = form.ok_or_else(wrong)?;
+            let changed = form.as_bytes() != value.as_bytes();
+            if !changed && request.uri().authority().is_none() {
+                // The usual case.
+                return Ok(());
+            }
+            Some((form.into_owned(), changed))
+        }
+        None => None,
+    };
+    let target = match request.uri().authority() {
+        Some(ours) => {
+            // User information is refused as well: RFC 9110, 4.2.4.
+            let wrong = || Error::bad_request("the target of the request is not a valid host");
+            let form = authority::canonical(ours.as_str()).ok_or_else(wrong)?;
+            let changed = form != ours.as_str();
+            Some((form.into_owned(), changed))
+        }
+        None => None,
+    };
+    match (&target, &host) {
+        // RFC 9113, 8.3.1: such a request is malformed.
+        (Some((target, _)), Some((host, _))) if two => {
+            let scheme = request.uri().scheme_str().unwrap_or("http");
+            if !authority::same(scheme, target, host) {
+                return Err(Error::bad_request("Host and :authority are not the same"));
+            }
+        }
+        (None, None) if two => return Err(Error::bad_request("the request names no host")),
+        _ => {}
+    }
+    if let Some((target, true)) = &target {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.authority = target.parse().ok();
+        *request.uri_mut() = Uri::from_parts(parts).map_err(malformed)?;
+    }
+    // The target wins: RFC 9112, 3.2.2.
+    let told = match (target, host) {
+        (Some((target, _)), Some((host, changed))) if changed || host != target => Some(target),
+        (None, Some((host, true))) => Some(host),
+        _ => None,
+    };
+    if let Some(told) = told {
+        let told = HeaderValue::try_from(told).map_err(malformed)?;
+        request.headers_mut().insert(HOST, told);
+    }
+    Ok(())
+}
+
+fn malformed(_: impl std::error::Error) -> Error {
+    Error::bad_request("the target of the request is malformed")
+}
+
+const WRONG_PATH: &str =
+    "the path is not valid percent-encoded UTF-8, or a name in it has a slash, \\ or NUL";
+
+/// Gives the path its canonical form. `*` and the target of CONNECT are not paths.
+fn path(request: &mut ::http::Request<Incoming>) -> Result<(), Error> {
+    let uri = request.uri();
+    if uri.path() == "*" || (uri.path().is_empty() && *request.method() == Method::CONNECT) {
+        return Ok(());
+    }
+    let wrong = || Error::bad_request(WRONG_PATH);
+    let Cow::Owned(mut path) = path::canonical(uri.path()).ok_or_else(wrong)? else {
+        return Ok(());
+    };
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.path_and_query = Some(path.parse().map_err(malformed)?);
+    *request.uri_mut() = Uri::from_parts(parts).map_err(malformed)?;
     Ok(())
 }
 
@@ -63,97 +168,23 @@ fn coding(value: &HeaderValue) -> Result<(), Error> {
     }
 }
 
-/// Whether this is a host with an optional port, as in RFC 3986, 3.2.2. The host may be empty.
-fn is_host(text: &[u8]) -> bool {
-    let is_name = |byte: &u8| NAME[usize::from(*byte)];
-    let is_port = |rest: &[u8]| match rest {
-        [] => true,
-        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if let [b'[', rest @ ..] = text {
-        let Some(end) = rest.iter().position(|&byte| byte == b']') else {
-            return false;
-        };
-        return end > 0
-            && rest[..end]
-                .iter()
-                .all(|byte| is_name(byte) || *byte == b':')
-            && is_port(&rest[end + 1..]);
-    }
-    let end = text
-        .iter()
-        .position(|&byte| byte == b':')
-        .unwrap_or(text.len());
-    text[..end].iter().all(is_name) && is_port(&text[end..])
-}
-
-/// The bytes that a name may contain: unreserved, percent-encoded, sub-delims.
-const NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"-._~%!$&'()*+,;=";
-    let mut place = 0;
-    while place < others.len() {
-        table[others[place] as usize] = true;
-        place += 1;
-    }
-    table
-};
-
 /// Each form of the request target belongs to certain methods: RFC 9112, 3.2.
-fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
+fn target(request: &::http::Request<Incoming>, two: bool) -> Result<(), Error> {
+    let (method, uri) = (request.method(), request.uri());
     let authority = uri.authority();
-    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        // RFC 9110, 4.2.4.
-        return Err(Error::bad_request(
-            "the request target must not contain user information",
-        ));
-    }
     let connects = *method == Method::CONNECT;
-    if connects != (authority.is_some() && uri.scheme().is_none()) {
+    if !two && connects != (authority.is_some() && uri.scheme().is_none()) {
         return Err(Error::bad_request(
             "CONNECT needs host:port as its target; other methods must not use that form",
         ));
     }
-    if connects && authority.is_some_and(|authority| authority.port().is_none()) {
+    // The extended form (RFC 8441) has a scheme and a path.
+    let plain = connects && uri.scheme().is_none();
+    if plain && authority.is_none_or(|authority| authority.port().is_none()) {
         return Err(Error::bad_request("the target of CONNECT needs a port"));
     }
     if uri.path() == "*" && *method != Method::OPTIONS {
         return Err(Error::bad_request("only OPTIONS may use * as its target"));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_host;
-
-    #[test]
-    fn hosts_are_told_from_what_is_none() {
-        for host in [
-            "",
-            "a",
-            "a.b-c_d",
-            "127.0.0.1:80",
-            "a:",
-            "[::1]",
-            "[::1]:8080",
-            "[v1.a:b]",
-            "%41",
-            "a,b",
-        ] {
-            assert!(is_host(host.as_bytes()), "{host:?}");
-        }
-        for text in [
-            "a b", "a/b", "u@a", "a:b", "a:1:2", "::1", "[::1", "[]", "[a/b]", "[::1]a", "a?b",
-            "a#b", "ü", "\t",
-        ] {
-            assert!(!is_host(text.as_bytes()), "{text:?}");
-        }
-    }
 }

@@ -20,23 +20,27 @@ impl Coding {
 
 /// Returns the codings that a client accepts, best first.
 pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
-    let (mut brotli, mut gzip, mut any) = (None, None, None);
+    let (mut brotli, mut gzip, mut any): (Option<f32>, _, _) = (None, None, None);
     let values = headers
         .get_all(ACCEPT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok());
     for entry in values.flat_map(|value| value.split(',')) {
         let mut parts = entry.split(';').map(str::trim);
-        let name = parts.next().unwrap_or("").to_ascii_lowercase();
+        let name = parts.next().unwrap_or("");
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let known = if is("br") {
+            &mut brotli
+        } else if is("gzip") || is("x-gzip") {
+            &mut gzip
+        } else if is("*") {
+            &mut any
+        } else {
+            continue;
+        };
         let weight =
             parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let weight: f32 = weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0));
-        match name.as_str() {
-            "br" => brotli = Some(weight),
-            "gzip" | "x-gzip" => gzip = Some(weight),
-            "*" => any = Some(weight),
-            _ => {}
-        }
+        *known = Some(weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0)));
     }
     let weight = |own: Option<f32>| own.or(any).unwrap_or(0.0);
     let mut all = vec![

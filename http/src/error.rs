@@ -5,8 +5,8 @@ use std::{borrow::Cow, error, fmt, io, sync::Arc};
 use entwined::deferred::Interrupted;
 
 use super::{
-    HeaderMap, HeaderValue, IntoResponse, Response, StatusCode,
-    header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, VARY},
+    HeaderMap, HeaderName, HeaderValue, IntoResponse, Response, StatusCode,
+    header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE, VARY},
     log::{self, Chain},
     response::{TEXT, typed},
 };
@@ -40,6 +40,7 @@ pub struct Error {
     status: StatusCode,
     message: Cow<'static, str>,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What clients hear of a mistake that is not theirs.
@@ -52,6 +53,7 @@ impl Error {
             status,
             message: message.into(),
             source: None,
+            headers: Vec::new(),
         }
     }
 
@@ -75,6 +77,23 @@ impl Error {
     pub fn with_source(mut self, cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.source = Some(cause.into().into());
         self
+    }
+
+    /// Adds a header to the response, such as `Retry-After`.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// 426: the client must switch to this protocol, which the response names (RFC 9110, 15.5.22).
+    pub(super) fn upgrade_required(
+        protocol: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        // `Upgrade` is for the next hop only: RFC 9110, 7.8. Hyper leaves both out in HTTP/2.
+        Error::new(StatusCode::UPGRADE_REQUIRED, message)
+            .with_header(CONNECTION, HeaderValue::from_static("upgrade"))
+            .with_header(UPGRADE, HeaderValue::from_static(protocol))
     }
 
     /// The status.
@@ -110,6 +129,9 @@ impl IntoResponse for Error {
         }
         let mut response = typed(TEXT, format!("{}\n", self.message));
         *response.status_mut() = self.status;
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
+        }
         response.extensions_mut().insert(Message(self.message));
         response
     }

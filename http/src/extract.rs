@@ -125,13 +125,14 @@ impl FromRequest for String {
 }
 
 /// The whole body; see [`Request::json`].
-impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest for Json<T> {
     async fn from_request(mut request: Request) -> Result<Self, Response> {
         request.json().await.map(Json).map_err(Error::into_response)
     }
 }
 
-impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
+/// A body of more than 32 KiB is parsed on a thread, as [`Request::json`] does.
+impl<T: DeserializeOwned + Send + 'static> FromRequest for Form<T> {
     async fn from_request(mut request: Request) -> Result<Self, Response> {
         let form = async {
             if matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -142,12 +143,15 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
                 return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
             }
             let bytes = request.bytes().await?;
-            serde_urlencoded::from_bytes(&bytes).map_err(|error| {
-                Error::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    format!("the form is wrong: {error}"),
-                )
-            })
+            let parse = |bytes: &[u8]| {
+                serde_urlencoded::from_bytes(bytes).map_err(|error| {
+                    Error::new(
+                        StatusCode::UNPROCESSABLE_ENTITY,
+                        format!("the form is wrong: {error}"),
+                    )
+                })
+            };
+            request.parse(bytes, parse).await
         };
         form.await.map(Form).map_err(Error::into_response)
     }

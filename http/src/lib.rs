@@ -75,6 +75,7 @@
 #![warn(missing_debug_implementations)]
 
 mod answer;
+mod authority;
 mod body;
 mod check;
 #[cfg(feature = "client")]
@@ -90,6 +91,7 @@ mod extract;
 mod files;
 pub mod handler;
 mod headers;
+mod held;
 #[cfg(feature = "http2")]
 mod http2;
 mod io;
@@ -102,7 +104,9 @@ mod monitor;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod offload;
+mod origin;
 mod pace;
+mod path;
 mod percent;
 mod precondition;
 mod rate;

@@ -1,15 +1,15 @@
 //! Handlers that block.
 
-use std::{rc::Rc, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use super::{
     Bytes, Error, Handler, HeaderMap, IntoResponse, Method, Request, ResponseFuture, Uri,
-    handler::marker::Offloaded,
+    handler::marker::Offloaded, held::Held,
 };
 use entwined::transport::Address;
 
 /// A request with its whole body, which can be sent to a thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct BlockingRequest {
     /// The method.
@@ -26,10 +26,23 @@ pub struct BlockingRequest {
     pub body: Bytes,
 }
 
+/// Without the query and the body, which may have secrets in them.
+impl fmt::Debug for BlockingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingRequest")
+            .field("method", &self.method)
+            .field("path", &self.uri.path())
+            .field("headers", &self.headers)
+            .field("peer", &self.peer)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Makes a handler that runs on a thread of the [reactor's
 /// pool](entwined::reactor::Handle::defer_to_thread), as WSGI programs do; the loop sends its
 /// response. `work` must be `Send` and `Sync`, and may block. If it panics the response is 500; if
-/// the pool has no room it is 503.
+/// the pool has no room, or more than 128 MiB of bodies wait for it, it is 503.
 ///
 /// ```
 /// use entwined_http::{Router, offload};
@@ -69,9 +82,14 @@ where
                 params: request.params().to_vec(),
                 body,
             };
-            let job = request
-                .handle()
-                .defer_to_thread(move |_| Ok::<_, Error>(work(asked)));
+            let held = match Held::new(asked.body.len()) {
+                Ok(held) => held,
+                Err(error) => return error.into_response(),
+            };
+            let job = request.handle().defer_to_thread(move |_| {
+                let _held = held;
+                Ok::<_, Error>(work(asked))
+            });
             match job.await {
                 Ok(result) => result.into_response(),
                 Err(error) => error.into_response(),

@@ -3,6 +3,11 @@
 /// Undoes percent-encoding. Returns `None` if the text is malformed or the result
 /// is not UTF-8.
 pub(super) fn decode(text: &str) -> Option<String> {
+    String::from_utf8(decode_bytes(text)?).ok()
+}
+
+/// Undoes percent-encoding. Returns `None` if the text is malformed.
+pub(super) fn decode_bytes(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -18,7 +23,7 @@ pub(super) fn decode(text: &str) -> Option<String> {
             rest = tail;
         }
     }
-    String::from_utf8(bytes).ok()
+    Some(bytes)
 }
 
 #[cfg(test)]

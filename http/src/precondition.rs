@@ -195,6 +195,20 @@ impl Preconditions {
         self.headers.is_empty()
     }
 
+    /// Whether the client says that it has the state with this strong tag, and not with the weak
+    /// one of the same text.
+    #[cfg(feature = "compression")]
+    pub(super) fn has_strong(&self, tag: Option<&HeaderValue>) -> bool {
+        let ours = tag.and_then(|tag| tag.to_str().ok()).unwrap_or("");
+        let values = self.headers.get_all(IF_NONE_MATCH).into_iter();
+        let mut named = values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(tags)
+            .filter(|(_, tag)| *tag == ours)
+            .peekable();
+        named.peek().is_some() && named.all(|(weak, _)| !weak)
+    }
+
     /// Evaluates them in the order of RFC 9110, 13.2.2, for a resource in this state.
     ///
     /// # Errors

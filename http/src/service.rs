@@ -13,7 +13,7 @@ use http_body::Body as _;
 use hyper::{body::Incoming, service::Service};
 
 use super::{
-    Body, Method, Request, Response, ResponseFuture,
+    Body, Method, Request, Response, ResponseFuture, StatusCode,
     check::check,
     error::{negotiate, prefers_json},
     header::{CONNECTION, CONTENT_LENGTH, HeaderValue},
@@ -23,7 +23,8 @@ use super::{
     state::Shared,
 };
 
-/// The service that hyper calls for each request.
+/// The service that hyper calls for each request. Clones are the same.
+#[derive(Clone)]
 pub(super) struct Answer {
     pub(super) server: Rc<Shared>,
     pub(super) routes: Rc<Routes>,
@@ -43,20 +44,23 @@ impl Service<::http::Request<Incoming>> for Answer {
         server.requests.set(server.requests.get() + 1);
         let watch = self.pace.request_begins();
         let two = request.version() == ::http::Version::HTTP_2;
-        let headless = two && *request.method() == Method::HEAD;
-        let last = !two && self.pace.has_had_enough();
-        let prefers_json = prefers_json(request.headers());
-        let response = match check(&request) {
-            Some(refusal) => ResponseFuture::ready(refusal),
-            None => self.find_handler(request),
-        };
-        Answering {
-            response,
+        let mut answering = Answering {
+            asked: None,
+            response: None,
             watch: Some(watch),
-            headless,
-            last,
-            prefers_json,
+            headless: false,
+            last: !two && self.pace.has_had_enough(),
+            prefers_json: false,
+        };
+        if two {
+            // A read of 16 KiB can have a hundred requests of HTTP/2 in it, with heads of 64 KiB
+            // each (the peer names headers that it has sent before). They are answered one by one,
+            // each in the task of its stream.
+            answering.asked = Some(Box::new((self.clone(), request)));
+        } else {
+            answering.begin(self, request);
         }
+        answering
     }
 }
 
@@ -83,10 +87,16 @@ impl Answer {
     }
 }
 
-/// Makes the response to HEAD: the same head, with the length, but no body (RFC 9110, 9.3.2).
+/// Makes the response to HEAD: the same head, with the length, but no body (RFC 9110, 9.3.2). A
+/// handler that answers HEAD itself has no body, which says nothing of the length.
 fn without_body(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
-    if let Some(length) = body.size_hint().exact() {
+    let may_have_length = !matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    ) && !head.status.is_informational();
+    let length = body.size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length.filter(|_| may_have_length) {
         head.headers.entry(CONTENT_LENGTH).or_insert(length.into());
     }
     Response::from_parts(head, Body::empty())
@@ -94,7 +104,10 @@ fn without_body(response: Response) -> Response {
 
 /// The future of one response. If the handler panics, the response is 500.
 pub(super) struct Answering {
-    response: ResponseFuture,
+    /// A request that nothing was done with yet.
+    asked: Option<Box<(Answer, ::http::Request<Incoming>)>>,
+    /// Present once something was.
+    response: Option<ResponseFuture>,
     /// Present until the response is ready.
     watch: Option<Watch>,
     /// The body must not be sent, and hyper does not ensure that itself.
@@ -105,12 +118,31 @@ pub(super) struct Answering {
     prefers_json: bool,
 }
 
+impl Answering {
+    /// Checks the request and calls its handler.
+    fn begin(&mut self, answer: &Answer, mut request: ::http::Request<Incoming>) {
+        let two = request.version() == ::http::Version::HTTP_2;
+        self.headless = two && *request.method() == Method::HEAD;
+        self.prefers_json = prefers_json(request.headers());
+        let refusal = check(&mut request, answer.server.config.max_headers);
+        self.response = Some(match refusal {
+            Some(refusal) => ResponseFuture::ready(refusal),
+            None => answer.find_handler(request),
+        });
+    }
+}
+
 impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Poll::Ready(mut response) = Pin::new(&mut this.response).poll(cx) else {
+        if let Some(asked) = this.asked.take() {
+            let (answer, request) = *asked;
+            this.begin(&answer, request);
+        }
+        let response = this.response.as_mut().expect("it has begun");
+        let Poll::Ready(mut response) = Pin::new(response).poll(cx) else {
             if let Some(watch) = &this.watch {
                 watch.handler_waits();
             }

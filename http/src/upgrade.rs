@@ -66,8 +66,8 @@ impl Request {
         take_over: impl FnOnce(Box<dyn ByteStream>) + 'static,
     ) -> Result<Response, Error> {
         if !self.wants_upgrade(protocol) {
-            return Err(Error::new(
-                StatusCode::UPGRADE_REQUIRED,
+            return Err(Error::upgrade_required(
+                protocol,
                 format!("this path accepts only an upgrade to {protocol}"),
             ));
         }

@@ -42,8 +42,12 @@ use super::{
 ///
 /// # Dropping
 ///
-/// Dropping a Deferred does not cancel it: the work goes on, and its callbacks still run. So a
-/// Deferred that nothing else needs can be dropped at once.
+/// Dropping a Deferred that is not awaited does not cancel it: the work goes on, and its callbacks
+/// still run. So a Deferred that nothing else needs can be dropped at once.
+///
+/// Dropping one that is being awaited cancels it, as dropping any other future does: a task, a
+/// [timeout](crate::Handle::timeout) or a handler that is dropped ends what it waited for. To stop
+/// waiting without that, await `&mut deferred`.
 pub struct Deferred<T, E: ChainError = Box<dyn Error>>
 where
     T: 'static,
@@ -227,10 +231,21 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 
 impl<T: 'static, E: ChainError> Drop for Deferred<T, E> {
     fn drop(&mut self) {
-        if let Some(node) = self.node.take() {
-            let slot = node.slot();
-            slot.held.set(false);
-            slot.report_unless_held();
+        let Some(node) = self.node.take() else { return };
+        let slot = node.slot();
+        let awaited = slot.forget_task();
+        if awaited && !slot.is_ready() {
+            node::interrupt(node.clone(), &Interrupted::Cancelled);
+            // The error says only what this drop has done.
+            if let Some((Ok(value), _)) = slot.is_ready().then(|| slot.take()).flatten() {
+                node.unclaimed(value);
+            }
+        }
+        slot.held.set(false);
+        match slot.is_ready().then(|| slot.take()).flatten() {
+            Some((Ok(value), _)) => node.unclaimed(value),
+            Some((Err(error), quiet)) => slot.report(&error, quiet),
+            None => {}
         }
     }
 }
@@ -303,6 +318,24 @@ impl<T: 'static, E: ChainError> Resolver<T, E> {
         if let Some(origin) = self.origin.take() {
             node::run(origin.settle(Err(why.into()), true));
         }
+    }
+
+    /// Returns whether anything will see the result: the Deferred still exists, or has callbacks.
+    /// Check this before you pass on something of which there is only one, such as a place in a
+    /// queue. Work with effects of its own asks [`is_cancelled`](Resolver::is_cancelled) instead.
+    pub fn is_wanted(&self) -> bool {
+        self.origin
+            .as_ref()
+            .is_some_and(|origin| !origin.slot.has_fired() && origin.slot.is_wanted())
+    }
+
+    /// Fires the Deferred with a value. If it is dropped before anybody has taken the value, `back`
+    /// gets it.
+    pub(super) fn lend(self, value: T, back: impl FnOnce(T) + 'static) {
+        if let Some(origin) = &self.origin {
+            origin.back.set(Some(Box::new(back)));
+        }
+        self.resolve(value);
     }
 
     /// Returns whether the Deferred was cancelled, so that a result would be dropped. Check this to

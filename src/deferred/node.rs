@@ -39,6 +39,11 @@ pub(super) trait Step {
 /// A node with a result of these types.
 pub(super) trait Node<T, E>: Step {
     fn slot(&self) -> &Slot<T, E>;
+
+    /// Takes back a value that nobody took before the Deferred was dropped.
+    fn unclaimed(&self, value: T) {
+        drop(value);
+    }
 }
 
 /// A node that waits for a result of these types.
@@ -146,11 +151,39 @@ impl<T, E: ChainError> Slot<T, E> {
         if self.held.get() || !self.is_ready() {
             return;
         }
-        if let Some((Err(error), false)) = self.take() {
+        if let Some((Err(error), quiet)) = self.take() {
+            self.report(&error, quiet);
+        }
+    }
+
+    pub(super) fn report(&self, error: &E, quiet: bool) {
+        if !quiet {
             let birth = self.birth;
             log::error(format_args!(
                 "unhandled error in a Deferred created at {birth}: {error}"
             ));
+        }
+    }
+
+    /// Returns whether anything will see the result.
+    pub(super) fn is_wanted(&self) -> bool {
+        let waiter = self.waiter.take();
+        let wanted = self.held.get() || !matches!(waiter, Waiter::Nobody);
+        self.waiter.set(waiter);
+        wanted
+    }
+
+    /// Forgets the task that awaits the result, if one does.
+    pub(super) fn forget_task(&self) -> bool {
+        match self.waiter.take() {
+            Waiter::Task(waker) => {
+                drop(waker);
+                true
+            }
+            other => {
+                self.waiter.set(other);
+                false
+            }
         }
     }
 }
@@ -178,11 +211,14 @@ pub(super) fn interrupt(step: Rc<dyn Step>, why: &Interrupted) {
 }
 
 type Canceller = Box<dyn FnOnce()>;
+type Back<T> = Box<dyn FnOnce(T)>;
 
 /// The first node of a chain. Its producer fires it, or the combinator that created it.
 pub(super) struct Origin<T, E> {
     pub(super) slot: Slot<T, E>,
     pub(super) canceller: Cell<Option<Canceller>>,
+    /// Gets the value if nobody has taken it.
+    pub(super) back: Cell<Option<Back<T>>>,
     /// What a combinator waits for.
     pub(super) parts: OnceCell<Box<[Weak<dyn Step>]>>,
 }
@@ -192,6 +228,7 @@ impl<T: 'static, E: ChainError> Origin<T, E> {
         Rc::new(Origin {
             slot: Slot::new(birth),
             canceller: Cell::new(None),
+            back: Cell::new(None),
             parts: OnceCell::new(),
         })
     }
@@ -246,6 +283,13 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
 impl<T: 'static, E: ChainError> Node<T, E> for Origin<T, E> {
     fn slot(&self) -> &Slot<T, E> {
         &self.slot
+    }
+
+    fn unclaimed(&self, value: T) {
+        match self.back.take() {
+            Some(back) => back(value),
+            None => drop(value),
+        }
     }
 }
 

@@ -39,7 +39,8 @@ impl DeferredSemaphore {
         }
     }
 
-    /// Asks for a permit. Cancelling the Deferred withdraws the request.
+    /// Asks for a permit. Cancelling the Deferred withdraws the request, and so does dropping it
+    /// without callbacks.
     ///
     /// # Errors
     /// [`Full`] if the maximum number of waiters is reached.
@@ -84,7 +85,7 @@ impl DeferredSemaphore {
             .waiting
             .borrow()
             .iter()
-            .filter(|resolver| !resolver.is_cancelled())
+            .filter(|resolver| resolver.is_wanted())
             .count()
     }
 }
@@ -138,7 +139,7 @@ impl DeferredLock {
     }
 
     /// Asks for the lock. Dropping the [`SemaphorePermit`] releases it. Cancelling the Deferred
-    /// withdraws the request.
+    /// withdraws the request, and so does dropping it without callbacks.
     #[must_use = "dropping it releases the lock as soon as it is acquired"]
     #[track_caller]
     pub fn acquire(&self) -> Deferred<SemaphorePermit, Interrupted> {
@@ -204,7 +205,7 @@ impl<T: 'static> DeferredQueue<T> {
     /// [`Full`] returns the value if the maximum number of values is queued.
     pub fn put(&self, value: T) -> Result<(), Full<T>> {
         if let Some(taker) = next(&self.inner.takers) {
-            taker.resolve(value);
+            self.inner.give(taker, value);
             return Ok(());
         }
         if self.inner.values.borrow().len() >= self.inner.most_values {
@@ -214,7 +215,9 @@ impl<T: 'static> DeferredQueue<T> {
         Ok(())
     }
 
-    /// Asks for the next value. Cancelling the Deferred withdraws the request.
+    /// Asks for the next value. Cancelling the Deferred withdraws the request, and so does dropping
+    /// it without callbacks. A value that has arrived and was not taken by then goes back to the
+    /// front of the queue.
     ///
     /// # Errors
     /// [`Full`] if the maximum number of takers is waiting.
@@ -222,7 +225,11 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn get(&self) -> Result<Deferred<T, Interrupted>, Full<()>> {
         let value = self.inner.values.borrow_mut().pop_front();
         match value {
-            Some(value) => Ok(Deferred::ready(Ok(value))),
+            Some(value) => {
+                let (resolver, deferred) = Deferred::new();
+                self.inner.give(resolver, value);
+                Ok(deferred)
+            }
             None => enqueue(&self.inner.takers, self.inner.most_takers),
         }
     }
@@ -235,6 +242,26 @@ impl<T: 'static> DeferredQueue<T> {
     /// Returns whether no value is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl<T: 'static> Queue<T> {
+    /// Passes a value to a taker. It comes back if the taker goes before it has taken the value.
+    fn give(self: &Rc<Self>, taker: Resolver<T, Interrupted>, value: T) {
+        let weak = Rc::downgrade(self);
+        taker.lend(value, move |value| {
+            if let Some(queue) = weak.upgrade() {
+                queue.put_back(value);
+            }
+        });
+    }
+
+    /// The limit does not count here: the value had its place before.
+    fn put_back(self: &Rc<Self>, value: T) {
+        match next(&self.takers) {
+            Some(taker) => self.give(taker, value),
+            None => self.values.borrow_mut().push_front(value),
+        }
     }
 }
 
@@ -274,11 +301,11 @@ impl<T> std::error::Error for Full<T> {}
 
 type Row<T> = RefCell<VecDeque<Resolver<T, Interrupted>>>;
 
-/// Returns the first entry that was not cancelled.
+/// Returns the first entry that still waits.
 fn next<T>(row: &Row<T>) -> Option<Resolver<T, Interrupted>> {
     loop {
         let first = row.borrow_mut().pop_front()?;
-        if !first.is_cancelled() {
+        if first.is_wanted() {
             return Some(first);
         }
     }
@@ -288,8 +315,8 @@ fn next<T>(row: &Row<T>) -> Option<Resolver<T, Interrupted>> {
 fn enqueue<T>(row: &Row<T>, most: usize) -> Result<Deferred<T, Interrupted>, Full<()>> {
     let mut row = row.borrow_mut();
     if row.len() >= most {
-        // Cancelled entries make room.
-        row.retain(|resolver| !resolver.is_cancelled());
+        // Entries that were cancelled or dropped make room.
+        row.retain(|resolver| resolver.is_wanted());
         if row.len() >= most {
             return Err(Full(()));
         }

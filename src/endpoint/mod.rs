@@ -43,10 +43,16 @@
 //! - `unix:/run/app.sock`, `unix:@app`: a socket file, or an abstract name.
 //! - `fd:3`: a connected socket inherited from the parent process.
 //! - `stdio:`: the standard input and output of this process.
-//! - `process:/usr/bin/bc:-l`: a program. It is run with these arguments for each connection and
-//!   killed when the connection ends.
 //! - `tls:example.org:443`: TLS over TCP (feature `tls`). `roots=ca.pem` trusts other authorities
 //!   than the system's. `name=` is needed if the certificate is for another name than the host's.
+//!
+//! With [`Kinds::add_process`] only, as whoever writes such a text can run any program:
+//!
+//! - `process:/usr/bin/bc:-l`: a program. It is run with these arguments for each connection and
+//!   killed when the connection ends.
+//!
+//! Link-local addresses take the name or number of their network interface:
+//! `tcp:[fe80::1%eth0]:80`.
 //!
 //! Every client takes `timeout=` in seconds, which defaults to 30. Your own kinds can be
 //! [added](Kinds::add_server) to a [`Kinds`].
@@ -83,13 +89,31 @@ pub fn client(text: &str) -> Result<ClientEndpoint, ParseError> {
 }
 
 impl Kinds {
-    /// Creates a registry with the standard kinds.
+    /// Creates a registry with the standard kinds. None of them starts a program; see
+    /// [`add_process`](Kinds::add_process).
     pub fn new() -> Self {
         let mut kinds = Kinds::empty();
         standard::add(&mut kinds);
         #[cfg(feature = "tls")]
         tls::add(&mut kinds);
         kinds
+    }
+
+    /// Adds the kind `process:` to connect to, which runs a program. Only for texts from somebody
+    /// who may run any program with the rights of this one: not from the network, and not from a
+    /// file that others can write.
+    ///
+    /// ```
+    /// use entwined::endpoint::Kinds;
+    ///
+    /// assert!(entwined::endpoint::client("process:/bin/cat").is_err());
+    /// let mut kinds = Kinds::new();
+    /// kinds.add_process();
+    /// let cat = kinds.client("process:/bin/cat")?;
+    /// # Ok::<(), entwined::endpoint::ParseError>(())
+    /// ```
+    pub fn add_process(&mut self) {
+        standard::add_process(self);
     }
 }
 

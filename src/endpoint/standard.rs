@@ -11,10 +11,9 @@ use std::{
     rc::Rc,
 };
 
-use rustix::process::{self, PidfdFlags, PidfdGetfdFlags};
-
 use super::{Arguments, Client, Connecting, EndpointError, Kinds, ParseError, Server};
 use crate::{
+    address::literal,
     process::{Command, Io},
     reactor::Handle,
     transport::{
@@ -49,11 +48,6 @@ pub(super) fn add(kinds: &mut Kinds) {
     });
     kinds.add_server("stdio", |_| Ok(Rc::new(Stdio)));
     kinds.add_client("stdio", |_| Ok(Rc::new(Stdio)));
-    kinds.add_client("process", |arguments| {
-        let program = arguments.required("program", "a program")?;
-        let arguments = std::iter::from_fn(|| arguments.rest()).collect();
-        Ok(Rc::new(Program { program, arguments }))
-    });
     kinds.add_client("tcp", |arguments| Ok(Rc::new(Host::read(arguments)?)));
     kinds.add_client("unix", |arguments| {
         Ok(Rc::new(UnixPath(arguments.required("path", "a path")?)))
@@ -61,11 +55,20 @@ pub(super) fn add(kinds: &mut Kinds) {
     kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
 }
 
+/// Adds `process:`.
+pub(super) fn add_process(kinds: &mut Kinds) {
+    kinds.add_client("process", |arguments| {
+        let program = arguments.required("program", "a program")?;
+        let arguments = std::iter::from_fn(|| arguments.rest()).collect();
+        Ok(Rc::new(Program { program, arguments }))
+    });
+}
+
 /// A port, on one address or on all.
 #[derive(Clone, Copy)]
 pub(super) struct Tcp {
     port: u16,
-    interface: Option<IpAddr>,
+    interface: Option<SocketAddr>,
 }
 
 impl Tcp {
@@ -73,9 +76,10 @@ impl Tcp {
         let port = arguments.required("port", "a port number")?;
         let interface = match arguments.name("interface") {
             None => None,
-            Some(value) => match bare(&value.text).parse() {
-                Ok(address) => Some(address),
-                Err(_) => {
+            Some(value) => match literal(bare(&value.text), port) {
+                Some(Ok(address)) => Some(address),
+                Some(Err(error)) => return Err(arguments.error(value.at, error.to_string())),
+                None => {
                     return Err(
                         arguments.error(value.at, format!("{:?} is not an IP address", value.text))
                     );
@@ -86,9 +90,9 @@ impl Tcp {
     }
 
     pub(super) fn bind(&self, handle: &Handle) -> Result<Listener, EndpointError> {
-        let on = |address| tcp::listen(handle, SocketAddr::new(address, self.port));
+        let on = |address: IpAddr| tcp::listen(handle, SocketAddr::new(address, self.port));
         match self.interface {
-            Some(address) => Ok(on(address)?),
+            Some(address) => Ok(tcp::listen(handle, address)?),
             // An IPv6 socket accepts IPv4 connections too, unless the system is configured
             // otherwise or has no IPv6.
             None => match on(Ipv6Addr::UNSPECIFIED.into()) {
@@ -213,24 +217,14 @@ impl Client for Fd {
     }
 }
 
-/// Copies an fd that is known only by its number. pidfd_getfd(2) on this process reports whether it
-/// exists.
+/// Copies an fd that is known only by its number.
 fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
-    let get = || {
-        process::pidfd_getfd(
-            process::pidfd_open(process::getpid(), PidfdFlags::empty())?,
-            number,
-            PidfdGetfdFlags::empty(),
-        )
-    };
-    get().map_err(|errno| match errno {
-        rustix::io::Errno::BADF => {
-            EndpointError::Fd(format!("there is no file descriptor {number}"))
-        }
-        errno => EndpointError::Fd(format!(
-            "file descriptor {number}: {}",
-            io::Error::from(errno)
-        )),
+    use rustix::io::Errno;
+    entwined_spawn::duplicate(number).map_err(|error| {
+        EndpointError::Fd(match Errno::from_io_error(&error) {
+            Some(Errno::BADF) => format!("there is no file descriptor {number}"),
+            _ => format!("file descriptor {number}: {error}"),
+        })
     })
 }
 

@@ -15,6 +15,7 @@ use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{FrameError, Frames, Framing};
+use crate::share::spend_message;
 
 /// Frames over a byte stream.
 ///
@@ -281,6 +282,10 @@ impl<F: Framing> Incoming<F> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Vec<u8>, FramedError>>> {
         loop {
+            if self.start < self.input.len() && !spend_message() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut input = &self.input[self.start..];
             let before = input.len();
             let frame = self

@@ -121,7 +121,7 @@ impl<S: ByteStream> Counted<S> {
             Address::Unix(_) => {
                 let below: &dyn ByteStream = &self.below;
                 let user = below.find::<Stream>()?.peer_credentials().ok()?.uid;
-                Some(Peer::User(user.as_raw()))
+                Some(Peer::User(user))
             }
             _ => None,
         }

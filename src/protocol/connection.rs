@@ -206,6 +206,13 @@ impl Connection {
         }
     }
 
+    /// Calls the protocol's [`reading_resumed`](super::Protocol::reading_resumed) when others have
+    /// had a turn, and receives nothing before that.
+    pub(crate) fn continue_later(&self) {
+        self.shared.reading_resumed.set(true);
+        self.shared.wake();
+    }
+
     /// Whether reading is paused by [`pause_reading`](Connection::pause_reading).
     pub fn is_reading_paused(&self) -> bool {
         self.shared.reading_paused.get()

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fmt,
     future::Future,
     io,
@@ -14,7 +14,8 @@ use std::{
 use super::Lost;
 use crate::{
     reactor::{Handle, Label, Origin},
-    transport::{Address, Batch, DatagramSocket},
+    task::Sleep,
+    transport::{Address, Batch, DatagramSocket, FULL_QUEUE},
     wake::WakeSlot,
 };
 
@@ -71,6 +72,7 @@ struct Shared {
     local: Address,
     queue: RefCell<VecDeque<(Vec<u8>, Option<Address>)>>,
     queued_bytes: Cell<usize>,
+    held: RefCell<Held>,
     dropped: Cell<u64>,
     closing: Cell<bool>,
     waker: WakeSlot,
@@ -80,9 +82,27 @@ struct Shared {
 const MOST_DATAGRAMS: usize = 1_024;
 const MOST_BYTES: usize = 1024 * 1024;
 
+/// Limits on those among them that wait for a Unix socket whose queue is full.
+const MOST_HELD: usize = 512;
+const MOST_HELD_BYTES: usize = 512 * 1024;
+
+/// Datagrams for Unix sockets whose queues are full. They wait here, so that they do not hold up
+/// those for others.
+#[derive(Default)]
+struct Held {
+    datagrams: VecDeque<(Vec<u8>, Address)>,
+    bytes: usize,
+    /// Whom they are for.
+    full: HashSet<Address>,
+    /// When they are tried again.
+    retry: Option<Sleep>,
+}
+
 impl DatagramTransport {
     /// Sends a datagram to `to`, in this turn or the next, together with others that are queued
-    /// (sendmmsg(2)). At most 1,024 datagrams and 1 MiB can be queued; more are dropped.
+    /// (sendmmsg(2)). At most 1,024 datagrams and 1 MiB can be queued; more are dropped. Besides
+    /// these, 512 datagrams and 512 KiB can wait for Unix sockets whose queues are full; each is
+    /// tried again every 5 ms.
     pub fn send_to(&self, data: &[u8], to: &Address) -> Sending {
         self.push(data, Some(to.clone()))
     }
@@ -205,6 +225,7 @@ pub fn start_datagrams(
         socket: RefCell::new(Some(Rc::new(socket))),
         queue: RefCell::default(),
         queued_bytes: Cell::new(0),
+        held: RefCell::default(),
         dropped: Cell::new(0),
         closing: Cell::new(false),
         waker: WakeSlot::default(),
@@ -303,6 +324,9 @@ impl Conversation {
         let Some(socket) = shared.socket.borrow().clone() else {
             return Poll::Ready(Ok(()));
         };
+        if socket.is_paced() {
+            return self.send_paced(cx, &socket);
+        }
         let mut queue = shared.queue.borrow_mut();
         while !queue.is_empty() {
             let waiting = queue.iter().map(|(data, to)| (&data[..], to.as_ref()));
@@ -316,6 +340,88 @@ impl Conversation {
             sent?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends the queued datagrams that their receivers have room for, and holds the others. The
+    /// first error drops its datagram.
+    fn send_paced(&self, cx: &mut Context<'_>, socket: &DatagramSocket) -> Poll<io::Result<()>> {
+        let shared = &self.transport.shared;
+        let mut held = shared.held.borrow_mut();
+        let held = &mut *held;
+        if let Some(retry) = &mut held.retry
+            && Pin::new(retry).poll(cx).is_ready()
+        {
+            held.retry = None;
+            held.full.clear();
+            let mut failed = None;
+            for _ in 0..held.datagrams.len() {
+                let Some((data, to)) = held.datagrams.pop_front() else {
+                    break;
+                };
+                // The others for a full one keep their order behind it.
+                if !held.full.contains(&to) {
+                    match socket.try_send(&data, Some(&to)) {
+                        Ok(true) => {
+                            held.bytes -= data.len();
+                            continue;
+                        }
+                        Err(error) if failed.is_none() => {
+                            held.bytes -= data.len();
+                            failed = Some(error);
+                            continue;
+                        }
+                        // One error at a time is reported.
+                        Ok(false) | Err(_) => drop(held.full.insert(to.clone())),
+                    }
+                }
+                held.datagrams.push_back((data, to));
+            }
+            if let Some(error) = failed {
+                return Poll::Ready(Err(error));
+            }
+        }
+        let mut queue = shared.queue.borrow_mut();
+        while !queue.is_empty() {
+            if !shared.handle.spend(1) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Some((data, to)) = queue.pop_front() else {
+                break;
+            };
+            shared
+                .queued_bytes
+                .set(shared.queued_bytes.get() - data.len());
+            let to = match to {
+                Some(to) => to,
+                None => {
+                    socket.try_send(&data, None)?;
+                    continue;
+                }
+            };
+            if held.full.contains(&to) || !socket.try_send(&data, Some(&to))? {
+                if held.datagrams.len() >= MOST_HELD || held.bytes + data.len() > MOST_HELD_BYTES {
+                    shared.dropped.set(shared.dropped.get() + 1);
+                    continue;
+                }
+                held.bytes += data.len();
+                if !held.full.contains(&to) {
+                    held.full.insert(to.clone());
+                }
+                held.datagrams.push_back((data, to));
+            }
+        }
+        if held.datagrams.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let sleep = || shared.handle.sleep(FULL_QUEUE);
+        if Pin::new(held.retry.get_or_insert_with(sleep))
+            .poll(cx)
+            .is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     /// Reports an error, or stops if the socket can no longer be used.
@@ -346,8 +452,8 @@ impl Conversation {
         let shared = &self.transport.shared;
         shared.closing.set(true);
         shared.waker.clear();
-        let (queue, socket) = (shared.queue.take(), shared.socket.take());
-        drop((queue, socket));
+        let (queue, held) = (shared.queue.take(), shared.held.take());
+        drop((queue, held, shared.socket.take()));
         if std::mem::replace(&mut self.state, State::Stopped) == State::Started {
             // A panic in `stopped` has been reported; there is nothing left to end.
             let _ = self.call(|protocol, _| protocol.stopped(why));

@@ -18,7 +18,7 @@ use super::{
     connection::{Ending, Outbound, Shared, Told, Upgrade},
 };
 use crate::{
-    reactor::{Handle, Label, Origin},
+    reactor::{Handle, Label, Moment, Origin},
     scratch::Scratch,
     server::Permit,
     task::Sleep,
@@ -158,9 +158,17 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.connection.shared.keep_waker(cx);
+        let mut start = None;
         loop {
             match this.step(cx) {
-                Ok(Step::Again) => {}
+                Ok(Step::Again) => {
+                    // A peer that sends faster than the protocol works does not hold the thread.
+                    let now = Moment::now();
+                    if now.since(*start.get_or_insert(now)) >= SLICE {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Ok(Step::Wait) => return Poll::Pending,
                 Err(why) => {
                     this.lose(why);
@@ -199,7 +207,12 @@ impl Driver {
         if ending == Ending::Close {
             return self.linger(cx);
         }
-        if self.connection.shared.reading_resumed.take() {
+        if self.connection.shared.reading_resumed.get() {
+            if !self.connection.shared.handle.spend(1) {
+                cx.waker().wake_by_ref();
+                return Ok(Step::Wait);
+            }
+            self.connection.shared.reading_resumed.set(false);
             self.call(|protocol, connection| protocol.reading_resumed(connection))?;
             return Ok(Step::Again);
         }
@@ -464,6 +477,9 @@ impl Drop for Driver {
         }
     }
 }
+
+/// How long a connection works before others get a turn, counted from its first step.
+const SLICE: Duration = Duration::from_micros(500);
 
 const NOT_ESTABLISHED: &str = "the connection was not established in time";
 

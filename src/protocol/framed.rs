@@ -1,7 +1,10 @@
 //! Protocols over frames.
 
-use super::{Connection, End, Lost, Protocol};
-use crate::framing::{FrameError, Frames, Framing};
+use super::{Connection, End, Held, Lost, Protocol};
+use crate::{
+    framing::{FrameError, Frames, Framing},
+    share::spend_message,
+};
 
 /// A [`Protocol`] that receives frames instead of bytes; see [`Framed`].
 pub trait FrameReceiver<F: Framing> {
@@ -78,8 +81,7 @@ pub trait FrameReceiver<F: Framing> {
 pub struct Framed<F, R> {
     frames: Frames<F>,
     receiver: R,
-    /// Bytes that arrived while reading was paused between two frames of one read.
-    held: Vec<u8>,
+    held: Held,
 }
 
 impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
@@ -88,18 +90,20 @@ impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
         Framed {
             frames: Frames::new(framing),
             receiver,
-            held: Vec::new(),
+            held: Held::default(),
         }
     }
 
-    /// Delivers the frames in `data`. If reading is paused, keeps the rest.
-    fn deliver(&mut self, connection: &Connection, mut data: &[u8]) {
+    /// Delivers the frames in `data`, until reading is paused or others should have a turn.
+    fn deliver(&mut self, connection: &Connection, data: &mut &[u8]) {
         while !connection.is_closing() && !connection.is_upgrading() {
             if connection.is_reading_paused() {
-                self.held.extend_from_slice(data);
                 return;
             }
-            match self.frames.next_and_framing(&mut data) {
+            if !data.is_empty() && !spend_message() {
+                return connection.continue_later();
+            }
+            match self.frames.next_and_framing(data) {
                 Ok(None) => return,
                 Ok(Some((frame, framing))) => {
                     self.receiver.frame_received(connection, framing, frame)
@@ -107,6 +111,8 @@ impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
                 Err(error) => self.fail(connection, &error),
             }
         }
+        // What follows an end, or an upgrade, is not for this protocol.
+        *data = &[];
     }
 
     fn fail(&mut self, connection: &Connection, error: &FrameError) {
@@ -124,18 +130,14 @@ impl<F: Framing, R: FrameReceiver<F>> Protocol for Framed<F, R> {
 
     fn upgraded(&mut self, connection: &Connection) {
         self.frames.clear();
-        self.held = Vec::new();
+        self.held.clear();
         self.receiver.upgraded(connection);
     }
 
     fn data_received(&mut self, connection: &Connection, data: &[u8]) {
-        if self.held.is_empty() {
-            self.deliver(connection, data);
-        } else {
-            let mut all = std::mem::take(&mut self.held);
-            all.extend_from_slice(data);
-            self.deliver(connection, &all);
-        }
+        let mut held = std::mem::take(&mut self.held);
+        held.feed(data, |data| self.deliver(connection, data));
+        self.held = held;
     }
 
     fn reading_resumed(&mut self, connection: &Connection) {

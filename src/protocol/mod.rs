@@ -45,6 +45,7 @@ mod driver;
 mod echo;
 mod events;
 mod framed;
+mod held;
 mod server;
 
 pub use connection::{Config, Connection, Flow};
@@ -54,4 +55,5 @@ pub(crate) use driver::start_boxed;
 pub use echo::Echo;
 pub use events::{End, Factory, Lost, Protocol};
 pub use framed::{FrameReceiver, Framed};
+pub(crate) use held::Held;
 pub use server::{Server, connect, serve};

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     framing::{FrameError, Frames, Prefixed, Width},
-    protocol::{self, Connection, End, Lost, Protocol},
+    protocol::{self, Connection, End, Held, Lost, Protocol},
     reactor::{Handle, Label, Origin},
+    share::spend_message,
     transport::ByteStream,
 };
 
@@ -38,6 +39,7 @@ pub fn start_with(
         methods,
         hello: Vec::new(),
         frames: frames(config),
+        held: Held::default(),
     };
     let connection = protocol::start_boxed(
         handle,
@@ -73,6 +75,29 @@ struct Speaker {
     /// The peer's first bytes, until they are complete.
     hello: Vec<u8>,
     frames: Frames<Prefixed>,
+    held: Held,
+}
+
+impl Speaker {
+    /// Handles the messages in `data`, until others should have a turn.
+    fn take_frames(&mut self, connection: &Connection, data: &mut &[u8]) {
+        while !connection.is_closing() {
+            if !data.is_empty() && !spend_message() {
+                return connection.continue_later();
+            }
+            let taken = match self.frames.next(data) {
+                Ok(None) => return,
+                Ok(Some(frame)) => Message::parse(frame)
+                    .and_then(|message| take(&self.inner, &self.methods, message)),
+                Err(FrameError::TooLong { .. }) => Err("the peer sent a frame that is too long"),
+                Err(_) => Err("the peer sent an invalid frame"),
+            };
+            if let Err(why) = taken {
+                self.inner.end(why);
+            }
+        }
+        *data = &[];
+    }
 }
 
 impl Protocol for Speaker {
@@ -96,17 +121,14 @@ impl Protocol for Speaker {
                 self.inner.deadline(None);
             }
         }
-        while !connection.is_closing() {
-            let taken = match self.frames.next(&mut data) {
-                Ok(None) => return,
-                Ok(Some(frame)) => Message::parse(frame)
-                    .and_then(|message| take(&self.inner, &self.methods, message)),
-                Err(FrameError::TooLong { .. }) => Err("the peer sent a frame that is too long"),
-                Err(_) => Err("the peer sent an invalid frame"),
-            };
-            if let Err(why) = taken {
-                self.inner.end(why);
-            }
+        let mut held = std::mem::take(&mut self.held);
+        held.feed(data, |data| self.take_frames(connection, data));
+        self.held = held;
+    }
+
+    fn reading_resumed(&mut self, connection: &Connection) {
+        if self.hello.len() == HELLO.len() {
+            self.data_received(connection, &[]);
         }
     }
 
@@ -242,13 +264,20 @@ fn answer(
         inner.refuse(id, &Refusal(Code::Finishing, String::new()));
         return Ok(());
     }
-    if answering.len() >= inner.config.max_calls {
+    let bytes: usize = answering.values().map(|call| call.bytes).sum();
+    let fits = answering.is_empty() || bytes + arguments.len() <= inner.config.max_call_bytes;
+    if answering.len() >= inner.config.max_calls || !fits {
         drop(answering);
         inner.refuse(id, &Refusal(Code::TooMany, String::new()));
         return Ok(());
     }
     let many = credit.is_some();
-    answering.insert(id, Answering { task: None, credit });
+    let call = Answering {
+        task: None,
+        credit,
+        bytes: arguments.len(),
+    };
+    answering.insert(id, call);
     drop(answering);
     let handle = &inner.handle;
     let begun = methods.find(name).and_then(|method| {

@@ -102,7 +102,12 @@ pub struct Config {
     /// Maximum number of the peer's calls that are answered at a time; more are refused.
     /// Default: 256.
     pub max_calls: usize,
-    /// Maximum number of items of a stream that are in flight or not yet taken. Default: 16.
+    /// Maximum bytes of the arguments of all the peer's calls that are answered at a time; more
+    /// are refused, unless it is the only call. Decoded they may take several times as much
+    /// memory. Default: 4 MiB.
+    pub max_call_bytes: usize,
+    /// Maximum number of items of a stream that are in flight or not yet taken. A stream that is
+    /// not read thus holds `window` times `max_frame_size` bytes at most. Default: 16.
     pub window: u32,
 }
 
@@ -111,6 +116,7 @@ impl Default for Config {
         Config {
             max_frame_size: 1024 * 1024,
             max_calls: 256,
+            max_call_bytes: 4 * 1024 * 1024,
             window: 16,
         }
     }

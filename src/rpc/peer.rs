@@ -22,8 +22,8 @@ impl Peer {
         Peer { inner }
     }
 
-    /// Calls a method of the peer. Cancelling the `Deferred`, or dropping a task that awaits it,
-    /// cancels the call at the peer.
+    /// Calls a method of the peer. Cancelling the `Deferred`, or dropping a task or a timeout
+    /// that awaits it, cancels the call at the peer.
     ///
     /// For a timeout see [`Deferred::add_timeout`].
     ///
@@ -107,7 +107,10 @@ impl Peer {
             return Deferred::ready(Err(why));
         }
         let (resolver, deferred) = Deferred::new();
-        inner.finished.borrow_mut().push(resolver);
+        let mut finished = inner.finished.borrow_mut();
+        finished.retain(|other| other.is_wanted());
+        finished.push(resolver);
+        drop(finished);
         let finishing = inner.finishing.get();
         if !finishing.here {
             inner.finishing.set(Finishing {

@@ -104,6 +104,8 @@ pub(super) fn end(shared: &RefCell<Arrived>, how: Result<(), CallError>) {
 pub(super) struct Answering {
     pub(super) task: Option<Canceller>,
     pub(super) credit: Option<Rc<Credit>>,
+    /// How many bytes its arguments had.
+    pub(super) bytes: usize,
 }
 
 impl Inner {

@@ -20,6 +20,9 @@ use crate::{
 /// Default for the number of connections that a server holds at a time.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
+/// How often in a row a listener may panic.
+const MOST_PANICS: u32 = 16;
+
 /// Accepts connections until it is dropped or [stopped](Acceptor::stop).
 #[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Acceptor {
@@ -34,7 +37,8 @@ impl Acceptor {
     /// Accepts from `listener`, and hands each connection to `admit` with its [`Permit`]. `origin`
     /// names the task in figures and reports.
     ///
-    /// If `admit` panics, that connection is lost, and the panic is reported.
+    /// If `admit` panics, or the wrapper of a stream, that connection is lost, and the panic is
+    /// reported.
     pub fn new(
         listener: impl Listen,
         origin: Origin,
@@ -53,9 +57,30 @@ impl Acceptor {
         let accept = {
             let (handle, gate) = (handle.clone(), gate.clone());
             async move {
+                let _end = EndGuard(gate.clone());
+                let mut panics = 0;
                 loop {
                     poll_fn(|cx| gate.poll_room(cx)).await;
-                    match poll_fn(|cx| listener.poll_accept(cx)).await {
+                    let accepted =
+                        poll_fn(
+                            |cx| match handle.contain(origin, || listener.poll_accept(cx)) {
+                                Some(Poll::Pending) => Poll::Pending,
+                                Some(Poll::Ready(accepted)) => Poll::Ready(Some(accepted)),
+                                None => Poll::Ready(None),
+                            },
+                        );
+                    let Some(accepted) = accepted.await else {
+                        // Perhaps it was the wrapper of one stream.
+                        panics += 1;
+                        if panics < MOST_PANICS {
+                            continue;
+                        }
+                        let address = listener.local_address();
+                        tracing::error!(%address, "a listener panics each time; it is closed");
+                        return gate.end(Err(AcceptError::Panicked));
+                    };
+                    panics = 0;
+                    match accepted {
                         Some(Ok(stream)) => {
                             let permit = Permit::new(&gate);
                             handle.contain(origin, || admit(stream, permit));
@@ -112,7 +137,7 @@ impl Acceptor {
     pub fn closed(&self) -> Deferred<(), AcceptError> {
         let (resolver, deferred) = Deferred::new();
         let mut followers = self.gate.followers.borrow_mut();
-        followers.retain(|follower| !follower.is_cancelled());
+        followers.retain(|follower| follower.is_wanted());
         followers.push(resolver);
         drop(followers);
         self.gate.tell_end();
@@ -143,6 +168,9 @@ impl fmt::Debug for Acceptor {
 pub enum AcceptError {
     /// The listener failed.
     Listener(Rc<io::Error>),
+    /// Its listener panicked, or the wrapper of its streams did, 16 times in a row. Each panic was
+    /// reported.
+    Panicked,
     /// The wait was cancelled, or the run ended.
     Interrupted(Interrupted),
 }
@@ -151,6 +179,7 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcceptError::Listener(_) => f.write_str("the listener failed"),
+            AcceptError::Panicked => f.write_str("the listener panics each time"),
             AcceptError::Interrupted(why) => why.fmt(f),
         }
     }
@@ -160,7 +189,7 @@ impl Error for AcceptError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             AcceptError::Listener(error) => Some(&**error),
-            AcceptError::Interrupted(_) => None,
+            AcceptError::Panicked | AcceptError::Interrupted(_) => None,
         }
     }
 }
@@ -216,6 +245,21 @@ impl Gate {
 
     fn wake(&self) {
         self.waiting.wake();
+    }
+}
+
+/// Ends the wait for the end if accepting ends in another way: the run is over.
+struct EndGuard(Rc<Gate>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let mut end = self.0.end.borrow_mut();
+        if end.is_none() {
+            *end = Some(Err(AcceptError::Interrupted(Interrupted::Cancelled)));
+            drop(end);
+            let followers = self.0.followers.take();
+            drop(followers);
+        }
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     panic::Location,
     rc::Rc,
-    task::{Poll, Waker},
+    task::Poll,
 };
 
-use super::{Backoff, Service, Starting, Stopping};
+use super::{Backoff, Service, Starting, StopRequested, Stopping};
 use crate::{
     deferred::{Deferred, Interrupted, Resolver},
     endpoint::ClientEndpoint,
@@ -34,6 +34,7 @@ pub struct ClientService {
 
 struct State {
     name: String,
+    origin: Origin,
     endpoint: ClientEndpoint,
     build: Box<dyn Fn() -> Box<dyn Protocol>>,
     backoff: RefCell<Backoff>,
@@ -41,14 +42,18 @@ struct State {
     waiting: RefCell<Vec<Resolver<Connection, Interrupted>>>,
     running: Cell<bool>,
     stopping: Cell<bool>,
+    /// The number of stops that were asked for.
+    stops: Cell<u64>,
     /// The task that connects. It is woken when it should stop.
     task: WakeSlot,
-    /// The tasks that wait for the end of the service.
-    ended: RefCell<Vec<Waker>>,
+    /// Those that wait for the end of the service.
+    ended: RefCell<Vec<Resolver<(), Interrupted>>>,
 }
 
 impl ClientService {
-    /// Creates a service that runs a protocol made by `build` on each connection.
+    /// Creates a service that runs a protocol made by `build` on each connection. If `build`
+    /// panics, that is reported, and the attempt has failed.
+    #[track_caller]
     pub fn new<P: Protocol + 'static>(
         name: impl Into<String>,
         endpoint: ClientEndpoint,
@@ -58,6 +63,7 @@ impl ClientService {
     }
 
     /// Like [`new`](ClientService::new), with your own delays.
+    #[track_caller]
     pub fn with_backoff<P: Protocol + 'static>(
         name: impl Into<String>,
         endpoint: ClientEndpoint,
@@ -66,6 +72,7 @@ impl ClientService {
     ) -> Self {
         let state = State {
             name: name.into(),
+            origin: Origin::here(Label::TASK),
             endpoint,
             build: Box::new(move || Box::new(build())),
             backoff: RefCell::new(backoff),
@@ -73,6 +80,7 @@ impl ClientService {
             waiting: RefCell::default(),
             running: Cell::new(false),
             stopping: Cell::new(false),
+            stops: Cell::new(0),
             task: WakeSlot::default(),
             ended: RefCell::default(),
         };
@@ -96,7 +104,7 @@ impl ClientService {
             return Deferred::ready(Ok(connection));
         }
         let mut waiting = self.state.waiting.borrow_mut();
-        waiting.retain(|resolver| !resolver.is_cancelled());
+        waiting.retain(|resolver| resolver.is_wanted());
         if waiting.len() >= MOST_WAITING {
             return Deferred::ready(Err(Interrupted::Refused));
         }
@@ -113,10 +121,13 @@ impl State {
             match self.or_stop(self.endpoint.connect(&handle)).await {
                 None => break,
                 Some(Ok(stream)) => {
-                    tracing::info!(service = name, %endpoint, "connected");
-                    self.backoff.borrow_mut().reset();
-                    let why = self.hold(&handle, stream).await;
-                    tracing::info!(service = name, %endpoint, why, "the connection was lost");
+                    // If it panics, that is reported, and this attempt has failed.
+                    if let Some(protocol) = handle.contain(self.origin, || (self.build)()) {
+                        tracing::info!(service = name, %endpoint, "connected");
+                        self.backoff.borrow_mut().reset();
+                        let why = self.hold(&handle, stream, protocol).await;
+                        tracing::info!(service = name, %endpoint, why, "the connection was lost");
+                    }
                 }
                 Some(Err(error)) => {
                     tracing::warn!(service = name, %endpoint, %error, "cannot connect")
@@ -136,10 +147,11 @@ impl State {
         self: &Rc<Self>,
         handle: &Handle,
         stream: Box<dyn crate::transport::ByteStream>,
+        protocol: Box<dyn Protocol>,
     ) -> String {
         let (resolver, lost) = Deferred::<String, Interrupted>::new();
         let protocol = Held {
-            protocol: (self.build)(),
+            protocol,
             lost: Some(resolver),
             state: self.clone(),
         };
@@ -180,12 +192,13 @@ impl Drop for Running {
     fn drop(&mut self) {
         let state = &self.0;
         state.running.set(false);
+        state.stopping.set(false);
         state.task.clear();
         // Dropping them notifies the waiting callers.
         let (connection, waiting) = (state.connection.take(), state.waiting.take());
         drop((connection, waiting));
-        for waker in state.ended.take() {
-            waker.wake();
+        for ended in state.ended.take() {
+            ended.resolve(());
         }
     }
 }
@@ -196,34 +209,65 @@ impl Service for ClientService {
     }
 
     /// Starts to connect. A missing connection is not an error.
+    ///
+    /// If the service is being stopped, the start waits for that. If it is stopped again meanwhile,
+    /// the start fails with [`StopRequested`].
     fn start(&self, handle: &Handle) -> Starting {
-        let state = self.state.clone();
-        if !state.running.replace(true) {
-            state.stopping.set(false);
-            let (running, own) = (Running(state.clone()), handle.clone());
-            handle.spawn_detached(Origin::here(Label::TASK), async move {
-                let _running = running;
-                state.run(own).await;
-            });
+        let (state, handle) = (self.state.clone(), handle.clone());
+        let stops = state.stops.get();
+        if !state.stopping.get() {
+            state.launch(&handle);
+            return Box::pin(std::future::ready(Ok(())));
         }
-        Box::pin(std::future::ready(Ok(())))
+        let ended = state.ended();
+        Box::pin(async move {
+            ended.await?;
+            if state.stops.get() != stops {
+                return Err(StopRequested.into());
+            }
+            state.launch(&handle);
+            Ok(())
+        })
     }
 
-    /// Closes the connection and waits for its end.
+    /// Closes the connection and waits for its end. Does nothing if the service does not run.
     fn stop(&self) -> Stopping {
         let state = self.state.clone();
+        state.stops.set(state.stops.get() + 1);
+        if !state.running.get() {
+            return Box::pin(std::future::ready(()));
+        }
         state.stopping.set(true);
         state.task.wake();
+        let ended = state.ended();
         let mut abandoned = Abandoned(Some(state));
-        Box::pin(poll_fn(move |cx| {
-            let Some(state) = abandoned.0.take_if(|state| state.running.get()) else {
-                abandoned.0 = None;
-                return Poll::Ready(());
-            };
-            state.ended.borrow_mut().push(cx.waker().clone());
-            abandoned.0 = Some(state);
-            Poll::Pending
-        }))
+        Box::pin(async move {
+            // Abandoned when the run ends, and with it the service.
+            let _ = ended.await;
+            drop(abandoned.0.take());
+        })
+    }
+}
+
+impl State {
+    /// Runs it as a task, unless it does so already.
+    fn launch(self: Rc<Self>, handle: &Handle) {
+        if !self.running.replace(true) {
+            let (running, own) = (Running(self.clone()), handle.clone());
+            handle.spawn_detached(self.origin, async move {
+                let _running = running;
+                self.run(own).await;
+            });
+        }
+    }
+
+    /// Fires when the service has ended.
+    fn ended(&self) -> Deferred<(), Interrupted> {
+        let (resolver, deferred) = Deferred::new();
+        let mut ended = self.ended.borrow_mut();
+        ended.retain(|other| other.is_wanted());
+        ended.push(resolver);
+        deferred
     }
 }
 

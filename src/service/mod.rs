@@ -38,9 +38,10 @@ use std::{
     cell::{Cell, RefCell},
     error::Error,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -49,8 +50,11 @@ pub use client::ClientService;
 pub use server::ServerService;
 
 use crate::{
-    deferred::Deferred,
+    deferred::{Deferred, DeferredLock},
+    log,
+    panic::catch,
     reactor::{Handle, Phase},
+    wake::WakeSlot,
 };
 
 /// How long each service may take to stop.
@@ -62,12 +66,17 @@ pub trait Service {
     fn name(&self) -> &str;
 
     /// Starts the service. It runs when the future is ready. Not called again while a start is in
-    /// progress.
+    /// progress. Dropping the future, which happens when the run ends, must leave the service
+    /// stopped.
+    ///
+    /// A panic, here or in the future, counts as an error.
     fn start(&self, handle: &Handle) -> Starting;
 
     /// Stops the service. It has ended when the future is ready. Called only while the service
     /// runs. Dropping the future, which happens when the stop takes too long, must end the service
     /// as well.
+    ///
+    /// A panic, here or in the future, is reported, and the service counts as stopped.
     fn stop(&self) -> Stopping;
 }
 
@@ -79,6 +88,11 @@ pub type Stopping = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A list of services. They start in the order in which they were added and stop in reverse order.
 /// The list is a service itself, so lists can be nested.
+///
+/// Starts and stops happen one after another, in the order in which they were asked for. A stop
+/// that comes while services start lets the service that is starting finish, for 10 s at most,
+/// starts no other one, and stops those that run; the start then fails with [`StopRequested`]. A
+/// start that comes while services stop begins when they have stopped.
 ///
 /// Clones refer to the same list.
 #[derive(Clone)]
@@ -92,6 +106,14 @@ struct Inner {
     services: RefCell<Vec<Rc<dyn Service>>>,
     /// How many of them run, counted from the first.
     running: Cell<usize>,
+    /// The run of the reactor in which they were started.
+    run: Cell<u64>,
+    /// Held by a start or a stop; the others wait in order.
+    order: DeferredLock,
+    /// How many stops were asked for.
+    stops: Cell<u64>,
+    /// The start that is under way. It is woken when it should stop.
+    starting: WakeSlot,
 }
 
 impl Services {
@@ -102,6 +124,10 @@ impl Services {
             handle: handle.clone(),
             services: RefCell::default(),
             running: Cell::new(0),
+            run: Cell::new(0),
+            order: DeferredLock::new(),
+            stops: Cell::new(0),
+            starting: WakeSlot::default(),
         };
         Services {
             inner: Rc::new(inner),
@@ -117,9 +143,10 @@ impl Services {
     ///
     /// # Errors
     /// The Deferred fails with the name of the service that could not be started, and the reason.
-    /// The services before it are stopped again.
+    /// The services before it are stopped again. It fails with [`StopRequested`] if they are
+    /// stopped before all of them have started.
     pub fn run(&self) -> Deferred<(), Box<dyn Error>> {
-        let (starting, stopping) = (self.inner.clone(), self.inner.clone());
+        let stopping = self.inner.clone();
         let hook = self
             .inner
             .handle
@@ -128,18 +155,54 @@ impl Services {
                 Ok(())
             });
         hook.keep();
-        self.inner
-            .handle
-            .defer(async move { starting.start().await })
+        self.inner.handle.defer(self.inner.start())
     }
 }
 
 impl Inner {
-    async fn start(&self) -> Result<(), Box<dyn Error>> {
+    /// Takes its place in the order at once.
+    fn start(self: &Rc<Self>) -> impl Future<Output = Result<(), Box<dyn Error>>> + use<> {
+        let (inner, turn, stops) = (self.clone(), self.order.acquire(), self.stops.get());
+        async move {
+            let _turn = turn.await?;
+            let run = inner.handle.run_number();
+            if inner.run.replace(run) != run {
+                // The run in which they were started ended without a stop.
+                inner.stop_all().await;
+            }
+            inner.start_all(stops).await
+        }
+    }
+
+    /// Takes its place in the order at once.
+    fn stop(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
+        let (inner, turn) = (self.clone(), self.order.acquire());
+        self.stops.set(self.stops.get() + 1);
+        self.starting.wake();
+        async move {
+            let _turn = turn.await;
+            inner.stop_all().await;
+        }
+    }
+
+    async fn start_all(&self, stops: u64) -> Result<(), Box<dyn Error>> {
         loop {
+            if self.stops.get() != stops {
+                return Err(Box::new(StopRequested));
+            }
             let next = self.services.borrow().get(self.running.get()).cloned();
             let Some(service) = next else { return Ok(()) };
-            if let Err(source) = service.start(&self.handle).await {
+            let started = match self.start_one(&*service, stops).await {
+                Some(started) => started,
+                None => {
+                    tracing::warn!(
+                        service = service.name(),
+                        "a service that is to be stopped did not start in time and was aborted"
+                    );
+                    return Err(Box::new(StopRequested));
+                }
+            };
+            if let Err(source) = started {
                 let error = StartError {
                     service: service.name().to_owned(),
                     source,
@@ -149,7 +212,7 @@ impl Inner {
                     error = %error.source,
                     "a service cannot be started"
                 );
-                self.stop().await;
+                self.stop_all().await;
                 return Err(Box::new(error));
             }
             tracing::info!(service = service.name(), "a service has started");
@@ -157,18 +220,89 @@ impl Inner {
         }
     }
 
-    async fn stop(&self) {
+    /// Returns `None` if a stop was asked for and the service has not started in time.
+    async fn start_one(
+        &self,
+        service: &dyn Service,
+        stops: u64,
+    ) -> Option<Result<(), Box<dyn Error>>> {
+        let mut starting = Guarded::new(|| service.start(&self.handle));
+        let mut patience = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(started) = Pin::new(&mut starting).poll(cx) {
+                let panicked = |message| Err(Panicked(message).into());
+                return Poll::Ready(Some(started.unwrap_or_else(panicked)));
+            }
+            if self.stops.get() == stops {
+                self.starting.register(cx.waker());
+                return Poll::Pending;
+            }
+            let patience = patience.get_or_insert_with(|| self.handle.sleep(PATIENCE));
+            Pin::new(patience).poll(cx).map(|()| None)
+        })
+        .await
+    }
+
+    async fn stop_all(&self) {
         while let Some(last) = self.running.get().checked_sub(1) {
             self.running.set(last);
             let service = self.services.borrow()[last].clone();
-            let stopping = service.stop();
+            let stopping = Guarded::new(|| service.stop());
             match self.handle.timeout(PATIENCE, stopping).await {
-                Ok(()) => tracing::info!(service = service.name(), "a service has stopped"),
+                Ok(Ok(())) => tracing::info!(service = service.name(), "a service has stopped"),
+                Ok(Err(message)) => tracing::error!(
+                    service = service.name(),
+                    message,
+                    "a service panicked while it stopped"
+                ),
                 Err(_) => tracing::warn!(
                     service = service.name(),
                     "a service did not stop in time and was aborted"
                 ),
             }
+        }
+    }
+}
+
+/// A service's future. A panic in it, in its making, or in its destructor becomes an error.
+struct Guarded<T>(Option<Result<BoxFuture<T>, String>>);
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+impl<T> Guarded<T> {
+    fn new(make: impl FnOnce() -> BoxFuture<T>) -> Self {
+        Guarded(Some(catch(make)))
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        let future = self.0.take();
+        catch(|| drop(future))
+    }
+}
+
+impl<T> Future for Guarded<T> {
+    type Output = Result<T, String>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = match &mut self.0 {
+            None => return Poll::Pending,
+            Some(Err(message)) => Err(std::mem::take(message)),
+            Some(Ok(future)) => catch(|| future.as_mut().poll(cx)),
+        };
+        let result = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(message) => Err(message),
+        };
+        let dropped = self.finish();
+        Poll::Ready(result.and_then(|value| dropped.map(|()| value)))
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        if let Err(message) = self.finish() {
+            log::error(format_args!("a service panicked while it ended: {message}"));
         }
     }
 }
@@ -179,13 +313,11 @@ impl Service for Services {
     }
 
     fn start(&self, _: &Handle) -> Starting {
-        let inner = self.inner.clone();
-        Box::pin(async move { inner.start().await })
+        Box::pin(self.inner.start())
     }
 
     fn stop(&self) -> Stopping {
-        let inner = self.inner.clone();
-        Box::pin(async move { inner.stop().await })
+        Box::pin(self.inner.stop())
     }
 }
 
@@ -200,6 +332,30 @@ impl fmt::Debug for Services {
             .finish()
     }
 }
+
+/// The services were stopped before all of them had started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopRequested;
+
+impl fmt::Display for StopRequested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it was stopped before it had started")
+    }
+}
+
+impl Error for StopRequested {}
+
+/// A service panicked, with this message.
+#[derive(Debug)]
+struct Panicked(String);
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it panicked: {}", self.0)
+    }
+}
+
+impl Error for Panicked {}
 
 /// A service failed to start.
 #[derive(Debug)]

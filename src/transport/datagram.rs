@@ -1,20 +1,27 @@
 //! Datagrams: UDP and Unix.
 
 use std::{
-    future::poll_fn,
+    cell::RefCell,
+    future::{Future, poll_fn},
     io::{self, IoSliceMut},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, sockopt,
 };
 
 use super::{Address, Batch, ReceivedDatagram, UnixAddress, batch, socket_file::SocketFile};
-use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
+use crate::{
+    reactor::{Direction, Handle, Interest, Readiness, Registration},
+    task::Sleep,
+};
 
 /// A datagram socket. Create one with [`udp`](super::udp) or [`unix`](super::unix).
 ///
@@ -24,7 +31,12 @@ use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
 pub struct DatagramSocket {
     socket: Registration<OwnedFd>,
     family: AddressFamily,
-    connected: bool,
+    /// Whether it is a Unix socket that is not connected. Such a socket counts as writable though
+    /// the queue of the one that a datagram is for is full, and each attempt makes it writable
+    /// anew. So attempts are made after a while instead, not when it is writable.
+    paced: bool,
+    /// When the next attempt is made.
+    retry: RefCell<Option<Sleep>>,
     /// A socket file to remove on drop.
     _file: Option<SocketFile>,
 }
@@ -46,7 +58,8 @@ impl DatagramSocket {
         Ok(DatagramSocket {
             socket,
             family,
-            connected,
+            paced: family == AddressFamily::UNIX && !connected,
+            retry: RefCell::default(),
             _file: None,
         })
     }
@@ -75,7 +88,7 @@ impl DatagramSocket {
     }
 
     /// Sends a datagram to `to` as soon as the system accepts it. For a UDP socket that is usually
-    /// at once.
+    /// at once. If the queue of a Unix socket is full, it is tried again every 5 ms.
     ///
     /// # Errors
     /// Fails if the datagram is too long, if the address is of another family, if no socket is
@@ -126,9 +139,61 @@ impl DatagramSocket {
         cx: &mut Context<'_>,
         send: impl FnMut(&OwnedFd) -> io::Result<usize>,
     ) -> Poll<io::Result<()>> {
-        let count = ready!(self.socket.poll_io(cx, Direction::Write, send))?;
+        let count = ready!(self.poll_attempt(cx, send))?;
         self.socket.moved(Direction::Write, count);
         Poll::Ready(Ok(()))
+    }
+
+    /// Does `operation` as soon as the system accepts it.
+    fn poll_attempt<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&OwnedFd) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        if !self.paced {
+            return self.socket.poll_io(cx, Direction::Write, operation);
+        }
+        let handle = self.handle();
+        if !handle.spend(1) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        loop {
+            match operation(self.socket.object()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+            let mut retry = self.retry.borrow_mut();
+            let sleep = retry.get_or_insert_with(|| handle.sleep(FULL_QUEUE));
+            ready!(Pin::new(sleep).poll(cx));
+            *retry = None;
+        }
+    }
+
+    /// Whether a full queue of one receiver leaves the socket writable, so that others can be sent
+    /// to meanwhile.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.paced
+    }
+
+    /// Sends a datagram now. Returns false if the system accepts it only later.
+    pub(crate) fn try_send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<bool> {
+        let sent = match to {
+            Some(to) => {
+                let to = batch::socket_address(to)?;
+                net::sendto(self.socket.object(), bytes, SendFlags::NOSIGNAL, &to)
+            }
+            None => net::send(self.socket.object(), bytes, SendFlags::NOSIGNAL),
+        };
+        match sent {
+            Ok(count) => {
+                self.socket.moved(Direction::Write, count);
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The poll function behind [`receive`](DatagramSocket::receive), for hand-written futures.
@@ -172,13 +237,7 @@ impl DatagramSocket {
         cx: &mut Context<'_>,
         datagrams: impl Iterator<Item = (&'a [u8], Option<&'a Address>)> + Clone,
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(
-            self.socket
-                .poll_io(cx, Direction::Write, |socket| batch::send(
-                    socket,
-                    datagrams.clone()
-                ))
-        )?;
+        let sent = ready!(self.poll_attempt(cx, |socket| batch::send(socket, datagrams.clone())))?;
         let bytes = datagrams.take(sent).map(|datagram| datagram.0.len()).sum();
         self.socket
             .spent(Direction::Write, sent.saturating_sub(1), bytes);
@@ -209,10 +268,6 @@ impl DatagramSocket {
                     family => batch.receive_udp(socket, family == AddressFamily::INET6),
                 })
         )?;
-        if count < batch.capacity() && !self.connected {
-            // No more were queued. A connected socket may still have an error to report.
-            self.socket.drained();
-        }
         self.socket.spent(
             Direction::Read,
             count - 1,
@@ -321,6 +376,9 @@ impl DatagramSocket {
         .map_err(io::Error::from)
     }
 }
+
+/// How long to wait before sending again to a Unix socket whose queue is full.
+pub(crate) const FULL_QUEUE: Duration = Duration::from_millis(5);
 
 impl AsFd for DatagramSocket {
     /// For socket options that have no method here. Do not close it or make it blocking.

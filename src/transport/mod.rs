@@ -47,12 +47,13 @@ use std::{
 pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
 pub use batch::{Batch, ReceivedDatagram};
 pub use datagram::DatagramSocket;
+pub(crate) use datagram::FULL_QUEUE;
 pub use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Listen, MapStream, Once, listen_once};
 pub use listener::{ListenError, Listener};
 pub use race::{HostError, connect_host};
 pub use socket::ConnectError;
-pub use stream::Stream;
+pub use stream::{Credentials, Stream};
 
 /// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a wrapper (such
 /// as TLS) around another stream.
@@ -107,7 +108,7 @@ impl dyn ByteStream {
     /// # use entwined::transport::{ByteStream, Stream};
     /// fn credentials(stream: &dyn ByteStream) -> Option<u32> {
     ///     let credentials = stream.find::<Stream>()?.peer_credentials().ok()?;
-    ///     Some(credentials.uid.as_raw())
+    ///     Some(credentials.uid)
     /// }
     /// ```
     pub fn find<S: ByteStream>(&self) -> Option<&S> {

@@ -5,14 +5,14 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use super::{ConnectError, Stream, tcp};
-use crate::{reactor::Handle, resolve::ResolveError, task::Sleep};
+use crate::{address::literal, reactor::Handle, resolve::ResolveError, task::Sleep};
 
 /// How long an attempt runs before the next one starts alongside it: RFC 8305, section 8.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -20,7 +20,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Time limit for all attempts together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connects to a host, given by name or as a literal address.
+/// Connects to a host, given by name or as a literal address, which may have a zone:
+/// `fe80::1%eth0`.
 ///
 /// Tries the host's addresses in turn, alternating between IPv6 and IPv4. Each attempt starts 250
 /// ms after the one before it, or as soon as an attempt fails. The first that succeeds is used and
@@ -48,18 +49,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// [`HostError`] if the name cannot be resolved or no address accepts a connection. It lists the
 /// error of each attempt.
 pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stream, HostError> {
-    let addresses = match host.trim_start_matches('[').trim_end_matches(']').parse() {
-        Ok(address) => vec![address],
-        Err(_) => handle
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let addresses = match literal(bare, port) {
+        Some(address) => vec![address.map_err(|source| {
+            let host = host.to_owned();
+            HostError::Name(ResolveError::NotFound { host, source })
+        })?],
+        None => handle
             .resolver()
-            .resolve(handle, host)
+            .resolve(handle, host, port)
             .await
             .map_err(HostError::Name)?,
     };
-    let addresses = by_turns(&addresses)
-        .into_iter()
-        .map(|address| SocketAddr::new(address, port))
-        .collect();
+    let addresses = by_turns(&addresses);
     let connect = |address| {
         let handle = handle.clone();
         async move { tcp::connect(&handle, address).await }
@@ -80,8 +82,8 @@ pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stre
 
 /// Orders addresses so that the families alternate, starting with the family of the first: RFC
 /// 8305, section 4.
-fn by_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
+fn by_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
         .iter()
         .copied()
@@ -325,7 +327,7 @@ mod tests {
     fn families_take_turns() {
         let list = |text: &str| {
             text.split(' ')
-                .map(|address| address.parse().expect("an address"))
+                .map(|address| SocketAddr::new(address.parse().expect("an address"), 80))
                 .collect::<Vec<_>>()
         };
         assert_eq!(

@@ -51,9 +51,32 @@ pub(super) async fn connect(
             }
         }
     };
-    match attempt.await {
+    let connected = attempt.await.and_then(|socket| {
+        refuse_itself(socket.object(), &peer)?;
+        Ok(socket)
+    });
+    match connected {
         Ok(socket) => Ok(Stream::new(socket.assume_ready(Readiness::WRITABLE), peer)),
         Err(error) => Err(ConnectError::new(peer, error)),
+    }
+}
+
+/// Refuses a socket that is connected to itself. If nobody listens on a port of the range from
+/// which the system chooses the ports of clients, it may choose that very port, and then TCP's
+/// simultaneous open succeeds (RFC 9293, section 3.5).
+fn refuse_itself(socket: &OwnedFd, peer: &Address) -> io::Result<()> {
+    if !matches!(peer, Address::Tcp(_)) || !is_itself(socket) {
+        return Ok(());
+    }
+    // Leaves no TIME_WAIT on the port, where a server may be about to listen.
+    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+    Err(Errno::CONNREFUSED.into())
+}
+
+pub(super) fn is_itself(socket: &OwnedFd) -> bool {
+    match (net::getsockname(socket), net::getpeername(socket)) {
+        (Ok(local), Ok(Some(peer))) => local == peer,
+        _ => false,
     }
 }
 

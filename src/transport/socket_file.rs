@@ -15,7 +15,8 @@ pub(super) struct SocketFile {
 impl SocketFile {
     pub(super) fn of(path: &Path) -> Option<Self> {
         Some(SocketFile {
-            path: path.to_owned(),
+            // The program may change its directory before the file is removed.
+            path: std::path::absolute(path).ok()?,
             identity: identity(path)?,
         })
     }

@@ -30,6 +30,7 @@ use rustix::net::{self, sockopt};
 use super::{
     Address, IntoSocketAddr, ListenError,
     datagram::{DatagramSocket, family},
+    socket::is_itself,
 };
 use crate::reactor::Handle;
 
@@ -81,7 +82,8 @@ fn open(handle: &Handle, address: SocketAddr, shared: bool) -> Result<DatagramSo
 /// does not wait.
 ///
 /// # Errors
-/// Fails if there is no route to that address, or a text is not an address and a port.
+/// Fails if there is no route to that address, or a text is not an address and a port; with
+/// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if it would be connected to itself.
 pub fn connect(handle: &Handle, address: impl IntoSocketAddr) -> io::Result<DatagramSocket> {
     let address = address.into_socket_addr()?;
     let socket = DatagramSocket::open(family(address))?;
@@ -91,5 +93,9 @@ pub fn connect(handle: &Handle, address: impl IntoSocketAddr) -> io::Result<Data
     };
     net::bind(&socket, &any)?;
     net::connect(&socket, &address)?;
+    if is_itself(&socket) {
+        // Nobody listens there, and the system chose that very port for this socket.
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     DatagramSocket::new(handle, socket, family(address))
 }

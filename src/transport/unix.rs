@@ -7,13 +7,17 @@
 //! there finds that nobody answers, and replaces the file. If somebody answers, or the file is not
 //! a socket, the path is left alone and the error is [`AddrInUse`](io::ErrorKind::AddrInUse). (If
 //! two programs find the same stale file at the same instant, both may replace it, and the later
-//! one wins.)
+//! one wins.) A path cannot be empty. A relative one means the directory that the program is in at
+//! that moment, also if it changes its directory before the file is removed.
 //!
 //! Abstract names (Linux) have no file and disappear with their socket.
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::fs::FileTypeExt},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::FileTypeExt},
+    },
     path::Path,
 };
 
@@ -70,7 +74,7 @@ async fn connect_to(handle: &Handle, address: UnixAddress) -> Result<Stream, Con
 /// Listens on a socket at `path`. See [the module](self) about the socket file.
 ///
 /// # Errors
-/// [`ListenError`]. A path of more than 107 bytes is also an error.
+/// [`ListenError`]. A path that is empty or has more than 107 bytes is also an error.
 pub fn listen(handle: &Handle, path: impl AsRef<Path>) -> Result<Listener, ListenError> {
     listen_on(handle, UnixAddress::Path(path.as_ref().to_owned()))
 }
@@ -79,7 +83,7 @@ pub fn listen(handle: &Handle, path: impl AsRef<Path>) -> Result<Listener, Liste
 /// system can connect to it; check the [credentials](Stream::peer_credentials).
 ///
 /// # Errors
-/// [`ListenError`]. A name of more than 107 bytes is also an error.
+/// [`ListenError`]. A name that is empty or has more than 107 bytes is also an error.
 pub fn listen_abstract(handle: &Handle, name: impl AsRef<[u8]>) -> Result<Listener, ListenError> {
     listen_on(handle, UnixAddress::Abstract(name.as_ref().to_owned()))
 }
@@ -101,7 +105,7 @@ fn listen_on(handle: &Handle, address: UnixAddress) -> Result<Listener, ListenEr
 /// to it.
 ///
 /// # Errors
-/// [`ListenError`]. A name of more than 107 bytes is also an error.
+/// [`ListenError`]. A name that is empty or has more than 107 bytes is also an error.
 pub fn datagram(handle: &Handle, address: &UnixAddress) -> Result<DatagramSocket, ListenError> {
     let open = || {
         let socket = DatagramSocket::open(AddressFamily::UNIX)?;
@@ -148,13 +152,24 @@ fn open_pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn name(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
-    let wrong = || {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the name of a Unix socket can have at most 107 bytes",
-        )
+    let name = match address {
+        UnixAddress::Unnamed => &[],
+        UnixAddress::Path(path) => path.as_os_str().as_bytes(),
+        UnixAddress::Abstract(name) => &name[..],
     };
-    address.to_socket_address().ok_or_else(wrong)
+    let wrong = if name.is_empty() {
+        // The kernel takes it for the abstract name of no bytes, which anybody may have.
+        "the name of a Unix socket cannot be empty"
+    } else if name.len() > 107 {
+        "the name of a Unix socket can have at most 107 bytes"
+    } else if matches!(address, UnixAddress::Path(_)) && name.contains(&0) {
+        "a path cannot contain a NUL byte"
+    } else {
+        return address
+            .to_socket_address()
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into());
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
 }
 
 /// Binds a socket to its name, replacing a stale socket file.

@@ -1,16 +1,28 @@
 //! Addresses as they are written in programs, and the errors of those that do not work.
 
 use std::{
+    cell::{Cell, RefCell},
     error::Error,
+    future::Future,
+    io::{self, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    path::PathBuf,
+    process::{Command, Stdio},
+    rc::Rc,
+    time::Duration,
 };
 
 use entwined::{
-    Standalone,
+    Handle, Standalone,
+    protocol::{self, DatagramProtocol, DatagramTransport, Sending},
     reactor::RunError,
-    transport::{ConnectError, IntoSocketAddr, Stream, tcp, udp},
+    transport::{
+        Address, AsyncRead, ConnectError, IntoSocketAddr, Stream, UnixAddress, connect_host, tcp,
+        udp, unix,
+    },
 };
+use rustix::net::{self, AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 #[test]
 fn an_address_can_be_written_in_every_form_of_std_that_needs_no_lookup() {
@@ -96,4 +108,324 @@ fn a_tcp_socket_from_elsewhere_has_no_delay_either() {
     assert!(socket.nodelay().expect("an option"));
     stream.set_nodelay(false).expect("an option");
     assert!(!socket.nodelay().expect("an option"));
+}
+
+/// Runs a future to its end, in one run.
+fn block_on<T: 'static, F: Future<Output = T> + 'static>(
+    reactor: &Standalone,
+    make: impl FnOnce(Handle) -> F,
+) -> T {
+    let future = make(reactor.handle());
+    reactor
+        .block_on(async move { Ok::<_, RunError>(future.await) })
+        .expect("the run is not stopped")
+}
+
+fn raw_unix(kind: SocketType) -> OwnedFd {
+    net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).expect("a socket")
+}
+
+/// A path of 108 bytes: the longest name that a socket can have, without room for a NUL byte.
+fn longest(folder: &tempfile::TempDir) -> PathBuf {
+    let mut path = folder.path().join("x").into_os_string();
+    while path.len() < 108 {
+        path.push("x");
+    }
+    path.into()
+}
+
+#[test]
+fn a_unix_peer_with_the_longest_name_is_served_as_any_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, own) = (folder.path().join("listener"), longest(&folder));
+    let reactor = Standalone::new().expect("a reactor");
+    let listener = unix::listen(&reactor.handle(), &path).expect("a listener");
+    let client = raw_unix(SocketType::STREAM);
+    net::bind(&client, &SocketAddrUnix::new(&own).expect("108 bytes")).expect("bound");
+    net::connect(&client, &SocketAddrUnix::new(&path).expect("short")).expect("connected");
+    let peer = block_on(&reactor, |_| async move {
+        let stream = listener.accept().await.expect("a connection");
+        stream.peer_address().clone()
+    });
+    assert_eq!(peer, Address::Unix(UnixAddress::Path(own.clone())));
+    // As an inherited socket, and by its own name.
+    let handle = reactor.handle();
+    let stream = Stream::from_fd(&handle, client).expect("a stream");
+    assert_eq!(
+        stream.local_address(),
+        Address::Unix(UnixAddress::Path(own))
+    );
+}
+
+#[test]
+fn a_datagram_from_the_longest_name_is_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, own) = (folder.path().join("server"), longest(&folder));
+    let reactor = Standalone::new().expect("a reactor");
+    let address = UnixAddress::Path(path.clone());
+    let server = unix::datagram(&reactor.handle(), &address).expect("a socket");
+    let client = raw_unix(SocketType::DGRAM);
+    net::bind(&client, &SocketAddrUnix::new(&own).expect("108 bytes")).expect("bound");
+    let target = SocketAddrUnix::new(&path).expect("short");
+    net::sendto(&client, b"ping", SendFlags::empty(), &target).expect("sent");
+    block_on(&reactor, |_| async move {
+        let mut buffer = [0; 16];
+        let received = server.receive(&mut buffer).await.expect("a datagram");
+        assert_eq!(received.from, Address::Unix(UnixAddress::Path(own)));
+        server.send_to(b"pong", &received.from).await.expect("sent");
+    });
+    let mut buffer = [0; 16];
+    assert_eq!(
+        UnixDatagram::from(client)
+            .recv(&mut buffer)
+            .expect("an answer"),
+        4
+    );
+}
+
+#[test]
+fn a_unix_socket_without_a_name_is_not_listened_on() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let text = "the name of a Unix socket cannot be empty";
+    let refused = |error: &dyn Error| {
+        assert!(
+            error.source().expect("a reason").to_string().contains(text),
+            "{error}"
+        );
+    };
+    refused(&unix::listen(&handle, "").expect_err("no name"));
+    refused(&unix::listen_abstract(&handle, "").expect_err("no name"));
+    refused(&unix::datagram(&handle, &UnixAddress::Path(PathBuf::new())).expect_err("no name"));
+    for text in ["unix:", "unix:@", "unix:path="] {
+        let endpoint = entwined::endpoint::server(text);
+        assert!(
+            endpoint.is_err() || endpoint.is_ok_and(|endpoint| endpoint.listen(&handle).is_err())
+        );
+    }
+    let wrong = unix::listen(&handle, "\0name").expect_err("a NUL byte");
+    assert!(wrong.to_string().contains("NUL"), "{wrong}");
+    let connected = block_on(&reactor, |handle| async move {
+        (
+            unix::connect(&handle, "").await.map(drop),
+            unix::connect_abstract(&handle, "").await.map(drop),
+        )
+    });
+    assert!(connected.0.is_err() && connected.1.is_err());
+}
+
+/// The number of the process of a listener in an outer pid namespace is 0.
+#[test]
+fn the_credentials_of_a_peer_outside_of_the_container_have_no_process() {
+    if let Some(path) = std::env::var_os("ENTWINED_TEST_CREDENTIALS") {
+        let reactor = Standalone::new().expect("a reactor");
+        let credentials = block_on(&reactor, |handle| async move {
+            let stream = unix::connect(&handle, path)
+                .await
+                .expect("somebody listens");
+            stream.peer_credentials().expect("a Unix socket")
+        });
+        assert_eq!(credentials.pid, None);
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("listener");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).expect("a listener");
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--pid", "--fork"]);
+    if !unshare
+        .arg("--help")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        return;
+    }
+    let status = Command::new("unshare")
+        .args(["--pid", "--fork"])
+        .arg(std::env::current_exe().expect("this test"))
+        .args([
+            "--exact",
+            "addresses::the_credentials_of_a_peer_outside_of_the_container_have_no_process",
+        ])
+        .env("ENTWINED_TEST_CREDENTIALS", &path)
+        .stdout(Stdio::null())
+        .output()
+        .expect("it starts");
+    let complaint = String::from_utf8_lossy(&status.stderr);
+    // Where a test may not make a namespace there is none to test.
+    assert!(
+        status.status.success() || complaint.contains("unshare failed"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn a_client_does_not_connect_to_itself() {
+    let reactor = Standalone::new().expect("a reactor");
+    // A port of the range for clients on which nobody listens. With each attempt the system chooses
+    // another port for the client, half of them by chance.
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("proc(5)");
+    let mut range = range
+        .split_whitespace()
+        .map(|word| word.parse::<u16>().expect("a port"));
+    let (first, last) = (range.next().expect("two"), range.next().expect("two"));
+    let attempts = 4 * u32::from(last - first);
+    let port = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("bound").port()
+    };
+    let met = block_on(&reactor, |handle| async move {
+        for _ in 0..attempts.min(30_000) {
+            match tcp::connect(&handle, (Ipv4Addr::LOCALHOST, port)).await {
+                Err(ConnectError::Refused { .. }) => {}
+                // Another test may listen there by now.
+                Ok(stream) => {
+                    return *stream.peer_address() == stream.local_address();
+                }
+                Err(_) => return false,
+            }
+        }
+        false
+    });
+    assert!(!met, "it is connected to itself");
+}
+
+#[test]
+fn a_link_local_address_keeps_its_interface() {
+    let reactor = Standalone::new().expect("a reactor");
+    // The loopback interface has no link-local address, so nobody can listen or answer there. But
+    // without its number the address would be invalid.
+    let invalid = |error: &io::Error| error.kind() == io::ErrorKind::InvalidInput;
+    let error = tcp::listen(&reactor.handle(), "[fe80::1%lo]:0").expect_err("no such address");
+    assert!(!invalid(&error.source), "{error:?}");
+    let endpoint = entwined::endpoint::server("tcp:0:interface=[fe80\\:\\:1%lo]").expect("one");
+    let error = endpoint
+        .listen(&reactor.handle())
+        .map(drop)
+        .expect_err("no such address");
+    assert!(!error.to_string().contains("nvalid"), "{error}");
+    let error = block_on(&reactor, |handle| async move {
+        connect_host(&handle, "fe80::1%lo", 9)
+            .await
+            .expect_err("no such address")
+    });
+    assert!(!invalid(&error.into()));
+    let error = block_on(&reactor, |handle| async move {
+        connect_host(&handle, "fe80::1%none-such", 9)
+            .await
+            .expect_err("no such interface")
+    });
+    assert!(
+        error.to_string().contains("no network interface"),
+        "{error}"
+    );
+}
+
+/// Runs alone, in a process of its own: the working directory is the whole process's.
+#[test]
+fn a_socket_file_at_a_relative_path_is_removed_after_a_change_of_directory() {
+    if std::env::var_os("ENTWINED_TEST_RELATIVE").is_some() {
+        let reactor = Standalone::new().expect("a reactor");
+        let listener = unix::listen(&reactor.handle(), "relative.sock").expect("a listener");
+        std::env::set_current_dir("/").expect("a directory");
+        drop(listener);
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let status = Command::new(std::env::current_exe().expect("this test"))
+        .args([
+            "--exact",
+            "addresses::a_socket_file_at_a_relative_path_is_removed_after_a_change_of_directory",
+        ])
+        .env("ENTWINED_TEST_RELATIVE", "1")
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .status()
+        .expect("it starts");
+    assert!(status.success());
+    assert!(!folder.path().join("relative.sock").exists());
+}
+
+/// A read stops at the mark of urgent data, with more behind it.
+#[test]
+fn what_follows_urgent_data_is_read() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let listener = tcp::listen(&handle, "127.0.0.1:0").expect("a listener");
+    let mut client =
+        TcpStream::connect(listener.local_address().tcp().expect("TCP")).expect("a peer");
+    client.write_all(b"abc").expect("sent");
+    net::send(&client, b"!", SendFlags::OOB).expect("sent");
+    client.write_all(b"def").expect("sent");
+    client
+        .shutdown(std::net::Shutdown::Write)
+        .expect("shut down");
+    net::send(&client, b"", SendFlags::empty()).ok();
+    let read = block_on(&reactor, |handle| async move {
+        let mut stream = listener.accept().await.expect("a connection");
+        handle.sleep(Duration::from_millis(5)).await;
+        let mut read = Vec::new();
+        while read.len() < 6 {
+            let mut buffer = [0; 64];
+            let next = std::future::poll_fn(|cx| {
+                std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer)
+            });
+            match handle.timeout(Duration::from_secs(5), next).await {
+                Ok(Ok(count)) if count > 0 => read.extend_from_slice(&buffer[..count]),
+                other => panic!("{other:?} after {read:?}"),
+            }
+        }
+        read
+    });
+    assert_eq!(read, b"abcdef");
+    let _ = client.read(&mut [0]);
+}
+
+/// Counts what it receives.
+struct Sink(Rc<Cell<usize>>);
+
+impl DatagramProtocol for Sink {
+    fn datagram_received(&mut self, _: &DatagramTransport, _: &[u8], _: &Address) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn a_unix_peer_with_a_full_queue_holds_up_no_other_and_costs_no_turns() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let full = UnixDatagram::bind(path("full")).expect("a socket");
+    let other = UnixDatagram::bind(path("other")).expect("a socket");
+    let own = unix::datagram(&handle, &UnixAddress::Path(path("own"))).expect("a socket");
+    let transport = protocol::start_datagrams(own, Sink(Rc::default()));
+    let to = |name: &str| Address::Unix(UnixAddress::Path(path(name)));
+    let turns = Rc::new(RefCell::new(0));
+    let count = turns.clone();
+    let _hook = handle.on_turn(move || *count.borrow_mut() += 1);
+    let (to_full, to_other) = (to("full"), to("other"));
+    let sender = transport;
+    block_on(&reactor, |handle| async move {
+        for _ in 0..600 {
+            assert_eq!(sender.send_to(b"x", &to_full), Sending::Queued);
+        }
+        assert_eq!(sender.send_to(b"y", &to_other), Sending::Queued);
+        handle.sleep(Duration::from_millis(200)).await;
+        // One every 5 ms, and those of the timer and of the sending.
+        assert!(*turns.borrow() < 120, "{} turns", turns.borrow());
+        let mut buffer = [0; 4];
+        other.set_nonblocking(true).expect("set");
+        assert_eq!(other.recv(&mut buffer).expect("it was not held up"), 1);
+        // In time the full one gets the rest.
+        full.set_nonblocking(true).expect("set");
+        let (mut got, dropped) = (0, sender.dropped() as usize);
+        while got + dropped < 600 {
+            while full.recv(&mut buffer).is_ok() {
+                got += 1;
+            }
+            handle.sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(got + dropped, 600);
+    });
 }

@@ -581,3 +581,92 @@ fn an_error_of_ones_own_and_the_usual_boxed_one_are_both_possible() {
     drop(resolver);
     assert_eq!(taken(deferred), Err(Own::None(Interrupted::Abandoned)));
 }
+
+/// Polls a future once.
+fn poll_once<F: Future + Unpin>(future: &mut F) {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(std::pin::Pin::new(future).poll(&mut context).is_pending());
+}
+
+#[test]
+fn d12_dropping_a_deferred_that_is_awaited_cancels_it() {
+    let cancelled = Rc::new(Cell::new(0));
+    let count = cancelled.clone();
+    let (resolver, deferred) =
+        Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
+    let mut chain = deferred.map(|value| value + 1).map_err(|error| error + "!");
+    poll_once(&mut chain);
+    let log = logged(move || drop(chain));
+    assert_eq!(cancelled.get(), 1);
+    assert!(resolver.is_cancelled());
+    assert_eq!(log, "", "it is no error that nobody handles");
+
+    // Not awaited: the work goes on.
+    let count = cancelled.clone();
+    let (resolver, deferred) =
+        Deferred::<u32, String>::with_canceller(move || count.set(count.get() + 1));
+    assert!(resolver.is_wanted());
+    drop(deferred);
+    assert_eq!(cancelled.get(), 1);
+    assert!(!resolver.is_cancelled() && !resolver.is_wanted());
+}
+
+#[test]
+fn d11_a_taker_that_is_dropped_leaves_the_queue() {
+    let queue = DeferredQueue::new(8, 2);
+    for _ in 0..10 {
+        drop(queue.get().expect("those before have left"));
+        let mut awaited = queue.get().expect("those before have left");
+        poll_once(&mut awaited);
+    }
+    let got = Rc::new(Cell::new(0));
+    let chain = {
+        let got = got.clone();
+        queue.get().expect("room").map(move |value| got.set(value))
+    };
+    // Its callback waits, so it counts.
+    drop(chain);
+    queue.put(1).expect("room");
+    assert_eq!(got.get(), 1);
+    drop(queue.get());
+    queue.put(2).expect("room");
+    assert_eq!(queue.len(), 1);
+    assert_eq!(taken(queue.get().expect("one waits")), Ok(2));
+}
+
+#[test]
+fn d11_a_value_that_came_too_late_for_its_taker_goes_to_the_next() {
+    let queue = DeferredQueue::new(8, 8);
+    let mut late = queue.get().expect("room");
+    poll_once(&mut late);
+    let next = queue.get().expect("room");
+    queue.put(1).expect("room");
+    // It has its value, and is dropped before it is polled again, as by a timeout.
+    drop(late);
+    assert_eq!(taken(next), Ok(1));
+    queue.put(2).expect("room");
+    queue.put(3).expect("room");
+    drop(queue.get().expect("two are queued"));
+    assert_eq!(taken(queue.get().expect("two are queued")), Ok(2));
+    assert_eq!(taken(queue.get().expect("one is queued")), Ok(3));
+}
+
+#[test]
+fn d11_a_dropped_waiter_leaves_a_lock_and_a_semaphore() {
+    let lock = DeferredLock::new();
+    let held = taken(lock.acquire()).expect("it is free");
+    drop(lock.acquire());
+    let mut awaited = lock.acquire();
+    poll_once(&mut awaited);
+    drop(awaited);
+    let next = lock.acquire();
+    drop(held);
+    drop(taken(next).expect("those before have left"));
+    assert!(!lock.is_locked());
+
+    let semaphore = DeferredSemaphore::bounded(0, 1);
+    for _ in 0..3 {
+        drop(semaphore.acquire().expect("the one before has left"));
+    }
+    assert_eq!(semaphore.waiting(), 0);
+}

@@ -514,7 +514,9 @@ fn a_listener_of_another_process_can_be_a_unix_socket_too() {
 #[test]
 fn a_program_is_run_for_a_connection() {
     run(|handle| async move {
-        let client = endpoint::client("process:tr:a-z:A-Z").expect("an endpoint");
+        let client = with_process()
+            .client("process:tr:a-z:A-Z")
+            .expect("an endpoint");
         let mut stream = client.connect(&handle).await.expect("tr");
         std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, b"hello"))
             .await
@@ -527,7 +529,8 @@ fn a_program_is_run_for_a_connection() {
             std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer))
                 .await;
         assert_eq!(&buffer[..count.expect("read")], b"HELLO");
-        let missing = endpoint::client("process:no-such-program")
+        let missing = with_process()
+            .client("process:no-such-program")
             .expect("an endpoint")
             .connect(&handle)
             .await;
@@ -610,4 +613,18 @@ fn kinds_can_be_added_and_replaced() {
         }
         assert!(kinds.server("anywhere:80").is_err());
     });
+}
+
+fn with_process() -> Kinds {
+    let mut kinds = Kinds::new();
+    kinds.add_process();
+    kinds
+}
+
+#[test]
+fn no_text_starts_a_program_unless_the_program_says_so() {
+    let refused = endpoint::client("process:/bin/true").expect_err("not by default");
+    assert!(refused.to_string().contains("unknown kind"), "{refused}");
+    assert!(Kinds::default().client("process:/bin/true").is_err());
+    assert!(with_process().client("process:/bin/true").is_ok());
 }

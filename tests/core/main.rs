@@ -1,5 +1,6 @@
 //! The tests of the core over its public API, in one program.
 
+mod accept;
 mod addresses;
 mod cooperate;
 mod datagram;

@@ -222,6 +222,17 @@ fn a_call_that_is_cancelled_or_late_ends_there_too() {
     );
     simulation.drive();
     assert_eq!((peer.waiting(), other.answering()), (0, 0));
+    // A future with a timeout, and a task, are dropped with what they wait for.
+    let handle = simulation.handle();
+    let timeout = handle.timeout(Duration::from_secs(5), peer.call::<u64>("sleep", &1_000));
+    let timeout = handle.spawn(timeout);
+    assert!(matches!(simulation.run_until(timeout), Ok(Err(_))));
+    let task = handle.spawn(peer.call::<u64>("sleep", &1_000));
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (1, 1));
+    task.cancel();
+    simulation.drive();
+    assert_eq!((peer.waiting(), other.answering()), (0, 0));
     // The connection still works.
     assert_eq!(call(&simulation, &peer, "add", &(1, 1)), Ok(2));
 }
@@ -675,4 +686,87 @@ fn an_end_in_order_comes_at_once_when_nothing_is_open_and_both_may_want_it() {
         simulation.run_until(open),
         Err(CallError::Lost(_))
     ));
+}
+
+/// Two peers, of which one has these methods.
+fn serving(simulation: &Simulation, methods: Methods, config: Config) -> (Peer, Peer) {
+    let (near, far) = memory::pair(&simulation.handle());
+    let caller = rpc::start_with(&simulation.handle(), near, Methods::new(), config);
+    let callee = rpc::start_with(&simulation.handle(), far, methods, config);
+    (caller, callee)
+}
+
+#[test]
+fn the_arguments_of_all_open_calls_are_bounded_in_bytes() {
+    let simulation = Simulation::new();
+    let config = Config {
+        max_call_bytes: 10_000,
+        ..Config::default()
+    };
+    let mut methods = Methods::new();
+    methods.add("hold", |_, _: String| async {
+        std::future::pending::<Result<(), Failure>>().await
+    });
+    let (peer, other) = serving(&simulation, methods, config);
+    let text = "x".repeat(3_000);
+    let calls: Vec<_> = (0..5).map(|_| peer.call::<()>("hold", &text)).collect();
+    simulation.drive();
+    assert_eq!(other.answering(), 3);
+    let refused: Vec<_> = calls
+        .iter()
+        .map(entwined::deferred::Deferred::is_ready)
+        .collect();
+    assert_eq!(refused, [false, false, false, true, true]);
+    for call in calls {
+        call.cancel();
+    }
+    simulation.drive();
+    // Alone a longer one is answered, within the limit of a frame.
+    let long = peer.call::<()>("hold", &"x".repeat(20_000));
+    simulation.drive();
+    assert_eq!(other.answering(), 1);
+    assert!(!long.is_ready());
+}
+
+#[test]
+fn the_name_of_no_method_costs_nothing_however_long_it_is() {
+    let simulation = Simulation::new();
+    let (peer, _other) = serving(
+        &simulation,
+        methods(&simulation.handle()),
+        Config::default(),
+    );
+    let name = "x".repeat(300);
+    assert_eq!(
+        call::<()>(&simulation, &peer, &name, &()),
+        Err(CallError::NoSuchMethod("with a name of 300 bytes".into()))
+    );
+}
+
+#[test]
+fn a_peer_with_many_small_messages_lets_others_have_their_turn() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let config = Config {
+        max_calls: 100_000,
+        ..Config::default()
+    };
+    let (count, most) = (Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0)));
+    let mut methods = Methods::new();
+    let seen = count.clone();
+    methods.add("count", move |_, (): ()| {
+        seen.set(seen.get() + 1);
+        async { Ok::<_, Failure>(()) }
+    });
+    let (peer, _other) = serving(&simulation, methods, config);
+    simulation.drive();
+    let _hook = handle.on_turn({
+        let (count, most, last) = (count.clone(), most.clone(), Cell::new(0));
+        move || most.set(most.get().max(count.get() - last.replace(count.get())))
+    });
+    let calls: Vec<_> = (0..20_000).map(|_| peer.call::<()>("count", &())).collect();
+    simulation.drive();
+    assert_eq!(count.get(), 20_000);
+    assert!(calls.iter().all(entwined::deferred::Deferred::is_ready));
+    assert!(most.get() <= 520, "{} calls in one turn", most.get());
 }

@@ -333,3 +333,275 @@ fn a_server_listens_from_its_start_to_its_stop() -> Result<(), Box<dyn Error>> {
     assert!(refused.contains("not a socket"), "{refused}");
     Ok(())
 }
+
+/// A service that does as it is told in each of its steps.
+struct Odd {
+    name: &'static str,
+    log: Log,
+    handle: Handle,
+    /// How long it takes to start.
+    time: Duration,
+    panics: &'static str,
+}
+
+fn odd(handle: &Handle, log: &Log, name: &'static str, panics: &'static str) -> Odd {
+    Odd {
+        name,
+        log: log.clone(),
+        handle: handle.clone(),
+        time: Duration::from_secs(1),
+        panics,
+    }
+}
+
+impl Odd {
+    fn reach(&self, step: &'static str) {
+        note(&self.log, format!("{step} {}", self.name));
+        assert_ne!(self.panics, step);
+    }
+}
+
+impl Service for Odd {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn start(&self, _: &Handle) -> Starting {
+        self.reach("start");
+        let (log, name, panics) = (self.log.clone(), self.name, self.panics);
+        let sleep = self.handle.sleep(self.time);
+        Box::pin(async move {
+            sleep.await;
+            assert_ne!(panics, "starting");
+            note(&log, format!("started {name}"));
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> Stopping {
+        self.reach("stop");
+        let (panics, sleep) = (self.panics, self.handle.sleep(self.time));
+        Box::pin(async move {
+            sleep.await;
+            assert_ne!(panics, "stopping");
+        })
+    }
+}
+
+/// Two services, of which each takes a second for each step.
+fn two(simulation: &Simulation, panics: [&'static str; 2]) -> (Services, Log) {
+    let (handle, log) = (simulation.handle(), Log::default());
+    let services = Services::new("app", &handle);
+    services.add(odd(&handle, &log, "a", panics[0]));
+    services.add(odd(&handle, &log, "b", panics[1]));
+    (services, log)
+}
+
+type Ended = Rc<RefCell<Option<Result<(), String>>>>;
+
+/// Runs a start or a stop; the result is there when it has ended.
+fn watch(handle: &Handle, future: Starting) -> Ended {
+    let ended = Ended::default();
+    let slot = ended.clone();
+    handle.spawn(async move {
+        let result = future.await.map_err(|error| error.to_string());
+        *slot.borrow_mut() = Some(result);
+    });
+    ended
+}
+
+fn stopping(services: &impl Service) -> Starting {
+    let stop = services.stop();
+    Box::pin(async move {
+        stop.await;
+        Ok(())
+    })
+}
+
+#[test]
+fn b66_a_stop_while_services_start_starts_no_other_one() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (services, log) = two(&simulation, ["", ""]);
+    let started = watch(&handle, services.start(&handle));
+    simulation.drive();
+    let stopped = watch(&handle, stopping(&services));
+    let again = watch(&handle, services.start(&handle));
+    simulation.advance(Duration::from_secs(1));
+    assert_eq!(log.take(), ["start a", "started a", "stop a"]);
+    let text = "it was stopped before it had started".to_owned();
+    assert_eq!(started.take(), Some(Err(text.clone())));
+    assert_eq!(stopped.take(), None);
+    simulation.advance(Duration::from_secs(1));
+    assert_eq!(stopped.take(), Some(Ok(())));
+    // What was asked for last is done last.
+    simulation.advance(Duration::from_secs(2));
+    assert_eq!(log.take(), ["start a", "started a", "start b", "started b"]);
+    assert_eq!(again.take(), Some(Ok(())));
+    // A start and a stop that wait: the start is refused.
+    let stopped = watch(&handle, stopping(&services));
+    let started = watch(&handle, services.start(&handle));
+    let last = watch(&handle, stopping(&services));
+    simulation.advance(Duration::from_secs(5));
+    assert_eq!(log.take(), ["stop b", "stop a"]);
+    assert_eq!(started.take(), Some(Err(text)));
+    assert_eq!((stopped.take(), last.take()), (Some(Ok(())), Some(Ok(()))));
+}
+
+#[test]
+fn b66_a_run_that_ends_while_services_start_leaves_the_next_run_as_new() {
+    let reactor = Standalone::new().expect("a reactor");
+    let (handle, log) = (reactor.handle(), Log::default());
+    let services = Services::new("app", &handle);
+    for (name, seconds) in [("a", 0), ("b", 1_000)] {
+        services.add(Odd {
+            time: Duration::from_secs(seconds),
+            ..odd(&handle, &log, name, "")
+        });
+    }
+    let turns_until = |last: &str| {
+        while log.borrow().last().is_none_or(|line| line != last) {
+            reactor.turn(Some(Duration::ZERO)).expect("a turn");
+        }
+        log.take()
+    };
+    let started = watch(&handle, services.start(&handle));
+    assert_eq!(turns_until("start b"), ["start a", "started a", "start b"]);
+    handle.stop();
+    while handle.is_running() {
+        reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    }
+    assert_eq!(started.take(), None);
+    let _started = watch(&handle, services.start(&handle));
+    let expected = ["stop a", "start a", "started a", "start b"];
+    assert_eq!(turns_until("start b"), expected);
+}
+
+#[test]
+fn b66_a_service_that_never_starts_does_not_hold_up_the_stop() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (services, log) = (Services::new("app", &handle), Log::default());
+    services.add(Odd {
+        time: Duration::from_secs(1_000_000),
+        ..odd(&handle, &log, "slow", "")
+    });
+    let started = watch(&handle, services.start(&handle));
+    simulation.drive();
+    let stopped = watch(&handle, stopping(&services));
+    simulation.advance(Duration::from_secs(9));
+    assert_eq!(stopped.take(), None);
+    simulation.advance(Duration::from_secs(2));
+    assert_eq!(stopped.take(), Some(Ok(())));
+    assert!(started.take().is_some_and(|result| result.is_err()));
+    assert_eq!(log.take(), ["start slow"]);
+}
+
+#[test]
+fn b65_a_service_that_panics_has_failed_and_leaves_the_others() {
+    for step in ["start", "starting"] {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (services, log) = two(&simulation, ["", step]);
+        for _ in 0..2 {
+            let started = watch(&handle, services.start(&handle));
+            simulation.advance(Duration::from_secs(5));
+            let error = started
+                .take()
+                .expect("it has ended")
+                .expect_err("it panics");
+            assert!(
+                error.starts_with("b cannot be started: it panicked: "),
+                "{error}"
+            );
+            assert_eq!(log.take(), ["start a", "started a", "start b", "stop a"]);
+        }
+    }
+    for step in ["stop", "stopping"] {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (services, log) = two(&simulation, ["", step]);
+        for _ in 0..2 {
+            let started = watch(&handle, services.start(&handle));
+            simulation.advance(Duration::from_secs(5));
+            assert_eq!(started.take(), Some(Ok(())));
+            let stopped = watch(&handle, stopping(&services));
+            simulation.advance(Duration::from_secs(5));
+            assert_eq!(stopped.take(), Some(Ok(())));
+            assert_eq!(
+                log.take(),
+                [
+                    "start a",
+                    "started a",
+                    "start b",
+                    "started b",
+                    "stop b",
+                    "stop a"
+                ]
+            );
+        }
+    }
+}
+
+#[test]
+fn b66_a_client_that_is_started_while_it_stops_starts_when_it_has_stopped() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (world, log, service) = client(&simulation);
+    world.open.set(true);
+    start(&simulation, &service);
+    simulation.drive();
+    let stopped = watch(&handle, stopping(&service));
+    let started = watch(&handle, service.start(&handle));
+    simulation.advance(Duration::from_secs(1));
+    assert_eq!(stopped.take(), Some(Ok(())));
+    assert_eq!(started.take(), Some(Ok(())));
+    assert!(service.connection().is_some());
+    assert_eq!(log.take(), ["made", "the connection was closed", "made"]);
+    // Stopped again before it could start.
+    let stopped = watch(&handle, stopping(&service));
+    let started = watch(&handle, service.start(&handle));
+    let last = watch(&handle, stopping(&service));
+    simulation.advance(Duration::from_secs(1));
+    assert_eq!((stopped.take(), last.take()), (Some(Ok(())), Some(Ok(()))));
+    assert!(started.take().is_some_and(|result| result.is_err()));
+    assert!(service.connection().is_none());
+    // A stop that nobody waits for leaves nothing behind.
+    start(&simulation, &service);
+    simulation.drive();
+    drop(service.stop());
+    simulation.advance(Duration::from_secs(1));
+    start(&simulation, &service);
+    simulation.drive();
+    assert!(service.connection().is_some());
+}
+
+#[test]
+fn b65_a_client_whose_protocol_cannot_be_built_tries_again() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (world, endpoint) = world(&handle);
+    world.open.set(true);
+    let (log, panics) = (Log::default(), Rc::new(Cell::new(true)));
+    let (told, armed) = (log.clone(), panics.clone());
+    let service = ClientService::with_backoff("client", endpoint, steady(), move || {
+        assert!(!armed.get());
+        Told(told.clone())
+    });
+    let reports = Rc::new(Cell::new(0));
+    let count = reports.clone();
+    let _observer = handle.observe(move |report| {
+        if matches!(report, entwined::reactor::Report::Panic { .. }) {
+            count.set(count.get() + 1);
+        }
+    });
+    start(&simulation, &service);
+    simulation.advance(Duration::from_secs(4));
+    // The delays grow.
+    assert_eq!(world.tries.take(), [0, 1, 3]);
+    assert_eq!(reports.get(), 3);
+    panics.set(false);
+    simulation.advance(Duration::from_secs(4));
+    assert!(service.connection().is_some());
+    assert_eq!(log.take(), ["made"]);
+}

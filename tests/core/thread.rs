@@ -526,3 +526,69 @@ fn a_pool_is_send_and_a_cancelled_flag_goes_anywhere() {
     outcome(&reactor, job).expect("a result");
     assert!(!flag.load(Ordering::Relaxed));
 }
+
+/// A waker that is in the middle of its wake on another thread holds a task that is neither queued
+/// nor waiting.
+#[test]
+fn b62_a_reactor_that_goes_while_others_wake_its_tasks_drops_each_future() {
+    use std::{
+        sync::atomic::AtomicUsize,
+        task::{Poll, Waker},
+    };
+
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    const ROUNDS: usize = 150;
+    const TASKS: usize = 100;
+    let dropped = Arc::new(AtomicUsize::new(0));
+    for _ in 0..ROUNDS {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let wakers = Rc::new(RefCell::new(Vec::<Waker>::new()));
+        for _ in 0..TASKS {
+            let (counted, wakers) = (Counted(dropped.clone()), wakers.clone());
+            handle.spawn(async move {
+                let _counted = counted;
+                let mut first = true;
+                std::future::poll_fn(|cx| {
+                    if std::mem::take(&mut first) {
+                        wakers.borrow_mut().push(cx.waker().clone());
+                    }
+                    Poll::<()>::Pending
+                })
+                .await
+            });
+        }
+        reactor.turn(Some(Duration::ZERO)).expect("a turn");
+        let over = Arc::new(AtomicBool::new(false));
+        let begun = Arc::new(Barrier::new(5));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (over, begun) = (over.clone(), begun.clone());
+                let wakers = wakers.borrow().clone();
+                thread::spawn(move || {
+                    begun.wait();
+                    while !over.load(Ordering::Relaxed) {
+                        wakers.iter().for_each(Waker::wake_by_ref);
+                    }
+                })
+            })
+            .collect();
+        begun.wait();
+        for _ in 0..3 {
+            reactor.turn(Some(Duration::ZERO)).expect("a turn");
+        }
+        drop(reactor);
+        over.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        wakers.take();
+    }
+    assert_eq!(dropped.load(Ordering::Relaxed), ROUNDS * TASKS);
+}

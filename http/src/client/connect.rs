@@ -4,6 +4,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
+    rc::Rc,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -14,8 +15,12 @@ use hyper::{
 };
 use url::Url;
 
-use super::{ClientError, settings::Settings};
-use crate::{Body, HyperIo};
+use super::{
+    ClientError,
+    link::{Link, Linked, Outgoing},
+    settings::{Settings, without_credentials},
+};
+use crate::{HeaderValue, HyperIo, percent};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, connect_host},
@@ -23,8 +28,16 @@ use entwined::{
 
 /// Sends requests over one connection, in the version of HTTP that it speaks.
 pub(super) enum SendRequest {
-    One(http1::SendRequest<Body>),
-    Two(http2::SendRequest<Body>),
+    One(http1::SendRequest<Outgoing>, Rc<Link>),
+    Two(http2::SendRequest<Outgoing>, Rc<Link>),
+}
+
+impl SendRequest {
+    pub(super) fn link(&self) -> &Rc<Link> {
+        match self {
+            SendRequest::One(_, link) | SendRequest::Two(_, link) => link,
+        }
+    }
 }
 
 /// Connects to the server of `url` and starts HTTP on the connection.
@@ -38,7 +51,11 @@ pub(super) async fn connect(
     let reached = handle.timeout(settings.connect_timeout, reaching).await;
     let (stream, two) =
         reached.map_err(|_| ClientError::TimedOut("connecting to the server"))??;
-    let io = HyperIo(stream);
+    let link = Link::new(&handle);
+    let io = HyperIo(Linked {
+        stream,
+        link: link.clone(),
+    });
     if two {
         let (sender, connection) = http2::Builder::new(Tasks(handle.clone()))
             .initial_stream_window_size(1024 * 1024)
@@ -46,21 +63,25 @@ pub(super) async fn connect(
             .handshake(io)
             .await
             .map_err(ClientError::Http)?;
-        drive(&handle, connection);
-        return Ok(SendRequest::Two(sender));
+        let driven = link.clone();
+        handle.spawn(async move { driven.drive(connection).await });
+        return Ok(SendRequest::Two(sender, link));
     }
-    let (sender, connection) = http1::handshake(io).await.map_err(ClientError::Http)?;
-    drive(&handle, connection);
-    Ok(SendRequest::One(sender))
+    let (sender, connection) = http1::Builder::new()
+        // A head of 64 KiB is the most that is read, and so is the most that is parsed at once.
+        .max_buf_size(MAX_HEAD)
+        // A line may go on in the next one, if that begins with a space (RFC 9112, 5.2).
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .handshake(io)
+        .await
+        .map_err(ClientError::Http)?;
+    let driven = link.clone();
+    handle.spawn(async move { driven.drive(connection).await });
+    Ok(SendRequest::One(sender, link))
 }
 
-fn drive(handle: &Handle, connection: impl Future<Output = hyper::Result<()>> + 'static) {
-    handle.spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to a server ended with an error");
-        }
-    });
-}
+/// The most bytes of the head of a response.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// Returns a stream to the server, and whether it speaks HTTP/2.
 async fn reach(
@@ -90,7 +111,9 @@ fn host(url: &Url) -> &str {
 
 async fn dial(settings: &Settings, url: &Url) -> Result<Box<dyn ByteStream>, ClientError> {
     if let Some(dial) = &settings.dial {
-        return dial(url).await.map_err(ClientError::Establish);
+        return dial(&without_credentials(url))
+            .await
+            .map_err(ClientError::Establish);
     }
     let port = url.port_or_known_default().unwrap_or(80);
     let stream = connect_host(&settings.handle, host(url), port)
@@ -157,13 +180,18 @@ impl Secure {
     }
 }
 
-/// The value of `Proxy-Authorization`, if the proxy's URL contains a user name.
-pub(super) fn proxy_credentials(proxy: &Url) -> Option<String> {
-    if proxy.username().is_empty() {
+/// The value of an `Authorization` for the user name and password in a URL, if there are any. A URL
+/// has them percent-encoded (RFC 3986, 3.2.1), the header has not (RFC 7617).
+pub(super) fn credentials(url: &Url) -> Option<HeaderValue> {
+    let (name, password) = (url.username(), url.password().unwrap_or(""));
+    if name.is_empty() && password.is_empty() {
         return None;
     }
-    let pair = format!("{}:{}", proxy.username(), proxy.password().unwrap_or(""));
-    Some(format!("Basic {}", STANDARD.encode(pair)))
+    let decoded = |text: &str| percent::decode(text).unwrap_or_else(|| text.to_owned());
+    let pair = format!("{}:{}", decoded(name), decoded(password));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// The most bytes that the head of a proxy's response may have.
@@ -181,7 +209,9 @@ async fn tunnel(
         url.host_str().unwrap_or(""),
         url.port_or_known_default().unwrap_or(443)
     );
-    let credentials = proxy_credentials(proxy).map_or_else(String::new, |credentials| {
+    let credentials = credentials(proxy);
+    let credentials = credentials.as_ref().and_then(|value| value.to_str().ok());
+    let credentials = credentials.map_or_else(String::new, |credentials| {
         format!("Proxy-Authorization: {credentials}\r\n")
     });
     let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n");

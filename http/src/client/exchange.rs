@@ -4,29 +4,32 @@ use std::{
     cell::RefCell,
     error::Error as _,
     io::{self, ErrorKind},
+    pin::pin,
     rc::Rc,
+    time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::body::Incoming;
 use url::Url;
 
 use super::{
     ClientError, ClientResponse,
-    connect::{Secure, SendRequest, connect, proxy_credentials},
+    connect::{Secure, SendRequest, connect, credentials},
+    jar::Jar,
+    link::{Exchange, Outgoing, Upload},
     pool::Pool,
-    settings::Settings,
+    settings::{Settings, without_credentials},
 };
 use crate::{
-    Body, Bytes, HeaderMap, HeaderValue, Method,
-    header::{AUTHORIZATION, COOKIE, HOST, PROXY_AUTHORIZATION, SET_COOKIE},
+    Body, Bytes, HeaderMap, HeaderValue, Method, StatusCode,
+    header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, PROXY_AUTHORIZATION},
 };
 
 /// What the clones of a client share.
 pub(super) struct Inner {
     pub(super) settings: Settings,
     pool: Rc<Pool>,
-    cookies: RefCell<cookie_store::CookieStore>,
+    cookies: RefCell<Jar>,
     secure: Secure,
 }
 
@@ -43,6 +46,11 @@ impl Content {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
             Content::Stream(body) => body.take(),
         }
+    }
+
+    /// Whether it can be sent once more.
+    fn is_repeatable(&self) -> bool {
+        !matches!(self, Content::Stream(None))
     }
 }
 
@@ -78,7 +86,9 @@ impl Inner {
         let (settings, key) = (&self.settings, Pool::key(url));
         let by_proxy = settings.proxy_for(url).is_some();
         let turn = self.pool.turn(&key).await?;
+        let mut tries = 0;
         loop {
+            tries += 1;
             let kept = self.pool.take(&key);
             let was_kept = kept.is_some();
             let mut sender = match kept {
@@ -89,44 +99,86 @@ impl Inner {
                 let message = "the server redirects a request whose body cannot be sent again";
                 return Err(ClientError::Redirect(message.to_owned()));
             };
+            let link = sender.link().clone();
+            let upload = Upload::new(&settings.handle);
             let request = request(
                 &sender,
                 self.head(method, url, headers)?,
-                body,
+                Outgoing::new(body, &upload),
                 url,
                 by_proxy,
             );
-            let sending = send(&mut sender, request);
-            let timeout = settings.response_timeout;
-            let sent = settings.handle.timeout(timeout, sending).await;
-            match sent.map_err(|_| ClientError::TimedOut("the response"))? {
+            let shared = matches!(sender, SendRequest::Two(..));
+            let exchange = Exchange::new(&link, &upload, shared);
+            let before = link.bytes_read();
+            let sent = self.send(&mut sender, request, &exchange).await?;
+            let again = match sent {
                 Ok(response) => {
-                    self.pool.put(&key, sender);
-                    let (handle, patience) = (settings.handle.clone(), settings.body_timeout);
-                    return Ok(ClientResponse::new(
-                        response,
-                        url.clone(),
-                        handle,
-                        patience,
-                        settings.decompress,
-                        turn,
-                    ));
-                }
-                // The server may have closed a kept connection in the meantime. If nothing was
-                // sent, another connection can send it.
-                Err((_, Some(unsent))) if was_kept => {
-                    if let Content::Stream(body) = content {
-                        *body = Some(unsent.into_body());
-                    }
-                }
-                // The server closed while the request was being sent, and may have processed it:
-                // RFC 9110, 9.2.2.
-                Err((error, None))
-                    if was_kept
-                        && was_closed(&error)
+                    // The server gave the kept connection up while the request was on its way (RFC
+                    // 9110, 15.5.9).
+                    let late = response.status() == StatusCode::REQUEST_TIMEOUT
+                        && was_kept
+                        && !shared
                         && method.is_idempotent()
-                        && matches!(content, Content::Bytes(_)) => {}
-                Err((error, _)) => return Err(ClientError::Http(error)),
+                        && content.is_repeatable();
+                    if !late || tries > MAX_TRIES {
+                        exchange.answered(!shared && closes(response.headers()));
+                        self.pool.put(&key, sender);
+                        return Ok(ClientResponse::new(
+                            response, method, url, settings, exchange, turn,
+                        ));
+                    }
+                    Again::Now
+                }
+                Err((error, unsent)) => {
+                    // Nothing of the response has come. HTTP/2 streams fail by themselves, so bytes
+                    // of others do not count.
+                    let silent = shared || link.bytes_read() == before;
+                    let again = match again(&error) {
+                        _ if unsent.is_some() && was_kept => Again::Now,
+                        // The server may have processed it: RFC 9110, 9.2.2.
+                        Again::IfIdempotent if was_kept && silent && method.is_idempotent() => {
+                            Again::Now
+                        }
+                        Again::IfIdempotent => Again::No,
+                        again => again,
+                    };
+                    if let (Content::Stream(body), Some(unsent)) = (&mut *content, unsent) {
+                        *body = Some(unsent.into_body().into_body());
+                    }
+                    if matches!(again, Again::No) || tries > MAX_TRIES || !content.is_repeatable() {
+                        return Err(ClientError::Http(error));
+                    }
+                    again
+                }
+            };
+            if let Again::Later = again {
+                self.pool.put(&key, sender);
+                // The server has enough to do. It is asked again less and less often.
+                let pause = Duration::from_millis(5 << tries.min(8));
+                settings.handle.sleep(pause).await;
+            } else {
+                self.pool.retire(&key, &link);
+            }
+        }
+    }
+
+    /// Sends a request and waits for the head of the response. The time that the server takes for
+    /// the body of the request does not count, as long as it takes some of it.
+    async fn send(
+        &self,
+        sender: &mut SendRequest,
+        request: ::http::Request<Outgoing>,
+        exchange: &Exchange,
+    ) -> Result<Result<::http::Response<Incoming>, Unsent>, ClientError> {
+        let (handle, timeout) = (&self.settings.handle, self.settings.response_timeout);
+        let mut sending = pin!(send(sender, request));
+        loop {
+            let due = exchange.progress() + timeout;
+            match handle.timeout_at(due, sending.as_mut()).await {
+                Ok(sent) => return Ok(sent),
+                Err(_) if exchange.progress() + timeout > handle.now() => {}
+                Err(_) => return Err(ClientError::TimedOut("the response")),
             }
         }
     }
@@ -137,42 +189,31 @@ impl Inner {
         url: &Url,
         headers: &HeaderMap,
     ) -> Result<::http::request::Parts, ClientError> {
-        let (settings, cookies) = (&self.settings, self.cookies.borrow());
+        let settings = &self.settings;
         let mut request = ::http::Request::new(());
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers.clone();
-        let text = &url[..url::Position::AfterQuery];
+        // A target without the user name and password (RFC 9110, 4.2.4).
+        let plain = without_credentials(url);
+        let text = &plain[..url::Position::AfterQuery];
         *request.uri_mut() = text
             .parse()
             .map_err(|_| ClientError::Url(format!("{text:?} is not a valid request target")))?;
         let headers = request.headers_mut();
         if settings.cookies && !headers.contains_key(COOKIE) {
-            let pairs: Vec<_> = cookies
-                .get_request_values(url)
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
-            if let Some(value) = (!pairs.is_empty())
-                .then(|| HeaderValue::from_str(&pairs.join("; ")).ok())
-                .flatten()
-            {
+            let cookies = self.cookies.borrow().header(url);
+            if let (false, Ok(mut value)) = (cookies.is_empty(), HeaderValue::from_str(&cookies)) {
+                value.set_sensitive(true);
                 headers.insert(COOKIE, value);
             }
         }
         if url.scheme() == "http" {
-            let credentials = settings.proxy_for(url).and_then(proxy_credentials);
-            if let Some(value) = credentials.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            if let Some(value) = settings.proxy_for(url).and_then(credentials) {
                 headers.insert(PROXY_AUTHORIZATION, value);
             }
         }
-        if !url.username().is_empty() && !headers.contains_key(AUTHORIZATION) {
-            let pair = STANDARD.encode(format!(
-                "{}:{}",
-                url.username(),
-                url.password().unwrap_or("")
-            ));
-            if let Ok(value) = HeaderValue::from_str(&format!("Basic {pair}")) {
-                headers.insert(AUTHORIZATION, value);
-            }
+        if let Some(value) = credentials(url) {
+            headers.entry(AUTHORIZATION).or_insert(value);
         }
         Ok(request.into_parts().0)
     }
@@ -181,15 +222,7 @@ impl Inner {
         if !self.settings.cookies {
             return;
         }
-        let values = headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let cookies =
-            values.filter_map(|value| cookie_store::RawCookie::parse(value.to_owned()).ok());
-        self.cookies
-            .borrow_mut()
-            .store_response_cookies(cookies, url);
+        self.cookies.borrow_mut().keep(url, headers);
     }
 }
 
@@ -197,11 +230,11 @@ impl Inner {
 fn request(
     sender: &SendRequest,
     mut head: ::http::request::Parts,
-    body: Body,
+    body: Outgoing,
     url: &Url,
     by_proxy: bool,
-) -> ::http::Request<Body> {
-    if let SendRequest::One(_) = sender {
+) -> ::http::Request<Outgoing> {
+    if let SendRequest::One(..) = sender {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         if let Ok(host) = HeaderValue::from_str(authority) {
             head.headers.entry(HOST).or_insert(host);
@@ -216,15 +249,15 @@ fn request(
     ::http::Request::from_parts(head, body)
 }
 
-type Unsent = (hyper::Error, Option<::http::Request<Body>>);
+type Unsent = (hyper::Error, Option<::http::Request<Outgoing>>);
 
 async fn send(
     sender: &mut SendRequest,
-    request: ::http::Request<Body>,
+    request: ::http::Request<Outgoing>,
 ) -> Result<::http::Response<Incoming>, Unsent> {
     let sent = match sender {
-        SendRequest::One(sender) => sender.try_send_request(request).await,
-        SendRequest::Two(sender) => sender.try_send_request(request).await,
+        SendRequest::One(sender, _) => sender.try_send_request(request).await,
+        SendRequest::Two(sender, _) => sender.try_send_request(request).await,
     };
     sent.map_err(|mut error| {
         let message = error.take_message();
@@ -232,15 +265,68 @@ async fn send(
     })
 }
 
-/// Whether the server closed the connection before it sent any response.
-fn was_closed(error: &hyper::Error) -> bool {
-    let source = error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    error.is_incomplete_message()
-        || matches!(
-            source,
-            Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
-        )
+/// How often a request is sent at most, beyond the first time.
+const MAX_TRIES: u32 = 16;
+
+/// Whether a request that failed is sent again.
+enum Again {
+    No,
+    /// If repeating it is safe: the server may have processed it.
+    IfIdempotent,
+    /// The server has not processed it. Another connection is used.
+    Now,
+    /// The server has not processed it, because it has too many.
+    Later,
+}
+
+/// What an error says about the server's work on the request. hyper does not tell which requests a
+/// server has not processed (RFC 9113, 6.8 and 8.7), so the error below it is asked.
+fn again(error: &hyper::Error) -> Again {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            if error.is_remote() && error.is_go_away() {
+                return Again::Now;
+            }
+            if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+                return Again::Later;
+            }
+            return match error.get_io() {
+                Some(error) if is_end(error.kind()) => Again::IfIdempotent,
+                _ => Again::No,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            if is_end(error.kind()) {
+                return Again::IfIdempotent;
+            }
+        }
+        source = cause.source();
+    }
+    if error.is_incomplete_message() {
+        Again::IfIdempotent
+    } else {
+        Again::No
+    }
+}
+
+/// Whether the connection has ended, in order or not. TLS without close_notify ends unexpectedly.
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::NotConnected
+            | ErrorKind::UnexpectedEof
+    )
+}
+
+/// Whether the server closes the connection after this response.
+fn closes(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONNECTION).into_iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("close"))
 }

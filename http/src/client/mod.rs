@@ -27,14 +27,23 @@
 //! and everything that is kept has a limit: see [`Builder`]. If you need a
 //! [`Deferred`](entwined::deferred::Deferred) instead of a future, see [`Handle::defer`].
 //!
-//! A request is sent a second time only if that is safe. Either nothing of it had been sent; or it
-//! went over a kept connection that the server closed at that moment, and the method is idempotent
-//! (RFC 9110, 9.2.2).
+//! A request is sent again, at most 16 times, only if that is safe and its body is in memory or was
+//! not touched:
+//! - if nothing of it had been sent;
+//! - if the server has not processed it, and says so (GOAWAY and REFUSED_STREAM, RFC 9113, 6.8 and
+//!   8.7);
+//! - if it went over a kept connection that ended before anything of the response came, and the
+//!   method is idempotent (RFC 9110, 9.2.2).
+//!
+//! A user name and password in a URL are sent in the header `Authorization`, or to a proxy in
+//! `Proxy-Authorization`, and appear nowhere else.
 
 mod connect;
 mod decode;
 mod error;
 mod exchange;
+mod jar;
+mod link;
 mod pool;
 mod request;
 mod response;
@@ -49,7 +58,7 @@ use url::Url;
 
 use self::{
     exchange::Inner,
-    settings::{Settings, parse},
+    settings::{Settings, parse, without_credentials},
 };
 use super::Method;
 use entwined::{reactor::Handle, transport::ByteStream};
@@ -162,13 +171,21 @@ impl Builder {
     }
 
     /// Keeps cookies (RFC 6265) for the lifetime of the client.
+    ///
+    /// A domain that is shared by many owners, such as `co.uk` or `github.io`, gets no cookies for
+    /// all of it. The list of these is inside the program, as it was when the crate `psl` was
+    /// published, and is not updated at run time. A cookie may have 4,096 bytes, a domain 50
+    /// cookies, and the client 1,000 cookies and 1 MiB; beyond that, the oldest are dropped. The
+    /// header `Cookie` has at most 8 KiB.
     pub fn cookies(mut self) -> Self {
         self.settings.cookies = true;
         self
     }
 
     /// Sets whether the client asks for gzip and brotli bodies and decompresses them. The default
-    /// is true.
+    /// is true. A request with the header `Range` does not ask for them, and a part (206) is never
+    /// decompressed. Brotli windows of more than 16 MiB ("large windows") are refused; those of
+    /// more than 256 KiB are decompressed on a thread of the pool.
     pub fn decompress(mut self, decompress: bool) -> Self {
         self.settings.decompress = decompress;
         self
@@ -186,8 +203,9 @@ impl Builder {
         self
     }
 
-    /// Sets the timeout for the head of a response, counted from when the request is sent. The
-    /// default is 60 s.
+    /// Sets the timeout for the head of a response. It counts from when the whole request is sent.
+    /// Before that, it limits how long the server may take none of the request's body. The default
+    /// is 60 s.
     pub fn response_timeout(mut self, time: Duration) -> Self {
         self.settings.response_timeout = time;
         self
@@ -196,6 +214,14 @@ impl Builder {
     /// Sets the timeout for each piece of a response's body. The default is 60 s.
     pub fn body_timeout(mut self, time: Duration) -> Self {
         self.settings.body_timeout = time;
+        self
+    }
+
+    /// Sets how many bytes of a body, decompressed, are read as a whole: by
+    /// [`bytes`](ClientResponse::bytes), [`text`](ClientResponse::text) and
+    /// [`json`](ClientResponse::json). The default is 64 MiB.
+    pub fn max_body_size(mut self, bytes: usize) -> Self {
+        self.settings.max_body_size = bytes;
         self
     }
 
@@ -236,7 +262,8 @@ impl Builder {
                 Ok(url)
             } else {
                 Err(ClientError::Url(format!(
-                    "{url} is not an HTTP proxy; its URL must begin with http://"
+                    "{} is not an HTTP proxy; its URL must begin with http://",
+                    without_credentials(&url)
                 )))
             }
         })?);

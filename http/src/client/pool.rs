@@ -10,8 +10,11 @@ use std::{
 use hyper::client::conn::{http1, http2};
 use url::Url;
 
-use super::{ClientError, connect::SendRequest};
-use crate::Body;
+use super::{
+    ClientError,
+    connect::SendRequest,
+    link::{Link, Outgoing},
+};
 use entwined::{
     deferred::{DeferredSemaphore, SemaphorePermit},
     reactor::{Handle, Timer},
@@ -31,8 +34,8 @@ pub(super) struct Pool {
 
 struct Host {
     /// HTTP/1.1 connections. Those that are not ready are still in use.
-    one: Vec<(http1::SendRequest<Body>, Instant)>,
-    two: Option<(http2::SendRequest<Body>, Instant)>,
+    one: Vec<(http1::SendRequest<Outgoing>, Rc<Link>, Instant)>,
+    two: Option<(http2::SendRequest<Outgoing>, Rc<Link>, Instant)>,
     turns: DeferredSemaphore,
 }
 
@@ -90,15 +93,23 @@ impl Pool {
     /// Returns a free connection.
     pub(super) fn take(&self, key: &str) -> Option<SendRequest> {
         self.with(key, |host| {
-            if let Some((two, used)) = host.two.as_mut().filter(|two| !two.0.is_closed()) {
-                *used = self.handle.now();
-                return Some(SendRequest::Two(two.clone()));
+            let usable = |link: &Link, closed: bool| link.is_usable() && !closed;
+            if let Some((two, link, used)) = &mut host.two {
+                if usable(link, two.is_closed()) {
+                    *used = self.handle.now();
+                    return Some(SendRequest::Two(two.clone(), link.clone()));
+                }
             }
             host.two = None;
-            host.one.retain(|(sender, _)| !sender.is_closed());
+            host.one
+                .retain(|(sender, link, _)| usable(link, sender.is_closed()));
             // Takes the newest first, so that the others age out.
-            let place = host.one.iter().rposition(|(sender, _)| sender.is_ready())?;
-            Some(SendRequest::One(host.one.swap_remove(place).0))
+            let place = host
+                .one
+                .iter()
+                .rposition(|(sender, ..)| sender.is_ready())?;
+            let (sender, link, _) = host.one.swap_remove(place);
+            Some(SendRequest::One(sender, link))
         })
     }
 
@@ -106,22 +117,35 @@ impl Pool {
     pub(super) fn put(&self, key: &str, sender: SendRequest) {
         let now = self.handle.now();
         self.with(key, |host| match sender {
-            SendRequest::Two(sender) => host.two = Some((sender, now)),
-            SendRequest::One(sender) => {
-                host.one.retain(|(sender, _)| !sender.is_closed());
-                host.one.push((sender, now));
+            SendRequest::Two(sender, link) => {
+                // A connection that goes away must not replace a new one.
+                if link.is_usable() && !sender.is_closed() {
+                    host.two = Some((sender, link, now));
+                }
+            }
+            SendRequest::One(sender, link) => {
+                host.one.retain(|(sender, ..)| !sender.is_closed());
+                host.one.push((sender, link, now));
                 // Connections in use do not count.
                 while host
                     .one
                     .iter()
-                    .filter(|(sender, _)| sender.is_ready())
+                    .filter(|(sender, ..)| sender.is_ready())
                     .count()
                     > self.max_idle
                 {
-                    let oldest = host.one.iter().position(|(sender, _)| sender.is_ready());
+                    let oldest = host.one.iter().position(|(sender, ..)| sender.is_ready());
                     oldest.map(|place| host.one.remove(place));
                 }
             }
+        });
+    }
+
+    /// No further request goes over this connection.
+    pub(super) fn retire(&self, key: &str, link: &Rc<Link>) {
+        self.with(key, |host| {
+            host.two.take_if(|two| Rc::ptr_eq(&two.1, link));
+            host.one.retain(|one| !Rc::ptr_eq(&one.1, link));
         });
     }
 
@@ -144,10 +168,11 @@ impl Pool {
         hosts.retain(|_, host| {
             let old = |used: &Instant| *used + self.idle_timeout <= now;
             // A connection in use is not idle, however long it takes.
-            host.one
-                .retain(|(sender, used)| !(sender.is_closed() || (sender.is_ready() && old(used))));
+            host.one.retain(|(sender, _, used)| {
+                !(sender.is_closed() || (sender.is_ready() && old(used)))
+            });
             host.two
-                .take_if(|(sender, used)| sender.is_closed() || old(used));
+                .take_if(|(sender, _, used)| sender.is_closed() || old(used));
             !host.one.is_empty()
                 || host.two.is_some()
                 || host.turns.available() < self.max_concurrent
@@ -164,7 +189,7 @@ impl Pool {
             let one = host
                 .one
                 .iter()
-                .filter(|(sender, _)| !sender.is_closed())
+                .filter(|(sender, ..)| !sender.is_closed())
                 .count();
             one + usize::from(host.two.as_ref().is_some_and(|two| !two.0.is_closed()))
         };

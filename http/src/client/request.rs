@@ -10,13 +10,13 @@ use super::{
     ClientError, ClientResponse,
     exchange::{Content, Inner},
     pool::Pool,
-    settings::parse,
+    settings::{hide, parse},
 };
 use crate::{
     Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
-        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
-        LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION,
+        PROXY_AUTHORIZATION, RANGE, USER_AGENT,
     },
     json,
 };
@@ -48,9 +48,18 @@ impl RequestBuilder {
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            (Ok(name), Ok(value)) => drop(self.headers.append(name, value)),
-            _ => self.fail(ClientError::Request(format!(
-                "{name}: {value:?} is not a valid header"
+            (Ok(name), Ok(mut value)) => {
+                if [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(&name) {
+                    value.set_sensitive(true);
+                }
+                self.headers.append(name, value);
+            }
+            (Err(_), _) => self.fail(ClientError::Request(format!(
+                "{name:?} is not a valid header name"
+            ))),
+            // The value may be a secret.
+            (_, Err(_)) => self.fail(ClientError::Request(format!(
+                "the value of the header {name} is not valid"
             ))),
         }
         self
@@ -161,7 +170,13 @@ impl RequestBuilder {
         let settings = &client.settings;
         let mut url = url?;
         if settings.decompress && !headers.contains_key(ACCEPT_ENCODING) {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, br"));
+            // A part of a compressed body cannot be decompressed.
+            let codings = if headers.contains_key(RANGE) {
+                "identity"
+            } else {
+                "gzip, br"
+            };
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         headers
             .entry(ACCEPT)
@@ -187,7 +202,9 @@ impl RequestBuilder {
                     method = Method::GET;
                 }
                 body = Content::Bytes(Bytes::new());
-                for name in [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING] {
+                // What describes the body goes with it (RFC 9110, 15.4).
+                let described = headers.keys().filter(|name| describes_body(name));
+                for name in described.cloned().collect::<Vec<_>>() {
                     headers.remove(name);
                 }
             }
@@ -206,7 +223,17 @@ impl RequestBuilder {
     }
 }
 
-/// Returns the target of a redirect (RFC 9110, 15.4).
+fn describes_body(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("content-")
+        || matches!(
+            name,
+            "digest" | "expect" | "last-modified" | "repr-digest" | "trailer" | "transfer-encoding"
+        )
+}
+
+/// Returns the target of a redirect (RFC 9110, 15.4). A user name and password stay with the server
+/// that they are for; those that a server names are not used.
 fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientError> {
     use StatusCode as S;
     let redirects = matches!(
@@ -223,7 +250,8 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
     let text = String::from_utf8_lossy(location.as_bytes());
     let wrong = || {
         ClientError::Redirect(format!(
-            "the server redirects to {text:?}, which is not allowed"
+            "the server redirects to {:?}, which is not allowed",
+            hide(&text)
         ))
     };
     let mut next = url.join(&text).map_err(|_| wrong())?;
@@ -232,6 +260,15 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
     {
         return Err(wrong());
     }
+    let same = Pool::key(&next) == Pool::key(url);
+    let (name, password) = if same {
+        (url.username(), url.password())
+    } else {
+        ("", None)
+    };
+    // A URL with a host takes both.
+    let _ = next.set_username(name);
+    let _ = next.set_password(password);
     if next.fragment().is_none() {
         next.set_fragment(url.fragment());
     }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,12 +14,21 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{ClientError, decode::Decoder};
+use super::{
+    ClientError,
+    decode::{Decoder, Step},
+    link::Exchange,
+    settings::{Settings, without_credentials},
+};
 use crate::{
-    Bytes, HeaderMap, StatusCode,
+    Bytes, HeaderMap, Method, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
-use entwined::{deferred::SemaphorePermit, reactor::Handle, task::Sleep};
+use entwined::{
+    deferred::{Deferred, SemaphorePermit},
+    reactor::Handle,
+    task::Sleep,
+};
 
 /// A response: its head, and a body that is still to be read. You can read the body as a whole, in
 /// [pieces](ClientResponse::chunk), or as a stream. Dropping an unread response closes its HTTP/1.1
@@ -29,47 +39,64 @@ pub struct ClientResponse {
     body: Option<Incoming>,
     url: Url,
     decoder: Option<Decoder>,
+    /// A decoder at work on another thread.
+    unpacking: Option<Deferred<(Decoder, io::Result<Step>), ClientError>>,
     handle: Handle,
     timeout: Duration,
     /// The timeout of the next piece, while the response waits for it.
     waiting: Option<Sleep>,
+    max_body_size: usize,
+    /// Ends the rest of the request when the body has ended.
+    exchange: Option<Exchange>,
     /// The place among the requests to this host, held until the body has ended.
     turn: Option<SemaphorePermit>,
 }
 
-/// The most bytes of a body that is read as a whole, unless the caller says otherwise.
-const MAX_SIZE: usize = 64 * 1024 * 1024;
+/// What one step of decompressing takes from a task's share: a quarter of it.
+const UNPACKING: u32 = 16;
 
 impl ClientResponse {
     pub(super) fn new(
         response: ::http::Response<Incoming>,
-        url: Url,
-        handle: Handle,
-        timeout: Duration,
-        decompress: bool,
+        method: &Method,
+        url: &Url,
+        settings: &Settings,
+        exchange: Exchange,
         turn: SemaphorePermit,
     ) -> Self {
         let (mut head, body) = response.into_parts();
-        let coding = head
-            .headers
-            .get(CONTENT_ENCODING)
-            .and_then(|value| value.to_str().ok());
-        let decoder = coding.filter(|_| decompress).and_then(Decoder::new);
+        let mut codings = head.headers.get_all(CONTENT_ENCODING).iter();
+        // Several codings are for the caller. A part of a coded body cannot be decoded (RFC 9110,
+        // 15.3.7). Without a body, the headers say what another request would get.
+        let coding = match (codings.next(), codings.next()) {
+            (Some(coding), None)
+                if settings.decompress
+                    && head.status != StatusCode::PARTIAL_CONTENT
+                    && head.status != StatusCode::NOT_MODIFIED
+                    && *method != Method::HEAD =>
+            {
+                coding.to_str().ok()
+            }
+            _ => None,
+        };
+        let decoder = coding.and_then(Decoder::new);
         if decoder.is_some() {
             // They describe the compressed body, which the caller does not see.
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
         }
-        let (body, turn) = (Some(body), Some(turn));
         ClientResponse {
             head,
-            body,
-            url,
+            body: Some(body),
+            url: without_credentials(url),
             decoder,
-            handle,
-            timeout,
+            unpacking: None,
+            handle: settings.handle.clone(),
+            timeout: settings.body_timeout,
+            max_body_size: settings.max_body_size,
             waiting: None,
-            turn,
+            exchange: Some(exchange),
+            turn: Some(turn),
         }
     }
 
@@ -93,7 +120,7 @@ impl ClientResponse {
         self.head.version
     }
 
-    /// The URL that answered, after all redirects.
+    /// The URL that answered, after all redirects, without a user name and password.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
@@ -111,8 +138,9 @@ impl ClientResponse {
         }
     }
 
-    /// Returns the next piece of the body, decompressed, or `None` at its end. While nobody reads,
-    /// backpressure stops the connection.
+    /// Returns the next piece of the body, decompressed, or `None` at its end. A piece has at most
+    /// 64 KiB if it was compressed. There is no limit for all of them: few compressed bytes can
+    /// become many. While nobody reads, backpressure stops the connection.
     ///
     /// # Errors
     /// If the connection fails, the body is truncated or cannot be decompressed, or a piece takes
@@ -128,20 +156,18 @@ impl ClientResponse {
         }
         if let Poll::Ready(Err(_)) = polled {
             // The rest of the body is useless now.
-            (self.body, self.turn, self.decoder) = (None, None, None);
+            (self.body, self.exchange, self.turn) = (None, None, None);
+            (self.decoder, self.unpacking) = (None, None);
         }
         polled
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
         loop {
-            if let Some(decoder) = &mut self.decoder {
-                let unpacked = decoder
-                    .read()
-                    .map_err(|error| ClientError::Decode(error.to_string()))?;
-                if unpacked.is_some() {
-                    return Poll::Ready(Ok(unpacked));
-                }
+            match ready!(self.poll_unpack(cx))? {
+                Step::Bytes(bytes) => return Poll::Ready(Ok(Some(bytes))),
+                Step::More => continue,
+                Step::Hungry => {}
             }
             let Some(body) = &mut self.body else {
                 return Poll::Ready(Ok(None));
@@ -159,7 +185,7 @@ impl ClientResponse {
                 .map(|frame| frame.into_data().unwrap_or_default());
             match (data, &mut self.decoder) {
                 (None, decoder) => {
-                    (self.body, self.turn) = (None, None);
+                    (self.body, self.exchange, self.turn) = (None, None, None);
                     if let Some(decoder) = decoder {
                         decoder.end();
                     }
@@ -171,15 +197,41 @@ impl ClientResponse {
         }
     }
 
-    /// Reads the rest of the body, at most 64 MiB.
+    /// Decompresses what has arrived. A brotli stream with a large window does so on another
+    /// thread, as one step of it may fill the window.
+    fn poll_unpack(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ClientError>> {
+        let step = if let Some(unpacking) = &mut self.unpacking {
+            let (decoder, step) = ready!(Pin::new(unpacking).poll(cx))?;
+            (self.unpacking, self.decoder) = (None, Some(decoder));
+            step
+        } else if let Some(mut decoder) = self.decoder.take_if(|decoder| decoder.is_heavy()) {
+            let job = self.handle.defer_to_thread(move |_| {
+                let step = decoder.read();
+                Ok((decoder, step))
+            });
+            self.unpacking = Some(job);
+            return Poll::Ready(Ok(Step::More));
+        } else if let Some(decoder) = &mut self.decoder {
+            if !self.handle.spend(UNPACKING) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            decoder.read()
+        } else {
+            Ok(Step::Hungry)
+        };
+        Poll::Ready(step.map_err(|error| ClientError::Decode(error.to_string())))
+    }
+
+    /// Reads the rest of the body, at most [`max_body_size`](super::Builder::max_body_size).
     ///
     /// # Errors
     /// As [`chunk`](ClientResponse::chunk), and [`TooLarge`](ClientError::TooLarge).
     pub async fn bytes(&mut self) -> Result<Bytes, ClientError> {
-        self.bytes_up_to(MAX_SIZE).await
+        self.bytes_up_to(self.max_body_size).await
     }
 
-    /// Reads the rest of the body, at most `max_size` bytes.
+    /// Reads the rest of the body, at most `max_size` bytes, decompressed.
     ///
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes).

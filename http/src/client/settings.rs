@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) body_timeout: Duration,
+    pub(super) max_body_size: usize,
     pub(super) max_idle: usize,
     pub(super) idle_timeout: Duration,
     pub(super) max_concurrent: usize,
@@ -48,6 +49,7 @@ impl Settings {
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
+            max_body_size: 64 * 1024 * 1024,
             max_idle: 8,
             idle_timeout: Duration::from_secs(30),
             max_concurrent: 64,
@@ -73,12 +75,58 @@ impl Settings {
 
 /// Parses the URL of a server.
 pub(super) fn parse(text: &str) -> Result<Url, ClientError> {
-    let url = Url::parse(text)
-        .map_err(|error| ClientError::Url(format!("{text:?} is not a valid URL: {error}")))?;
+    let url = Url::parse(text).map_err(|error| {
+        ClientError::Url(format!("{:?} is not a valid URL: {error}", hide(text)))
+    })?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         other => Err(ClientError::Url(format!(
-            "{text:?} has the scheme {other:?}, not http or https"
+            "{:?} has the scheme {other:?}, not http or https",
+            hide(text)
         ))),
+    }
+}
+
+/// The URL without the user name and password, which belong into no request target (RFC 9110,
+/// 4.2.4) and no log.
+pub(super) fn without_credentials(url: &Url) -> Url {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+/// Hides what may be a user name and password in a text that may not be a URL.
+pub(super) fn hide(text: &str) -> String {
+    let begin = text.find("//").map_or(0, |place| place + 2);
+    let end = text[begin..].find(['/', '?', '#']);
+    let end = end.map_or(text.len(), |place| begin + place);
+    // A password may contain the characters that end an authority, if somebody forgot to encode it.
+    let at = text[begin..end].rfind('@').map(|place| begin + place);
+    match at.or_else(|| text.rfind('@').filter(|place| *place >= begin)) {
+        Some(at) => format!("{}***{}", &text[..begin], &text[at..]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_no_passwords() {
+        for wrong in [
+            "http://user:secret@",
+            "http://user:secret@host:port/",
+            "ftp://user:secret@host/",
+            "user:secret@host",
+            "http://user:sec/ret@host:99999/",
+            "//user:secret@host/x",
+        ] {
+            let error = parse(wrong).expect_err("no URL").to_string();
+            assert!(!error.contains("sec"), "{error}");
+            assert!(!error.contains("ret@"), "{error}");
+        }
+        assert_eq!(hide("http://host/a"), "http://host/a");
     }
 }

@@ -24,7 +24,7 @@ use super::{
         header::{CONTENT_ENCODING, VARY},
     },
     head::head,
-    listing::Names,
+    listing::{self, Names},
     range::{About, decide},
 };
 use entwined::{
@@ -48,7 +48,8 @@ const MOST_NAMES: usize = 10_000;
 pub(super) enum Found {
     File(Opened),
     Folder,
-    List(Names),
+    /// The page that lists the folder.
+    List(String),
     Nothing,
 }
 
@@ -73,7 +74,9 @@ struct Look {
     is_folder: bool,
     index: String,
     codings: Vec<Coding>,
-    listing: bool,
+    /// The path that the request named, if folders are listed; and whether it is the top of these
+    /// files.
+    listing: Option<(String, bool)>,
 }
 
 impl Disk {
@@ -95,7 +98,7 @@ impl Disk {
         is_folder: bool,
         index: &str,
         codings: &[Coding],
-        listing: bool,
+        listing: Option<(String, bool)>,
     ) -> Result<Found, Error> {
         let look = Look {
             root: self.root.clone(),
@@ -186,8 +189,10 @@ impl Look {
         match open(&root, &index) {
             Ok(entry) if entry.metadata()?.is_file() => self.file(&root, entry, &index),
             Ok(_) => Ok(Found::Folder),
-            Err(error) if self.listing && is_missing(error) => list(entry.into()),
-            Err(error) => nothing(error),
+            Err(error) => match &self.listing {
+                Some((path, is_top)) if is_missing(error) => list(entry.into(), path, *is_top),
+                _ => nothing(error),
+            },
         }
     }
 
@@ -284,17 +289,23 @@ fn nothing(error: rustix::io::Errno) -> io::Result<Found> {
     }
 }
 
-fn list(folder: OwnedFd) -> io::Result<Found> {
-    let mut names = Names::new();
+fn list(folder: OwnedFd, path: &str, is_top: bool) -> io::Result<Found> {
+    let (mut names, mut is_whole) = (Names::new(), true);
     for entry in rustix::fs::Dir::new(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && names.len() < MOST_NAMES {
-            names.push((name, entry.file_type().is_dir()));
+        if name.starts_with('.') {
+            continue;
         }
+        // There may be millions.
+        if names.len() == MOST_NAMES {
+            is_whole = false;
+            break;
+        }
+        names.push((name, entry.file_type().is_dir()));
     }
     names.sort();
-    Ok(Found::List(names))
+    Ok(Found::List(listing::page(path, is_top, &names, is_whole)))
 }
 
 fn read(file: &File, from: u64, count: u64) -> io::Result<Bytes> {

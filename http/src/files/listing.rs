@@ -2,23 +2,32 @@
 
 use std::fmt::Write;
 
-use super::super::{Html, IntoResponse, Request, Response};
+use super::super::{Html, IntoResponse, Response};
 
 /// The names in a folder, each with whether it is a folder itself.
 pub(super) type Names = Vec<(String, bool)>;
 
-pub(super) fn respond(request: &Request, names: &Names) -> Response {
-    let title = escape(request.path());
+/// The most bytes of a listing, approximately.
+const MAX_PAGE: usize = 2 * 1024 * 1024;
+
+/// Writes the page. This takes milliseconds if there are thousands of names, so it is done on a
+/// thread.
+pub(super) fn page(path: &str, is_top: bool, names: &Names, mut is_whole: bool) -> String {
+    let title = escape(path);
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head>\
          <body><h1>{title}</h1><ul>\n"
     );
-    if request.path_below() != "/" {
+    if !is_top {
         page.push_str("<li><a href=\"../\">..</a></li>\n");
     }
     for (name, is_folder) in names {
+        if page.len() > MAX_PAGE {
+            is_whole = false;
+            break;
+        }
         let slash = if *is_folder { "/" } else { "" };
         writeln!(
             page,
@@ -28,7 +37,15 @@ pub(super) fn respond(request: &Request, names: &Names) -> Response {
         )
         .expect("a string takes everything");
     }
-    page.push_str("</ul></body></html>\n");
+    page.push_str("</ul>");
+    if !is_whole {
+        page.push_str("<p>There are more.</p>");
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+pub(super) fn respond(page: String) -> Response {
     Html(page).into_response()
 }
 

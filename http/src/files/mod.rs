@@ -105,7 +105,8 @@ impl Files {
         self
     }
 
-    /// Serves a list of the names in a folder that has no index, at most 10,000 of them.
+    /// Serves a list of the names in a folder that has no index, at most 10,000 of them and 2 MiB
+    /// of HTML.
     #[must_use]
     pub fn listing(mut self) -> Self {
         self.listing = true;
@@ -130,7 +131,7 @@ impl Files {
             return missing();
         };
         let mut response = match &*self.source {
-            Source::Assets(get) => self.asset(&request, get, &name, is_folder),
+            Source::Assets(get) => self.asset(&request, get, &name, is_folder).await,
             Source::Disk(disk) => self.disk(disk, &request, &name, is_folder).await,
         };
         if let Some(cache) = self
@@ -142,18 +143,20 @@ impl Files {
         response
     }
 
-    fn asset(&self, request: &Request, get: &Get, name: &str, is_folder: bool) -> Response {
+    async fn asset(&self, request: &Request, get: &Get, name: &str, is_folder: bool) -> Response {
         let index = if name.is_empty() {
             self.index.to_string()
         } else {
             format!("{name}/{}", self.index)
         };
         if is_folder {
-            return get(&index)
-                .map_or_else(missing, |bytes| asset::respond(request, &index, bytes));
+            return match get(&index) {
+                Some(bytes) => asset::respond(request, &index, bytes).await,
+                None => missing(),
+            };
         }
         match get(name) {
-            Some(bytes) => asset::respond(request, name, bytes),
+            Some(bytes) => asset::respond(request, name, bytes).await,
             None if get(&index).is_some() => redirect(request),
             None => missing(),
         }
@@ -161,6 +164,8 @@ impl Files {
 
     async fn disk(&self, disk: &Disk, request: &Request, name: &str, is_folder: bool) -> Response {
         let codings = accepted(request.headers());
+        let is_top = request.path_below() == "/";
+        let listing = self.listing.then(|| (request.path().to_owned(), is_top));
         let found = disk
             .find(
                 request.handle(),
@@ -168,13 +173,13 @@ impl Files {
                 is_folder,
                 &self.index,
                 &codings,
-                self.listing,
+                listing,
             )
             .await;
         match found {
             Ok(Found::File(file)) => disk.respond(request, file),
             Ok(Found::Folder) if !is_folder => redirect(request),
-            Ok(Found::List(names)) => listing::respond(request, &names),
+            Ok(Found::List(page)) => listing::respond(page),
             Ok(Found::Folder | Found::Nothing) => missing(),
             Err(error) => error.into_response(),
         }

@@ -83,7 +83,12 @@ struct Unsatisfiable;
 
 /// Parses a range. Returns `None` if the header must be ignored: it is malformed, has another unit,
 /// or asks for several ranges.
+/// No range of an empty file can be satisfied, so its header is ignored, as other servers do: then
+/// a client that resumes or probes a download learns that there is nothing.
 fn parse(value: &HeaderValue, length: u64) -> Option<Result<Range<u64>, Unsatisfiable>> {
+    if length == 0 {
+        return None;
+    }
     let ranges = value.to_str().ok()?.strip_prefix("bytes=")?;
     let (first, last) = ranges.trim().split_once('-')?;
     let number = |text: &str| -> Option<u64> {
@@ -131,6 +136,7 @@ mod tests {
         assert_eq!(of("bytes=100-"), Some(None));
         assert_eq!(of("bytes=-0"), Some(None));
         assert_eq!(of("bytes=200-300"), Some(None));
+        assert!(parse(&HeaderValue::from_static("bytes=0-"), 0).is_none());
         for ignored in [
             "bytes=5-3",
             "bytes=0-1,5-6",

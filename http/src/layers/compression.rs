@@ -1,8 +1,10 @@
 //! Compresses response bodies (RFC 9110, 8.4 and 12.5.3).
 
 use std::{
+    cell::Cell,
     io::Write,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -12,7 +14,8 @@ use futures_core::Stream;
 use http_body::Body as _;
 
 use super::super::{
-    Body, HeaderMap, HeaderValue, Layer, Next, Request, Response, ResponseFuture, StatusCode,
+    Body, HeaderMap, HeaderName, HeaderValue, Layer, Method, Next, Preconditions, Request,
+    Response, ResponseFuture, StatusCode,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
         CONTENT_TYPE, ETAG, VARY,
@@ -22,17 +25,31 @@ use crate::coding::{Coding, accepted};
 use entwined::reactor::Handle;
 
 /// Decides which responses are compressed. Created by [`compression`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Compression {
     min_size: u64,
+    /// The encoders at work.
+    encoders: Rc<Cell<usize>>,
 }
+
+/// How many bodies are compressed at a time; others are sent as they are. An encoder for brotli has
+/// up to 1.5 MiB of window and tables, one for gzip 256 KiB.
+const MAX_ENCODERS: usize = 64;
 
 /// Compresses text (and JSON, scripts, SVG and fonts) for clients that accept it, with brotli
 /// (quality 4) or gzip (level 6). Bodies are compressed while they are sent, 16 KiB at a time, and
 /// other tasks run in between. These are sent unchanged: bodies smaller than 1 KiB, event streams,
-/// partial content, anything that is compressed already, and responses marked `no-transform`.
+/// partial content, anything that is compressed already, responses marked `no-transform`, and what
+/// comes while 64 other bodies are being compressed.
+///
+/// A compressed response has a weak tag, and the 304 for it has too. A request for a
+/// [range](https://www.rfc-editor.org/rfc/rfc9110#section-14) gets the plain bytes, with their
+/// strong tag: `If-Range` keeps a client from joining them with compressed ones.
 pub fn compression() -> Compression {
-    Compression { min_size: 1024 }
+    Compression {
+        min_size: 1024,
+        encoders: Rc::default(),
+    }
 }
 
 impl Compression {
@@ -43,23 +60,24 @@ impl Compression {
         self
     }
 
-    fn wanted(self, response: &Response) -> bool {
+    /// Whether a client that accepts it would get this compressed. `length` is that of the whole
+    /// content, if it is known.
+    fn wanted(&self, response: &Response, length: Option<u64>) -> bool {
         let headers = response.headers();
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
-                .unwrap_or("")
-        };
-        let size = response.body().size_hint();
-        response.status() != StatusCode::PARTIAL_CONTENT
-            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && response.status() != StatusCode::NO_CONTENT
             && !headers.contains_key(CONTENT_ENCODING)
-            && !headers.contains_key(CONTENT_RANGE)
-            && !text(CACHE_CONTROL).contains("no-transform")
-            && is_text(text(CONTENT_TYPE))
-            && size.exact().is_none_or(|bytes| bytes >= self.min_size)
+            && !text(headers, CACHE_CONTROL).contains("no-transform")
+            && is_text(text(headers, CONTENT_TYPE))
+            && length.is_none_or(|bytes| bytes >= self.min_size)
     }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers
+        .get(name)
+        .and_then(|value: &HeaderValue| value.to_str().ok())
+        .unwrap_or("")
 }
 
 fn is_text(content_type: &str) -> bool {
@@ -96,31 +114,103 @@ fn is_text(content_type: &str) -> bool {
 impl Layer for Compression {
     fn call(&self, request: Request, next: Next) -> ResponseFuture {
         let coding = accepted(request.headers()).first().copied();
-        let (compression, handle) = (*self, request.handle().clone());
+        let (compression, handle) = (self.clone(), request.handle().clone());
+        let heads = *request.method() == Method::HEAD;
+        let asked = Preconditions::from(&request);
         let answering = next.run(request);
         ResponseFuture::new(async move {
             let mut response = answering.await;
-            if !compression.wanted(&response) {
+            let size = response.body().size_hint();
+            let accept = HeaderValue::from_static("Accept-Encoding");
+            match response.status() {
+                // It has the headers that a 200 would have had (RFC 9110, 15.4.5). Whether that
+                // would be compressed is not known, as a 304 has no content type: `Vary` is right
+                // in both cases, and which tag it had, the client says.
+                StatusCode::NOT_MODIFIED => {
+                    let headers = response.headers_mut();
+                    if !headers.contains_key(CONTENT_ENCODING) {
+                        vary(headers, accept);
+                        if coding.is_some() && !asked.has_strong(headers.get(ETAG)) {
+                            weaken(headers);
+                        }
+                    }
+                    return response;
+                }
+                // A range is one of the plain bytes, whose strong tag it has. A cache must not give
+                // it to those who have got compressed ones.
+                StatusCode::PARTIAL_CONTENT => {
+                    if compression.wanted(&response, None) {
+                        vary(response.headers_mut(), accept);
+                    }
+                    return response;
+                }
+                _ => {}
+            }
+            // The answer to HEAD may have no content, but the length that it would have.
+            let told = text(response.headers(), CONTENT_LENGTH).parse().ok();
+            let bodiless = heads && size.exact() == Some(0);
+            let length = if bodiless { told } else { size.exact() };
+            if bodiless && told.is_none() {
+                // Whether the answer to GET is large enough is not known.
+                if compression.wanted(&response, None) {
+                    vary(response.headers_mut(), accept);
+                }
+                return response;
+            }
+            if response.headers().contains_key(CONTENT_RANGE)
+                || !compression.wanted(&response, length)
+            {
                 return response;
             }
             let headers = response.headers_mut();
-            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            let Some(coding) = coding else {
+            vary(headers, accept);
+            let room = heads || compression.encoders.get() < MAX_ENCODERS;
+            let Some(coding) = coding.filter(|_| room) else {
                 return response;
             };
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
             headers.remove(CONTENT_LENGTH);
             headers.remove(ACCEPT_RANGES);
             weaken(headers);
+            if heads {
+                // Nobody would see the body. Its length is not known, which an empty stream says.
+                return response.map(|body| body.around(|_| Nothing));
+            }
+            let place = Place::new(compression.encoders.clone());
             response.map(|body| {
-                Body::stream(Compressed {
+                body.around(|body| Compressed {
                     body,
                     left: Bytes::new(),
                     encoder: Some(Encoder::new(coding)),
                     handle,
+                    _place: place,
                 })
             })
         })
+    }
+}
+
+fn vary(headers: &mut HeaderMap, name: HeaderValue) {
+    let lists = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|value| {
+            value.split(',').any(|entry| {
+                entry.trim() == "*" || entry.trim().eq_ignore_ascii_case("accept-encoding")
+            })
+        })
+    };
+    if !headers.get_all(VARY).iter().any(lists) {
+        headers.append(VARY, name);
+    }
+}
+
+/// A stream that ends at once.
+struct Nothing;
+
+impl Stream for Nothing {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(None)
     }
 }
 
@@ -187,6 +277,22 @@ const PIECE: usize = 16 * 1024;
 /// The number of operations that one piece costs in the task's budget.
 const COST: u32 = 16;
 
+/// One of the encoders at work.
+struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    fn new(all: Rc<Cell<usize>>) -> Self {
+        all.set(all.get() + 1);
+        Place(all)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 struct Compressed {
     body: Body,
     /// The part of the body's last frame that is not compressed yet.
@@ -194,6 +300,7 @@ struct Compressed {
     /// `None` at the end.
     encoder: Option<Encoder>,
     handle: Handle,
+    _place: Place,
 }
 
 impl Stream for Compressed {

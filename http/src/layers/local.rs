@@ -1,32 +1,47 @@
 //! Protects servers that are meant for this machine's user only.
 
+use std::fmt;
+
 use super::{
     super::{
         Error, HeaderValue, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
-        StatusCode,
-        header::{AUTHORIZATION, COOKIE, LOCATION, ORIGIN, SET_COOKIE},
+        StatusCode, authority,
+        header::{AUTHORIZATION, COOKIE, LOCATION, SET_COOKIE},
+        origin,
     },
     auth::same_secret,
     random::{hex, random},
 };
 
 /// Restricts a server to this machine's user. Created by [`local_only`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LocalOnly {
     names: Vec<String>,
+    origins: Vec<String>,
     token: Option<String>,
 }
 
-/// Keeps foreign web pages away from a server on this machine. Listening on the loopback interface
-/// is not enough: any page that the user opens can send requests there, and can read the responses
-/// by DNS rebinding.
+/// Keeps foreign web pages, and other machines, away from a server on this machine. Listening on
+/// the loopback interface is not enough: any page that the user opens can send requests there, and
+/// can read the responses by DNS rebinding.
 ///
 /// - The host of a request must be `localhost`, a loopback address, or a name that was
-///   [added](LocalOnly::name). Otherwise the response is 421.
-/// - A request that changes something or opens a WebSocket must come from a page of this server, or
-///   not from a page at all. If its `Origin` is another one, the response is 403.
+///   [added](LocalOnly::name). Otherwise, or if the request names no host, the response is 421.
+/// - A request must come from a page of this server, or from no page at all. Browsers tell: if
+///   `Origin` is another one, or `Sec-Fetch-Site` is `cross-site` or `same-site` (another port of
+///   this machine), the response is 403, for every method. This also keeps pages from embedding
+///   scripts, images and frames of this server, and from measuring its answers. Other pages may be
+///   [allowed](LocalOnly::origin).
+/// - One such request is admitted: to follow a link, that is GET with `Sec-Fetch-Mode: navigate`
+///   and `Sec-Fetch-Dest: document`. Links in mails and on other pages work; so **GET must not
+///   change anything**.
+/// - A peer on another machine gets 403, unless a name was added or a token is required: whoever
+///   adds a name wants to be reached by it.
 /// - With a [token](LocalOnly::token), only requests that carry the token are admitted. Others get
 ///   a 401. This also keeps out other users of the machine.
+///
+/// Browsers older than 2023 do not send `Sec-Fetch-Site` (nor do others to names that are not
+/// loopback, without TLS). They can still embed what is there; a token keeps them out.
 ///
 /// ```
 /// use entwined_http::{Router, layers};
@@ -38,7 +53,18 @@ pub struct LocalOnly {
 pub fn local_only() -> LocalOnly {
     LocalOnly {
         names: Vec::new(),
+        origins: Vec::new(),
         token: None,
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for LocalOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalOnly")
+            .field("names", &self.names)
+            .field("token", &self.token.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,7 +72,16 @@ impl LocalOnly {
     /// Adds a name of this machine.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.names.push(name.to_ascii_lowercase());
+        let name = name.to_ascii_lowercase();
+        self.names.push(name.trim_end_matches('.').to_owned());
+        self
+    }
+
+    /// Admits scripts on pages of this origin, such as `https://example.org`. They also need
+    /// [`cors`](super::cors) to read responses; put that layer inside of this one.
+    #[must_use]
+    pub fn origin(mut self, origin: &str) -> Self {
+        self.origins.push(origin.to_owned());
         self
     }
 
@@ -76,33 +111,28 @@ impl LocalOnly {
     }
 
     fn refusal(&self, request: &Request) -> Option<Error> {
-        if request.host().is_some_and(|host| !self.is_ours(host)) {
+        if request.host().is_none_or(|host| !self.is_ours(host)) {
             return Some(Error::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this server only answers requests for this machine's own names",
             ));
         }
-        let reads = matches!(
-            *request.method(),
-            Method::GET | Method::HEAD | Method::OPTIONS
-        );
-        let upgrades =
-            request.headers().contains_key("upgrade") || *request.method() == Method::CONNECT;
-        let origin = request.headers().get(ORIGIN)?;
-        if reads && !upgrades {
-            return None;
+        let peer = request.peer_address().tcp();
+        let is_far = peer.is_some_and(|peer| !peer.ip().to_canonical().is_loopback());
+        if is_far && self.names.is_empty() && self.token.is_none() {
+            return Some(Error::new(
+                StatusCode::FORBIDDEN,
+                "this server only answers requests from this machine",
+            ));
         }
-        let same = origin.to_str().is_ok_and(|origin| {
-            let authority = origin
-                .split_once("://")
-                .map_or("", |(_, authority)| authority);
-            // The port counts: another server on this machine is another origin.
-            !authority.is_empty()
-                && request
-                    .authority()
-                    .is_some_and(|ours| ours.eq_ignore_ascii_case(authority))
-        });
-        (!same).then(|| {
+        let foreign = match origin::of(request, &self.origins) {
+            origin::From::Allowed => false,
+            origin::From::Elsewhere => true,
+            origin::From::Here | origin::From::Unnamed => {
+                is_of_another_page(request) && !follows_a_link(request)
+            }
+        };
+        foreign.then(|| {
             Error::new(
                 StatusCode::FORBIDDEN,
                 "pages of other sites must not send this request",
@@ -139,11 +169,11 @@ impl LocalOnly {
         if pairs.any(|(name, value)| name == expected && is_it(value)) {
             return Admitted::Yes;
         }
-        let query: Vec<(String, String)> = request.query().unwrap_or_default();
-        if query
-            .iter()
-            .any(|(name, value)| name == "token" && is_it(value))
-        {
+        let query = request.uri().query().unwrap_or("");
+        let mut given = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("token="));
+        if given.any(is_it) {
             Admitted::ByQuery
         } else {
             Admitted::No
@@ -154,8 +184,9 @@ impl LocalOnly {
     fn cookie_name(&self, request: &Request) -> String {
         let port = request
             .authority()
-            .and_then(|authority| authority.rsplit_once(':'))
-            .map_or("", |(_, port)| port);
+            .and_then(authority::split)
+            .and_then(|(_, port)| port)
+            .unwrap_or("");
         format!("entwined-token-{port}")
     }
 
@@ -182,12 +213,29 @@ impl LocalOnly {
         // Not "//host", which would lead to another site.
         let target = format!("/{}{query}", request.path().trim_start_matches('/'));
         for (name, value) in [(LOCATION, target), (SET_COOKIE, cookie)] {
-            if let Ok(value) = HeaderValue::from_str(&value) {
+            if let Ok(mut value) = HeaderValue::from_str(&value) {
+                // `Debug` does not show the cookie.
+                value.set_sensitive(name == SET_COOKIE);
                 response.headers_mut().insert(name, value);
             }
         }
         response
     }
+}
+
+/// Whether the browser says that another page sends this (Fetch Metadata Request Headers, 2.3).
+fn is_of_another_page(request: &Request) -> bool {
+    let mut sites = request.headers().get_all("sec-fetch-site").iter();
+    let own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    !sites.all(own)
+}
+
+/// Whether the browser says that a window goes to another address.
+fn follows_a_link(request: &Request) -> bool {
+    *request.method() == Method::GET
+        && request.header("sec-fetch-mode") == Some("navigate")
+        && request.header("sec-fetch-dest") == Some("document")
+        && !request.headers().contains_key("upgrade")
 }
 
 enum Admitted {

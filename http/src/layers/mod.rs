@@ -29,5 +29,5 @@ pub use compression::{Compression, compression};
 pub use cors::{Cors, cors};
 pub use local::{LocalOnly, local_only};
 #[cfg(feature = "sessions")]
-pub use session::{Session, SessionKey, Sessions, sessions};
+pub use session::{Session, SessionError, SessionKey, Sessions, sessions};
 pub use state::state;

@@ -5,14 +5,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::Rc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use cookie::{Cookie, CookieJar, Key, SameSite};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::super::{
-    HeaderValue, Layer, Next, Request, ResponseFuture,
+    Error, HeaderValue, IntoResponse, Layer, Next, Request, Response, ResponseFuture,
     header::{COOKIE, SET_COOKIE},
 };
 
@@ -48,28 +49,39 @@ impl fmt::Debug for SessionKey {
 #[derive(Clone, Debug)]
 pub struct Sessions {
     key: SessionKey,
+    previous: Vec<SessionKey>,
     name: String,
     secure: bool,
     max_age: Option<Duration>,
 }
 
+/// How long a session lasts unless the program says otherwise.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Gives each request a [`Session`], which handlers extract with [`State`](crate::State).
 /// The session is stored at the visitor, in a signed cookie. The visitor cannot change it, but can
-/// read it, and can send an older one again. The cookie is `HttpOnly` and `SameSite=Lax`.
+/// read it, and can send an older one again until that has expired. The cookie is `HttpOnly` and
+/// `SameSite=Lax`.
+///
+/// The signature covers the values, the name of the cookie and the time when the session ends, so a
+/// session under one name is none under another, and the server refuses it once it has
+/// [expired](Sessions::max_age). A session in use is sent again, with a later end, when half of its
+/// time is over.
 ///
 /// ```
-/// use entwined_http::{Router, State, layers::{self, Session, SessionKey}};
+/// use entwined_http::{Error, Router, State, layers::{self, Session, SessionKey}};
 ///
 /// let visits = |State(session): State<Session>| {
 ///     let visits: u32 = session.get("visits").unwrap_or(0) + 1;
-///     session.set("visits", &visits);
-///     format!("you were here {visits} times")
+///     session.set("visits", &visits)?;
+///     Ok::<_, Error>(format!("you were here {visits} times"))
 /// };
 /// let router = Router::new().get("/", visits).layer(layers::sessions(SessionKey::generate()));
 /// ```
 pub fn sessions(key: SessionKey) -> Sessions {
     Sessions {
         key,
+        previous: Vec::new(),
         name: "session".to_owned(),
         secure: false,
         max_age: None,
@@ -78,9 +90,28 @@ pub fn sessions(key: SessionKey) -> Sessions {
 
 impl Sessions {
     /// Sets the cookie's name. The default is `session`.
+    ///
+    /// # Panics
+    /// Panics if the name is empty, has more than 256 bytes, or characters other than letters,
+    /// digits, `-`, `_` and `.`.
     #[must_use]
+    #[track_caller]
     pub fn name(mut self, name: &str) -> Self {
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        assert!(
+            (1..=256).contains(&name.len()) && name.bytes().all(fine),
+            "{name:?} is not a good name for a cookie"
+        );
         self.name = name.to_owned();
+        self
+    }
+
+    /// Also accepts sessions that were signed with this key, and signs them anew with the current
+    /// one. This lets a program change its key without ending all sessions; drop the old key when
+    /// [`max_age`](Sessions::max_age) is over.
+    #[must_use]
+    pub fn previous_key(mut self, key: SessionKey) -> Self {
+        self.previous.push(key);
         self
     }
 
@@ -91,7 +122,9 @@ impl Sessions {
         self
     }
 
-    /// Sets how long browsers keep the cookie. By default, they keep it until they are closed.
+    /// Sets how long a session lasts after it was sent to the visitor: browsers drop the cookie
+    /// then, and the server refuses it. By default, browsers keep it until they are closed, and the
+    /// server refuses it after 24 hours.
     #[must_use]
     pub fn max_age(mut self, time: Duration) -> Self {
         self.max_age = Some(time);
@@ -99,15 +132,71 @@ impl Sessions {
     }
 }
 
-/// The data about a visitor: named values, at most 3 KiB of JSON. Cheap to clone. It belongs to one
-/// request.
-#[derive(Clone, Debug, Default)]
+/// The data about a visitor: named values, about 2.7 KiB of JSON together. Cheap to clone. It
+/// belongs to one request.
+#[derive(Clone, Default)]
 pub struct Session(Rc<Values>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Values {
-    values: RefCell<BTreeMap<String, serde_json::Value>>,
+    values: RefCell<Map>,
     changed: Cell<bool>,
+    /// The bytes of the cookie that are not for values.
+    overhead: usize,
+}
+
+type Map = BTreeMap<String, serde_json::Value>;
+
+/// Without the values, which may be secret.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("values", &self.0.values.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value was not stored in a session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// With it, the cookie would have more than 4,096 bytes, and browsers drop such a cookie
+    /// without a word.
+    Full,
+    /// It cannot be encoded as JSON.
+    Encoding(serde_json::Error),
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SessionError::Full => f.write_str("the session is too large for a cookie"),
+            SessionError::Encoding(_) => f.write_str("a value cannot be stored in a session"),
+        }
+    }
+}
+
+impl std::error::Error for SessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SessionError::Full => None,
+            SessionError::Encoding(error) => Some(error),
+        }
+    }
+}
+
+/// As [`Error::internal`].
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        Error::internal(error)
+    }
+}
+
+/// As [`Error::internal`].
+impl IntoResponse for SessionError {
+    fn into_response(self) -> Response {
+        Error::from(self).into_response()
+    }
 }
 
 impl Session {
@@ -117,16 +206,25 @@ impl Session {
         serde_json::from_value(value).ok()
     }
 
-    /// Sets a value. It is sent to the visitor with the response. A value that cannot be encoded as
-    /// JSON is ignored, with a warning in the log.
-    pub fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
-        match serde_json::to_value(value) {
-            Ok(value) => drop(self.0.values.borrow_mut().insert(name.to_owned(), value)),
-            Err(error) => {
-                return tracing::warn!(name, %error, "a value cannot be stored in a session");
-            }
+    /// Sets a value. It is sent to the visitor with the response.
+    ///
+    /// # Errors
+    /// [`SessionError`] if there is no room for the value, or if it cannot be encoded as JSON. The
+    /// session is as it was before.
+    pub fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SessionError> {
+        let value = serde_json::to_value(value).map_err(SessionError::Encoding)?;
+        let mut values = self.0.values.borrow_mut();
+        let before = values.insert(name.to_owned(), value);
+        let length = serde_json::to_string(&*values).map_or(usize::MAX, |json| json.len());
+        if length > room(self.0.overhead) {
+            match before {
+                Some(before) => values.insert(name.to_owned(), before),
+                None => values.remove(name),
+            };
+            return Err(SessionError::Full);
         }
         self.0.changed.set(true);
+        Ok(())
     }
 
     /// Removes a value.
@@ -143,9 +241,17 @@ impl Session {
     }
 }
 
-/// The most bytes of JSON in a session. Browsers accept cookies of up to 4 KiB; the signature and
-/// the name need some of that.
-const MOST: usize = 3 * 1024;
+/// The most bytes of a cookie that browsers keep (RFC 6265, 6.1), with its name and attributes.
+const MAX_COOKIE: usize = 4_096;
+
+/// The bytes that values may have as JSON, which is sent as base64.
+fn room(overhead: usize) -> usize {
+    MAX_COOKIE.saturating_sub(overhead) / 4 * 3
+}
+
+/// How many cookies of the session's name are looked at. More come from nobody but attackers, who
+/// would make the server verify a thousand signatures.
+const MAX_TRIED: usize = 4;
 
 impl Layer for Sessions {
     fn call(&self, mut request: Request, next: Next) -> ResponseFuture {
@@ -155,8 +261,9 @@ impl Layer for Sessions {
         ResponseFuture::new(async move {
             let mut response = answering.await;
             if session.0.changed.get() {
-                if let Some(value) = sessions.write(&session) {
-                    response.headers_mut().append(SET_COOKIE, value);
+                match sessions.write(&session) {
+                    Some(value) => drop(response.headers_mut().append(SET_COOKIE, value)),
+                    None => return Error::internal(SessionError::Full).into_response(),
                 }
             }
             response
@@ -165,6 +272,10 @@ impl Layer for Sessions {
 }
 
 impl Sessions {
+    fn lifetime(&self) -> Duration {
+        self.max_age.unwrap_or(LIFETIME)
+    }
+
     fn read(&self, request: &Request) -> Session {
         let cookies = request
             .headers()
@@ -172,34 +283,47 @@ impl Sessions {
             .iter()
             .filter_map(|value| value.to_str().ok());
         let found = cookies
-            .flat_map(Cookie::split_parse_encoded)
-            .filter_map(Result::ok)
-            .filter(|cookie| cookie.name() == self.name)
-            .find_map(|cookie| {
-                CookieJar::new()
-                    .signed(&self.key.0)
-                    .verify(cookie.into_owned())
-            });
-        let values = found
-            .and_then(|cookie| serde_json::from_str(cookie.value()).ok())
-            .unwrap_or_default();
+            .flat_map(|value| value.split(';'))
+            .filter(|pair| {
+                pair.split_once('=')
+                    .is_some_and(|(name, _)| name.trim() == self.name)
+            })
+            .take(MAX_TRIED)
+            .find_map(|pair| self.verify(pair));
+        let (values, renew) = found.unwrap_or_default();
         Session(Rc::new(Values {
             values: RefCell::new(values),
-            changed: Cell::new(false),
+            changed: Cell::new(renew),
+            overhead: self.overhead(),
         }))
     }
 
+    /// Returns the values of a cookie, and whether it should be sent again.
+    fn verify(&self, pair: &str) -> Option<(Map, bool)> {
+        let cookie = Cookie::parse_encoded(pair.trim().to_owned()).ok()?;
+        let verify = |key: &SessionKey| CookieJar::new().signed(&key.0).verify(cookie.clone());
+        let (cookie, old) = match verify(&self.key) {
+            Some(cookie) => (cookie, false),
+            None => (self.previous.iter().find_map(verify)?, true),
+        };
+        let signed = URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
+        let (name, end, values): (String, u64, Map) = serde_json::from_slice(&signed).ok()?;
+        let left = end.checked_sub(now()).filter(|left| *left > 0)?;
+        let half = millis(self.lifetime()) / 2;
+        (name == self.name).then_some((values, old || left < half))
+    }
+
+    /// The bytes of a cookie besides its values: its name, the signature (percent-encoded at
+    /// worst), the name and the end again as base64, and the attributes.
+    fn overhead(&self) -> usize {
+        self.name.len() + 1 + 3 * 44 + (self.name.len() + 32) * 4 / 3 + 100
+    }
+
     fn write(&self, session: &Session) -> Option<HeaderValue> {
-        let json = serde_json::to_string(&*session.0.values.borrow()).ok()?;
-        if json.len() > MOST {
-            tracing::warn!(
-                bytes = json.len(),
-                "a session is too large for a cookie and was not stored"
-            );
-            return None;
-        }
+        let end = now().saturating_add(millis(self.lifetime()));
+        let signed = serde_json::to_vec(&(&self.name, end, &*session.0.values.borrow())).ok()?;
         let mut jar = CookieJar::new();
-        let mut cookie = Cookie::build((self.name.clone(), json))
+        let mut cookie = Cookie::build((self.name.clone(), URL_SAFE_NO_PAD.encode(signed)))
             .path("/")
             .http_only(true)
             .same_site(SameSite::Lax);
@@ -210,6 +334,21 @@ impl Sessions {
             cookie = cookie.max_age(time);
         }
         jar.signed_mut(&self.key.0).add(cookie);
-        HeaderValue::from_str(&jar.get(&self.name)?.encoded().to_string()).ok()
+        let text = jar.get(&self.name)?.encoded().to_string();
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        // `Debug` does not show it.
+        value.set_sensitive(true);
+        (text.len() <= MAX_COOKIE).then_some(value)
     }
+}
+
+/// The time in milliseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, millis)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ mod sample;
 use std::{
     future::Future,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use futures_core::Stream;
 
 use self::sample::Sampler;
 use super::{
-    IntoResponse, Redirect, Request, Response, Router,
+    Error, IntoResponse, Redirect, Request, Response, Router, StatusCode,
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue},
     sse,
 };
@@ -43,7 +44,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 ///
 /// `/monitor/` is the page. It is live: server-sent events update it four times a second.
 /// `/monitor/metrics` returns the figures in the Prometheus text format (version 0.0.4). An open
-/// page costs about 0.1 % of the thread's time. While no page is open, nothing extra is recorded.
+/// page costs about 0.1 % of the thread's time, and at most 16 may be open. While no page is open,
+/// nothing extra is recorded.
 ///
 /// The page shows source lines of the program and addresses of peers, so it must not be public: put
 /// it behind [`local_only`](crate::layers::local_only), behind
@@ -67,8 +69,17 @@ pub fn monitor(handle: &Handle) -> Router {
             }
         })
         .get("/live", {
-            let handle = handle.clone();
-            move || sse::response(&handle, Live::new(&handle))
+            let (handle, open) = (handle.clone(), Rc::new(()));
+            move || {
+                // Each of them has a clone.
+                if Rc::strong_count(&open) > MAX_PAGES {
+                    return Err(Error::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "too many of these pages are open",
+                    ));
+                }
+                Ok(sse::response(&handle, Live::new(&handle, open.clone())))
+            }
         })
 }
 
@@ -101,19 +112,24 @@ fn with(mut response: Response, name: HeaderName, value: &'static str) -> Respon
     response
 }
 
+/// How many pages may be open. Each takes samples four times a second.
+const MAX_PAGES: usize = 16;
+
 /// The stream of updates for an open page.
 struct Live {
     handle: Handle,
     sampler: Sampler,
     sleep: Sleep,
+    _open: Rc<()>,
 }
 
 impl Live {
-    fn new(handle: &Handle) -> Self {
+    fn new(handle: &Handle, open: Rc<()>) -> Self {
         Live {
             handle: handle.clone(),
             sampler: Sampler::new(handle),
             sleep: handle.sleep(Duration::ZERO),
+            _open: open,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, rc::Rc};
 pub use self::layer::{Layer, Next};
 use self::routes::{BELOW, Endpoint, Methods, Target, endpoint};
 pub(crate) use self::routes::{Found, Routes, nothing};
-use crate::{Handler, Method};
+use crate::{Handler, Method, authority, path};
 
 /// Maps methods and paths to handlers.
 ///
@@ -17,6 +17,11 @@ use crate::{Handler, Method};
 /// and its body is not sent. If a path exists but not with this method, the response is 405 with
 /// `Allow`. If the path does not exist, the [fallback](Router::fallback) answers; by default that
 /// is 404.
+///
+/// How a client spells a path does not matter: requests are matched in their [canonical
+/// form](crate::Request::path), and so are the paths of routes. `/é`, `/%C3%A9` and `/%c3%a9` are
+/// one route. So a layer around `/private` cannot be passed by `/%70rivate`, `//private` or
+/// `/public/../private`.
 ///
 /// Routers can be combined: one [merged](Router::merge) with another, one [nested](Router::nest)
 /// below a path, or one for each [host](Router::host). [Layers](Router::layer) are around the whole
@@ -46,6 +51,7 @@ impl Router {
     /// method.
     #[track_caller]
     pub fn route<M>(mut self, method: Method, path: &str, handler: impl Handler<M>) -> Self {
+        let path = &canonical(path);
         self.methods(path).add(path, method, endpoint(handler));
         self.checked(path)
     }
@@ -56,6 +62,7 @@ impl Router {
     /// As [`route`](Router::route).
     #[track_caller]
     pub fn any<M>(mut self, path: &str, handler: impl Handler<M>) -> Self {
+        let path = &canonical(path);
         self.methods(path).add_any(path, endpoint(handler));
         self.checked(path)
     }
@@ -122,11 +129,9 @@ impl Router {
         for (prefix, routes) in nested {
             self = self.nested(&prefix, inside(routes));
         }
-        self.hosts.extend(
-            hosts
-                .into_iter()
-                .map(|(name, routes)| (name, inside(routes))),
-        );
+        for (name, routes) in hosts {
+            self = self.hosted(name, inside(routes));
+        }
         if let Some(endpoint) = fallback {
             let before = self.fallback.replace(endpoint.inside(&layers));
             assert!(before.is_none(), "there are two fallbacks");
@@ -153,7 +158,7 @@ impl Router {
             prefix.starts_with('/') && !prefix.ends_with('/'),
             "{prefix:?} is not a valid prefix: it must begin with \"/\" and must not end with it"
         );
-        self.nested(prefix, Rc::new(router.build()))
+        self.nested(&canonical(prefix), Rc::new(router.build()))
     }
 
     #[track_caller]
@@ -164,21 +169,40 @@ impl Router {
     }
 
     /// Routes everything at `prefix` and below it to `handler`, with any method.
-    /// [`Request::path_below`](crate::Request::path_below) is the rest of the path.
+    /// [`Request::path_below`](crate::Request::path_below) is the rest of the path. At `/`, the
+    /// handler gets what no route of this router matches, as with [`fallback`](Router::fallback).
     ///
     /// # Panics
     /// As [`nest`](Router::nest).
     #[track_caller]
     pub fn mount<M>(self, prefix: &str, handler: impl Handler<M>) -> Self {
-        self.nest(prefix, Router::new().fallback(handler))
+        if prefix == "/" {
+            self.fallback(handler)
+        } else {
+            self.nest(prefix, Router::new().fallback(handler))
+        }
     }
 
     /// Routes every request for this host (RFC 9110, 7.2) to `router`. The name is for example
-    /// `example.org`, or `*.example.org` for all hosts below it. The port does not matter. This
-    /// router answers for all other hosts.
-    pub fn host(mut self, name: &str, router: Router) -> Self {
-        self.hosts
-            .push((name.to_ascii_lowercase(), Rc::new(router.build())));
+    /// `example.org`, or `*.example.org` for all hosts below it. The port does not matter, nor how
+    /// a client spells the host: in upper case, or with a final dot. This router answers for all
+    /// other hosts, and for requests of HTTP/1.0 that name none. A name wins over a `*`, and a
+    /// longer one after the `*` over a shorter one.
+    ///
+    /// # Panics
+    /// Panics if the host has a router already.
+    /// Panics if this is not a name or an address of a host.
+    #[track_caller]
+    pub fn host(self, name: &str, router: Router) -> Self {
+        let form = host(name).unwrap_or_else(|| panic!("{name:?} is not a host"));
+        self.hosted(form, Rc::new(router.build()))
+    }
+
+    #[track_caller]
+    fn hosted(mut self, name: String, routes: Rc<Routes>) -> Self {
+        let known = self.hosts.iter().any(|(other, _)| *other == name);
+        assert!(!known, "the host {name} has two routers");
+        self.hosts.push((name, routes));
         self
     }
 
@@ -270,6 +294,32 @@ impl Router {
             layers: self.layers,
         }
     }
+}
+
+/// The form of a route's path in which it is matched.
+#[track_caller]
+fn canonical(path: &str) -> String {
+    path::pattern(path).unwrap_or_else(|| {
+        panic!(
+            "the path {path:?} cannot be routed: it has an empty segment, \".\", \"..\", \"\\\" or \
+             malformed percent-encoding, so no request would match it"
+        )
+    })
+}
+
+/// The form of a host's name in which it is matched.
+fn host(name: &str) -> Option<String> {
+    let (star, name) = match name.strip_prefix("*.") {
+        Some(name) => ("*.", name),
+        None => ("", name),
+    };
+    let literal = name
+        .parse::<std::net::Ipv6Addr>()
+        .map(|address| format!("[{address}]"));
+    let name = literal.as_deref().unwrap_or(name);
+    let form = authority::canonical(name)?;
+    let (host, _) = authority::split(&form)?;
+    (!host.is_empty()).then(|| format!("{star}{host}"))
 }
 
 impl fmt::Debug for Router {

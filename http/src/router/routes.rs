@@ -189,14 +189,16 @@ impl Routes {
         if self.hosts.is_empty() {
             return None;
         }
-        let host = request.host()?.to_ascii_lowercase();
+        let host = request.host()?;
         let matches = |name: &str| match name.strip_prefix('*') {
             Some(end) => host.len() > end.len() && host.ends_with(end),
             None => host == name,
         };
+        // The name itself wins over all that are below another, and then the longest.
         self.hosts
             .iter()
-            .find(|(name, _)| matches(name))
+            .filter(|(name, _)| matches(name))
+            .max_by_key(|(name, _)| (!name.starts_with('*'), name.len()))
             .map(|(_, routes)| routes.clone())
     }
 

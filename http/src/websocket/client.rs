@@ -1,6 +1,14 @@
 //! WebSocket clients.
 
-use std::{error, fmt, future::poll_fn, io, task::Poll};
+use std::{
+    error, fmt,
+    future::poll_fn,
+    io::{self, Read, Write},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
 
 use tungstenite::{
     HandshakeError,
@@ -9,10 +17,7 @@ use tungstenite::{
     http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL},
 };
 
-use super::{
-    Config, WebSocket,
-    socket::{Blocking, limits},
-};
+use super::{Config, WebSocket, frame::Role};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, HostError, connect_host},
@@ -134,7 +139,7 @@ pub async fn connect_with(
         let result = match (begun.take(), middle.take()) {
             (Some((mut stream, request)), _) => {
                 stream.keep(cx);
-                match ClientHandshake::start(stream, request, Some(limits(&config))) {
+                match ClientHandshake::start(stream, request, None) {
                     Ok(handshake) => handshake.handshake(),
                     Err(error) => return Poll::Ready(Err(refused(error))),
                 }
@@ -161,11 +166,18 @@ pub async fn connect_with(
         .headers()
         .get(SEC_WEBSOCKET_PROTOCOL)
         .and_then(|name| name.to_str().ok());
-    Ok(WebSocket::with_inner(
+    let Blocking { stream, seen, .. } = inner.into_inner();
+    // tungstenite keeps what it has read beyond the head, so that is taken from the copy.
+    let end = seen.windows(4).position(|four| four == b"\r\n\r\n");
+    let arrived = end.map_or(&[][..], |end| &seen[end + 4..]);
+    let protocol = protocol.map(str::to_owned);
+    Ok(WebSocket::new(
         handle,
-        inner,
+        stream,
+        arrived,
+        Role::Client,
         &config,
-        protocol.map(str::to_owned),
+        protocol,
     ))
 }
 
@@ -176,5 +188,59 @@ fn refused(error: tungstenite::Error) -> ConnectError {
             ConnectError::Refused(format!("it answered {}", response.status()))
         }
         other => ConnectError::Refused(other.to_string()),
+    }
+}
+
+/// Adapts a stream to the blocking traits that tungstenite uses for the handshake. It returns
+/// `WouldBlock` instead of blocking, and wakes the task that polled last.
+struct Blocking {
+    stream: Box<dyn ByteStream>,
+    waker: Waker,
+    /// A copy of everything that was read. tungstenite bounds it: it gives up after 64 KiB.
+    seen: Vec<u8>,
+}
+
+impl Blocking {
+    fn new(stream: Box<dyn ByteStream>) -> Self {
+        Blocking {
+            stream,
+            waker: Waker::noop().clone(),
+            seen: Vec::new(),
+        }
+    }
+
+    fn keep(&mut self, cx: &Context<'_>) {
+        self.waker.clone_from(cx.waker());
+    }
+
+    fn poll<T>(
+        &mut self,
+        poll: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        match poll(
+            Pin::new(&mut self.stream),
+            &mut Context::from_waker(&self.waker),
+        ) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Read for Blocking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.poll(|stream, cx| stream.poll_read(cx, buffer))?;
+        self.seen.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Write for Blocking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.poll(|stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.poll(AsyncWrite::poll_flush)
     }
 }

@@ -1,7 +1,6 @@
 //! Messages.
 
 use bytes::Bytes;
-use tungstenite::Message as Raw;
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,15 +46,6 @@ impl Message {
         match self {
             Message::Text(text) => text.len(),
             Message::Binary(bytes) => bytes.len(),
-        }
-    }
-}
-
-impl From<Message> for Raw {
-    fn from(message: Message) -> Self {
-        match message {
-            Message::Text(text) => Raw::Text(text.into()),
-            Message::Binary(bytes) => Raw::Binary(bytes),
         }
     }
 }

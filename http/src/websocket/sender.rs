@@ -10,6 +10,14 @@ use std::{
 
 use super::Message;
 
+/// What a queued message takes besides its own bytes: its place in the queue, and what an allocator
+/// adds to it.
+const OVERHEAD: usize = 64;
+
+fn cost(message: &Message) -> usize {
+    message.len() + OVERHEAD
+}
+
 /// The queue that senders share with the WebSocket.
 pub(super) struct Queue {
     messages: RefCell<VecDeque<Message>>,
@@ -34,7 +42,7 @@ impl Queue {
     /// Takes the oldest message.
     pub(super) fn pop(&self) -> Option<Message> {
         let message = self.messages.borrow_mut().pop_front()?;
-        self.bytes.set(self.bytes.get() - message.len());
+        self.bytes.set(self.bytes.get() - cost(&message));
         Some(message)
     }
 
@@ -43,11 +51,16 @@ impl Queue {
         *self.waker.borrow_mut() = Some(cx.waker().clone());
     }
 
+    /// Takes all messages.
+    pub(super) fn take(&self) -> VecDeque<Message> {
+        self.bytes.set(0);
+        self.messages.take()
+    }
+
     /// Drops all messages and refuses further ones.
     pub(super) fn close(&self) {
         self.closed.set(true);
-        self.messages.take();
-        self.bytes.set(0);
+        drop(self.take());
     }
 }
 
@@ -102,7 +115,7 @@ impl Sender {
         if queue.closed.get() {
             return Err(SendError::Closed(message));
         }
-        let bytes = queue.bytes.get() + message.len();
+        let bytes = queue.bytes.get() + cost(&message);
         if bytes > queue.max_bytes && queue.bytes.get() > 0 {
             return Err(SendError::Full(message));
         }
@@ -114,7 +127,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The number of bytes that wait to be sent.
+    /// The number of bytes that wait to be sent, with 64 more for each message.
     pub fn queued(&self) -> usize {
         self.queue.bytes.get()
     }

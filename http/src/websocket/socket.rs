@@ -1,138 +1,71 @@
 //! An open WebSocket.
 
 use std::{
-    error, fmt,
+    collections::VecDeque,
+    fmt,
     future::{Future, poll_fn},
-    io::{self, Read, Write},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
-    time::Duration,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_core::Stream;
-use futures_io::{AsyncRead, AsyncWrite};
-use tungstenite::{
-    Message as Raw,
-    protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+
+use super::{
+    Closed, Config, Error, Message, Sender,
+    frame::{Event, Role},
+    sender::Queue,
+    wire::{End, GRACE, Wire},
 };
-
-use super::{Config, Message, Sender, sender::Queue};
 use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
-
-/// Why a WebSocket ended without a closing handshake.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Error {
-    /// The stream failed, or ended before the WebSocket was closed.
-    Stream(io::Error),
-    /// The peer violated the protocol, or exceeded a limit. It has been told so.
-    Protocol(String),
-    /// The peer does not answer.
-    Silent,
-    /// The WebSocket is closed.
-    Closed,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Stream(source) => write!(f, "the connection failed: {source}"),
-            Error::Protocol(what) => write!(f, "the peer violated the WebSocket protocol: {what}"),
-            Error::Silent => f.write_str("the peer does not answer"),
-            Error::Closed => f.write_str("the WebSocket is closed"),
-        }
-    }
-}
-
-impl error::Error for Error {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Error::Stream(source) => Some(source),
-            _ => None,
-        }
-    }
-}
-
-impl From<tungstenite::Error> for Error {
-    fn from(error: tungstenite::Error) -> Self {
-        match error {
-            tungstenite::Error::Io(source) => Error::Stream(source),
-            tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-                Error::Closed
-            }
-            tungstenite::Error::Protocol(
-                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            ) => Error::Stream(io::ErrorKind::UnexpectedEof.into()),
-            other => Error::Protocol(other.to_string()),
-        }
-    }
-}
-
-/// How the peer closed the WebSocket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// The close code (RFC 6455, 7.4). 1005 if the peer sent none.
-    pub code: u16,
-    /// The peer's reason.
-    pub reason: String,
-}
 
 /// A WebSocket. Keep calling [`next`](WebSocket::next): it also answers pings, and sends the
 /// messages of [senders](Sender).
 ///
-/// Dropping it ends the connection without a closing handshake. Use [`close`](WebSocket::close) to
-/// close it properly.
+/// If the peer closes it, the queued messages and the answer to the close are still sent, and if
+/// the peer violates the protocol, it is told why. This takes place on the reactor after
+/// [`next`](WebSocket::next) has returned, and even if the WebSocket is dropped then. It takes at
+/// most [`Config::write_timeout`] for each 16 KiB, and then 5 s for the peer to end the connection.
+///
+/// Dropping an open WebSocket ends the connection without a closing handshake. Use
+/// [`close`](WebSocket::close) to close it properly.
 pub struct WebSocket {
-    inner: tungstenite::WebSocket<Blocking>,
+    /// `None` once it is over.
+    wire: Option<Box<Wire>>,
     queue: Rc<Queue>,
     protocol: Option<String>,
     closed: Option<Closed>,
-    over: bool,
+    /// Why writing failed, until everything that arrived before is read.
+    failed: Option<Error>,
     handle: Handle,
     /// The timer for the next PING, or for giving up the peer.
     patience: Sleep,
     interval: Duration,
-    asked: bool,
+    /// When the last PING was sent.
+    asked: Option<Instant>,
 }
 
 impl WebSocket {
+    /// `arrived` are bytes that were read from the stream already.
     pub(super) fn new(
         handle: &Handle,
         stream: Box<dyn ByteStream>,
+        arrived: &[u8],
         role: Role,
         config: &Config,
         protocol: Option<String>,
     ) -> Self {
-        let inner = tungstenite::WebSocket::from_raw_socket(
-            Blocking::new(stream),
-            role,
-            Some(limits(config)),
-        );
-        Self::with_inner(handle, inner, config, protocol)
-    }
-
-    pub(super) fn with_inner(
-        handle: &Handle,
-        inner: tungstenite::WebSocket<Blocking>,
-        config: &Config,
-        protocol: Option<String>,
-    ) -> Self {
-        let queue = Rc::new(Queue::new(config.max_queued));
-        let interval = config.ping_interval;
-        let patience = handle.sleep(interval);
-        let handle = handle.clone();
         WebSocket {
-            inner,
-            queue,
+            wire: Some(Box::new(Wire::new(handle, stream, arrived, role, config))),
+            queue: Rc::new(Queue::new(config.max_queued)),
             protocol,
             closed: None,
-            over: false,
-            handle,
-            patience,
-            interval,
-            asked: false,
+            failed: None,
+            handle: handle.clone(),
+            patience: handle.sleep(config.ping_interval),
+            interval: config.ping_interval,
+            asked: None,
         }
     }
 
@@ -160,23 +93,19 @@ impl WebSocket {
     }
 
     /// Sends a message after those that are queued by senders, and waits until it is written.
+    /// Nothing is received meanwhile; [`talk`](WebSocket::talk) does both.
     ///
     /// # Errors
-    /// If the WebSocket has ended.
+    /// If the WebSocket has ended. [`Error::Stuck`] if the peer does not read; this ends it.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut message = Some(message.into());
         poll_fn(|cx| {
-            self.inner.get_mut().keep(cx);
-            if self.over {
-                return Poll::Ready(Err(Error::Closed));
-            }
-            if self.poll_queue()?.is_pending() {
-                return Poll::Pending;
-            }
+            ready!(self.poll_queue(cx))?;
+            let wire = self.wire.as_mut().ok_or(Error::Closed)?;
             if let Some(message) = message.take() {
-                unless_blocked(self.inner.write(message.into()))?;
+                wire.message(&message);
             }
-            self.poll_flush()
+            self.poll_flush(cx)
         })
         .await
     }
@@ -190,7 +119,7 @@ impl WebSocket {
     /// messages instead of making them pile up.
     ///
     /// # Errors
-    /// If the connection fails, or the peer violates the protocol.
+    /// If the connection fails, the peer violates the protocol, or does not read.
     pub async fn talk<S>(
         &mut self,
         outgoing: S,
@@ -211,13 +140,14 @@ impl WebSocket {
                     Poll::Ready(None) => return Poll::Ready(Ok(())),
                     Poll::Pending => {}
                 }
-                if self.poll_queue()?.is_pending() {
-                    return Poll::Pending;
-                }
-                match std::task::ready!(outgoing.as_mut().poll_next(cx)) {
-                    Some(message) => unless_blocked(self.inner.write(message.into()))?,
+                ready!(self.poll_queue(cx))?;
+                match ready!(outgoing.as_mut().poll_next(cx)) {
+                    Some(message) => {
+                        let wire = self.wire.as_mut().ok_or(Error::Closed)?;
+                        wire.message(&message);
+                    }
                     None => return Poll::Ready(Ok(())),
-                };
+                }
             }
         })
         .await
@@ -225,107 +155,184 @@ impl WebSocket {
 
     /// Closes the WebSocket with a closing handshake. It sends everything that is queued, then the
     /// code and the reason (RFC 6455, 7.4; at most 123 bytes), and waits at most 5 s for the peer's
-    /// answer.
+    /// answer. Messages that arrive meanwhile are dropped. Codes that must not be sent, such as
+    /// 1005 and 1006, are left out together with the reason.
     ///
     /// # Errors
-    /// If the connection fails first.
+    /// If the connection fails first. [`Error::Stuck`] if the peer does not read, and
+    /// [`Error::Silent`] if it does not answer.
     pub async fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
-        let mut reason = reason;
-        while reason.len() > 123 {
-            reason = &reason[..reason
-                .char_indices()
-                .next_back()
-                .map_or(0, |(place, _)| place)];
-        }
-        let mut frame = Some(CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.to_owned().into(),
-        });
+        let mut begun = false;
+        poll_fn(|cx| {
+            if self.wire.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            if !begun {
+                ready!(self.poll_queue(cx))?;
+                begun = true;
+                self.queue.close();
+                if let Some(wire) = &mut self.wire {
+                    wire.close(code, reason);
+                }
+            }
+            self.poll_flush(cx)
+        })
+        .await?;
         let handle = self.handle.clone();
-        let closing = poll_fn(|cx| {
-            self.inner.get_mut().keep(cx);
-            if frame.is_some() && !self.over {
-                if self.poll_queue()?.is_pending() {
-                    return Poll::Pending;
-                }
-                unless_blocked(self.inner.close(frame.take()))?;
-            }
+        let answered = poll_fn(|cx| {
             loop {
-                match Pin::new(&mut *self).poll_next(cx) {
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                    Poll::Ready(None) => return Poll::Ready(Ok(())),
-                    Poll::Pending => return Poll::Pending,
+                let Some(wire) = &mut self.wire else {
+                    return Poll::Ready(Ok(()));
+                };
+                match ready!(wire.poll_event(cx)) {
+                    Ok(Event::Close(closed)) => {
+                        self.closed = Some(closed);
+                        self.finish(cx, VecDeque::new(), None);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(_) => {}
+                    Err(end) => {
+                        // The peer has our CLOSE frame, which is the last one.
+                        self.end();
+                        return Poll::Ready(Err(match end {
+                            End::Error(error) => error,
+                            End::Fault(fault) => Error::Protocol(fault.what.to_owned()),
+                        }));
+                    }
                 }
             }
         });
-        handle
-            .timeout(Duration::from_secs(5), closing)
-            .await
-            .unwrap_or(Err(Error::Silent))
+        let answered = handle.timeout(GRACE, answered).await;
+        answered.unwrap_or_else(|_| {
+            self.end();
+            Err(Error::Silent)
+        })
     }
 
-    /// Passes queued messages to tungstenite, as far as they can be sent.
-    fn poll_queue(&mut self) -> Result<Poll<()>, Error> {
+    /// Writes what is encoded, and then what senders have queued.
+    fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
-            if self.poll_flush()?.is_pending() {
-                return Ok(Poll::Pending);
+            ready!(self.poll_flush(cx))?;
+            let wire = self.wire.as_mut().ok_or(Error::Closed)?;
+            let mut some = false;
+            while wire.has_room() {
+                let Some(message) = self.queue.pop() else {
+                    break;
+                };
+                wire.message(&message);
+                some = true;
             }
-            let message = self.queue.pop();
-            let Some(message) = message else {
-                return Ok(Poll::Ready(()));
-            };
-            unless_blocked(self.inner.write(message.into()))?;
+            if !some {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 
-    fn poll_flush(&mut self) -> Poll<Result<(), Error>> {
-        match unless_blocked(self.inner.flush()) {
-            Ok(Some(())) => Poll::Ready(Ok(())),
-            Ok(None) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let wire = self.wire.as_mut().ok_or(Error::Closed)?;
+        let result = ready!(wire.poll_flush(cx));
+        if let Err(Error::Stuck) = &result {
+            self.end();
         }
+        Poll::Ready(result)
     }
 
+    /// Nothing is sent or received any longer.
     fn end(&mut self) {
-        self.over = true;
+        self.wire = None;
         self.queue.close();
     }
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+    /// Ends the connection in order. What cannot be done at once is done by a task.
+    fn finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        messages: VecDeque<Message>,
+        close: Option<(u16, String)>,
+    ) {
+        if let Some(wire) = self.wire.take() {
+            let mut ending = Box::pin(wire.end(messages, close));
+            if ending.as_mut().poll(cx).is_pending() {
+                self.handle.spawn(ending);
+            }
+        }
+        self.queue.close();
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        // A write that is late comes before reading can use up the task's share.
+        if self.failed.is_none() && self.wire.as_ref().is_some_and(|wire| wire.is_stalled()) {
+            if let Poll::Ready(Err(error)) = self.poll_queue(cx) {
+                self.failed = Some(error);
+            }
+        }
         loop {
-            // If writing fails, reading fails too, but first returns what arrived before.
-            let _ = self.poll_queue();
-            match unless_blocked(self.inner.read())? {
-                Some(message) => {
-                    self.asked = false;
-                    self.patience.reset(self.handle.now() + self.interval);
-                    match message {
-                        Raw::Text(text) => {
-                            return Poll::Ready(Ok(Message::Text(text.as_str().to_owned())));
-                        }
-                        Raw::Binary(bytes) => return Poll::Ready(Ok(Message::Binary(bytes))),
-                        Raw::Close(frame) => {
-                            let (code, reason) = frame.map_or((1005, String::new()), |frame| {
-                                (frame.code.into(), frame.reason.to_string())
-                            });
-                            self.closed = Some(Closed { code, reason });
-                        }
-                        Raw::Ping(_) | Raw::Pong(_) | Raw::Frame(_) => {}
+            let Some(wire) = &mut self.wire else {
+                return Poll::Ready(self.failed.take().map(Err));
+            };
+            match wire.poll_event(cx) {
+                Poll::Ready(Ok(Event::Message(message))) => {
+                    // If writing fails, what arrived before is still returned.
+                    if let Poll::Ready(Err(error)) = self.poll_queue(cx) {
+                        self.failed = Some(error);
                     }
+                    return Poll::Ready(Some(Ok(message)));
                 }
-                None => {
-                    if Pin::new(&mut self.patience).poll(cx).is_pending() {
-                        return Poll::Pending;
+                Poll::Ready(Ok(Event::Ping(payload))) => wire.pong(payload),
+                Poll::Ready(Ok(Event::Nothing)) => {}
+                Poll::Ready(Ok(Event::Close(closed))) => {
+                    let code = closed.code;
+                    self.closed = Some(closed);
+                    let queued = self.queue.take();
+                    self.finish(cx, queued, Some((code, String::new())));
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Err(End::Fault(fault))) => {
+                    let close = (fault.code, fault.what.to_owned());
+                    self.finish(cx, VecDeque::new(), Some(close));
+                    return Poll::Ready(Some(Err(Error::Protocol(fault.what.to_owned()))));
+                }
+                Poll::Ready(Err(End::Error(error))) => {
+                    self.end();
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Pending => {
+                    let written = match self.failed.take() {
+                        Some(error) => Poll::Ready(Err(error)),
+                        None => self.poll_queue(cx),
+                    };
+                    if let Poll::Ready(Err(error)) = written {
+                        self.end();
+                        return Poll::Ready(Some(Err(error)));
                     }
-                    if self.asked {
-                        return Poll::Ready(Err(Error::Silent));
-                    }
-                    self.asked = true;
-                    self.patience.reset(self.handle.now() + self.interval);
-                    let _ = self.inner.write(Raw::Ping(Bytes::new()));
+                    return self.poll_silent(cx).map(|error| Some(Err(error)));
                 }
             }
+        }
+    }
+
+    /// Asks a peer that was not heard for a while whether it is there, and then gives it up. Every
+    /// byte counts: a long message may take its time.
+    fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        loop {
+            ready!(Pin::new(&mut self.patience).poll(cx));
+            let Some(wire) = &mut self.wire else {
+                return Poll::Ready(Error::Closed);
+            };
+            let (now, due) = (self.handle.now(), wire.heard() + self.interval);
+            if now < due {
+                self.patience.reset(due);
+                continue;
+            }
+            if self.asked.is_some_and(|asked| wire.heard() < asked) {
+                self.end();
+                return Poll::Ready(Error::Silent);
+            }
+            self.asked = Some(now);
+            self.patience.reset(now + self.interval);
+            wire.ping();
+            // An error shows when the socket is polled next.
+            let _ = wire.poll_flush(cx);
         }
     }
 }
@@ -334,20 +341,8 @@ impl Stream for WebSocket {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if this.over {
-            return Poll::Ready(None);
-        }
-        this.inner.get_mut().keep(cx);
-        this.queue.keep(cx);
-        let message = std::task::ready!(this.poll_message(cx));
-        if message.is_err() {
-            this.end();
-        }
-        Poll::Ready(match message {
-            Err(Error::Closed) => None,
-            message => Some(message),
-        })
+        self.queue.keep(cx);
+        self.poll_message(cx)
     }
 }
 
@@ -362,73 +357,7 @@ impl fmt::Debug for WebSocket {
         f.debug_struct("WebSocket")
             .field("protocol", &self.protocol)
             .field("closed", &self.closed)
-            .field("over", &self.over)
+            .field("over", &self.wire.is_none())
             .finish_non_exhaustive()
-    }
-}
-
-/// Turns "would block" into `None`.
-fn unless_blocked<T>(result: tungstenite::Result<T>) -> Result<Option<T>, Error> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-pub(super) fn limits(config: &Config) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .max_message_size(Some(config.max_message_size))
-        .max_frame_size(Some(config.max_message_size))
-        .read_buffer_size(16 * 1024)
-        .write_buffer_size(16 * 1024)
-}
-
-/// Adapts a stream to the blocking traits that tungstenite uses. It returns `WouldBlock` instead of
-/// blocking, and wakes the task that polled last.
-pub(super) struct Blocking {
-    stream: Box<dyn ByteStream>,
-    waker: Waker,
-}
-
-impl Blocking {
-    pub(super) fn new(stream: Box<dyn ByteStream>) -> Self {
-        Blocking {
-            stream,
-            waker: Waker::noop().clone(),
-        }
-    }
-
-    pub(super) fn keep(&mut self, cx: &Context<'_>) {
-        self.waker.clone_from(cx.waker());
-    }
-
-    fn poll<T>(
-        &mut self,
-        poll: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> io::Result<T> {
-        match poll(
-            Pin::new(&mut self.stream),
-            &mut Context::from_waker(&self.waker),
-        ) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Read for Blocking {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.poll(|stream, cx| stream.poll_read(cx, buffer))
-    }
-}
-
-impl Write for Blocking {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.poll(|stream, cx| stream.poll_write(cx, bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.poll(AsyncWrite::poll_flush)
     }
 }

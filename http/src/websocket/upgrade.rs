@@ -2,19 +2,22 @@
 
 use std::future::Future;
 
-use super::{Config, WebSocket};
+use super::{Config, WebSocket, frame::Role};
 use crate::{
     Error, HeaderValue, Request, Response, StatusCode,
     header::{
         SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     },
+    origin,
 };
 
 /// Accepts a WebSocket, and runs `talk` on it as a task.
 ///
+/// Web pages of other sites are refused, unless [`Config::origins`] has them.
+///
 /// # Errors
-/// 426 if the request does not ask for a WebSocket, or asks for a version other than 13. 400 if it
-/// is malformed.
+/// 403 if a page of another site asks. 426 if the request does not ask for a WebSocket, or asks for
+/// a version other than 13. 400 if it is malformed.
 pub fn upgrade<F, Fut>(request: Request, talk: F) -> Result<Response, Error>
 where
     F: FnOnce(WebSocket) -> Fut + 'static,
@@ -32,6 +35,12 @@ where
     F: FnOnce(WebSocket) -> Fut + 'static,
     Fut: Future<Output = ()> + 'static,
 {
+    if origin::of(&request, &config.origins) == origin::From::Elsewhere {
+        return Err(Error::new(
+            StatusCode::FORBIDDEN,
+            "pages of other sites must not open this WebSocket",
+        ));
+    }
     let handle = request.handle().clone();
     let text = |name| {
         request
@@ -53,20 +62,16 @@ where
         .cloned();
     let chosen = protocol.clone();
     let mut response = request.upgrade("websocket", move |stream| {
-        let socket = WebSocket::new(
-            &handle,
-            stream,
-            tungstenite::protocol::Role::Server,
-            &config,
-            chosen,
-        );
+        let socket = WebSocket::new(&handle, stream, &[], Role::Server, &config, chosen);
         handle.spawn(talk(socket));
     })?;
     if version.as_deref() != Some("13") {
-        return Err(Error::new(
-            StatusCode::UPGRADE_REQUIRED,
+        // RFC 6455, 4.4.
+        let error = Error::upgrade_required(
+            "websocket",
             "only version 13 of the WebSocket protocol is supported",
-        ));
+        );
+        return Err(error.with_header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
     }
     // HTTP/2 has no key (RFC 8441, 5).
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

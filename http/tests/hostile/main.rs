@@ -15,8 +15,6 @@ mod victim;
 
 use std::{env, process::ExitCode, time::Duration};
 
-use rows::ROWS;
-
 /// One hostile input.
 struct Row {
     /// What is sent, in words.
@@ -48,7 +46,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     if let [flag, name, rest @ ..] = arguments.as_slice() {
         if flag == "--victim" {
-            let row = ROWS.iter().find(|row| row.name == name).expect("a row");
+            let row = rows::all().find(|row| row.name == name).expect("a row");
             return victim::run(&row.victim, rest.first().map(String::as_str));
         }
     }
@@ -57,13 +55,12 @@ fn main() -> ExitCode {
         .filter(|argument| !argument.starts_with('-'))
         .collect();
     if arguments.iter().any(|argument| argument == "--list") {
-        for row in ROWS {
+        for row in rows::all() {
             println!("{}: test", row.name);
         }
         return ExitCode::SUCCESS;
     }
-    let rows = ROWS
-        .iter()
+    let rows = rows::all()
         .filter(|row| wanted.is_empty() || wanted.iter().any(|part| row.name.contains(&**part)));
     let (mut passed, mut failed) = (0, 0);
     println!(

@@ -1,5 +1,9 @@
 //! The table.
 
+mod client;
+mod server;
+mod websocket;
+
 use std::time::Duration;
 
 use entwined::{Handle, transport::tcp};
@@ -47,7 +51,14 @@ fn answer(target: &Target, answer: &[u8]) -> String {
     String::new()
 }
 
-pub const ROWS: &[Row] = &[
+/// All rows.
+pub fn all() -> impl Iterator<Item = &'static Row> {
+    [ROWS, client::ROWS, server::ROWS, websocket::ROWS]
+        .into_iter()
+        .flatten()
+}
+
+const ROWS: &[Row] = &[
     Row {
         name: "a head of 70 KiB",
         victim: Victim::Server(SITE),

@@ -1,5 +1,7 @@
 //! WebSockets, with each other and with implementations by others.
 
+mod wrong;
+
 use std::{
     cell::{Cell, RefCell},
     io::{Read, Write},

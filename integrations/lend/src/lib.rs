@@ -30,6 +30,9 @@
 //! assert_eq!(owned.count, 2);
 //! ```
 //!
+//! Code that switches stacks, such as a coroutine crate, must not do so inside a loan or a borrow.
+//! If that makes one end before another inside of it, the process is aborted.
+//!
 //! A borrow cannot be held across an `await`, kept after the loan ends, or made twice at a time:
 //! borrows are closures, and a borrow inside a borrow is refused.
 #![warn(missing_debug_implementations)]

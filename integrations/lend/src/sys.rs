@@ -4,6 +4,10 @@
 //! through a guard that also runs if the call unwinds. So they nest, the innermost one decides what
 //! the place holds, and a pointer is stored only while the call that received the reference is on
 //! the stack.
+//!
+//! A thread can have several stacks: a coroutine crate may switch to another one inside a loan, all
+//! in safe code. Then scopes may end in another order than the reverse of their beginnings. Each
+//! guard checks that, and ends the process if it is so.
 
 use std::{cell::Cell, ptr::NonNull};
 
@@ -11,6 +15,8 @@ use crate::NotLent;
 
 pub(crate) struct Place<T> {
     state: Cell<State<T>>,
+    /// How many loans and borrows there are.
+    depth: Cell<usize>,
 }
 
 enum State<T> {
@@ -27,6 +33,7 @@ impl<T> Place<T> {
     pub(crate) fn new() -> Self {
         Place {
             state: Cell::new(State::Nothing),
+            depth: Cell::new(0),
         }
     }
 
@@ -63,9 +70,12 @@ impl<T> Place<T> {
     }
 
     fn put(&self, state: State<T>) -> Restore<'_, T> {
+        let depth = self.depth.get() + 1;
+        self.depth.set(depth);
         Restore {
             place: self,
             before: self.state.replace(state),
+            depth,
         }
     }
 }
@@ -74,10 +84,21 @@ impl<T> Place<T> {
 struct Restore<'a, T> {
     place: &'a Place<T>,
     before: State<T>,
+    depth: usize,
 }
 
 impl<T> Drop for Restore<'_, T> {
     fn drop(&mut self) {
+        if self.place.depth.get() != self.depth {
+            // Going on would leave a pointer to a value whose loan has ended, or two references to
+            // one value. A panic could be caught.
+            eprintln!(
+                "entwined-lend: a loan or a borrow ended before one inside of it; they cannot be \
+                 held across a switch of coroutines"
+            );
+            std::process::abort();
+        }
+        self.place.depth.set(self.depth - 1);
         self.place.state.set(self.before);
     }
 }
@@ -89,3 +110,57 @@ impl<T> Clone for State<T> {
 }
 
 impl<T> Copy for State<T> {}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::ExitStatusExt,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// What a coroutine crate can do in safe code: end the scopes of two stacks in any order.
+    #[test]
+    fn scopes_that_end_in_another_order_end_the_process() {
+        const SIGABRT: i32 = 6;
+        const VARIABLE: &str = "ENTWINED_TEST_SCOPES";
+        if let Some(which) = std::env::var_os(VARIABLE) {
+            let place = Place::<u8>::new();
+            let (mut one, mut two) = (1, 2);
+            let outer = place.put(State::Lent(NonNull::from(&mut one)));
+            let inner = match which.to_str() {
+                Some("lend") => place.put(State::Lent(NonNull::from(&mut two))),
+                _ => place.put(State::Borrowed),
+            };
+            drop(outer);
+            drop(inner);
+            return;
+        }
+        for which in ["lend", "borrow"] {
+            let status = Command::new(std::env::current_exe().expect("this test"))
+                .args([
+                    "--exact",
+                    "sys::tests::scopes_that_end_in_another_order_end_the_process",
+                ])
+                .env(VARIABLE, which)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .expect("it starts");
+            assert_eq!(status.signal(), Some(SIGABRT), "{which}: {status}");
+        }
+    }
+
+    #[test]
+    fn scopes_that_nest_are_counted_also_when_they_unwind() {
+        let place = Place::new();
+        let mut value = 1;
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            place.lend(&mut value, || place.with(|_| panic!("inside")))
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(place.depth.get(), 0);
+        assert_eq!(place.with(|value: &mut i32| *value), Err(NotLent::Nothing));
+    }
+}

@@ -51,9 +51,18 @@
 //! `"file:name?mode=memory&cache=shared"` is one database for all connections, as long as any of
 //! them is open.
 //!
-//! Readers wait for a writer unless the database is in [WAL mode](https://www.sqlite.org/wal.html),
-//! which is a property of the file. Set it once with `PRAGMA journal_mode = WAL`, ideally where
-//! connections are [opened](ConnectionPool::with).
+//! # Locks
+//!
+//! [`ConnectionPool::open`] puts the database into [WAL mode](https://www.sqlite.org/wal.html), so
+//! that readers do not wait for a writer. The mode is a property of the file and stays. Connections
+//! that you [open yourself](ConnectionPool::with) have the mode of the file.
+//!
+//! [`run_interaction`](ConnectionPool::run_interaction) begins with `BEGIN IMMEDIATE`: it takes the
+//! lock for writing at its start, and waits for it there. SQLite's default, a transaction that
+//! first reads and then wants to write, fails at once with "database is locked" if another has
+//! written meanwhile. On a connection that cannot write it begins with `BEGIN`.
+//!
+//! Each waits up to 5 s for a lock, then its error is "database is locked".
 //!
 //! # Cancelling
 //!
@@ -66,7 +75,12 @@
 mod error;
 mod worker;
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use entwined::{
     Handle,
@@ -74,7 +88,7 @@ use entwined::{
     thread::{Config, Job, ThreadPool},
 };
 pub use rusqlite;
-use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Params, Row, Transaction, ffi};
 
 pub use error::Error;
 
@@ -95,27 +109,26 @@ impl ConnectionPool {
     /// Creates a pool of connections to the database in a file, which is created if it does not
     /// exist. The pool has 4 connections at most, and closes them when they are idle for a minute.
     /// Up to 1,024 pieces of work may be queued. Each connection waits up to 5 s for a lock held by
-    /// another.
+    /// another. The database gets into [WAL mode](crate#locks).
     ///
-    /// Nothing is opened until it is needed, so errors appear in the first work.
+    /// Nothing is opened until it is needed, so errors appear in the first work. A relative path
+    /// means the directory that the program is in now.
     pub fn open(handle: &Handle, path: impl AsRef<Path>) -> Self {
-        let path = path.as_ref().to_owned();
+        let path = fixed(path.as_ref());
         let mut config = Config::default();
         (config.max_threads, config.max_queued, config.idle_timeout) =
             (4, 1_024, Duration::from_secs(60));
         ConnectionPool::with(handle, config, move || {
-            let mut connection = Connection::open(&path)?;
-            // A transaction that first reads and then writes fails at once if another one wrote
-            // meanwhile; an immediate transaction waits at its start instead.
-            connection.set_transaction_behavior(TransactionBehavior::Immediate);
+            let connection = Connection::open(&path)?;
+            connection.busy_timeout(BUSY)?;
+            use_wal(&connection)?;
             Ok(connection)
         })
     }
 
     /// Same as [`open`](ConnectionPool::open), with other limits and your own function to open a
     /// connection. The function runs on the connection's thread, and is the place for pragmas and
-    /// custom SQL functions. [`run_interaction`](ConnectionPool::run_interaction) uses the
-    /// connection's own [`TransactionBehavior`].
+    /// custom SQL functions.
     pub fn with(
         handle: &Handle,
         config: Config,
@@ -172,9 +185,9 @@ impl ConnectionPool {
         })
     }
 
-    /// Runs `interaction` in a transaction, on a connection's thread. The transaction is committed
-    /// if `interaction` returns `Ok`. It is rolled back if `interaction` returns an error, panics
-    /// or is cancelled.
+    /// Runs `interaction` in a transaction, on a connection's thread. It has the database's [lock
+    /// for writing](crate#locks) from its start. The transaction is committed if `interaction`
+    /// returns `Ok`. It is rolled back if `interaction` returns an error, panics or is cancelled.
     ///
     /// # Errors
     /// The Deferred fails with the error of `interaction`, which may be your own type, or with an
@@ -221,6 +234,38 @@ impl ConnectionPool {
     pub fn queued(&self) -> usize {
         self.threads.queued()
     }
+}
+
+/// How long a connection waits for a lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Puts the database into WAL mode, if it is not and can be.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let mode: String = connection.query_row("PRAGMA journal_mode", (), |row| row.get(0))?;
+    if mode == "wal" || mode == "memory" || connection.is_readonly("main")? {
+        return Ok(());
+    }
+    match connection.query_row("PRAGMA journal_mode = WAL", (), |_| Ok(())) {
+        // Another connection is using it, perhaps for the same; SQLite does not wait here.
+        Err(rusqlite::Error::SqliteFailure(error, _))
+            if matches!(
+                error.code,
+                ffi::ErrorCode::DatabaseBusy | ffi::ErrorCode::DatabaseLocked
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// The same file, whatever directory the program changes to. Names that are not files are kept.
+fn fixed(path: &Path) -> PathBuf {
+    let special = path.as_os_str().is_empty()
+        || path == Path::new(":memory:")
+        || path.to_string_lossy().starts_with("file:");
+    let absolute = (!special).then(|| std::path::absolute(path).ok()).flatten();
+    absolute.unwrap_or_else(|| path.to_owned())
 }
 
 impl fmt::Debug for ConnectionPool {

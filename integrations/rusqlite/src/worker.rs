@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use entwined::thread::Job;
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::Error;
 
@@ -56,7 +56,16 @@ pub(crate) fn interact<T, E: From<Error>>(
     job: &Job,
     interaction: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let transaction = connection.transaction().map_err(Error::Sqlite)?;
+    // A connection that cannot write cannot take the lock for it.
+    let readonly = connection.is_readonly("main").map_err(Error::Sqlite)?;
+    let behavior = if readonly {
+        TransactionBehavior::Deferred
+    } else {
+        TransactionBehavior::Immediate
+    };
+    let transaction = connection
+        .transaction_with_behavior(behavior)
+        .map_err(Error::Sqlite)?;
     let value = interaction(&transaction)?;
     job.check().map_err(Error::Interrupted)?;
     transaction.commit().map_err(Error::Sqlite)?;

@@ -409,3 +409,47 @@ fn it_works_on_another_loop() {
     host.run(None, &mut (), |()| {}).expect("it runs");
     assert_eq!(done.get(), Some(3));
 }
+
+/// Two transactions that read before they write. With SQLite's default the second fails at once
+/// with "database is locked", however long it may wait.
+#[test]
+fn transactions_that_read_before_they_write_wait_for_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("numbers.db");
+    let reactor = Standalone::new().expect("a reactor");
+    let mut config = Config::default();
+    config.max_threads = 4;
+    // The program's own function: nothing of it says how transactions begin.
+    let pool = ConnectionPool::with(&reactor.handle(), config, move || Connection::open(&file));
+    let sums = reactor.block_on(async move {
+        pool.run_statement("CREATE TABLE number (n INTEGER)", ())
+            .await?;
+        pool.run_statement("INSERT INTO number VALUES (0)", ())
+            .await?;
+        let adding = (0..8).map(|_| {
+            pool.run_interaction(|transaction| {
+                let read = "SELECT n FROM number";
+                let n: i64 = transaction.query_row(read, (), |row| row.get(0))?;
+                std::thread::sleep(Duration::from_millis(2));
+                transaction.execute("UPDATE number SET n = ?", [n + 1])?;
+                Ok::<_, Error>(())
+            })
+        });
+        all(adding).await?;
+        let sums = pool.run_query("SELECT n FROM number", (), |row| row.get::<_, i64>(0));
+        Ok::<_, Box<dyn error::Error>>(sums.await?)
+    });
+    assert_eq!(sums.expect("no transaction fails"), [8]);
+}
+
+#[test]
+fn a_database_that_the_pool_opens_is_in_wal_mode() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let reactor = Standalone::new().expect("a reactor");
+    let pool = ConnectionPool::open(&reactor.handle(), folder.path().join("notes.db"));
+    let modes = reactor.block_on(async move {
+        let modes = pool.run_query("PRAGMA journal_mode", (), |row| row.get::<_, String>(0));
+        Ok::<_, Box<dyn error::Error>>(modes.await?)
+    });
+    assert_eq!(modes.expect("no error"), ["wal"]);
+}

@@ -32,6 +32,8 @@ use raw_window_handle::HandleError;
 pub enum Error {
     /// The window or the display is of another system: not on Wayland, or not on X11.
     OtherSystem(&'static str),
+    /// The window is on another display than the one given.
+    OtherDisplay,
     /// The toolkit has no handle right now.
     Handle(HandleError),
     /// The display cannot be reached, or is gone.
@@ -49,6 +51,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::OtherSystem(wanted) => write!(f, "the window is not on {wanted}"),
+            Error::OtherDisplay => f.write_str("the window is on another display"),
             Error::Handle(_) => f.write_str("the toolkit has no handle for its window right now"),
             Error::Display(error) => write!(f, "the display cannot be reached: {error}"),
         }
@@ -58,7 +61,7 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Error::OtherSystem(_) => None,
+            Error::OtherSystem(_) | Error::OtherDisplay => None,
             Error::Handle(error) => Some(error),
             Error::Display(error) => Some(&**error),
         }

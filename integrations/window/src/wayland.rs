@@ -9,7 +9,7 @@
 //! fn keep_awake(
 //!     network: &Handle,
 //!     display: impl HasDisplayHandle + 'static,
-//!     window: impl HasWindowHandle + 'static,
+//!     window: impl HasWindowHandle + HasDisplayHandle + 'static,
 //! ) -> Result<Inhibitor, Error> {
 //!     Inhibitor::new(network, display, window)
 //! }
@@ -72,14 +72,17 @@ impl<D: 'static> Guest<D> {
         display: impl HasDisplayHandle + 'static,
         state: D,
     ) -> Result<Self, Error> {
-        let connection = sys::connection(display)?;
-        let socket = connection
+        let toolkit = sys::Toolkit::new(display)?;
+        let socket = toolkit
+            .connection()
             .backend()
             .poll_fd()
             .try_clone_to_owned()
             .map_err(Error::display)?;
         let watched = Registration::new(handle, socket, Interest::READABLE)
             .map_err(|error| Error::display(error.error))?;
+        // Nothing fails any more, so the display is not kept in vain.
+        let connection = toolkit.keep();
         let inner = Rc::new(Inner {
             queue: RefCell::new(connection.new_event_queue()),
             connection,
@@ -131,7 +134,11 @@ impl<D: 'static> Guest<D> {
         let (resolver, deferred) = Deferred::new();
         match &*self.inner.why.borrow() {
             Some(why) => resolver.resolve(why.clone()),
-            None => self.inner.gone.borrow_mut().push(resolver),
+            None => {
+                let mut gone = self.inner.gone.borrow_mut();
+                gone.retain(|other| other.is_wanted());
+                gone.push(resolver);
+            }
         }
         deferred
     }

@@ -7,15 +7,16 @@ use std::{
     os::fd::BorrowedFd,
     rc::{Rc, Weak},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        self, Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use super::{Driver, Selector, Watcher};
+use super::{Driver, Selector, Watcher, watcher::WatcherRemote};
 use crate::{
     log,
+    panic::catch,
     reactor::{
         backend::{Event, Interest, Key, NextTurn, Notify, Reactor},
         turn::{Handle, LifeError},
@@ -83,7 +84,11 @@ impl Interleave {
     /// Makes a reactor that is not running yet. `post` must make the host run a closure on this
     /// thread soon, in any order relative to others, and must return at once. It is called on this
     /// thread, also from inside such a closure, and on the helper thread. It must never run the
-    /// closure itself. Once the loop has ended, closures may be dropped instead of run.
+    /// closure itself.
+    ///
+    /// A closure that the host drops instead of running it, because its loop does not run yet or
+    /// any more, is posted again: after 10 ms, then twice as long each time, up to a second. A log
+    /// line says so. If `post` panics, the same happens.
     ///
     /// # Errors
     /// Fails if the process is out of file descriptors or threads.
@@ -94,6 +99,9 @@ impl Interleave {
             number,
             post: Box::new(post),
             asked: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
+            remote: OnceLock::new(),
         });
         let watcher = Watcher::spawn(&selector, {
             let asking = asking.clone();
@@ -105,6 +113,8 @@ impl Interleave {
                 true
             }
         })?;
+        // It is set once.
+        let _ = asking.remote.set(watcher.remote());
         let driver = Driver::new(Backend {
             selector,
             asking: asking.clone(),
@@ -130,6 +140,7 @@ impl Interleave {
     /// [`LifeError::AlreadyRunning`].
     pub fn start(&self) -> Result<(), LifeError> {
         self.hosted.driver.start()?;
+        self.hosted.asking.running.store(true, Ordering::Relaxed);
         self.hosted.asking.ask();
         Ok(())
     }
@@ -145,6 +156,7 @@ impl fmt::Debug for Interleave {
 
 impl Drop for Interleave {
     fn drop(&mut self) {
+        self.hosted.asking.running.store(false, Ordering::Relaxed);
         // A slice on the stack may still hold the driver, so close it here.
         self.hosted.driver.close();
         HOSTED.with_borrow_mut(|all| all.remove(&self.hosted.asking.number));
@@ -165,12 +177,14 @@ fn slice(number: u64) {
         asking.answered();
         return;
     }
+    asking.refused.store(0, Ordering::Relaxed);
     watcher.watch_in(NESTED);
     if let Err(error) = driver.slice(driver.budget()) {
         log::error(format_args!(
             "the operating system refused to report events: {error}"
         ));
     }
+    asking.running.store(driver.is_running(), Ordering::Relaxed);
     asking.answered();
     // The deadline is in the selector, so only queued work needs another request.
     if driver.is_running() && driver.next_turn() == NextTurn::Now {
@@ -192,19 +206,78 @@ struct Asking {
     /// Set from the request until that slice has ended. Work that comes up in between is checked
     /// for at the end of the slice.
     asked: AtomicBool,
+    /// Whether there is a run. Without one the host may drop what it likes.
+    running: AtomicBool,
+    /// How often in a row the host has dropped the closure.
+    refused: AtomicU32,
+    /// Wakes the helper thread.
+    remote: OnceLock<WatcherRemote>,
 }
 
 impl Asking {
     /// Requests a slice from the host.
-    fn ask(&self) {
-        if !self.asked.swap(true, Ordering::AcqRel) {
-            let number = self.number;
-            (self.post)(Box::new(move || slice(number)));
+    fn ask(self: &Arc<Self>) {
+        if self.asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let request = Request {
+            asking: Arc::downgrade(self),
+            number: self.number,
+        };
+        if let Err(message) = catch(|| (self.post)(Box::new(move || request.run()))) {
+            log::error(format_args!(
+                "posting to the host's loop panicked: {message}"
+            ));
+        }
+    }
+
+    /// The host has dropped a request. Tries again later, or as soon as there is more to do.
+    fn refused(&self) {
+        self.answered();
+        if !self.running.load(Ordering::Relaxed) {
+            return;
+        }
+        let before = self.refused.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            log::warning(format_args!(
+                "the host's loop has dropped a closure of the network instead of running it; it is \
+                 asked again until it does"
+            ));
+        }
+        if let Some(remote) = self.remote.get() {
+            remote.wake_in((REFUSED * (1 << before.min(10))).min(REFUSED_MAX));
         }
     }
 
     fn answered(&self) {
         self.asked.store(false, Ordering::Release);
+    }
+}
+
+/// How long to wait before the host is asked again after it has dropped a closure, at first and at
+/// most.
+const REFUSED: Duration = Duration::from_millis(10);
+const REFUSED_MAX: Duration = Duration::from_secs(1);
+
+/// A request that is with the host. If it is dropped, the host has refused it.
+struct Request {
+    /// Does not keep a reactor's helper alive that is gone.
+    asking: sync::Weak<Asking>,
+    number: u64,
+}
+
+impl Request {
+    fn run(mut self) {
+        self.asking = sync::Weak::new();
+        slice(self.number);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(asking) = self.asking.upgrade() {
+            asking.refused();
+        }
     }
 }
 

@@ -106,6 +106,35 @@ impl Watcher {
     }
 }
 
+impl Watcher {
+    /// Returns a handle that may go to any thread.
+    pub(crate) fn remote(&self) -> WatcherRemote {
+        WatcherRemote {
+            shared: self.shared.clone(),
+            notifier: self.notifier.clone(),
+        }
+    }
+}
+
+/// Wakes the host later, from any thread.
+pub(crate) struct WatcherRemote {
+    shared: Arc<Shared>,
+    notifier: Arc<dyn Notify>,
+}
+
+impl WatcherRemote {
+    /// Wakes the host once after `delay`, unless it is awake by then.
+    pub(crate) fn wake_in(&self, delay: Duration) {
+        let watching = *self.shared.lock() == State::Watching;
+        self.shared.change(State::Later(Instant::now() + delay));
+        if watching {
+            // The thread is in poll(2). It looks up, wakes the host at once, and waits the next
+            // time.
+            self.notifier.notify();
+        }
+    }
+}
+
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watcher")

@@ -296,6 +296,13 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// The number of the present run, or of the next one.
+    pub(crate) fn run_number(&self) -> u64 {
+        self.core.life.number()
+    }
+}
+
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")

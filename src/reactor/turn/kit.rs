@@ -59,7 +59,7 @@ impl Handle {
     /// once every 64 units.
     #[must_use = "a task that does not give way holds up all others"]
     pub fn spend(&self, units: u32) -> bool {
-        self.core.tasks.spend(units)
+        crate::share::spend(units)
     }
 
     /// Returns the value of type `T` that a layer stores with this reactor; `init` makes it the

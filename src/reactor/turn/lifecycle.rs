@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Core, Handle, Timed};
+use super::{Core, Handle, Timed, remote::Content};
 use crate::{
     deferred::{Deferred, Interrupted},
     panic::catch,
@@ -150,7 +150,9 @@ impl Core {
         for call in calls.into_iter().map(|call| (call.origin, call.function)) {
             self.dispose(call.0, call.1);
         }
-        for (call, location) in self.inbox.take().calls {
+        let Content { calls, woken, .. } = self.inbox.take();
+        self.end(woken);
+        for (call, location) in calls {
             self.dispose(
                 Origin {
                     label: Label::CALL,
@@ -170,6 +172,7 @@ impl Core {
         self.life.stage.set(Stage::Closed);
         self.inbox.close();
         self.end_run();
+        self.inbox.end();
         let hooks = self.life.hooks.take();
         for hook in hooks {
             let origin = Origin {

@@ -46,13 +46,14 @@ use self::{
     lifecycle::Lifecycle,
     registration::Source,
     remote::Inbox,
-    tasks::{PollGuard, Tasks},
+    tasks::Tasks,
     timers::{TimerKey, Timers},
 };
 use super::{
     backend::{NextTurn, Reactor},
     observe::{Meter, Moment, ObserverFn, Origin},
 };
+use crate::share::{self, PollGuard};
 
 /// A queued closure, and where it was queued.
 struct Call {
@@ -158,8 +159,8 @@ impl Core {
     }
 
     /// Starts a poll with its own task budget, until the guard is dropped.
-    pub(crate) fn begin_share(&self) -> PollGuard<'_> {
-        self.tasks.begin_poll()
+    pub(crate) fn begin_share(&self) -> PollGuard {
+        share::begin_poll()
     }
 
     /// Number of turns begun.

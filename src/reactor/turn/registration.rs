@@ -197,7 +197,7 @@ impl<T: AsFd> Registration<T> {
             self.source.wait(direction, cx.waker());
             return Poll::Pending;
         }
-        if self.core.tasks.spend(1) {
+        if crate::share::spend(1) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -227,19 +227,6 @@ impl<T: AsFd> Registration<T> {
             // The next operation will return the error, so make sure that there is one.
             tracing::debug!(%error, "a source cannot be armed again");
             self.source.became_ready(Readiness::ERROR);
-        }
-    }
-
-    /// Records that a read returned less than the buffer's size: a TCP socket has nothing left then
-    /// (epoll(7), question 9), unless the peer has closed its sending side.
-    pub(crate) fn drained(&self) {
-        if !self
-            .source
-            .readiness
-            .get()
-            .intersects(Readiness::READ_CLOSED | Readiness::ERROR)
-        {
-            self.clear(Direction::Read);
         }
     }
 
@@ -283,9 +270,7 @@ impl<T: AsFd> Registration<T> {
     /// Records the bytes and charges bytes and extra operations to the task's budget.
     pub(crate) fn spent(&self, direction: Direction, operations: usize, bytes: usize) {
         self.count(direction, bytes);
-        self.core
-            .tasks
-            .spend((operations + bytes / BYTES_A_UNIT) as u32);
+        let _ = crate::share::spend((operations + bytes / BYTES_A_UNIT) as u32);
     }
 
     /// Records the bytes.

@@ -193,7 +193,10 @@ pub(crate) struct Inbox {
 pub(crate) struct Content {
     pub(crate) calls: Vec<(PostedCall, &'static Location<'static>)>,
     pub(crate) woken: Vec<Runnable>,
+    /// Nothing can be posted any more.
     closed: bool,
+    /// All tasks have ended as well.
+    ended: bool,
 }
 
 impl Inbox {
@@ -214,9 +217,9 @@ impl Inbox {
     /// Queues a task that was woken on another thread.
     pub(crate) fn wake(&self, runnable: Runnable) {
         let mut content = self.lock();
-        if content.closed {
-            // Only the loop's thread may drop the task's future. The reactor is gone, and all its
-            // tasks ended with it, so the future is already dropped.
+        if content.ended {
+            // Only the loop's thread may drop the task's future, and it is gone. It has waited
+            // until each of its tasks had ended, so this cannot be one.
             drop(content);
             std::mem::forget(runnable);
             return;
@@ -233,6 +236,7 @@ impl Inbox {
             calls: std::mem::take(&mut content.calls),
             woken: std::mem::take(&mut content.woken),
             closed: content.closed,
+            ended: content.ended,
         }
     }
 
@@ -244,6 +248,11 @@ impl Inbox {
     /// Makes posting fail from now on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+    }
+
+    /// From now on no task is woken: there are none.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
     }
 
     /// Wakes the loop, unless it was already woken since it last took the content.

@@ -154,8 +154,10 @@ impl Core {
         };
         let origin = runnable.metadata().origin;
         self.guard(origin, || {
-            let _poll = self.tasks.begin_poll();
-            runnable.run();
+            if runnable.metadata().run == self.life.number() {
+                self.tasks.run(runnable);
+            }
+            // Another thread has woken a task of an earlier run: dropping it ends it.
         });
         true
     }

@@ -132,16 +132,24 @@ impl Core {
         self.request_turn();
     }
 
-    /// Ends all tasks, except the one that carries out the shutdown: it runs until it finishes.
+    /// Ends all tasks, except those on the stack, which end when they return. One of these carries
+    /// out the shutdown: it runs until it finishes.
+    ///
+    /// A task that another thread is waking at this moment is neither waiting nor queued until that
+    /// thread has handed it over, a few instructions later. It is waited for, or its future would
+    /// be leaked.
     pub(crate) fn end_tasks(&self) {
         loop {
             self.tasks.wake_all();
             self.tasks.extend(self.inbox.take_woken());
             let queued = self.tasks.take_ready();
-            if queued.is_empty() {
+            if !queued.is_empty() {
+                self.end(queued);
+            } else if self.tasks.are_ended() {
                 return;
+            } else {
+                std::thread::yield_now();
             }
-            self.end(queued);
         }
     }
 
@@ -158,7 +166,7 @@ impl Core {
         self.end(late);
     }
 
-    fn end(&self, tasks: VecDeque<Runnable>) {
+    pub(crate) fn end(&self, tasks: impl IntoIterator<Item = Runnable>) {
         for runnable in tasks {
             let origin = runnable.metadata().origin;
             self.dispose(origin, runnable);

@@ -6,7 +6,7 @@ use std::{
     task::Waker,
 };
 
-use crate::reactor::observe::Origin;
+use crate::{reactor::observe::Origin, share};
 
 /// What each task carries.
 pub(crate) struct Meta {
@@ -17,18 +17,12 @@ pub(crate) struct Meta {
 
 pub(crate) type Runnable = async_task::Runnable<Meta>;
 
-/// A task's budget for one poll, in units: one per operation, plus one for each 16 KiB moved. When
-/// a task has used it up, it gets `Pending` and is queued again, so that other tasks get a turn.
-const SHARE: u32 = 64;
-
 #[derive(Default)]
 pub(crate) struct Tasks {
     ready: RefCell<VecDeque<Runnable>>,
     alive: RefCell<Alive>,
-    /// The remaining budget of the task that is being polled.
-    share: Cell<u32>,
-    /// The number of polls on the stack.
-    depth: Cell<u32>,
+    /// The number of tasks on the stack.
+    running: Cell<usize>,
     /// The panic message of the task that was polled last.
     panic: RefCell<Option<String>>,
 }
@@ -118,32 +112,16 @@ impl Tasks {
         }
     }
 
-    pub(crate) fn begin_poll(&self) -> PollGuard<'_> {
-        self.depth.set(self.depth.get() + 1);
-        PollGuard {
-            tasks: self,
-            outer: self.share.replace(SHARE),
-        }
+    /// Runs a task with a budget of its own.
+    pub(crate) fn run(&self, runnable: Runnable) {
+        let _poll = share::begin_poll();
+        let _running = Running::new(&self.running);
+        runnable.run();
     }
 
-    /// Takes units from the budget. Returns false if the budget is used up and the task should
-    /// yield.
-    ///
-    /// A future that another executor polls has no budget of its own. It yields once per `SHARE`
-    /// units.
-    pub(crate) fn spend(&self, units: u32) -> bool {
-        match self.share.get() {
-            0 => {
-                if self.depth.get() == 0 {
-                    self.share.set(SHARE);
-                }
-                false
-            }
-            share => {
-                self.share.set(share.saturating_sub(units));
-                true
-            }
-        }
+    /// Returns whether only the tasks that are on the stack are left.
+    pub(crate) fn are_ended(&self) -> bool {
+        self.alive_len() <= self.running.get()
     }
 
     pub(crate) fn panicked(&self, message: String) {
@@ -155,15 +133,18 @@ impl Tasks {
     }
 }
 
-/// Exists while a task is being polled.
-pub(crate) struct PollGuard<'a> {
-    tasks: &'a Tasks,
-    outer: u32,
+/// Counts a task that is on the stack, also while a panic leaves it.
+struct Running<'a>(&'a Cell<usize>);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Running(count)
+    }
 }
 
-impl Drop for PollGuard<'_> {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.tasks.share.set(self.outer);
-        self.tasks.depth.set(self.tasks.depth.get() - 1);
+        self.0.set(self.0.get() - 1);
     }
 }

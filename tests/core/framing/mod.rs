@@ -2,6 +2,7 @@
 //! simulated time.
 
 mod reference;
+mod turns;
 mod whole;
 
 use std::{

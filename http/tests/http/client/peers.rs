@@ -40,7 +40,7 @@ http {
     gzip on;
     gzip_types text/plain;
     types { text/plain txt; }
-    keepalive_requests 5;
+    keepalive_requests KEEPALIVE;
     server {
         listen 127.0.0.1:PORT_PLAIN;
         listen 127.0.0.1:PORT_TLS ssl http2;
@@ -66,8 +66,17 @@ fn pem(kind: &str, bytes: &[u8]) -> String {
     )
 }
 
-#[test]
-fn nginx_answers_with_files_compressed_redirected_and_by_http2() {
+/// nginx with this many requests a connection.
+struct Nginx {
+    plain: u16,
+    secure: u16,
+    roots: Roots,
+    page: String,
+    _folder: tempfile::TempDir,
+    _program: Program,
+}
+
+fn nginx(keepalive: usize) -> Nginx {
     let folder = tempfile::tempdir().expect("a folder");
     let [plain, secure] = free_ports();
     let (chain, key) = development::certificate(["localhost"]).expect("a name");
@@ -87,6 +96,7 @@ fn nginx_answers_with_files_compressed_redirected_and_by_http2() {
     .expect("a file");
     let config = NGINX
         .replace("FOLDER", path)
+        .replace("KEEPALIVE", &keepalive.to_string())
         .replace("PORT_PLAIN", &plain.to_string());
     fs::write(
         folder.path().join("nginx.conf"),
@@ -97,7 +107,7 @@ fn nginx_answers_with_files_compressed_redirected_and_by_http2() {
     command
         .args(["-p", path, "-c", "nginx.conf"])
         .stdin(Stdio::null());
-    let _nginx = Program(command.spawn().expect("apt-get install nginx-light"));
+    let program = Program(command.spawn().expect("apt-get install nginx-light"));
     let start = Instant::now();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, secure)).is_err() {
         assert!(
@@ -106,8 +116,62 @@ fn nginx_answers_with_files_compressed_redirected_and_by_http2() {
         );
         thread::yield_now();
     }
+    Nginx {
+        plain,
+        secure,
+        roots: Roots::only(&chain),
+        page,
+        _folder: folder,
+        _program: program,
+    }
+}
+
+/// nginx closes a connection after ten requests: with `Connection: close`, or with GOAWAY while
+/// other requests are under way.
+#[test]
+fn nginx_with_few_requests_a_connection_answers_all() {
+    let nginx = nginx(10);
+    let (plain, secure) = (nginx.plain, nginx.secure);
     run(|handle| async move {
-        let client = Client::builder(&handle).roots(Roots::only(&chain)).build();
+        let builder = Client::builder(&handle).roots(nginx.roots.clone());
+        for (address, http2) in [
+            (format!("http://127.0.0.1:{plain}"), false),
+            (format!("https://localhost:{secure}"), false),
+            (format!("https://localhost:{secure}"), true),
+        ] {
+            for (max_concurrent, post) in [(1, false), (4, false), (64, false), (64, true)] {
+                let client = builder.clone().http2(http2).max_concurrent(max_concurrent);
+                let client = client.build();
+                let all: Vec<_> = (0..41)
+                    .map(|_| {
+                        let url = format!("{address}/gone");
+                        let request = if post {
+                            client.post(&url).body("some")
+                        } else {
+                            client.get(&url)
+                        };
+                        handle.spawn(async move {
+                            let mut response = request.send().await?;
+                            response.text().await
+                        })
+                    })
+                    .collect();
+                for (number, answer) in all.into_iter().enumerate() {
+                    let what = format!("{number} of {max_concurrent} to {address}, {http2}");
+                    let text = answer.await.expect("no panic").expect(&what);
+                    assert_eq!(text, "gone", "{what}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn nginx_answers_with_files_compressed_redirected_and_by_http2() {
+    let nginx = nginx(5);
+    let (plain, secure, page) = (nginx.plain, nginx.secure, nginx.page.clone());
+    run(|handle| async move {
+        let client = Client::builder(&handle).roots(nginx.roots.clone()).build();
         let addresses = [
             (format!("http://127.0.0.1:{plain}"), Version::HTTP_11),
             (format!("https://localhost:{secure}"), Version::HTTP_2),

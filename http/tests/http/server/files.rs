@@ -127,15 +127,11 @@ fn files_are_sent_whole_with_their_types() {
         ("//files/sub", "/files/sub/"),
     ] {
         let answer = site.get(path);
-        if path.starts_with("//") {
-            assert_eq!(answer.status, 404);
-        } else {
-            assert_eq!(
-                (answer.status, answer.header("location")),
-                (308, Some(target)),
-                "{path}"
-            );
-        }
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (308, Some(target)),
+            "{path}"
+        );
     }
 }
 
@@ -164,7 +160,6 @@ fn nothing_else_is_sent() {
         "/files/%00",
         "/files//etc/passwd",
         "/files/%2fetc/passwd",
-        "/files/./page.html",
         "/files/%ff",
         "/files/%zz",
         "/nowhere/x",

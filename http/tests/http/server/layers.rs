@@ -7,7 +7,7 @@ use std::{
 };
 
 use entwined_http::{
-    Body, HeaderValue, Html, Json, Method, Request, Response, Router, State,
+    Body, Error, HeaderValue, Html, Json, Method, Path, Request, Response, Router, State,
     header::{CONTENT_TYPE, ETAG},
     layers::{self, RequestId, Session, SessionKey},
 };
@@ -207,8 +207,8 @@ fn a_session_comes_back_and_one_that_was_changed_does_not() {
     let site = Site::start(move |_| {
         let visits = |State(session): State<Session>| {
             let visits = session.get::<u32>("visits").unwrap_or(0) + 1;
-            session.set("visits", &visits);
-            visits.to_string()
+            session.set("visits", &visits)?;
+            Ok::<_, Error>(visits.to_string())
         };
         let large = |State(session): State<Session>| session.set("large", &"x".repeat(4_000));
         Router::new()
@@ -243,15 +243,121 @@ fn a_session_comes_back_and_one_that_was_changed_does_not() {
     assert_eq!((first.text(), second.text()), ("1", "2"));
     let look = ask(&site, "/look", &[("cookie", &kept)]);
     assert_eq!((look.text(), cookie(&look)), ("Some(1)", None));
-    let forged = kept.replace("%3A1", "%3A9");
-    assert_ne!(forged, kept);
+    let place = kept.len() - 4;
+    let other = if kept.ends_with("AAAA") {
+        "BBBB"
+    } else {
+        "AAAA"
+    };
+    let forged = format!("{}{other}", &kept[..place]);
     assert_eq!(ask(&site, "/look", &[("cookie", &forged)]).text(), "None");
     assert_eq!(
         ask(&site, "/look", &[("cookie", "visitor=nonsense")]).text(),
         "None"
     );
     assert!(cookie(&ask(&site, "/clear", &[("cookie", &kept)])).is_some());
-    assert_eq!(cookie(&site.get("/large")), None);
+    let large = site.get("/large");
+    assert_eq!((large.status, cookie(&large)), (500, None));
+}
+
+#[test]
+fn a_session_is_bound_to_its_name_and_its_time() {
+    let key = || SessionKey::from_bytes(&[1; 64]).expect("long enough");
+    let old = || SessionKey::from_bytes(&[2; 64]).expect("long enough");
+    let site = Site::start(move |_| {
+        let site = |sessions: layers::Sessions| {
+            Router::new()
+                .get("/set", |State(session): State<Session>| {
+                    session.set("a", "secret")
+                })
+                .get("/look", |State(session): State<Session>| {
+                    assert!(!format!("{session:?}").contains("secret"));
+                    format!("{:?}", session.get::<String>("a"))
+                })
+                .layer(sessions)
+        };
+        let hour = Duration::from_secs(3_600);
+        Router::new()
+            .nest("/one", site(layers::sessions(key()).name("one")))
+            .nest("/two", site(layers::sessions(key()).name("two")))
+            .nest(
+                "/brief",
+                site(layers::sessions(key()).name("one").max_age(Duration::ZERO)),
+            )
+            .nest(
+                "/long",
+                site(layers::sessions(key()).name("one").max_age(100_000 * hour)),
+            )
+            .nest("/old", site(layers::sessions(old()).name("one")))
+            .nest(
+                "/new",
+                site(layers::sessions(key()).name("one").previous_key(old())),
+            )
+    });
+    let kept = |path: &str| {
+        let answer = site.get(path);
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        let pair = cookie.split(';').next().expect("a pair");
+        pair.split_once('=').expect("a value").1.to_owned()
+    };
+    let look = |path: &str, cookie: String| {
+        let answer = ask(&site, path, &[("cookie", &cookie)]);
+        (
+            answer.text() == "Some(\"secret\")",
+            answer.header("set-cookie").is_some(),
+        )
+    };
+    let one = kept("/one/set");
+    assert_eq!(look("/one/look", format!("one={one}")), (true, false));
+    assert_eq!(look("/two/look", format!("two={one}")), (false, false));
+    // It ends at the server as well, whatever the browser does.
+    assert_eq!(
+        look("/one/look", format!("one={}", kept("/brief/set"))),
+        (false, false)
+    );
+    // When half of its time is over, it is sent again.
+    assert_eq!(look("/long/look", format!("one={one}")), (true, true));
+    // A session of the key before is signed anew.
+    let before = kept("/old/set");
+    assert_eq!(look("/one/look", format!("one={before}")), (false, false));
+    assert_eq!(look("/new/look", format!("one={before}")), (true, true));
+    // The first four of that name are tried.
+    let many = format!("{}one={one}", "one=x; ".repeat(3));
+    assert_eq!(look("/one/look", many), (true, false));
+    let more = format!("{}one={one}", "one=x; ".repeat(4));
+    assert_eq!(look("/one/look", more), (false, false));
+}
+
+#[test]
+fn a_session_fits_into_a_cookie_or_the_program_hears_of_it() {
+    let site = Site::start(|_| {
+        let fill = |State(session): State<Session>, Path(piece): Path<usize>| {
+            let mut count = 0;
+            // Characters that other encodings would make longer.
+            while session
+                .set(&count.to_string(), &"\"é;".repeat(piece))
+                .is_ok()
+            {
+                count += 1;
+            }
+            count.to_string()
+        };
+        Router::new().get("/{piece}", fill).layer(
+            layers::sessions(SessionKey::generate())
+                .secure()
+                .max_age(Duration::from_secs(1)),
+        )
+    });
+    for piece in ["0", "1", "7", "100", "400"] {
+        let answer = site.get(&format!("/{piece}"));
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        assert!(answer.text().parse::<usize>().expect("a number") > 0);
+        assert!(
+            (2_500..=4_096).contains(&cookie.len()),
+            "{piece}: {}",
+            cookie.len()
+        );
+    }
 }
 
 #[test]
@@ -309,7 +415,7 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
         );
         assert_eq!(
             ask("GET", "/", &own, &[token[0], ("origin", &origin)]).status,
-            200,
+            status,
             "{origin}"
         );
         let upgrade = [
@@ -339,6 +445,76 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
     );
     let pair = cookie.split(';').next().expect("a pair");
     assert_eq!(ask("GET", "/", &own, &[("cookie", pair)]).text(), "in");
+}
+
+#[test]
+fn a_local_server_is_not_for_other_pages() {
+    let site = Site::start(|_| {
+        Router::new()
+            .any("/", || "in")
+            .layer(layers::local_only().origin("https://friend.example"))
+    });
+    let ask = |method: &str, headers: &[(&str, &str)]| {
+        let port = site.address.port();
+        let mut request = format!("{method} / HTTP/1.1\r\nhost: localhost:{port}\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let mut peer = site.peer();
+        peer.send(request + "\r\n");
+        peer.answer_to(method).status
+    };
+    let (mode, dest) = ("sec-fetch-mode", "sec-fetch-dest");
+    for from in ["cross-site", "same-site", "what?"] {
+        let from = ("sec-fetch-site", from);
+        let link = [from, (mode, "navigate"), (dest, "document")];
+        assert_eq!(ask("GET", &link), 200, "{from:?}");
+        assert_eq!(ask("POST", &link), 403, "{from:?}");
+        assert_eq!(
+            ask("GET", &[from, (mode, "navigate"), (dest, "iframe")]),
+            403
+        );
+        assert_eq!(ask("GET", &[from, (mode, "no-cors"), (dest, "image")]), 403);
+        assert_eq!(ask("HEAD", &[from, (mode, "cors"), (dest, "empty")]), 403);
+        assert_eq!(
+            ask(
+                "GET",
+                &[from, (mode, "websocket"), ("upgrade", "websocket")]
+            ),
+            403
+        );
+        assert_eq!(ask("GET", &[from]), 403);
+        assert_eq!(ask("GET", &[("sec-fetch-site", "none"), from]), 403);
+        let friend = ("origin", "https://friend.example");
+        assert_eq!(ask("POST", &[from, (mode, "cors"), friend]), 200);
+        assert_eq!(
+            ask("POST", &[from, friend, ("origin", "https://other.example")]),
+            403
+        );
+    }
+    for from in ["same-origin", "none"] {
+        assert_eq!(
+            ask("POST", &[("sec-fetch-site", from), (mode, "cors")]),
+            200
+        );
+    }
+    for (origin, status) in [
+        ("https://friend.example:443", 200),
+        ("http://friend.example", 403),
+        ("https://friend.example.evil", 403),
+        ("https://friend.example:1", 403),
+        ("null", 403),
+        ("", 403),
+    ] {
+        assert_eq!(ask("GET", &[("origin", origin)]), status, "{origin}");
+    }
+    // HTTP/1.0 names no host.
+    let mut peer = site.peer();
+    peer.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(peer.answer().status, 421);
+    let mut peer = site.peer();
+    peer.send("GET / HTTP/1.1\r\nhost:\r\n\r\n");
+    assert_eq!(peer.answer().status, 421);
 }
 
 fn large() -> String {

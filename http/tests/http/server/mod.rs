@@ -1,6 +1,7 @@
 //! Tests the HTTP server on the standalone backend, with peers that write their bytes by hand.
 
 mod bodies;
+mod compressed;
 mod connections;
 mod deadlines;
 mod ended;
@@ -11,6 +12,7 @@ mod http2;
 mod layers;
 mod monitor;
 mod multipart;
+mod origins;
 mod peers;
 mod refusals;
 mod replay;
@@ -18,7 +20,9 @@ mod results;
 mod routing;
 mod rules;
 mod shutdown;
+mod spellings;
 mod streaming;
 mod support;
 mod taking;
+mod uploads;
 mod wire;

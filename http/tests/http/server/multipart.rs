@@ -21,7 +21,7 @@ fn router(folder: &std::path::Path) -> Router {
                     None => said.push_str(&format!("{name}={} ", part.text(1_000).await?)),
                     Some(file) => {
                         count += 1;
-                        let kind = part.content_type().unwrap_or_default();
+                        let kind = part.content_type().unwrap_or_default().to_owned();
                         let bytes = part.save(folder.join(count.to_string())).await?;
                         said.push_str(&format!("{name}: {file} {kind} {bytes} "));
                     }
@@ -134,12 +134,19 @@ fn forms_that_are_wrong_or_too_large_are_refused() {
         post(
             "/whole",
             kind,
-            &form(&[("a", &large[1..]), ("b", &large[1..])])
+            &form(&[("a", &large[..500]), ("b", &large[..500])])
         )
         .0,
         413
     );
-    assert_eq!(post("/names", kind, &form(&many)).0, 413);
+    assert_eq!(post("/save", kind, &form(&many)).0, 413);
+    // What is skipped counts as well.
+    assert_eq!(
+        post("/names", kind, &form(&[("a", &large), ("b", &large)])).0,
+        413
+    );
+    let wrong = format!("--xyz\r\nContent-Disposition: form-data; name=\"{large}{large}");
+    assert_eq!(post("/names", kind, &wrong).0, 413);
     assert_eq!(post("/names", "text/plain", "x").0, 415);
     assert_eq!(post("/names", "multipart/form-data", "x").0, 415);
     assert_eq!(post("/names", kind, "--xyz\r\nnonsense").0, 400);
@@ -163,6 +170,19 @@ fn forms_that_are_wrong_or_too_large_are_refused() {
         );
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn the_name_of_a_file_may_come_twice() {
+    let (_folder, site) = site();
+    let both = "filename*=UTF-8''na%C3%AFve.txt; filename=\"naive.txt\"";
+    let body = format!(
+        "--xyz\r\nContent-Disposition: form-data; name=\"f\"; {both}\r\n\r\nx\r\n--xyz--\r\n"
+    );
+    let answer = site
+        .peer()
+        .post("/save", "multipart/form-data; boundary=xyz", &body);
+    assert_eq!(answer.text(), "f: naïve.txt  1 ");
 }
 
 #[test]

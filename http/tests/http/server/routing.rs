@@ -30,7 +30,7 @@ fn a_path_finds_its_handler_with_its_parameters_decoded() {
     let paths = [
         ("/users/7", "7"),
         ("/users/me", "myself"),
-        ("/users/a%20b%2Fc%C3%A9", "a b/cé"),
+        ("/users/a%20b%3Fc%C3%A9", "a b?cé"),
         ("/files/a/b%20c/d", "a/b c/d"),
         ("/users/7?me=1", "7"),
         ("/square/12", "144"),
@@ -58,6 +58,7 @@ fn what_is_not_there_is_404_and_a_bad_parameter_400() {
     for (path, said) in [
         ("/users/%ff", "not valid percent-encoded UTF-8"),
         ("/users/%4", "not valid percent-encoded"),
+        ("/users/a%2Fb", "has a slash"),
         ("/square/x", "\"x\" is not a valid number"),
         ("/square/-1", "not a valid number"),
     ] {

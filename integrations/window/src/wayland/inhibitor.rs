@@ -22,7 +22,7 @@ pub struct Inhibitor {
 }
 
 struct State {
-    window: Box<dyn HasWindowHandle>,
+    window: sys::CheckedWindow,
     manager: Option<ZwpIdleInhibitManagerV1>,
     inhibitor: Option<ZwpIdleInhibitorV1>,
 }
@@ -33,14 +33,14 @@ impl Inhibitor {
     /// the inhibitor; the display is kept until the process ends, as for [`Guest::new`].
     ///
     /// # Errors
-    /// Same as [`Guest::new`].
+    /// Same as [`Guest::new`], and [`Error::OtherDisplay`] if the window is on another display.
     pub fn new(
         handle: &Handle,
         display: impl HasDisplayHandle + 'static,
-        window: impl HasWindowHandle + 'static,
+        window: impl HasWindowHandle + HasDisplayHandle + 'static,
     ) -> Result<Self, Error> {
         let state = State {
-            window: Box::new(window),
+            window: sys::CheckedWindow::new(&display, window)?,
             manager: None,
             inhibitor: None,
         };
@@ -104,7 +104,7 @@ impl Dispatch<WlRegistry, ()> for State {
         {
             let manager: ZwpIdleInhibitManagerV1 = registry.bind(name, version.min(1), queue, ());
             let begin = |surface: &_| manager.create_inhibitor(surface, queue, ());
-            match sys::with_surface(connection, &*state.window, begin) {
+            match state.window.with_surface(connection, begin) {
                 Ok(inhibitor) => state.inhibitor = Some(inhibitor),
                 Err(error) => {
                     tracing::warn!(%error, "idle inhibition failed; the screen may go blank");

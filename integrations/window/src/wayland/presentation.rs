@@ -23,7 +23,7 @@ const MOST_ASKED: u32 = 64;
 /// (presentation-time). No toolkit's own clock knows this.
 pub struct Presentation {
     guest: Guest<State>,
-    window: Box<dyn HasWindowHandle>,
+    window: sys::CheckedWindow,
 }
 
 /// The feedback for a window's frames.
@@ -52,21 +52,19 @@ impl Presentation {
     /// for [`Guest::new`].
     ///
     /// # Errors
-    /// Same as [`Guest::new`].
+    /// Same as [`Guest::new`], and [`Error::OtherDisplay`] if the window is on another display.
     pub fn new(
         handle: &Handle,
         display: impl HasDisplayHandle + 'static,
-        window: impl HasWindowHandle + 'static,
+        window: impl HasWindowHandle + HasDisplayHandle + 'static,
     ) -> Result<Self, Error> {
+        let window = sys::CheckedWindow::new(&display, window)?;
         let guest = Guest::new(handle, display, State::default())?;
         guest
             .connection()
             .display()
             .get_registry(&guest.queue_handle(), ());
-        Ok(Presentation {
-            guest,
-            window: Box::new(window),
-        })
+        Ok(Presentation { guest, window })
     }
 
     /// Returns whether the compositor gives this feedback.
@@ -86,7 +84,7 @@ impl Presentation {
                 return Ok(());
             };
             let ask = |surface: &_| drop(manager.feedback(surface, &queue, ()));
-            sys::with_surface(self.guest.connection(), &*self.window, ask)?;
+            self.window.with_surface(self.guest.connection(), ask)?;
             state.asked += 1;
             Ok(())
         })

@@ -1,24 +1,26 @@
 //! Forms with files: `multipart/form-data` (RFC 7578).
 
+mod parameters;
+mod parser;
+
 use std::{
     fmt,
     fs::File,
-    future::{Future, poll_fn},
+    future::poll_fn,
     io::Write,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_core::Stream;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use self::{
+    parameters::Parameters,
+    parser::{Event, Head, Parser},
+};
 use super::{
     Error, FromRequest, IntoResponse, Request, Response, StatusCode, header::CONTENT_TYPE,
     rate::Meter,
@@ -26,7 +28,8 @@ use super::{
 use entwined::reactor::Handle;
 
 /// A form with files, read part by part as it arrives: the last argument of a handler. It may have
-/// at most 64 MiB, unless you set another [maximum](Multipart::max_size), and 1,000 parts.
+/// at most 64 MiB, unless you set another [maximum](Multipart::max_size), and 1,000 parts. The head
+/// of a part may have 16 KiB. No more is kept in memory than one head and what arrived last.
 ///
 /// ```
 /// use entwined_http::{Error, Multipart, Router};
@@ -45,18 +48,17 @@ use entwined::reactor::Handle;
 /// let router = Router::new().post("/upload", upload);
 /// ```
 pub struct Multipart {
-    parts: multer::Multipart<'static>,
-    shared: Reading,
-    seen: usize,
-}
-
-/// State for reading that is kept outside the parser, because the parser's stream must be `Send`.
-struct Reading {
+    body: Incoming,
+    parser: Parser,
     handle: Handle,
     meter: Meter,
-    moved: Arc<AtomicUsize>,
     max_size: usize,
-    total: usize,
+    /// Bytes of the form so far: parts, their heads, and what is between them.
+    read: usize,
+    /// Parts so far.
+    seen: usize,
+    /// Whether a part has begun and not ended.
+    in_part: bool,
 }
 
 /// The most parts of a form.
@@ -65,27 +67,8 @@ const MAX_PARTS: usize = 1_000;
 /// The most bytes of a form, unless the handler says otherwise.
 const MAX_SIZE: usize = 64 * 1024 * 1024;
 
-/// The body as a stream, as the parser needs it.
-struct BodyStream {
-    body: Incoming,
-    moved: Arc<AtomicUsize>,
-}
-
-impl Stream for BodyStream {
-    type Item = Result<Bytes, hyper::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let Some(frame) = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
-                return Poll::Ready(None);
-            };
-            if let Ok(data) = frame?.into_data() {
-                self.moved.fetch_add(data.len(), Ordering::Relaxed);
-                return Poll::Ready(Some(Ok(data)));
-            }
-        }
-    }
-}
+/// The most bytes of a boundary: RFC 2046, 5.1.1.
+const MAX_BOUNDARY: usize = 70;
 
 impl FromRequest for Multipart {
     async fn from_request(request: Request) -> Result<Self, Response> {
@@ -95,129 +78,157 @@ impl FromRequest for Multipart {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .unwrap_or("");
-        let boundary = multer::parse_boundary(content_type).map_err(|_| {
+        let boundary = boundary(content_type).ok_or_else(|| {
             let message = "the content type must be multipart/form-data, with a boundary";
             Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response()
         })?;
-        let moved = Arc::<AtomicUsize>::default();
-        let parts = multer::Multipart::new(
-            BodyStream {
-                body,
-                moved: moved.clone(),
-            },
-            boundary,
-        );
         Ok(Multipart {
-            parts,
-            shared: Reading {
-                handle,
-                meter,
-                moved,
-                max_size: MAX_SIZE,
-                total: 0,
-            },
+            body,
+            parser: Parser::new(&boundary),
+            handle,
+            meter,
+            max_size: MAX_SIZE,
+            read: 0,
             seen: 0,
+            in_part: false,
         })
     }
 }
 
-impl Reading {
-    /// Waits for the peer, which must send at [`Config::min_rate`](super::Config::min_rate) or
-    /// faster.
-    async fn wait<T>(
-        &mut self,
-        reading: impl Future<Output = multer::Result<T>>,
-    ) -> Result<T, Error> {
-        let mut reading = std::pin::pin!(reading);
-        poll_fn(|cx| {
-            let read = reading.as_mut().poll(cx);
-            self.meter.moved(self.moved.swap(0, Ordering::Relaxed));
-            match read {
-                Poll::Ready(result) => Poll::Ready(result.map_err(told)),
-                Poll::Pending => {
-                    std::task::ready!(self.meter.poll_too_slow(cx, &self.handle));
-                    Poll::Ready(Err(Error::new(
-                        StatusCode::REQUEST_TIMEOUT,
-                        "the body arrives too slowly",
-                    )))
-                }
-            }
-        })
-        .await
-    }
-
-    fn count(&mut self, bytes: usize) -> Result<(), Error> {
-        self.total += bytes;
-        if self.total <= self.max_size {
-            return Ok(());
-        }
-        let message = format!("the form may have at most {} bytes", self.max_size);
-        Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, message))
-    }
-}
-
-fn told(error: multer::Error) -> Error {
-    Error::bad_request(format!("the form is wrong: {error}"))
+fn boundary(content_type: &str) -> Option<String> {
+    let (kind, parameters) = Parameters::parse(content_type).ok()?;
+    let boundary = parameters.find("boundary")?;
+    let fine = kind.eq_ignore_ascii_case("multipart/form-data")
+        && (1..=MAX_BOUNDARY).contains(&boundary.len())
+        && boundary.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && !boundary.ends_with(' ');
+    fine.then(|| boundary.to_owned())
 }
 
 impl Multipart {
-    /// Sets the maximum bytes of all parts together.
+    /// Sets the maximum bytes of the form: of all parts, also those that the handler skips, with
+    /// their heads.
     #[must_use]
     pub fn max_size(mut self, bytes: usize) -> Self {
-        self.shared.max_size = bytes;
+        self.max_size = bytes;
         self
     }
 
     /// Returns the next part. Skips what was not read of the previous one.
     ///
     /// # Errors
-    /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is too slow,
-    /// 413 if there are too many parts.
+    /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is slower
+    /// than [`Config::min_rate`](super::Config::min_rate), 413 if the form is too large or has too
+    /// many parts.
     pub async fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
-        if self.seen >= MAX_PARTS {
-            return Err(Error::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the form has too many parts",
-            ));
+        while self.in_part {
+            self.piece().await?;
         }
-        self.seen += 1;
-        let field = self.shared.wait(self.parts.next_field()).await?;
-        Ok(field.map(|field| Part {
-            field,
-            shared: &mut self.shared,
-        }))
+        match poll_fn(|cx| self.poll_event(cx)).await? {
+            Event::Part(head) => {
+                self.in_part = true;
+                self.seen += 1;
+                if self.seen > MAX_PARTS {
+                    return Err(Error::new(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        "the form has too many parts",
+                    ));
+                }
+                Ok(Some(Part { head, form: self }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the next piece of a part, or `None` at its end.
+    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+        if !self.in_part {
+            return Ok(None);
+        }
+        match poll_fn(|cx| self.poll_event(cx)).await? {
+            Event::Data(data) => Ok(Some(data)),
+            _ => {
+                self.in_part = false;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits for the peer where that is necessary.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Error>> {
+        let malformed =
+            |why: &dyn fmt::Display| Error::bad_request(format!("the form is wrong: {why}"));
+        loop {
+            match self.parser.next() {
+                Ok(Event::NeedsMore) => {}
+                Ok(event) => return Poll::Ready(Ok(event)),
+                Err(wrong) => return Poll::Ready(Err(malformed(&wrong))),
+            }
+            // Whoever says how much comes need not send it first.
+            let known = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+            if self.read.saturating_add(known) > self.max_size {
+                return Poll::Ready(Err(self.too_large()));
+            }
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                ready!(self.meter.poll_too_slow(cx, &self.handle));
+                return Poll::Ready(Err(Error::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body arrives too slowly",
+                )));
+            };
+            match frame {
+                None => return Poll::Ready(Err(malformed(&"it has no last boundary"))),
+                Some(Err(error)) => return Poll::Ready(Err(malformed(&error))),
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    self.meter.moved(data.len());
+                    self.read += data.len();
+                    if self.read > self.max_size {
+                        return Poll::Ready(Err(self.too_large()));
+                    }
+                    self.parser.feed(&data);
+                }
+            }
+        }
+    }
+
+    fn too_large(&self) -> Error {
+        let message = format!("the form may have at most {} bytes", self.max_size);
+        Error::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 }
 
 impl fmt::Debug for Multipart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Multipart")
-            .field("bytes", &self.shared.total)
+            .field("bytes", &self.read)
             .finish_non_exhaustive()
     }
 }
 
 /// One part of a form.
 pub struct Part<'a> {
-    field: multer::Field<'static>,
-    shared: &'a mut Reading,
+    head: Head,
+    form: &'a mut Multipart,
 }
 
 impl Part<'_> {
     /// Returns the name of the field.
     pub fn name(&self) -> Option<&str> {
-        self.field.name()
+        self.head.name.as_deref()
     }
 
-    /// Returns the name of the file on the client's machine. Only show it to the user; do not use
-    /// it as a path.
+    /// Returns the name of the file on the client's machine: `filename*` (RFC 6266, 4.3) if it is
+    /// there and in UTF-8, `filename` otherwise. Only show it to the user; do not use it as a path.
     pub fn file_name(&self) -> Option<&str> {
-        self.field.file_name()
+        self.head.file_name.as_deref()
     }
 
     /// Returns the media type that the client declared.
-    pub fn content_type(&self) -> Option<String> {
-        self.field.content_type().map(ToString::to_string)
+    pub fn content_type(&self) -> Option<&str> {
+        self.head.content_type.as_deref()
     }
 
     /// Returns the next piece, or `None` at the end of the part.
@@ -226,11 +237,7 @@ impl Part<'_> {
     /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is too slow,
     /// 413 if the form is too large.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let piece = self.shared.wait(self.field.chunk()).await?;
-        if let Some(piece) = &piece {
-            self.shared.count(piece.len())?;
-        }
-        Ok(piece)
+        self.form.piece().await
     }
 
     /// Reads the whole part.
@@ -281,7 +288,7 @@ impl Part<'_> {
         let path = path.as_ref().to_owned();
         let failed =
             |error: std::io::Error| Error::internal(format!("the file cannot be written: {error}"));
-        let handle = self.shared.handle.clone();
+        let handle = self.form.handle.clone();
         let name = path.clone();
         let open = handle.defer_to_thread(move |_| File::create_new(name).map_err(failed));
         let mut file = open.await?;

@@ -1,0 +1,452 @@
+//! What ends in the middle of something, and what is waited for meanwhile: behaviours 58 to 66.
+
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    future::{Future, pending, poll_fn, ready},
+    io::Write,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Poll, Waker},
+    thread,
+    time::Duration,
+};
+
+use entwined::{
+    Handle,
+    deferred::{Deferred, DeferredLock, DeferredQueue, Interrupted},
+    process::{Command, Io},
+    service::{Service, Services, Starting, Stopping},
+    transport::{UnixAddress, unix},
+};
+
+use super::{
+    Harness,
+    rig::{Count, Log, Rig, Scripted, dial, hold, ms},
+};
+
+pub(super) fn b58_what_a_callback_queued_is_done_in_the_dialog_that_it_opens<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (log, closed) = (Log::default(), Rc::new(Cell::new(false)));
+    let (harness, seen, over) = (rig.harness.clone(), log.clone(), closed.clone());
+    rig.handle.call_soon({
+        let handle = rig.handle.clone();
+        move || {
+            handle.call_soon(seen.adder("call"));
+            let in_task = seen.adder("task");
+            handle.spawn(async move { in_task() });
+            handle.call_later(Duration::ZERO, seen.adder("timer"));
+            // Only the host closes its dialog; the reactor is asked for nothing more.
+            harness.host_call(ms(20), Box::new(move || over.set(true)));
+            while !closed.get() {
+                harness.iterate(Some(ms(50)));
+            }
+            seen.add("closed");
+            handle.stop();
+        }
+    });
+    rig.run();
+    let mut entries = log.entries();
+    assert_eq!(entries.pop().as_deref(), Some("closed"));
+    entries.sort();
+    assert_eq!(entries, ["call", "task", "timer"]);
+}
+
+pub(super) fn b59_who_waits_in_the_hosts_loop_for_the_end_is_woken<H: Harness>() {
+    let rig = Rig::<H>::new();
+    for _ in 0..3 {
+        rig.harness.attach().expect("a run");
+        let handle = rig.handle.clone();
+        rig.handle.call_later(ms(5), move || handle.stop());
+        // Without a limit: nothing but the end wakes it.
+        while rig.handle.is_running() {
+            rig.harness.iterate(None);
+        }
+    }
+}
+
+/// Counts the turns in which `body` runs.
+fn turns<H: Harness>(rig: &Rig<H>, body: impl Future<Output = ()> + 'static) -> u64 {
+    let count = Count::default();
+    let _hook = rig.handle.on_turn(count.adder());
+    rig.complete(body);
+    count.get()
+}
+
+/// Turns for one event: that which serves it, that which finds that no more is to do, and one that
+/// a host makes for the end of the one before. Those of the start and the end of the run come on
+/// top.
+const TURNS: u64 = 3;
+const AROUND: u64 = 15;
+
+pub(super) fn b60_a_timer_costs_one_slice<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    let made = turns(&rig, async move {
+        for _ in 0..20 {
+            handle.sleep(ms(3)).await;
+        }
+    });
+    assert!(made <= 20 * TURNS + AROUND, "{made} turns for 20 timers");
+}
+
+pub(super) fn b60_a_wake_up_costs_one_slice<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let count = Count::default();
+    let _hook = rig.handle.on_turn(count.adder());
+    let remote = rig.handle.remote();
+    let poster = thread::spawn(move || {
+        for _ in 0..20 {
+            thread::sleep(ms(3));
+            remote.post(|_| ()).expect("it is there");
+        }
+        remote.post(|handle| handle.stop()).expect("it is there");
+    });
+    rig.run();
+    poster.join().expect("no panic");
+    let made = count.get();
+    assert!(made <= 20 * TURNS + AROUND, "{made} turns for 20 posts");
+}
+
+pub(super) fn b60_a_readable_socket_costs_one_slice<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let count = Count::default();
+    let seen = count.clone();
+    let (_server, address) = rig.serve_each(move || {
+        let seen = seen.clone();
+        Scripted::new().data(move |_, _| seen.add(1))
+    });
+    let made = turns(&rig, async move {
+        let mut peer = dial(address);
+        for number in 1..=20 {
+            peer.write_all(b"x").expect("sent");
+            count.reached(number).await;
+        }
+    });
+    assert!(made <= 20 * TURNS + AROUND, "{made} turns for 20 bytes");
+}
+
+struct Dropped(Arc<AtomicUsize>, thread::ThreadId);
+
+impl Dropped {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        Dropped(count.clone(), thread::current().id())
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        if thread::current().id() == self.1 {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+pub(super) fn b62_a_reactor_that_goes_while_others_wake_and_post_drops_everything_on_its_thread<
+    H: Harness,
+>() {
+    const ROUNDS: usize = 15;
+    const TASKS: usize = 100;
+    let (tasks, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (posted, lost) = (Arc::new(AtomicUsize::new(0)), Count::default());
+    for _ in 0..ROUNDS {
+        let rig = Rig::<H>::new();
+        let lose = lost.clone();
+        let (_server, address) = rig.serve_each(move || {
+            let lose = lose.clone();
+            Scripted::new().lost(move |_| lose.add(1))
+        });
+        let wakers = Rc::new(RefCell::new(Vec::<Waker>::new()));
+        for _ in 0..TASKS {
+            let (dropped, wakers) = (Dropped::new(&tasks), wakers.clone());
+            let mut first = true;
+            rig.handle.spawn(async move {
+                let _dropped = dropped;
+                poll_fn(|cx| {
+                    if std::mem::take(&mut first) {
+                        wakers.borrow_mut().push(cx.waker().clone());
+                    }
+                    Poll::<()>::Pending
+                })
+                .await
+            });
+        }
+        rig.harness.attach().expect("a run");
+        let _peer = dial(address);
+        let connected = rig.handle.clone();
+        rig.host_until(|| wakers.borrow().len() == TASKS && connected.metrics().connections == 1);
+        let over = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (over, wakers) = (over.clone(), wakers.borrow().clone());
+                let (remote, calls, posted) = (rig.handle.remote(), calls.clone(), posted.clone());
+                let home = thread::current().id();
+                thread::spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        wakers.iter().for_each(Waker::wake_by_ref);
+                        let call = Dropped(calls.clone(), home);
+                        if remote.post(move |_| drop(call)).is_ok() {
+                            posted.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            rig.harness.iterate(Some(ms(1)));
+        }
+        rig.harness.detach();
+        over.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+    }
+    assert_eq!(tasks.load(Ordering::Relaxed), ROUNDS * TASKS);
+    assert_eq!(
+        calls.load(Ordering::Relaxed),
+        posted.load(Ordering::Relaxed)
+    );
+    assert_eq!(lost.get(), ROUNDS as u64);
+}
+
+pub(super) fn b63_children_and_socket_files_end_with_the_run<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let folder = std::env::temp_dir().join(format!(
+        "entwined-b63-{}-{}",
+        std::process::id(),
+        H::NAME.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+    ));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("socket");
+    let handle = rig.handle.clone();
+    let (file, name) = (path.clone(), UnixAddress::Path(folder.join("datagrams")));
+    let child = rig.complete(async move {
+        let mut child = Command::new("sleep")
+            .arg("1000")
+            .stdin(Io::Null)
+            .kill_on_drop(true)
+            .spawn(&handle)
+            .expect("it starts");
+        let id = child.id();
+        // A task keeps all of them until the run ends.
+        let listener = unix::listen(&handle, &file).expect("a listener");
+        let datagrams = unix::datagram(&handle, &name).expect("a socket");
+        handle.spawn(async move {
+            let _kept = (&mut child, listener, datagrams);
+            pending::<()>().await
+        });
+        assert!(file.exists());
+        id
+    });
+    assert!(!path.exists() && !folder.join("datagrams").exists());
+    let _ = std::fs::remove_dir_all(&folder);
+    let pid = rustix::process::Pid::from_raw(child as i32).expect("a number");
+    // It is reaped by a thread.
+    for _ in 0..2_000 {
+        if rustix::process::test_kill_process(pid).is_err() {
+            return;
+        }
+        hold(ms(1));
+    }
+    panic!("the child still runs");
+}
+
+pub(super) fn b64_dropping_a_task_cancels_what_it_awaits<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let cancelled = Count::default();
+        let (resolver, deferred) = Deferred::<(), Interrupted>::with_canceller({
+            let cancelled = cancelled.clone();
+            move || cancelled.add(1)
+        });
+        let (queue, lock) = (DeferredQueue::<u32>::new(8, 1), DeferredLock::new());
+        let held = lock.acquire().await.expect("it is free");
+        let tasks = [
+            handle.spawn(async move { drop(deferred.await) }),
+            handle.spawn({
+                let queue = queue.clone();
+                async move { drop(queue.get().expect("room").await) }
+            }),
+            handle.spawn({
+                let lock = lock.clone();
+                async move { drop(lock.acquire().await) }
+            }),
+        ];
+        handle.sleep(ms(1)).await;
+        for task in tasks {
+            task.cancel();
+        }
+        handle.sleep(ms(1)).await;
+        assert_eq!(cancelled.get(), 1);
+        assert!(resolver.is_cancelled());
+        // A timeout drops what it has given up, too.
+        let get = queue.get().expect("the one before has left");
+        assert!(handle.timeout(ms(1), get).await.is_err());
+        queue.put(7).expect("room");
+        assert_eq!(queue.get().expect("room").await, Ok(7));
+        drop(held);
+        assert!(!lock.is_locked());
+    });
+}
+
+pub(super) fn b65_a_panic_while_accepting_is_reported_and_costs_one_connection<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (made, first) = (Count::default(), Cell::new(true));
+    let seen = made.clone();
+    let (server, address) = rig.serve_each(move || {
+        assert!(!first.take(), "it cannot be built");
+        let seen = seen.clone();
+        Scripted::new().made(move |_| seen.add(1))
+    });
+    let handle = rig.handle.clone();
+    let panics = Rc::new(Cell::new(0));
+    let count = panics.clone();
+    let _observer = rig.handle.observe(move |report| {
+        if let entwined::reactor::Report::Panic { .. } = report {
+            count.set(count.get() + 1);
+        }
+    });
+    rig.harness.attach().expect("a run");
+    let peers = [dial(address), dial(address)];
+    let over = made.clone();
+    while over.get() == 0 {
+        rig.harness.iterate(Some(ms(1)));
+    }
+    assert_eq!(panics.get(), 1);
+    assert_eq!(rig.take_panics().len(), 1);
+    drop((server, peers));
+    handle.stop();
+    rig.host_until(|| !handle.is_running());
+}
+
+/// A service that takes its time, and may panic.
+struct Slow {
+    name: &'static str,
+    log: Log,
+    handle: Handle,
+    /// How long it takes to start.
+    time: Rc<Cell<Duration>>,
+    panics: bool,
+}
+
+impl Service for Slow {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn start(&self, _: &Handle) -> Starting {
+        assert!(!self.panics, "it cannot start");
+        let (log, name, sleep) = (
+            self.log.clone(),
+            self.name,
+            self.handle.sleep(self.time.get()),
+        );
+        Box::pin(async move {
+            sleep.await;
+            log.add(format!("started {name}"));
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> Stopping {
+        self.log.add(format!("stopped {}", self.name));
+        Box::pin(ready(()))
+    }
+}
+
+/// Two services, and how long the second takes to start.
+fn two<H: Harness>(rig: &Rig<H>, panics: bool) -> (Services, Log, Rc<Cell<Duration>>) {
+    let (services, log) = (Services::new("app", &rig.handle), Log::default());
+    let time = Rc::new(Cell::new(ms(5)));
+    let first = Rc::new(Cell::new(ms(5)));
+    for (name, panics, time) in [("a", false, first), ("b", panics, time.clone())] {
+        services.add(Slow {
+            name,
+            log: log.clone(),
+            handle: rig.handle.clone(),
+            time,
+            panics,
+        });
+    }
+    (services, log, time)
+}
+
+pub(super) fn b65_a_service_that_panics_has_failed_and_the_next_run_starts_as_new<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (services, log, _) = two(&rig, true);
+    for _ in 0..2 {
+        let starting = services.start(&rig.handle);
+        let error = rig.complete(async move { starting.await.map_err(|error| error.to_string()) });
+        assert!(error.expect_err("it panics").contains("it cannot start"));
+    }
+    log.assert(&["started a", "stopped a", "started a", "stopped a"]);
+}
+
+type Ending = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error>>>>>;
+
+pub(super) fn b66_starts_and_stops_are_done_in_order_or_refused<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (services, log, _) = two(&rig, false);
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let run = |future: Ending| {
+            handle.spawn(async move { future.await.map_err(|error| error.to_string()) })
+        };
+        let stop = |services: &Services| -> Ending {
+            let stop = services.stop();
+            Box::pin(async move {
+                stop.await;
+                Ok(())
+            })
+        };
+        let first = run(services.start(&handle));
+        handle.sleep(ms(1)).await;
+        let stopped = run(stop(&services));
+        let second = run(services.start(&handle));
+        assert!(first.await.expect("no panic").is_err());
+        assert_eq!(stopped.await, Ok(Ok(())));
+        assert_eq!(second.await, Ok(Ok(())));
+        run(stop(&services))
+            .await
+            .expect("no panic")
+            .expect("it stops");
+    });
+    log.assert(&[
+        "started a",
+        "stopped a",
+        "started a",
+        "started b",
+        "stopped b",
+        "stopped a",
+    ]);
+}
+
+pub(super) fn b66_a_run_that_ends_while_services_start_leaves_the_next_as_new<H: Harness>() {
+    let rig = Rig::<H>::new();
+    let (services, log, time) = two(&rig, false);
+    time.set(Duration::from_secs(1_000));
+    let (handle, started) = (rig.handle.clone(), services.start(&rig.handle));
+    let seen = log.clone();
+    // The run ends in the middle of the start of the second.
+    rig.complete(async move {
+        handle.spawn(started);
+        while seen.entries().is_empty() {
+            handle.sleep(ms(1)).await;
+        }
+    });
+    time.set(ms(1));
+    let starting = services.start(&rig.handle);
+    assert!(rig.complete(starting).is_ok());
+    assert_eq!(
+        log.entries()
+            .iter()
+            .filter(|entry| *entry == "started b")
+            .count(),
+        1
+    );
+}

@@ -1,0 +1,410 @@
+//! The client's cookies (RFC 6265), with limits.
+//!
+//! `cookie_store` parses a cookie and says which requests it is for. It does not bound anything,
+//! and without a list of public suffixes it lets `example.co.uk` set cookies for all of `co.uk`.
+
+use cookie_store::{Cookie, RawCookie};
+use url::{Host, Url};
+
+use crate::{HeaderMap, header::SET_COOKIE};
+
+/// Maximum bytes of a cookie's name and value, and of its path, together (RFC 6265, 6.1, asks for
+/// at least 4,096).
+const MAX_COOKIE: usize = 4096;
+
+/// Maximum cookies of one domain (RFC 6265, 6.1: at least 50), of the jar, and the bytes in it.
+const MAX_DOMAIN: usize = 50;
+const MAX_JAR: usize = 1000;
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Maximum bytes of the header `Cookie`. Servers refuse much longer ones: nginx by default at 8
+/// KiB.
+const MAX_HEADER: usize = 8 * 1024;
+
+/// The cookies, from the oldest to the newest.
+#[derive(Default)]
+pub(super) struct Jar {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+struct Entry {
+    cookie: Cookie<'static>,
+    size: usize,
+}
+
+/// Whether nobody on the network sees or changes what is exchanged. The loopback address counts, as
+/// in browsers.
+fn is_secure(url: &Url) -> bool {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || loopback
+}
+
+impl Jar {
+    /// Keeps the cookies of a response. What breaks a limit is left out, as browsers do it.
+    pub(super) fn keep(&mut self, url: &Url, headers: &HeaderMap) {
+        for value in headers.get_all(SET_COOKIE) {
+            let Some(cookie) = value.to_str().ok().and_then(|text| parse(text, url)) else {
+                tracing::debug!(host = url.host_str(), "a cookie is not kept");
+                continue;
+            };
+            self.insert(cookie, url);
+        }
+    }
+
+    fn insert(&mut self, cookie: Cookie<'static>, url: &Url) {
+        let same = |entry: &Entry| {
+            let other = &entry.cookie;
+            other.name() == cookie.name()
+                && other.domain == cookie.domain
+                && other.path.as_ref() as &str == cookie.path.as_ref() as &str
+        };
+        let before = self.entries.iter().position(same);
+        if let Some(place) = before {
+            // A network attacker must not replace what was set over TLS (RFC 6265bis, 5.7).
+            if self.entries[place].cookie.secure().unwrap_or(false) && !is_secure(url) {
+                return;
+            }
+            self.remove(place);
+        }
+        if cookie.is_expired() {
+            return;
+        }
+        let size = cost(&cookie);
+        let alike = |entry: &Entry| entry.cookie.domain == cookie.domain;
+        while self.entries.iter().filter(|entry| alike(entry)).count() >= MAX_DOMAIN {
+            let oldest = self.entries.iter().position(alike);
+            if let Some(place) = oldest {
+                self.remove(place);
+            }
+        }
+        while self.entries.len() >= MAX_JAR || self.bytes + size > MAX_BYTES {
+            let expired = |entry: &Entry| entry.cookie.is_expired();
+            let place = self.entries.iter().position(expired).unwrap_or(0);
+            self.remove(place);
+        }
+        self.bytes += size;
+        self.entries.push(Entry { cookie, size });
+    }
+
+    fn remove(&mut self, place: usize) {
+        self.bytes -= self.entries.remove(place).size;
+    }
+
+    /// The value of `Cookie` for a request; empty if there is none. The most specific path comes
+    /// first (RFC 6265, 5.4). What does not fit into 8 KiB is left out.
+    pub(super) fn header(&self, url: &Url) -> String {
+        let mut cookies: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| &entry.cookie)
+            .filter(|cookie| !cookie.is_expired() && cookie.matches(url))
+            .collect();
+        cookies.sort_by_key(|cookie| std::cmp::Reverse(path(cookie).len()));
+        let mut header = String::new();
+        for cookie in cookies {
+            let (name, value) = (cookie.name(), cookie.value());
+            let more = name.len() + value.len() + 3;
+            if header.len() + more > MAX_HEADER {
+                continue;
+            }
+            if !header.is_empty() {
+                header.push_str("; ");
+            }
+            header.push_str(name);
+            header.push('=');
+            header.push_str(value);
+        }
+        header
+    }
+}
+
+fn path<'a>(cookie: &'a Cookie<'static>) -> &'a str {
+    cookie.path.as_ref()
+}
+
+fn cost(cookie: &Cookie<'static>) -> usize {
+    let domain = cookie.domain.as_cow().map_or(0, |domain| domain.len());
+    cookie.name().len() + cookie.value().len() + path(cookie).len() + domain
+}
+
+/// Parses `Set-Cookie` (RFC 6265, 5.2 and 5.3). Returns `None` for a cookie that is not allowed.
+fn parse(text: &str, url: &Url) -> Option<Cookie<'static>> {
+    let mut raw = RawCookie::parse(text.to_owned()).ok()?;
+    if raw.domain().is_some_and(|domain| is_public(domain, url)) {
+        if raw.domain().map(normal) != url.host_str().map(str::to_owned) {
+            return None;
+        }
+        // The host is a public suffix itself: the cookie is for this host only.
+        raw.unset_domain();
+    }
+    let secure = raw.secure().unwrap_or(false);
+    let strict = raw.domain().is_none() && raw.path() == Some("/");
+    if secure && !is_secure(url)
+        || has_prefix(raw.name(), "__Secure-") && !secure
+        || has_prefix(raw.name(), "__Host-") && !(secure && strict)
+    {
+        return None;
+    }
+    let cookie = Cookie::try_from_raw_cookie(&raw, url).ok()?.into_owned();
+    (cost(&cookie) <= MAX_COOKIE).then_some(cookie)
+}
+
+/// Whether the name has this prefix, which promises something about the cookie (RFC 6265bis,
+/// 4.1.3).
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    let begin = name.as_bytes().get(..prefix.len());
+    begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+fn normal(domain: &str) -> String {
+    let domain = domain.strip_prefix('.').unwrap_or(domain);
+    match Host::parse(domain) {
+        Ok(host) => host.to_string(),
+        Err(_) => domain.to_ascii_lowercase(),
+    }
+}
+
+/// Whether many owners share the names below this domain, so that no cookie may be for all of it
+/// (RFC 6265, 5.3, step 5). The list is the one that browsers use, as it was when the crate `psl`
+/// was published; unknown names of one label count too.
+fn is_public(domain: &str, url: &Url) -> bool {
+    let domain = normal(domain);
+    match url.host() {
+        Some(Host::Domain(_)) => {
+            let name = domain.trim_end_matches('.');
+            psl::suffix(name.as_bytes()).is_none_or(|suffix| suffix == name)
+        }
+        // Addresses have no names below them.
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HeaderValue;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect("a URL")
+    }
+
+    /// Keeps `set` of `from`, and returns the header for `to`.
+    fn sent(from: &str, set: &str, to: &str) -> String {
+        let mut jar = Jar::default();
+        keep(&mut jar, from, set);
+        jar.header(&url(to))
+    }
+
+    fn keep(jar: &mut Jar, from: &str, set: &str) {
+        let mut headers = HeaderMap::new();
+        headers.append(SET_COOKIE, HeaderValue::from_str(set).expect("a header"));
+        jar.keep(&url(from), &headers);
+    }
+
+    #[test]
+    fn a_cookie_is_for_no_more_than_its_owner() {
+        let cases = [
+            (
+                "https://a.example.com/",
+                "n=v",
+                "https://a.example.com/x",
+                "n=v",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v",
+                "https://b.a.example.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Domain=example.com",
+                "https://b.example.com/",
+                "n=v",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Domain=.Example.COM",
+                "https://example.com/",
+                "n=v",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Domain=other.com",
+                "https://other.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Domain=b.a.example.com",
+                "https://b.a.example.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Domain=com",
+                "https://b.com/",
+                "",
+            ),
+            (
+                "https://a.co.uk/",
+                "n=v; Domain=co.uk",
+                "https://b.co.uk/",
+                "",
+            ),
+            (
+                "https://a.co.uk/",
+                "n=v; Domain=.CO.UK",
+                "https://a.co.uk/",
+                "",
+            ),
+            (
+                "https://a.co.uk/",
+                "n=v; Domain=a.co.uk",
+                "https://b.a.co.uk/",
+                "n=v",
+            ),
+            (
+                "https://a.github.io/",
+                "n=v; Domain=github.io",
+                "https://b.github.io/",
+                "",
+            ),
+            (
+                "https://github.io/",
+                "n=v; Domain=github.io",
+                "https://github.io/",
+                "n=v",
+            ),
+            (
+                "https://github.io/",
+                "n=v; Domain=github.io",
+                "https://b.github.io/",
+                "",
+            ),
+            (
+                "https://x.local/",
+                "n=v; Domain=local",
+                "https://y.local/",
+                "",
+            ),
+            (
+                "http://localhost/",
+                "n=v; Domain=localhost",
+                "http://localhost/",
+                "n=v",
+            ),
+            ("http://localhost:1/", "n=v", "http://localhost:2/", "n=v"),
+            (
+                "http://127.0.0.1/",
+                "n=v; Domain=127.0.0.1",
+                "http://127.0.0.1/",
+                "n=v",
+            ),
+            (
+                "http://127.0.0.1/",
+                "n=v; Domain=0.0.1",
+                "http://10.0.0.1/",
+                "",
+            ),
+            ("http://[::1]/", "n=v", "http://[::1]/", "n=v"),
+            (
+                "http://a.example.com/",
+                "n=v; Secure",
+                "https://a.example.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Secure",
+                "http://a.example.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "__Secure-n=v",
+                "https://a.example.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "__Host-n=v; Secure; Path=/; Domain=example.com",
+                "https://a.example.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "__Host-n=v; Secure; Path=/",
+                "https://a.example.com/",
+                "__Host-n=v",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Max-Age=0",
+                "https://a.example.com/",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Path=/a",
+                "https://a.example.com/ab",
+                "",
+            ),
+            (
+                "https://a.example.com/",
+                "n=v; Path=/a",
+                "https://a.example.com/a/b",
+                "n=v",
+            ),
+        ];
+        for (from, set, to, expected) in cases {
+            assert_eq!(sent(from, set, to), expected, "{set} of {from} to {to}");
+        }
+    }
+
+    #[test]
+    fn a_name_set_over_tls_is_not_replaced_without_it() {
+        let mut jar = Jar::default();
+        keep(&mut jar, "https://a.example.com/", "n=good; Secure");
+        keep(&mut jar, "http://a.example.com/", "n=bad");
+        assert_eq!(jar.header(&url("https://a.example.com/")), "n=good");
+        keep(&mut jar, "https://a.example.com/", "n=; Max-Age=0");
+        assert_eq!(jar.header(&url("https://a.example.com/")), "");
+    }
+
+    #[test]
+    fn the_jar_and_the_header_have_an_end() {
+        let (mut jar, long) = (Jar::default(), "x".repeat(4_000));
+        for number in 0..10_000 {
+            let set = format!("n{number}={long}; Domain=example.com");
+            keep(&mut jar, "https://a.example.com/", &set);
+        }
+        assert_eq!(jar.entries.len(), MAX_DOMAIN);
+        let header = jar.header(&url("https://b.example.com/"));
+        assert!(header.len() <= MAX_HEADER && header.len() > 8_000);
+        for number in 0..3_000 {
+            let host = format!("https://h{number}.example.com/");
+            keep(&mut jar, &host, &format!("n={long}"));
+        }
+        assert!(jar.bytes <= MAX_BYTES && jar.entries.len() <= MAX_JAR);
+        let bytes: usize = jar.entries.iter().map(|entry| entry.size).sum();
+        assert_eq!(bytes, jar.bytes);
+        // The newest are still there.
+        let header = jar.header(&url("https://h2999.example.com/"));
+        assert!(header.starts_with("n=xxx"));
+        assert_eq!(
+            sent(
+                "https://a.de/",
+                &format!("n={}", "x".repeat(4_096)),
+                "https://a.de/"
+            ),
+            ""
+        );
+    }
+}

@@ -1,0 +1,333 @@
+//! What the client knows of a connection and of a request beyond what hyper tells: progress, and
+//! how to end them.
+
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Instant,
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::{Body, Bytes};
+use entwined::{reactor::Handle, transport::ByteStream};
+
+/// A connection to a server.
+pub(super) struct Link {
+    handle: Handle,
+    /// Bytes that have come from the server.
+    read: Cell<u64>,
+    /// When the server, or the kernel's buffer, took bytes last.
+    wrote: Cell<Instant>,
+    /// Whether a write waits for the server.
+    blocked: Cell<bool>,
+    /// Requests without a complete response.
+    active: Cell<usize>,
+    /// The connection ends once nothing is active.
+    ends: Cell<bool>,
+    killed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Link {
+    pub(super) fn new(handle: &Handle) -> Rc<Self> {
+        Rc::new(Link {
+            handle: handle.clone(),
+            read: Cell::new(0),
+            wrote: Cell::new(handle.now()),
+            blocked: Cell::new(false),
+            active: Cell::new(0),
+            ends: Cell::new(false),
+            killed: Cell::new(false),
+            waker: RefCell::default(),
+        })
+    }
+
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Drives the connection to its end, or until it is killed.
+    pub(super) async fn drive<E>(&self, connection: impl Future<Output = Result<(), E>>)
+    where
+        E: std::fmt::Display,
+    {
+        let mut connection = pin!(connection);
+        let ended = poll_fn(|cx| {
+            if self.killed.get() {
+                return Poll::Ready(Ok(()));
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            connection.as_mut().poll(cx)
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "a connection to a server ended with an error");
+        }
+    }
+
+    /// Drops the connection.
+    fn kill(&self) {
+        self.killed.set(true);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// One request and its response, from when the request is sent until its response has ended.
+pub(super) struct Exchange {
+    link: Rc<Link>,
+    upload: Rc<Upload>,
+    /// Whether the connection carries other requests at the same time (HTTP/2).
+    shared: bool,
+}
+
+impl Exchange {
+    pub(super) fn new(link: &Rc<Link>, upload: &Rc<Upload>, shared: bool) -> Self {
+        link.active.set(link.active.get() + 1);
+        Exchange {
+            link: link.clone(),
+            upload: upload.clone(),
+            shared,
+        }
+    }
+
+    /// When the server made progress with the request last. This is now while the request waits
+    /// for its own body.
+    pub(super) fn progress(&self) -> Instant {
+        if self.upload.waits.get() {
+            return self.link.handle.now();
+        }
+        let taken = self.upload.taken.get();
+        if self.shared {
+            taken
+        } else {
+            taken.max(self.link.wrote.get())
+        }
+    }
+
+    /// The response has begun. If the server closes the connection after it, the rest of the
+    /// request is not sent (RFC 9112, 9.5).
+    pub(super) fn answered(&self, closes: bool) {
+        if closes {
+            self.upload.silent.set(true);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    /// Without a response, nobody takes the rest of the request. The connection does not wait for
+    /// it, nor does its body stay in memory.
+    fn drop(&mut self) {
+        let active = self.link.active.get() - 1;
+        self.link.active.set(active);
+        let done = self.upload.done.get();
+        if self.shared {
+            if !done {
+                self.upload.fail();
+                self.link.ends.set(true);
+            }
+            if self.link.ends.get() && active == 0 {
+                self.link.kill();
+            }
+        } else if !done || self.link.blocked.get() {
+            self.link.kill();
+        }
+    }
+}
+
+impl Link {
+    /// Whether the connection takes further requests.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.ends.get() && !self.killed.get()
+    }
+}
+
+/// A stream whose progress its link records.
+pub(super) struct Linked {
+    pub(super) stream: Box<dyn ByteStream>,
+    pub(super) link: Rc<Link>,
+}
+
+impl Linked {
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.link.blocked.set(result.is_pending());
+        if let Poll::Ready(Ok(1..)) = result {
+            self.link.wrote.set(self.link.handle.now());
+        }
+        result
+    }
+}
+
+impl AsyncRead for Linked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.link.read.set(self.link.read.get() + count as u64);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Linked {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.wrote(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+/// How far the body of a request is.
+pub(super) struct Upload {
+    handle: Handle,
+    /// When a piece of it was taken last.
+    taken: Cell<Instant>,
+    /// Whether the body has no piece ready, so that the server waits for us.
+    waits: Cell<bool>,
+    /// Whether all of it was taken, or nobody takes the rest.
+    done: Cell<bool>,
+    /// Nothing more is sent.
+    silent: Cell<bool>,
+    failed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Upload {
+    pub(super) fn new(handle: &Handle) -> Rc<Self> {
+        Rc::new(Upload {
+            handle: handle.clone(),
+            taken: Cell::new(handle.now()),
+            waits: Cell::new(false),
+            done: Cell::new(false),
+            silent: Cell::new(false),
+            failed: Cell::new(false),
+            waker: RefCell::default(),
+        })
+    }
+
+    fn fail(&self) {
+        self.failed.set(true);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The body of a request on its way.
+pub(super) struct Outgoing {
+    body: Body,
+    /// The rest of a piece of `body`.
+    rest: Bytes,
+    upload: Rc<Upload>,
+}
+
+/// The most bytes of a piece. Each one that is taken is progress.
+const PIECE: usize = 64 * 1024;
+
+impl Outgoing {
+    pub(super) fn new(body: Body, upload: &Rc<Upload>) -> Self {
+        Outgoing {
+            body,
+            rest: Bytes::new(),
+            upload: upload.clone(),
+        }
+    }
+
+    /// Returns the body if nothing of it was taken.
+    pub(super) fn into_body(mut self) -> Body {
+        std::mem::take(&mut self.body)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.upload.done.set(true);
+        self.upload.waits.set(false);
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        let upload = &this.upload;
+        if upload.failed.get() {
+            return Poll::Ready(Some(
+                Err("the response has ended before the request".into()),
+            ));
+        }
+        *upload.waker.borrow_mut() = Some(cx.waker().clone());
+        if upload.silent.get() {
+            return Poll::Pending;
+        }
+        if this.rest.is_empty() {
+            let polled = Pin::new(&mut this.body).poll_frame(cx);
+            upload.waits.set(polled.is_pending());
+            match ready!(polled) {
+                None => {
+                    upload.done.set(true);
+                    return Poll::Ready(None);
+                }
+                Some(frame) => match frame?.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        upload.taken.set(upload.handle.now());
+        if this.is_end_stream() {
+            this.upload.done.set(true);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}

@@ -1,0 +1,602 @@
+//! What the client owes to the RFCs, to the servers and to the program's secrets.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
+
+use entwined::transport::{ByteStream, tcp};
+use entwined_http::{
+    Body, Bytes, Request, Response, Router, StatusCode,
+    client::{Client, ClientError},
+};
+use flate2::{Compression, write::GzEncoder};
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::{serve, serve_tls};
+use crate::run::run;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server by hand: `talk` has each connection in turn.
+fn by_hand(talks: Vec<Box<dyn FnOnce(TcpStream) + Send>>) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for talk in talks {
+            let (stream, _) = listener.accept().expect("a client");
+            stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+            talk(stream);
+        }
+    });
+    format!("http://{address}/")
+}
+
+/// Reads the head of a request.
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            break;
+        }
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).expect("text")
+}
+
+/// Answers requests with the same bytes, and returns the heads of the requests.
+fn answering(count: usize, answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
+    let (sender, heads) = std::sync::mpsc::channel();
+    let talk = move |mut stream: TcpStream| {
+        let _ = sender.send(head(&mut stream));
+        let _ = stream.write_all(answer);
+    };
+    let talks = (0..count).map(|_| Box::new(talk.clone()) as Box<dyn FnOnce(TcpStream) + Send>);
+    (by_hand(talks.collect()), heads)
+}
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Reads frames until the headers of a request, and returns the number of its stream.
+fn next_request(stream: &mut TcpStream) -> u32 {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).expect("a frame");
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).expect("a frame");
+        match head[3] {
+            1 => return u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            // SETTINGS are acknowledged.
+            4 if head[4] == 0 => stream.write_all(&frame(4, 1, 0, &[])).expect("written"),
+            _ => {}
+        }
+    }
+}
+
+fn begin(stream: &mut TcpStream) {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).expect("a preface");
+    stream.write_all(&frame(4, 0, 0, &[])).expect("written");
+}
+
+/// `:status: 200`, and the end of the stream.
+fn ok(stream: u32) -> Vec<u8> {
+    frame(1, 5, stream, &[0x88])
+}
+
+#[test]
+fn what_a_server_has_not_processed_is_sent_again_whatever_the_method() {
+    let talks: Vec<Box<dyn FnOnce(TcpStream) + Send>> = vec![
+        Box::new(|mut stream| {
+            begin(&mut stream);
+            let first = next_request(&mut stream);
+            stream.write_all(&ok(first)).expect("written");
+            next_request(&mut stream);
+            // Only the first was processed.
+            let away = [first.to_be_bytes(), 0_u32.to_be_bytes()].concat();
+            stream.write_all(&frame(7, 0, 0, &away)).expect("written");
+        }),
+        Box::new(|mut stream| {
+            begin(&mut stream);
+            for _ in 0..3 {
+                let refused = next_request(&mut stream);
+                let reset = frame(3, 0, refused, &7_u32.to_be_bytes());
+                stream.write_all(&reset).expect("written");
+            }
+            let last = next_request(&mut stream);
+            stream.write_all(&ok(last)).expect("written");
+            // CANCEL says nothing about what was processed.
+            let cancelled = next_request(&mut stream);
+            let reset = frame(3, 0, cancelled, &8_u32.to_be_bytes());
+            stream.write_all(&reset).expect("written");
+            // The connection ends while a request waits: only GET is sent again.
+            next_request(&mut stream);
+        }),
+        Box::new(|mut stream| {
+            begin(&mut stream);
+            let first = next_request(&mut stream);
+            stream.write_all(&ok(first)).expect("written");
+            next_request(&mut stream);
+        }),
+        Box::new(|mut stream| {
+            begin(&mut stream);
+            let first = next_request(&mut stream);
+            stream.write_all(&ok(first)).expect("written");
+        }),
+    ];
+    let url = by_hand(talks);
+    run(|handle| async move {
+        let client = Client::builder(&handle).http2_prior_knowledge().build();
+        let post = || client.post(&url).body("x").send();
+        assert_eq!(post().await.expect("a response").status(), StatusCode::OK);
+        assert_eq!(post().await.expect("a response").status(), StatusCode::OK);
+        let cancelled = post().await.map(|_| ()).expect_err("it was cancelled");
+        assert!(matches!(cancelled, ClientError::Http(_)), "{cancelled}");
+        let ended = post().await.map(|_| ()).expect_err("it may be processed");
+        assert!(matches!(ended, ClientError::Http(_)), "{ended}");
+        assert_eq!(post().await.expect("a response").status(), StatusCode::OK);
+        let get = client.get(&url).send().await;
+        assert_eq!(get.expect("a response").status(), StatusCode::OK);
+    });
+}
+
+/// A stream that ends without a word behind the next bytes that are written, if it is told to.
+struct Cut {
+    stream: entwined::transport::Stream,
+    ends: Rc<Cell<bool>>,
+    ended: Option<std::task::Waker>,
+    over: bool,
+}
+
+impl AsyncRead for Cut {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.over {
+            return Poll::Ready(Ok(0));
+        }
+        self.ended = Some(cx.waker().clone());
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Cut {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.ends.get() {
+            self.over = true;
+            if let Some(waker) = self.ended.take() {
+                waker.wake();
+            }
+            return Poll::Ready(Ok(buffer.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+impl ByteStream for Cut {
+    fn local_address(&self) -> entwined::transport::Address {
+        ByteStream::local_address(&self.stream)
+    }
+
+    fn peer_address(&self) -> entwined::transport::Address {
+        ByteStream::peer_address(&self.stream)
+    }
+
+    fn abort(&mut self) {
+        self.stream.abort();
+    }
+}
+
+#[test]
+fn a_kept_connection_that_ends_without_close_notify_is_replaced_if_that_is_safe() {
+    run(|handle| async move {
+        let router = Router::new().any("/", || "answer");
+        for protocols in [&["http/1.1"][..], &["h2"]] {
+            let (_server, url, builder) = serve_tls(&handle, router.clone(), protocols);
+            let ends: Rc<RefCell<Vec<Rc<Cell<bool>>>>> = Rc::default();
+            let (all, dialing) = (ends.clone(), handle.clone());
+            let client = builder
+                .connector(move |url: &str| {
+                    let authority = url.trim_start_matches("https://").trim_end_matches('/');
+                    let address = authority.replace("localhost", "127.0.0.1");
+                    let (handle, all) = (dialing.clone(), all.clone());
+                    async move {
+                        let stream = tcp::connect(&handle, &*address).await?;
+                        let ends = Rc::new(Cell::new(false));
+                        all.borrow_mut().push(ends.clone());
+                        let cut = Cut {
+                            stream,
+                            ends,
+                            ended: None,
+                            over: false,
+                        };
+                        Ok(Box::new(cut) as Box<dyn ByteStream>)
+                    }
+                })
+                .build();
+            for (number, safe) in [(1, true), (2, true), (3, false)] {
+                let mut first = client.get(&url).send().await.expect("a response");
+                assert_eq!(first.text().await.expect("a text"), "answer");
+                assert_eq!(ends.borrow().len(), number);
+                ends.borrow()[number - 1].set(true);
+                let request = if safe {
+                    client.get(&url)
+                } else {
+                    client.post(&url)
+                };
+                match request.send().await {
+                    Ok(mut second) => {
+                        assert!(safe);
+                        assert_eq!(second.text().await.expect("a text"), "answer");
+                    }
+                    Err(error) => assert!(!safe, "{protocols:?} {error}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_server_that_takes_a_long_body_slowly_is_not_late() {
+    let talks: Vec<Box<dyn FnOnce(TcpStream) + Send>> = vec![
+        Box::new(|mut stream| {
+            head(&mut stream);
+            let (mut left, mut piece) = (20_000_000, vec![0; 500_000]);
+            while left > 0 {
+                let count = stream.read(&mut piece.as_mut_slice()[..left.min(500_000)]);
+                left -= count.expect("more of it");
+                // The peer's own pace.
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            // Reads nothing of the second one.
+            thread::sleep(Duration::from_millis(1500));
+        }),
+        Box::new(|stream| {
+            thread::sleep(Duration::from_millis(1500));
+            drop(stream);
+        }),
+    ];
+    let url = by_hand(talks);
+    run(|handle| async move {
+        let client = Client::builder(&handle).response_timeout(Duration::from_millis(300));
+        let client = client.build();
+        let start = handle.now();
+        let response = client.post(&url).body(vec![7; 20_000_000]).send().await;
+        assert_eq!(response.expect("a response").status(), StatusCode::OK);
+        assert!(handle.now() - start > Duration::from_millis(350));
+        let stuck = client.post(&url).body(vec![7; 20_000_000]).send().await;
+        let error = stuck.map(|_| ()).expect_err("it takes nothing");
+        assert!(
+            matches!(error, ClientError::TimedOut("the response")),
+            "{error}"
+        );
+        while client.connections() > 0 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+/// Knows when it is dropped.
+struct Endless(Rc<Cell<bool>>);
+
+impl futures_core::Stream for Endless {
+    type Item = Result<Bytes, String>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(Some(Ok(Bytes::from_static(&[7; 10_000]))))
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
+}
+
+#[test]
+fn after_an_early_answer_neither_the_body_nor_the_connection_stays() {
+    for answer in [
+        "HTTP/1.1 413 x\r\ncontent-length: 2\r\n\r\nno",
+        "HTTP/1.1 413 x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno",
+    ] {
+        let url = by_hand(vec![Box::new(move |mut stream| {
+            head(&mut stream);
+            stream.write_all(answer.as_bytes()).expect("written");
+            // It neither reads nor closes, until the client does.
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            while stream.peek(&mut [0; 1]).is_ok_and(|count| count > 0) {
+                if stream.write_all(b"").is_err() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(5));
+                let mut rest = vec![0; 100_000];
+                // Only the kernel's buffer is emptied, so that the end is seen.
+                if stream.read(&mut rest).unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        })]);
+        run(|handle| async move {
+            let client = Client::new(&handle);
+            let dropped = Rc::new(Cell::new(false));
+            let body = Body::stream(Endless(dropped.clone()));
+            let mut response = client.post(&url).body(body).send().await.expect("a head");
+            assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+            assert_eq!(response.text().await.expect("a text"), "no");
+            while client.connections() > 0 || !dropped.get() {
+                handle.sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn over_http2_too_an_early_answer_ends_the_body() {
+    run(|handle| async move {
+        let router = Router::new().post("/", || (StatusCode::PAYLOAD_TOO_LARGE, "no"));
+        let (_server, url) = serve(&handle, router);
+        let client = Client::builder(&handle).http2_prior_knowledge().build();
+        for _ in 0..3 {
+            let dropped = Rc::new(Cell::new(false));
+            let body = Body::stream(Endless(dropped.clone()));
+            let mut response = client.post(&url).body(body).send().await.expect("a head");
+            assert_eq!(response.text().await.expect("a text"), "no");
+            while !dropped.get() {
+                handle.sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(text.as_bytes()).expect("in memory");
+    gzip.finish().expect("in memory")
+}
+
+#[test]
+fn parts_heads_and_bodies_of_several_codings_are_left_as_they_are() {
+    let coded = |status: StatusCode, codings: &'static [&'static str]| {
+        move |request: Request| {
+            let mut response = Response::new(Body::from(gzip("some text")));
+            *response.status_mut() = status;
+            for coding in codings {
+                let value = coding.parse().expect("a value");
+                response.headers_mut().append("content-encoding", value);
+            }
+            let asked = request.header("accept-encoding").unwrap_or("none");
+            let asked = asked.parse().expect("a value");
+            response.headers_mut().insert("x-asked", asked);
+            response
+        }
+    };
+    run(|handle| async move {
+        let router = Router::new()
+            .get("/whole", coded(StatusCode::OK, &["gzip"]))
+            .get("/part", coded(StatusCode::PARTIAL_CONTENT, &["gzip"]))
+            .get("/two", coded(StatusCode::OK, &["gzip", "br"]))
+            .get("/list", coded(StatusCode::OK, &["gzip, br"]));
+        let (_server, address) = serve(&handle, router);
+        let client = Client::new(&handle);
+        let packed = gzip("some text");
+        let mut whole = client
+            .get(&format!("{address}/whole"))
+            .send()
+            .await
+            .expect("a response");
+        assert_eq!(whole.header("x-asked"), Some("gzip, br"));
+        assert_eq!(whole.text().await.expect("a text"), "some text");
+        let part = client
+            .get(&format!("{address}/part"))
+            .header("range", "bytes=0-10");
+        let mut part = part.send().await.expect("a response");
+        assert_eq!(part.header("x-asked"), Some("identity"));
+        assert_eq!(part.header("content-encoding"), Some("gzip"));
+        assert_eq!(part.bytes().await.expect("a body"), packed);
+        for path in ["two", "list"] {
+            let mut several = client
+                .get(&format!("{address}/{path}"))
+                .send()
+                .await
+                .expect("one");
+            assert_eq!(several.bytes().await.expect("a body"), packed);
+        }
+        let mut head = client
+            .head(&format!("{address}/whole"))
+            .send()
+            .await
+            .expect("a response");
+        assert_eq!(head.header("content-encoding"), Some("gzip"));
+        assert_eq!(
+            head.header("content-length"),
+            Some(&*packed.len().to_string())
+        );
+        assert_eq!(head.bytes().await.expect("no body"), "");
+    });
+}
+
+#[test]
+fn a_folded_line_of_a_response_is_one_line() {
+    let answer = b"HTTP/1.1 200 OK\r\nx-long: one\r\n two\r\n\t three\r\ncontent-length: 0\r\n\r\n";
+    let (url, _heads) = answering(1, answer);
+    run(|handle| async move {
+        let response = Client::new(&handle)
+            .get(&url)
+            .send()
+            .await
+            .expect("a response");
+        assert_eq!(response.header("x-long"), Some("one two three"));
+        assert_eq!(response.header("content-length"), Some("0"));
+    });
+}
+
+#[test]
+fn a_redirect_that_drops_the_body_drops_what_describes_it() {
+    run(|handle| async move {
+        let told = |request: Request| {
+            let names = request
+                .headers()
+                .keys()
+                .map(|name| name.as_str().to_owned());
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            names.join(" ")
+        };
+        let router = Router::new()
+            .post("/", || {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::SEE_OTHER;
+                let headers = response.headers_mut();
+                headers.insert("location", "/told".parse().expect("a value"));
+                response
+            })
+            .get("/told", told);
+        let (_server, url) = serve(&handle, router);
+        let mut request = Client::new(&handle).post(&url).body("x");
+        for name in [
+            "content-encoding",
+            "content-language",
+            "content-location",
+            "content-type",
+            "content-md5",
+            "last-modified",
+            "digest",
+            "trailer",
+            "x-other",
+        ] {
+            request = request.header(name, "x");
+        }
+        let mut response = request.send().await.expect("a response");
+        let names = response.text().await.expect("a text");
+        assert_eq!(names, "accept accept-encoding host user-agent x-other");
+    });
+}
+
+#[test]
+fn a_name_and_a_password_are_in_their_header_and_nowhere_else() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // "Aladdin:open sesame" of RFC 7617.
+    let expected = "authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n";
+    let (url, heads) = answering(3, OK);
+    let (second, second_heads) = (url.clone(), &heads);
+    run(|handle| async move {
+        let client = Client::new(&handle);
+        let with = second.replace("http://", "http://Aladdin:open%20sesame@");
+        let response = client.get(&with).send().await.expect("a response");
+        assert!(!response.url().contains("sesame"), "{}", response.url());
+        assert!(!format!("{response:?}").contains("sesame"));
+        // Through a proxy, with a name of its own.
+        let builder = Client::builder(&handle).proxy(&with).expect("a proxy");
+        assert!(!format!("{builder:?}").contains("sesame"));
+        let client = builder.build();
+        assert!(!format!("{client:?}").contains("sesame"));
+        let request = client.get("http://Aladdin:open%20sesame@name.invalid/x");
+        assert!(!format!("{request:?}").contains("sesame"));
+        let response = request.send().await.expect("a response");
+        assert!(!response.url().contains("sesame"));
+        // A name without a password, in characters that are encoded.
+        let name = second.replace("http://", "http://%C3%BC@");
+        Client::new(&handle)
+            .get(&name)
+            .send()
+            .await
+            .expect("a response");
+    });
+    let head = second_heads.recv().expect("a request");
+    assert!(
+        head.starts_with("GET / HTTP/1.1\r\n") && head.contains(expected),
+        "{head}"
+    );
+    let head = second_heads.recv().expect("a request");
+    assert!(
+        head.starts_with("GET http://name.invalid/x HTTP/1.1\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains(expected) && head.contains(&format!("proxy-{expected}")),
+        "{head}"
+    );
+    assert!(head.contains("host: name.invalid\r\n"), "{head}");
+    let head = second_heads.recv().expect("a request");
+    assert!(head.contains("authorization: Basic w7w6\r\n"), "{head}");
+    run(|handle| async move {
+        let told = |request: Request| {
+            let secret = request.header("authorization").unwrap_or("none").to_owned();
+            format!(
+                "{:?} {secret}",
+                request.uri().authority().map(|name| name.to_string())
+            )
+        };
+        let (_server, url) = serve(&handle, Router::new().get("/", told));
+        let with = url.replace("http://", "http://Aladdin:open%20sesame@");
+        let client = Client::builder(&handle).http2_prior_knowledge().build();
+        let mut response = client.get(&with).send().await.expect("a response");
+        let authority = url.trim_start_matches("http://");
+        assert_eq!(
+            response.text().await.expect("a text"),
+            format!("Some({authority:?}) Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+        );
+    });
+}
+
+#[test]
+fn a_redirect_keeps_credentials_with_their_server_and_takes_none_from_another() {
+    run(|handle| async move {
+        let told = |request: Request| request.header("authorization").unwrap_or("none").to_owned();
+        let to = |location: String| {
+            move || {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::FOUND;
+                let location = location.parse().expect("a value");
+                response.headers_mut().insert("location", location);
+                response
+            }
+        };
+        let (_other, other) = serve(&handle, Router::new().get("/told", told));
+        let planted = other.replace("http://", "http://planted:secret@");
+        let router = Router::new()
+            .get("/told", told)
+            .get("/relative", to("/told".to_owned()))
+            .get("/planted", to(format!("{planted}/told")));
+        let (_server, url) = serve(&handle, router);
+        let client = Client::new(&handle);
+        let with = url.replace("http://", "http://a:b@");
+        for (path, expected) in [("relative", "Basic YTpi"), ("planted", "none")] {
+            let mut response = client
+                .get(&format!("{with}/{path}"))
+                .send()
+                .await
+                .expect("one");
+            assert_eq!(response.text().await.expect("a text"), expected, "{path}");
+        }
+    });
+}
