@@ -39,6 +39,8 @@ pub struct Figures {
     pub drawn: u64,
     /// Frames lost since the start.
     pub lost: u64,
+    /// The time since the start, in milliseconds.
+    pub time: f64,
     /// How long the thread has waited for a processor since the start, in milliseconds.
     pub waited: f64,
     /// 99 of 100 frame gaps since the last question were at most this long, in milliseconds.

@@ -1,6 +1,13 @@
 //! A GTK window that draws each frame, with a server of each kind in its thread.
 
-use std::{cell::RefCell, error::Error, fmt::Write, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    error::Error,
+    fmt::Write,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use entwined::{
     Handle,
@@ -14,7 +21,7 @@ use entwined::{
     transport::{Address, tcp},
 };
 use entwined_http::{
-    self as http, Body, Config, Error as HttpError, Json, Request, Router, sse, websocket,
+    self as http, Body, Bytes, Config, Error as HttpError, Json, Request, Router, sse, websocket,
 };
 use gtk4::{Application, ApplicationWindow, DrawingArea, gio, glib, prelude::*};
 use soak::{Addresses, Figures};
@@ -27,6 +34,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How many items a stream of calls has.
 const ITEMS: u32 = 100;
+
+/// How many connections the report of a failure lists.
+const SHOWN: usize = 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     soak::raise_descriptors();
@@ -131,6 +141,8 @@ fn routes(handle: &Handle, application: &Application) -> Rc<dyn Fn() -> Router> 
             ticks.send(tick);
         }
     });
+    let start = Instant::now();
+    let large = Bytes::from(vec![b'x'; LARGE]);
     let (application, earlier) = (application.clone(), Rc::new(RefCell::default()));
     Rc::new(move || {
         let (ticks, earlier, application) = (ticks.clone(), earlier.clone(), application.clone());
@@ -139,7 +151,10 @@ fn routes(handle: &Handle, application: &Application) -> Rc<dyn Fn() -> Router> 
             .post("/echo", |mut request: Request| async move {
                 request.bytes().await
             })
-            .get("/large", || Body::from(vec![b'x'; LARGE]))
+            .get("/large", {
+                let large = large.clone();
+                move || Body::from(large.clone())
+            })
             .get("/events", move |request: Request| {
                 sse::follow(&request, &ticks, |received| match received {
                     Received::Message { message, .. } => {
@@ -165,7 +180,7 @@ fn routes(handle: &Handle, application: &Application) -> Rc<dyn Fn() -> Router> 
                 run(request, Command::new("sleep").arg("600"))
             })
             .get("/figures", move |request: Request| {
-                Json(figures(request.handle(), &earlier))
+                Json(figures(request.handle(), start, &earlier))
             })
             .get("/census", |request: Request| census(request.handle()))
             .post("/end", move || application.quit())
@@ -181,7 +196,7 @@ async fn run(request: Request, command: Command) -> Result<Vec<u8>, HttpError> {
     Ok(output.stdout)
 }
 
-fn figures(handle: &Handle, earlier: &RefCell<Histogram>) -> Figures {
+fn figures(handle: &Handle, start: Instant, earlier: &RefCell<Histogram>) -> Figures {
     let metrics = handle.metrics();
     let gaps = metrics.frames.gaps.since(&earlier.borrow());
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
@@ -193,6 +208,7 @@ fn figures(handle: &Handle, earlier: &RefCell<Histogram>) -> Figures {
         opened: metrics.connections_opened,
         drawn: metrics.frames.drawn,
         lost: metrics.frames.lost,
+        time: milliseconds(start.elapsed()),
         waited: milliseconds(metrics.waited),
         gap_p99: milliseconds(gaps.quantile(0.99)),
     };
@@ -217,9 +233,13 @@ fn census(handle: &Handle) -> String {
         "{} tasks sleep or have a limit",
         census.sleeping
     ));
-    for connection in census.connections {
+    line(format_args!(
+        "{} connections, such as",
+        census.connections.len()
+    ));
+    for connection in census.connections.iter().take(SHOWN) {
         line(format_args!(
-            "connection from {} for {:.1} s, {} bytes received, {} sent",
+            "  from {} for {:.1} s, {} bytes received, {} sent",
             connection.peer,
             (handle.now() - connection.since).as_secs_f64(),
             connection.received,

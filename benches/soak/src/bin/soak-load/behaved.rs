@@ -131,7 +131,8 @@ async fn echoes(load: &Load, mut stream: impl ByteStream) -> Outcome {
 
 async fn calls(load: &Load) -> Outcome {
     let stream = connect(load, load.addresses.rpc).await?;
-    let peer = rpc::start(&load.handle, stream, Methods::new());
+    let peer = Closing(rpc::start(&load.handle, stream, Methods::new()));
+    let peer = &peer.0;
     for number in 0..=load.dice.below(20) as u64 {
         let sum: u64 = peer.call("add", &(number, 2_u64)).await?;
         same(&sum, &(number + 2), "the sum")?;
@@ -147,6 +148,16 @@ async fn calls(load: &Load) -> Outcome {
     }
     drop(items);
     Ok(peer.finish().await?)
+}
+
+/// Closes the connection when it is dropped: by itself it outlives its [`rpc::Peer`], because the
+/// other side may make calls.
+struct Closing(rpc::Peer);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn same<T: PartialEq<U> + ?Sized, U: ?Sized>(found: &T, expected: &U, what: &str) -> Outcome {
