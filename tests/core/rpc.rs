@@ -729,21 +729,6 @@ fn the_arguments_of_all_open_calls_are_bounded_in_bytes() {
 }
 
 #[test]
-fn the_name_of_no_method_costs_nothing_however_long_it_is() {
-    let simulation = Simulation::new();
-    let (peer, _other) = serving(
-        &simulation,
-        methods(&simulation.handle()),
-        Config::default(),
-    );
-    let name = "x".repeat(300);
-    assert_eq!(
-        call::<()>(&simulation, &peer, &name, &()),
-        Err(CallError::NoSuchMethod("with a name of 300 bytes".into()))
-    );
-}
-
-#[test]
 fn a_peer_with_many_small_messages_lets_others_have_their_turn() {
     let simulation = Simulation::new();
     let handle = simulation.handle();
