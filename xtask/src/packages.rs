@@ -47,7 +47,8 @@ pub fn package() -> Result<()> {
 
 fn published() -> Result<Vec<Package>> {
     let root = workspace::root();
-    let mut folders = vec![root.to_owned(), root.join("http"), root.join("conformance")];
+    let mut folders: Vec<PathBuf> = vec![root.to_owned()];
+    folders.extend(["spawn", "http", "conformance"].map(|folder| root.join(folder)));
     let mut hosts: Vec<PathBuf> = fs::read_dir(root.join("integrations"))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<_>>()?;
