@@ -40,6 +40,7 @@ enum Content {
     Live(BoxStream, Ending),
     /// A stream made of a live body. When the server shuts down, the live body ends, and this one
     /// finishes: a compressed stream has an end that decoders want.
+    #[cfg_attr(not(feature = "compression"), expect(dead_code))]
     AroundLive(BoxStream, Ending),
     /// Frames: data, and trailers behind them.
     Frames(BoxFrames),
