@@ -175,8 +175,8 @@ impl AsyncRead for Linked {
         let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.link.read.set(self.link.read.get() + count as u64);
         // hyper takes interim responses, tiny chunks and frames from what was read without giving
-        // way. So a read costs more here: 64 KiB are a quarter of a task's share.
-        let _ = self.link.handle.spend((count / 4096) as u32);
+        // way. So a read costs more here: 64 KiB are a task's whole share.
+        let _ = self.link.handle.spend((count / 1024) as u32);
         Poll::Ready(Ok(count))
     }
 }
