@@ -153,7 +153,7 @@ fn unpacked(case: &Case<'_>, body: &[u8]) -> Result<Vec<u8>, ClientError> {
                 // One byte at a time would take minutes for the longest.
                 let fragment = if bytes.len() > 10_000 { 255 } else { fragment };
                 let (near, far) = fuzz::connection(&handle, fragment);
-                handle.spawn(fuzz::peer(near, bytes.to_vec()));
+                handle.spawn(fuzz::answer(near, bytes.to_vec()));
                 async { Ok::<_, io::Error>(Box::new(far) as Box<dyn ByteStream>) }
             }
         })
