@@ -212,7 +212,7 @@ enum Forged<'a> {
 fn site(key: u8) -> Router {
     Router::new()
         .get("/set", |State(session): State<Session>| {
-            session.set("name", "anna");
+            session.set("name", "anna").expect("it is short");
             "set"
         })
         .get("/get", |State(session): State<Session>| {

@@ -115,7 +115,8 @@ fn request(case: &Case<'_>) -> (Vec<u8>, Option<Vec<Found>>) {
     let found = found.filter(|found| case.cut == 0 && !found.is_empty());
     body.truncate(body.len().saturating_sub(case.cut.into()));
     let mut bytes = format!(
-        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: multipart/form-data; boundary=\"{boundary}\"\r\n"
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: multipart/form-data; boundary=\"{boundary}\"\r\n"
     )
     .into_bytes();
     if case.chunked {
