@@ -129,7 +129,7 @@ fn check_jar(visits: &[Visit<'_>]) {
                 check_cookies(&request);
                 let (cookies, location) = next.take();
                 let mut response = match location {
-                    Some(location) => http::Redirect::see_other(location).into_response(),
+                    Some(location) => http::Redirect::to(location).into_response(),
                     None => "here".into_response(),
                 };
                 for cookie in cookies {
@@ -212,7 +212,7 @@ enum Forged<'a> {
 fn site(key: u8) -> Router {
     Router::new()
         .get("/set", |State(session): State<Session>| {
-            session.set("name", "anna");
+            session.set("name", "anna").expect("it is short");
             "set"
         })
         .get("/get", |State(session): State<Session>| {
@@ -231,10 +231,11 @@ fn ask(key: u8, path: &str, cookie: &[u8]) -> String {
     let handle = simulation.handle();
     let (near, far) = fuzz::connection(&handle, 255);
     let server = http::serve(listen_once(&handle, far), site(key));
-    let mut bytes = format!("GET {path} HTTP/1.1\r\nhost: x\r\ncookie: ").into_bytes();
+    let mut bytes =
+        format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncookie: ").into_bytes();
     bytes.extend_from_slice(cookie);
     bytes.extend_from_slice(b"\r\n\r\n");
-    let response = fuzz::say(&simulation, near, bytes);
+    let response = fuzz::ask(&simulation, near, bytes);
     assert_eq!(server.connections(), 0);
     String::from_utf8(response).expect("text")
 }

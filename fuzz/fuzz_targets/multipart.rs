@@ -115,8 +115,8 @@ fn request(case: &Case<'_>) -> (Vec<u8>, Option<Vec<Found>>) {
     let found = found.filter(|found| case.cut == 0 && !found.is_empty());
     body.truncate(body.len().saturating_sub(case.cut.into()));
     let mut bytes = format!(
-        "POST / HTTP/1.1\r\nhost: x\r\n\
-                 content-type: multipart/form-data; boundary=\"{boundary}\"\r\n"
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: multipart/form-data; boundary=\"{boundary}\"\r\n"
     )
     .into_bytes();
     if case.chunked {
@@ -151,7 +151,7 @@ fuzz_target!(|case: Case<'_>| {
                 while let Some(mut part) = form.next().await? {
                     let text = |text: Option<&str>| text.map(str::to_owned);
                     let (name, file) = (text(part.name()), text(part.file_name()));
-                    let (kind, mut content) = (part.content_type(), Vec::new());
+                    let (kind, mut content) = (text(part.content_type()), Vec::new());
                     while content.len() < most
                         && let Some(piece) = part.chunk().await?
                     {
@@ -165,7 +165,7 @@ fuzz_target!(|case: Case<'_>| {
     });
     let server = http::serve(listen_once(&handle, far), router);
     let (bytes, expected) = request(&case);
-    let response = fuzz::say(&simulation, near, bytes);
+    let response = fuzz::ask(&simulation, near, bytes);
     assert_eq!(server.connections(), 0);
     drop(server);
     simulation.drive();

@@ -5,7 +5,7 @@ mod peer;
 pub mod reference;
 
 use arbitrary::Arbitrary;
-pub use peer::{connection, peer, say};
+pub use peer::{answer, ask, connection, peer, say};
 use reference::{Event, Tested, found, round};
 
 /// Bytes, where they are split, and the frame limit.

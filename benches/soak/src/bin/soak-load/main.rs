@@ -34,8 +34,8 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// A minute: the load, then the rest in which everything must go.
 const LOAD: Duration = Duration::from_secs(45);
 const REST: Duration = Duration::from_secs(15);
-/// How much longer the rest may take, in seconds: on a busy machine peers of the load may still wait
-/// in a backlog.
+/// How much longer the rest may take, in seconds: on a busy machine peers of the load may still
+/// wait in a backlog.
 const MORE_REST: u32 = 60;
 
 /// Peers come in groups, several in a second, and now and then in a crowd.
