@@ -288,7 +288,7 @@ impl Connection {
     /// # use entwined::{protocol::Connection, transport::Stream};
     /// fn user(connection: &Connection) -> Option<u32> {
     ///     let credentials = connection.ask(|stream: &Stream| stream.peer_credentials())?.ok()?;
-    ///     Some(credentials.uid.as_raw())
+    ///     Some(credentials.uid)
     /// }
     /// ```
     pub fn ask<S: ByteStream, R>(&self, question: impl FnOnce(&S) -> R) -> Option<R> {
