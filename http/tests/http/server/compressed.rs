@@ -19,7 +19,6 @@ fn text() -> String {
     "some text, and again ".repeat(500)
 }
 
-#[expect(clippy::result_large_err)]
 fn site(config: Config) -> Site {
     Site::with(config, |_| {
         let tagged = |asked: Preconditions| async move {
