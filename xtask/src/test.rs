@@ -39,7 +39,7 @@ pub fn run() -> Result<ExitCode> {
     steps.command(
         "docs",
         everything("doc")
-            .arg("--no-deps")
+            .args(["--no-deps", "--lib"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     steps.run("features", packages::check_features)?;

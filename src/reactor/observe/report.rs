@@ -63,15 +63,15 @@ pub enum Report<'a> {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Report::Panic { origin, message } => write!(f, "a {origin} panicked: {message}"),
+            Report::Panic { origin, message } => write!(f, "{origin} panicked: {message}"),
             Report::Stall { origin, duration } => {
                 write!(
                     f,
-                    "a {origin} held the thread for {:.1} ms",
+                    "{origin} held the thread for {:.1} ms",
                     duration.as_secs_f64() * 1e3
                 )
             }
-            Report::Failure { origin, error } => write!(f, "a {origin} failed: {error}"),
+            Report::Failure { origin, error } => write!(f, "{origin} failed: {error}"),
         }
     }
 }

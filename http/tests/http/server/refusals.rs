@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::{io::Read, time::Duration};
 
 use entwined_http::{Config, Request, Router};
 
@@ -145,7 +145,10 @@ fn a_transfer_coding_other_than_chunked_is_501() {
 
 #[test]
 fn what_is_no_http_is_400_or_an_end_and_harms_nobody() {
-    let site = site(Config::default());
+    let site = site(Config {
+        head_timeout: Duration::from_secs(2),
+        ..Config::default()
+    });
     for bytes in [
         "hello\r\n\r\n",
         "GET / HTTP/1.1\r\nbad header\r\n\r\n",
