@@ -2,25 +2,36 @@
 
 use std::{
     cell::RefCell,
+    fmt,
     ops::{Deref, DerefMut},
 };
-
-/// Bytes of one buffer.
-pub(crate) const SIZE: usize = 64 * 1024;
 
 /// How many buffers a thread keeps. Calls nest as deep as streams are wrapped, and a dialog in a
 /// callback nests them once more.
 const MAX_KEPT: usize = 4;
 
-/// A buffer of [`SIZE`] initialized bytes, shared by everything on the thread: no connection keeps
-/// one while it waits. Dropping it gives it back.
-pub(crate) struct Scratch(Vec<u8>);
+/// A buffer of [`Scratch::SIZE`] initialized bytes for the time of one call.
+///
+/// Everything on the thread shares a few of them, so no connection keeps memory while it waits.
+/// Dropping a buffer gives it back.
+pub struct Scratch(Vec<u8>);
 
 impl Scratch {
-    /// Takes a buffer. Its bytes are those of an earlier use.
-    pub(crate) fn take() -> Self {
+    /// The number of bytes of a buffer.
+    pub const SIZE: usize = 64 * 1024;
+
+    /// Takes a buffer. Its bytes are those of an earlier use. Calls may nest: each gets a buffer of
+    /// its own.
+    pub fn take() -> Self {
         let kept = KEPT.with_borrow_mut(Vec::pop);
-        Scratch(kept.unwrap_or_else(|| vec![0; SIZE]))
+        Scratch(kept.unwrap_or_else(|| vec![0; Scratch::SIZE]))
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The bytes may be somebody's secret.
+        f.debug_struct("Scratch").finish_non_exhaustive()
     }
 }
 
@@ -69,6 +80,6 @@ mod tests {
         drop(inner);
         drop(outer);
         let again = Scratch::take();
-        assert_eq!((again.as_ptr(), again.len()), (place, SIZE));
+        assert_eq!((again.as_ptr(), again.len()), (place, Scratch::SIZE));
     }
 }

@@ -1,12 +1,12 @@
 //! Streams in the form that hyper uses.
 
 use std::{
-    cell::RefCell,
     io,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use entwined::server::Scratch;
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
@@ -65,23 +65,11 @@ pub(super) fn read_into(
     cx: &mut Context<'_>,
     cursor: &mut ReadBufCursor<'_>,
 ) -> Poll<io::Result<usize>> {
-    // Taken out, because a stream below may use it as well.
-    let mut scratch = SCRATCH.take();
-    let room = cursor.remaining().min(SCRATCH_SIZE);
-    if scratch.len() < room {
-        scratch.resize(SCRATCH_SIZE, 0);
-    }
+    let mut scratch = Scratch::take();
+    let room = cursor.remaining().min(Scratch::SIZE);
     let result = stream.poll_read(cx, &mut scratch[..room]);
     if let Poll::Ready(Ok(received)) = result {
         cursor.put_slice(&scratch[..received]);
     }
-    SCRATCH.set(scratch);
     result
-}
-
-const SCRATCH_SIZE: usize = 64 * 1024;
-
-thread_local! {
-    /// Memory for one system call, initialized up to its length.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

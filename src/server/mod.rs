@@ -12,6 +12,7 @@
 //! - [`Handle::spend`] lets a task yield, however much its peer sends.
 //! - [`Cork`] sends the output of many connections in a batch. [`Handle::on_turn_end`] does the
 //!   same for any other work.
+//! - [`Scratch`] is memory for one call that all connections share.
 //! - [`Handle::extension`] stores one value per reactor.
 //!
 //! This server greets each peer, counts connections, and closes when it is told to:
@@ -57,5 +58,6 @@
 mod acceptor;
 mod cork;
 
+pub use crate::scratch::Scratch;
 pub use acceptor::{AcceptError, Acceptor, DEFAULT_MAX_CONNECTIONS, Permit};
 pub use cork::{Cork, Outlet};

@@ -14,11 +14,7 @@ use rustls::{
 };
 
 use super::ProtocolError;
-use crate::{
-    forward_stream,
-    scratch::{self, Scratch},
-    transport::ByteStream,
-};
+use crate::{forward_stream, scratch::Scratch, transport::ByteStream};
 
 /// A TLS stream over another stream. Created by [`Acceptor::accept`](super::Acceptor::accept) and
 /// [`Connector::connect`](super::Connector::connect).
@@ -445,7 +441,7 @@ fn now<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
 const OUTPUT: usize = 64 * 1024;
 
 /// How many bytes are received at a time, and how many may wait to be decrypted.
-const INPUT: usize = scratch::SIZE;
+const INPUT: usize = Scratch::SIZE;
 
 /// The largest record with its overhead: RFC 8446, section 5.2; RFC 5246, section 6.2.3.
 const RECORD: usize = 5 + 16 * 1024 + 2048;

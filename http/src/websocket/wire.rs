@@ -1,7 +1,6 @@
 //! The frames of one connection: I/O, deadlines and the end.
 
 use std::{
-    cell::RefCell,
     collections::VecDeque,
     future::{Future, poll_fn},
     io,
@@ -17,7 +16,7 @@ use super::{
     Config, Error, Message,
     frame::{Decoder, Encoder, Event, Fault, PING, PONG, Role},
 };
-use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
+use entwined::{reactor::Handle, server::Scratch, task::Sleep, transport::ByteStream};
 
 /// Encoded messages are written in blocks of about this many bytes. A peer must take as many within
 /// [`Config::write_timeout`].
@@ -277,17 +276,10 @@ fn poll_read(
     cx: &mut Context<'_>,
     take: impl FnOnce(&[u8]),
 ) -> Poll<io::Result<usize>> {
-    // Taken, because a stream below may use it as well.
-    let mut scratch = SCRATCH.take();
-    scratch.resize(BLOCK, 0);
-    let result = stream.poll_read(cx, &mut scratch);
+    let mut scratch = Scratch::take();
+    let result = stream.poll_read(cx, &mut scratch[..BLOCK]);
     if let Poll::Ready(Ok(count)) = result {
         take(&scratch[..count]);
     }
-    SCRATCH.set(scratch);
     result
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
