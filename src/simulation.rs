@@ -54,7 +54,7 @@ impl Simulation {
         let clock = Rc::new(Clock {
             now: Cell::new(Instant::now()),
         });
-        let driver = Driver::new(Simulated(clock.clone()));
+        let driver = Driver::new(Simulated(clock.clone()), ());
         driver.start().expect("a new reactor can be started");
         Simulation { driver, clock }
     }
@@ -69,7 +69,7 @@ impl Simulation {
         self.driver
             .turn(Some(Duration::ZERO))
             .expect("a simulation makes no system calls that could fail");
-        self.driver.is_running() && self.driver.next_turn() == NextTurn::Now
+        self.driver.next_turn() == NextTurn::Now
     }
 
     /// Runs turns until there is nothing left to do at the current simulated time.
@@ -125,7 +125,7 @@ impl Simulation {
 
     fn next_instant(&self) -> Option<Instant> {
         match self.driver.next_turn() {
-            NextTurn::At(instant) if self.driver.is_running() => Some(instant),
+            NextTurn::At(instant) => Some(instant),
             _ => None,
         }
     }
@@ -177,8 +177,6 @@ impl Reactor for Simulated {
     fn now(&self) -> Instant {
         self.0.now.get()
     }
-
-    fn request_turn(&self) {}
 }
 
 /// There is no loop to wake, because the test runs the turns.

@@ -283,12 +283,13 @@ pub(super) const BEHAVIOURS: &[(u8, &str)] = &[
     ),
     (
         59,
-        "Whoever waits in the host's loop for the end of a run is woken when it ends.",
+        "Whoever waits in the host's loop for the end of a run is woken when it ends; after that \
+         the loop sleeps.",
     ),
     (
         60,
         "No turn in vain: a wake-up, an expired timer, a readable socket each cost one slice, \
-         on every host.",
+         on every host, and what a slice asks for and does itself costs none.",
     ),
     (
         61,

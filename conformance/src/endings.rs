@@ -1,10 +1,9 @@
-//! What ends in the middle of something, and what is waited for meanwhile: behaviours 58 to 66.
+//! What ends in the middle of something, and what is waited for meanwhile: behaviours 62 to 66.
 
 use std::{
     cell::{Cell, RefCell},
     error::Error,
     future::{Future, pending, poll_fn, ready},
-    io::Write,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -28,107 +27,6 @@ use super::{
     Harness,
     rig::{Count, Log, Rig, Scripted, dial, hold, ms},
 };
-
-pub(super) fn b58_what_a_callback_queued_is_done_in_the_dialog_that_it_opens<H: Harness>() {
-    let rig = Rig::<H>::new();
-    let (log, closed) = (Log::default(), Rc::new(Cell::new(false)));
-    let (harness, seen, over) = (rig.harness.clone(), log.clone(), closed.clone());
-    rig.handle.call_soon({
-        let handle = rig.handle.clone();
-        move || {
-            handle.call_soon(seen.adder("call"));
-            let in_task = seen.adder("task");
-            handle.spawn(async move { in_task() });
-            handle.call_later(Duration::ZERO, seen.adder("timer"));
-            // Only the host closes its dialog; the reactor is asked for nothing more.
-            harness.host_call(ms(20), Box::new(move || over.set(true)));
-            while !closed.get() {
-                harness.iterate(Some(ms(50)));
-            }
-            seen.add("closed");
-            handle.stop();
-        }
-    });
-    rig.run();
-    let mut entries = log.entries();
-    assert_eq!(entries.pop().as_deref(), Some("closed"));
-    entries.sort();
-    assert_eq!(entries, ["call", "task", "timer"]);
-}
-
-pub(super) fn b59_who_waits_in_the_hosts_loop_for_the_end_is_woken<H: Harness>() {
-    let rig = Rig::<H>::new();
-    for _ in 0..3 {
-        rig.harness.attach().expect("a run");
-        let handle = rig.handle.clone();
-        rig.handle.call_later(ms(5), move || handle.stop());
-        // Without a limit: nothing but the end wakes it.
-        while rig.handle.is_running() {
-            rig.harness.iterate(None);
-        }
-    }
-}
-
-/// Counts the turns in which `body` runs.
-fn turns<H: Harness>(rig: &Rig<H>, body: impl Future<Output = ()> + 'static) -> u64 {
-    let count = Count::default();
-    let _hook = rig.handle.on_turn(count.adder());
-    rig.complete(body);
-    count.get()
-}
-
-/// Turns for one event: that which serves it, that which finds that no more is to do, and one that
-/// a host makes for the end of the one before. Those of the start and the end of the run come on
-/// top.
-const TURNS: u64 = 3;
-const AROUND: u64 = 15;
-
-pub(super) fn b60_a_timer_costs_one_slice<H: Harness>() {
-    let rig = Rig::<H>::new();
-    let handle = rig.handle.clone();
-    let made = turns(&rig, async move {
-        for _ in 0..20 {
-            handle.sleep(ms(3)).await;
-        }
-    });
-    assert!(made <= 20 * TURNS + AROUND, "{made} turns for 20 timers");
-}
-
-pub(super) fn b60_a_wake_up_costs_one_slice<H: Harness>() {
-    let rig = Rig::<H>::new();
-    let count = Count::default();
-    let _hook = rig.handle.on_turn(count.adder());
-    let remote = rig.handle.remote();
-    let poster = thread::spawn(move || {
-        for _ in 0..20 {
-            thread::sleep(ms(3));
-            remote.post(|_| ()).expect("it is there");
-        }
-        remote.post(|handle| handle.stop()).expect("it is there");
-    });
-    rig.run();
-    poster.join().expect("no panic");
-    let made = count.get();
-    assert!(made <= 20 * TURNS + AROUND, "{made} turns for 20 posts");
-}
-
-pub(super) fn b60_a_readable_socket_costs_one_slice<H: Harness>() {
-    let rig = Rig::<H>::new();
-    let count = Count::default();
-    let seen = count.clone();
-    let (_server, address) = rig.serve_each(move || {
-        let seen = seen.clone();
-        Scripted::new().data(move |_, _| seen.add(1))
-    });
-    let made = turns(&rig, async move {
-        let mut peer = dial(address);
-        for number in 1..=20 {
-            peer.write_all(b"x").expect("sent");
-            count.reached(number).await;
-        }
-    });
-    assert!(made <= 20 * TURNS + AROUND, "{made} turns for 20 bytes");
-}
 
 struct Dropped(Arc<AtomicUsize>, thread::ThreadId);
 

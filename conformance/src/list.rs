@@ -5,8 +5,8 @@ use super::{
     behaviours::{BEHAVIOURS, number},
     calls,
     carrier::{self, Carrier},
-    connecting, connections, endings, identity, life, readiness, reentrancy, sharing, signals,
-    sockets, streams, threads, timers,
+    connecting, connections, endings, identity, life, readiness, reentrancy, seam, sharing,
+    signals, sockets, streams, threads, timers,
 };
 use entwined::Standalone;
 
@@ -214,12 +214,19 @@ macro_rules! __for_each_conformance_test {
                 b56_with_a_host_that_is_always_busy_the_network_gets_turns alone,
                 b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time alone,
             }
-            endings {
-                b58_what_a_callback_queued_is_done_in_the_dialog_that_it_opens,
+            seam {
+                b58_what_a_callback_queues_is_done_in_the_dialog_that_it_opens,
+                b58_what_waits_behind_a_callback_is_done_in_the_dialog_that_it_opens,
                 b59_who_waits_in_the_hosts_loop_for_the_end_is_woken,
+                b59_a_host_whose_run_is_over_sleeps alone,
                 b60_a_timer_costs_one_slice alone,
+                b60_a_timer_that_is_overdue_costs_one_slice alone,
                 b60_a_wake_up_costs_one_slice alone,
                 b60_a_readable_socket_costs_one_slice alone,
+                b60_a_callback_of_the_host_costs_one_slice alone,
+                b60_what_a_slice_asks_for_and_does_costs_no_slice alone,
+            }
+            endings {
                 b62_a_reactor_that_goes_while_others_wake_and_post_drops_everything_on_its_thread,
                 b63_children_and_socket_files_end_with_the_run,
                 b64_dropping_a_task_cancels_what_it_awaits,

@@ -1,10 +1,12 @@
 //! Runs a test: with a time limit, and alone in the process if it needs that.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    process,
+    path::Path,
+    process::{self, Command},
     sync::{PoisonError, RwLock, mpsc},
     thread,
     time::Duration,
@@ -15,9 +17,6 @@ use super::{
     list::{self, Demand, Test},
     table::{Outcome, table},
 };
-
-/// A test that takes longer than this fails.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Tests that measure time or change the process hold this lock alone.
 static ROOM: RwLock<()> = RwLock::new(());
@@ -30,8 +29,9 @@ pub(super) const RESULTS: &str = "ENTWINED_CONFORMANCE";
 /// `#[test]` of each.
 ///
 /// # Panics
-/// Panics if the test fails, or has not ended after a minute. In the second case its thread keeps
-/// running.
+/// Panics if the test fails, or has not ended after a minute (the environment variable
+/// `ENTWINED_CONFORMANCE_LIMIT` may name another number of seconds). In the second case its thread
+/// keeps running.
 pub fn check<H: Harness>(name: &str) {
     let test = list::find::<H>(name);
     if let Some(reason) = excuse::<H>(&test) {
@@ -53,42 +53,138 @@ pub fn check<H: Harness>(name: &str) {
     }
 }
 
-/// Runs the whole suite in order on this thread, for hosts that are bound to one thread. Prints a
-/// line for each test, and the table. Returns true if nothing failed.
+/// Runs one test like [`check`], but records nothing for the table and returns why it failed. For
+/// tests of a harness: that a mistake in the backend is found.
 ///
-/// The program's arguments filter tests by parts of their names, as with `cargo test`. A test that
-/// hangs ends the process, because nothing else can stop it here.
+/// # Errors
+/// What the panic said that failed the test.
+pub fn verdict<H: Harness>(name: &str) -> Result<(), String> {
+    let test = list::find::<H>(name);
+    let ran = in_room(test.demand, || on_a_thread(&test));
+    match Outcome::of(&ran) {
+        Outcome::Failed(message) => Err(message),
+        _ => Ok(()),
+    }
+}
+
+/// Runs the whole suite in order, each test on the main thread, for hosts that are bound to it.
+/// Prints a line for each test, and the table. Returns true if nothing failed.
+///
+/// The program's arguments filter tests by parts of their names, as with `cargo test`.
+///
+/// The tests run in a second process: the same program with the same arguments, so everything that
+/// `main` does before this call is done there too. It exits inside this call. If it ends in the
+/// middle of a test, because the test hangs or something aborts, that test has failed, and another
+/// process continues with the rest. So the table is always printed.
 pub fn run_all<H: Harness>() -> bool {
+    match env::var(CHILD) {
+        Err(_) => supervise::<H>(),
+        Ok(child) => match child.split_once('=') {
+            Some((name, path)) if name == H::NAME => {
+                run_here::<H>(Path::new(path));
+                process::exit(0);
+            }
+            // Another call in the same `main`.
+            _ => true,
+        },
+    }
+}
+
+/// The name of the environment variable that tells a process to run the tests of one backend, and
+/// the file for the results.
+const CHILD: &str = "ENTWINED_CONFORMANCE_CHILD";
+
+/// So many processes may end in the middle of a test. After that the host is beyond help.
+const PROCESSES: usize = 8;
+
+/// Has the tests run in other processes, and returns whether nothing failed.
+fn supervise<H: Harness>() -> bool {
+    let file = format!("entwined-conformance-{}-{}.tsv", H::NAME, process::id());
+    let path = env::temp_dir().join(file.replace('/', "-"));
+    let mut complete = false;
+    for _ in 0..PROCESSES {
+        let before = lines(&path).len();
+        let status = Command::new(env::current_exe().expect("the program's path"))
+            .args(env::args_os().skip(1))
+            .env(CHILD, format!("{}={}", H::NAME, path.display()))
+            .status()
+            .expect("the program starts again");
+        complete = status.success();
+        // Without any test, it would end in the same way again.
+        if complete || lines(&path).len() == before {
+            break;
+        }
+        if let Some(name) = unfinished(&path) {
+            let why = format!("the process ended in the middle of it: {status}");
+            finished::<H>(&path, &name, &Outcome::Failed(why));
+        }
+    }
+    if !complete {
+        println!("not all tests were run, because the process ended too often");
+    }
+    let results = results(&path);
+    // It is only missing if no test was wanted.
+    let _ = fs::remove_file(&path);
+    let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
+    let passed = complete && !results.values().any(failed);
+    println!("\n{}", table(&[(H::NAME.to_owned(), results)]));
+    passed
+}
+
+/// Runs the tests that have no result in the file yet.
+fn run_here<H: Harness>(path: &Path) {
     let wanted: Vec<_> = env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let mut passed = true;
-    let mut results = Vec::new();
+    let done = results(path);
     for test in list::tests::<H>() {
-        if !wanted.is_empty() && !wanted.iter().any(|part| test.name.contains(part)) {
+        let unwanted = !wanted.is_empty() && !wanted.iter().any(|part| test.name.contains(part));
+        if unwanted || done.contains_key(test.name) {
             continue;
         }
         let outcome = match excuse::<H>(&test) {
             Some(reason) => Outcome::CannotShow(reason.to_owned()),
-            None => Outcome::of(&here(&test)),
+            None => {
+                append(path, test.name, BEGUN);
+                Outcome::of(&here::<H>(&test, path))
+            }
         };
-        println!("test {} ... {outcome}", test.name);
-        passed &= !matches!(outcome, Outcome::Failed(_));
-        record(H::NAME, test.name, &outcome);
-        results.push((test.name, outcome));
+        finished::<H>(path, test.name, &outcome);
     }
-    println!(
-        "\n{}",
-        table(&[(
-            H::NAME.to_owned(),
-            results
-                .into_iter()
-                .map(|(name, o)| (name.to_owned(), o))
-                .collect()
-        )])
-    );
-    passed
+}
+
+/// What the file for the results has in the place of an outcome while a test runs.
+const BEGUN: &str = "begun";
+
+/// Prints and records the outcome of a test.
+fn finished<H: Harness>(path: &Path, name: &str, outcome: &Outcome) {
+    println!("test {name} ... {outcome}");
+    append(path, name, &outcome.to_string());
+    record(H::NAME, name, outcome);
+}
+
+/// The lines of the file for the results. It is missing until the first test begins.
+fn lines(path: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(name, outcome)| (name.to_owned(), outcome.to_owned()))
+        .collect()
+}
+
+fn results(path: &Path) -> BTreeMap<String, Outcome> {
+    lines(path)
+        .into_iter()
+        .filter(|line| line.1 != BEGUN)
+        .map(|(name, outcome)| (name, Outcome::parse(&outcome)))
+        .collect()
+}
+
+/// The test that has begun and not ended.
+fn unfinished(path: &Path) -> Option<String> {
+    let last = lines(path).pop()?;
+    (last.1 == BEGUN).then_some(last.0)
 }
 
 type Ran = thread::Result<()>;
@@ -118,18 +214,19 @@ fn on_a_thread(test: &Test) -> Ran {
         .name(test.name.to_owned())
         .spawn(run)
         .expect("a thread");
-    match ended.recv_timeout(LIMIT) {
+    match ended.recv_timeout(limit()) {
         Err(mpsc::RecvTimeoutError::Timeout) => Err(Box::new(too_long(test.name))),
         _ => thread.join(),
     }
 }
 
-fn here(test: &Test) -> Ran {
+/// Runs a test on this thread. Only the end of the process can stop it there.
+fn here<H: Harness>(test: &Test, path: &Path) -> Ran {
     let (done, ended) = mpsc::channel::<()>();
-    let name = test.name;
+    let (name, path) = (test.name, path.to_owned());
     let watchdog = thread::spawn(move || {
-        if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LIMIT) {
-            eprintln!("test {name} ... FAILED: {}", too_long(name));
+        if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(limit()) {
+            finished::<H>(&path, name, &Outcome::Failed(too_long(name)));
             process::exit(1);
         }
     });
@@ -139,8 +236,17 @@ fn here(test: &Test) -> Ran {
     result
 }
 
+/// A test that takes longer than this fails.
+fn limit() -> Duration {
+    let seconds = env::var(LIMIT).map(|text| text.parse().expect("a number of seconds"));
+    Duration::from_secs(seconds.unwrap_or(60))
+}
+
+/// The name of the environment variable for another limit, in seconds.
+const LIMIT: &str = "ENTWINED_CONFORMANCE_LIMIT";
+
 fn too_long(name: &str) -> String {
-    format!("{name} did not end within {} s", LIMIT.as_secs())
+    format!("{name} did not end within {} s", limit().as_secs())
 }
 
 /// Why the host, or the transport under test, cannot pass the test.
@@ -163,8 +269,12 @@ fn record(backend: &str, name: &str, outcome: &Outcome) {
     let Some(directory) = env::var_os(RESULTS) else {
         return;
     };
-    let path = std::path::Path::new(&directory).join(format!("{backend}.tsv"));
-    let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+    let path = Path::new(&directory).join(format!("{backend}.tsv"));
+    append(&path, name, &outcome.to_string());
+}
+
+fn append(path: &Path, name: &str, outcome: &str) {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
     let line = format!("{name}\t{outcome}\n");
     // A single write, because several tests append at the same time.
     if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {

@@ -26,7 +26,7 @@ impl Outcome {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         if let Some(reason) = text.strip_prefix(CANNOT) {
             Outcome::CannotShow(reason.to_owned())
         } else if let Some(message) = text.strip_prefix(FAILED) {

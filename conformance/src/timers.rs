@@ -228,10 +228,12 @@ pub(super) fn b15_a_timer_set_from_a_host_callback_fires_on_time<H: Harness>() {
     rig.run();
     let late = late.take();
     assert_eq!(late.len(), 15);
-    let median = median(late);
+    // The best, because a busy machine lets the thread wait for a processor. A backend that hears
+    // of such a timer too late does so each time.
+    let best = late.into_iter().min().expect("15 of them");
     assert!(
-        median < ms(2),
-        "timers set by the host are late by {median:?} (median)"
+        best < ms(2),
+        "timers set by the host are late by {best:?} at best"
     );
 }
 

@@ -1,4 +1,4 @@
-//! The trait that a backend implements, and its types.
+//! The two traits that a backend implements, and their types.
 
 use std::{
     fmt, io,
@@ -8,12 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A backend: reports readiness, keeps time, and gets its turns from the loop that owns the thread.
+/// The half of a backend that waits: reports readiness, keeps time, and can be woken.
 ///
-/// A backend lends its loop to the core. Everything else (timers, queues, tasks, budgets, streams)
-/// belongs to the core and is the same on every backend. A loop that can watch one file descriptor
-/// embeds a [`Selector`](crate::reactor::Selector) and forwards the first six methods to it. The
-/// core calls these methods only on the loop's thread, never from inside `select`, and without
+/// A shared [`Selector`](crate::reactor::Selector) is the implementation for every loop that can
+/// watch one file descriptor, or be woken by a thread that does. Write another only for a loop that
+/// must watch each socket itself. The other half is a [`Host`]. Everything else (timers, queues,
+/// tasks, budgets, streams) belongs to the core and is the same on every backend.
+///
+/// The core calls these methods only on the loop's thread, never from inside `select`, and without
 /// holding a borrow of its own.
 pub trait Reactor {
     /// Starts to report the readiness of `fd` under `key`.
@@ -58,13 +60,66 @@ pub trait Reactor {
     fn now(&self) -> Instant {
         Instant::now()
     }
+}
 
-    /// Requests a turn soon, because work came up on the loop's own thread.
+/// The other half of a backend: the loop that owns the thread, as far as the reactor asks anything
+/// of it.
+///
+/// The core calls these methods on the loop's thread, without holding a borrow of its own. `()` is
+/// the host for a loop that needs none of them: it calls
+/// [`Driver::next_turn`](crate::reactor::Driver::next_turn) each time before it sleeps, nothing
+/// runs between that call and the sleep, and it cannot be iterated from inside a callback.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// use entwined::reactor::{Driver, Host, Selector};
+///
+/// /// A loop that posts an event to itself when the reactor asks for a turn.
+/// #[derive(Clone, Default)]
+/// struct Events(Rc<Cell<bool>>);
+///
+/// impl Host for Events {
+///     fn request_turn(&self) {
+///         self.0.set(true);
+///     }
+/// }
+///
+/// let (selector, events) = (Rc::new(Selector::new()?), Events::default());
+/// let driver = Driver::new(selector, events.clone());
+/// driver.start()?;
+/// let handle = driver.handle();
+/// handle.call_soon({
+///     let handle = handle.clone();
+///     move || handle.stop()
+/// });
+/// // The host's loop. This one has nothing to do but the events of the reactor.
+/// while events.0.take() || driver.is_running() {
+///     driver.slice(driver.budget())?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Host {
+    /// Asks for a slice soon, because work came up on the loop's own thread.
     ///
-    /// Called at most once per turn. A backend whose loop calls
-    /// [`Driver::next_turn`](crate::reactor::Driver::next_turn) each time before it sleeps has
-    /// nothing to do here. Any other backend makes its loop start a turn, for example through its
-    /// own notifier.
+    /// The loop may be about to sleep, so the implementation makes it come back: it posts an event
+    /// to itself, or wakes itself. A loop that calls
+    /// [`Driver::next_turn`](crate::reactor::Driver::next_turn) after all other code that can run
+    /// before it sleeps needs to do nothing.
+    ///
+    /// - It is called from the host's callbacks (a button that writes to a connection), between
+    ///   turns, before a run begins, and also **inside** a slice, when a callback schedules work.
+    ///   Most of what is asked for inside a slice is done by the same slice. So when the event that
+    ///   was posted here arrives, look at `next_turn` first, and drop the event if there is nothing
+    ///   to do. The event is not useless: if the callback opens a dialog, it arrives in the
+    ///   dialog's loop, and the work is done there.
+    /// - It is called at most once from the beginning of one turn to that of the next, however much
+    ///   work comes up.
+    /// - It is **not** called for work that was queued before and that a turn leaves behind,
+    ///   because its budget is used up or because one of its callbacks runs a nested loop. Only
+    ///   `next_turn` tells of that work. So a backend asks `next_turn` when a slice has ended, and
+    ///   also before each sleep of a nested loop, where the slice has not ended.
+    /// - It must not make a turn itself.
     fn request_turn(&self);
 
     /// Runs one iteration of the host's loop from inside one of its callbacks, and waits for an
@@ -75,9 +130,22 @@ pub trait Reactor {
         false
     }
 
-    /// Called when the run is over: every shutdown phase is done, and no user code runs until the
-    /// next start.
+    /// The run is over: every shutdown phase is done, and no user code runs until the next start.
+    ///
+    /// Called at the end of the turn that ended the run, inside the slice, or inside
+    /// [`Driver::close`](crate::reactor::Driver::close). Also called by `close` if there was no
+    /// run, so it may be called twice. The implementation
+    ///
+    /// - stops watching the selector, or its events, which nobody fetches any more, would keep a
+    ///   level-triggered loop from sleeping;
+    /// - wakes the loop: somebody may wait in it for the end of the run, and nothing else may
+    ///   happen any more that would return control to them. If the run ends in a nested loop, that
+    ///   loop takes the wake-up. So wake the loop also when a slice returns and the run is over.
     fn ended(&self) {}
+}
+
+impl Host for () {
+    fn request_turn(&self) {}
 }
 
 /// Wakes the loop from any thread. Notifications that arrive before the loop runs are merged into
@@ -115,14 +183,21 @@ pub struct Event {
     pub readiness: Readiness,
 }
 
-/// What the host must do after a turn.
+/// What the host must do next: the answer of
+/// [`Driver::next_turn`](crate::reactor::Driver::next_turn).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NextTurn {
-    /// Make another turn as soon as the host's own work allows: something is queued.
+    /// Make a slice as soon as the host's own work allows: something is queued, or a timer is due.
+    ///
+    /// The selector's fd may be readable as well, for a timer that is due or for anything else, and
+    /// then the loop hears of the same work twice: from the fd, and from this answer. Make one
+    /// slice in an iteration of the loop, or the second finds nothing to do. The fd alone is not
+    /// enough: a turn has fetched the timer's event from it, and may then leave the timer behind.
     Now,
     /// Make a turn at this instant, or earlier if the selector has events.
     At(Instant),
-    /// Make a turn when the selector has events.
+    /// Make a turn when the selector has events. Outside a run, the answer is always this one, and
+    /// nothing needs to be done until the next start.
     OnEvents,
 }
 

@@ -1,5 +1,5 @@
-//! The seam between a program and a loop: what a backend implements ([`Reactor`]), what it drives
-//! ([`Driver`]) and what programs hold ([`Handle`]).
+//! The seam between a program and a loop: what a backend implements ([`Host`], [`Reactor`]), what
+//! it drives ([`Driver`]) and what programs hold ([`Handle`]).
 //!
 //! # A turn
 //!
@@ -29,7 +29,7 @@ mod host;
 mod observe;
 mod turn;
 
-pub use backend::{Event, Interest, Key, NextTurn, Notify, Reactor, Readiness};
+pub use backend::{Event, Host, Interest, Key, NextTurn, Notify, Reactor, Readiness};
 pub use host::{Driver, HostCall, Interleave, RunError, Selector, Standalone, Watcher};
 pub(crate) use observe::Moment;
 pub use observe::{

@@ -8,6 +8,7 @@ mod deferred;
 #[cfg(feature = "tls")]
 mod endpoint;
 mod framing;
+mod host;
 mod layers;
 mod log;
 mod policy;

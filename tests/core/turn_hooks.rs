@@ -9,7 +9,7 @@ use entwined::{
 
 #[test]
 fn a_hook_is_called_once_in_each_turn_until_it_is_dropped_and_makes_none() {
-    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")));
+    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")), ());
     driver.start().expect("it is new");
     let handle = driver.handle();
     let calls = Rc::new(Cell::new(0));

@@ -27,7 +27,7 @@ pub struct PollLoop {
 impl PollLoop {
     pub fn new() -> io::Result<Self> {
         Ok(PollLoop {
-            driver: Driver::new(Poll::new()?),
+            driver: Driver::new(Poll::new()?, ()),
         })
     }
 
@@ -158,9 +158,6 @@ impl Reactor for Poll {
     fn notifier(&self) -> Arc<dyn Notify> {
         self.wake.clone()
     }
-
-    /// Nothing else runs on this thread while the loop waits.
-    fn request_turn(&self) {}
 }
 
 fn flags(interest: Interest) -> PollFlags {

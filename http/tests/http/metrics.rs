@@ -252,7 +252,7 @@ fn timers_that_come_late_because_the_thread_was_held_are_recorded_so() {
 
 #[test]
 fn a_slice_ends_before_the_next_frame() {
-    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")));
+    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")), ());
     let handle: Handle = driver.handle();
     assert_eq!(driver.budget(), Duration::from_millis(2));
     let clock = handle.frame_clock();

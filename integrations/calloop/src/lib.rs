@@ -223,7 +223,7 @@ impl ReactorSource {
     pub fn new() -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
         Ok(ReactorSource {
-            driver: Rc::new(Driver::new(selector.clone())),
+            driver: Rc::new(Driver::new(selector.clone(), ())),
             fd: Generic::new(selector, Interest::READ, Mode::Level),
             token: None,
             served: Cell::new(false),

@@ -131,7 +131,11 @@ impl Harness for Calloop {
         &[
             ("b49_the_host_goes_on_inside_the_nested_loop", REASON),
             (
-                "b58_what_a_callback_queued_is_done_in_the_dialog_that_it_opens",
+                "b58_what_a_callback_queues_is_done_in_the_dialog_that_it_opens",
+                REASON,
+            ),
+            (
+                "b58_what_waits_behind_a_callback_is_done_in_the_dialog_that_it_opens",
                 REASON,
             ),
         ]

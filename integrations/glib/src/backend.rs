@@ -3,13 +3,12 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsRawFd, RawFd},
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use entwined::reactor::{Driver, Event, Interest, Key, NextTurn, Notify, Reactor, Selector};
+use entwined::reactor::{Driver, Host, NextTurn, Selector};
 use glib::{MainContext, Priority};
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
 /// State shared by the reactor's side and the loop's side.
 pub(crate) struct Bridge {
     pub(crate) context: MainContext,
-    selector: Selector,
+    pub(crate) selector: Rc<Selector>,
     /// Filled only during a run, so a reactor that does not run cannot keep the loop awake.
     sources: RefCell<Vec<Source>>,
     /// The loop was told that there is nothing to do, so it may be asleep.
@@ -36,7 +35,7 @@ impl Bridge {
     pub(crate) fn new(context: &MainContext) -> io::Result<Rc<Self>> {
         Ok(Rc::new(Bridge {
             context: context.clone(),
-            selector: Selector::new()?,
+            selector: Rc::new(Selector::new()?),
             sources: RefCell::default(),
             asleep: Cell::new(false),
             served: Cell::new(Instant::now()),
@@ -176,30 +175,10 @@ impl Watch for Floor {
     }
 }
 
-/// The implementation of the reactor's backend trait.
-pub(crate) struct Backend(pub(crate) Rc<Bridge>);
+/// The bridge, as the reactor's host.
+pub(crate) struct Context(pub(crate) Rc<Bridge>);
 
-impl Reactor for Backend {
-    fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        self.0.selector.watch(fd, key, interest)
-    }
-
-    fn unwatch(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        self.0.selector.unwatch(fd, key)
-    }
-
-    fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.0.selector.select(timeout, events)
-    }
-
-    fn set_deadline(&self, deadline: Option<Instant>) {
-        self.0.selector.set_deadline(deadline);
-    }
-
-    fn notifier(&self) -> Arc<dyn Notify> {
-        self.0.selector.notifier()
-    }
-
+impl Host for Context {
     /// The loop asks before each sleep. Only code that runs between that question and the sleep
     /// (another source's `prepare`) needs to wake it.
     fn request_turn(&self) {

@@ -17,6 +17,24 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # Which crate for which toolkit
+//!
+//! There is one GLib in a process, whatever versions of its Rust bindings a program has. So this
+//! crate carries the network in a program whose bindings are older, or that is not written in Rust.
+//! Its own [`glib`] need not be the program's: [`attach_default`] has no type of it.
+//!
+//! | the program has | use | frames |
+//! |---|---|---|
+//! | gtk4 0.11 (libadwaita 0.9, relm4 0.11) | `entwined-gtk4` | the network works between them |
+//! | an older gtk4 (libadwaita, relm4) | [`attach_default`] | drawn first |
+//! | gtk 0.18, for GTK 3 (tao, wry, Tauri, webkit2gtk) | [`attach_default`] | drawn first |
+//! | glib 0.22 without a toolkit, or several contexts | [`attach`] | |
+//! | glib of another version without a toolkit | [`attach_default`] | |
+//! | a C, C++ or Vala program with GLib's loop | [`attach_default`], in a library | drawn first |
+//!
+//! `entwined-gtk4` does not build beside another version of gtk4: Cargo allows one `gtk4-sys`. Qt
+//! may run on GLib too, but not every Qt does; it has a crate of its own.
+//!
 //! # How it works
 //!
 //! All sockets, timers and wake-ups from other threads are behind one file descriptor, which one
@@ -48,7 +66,7 @@ use entwined::{
 };
 use glib::{MainContext, Priority};
 
-use backend::{Backend, Bridge};
+use backend::{Bridge, Context};
 pub use {entwined, glib};
 
 /// Attaches a new reactor to `context` and begins its run; see [`Config::attach`].
@@ -57,6 +75,30 @@ pub use {entwined, glib};
 /// Same as [`Config::attach`].
 pub fn attach(context: &MainContext) -> io::Result<Attachment> {
     Config::new().attach(context)
+}
+
+/// Attaches a new reactor to the default main context and begins its run. That is the context of
+/// GTK's own loop, in every version of GTK. Call it on the thread that runs GTK, before or while
+/// its loop runs. No type of this crate's [`glib`] is involved, so the program's bindings may be of
+/// any version.
+///
+/// ```
+/// # use std::time::Duration;
+/// // The loop could be GTK's.
+/// let host = glib::MainLoop::new(None, false);
+/// let network = entwined_glib::attach_default()?;
+/// network.call_later(Duration::from_millis(5), {
+///     let host = host.clone();
+///     move || host.quit()
+/// });
+/// host.run();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Same as [`Config::attach`].
+pub fn attach_default() -> io::Result<Attachment> {
+    attach(&MainContext::default())
 }
 
 /// How a reactor shares the thread with the other sources of its context.
@@ -124,7 +166,10 @@ impl Config {
     pub fn attach_stopped(self, context: &MainContext) -> io::Result<Attachment> {
         let _owned = own(context)?;
         let bridge = Bridge::new(context)?;
-        let driver = Rc::new(Driver::new(Backend(bridge.clone())));
+        let driver = Rc::new(Driver::new(
+            bridge.selector.clone(),
+            Context(bridge.clone()),
+        ));
         Ok(Attachment {
             handle: driver.handle(),
             driver,

@@ -6,7 +6,7 @@
 //!
 //! - [`Winit::run`], if the program is free to choose: it pumps winit's events inside the reactor's
 //!   loop. One thread, one sleep for both. (On Wayland, winit itself starts a thread when it is
-//!   pumped.)
+//!   pumped.) [`Winit::pump`] is one iteration of it, for a loop of the program's own.
 //! - [`Winit::host`], if something else must own the loop or call `run_app`: it wraps the
 //!   application, and the wrapper runs the network's turns inside winit's own loop. winit cannot
 //!   watch file descriptors ([#3592](https://github.com/rust-windowing/winit/issues/3592)), so one
@@ -125,6 +125,7 @@ use entwined::{
 pub use entwined_lend::{Lent, NotLent};
 use frames::Frames;
 pub use hosted::{Hosted, UserEvent};
+use pump::Pump;
 pub use pump::RunError;
 pub use {entwined, winit};
 
@@ -139,6 +140,7 @@ struct Shared {
     driver: Driver,
     selector: Rc<Selector>,
     frames: Frames,
+    pump: Pump,
 }
 
 impl<A> Winit<A> {
@@ -148,13 +150,14 @@ impl<A> Winit<A> {
     /// Returns an error if the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
-        let driver = Driver::new(selector.clone());
+        let driver = Driver::new(selector.clone(), ());
         let frames = Frames::new(driver.handle());
         Ok(Winit {
             shared: Rc::new(Shared {
                 driver,
                 selector,
                 frames,
+                pump: Pump::default(),
             }),
             app: Lent::new(),
         })
@@ -174,16 +177,22 @@ impl<A> Winit<A> {
     /// first run begins with the event loop. Can be called from a winit callback.
     ///
     /// # Errors
-    /// Returns [`LifeError::AlreadyRunning`] if the reactor is running or still stopping.
+    /// Returns [`LifeError::AlreadyRunning`] if the reactor is running or still stopping, and
+    /// [`LifeError::Closed`] after [`detach`](Winit::detach).
     pub fn start(&self) -> Result<(), LifeError> {
         self.shared.driver.start()
     }
 
+    /// Ends the run at once, without the shutdown phases, and detaches the reactor for good: there
+    /// is no next run. Connections are told that they are lost. The application goes on. Can be
+    /// called from inside any callback. Dropping the last clone does the same.
+    pub fn detach(&self) {
+        self.shared.driver.close();
+    }
+
     fn start_unless_running(&self) {
-        if let Err(error @ LifeError::Closed) = self.start() {
-            // It closes only when the driver is dropped, and we hold the driver.
-            unreachable!("{error}");
-        }
+        // An error means that it runs already, or that the program has detached it.
+        let _ = self.start();
     }
 
     fn is_running(&self) -> bool {
@@ -192,7 +201,7 @@ impl<A> Winit<A> {
 
     /// Returns whether work is queued that no event will announce.
     fn is_due(&self) -> bool {
-        self.is_running() && self.shared.driver.next_turn() == NextTurn::Now
+        self.shared.driver.next_turn() == NextTurn::Now
     }
 
     fn slice(&self, app: &mut A) -> io::Result<()> {

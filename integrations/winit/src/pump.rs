@@ -1,6 +1,7 @@
 //! Pumps winit's events inside the reactor's loop.
 
 use std::{
+    cell::Cell,
     error::Error,
     fmt, io,
     os::fd::AsFd,
@@ -36,38 +37,63 @@ impl<A> Winit<A> {
     where
         A: ApplicationHandler<T>,
     {
-        let control_flow = ControlFlow::Wait;
-        let mut pumped = Pumped {
-            winit: self,
-            app,
-            cause: None,
-            due: true,
-            quiet: false,
-            control_flow,
-            failure: None,
-        };
         self.start_unless_running();
         loop {
-            match event_loop.pump_app_events(Some(Duration::ZERO), &mut pumped) {
+            match self.pump(&mut event_loop, None, app)? {
                 PumpStatus::Exit(0) => return Ok(()),
                 PumpStatus::Exit(code) => return Err(RunError::Exit(code)),
                 PumpStatus::Continue => {}
             }
-            if let Some(error) = pumped.failure.take() {
-                return Err(RunError::Wait(error));
-            }
-            // Requests made by the application's code may have read events from the display's
-            // socket into winit's queue, where no fd announces them. Only a quiet pump, one that
-            // runs none of that code, leaves nothing behind.
-            if pumped.quiet {
-                pumped.due = self.sleep(&event_loop, pumped.control_flow)?;
-            }
         }
     }
 
-    /// Sleeps until either side has events or the application's deadline is reached. Returns true
-    /// if the network has events.
-    fn sleep(&self, event_loop: &impl AsFd, control_flow: ControlFlow) -> io::Result<bool> {
+    /// Makes one iteration, for a program that has a loop of its own: waits until the window or the
+    /// network has events, for at most `wait` (without limit if `None`), and serves both.
+    /// [`run`](Winit::run) does nothing else.
+    ///
+    /// Unlike `run`, this does not begin a run of the reactor; [`start`](Winit::start) does. winit
+    /// cannot be pumped from inside a callback. Always pass the same event loop.
+    ///
+    /// # Errors
+    /// Returns [`RunError::Wait`] if the operating system refuses to wait.
+    pub fn pump<T: 'static>(
+        &self,
+        event_loop: &mut EventLoop<T>,
+        wait: Option<Duration>,
+        app: &mut A,
+    ) -> Result<PumpStatus, RunError>
+    where
+        A: ApplicationHandler<T>,
+    {
+        let pump = &self.shared.pump;
+        // Requests made by the application's code may have read events from the display's socket
+        // into winit's queue, where no fd announces them. Only a quiet pump, one that runs none of
+        // that code, leaves nothing behind. The program may have asked for a turn since then.
+        if pump.quiet.get() && !self.is_due() {
+            let due = self.sleep(event_loop, pump.control_flow.get(), wait)?;
+            pump.due.set(due);
+        }
+        let mut pumped = Pumped {
+            winit: self,
+            app,
+            cause: None,
+            failure: None,
+        };
+        let status = event_loop.pump_app_events(Some(Duration::ZERO), &mut pumped);
+        match (status, pumped.failure) {
+            (PumpStatus::Continue, Some(error)) => Err(RunError::Wait(error)),
+            (status, _) => Ok(status),
+        }
+    }
+
+    /// Sleeps until either side has events or the application's deadline is reached, for at most
+    /// `wait`. Returns true if the network has events.
+    fn sleep(
+        &self,
+        event_loop: &impl AsFd,
+        control_flow: ControlFlow,
+        wait: Option<Duration>,
+    ) -> io::Result<bool> {
         let timeout = match control_flow {
             ControlFlow::Poll => Some(Duration::ZERO),
             ControlFlow::Wait => None,
@@ -75,6 +101,7 @@ impl<A> Winit<A> {
                 Some(instant.saturating_duration_since(Instant::now()))
             }
         };
+        let timeout = [timeout, wait].into_iter().flatten().min();
         // A timeout that does not fit into a `Timespec` means forever.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = [
@@ -99,12 +126,26 @@ struct Pumped<'a, A> {
     app: &'a mut A,
     /// Why the iteration began; `Some` until the application was told.
     cause: Option<StartCause>,
-    /// Whether the network has events.
-    due: bool,
-    /// Whether the last iteration ran none of the program's code.
-    quiet: bool,
-    control_flow: ControlFlow,
     failure: Option<io::Error>,
+}
+
+/// What one iteration leaves for the next.
+pub(crate) struct Pump {
+    /// Whether the network has events.
+    due: Cell<bool>,
+    /// Whether the last iteration ran none of the program's code.
+    quiet: Cell<bool>,
+    control_flow: Cell<ControlFlow>,
+}
+
+impl Default for Pump {
+    fn default() -> Self {
+        Pump {
+            due: Cell::new(true),
+            quiet: Cell::new(false),
+            control_flow: Cell::new(ControlFlow::Wait),
+        }
+    }
 }
 
 impl<A> Pumped<'_, A> {
@@ -123,7 +164,7 @@ impl<A> Pumped<'_, A> {
 impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, A> {
     fn new_events(&mut self, event_loop: &ActiveEventLoop, cause: StartCause) {
         self.cause = Some(cause);
-        let due = std::mem::take(&mut self.due) || self.winit.is_due();
+        let due = self.winit.shared.pump.due.take() || self.winit.is_due();
         if due || !matches!(cause, StartCause::WaitCancelled { .. }) {
             self.app(event_loop);
         }
@@ -153,16 +194,23 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<T> for Pumped<'_, 
     }
 
     fn about_to_wait(&mut self, event_loop: &ActiveEventLoop) {
-        self.quiet = self.cause.take().is_some();
-        if self.quiet {
+        let (winit, quiet) = (self.winit, self.cause.take().is_some());
+        winit.shared.pump.quiet.set(quiet);
+        if quiet {
+            winit
+                .shared
+                .pump
+                .control_flow
+                .set(event_loop.control_flow());
             return;
         }
         if let Err(error) = self.winit.slice(self.app) {
             self.failure = Some(error);
         }
         self.app.about_to_wait(event_loop);
-        self.control_flow = event_loop.control_flow();
-        self.winit.shared.frames.wants(self.control_flow);
+        let control_flow = event_loop.control_flow();
+        winit.shared.pump.control_flow.set(control_flow);
+        winit.shared.frames.wants(control_flow);
     }
 
     fn suspended(&mut self, event_loop: &ActiveEventLoop) {

@@ -3,7 +3,7 @@
 use std::{fmt, io, rc::Rc, time::Duration};
 
 use crate::reactor::{
-    backend::{NextTurn, Reactor},
+    backend::{Host, NextTurn, Reactor},
     observe::Moment,
     turn::{BUDGET, Core, Handle, LifeError},
 };
@@ -20,10 +20,12 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Makes a reactor on this backend, and its driver. The driver belongs to this thread.
-    pub fn new(reactor: impl Reactor + 'static) -> Self {
+    /// Makes a reactor on the backend that consists of these two, and its driver. The driver
+    /// belongs to this thread. Most backends pass a shared [`Selector`](super::Selector) and a
+    /// [`Host`] of their own, or `()`.
+    pub fn new(reactor: impl Reactor + 'static, host: impl Host + 'static) -> Self {
         Driver {
-            core: Core::new(Box::new(reactor)),
+            core: Core::new(Box::new(reactor), Box::new(host)),
         }
     }
 
@@ -32,10 +34,11 @@ impl Driver {
         Handle::new(self.core.clone())
     }
 
-    /// Starts a run.
+    /// Starts a run. The host then makes a slice soon, without being asked: work that was queued
+    /// before the run waits for it.
     ///
     /// # Errors
-    /// [`LifeError::AlreadyRunning`].
+    /// [`LifeError::AlreadyRunning`], and [`LifeError::Closed`] after [`close`](Driver::close).
     pub fn start(&self) -> Result<(), LifeError> {
         self.core.start()
     }
@@ -51,7 +54,12 @@ impl Driver {
     /// # Errors
     /// Fails if [`Reactor::select`] fails. Queued work has then not run yet.
     pub fn turn(&self, wait: Option<Duration>) -> io::Result<()> {
-        self.core.turn(wait, BUDGET).map(drop)
+        let idle = self.core.idle_turns();
+        let ran = self.core.turn(wait, BUDGET)?;
+        if !ran && wait.is_none() && self.core.idle_turns() != idle {
+            self.core.slice_was_idle();
+        }
+        Ok(())
     }
 
     /// How long a slice that starts now may take without making a frame late. It depends on the
@@ -70,12 +78,18 @@ impl Driver {
         let start = Moment::now();
         let mut left = budget;
         let (before, mut made) = (self.core.turns(), 1);
-        while self.core.turn(Some(Duration::ZERO), left)? && self.is_running() {
+        let idle = self.core.idle_turns();
+        let mut ran = self.core.turn(Some(Duration::ZERO), left)?;
+        if !ran && self.core.idle_turns() != idle {
+            self.core.slice_was_idle();
+        }
+        while ran && self.is_running() {
             left = budget.saturating_sub(Moment::now().since(start));
             if left.is_zero() {
                 break;
             }
             made += 1;
+            ran = self.core.turn(Some(Duration::ZERO), left)?;
         }
         // If there were nested turns, a loop of the host (such as a dialog's) took the time.
         if self.core.turns() - before == made {
@@ -84,7 +98,8 @@ impl Driver {
         Ok(())
     }
 
-    /// What the host must do next. Cheap: a host calls it each time before it sleeps.
+    /// What the host must do next. Cheap: a host calls it each time before it sleeps, also in
+    /// nested loops, and may call it at any time.
     pub fn next_turn(&self) -> NextTurn {
         self.core.next_turn()
     }

@@ -4,13 +4,12 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     fmt, io,
-    os::fd::BorrowedFd,
     rc::{Rc, Weak},
     sync::{
         self, Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Driver, Selector, Watcher, watcher::WatcherRemote};
@@ -18,7 +17,7 @@ use crate::{
     log,
     panic::catch,
     reactor::{
-        backend::{Event, Interest, Key, NextTurn, Notify, Reactor},
+        backend::{Host, NextTurn},
         turn::{Handle, LifeError},
     },
 };
@@ -115,10 +114,7 @@ impl Interleave {
         })?;
         // It is set once.
         let _ = asking.remote.set(watcher.remote());
-        let driver = Driver::new(Backend {
-            selector,
-            asking: asking.clone(),
-        });
+        let driver = Driver::new(selector, asking.clone());
         let hosted = Rc::new(Hosted {
             driver,
             asking,
@@ -187,7 +183,7 @@ fn slice(number: u64) {
     asking.running.store(driver.is_running(), Ordering::Relaxed);
     asking.answered();
     // The deadline is in the selector, so only queued work needs another request.
-    if driver.is_running() && driver.next_turn() == NextTurn::Now {
+    if driver.next_turn() == NextTurn::Now {
         watcher.rest();
         asking.ask();
     } else {
@@ -281,34 +277,8 @@ impl Drop for Request {
     }
 }
 
-/// The selector, and the means to request slices from the host.
-struct Backend {
-    selector: Rc<Selector>,
-    asking: Arc<Asking>,
-}
-
-impl Reactor for Backend {
-    fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        self.selector.watch(fd, key, interest)
-    }
-
-    fn unwatch(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        self.selector.unwatch(fd, key)
-    }
-
-    fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.selector.select(timeout, events)
-    }
-
-    fn set_deadline(&self, deadline: Option<Instant>) {
-        self.selector.set_deadline(deadline);
-    }
-
-    fn notifier(&self) -> Arc<dyn Notify> {
-        self.selector.notifier()
-    }
-
+impl Host for Arc<Asking> {
     fn request_turn(&self) {
-        self.asking.ask();
+        self.ask();
     }
 }

@@ -39,8 +39,7 @@ const FETCHES: usize = 64;
 /// is readable. The deadline is a timerfd (timerfd_create(2)) in the set, so it has the kernel
 /// timer's precision, whatever the precision of the host's own sleep.
 ///
-/// A shared selector (`Rc<Selector>`) is a complete [`Reactor`] for a loop that calls
-/// [`Driver::next_turn`](super::Driver::next_turn) each time before it sleeps.
+/// A shared selector (`Rc<Selector>`) is a [`Reactor`]. Keep a clone of it for the loop.
 pub struct Selector {
     inner: RefCell<Inner>,
     /// A second fd for the same epoll instance: sources come and go while `inner` is borrowed, and
@@ -209,10 +208,6 @@ impl Reactor for Rc<Selector> {
     fn notifier(&self) -> Arc<dyn Notify> {
         (**self).notifier()
     }
-
-    /// Nothing to do: no code runs on this thread between
-    /// [`Driver::next_turn`](super::Driver::next_turn) and the sleep.
-    fn request_turn(&self) {}
 }
 
 /// The selector owns the waker: dropping a waker after a wake-up would lose that wake-up.

@@ -35,7 +35,7 @@ impl Standalone {
     /// Fails if the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         Ok(Standalone {
-            driver: Driver::new(Rc::new(Selector::new()?)),
+            driver: Driver::new(Rc::new(Selector::new()?), ()),
         })
     }
 

@@ -16,6 +16,10 @@ pub struct Metrics {
     pub turns: u64,
     /// How long turns took, without waiting for events. Only turns that ran something count.
     pub turn_times: Histogram,
+    /// Number of slices in vain: the host was asked for them, or made them unasked, and there was
+    /// nothing to do. A few happen on any host. If there are as many as slices with work, the
+    /// backend makes two where one would do.
+    pub idle_slices: u64,
     /// Number of calls, timers and task polls that have run.
     pub callbacks: u64,
     /// The longest callback, not counting callbacks that ran the host's loop.

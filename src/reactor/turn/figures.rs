@@ -11,6 +11,7 @@ impl Core {
         Metrics {
             turns: self.turns.get(),
             turn_times: meter.turns.borrow().clone(),
+            idle_slices: self.idle_slices.get(),
             callbacks: meter.callbacks(),
             longest_callback: meter.longest(),
             waited: meter.waited(),

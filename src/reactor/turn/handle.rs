@@ -179,7 +179,7 @@ impl Handle {
             if !self.is_running() {
                 return Err(Stopped);
             }
-            if !self.core.reactor.iterate(true) {
+            if !self.core.host.iterate(true) {
                 self.core.turn(None, super::BUDGET).map_err(|error| {
                     log::error(format_args!(
                         "the operating system refused to wait for events: {error}"

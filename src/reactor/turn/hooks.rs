@@ -208,11 +208,12 @@ impl Core {
         }
     }
 
-    /// Step 5. If these hooks request further calls, those wait for the next turn.
-    pub(super) fn run_ends(self: &Rc<Self>) {
+    /// Step 5. If these hooks request further calls, those wait for the next turn. Returns whether
+    /// it called any.
+    pub(super) fn run_ends(self: &Rc<Self>) -> bool {
         self.ends.urgent.set(false);
         if !self.ends.is_wanted() {
-            return;
+            return false;
         }
         let hooks = self.ends.wanted.take();
         let handle = Handle::new(self.clone());
@@ -227,5 +228,6 @@ impl Core {
             hooks.clear();
             *present = hooks;
         }
+        true
     }
 }

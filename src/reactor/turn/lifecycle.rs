@@ -163,7 +163,7 @@ impl Core {
         }
         self.drop_ends();
         self.settle_deadline();
-        self.reactor.ended();
+        self.host.ended();
     }
 
     /// Closes the reactor when its driver is gone: ends the run at once, without its phases, and

@@ -50,7 +50,7 @@ use self::{
     timers::{TimerKey, Timers},
 };
 use super::{
-    backend::{NextTurn, Reactor},
+    backend::{Host, NextTurn, Reactor},
     observe::{Meter, Moment, ObserverFn, Origin},
 };
 use crate::share::{self, PollGuard};
@@ -69,6 +69,7 @@ enum Timed {
 
 pub(crate) struct Core {
     reactor: Box<dyn Reactor>,
+    host: Box<dyn Host>,
     inbox: Arc<Inbox>,
     sources: RefCell<SlotMap<DefaultKey, Rc<Source>>>,
     timers: RefCell<Timers<Timed>>,
@@ -88,6 +89,9 @@ pub(crate) struct Core {
     time: Cell<Instant>,
     /// Number of turns begun.
     turns: Cell<u64>,
+    /// Number of turns that found nothing to do, and of slices that began with such a turn.
+    idle_turns: Cell<u64>,
+    idle_slices: Cell<u64>,
     /// The kind of work that the next turn begins with: an index into the order that `run.rs`
     /// defines.
     first: Cell<usize>,
@@ -102,7 +106,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(reactor: Box<dyn Reactor>) -> Rc<Self> {
+    pub(crate) fn new(reactor: Box<dyn Reactor>, host: Box<dyn Host>) -> Rc<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let id = NUMBER.fetch_add(1, Ordering::Relaxed);
         let inbox = Inbox::new(id, reactor.notifier());
@@ -110,6 +114,7 @@ impl Core {
             time: Cell::new(reactor.now()),
             share: Cell::new((Moment::now(), Duration::ZERO)),
             reactor,
+            host,
             inbox,
             sources: RefCell::default(),
             timers: RefCell::default(),
@@ -123,6 +128,8 @@ impl Core {
             kept_observers: RefCell::default(),
             connections: Cell::new(0),
             turns: Cell::new(0),
+            idle_turns: Cell::new(0),
+            idle_slices: Cell::new(0),
             first: Cell::new(0),
             extensions: RefCell::default(),
             requested: Cell::new(false),
@@ -168,6 +175,16 @@ impl Core {
         self.turns.get()
     }
 
+    /// Number of turns that found nothing to do.
+    pub(crate) fn idle_turns(&self) -> u64 {
+        self.idle_turns.get()
+    }
+
+    /// Counts a slice in vain.
+    pub(crate) fn slice_was_idle(&self) {
+        self.idle_slices.set(self.idle_slices.get() + 1);
+    }
+
     /// Whether a run has started and not yet ended.
     pub(crate) fn is_running(&self) -> bool {
         self.life.is_running()
@@ -192,6 +209,9 @@ impl Core {
 
     /// What the host must do next.
     pub(crate) fn next_turn(&self) -> NextTurn {
+        if !self.is_running() {
+            return NextTurn::OnEvents;
+        }
         if self.has_work() {
             return NextTurn::Now;
         }
@@ -219,7 +239,7 @@ impl Core {
     /// Asks the backend for a turn, at most once per turn.
     pub(crate) fn request_turn(&self) {
         if !self.requested.replace(true) {
-            self.reactor.request_turn();
+            self.host.request_turn();
         }
     }
 

@@ -47,7 +47,10 @@ impl Core {
         self.run_hooks();
         self.empty_inbox();
         let ran = self.run_queues(budget);
-        self.run_ends();
+        let ended = self.run_ends();
+        if !ran && !ended {
+            self.idle_turns.set(self.idle_turns.get() + 1);
+        }
         if ran && self.meter.on.get() {
             let took = self.meter.stamp().since(self.share.get().0);
             self.meter.turns.borrow_mut().record(took);

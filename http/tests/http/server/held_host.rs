@@ -139,7 +139,7 @@ fn a_thousand_idle_connections_survive_a_host_that_held_the_thread() {
 fn more_streams_than_one_wait_tells_of_are_read_before_their_deadlines_are_judged() {
     const COUNT: usize = 3000;
     allow_file_descriptors(2 * COUNT + 500);
-    let driver = Driver::new(Rc::new(Selector::new().expect("file descriptors")));
+    let driver = Driver::new(Rc::new(Selector::new().expect("file descriptors")), ());
     let handle = driver.handle();
     let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");

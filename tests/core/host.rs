@@ -1,0 +1,121 @@
+//! What a host is asked, and when: the contract of [`Host`] and of [`Driver::next_turn`].
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use entwined::reactor::{Driver, Host, NextTurn, Selector};
+
+#[derive(Clone, Default)]
+struct Asked {
+    turns: Rc<Cell<u32>>,
+    ends: Rc<Cell<u32>>,
+}
+
+impl Host for Asked {
+    fn request_turn(&self) {
+        self.turns.set(self.turns.get() + 1);
+    }
+
+    fn ended(&self) {
+        self.ends.set(self.ends.get() + 1);
+    }
+}
+
+fn driver() -> (Driver, Asked) {
+    let (selector, asked) = (Selector::new().expect("file descriptors"), Asked::default());
+    let driver = Driver::new(Rc::new(selector), asked.clone());
+    (driver, asked)
+}
+
+fn slice(driver: &Driver) {
+    driver.slice(Duration::MAX).expect("the selector works");
+}
+
+#[test]
+fn a_turn_is_requested_once_until_the_next_turn_begins() {
+    let (driver, asked) = driver();
+    let handle = driver.handle();
+    driver.start().expect("a run");
+    for _ in 0..3 {
+        handle.call_soon(|| ());
+    }
+    assert_eq!(asked.turns.take(), 1);
+    slice(&driver);
+    let again = handle.clone();
+    handle.call_soon(move || {
+        for _ in 0..3 {
+            again.call_soon(|| ());
+        }
+    });
+    assert_eq!(asked.turns.take(), 1);
+    slice(&driver);
+    assert_eq!(asked.turns.take(), 1, "inside the slice, which has done it");
+    assert_eq!(driver.next_turn(), NextTurn::OnEvents);
+}
+
+#[test]
+fn only_next_turn_tells_of_what_a_turn_leaves_behind() {
+    let (driver, asked) = driver();
+    driver.start().expect("a run");
+    driver.handle().call_soon(|| ());
+    driver.handle().call_soon(|| ());
+    asked.turns.take();
+    driver.slice(Duration::ZERO).expect("the selector works");
+    assert_eq!(asked.turns.get(), 0);
+    assert_eq!(driver.next_turn(), NextTurn::Now);
+}
+
+#[test]
+fn a_timer_that_is_overdue_is_due_now() {
+    let (driver, _) = driver();
+    driver.start().expect("a run");
+    let at = Instant::now() + Duration::from_millis(2);
+    driver.handle().call_at(at, || ());
+    assert_eq!(driver.next_turn(), NextTurn::At(at));
+    while Instant::now() < at {
+        std::thread::yield_now();
+    }
+    assert_eq!(driver.next_turn(), NextTurn::Now);
+}
+
+#[test]
+fn nothing_needs_to_be_done_outside_a_run() {
+    let (driver, _) = driver();
+    driver.handle().call_soon(|| ());
+    assert_eq!(driver.next_turn(), NextTurn::OnEvents);
+    driver.start().expect("a run");
+    assert_eq!(driver.next_turn(), NextTurn::Now);
+}
+
+#[test]
+fn the_host_hears_of_the_end_of_each_run_and_of_the_driver() {
+    let (driver, asked) = driver();
+    for _ in 0..2 {
+        driver.start().expect("a run");
+        driver.handle().stop();
+        while driver.is_running() {
+            slice(&driver);
+        }
+        assert_eq!(asked.ends.take(), 1);
+    }
+    driver.close();
+    drop(driver);
+    assert_eq!(asked.ends.get(), 1);
+}
+
+#[test]
+fn a_slice_with_nothing_to_do_is_counted() {
+    let (driver, _) = driver();
+    let handle = driver.handle();
+    slice(&driver);
+    driver.start().expect("a run");
+    assert_eq!(handle.metrics().idle_slices, 0, "there is no run");
+    handle.call_soon(|| ());
+    slice(&driver);
+    assert_eq!(handle.metrics().idle_slices, 0);
+    slice(&driver);
+    assert_eq!(handle.metrics().idle_slices, 1);
+}
