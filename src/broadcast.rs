@@ -28,6 +28,9 @@
 //! is left. A slow reader therefore neither costs memory nor delays the others. With one message
 //! kept, the channel carries a state: each reader gets the newest message and skips those in
 //! between.
+//!
+//! If the messages come from peers, or their sizes differ much, bound their bytes too:
+//! [`Broadcast::with_max_bytes`].
 
 use std::{
     cell::RefCell,
@@ -53,7 +56,11 @@ pub struct Broadcast<T> {
 
 struct Sender<T>(Rc<Shared<T>>);
 
+/// How many bytes a message counts for.
+type Size<T> = Box<dyn Fn(&T) -> usize>;
+
 struct Shared<T> {
+    size: Size<T>,
     /// Distinguishes the message numbers of this channel from those of another, for example the one
     /// in the program's previous run.
     epoch: u64,
@@ -61,8 +68,12 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    kept: VecDeque<Rc<T>>,
+    /// The messages, each with its size.
+    kept: VecDeque<(Rc<T>, usize)>,
     limit: usize,
+    /// The sum of the sizes.
+    bytes: usize,
+    max_bytes: usize,
     /// The number of the newest message; the first is 1.
     newest: u64,
     readers: SlotMap<DefaultKey, Option<Waker>>,
@@ -85,8 +96,30 @@ pub enum Received<T> {
 
 impl<T> Broadcast<T> {
     /// Creates a channel that keeps this many messages, at least one, for slow readers and for
-    /// those that subscribe later.
+    /// those that subscribe later. It does not know how large they are: this is for messages that
+    /// the program makes, and whose size it knows.
     pub fn new(kept: usize) -> Self {
+        Broadcast::with_max_bytes(kept, usize::MAX, |_| 0)
+    }
+
+    /// Creates a channel that keeps at most this many messages, and at most `max_bytes` of them, as
+    /// `size` counts them. The newest message is kept in any case, so that readers get it. A
+    /// message that a reader has [received](Received::Message) lives for as long as the reader
+    /// keeps it, and no longer counts.
+    ///
+    /// `size` is called once for each message, inside [`send`](Broadcast::send).
+    ///
+    /// ```
+    /// # use entwined::broadcast::Broadcast;
+    /// let chat = Broadcast::with_max_bytes(100, 256 * 1024, String::len);
+    /// chat.send("hello".to_owned());
+    /// assert_eq!(chat.kept_bytes(), 5);
+    /// ```
+    pub fn with_max_bytes(
+        kept: usize,
+        max_bytes: usize,
+        size: impl Fn(&T) -> usize + 'static,
+    ) -> Self {
         // It only has to differ from the previous run's value.
         let epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -94,12 +127,15 @@ impl<T> Broadcast<T> {
         let state = State {
             kept: VecDeque::new(),
             limit: kept.max(1),
+            bytes: 0,
+            max_bytes,
             newest: 0,
             readers: SlotMap::new(),
             over: false,
         };
         Broadcast {
             sender: Rc::new(Sender(Rc::new(Shared {
+                size: Box::new(size),
                 epoch,
                 state: RefCell::new(state),
             }))),
@@ -109,10 +145,19 @@ impl<T> Broadcast<T> {
     /// Sends a message to all readers and returns its number. The readers receive it later, each in
     /// its own task.
     pub fn send(&self, message: T) -> u64 {
+        let size = (self.sender.0.size)(&message);
         let mut state = self.sender.0.state.borrow_mut();
-        // This may be the last reference, so the drop runs user code.
-        let dropped = (state.kept.len() == state.limit).then(|| state.kept.pop_front());
-        state.kept.push_back(Rc::new(message));
+        // These may be the last references, so the drop runs user code.
+        let mut dropped = Vec::new();
+        while state.kept.len() == state.limit
+            || (!state.kept.is_empty() && state.bytes.saturating_add(size) > state.max_bytes)
+        {
+            let (oldest, size) = state.kept.pop_front().expect("there is one");
+            state.bytes -= size;
+            dropped.push(oldest);
+        }
+        state.bytes += size;
+        state.kept.push_back((Rc::new(message), size));
         state.newest += 1;
         let number = state.newest;
         let wakers: Vec<_> = state
@@ -124,6 +169,11 @@ impl<T> Broadcast<T> {
         wakers.into_iter().for_each(Waker::wake);
         drop(dropped);
         number
+    }
+
+    /// Returns the bytes of the kept messages, as the channel counts them.
+    pub fn kept_bytes(&self) -> usize {
+        self.sender.0.state.borrow().bytes
     }
 
     /// Returns a reader of the messages sent from now on.
@@ -194,7 +244,7 @@ impl<T> Subscriber<T> {
             self.read = before;
             return Poll::Ready(Some(Received::Missed(missed)));
         }
-        if let Some(message) = state.kept.get((self.read - before) as usize) {
+        if let Some((message, _)) = state.kept.get((self.read - before) as usize) {
             self.read += 1;
             return Poll::Ready(Some(Received::Message {
                 id: self.read,
@@ -349,6 +399,28 @@ mod tests {
         drop(channel);
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
         assert!(matches!(reader.poll_received(&mut cx), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn large_messages_push_older_ones_out_and_the_newest_stays() {
+        let channel = Broadcast::with_max_bytes(4, 10, |text: &String| text.len());
+        let mut slow = channel.subscribe();
+        for size in [3, 3, 4] {
+            channel.send("x".repeat(size));
+        }
+        assert_eq!(channel.kept_bytes(), 10);
+        channel.send("x".repeat(4));
+        assert_eq!(channel.kept_bytes(), 8);
+        channel.send("x".repeat(1_000_000));
+        assert_eq!(channel.kept_bytes(), 1_000_000);
+        assert_eq!(all(&mut slow).0, [-4, 5]);
+        channel.send("x".repeat(2));
+        assert_eq!(channel.kept_bytes(), 2);
+        // Messages without bytes are bounded by their number.
+        for _ in 0..10 {
+            channel.send(String::new());
+        }
+        assert_eq!(all(&mut slow).0, [-7, 13, 14, 15, 16]);
     }
 
     /// Dropping a message may send another one.

@@ -151,10 +151,9 @@ pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: H
         let mut stream: Box<dyn entwined::transport::ByteStream> =
             Box::new(connector.connect(stream, "localhost").expect("a name"));
         let silent = listener.accept().await.expect("a connection");
-        assert!(
-            handle.timeout(ms(20), stream.established()).await.is_err(),
-            "nobody shook hands"
-        );
+        let late = stream.established(&handle, ms(20)).await;
+        let late = late.expect_err("nobody shook hands");
+        assert_eq!(late.kind(), std::io::ErrorKind::TimedOut);
         // A peer that uses another protocol.
         silent.set_nodelay(true).expect("an option");
         let greeting = handle.spawn(async move {
@@ -167,7 +166,8 @@ pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: H
             .expect("written");
             silent
         });
-        let error = stream.established().await.expect_err("that was not TLS");
+        let error = stream.established(&handle, ms(20_000)).await;
+        let error = error.expect_err("that was not TLS");
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
         drop(greeting.await);
     });

@@ -41,9 +41,11 @@ enum Content {
     /// A stream made of a live body. When the server shuts down, the live body ends, and this one
     /// finishes: a compressed stream has an end that decoders want.
     #[cfg_attr(not(feature = "compression"), expect(dead_code))]
-    AroundLive(BoxStream, Ending),
+    AroundLive(BoxFrames, Ending),
     /// Frames: data, and trailers behind them.
     Frames(BoxFrames),
+    /// The rest of a frame that was too large to be given at once, and what follows it.
+    Rest(Bytes, Box<Content>),
     /// The end of HTTP on this connection: it is handed over (101).
     Upgrade(Upgrade),
 }
@@ -79,19 +81,15 @@ impl Body {
 
     /// Makes a body of this one. The new one is live if this one is.
     #[cfg(feature = "compression")]
-    pub(super) fn around<S, E>(self, make: impl FnOnce(Body) -> S) -> Self
+    pub(super) fn around<B>(self, make: impl FnOnce(Body) -> B) -> Self
     where
-        S: Stream<Item = Result<Bytes, E>> + 'static,
-        E: Into<BoxError>,
+        B: http_body::Body<Data = Bytes, Error = BoxError> + 'static,
     {
-        let ending = match &self.content {
-            Content::Live(_, ending) | Content::AroundLive(_, ending) => Some(ending.clone()),
-            _ => None,
-        };
-        let stream = Box::pin(Mapped { stream: make(self) });
+        let ending = self.content.ending().cloned();
+        let frames = Box::pin(make(self));
         match ending {
-            Some(ending) => Content::AroundLive(stream, ending).into(),
-            None => Content::Stream(stream).into(),
+            Some(ending) => Content::AroundLive(frames, ending).into(),
+            None => Content::Frames(frames).into(),
         }
     }
 
@@ -127,7 +125,7 @@ impl Body {
                 watch.upgrade(take_over);
             }
         }
-        let live = matches!(self.content, Content::Live(..) | Content::AroundLive(..));
+        let live = self.content.ending().is_some();
         watch.response_begins(live);
         self.watch = Some(watch);
     }
@@ -205,10 +203,9 @@ impl fmt::Debug for Body {
             Content::Empty => f.write_str("Body(empty)"),
             Content::Upgrade(_) => f.write_str("Body(upgrade)"),
             Content::Bytes(bytes) => write!(f, "Body({} bytes)", bytes.len()),
-            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => {
-                f.write_str("Body(stream)")
-            }
-            Content::Frames(_) => f.write_str("Body(frames)"),
+            Content::Stream(_) | Content::Live(..) => f.write_str("Body(stream)"),
+            Content::Frames(_) | Content::AroundLive(..) => f.write_str("Body(frames)"),
+            Content::Rest(..) => f.write_str("Body(rest)"),
         }
     }
 }
@@ -222,7 +219,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Content::Live(_, ending) | Content::AroundLive(_, ending) = &this.content {
+        if let Some(ending) = this.content.ending() {
             let closing = this
                 .watch
                 .as_ref()
@@ -231,54 +228,110 @@ impl http_body::Body for Body {
                 ending.set(true);
             }
         }
-        let stream = match &mut this.content {
-            Content::Empty | Content::Upgrade(_) => return Poll::Ready(None),
-            Content::Frames(body) => {
-                let frame = body.as_mut().poll_frame(cx);
-                if let Some(watch) = &this.watch {
-                    watch.body_polled(frame.is_ready());
-                }
-                return frame;
-            }
-            Content::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.content = Content::Empty;
-                if let Some(watch) = &this.watch {
-                    watch.body_polled(true);
-                }
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
-            Content::Live(_, ending) if ending.get() => {
-                this.content = Content::Empty;
-                return Poll::Ready(None);
-            }
-            Content::Stream(stream) | Content::Live(stream, _) | Content::AroundLive(stream, _) => {
-                stream
-            }
+        let frame = this.content.poll_frame(cx);
+        let Some(watch) = &this.watch else {
+            return frame;
         };
-        let item = stream.as_mut().poll_next(cx);
-        if let Some(watch) = &this.watch {
-            watch.body_polled(item.is_ready());
-        }
-        let item = ready!(item);
-        Poll::Ready(item.map(|result| result.map(Frame::data)))
+        let frame = match (frame, watch.max_piece()) {
+            (Poll::Ready(Some(Ok(frame))), Some(most)) => {
+                let frame = this.content.keep_rest(frame, most);
+                Poll::Ready(Some(Ok(frame.map_data(|bytes| watch.count(bytes)))))
+            }
+            (frame, _) => frame,
+        };
+        watch.body_polled(match &frame {
+            Poll::Pending => None,
+            Poll::Ready(Some(Ok(frame))) => Some(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(_) => Some(0),
+        });
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
+impl Content {
+    /// How a live body learns that it must end.
+    fn ending(&self) -> Option<&Ending> {
+        match self {
+            Content::Live(_, ending) | Content::AroundLive(_, ending) => Some(ending),
+            Content::Rest(_, next) => next.ending(),
+            _ => None,
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Content::Empty | Content::Upgrade(_) => Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Rest(bytes, next) => {
+                let bytes = std::mem::take(bytes);
+                *self = std::mem::take(&mut **next);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Live(_, ending) if ending.get() => {
+                *self = Content::Empty;
+                Poll::Ready(None)
+            }
+            Content::Stream(stream) | Content::Live(stream, _) => {
+                let item = ready!(stream.as_mut().poll_next(cx));
+                Poll::Ready(item.map(|result| result.map(Frame::data)))
+            }
+            Content::Frames(body) | Content::AroundLive(body, _) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    /// Shortens a frame to `most` bytes. The rest is the next one.
+    fn keep_rest(&mut self, frame: Frame<Bytes>, most: usize) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut bytes) => {
+                if bytes.len() > most {
+                    let rest = bytes.split_off(most);
+                    *self = match std::mem::take(self) {
+                        Content::Empty => Content::Bytes(rest),
+                        next => Content::Rest(rest, Box::new(next)),
+                    };
+                }
+                Frame::data(bytes)
+            }
+            Err(other) => other,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
             Content::Empty | Content::Upgrade(_) => true,
             Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => false,
-            Content::Frames(body) => body.is_end_stream(),
+            Content::Stream(_) | Content::Live(..) | Content::Rest(..) => false,
+            Content::Frames(body) | Content::AroundLive(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        match self {
             Content::Empty | Content::Upgrade(_) => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Stream(_) | Content::Live(..) | Content::AroundLive(..) => SizeHint::default(),
-            Content::Frames(body) => body.size_hint(),
+            Content::Stream(_) | Content::Live(..) => SizeHint::default(),
+            Content::Frames(body) | Content::AroundLive(body, _) => body.size_hint(),
+            Content::Rest(bytes, next) => {
+                let (rest, next) = (bytes.len() as u64, next.size_hint());
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest + next.lower());
+                if let Some(upper) = next.upper() {
+                    hint.set_upper(rest + upper);
+                }
+                hint
+            }
         }
     }
 }

@@ -163,6 +163,8 @@ impl Connection {
             max_body_size: server.config.max_body_size,
             body_timeout: server.config.body_timeout,
             least: Least::of(&server.config),
+            #[cfg(feature = "http2")]
+            pace: pace.clone(),
         };
         let (common, origin) = (Rc::new(common), self.origin);
         let answer = Answer {

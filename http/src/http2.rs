@@ -25,7 +25,8 @@ use hyper::{
 use super::{
     Body, Error, Request, Response,
     config::Config,
-    pace::{Pace, StreamPace},
+    pace::{Held, Pace, StreamPace},
+    rate::Least,
     service::Answer,
     state::Shared,
     wire::Wire,
@@ -68,6 +69,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_RESETS: usize = 20;
 const MAX_ERRORS: usize = 256;
 
+/// The shortest time between two looks at a stream, however short its limits are.
+const MIN_LOOK: Duration = Duration::from_millis(100);
+
 /// Spawns each stream of a connection as a task.
 #[derive(Clone)]
 pub(super) struct Streams {
@@ -79,12 +83,14 @@ pub(super) struct Streams {
 impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, future: F) {
         let stream = self.pace.latest_stream();
-        let look = self.server.config.write_timeout;
+        let config = &self.server.config;
         let limited = Limited {
             future,
             stream,
             handle: self.server.handle.clone(),
-            look,
+            write_timeout: config.write_timeout,
+            least: Least::of(config),
+            look: config.rate_grace.max(MIN_LOOK).min(config.write_timeout),
             sleep: None,
         };
         self.server.handle.spawn_detached(self.origin, limited);
@@ -92,12 +98,15 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 }
 
 pin_project_lite::pin_project! {
-    /// A stream that ends if its peer stops reading the response.
+    /// A stream that ends if its peer stops reading the response, or reads it too slowly.
     struct Limited<F> {
         #[pin]
         future: F,
         stream: Option<Rc<StreamPace>>,
         handle: Handle,
+        write_timeout: Duration,
+        least: Least,
+        // How often to look.
         look: Duration,
         sleep: Option<Sleep>,
     }
@@ -115,16 +124,17 @@ impl<F: Future<Output = ()>> Future for Limited<F> {
             return Poll::Pending;
         };
         loop {
+            let due = stream.due(this.handle.turn_time(), *this.write_timeout, *this.least);
             let sleep = this
                 .sleep
                 .get_or_insert_with(|| this.handle.sleep(*this.look));
             ready!(Pin::new(&mut *sleep).poll(cx));
             let now = this.handle.now();
-            match stream.stuck_since() {
+            let next = now + *this.look;
+            match due {
                 // Dropping the future resets the stream.
-                Some(since) if since + *this.look <= now => return Poll::Ready(()),
-                Some(since) => sleep.reset(since + *this.look),
-                None => sleep.reset(now + *this.look),
+                Some(due) if due <= now => return Poll::Ready(()),
+                due => sleep.reset(due.unwrap_or(next).min(next)),
             }
         }
     }
@@ -138,10 +148,14 @@ pub(super) fn upgrade(
     let pending = request
         .take_extension::<OnUpgrade>()
         .ok_or_else(|| Error::internal("this request cannot be upgraded"))?;
-    let peer = request.peer_address().clone();
+    let (peer, held) = (request.peer_address().clone(), request.hold_connection());
     request.handle().spawn(async move {
         match pending.await {
-            Ok(stream) => take_over(Box::new(UpgradedStream { stream, peer })),
+            Ok(stream) => take_over(Box::new(UpgradedStream {
+                stream,
+                peer,
+                _held: held,
+            })),
             Err(error) => tracing::debug!(%error, "a stream could not be upgraded"),
         }
     });
@@ -152,6 +166,8 @@ pub(super) fn upgrade(
 struct UpgradedStream {
     stream: hyper::upgrade::Upgraded,
     peer: Address,
+    /// The connection is not idle meanwhile.
+    _held: Held,
 }
 
 impl AsyncRead for UpgradedStream {

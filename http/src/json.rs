@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Error, IntoResponse, Response, response::typed};
 
-/// A value as JSON. As an argument of a handler it is read from the body; as a result it becomes a
-/// response with the content type `application/json`. If the value cannot be written as JSON, the
-/// response is 500.
+/// A value as JSON. As an argument of a handler it is read from the body; see
+/// [`Request::json`](super::Request::json), also for large values of many parts. As a result it
+/// becomes a response with the content type `application/json`. If the value cannot be written as
+/// JSON, the response is 500.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Json<T>(pub T);
 

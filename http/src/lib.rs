@@ -151,4 +151,4 @@ pub use response::{Html, IntoResponse, Response};
 pub use router::{Layer, Next, Router};
 pub use server::{Server, serve, serve_with};
 #[cfg(feature = "tower")]
-pub use tower::tower;
+pub use tower::{RequestBody, tower};

@@ -2,12 +2,18 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::HashMap,
     io,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use entwined::transport::ByteStream;
 
 use super::{config::Config, rate::Least, state::Shared};
@@ -104,7 +110,14 @@ impl Pace {
     #[cfg(feature = "http2")]
     /// Marks the connection as HTTP/2, with several streams.
     pub(super) fn multiplex(&self) {
-        let _ = self.streams.set(Box::default());
+        let streams = Multiplexed {
+            open: Cell::new(0),
+            latest: RefCell::default(),
+            live: RefCell::default(),
+            written: Cell::new(self.server.time()),
+            unsent: Arc::default(),
+        };
+        let _ = self.streams.set(Box::new(streams));
     }
 
     pub(super) fn request_begins(self: &Rc<Self>) -> Watch {
@@ -119,8 +132,30 @@ impl Pace {
         });
         Watch {
             pace: self.clone(),
+            number: self.requests.get(),
             stream,
         }
+    }
+
+    #[cfg(feature = "http2")]
+    /// Keeps the connection for a stream that goes on when its response has been sent.
+    pub(super) fn hold(self: &Rc<Self>) -> Held {
+        if let Some(streams) = self.streams.get() {
+            streams.open.set(streams.open.get() + 1);
+        }
+        Held(self.clone())
+    }
+
+    /// A request, or a stream of HTTP/2, has ended.
+    fn ends(&self) {
+        if let Some(streams) = self.streams.get() {
+            let open = streams.open.get() - 1;
+            streams.open.set(open);
+            if open > 0 {
+                return;
+            }
+        }
+        self.enter(Stage::Idle(self.server.time()));
     }
 
     /// Whether the connection has reached its maximum number of requests.
@@ -144,7 +179,7 @@ impl Pace {
         let Some(streams) = self.streams.get() else {
             return;
         };
-        for waker in streams.live.take() {
+        for (_, waker) in streams.live.take() {
             waker.wake();
         }
     }
@@ -175,14 +210,14 @@ impl Pace {
                 Verdict::Wait(end.min(next))
             };
         }
-        let (since, deadline, verdict) = match self.stage.get() {
-            Stage::Idle(since) => (since, idle_timeout, Verdict::Idle),
-            Stage::Head(since) => (since, head_timeout, Verdict::SlowHead),
+        let (end, verdict) = match self.stage.get() {
+            Stage::Idle(since) => (self.end_of_idle(since, idle_timeout), Verdict::Idle),
+            Stage::Head(since) => (since + head_timeout, Verdict::SlowHead),
             Stage::Busy(_) => return Verdict::Wait(next),
         };
-        if now < since + deadline {
+        if now < end {
             self.seen.set(true);
-            return Verdict::Wait(next.min(since + deadline));
+            return Verdict::Wait(next.min(end));
         }
         if self.seen.get() {
             return verdict;
@@ -192,6 +227,21 @@ impl Pace {
         self.begin_again(now);
         self.seen.set(true);
         Verdict::Wait(next)
+    }
+
+    /// When a connection that has been idle since then is closed. A response of HTTP/2 is handed to
+    /// h2 before its last bytes are sent, so the connection is not idle while they go, for as long
+    /// as the slowest peer may take.
+    fn end_of_idle(&self, since: Instant, idle_timeout: Duration) -> Instant {
+        let end = since + idle_timeout;
+        match self.streams.get() {
+            Some(streams) if streams.unsent.load(Ordering::Relaxed) > 0 => {
+                let last = Least::of(&self.server.config).due(end, UNSENT);
+                let going = streams.written.get() + idle_timeout;
+                end.max(last.map_or(going, |last| last.min(going)))
+            }
+            _ => end,
+        }
     }
 
     fn enter(&self, stage: Stage) {
@@ -254,8 +304,9 @@ impl Pace {
                 self.moved(*moved.as_ref().unwrap_or(&0));
                 // A response ends when its last byte is sent, not when its body ends. HTTP/2 also
                 // sends frames that belong to no response.
-                if !self.is_multiplexed() {
-                    self.begin_again(self.server.time());
+                match self.streams.get() {
+                    Some(streams) => streams.written.set(self.server.time()),
+                    None => self.begin_again(self.server.time()),
                 }
             }
         }
@@ -263,30 +314,101 @@ impl Pace {
     }
 }
 
+/// The most bytes of a response that h2 has and has not sent when the body is at its end.
+const UNSENT: u64 = 64 * 1024 + PIECE as u64;
+
+/// The most bytes that an HTTP/2 stream is given at a time, which is a frame. The peer has
+/// [`Config::write_timeout`] for each.
+const PIECE: usize = 16 * 1024;
+
 /// State of a connection with several streams.
-#[derive(Default)]
 struct Multiplexed {
     open: Cell<u32>,
     latest: RefCell<Option<Rc<StreamPace>>>,
-    /// The tasks of bodies that have no end of their own.
-    live: RefCell<Vec<Waker>>,
+    /// The tasks of bodies that have no end of their own, by the number of their request.
+    live: RefCell<HashMap<u64, Waker>>,
+    /// When bytes were last written.
+    written: Cell<Instant>,
+    /// The pieces of bodies that h2 has and has not sent. The count is shared with the pieces, and
+    /// they must be `Send`.
+    unsent: Arc<AtomicUsize>,
+}
+
+/// A piece of a body, until h2 has sent it.
+struct Unsent {
+    bytes: Bytes,
+    all: Arc<AtomicUsize>,
+}
+
+/// Shorter pieces are not counted: the kernel takes them at once, or nearly.
+const MIN_COUNTED: usize = 1024;
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The progress of one HTTP/2 stream.
 #[derive(Default)]
-pub(super) struct StreamPace(Cell<Option<Instant>>);
+pub(super) struct StreamPace {
+    /// When the latest piece was given; `None` while the peer has all that is ready for it.
+    given: Cell<Option<Instant>>,
+    /// The bytes of that piece.
+    piece: Cell<u64>,
+    /// Since when the peer has read more slowly than we write, and how many bytes it has taken
+    /// since then.
+    behind: Cell<Option<(Instant, u64)>>,
+}
 
 impl StreamPace {
+    /// The peer is ready for a piece of the body and gets it, so it has taken the one before.
+    fn give(&self, now: Instant, bytes: usize) {
+        let before = self.piece.replace(bytes as u64);
+        if let Some((since, moved)) = self.behind.get() {
+            self.behind.set(Some((since, moved + before)));
+        }
+        self.given.set(Some(now));
+    }
+
+    /// The peer has taken everything so far.
+    fn caught_up(&self) {
+        self.given.set(None);
+        self.piece.set(0);
+        self.behind.set(None);
+    }
+
     #[cfg(feature = "http2")]
-    /// Since when the peer has not taken the data that is ready for it.
-    pub(super) fn stuck_since(&self) -> Option<Instant> {
-        self.0.get()
+    /// Returns until when the stream may go on without progress; `None` if it does not wait for its
+    /// peer.
+    pub(super) fn due(
+        &self,
+        now: Instant,
+        write_timeout: Duration,
+        least: Least,
+    ) -> Option<Instant> {
+        let stuck = self.given.get()? + write_timeout;
+        let (since, moved) = self.behind.get().unwrap_or((now, 0));
+        self.behind.set(Some((since, moved)));
+        Some(
+            least
+                .due(since, moved)
+                .map_or(stuck, |slow| slow.min(stuck)),
+        )
     }
 }
 
 /// One request, until its whole response is sent.
 pub(super) struct Watch {
     pace: Rc<Pace>,
+    /// Counts the requests of the connection.
+    number: u64,
     stream: Option<Rc<StreamPace>>,
 }
 
@@ -303,7 +425,7 @@ impl Watch {
         } else {
             Work::Sending
         }));
-        self.body_polled(true);
+        self.body_polled(Some(0));
     }
 
     /// Hands the connection to `take_over` when this response is sent.
@@ -311,13 +433,31 @@ impl Watch {
         *self.pace.upgrade.borrow_mut() = Some(take_over);
     }
 
-    /// The peer is ready for a part of the body. `ready` is true if there was one.
-    pub(super) fn body_polled(&self, ready: bool) {
-        match &self.stream {
-            Some(stream) => stream.0.set(ready.then(|| self.pace.server.time())),
+    /// The most bytes of the body to give at a time, if there is a limit.
+    pub(super) fn max_piece(&self) -> Option<usize> {
+        self.stream.as_ref().map(|_| PIECE)
+    }
+
+    /// Notices when a piece of the body has been sent, where hyper does not tell.
+    pub(super) fn count(&self, bytes: Bytes) -> Bytes {
+        match self.pace.streams.get() {
+            Some(streams) if bytes.len() >= MIN_COUNTED => {
+                streams.unsent.fetch_add(1, Ordering::Relaxed);
+                let all = streams.unsent.clone();
+                Bytes::from_owner(Unsent { bytes, all })
+            }
+            _ => bytes,
+        }
+    }
+
+    /// The peer is ready for a part of the body. `given` is its number of bytes, if there was one.
+    pub(super) fn body_polled(&self, given: Option<usize>) {
+        match (&self.stream, given) {
+            (Some(stream), Some(bytes)) => stream.give(self.pace.server.time(), bytes),
+            (Some(stream), None) => stream.caught_up(),
             // The peer has taken everything so far.
-            None if !ready => self.pace.behind.set(None),
-            None => {}
+            (None, None) => self.pace.behind.set(None),
+            (None, Some(_)) => {}
         }
     }
 
@@ -328,8 +468,9 @@ impl Watch {
         }
         if let Some(streams) = self.pace.streams.get() {
             let mut live = streams.live.borrow_mut();
-            if !live.iter().any(|waker| waker.will_wake(cx.waker())) {
-                live.push(cx.waker().clone());
+            let known = live.get(&self.number);
+            if !known.is_some_and(|waker| waker.will_wake(cx.waker())) {
+                live.insert(self.number, cx.waker().clone());
             }
         }
         false
@@ -339,14 +480,90 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(streams) = self.pace.streams.get() {
-            let open = streams.open.get() - 1;
-            streams.open.set(open);
-            if open > 0 {
-                return;
-            }
-            // This also drops the wakers of bodies that have ended.
-            streams.live.borrow_mut().clear();
+            let waker = streams.live.borrow_mut().remove(&self.number);
+            drop(waker);
         }
-        self.pace.enter(Stage::Idle(self.pace.server.time()));
+        self.pace.ends();
+    }
+}
+
+#[cfg(feature = "http2")]
+/// A stream of HTTP/2 that was handed over, for as long as it lasts.
+pub(super) struct Held(Rc<Pace>);
+
+#[cfg(feature = "http2")]
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
+}
+
+#[cfg(all(test, feature = "http2"))]
+mod tests {
+    use std::task::Wake;
+
+    use entwined::Standalone;
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn server() -> (Standalone, Rc<Shared>) {
+        let reactor = Standalone::new().expect("a reactor");
+        let shared = Shared {
+            handle: reactor.handle(),
+            config: Config::default(),
+            closing: Cell::new(false),
+            connections: crate::state::Connections::default(),
+            requests: Cell::new(0),
+        };
+        (reactor, Rc::new(shared))
+    }
+
+    #[test]
+    fn a_live_body_that_has_ended_leaves_no_waker_though_others_go_on() {
+        let (_reactor, server) = server();
+        let pace = Pace::new(server);
+        pace.multiplex();
+        let wakes = |watch: &Watch| {
+            let waker = Waker::from(Arc::new(Nobody));
+            assert!(!watch.is_closing(&Context::from_waker(&waker)));
+        };
+        let stays = pace.request_begins();
+        wakes(&stays);
+        for _ in 0..1_000 {
+            let goes = pace.request_begins();
+            // Once more, with the waker of another task.
+            wakes(&goes);
+            wakes(&goes);
+        }
+        let live = |pace: &Pace| pace.streams.get().expect("HTTP/2").live.borrow().len();
+        assert_eq!(live(&pace), 1);
+        drop(stays);
+        assert_eq!(live(&pace), 0);
+    }
+
+    #[test]
+    fn a_stream_is_due_by_what_its_peer_takes() {
+        let (_reactor, server) = server();
+        let (least, timeout) = (Least::of(&server.config), Duration::from_secs(30));
+        let (stream, start) = (StreamPace::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(stream.due(start, timeout, least), None, "nothing is ready");
+        stream.give(start, PIECE);
+        assert_eq!(
+            stream.due(start, timeout, least),
+            Some(at(5)),
+            "240 bytes/s, after 5 s"
+        );
+        // It has taken 16 KiB, which is enough for more than a minute, but not for so long a pause.
+        stream.give(at(4), PIECE);
+        assert_eq!(stream.due(at(4), timeout, least), Some(at(34)));
+        stream.caught_up();
+        assert_eq!(stream.due(at(4), timeout, least), None);
     }
 }

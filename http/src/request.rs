@@ -39,6 +39,7 @@ struct Content {
     states: Vec<Box<dyn Any>>,
     /// Present once the body is being read.
     meter: Option<Box<Meter>>,
+    trailers: Option<Box<HeaderMap>>,
     /// Maximum bytes of a body that is read as a whole.
     max_body_size: usize,
     common: Rc<Common>,
@@ -54,6 +55,8 @@ pub(super) struct Common {
     pub(super) max_body_size: usize,
     pub(super) body_timeout: Duration,
     pub(super) least: Least,
+    #[cfg(feature = "http2")]
+    pub(super) pace: Rc<super::pace::Pace>,
 }
 
 impl Request {
@@ -65,6 +68,7 @@ impl Request {
             below: 0,
             states,
             meter: None,
+            trailers: None,
             max_body_size,
             common,
         };
@@ -135,6 +139,12 @@ impl Request {
     /// Returns the [host](Request::authority) of the request, without the port.
     pub fn host(&self) -> Option<&str> {
         Some(authority::split(self.authority()?)?.0)
+    }
+
+    #[cfg(feature = "http2")]
+    /// Keeps the connection until this is dropped.
+    pub(super) fn hold_connection(&self) -> super::pace::Held {
+        self.content.common.pace.hold()
     }
 
     #[cfg(feature = "http2")]
@@ -283,6 +293,7 @@ impl Request {
             let Content {
                 request,
                 meter,
+                trailers,
                 common,
                 ..
             } = &mut *self.content;
@@ -300,12 +311,22 @@ impl Request {
             let frame = frame.map_err(|error| {
                 Error::bad_request(format!("the body could not be read: {error}"))
             })?;
-            // Trailers are not part of the content.
-            if let Ok(data) = frame.into_data() {
-                meter.moved(data.len());
-                return Poll::Ready(Ok(Some(data)));
+            match frame.into_data() {
+                Ok(data) => {
+                    meter.moved(data.len());
+                    return Poll::Ready(Ok(Some(data)));
+                }
+                Err(other) => *trailers = other.into_trailers().ok().map(Box::new),
             }
         }
+    }
+
+    /// Returns the headers behind the body (RFC 9110, 6.5), once it has been read to its end; at
+    /// most 16 KiB over HTTP/1.1 and [`Config::max_head_size`](super::Config::max_head_size) over
+    /// HTTP/2. `None` before that, and if there are none. They are not checked as those of the head
+    /// are: do not trust them for more than the body.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.content.trailers.as_deref()
     }
 
     /// Reads the whole body.
@@ -382,7 +403,12 @@ impl Request {
 
     /// Reads the whole body as JSON. A body of more than 32 KiB is parsed on a thread of the
     /// [reactor's pool](Handle::defer_to_thread): JSON can take 20 ns a byte, so 2 MiB would hold
-    /// the window for 40 ms. (The value is dropped on the thread of the handler.)
+    /// the window for 40 ms.
+    ///
+    /// The value is dropped where the handler drops it. A `serde_json::Value` of 2 MiB can have
+    /// hundreds of thousands of parts, takes ten to a hundred times as much memory as its text, and
+    /// tens of milliseconds to free. Use a type with known fields, a smaller
+    /// [`max_body_size`](super::layers::max_body_size), or [`Handle::drop_on_thread`].
     ///
     /// # Errors
     /// As for [`bytes`](Request::bytes), and 415 if the content type is not JSON, 400 with line and

@@ -1,15 +1,18 @@
 //! Forwarding connections to an endpoint.
 
 use std::{
+    cell::Cell,
     fmt, io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::ClientEndpoint;
 use crate::{
     deferred::Deferred,
+    policy::IdleTimeout,
     reactor::{Handle, Label, Origin},
     scratch::Scratch,
     server::{AcceptError, Acceptor, Permit},
@@ -20,14 +23,15 @@ use crate::{
 #[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Forward {
     acceptor: Acceptor,
+    idle: Rc<Cell<Option<Duration>>>,
 }
 
 /// Connects to `target` for each accepted connection, and forwards bytes in both directions. The
 /// end of input is forwarded too, so each direction ends separately. If one side fails, the other
 /// is aborted.
 ///
-/// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. To limit idle
-/// connections, put a [policy](crate::policy::IdleTimeout) above the listener.
+/// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. Connections
+/// may be idle for ever unless there is an [`idle timeout`](Forward::set_idle_timeout).
 ///
 /// ```
 /// use entwined::{Standalone, endpoint};
@@ -48,10 +52,17 @@ pub struct Forward {
 pub fn forward(listener: impl Listen, target: ClientEndpoint) -> Forward {
     let origin = Origin::here(Label::CONNECTION);
     let (handle, target) = (listener.handle(), Rc::new(target));
-    let acceptor = Acceptor::new(listener, origin, move |stream, permit| {
-        handle.spawn_detached(origin, pass(handle.clone(), stream, target.clone(), permit));
+    let idle = Rc::new(Cell::new(None));
+    let acceptor = Acceptor::new(listener, origin, {
+        let idle = idle.clone();
+        move |mut stream, permit| {
+            if let Some(time) = idle.get() {
+                stream = Box::new(IdleTimeout::new(&handle, stream, time));
+            }
+            handle.spawn_detached(origin, pass(handle.clone(), stream, target.clone(), permit));
+        }
     });
-    Forward { acceptor }
+    Forward { acceptor, idle }
 }
 
 impl Forward {
@@ -74,6 +85,12 @@ impl Forward {
     /// [`protocol::Server::set_max_connections`](crate::protocol::Server::set_max_connections).
     pub fn set_max_connections(&self, most: usize) {
         self.acceptor.set_max_connections(most);
+    }
+
+    /// Sets how long a connection accepted from now on may last without a byte in either direction.
+    /// After that both sides are aborted. The default is `None`, for ever.
+    pub fn set_idle_timeout(&self, time: Option<Duration>) {
+        self.idle.set(time);
     }
 
     /// Fires when it no longer accepts and its last connection is gone. See

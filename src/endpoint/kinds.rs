@@ -203,7 +203,7 @@ impl ClientEndpoint {
     pub async fn connect(&self, handle: &Handle) -> Result<Box<dyn ByteStream>, EndpointError> {
         let connected = async {
             let mut stream = self.client.connect(handle).await?;
-            stream.established().await?;
+            stream.established(handle, self.timeout).await?;
             Ok(stream)
         };
         handle

@@ -27,7 +27,8 @@
 //!
 //! - `tcp:8080` listens on every address of this machine, IPv6 and IPv4. `interface=127.0.0.1`
 //!   selects one address. Port 0 takes a free port.
-//! - `unix:/run/app.sock`, `unix:@app`: a socket file, or an abstract name.
+//! - `unix:/run/app.sock`, `unix:@app`: a socket file, or an abstract name. Only the own user can
+//!   connect to a socket file; `mode=660` sets other permissions.
 //! - `fd:3`: a listening socket inherited from the parent process.
 //! - `systemd:0`, `systemd:name=http`: a socket from systemd's [socket activation], by number or by
 //!   its `FileDescriptorName=`.

@@ -1,11 +1,13 @@
 //! The standard kinds: tcp, unix, fd, systemd, stdio, process.
 
 use std::{
-    env, io,
+    env,
+    fs::{self, Permissions},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::{
         fd::{OwnedFd, RawFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, fs::PermissionsExt},
     },
     path::PathBuf,
     rc::Rc,
@@ -25,7 +27,21 @@ use crate::{
 pub(super) fn add(kinds: &mut Kinds) {
     kinds.add_server("tcp", |arguments| Ok(Rc::new(Tcp::read(arguments)?)));
     kinds.add_server("unix", |arguments| {
-        Ok(Rc::new(UnixPath(arguments.required("path", "a path")?)))
+        let path = UnixPath(arguments.required("path", "a path")?);
+        let mode = match arguments.place("mode") {
+            None => None,
+            Some(mode) => match u32::from_str_radix(&mode.text, 8) {
+                Ok(bits) if bits <= 0o777 && path.abstract_name().is_none() => Some(bits),
+                Ok(bits) if bits <= 0o777 => {
+                    return Err(arguments.error(mode.at, "an abstract name has no mode"));
+                }
+                _ => {
+                    let wrong = format!("{:?} is not a mode, such as 660", mode.text);
+                    return Err(arguments.error(mode.at, wrong));
+                }
+            },
+        };
+        Ok(Rc::new(UnixServer { path, mode }))
     });
     kinds.add_server("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
     kinds.add_server("systemd", |arguments| {
@@ -165,12 +181,23 @@ impl UnixPath {
     }
 }
 
-impl Server for UnixPath {
+/// Where to listen, and the mode of the socket file if it is not the usual one.
+struct UnixServer {
+    path: UnixPath,
+    mode: Option<u32>,
+}
+
+impl Server for UnixServer {
     fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
-        Ok(match self.abstract_name() {
-            Some(name) => unix::listen_abstract(handle, name)?.boxed(),
-            None => unix::listen(handle, &self.0)?.boxed(),
-        })
+        let path = &self.path.0;
+        let listener = match self.path.abstract_name() {
+            Some(name) => unix::listen_abstract(handle, name)?,
+            None => unix::listen(handle, path)?,
+        };
+        if let Some(mode) = self.mode {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        Ok(listener.boxed())
     }
 }
 

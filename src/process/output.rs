@@ -68,7 +68,12 @@ impl Error for OutputError {
 
 impl Command {
     /// Runs the program until it has exited and both its standard output and standard error are
-    /// closed. Collects at most `limit` bytes of each. Dropping the future kills the program.
+    /// closed. Collects at most `limit` bytes of each; a program that writes more is killed.
+    /// Dropping the future kills the program.
+    ///
+    /// There is no limit in time: a program may wait for ever, and one that has exited may have
+    /// left a child of its own that keeps the streams open. Put a [timeout](Handle::timeout) around
+    /// the future.
     ///
     /// The program's other streams are closed on this side: if its standard input is a stream, the
     /// program reads the end of the input at once, and a terminal hangs up.

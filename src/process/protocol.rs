@@ -175,7 +175,7 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
             shared: shared.clone(),
             fd,
         });
-        let transport = protocol::start_boxed(&handle, Box::new(stream), pipe, location);
+        let transport = protocol::start_boxed(&handle, Box::new(stream), pipe, None, location);
         shared.fds.borrow_mut().insert(fd, transport);
     }
     ProcessTransport { shared }

@@ -5,7 +5,7 @@ use std::{
     fmt,
     rc::Rc,
     task::Context,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -33,6 +33,12 @@ pub struct Config {
     /// [established](crate::transport::ByteStream::poll_established), for example for a handshake.
     /// Default: 10 s.
     pub establish_timeout: Duration,
+    /// How long no byte may move in either direction while this side waits for the peer: to send,
+    /// or to take what is queued. After that the connection ends with
+    /// [`Lost::Idle`](super::Lost::Idle). The time during which reading is
+    /// [paused](Connection::pause_reading) and nothing is queued does not count. `None` is for
+    /// ever: a peer that is silent keeps its place. Default: `None`.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -43,6 +49,7 @@ impl Default for Config {
             max_queued: 1024 * 1024,
             close_timeout: Duration::from_secs(30),
             establish_timeout: Duration::from_secs(10),
+            idle_timeout: None,
         }
     }
 }
@@ -94,6 +101,8 @@ pub(super) struct Shared {
     /// Whether a callback of this connection is on the stack. If so, the task checks everything
     /// after it and need not be woken.
     pub(super) in_callback: Cell<bool>,
+    /// When bytes last moved, in either direction.
+    pub(super) moved: Cell<Instant>,
 }
 
 /// A wrapper to be added once everything written before it has been sent.
@@ -253,9 +262,11 @@ impl Connection {
         self.shared.ending.get() >= Ending::Close
     }
 
-    /// Changes the config.
+    /// Changes the config. A new [`idle_timeout`](Config::idle_timeout) counts from now.
     pub fn set_config(&self, config: Config) {
         self.shared.config.set(config);
+        self.shared.moved.set(self.shared.handle.turn_time());
+        self.shared.wake();
     }
 
     /// The current config.

@@ -38,6 +38,7 @@ pub fn start(
         handle,
         Box::new(stream),
         Box::new(protocol),
+        None,
         Location::caller(),
     )
 }
@@ -46,6 +47,7 @@ pub(crate) fn start_boxed(
     handle: &Handle,
     stream: Box<dyn ByteStream>,
     protocol: Box<dyn Protocol>,
+    permit: Option<Permit>,
     location: &'static Location<'static>,
 ) -> Connection {
     spawn(
@@ -53,7 +55,7 @@ pub(crate) fn start_boxed(
         stream,
         Content::Protocol(protocol),
         Config::default(),
-        None,
+        permit,
         location,
     )
 }
@@ -82,6 +84,7 @@ pub(super) fn spawn(
         told: Cell::new(Told::Open),
         waker: WakeSlot::default(),
         in_callback: Cell::new(false),
+        moved: Cell::new(handle.turn_time()),
     });
     let connection = Connection { shared };
     let origin = Origin {
@@ -95,6 +98,7 @@ pub(super) fn spawn(
         input: Input::Open,
         half_closed: false,
         patience: None,
+        idle: None,
         origin,
         _permit: permit,
     };
@@ -140,6 +144,8 @@ struct Driver {
     half_closed: bool,
     /// Timeout that runs while the stream is not established, and again after a close.
     patience: Option<Sleep>,
+    /// Runs while it waits for a peer that may not be idle.
+    idle: Option<Sleep>,
     origin: Origin,
     _permit: Option<Permit>,
 }
@@ -213,13 +219,51 @@ impl Driver {
                 return Ok(Step::Wait);
             }
             self.connection.shared.reading_resumed.set(false);
+            self.moved();
             self.call(|protocol, connection| protocol.reading_resumed(connection))?;
             return Ok(Step::Again);
         }
         if self.connection.shared.reading_paused.get() || self.input == Input::Ended {
-            return Ok(Step::Wait);
+            if sent && self.input == Input::Open {
+                // The peer is not asked for anything.
+                self.moved();
+            }
+            return self.wait_for_peer(cx);
         }
-        self.receive(cx)
+        match self.receive(cx)? {
+            Step::Again => Ok(Step::Again),
+            Step::Wait => self.wait_for_peer(cx),
+        }
+    }
+
+    /// Notes that the peer has done something, or need not.
+    fn moved(&self) {
+        let shared = &self.connection.shared;
+        shared.moved.set(shared.handle.turn_time());
+    }
+
+    /// Waits until something moves, or the connection has been idle for too long.
+    fn wait_for_peer(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
+        let shared = &self.connection.shared;
+        let limit = shared.config.get().idle_timeout;
+        let Some(due) = limit.and_then(|limit| shared.moved.get().checked_add(limit)) else {
+            self.idle = None;
+            return Ok(Step::Wait);
+        };
+        let handle = &shared.handle;
+        let sleep = self.idle.get_or_insert_with(|| handle.sleep_until(due));
+        // It is moved when it fires, not for each byte.
+        while Pin::new(&mut *sleep).poll(cx).is_ready() {
+            if due <= handle.now() {
+                return Err(Lost::Idle);
+            }
+            sleep.reset(due);
+        }
+        if due < sleep.deadline() {
+            sleep.reset(due);
+            cx.waker().wake_by_ref();
+        }
+        Ok(Step::Wait)
     }
 
     /// Waits until the stream is established. Then builds the protocol if necessary, and calls it.
@@ -311,6 +355,7 @@ impl Driver {
                 Poll::Ready(Ok(0)) => return Err(Lost::Failed(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     outbound.consume(count);
+                    shared.moved.set(shared.handle.turn_time());
                     if let Some(upgrade) = upgrade.as_mut() {
                         upgrade.before -= count;
                     }
@@ -406,9 +451,13 @@ impl Driver {
             Poll::Pending => Ok(Step::Wait),
             Poll::Ready(Err(error)) => Err(Lost::Failed(error)),
             Poll::Ready(Ok(0)) => self.end_of_input(),
-            Poll::Ready(Ok(count)) => self
-                .call(|protocol, connection| protocol.data_received(connection, &buffer[..count]))
-                .map(|()| Step::Again),
+            Poll::Ready(Ok(count)) => {
+                self.moved();
+                self.call(|protocol, connection| {
+                    protocol.data_received(connection, &buffer[..count])
+                })
+                .map(|()| Step::Again)
+            }
         }
     }
 

@@ -119,6 +119,8 @@ pub enum Lost {
     /// The peer did not take the last bytes within [`Config::close_timeout`] after this side
     /// closed.
     Stuck,
+    /// No byte moved for [`Config::idle_timeout`].
+    Idle,
     /// A callback of the protocol panicked.
     Panicked,
     /// The reactor's run ended.
@@ -133,6 +135,7 @@ impl fmt::Display for Lost {
             Lost::Failed(error) => write!(f, "the connection failed: {error}"),
             Lost::Overflow => f.write_str("the peer does not read, and too much was written"),
             Lost::Stuck => f.write_str("the peer did not take the last bytes in time"),
+            Lost::Idle => f.write_str("the connection was idle for too long"),
             Lost::Panicked => f.write_str("the protocol panicked"),
             Lost::Stopped => f.write_str("the reactor stopped"),
         }

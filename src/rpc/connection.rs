@@ -1,6 +1,9 @@
 //! A connection: reads the peer's messages, and runs the methods that it calls.
 
-use std::rc::{Rc, Weak};
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
 
 use super::{
     CallError, Config, Methods, Peer,
@@ -12,13 +15,16 @@ use crate::{
     framing::{FrameError, Frames, Prefixed, Width},
     protocol::{self, Connection, End, Held, Lost, Protocol},
     reactor::{Handle, Label, Origin},
+    server::Permit,
     share::spend_message,
     transport::ByteStream,
 };
 
 /// Starts to answer a peer's calls with these methods. Returns a handle to call the peer.
 ///
-/// The peer has 10 s to send its first bytes.
+/// The peer has 10 s to send its first bytes. The connection lasts until one side closes it, it
+/// fails, or the reactor's run ends; dropping the [`Peer`] does not end it. To accept connections,
+/// use [`serve`](super::serve), which counts them and limits their number.
 #[track_caller]
 pub fn start(handle: &Handle, stream: impl ByteStream, methods: Methods) -> Peer {
     start_with(handle, stream, methods, Config::default())
@@ -33,22 +39,32 @@ pub fn start_with(
     config: Config,
 ) -> Peer {
     let origin = Origin::here(Label::CONNECTION);
-    let inner = Inner::new(handle, config, origin);
+    let (peer, place) = launch(handle, Box::new(stream), config, None, origin);
+    *place.borrow_mut() = methods;
+    peer
+}
+
+/// Starts a connection, and returns the place for its methods. Nothing of the peer is read before
+/// the next turn.
+pub(super) fn launch(
+    handle: &Handle,
+    stream: Box<dyn ByteStream>,
+    config: Config,
+    permit: Option<Permit>,
+    origin: Origin,
+) -> (Peer, Rc<RefCell<Methods>>) {
+    let (inner, methods) = (Inner::new(handle, config, origin), Rc::default());
     let protocol = Speaker {
         inner: inner.clone(),
-        methods,
+        methods: Rc::clone(&methods),
         hello: Vec::new(),
         frames: frames(config),
         held: Held::default(),
     };
-    let connection = protocol::start_boxed(
-        handle,
-        Box::new(stream),
-        Box::new(protocol),
-        origin.location,
-    );
+    let connection =
+        protocol::start_boxed(handle, stream, Box::new(protocol), permit, origin.location);
     let bounds = protocol::Config {
-        max_queued: 2 * config.max_frame_size + 1024 * 1024,
+        max_queued: 2 * config.max_frame_size + config.max_waiting_bytes + 1024 * 1024,
         ..protocol::Config::default()
     };
     connection.set_config(bounds);
@@ -61,7 +77,8 @@ pub fn start_with(
     });
     inner.deadline(Some(deadline));
     let _ = inner.connection.set(connection);
-    Peer::from_inner(inner)
+    inner.watch_idle();
+    (Peer::from_inner(inner), methods)
 }
 
 fn frames(config: Config) -> Frames<Prefixed> {
@@ -71,7 +88,7 @@ fn frames(config: Config) -> Frames<Prefixed> {
 /// The protocol below: parses bytes into messages.
 struct Speaker {
     inner: Rc<Inner>,
-    methods: Methods,
+    methods: Rc<RefCell<Methods>>,
     /// The peer's first bytes, until they are complete.
     hello: Vec<u8>,
     frames: Frames<Prefixed>,
@@ -87,8 +104,10 @@ impl Speaker {
             }
             let taken = match self.frames.next(data) {
                 Ok(None) => return,
-                Ok(Some(frame)) => Message::parse(frame)
-                    .and_then(|message| take(&self.inner, &self.methods, message)),
+                Ok(Some(frame)) => {
+                    let parsed = Message::parse(frame);
+                    parsed.and_then(|message| take(&self.inner, &self.methods, message))
+                }
                 Err(FrameError::TooLong { .. }) => Err("the peer sent a frame that is too long"),
                 Err(_) => Err("the peer sent an invalid frame"),
             };
@@ -102,6 +121,9 @@ impl Speaker {
 
 impl Protocol for Speaker {
     fn data_received(&mut self, connection: &Connection, mut data: &[u8]) {
+        if !data.is_empty() {
+            self.inner.touch();
+        }
         if self.hello.len() < HELLO.len() {
             let missing = data.len().min(HELLO.len() - self.hello.len());
             self.hello.extend_from_slice(&data[..missing]);
@@ -152,7 +174,7 @@ impl Protocol for Speaker {
 
     fn connection_lost(&mut self, why: &Lost) {
         let inner = &self.inner;
-        inner.deadline(None);
+        inner.rest();
         inner
             .lost
             .borrow_mut()
@@ -168,14 +190,13 @@ impl Protocol for Speaker {
                 task.cancel();
             }
         }
-        let calls = inner.calls.take();
-        for (_, waiting) in calls {
+        for waiting in inner.take_calls() {
             waiting.fail(error.clone());
         }
     }
 }
 
-fn take(inner: &Rc<Inner>, methods: &Methods, message: Message<'_>) -> Result<(), Wrong> {
+fn take(inner: &Rc<Inner>, methods: &RefCell<Methods>, message: Message<'_>) -> Result<(), Wrong> {
     let answers = matches!(
         message,
         Message::Result { .. } | Message::Error { .. } | Message::End { .. }
@@ -187,7 +208,7 @@ fn take(inner: &Rc<Inner>, methods: &Methods, message: Message<'_>) -> Result<()
     Ok(())
 }
 
-fn heed(inner: &Rc<Inner>, methods: &Methods, message: Message<'_>) -> Result<(), Wrong> {
+fn heed(inner: &Rc<Inner>, methods: &RefCell<Methods>, message: Message<'_>) -> Result<(), Wrong> {
     match message {
         Message::Call {
             id,
@@ -249,7 +270,7 @@ fn heed(inner: &Rc<Inner>, methods: &Methods, message: Message<'_>) -> Result<()
 
 fn answer(
     inner: &Rc<Inner>,
-    methods: &Methods,
+    methods: &RefCell<Methods>,
     id: u64,
     name: &str,
     arguments: &[u8],
@@ -280,7 +301,8 @@ fn answer(
     answering.insert(id, call);
     drop(answering);
     let handle = &inner.handle;
-    let begun = methods.find(name).and_then(|method| {
+    let method = methods.borrow().find(name);
+    let begun = method.and_then(|method| {
         let call = Call {
             id,
             inner: Rc::downgrade(inner),

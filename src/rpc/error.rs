@@ -15,6 +15,9 @@ pub enum CallError {
     WrongArguments(String),
     /// The peer is already answering its maximum number of calls.
     TooMany,
+    /// Too many of our own calls wait for their answers, and this one was not sent: see
+    /// [`Config::max_waiting`](super::Config::max_waiting).
+    TooManyWaiting,
     /// The method returned an error.
     Failed(String),
     /// The method panicked.
@@ -43,6 +46,9 @@ impl fmt::Display for CallError {
             }
             CallError::TooMany => {
                 f.write_str("the peer is already answering its maximum number of calls")
+            }
+            CallError::TooManyWaiting => {
+                f.write_str("too many calls wait for an answer of the peer, or to be sent")
             }
             CallError::Failed(what) => f.write_str(what),
             CallError::Panicked => f.write_str("the peer's method panicked"),

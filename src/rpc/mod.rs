@@ -74,8 +74,11 @@
 //!
 //! See [`Config`]. A peer that does not read its answers is limited by
 //! [`protocol::Config`](crate::protocol::Config): methods that send items wait, and the connection
-//! ends if more than twice the longest frame plus 1 MiB is queued. Each method runs as a task of
+//! ends if more than twice the longest frame, [`max_waiting_bytes`](Config::max_waiting_bytes) and
+//! 1 MiB are queued. Each method runs as a task of
 //! its own, so one that waits, or spins the loop, does not hold up other calls.
+
+use std::time::Duration;
 
 mod call;
 mod connection;
@@ -83,6 +86,7 @@ mod error;
 mod message;
 mod methods;
 mod peer;
+mod server;
 mod shared;
 
 pub use call::ItemStream;
@@ -90,6 +94,7 @@ pub use connection::{start, start_with};
 pub use error::{CallError, Failure};
 pub use methods::{Call, Items, Methods};
 pub use peer::Peer;
+pub use server::{Server, serve};
 
 /// Limits on the resources that a peer may use.
 ///
@@ -106,6 +111,18 @@ pub struct Config {
     /// are refused, unless it is the only call. Decoded they may take several times as much
     /// memory. Default: 4 MiB.
     pub max_call_bytes: usize,
+    /// Maximum number of our own calls that wait for their answer. A stream counts until it has
+    /// ended. Further calls fail at once with [`CallError::TooManyWaiting`]. Default: 1,024.
+    pub max_waiting: usize,
+    /// Maximum bytes of our own calls, as they are sent, that wait for their answer, and of what
+    /// waits to be sent. Further calls fail at once with [`CallError::TooManyWaiting`], unless
+    /// nothing waits. Default: 4 MiB.
+    pub max_waiting_bytes: usize,
+    /// How long the peer may send nothing while no call is open in either direction. After that the
+    /// connection is aborted. For calls that the peer does not answer, see
+    /// [`Deferred::add_timeout`](crate::deferred::Deferred::add_timeout). `None` is for ever: a
+    /// peer that is silent keeps its place. Default: `None`.
+    pub idle_timeout: Option<Duration>,
     /// Maximum number of items of a stream that are in flight or not yet taken. A stream that is
     /// not read thus holds `window` times `max_frame_size` bytes at most. Default: 16.
     pub window: u32,
@@ -117,6 +134,9 @@ impl Default for Config {
             max_frame_size: 1024 * 1024,
             max_calls: 256,
             max_call_bytes: 4 * 1024 * 1024,
+            max_waiting: 1_024,
+            max_waiting_bytes: 4 * 1024 * 1024,
+            idle_timeout: None,
             window: 16,
         }
     }

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{deferred::Deferred, transport::Address};
 
-/// A handle to call the peer. Cheap to clone. Dropping it does not end the connection.
+/// A handle to call the peer. Cheap to clone. Dropping it does not end the connection: see
+/// [`close`](Peer::close) and [`finish`](Peer::finish).
 #[derive(Clone)]
 pub struct Peer {
     inner: Rc<Inner>,
@@ -43,7 +44,7 @@ impl Peer {
             Ok(frame) => frame,
             Err(error) => return Deferred::ready(Err(error.into())),
         };
-        if let Some(why) = inner.takes_no_calls() {
+        if let Some(why) = inner.refuses_call(frame.len()) {
             return Deferred::ready(Err(why));
         }
         let weak = Rc::downgrade(inner);
@@ -57,11 +58,7 @@ impl Peer {
                 result.and_then(|value| message::read(value).map_err(CallError::WrongResult)),
             );
         };
-        inner
-            .calls
-            .borrow_mut()
-            .insert(id, Waiting::One(Box::new(resolve)));
-        inner.write(&frame);
+        inner.make_call(id, &frame, Waiting::One(Box::new(resolve)));
         deferred
     }
 
@@ -79,14 +76,8 @@ impl Peer {
             message::put(bytes, arguments)
         });
         let frame = frame.map_err(CallError::from);
-        match inner.takes_no_calls().map_or(frame, Err) {
-            Ok(frame) => {
-                inner
-                    .calls
-                    .borrow_mut()
-                    .insert(id, Waiting::Many(shared.clone()));
-                inner.write(&frame);
-            }
+        match frame.and_then(|frame| inner.refuses_call(frame.len()).map_or(Ok(frame), Err)) {
+            Ok(frame) => inner.make_call(id, &frame, Waiting::Many(shared.clone())),
             Err(error) => shared.borrow_mut().end = Some(Err(error)),
         }
         ItemStream::new(id, inner.clone(), shared)
@@ -129,6 +120,10 @@ impl Peer {
         self.inner.connection().close();
     }
 
+    pub(super) fn abort(&self) {
+        self.inner.connection().abort();
+    }
+
     /// Whether the connection is over or about to end.
     pub fn is_closing(&self) -> bool {
         self.inner.connection().is_closing()
@@ -146,7 +141,7 @@ impl Peer {
 
     /// Number of our calls that wait for an answer.
     pub fn waiting(&self) -> usize {
-        self.inner.calls.borrow().len()
+        self.inner.waiting()
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     fmt,
     rc::Rc,
     task::{Context, Waker},
+    time::Instant,
 };
 
 use super::{
@@ -25,7 +26,10 @@ pub(super) struct Inner {
     pub(super) config: Config,
     pub(super) origin: Origin,
     pub(super) next: Cell<u64>,
-    pub(super) calls: RefCell<HashMap<u64, Waiting>>,
+    /// Our calls that wait for their answers, and the bytes of their frames.
+    calls: RefCell<HashMap<u64, (Waiting, usize)>>,
+    /// The sum of these bytes.
+    waiting_bytes: Cell<usize>,
     /// Calls of the peer. A call that has just arrived has no task yet.
     pub(super) answering: RefCell<HashMap<u64, Answering>>,
     /// Whether the send queue is above its limit.
@@ -38,6 +42,10 @@ pub(super) struct Inner {
     /// Runs until the peer has sent its greeting, and again during shutdown.
     pub(super) deadline: RefCell<Option<Timer>>,
     pub(super) lost: RefCell<Option<String>>,
+    /// When something last came from the peer, or a call ended.
+    touched: Cell<Instant>,
+    /// When to look whether that was long ago.
+    idle: RefCell<Option<Timer>>,
 }
 
 impl Inner {
@@ -49,6 +57,7 @@ impl Inner {
             origin,
             next: Cell::new(0),
             calls: RefCell::default(),
+            waiting_bytes: Cell::default(),
             answering: RefCell::default(),
             full: Cell::new(false),
             finishing: Cell::default(),
@@ -56,6 +65,8 @@ impl Inner {
             ended: Cell::default(),
             deadline: RefCell::default(),
             lost: RefCell::default(),
+            touched: Cell::new(handle.turn_time()),
+            idle: RefCell::default(),
         })
     }
 }
@@ -160,10 +171,45 @@ impl Inner {
         lost.or_else(closing).map(CallError::Lost)
     }
 
-    pub(super) fn takes_no_calls(&self) -> Option<CallError> {
+    /// Why a call whose frame has this many bytes cannot be made, if so.
+    pub(super) fn refuses_call(&self, bytes: usize) -> Option<CallError> {
         let finishing = self.finishing.get();
-        self.is_lost()
-            .or_else(|| (finishing.here || finishing.there).then_some(CallError::Finishing))
+        if let Some(lost) = self.is_lost() {
+            return Some(lost);
+        }
+        if finishing.here || finishing.there {
+            return Some(CallError::Finishing);
+        }
+        // A call that was cancelled may still wait to be sent.
+        let before = self.waiting_bytes.get().max(self.connection().unsent());
+        let fits = before == 0 || before + bytes <= self.config.max_waiting_bytes;
+        (!fits || self.waiting() >= self.config.max_waiting).then_some(CallError::TooManyWaiting)
+    }
+
+    /// Sends a call, and keeps what waits for its answer.
+    pub(super) fn make_call(&self, id: u64, frame: &[u8], waiting: Waiting) {
+        self.waiting_bytes
+            .set(self.waiting_bytes.get() + frame.len());
+        self.calls.borrow_mut().insert(id, (waiting, frame.len()));
+        self.write(frame);
+    }
+
+    /// Number of our calls that wait for an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.calls.borrow().len()
+    }
+
+    fn remove_call(&self, id: u64) -> Option<Waiting> {
+        let (waiting, bytes) = self.calls.borrow_mut().remove(&id)?;
+        self.touch();
+        self.waiting_bytes.set(self.waiting_bytes.get() - bytes);
+        Some(waiting)
+    }
+
+    /// Takes all calls that wait.
+    pub(super) fn take_calls(&self) -> impl Iterator<Item = Waiting> + use<> {
+        self.waiting_bytes.set(0);
+        self.calls.take().into_values().map(|(waiting, _)| waiting)
     }
 
     /// Closes the connection after the last call, if that was requested.
@@ -186,10 +232,49 @@ impl Inner {
         self.calls.borrow().is_empty() && self.answering.borrow().is_empty()
     }
 
+    /// Notes that the connection is in use.
+    pub(super) fn touch(&self) {
+        self.touched.set(self.handle.turn_time());
+    }
+
+    /// Ends the connection when it has been idle for too long. Looks again when that may be so.
+    pub(super) fn watch_idle(self: &Rc<Self>) {
+        let Some(limit) = self.config.idle_timeout else {
+            return;
+        };
+        if !self.is_idle() {
+            self.touched.set(self.handle.now());
+        }
+        let Some(due) = self.touched.get().checked_add(limit) else {
+            return;
+        };
+        if due <= self.handle.now() {
+            return self.end("the peer was silent for too long");
+        }
+        let weak = Rc::downgrade(self);
+        let timer = self.handle.call_at(due, move || {
+            if let Some(inner) = weak.upgrade() {
+                inner.idle.take();
+                if inner.is_lost().is_none() {
+                    inner.watch_idle();
+                }
+            }
+        });
+        *self.idle.borrow_mut() = Some(timer);
+    }
+
+    /// Ends what runs for a connection that is over.
+    pub(super) fn rest(&self) {
+        self.deadline(None);
+        let idle = self.idle.take();
+        if let Some(idle) = idle {
+            let _ = idle.cancel();
+        }
+    }
+
     /// Cancels a call whose result is no longer wanted.
     pub(super) fn cancel(&self, id: u64) {
-        let waiting = self.calls.borrow_mut().remove(&id);
-        if let Some(waiting) = waiting {
+        if let Some(waiting) = self.remove_call(id) {
             self.tell(Kind::Cancel, id, |_| Ok(()));
             // Deferred to a `call_soon`, so that whoever cancels can settle it first. Without its
             // resolver the `Deferred` would count as abandoned.
@@ -221,13 +306,13 @@ impl Inner {
         if id >= self.next.get() {
             return Err("the peer answered a call that was never made");
         }
-        Ok(self.calls.borrow_mut().remove(&id))
+        Ok(self.remove_call(id))
     }
 
     pub(super) fn item(&self, id: u64, value: &[u8]) -> Result<(), Wrong> {
         let shared = match self.calls.borrow().get(&id) {
-            Some(Waiting::Many(shared)) => shared.clone(),
-            Some(Waiting::One(_)) => {
+            Some((Waiting::Many(shared), _)) => shared.clone(),
+            Some((Waiting::One(_), _)) => {
                 return Err("the peer sent many results for a call that has one");
             }
             None if id >= self.next.get() => {
@@ -254,6 +339,7 @@ impl Inner {
         if call.is_none() {
             return;
         }
+        self.touch();
         let answer = match result {
             Ok(None) => {
                 self.tell(Kind::End, id, |_| Ok(()));

@@ -156,7 +156,7 @@ impl State {
             state: self.clone(),
         };
         let connection =
-            protocol::start_boxed(handle, stream, Box::new(protocol), Location::caller());
+            protocol::start_boxed(handle, stream, Box::new(protocol), None, Location::caller());
         let mut lost = Box::pin(lost.into_future());
         poll_fn(|cx| {
             if let Poll::Ready(why) = lost.as_mut().poll(cx) {

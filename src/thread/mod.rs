@@ -33,6 +33,7 @@
 //! | | |
 //! |---|---|
 //! | run a job on a thread (`deferToThread`) | [`Handle::defer_to_thread`], [`ThreadPool::defer`] |
+//! | free a large value there | [`Handle::drop_on_thread`] |
 //! | receive values from a job while it runs | [`channel`] |
 //! | call from another thread (`callFromThread`) | [`Remote::post`] |
 //! | the same, and wait (`blockingCallFromThread`) | [`Remote::call`], for a plain function |
@@ -107,6 +108,21 @@ impl Handle {
             Ok(deferred) => deferred,
             Err(Full(_)) => Deferred::ready(Err(Interrupted::Refused.into())),
         }
+    }
+
+    /// Drops `value` on a thread of this reactor's own pool: for values of many parts, whose memory
+    /// takes long to free. A `Vec` of a hundred thousand texts takes some milliseconds.
+    ///
+    /// If the queue of the pool is full, or the run ends first, the value is dropped on this
+    /// thread.
+    #[track_caller]
+    pub fn drop_on_thread<T: Send + 'static>(&self, value: T) {
+        let dropping = self.defer_to_thread(move |_| {
+            drop(value);
+            Ok::<_, Interrupted>(())
+        });
+        // Whether it was dropped there or here, there is nothing to tell.
+        dropping.add_both(|_| Ok::<_, Interrupted>(()));
     }
 }
 

@@ -52,7 +52,10 @@ impl Acceptor {
     }
 
     /// Adds TLS to `stream`. The handshake starts when the stream is first used, or when
-    /// [`poll_established`](ByteStream::poll_established) is called.
+    /// [`poll_established`](ByteStream::poll_established) is called. Servers limit its time
+    /// ([`establish_timeout`](crate::protocol::Config::establish_timeout)). In code of your own,
+    /// wait for [`TlsStream::established`] first: reading and writing wait for the peer's handshake
+    /// for ever.
     pub fn accept(&self, stream: impl ByteStream) -> TlsStream {
         let config = self.config.borrow().clone();
         let session = ServerConnection::new(config).expect("the configuration was tried before");

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker, ready},
+    time::Duration,
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
@@ -14,7 +15,9 @@ use rustls::{
 };
 
 use super::ProtocolError;
-use crate::{forward_stream, scratch::Scratch, transport::ByteStream};
+use crate::{
+    forward_stream, reactor::Handle, scratch::Scratch, share::spend, transport::ByteStream,
+};
 
 /// A TLS stream over another stream. Created by [`Acceptor::accept`](super::Acceptor::accept) and
 /// [`Connector::connect`](super::Connector::connect).
@@ -28,6 +31,7 @@ pub struct TlsStream {
     /// Records that have arrived but do not fit into rustls's buffers, because decrypted bytes have
     /// not been read yet.
     input: Vec<u8>,
+    records: Records,
     /// Whether our close_notify was sent or is queued.
     closing: bool,
     /// Whether the peer has ended its direction.
@@ -44,11 +48,21 @@ impl TlsStream {
             session,
             established: false,
             input: Vec::new(),
+            records: Records::default(),
             closing: false,
             ended: false,
             waiting: Waiting::default(),
             failed: None,
         }
+    }
+
+    /// Waits for the handshake, for `limit` at most.
+    ///
+    /// # Errors
+    /// Why the connection cannot be used; [`TimedOut`](io::ErrorKind::TimedOut) if it takes longer.
+    pub async fn established(&mut self, handle: &Handle, limit: Duration) -> io::Result<()> {
+        let stream: &mut dyn ByteStream = self;
+        stream.established(handle, limit).await
     }
 
     /// The peer's verified certificates, the end-entity certificate first. A client presents none
@@ -127,18 +141,23 @@ impl TlsStream {
         Poll::Ready(result)
     }
 
-    /// Decrypts records until all are taken or their content fills rustls's buffer. Returns how
-    /// many bytes were taken.
+    /// Decrypts records until all are taken or their content fills rustls's buffer, but not more
+    /// than [`STEP`] of them. Returns how many bytes were taken.
     fn decrypt(&mut self, cx: &mut Context<'_>, records: &[u8]) -> io::Result<usize> {
-        let mut left = records;
-        while !left.is_empty() {
+        let (mut left, mut step) = (records, STEP);
+        while !left.is_empty() && step > 0 {
+            let now = &left[..self.records.clone().pass(left, &mut step.clone())];
+            let mut rest = now;
             // This fails if decrypted bytes must be read first. After a close_notify it takes
             // nothing.
-            match self.session.read_tls(&mut left) {
+            match self.session.read_tls(&mut rest) {
                 Ok(0) => return Ok(records.len()),
                 Ok(_) => {}
                 Err(_) => break,
             }
+            let taken = now.len() - rest.len();
+            self.records.pass(&now[..taken], &mut step);
+            left = &left[taken..];
             let in_handshake = self.session.is_handshaking();
             if let Err(source) = self.session.process_new_packets() {
                 let error = ProtocolError {
@@ -152,6 +171,22 @@ impl TlsStream {
             }
         }
         Ok(records.len() - left.len())
+    }
+
+    /// Takes what waits of a handshake, or receives more. Returns zero at the end of input.
+    fn receive_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_empty() {
+            return self.receive(cx, RECORD);
+        }
+        if !spend(STEP_COST) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match self.decrypt_input(cx) {
+            Ok(true) => Poll::Ready(Ok(1)),
+            Ok(false) => Poll::Ready(Err(too_long())),
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 
     /// Decrypts the records that had to wait. Returns false if there were none, or there is no room
@@ -187,7 +222,7 @@ impl ByteStream for TlsStream {
                 self.established = true;
                 return Poll::Ready(Ok(()));
             }
-            let received = self.receive(cx, RECORD);
+            let received = self.receive_next(cx);
             match (sent, received) {
                 (_, Poll::Ready(Ok(1..))) => {}
                 (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => {
@@ -228,6 +263,13 @@ impl TlsStream {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.input.is_empty() && self.failed.is_none() && !spend(STEP_COST) {
+                        if filled > 0 {
+                            return Poll::Ready(Ok(filled));
+                        }
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     if self.failed.is_none() && self.decrypt_input(cx).is_ok_and(|some| some) {
                         continue;
                     }
@@ -237,11 +279,7 @@ impl TlsStream {
                     self.check()?;
                     if !self.input.is_empty() {
                         // No decrypted bytes are left to be read, and still rustls takes no more.
-                        let message = "the peer sent a TLS message that is too long";
-                        return Poll::Ready(Err(io::Error::new(
-                            io::ErrorKind::InvalidData,
-                            message,
-                        )));
+                        return Poll::Ready(Err(too_long()));
                     }
                     ready!(self.receive(cx, buffer.len()))?;
                 }
@@ -440,8 +478,79 @@ fn now<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
 /// How many bytes may be queued for sending.
 const OUTPUT: usize = 64 * 1024;
 
+fn too_long() -> io::Error {
+    let message = "the peer sent a TLS message that is too long";
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// How many records are decrypted in one step, and what a step takes from a task's share if records
+/// had to wait for it. A record can be an update of keys, which has 27 bytes and takes some
+/// microseconds, so 64 KiB of them would hold the thread for long.
+const STEP: usize = 64;
+const STEP_COST: u32 = 16;
+
+/// Follows the records in a stream of bytes: RFC 8446, section 5.1.
+#[derive(Clone, Default)]
+struct Records {
+    /// How many bytes of the current header have passed, and the length that it tells.
+    header: usize,
+    length: usize,
+    /// How many bytes of its content have passed.
+    content: usize,
+}
+
+impl Records {
+    /// Lets bytes pass until `most` records have ended, which it counts down. Returns how many
+    /// bytes have passed.
+    fn pass(&mut self, bytes: &[u8], most: &mut usize) -> usize {
+        let mut passed = 0;
+        while passed < bytes.len() && *most > 0 {
+            if self.header < HEADER {
+                if self.header >= HEADER - 2 {
+                    self.length = self.length << 8 | usize::from(bytes[passed]);
+                }
+                (self.header, passed) = (self.header + 1, passed + 1);
+            } else {
+                let count = (bytes.len() - passed).min(self.length - self.content);
+                (self.content, passed) = (self.content + count, passed + count);
+            }
+            if self.header == HEADER && self.content == self.length {
+                *self = Records::default();
+                *most -= 1;
+            }
+        }
+        passed
+    }
+}
+
+/// The bytes of a record's header: type, version, length.
+const HEADER: usize = 5;
+
 /// How many bytes are received at a time, and how many may wait to be decrypted.
 const INPUT: usize = Scratch::SIZE;
 
 /// The largest record with its overhead: RFC 8446, section 5.2; RFC 5246, section 6.2.3.
 const RECORD: usize = 5 + 16 * 1024 + 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_counted_however_their_bytes_come() {
+        let mut bytes = Vec::new();
+        for length in [0_u16, 1, 22, 300, 16_384] {
+            bytes.extend([23, 3, 3]);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(vec![0xff; usize::from(length)]);
+        }
+        for piece in [1, 2, 7, 4096, bytes.len()] {
+            let (mut records, mut most) = (Records::default(), 10);
+            for piece in bytes.chunks(piece) {
+                assert_eq!(records.pass(piece, &mut most), piece.len());
+            }
+            assert_eq!(most, 5);
+        }
+        assert_eq!(Records::default().pass(&bytes, &mut 2), 5 + 6);
+    }
+}

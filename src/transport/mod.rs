@@ -42,7 +42,10 @@ use std::{
     future::poll_fn,
     io,
     task::{Context, Poll},
+    time::Duration,
 };
+
+use crate::reactor::Handle;
 
 pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
 pub use batch::{Batch, ReceivedDatagram};
@@ -93,12 +96,16 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Any {
 }
 
 impl dyn ByteStream {
-    /// Waits until the stream is [established](ByteStream::poll_established).
+    /// Waits until the stream is [established](ByteStream::poll_established), for `limit` at most:
+    /// a peer that never shakes hands must not be waited for for ever. Servers do this themselves.
     ///
     /// # Errors
-    /// Why the connection cannot be used.
-    pub async fn established(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_established(cx)).await
+    /// Why the connection cannot be used; [`TimedOut`](io::ErrorKind::TimedOut) if it takes longer.
+    pub async fn established(&mut self, handle: &Handle, limit: Duration) -> io::Result<()> {
+        let established = poll_fn(|cx| self.poll_established(cx));
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
+        let in_time = handle.timeout(limit, established).await;
+        in_time.unwrap_or_else(|_| Err(late()))
     }
 
     /// Returns the first stream of type `S`, searching from this one down through the wrapped ones,

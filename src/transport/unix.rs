@@ -10,13 +10,21 @@
 //! one wins.) A path cannot be empty. A relative one means the directory that the program is in at
 //! that moment, also if it changes its directory before the file is removed.
 //!
+//! Only the user that the program runs as can connect: the file has the mode 0600, whatever the
+//! umask is, from the moment it exists. To let others connect, change it with
+//! [`std::fs::set_permissions`]; they also need access to its directory.
+//!
 //! Abstract names (Linux) have no file and disappear with their socket.
 
 use std::{
+    fs::{File, Permissions},
     io,
     os::{
         fd::OwnedFd,
-        unix::{ffi::OsStrExt, fs::FileTypeExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        },
     },
     path::Path,
 };
@@ -71,7 +79,8 @@ async fn connect_to(handle: &Handle, address: UnixAddress) -> Result<Stream, Con
     }
 }
 
-/// Listens on a socket at `path`. See [the module](self) about the socket file.
+/// Listens on a socket at `path`. See [the module](self) about the socket file, and about who can
+/// connect.
 ///
 /// # Errors
 /// [`ListenError`]. A path that is empty or has more than 107 bytes is also an error.
@@ -179,6 +188,9 @@ fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile
         net::bind(socket, &target)?;
         return Ok(None);
     };
+    // The kernel gives the file the mode of the socket, less the umask, so nobody can come before.
+    let owners = || Permissions::from_mode(OWNERS);
+    let _ = File::from(socket.try_clone()?).set_permissions(owners());
     match net::bind(socket, &target) {
         Err(Errno::ADDRINUSE) if is_dead(path, &target, net::sockopt::socket_type(socket)?) => {
             tracing::info!(path = %path.display(), "replacing a stale socket file");
@@ -187,8 +199,16 @@ fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile
         }
         result => result?,
     }
-    Ok(SocketFile::of(path))
+    let file = SocketFile::of(path);
+    // Kernels other than Linux may not.
+    if std::fs::symlink_metadata(path)?.mode() & 0o777 != OWNERS {
+        std::fs::set_permissions(path, owners())?;
+    }
+    Ok(file)
 }
+
+/// The mode of a socket file: the owner may connect.
+const OWNERS: u32 = 0o600;
 
 /// Whether the file at a path is a socket that nobody listens on.
 fn is_dead(path: &Path, target: &SocketAddrUnix, kind: SocketType) -> bool {

@@ -346,6 +346,51 @@ fn a_socket_file_at_a_relative_path_is_removed_after_a_change_of_directory() {
     assert!(!folder.path().join("relative.sock").exists());
 }
 
+/// Runs alone, in a process of its own, as the umask is the whole process's.
+#[test]
+fn only_the_owner_can_connect_to_a_socket_file_whatever_the_umask_is() {
+    let mode = |path: &std::path::Path| {
+        let file = std::fs::symlink_metadata(path).expect("a file");
+        std::os::unix::fs::MetadataExt::mode(&file) & 0o777
+    };
+    if let Some(folder) = std::env::var_os("ENTWINED_TEST_MODE") {
+        let folder = std::path::PathBuf::from(folder);
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let path = folder.join("stream");
+        let listener = unix::listen(&handle, &path).expect("a listener");
+        assert_eq!(mode(&path), 0o600);
+        drop(listener);
+        let name = UnixAddress::Path(folder.join("datagram"));
+        let _socket = unix::datagram(&handle, &name).expect("a socket");
+        assert_eq!(mode(&folder.join("datagram")), 0o600);
+        let text = format!("unix:{}:mode=660", folder.join("shared").display());
+        let server = entwined::endpoint::server(&text).expect("an endpoint");
+        let _shared = server.listen(&handle).expect("a listener");
+        assert_eq!(mode(&folder.join("shared")), 0o660);
+        return;
+    }
+    for umask in ["000", "022", "077"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = format!("umask {umask}; exec \"$0\" --exact \"$1\"");
+        let status = Command::new("sh")
+            .args(["-c", &script])
+            .arg(std::env::current_exe().expect("this test"))
+            .arg("addresses::only_the_owner_can_connect_to_a_socket_file_whatever_the_umask_is")
+            .env("ENTWINED_TEST_MODE", folder.path())
+            .stdout(Stdio::null())
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "umask {umask}");
+    }
+    for wrong in ["unix:/a:mode=888", "unix:/a:mode=7777", "unix:@a:mode=600"] {
+        let error = entwined::endpoint::server(wrong)
+            .map(drop)
+            .expect_err("wrong");
+        assert!(error.to_string().contains("mode"), "{error}");
+    }
+}
+
 /// A read stops at the mark of urgent data, with more behind it.
 #[test]
 fn what_follows_urgent_data_is_read() {

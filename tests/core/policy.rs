@@ -456,3 +456,57 @@ fn traffic_is_shown_in_pieces_that_are_not_too_long() {
     let seen = events.0.lock().expect("no panic");
     assert_eq!(seen[..], expected);
 }
+
+/// The same as an option of every protocol.
+#[test]
+fn a_protocol_may_give_its_peers_a_time() {
+    let second = Duration::from_secs(1);
+    let (simulation, ended) = (Simulation::new(), Ended::default());
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let connection = protocol::start(&handle, near, ended.clone());
+    simulation.advance(1_000 * second);
+    assert_eq!(*ended.0.borrow(), None, "the default is for ever");
+    connection.set_config(protocol::Config {
+        idle_timeout: Some(10 * second),
+        ..connection.config()
+    });
+    for _ in 0..5 {
+        simulation.advance(9 * second);
+        let handle = simulation.handle();
+        let echoed = handle.spawn(async move {
+            write_all(&mut far, b"x").await?;
+            read(&mut far, &mut [0]).await?;
+            Ok::<_, io::Error>(far)
+        });
+        far = simulation
+            .run_until(echoed)
+            .expect("a task")
+            .expect("an echo");
+    }
+    // Nothing is asked of the peer while reading is paused.
+    connection.pause_reading();
+    simulation.advance(100 * second);
+    connection.resume_reading();
+    simulation.advance(9 * second);
+    assert_eq!(*ended.0.borrow(), None);
+    simulation.advance(2 * second);
+    let why = ended.0.borrow().clone();
+    assert_eq!(why.as_deref(), Some("the connection was idle for too long"));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_idle_too() {
+    let (simulation, ended) = (Simulation::new(), Ended::default());
+    let handle = simulation.handle();
+    let (near, _far) = memory::pair(&handle);
+    let connection = protocol::start(&handle, near, ended.clone());
+    connection.set_config(protocol::Config {
+        idle_timeout: Some(Duration::from_secs(10)),
+        ..connection.config()
+    });
+    connection.pause_reading();
+    connection.write(&[0; 200_000]);
+    simulation.advance(Duration::from_secs(11));
+    assert!(ended.0.borrow().is_some());
+}

@@ -364,3 +364,32 @@ fn a_target_that_is_not_there_ends_the_connection() {
         drop(forward);
     });
 }
+
+#[test]
+fn a_forwarded_connection_without_traffic_ends_if_the_program_says_so() {
+    run(|handle| async move {
+        let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let target = protocol::serve(target, |_: &_| Some(Echo));
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = target.local_address().tcp().expect("TCP").port();
+        let client = endpoint::client(&format!("tcp:127.0.0.1:{port}")).expect("an endpoint");
+        let forward = endpoint::forward(listener, client);
+        forward.set_idle_timeout(Some(Duration::from_millis(100)));
+        let address = forward.local_address().tcp().expect("TCP");
+        let heard = handle.defer_to_thread(move |_| {
+            let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+            stream.write_all(b"x").map_err(|error| error.to_string())?;
+            let mut buffer = [0; 8];
+            let echoed = stream.read(&mut buffer).map_err(|error| error.kind());
+            Ok::<_, String>((
+                echoed,
+                stream.read(&mut buffer).map_err(|error| error.kind()),
+            ))
+        });
+        let over = Err(io::ErrorKind::ConnectionReset);
+        assert_eq!(heard.await.expect("an end"), (Ok(1), over));
+        while forward.connections() + target.connections() > 0 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
+}

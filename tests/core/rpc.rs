@@ -160,6 +160,7 @@ fn ten_thousand_calls_at_once_are_answered_each_by_its_own() {
     let simulation = Simulation::new();
     let config = Config {
         max_calls: 10_000,
+        max_waiting: 10_000,
         ..Config::default()
     };
     let (peer, _other) = pair(&simulation, Link::default(), config);
@@ -734,6 +735,7 @@ fn a_peer_with_many_small_messages_lets_others_have_their_turn() {
     let handle = simulation.handle();
     let config = Config {
         max_calls: 100_000,
+        max_waiting: 100_000,
         ..Config::default()
     };
     let (count, most) = (Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0)));
@@ -754,4 +756,151 @@ fn a_peer_with_many_small_messages_lets_others_have_their_turn() {
     assert_eq!(count.get(), 20_000);
     assert!(calls.iter().all(entwined::deferred::Deferred::is_ready));
     assert!(most.get() <= 520, "{} calls in one turn", most.get());
+}
+
+/// A peer whose method "hold" never answers.
+fn holding(simulation: &Simulation, config: Config) -> (Peer, Peer) {
+    let mut methods = Methods::new();
+    methods.add("hold", |_, _: String| async {
+        std::future::pending::<Result<(), Failure>>().await
+    });
+    methods.add("echo", |_, text: String| async { Ok::<_, Failure>(text) });
+    serving(simulation, methods, config)
+}
+
+#[test]
+fn our_calls_that_wait_for_an_answer_are_bounded_in_number() {
+    let simulation = Simulation::new();
+    let config = Config {
+        max_waiting: 3,
+        ..Config::default()
+    };
+    let (peer, other) = holding(&simulation, config);
+    let mut calls: Vec<_> = (0..3).map(|_| peer.call::<()>("hold", &"x")).collect();
+    let refused = peer.call::<()>("hold", &"x");
+    assert_eq!(
+        simulation.run_until(refused),
+        Err(CallError::TooManyWaiting)
+    );
+    let mut refused = peer.stream::<()>("hold", &"x");
+    let first = simulation
+        .handle()
+        .spawn(async move { refused.next().await });
+    let first = simulation.run_until(first).expect("a task");
+    assert_eq!(first, Some(Err(CallError::TooManyWaiting)));
+    assert_eq!((peer.waiting(), other.answering()), (3, 3));
+    // The connection lives, and a call that has ended makes room.
+    calls.pop().expect("a call").cancel();
+    simulation.drive();
+    let echoed = call::<String>(&simulation, &peer, "echo", &"again");
+    assert_eq!(echoed, Ok("again".to_owned()));
+}
+
+#[test]
+fn our_calls_that_wait_for_an_answer_are_bounded_in_bytes() {
+    let simulation = Simulation::new();
+    let config = Config {
+        max_waiting_bytes: 10_000,
+        ..Config::default()
+    };
+    let (peer, _other) = holding(&simulation, config);
+    let text = "x".repeat(3_000);
+    let calls: Vec<_> = (0..3).map(|_| peer.call::<()>("hold", &text)).collect();
+    simulation.drive();
+    let refused = peer.call::<()>("hold", &text);
+    assert_eq!(
+        simulation.run_until(refused),
+        Err(CallError::TooManyWaiting)
+    );
+    for call in calls {
+        call.cancel();
+    }
+    simulation.drive();
+    // Alone, a longer one is sent, within the limit of a frame.
+    let text = "x".repeat(20_000);
+    let echoed = call::<String>(&simulation, &peer, "echo", &text);
+    assert!(echoed == Ok(text));
+}
+
+/// Calls that time out do not pile up before a peer that does not read.
+#[test]
+fn calls_that_were_cancelled_count_until_they_are_sent() {
+    let simulation = Simulation::new();
+    let (near, _far) = memory::pair(&simulation.handle());
+    let peer = rpc::start(&simulation.handle(), near, Methods::new());
+    let text = "x".repeat(1_000_000);
+    let mut refused = 0;
+    for _ in 0..100 {
+        let call = peer.call::<()>("any", &text);
+        simulation.drive();
+        if call.is_ready() {
+            assert_eq!(simulation.run_until(call), Err(CallError::TooManyWaiting));
+            refused += 1;
+        } else {
+            call.cancel();
+        }
+        simulation.drive();
+        assert!(!peer.is_closing());
+    }
+    assert!(refused >= 95, "{refused} were refused");
+}
+
+#[test]
+fn a_silent_peer_loses_its_place_if_the_program_says_so() {
+    let second = Duration::from_secs(1);
+    for idle_timeout in [None, Some(60 * second)] {
+        let simulation = Simulation::new();
+        let config = Config {
+            idle_timeout,
+            ..Config::default()
+        };
+        let (peer, other) = serving(&simulation, methods(&simulation.handle()), config);
+        simulation.advance(50 * second);
+        // A call keeps the connection for as long as it takes.
+        assert_eq!(call::<u64>(&simulation, &peer, "sleep", &500), Ok(500));
+        simulation.advance(59 * second);
+        assert!(!peer.is_closing() && !other.is_closing());
+        assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));
+        simulation.advance(59 * second);
+        assert!(!peer.is_closing() && !other.is_closing());
+        simulation.advance(2 * second);
+        let over = idle_timeout.is_some();
+        assert_eq!((peer.is_closing(), other.is_closing()), (over, over));
+        if over {
+            let lost = peer.call::<()>("add", &(2, 3));
+            let why = simulation.run_until(lost).expect_err("it is over");
+            assert!(why.to_string().contains("silent") || why.to_string().contains("reset"));
+        }
+    }
+}
+
+#[test]
+fn a_server_counts_its_connections_until_they_are_over() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, far) = memory::pair(&handle);
+    let peers = Rc::new(RefCell::new(Vec::new()));
+    let server = rpc::serve(entwined::transport::listen_once(&handle, far), {
+        let (handle, peers) = (handle.clone(), peers.clone());
+        move |peer: &Peer| {
+            peers.borrow_mut().push(peer.clone());
+            methods(&handle)
+        }
+    });
+    let closed = server.closed();
+    let mut ours = Methods::new();
+    ours.add("name", |_, (): ()| async { Ok::<_, Failure>("a worker") });
+    let peer = rpc::start(&handle, near, ours);
+    assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));
+    // The server can call, too, and it does not matter who drops a `Peer`.
+    let calling = peers.borrow_mut().pop().expect("a peer");
+    let name = call::<String>(&simulation, &calling, "name", &());
+    assert_eq!(name, Ok("a worker".to_owned()));
+    drop(calling);
+    simulation.advance(Duration::from_secs(600));
+    assert_eq!(server.connections(), 1);
+    assert!(!closed.is_ready());
+    peer.close();
+    simulation.run_until(closed).expect("in order");
+    assert_eq!(server.connections(), 0);
 }

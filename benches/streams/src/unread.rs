@@ -142,11 +142,12 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
             let mut near: Box<dyn ByteStream> =
                 Box::new(Acceptor::builder(identity).build()?.accept(near));
             let mut far: Box<dyn ByteStream> = Box::new(connector.connect(far, "localhost")?);
+            let shaker = handle.clone();
             let shaking = handle.spawn(async move {
-                far.established().await.expect("a handshake");
+                far.established(&shaker, Duration::from_secs(10)).await.expect("a handshake");
                 far
             });
-            near.established().await?;
+            near.established(handle, Duration::from_secs(10)).await?;
             (near, Box::new(shaking.await?))
         }
         "rpc" => return rpc_items(handle, given),

@@ -162,7 +162,9 @@ impl Secure {
         };
         let stream = connector.connect(stream, host(url)).map_err(failed)?;
         let mut stream: Box<dyn ByteStream> = Box::new(stream);
-        stream.established().await.map_err(ClientError::Establish)?;
+        let limit = settings.connect_timeout;
+        let established = stream.established(&settings.handle, limit).await;
+        established.map_err(ClientError::Establish)?;
         let two = stream.find::<TlsStream>().and_then(TlsStream::protocol) == Some(b"h2");
         Ok((stream, two))
     }

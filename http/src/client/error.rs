@@ -11,9 +11,11 @@ use entwined::transport::HostError;
 pub enum ClientError {
     /// The URL is not valid, or its scheme is not supported.
     Url(String),
-    /// The request cannot be encoded (for example a header or a value), or too many requests are
-    /// waiting for this host.
+    /// The request cannot be encoded (for example a header or a value).
     Request(String),
+    /// Too many requests wait for their turn with this host: see
+    /// [`max_waiting`](super::Builder::max_waiting).
+    TooManyWaiting,
     /// The connection to the host, or to the proxy, failed.
     Host(HostError),
     /// The proxy did not open a tunnel.
@@ -42,6 +44,9 @@ impl fmt::Display for ClientError {
                 f.write_str(what)
             }
             ClientError::Host(source) => source.fmt(f),
+            ClientError::TooManyWaiting => {
+                f.write_str("too many requests are waiting for this host")
+            }
             ClientError::Proxy(what) => write!(f, "the proxy did not open a tunnel: {what}"),
             ClientError::Establish(source) => {
                 write!(f, "cannot connect to the server: {source}")

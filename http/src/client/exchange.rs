@@ -56,15 +56,9 @@ impl Content {
 
 impl Inner {
     pub(super) fn new(settings: Settings) -> Self {
-        let pool = Pool::new(
-            &settings.handle,
-            settings.max_idle,
-            settings.idle_timeout,
-            settings.max_concurrent,
-        );
         Inner {
+            pool: Pool::new(&settings),
             settings,
-            pool,
             cookies: RefCell::default(),
             secure: Secure::default(),
         }

@@ -29,6 +29,10 @@ pub(super) struct Link {
     blocked: Cell<bool>,
     /// Requests without a complete response.
     active: Cell<usize>,
+    /// When there were none for the first time since the last one.
+    rested: Cell<Instant>,
+    /// Is told of that.
+    keeper: RefCell<Option<Rc<dyn Fn()>>>,
     /// The connection ends once nothing is active.
     ends: Cell<bool>,
     killed: Cell<bool>,
@@ -43,6 +47,8 @@ impl Link {
             wrote: Cell::new(handle.now()),
             blocked: Cell::new(false),
             active: Cell::new(0),
+            rested: Cell::new(handle.now()),
+            keeper: RefCell::default(),
             ends: Cell::new(false),
             killed: Cell::new(false),
             waker: RefCell::default(),
@@ -140,10 +146,31 @@ impl Drop for Exchange {
         } else if !done || self.link.blocked.get() {
             self.link.kill();
         }
+        if active == 0 {
+            self.link.rest();
+        }
     }
 }
 
 impl Link {
+    /// Since when there has been no request; `None` while there is one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.active.get() == 0).then(|| self.rested.get())
+    }
+
+    /// Calls `keeper` whenever the last request has been answered.
+    pub(super) fn kept_by(&self, keeper: Rc<dyn Fn()>) {
+        *self.keeper.borrow_mut() = Some(keeper);
+    }
+
+    fn rest(&self) {
+        self.rested.set(self.handle.now());
+        let keeper = self.keeper.borrow().clone();
+        if let Some(keeper) = keeper {
+            keeper();
+        }
+    }
+
     /// Whether the connection takes further requests.
     pub(super) fn is_usable(&self) -> bool {
         !self.ends.get() && !self.killed.get()

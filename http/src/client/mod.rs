@@ -225,13 +225,21 @@ impl Builder {
         self
     }
 
-    /// Sets how many idle connections to a host are kept. The default is 8.
+    /// Sets how many idle connections are kept, to all hosts together. Beyond that, those that have
+    /// been idle for the longest are closed. The default is 64.
     pub fn max_idle(mut self, count: usize) -> Self {
         self.settings.max_idle = count;
         self
     }
 
-    /// Sets how long an idle connection is kept. The default is 30 s.
+    /// Sets how many idle connections to one host are kept. The default is 8.
+    pub fn max_idle_per_host(mut self, count: usize) -> Self {
+        self.settings.max_idle_per_host = count;
+        self
+    }
+
+    /// Sets how long an idle connection is kept, from the end of its last response. The default is
+    /// 30 s.
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.settings.idle_timeout = time;
         self
@@ -241,6 +249,14 @@ impl Builder {
     /// wait in order. The default is 64.
     pub fn max_concurrent(mut self, count: usize) -> Self {
         self.settings.max_concurrent = count.max(1);
+        self
+    }
+
+    /// Sets how many requests to one host may wait for their turn. Further ones fail at once with
+    /// [`ClientError::TooManyWaiting`]. A request that is dropped or has timed out no longer waits.
+    /// The default is 1,024.
+    pub fn max_waiting(mut self, count: usize) -> Self {
+        self.settings.max_waiting = count;
         self
     }
 

@@ -136,7 +136,9 @@ impl RequestBuilder {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// Sets the timeout until the head of the last response arrives, including all redirects.
+    /// Sets the timeout for the whole exchange: all redirects, and the body of the last response
+    /// until it has been read. Without it, only single waits are limited: see
+    /// [`Builder`](super::Builder).
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
         self
@@ -150,10 +152,14 @@ impl RequestBuilder {
         let handle = self.client.settings.handle.clone();
         match self.timeout {
             None => self.follow().await,
-            Some(timeout) => handle
-                .timeout(timeout, self.follow())
-                .await
-                .unwrap_or(Err(ClientError::TimedOut("the response"))),
+            Some(timeout) => {
+                let end = handle.now() + timeout;
+                let answered = handle.timeout_at(end, self.follow()).await;
+                let mut response =
+                    answered.map_err(|_| ClientError::TimedOut("the response"))??;
+                response.set_end(end);
+                Ok(response)
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body::Body as _;
@@ -37,6 +37,7 @@ pub struct ClientResponse {
     head: ::http::response::Parts,
     /// `None` once the body has ended or failed.
     body: Option<Incoming>,
+    trailers: Option<HeaderMap>,
     url: Url,
     decoder: Option<Decoder>,
     /// A decoder at work on another thread.
@@ -45,6 +46,8 @@ pub struct ClientResponse {
     timeout: Duration,
     /// The timeout of the next piece, while the response waits for it.
     waiting: Option<Sleep>,
+    /// When the whole body must have been read.
+    end: Option<Instant>,
     max_body_size: usize,
     /// Ends the rest of the request when the body has ended.
     exchange: Option<Exchange>,
@@ -88,6 +91,7 @@ impl ClientResponse {
         ClientResponse {
             head,
             body: Some(body),
+            trailers: None,
             url: without_credentials(url),
             decoder,
             unpacking: None,
@@ -95,9 +99,14 @@ impl ClientResponse {
             timeout: settings.body_timeout,
             max_body_size: settings.max_body_size,
             waiting: None,
+            end: None,
             exchange: Some(exchange),
             turn: Some(turn),
         }
+    }
+
+    pub(super) fn set_end(&mut self, end: Instant) {
+        self.end = Some(end);
     }
 
     /// The status.
@@ -113,6 +122,12 @@ impl ClientResponse {
     /// The value of a header, if it is present and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// The headers behind the body (RFC 9110, 6.5), once it has been read to its end; at most 16
+    /// KiB. `None` before that, and if there are none.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
     }
 
     /// The HTTP version of the response.
@@ -163,6 +178,10 @@ impl ClientResponse {
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
+        let late = || Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
+        if self.end.is_some_and(|end| end <= self.handle.turn_time()) {
+            return late();
+        }
         loop {
             match ready!(self.poll_unpack(cx))? {
                 Step::Bytes(bytes) => return Poll::Ready(Ok(Some(bytes))),
@@ -173,26 +192,26 @@ impl ClientResponse {
                 return Poll::Ready(Ok(None));
             };
             let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-                let (handle, timeout) = (&self.handle, self.timeout);
-                let waiting = self.waiting.get_or_insert_with(|| handle.sleep(timeout));
+                let (handle, end) = (&self.handle, self.end);
+                let due = handle.now() + self.timeout;
+                let due = end.map_or(due, |end| end.min(due));
+                let waiting = self.waiting.get_or_insert_with(|| handle.sleep_until(due));
                 ready!(Pin::new(waiting).poll(cx));
-                return Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
+                return late();
             };
-            // Trailers are not part of the content.
-            let data = frame
-                .transpose()
-                .map_err(ClientError::Http)?
-                .map(|frame| frame.into_data().unwrap_or_default());
-            match (data, &mut self.decoder) {
-                (None, decoder) => {
+            match frame.transpose().map_err(ClientError::Http)? {
+                None => {
                     (self.body, self.exchange, self.turn) = (None, None, None);
-                    if let Some(decoder) = decoder {
+                    if let Some(decoder) = &mut self.decoder {
                         decoder.end();
                     }
                 }
-                (Some(data), _) if data.is_empty() => {}
-                (Some(data), Some(decoder)) => decoder.feed(data),
-                (Some(data), None) => return Poll::Ready(Ok(Some(data))),
+                Some(frame) => match (frame.into_data(), &mut self.decoder) {
+                    (Ok(data), _) if data.is_empty() => {}
+                    (Ok(data), Some(decoder)) => decoder.feed(data),
+                    (Ok(data), None) => return Poll::Ready(Ok(Some(data))),
+                    (Err(other), _) => self.trailers = other.into_trailers().ok(),
+                },
             }
         }
     }

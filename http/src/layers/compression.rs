@@ -5,13 +5,12 @@ use std::{
     io::Write,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
-use futures_core::Stream;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 
 use super::super::{
     Body, HeaderMap, HeaderName, HeaderValue, Layer, Method, Next, Preconditions, Request,
@@ -182,6 +181,7 @@ impl Layer for Compression {
                     body,
                     left: Bytes::new(),
                     encoder: Some(Encoder::new(coding)),
+                    trailers: None,
                     handle,
                     _place: place,
                 })
@@ -203,13 +203,17 @@ fn vary(headers: &mut HeaderMap, name: HeaderValue) {
     }
 }
 
-/// A stream that ends at once.
+/// A body of unknown length that ends at once.
 struct Nothing;
 
-impl Stream for Nothing {
-    type Item = Result<Bytes, std::convert::Infallible>;
+impl http_body::Body for Nothing {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         Poll::Ready(None)
     }
 }
@@ -297,34 +301,41 @@ struct Compressed {
     body: Body,
     /// The part of the body's last frame that is not compressed yet.
     left: Bytes,
-    /// `None` at the end.
+    /// `None` at the end of the data.
     encoder: Option<Encoder>,
+    /// What follows the data.
+    trailers: Option<Frame<Bytes>>,
     handle: Handle,
     _place: Place,
 }
 
-impl Stream for Compressed {
-    type Item = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+impl http_body::Body for Compressed {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         loop {
             let Some(encoder) = &mut this.encoder else {
-                return Poll::Ready(None);
+                return Poll::Ready(this.trailers.take().map(Ok));
             };
             if this.left.is_empty() {
-                match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                    Some(frame) => this.left = frame?.into_data().unwrap_or_default(),
-                    None => {
+                let frame = ready!(Pin::new(&mut this.body).poll_frame(cx)).transpose()?;
+                match frame.map(Frame::into_data) {
+                    Some(Ok(data)) => this.left = data,
+                    // Trailers, or the end: there are no more data.
+                    end => {
+                        this.trailers = end.and_then(Result::err);
                         let rest = this
                             .encoder
                             .take()
-                            .map(Encoder::finish)
-                            .transpose()?
-                            .unwrap_or_default();
-                        return Poll::Ready(Some(Ok(rest.into())).filter(|rest| {
-                            rest.as_ref().is_ok_and(|rest: &Bytes| !rest.is_empty())
-                        }));
+                            .map_or(Ok(Vec::new()), Encoder::finish)?;
+                        if !rest.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::data(rest.into()))));
+                        }
                     }
                 }
                 continue;
@@ -338,7 +349,7 @@ impl Stream for Compressed {
             let flush = this.left.is_empty() && !this.body.is_end_stream();
             let output = encoder.write(&piece, flush)?;
             if !output.is_empty() {
-                return Poll::Ready(Some(Ok(output.into())));
+                return Poll::Ready(Some(Ok(Frame::data(output.into()))));
             }
         }
     }

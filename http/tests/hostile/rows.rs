@@ -1,7 +1,9 @@
 //! The table.
 
 mod client;
+mod http2;
 mod server;
+mod tls;
 mod websocket;
 
 use std::time::Duration;
@@ -53,9 +55,16 @@ fn answer(target: &Target, answer: &[u8]) -> String {
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    [ROWS, client::ROWS, server::ROWS, websocket::ROWS]
-        .into_iter()
-        .flatten()
+    [
+        ROWS,
+        client::ROWS,
+        server::ROWS,
+        http2::ROWS,
+        tls::ROWS,
+        websocket::ROWS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 const ROWS: &[Row] = &[

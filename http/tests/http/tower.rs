@@ -172,3 +172,33 @@ fn a_service_at_the_root_has_trailers_both_ways_and_no_upgrade() {
         assert!(ours.ends_with("ours"), "{ours}");
     });
 }
+
+#[test]
+fn the_body_of_a_service_keeps_the_least_rate() {
+    crate::run::run(|handle| async move {
+        let read = |request: axum::extract::Request| async move {
+            match axum::body::to_bytes(request.into_body(), 1_000_000).await {
+                Ok(body) => format!("all {} bytes", body.len()),
+                Err(error) => error.to_string(),
+            }
+        };
+        let axum = axum::Router::new().route("/", routing::post(read));
+        let config = http::Config {
+            rate_grace: std::time::Duration::from_millis(100),
+            ..http::Config::default()
+        };
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let server = http::serve_with(listener, Router::new().mount("/", tower(axum)), config);
+        let address = server.local_address().to_string();
+        let asking = handle.defer_to_thread(move |_| {
+            let ask = |body: &str| {
+                let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+                ask(&address, &format!("{head}content-length: 5\r\n\r\n{body}"))
+            };
+            Ok::<_, String>([ask("hello"), ask("he")])
+        });
+        let [whole, slow] = asking.await.expect("answers");
+        assert!(whole.ends_with("all 5 bytes"), "{whole}");
+        assert!(slow.ends_with("the body arrives too slowly"), "{slow}");
+    });
+}

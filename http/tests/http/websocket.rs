@@ -470,7 +470,7 @@ impl futures_core::Stream for Told {
 
 /// An RFC 8441 client, written with Python's h2.
 const OVER_HTTP2: &str = r"
-import os, socket, sys
+import os, socket, sys, time
 import h2.config, h2.connection, h2.events, h2.settings
 
 host, port = sys.argv[1].split(':')
@@ -528,6 +528,8 @@ if status == '200':
     ], end_stream=True)
     until(lambda: ended)
     print(said.decode())
+    # The WebSocket is all that is left, and has nothing to say for a while.
+    time.sleep(float(sys.argv[3]))
     said, ended = b'', False
     connection.send_data(1, frame(0x88, (1000).to_bytes(2, 'big')))
     until(lambda: ended)
@@ -537,7 +539,13 @@ if status == '200':
 #[test]
 fn over_http2_a_websocket_is_a_stream_beside_others() {
     run(|handle| async move {
-        let (server, _) = serve(&handle, echoing().get("/plain", || "beside it"));
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let router = echoing().get("/plain", || "beside it");
+        let config = http::Config {
+            idle_timeout: Duration::from_millis(200),
+            ..http::Config::default()
+        };
+        let server = http::serve_with(listener, router, config);
         for (path, expected) in [
             ("/echo", "200\nover HTTP/2\nbeside it\n880203e8\n"),
             ("/nowhere", "404\n"),
@@ -546,7 +554,7 @@ fn over_http2_a_websocket_is_a_stream_beside_others() {
             let client = handle.defer_to_thread(move |_| {
                 let mut command = Command::new("/usr/bin/python3");
                 command
-                    .args(["-c", OVER_HTTP2, &address, path])
+                    .args(["-c", OVER_HTTP2, &address, path, "1"])
                     .stderr(Stdio::inherit());
                 Ok::<_, Interrupted>(command.output().expect("apt-get install python3-h2").stdout)
             });

@@ -120,6 +120,51 @@ fn a_byte_at_a_time_is_enough() {
     assert_eq!(came.expect("no error"), b"hello");
 }
 
+/// So that more records come at once than are decrypted in a step.
+#[test]
+fn hundreds_of_small_records_at_once_are_taken_in_their_order() {
+    let identity = identity(&["localhost"]);
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in identity.certificates() {
+        roots.add(certificate.clone()).expect("a certificate");
+    }
+    let provider = rustls::crypto::ring::default_provider();
+    let mut config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.max_fragment_size = Some(32);
+    config.alpn_protocols = (0..200)
+        .map(|number| format!("a protocol with the number {number}").into_bytes())
+        .collect();
+    let connector = Connector::from_config(config.into());
+    let acceptor = Acceptor::builder(identity)
+        .protocols(["a protocol with the number 199"])
+        .build()
+        .expect("an acceptor");
+    let simulation = Simulation::new();
+    let (mut client, mut server) =
+        streams(&simulation.handle(), &acceptor, &connector, Link::default());
+    let bytes = pattern(50_000);
+    let sent = bytes.clone();
+    let talk = async move {
+        established(&mut client).await?;
+        write_all(&mut client, &sent).await?;
+        close(&mut client).await?;
+        read_to_end(&mut client).await
+    };
+    let hear = async move {
+        let all = read_to_end(&mut server).await?;
+        close(&mut server).await?;
+        Ok::<_, io::Error>(all)
+    };
+    let (ended, came) = converse(&simulation, talk, hear);
+    ended.expect("no error");
+    let came = came.expect("no error");
+    assert!(came == bytes, "{} bytes came, or others", came.len());
+}
+
 #[test]
 fn the_name_that_is_asked_for_chooses_the_certificate() {
     let simulation = Simulation::new();

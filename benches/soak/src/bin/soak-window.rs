@@ -14,9 +14,8 @@ use entwined::{
     broadcast::{Broadcast, Received},
     process::Command,
     protocol::{self, Echo},
-    reactor::{Histogram, Label, Origin},
+    reactor::Histogram,
     rpc::{self, Failure, Methods},
-    server,
     tls::{self, Acceptor, development},
     transport::{Address, tcp},
 };
@@ -79,7 +78,7 @@ fn serve(
     let secure = http::serve_with(secure, router(), config);
     let echo = protocol::serve(listen()?, |_: &_| Some(Echo));
     let tls_echo = protocol::serve(acceptor(&[])?.listen(listen()?), |_: &_| Some(Echo));
-    let calls = serve_calls(handle, listen()?);
+    let calls = serve_calls(listen()?);
     let addresses = Addresses {
         http: socket(plain.local_address())?,
         https: socket(secure.local_address())?,
@@ -104,10 +103,8 @@ fn socket(address: &Address) -> Result<SocketAddr, &'static str> {
     address.tcp().ok_or("it listens on TCP")
 }
 
-fn serve_calls(handle: &Handle, listener: entwined::transport::Listener) -> server::Acceptor {
-    let origin = Origin::here(Label::new("calls"));
-    let handle = handle.clone();
-    server::Acceptor::new(listener, origin, move |stream, permit| {
+fn serve_calls(listener: entwined::transport::Listener) -> rpc::Server {
+    rpc::serve(listener, |_: &rpc::Peer| {
         let mut methods = Methods::new();
         methods.add("add", |_, (one, other): (u64, u64)| async move {
             Ok::<_, Failure>(one.wrapping_add(other))
@@ -125,8 +122,7 @@ fn serve_calls(handle: &Handle, listener: entwined::transport::Listener) -> serv
                 Ok(())
             },
         );
-        rpc::start(&handle, stream, methods);
-        drop(permit);
+        methods
     })
 }
 

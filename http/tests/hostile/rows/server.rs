@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use entwined::{Handle, transport::tcp};
 use entwined_http::{
-    self as http, Error, Files, Form, Json, Multipart, Query, Router, State, StatusCode,
+    self as http, Error, Files, Form, Json, Multipart, Query, Request, Router, State, StatusCode,
     layers::{self, Session, SessionKey},
 };
 
@@ -31,6 +31,12 @@ const FULL: victim::Server = |handle: &Handle| {
         })
         .post("/numbers", |Json(numbers): Json<Vec<f64>>| {
             numbers.len().to_string()
+        })
+        .post("/value", |mut request: Request| async move {
+            let value: serde_json::Value = request.json().await?;
+            let length = value.as_array().map_or(0, Vec::len);
+            request.handle().drop_on_thread(value);
+            Ok::<_, Error>(length.to_string())
         })
         .post("/form", |Form(form): Form<HashMap<String, String>>| {
             form.len().to_string()
@@ -163,6 +169,40 @@ pub const ROWS: &[Row] = &[
         answer: "HTTP/1.1 200",
         max_callback: CALLBACK,
         max_memory: 32 * 1024,
+    },
+    Row {
+        name: "JSON of 600,000 empty lists as a Value",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let body = format!("[{}[]]", "[],".repeat(600_000));
+            post(&target, "/value", "application/json", body.as_bytes())
+        },
+        answer: "HTTP/1.1 200",
+        max_callback: CALLBACK,
+        max_memory: 128 * 1024,
+    },
+    Row {
+        name: "JSON of 450,000 short texts as a Value",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let body = format!("[{}\"a\"]", "\"a\",".repeat(450_000));
+            post(&target, "/value", "application/json", body.as_bytes())
+        },
+        answer: "HTTP/1.1 200",
+        max_callback: CALLBACK,
+        max_memory: 128 * 1024,
+    },
+    Row {
+        name: "JSON of 250,000 small objects as a Value",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let body = format!("[{}0]", "{\"\":0},".repeat(250_000));
+            post(&target, "/value", "application/json", body.as_bytes())
+        },
+        answer: "HTTP/1.1 200",
+        max_callback: CALLBACK,
+        // Each object takes more than 600 bytes.
+        max_memory: 256 * 1024,
     },
     Row {
         name: "a form of 1.8 MB",

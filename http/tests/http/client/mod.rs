@@ -7,6 +7,7 @@ mod rules;
 
 use std::{
     cell::{Cell, RefCell},
+    future::Future,
     io,
     net::Ipv4Addr,
     pin::Pin,
@@ -509,7 +510,7 @@ fn no_more_requests_than_allowed_are_under_way_and_no_more_connections_kept() {
         let (server, address) = serve(&handle, Router::new().get("/", slow));
         let client = Client::builder(&handle)
             .max_concurrent(5)
-            .max_idle(2)
+            .max_idle_per_host(2)
             .idle_timeout(Duration::from_millis(50))
             .build();
         let all: Vec<_> = (0..40)
@@ -536,6 +537,252 @@ fn no_more_requests_than_allowed_are_under_way_and_no_more_connections_kept() {
         );
         while client.connections() > 0 || server.connections() > 0 {
             handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+/// A piece each 10 ms, for ever.
+struct Dripping(Handle, Option<entwined::task::Sleep>);
+
+impl futures_core::Stream for Dripping {
+    type Item = Result<Bytes, io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let sleep = this
+            .1
+            .get_or_insert_with(|| this.0.sleep(Duration::from_millis(10)));
+        std::task::ready!(Future::poll(Pin::new(sleep), cx));
+        this.1 = None;
+        Poll::Ready(Some(Ok(Bytes::from_static(b"x"))))
+    }
+}
+
+#[test]
+fn the_time_of_a_request_is_that_of_its_body_too() {
+    run(|handle| async move {
+        let drip = |request: Request| {
+            Response::new(Body::stream(Dripping(request.handle().clone(), None)))
+        };
+        let (_server, address) = serve(&handle, Router::new().get("/", drip));
+        let asking = Client::new(&handle).get(&address);
+        let mut response = asking
+            .timeout(Duration::from_millis(200))
+            .send()
+            .await
+            .expect("a head");
+        let late = response.bytes().await.expect_err("it has no end");
+        assert!(matches!(late, ClientError::TimedOut(_)), "{late}");
+    });
+}
+
+/// A body of some text with trailers behind it.
+struct Trailed(u8);
+
+impl http_body::Body for Trailed {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        self.0 += 1;
+        Poll::Ready(match self.0 {
+            1 | 2 => Some(Ok(http_body::Frame::data("some text ".repeat(500).into()))),
+            3 => {
+                let mut trailers = entwined_http::HeaderMap::new();
+                trailers.insert("x-sum", "42".parse().expect("a value"));
+                Some(Ok(http_body::Frame::trailers(trailers)))
+            }
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn trailers_pass_compression_and_decompression_both_ways() {
+    run(|handle| async move {
+        let answer = |mut request: Request| async move {
+            let mut read = 0;
+            while let Some(chunk) = request.chunk().await? {
+                read += chunk.len();
+            }
+            let sum = request
+                .trailers()
+                .and_then(|trailers| trailers.get("x-sum"));
+            assert_eq!(sum.map(|sum| sum.as_bytes()), Some(&b"42"[..]));
+            assert_eq!(read, 10_000);
+            let headers = [("content-type", "text/plain"), ("trailer", "x-sum")];
+            Ok::<_, Error>((headers, Response::new(Body::frames(Trailed(0)))))
+        };
+        let router = Router::new().post("/", answer).layer(layers::compression());
+        let (_server, address) = serve(&handle, router);
+        let one = Client::new(&handle);
+        let two = Client::builder(&handle).http2_prior_knowledge().build();
+        for client in [one, two] {
+            let mut response = client
+                .post(&address)
+                .header("te", "trailers")
+                .header("trailer", "x-sum")
+                .body(Body::frames(Trailed(0)))
+                .send()
+                .await
+                .expect("a response");
+            assert_eq!(response.status(), 200, "{:?}", response.version());
+            assert!(response.trailers().is_none());
+            // It came compressed: its length is gone with its coding.
+            assert_eq!(response.header("vary"), Some("Accept-Encoding"));
+            assert_eq!(response.bytes().await.expect("all of it").len(), 10_000);
+            let sum = response
+                .trailers()
+                .and_then(|trailers| trailers.get("x-sum"));
+            assert_eq!(sum.map(|sum| sum.as_bytes()), Some(&b"42"[..]));
+        }
+    });
+}
+
+/// Requests that wait for their answers.
+type Waiting = Vec<entwined::deferred::Resolver<(), String>>;
+
+/// A handler that answers when it is told to.
+fn gate() -> (Rc<RefCell<Waiting>>, Router) {
+    let waiting = Rc::new(RefCell::new(Vec::new()));
+    let all = waiting.clone();
+    let handler = move || {
+        let (resolver, deferred) = entwined::deferred::Deferred::new();
+        all.borrow_mut().push(resolver);
+        async move { deferred.await.map_err(Error::internal) }
+    };
+    (waiting, Router::new().get("/", handler))
+}
+
+#[test]
+fn connections_that_were_all_in_use_at_once_are_not_all_kept() {
+    run(|handle| async move {
+        let (waiting, site) = gate();
+        let (server, address) = serve(&handle, site);
+        let client = Client::builder(&handle).max_idle_per_host(3).build();
+        let all: Vec<_> = (0..20)
+            .map(|_| handle.spawn(client.get(&address).send()))
+            .collect();
+        while waiting.borrow().len() < 20 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        for resolver in waiting.take() {
+            resolver.resolve(());
+        }
+        for task in all {
+            let mut response = task.await.expect("a task").expect("a response");
+            response.bytes().await.expect("all of it");
+        }
+        while client.connections() > 3 || server.connections() > 3 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(client.connections(), 3);
+    });
+}
+
+#[test]
+fn idle_connections_to_all_hosts_are_bounded_together() {
+    run(|handle| async move {
+        let servers: Vec<_> = (0..12)
+            .map(|_| serve(&handle, Router::new().get("/", || "hello")))
+            .collect();
+        let client = Client::builder(&handle).max_idle(5).build();
+        for (_, address) in &servers {
+            let mut response = client.get(address).send().await.expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "hello");
+        }
+        let open = || servers.iter().map(|(server, _)| server.connections());
+        while client.connections() > 5 || open().sum::<usize>() > 5 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        // Those that were used last are kept.
+        assert_eq!(open().collect::<Vec<_>>()[7..], [1; 5]);
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_when_its_time_is_over() {
+    let simulation = entwined::simulation::Simulation::new();
+    let handle = simulation.handle();
+    let time = Duration::from_secs(30);
+    let (near, far) = entwined::transport::memory::pair(&handle);
+    let near = RefCell::new(Some(near));
+    let client = Client::builder(&handle)
+        .connector(move |_| {
+            let near = near.borrow_mut().take();
+            async move { Ok(Box::new(near.expect("one connection")) as Box<dyn ByteStream>) }
+        })
+        .build();
+    http::serve(
+        entwined::transport::listen_once(&handle, far),
+        Router::new().get("/", || "hello"),
+    )
+    .keep();
+    let ask = |client: &Client| {
+        let asking = client.get("http://localhost/").send();
+        let task = async move {
+            asking
+                .await
+                .expect("a response")
+                .bytes()
+                .await
+                .expect("all")
+        };
+        let body = simulation.run_until(handle.spawn(task)).expect("an answer");
+        assert_eq!(body, "hello");
+    };
+    ask(&client);
+    simulation.advance(Duration::from_secs(20));
+    ask(&client);
+    simulation.advance(time - Duration::from_millis(10));
+    assert_eq!(client.connections(), 1);
+    simulation.advance(Duration::from_millis(20));
+    assert_eq!(client.connections(), 0);
+}
+
+#[test]
+fn requests_that_wait_for_a_host_are_bounded_and_those_given_up_make_room() {
+    run(|handle| async move {
+        let (waiting, site) = gate();
+        let (_server, address) = serve(&handle, site);
+        let client = Client::builder(&handle)
+            .max_concurrent(1)
+            .max_waiting(3)
+            .build();
+        let first = handle.spawn(client.get(&address).send());
+        while waiting.borrow().is_empty() {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        let mut waiters: Vec<_> = (0..3)
+            .map(|_| handle.spawn(client.get(&address).send()))
+            .collect();
+        let is_refused = || async {
+            // Those before it get as far as they can.
+            handle.sleep(Duration::from_millis(1)).await;
+            let refused = client.get(&address).send().await;
+            matches!(refused, Err(ClientError::TooManyWaiting))
+        };
+        assert!(is_refused().await);
+        // One is given up, and another one may wait.
+        waiters.pop().expect("a task").cancel();
+        waiters.push(handle.spawn(client.get(&address).send()));
+        assert!(is_refused().await);
+        waiters.insert(0, first);
+        for task in waiters {
+            let mut task = std::pin::pin!(task);
+            let response = loop {
+                for resolver in waiting.take() {
+                    resolver.resolve(());
+                }
+                if let Ok(answered) = handle.timeout(Duration::from_millis(1), &mut task).await {
+                    break answered;
+                }
+            };
+            let response = response.expect("a task").expect("a response");
+            assert!(response.status().is_success());
         }
     });
 }

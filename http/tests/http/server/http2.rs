@@ -221,6 +221,78 @@ fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
     }
 }
 
+/// A connection and what was read of it.
+struct Reader(TcpStream, Vec<u8>);
+
+impl Reader {
+    /// Reads until this is true of the frames that have come.
+    fn until(&mut self, done: impl Fn(&[(u8, u32)], usize) -> bool) {
+        let mut buffer = [0; 16 * 1024];
+        while !done(&kinds(&self.1), data(&self.1)) {
+            let count = self.0.read(&mut buffer).expect("frames");
+            assert!(count > 0, "the connection is over: {:?}", kinds(&self.1));
+            self.1.extend_from_slice(&buffer[..count]);
+        }
+    }
+}
+
+/// How many bytes of data have come in whole frames.
+fn data(mut bytes: &[u8]) -> usize {
+    let mut all = 0;
+    while bytes.len() >= 9 {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+        let Some(rest) = bytes.get(9 + length..) else {
+            break;
+        };
+        all += if bytes[3] == 0 { length } else { 0 };
+        bytes = rest;
+    }
+    all
+}
+
+#[test]
+fn who_reads_more_slowly_than_the_least_rate_loses_the_stream() {
+    let strict = config(|config: &mut Config| {
+        config.min_rate = 10_000_000;
+        config.rate_grace = Duration::from_millis(100);
+        config.write_timeout = Duration::from_secs(600);
+    });
+    let site = Site::with(strict, |_| router());
+    // It has taken its window of 65,535 bytes, and gives no more.
+    let mut slow = Reader(say(&site, &[SETTINGS, &get(1, "/large")]), Vec::new());
+    slow.until(|frames, _| frames.contains(&(3, 1)));
+    slow.0.write_all(&get(3, "/hello")).expect("written");
+    slow.until(|frames, _| frames.contains(&(1, 3)));
+}
+
+#[test]
+fn a_slow_download_is_not_an_idle_connection() {
+    const SIZE: usize = 300_000;
+    let short = config(|config: &mut Config| config.idle_timeout = Duration::from_millis(300));
+    let site = Site::with(short, |_| Router::new().get("/", || vec![b'x'; SIZE]));
+    let mut slow = Reader(say(&site, &[SETTINGS, &get(1, "/")]), Vec::new());
+    let (mut allowed, mut read) = (65_535, 65_535);
+    while allowed < SIZE {
+        slow.until(|_, data| data >= read);
+        // A peer that has other things to do.
+        std::thread::sleep(Duration::from_millis(200));
+        let window = |stream| frame(8, 0, stream, &40_000_u32.to_be_bytes());
+        slow.0.write_all(&window(0)).expect("written");
+        slow.0.write_all(&window(1)).expect("written");
+        allowed += 40_000;
+        read = allowed.min(SIZE);
+    }
+    slow.until(|_, data| data == SIZE);
+    // Then it is.
+    let start = Instant::now();
+    read_to_end(&slow.0);
+    assert!(
+        start.elapsed() >= Duration::from_millis(200),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
 #[test]
 fn the_server_ends_in_order() {
     let site = Site::start(|_| router());
