@@ -4,7 +4,11 @@ use std::{
     cell::{Cell, RefCell},
     io::{self, Write},
     rc::Rc,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +16,7 @@ use std::{
 use super::{
     Harness,
     carrier::{Carrier, Door, Peer, joined},
-    rig::{Count, Log, Rig, Scripted, ms, pattern, read_to_end},
+    rig::{Count, Log, Rig, Scripted, hold, ms, pattern, read_to_end},
 };
 use entwined::protocol::{self, Config, Connection, End, Flow, Lost, Protocol};
 
@@ -436,15 +440,25 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
         connection.close();
     };
     let again = produce.clone();
+    // The peer reads nothing before that: if it read faster than this side writes, nothing would
+    // ever wait.
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = full.clone();
     let protocol = Scripted::new()
         .made(produce)
-        .pause(move |_| paused.add("pause"))
+        .pause(move |_| {
+            full.store(true, Ordering::Relaxed);
+            paused.add("pause");
+        })
         .resume(move |connection| {
             resumed.add("resume");
             assert!(connection.unsent() <= connection.config().low_water);
             again(connection);
         });
-    let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+    let (why, seen) = converse::<H, C, _>(protocol, None, move |mut stream| {
+        while !is_full.load(Ordering::Relaxed) {
+            hold(ms(1));
+        }
         read_to_end(&mut stream).expect("the end").len()
     });
     assert_eq!((why.as_str(), seen), ("the connection was closed", TOTAL));

@@ -89,6 +89,7 @@ pub fn table_of(directory: &Path) -> io::Result<String> {
 pub(super) fn table(backends: &[Results]) -> String {
     let mut text = String::new();
     let mut notes = String::new();
+    let width = |backend: &str| backend.chars().count().max(10);
     let names: Vec<_> = backends
         .iter()
         .map(|backend| format!(" {:>10}", backend.0))
@@ -102,7 +103,8 @@ pub(super) fn table(backends: &[Results]) -> String {
                     .iter()
                     .filter(|result| number(result.0) == *behaviour)
             };
-            let _ = write!(text, " {:>10}", cell(of_this().map(|result| result.1)));
+            let cell = cell(of_this().map(|result| result.1));
+            let _ = write!(text, " {cell:>width$}", width = width(backend));
             for (name, outcome) in of_this().filter(|result| *result.1 != Outcome::Passed) {
                 let _ = writeln!(notes, "{backend}: {name}: {outcome}");
             }

@@ -16,6 +16,11 @@ pub const GTK: Group = Group {
     packages: &["libgtk-4-dev", "adwaita-icon-theme", "fonts-dejavu-core"],
 };
 
+pub const GTK3: Group = Group {
+    why: "the GTK 3 window",
+    packages: &["libgtk-3-dev"],
+};
+
 pub const GLIB: Group = Group {
     why: "GLib to build with",
     packages: &["libglib2.0-dev"],
@@ -33,6 +38,30 @@ pub const WINIT: Group = Group {
         "libxrandr2",
         "libwayland-client0",
         "fonts-dejavu-core",
+    ],
+};
+
+pub const QT: Group = Group {
+    why: "Qt 6 and Qt 5 to build with",
+    packages: &[
+        "g++",
+        "make",
+        "pkg-config",
+        "qt6-base-dev",
+        "qtbase5-dev",
+        "fonts-dejavu-core",
+    ],
+};
+
+pub const GNUSTEP: Group = Group {
+    why: "GNUstep, which has Cocoa's classes, to build with, and its way to draw",
+    packages: &[
+        "fonts-dejavu-core",
+        "gnustep-back0.29-cairo",
+        "gnustep-make",
+        "gobjc",
+        "libgnustep-gui-dev",
+        "make",
     ],
 };
 

@@ -9,7 +9,9 @@ mod display;
 mod layers;
 mod packages;
 mod process;
+mod steps;
 mod test;
+mod toolkits;
 mod workspace;
 
 use std::error::Error;
@@ -25,6 +27,10 @@ cargo xtask test
     All checks that must pass before a change is merged: format, lints, docs, tests.
 cargo xtask ci
     The same, as continuous integration runs it.
+cargo xtask toolkits [NAME ...]
+    The hosts whose toolkits are not Rust crates, such as Qt and Cocoa: lints, tests, the
+    conformance suite on each of their loops, and a window of each, with its picture. With
+    names, only the suites and windows whose names contain one of them.
 cargo xtask layers [--write]
     Checks docs/layers.txt: which module may import which. --write puts the picture into
     ARCHITECTURE.md.
@@ -73,6 +79,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["demo"] => demo::run("standalone", theirs),
         ["demo", name] => demo::run(name, theirs),
         ["test" | "ci"] if theirs.is_empty() => test::run(),
+        ["toolkits", names @ ..] if theirs.is_empty() => toolkits::run(names),
         ["layers"] if theirs.is_empty() => layers::run(false),
         ["layers", "--write"] if theirs.is_empty() => layers::run(true),
         ["conformance"] if theirs.is_empty() => conformance::run(),

@@ -76,15 +76,17 @@ fn published() -> Result<Vec<Package>> {
         .collect::<std::io::Result<_>>()?;
     hosts.sort();
     folders.extend(hosts);
-    folders
-        .iter()
-        .map(|folder| read(&folder.join("Cargo.toml")))
-        .collect()
+    let manifests = folders.iter().map(|folder| folder.join("Cargo.toml"));
+    let read = manifests.map(|manifest| read(&manifest));
+    read.filter_map(Result::transpose).collect()
 }
 
-/// Reads a manifest.
-fn read(manifest: &Path) -> Result<Package> {
+/// Reads a manifest. Returns `None` if the crate belongs to the workspace of the toolkits.
+fn read(manifest: &Path) -> Result<Option<Package>> {
     let text = fs::read_to_string(manifest)?;
+    if text.lines().any(|line| line.starts_with("workspace = \"")) {
+        return Ok(None);
+    }
     let values = |line: &str| {
         line.split_once('=').map(|(key, value)| {
             (
@@ -110,5 +112,5 @@ fn read(manifest: &Path) -> Result<Package> {
         .map(|(key, _)| key)
         .filter(|key| key != "default")
         .collect();
-    Ok(Package { name, features })
+    Ok(Some(Package { name, features }))
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::display::Display;
-use crate::{Result, columns, debian, layers, packages, process, workspace};
+use crate::steps::Steps;
+use crate::{Result, columns, debian, layers, packages, workspace};
 
 pub fn run() -> Result<ExitCode> {
     require("fmt", "rustfmt")?;
@@ -90,40 +90,5 @@ fn require(subcommand: &str, component: &str) -> Result<()> {
             "this Rust toolchain has no {component}; with rustup: rustup component add {component}"
         )
         .into())
-    }
-}
-
-/// The steps that are done, and how long each took.
-#[derive(Default)]
-struct Steps {
-    done: Vec<(&'static str, Duration)>,
-}
-
-impl Steps {
-    fn command(&mut self, name: &'static str, command: &mut Command) -> Result<()> {
-        self.run(name, || process::succeed(command.stdin(Stdio::null())))
-    }
-
-    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
-        println!("== {name}");
-        let start = Instant::now();
-        let result = step();
-        let time = start.elapsed();
-        println!(
-            "== {name}: {} after {:.1} s",
-            if result.is_ok() { "passed" } else { "FAILED" },
-            time.as_secs_f64()
-        );
-        self.done.push((name, time));
-        result
-    }
-
-    fn report(&self) {
-        println!("\nAll steps passed:");
-        for (name, time) in &self.done {
-            println!("{name:>10} {:8.1} s", time.as_secs_f64());
-        }
-        let total: Duration = self.done.iter().map(|(_, time)| *time).sum();
-        println!("{:>10} {:8.1} s", "total", total.as_secs_f64());
     }
 }

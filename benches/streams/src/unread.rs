@@ -144,7 +144,9 @@ async fn open(kind: &str, handle: &Handle, given: &Rc<Cell<usize>>) -> Outcome<O
             let mut far: Box<dyn ByteStream> = Box::new(connector.connect(far, "localhost")?);
             let shaker = handle.clone();
             let shaking = handle.spawn(async move {
-                far.established(&shaker, Duration::from_secs(10)).await.expect("a handshake");
+                far.established(&shaker, Duration::from_secs(10))
+                    .await
+                    .expect("a handshake");
                 far
             });
             near.established(handle, Duration::from_secs(10)).await?;

@@ -1,0 +1,102 @@
+//! The conformance suite in a Cocoa application on GNUstep, with modal panels. Needs a display.
+
+use std::{
+    cell::{Cell, RefCell},
+    process::ExitCode,
+    rc::Rc,
+    time::Duration,
+};
+
+use cocoa_host::{Panel, Timers};
+use entwined_cocoa::{
+    Attachment,
+    entwined::{
+        Handle,
+        reactor::{LifeError, Stopped},
+    },
+};
+use entwined_conformance::{End, Harness};
+
+#[derive(Clone)]
+struct Cocoa {
+    timers: Rc<Timers>,
+    handle: Handle,
+    attachment: Rc<RefCell<Option<Rc<Attachment>>>>,
+}
+
+impl Cocoa {
+    fn on(timers: Rc<Timers>) -> Self {
+        let attachment = entwined_cocoa::attach_stopped().expect("a reactor");
+        Cocoa {
+            timers,
+            handle: attachment.handle(),
+            attachment: Rc::new(RefCell::new(Some(Rc::new(attachment)))),
+        }
+    }
+}
+
+impl Harness for Cocoa {
+    const NAME: &'static str = "cocoa";
+
+    fn new() -> Self {
+        Self::on(Timers::new())
+    }
+
+    fn another(&self) -> Self {
+        Self::on(self.timers.clone())
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    fn attach(&self) -> Result<(), LifeError> {
+        let attachment = self.attachment.borrow().clone();
+        attachment.ok_or(LifeError::Closed)?.start()
+    }
+
+    fn detach(&self) {
+        let attachment = self.attachment.take();
+        drop(attachment);
+    }
+
+    fn iterate(&self, wait: Option<Duration>) {
+        cocoa_host::iterate(wait);
+    }
+
+    fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>) {
+        self.timers.once(delay, callback);
+    }
+
+    fn nest(&self, end: End) -> Result<(), Stopped> {
+        if !self.handle.is_running() {
+            return Err(Stopped);
+        }
+        let (panel, done) = (Panel::new(), Rc::new(Cell::new(false)));
+        let (quit, told) = (Quit(panel.clone()), done.clone());
+        self.handle.spawn(async move {
+            // Dropped at the end of the run at the latest.
+            let _quit = quit;
+            end.await;
+            told.set(true);
+        });
+        panel.run();
+        if done.get() { Ok(()) } else { Err(Stopped) }
+    }
+}
+
+struct Quit(Rc<Panel>);
+
+impl Drop for Quit {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn main() -> ExitCode {
+    cocoa_host::application();
+    match entwined_conformance::run_all::<Cocoa>() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,375 @@
+//! `cargo xtask toolkits`: hosts whose toolkits take minutes to install or to build, in the
+//! workspace `toolkits/`.
+//!
+//! To add one: its package to that workspace, its Debian packages to [`NEEDS`], and a [`Suite`] or
+//! a [`Window`], or both.
+
+use std::fs::{self, File};
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::debian::{self, Group};
+use crate::display::Display;
+use crate::process::{self, Running};
+use crate::steps::Steps;
+use crate::{Result, workspace};
+
+const NEEDS: &[&Group] = &[
+    &debian::QT,
+    &debian::GNUSTEP,
+    &debian::GTK,
+    &debian::GTK3,
+    &debian::DISPLAY,
+];
+
+type Environment = &'static [(&'static str, &'static str)];
+
+/// A run of a package's tests, among them the conformance suite.
+struct Suite {
+    /// The column in the table, and the name.
+    column: &'static str,
+    package: &'static str,
+    /// What makes this run another than that of the same package before it.
+    environment: Environment,
+}
+
+/// Those that need the same build stand together.
+const SUITES: &[Suite] = &[
+    Suite {
+        column: "qt6-glib-offscreen",
+        package: "entwined-qt",
+        environment: &[QT6, OFFSCREEN],
+    },
+    Suite {
+        column: "qt6-glib-xcb",
+        package: "entwined-qt",
+        environment: &[QT6, XCB],
+    },
+    Suite {
+        column: "qt6-unix-offscreen",
+        package: "entwined-qt",
+        environment: &[QT6, OFFSCREEN, NO_GLIB],
+    },
+    Suite {
+        column: "qt6-unix-xcb",
+        package: "entwined-qt",
+        environment: &[QT6, XCB, NO_GLIB],
+    },
+    Suite {
+        column: "qt5-glib-offscreen",
+        package: "entwined-qt",
+        environment: &[QT5, OFFSCREEN],
+    },
+    Suite {
+        column: "qt5-glib-xcb",
+        package: "entwined-qt",
+        environment: &[QT5, XCB],
+    },
+    Suite {
+        column: "qt5-unix-offscreen",
+        package: "entwined-qt",
+        environment: &[QT5, OFFSCREEN, NO_GLIB],
+    },
+    Suite {
+        column: "qt5-unix-xcb",
+        package: "entwined-qt",
+        environment: &[QT5, XCB, NO_GLIB],
+    },
+    Suite {
+        column: "cocoa",
+        package: "entwined-cocoa",
+        environment: &[],
+    },
+];
+
+const QT6: (&str, &str) = ("QT_VERSION_MAJOR", "6");
+const QT5: (&str, &str) = ("QT_VERSION_MAJOR", "5");
+const OFFSCREEN: (&str, &str) = ("QT_QPA_PLATFORM", "offscreen");
+const XCB: (&str, &str) = ("QT_QPA_PLATFORM", "xcb");
+const NO_GLIB: (&str, &str) = ("QT_NO_GLIB", "1");
+
+/// An example with a window. It prints a line `listening on http://ADDRESS`, sets its label to the
+/// body of a `PUT /label`, and quits on a `POST /quit`.
+struct Window {
+    name: &'static str,
+    /// Builds it, and returns the program.
+    build: fn() -> Result<PathBuf>,
+    /// What is posted before the second picture, such as a request that opens a dialog. Its answer
+    /// may come later than those to other requests.
+    then: Option<&'static str>,
+    environment: Environment,
+}
+
+const WINDOWS: &[Window] = &[
+    Window {
+        name: "qt6-window",
+        build: || example("qt-window", "6"),
+        then: Some("/dialog"),
+        environment: &[XCB],
+    },
+    Window {
+        name: "qt5-window",
+        build: || example("qt-window", "5"),
+        then: Some("/dialog"),
+        environment: &[XCB, NO_GLIB],
+    },
+    Window {
+        name: "cocoa-window",
+        build: || example("cocoa-window", ""),
+        then: Some("/panel"),
+        environment: &[],
+    },
+    Window {
+        name: "gtk3-window",
+        build: || rust_example("gtk3-window"),
+        then: None,
+        environment: &[],
+    },
+    Window {
+        name: "relm4-window",
+        build: || rust_example("relm4-window"),
+        then: None,
+        environment: &[],
+    },
+];
+
+/// How long a window may take to draw, to answer, and to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn run(names: &[&str]) -> Result<ExitCode> {
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part));
+    let mut steps = Steps::default();
+    steps.run("packages", || debian::ensure(NEEDS))?;
+    if names.is_empty() {
+        steps.command("format", cargo()?.args(["fmt", "--all", "--check"]))?;
+        steps.command(
+            "lints",
+            cargo()?.args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]),
+        )?;
+        steps.command(
+            "docs",
+            cargo()?
+                .args(["doc", "--workspace", "--no-deps", "--lib"])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        )?;
+        steps.command(
+            "examples in docs",
+            cargo()?.args(["test", "--workspace", "--doc"]),
+        )?;
+    }
+    let display = Display::start(None)?;
+    let results = workspace::root().join("target").join("conformance");
+    fs::create_dir_all(&results)?;
+    let mut failed = Vec::new();
+    let suites: Vec<_> = SUITES.iter().filter(|s| wanted(s.column)).collect();
+    for same_build in suites.chunk_by(|a, b| a.build() == b.build()) {
+        // Two at a time: a suite waits more than it works.
+        for some in same_build.chunks(2) {
+            let names: Vec<_> = some.iter().map(|suite| suite.column).collect();
+            let name = names.join(" ");
+            // The table is printed all the same.
+            if let Err(error) = steps.run(&name, || run_together(some, &display, &results)) {
+                println!("{error}");
+                failed.push(name);
+            }
+        }
+    }
+    for window in WINDOWS.iter().filter(|window| wanted(window.name)) {
+        steps.run(window.name, || window.run(&display))?;
+    }
+    steps.command("behaviours", table()?.arg(&results))?;
+    if !failed.is_empty() {
+        return Err(format!("these failed: {}", failed.join(" ")).into());
+    }
+    steps.report();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The program that prints the table. The gate has built it.
+fn table() -> Result<Command> {
+    let built = target()?.join("debug/examples/conformance-table");
+    if built.exists() {
+        return Ok(Command::new(built));
+    }
+    let mut cargo = workspace::cargo();
+    cargo
+        .args(["run", "--quiet", "--package", "entwined-conformance"])
+        .args(["--example", "conformance-table", "--"]);
+    Ok(cargo)
+}
+
+/// Cargo in the workspace of the toolkits. The target folder is the usual one, so that what both
+/// workspaces need is built once.
+fn cargo() -> Result<Command> {
+    let mut cargo = workspace::cargo();
+    cargo
+        .current_dir(workspace::root().join("toolkits"))
+        .env("CARGO_TARGET_DIR", target()?);
+    Ok(cargo)
+}
+
+fn target() -> Result<PathBuf> {
+    workspace::target()
+}
+
+/// Builds the tests of these suites, which need the same build, and runs them side by side.
+fn run_together(suites: &[&Suite], display: &Display, results: &Path) -> Result<()> {
+    let mut build = suites[0].cargo(display)?;
+    process::succeed(build.arg("--no-run"))?;
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let mut running = Vec::new();
+        for &suite in suites {
+            // An error of ours cannot be sent to another thread.
+            let run = move || suite.run(display, results).map_err(|e| e.to_string());
+            running.push(scope.spawn(run));
+        }
+        let join = running.into_iter().map(|thread| thread.join());
+        join.map(|outcome| outcome.unwrap_or_else(|_| Err("it panicked".into())))
+            .collect()
+    });
+    let errors: Vec<_> = outcomes.into_iter().filter_map(|o| o.err()).collect();
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(errors.join("\n").into()),
+    }
+}
+
+impl Suite {
+    /// Suites for which this is equal have the same programs.
+    fn build(&self) -> (&str, Option<&(&str, &str)>) {
+        let version = self.environment.iter().find(|variable| variable.0 == QT6.0);
+        (self.package, version)
+    }
+
+    fn cargo(&self, display: &Display) -> Result<Command> {
+        let mut cargo = cargo()?;
+        cargo.args(["test", "--tests", "--package", self.package]);
+        display
+            .show(&mut cargo)
+            .envs(self.environment.iter().copied())
+            .stdin(Stdio::null());
+        Ok(cargo)
+    }
+
+    fn run(&self, display: &Display, results: &Path) -> Result<()> {
+        // The suite names its file after the backend, and a package has several columns here.
+        let own = results.join(self.column);
+        if own.exists() {
+            fs::remove_dir_all(&own)?;
+        }
+        fs::create_dir_all(&own)?;
+        let log = results.join(format!("{}.log", self.column));
+        let output = File::create(&log)?;
+        let mut cargo = self.cargo(display)?;
+        cargo
+            .env("ENTWINED_CONFORMANCE", &own)
+            .stderr(output.try_clone()?)
+            .stdout(output);
+        let outcome = process::succeed(&mut cargo);
+        for file in fs::read_dir(&own)? {
+            fs::rename(file?.path(), results.join(format!("{}.tsv", self.column)))?;
+        }
+        fs::remove_dir(&own)?;
+        outcome.map_err(|error| {
+            let text = fs::read(&log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let last = text.lines().rev().take(40).collect::<Vec<_>>();
+            let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+            format!("{last}\n{}: {error}; see {}", self.column, log.display()).into()
+        })
+    }
+}
+
+impl Window {
+    fn run(&self, display: &Display) -> Result<()> {
+        let program = (self.build)()?;
+        let mut command = process::tied(program, None);
+        display
+            .show(&mut command)
+            .envs(self.environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut running = Running::start(&mut command)?;
+        let (address, output) = running.line_after("listening on ")?;
+        thread::spawn(move || output.lines().for_each(drop));
+
+        let text = format!("{} was set by a request", self.name);
+        request(&["-X", "PUT", "--data", &text, &format!("{address}/label")])?;
+        self.picture(display, &mut running, "")?;
+        if let Some(path) = self.then {
+            let asked = Running::start(&mut curl(&["-X", "POST", &format!("{address}{path}")]))?;
+            // Others are served meanwhile.
+            let text = format!("{path} has not answered yet");
+            request(&["-X", "PUT", "--data", &text, &format!("{address}/label")])?;
+            self.picture(display, &mut running, "-then")?;
+            drop(asked);
+        }
+        request(&["-X", "POST", &format!("{address}/quit")])?;
+        let status = running.wait()?;
+        if !status.success() {
+            return Err(format!("{} ended with {status}", self.name).into());
+        }
+        Ok(())
+    }
+
+    fn picture(&self, display: &Display, running: &mut Running, suffix: &str) -> Result<()> {
+        let folder = workspace::root().join("screenshots");
+        fs::create_dir_all(&folder)?;
+        let file = folder.join(format!("{}{suffix}.png", self.name));
+        if !display.picture(running, &file, PATIENCE)? {
+            return Err(format!("{} drew nothing", self.name).into());
+        }
+        println!("its picture: {}", file.display());
+        Ok(())
+    }
+}
+
+fn curl(arguments: &[&str]) -> Command {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "30"])
+        .args(arguments);
+    curl
+}
+
+fn request(arguments: &[&str]) -> Result<()> {
+    process::succeed(&mut curl(arguments))
+}
+
+/// Builds an example that is Rust throughout.
+fn rust_example(package: &str) -> Result<PathBuf> {
+    process::succeed(cargo()?.args(["build", "--package", package]))?;
+    Ok(target()?.join("debug").join(package))
+}
+
+/// Builds the Rust library of an example, and the program in another language that its Makefile
+/// links with it. `version` is Qt's, if it needs Qt.
+fn example(package: &str, version: &str) -> Result<PathBuf> {
+    let mut build = cargo()?;
+    build.args(["build", "--package", package]);
+    let mut make = Command::new("make");
+    if !version.is_empty() {
+        build.env("QT_VERSION_MAJOR", version);
+        make.arg(format!("QT={version}"));
+    }
+    process::succeed(&mut build)?;
+    let library = format!("lib{}.a", package.replace('-', "_"));
+    let library = target()?.join("debug").join(library);
+    let program = target()?.join(format!("{package}{version}"));
+    process::succeed(
+        make.arg("--directory")
+            .arg(workspace::root().join("toolkits").join(package))
+            .arg(format!("LIBRARY={}", library.display()))
+            .arg(format!("PROGRAM={}", program.display())),
+    )?;
+    Ok(program)
+}
