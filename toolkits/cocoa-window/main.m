@@ -45,7 +45,12 @@ static NSTextField *newLabel(NSRect frame, float size, NSString *text)
     return self;
 }
 
-- (void)setLabel:(const char *)text { [label setStringValue:[NSString stringWithUTF8String:text]]; }
+- (void)setLabel:(const char *)text
+{
+    [label setStringValue:[NSString stringWithUTF8String:text]];
+    // While a panel is modal, GNUstep draws other windows only after an event of theirs.
+    [window displayIfNeeded];
+}
 
 // A loop of its own. If a request opened it, that request waits, and others are served.
 - (void)openPanel:(const char *)text
