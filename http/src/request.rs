@@ -406,8 +406,8 @@ impl Request {
     /// the window for 40 ms.
     ///
     /// The value is dropped where the handler drops it. A `serde_json::Value` of 2 MiB can have
-    /// hundreds of thousands of parts, takes ten to a hundred times as much memory as its text, and
-    /// tens of milliseconds to free. Use a type with known fields, a smaller
+    /// hundreds of thousands of parts, takes ten to ninety times as much memory as its text, and 7
+    /// to 31 ms to free. Use a type with known fields, a smaller
     /// [`max_body_size`](super::layers::max_body_size), or [`Handle::drop_on_thread`].
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::server::Sample;
+use crate::steps::Steps;
 use crate::{Result, debian, process, workspace};
 
 /// The processor of the server under test.
@@ -41,13 +42,14 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
         _ => ("http", arguments),
     };
     match name {
-        "http" | "gui" | "web" | "soak" if !theirs.is_empty() => {
+        "http" | "gui" | "web" | "soak" | "check" if !theirs.is_empty() => {
             return Err(format!("bench {name} takes nothing after --").into());
         }
         "http" => http::run(parse(options)?)?,
         "gui" => gui::run(parse(options)?)?,
         "web" => web::run(parse(options)?)?,
         "soak" => soak::run(options)?,
+        "check" => check()?,
         _ if !options.is_empty() => {
             return Err(format!("bench {name} takes its options after --").into());
         }
@@ -79,9 +81,37 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Format, lints and tests of the benchmarks. Nothing is measured.
+fn check() -> Result<()> {
+    let mut steps = Steps::default();
+    steps.run("packages", || {
+        debian::ensure(&[&debian::GTK, &debian::WINIT])
+    })?;
+    // The usual target folder, so that what both workspaces need is built once.
+    let target = workspace::target()?;
+    let step = |arguments: &[&str]| {
+        let mut cargo = workspace::bench_cargo();
+        cargo.args(arguments).env("CARGO_TARGET_DIR", &target);
+        cargo
+    };
+    steps.command("format", &mut step(&["fmt", "--all", "--check"]))?;
+    let lints = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    steps.command("lints", &mut step(&lints))?;
+    steps.command("tests", &mut step(&["test", "--workspace"]))?;
+    steps.report();
+    Ok(())
+}
+
 /// Runs a Cargo benchmark.
 fn cargo_bench(packages: &[&str], name: &str, arguments: &[String]) -> Result<()> {
-    let mut cargo = workspace::cargo();
+    let mut cargo = workspace::bench_cargo();
     cargo
         .arg("bench")
         .args(packages)

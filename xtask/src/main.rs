@@ -47,6 +47,8 @@ cargo xtask bench soak [--minutes N]
     A window with a server of each kind, while peers that behave and misbehave come and go by the
     thousand (default: 20 minutes). Fails if anything of them remains, and on a quiet machine if
     frames are lost.
+cargo xtask bench check
+    Format, lints and tests of the benchmarks themselves, which are a workspace of their own.
 cargo xtask bench post|timers|deferred|BENCH [-- OPTIONS]
     post      from another thread to the loop, on each backend and elsewhere;
               after -- the number of posts

@@ -46,10 +46,24 @@ pub fn build(package: &str, name: &str) -> Result<PathBuf> {
 /// longer in one program than in another, 3 % of a request.
 pub fn build_to_measure(package: &str, name: &str) -> Result<PathBuf> {
     let folder = target()?.join("bench");
-    let mut cargo = cargo();
+    let mut cargo = match benches().join(package).exists() {
+        true => bench_cargo(),
+        false => cargo(),
+    };
     cargo.args(["build", "--release", "--package", package, "--bin", name]);
     process::succeed(aligned(&mut cargo)?)?;
     Ok(folder.join("release").join(name))
+}
+
+/// Returns a command that runs our Cargo in the workspace of the benchmarks.
+pub fn bench_cargo() -> Command {
+    let mut cargo = cargo();
+    cargo.current_dir(benches());
+    cargo
+}
+
+fn benches() -> PathBuf {
+    root().join("benches")
 }
 
 /// Configures a build for a measurement; see [`build_to_measure`].
