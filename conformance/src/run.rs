@@ -44,7 +44,7 @@ pub fn check<H: Harness>(name: &str) {
     // Record the result under the same lock: otherwise another test may have lowered the limit on
     // file descriptors.
     let outcome = in_room(test.demand, || {
-        let outcome = on_a_thread(&test);
+        let outcome = on_a_thread(&test, || ());
         record(H::NAME, name, &Outcome::of(&outcome));
         outcome
     });
@@ -54,13 +54,17 @@ pub fn check<H: Harness>(name: &str) {
 }
 
 /// Runs one test like [`check`], but records nothing for the table and returns why it failed. For
-/// tests of a harness: that a mistake in the backend is found.
+/// tests of a harness: that a mistake in the backend is found. `prepare` is called on the test's
+/// thread before it.
 ///
 /// # Errors
 /// What the panic said that failed the test.
-pub fn verdict<H: Harness>(name: &str) -> Result<(), String> {
+pub fn verdict<H: Harness>(
+    name: &str,
+    prepare: impl FnOnce() + Send + 'static,
+) -> Result<(), String> {
     let test = list::find::<H>(name);
-    let ran = in_room(test.demand, || on_a_thread(&test));
+    let ran = in_room(test.demand, || on_a_thread(&test, prepare));
     match Outcome::of(&ran) {
         Outcome::Failed(message) => Err(message),
         _ => Ok(()),
@@ -202,12 +206,13 @@ fn in_room<R>(demand: Demand, run: impl FnOnce() -> R) -> R {
     }
 }
 
-fn on_a_thread(test: &Test) -> Ran {
+fn on_a_thread(test: &Test, prepare: impl FnOnce() + Send + 'static) -> Ran {
     let (done, ended) = mpsc::channel::<()>();
     let function = test.function;
     let run = move || {
         // Dropped when the test ends, also by a panic.
         let _done = done;
+        prepare();
         function();
     };
     let thread = thread::Builder::new()

@@ -174,6 +174,8 @@ where
         let rig = Rig::<H>::new();
         let body = body(&rig);
         let handle = rig.handle.clone();
+        // A host that has a callback to make runs its own loop, and makes those of the body too.
+        rig.host_call(Duration::ZERO, || ());
         rig.complete(async move {
             let before = handle.metrics().idle_slices;
             body.await;

@@ -1,12 +1,11 @@
 //! A loop as GUI toolkits have it, and a backend on it: posted events, timers, a watched fd, a
 //! signal before each sleep, and dialogs that run the loop inside a callback.
 //!
-//! The backend can have [mistakes](Mistakes), so that the suite can be tested.
+//! The backend can make [mistakes](Mistake), so that the suite can be tested.
 
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
-    marker::PhantomData,
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
@@ -102,22 +101,38 @@ impl Toolkit {
     }
 }
 
-/// What a backend does wrong.
-pub trait Mistakes: 'static {
+/// What a backend may do wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
     /// It asks for leftovers only when a slice has ended.
-    const NO_LOOK_BEFORE_SLEEP: bool = false;
+    NoLookBeforeSleep,
     /// The end of a run wakes nobody.
-    const SILENT_END: bool = false;
+    SilentEnd,
     /// It watches the selector when the run is over.
-    const WATCHES_ON: bool = false;
+    WatchesOn,
     /// The event that was posted makes its slice although all is done.
-    const BLIND_EVENTS: bool = false;
+    BlindEvents,
     /// An iteration may have two slices.
-    const TWO_SLICES: bool = false;
+    TwoSlices,
+}
+
+thread_local! {
+    static MISTAKE: Cell<Option<Mistake>> = const { Cell::new(None) };
+}
+
+impl Mistake {
+    /// The backends of this thread make this mistake from now on.
+    pub fn make(self) {
+        MISTAKE.set(Some(self));
+    }
+
+    fn is_made(self) -> bool {
+        MISTAKE.get() == Some(self)
+    }
 }
 
 /// The backend.
-struct Carrier<M> {
+struct Carrier {
     toolkit: Rc<Toolkit>,
     selector: Rc<Selector>,
     driver: RefCell<Option<Rc<Driver>>>,
@@ -125,10 +140,9 @@ struct Carrier<M> {
     posted: Cell<bool>,
     /// Whether this iteration has had its slice.
     served: Cell<bool>,
-    mistakes: PhantomData<M>,
 }
 
-impl<M: Mistakes> Carrier<M> {
+impl Carrier {
     fn new(toolkit: Rc<Toolkit>) -> Rc<Self> {
         let carrier = Rc::new(Carrier {
             toolkit,
@@ -136,7 +150,6 @@ impl<M: Mistakes> Carrier<M> {
             driver: RefCell::default(),
             posted: Cell::new(false),
             served: Cell::new(false),
-            mistakes: PhantomData::<M>,
         });
         let driver = Driver::new(carrier.selector.clone(), Loop(Rc::downgrade(&carrier)));
         carrier.driver.replace(Some(Rc::new(driver)));
@@ -153,7 +166,7 @@ impl<M: Mistakes> Carrier<M> {
         let carrier = self.clone();
         let readable = move || {
             // Level-triggered: if this iteration has had its slice, it comes again.
-            if M::TWO_SLICES || !carrier.served.get() {
+            if Mistake::TwoSlices.is_made() || !carrier.served.get() {
                 carrier.slice();
             }
         };
@@ -163,7 +176,7 @@ impl<M: Mistakes> Carrier<M> {
         let carrier = self.clone();
         let about_to_sleep = move || {
             carrier.served.set(false);
-            if !M::NO_LOOK_BEFORE_SLEEP && carrier.is_due() {
+            if !Mistake::NoLookBeforeSleep.is_made() && carrier.is_due() {
                 carrier.post();
             }
         };
@@ -185,7 +198,7 @@ impl<M: Mistakes> Carrier<M> {
         driver.slice(driver.budget()).expect("the selector works");
         // If the run has ended in a dialog, the dialog's loop has taken the event that wakes
         // whoever waits for the end. They may wait further out.
-        let over = !driver.is_running() && !M::SILENT_END;
+        let over = !driver.is_running() && !Mistake::SilentEnd.is_made();
         if self.is_due() || over {
             self.post();
         }
@@ -198,18 +211,18 @@ impl<M: Mistakes> Carrier<M> {
         let carrier = self.clone();
         self.toolkit.post(Rc::new(move || {
             carrier.posted.set(false);
-            if carrier.is_due() || M::BLIND_EVENTS {
+            if carrier.is_due() || Mistake::BlindEvents.is_made() {
                 carrier.slice();
             }
         }));
     }
 
     fn leave_the_loop(self: &Rc<Self>) {
-        if !M::WATCHES_ON {
+        if !Mistake::WatchesOn.is_made() {
             self.toolkit.watched.take();
             self.toolkit.about_to_sleep.take();
         }
-        if !M::SILENT_END {
+        if !Mistake::SilentEnd.is_made() {
             self.post();
         }
     }
@@ -217,9 +230,9 @@ impl<M: Mistakes> Carrier<M> {
 
 /// The carrier, as the reactor's host. The carrier owns the driver, so this must not own the
 /// carrier.
-struct Loop<M>(Weak<Carrier<M>>);
+struct Loop(Weak<Carrier>);
 
-impl<M: Mistakes> Host for Loop<M> {
+impl Host for Loop {
     fn request_turn(&self) {
         if let Some(carrier) = self.0.upgrade() {
             carrier.post();
@@ -244,12 +257,13 @@ impl<M: Mistakes> Host for Loop<M> {
 }
 
 /// The harness.
-pub struct OnToolkit<M> {
-    carrier: Rc<Carrier<M>>,
+#[derive(Clone)]
+pub struct OnToolkit {
+    carrier: Rc<Carrier>,
     handle: Handle,
 }
 
-impl<M: Mistakes> OnToolkit<M> {
+impl OnToolkit {
     fn on(toolkit: Rc<Toolkit>) -> Self {
         let carrier = Carrier::new(toolkit);
         let handle = carrier.driver().expect("a new one").handle();
@@ -257,16 +271,7 @@ impl<M: Mistakes> OnToolkit<M> {
     }
 }
 
-impl<M> Clone for OnToolkit<M> {
-    fn clone(&self) -> Self {
-        OnToolkit {
-            carrier: self.carrier.clone(),
-            handle: self.handle.clone(),
-        }
-    }
-}
-
-impl<M: Mistakes> Harness for OnToolkit<M> {
+impl Harness for OnToolkit {
     const NAME: &'static str = "toolkit";
 
     fn new() -> Self {
