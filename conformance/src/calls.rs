@@ -13,14 +13,13 @@ use std::{
 };
 
 use super::{
-    Harness,
     rig::{Count, Log, Rig, ms, stopper},
     timers::assert_all_served,
 };
 use entwined::reactor::{Gone, Handle, Remote, RemoteError};
 
-pub(super) fn b21_a_posted_call_runs_on_the_loops_thread<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b21_a_posted_call_runs_on_the_loops_thread() {
+    let rig = Rig::new();
     let (remote, here) = (rig.handle.remote(), thread::current().id());
     let poster = thread::spawn(move || {
         let post = remote.post(move |handle| {
@@ -35,8 +34,8 @@ pub(super) fn b21_a_posted_call_runs_on_the_loops_thread<H: Harness>() {
 
 /// Posts `each` calls from each of `threads` threads. Returns the calls that ran, as the number of
 /// the thread and of the call.
-fn post_from_threads<H: Harness>(threads: u32, each: u32) -> Vec<(u32, u32)> {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+fn post_from_threads(threads: u32, each: u32) -> Vec<(u32, u32)> {
+    let (rig, count) = (Rig::new(), Count::default());
     let ran = Rc::new(RefCell::new(Vec::new()));
     // Posted closures are `Send`; a channel brings their results to values that are not.
     let (kept, counted) = (ran.clone(), count.clone());
@@ -72,8 +71,8 @@ fn post_from_threads<H: Harness>(threads: u32, each: u32) -> Vec<(u32, u32)> {
     ran.take()
 }
 
-pub(super) fn b21_calls_of_one_thread_run_in_order<H: Harness>() {
-    let ran = post_from_threads::<H>(4, 2_000);
+pub(super) fn b21_calls_of_one_thread_run_in_order() {
+    let ran = post_from_threads(4, 2_000);
     for thread in 0..4 {
         let calls: Vec<_> = ran
             .iter()
@@ -88,8 +87,8 @@ pub(super) fn b21_calls_of_one_thread_run_in_order<H: Harness>() {
     }
 }
 
-pub(super) fn b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn() {
+    let (rig, log) = (Rig::new(), Log::default());
     let (handle, first) = (rig.handle.clone(), log.clone());
     let post = rig.handle.remote();
     let turns = Arc::new(AtomicU64::new(0));
@@ -109,8 +108,8 @@ pub(super) fn b21_posted_from_the_loops_own_thread_it_runs_on_the_next_turn<H: H
     log.assert(&["posted"]);
 }
 
-pub(super) fn b22_a_post_wakes_a_loop_that_sleeps_without_timers<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b22_a_post_wakes_a_loop_that_sleeps_without_timers() {
+    let rig = Rig::new();
     let remote = rig.handle.remote();
     let poster = thread::spawn(move || {
         // The loop sleeps between two calls, and only the next call can wake it.
@@ -124,8 +123,8 @@ pub(super) fn b22_a_post_wakes_a_loop_that_sleeps_without_timers<H: Harness>() {
     poster.join().expect("the poster");
 }
 
-pub(super) fn b22_a_burst_of_100_000_from_8_threads_all_run_once<H: Harness>() {
-    let mut ran = post_from_threads::<H>(8, 12_500);
+pub(super) fn b22_a_burst_of_100_000_from_8_threads_all_run_once() {
+    let mut ran = post_from_threads(8, 12_500);
     ran.sort_unstable();
     let expected: Vec<_> = (0..8)
         .flat_map(|thread| (0..12_500).map(move |call| (thread, call)))
@@ -138,7 +137,7 @@ pub(super) fn b22_a_burst_of_100_000_from_8_threads_all_run_once<H: Harness>() {
     );
 }
 
-pub(super) fn b23_a_call_that_posts_itself_starves_neither_timers_nor_io<H: Harness>() {
+pub(super) fn b23_a_call_that_posts_itself_starves_neither_timers_nor_io() {
     fn again(handle: &Handle, rounds: Arc<AtomicU64>) {
         rounds.fetch_add(1, Ordering::Relaxed);
         handle
@@ -147,7 +146,7 @@ pub(super) fn b23_a_call_that_posts_itself_starves_neither_timers_nor_io<H: Harn
             .map_err(|_| ())
             .unwrap_or_default();
     }
-    let rig = Rig::<H>::new();
+    let rig = Rig::new();
     let rounds = Arc::new(AtomicU64::new(0));
     again(&rig.handle, rounds.clone());
     assert_all_served(&rig);
@@ -157,12 +156,12 @@ pub(super) fn b23_a_call_that_posts_itself_starves_neither_timers_nor_io<H: Harn
     );
 }
 
-pub(super) fn b23_a_call_soon_that_asks_for_itself_starves_neither_timers_nor_io<H: Harness>() {
+pub(super) fn b23_a_call_soon_that_asks_for_itself_starves_neither_timers_nor_io() {
     fn again(handle: Handle, rounds: Count) {
         rounds.add(1);
         handle.clone().call_soon(move || again(handle, rounds));
     }
-    let (rig, rounds) = (Rig::<H>::new(), Count::default());
+    let (rig, rounds) = (Rig::new(), Count::default());
     again(rig.handle.clone(), rounds.clone());
     assert_all_served(&rig);
     assert!(
@@ -171,8 +170,8 @@ pub(super) fn b23_a_call_soon_that_asks_for_itself_starves_neither_timers_nor_io
     );
 }
 
-pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back() {
+    let rig = Rig::new();
     let remote = rig.handle.remote();
     rig.harness.detach();
     let poster = thread::spawn(move || {
@@ -186,7 +185,7 @@ pub(super) fn b24_posting_to_a_reactor_that_is_gone_gives_the_closure_back<H: Ha
     });
     let (closure, seen) = poster.join().expect("the poster");
     // The closure is intact, and another reactor can call it.
-    let other = Rig::<H>::new();
+    let other = Rig::new();
     other.handle.remote().post(closure).expect("there");
     other.handle.call_later(ms(1), stopper(&other.handle));
     other.run();
@@ -202,8 +201,8 @@ impl Drop for Tell {
     }
 }
 
-pub(super) fn b24_closures_never_run_are_dropped_on_the_loops_thread<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b24_closures_never_run_are_dropped_on_the_loops_thread() {
+    let rig = Rig::new();
     let (dropped, on) = mpsc::channel();
     let remote = rig.handle.remote();
     let post = |remote: &Remote| {
@@ -238,10 +237,10 @@ pub(super) fn b24_closures_never_run_are_dropped_on_the_loops_thread<H: Harness>
 }
 
 /// Runs a reactor while `ask` makes blocking calls on another thread.
-fn while_it_runs<H: Harness, R: Send + 'static>(
+fn while_it_runs<R: Send + 'static>(
     ask: impl FnOnce(Remote) -> R + Send + 'static,
 ) -> (R, Vec<String>) {
-    let rig = Rig::<H>::new();
+    let rig = Rig::new();
     let remote = rig.handle.remote();
     let asker = thread::spawn(move || {
         let result = ask(remote.clone());
@@ -255,19 +254,19 @@ fn while_it_runs<H: Harness, R: Send + 'static>(
     (asker.join().expect("the asker"), rig.take_panics())
 }
 
-pub(super) fn b25_a_blocking_call_gets_the_result<H: Harness>() {
-    let (result, _) = while_it_runs::<H, _>(|remote| remote.call(|handle| handle.is_running()));
+pub(super) fn b25_a_blocking_call_gets_the_result() {
+    let (result, _) = while_it_runs::<_>(|remote| remote.call(|handle| handle.is_running()));
     assert_eq!(result, Ok(true));
 }
 
-pub(super) fn b25_a_blocking_call_gets_the_error<H: Harness>() {
-    let (result, _) = while_it_runs::<H, _>(|remote| {
+pub(super) fn b25_a_blocking_call_gets_the_error() {
+    let (result, _) = while_it_runs::<_>(|remote| {
         remote.call(|_| "x".parse::<u32>().map_err(|error| error.to_string()))
     });
     assert_eq!(result, Ok(Err("invalid digit found in string".to_owned())));
 }
 
-pub(super) fn b25_a_blocking_call_gets_the_outcome_of_a_future<H: Harness>() {
+pub(super) fn b25_a_blocking_call_gets_the_outcome_of_a_future() {
     let ask = |remote: Remote| {
         remote.call_async(|handle| {
             // Not `Send`: it never leaves the thread.
@@ -278,10 +277,10 @@ pub(super) fn b25_a_blocking_call_gets_the_outcome_of_a_future<H: Harness>() {
             }
         })
     };
-    assert_eq!(while_it_runs::<H, _>(ask).0, Ok(5));
+    assert_eq!(while_it_runs::<_>(ask).0, Ok(5));
 }
 
-pub(super) fn b25_a_blocking_call_that_panics_says_so_and_the_loop_lives<H: Harness>() {
+pub(super) fn b25_a_blocking_call_that_panics_says_so_and_the_loop_lives() {
     let ask = |remote: Remote| {
         let call = remote.call(|_| -> u32 { panic!("in a call") });
         let future = remote.call_async(|_| async { panic!("in a future") });
@@ -289,7 +288,7 @@ pub(super) fn b25_a_blocking_call_that_panics_says_so_and_the_loop_lives<H: Harn
             remote.call_async(|_| -> std::future::Ready<()> { panic!("before the future") });
         (call, future, making, remote.call(|_| "alive"))
     };
-    let ((call, future, making, after), _) = while_it_runs::<H, _>(ask);
+    let ((call, future, making, after), _) = while_it_runs::<_>(ask);
     assert_eq!(call, Err(RemoteError::Panicked("in a call".to_owned())));
     assert_eq!(
         future,
@@ -302,8 +301,8 @@ pub(super) fn b25_a_blocking_call_that_panics_says_so_and_the_loop_lives<H: Harn
     assert_eq!(after, Ok("alive"));
 }
 
-pub(super) fn b25_a_blocking_call_on_the_loops_own_thread_is_refused<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b25_a_blocking_call_on_the_loops_own_thread_is_refused() {
+    let (rig, log) = (Rig::new(), Log::default());
     let (remote, noted, stop) = (rig.handle.remote(), log.clone(), stopper(&rig.handle));
     assert_eq!(remote.call(|_| ()), Err(RemoteError::SameThread));
     rig.handle.call_soon(move || {
@@ -319,7 +318,7 @@ pub(super) fn b25_a_blocking_call_on_the_loops_own_thread_is_refused<H: Harness>
     log.assert(&["refused"]);
 }
 
-pub(super) fn b25_a_blocking_call_ends_when_the_run_does<H: Harness>() {
+pub(super) fn b25_a_blocking_call_ends_when_the_run_does() {
     let ask = |remote: Remote| {
         remote.call_async(|handle| {
             let stop = stopper(handle);
@@ -327,11 +326,11 @@ pub(super) fn b25_a_blocking_call_ends_when_the_run_does<H: Harness>() {
             std::future::pending::<()>()
         })
     };
-    assert_eq!(while_it_runs::<H, _>(ask).0, Err(RemoteError::Dropped));
+    assert_eq!(while_it_runs::<_>(ask).0, Err(RemoteError::Dropped));
 }
 
-pub(super) fn b25_a_blocking_call_ends_when_the_reactor_is_gone<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b25_a_blocking_call_ends_when_the_reactor_is_gone() {
+    let rig = Rig::new();
     let (remote, (begun, beginning)) = (rig.handle.remote(), mpsc::channel());
     let asker = thread::spawn(move || {
         let other = remote.clone();

@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{
-    Harness,
     life::nobody_listens,
     rig::{Rig, ms},
 };
@@ -15,8 +14,8 @@ use entwined::{
     transport::{ConnectError, tcp, unix},
 };
 
-pub(super) fn b40_connect_refused_says_so_over_tcp<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b40_connect_refused_says_so_over_tcp() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let nobody = nobody_listens(&handle);
@@ -28,8 +27,8 @@ pub(super) fn b40_connect_refused_says_so_over_tcp<H: Harness>() {
     });
 }
 
-pub(super) fn b40_connect_unreachable_says_so_over_tcp<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b40_connect_unreachable_says_so_over_tcp() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         // The loopback's broadcast address: TCP has no route to it.
@@ -78,8 +77,8 @@ fn silent_listener() -> (SocketAddr, impl Sized) {
     (address, (listener, filling))
 }
 
-pub(super) fn b40_connect_timed_out_says_so_over_tcp<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b40_connect_timed_out_says_so_over_tcp() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let (address, _silence) = silent_listener();
@@ -96,8 +95,8 @@ pub(super) fn b40_connect_timed_out_says_so_over_tcp<H: Harness>() {
     });
 }
 
-pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let (address, _silence) = silent_listener();
@@ -125,8 +124,8 @@ pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp<H: 
     });
 }
 
-pub(super) fn b40_connect_refused_says_so_over_unix<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b40_connect_refused_says_so_over_unix() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let name = format!("entwined-nobody-{}", std::process::id());
@@ -139,8 +138,8 @@ pub(super) fn b40_connect_refused_says_so_over_unix<H: Harness>() {
 }
 
 #[cfg(feature = "tls")]
-pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let connector = entwined::tls::Connector::builder()
@@ -173,8 +172,8 @@ pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls<H: H
     });
 }
 
-pub(super) fn b40_a_program_that_is_missing_says_so_over_pipes<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b40_a_program_that_is_missing_says_so_over_pipes() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let error = process::Command::new("/nonexistent/program")

@@ -18,7 +18,6 @@ use rustix::{
 };
 
 use super::{
-    Harness,
     carrier::{Carrier, Connect, Door, Peer, joined},
     rig::{Count, Rig, Scripted, ms, read_exactly, read_to_end},
     streams::{converse, converse_on},
@@ -29,8 +28,8 @@ use entwined::{
     transport::{Address, Listen as _, UnixAddress},
 };
 
-pub(super) fn b41_connect_again_from_inside_connection_lost<H: Harness, C: Carrier>() {
-    let (rig, rounds) = (Rig::<H>::new(), Count::default());
+pub(super) fn b41_connect_again_from_inside_connection_lost<C: Carrier>() {
+    let (rig, rounds) = (Rig::new(), Count::default());
     let Door {
         listener, connect, ..
     } = C::open(&rig.handle);
@@ -56,8 +55,8 @@ pub(super) fn b41_connect_again_from_inside_connection_lost<H: Harness, C: Carri
     rig.complete(rounds.reached(20));
 }
 
-pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<C: Carrier>() {
+    let rig = Rig::new();
     let mut asked = 0;
     let first_only = RefCell::new(move || {
         asked += 1;
@@ -82,8 +81,8 @@ pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<H: Harne
     drop(server);
 }
 
-pub(super) fn b42_a_factory_that_panics_ends_that_connection_only<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b42_a_factory_that_panics_ends_that_connection_only<C: Carrier>() {
+    let rig = Rig::new();
     let asked = Cell::new(0);
     let Door {
         listener, dialer, ..
@@ -137,12 +136,9 @@ impl Drop for FewFds {
     }
 }
 
-pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<
-    H: Harness,
-    C: Carrier,
->() {
+pub(super) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<C: Carrier>() {
     const CLIENTS: usize = 30;
-    let rig = Rig::<H>::new();
+    let rig = Rig::new();
     let listener = C::open(&rig.handle).listener;
     let address = Listening::of(&listener.local_address());
     let server = protocol::serve(listener, |_: &_| Some(Echo));
@@ -250,7 +246,7 @@ impl Listening {
     }
 }
 
-pub(super) fn b44_a_reset_is_an_error_with_its_kind<H: Harness, C: Carrier>() {
+pub(super) fn b44_a_reset_is_an_error_with_its_kind<C: Carrier>() {
     let kind = Rc::new(Cell::new(None));
     let seen = kind.clone();
     // Write two bytes, so that one of them stays unread.
@@ -261,12 +257,12 @@ pub(super) fn b44_a_reset_is_an_error_with_its_kind<H: Harness, C: Carrier>() {
         Lost::Failed(error) => seen.set(Some(error.kind())),
         other => panic!("{other}"),
     });
-    converse::<H, C, _>(protocol, None, Peer::reset);
+    converse::<C, _>(protocol, None, Peer::reset);
     assert_eq!(kind.get(), Some(io::ErrorKind::ConnectionReset));
 }
 
-pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<C: Carrier>() {
+    let rig = Rig::new();
     let kind = Rc::new(Cell::new(None));
     let (seen, handle) = (kind.clone(), rig.handle.clone());
     let protocol = Scripted::new()
@@ -284,7 +280,7 @@ pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harne
             Lost::Failed(error) => seen.set(Some(error.kind())),
             other => panic!("{other}"),
         });
-    converse_on::<H, C, _>(&rig, protocol, None, drop);
+    converse_on::<C, _>(&rig, protocol, None, drop);
     let kind = kind.get().expect("an error");
     assert!(
         matches!(
@@ -296,7 +292,6 @@ pub(super) fn b44_a_broken_pipe_is_an_error_with_its_kind_and_no_signal<H: Harne
 }
 
 pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_connection<
-    H: Harness,
     C: Carrier,
 >() {
     let (end, ending) = mpsc::channel::<()>();
@@ -312,7 +307,7 @@ pub(super) fn b44_a_peer_that_takes_nothing_any_more_does_not_hold_a_closed_conn
             connection.close();
         })
         .lost(move |_| drop(end.take()));
-    let (why, ()) = converse::<H, C, _>(protocol, Some(config), move |stream| {
+    let (why, ()) = converse::<C, _>(protocol, Some(config), move |stream| {
         let _ = ending.recv();
         drop(stream);
     });
@@ -348,12 +343,9 @@ fn panicking(callback: &'static str) -> Scripted {
         .lost(move |_| panic_if("lost"))
 }
 
-pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
-    H: Harness,
-    C: Carrier,
->() {
+pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<C: Carrier>() {
     for callback in ["made", "data", "end", "pause", "resume", "lost"] {
-        let rig = Rig::<H>::new();
+        let rig = Rig::new();
         let (echo, door) = (C::open(&rig.handle), C::open(&rig.handle));
         let _echo = protocol::serve(echo.listener, |_: &_| Some(Echo));
         let _server = protocol::serve(door.listener, move |_: &_| Some(panicking(callback)));
@@ -389,11 +381,8 @@ pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<
     }
 }
 
-pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
-    H: Harness,
-    C: Carrier,
->() {
-    let rig = Rig::<H>::new();
+pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<C: Carrier>() {
+    let rig = Rig::new();
     let kept = Rc::new(RefCell::new((Weak::new(), None)));
     let slot = kept.clone();
     let protocol = Scripted::new().made(move |connection| {
@@ -410,7 +399,7 @@ pub(super) fn b46_the_last_reference_to_a_protocol_goes_with_its_connection<
         });
         std::mem::drop(owned);
     });
-    converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
+    converse_on::<C, _>(&rig, protocol, None, |mut stream| {
         drop(read_to_end(&mut stream))
     });
     let (owned, connection) = kept.take();
@@ -436,8 +425,8 @@ fn resident() -> u64 {
         .expect("a number")
 }
 
-pub(super) fn b46_thousands_of_connections_leave_nothing_behind<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b46_thousands_of_connections_leave_nothing_behind<C: Carrier>() {
+    let rig = Rig::new();
     let lost = Count::default();
     let ends = lost.clone();
     let Door {

@@ -24,7 +24,7 @@ use entwined::{
 };
 
 use super::{
-    Harness,
+    backend::backend,
     rig::{Count, Log, Rig, Scripted, dial, hold, ms},
 };
 
@@ -44,15 +44,13 @@ impl Drop for Dropped {
     }
 }
 
-pub(super) fn b62_a_reactor_that_goes_while_others_wake_and_post_drops_everything_on_its_thread<
-    H: Harness,
->() {
+pub(super) fn b62_a_reactor_that_goes_while_others_wake_and_post_drops_everything_on_its_thread() {
     const ROUNDS: usize = 15;
     const TASKS: usize = 100;
     let (tasks, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (posted, lost) = (Arc::new(AtomicUsize::new(0)), Count::default());
     for _ in 0..ROUNDS {
-        let rig = Rig::<H>::new();
+        let rig = Rig::new();
         let lose = lost.clone();
         let (_server, address) = rig.serve_each(move || {
             let lose = lose.clone();
@@ -111,12 +109,14 @@ pub(super) fn b62_a_reactor_that_goes_while_others_wake_and_post_drops_everythin
     assert_eq!(lost.get(), ROUNDS as u64);
 }
 
-pub(super) fn b63_children_and_socket_files_end_with_the_run<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b63_children_and_socket_files_end_with_the_run() {
+    let rig = Rig::new();
     let folder = std::env::temp_dir().join(format!(
         "entwined-b63-{}-{}",
         std::process::id(),
-        H::NAME.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+        backend()
+            .name
+            .replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
     ));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("socket");
@@ -153,8 +153,8 @@ pub(super) fn b63_children_and_socket_files_end_with_the_run<H: Harness>() {
     panic!("the child still runs");
 }
 
-pub(super) fn b64_dropping_a_task_cancels_what_it_awaits<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b64_dropping_a_task_cancels_what_it_awaits() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let cancelled = Count::default();
@@ -192,8 +192,8 @@ pub(super) fn b64_dropping_a_task_cancels_what_it_awaits<H: Harness>() {
     });
 }
 
-pub(super) fn b65_a_panic_while_accepting_is_reported_and_costs_one_connection<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b65_a_panic_while_accepting_is_reported_and_costs_one_connection() {
+    let rig = Rig::new();
     let (made, first) = (Count::default(), Cell::new(true));
     let seen = made.clone();
     let (server, address) = rig.serve_each(move || {
@@ -258,7 +258,7 @@ impl Service for Slow {
 }
 
 /// Two services, and how long the second takes to start.
-fn two<H: Harness>(rig: &Rig<H>, panics: bool) -> (Services, Log, Rc<Cell<Duration>>) {
+fn two(rig: &Rig, panics: bool) -> (Services, Log, Rc<Cell<Duration>>) {
     let (services, log) = (Services::new("app", &rig.handle), Log::default());
     let time = Rc::new(Cell::new(ms(5)));
     let first = Rc::new(Cell::new(ms(5)));
@@ -274,8 +274,8 @@ fn two<H: Harness>(rig: &Rig<H>, panics: bool) -> (Services, Log, Rc<Cell<Durati
     (services, log, time)
 }
 
-pub(super) fn b65_a_service_that_panics_has_failed_and_the_next_run_starts_as_new<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b65_a_service_that_panics_has_failed_and_the_next_run_starts_as_new() {
+    let rig = Rig::new();
     let (services, log, _) = two(&rig, true);
     for _ in 0..2 {
         let starting = services.start(&rig.handle);
@@ -287,8 +287,8 @@ pub(super) fn b65_a_service_that_panics_has_failed_and_the_next_run_starts_as_ne
 
 type Ending = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error>>>>>;
 
-pub(super) fn b66_starts_and_stops_are_done_in_order_or_refused<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b66_starts_and_stops_are_done_in_order_or_refused() {
+    let rig = Rig::new();
     let (services, log, _) = two(&rig, false);
     let handle = rig.handle.clone();
     rig.complete(async move {
@@ -324,8 +324,8 @@ pub(super) fn b66_starts_and_stops_are_done_in_order_or_refused<H: Harness>() {
     ]);
 }
 
-pub(super) fn b66_a_run_that_ends_while_services_start_leaves_the_next_as_new<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b66_a_run_that_ends_while_services_start_leaves_the_next_as_new() {
+    let rig = Rig::new();
     let (services, log, time) = two(&rig, false);
     time.set(Duration::from_secs(1_000));
     let (handle, started) = (rig.handle.clone(), services.start(&rig.handle));

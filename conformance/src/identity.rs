@@ -3,13 +3,12 @@
 use std::{cell::Cell, rc::Rc};
 
 use super::{
-    Harness,
     carrier::Carrier,
     rig::{Scripted, read_to_end},
     streams::converse,
 };
 
-pub(super) fn b47_who_the_peer_is_can_be_asked_for<H: Harness, C: Carrier>() {
+pub(super) fn b47_who_the_peer_is_can_be_asked_for<C: Carrier>() {
     let asked = Rc::new(Cell::new(false));
     let seen = asked.clone();
     let protocol = Scripted::new().made(move |connection| {
@@ -17,6 +16,6 @@ pub(super) fn b47_who_the_peer_is_can_be_asked_for<H: Harness, C: Carrier>() {
         seen.set(true);
         connection.close();
     });
-    converse::<H, C, _>(protocol, None, |mut stream| drop(read_to_end(&mut stream)));
+    converse::<C, _>(protocol, None, |mut stream| drop(read_to_end(&mut stream)));
     assert!(asked.get());
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod backend;
 mod behaviours;
 mod bridge;
 mod by_hand;

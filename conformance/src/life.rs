@@ -10,11 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Harness,
-    rig::{
-        Count, Log, Rig, Scripted, dial, ms, peer, read_exactly, read_to_end, serve_on, stopper,
-    },
+use super::rig::{
+    Count, Log, Rig, Scripted, dial, ms, peer, read_exactly, read_to_end, serve_on, stopper,
 };
 use entwined::{
     Handle,
@@ -23,16 +20,16 @@ use entwined::{
     transport::tcp,
 };
 
-pub(super) fn b01_stop_before_run_is_refused<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b01_stop_before_run_is_refused() {
+    let rig = Rig::new();
     assert_eq!(rig.handle.try_stop(), Err(LifeError::NotRunning));
     rig.handle.call_soon(stopper(&rig.handle));
     rig.run();
     assert_eq!(rig.handle.try_stop(), Err(LifeError::NotRunning));
 }
 
-pub(super) fn b01_run_while_running_is_refused<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b01_run_while_running_is_refused() {
+    let rig = Rig::new();
     let (harness, handle) = (rig.harness.clone(), rig.handle.clone());
     rig.complete(async move {
         assert_eq!(harness.run(), Err(LifeError::AlreadyRunning));
@@ -40,8 +37,8 @@ pub(super) fn b01_run_while_running_is_refused<H: Harness>() {
     });
 }
 
-pub(super) fn b01_a_second_stop_is_refused<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b01_a_second_stop_is_refused() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.handle.call_soon(move || {
         assert_eq!(handle.try_stop(), Ok(()));
@@ -51,8 +48,8 @@ pub(super) fn b01_a_second_stop_is_refused<H: Harness>() {
     rig.run();
 }
 
-pub(super) fn b02_a_reactor_that_has_stopped_runs_again<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b02_a_reactor_that_has_stopped_runs_again() {
+    let rig = Rig::new();
     for round in 0..3 {
         assert!(
             !rig.handle.is_running() && !rig.handle.is_stopping(),
@@ -63,7 +60,7 @@ pub(super) fn b02_a_reactor_that_has_stopped_runs_again<H: Harness>() {
 }
 
 /// Checks that a timer, a call from another thread and an exchange with a peer work.
-fn assert_works<H: Harness>(rig: &Rig<H>) {
+fn assert_works(rig: &Rig) {
     let (_server, address) = rig.serve_each(|| Echo);
     let (remote, count) = (rig.handle.remote(), Count::default());
     let echoed = peer(address, move |mut stream| {
@@ -86,27 +83,27 @@ fn assert_works<H: Harness>(rig: &Rig<H>) {
     assert_eq!(count.get(), 1);
 }
 
-pub(super) fn b02_one_reactor_after_another<H: Harness>() {
+pub(super) fn b02_one_reactor_after_another() {
     for _ in 0..3 {
-        assert_works(&Rig::<H>::new());
+        assert_works(&Rig::new());
     }
 }
 
-pub(super) fn b02_two_reactors_beside_each_other<H: Harness>() {
-    let (outer, done) = (Rig::<H>::new(), Count::default());
+pub(super) fn b02_two_reactors_beside_each_other() {
+    let (outer, done) = (Rig::new(), Count::default());
     let (inner, timer) = (done.clone(), done.adder());
     outer.handle.call_soon(move || {
         // A whole run inside a callback of the other reactor. Where a thread has only one loop, it
         // carries both, and the timer may run in here.
-        assert_works(&Rig::<H>::new());
+        assert_works(&Rig::new());
         inner.add(1);
     });
     outer.handle.call_later(ms(20), timer);
     outer.complete(done.reached(2));
 }
 
-pub(super) fn b03_calls_made_before_run_happen_in_order<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b03_calls_made_before_run_happen_in_order() {
+    let (rig, log) = (Rig::new(), Log::default());
     for number in 0..100 {
         rig.handle.call_soon(log.adder(&number.to_string()));
     }
@@ -120,8 +117,8 @@ pub(super) fn b03_calls_made_before_run_happen_in_order<H: Harness>() {
     );
 }
 
-pub(super) fn b03_nothing_runs_before_run<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b03_nothing_runs_before_run() {
+    let (rig, count) = (Rig::new(), Count::default());
     rig.handle.call_soon(count.adder());
     rig.handle.call_later(Duration::ZERO, count.adder());
     rig.handle.remote().post(|_| {}).expect("there");
@@ -149,26 +146,26 @@ pub(super) fn b03_nothing_runs_before_run<H: Harness>() {
 }
 
 /// Runs a reactor and checks that it stops as `arrange` has planned.
-fn assert_stops<H: Harness>(arrange: impl FnOnce(&Rig<H>)) {
-    let rig = Rig::<H>::new();
+fn assert_stops(arrange: impl FnOnce(&Rig)) {
+    let rig = Rig::new();
     arrange(&rig);
     rig.run();
     assert!(!rig.handle.is_running());
 }
 
-pub(super) fn b04_stop_from_a_timer<H: Harness>() {
-    assert_stops::<H>(|rig| drop(rig.handle.call_later(ms(1), stopper(&rig.handle))));
+pub(super) fn b04_stop_from_a_timer() {
+    assert_stops(|rig| drop(rig.handle.call_later(ms(1), stopper(&rig.handle))));
 }
 
-pub(super) fn b04_stop_from_a_posted_call<H: Harness>() {
-    assert_stops::<H>(|rig| {
+pub(super) fn b04_stop_from_a_posted_call() {
+    assert_stops(|rig| {
         let remote = rig.handle.remote();
         thread::spawn(move || remote.post(|handle| handle.stop()).expect("there"));
     });
 }
 
-pub(super) fn b04_stop_from_a_connection_callback<H: Harness>() {
-    assert_stops::<H>(|rig| {
+pub(super) fn b04_stop_from_a_connection_callback() {
+    assert_stops(|rig| {
         let stop = stopper(&rig.handle);
         let (server, address) = rig.serve_each(move || {
             let stop = stop.clone();
@@ -188,8 +185,8 @@ pub(super) fn b04_stop_from_a_connection_callback<H: Harness>() {
     });
 }
 
-pub(super) fn b04_stop_from_a_failed_connect<H: Harness>() {
-    assert_stops::<H>(|rig| {
+pub(super) fn b04_stop_from_a_failed_connect() {
+    assert_stops(|rig| {
         let handle = rig.handle.clone();
         rig.handle.spawn(async move {
             let nobody = nobody_listens(&handle);
@@ -207,8 +204,8 @@ pub(super) fn nobody_listens(handle: &Handle) -> SocketAddr {
     listener.local_address().tcp().expect("it listens on TCP")
 }
 
-pub(super) fn b04_stop_from_a_task<H: Harness>() {
-    assert_stops::<H>(|rig| {
+pub(super) fn b04_stop_from_a_task() {
+    assert_stops(|rig| {
         let handle = rig.handle.clone();
         rig.handle.spawn(async move {
             handle.sleep(ms(1)).await;
@@ -227,8 +224,8 @@ pub(super) fn note_phase(handle: &Handle, phase: Phase, log: &Log, name: &'stati
     hook.keep();
 }
 
-pub(super) fn b05_phases_run_in_order_and_before_may_wait<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b05_phases_run_in_order_and_before_may_wait() {
+    let (rig, log) = (Rig::new(), Log::default());
     for (phase, name) in [
         (Phase::After, "after"),
         (Phase::During, "during"),
@@ -256,8 +253,8 @@ pub(super) fn b05_phases_run_in_order_and_before_may_wait<H: Harness>() {
     ]);
 }
 
-pub(super) fn b05_connections_are_lost_between_during_and_after<H: Harness>() {
-    let (rig, log, made) = (Rig::<H>::new(), Log::default(), Count::default());
+pub(super) fn b05_connections_are_lost_between_during_and_after() {
+    let (rig, log, made) = (Rig::new(), Log::default(), Count::default());
     for (phase, name) in [
         (Phase::Before, "before"),
         (Phase::During, "during"),
@@ -278,8 +275,8 @@ pub(super) fn b05_connections_are_lost_between_during_and_after<H: Harness>() {
     drop(client);
 }
 
-pub(super) fn b05_a_failing_phase_is_reported_and_the_rest_still_run<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b05_a_failing_phase_is_reported_and_the_rest_still_run() {
+    let (rig, log) = (Rig::new(), Log::default());
     let reports = log.clone();
     let _observer = rig.handle.observe(move |report| match report {
         Report::Failure { error, .. } => reports.add(format!("failure: {error}")),
@@ -331,8 +328,8 @@ pub(super) fn b05_a_failing_phase_is_reported_and_the_rest_still_run<H: Harness>
     );
 }
 
-pub(super) fn b05_each_hook_runs_once<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b05_each_hook_runs_once() {
+    let (rig, count) = (Rig::new(), Count::default());
     for phase in [Phase::Before, Phase::During, Phase::After] {
         let count = count.clone();
         rig.handle
@@ -349,8 +346,8 @@ pub(super) fn b05_each_hook_runs_once<H: Harness>() {
     }
 }
 
-pub(super) fn b05_a_hook_can_be_removed_from_inside_another<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b05_a_hook_can_be_removed_from_inside_another() {
+    let (rig, log) = (Rig::new(), Log::default());
     let victims = Rc::new(RefCell::new(Vec::new()));
     let (taken, first) = (victims.clone(), log.clone());
     rig.handle
@@ -394,8 +391,8 @@ async fn both_ends(
     (server, connection)
 }
 
-pub(super) fn b06_each_open_connection_hears_connection_lost_once<H: Harness>() {
-    let (rig, log, made) = (Rig::<H>::new(), Log::default(), Count::default());
+pub(super) fn b06_each_open_connection_hears_connection_lost_once() {
+    let (rig, log, made) = (Rig::new(), Log::default(), Count::default());
     let (handle, lost) = (rig.handle.clone(), log.clone());
     rig.complete(async move {
         for _ in 0..5 {
@@ -411,8 +408,8 @@ pub(super) fn b06_each_open_connection_hears_connection_lost_once<H: Harness>() 
     assert_eq!(log.entries(), vec!["the reactor stopped"; 10]);
 }
 
-pub(super) fn b06_no_user_code_runs_after_the_end<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b06_no_user_code_runs_after_the_end() {
+    let (rig, count) = (Rig::new(), Count::default());
     let handle = rig.handle.clone();
     let (timers, tasks, calls) = (count.clone(), count.clone(), count.clone());
     let at_the_end = rig.handle.clone();
@@ -443,8 +440,8 @@ pub(super) fn b06_no_user_code_runs_after_the_end<H: Harness>() {
     assert_eq!(count.get(), at_end, "user code ran after the end");
 }
 
-pub(super) fn b07_a_failing_connection_lost_does_not_keep_the_others_from_theirs<H: Harness>() {
-    let (rig, count, made) = (Rig::<H>::new(), Count::default(), Count::default());
+pub(super) fn b07_a_failing_connection_lost_does_not_keep_the_others_from_theirs() {
+    let (rig, count, made) = (Rig::new(), Count::default(), Count::default());
     let (handle, lost) = (rig.handle.clone(), count.clone());
     rig.handle.spawn(async move {
         for _ in 0..5 {
@@ -472,8 +469,8 @@ pub(super) fn b07_a_failing_connection_lost_does_not_keep_the_others_from_theirs
     );
 }
 
-pub(super) fn b08_a_turn_without_a_wait_returns_at_once<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b08_a_turn_without_a_wait_returns_at_once() {
+    let rig = Rig::new();
     rig.harness.attach().expect("a run");
     let best = (0..20).map(|_| {
         let start = Instant::now();
@@ -484,8 +481,8 @@ pub(super) fn b08_a_turn_without_a_wait_returns_at_once<H: Harness>() {
     assert!(best < ms(5), "a turn without a wait took {best:?}");
 }
 
-pub(super) fn b08_a_turn_with_a_wait_returns_when_something_happened<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b08_a_turn_with_a_wait_returns_when_something_happened() {
+    let (rig, count) = (Rig::new(), Count::default());
     rig.harness.attach().expect("a run");
     let wait = Duration::from_secs(30);
     let iterate_until = |number| {
@@ -515,8 +512,8 @@ pub(super) fn b08_a_turn_with_a_wait_returns_when_something_happened<H: Harness>
     assert_eq!(count.get(), 3);
 }
 
-pub(super) fn b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop<H: Harness>() {
-    let (rig, log, over) = (Rig::<H>::new(), Log::default(), Count::default());
+pub(super) fn b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop() {
+    let (rig, log, over) = (Rig::new(), Log::default(), Count::default());
     let harness = rig.harness.clone();
     let (handle, log2) = (rig.handle.clone(), log.clone());
     rig.host_call(ms(1), move || {
@@ -552,8 +549,8 @@ pub(super) fn b09_attach_to_a_loop_that_already_runs_and_again_after_a_stop<H: H
     log.assert(&["attached", "first run", "host", "second run"]);
 }
 
-pub(super) fn b09_detach_ends_the_reactor_and_leaves_the_host_to_another<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b09_detach_ends_the_reactor_and_leaves_the_host_to_another() {
+    let (rig, log) = (Rig::new(), Log::default());
     rig.harness.attach().expect("a run");
     let (handle, made, lost) = (rig.handle.clone(), Count::default(), log.clone());
     let ready = Count::default();
@@ -600,8 +597,8 @@ impl Drop for OnDrop {
     }
 }
 
-pub(super) fn b09_quitting_the_host_does_not_end_the_run<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b09_quitting_the_host_does_not_end_the_run() {
+    let (rig, count) = (Rig::new(), Count::default());
     rig.harness.attach().expect("a run");
     let handle = rig.handle.clone();
     let (_server, address) = rig.serve_each(|| Echo);

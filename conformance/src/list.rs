@@ -1,14 +1,12 @@
 //! The list of all tests.
 
 use super::{
-    ByHand, Harness,
     behaviours::{BEHAVIOURS, number},
     calls,
     carrier::{self, Carrier},
     connecting, connections, endings, identity, life, readiness, reentrancy, seam, sharing,
     signals, sockets, streams, threads, timers,
 };
-use entwined::Standalone;
 
 /// Calls the given macro with the tokens in brackets followed by all tests in groups. The tests are
 /// listed only here.
@@ -78,7 +76,7 @@ macro_rules! __for_each_conformance_test {
                 b18_a_looping_call_ends_from_inside_itself,
                 b18_a_looping_call_that_is_always_late_starves_nobody,
                 b19_an_idle_reactor_makes_no_wake_ups,
-                b20_cancel_and_reset_stay_cheap_with_a_million_timers alone,
+                b20_cancel_and_reset_stay_cheap_with_a_million_timers,
             }
             calls {
                 b21_a_posted_call_runs_on_the_loops_thread,
@@ -264,49 +262,49 @@ macro_rules! demand {
 }
 
 macro_rules! tests_of {
-    ([$harness:ident] $(
+    ([] $(
         $group:ident $(over $carriers:ident)? $(when $feature:ident)?
         { $($tests:tt)* }
     )*) => {{
         let mut all: Vec<Test> = Vec::with_capacity(300);
         $(tests_of_group! {
-            all $harness $group $($carriers)? $(when $feature)? { $($tests)* }
+            all $group $($carriers)? $(when $feature)? { $($tests)* }
         })*
         all
     }};
 }
 
 macro_rules! tests_of_group {
-    ($all:ident $harness:ident $group:ident { $($name:ident $($demand:ident)?,)* }) => {
+    ($all:ident $group:ident { $($name:ident $($demand:ident)?,)* }) => {
         $($all.push(Test {
             name: stringify!($name),
             demand: demand!($($demand)?),
-            function: $group::$name::<$harness>,
+            function: $group::$name,
             lacks: None,
         });)*
     };
-    ($all:ident $harness:ident $group:ident when http $tests:tt) => {
-        crate::__with_http! { tests_of_group! { $all $harness $group $tests } }
+    ($all:ident $group:ident when http $tests:tt) => {
+        crate::__with_http! { tests_of_group! { $all $group $tests } }
     };
-    ($all:ident $harness:ident $group:ident when tls $tests:tt) => {
-        crate::__with_tls! { tests_of_group! { $all $harness $group $tests } }
+    ($all:ident $group:ident when tls $tests:tt) => {
+        crate::__with_tls! { tests_of_group! { $all $group $tests } }
     };
-    ($all:ident $harness:ident $group:ident carriers $tests:tt) => {
-        tests_over! { $all $harness $group Tcp "_over_tcp" $tests }
-        tests_over! { $all $harness $group Unix "_over_unix" $tests }
-        crate::__with_tls! { tests_over! { $all $harness $group Tls "_over_tls" $tests } }
-        tests_over! { $all $harness $group Pipes "_over_pipes" $tests }
-        tests_over! { $all $harness $group Memory "_over_memory" $tests }
+    ($all:ident $group:ident carriers $tests:tt) => {
+        tests_over! { $all $group Tcp "_over_tcp" $tests }
+        tests_over! { $all $group Unix "_over_unix" $tests }
+        crate::__with_tls! { tests_over! { $all $group Tls "_over_tls" $tests } }
+        tests_over! { $all $group Pipes "_over_pipes" $tests }
+        tests_over! { $all $group Memory "_over_memory" $tests }
     };
 }
 
 macro_rules! tests_over {
-    ($all:ident $harness:ident $group:ident $carrier:ident $suffix:literal
+    ($all:ident $group:ident $carrier:ident $suffix:literal
         { $($name:ident $($demand:ident)?,)* }) => {
         $($all.push(Test {
             name: concat!(stringify!($name), $suffix),
             demand: demand!($($demand)?),
-            function: $group::$name::<$harness, carrier::$carrier>,
+            function: $group::$name::<carrier::$carrier>,
             lacks: lacks::<carrier::$carrier>(stringify!($name)),
         });)*
     };
@@ -319,12 +317,12 @@ fn lacks<C: Carrier>(name: &str) -> Option<&'static str> {
         .map(|lack| lack.1)
 }
 
-pub(super) fn tests<H: Harness>() -> Vec<Test> {
-    crate::__for_each_conformance_test! { tests_of ! [H] }
+pub(super) fn tests() -> Vec<Test> {
+    crate::__for_each_conformance_test! { tests_of ! [] }
 }
 
-pub(super) fn find<H: Harness>(name: &str) -> Test {
-    let found = tests::<H>().into_iter().find(|test| test.name == name);
+pub(super) fn find(name: &str) -> Test {
+    let found = tests().into_iter().find(|test| test.name == name);
     found.unwrap_or_else(|| panic!("the suite has no test {name}"))
 }
 
@@ -354,10 +352,7 @@ pub fn list() -> Vec<Entry> {
             text,
         }
     };
-    tests::<ByHand<Standalone>>()
-        .into_iter()
-        .map(entry)
-        .collect()
+    tests().into_iter().map(entry).collect()
 }
 
 #[cfg(test)]

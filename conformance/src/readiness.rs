@@ -16,7 +16,6 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustix::fs::OFlags;
 
 use super::{
-    Harness,
     rig::{Count, Rig, ms, pattern},
     timers::assert_all_served,
 };
@@ -55,8 +54,8 @@ async fn is_ready(source: &Registration<UnixStream>, direction: Direction) -> bo
     poll_fn(|cx| Poll::Ready(source.poll_ready(cx, direction).is_ready())).await
 }
 
-pub(super) fn b27_readable_is_delivered<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b27_readable_is_delivered() {
+    let rig = Rig::new();
     let (source, mut theirs) = watched(&rig.handle, Interest::READABLE);
     let handle = rig.handle.clone();
     rig.complete(async move {
@@ -82,8 +81,8 @@ pub(super) fn b27_readable_is_delivered<H: Harness>() {
     });
 }
 
-pub(super) fn b27_writable_is_delivered<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b27_writable_is_delivered() {
+    let rig = Rig::new();
     let (source, theirs) = watched(&rig.handle, Interest::WRITABLE);
     theirs.set_nonblocking(true).expect("an option");
     rig.complete(async move {
@@ -134,8 +133,8 @@ async fn receive_exactly(stream: &RefCell<Stream>, count: usize) -> Vec<u8> {
     received
 }
 
-pub(super) fn b27_both_directions_at_once_lose_no_wake_up<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b27_both_directions_at_once_lose_no_wake_up() {
+    let rig = Rig::new();
     let (a, b) = unix::pair(&rig.handle).expect("two streams");
     let bytes = Rc::new(pattern(4 * 1024 * 1024));
     let done = Count::default();
@@ -158,8 +157,8 @@ pub(super) fn b27_both_directions_at_once_lose_no_wake_up<H: Harness>() {
     rig.complete(done.reached(4));
 }
 
-pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_already<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_already() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         for _ in 0..20 {
@@ -195,8 +194,8 @@ pub(super) fn b28_after_deregistering_nothing_more_comes_though_it_was_taken_alr
     });
 }
 
-pub(super) fn b28_a_source_given_back_is_silent<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b28_a_source_given_back_is_silent() {
+    let rig = Rig::new();
     let (source, mut theirs) = watched(&rig.handle, Interest::BOTH);
     let handle = rig.handle.clone();
     rig.complete(async move {
@@ -227,8 +226,8 @@ pub(super) fn b28_a_source_given_back_is_silent<H: Harness>() {
     });
 }
 
-pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move {
         let mut reused = 0;
@@ -265,8 +264,8 @@ fn path_only() -> std::fs::File {
         .expect("it exists")
 }
 
-pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     let told = Rc::new(Cell::new(false));
     let seen = told.clone();
@@ -287,8 +286,8 @@ pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives<H: Harnes
     assert!(told.get(), "the owner was not told");
 }
 
-pub(super) fn b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives() {
+    let rig = Rig::new();
     let (source, theirs) = watched(&rig.handle, Interest::BOTH);
     drop(theirs);
     let told = Rc::new(Cell::new(None));
@@ -303,8 +302,8 @@ pub(super) fn b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives<H:
     assert_eq!(told.get(), Some(io::ErrorKind::BrokenPipe));
 }
 
-pub(super) fn b31_data_left_after_its_share_is_served_without_a_new_event<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b31_data_left_after_its_share_is_served_without_a_new_event() {
+    let rig = Rig::new();
     let (source, mut theirs) = watched(&rig.handle, Interest::READABLE);
     let bytes = pattern(20_000);
     theirs.write_all(&bytes).expect("written at once");
@@ -340,15 +339,15 @@ fn always_ready(handle: &Handle, rounds: &Count) -> impl Future<Output = ()> + u
     }
 }
 
-pub(super) fn b32_an_always_ready_source_starves_no_timer_call_peer_or_host<H: Harness>() {
-    let (rig, rounds) = (Rig::<H>::new(), Count::default());
+pub(super) fn b32_an_always_ready_source_starves_no_timer_call_peer_or_host() {
+    let (rig, rounds) = (Rig::new(), Count::default());
     rig.handle.spawn(always_ready(&rig.handle, &rounds));
     assert_all_served(&rig);
     assert!(rounds.get() > 100, "the source itself was starved");
 }
 
-pub(super) fn b32_always_ready_sources_share<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b32_always_ready_sources_share() {
+    let rig = Rig::new();
     let rounds: Vec<_> = (0..4).map(|_| Count::default()).collect();
     for count in &rounds {
         rig.handle.spawn(always_ready(&rig.handle, count));

@@ -21,7 +21,7 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Harness,
+    backend::HostLoop,
     rig::{Count, Log, Rig, Scripted, dial, ms, peer, read_to_end},
 };
 use entwined::{
@@ -37,20 +37,20 @@ use entwined_http::{self as http, Router};
 type Action = Box<dyn FnOnce()>;
 
 /// Arranges for a callback of one kind to run an action. What it returns lives as long as the run.
-type Arrange<H> = fn(&Rig<H>, Action) -> Box<dyn Any>;
+type Arrange = fn(&Rig, Action) -> Box<dyn Any>;
 
-fn in_a_timer<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_a_timer(rig: &Rig, action: Action) -> Box<dyn Any> {
     Box::new(rig.handle.call_later(ms(1), action))
 }
 
-fn in_a_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_a_call(rig: &Rig, action: Action) -> Box<dyn Any> {
     rig.handle.call_soon(action);
     Box::new(())
 }
 
 /// Runs the action in a call that another thread posts. The call finds the action in a thread-local
 /// and spins inside the call itself.
-fn in_a_posted_call<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_a_posted_call(rig: &Rig, action: Action) -> Box<dyn Any> {
     ACTION.set(Some(action));
     let remote = rig.handle.remote();
     let poster = thread::spawn(move || {
@@ -69,8 +69,8 @@ thread_local! {
 
 /// Starts a server whose protocol runs the action in one of its callbacks, and a peer that triggers
 /// it.
-fn in_a_protocol<H: Harness>(
-    rig: &Rig<H>,
+fn in_a_protocol(
+    rig: &Rig,
     action: Action,
     script: impl FnOnce(Box<dyn Fn()>) -> Scripted,
 ) -> Box<dyn Any> {
@@ -88,15 +88,15 @@ fn in_a_protocol<H: Harness>(
     Box::new(client)
 }
 
-fn in_connection_made<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_connection_made(rig: &Rig, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| Scripted::new().made(move |_| once()))
 }
 
-fn in_data_received<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_data_received(rig: &Rig, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| Scripted::new().data(move |_, _| once()))
 }
 
-fn in_connection_lost<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_connection_lost(rig: &Rig, action: Action) -> Box<dyn Any> {
     in_a_protocol(rig, action, |once| {
         Scripted::new()
             .data(|connection, _| connection.close())
@@ -104,7 +104,7 @@ fn in_connection_lost<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> 
     })
 }
 
-fn in_accept<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_accept(rig: &Rig, action: Action) -> Box<dyn Any> {
     let action = Cell::new(Some(action));
     let (server, address) = rig.serve(move |_: &_| {
         if let Some(action) = action.take() {
@@ -115,7 +115,7 @@ fn in_accept<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
     Box::new((server, dial(address)))
 }
 
-fn in_a_task<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_a_task(rig: &Rig, action: Action) -> Box<dyn Any> {
     let handle = rig.handle.clone();
     rig.handle.spawn(async move {
         handle.sleep(ms(1)).await;
@@ -159,13 +159,13 @@ async fn the_others(handle: Handle, echo: SocketAddr) {
     poster.join().expect("the poster");
 }
 
-fn echo<H: Harness>(rig: &Rig<H>) -> (Server, SocketAddr) {
+fn echo(rig: &Rig) -> (Server, SocketAddr) {
     rig.serve_each(|| Echo)
 }
 
 /// Checks that the others make progress while a callback of one kind spins the host's loop.
-fn assert_others_go_on<H: Harness>(arrange: Arrange<H>) {
-    let rig = Rig::<H>::new();
+fn assert_others_go_on(arrange: Arrange) {
+    let rig = Rig::new();
     let (done, (_server, echo)) = (Count::default(), echo(&rig));
     let (told, harness, handle) = (done.clone(), rig.harness.clone(), rig.handle.clone());
     let _alive = arrange(
@@ -178,40 +178,40 @@ fn assert_others_go_on<H: Harness>(arrange: Arrange<H>) {
     rig.complete(done.reached(1));
 }
 
-pub(super) fn b49_others_go_on_inside_a_timer<H: Harness>() {
-    assert_others_go_on::<H>(in_a_timer);
+pub(super) fn b49_others_go_on_inside_a_timer() {
+    assert_others_go_on(in_a_timer);
 }
 
-pub(super) fn b49_others_go_on_inside_a_call<H: Harness>() {
-    assert_others_go_on::<H>(in_a_call);
+pub(super) fn b49_others_go_on_inside_a_call() {
+    assert_others_go_on(in_a_call);
 }
 
-pub(super) fn b49_others_go_on_inside_a_posted_call<H: Harness>() {
-    assert_others_go_on::<H>(in_a_posted_call);
+pub(super) fn b49_others_go_on_inside_a_posted_call() {
+    assert_others_go_on(in_a_posted_call);
 }
 
-pub(super) fn b49_others_go_on_inside_connection_made<H: Harness>() {
-    assert_others_go_on::<H>(in_connection_made);
+pub(super) fn b49_others_go_on_inside_connection_made() {
+    assert_others_go_on(in_connection_made);
 }
 
-pub(super) fn b49_others_go_on_inside_data_received<H: Harness>() {
-    assert_others_go_on::<H>(in_data_received);
+pub(super) fn b49_others_go_on_inside_data_received() {
+    assert_others_go_on(in_data_received);
 }
 
-pub(super) fn b49_others_go_on_inside_connection_lost<H: Harness>() {
-    assert_others_go_on::<H>(in_connection_lost);
+pub(super) fn b49_others_go_on_inside_connection_lost() {
+    assert_others_go_on(in_connection_lost);
 }
 
-pub(super) fn b49_others_go_on_inside_accept<H: Harness>() {
-    assert_others_go_on::<H>(in_accept);
+pub(super) fn b49_others_go_on_inside_accept() {
+    assert_others_go_on(in_accept);
 }
 
-pub(super) fn b49_others_go_on_inside_a_task<H: Harness>() {
-    assert_others_go_on::<H>(in_a_task);
+pub(super) fn b49_others_go_on_inside_a_task() {
+    assert_others_go_on(in_a_task);
 }
 
-pub(super) fn b49_others_go_on_inside_a_shutdown_hook<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b49_others_go_on_inside_a_shutdown_hook() {
+    let rig = Rig::new();
     let (done, (_server, echo)) = (Count::default(), echo(&rig));
     let (told, harness, handle) = (done.clone(), rig.harness.clone(), rig.handle.clone());
     let hook = rig.handle.on_shutdown(Phase::Before, move || {
@@ -224,8 +224,8 @@ pub(super) fn b49_others_go_on_inside_a_shutdown_hook<H: Harness>() {
     assert_eq!(done.get(), 1);
 }
 
-pub(super) fn b49_others_go_on_inside_handle_wait<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b49_others_go_on_inside_handle_wait() {
+    let rig = Rig::new();
     let (done, (_server, echo)) = (Count::default(), echo(&rig));
     let (told, handle) = (done.clone(), rig.handle.clone());
     rig.handle.call_later(ms(1), move || {
@@ -243,12 +243,12 @@ pub(super) fn b49_others_go_on_inside_handle_wait<H: Harness>() {
 }
 
 #[cfg(feature = "http")]
-pub(super) fn b49_others_go_on_inside_an_http_handler<H: Harness>() {
-    assert_others_go_on::<H>(in_an_http_handler);
+pub(super) fn b49_others_go_on_inside_an_http_handler() {
+    assert_others_go_on(in_an_http_handler);
 }
 
 #[cfg(feature = "http")]
-fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> {
+fn in_an_http_handler(rig: &Rig, action: Action) -> Box<dyn Any> {
     let action = Rc::new(Cell::new(Some(action)));
     let router = Router::new().get("/", move |_: http::Request| {
         let action = action.clone();
@@ -269,8 +269,8 @@ fn in_an_http_handler<H: Harness>(rig: &Rig<H>, action: Action) -> Box<dyn Any> 
     Box::new((http::serve(listener, router), client))
 }
 
-pub(super) fn b49_the_host_goes_on_inside_the_nested_loop<H: Harness>() {
-    let (rig, done, host) = (Rig::<H>::new(), Count::default(), Count::default());
+pub(super) fn b49_the_host_goes_on_inside_the_nested_loop() {
+    let (rig, done, host) = (Rig::new(), Count::default(), Count::default());
     for number in 0..5 {
         rig.host_call(ms(5 + number), host.adder());
     }
@@ -283,10 +283,8 @@ pub(super) fn b49_the_host_goes_on_inside_the_nested_loop<H: Harness>() {
     rig.complete(done.reached(1));
 }
 
-pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events_come_afterwards<
-    H: Harness,
->() {
-    let (rig, log, lost) = (Rig::<H>::new(), Log::default(), Count::default());
+pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events_come_afterwards() {
+    let (rig, log, lost) = (Rig::new(), Log::default(), Count::default());
     let (sent, sending) = mpsc::channel();
     let (go, going) = mpsc::channel();
     let (harness, handle, noted) = (rig.harness.clone(), rig.handle.clone(), log.clone());
@@ -330,10 +328,8 @@ pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events
     log.assert(&["made", "data first", "returned", "data second", "end"]);
 }
 
-pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afterwards<
-    H: Harness,
->() {
-    let (rig, lost) = (Rig::<H>::new(), Count::default());
+pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afterwards() {
+    let (rig, lost) = (Rig::new(), Count::default());
     let (harness, handle, ended) = (rig.harness.clone(), rig.handle.clone(), lost.clone());
     let protocol = Scripted::new()
         .data(move |connection, _| {
@@ -359,10 +355,8 @@ pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afte
     assert_eq!(client.join().expect("the peer"), b"before, inside, after");
 }
 
-pub(super) fn b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_afterwards<
-    H: Harness,
->() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_afterwards() {
+    let (rig, log) = (Rig::new(), Log::default());
     let (inside, polls) = (Cell::new(false), Cell::new(0));
     let (harness, handle, noted) = (rig.harness.clone(), rig.handle.clone(), log.clone());
     rig.complete(poll_fn(move |cx| {
@@ -393,8 +387,8 @@ pub(super) fn b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_
     log.assert(&["poll 1", "returned", "poll 2"]);
 }
 
-pub(super) fn b50_readiness_that_comes_meanwhile_is_not_lost<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b50_readiness_that_comes_meanwhile_is_not_lost() {
+    let rig = Rig::new();
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("two sockets");
     ours.set_nonblocking(true).expect("an option");
     let source =
@@ -414,9 +408,9 @@ pub(super) fn b50_readiness_that_comes_meanwhile_is_not_lost<H: Harness>() {
     });
 }
 
-pub(super) fn b51_each_call_runs_once_and_none_is_lost<H: Harness>() {
+pub(super) fn b51_each_call_runs_once_and_none_is_lost() {
     const CALLS: u32 = 600;
-    let (rig, all) = (Rig::<H>::new(), Count::default());
+    let (rig, all) = (Rig::new(), Count::default());
     let ran = Rc::new(RefCell::new(Vec::new()));
     let ordinary = {
         let (ran, all) = (ran.clone(), all.clone());
@@ -462,7 +456,7 @@ pub(super) fn b51_each_call_runs_once_and_none_is_lost<H: Harness>() {
 }
 
 /// Spins the loop until the run ends, and stops the run in there.
-fn stop_inside<H: Harness>(harness: &H) -> Result<(), Stopped> {
+fn stop_inside(harness: &HostLoop) -> Result<(), Stopped> {
     let handle = harness.handle();
     harness.nest(Box::pin(async move {
         handle.stop();
@@ -472,8 +466,8 @@ fn stop_inside<H: Harness>(harness: &H) -> Result<(), Stopped> {
 
 /// Makes a callback of one kind spin the loop, and stops the reactor in there. Checks that both end
 /// and that no user code runs afterwards.
-fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+fn assert_stop_ends_both(arrange: Arrange) {
+    let (rig, log) = (Rig::new(), Log::default());
     // Another connection, which must be lost in order.
     let noted = log.clone();
     let (_server, address) = rig.serve_each(move || {
@@ -516,32 +510,32 @@ fn assert_stop_ends_both<H: Harness>(arrange: Arrange<H>) {
     drop(made);
 }
 
-pub(super) fn b52_stop_inside_ends_both_from_a_timer<H: Harness>() {
-    assert_stop_ends_both::<H>(in_a_timer);
+pub(super) fn b52_stop_inside_ends_both_from_a_timer() {
+    assert_stop_ends_both(in_a_timer);
 }
 
-pub(super) fn b52_stop_inside_ends_both_from_a_call<H: Harness>() {
-    assert_stop_ends_both::<H>(in_a_call);
+pub(super) fn b52_stop_inside_ends_both_from_a_call() {
+    assert_stop_ends_both(in_a_call);
 }
 
-pub(super) fn b52_stop_inside_ends_both_from_data_received<H: Harness>() {
-    assert_stop_ends_both::<H>(in_data_received);
+pub(super) fn b52_stop_inside_ends_both_from_data_received() {
+    assert_stop_ends_both(in_data_received);
 }
 
-pub(super) fn b52_stop_inside_ends_both_from_connection_lost<H: Harness>() {
-    assert_stop_ends_both::<H>(in_connection_lost);
+pub(super) fn b52_stop_inside_ends_both_from_connection_lost() {
+    assert_stop_ends_both(in_connection_lost);
 }
 
-pub(super) fn b52_stop_inside_ends_both_from_accept<H: Harness>() {
-    assert_stop_ends_both::<H>(in_accept);
+pub(super) fn b52_stop_inside_ends_both_from_accept() {
+    assert_stop_ends_both(in_accept);
 }
 
-pub(super) fn b52_stop_inside_ends_both_from_a_task<H: Harness>() {
-    assert_stop_ends_both::<H>(in_a_task);
+pub(super) fn b52_stop_inside_ends_both_from_a_task() {
+    assert_stop_ends_both(in_a_task);
 }
 
-pub(super) fn b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run() {
+    let (rig, log) = (Rig::new(), Log::default());
     let (harness, handle, noted) = (rig.harness.clone(), rig.handle.clone(), log.clone());
     rig.handle.call_soon(move || {
         assert_eq!(stop_inside(&harness), Err(Stopped));
@@ -564,8 +558,8 @@ pub(super) fn b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run<
     assert_eq!(entries, ["call", "task", "timer"]);
 }
 
-pub(super) fn b52_the_connection_on_the_stack_is_lost_once_it_returns<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b52_the_connection_on_the_stack_is_lost_once_it_returns() {
+    let (rig, log) = (Rig::new(), Log::default());
     let (noted, harness, lost) = (log.clone(), rig.harness.clone(), log.clone());
     let protocol = Scripted::new()
         .data(move |_, _| {
@@ -581,8 +575,8 @@ pub(super) fn b52_the_connection_on_the_stack_is_lost_once_it_returns<H: Harness
     log.assert(&["returned", "lost: the reactor stopped"]);
 }
 
-pub(super) fn b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever() {
+    let (rig, log) = (Rig::new(), Log::default());
     let (harness, clock, noted, made) = (
         rig.harness.clone(),
         rig.handle.clone(),
@@ -608,9 +602,9 @@ pub(super) fn b52_a_dialog_in_connection_lost_does_not_hold_the_end_for_ever<H: 
 
 /// Nests `levels` deep, with each level in a callback of another kind, and runs `innermost` at the
 /// bottom.
-fn nest_deeper<H: Harness>(
-    rig: Rc<Rig<H>>,
-    levels: &'static [Arrange<H>],
+fn nest_deeper(
+    rig: Rc<Rig>,
+    levels: &'static [Arrange],
     log: Log,
     innermost: Rc<dyn Fn() -> Result<(), Stopped>>,
 ) {
@@ -634,14 +628,10 @@ fn nest_deeper<H: Harness>(
     drop(alive);
 }
 
-fn three_levels_deep<H: Harness>(
-    innermost: impl Fn(&Rig<H>) -> Result<(), Stopped> + 'static,
-    expected: &[&str],
-) {
-    let (rig, log) = (Rc::new(Rig::<H>::new()), Log::default());
+fn three_levels_deep(innermost: impl Fn(&Rig) -> Result<(), Stopped> + 'static, expected: &[&str]) {
+    let (rig, log) = (Rc::new(Rig::new()), Log::default());
     let (inner, noted, again) = (rig.clone(), log.clone(), rig.clone());
-    let levels: &'static [Arrange<H>] =
-        Box::leak(Box::new([in_a_timer, in_data_received, in_a_task]));
+    let levels: &'static [Arrange] = Box::leak(Box::new([in_a_timer, in_data_received, in_a_task]));
     rig.handle.call_soon(move || {
         nest_deeper(
             inner,
@@ -663,8 +653,8 @@ fn three_levels_deep<H: Harness>(
     log.assert(expected);
 }
 
-pub(super) fn b53_three_levels_deep_others_go_on<H: Harness>() {
-    three_levels_deep::<H>(
+pub(super) fn b53_three_levels_deep_others_go_on() {
+    three_levels_deep(
         |rig| {
             let (server, echo) = echo(rig);
             let result = rig
@@ -683,8 +673,8 @@ pub(super) fn b53_three_levels_deep_others_go_on<H: Harness>() {
     );
 }
 
-pub(super) fn b53_three_levels_deep_each_call_runs_once<H: Harness>() {
-    three_levels_deep::<H>(
+pub(super) fn b53_three_levels_deep_each_call_runs_once() {
+    three_levels_deep(
         |rig| {
             let count = Count::default();
             for _ in 0..200 {
@@ -708,8 +698,8 @@ pub(super) fn b53_three_levels_deep_each_call_runs_once<H: Harness>() {
     );
 }
 
-pub(super) fn b53_three_levels_deep_stop_ends_all<H: Harness>() {
-    three_levels_deep::<H>(
+pub(super) fn b53_three_levels_deep_stop_ends_all() {
+    three_levels_deep(
         |rig| stop_inside(&rig.harness),
         &[
             "innermost: false",

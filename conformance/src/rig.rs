@@ -14,7 +14,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::Harness;
+use super::backend::HostLoop;
 use entwined::{
     Handle,
     protocol::{Connection, End, Factory, Lost, Protocol, Server, serve},
@@ -28,19 +28,19 @@ pub(super) const fn ms(count: u64) -> Duration {
 
 /// A backend under test that records panics. A panic in a callback fails the test, unless the test
 /// takes it out.
-pub(super) struct Rig<H> {
-    pub(super) harness: H,
+pub(super) struct Rig {
+    pub(super) harness: HostLoop,
     pub(super) handle: Handle,
     panics: Rc<RefCell<Vec<String>>>,
     _observer: Observer,
 }
 
-impl<H: Harness> Rig<H> {
+impl Rig {
     pub(super) fn new() -> Self {
-        Self::over(H::new())
+        Self::over(HostLoop::new())
     }
 
-    pub(super) fn over(harness: H) -> Self {
+    pub(super) fn over(harness: HostLoop) -> Self {
         let handle = harness.handle();
         let panics: Rc<RefCell<Vec<String>>> = Rc::default();
         let kept = panics.clone();
@@ -109,7 +109,7 @@ impl<H: Harness> Rig<H> {
     }
 }
 
-impl<H: Harness> Rig<H> {
+impl Rig {
     /// Starts a server on a free loopback port.
     pub(super) fn serve(&self, factory: impl Factory + 'static) -> (Server, SocketAddr) {
         serve_on(&self.handle, factory)

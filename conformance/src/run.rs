@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     Harness,
+    backend::{Backend, backend},
     list::{self, Demand, Test},
     table::{Outcome, table},
 };
@@ -33,19 +34,23 @@ pub(super) const RESULTS: &str = "ENTWINED_CONFORMANCE";
 /// `ENTWINED_CONFORMANCE_LIMIT` may name another number of seconds). In the second case its thread
 /// keeps running.
 pub fn check<H: Harness>(name: &str) {
-    let test = list::find::<H>(name);
-    if let Some(reason) = excuse::<H>(&test) {
-        println!("{name}: cannot be shown on {}: {reason}", H::NAME);
+    check_on(Backend::of::<H>(), name);
+}
+
+fn check_on(backend: Backend, name: &str) {
+    let test = list::find(name);
+    if let Some(reason) = excuse(backend, &test) {
+        println!("{name}: cannot be shown on {}: {reason}", backend.name);
         in_room(Demand::Shared, || {
-            record(H::NAME, name, &Outcome::CannotShow(reason.to_owned()))
+            record(backend, name, &Outcome::CannotShow(reason.to_owned()))
         });
         return;
     }
     // Record the result under the same lock: otherwise another test may have lowered the limit on
     // file descriptors.
     let outcome = in_room(test.demand, || {
-        let outcome = on_a_thread(&test, || ());
-        record(H::NAME, name, &Outcome::of(&outcome));
+        let outcome = on_a_thread(backend, &test, || ());
+        record(backend, name, &Outcome::of(&outcome));
         outcome
     });
     if let Err(panic) = outcome {
@@ -63,8 +68,10 @@ pub fn verdict<H: Harness>(
     name: &str,
     prepare: impl FnOnce() + Send + 'static,
 ) -> Result<(), String> {
-    let test = list::find::<H>(name);
-    let ran = in_room(test.demand, || on_a_thread(&test, prepare));
+    let test = list::find(name);
+    let ran = in_room(test.demand, || {
+        on_a_thread(Backend::of::<H>(), &test, prepare)
+    });
     match Outcome::of(&ran) {
         Outcome::Failed(message) => Err(message),
         _ => Ok(()),
@@ -81,11 +88,13 @@ pub fn verdict<H: Harness>(
 /// middle of a test, because the test hangs or something aborts, that test has failed, and another
 /// process continues with the rest. So the table is always printed.
 pub fn run_all<H: Harness>() -> bool {
+    let backend = Backend::of::<H>();
     match env::var(CHILD) {
-        Err(_) => supervise::<H>(),
+        Err(_) => supervise(backend),
         Ok(child) => match child.split_once('=') {
-            Some((name, path)) if name == H::NAME => {
-                run_here::<H>(Path::new(path));
+            Some((name, path)) if name == backend.name => {
+                backend.enter();
+                run_here(Path::new(path));
                 process::exit(0);
             }
             // Another call in the same `main`.
@@ -102,15 +111,20 @@ const CHILD: &str = "ENTWINED_CONFORMANCE_CHILD";
 const PROCESSES: usize = 8;
 
 /// Has the tests run in other processes, and returns whether nothing failed.
-fn supervise<H: Harness>() -> bool {
-    let file = format!("entwined-conformance-{}-{}.tsv", H::NAME, process::id());
+fn supervise(backend: Backend) -> bool {
+    let name = backend.name;
+    let file = format!("entwined-conformance-{name}-{}.tsv", process::id());
     let path = env::temp_dir().join(file.replace('/', "-"));
+    // Others can guess the name, so nothing may be there yet, not even a link.
+    if let Err(error) = fs::File::create_new(&path) {
+        panic!("cannot create {}: {error}", path.display());
+    }
     let mut complete = false;
     for _ in 0..PROCESSES {
         let before = lines(&path).len();
         let status = Command::new(env::current_exe().expect("the program's path"))
             .args(env::args_os().skip(1))
-            .env(CHILD, format!("{}={}", H::NAME, path.display()))
+            .env(CHILD, format!("{name}={}", path.display()))
             .status()
             .expect("the program starts again");
         complete = status.success();
@@ -118,43 +132,43 @@ fn supervise<H: Harness>() -> bool {
         if complete || lines(&path).len() == before {
             break;
         }
-        if let Some(name) = unfinished(&path) {
+        if let Some(test) = unfinished(&path) {
             let why = format!("the process ended in the middle of it: {status}");
-            finished::<H>(&path, &name, &Outcome::Failed(why));
+            finished(backend, &path, &test, &Outcome::Failed(why));
         }
     }
     if !complete {
         println!("not all tests were run, because the process ended too often");
     }
     let results = results(&path);
-    // It is only missing if no test was wanted.
-    let _ = fs::remove_file(&path);
+    fs::remove_file(&path).expect("the file for the results");
     let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
     let passed = complete && !results.values().any(failed);
-    println!("\n{}", table(&[(H::NAME.to_owned(), results)]));
+    println!("\n{}", table(&[(name.to_owned(), results)]));
     passed
 }
 
 /// Runs the tests that have no result in the file yet.
-fn run_here<H: Harness>(path: &Path) {
+fn run_here(path: &Path) {
+    let backend = backend();
     let wanted: Vec<_> = env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
     let done = results(path);
-    for test in list::tests::<H>() {
+    for test in list::tests() {
         let unwanted = !wanted.is_empty() && !wanted.iter().any(|part| test.name.contains(part));
         if unwanted || done.contains_key(test.name) {
             continue;
         }
-        let outcome = match excuse::<H>(&test) {
+        let outcome = match excuse(backend, &test) {
             Some(reason) => Outcome::CannotShow(reason.to_owned()),
             None => {
                 append(path, test.name, BEGUN);
-                Outcome::of(&here::<H>(&test, path))
+                Outcome::of(&here(&test, path))
             }
         };
-        finished::<H>(path, test.name, &outcome);
+        finished(backend, path, test.name, &outcome);
     }
 }
 
@@ -162,13 +176,13 @@ fn run_here<H: Harness>(path: &Path) {
 const BEGUN: &str = "begun";
 
 /// Prints and records the outcome of a test.
-fn finished<H: Harness>(path: &Path, name: &str, outcome: &Outcome) {
+fn finished(backend: Backend, path: &Path, name: &str, outcome: &Outcome) {
     println!("test {name} ... {outcome}");
     append(path, name, &outcome.to_string());
-    record(H::NAME, name, outcome);
+    record(backend, name, outcome);
 }
 
-/// The lines of the file for the results. It is missing until the first test begins.
+/// The lines of the file for the results.
 fn lines(path: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines()
@@ -206,12 +220,13 @@ fn in_room<R>(demand: Demand, run: impl FnOnce() -> R) -> R {
     }
 }
 
-fn on_a_thread(test: &Test, prepare: impl FnOnce() + Send + 'static) -> Ran {
+fn on_a_thread(backend: Backend, test: &Test, prepare: impl FnOnce() + Send + 'static) -> Ran {
     let (done, ended) = mpsc::channel::<()>();
     let function = test.function;
     let run = move || {
         // Dropped when the test ends, also by a panic.
         let _done = done;
+        backend.enter();
         prepare();
         function();
     };
@@ -226,12 +241,13 @@ fn on_a_thread(test: &Test, prepare: impl FnOnce() + Send + 'static) -> Ran {
 }
 
 /// Runs a test on this thread. Only the end of the process can stop it there.
-fn here<H: Harness>(test: &Test, path: &Path) -> Ran {
+fn here(test: &Test, path: &Path) -> Ran {
+    let backend = backend();
     let (done, ended) = mpsc::channel::<()>();
     let (name, path) = (test.name, path.to_owned());
     let watchdog = thread::spawn(move || {
         if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(limit()) {
-            finished::<H>(&path, name, &Outcome::Failed(too_long(name)));
+            finished(backend, &path, name, &Outcome::Failed(too_long(name)));
             process::exit(1);
         }
     });
@@ -255,11 +271,11 @@ fn too_long(name: &str) -> String {
 }
 
 /// Why the host, or the transport under test, cannot pass the test.
-fn excuse<H: Harness>(test: &Test) -> Option<&'static str> {
-    let excuses = H::cannot_show();
+fn excuse(backend: Backend, test: &Test) -> Option<&'static str> {
+    let excuses = (backend.cannot_show)();
     for (excused, _) in excuses {
         // An excuse for a test that no longer exists would be misleading.
-        list::find::<H>(excused);
+        list::find(excused);
     }
     test.lacks.or_else(|| {
         excuses
@@ -270,11 +286,11 @@ fn excuse<H: Harness>(test: &Test) -> Option<&'static str> {
 }
 
 /// Writes the result for the table, if the environment variable is set.
-fn record(backend: &str, name: &str, outcome: &Outcome) {
+fn record(backend: Backend, name: &str, outcome: &Outcome) {
     let Some(directory) = env::var_os(RESULTS) else {
         return;
     };
-    let path = Path::new(&directory).join(format!("{backend}.tsv"));
+    let path = Path::new(&directory).join(format!("{}.tsv", backend.name));
     append(&path, name, &outcome.to_string());
 }
 

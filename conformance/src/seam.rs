@@ -5,7 +5,7 @@ use std::{cell::Cell, future::Future, io::Write, rc::Rc, thread, time::Duration}
 use entwined::Handle;
 
 use super::{
-    Harness,
+    backend::HostLoop,
     rig::{Count, Rig, Scripted, dial, hold, ms},
 };
 
@@ -27,7 +27,7 @@ fn a_timer(handle: &Handle, done: &Count) {
 
 /// Runs the host's loop inside a callback until the host's own timer ends it, as a dialog does that
 /// closes by itself. The reactor is asked for nothing. Returns whether the work was done in there.
-fn dialog<H: Harness>(harness: &H, length: Duration, done: &Count) -> bool {
+fn dialog(harness: &HostLoop, length: Duration, done: &Count) -> bool {
     let (closed, in_time) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
     let (close, seen, done) = (closed.clone(), in_time.clone(), done.clone());
     let on_time = move || {
@@ -43,13 +43,13 @@ fn dialog<H: Harness>(harness: &H, length: Duration, done: &Count) -> bool {
 
 /// Checks that a dialog shows the work done before it closes. Each attempt gives it more time,
 /// because a busy machine may be slow.
-fn assert_done_in_the_dialog<H: Harness>(
+fn assert_done_in_the_dialog(
     kind: &str,
     hint: &str,
-    arrange: impl Fn(&Rig<H>, &Count, Box<dyn FnOnce()>),
+    arrange: impl Fn(&Rig, &Count, Box<dyn FnOnce()>),
 ) {
     let attempt = |length| {
-        let (rig, done, in_time) = (Rig::<H>::new(), Count::default(), Rc::new(Cell::new(false)));
+        let (rig, done, in_time) = (Rig::new(), Count::default(), Rc::new(Cell::new(false)));
         let (harness, handle) = (rig.harness.clone(), rig.handle.clone());
         let (count, seen) = (done.clone(), in_time.clone());
         let open = move || {
@@ -66,11 +66,11 @@ fn assert_done_in_the_dialog<H: Harness>(
     assert!(shown, "{kind} waited until the dialog had closed: {hint}");
 }
 
-pub(super) fn b58_what_a_callback_queues_is_done_in_the_dialog_that_it_opens<H: Harness>() {
+pub(super) fn b58_what_a_callback_queues_is_done_in_the_dialog_that_it_opens() {
     let kinds: [(&str, Queue); 3] = [("a call", a_call), ("a task", a_task), ("a timer", a_timer)];
     for (kind, queue) in kinds {
         let hint = "the host was asked for a turn (`Host::request_turn`) before the dialog opened";
-        assert_done_in_the_dialog::<H>(kind, hint, |rig, done, open| {
+        assert_done_in_the_dialog(kind, hint, |rig, done, open| {
             let (handle, done) = (rig.handle.clone(), done.clone());
             rig.handle.call_soon(move || {
                 queue(&handle, &done);
@@ -80,18 +80,18 @@ pub(super) fn b58_what_a_callback_queues_is_done_in_the_dialog_that_it_opens<H: 
     }
 }
 
-pub(super) fn b58_what_waits_behind_a_callback_is_done_in_the_dialog_that_it_opens<H: Harness>() {
+pub(super) fn b58_what_waits_behind_a_callback_is_done_in_the_dialog_that_it_opens() {
     let hint = "its turn is on the stack, and only `Driver::next_turn` tells of what is left in \
                 it: ask before each sleep, also in nested loops";
-    assert_done_in_the_dialog::<H>("a call", hint, |rig, done, open| {
+    assert_done_in_the_dialog("a call", hint, |rig, done, open| {
         rig.handle.call_soon(open);
         a_call(&rig.handle, done);
     });
-    assert_done_in_the_dialog::<H>("a task", hint, |rig, done, open| {
+    assert_done_in_the_dialog("a task", hint, |rig, done, open| {
         rig.handle.spawn(async { open() });
         a_task(&rig.handle, done);
     });
-    assert_done_in_the_dialog::<H>("a timer that is due", hint, |rig, done, open| {
+    assert_done_in_the_dialog("a timer that is due", hint, |rig, done, open| {
         let (handle, done) = (rig.handle.clone(), done.clone());
         rig.handle.call_soon(move || {
             handle.call_later(ms(1), open);
@@ -103,8 +103,8 @@ pub(super) fn b58_what_waits_behind_a_callback_is_done_in_the_dialog_that_it_ope
 }
 
 /// Attaches the reactor, makes `arrange` end its run, and waits in the host's loop for the end.
-fn assert_woken_at_the_end<H: Harness>(how: &str, arrange: impl Fn(&Rig<H>)) {
-    let rig = Rig::<H>::new();
+fn assert_woken_at_the_end(how: &str, arrange: impl Fn(&Rig)) {
+    let rig = Rig::new();
     for _ in 0..3 {
         rig.harness.attach().expect("a run");
         arrange(&rig);
@@ -122,23 +122,23 @@ fn assert_woken_at_the_end<H: Harness>(how: &str, arrange: impl Fn(&Rig<H>)) {
     }
 }
 
-pub(super) fn b59_who_waits_in_the_hosts_loop_for_the_end_is_woken<H: Harness>() {
-    assert_woken_at_the_end::<H>("a timer", |rig| {
+pub(super) fn b59_who_waits_in_the_hosts_loop_for_the_end_is_woken() {
+    assert_woken_at_the_end("a timer", |rig| {
         let handle = rig.handle.clone();
         rig.handle.call_later(ms(5), move || handle.stop());
     });
-    assert_woken_at_the_end::<H>("a call", |rig| {
+    assert_woken_at_the_end("a call", |rig| {
         let handle = rig.handle.clone();
         rig.handle.call_soon(move || handle.stop());
     });
-    assert_woken_at_the_end::<H>("a callback of the host", |rig| {
+    assert_woken_at_the_end("a callback of the host", |rig| {
         let handle = rig.handle.clone();
         rig.host_call(ms(5), move || handle.stop());
     });
 }
 
-pub(super) fn b59_a_host_whose_run_is_over_sleeps<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b59_a_host_whose_run_is_over_sleeps() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     rig.complete(async move { handle.sleep(ms(1)).await });
     // Whoever posts to it now fills an inbox that nobody empties until the next run.
@@ -166,12 +166,12 @@ const FORGIVEN: u64 = 6;
 
 /// Runs `body`, in which `EVENTS` times something happens, and checks that hardly any slice was in
 /// vain. The best of three runs counts, because threads race on a busy machine.
-fn assert_none_in_vain<H: Harness, F>(event: &str, body: impl Fn(&Rig<H>) -> F)
+fn assert_none_in_vain<F>(event: &str, body: impl Fn(&Rig) -> F)
 where
     F: Future<Output = ()> + 'static,
 {
     let idle = (0..3).map(|_| {
-        let rig = Rig::<H>::new();
+        let rig = Rig::new();
         let body = body(&rig);
         let handle = rig.handle.clone();
         // A host that has a callback to make runs its own loop, and makes those of the body too.
@@ -190,8 +190,8 @@ where
     );
 }
 
-pub(super) fn b60_a_timer_costs_one_slice<H: Harness>() {
-    assert_none_in_vain::<H, _>("a timer", |rig| {
+pub(super) fn b60_a_timer_costs_one_slice() {
+    assert_none_in_vain::<_>("a timer", |rig| {
         let handle = rig.handle.clone();
         async move {
             for _ in 0..EVENTS {
@@ -201,8 +201,8 @@ pub(super) fn b60_a_timer_costs_one_slice<H: Harness>() {
     });
 }
 
-pub(super) fn b60_a_timer_that_is_overdue_costs_one_slice<H: Harness>() {
-    assert_none_in_vain::<H, _>("a timer that is overdue when the loop looks", |rig| {
+pub(super) fn b60_a_timer_that_is_overdue_costs_one_slice() {
+    assert_none_in_vain::<_>("a timer that is overdue when the loop looks", |rig| {
         let (handle, harness) = (rig.handle.clone(), rig.harness.clone());
         async move {
             for _ in 0..EVENTS {
@@ -214,8 +214,8 @@ pub(super) fn b60_a_timer_that_is_overdue_costs_one_slice<H: Harness>() {
     });
 }
 
-pub(super) fn b60_a_wake_up_costs_one_slice<H: Harness>() {
-    assert_none_in_vain::<H, _>("a post of another thread", |rig| {
+pub(super) fn b60_a_wake_up_costs_one_slice() {
+    assert_none_in_vain::<_>("a post of another thread", |rig| {
         let (remote, posted) = (rig.handle.remote(), Count::default());
         POSTED.set(Some(posted.clone()));
         async move {
@@ -241,8 +241,8 @@ thread_local! {
     static POSTED: Cell<Option<Count>> = const { Cell::new(None) };
 }
 
-pub(super) fn b60_a_readable_socket_costs_one_slice<H: Harness>() {
-    assert_none_in_vain::<H, _>("a byte on a socket", |rig| {
+pub(super) fn b60_a_readable_socket_costs_one_slice() {
+    assert_none_in_vain::<_>("a byte on a socket", |rig| {
         let count = Count::default();
         let seen = count.clone();
         let (server, address) = rig.serve_each(move || {
@@ -260,8 +260,8 @@ pub(super) fn b60_a_readable_socket_costs_one_slice<H: Harness>() {
     });
 }
 
-pub(super) fn b60_a_callback_of_the_host_costs_one_slice<H: Harness>() {
-    assert_none_in_vain::<H, _>("a call that a callback of the host asks for", |rig| {
+pub(super) fn b60_a_callback_of_the_host_costs_one_slice() {
+    assert_none_in_vain::<_>("a call that a callback of the host asks for", |rig| {
         let (handle, harness, done) = (rig.handle.clone(), rig.harness.clone(), Count::default());
         async move {
             for number in 1..=EVENTS {
@@ -273,8 +273,8 @@ pub(super) fn b60_a_callback_of_the_host_costs_one_slice<H: Harness>() {
     });
 }
 
-pub(super) fn b60_what_a_slice_asks_for_and_does_costs_no_slice<H: Harness>() {
-    assert_none_in_vain::<H, _>("a timer that asks for a call", |rig| {
+pub(super) fn b60_what_a_slice_asks_for_and_does_costs_no_slice() {
+    assert_none_in_vain::<_>("a timer that asks for a call", |rig| {
         let (handle, done) = (rig.handle.clone(), Count::default());
         async move {
             for number in 1..=EVENTS {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Harness,
+    backend::backend,
     harness::FRAME,
     rig::{Count, Rig, Scripted, hold, median, ms, peer, processor_time, read_exactly, stopper},
 };
@@ -24,8 +24,8 @@ const PIECES: u64 = 500;
 
 /// Runs 100 ms of work, in pieces that `queue` queues, beside a host that records each of its
 /// turns: the pieces done, and the thread's processor time, so that other programs do not count.
-fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
-    let (rig, done) = (Rig::<H>::new(), Count::default());
+fn assert_bounded(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
+    let (rig, done) = (Rig::new(), Count::default());
     let turns = Rc::new(RefCell::new(Vec::new()));
     for _ in 0..PIECES {
         let count = done.clone();
@@ -49,7 +49,7 @@ fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     // The time that the reactor took between two turns of the host.
     let at_work = turns.windows(2).filter(|pair| pair[1].1 > pair[0].1);
     let taken: Vec<_> = at_work.map(|pair| pair[1].0 - pair[0].0).collect();
-    let bound = H::BUDGET + PIECE;
+    let bound = backend().budget + PIECE;
     let fewest = (PIECE * PIECES as u32).as_micros() / bound.as_micros();
     assert!(
         taken.len() as u128 * 2 >= fewest,
@@ -60,20 +60,20 @@ fn assert_bounded<H: Harness>(queue: impl Fn(&Handle, Box<dyn Fn()>)) {
     assert!(
         median < bound + ms(1),
         "the reactor took {median:?} at a time, with a budget of {:?}",
-        H::BUDGET
+        backend().budget
     );
 }
 
-pub(super) fn b54_a_turn_full_of_calls_ends_within_its_budget<H: Harness>() {
-    assert_bounded::<H>(|handle, piece| handle.call_soon(piece));
+pub(super) fn b54_a_turn_full_of_calls_ends_within_its_budget() {
+    assert_bounded(|handle, piece| handle.call_soon(piece));
 }
 
-pub(super) fn b54_a_turn_full_of_timers_ends_within_its_budget<H: Harness>() {
-    assert_bounded::<H>(|handle, piece| drop(handle.call_later(Duration::ZERO, piece)));
+pub(super) fn b54_a_turn_full_of_timers_ends_within_its_budget() {
+    assert_bounded(|handle, piece| drop(handle.call_later(Duration::ZERO, piece)));
 }
 
-pub(super) fn b54_a_turn_full_of_tasks_ends_within_its_budget<H: Harness>() {
-    assert_bounded::<H>(|handle, piece| drop(handle.spawn(async move { piece() })));
+pub(super) fn b54_a_turn_full_of_tasks_ends_within_its_budget() {
+    assert_bounded(|handle, piece| drop(handle.spawn(async move { piece() })));
 }
 
 /// The result of a second of frames.
@@ -87,7 +87,7 @@ struct Drawn {
 }
 
 /// Draws frames for a second while the reactor has endless work.
-fn draw<H: Harness>(rig: &Rig<H>) -> Drawn {
+fn draw(rig: &Rig) -> Drawn {
     let frames: Rc<RefCell<Vec<(Instant, Duration)>>> = Rc::default();
     let (drawn, stop) = (frames.clone(), stopper(&rig.handle));
     rig.harness.draw_frames(Box::new(move || {
@@ -118,14 +118,14 @@ fn draw<H: Harness>(rig: &Rig<H>) -> Drawn {
 /// frame is also late if another program has the processor when it is due. Of 60 frames in each
 /// second of processor time, 57 must be drawn. There are up to five tries, to be fair to windows,
 /// which share their frames with a display server.
-fn assert_sixty_frames<H: Harness>(begin: impl Fn(&Rig<H>) -> Box<dyn Fn() -> u64>, enough: u64) {
+fn assert_sixty_frames(begin: impl Fn(&Rig) -> Box<dyn Fn() -> u64>, enough: u64) {
     let mut tries = Vec::new();
     for _ in 0..5 {
-        let rig = Rig::<H>::new();
+        let rig = Rig::new();
         let work = begin(&rig);
         let drawn = draw(&rig);
         let work = work();
-        println!("{}: {drawn:?} beside {work} pieces of work", H::NAME);
+        println!("{}: {drawn:?} beside {work} pieces of work", backend().name);
         let due = 57.0 * drawn.processor.as_secs_f64().min(1.0);
         if drawn.frames as f64 >= due.floor() && drawn.gap < FRAME + ms(5) && work >= enough {
             return;
@@ -135,8 +135,8 @@ fn assert_sixty_frames<H: Harness>(begin: impl Fn(&Rig<H>) -> Box<dyn Fn() -> u6
     panic!("frames and work (at least {enough}) in a second: {tries:?}");
 }
 
-pub(super) fn b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_second<H: Harness>() {
-    let begin = |rig: &Rig<H>| -> Box<dyn Fn() -> u64> {
+pub(super) fn b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_second() {
+    let begin = |rig: &Rig| -> Box<dyn Fn() -> u64> {
         let remote = rig.handle.remote();
         let poster = thread::spawn(move || {
             for _ in 0..200_000 {
@@ -151,11 +151,11 @@ pub(super) fn b55_with_200_000_posted_calls_queued_the_host_draws_60_frames_a_se
     };
     // A slice of 2 ms per frame has room for 12,000 of them if the calls themselves cost nothing.
     // In a debug build the calls cost as much as the work.
-    assert_sixty_frames::<H>(begin, 5_000);
+    assert_sixty_frames(begin, 5_000);
 }
 
-pub(super) fn b55_with_64_busy_connections_the_host_draws_60_frames_a_second<H: Harness>() {
-    let begin = |rig: &Rig<H>| -> Box<dyn Fn() -> u64> {
+pub(super) fn b55_with_64_busy_connections_the_host_draws_60_frames_a_second() {
+    let begin = |rig: &Rig| -> Box<dyn Fn() -> u64> {
         let exchanges = Count::default();
         let (server, address) = rig.serve_each(|| Echo);
         for _ in 0..64 {
@@ -182,11 +182,11 @@ pub(super) fn b55_with_64_busy_connections_the_host_draws_60_frames_a_second<H: 
             exchanges.get()
         })
     };
-    assert_sixty_frames::<H>(begin, 1_000);
+    assert_sixty_frames(begin, 1_000);
 }
 
-pub(super) fn b56_with_a_host_that_is_always_busy_the_network_gets_turns<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b56_with_a_host_that_is_always_busy_the_network_gets_turns() {
+    let rig = Rig::new();
     let over = Rc::new(Cell::new(false));
     let (rested, host) = (over.clone(), Count::default());
     let rounds = host.clone();
@@ -218,17 +218,15 @@ pub(super) fn b56_with_a_host_that_is_always_busy_the_network_gets_turns<H: Harn
     });
     println!(
         "{}: beside a busy host an exchange takes {trip:?}, and a timer is {timer:?} late",
-        H::NAME
+        backend().name
     );
     assert!(trip < ms(50), "an exchange takes {trip:?}");
     assert!(timer < ms(50), "a timer is {timer:?} late");
     assert!(host.get() > 10, "the host had {} turns", host.get());
 }
 
-pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time<
-    H: Harness,
->() {
-    let rig = Rig::<H>::new();
+pub(super) fn b57_a_callback_over_the_stall_threshold_is_reported_once_with_name_and_time() {
+    let rig = Rig::new();
     let stalls = Rc::new(RefCell::new(Vec::new()));
     let noted = stalls.clone();
     let _observer = rig.handle.observe(move |report| {

@@ -3,7 +3,6 @@
 use rustix::process::{getpid, kill_process};
 
 use super::{
-    Harness,
     life::note_phase,
     rig::{Count, Log, Rig, ms},
 };
@@ -22,9 +21,9 @@ fn caught_signals() -> String {
         .to_owned()
 }
 
-pub(super) fn b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host<H: Harness>() {
+pub(super) fn b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host() {
     let before = caught_signals();
-    let rig = Rig::<H>::new();
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     let during = rig.complete(async move {
         handle.sleep(ms(1)).await;
@@ -37,9 +36,9 @@ fn send_to_ourselves(signal: Signal) {
     kill_process(getpid(), signal).expect("sent");
 }
 
-pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
+pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order() {
     for signal in [Signal::INT, Signal::TERM] {
-        let (rig, log) = (Rig::<H>::new(), Log::default());
+        let (rig, log) = (Rig::new(), Log::default());
         signal::stop_on(&rig.handle, [Signal::INT, Signal::TERM])
             .expect("they can be caught")
             .keep();
@@ -53,8 +52,8 @@ pub(super) fn b10_sigint_and_sigterm_stop_a_run_in_order<H: Harness>() {
     }
 }
 
-pub(super) fn b10_a_signal_before_the_run_is_kept_for_it<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b10_a_signal_before_the_run_is_kept_for_it() {
+    let rig = Rig::new();
     signal::stop_on(&rig.handle, [Signal::TERM])
         .expect("it can be caught")
         .keep();
@@ -62,8 +61,8 @@ pub(super) fn b10_a_signal_before_the_run_is_kept_for_it<H: Harness>() {
     rig.run();
 }
 
-pub(super) fn b10_sigchld_reaps<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b10_sigchld_reaps() {
+    let rig = Rig::new();
     let children = Signals::new(&rig.handle, Signal::CHILD).expect("it can be caught");
     rig.complete(async move {
         let mut child = std::process::Command::new("true").spawn().expect("a child");
@@ -77,8 +76,8 @@ pub(super) fn b10_sigchld_reaps<H: Harness>() {
     });
 }
 
-pub(super) fn b10_each_who_watches_a_signal_hears_of_it<H: Harness>() {
-    let (rig, heard) = (Rig::<H>::new(), Count::default());
+pub(super) fn b10_each_who_watches_a_signal_hears_of_it() {
+    let (rig, heard) = (Rig::new(), Count::default());
     for _ in 0..3 {
         let signals = Signals::new(&rig.handle, Signal::USR1).expect("it can be caught");
         let heard = heard.clone();

@@ -10,10 +10,7 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::{
-    Harness,
-    rig::{Count, Rig, Scripted, read_to_end},
-};
+use super::rig::{Count, Rig, Scripted, read_to_end};
 use entwined::{
     forward_stream, protocol,
     transport::{Address, ByteStream, Stream, UnixAddress, unix},
@@ -37,10 +34,8 @@ impl<S: ByteStream> ByteStream for Layer<S> {
     forward_stream!(below: local_address, peer_address, abort, below);
 }
 
-pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix<
-    H: Harness,
->() {
-    let (rig, ended) = (Rig::<H>::new(), Count::default());
+pub(super) fn b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix() {
+    let (rig, ended) = (Rig::new(), Count::default());
     let (a, _b) = unix::pair(&rig.handle).expect("two streams");
     let seen = ended.clone();
     let protocol = Scripted::new().made(move |connection| {
@@ -103,8 +98,8 @@ async fn receive(stream: &mut Stream, buffer: &mut [u8]) -> usize {
         .expect("data")
 }
 
-pub(super) fn b48_fds_arrive_with_their_bytes_over_unix<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b48_fds_arrive_with_their_bytes_over_unix() {
+    let rig = Rig::new();
     let (from, mut to) = unix::pair(&rig.handle).expect("two streams");
     to.receive_fds().expect("a Unix socket");
     rig.complete(async move {
@@ -124,8 +119,8 @@ pub(super) fn b48_fds_arrive_with_their_bytes_over_unix<H: Harness>() {
     });
 }
 
-pub(super) fn b48_unclaimed_fds_are_closed_over_unix<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b48_unclaimed_fds_are_closed_over_unix() {
+    let rig = Rig::new();
     let (from, mut to) = unix::pair(&rig.handle).expect("two streams");
     let (plain_from, mut plain_to) = unix::pair(&rig.handle).expect("two streams");
     to.receive_fds().expect("a Unix socket");

@@ -14,7 +14,6 @@ use std::{
 };
 
 use super::{
-    Harness,
     carrier::{Carrier, Door, Peer, joined},
     rig::{Count, Log, Rig, Scripted, hold, ms, pattern, read_to_end},
 };
@@ -22,17 +21,17 @@ use entwined::protocol::{self, Config, Connection, End, Flow, Lost, Protocol};
 
 /// Runs one connection between our protocol and a peer on a thread. Ends when our side is lost.
 /// Returns the reason and what the peer saw.
-pub(super) fn converse<H: Harness, C: Carrier, R: Send + 'static>(
+pub(super) fn converse<C: Carrier, R: Send + 'static>(
     protocol: Scripted,
     config: Option<Config>,
     talk: impl FnOnce(Peer) -> R + Send + 'static,
 ) -> (String, R) {
-    let rig = Rig::<H>::new();
-    converse_on::<H, C, R>(&rig, protocol, config, talk)
+    let rig = Rig::new();
+    converse_on::<C, R>(&rig, protocol, config, talk)
 }
 
-pub(super) fn converse_on<H: Harness, C: Carrier, R: Send + 'static>(
-    rig: &Rig<H>,
+pub(super) fn converse_on<C: Carrier, R: Send + 'static>(
+    rig: &Rig,
     protocol: Scripted,
     config: Option<Config>,
     talk: impl FnOnce(Peer) -> R + Send + 'static,
@@ -97,7 +96,7 @@ impl Protocol for LostTold {
     }
 }
 
-pub(super) fn b33_made_first_data_in_order_lost_once_and_last<H: Harness, C: Carrier>() {
+pub(super) fn b33_made_first_data_in_order_lost_once_and_last<C: Carrier>() {
     let log = Log::default();
     let received = Rc::new(RefCell::new(Vec::new()));
     let (kept, noted) = (received.clone(), log.clone());
@@ -107,7 +106,7 @@ pub(super) fn b33_made_first_data_in_order_lost_once_and_last<H: Harness, C: Car
     });
     let bytes = pattern(1_000_000);
     let sent = bytes.clone();
-    let (why, rest) = converse::<H, C, _>(protocol, None, move |mut stream| {
+    let (why, rest) = converse::<C, _>(protocol, None, move |mut stream| {
         stream.write_all(&sent).expect("written");
         stream.end();
         read_to_end(&mut stream).expect("the end")
@@ -126,7 +125,7 @@ pub(super) fn b33_made_first_data_in_order_lost_once_and_last<H: Harness, C: Car
     );
 }
 
-pub(super) fn b33_lost_says_why<H: Harness, C: Carrier>() {
+pub(super) fn b33_lost_says_why<C: Carrier>() {
     let on_data =
         |action: fn(&Connection)| Scripted::new().data(move |connection, _| action(connection));
     let poke = |mut stream: Peer| {
@@ -134,20 +133,20 @@ pub(super) fn b33_lost_says_why<H: Harness, C: Carrier>() {
         let _ = read_to_end(&mut stream);
     };
     assert_eq!(
-        converse::<H, C, _>(on_data(Connection::close), None, poke).0,
+        converse::<C, _>(on_data(Connection::close), None, poke).0,
         "the connection was closed"
     );
     assert_eq!(
-        converse::<H, C, _>(on_data(Connection::abort), None, poke).0,
+        converse::<C, _>(on_data(Connection::abort), None, poke).0,
         "the connection was aborted"
     );
     assert_eq!(
-        converse::<H, C, _>(Scripted::new(), None, drop).0,
+        converse::<C, _>(Scripted::new(), None, drop).0,
         "the connection was closed"
     );
 }
 
-pub(super) fn b34_writes_after_the_end_are_no_ops<H: Harness, C: Carrier>() {
+pub(super) fn b34_writes_after_the_end_are_no_ops<C: Carrier>() {
     let kept = Rc::new(RefCell::new(None::<Connection>));
     let keep = kept.clone();
     let protocol = Scripted::new()
@@ -158,7 +157,7 @@ pub(super) fn b34_writes_after_the_end_are_no_ops<H: Harness, C: Carrier>() {
             assert_eq!(connection.write(b"after"), Flow::Closed);
         })
         .made(move |connection| *keep.borrow_mut() = Some(connection.clone()));
-    let (_, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+    let (_, seen) = converse::<C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
         read_to_end(&mut stream).expect("the end")
     });
@@ -173,10 +172,7 @@ pub(super) fn b34_writes_after_the_end_are_no_ops<H: Harness, C: Carrier>() {
     connection.end();
 }
 
-pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
-    H: Harness,
-    C: Carrier,
->() {
+pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<C: Carrier>() {
     let writing = Rc::new(Cell::new(false));
     let not_inside = |writing: &Rc<Cell<bool>>| {
         let writing = writing.clone();
@@ -205,13 +201,13 @@ pub(super) fn b34_a_write_never_blocks_and_never_calls_back_into_the_writer<
             assert_eq!(flows[31], Flow::Full);
             connection.abort();
         });
-    converse::<H, C, _>(protocol, Some(config), |mut stream| {
+    converse::<C, _>(protocol, Some(config), |mut stream| {
         stream.write_all(b"!").expect("written");
         stream.hold();
     });
 }
 
-pub(super) fn b35_close_flushes_what_was_written<H: Harness, C: Carrier>() {
+pub(super) fn b35_close_flushes_what_was_written<C: Carrier>() {
     let config = Config {
         max_queued: 16 << 20,
         ..Config::default()
@@ -222,7 +218,7 @@ pub(super) fn b35_close_flushes_what_was_written<H: Harness, C: Carrier>() {
         connection.write(&written);
         connection.close();
     });
-    let (why, seen) = converse::<H, C, _>(protocol, Some(config), |mut stream| {
+    let (why, seen) = converse::<C, _>(protocol, Some(config), |mut stream| {
         read_to_end(&mut stream).expect("the end")
     });
     assert_eq!(why, "the connection was closed");
@@ -234,11 +230,8 @@ pub(super) fn b35_close_flushes_what_was_written<H: Harness, C: Carrier>() {
     );
 }
 
-pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
-    H: Harness,
-    C: Carrier,
->() {
-    let rig = Rig::<H>::new();
+pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<C: Carrier>() {
+    let rig = Rig::new();
     let (sent, sending) = mpsc::channel();
     let (sending, handle) = (Cell::new(Some(sending)), rig.handle.clone());
     let protocol = Scripted::new()
@@ -260,7 +253,7 @@ pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
             connection.write(b"goodbye");
             connection.close();
         });
-    let (_, seen) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
+    let (_, seen) = converse_on::<C, _>(&rig, protocol, None, move |mut stream| {
         stream.write_all(&[0; 200_000]).expect("written");
         sent.send(()).expect("awaited");
         read_to_end(&mut stream)
@@ -268,13 +261,13 @@ pub(super) fn b35_close_flushes_though_the_peer_has_sent_what_nobody_reads<
     assert_eq!(seen.expect("the end, not a reset"), b"goodbye");
 }
 
-pub(super) fn b35_abort_drops_what_was_written_and_resets<H: Harness, C: Carrier>() {
+pub(super) fn b35_abort_drops_what_was_written_and_resets<C: Carrier>() {
     let protocol = Scripted::new().data(|connection, _| {
         connection.write(&[7; 500_000]);
         connection.abort();
         assert_eq!(connection.write(b"more"), Flow::Closed);
     });
-    let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+    let (why, seen) = converse::<C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
         read_to_end(&mut stream)
     });
@@ -289,7 +282,7 @@ pub(super) fn b35_abort_drops_what_was_written_and_resets<H: Harness, C: Carrier
     }
 }
 
-pub(super) fn b35_abort_twice_or_abort_then_close_is_harmless<H: Harness, C: Carrier>() {
+pub(super) fn b35_abort_twice_or_abort_then_close_is_harmless<C: Carrier>() {
     let protocol = Scripted::new().data(|connection, _| {
         connection.close();
         connection.abort();
@@ -297,7 +290,7 @@ pub(super) fn b35_abort_twice_or_abort_then_close_is_harmless<H: Harness, C: Car
         connection.close();
         connection.end();
     });
-    let (why, _) = converse::<H, C, _>(protocol, None, |mut stream| {
+    let (why, _) = converse::<C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
         read_to_end(&mut stream)
     });
@@ -305,10 +298,9 @@ pub(super) fn b35_abort_twice_or_abort_then_close_is_harmless<H: Harness, C: Car
 }
 
 pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_with_its_data<
-    H: Harness,
     C: Carrier,
 >() {
-    let rig = Rig::<H>::new();
+    let rig = Rig::new();
     let log = Log::default();
     let handle = rig.handle.clone();
     let (gone, going) = mpsc::channel();
@@ -328,7 +320,7 @@ pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_wi
             connection.resume_reading();
         });
     });
-    let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
+    let (why, ()) = converse_on::<C, _>(&rig, protocol, None, move |mut stream| {
         stream.write_all(b"last words").expect("written");
         drop(stream);
         gone.send(()).expect("awaited");
@@ -342,8 +334,8 @@ pub(super) fn b36_a_peer_that_closes_while_we_are_paused_is_noticed_at_resume_wi
     ]);
 }
 
-pub(super) fn b37_pause_in_connection_made_holds<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b37_pause_in_connection_made_holds<C: Carrier>() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     let resumed = Rc::new(Cell::new(false));
     let seen = resumed.clone();
@@ -361,15 +353,15 @@ pub(super) fn b37_pause_in_connection_made_holds<H: Harness, C: Carrier>() {
             connection.write(data);
             connection.close();
         });
-    let (_, echoed) = converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
+    let (_, echoed) = converse_on::<C, _>(&rig, protocol, None, |mut stream| {
         stream.write_all(b"early").expect("written");
         read_to_end(&mut stream).expect("the end")
     });
     assert_eq!(echoed, b"early");
 }
 
-pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<C: Carrier>() {
+    let rig = Rig::new();
     let received = Rc::new(RefCell::new(Vec::new()));
     let (kept, handle) = (received.clone(), rig.handle.clone());
     let mut round = 0;
@@ -399,7 +391,7 @@ pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harn
     });
     let bytes = pattern(2_000_000);
     let sent = bytes.clone();
-    converse_on::<H, C, _>(&rig, protocol, None, move |mut stream| {
+    converse_on::<C, _>(&rig, protocol, None, move |mut stream| {
         for piece in sent.chunks(10_007) {
             stream.write_all(piece).expect("written");
         }
@@ -412,10 +404,7 @@ pub(super) fn b37_pause_and_resume_over_and_over_lose_and_repeat_nothing<H: Harn
     );
 }
 
-pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
-    H: Harness,
-    C: Carrier,
->() {
+pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<C: Carrier>() {
     const TOTAL: usize = 16 << 20;
     let log = Log::default();
     let (paused, resumed) = (log.clone(), log.clone());
@@ -455,7 +444,7 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
             assert!(connection.unsent() <= connection.config().low_water);
             again(connection);
         });
-    let (why, seen) = converse::<H, C, _>(protocol, None, move |mut stream| {
+    let (why, seen) = converse::<C, _>(protocol, None, move |mut stream| {
         while !is_full.load(Ordering::Relaxed) {
             hold(ms(1));
         }
@@ -475,7 +464,7 @@ pub(super) fn b38_a_full_buffer_pauses_the_producer_and_draining_resumes_it<
     );
 }
 
-pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, C: Carrier>() {
+pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<C: Carrier>() {
     let most = Config::default().max_queued;
     let written = Rc::new(Cell::new(0_usize));
     let total = written.clone();
@@ -500,7 +489,7 @@ pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, 
         assert!(full, "the connection did not tell");
         assert_eq!(connection.write(b"more"), Flow::Closed);
     });
-    let (why, ()) = converse::<H, C, _>(protocol, None, |mut stream| {
+    let (why, ()) = converse::<C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
         stream.hold();
     });
@@ -508,8 +497,8 @@ pub(super) fn b38_a_writer_without_regard_is_told_bounded_and_ended<H: Harness, 
     assert!(written.get() > 0);
 }
 
-pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<C: Carrier>() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     let most = Config::default().max_queued;
     let protocol = Scripted::new().made(move |connection| {
@@ -526,7 +515,7 @@ pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harnes
     let (end, ending) = mpsc::channel::<()>();
     let end = Cell::new(Some(end));
     let protocol = protocol.lost(move |_| drop(end.take()));
-    let (why, ()) = converse_on::<H, C, _>(&rig, protocol, None, move |stream| {
+    let (why, ()) = converse_on::<C, _>(&rig, protocol, None, move |stream| {
         // Keep the connection open, without reading, until our side is done.
         let _ = ending.recv();
         drop(stream);
@@ -534,17 +523,14 @@ pub(super) fn b38_a_writer_without_regard_over_many_turns_is_ended_too<H: Harnes
     assert_eq!(why, "the peer does not read, and too much was written");
 }
 
-pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<
-    H: Harness,
-    C: Carrier,
->() {
+pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<C: Carrier>() {
     let log = Log::default();
     let protocol = Scripted::noting(&log).made(|connection| {
         connection.write(b"question");
         connection.end();
         assert_eq!(connection.write(b"more"), Flow::Closed);
     });
-    let (why, question) = converse::<H, C, _>(protocol, None, |mut stream| {
+    let (why, question) = converse::<C, _>(protocol, None, |mut stream| {
         let question = read_to_end(&mut stream).expect("the end");
         stream.write_all(b"answer").expect("written");
         question
@@ -554,8 +540,8 @@ pub(super) fn b39_after_a_half_close_the_peer_hears_the_end_and_can_still_send<
     log.assert(&["data answer", "end", "lost: the connection was closed"]);
 }
 
-pub(super) fn b39_when_the_peer_half_closes_we_can_still_send<H: Harness, C: Carrier>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b39_when_the_peer_half_closes_we_can_still_send<C: Carrier>() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     let protocol = Scripted::new().end(move |connection| {
         let connection = connection.clone();
@@ -565,7 +551,7 @@ pub(super) fn b39_when_the_peer_half_closes_we_can_still_send<H: Harness, C: Car
         });
         End::KeepWriting
     });
-    let (why, answer) = converse_on::<H, C, _>(&rig, protocol, None, |mut stream| {
+    let (why, answer) = converse_on::<C, _>(&rig, protocol, None, |mut stream| {
         stream.write_all(b"question").expect("written");
         stream.end();
         read_to_end(&mut stream).expect("the end")
@@ -574,11 +560,11 @@ pub(super) fn b39_when_the_peer_half_closes_we_can_still_send<H: Harness, C: Car
     assert_eq!(why, "the connection was closed");
 }
 
-pub(super) fn b39_a_protocol_without_support_for_it_closes<H: Harness, C: Carrier>() {
+pub(super) fn b39_a_protocol_without_support_for_it_closes<C: Carrier>() {
     let protocol = Scripted::new().data(|connection, _| {
         connection.write(b"last words");
     });
-    let (why, seen) = converse::<H, C, _>(protocol, None, |mut stream| {
+    let (why, seen) = converse::<C, _>(protocol, None, |mut stream| {
         stream.write_all(b"!").expect("written");
         stream.end();
         read_to_end(&mut stream).expect("the end")

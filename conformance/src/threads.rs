@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Harness,
-    rig::{Rig, ms, stopper},
-};
+use super::rig::{Rig, ms, stopper};
 use entwined::{
     deferred::{Deferred, Interrupted, all},
     reactor::{Handle, Phase},
@@ -40,8 +37,8 @@ fn defer<T: Send + 'static>(
         .expect("there is room")
 }
 
-pub(super) fn b26_the_result_of_a_job_arrives_on_the_loops_thread<H: Harness>() {
-    let (rig, here) = (Rig::<H>::new(), thread::current().id());
+pub(super) fn b26_the_result_of_a_job_arrives_on_the_loops_thread() {
+    let (rig, here) = (Rig::new(), thread::current().id());
     let handle = rig.handle.clone();
     let (there, back) = rig.complete(async move {
         let job = handle.defer_to_thread(|_| Ok::<_, Interrupted>(thread::current().id()));
@@ -53,8 +50,8 @@ pub(super) fn b26_the_result_of_a_job_arrives_on_the_loops_thread<H: Harness>() 
     assert_eq!(back, here);
 }
 
-pub(super) fn b26_a_panicking_job_is_an_error_and_the_pool_lives<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b26_a_panicking_job_is_an_error_and_the_pool_lives() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     let (panicked, next) = rig.complete(async move {
         let panicking =
@@ -70,9 +67,9 @@ pub(super) fn b26_a_panicking_job_is_an_error_and_the_pool_lives<H: Harness>() {
     assert_eq!(next, Ok("alive"));
 }
 
-pub(super) fn b26_the_pool_grows_to_its_limit_and_not_beyond<H: Harness>() {
+pub(super) fn b26_the_pool_grows_to_its_limit_and_not_beyond() {
     const THREADS: usize = 4;
-    let (rig, pool) = (Rig::<H>::new(), pool(THREADS, ms(10_000)));
+    let (rig, pool) = (Rig::new(), pool(THREADS, ms(10_000)));
     let handle = rig.handle.clone();
     assert_eq!(pool.threads(), 0, "none before they are needed");
     let threads = rig.complete(async move {
@@ -101,9 +98,9 @@ thread_local! {
     static END: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) };
 }
 
-pub(super) fn b26_ten_thousand_jobs_leave_nothing_behind<H: Harness>() {
+pub(super) fn b26_ten_thousand_jobs_leave_nothing_behind() {
     const THREADS: usize = 8;
-    let (rig, pool) = (Rig::<H>::new(), pool(THREADS, ms(20)));
+    let (rig, pool) = (Rig::new(), pool(THREADS, ms(20)));
     let (handle, (end, ended), held) = (rig.handle.clone(), mpsc::channel(), Arc::new(()));
     let jobs: Vec<_> = (0..10_000_u32)
         .map(|number| {
@@ -146,8 +143,8 @@ fn block(handle: &Handle) -> (mpsc::Sender<()>, Vec<Deferred<bool, Interrupted>>
     (release, jobs.collect())
 }
 
-pub(super) fn b26_what_has_a_pool_of_its_own_waits_behind_nobody<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b26_what_has_a_pool_of_its_own_waits_behind_nobody() {
+    let rig = Rig::new();
     let (handle, names) = (rig.handle.clone(), pool(1, ms(10_000)));
     let (release, blocked) = block(&handle);
     let found = rig.complete(async move { defer(&names, &handle, |_| "found").await });
@@ -162,8 +159,8 @@ pub(super) fn b26_what_has_a_pool_of_its_own_waits_behind_nobody<H: Harness>() {
     drop(release);
 }
 
-pub(super) fn b26_stopping_does_not_wait_for_an_abandoned_job<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b26_stopping_does_not_wait_for_an_abandoned_job() {
+    let rig = Rig::new();
     let ((release, released), (begin, begun)) = (mpsc::channel::<()>(), mpsc::channel());
     let (tell, told) = mpsc::channel();
     rig.handle.defer_to_thread(move |job| {
@@ -180,8 +177,8 @@ pub(super) fn b26_stopping_does_not_wait_for_an_abandoned_job<H: Harness>() {
     assert_eq!(told.recv(), Ok(true), "it can see that nobody waits for it");
 }
 
-pub(super) fn b26_a_job_that_the_shutdown_waits_for_is_waited_for<H: Harness>() {
-    let (rig, saved) = (Rig::<H>::new(), Rc::new(Cell::new(false)));
+pub(super) fn b26_a_job_that_the_shutdown_waits_for_is_waited_for() {
+    let (rig, saved) = (Rig::new(), Rc::new(Cell::new(false)));
     let (release, released) = mpsc::channel::<()>();
     let saving = rig
         .handle
@@ -198,10 +195,8 @@ pub(super) fn b26_a_job_that_the_shutdown_waits_for_is_waited_for<H: Harness>() 
     assert!(saved.get());
 }
 
-pub(super) fn b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_that_runs<
-    H: Harness,
->() {
-    let (rig, pool) = (Rig::<H>::new(), pool(1, ms(10_000)));
+pub(super) fn b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_that_runs() {
+    let (rig, pool) = (Rig::new(), pool(1, ms(10_000)));
     let (handle, (begin, begun)) = (rig.handle.clone(), mpsc::channel());
     let running = defer(&pool, &handle, move |job| {
         begin.send(()).expect("awaited");
@@ -225,8 +220,8 @@ pub(super) fn b26_cancelling_takes_back_a_job_that_has_not_begun_and_tells_one_t
     );
 }
 
-pub(super) fn b26_progress_comes_while_the_job_runs<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b26_progress_comes_while_the_job_runs() {
+    let rig = Rig::new();
     let (report, mut progress) = channel(1, WhenFull::DropOldest);
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let job = rig.handle.defer_to_thread(move |_| {

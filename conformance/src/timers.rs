@@ -9,16 +9,16 @@ use std::{
     rc::Rc,
     sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_io::AsyncRead;
 
 use super::{
-    Harness,
+    backend::backend,
     rig::{
-        Count, Log, Random, Rig, Scripted, hold, median, ms, peer, read_exactly, read_to_end,
-        stopper,
+        Count, Log, Random, Rig, Scripted, hold, median, ms, peer, processor_time, read_exactly,
+        read_to_end, stopper,
     },
 };
 use entwined::{
@@ -29,8 +29,8 @@ use entwined::{
     transport::tcp,
 };
 
-pub(super) fn b11_never_early<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b11_never_early() {
+    let (rig, count) = (Rig::new(), Count::default());
     let mut random = Random::new();
     for _ in 0..300 {
         let delay = Duration::from_nanos(random.below(60_000_000));
@@ -45,8 +45,8 @@ pub(super) fn b11_never_early<H: Harness>() {
     rig.complete(count.reached(300));
 }
 
-pub(super) fn b11_late_by_less_than_a_millisecond_on_an_idle_loop<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b11_late_by_less_than_a_millisecond_on_an_idle_loop() {
+    let rig = Rig::new();
     let handle = rig.handle.clone();
     let late = rig.complete(async move {
         let mut late = Vec::new();
@@ -61,13 +61,13 @@ pub(super) fn b11_late_by_less_than_a_millisecond_on_an_idle_loop<H: Harness>() 
     let (median, best) = (median(late.clone()), late.into_iter().min().expect("some"));
     println!(
         "{}: timers are late by {median:?} (median), {best:?} (best)",
-        H::NAME
+        backend().name
     );
     assert!(median < ms(1), "timers are late by {median:?} (median)");
 }
 
-pub(super) fn b12_due_at_the_same_instant_in_the_order_scheduled<H: Harness>() {
-    let (rig, log) = (Rig::<H>::new(), Log::default());
+pub(super) fn b12_due_at_the_same_instant_in_the_order_scheduled() {
+    let (rig, log) = (Rig::new(), Log::default());
     let due = rig.handle.now() + ms(5);
     let expected: Vec<_> = (0..200).map(|number: u32| number.to_string()).collect();
     for number in &expected {
@@ -78,8 +78,8 @@ pub(super) fn b12_due_at_the_same_instant_in_the_order_scheduled<H: Harness>() {
     assert_eq!(log.entries(), expected);
 }
 
-pub(super) fn b13_cancel_prevents_the_call<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b13_cancel_prevents_the_call() {
+    let rig = Rig::new();
     let timers: Vec<_> = (0..50)
         .map(|_| rig.handle.call_later(ms(2), || panic!("it was cancelled")))
         .collect();
@@ -94,8 +94,8 @@ pub(super) fn b13_cancel_prevents_the_call<H: Harness>() {
     });
 }
 
-pub(super) fn b13_a_second_cancel_says_so<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b13_a_second_cancel_says_so() {
+    let rig = Rig::new();
     let timer = rig.handle.call_later(ms(2), || panic!("it was cancelled"));
     assert_eq!(timer.cancel(), Ok(()));
     assert_eq!(timer.cancel(), Err(TimerError::Cancelled));
@@ -105,8 +105,8 @@ pub(super) fn b13_a_second_cancel_says_so<H: Harness>() {
     assert_eq!(timer.cancel(), Err(TimerError::Cancelled));
 }
 
-pub(super) fn b13_a_cancel_inside_or_after_its_own_call_says_so<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b13_a_cancel_inside_or_after_its_own_call_says_so() {
+    let (rig, count) = (Rig::new(), Count::default());
     let own = Rc::new(RefCell::new(None::<Timer>));
     let (inside, called) = (own.clone(), count.clone());
     let timer = rig.handle.call_later(ms(2), move || {
@@ -134,12 +134,8 @@ const EARLY: Duration = ms(10);
 const LATE: Duration = Duration::from_secs(30);
 
 /// Resets a timer to `to` in the way that `arrange` chooses, and checks when it fires.
-fn assert_reset<H: Harness>(
-    from: Duration,
-    to: Duration,
-    arrange: impl FnOnce(&Rig<H>, Box<dyn FnOnce()>),
-) {
-    let rig = Rig::<H>::new();
+fn assert_reset(from: Duration, to: Duration, arrange: impl FnOnce(&Rig, Box<dyn FnOnce()>)) {
+    let rig = Rig::new();
     let (called, reset_at) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
     let (at, handle) = (called.clone(), rig.handle.clone());
     let timer = rig.handle.call_later(from, move || {
@@ -167,11 +163,11 @@ fn assert_reset<H: Harness>(
     );
 }
 
-fn from_a_timer<H: Harness>(rig: &Rig<H>, reset: Box<dyn FnOnce()>) {
+fn from_a_timer(rig: &Rig, reset: Box<dyn FnOnce()>) {
     rig.handle.call_later(ms(1), reset);
 }
 
-fn from_a_connection_callback<H: Harness>(rig: &Rig<H>, reset: Box<dyn FnOnce()>) {
+fn from_a_connection_callback(rig: &Rig, reset: Box<dyn FnOnce()>) {
     let reset = Rc::new(Cell::new(Some(reset)));
     let (server, address) = rig.serve_each(move || {
         let reset = reset.clone();
@@ -184,36 +180,36 @@ fn from_a_connection_callback<H: Harness>(rig: &Rig<H>, reset: Box<dyn FnOnce()>
     }));
 }
 
-fn from_a_host_callback<H: Harness>(rig: &Rig<H>, reset: Box<dyn FnOnce()>) {
+fn from_a_host_callback(rig: &Rig, reset: Box<dyn FnOnce()>) {
     rig.host_call(ms(1), reset);
 }
 
-pub(super) fn b14_reset_to_later_from_a_timer<H: Harness>() {
-    assert_reset::<H>(ms(50), ms(90), from_a_timer);
+pub(super) fn b14_reset_to_later_from_a_timer() {
+    assert_reset(ms(50), ms(90), from_a_timer);
 }
 
-pub(super) fn b14_reset_to_later_from_a_connection_callback<H: Harness>() {
-    assert_reset::<H>(ms(500), ms(600), from_a_connection_callback);
+pub(super) fn b14_reset_to_later_from_a_connection_callback() {
+    assert_reset(ms(500), ms(600), from_a_connection_callback);
 }
 
-pub(super) fn b14_reset_to_later_from_a_host_callback<H: Harness>() {
-    assert_reset::<H>(ms(50), ms(90), from_a_host_callback);
+pub(super) fn b14_reset_to_later_from_a_host_callback() {
+    assert_reset(ms(50), ms(90), from_a_host_callback);
 }
 
-pub(super) fn b14_reset_to_earlier_from_a_timer<H: Harness>() {
-    assert_reset::<H>(LATE, EARLY, from_a_timer);
+pub(super) fn b14_reset_to_earlier_from_a_timer() {
+    assert_reset(LATE, EARLY, from_a_timer);
 }
 
-pub(super) fn b14_reset_to_earlier_from_a_connection_callback<H: Harness>() {
-    assert_reset::<H>(LATE, EARLY, from_a_connection_callback);
+pub(super) fn b14_reset_to_earlier_from_a_connection_callback() {
+    assert_reset(LATE, EARLY, from_a_connection_callback);
 }
 
-pub(super) fn b14_reset_to_earlier_from_a_host_callback<H: Harness>() {
-    assert_reset::<H>(LATE, EARLY, from_a_host_callback);
+pub(super) fn b14_reset_to_earlier_from_a_host_callback() {
+    assert_reset(LATE, EARLY, from_a_host_callback);
 }
 
-pub(super) fn b15_a_timer_set_from_a_host_callback_fires_on_time<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b15_a_timer_set_from_a_host_callback_fires_on_time() {
+    let rig = Rig::new();
     let late = Rc::new(RefCell::new(Vec::new()));
     for number in 0..15_u64 {
         let (handle, late) = (rig.handle.clone(), late.clone());
@@ -237,8 +233,8 @@ pub(super) fn b15_a_timer_set_from_a_host_callback_fires_on_time<H: Harness>() {
     );
 }
 
-pub(super) fn b16_a_delay_of_centuries_is_harmless<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b16_a_delay_of_centuries_is_harmless() {
+    let rig = Rig::new();
     let year = Duration::from_secs(365 * 86_400);
     let delays = [
         Duration::MAX,
@@ -274,8 +270,8 @@ pub(super) fn b16_a_delay_of_centuries_is_harmless<H: Harness>() {
     });
 }
 
-pub(super) fn b16_zero_runs_on_the_next_turn_and_not_in_this_one<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b16_zero_runs_on_the_next_turn_and_not_in_this_one() {
+    let (rig, count) = (Rig::new(), Count::default());
     let schedule = {
         let (handle, count) = (rig.handle.clone(), count.clone());
         move || {
@@ -302,8 +298,8 @@ pub(super) fn b16_zero_runs_on_the_next_turn_and_not_in_this_one<H: Harness>() {
     rig.complete(count.reached(30));
 }
 
-pub(super) fn b17_a_timer_that_reschedules_itself_at_zero_starves_nobody<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b17_a_timer_that_reschedules_itself_at_zero_starves_nobody() {
+    let rig = Rig::new();
     fn again(handle: Handle, rounds: Count) {
         rounds.add(1);
         handle
@@ -320,7 +316,7 @@ pub(super) fn b17_a_timer_that_reschedules_itself_at_zero_starves_nobody<H: Harn
 }
 
 /// Checks that a timer, a call, a post, a task, a peer and the host all get turns, and stops.
-pub(super) fn assert_all_served<H: Harness>(rig: &Rig<H>) {
+pub(super) fn assert_all_served(rig: &Rig) {
     let (served, host) = (Count::default(), served_by_host(rig));
     rig.handle.call_later(ms(2), served.adder());
     rig.handle.call_soon(served.adder());
@@ -350,7 +346,7 @@ pub(super) fn assert_all_served<H: Harness>(rig: &Rig<H>) {
 }
 
 /// Counts the host's own callbacks, one every few milliseconds.
-fn served_by_host<H: Harness>(rig: &Rig<H>) -> Count {
+fn served_by_host(rig: &Rig) -> Count {
     let count = Count::default();
     for number in 1..4 {
         rig.host_call(ms(3 * number), count.adder());
@@ -358,8 +354,8 @@ fn served_by_host<H: Harness>(rig: &Rig<H>) -> Count {
     count
 }
 
-pub(super) fn b18_after_a_stall_each_timer_fires_once<H: Harness>() {
-    let (rig, count) = (Rig::<H>::new(), Count::default());
+pub(super) fn b18_after_a_stall_each_timer_fires_once() {
+    let (rig, count) = (Rig::new(), Count::default());
     for number in 0..100 {
         rig.handle.call_later(ms(1 + number), count.adder());
     }
@@ -373,8 +369,8 @@ pub(super) fn b18_after_a_stall_each_timer_fires_once<H: Harness>() {
     });
 }
 
-pub(super) fn b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judged<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judged() {
+    let rig = Rig::new();
     let listener = tcp::listen(&rig.handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     let (go, going) = mpsc::channel();
@@ -410,8 +406,8 @@ pub(super) fn b18_what_arrived_during_a_stall_is_read_before_deadlines_are_judge
     client.join().expect("the peer");
 }
 
-pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many() {
+    let rig = Rig::new();
     let interval = ms(10);
     let calls = Rc::new(RefCell::new(Vec::new()));
     let (noted, handle) = (calls.clone(), rig.handle.clone());
@@ -449,8 +445,8 @@ pub(super) fn b18_a_looping_call_skips_what_it_missed_and_says_how_many<H: Harne
     );
 }
 
-pub(super) fn b18_a_looping_call_ends_from_inside_itself<H: Harness>() {
-    let (rig, rounds) = (Rig::<H>::new(), Count::default());
+pub(super) fn b18_a_looping_call_ends_from_inside_itself() {
+    let (rig, rounds) = (Rig::new(), Count::default());
     let own = Rc::new(RefCell::new(None));
     let (inside, counted) = (own.clone(), rounds.clone());
     let looping = rig.handle.call_every(Duration::from_micros(100), move |_| {
@@ -469,8 +465,8 @@ pub(super) fn b18_a_looping_call_ends_from_inside_itself<H: Harness>() {
     assert_eq!(rounds.get(), 20);
 }
 
-pub(super) fn b18_a_looping_call_that_is_always_late_starves_nobody<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b18_a_looping_call_that_is_always_late_starves_nobody() {
+    let rig = Rig::new();
     // Dropping a looping call lets it go on.
     rig.handle.call_every(Duration::from_micros(10), |_| {
         hold(Duration::from_micros(30))
@@ -480,8 +476,8 @@ pub(super) fn b18_a_looping_call_that_is_always_late_starves_nobody<H: Harness>(
     assert_all_served(&rig);
 }
 
-pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
-    let rig = Rig::<H>::new();
+pub(super) fn b19_an_idle_reactor_makes_no_wake_ups() {
+    let rig = Rig::new();
     let (_server, _address) = rig.serve_each(|| Echo);
     let (remote, handle) = (rig.handle.remote(), rig.handle.clone());
     let seen = Rc::new(Cell::new((0, 0)));
@@ -507,7 +503,7 @@ pub(super) fn b19_an_idle_reactor_makes_no_wake_ups<H: Harness>() {
     let wake_ups = measured.get().1 - seen.get().1;
     println!(
         "{}: {turns} turns and {wake_ups} wake-ups of the thread, including the last one",
-        H::NAME
+        backend().name
     );
     // The turn in which the stop was posted, and the one that began the shutdown.
     assert!(turns <= 3, "{turns} turns in ten idle seconds");
@@ -527,13 +523,13 @@ fn wake_ups() -> u64 {
     line.expect("a count").trim().parse().expect("a number")
 }
 
-pub(super) fn b20_cancel_and_reset_stay_cheap_with_a_million_timers<H: Harness>() {
-    let few = cost_among::<H>(10_000);
-    let many = cost_among::<H>(1_000_000);
+pub(super) fn b20_cancel_and_reset_stay_cheap_with_a_million_timers() {
+    let few = cost_among(10_000);
+    let many = cost_among(1_000_000);
     println!(
         "{}: 10,000 resets and 10,000 cancels take {few:?} among 10,000 timers, \
          {many:?} among 1,000,000",
-        H::NAME
+        backend().name
     );
     // There are a hundred times as many timers. A linear cost would be a hundred times as high; a
     // logarithmic one about one and a half times, plus cache misses.
@@ -543,8 +539,8 @@ pub(super) fn b20_cancel_and_reset_stay_cheap_with_a_million_timers<H: Harness>(
     );
 }
 
-fn cost_among<H: Harness>(number: u64) -> Duration {
-    let rig = Rig::<H>::new();
+fn cost_among(number: u64) -> Duration {
+    let rig = Rig::new();
     let mut random = Random::new();
     let mut delay = move || Duration::from_secs(3_600 + random.below(1_000_000));
     let timers: Vec<_> = (0..number)
@@ -554,7 +550,7 @@ fn cost_among<H: Harness>(number: u64) -> Duration {
     let total = number as usize;
     assert_eq!(handle.metrics().timers, total);
     rig.complete(async move {
-        let start = Instant::now();
+        let start = processor_time();
         let step = total / 10_000;
         for timer in timers.iter().step_by(step) {
             timer
@@ -564,7 +560,7 @@ fn cost_among<H: Harness>(number: u64) -> Duration {
         for timer in timers.iter().step_by(step) {
             timer.cancel().expect("it is pending");
         }
-        let took = start.elapsed();
+        let took = processor_time() - start;
         assert_eq!(handle.metrics().timers, total - 10_000);
         // The loop still works.
         handle.sleep(ms(1)).await;

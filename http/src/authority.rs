@@ -7,28 +7,52 @@ use std::{borrow::Cow, net::Ipv6Addr};
 /// RFC 5952, the port without leading zeros and without its colon if it is empty. The host may be
 /// empty. `None` if the text is not a host, or has user information.
 pub(super) fn canonical(text: &str) -> Option<Cow<'_, str>> {
-    let is_plain =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-');
+    if is_usual(text.as_bytes()) {
+        return Some(Cow::Borrowed(text));
+    }
     let (host, port) = split(text)?;
-    // The usual host: labels of plain characters with a dot between them.
-    let mut labels = host.split('.');
-    let usual =
-        host.is_empty() || labels.all(|label| !label.is_empty() && label.bytes().all(is_plain));
-    let usual_port = port.is_none_or(|port| !port.is_empty() && !port.starts_with('0'));
     let number: Option<u16> = match port {
         None | Some("") => None,
         // `parse` takes a sign.
         Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
         Some(_) => return None,
     };
-    if usual && usual_port {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut canonical = if usual { host.to_owned() } else { name(host)? };
+    let mut canonical = match host {
+        "" => String::new(),
+        _ => name(host)?,
+    };
     if let Some(number) = number {
         canonical.push_str(&format!(":{number}"));
     }
     Some(Cow::Owned(canonical))
+}
+
+/// Whether it is the canonical form of a usual host: labels of letters, digits and hyphens, and a
+/// port. Each request needs this, so it is a single pass.
+pub(super) fn is_usual(text: &[u8]) -> bool {
+    let mut before = b'.';
+    for (place, &byte) in text.iter().enumerate() {
+        let fine = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => true,
+            b'.' => before != b'.',
+            b':' => {
+                return before != b'.' && is_usual_port(&text[place + 1..]);
+            }
+            _ => false,
+        };
+        if !fine {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.'
+}
+
+/// Whether it is a number without a leading zero, up to 65,535.
+fn is_usual_port(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'1'..=b'9'))
+        && text.iter().all(u8::is_ascii_digit)
+        && (text.len() < 5 || (text.len() == 5 && text <= b"65535".as_slice()))
 }
 
 /// Separates the host from the text after its colon.
@@ -101,6 +125,8 @@ mod tests {
             ("A.Example.ORG.", "a.example.org"),
             ("a.b-c_d", "a.b-c_d"),
             ("127.0.0.1:80", "127.0.0.1:80"),
+            ("localhost:65535", "localhost:65535"),
+            ("localhost:9", "localhost:9"),
             ("127.0.0.1.:80", "127.0.0.1:80"),
             ("a:", "a"),
             ("a:0080", "a:80"),
@@ -140,6 +166,7 @@ mod tests {
             ".a",
             "a..b",
             "a:65536",
+            "a:100000",
             "a:+1",
             "%00",
             "%2F",

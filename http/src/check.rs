@@ -35,10 +35,17 @@ pub(super) fn check(
     Some(response)
 }
 
-/// Checks the headers, and returns the number of `Host` headers. One pass over all headers is
-/// cheaper than several lookups by name.
-fn headers(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Result<usize, Error> {
-    let (mut hosts, mut codings) = (0, 0);
+/// The `Host` headers of a request.
+#[derive(Default)]
+struct Hosts {
+    number: usize,
+    /// Whether the last one is in canonical form, as usual.
+    usual: bool,
+}
+
+/// Checks the headers. One pass over all of them is cheaper than several lookups by name.
+fn headers(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Result<Hosts, Error> {
+    let (mut hosts, mut codings) = (Hosts::default(), 0);
     // Hyper counts those of HTTP/1 while it reads them.
     if request.headers().len() > max_headers {
         return Err(Error::new(
@@ -48,7 +55,8 @@ fn headers(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Resul
     }
     for (name, value) in request.headers_mut() {
         if *name == HOST {
-            hosts += 1;
+            hosts.number += 1;
+            hosts.usual = authority::is_usual(value.as_bytes());
         } else if *name == TRANSFER_ENCODING {
             codings += 1;
             coding(value)?;
@@ -67,11 +75,14 @@ fn headers(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Resul
 
 /// Checks the host that the request is for, and gives it its canonical form, in the target as well
 /// as in the `Host` header.
-fn authority(request: &mut ::http::Request<Incoming>, hosts: usize) -> Result<(), Error> {
+fn authority(request: &mut ::http::Request<Incoming>, hosts: Hosts) -> Result<(), Error> {
+    if hosts.number == 1 && hosts.usual && request.uri().authority().is_none() {
+        return Ok(());
+    }
     let version = request.version();
     let two = version > ::http::Version::HTTP_11;
     // HTTP/1.1 requires exactly one (RFC 9112, 3.2); of HTTP/2, see below.
-    if hosts > 1 || (hosts == 0 && version == ::http::Version::HTTP_11) {
+    if hosts.number > 1 || (hosts.number == 0 && version == ::http::Version::HTTP_11) {
         return Err(Error::bad_request(
             "a request needs exactly one Host header",
         ));
@@ -82,10 +93,6 @@ fn authority(request: &mut ::http::Request<Incoming>, hosts: usize) -> Result<()
             let wrong = || Error::bad_request("the Host header is not a valid host");
             let form = form.ok_or_else(wrong)?;
             let changed = form.as_bytes() != value.as_bytes();
-            if !changed && request.uri().authority().is_none() {
-                // The usual case.
-                return Ok(());
-            }
             Some((form.into_owned(), changed))
         }
         None => None,

@@ -25,7 +25,7 @@ use hyper::{
 use super::{
     Body, Error, Request, Response,
     config::Config,
-    pace::{Held, Pace, StreamPace},
+    pace::{Held, Pace, streams::StreamPace},
     rate::Least,
     service::Answer,
     state::Shared,

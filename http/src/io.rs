@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use entwined::server::Scratch;
+use entwined::{Handle, server::Scratch};
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
@@ -54,6 +54,13 @@ impl<S: AsyncWrite + Unpin> Write for HyperIo<S> {
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write_vectored(cx, buffers)
     }
+}
+
+/// Charges what was read to the task's share, if it is cut into small pieces without giving way:
+/// hyper and h2 take all frames, interim responses and tiny chunks from what was read. 32 KiB are a
+/// whole share, which may be 2,520 frames of 13 bytes.
+pub(super) fn charge_frames(handle: &Handle, count: usize) {
+    let _ = handle.spend(count.div_ceil(512) as u32);
 }
 
 /// Reads into hyper's buffer, and returns the number of bytes.

@@ -93,21 +93,19 @@ fn is_canonical(path: &str) -> bool {
     let Some(below) = path.strip_prefix('/') else {
         return false;
     };
-    if !below
-        .bytes()
-        .all(|byte| byte == b'/' || PLAIN[usize::from(byte)])
-    {
-        return false;
-    }
     // The usual path has neither "//" nor "/.".
-    let mut before = b'/';
+    let (mut before, mut dots) = (b'/', false);
     for byte in below.bytes() {
-        if before == b'/' && matches!(byte, b'/' | b'.') {
-            return byte == b'.' && has_no_dots(below);
+        match byte {
+            b'/' if before == b'/' => return false,
+            b'/' => {}
+            b'.' => dots |= before == b'/',
+            _ if PLAIN[usize::from(byte)] => {}
+            _ => return false,
         }
         before = byte;
     }
-    true
+    !dots || has_no_dots(below)
 }
 
 fn has_no_dots(below: &str) -> bool {

@@ -17,7 +17,10 @@ use entwined::{
 };
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::{io::read_into, pace::Pace};
+use super::{
+    io::{charge_frames, read_into},
+    pace::Pace,
+};
 
 /// A connection's stream, in the form that hyper uses. Small writes are corked: accepted at once,
 /// and sent when the reactor's turn ends. Clones share the same stream.
@@ -127,6 +130,9 @@ impl Read for Wire {
         }
         if result.is_ready() {
             inner.pace.received();
+        }
+        if let (Poll::Ready(Ok(count)), true) = (&result, inner.pace.is_multiplexed()) {
+            charge_frames(&inner.handle, *count);
         }
         result.map_ok(|_| ())
     }

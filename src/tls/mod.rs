@@ -80,7 +80,9 @@ mod connector;
 pub mod development;
 mod error;
 mod identity;
+mod records;
 mod stream;
+mod waiting;
 
 use std::sync::Arc;
 

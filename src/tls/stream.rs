@@ -4,8 +4,7 @@ use std::{
     fmt,
     io::{self, IoSlice, Read, Write},
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Wake, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -14,7 +13,11 @@ use rustls::{
     Connection, HandshakeKind, ProtocolVersion, SupportedCipherSuite, pki_types::CertificateDer,
 };
 
-use super::ProtocolError;
+use super::{
+    ProtocolError,
+    records::Records,
+    waiting::{Side, Waiting},
+};
 use crate::{
     forward_stream, reactor::Handle, scratch::Scratch, share::spend, transport::ByteStream,
 };
@@ -389,55 +392,6 @@ impl AsyncWrite for TlsStream {
     }
 }
 
-/// The waiting tasks: the reader and the writer, usually the same task.
-#[derive(Default)]
-struct Waiting {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Reader,
-    Writer,
-}
-
-impl Waiting {
-    /// Returns a waker for this task and the other side's task, if that waits and is not the same.
-    fn other(&self, side: Side, waker: &Waker) -> Option<Waker> {
-        let other = match side {
-            Side::Reader => &self.writer,
-            Side::Writer => &self.reader,
-        };
-        let other = other.as_ref().filter(|other| !other.will_wake(waker))?;
-        Some(Arc::new(Both(waker.clone(), other.clone())).into())
-    }
-
-    fn note(&mut self, side: Side, waiting: Option<&Waker>) {
-        let place = match side {
-            Side::Reader => &mut self.reader,
-            Side::Writer => &mut self.writer,
-        };
-        match (place.as_ref(), waiting) {
-            (Some(old), Some(new)) if old.will_wake(new) => {}
-            _ => *place = waiting.cloned(),
-        }
-    }
-}
-
-struct Both(Waker, Waker);
-
-impl Wake for Both {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.wake_by_ref();
-        self.1.wake_by_ref();
-    }
-}
-
 impl fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream")
@@ -489,68 +443,8 @@ fn too_long() -> io::Error {
 const STEP: usize = 64;
 const STEP_COST: u32 = 16;
 
-/// Follows the records in a stream of bytes: RFC 8446, section 5.1.
-#[derive(Clone, Default)]
-struct Records {
-    /// How many bytes of the current header have passed, and the length that it tells.
-    header: usize,
-    length: usize,
-    /// How many bytes of its content have passed.
-    content: usize,
-}
-
-impl Records {
-    /// Lets bytes pass until `most` records have ended, which it counts down. Returns how many
-    /// bytes have passed.
-    fn pass(&mut self, bytes: &[u8], most: &mut usize) -> usize {
-        let mut passed = 0;
-        while passed < bytes.len() && *most > 0 {
-            if self.header < HEADER {
-                if self.header >= HEADER - 2 {
-                    self.length = self.length << 8 | usize::from(bytes[passed]);
-                }
-                (self.header, passed) = (self.header + 1, passed + 1);
-            } else {
-                let count = (bytes.len() - passed).min(self.length - self.content);
-                (self.content, passed) = (self.content + count, passed + count);
-            }
-            if self.header == HEADER && self.content == self.length {
-                *self = Records::default();
-                *most -= 1;
-            }
-        }
-        passed
-    }
-}
-
-/// The bytes of a record's header: type, version, length.
-const HEADER: usize = 5;
-
 /// How many bytes are received at a time, and how many may wait to be decrypted.
 const INPUT: usize = Scratch::SIZE;
 
 /// The largest record with its overhead: RFC 8446, section 5.2; RFC 5246, section 6.2.3.
 const RECORD: usize = 5 + 16 * 1024 + 2048;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_counted_however_their_bytes_come() {
-        let mut bytes = Vec::new();
-        for length in [0_u16, 1, 22, 300, 16_384] {
-            bytes.extend([23, 3, 3]);
-            bytes.extend(length.to_be_bytes());
-            bytes.extend(vec![0xff; usize::from(length)]);
-        }
-        for piece in [1, 2, 7, 4096, bytes.len()] {
-            let (mut records, mut most) = (Records::default(), 10);
-            for piece in bytes.chunks(piece) {
-                assert_eq!(records.pass(piece, &mut most), piece.len());
-            }
-            assert_eq!(most, 5);
-        }
-        assert_eq!(Records::default().pass(&bytes, &mut 2), 5 + 6);
-    }
-}

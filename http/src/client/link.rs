@@ -15,7 +15,7 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{Body, Bytes};
+use crate::{Body, Bytes, io::charge_frames};
 use entwined::{reactor::Handle, transport::ByteStream};
 
 /// A connection to a server.
@@ -201,9 +201,7 @@ impl AsyncRead for Linked {
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.link.read.set(self.link.read.get() + count as u64);
-        // hyper takes interim responses, tiny chunks and frames from what was read without giving
-        // way. So a read costs more here: 64 KiB are a task's whole share.
-        let _ = self.link.handle.spend((count / 1024) as u32);
+        charge_frames(&self.link.handle, count);
         Poll::Ready(Ok(count))
     }
 }

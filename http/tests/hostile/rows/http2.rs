@@ -43,6 +43,7 @@ impl futures_core::Stream for Silent {
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const WINDOW: u8 = 8;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -152,5 +153,20 @@ pub const ROWS: &[Row] = &[
         max_callback: CALLBACK,
         // The handler has made them, 2 MiB each.
         max_memory: 99 * 2048 + 8192,
+    },
+    Row {
+        name: "a body that is read a byte at a time over HTTP/2",
+        victim: Victim::Server(SITE),
+        attack: |target: Target| {
+            let mut peer = Peer::new(&target, &[0, 4, 0, 0, 0, 0]);
+            peer.send(&get(1, "/large"));
+            for _ in 0..20_000 {
+                peer.send(&frame(WINDOW, 0, 1, &[0, 0, 0, 1]));
+            }
+            peer.is_answered(3)
+        },
+        answer: "answered",
+        max_callback: CALLBACK,
+        max_memory: 6144,
     },
 ];

@@ -1,22 +1,26 @@
 //! What a connection is waiting for, and how long it may wait.
 
+pub(super) mod streams;
+mod watch;
+
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::HashMap,
     io,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::Ordering,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use entwined::transport::ByteStream;
 
 use super::{config::Config, rate::Least, state::Shared};
+
+use streams::{Multiplexed, StreamPace, UNSENT};
+
+#[cfg(feature = "http2")]
+pub(super) use watch::Held;
+pub(super) use watch::Watch;
 
 /// Takes over a connection, with what was read of it already.
 pub(super) type Upgrade = Box<dyn FnOnce(Box<dyn ByteStream>)>;
@@ -115,7 +119,7 @@ impl Pace {
             latest: RefCell::default(),
             live: RefCell::default(),
             written: Cell::new(self.server.time()),
-            unsent: Arc::default(),
+            unsent: Default::default(),
         };
         let _ = self.streams.set(Box::new(streams));
     }
@@ -253,7 +257,7 @@ impl Pace {
         }
     }
 
-    fn is_multiplexed(&self) -> bool {
+    pub(super) fn is_multiplexed(&self) -> bool {
         self.streams.get().is_some()
     }
 
@@ -314,193 +318,9 @@ impl Pace {
     }
 }
 
-/// The most bytes of a response that h2 has and has not sent when the body is at its end.
-const UNSENT: u64 = 64 * 1024 + PIECE as u64;
-
-/// The most bytes that an HTTP/2 stream is given at a time, which is a frame. The peer has
-/// [`Config::write_timeout`] for each.
-const PIECE: usize = 16 * 1024;
-
-/// State of a connection with several streams.
-struct Multiplexed {
-    open: Cell<u32>,
-    latest: RefCell<Option<Rc<StreamPace>>>,
-    /// The tasks of bodies that have no end of their own, by the number of their request.
-    live: RefCell<HashMap<u64, Waker>>,
-    /// When bytes were last written.
-    written: Cell<Instant>,
-    /// The pieces of bodies that h2 has and has not sent. The count is shared with the pieces, and
-    /// they must be `Send`.
-    unsent: Arc<AtomicUsize>,
-}
-
-/// A piece of a body, until h2 has sent it.
-struct Unsent {
-    bytes: Bytes,
-    all: Arc<AtomicUsize>,
-}
-
-/// Shorter pieces are not counted: the kernel takes them at once, or nearly.
-const MIN_COUNTED: usize = 1024;
-
-impl AsRef<[u8]> for Unsent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The progress of one HTTP/2 stream.
-#[derive(Default)]
-pub(super) struct StreamPace {
-    /// When the latest piece was given; `None` while the peer has all that is ready for it.
-    given: Cell<Option<Instant>>,
-    /// The bytes of that piece.
-    piece: Cell<u64>,
-    /// Since when the peer has read more slowly than we write, and how many bytes it has taken
-    /// since then.
-    behind: Cell<Option<(Instant, u64)>>,
-}
-
-impl StreamPace {
-    /// The peer is ready for a piece of the body and gets it, so it has taken the one before.
-    fn give(&self, now: Instant, bytes: usize) {
-        let before = self.piece.replace(bytes as u64);
-        if let Some((since, moved)) = self.behind.get() {
-            self.behind.set(Some((since, moved + before)));
-        }
-        self.given.set(Some(now));
-    }
-
-    /// The peer has taken everything so far.
-    fn caught_up(&self) {
-        self.given.set(None);
-        self.piece.set(0);
-        self.behind.set(None);
-    }
-
-    #[cfg(feature = "http2")]
-    /// Returns until when the stream may go on without progress; `None` if it does not wait for its
-    /// peer.
-    pub(super) fn due(
-        &self,
-        now: Instant,
-        write_timeout: Duration,
-        least: Least,
-    ) -> Option<Instant> {
-        let stuck = self.given.get()? + write_timeout;
-        let (since, moved) = self.behind.get().unwrap_or((now, 0));
-        self.behind.set(Some((since, moved)));
-        Some(
-            least
-                .due(since, moved)
-                .map_or(stuck, |slow| slow.min(stuck)),
-        )
-    }
-}
-
-/// One request, until its whole response is sent.
-pub(super) struct Watch {
-    pace: Rc<Pace>,
-    /// Counts the requests of the connection.
-    number: u64,
-    stream: Option<Rc<StreamPace>>,
-}
-
-impl Watch {
-    /// The handler cannot answer yet.
-    pub(super) fn handler_waits(&self) {
-        self.pace.enter(Stage::Busy(Work::Waiting));
-    }
-
-    /// The handler has answered. `live` is true if the body has no end of its own.
-    pub(super) fn response_begins(&self, live: bool) {
-        self.pace.enter(Stage::Busy(if live {
-            Work::Waiting
-        } else {
-            Work::Sending
-        }));
-        self.body_polled(Some(0));
-    }
-
-    /// Hands the connection to `take_over` when this response is sent.
-    pub(super) fn upgrade(&self, take_over: Upgrade) {
-        *self.pace.upgrade.borrow_mut() = Some(take_over);
-    }
-
-    /// The most bytes of the body to give at a time, if there is a limit.
-    pub(super) fn max_piece(&self) -> Option<usize> {
-        self.stream.as_ref().map(|_| PIECE)
-    }
-
-    /// Notices when a piece of the body has been sent, where hyper does not tell.
-    pub(super) fn count(&self, bytes: Bytes) -> Bytes {
-        match self.pace.streams.get() {
-            Some(streams) if bytes.len() >= MIN_COUNTED => {
-                streams.unsent.fetch_add(1, Ordering::Relaxed);
-                let all = streams.unsent.clone();
-                Bytes::from_owner(Unsent { bytes, all })
-            }
-            _ => bytes,
-        }
-    }
-
-    /// The peer is ready for a part of the body. `given` is its number of bytes, if there was one.
-    pub(super) fn body_polled(&self, given: Option<usize>) {
-        match (&self.stream, given) {
-            (Some(stream), Some(bytes)) => stream.give(self.pace.server.time(), bytes),
-            (Some(stream), None) => stream.caught_up(),
-            // The peer has taken everything so far.
-            (None, None) => self.pace.behind.set(None),
-            (None, Some(_)) => {}
-        }
-    }
-
-    /// Whether the server is shutting down. If not, the task is woken when it does.
-    pub(super) fn is_closing(&self, cx: &Context<'_>) -> bool {
-        if self.pace.server.closing.get() {
-            return true;
-        }
-        if let Some(streams) = self.pace.streams.get() {
-            let mut live = streams.live.borrow_mut();
-            let known = live.get(&self.number);
-            if !known.is_some_and(|waker| waker.will_wake(cx.waker())) {
-                live.insert(self.number, cx.waker().clone());
-            }
-        }
-        false
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(streams) = self.pace.streams.get() {
-            let waker = streams.live.borrow_mut().remove(&self.number);
-            drop(waker);
-        }
-        self.pace.ends();
-    }
-}
-
-#[cfg(feature = "http2")]
-/// A stream of HTTP/2 that was handed over, for as long as it lasts.
-pub(super) struct Held(Rc<Pace>);
-
-#[cfg(feature = "http2")]
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.ends();
-    }
-}
-
 #[cfg(all(test, feature = "http2"))]
 mod tests {
-    use std::task::Wake;
+    use std::{sync::Arc, task::Wake};
 
     use entwined::Standalone;
 
@@ -545,25 +365,5 @@ mod tests {
         assert_eq!(live(&pace), 1);
         drop(stays);
         assert_eq!(live(&pace), 0);
-    }
-
-    #[test]
-    fn a_stream_is_due_by_what_its_peer_takes() {
-        let (_reactor, server) = server();
-        let (least, timeout) = (Least::of(&server.config), Duration::from_secs(30));
-        let (stream, start) = (StreamPace::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(stream.due(start, timeout, least), None, "nothing is ready");
-        stream.give(start, PIECE);
-        assert_eq!(
-            stream.due(start, timeout, least),
-            Some(at(5)),
-            "240 bytes/s, after 5 s"
-        );
-        // It has taken 16 KiB, which is enough for more than a minute, but not for so long a pause.
-        stream.give(at(4), PIECE);
-        assert_eq!(stream.due(at(4), timeout, least), Some(at(34)));
-        stream.caught_up();
-        assert_eq!(stream.due(at(4), timeout, least), None);
     }
 }
