@@ -173,14 +173,21 @@ impl Protocol for Speaker {
     }
 
     fn connection_lost(&mut self, why: &Lost) {
+        self.end(&why.to_string(), matches!(why, Lost::Closed));
+    }
+}
+
+impl Speaker {
+    /// Tells everybody who waits for the peer that the connection is over.
+    fn end(&self, why: &str, closed: bool) {
         let inner = &self.inner;
         inner.rest();
         inner
             .lost
             .borrow_mut()
-            .get_or_insert_with(|| why.to_string());
+            .get_or_insert_with(|| why.to_owned());
         let error = inner.is_lost().expect("just set");
-        let orderly = matches!(why, Lost::Closed) && inner.finishing.get().here && inner.is_idle();
+        let orderly = closed && inner.finishing.get().here && inner.is_idle();
         for finished in inner.finished.take() {
             finished.settle(if orderly { Ok(()) } else { Err(error.clone()) });
         }
@@ -193,6 +200,14 @@ impl Protocol for Speaker {
         for waiting in inner.take_calls() {
             waiting.fail(error.clone());
         }
+    }
+}
+
+/// A connection that was not established, for example because a handshake failed, has no
+/// `connection_lost`. Calls can be made before, and wait.
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.end("it was not established", false);
     }
 }
 

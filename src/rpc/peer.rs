@@ -9,7 +9,10 @@ use super::{
     message::{self, Kind},
     shared::{Arrived, Finishing, Inner, Waiting},
 };
-use crate::{deferred::Deferred, transport::Address};
+use crate::{
+    deferred::Deferred,
+    transport::{Address, ByteStream},
+};
 
 /// A handle to call the peer. Cheap to clone. Dropping it does not end the connection: see
 /// [`close`](Peer::close) and [`finish`](Peer::finish).
@@ -120,7 +123,9 @@ impl Peer {
         self.inner.connection().close();
     }
 
-    pub(super) fn abort(&self) {
+    /// Ends the connection at once. What is queued is dropped, and open calls fail with
+    /// [`CallError::Lost`]. This is for a peer that does not answer any more.
+    pub fn abort(&self) {
         self.inner.connection().abort();
     }
 
@@ -132,6 +137,13 @@ impl Peer {
     /// The address of the peer.
     pub fn peer_address(&self) -> Address {
         self.inner.connection().peer_address().clone()
+    }
+
+    /// Calls `question` with the stream of type `S` below this connection; see
+    /// [`Connection::ask`](crate::protocol::Connection::ask). A method can ask who calls it: with
+    /// TLS, the certificates are known by then.
+    pub fn ask<S: ByteStream, R>(&self, question: impl FnOnce(&S) -> R) -> Option<R> {
+        self.inner.connection().ask(question)
     }
 
     /// Number of the peer's calls that are being answered.

@@ -14,7 +14,10 @@ use entwined::{
     deferred::{Deferred, Interrupted},
     rpc::{self, CallError, Config, Failure, Items, Methods, Peer},
     simulation::Simulation,
-    transport::memory::{self, Link, MemoryStream},
+    transport::{
+        Stream,
+        memory::{self, Link, MemoryStream},
+    },
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
@@ -439,6 +442,66 @@ fn the_end_of_a_connection_ends_its_calls() {
 }
 
 /// Sends bytes to a peer and returns its reply until it ends.
+#[test]
+fn an_aborted_connection_ends_at_once_though_the_peer_takes_nothing() {
+    let simulation = Simulation::new();
+    let (peer, _other) = pair(
+        &simulation,
+        Link {
+            latency: Duration::from_secs(1_000),
+            ..Link::default()
+        },
+        Config::default(),
+    );
+    let waiting = peer.call::<i64>("add", &(1, 2));
+    simulation.drive();
+    peer.abort();
+    simulation.drive();
+    assert!(matches!(waiting.take(), Ok(Err(CallError::Lost(_)))));
+}
+
+#[test]
+fn calls_over_a_connection_that_is_never_established_end() {
+    let simulation = Simulation::new();
+    let (peer, _other) = pair(&simulation, Link::default(), Config::default());
+    let waiting = peer.call::<i64>("add", &(1, 2));
+    let finished = peer.finish();
+    peer.abort();
+    simulation.drive();
+    let error = simulation.run_until(waiting).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the connection is over: it was not established"
+    );
+    assert!(matches!(finished.take(), Ok(Err(CallError::Lost(_)))));
+    assert!(matches!(
+        call::<i64>(&simulation, &peer, "add", &(1, 2)),
+        Err(CallError::Lost(_))
+    ));
+}
+
+#[test]
+fn a_method_can_ask_for_the_stream_that_it_is_called_over() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, far) = memory::pair(&handle);
+    let mut methods = Methods::new();
+    methods.add("kinds", |call, (): ()| async move {
+        let peer = call.peer().expect("it calls");
+        Ok::<_, Failure>((
+            peer.ask(|_: &MemoryStream| ()).is_some(),
+            peer.ask(|_: &Stream| ()).is_some(),
+        ))
+    });
+    let caller = rpc::start(&handle, near, Methods::new());
+    rpc::start(&handle, far, methods);
+    let kinds: Result<(bool, bool), _> = call(&simulation, &caller, "kinds", &());
+    assert_eq!(kinds.ok(), Some((true, false)));
+    caller.close();
+    simulation.drive();
+    assert_eq!(caller.ask(|_: &MemoryStream| ()), None);
+}
+
 fn say(bytes: &[u8]) -> Vec<u8> {
     let simulation = Simulation::new();
     let handle = simulation.handle();

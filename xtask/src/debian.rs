@@ -95,6 +95,21 @@ pub const TESTS: Group = Group {
     ],
 };
 
+pub const PROGRAMS: Group = Group {
+    why: "clients and servers that the example programs are tested with",
+    packages: &[
+        "curl",
+        "git",
+        "openssl",
+        "postgresql",
+        "python3-websockets",
+        "redis-server",
+        "redis-tools",
+        "sqlite3",
+        "telnet",
+    ],
+};
+
 pub const WEB_PEERS: Group = Group {
     why: "web servers to measure against",
     packages: &[

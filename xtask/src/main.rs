@@ -9,6 +9,7 @@ mod display;
 mod layers;
 mod packages;
 mod process;
+mod programs;
 mod steps;
 mod test;
 mod toolkits;
@@ -31,6 +32,8 @@ cargo xtask toolkits [NAME ...]
     The hosts whose toolkits are not Rust crates, such as Qt and Cocoa: lints, tests, the
     conformance suite on each of their loops, and a window of each, with its picture. With
     names, only the suites and windows whose names contain one of them.
+cargo xtask programs [NAME ...]
+    The example programs: lints, and tests in which clients that others wrote use them.
 cargo xtask layers [--write]
     Checks docs/layers.txt: which module may import which. --write puts the picture into
     ARCHITECTURE.md.
@@ -82,6 +85,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["demo", name] => demo::run(name, theirs),
         ["test" | "ci"] if theirs.is_empty() => test::run(),
         ["toolkits", names @ ..] if theirs.is_empty() => toolkits::run(names),
+        ["programs", names @ ..] if theirs.is_empty() => programs::run(names),
         ["layers"] if theirs.is_empty() => layers::run(false),
         ["layers", "--write"] if theirs.is_empty() => layers::run(true),
         ["conformance"] if theirs.is_empty() => conformance::run(),

@@ -27,7 +27,7 @@ pub fn cargo() -> Command {
 /// Returns whether the workspace has this example app.
 pub fn has_app(package: &str) -> bool {
     root()
-        .join("examples")
+        .join("examples/control-room")
         .join(package)
         .join("Cargo.toml")
         .exists()

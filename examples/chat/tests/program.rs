@@ -1,0 +1,215 @@
+//! The program as one process or several, used by telnet and by Python's `websockets`. Redis is a
+//! server of its own for each test.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(command: &mut Command) -> (Running, BufReader<ChildStdout>) {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let output = BufReader::new(child.stdout.take().expect("piped"));
+    (Running(child), output)
+}
+
+fn line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).expect("text");
+    line.trim_end().to_owned()
+}
+
+struct Chat {
+    process: Running,
+    url: String,
+    lines: String,
+}
+
+impl Chat {
+    fn start(hub: Option<&str>) -> Chat {
+        let any = "tcp:0:interface=127.0.0.1";
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
+        command.args(["--listen", any, "--lines", any]);
+        command.args(hub.map(|url| format!("--hub={url}")));
+        let (process, mut output) = start(&mut command);
+        let http = line(&mut output);
+        let http = http.strip_prefix("http listening on ").expect("an address");
+        let lines = line(&mut output);
+        let lines = lines
+            .strip_prefix("lines listening on ")
+            .expect("an address");
+        Chat {
+            process,
+            url: format!("http://{http}"),
+            lines: lines.to_owned(),
+        }
+    }
+
+    fn id(&self) -> String {
+        self.process.0.id().to_string()
+    }
+}
+
+struct Redis {
+    _process: Running,
+    socket: PathBuf,
+}
+
+impl Redis {
+    fn start(folder: &Path) -> Redis {
+        let socket = folder.join("redis.sock");
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&socket);
+        let (process, output) = start(command.current_dir(folder));
+        // What it prints is read to its end, so that it never waits for us.
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if line.contains("eady to accept connections") || line.contains("now ready") {
+                    let _ = ready.send(());
+                }
+            }
+        });
+        let patience = Duration::from_secs(20);
+        is_ready
+            .recv_timeout(patience)
+            .expect("Redis says when it is ready");
+        Redis {
+            _process: process,
+            socket,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    fn cli(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .arg("-s")
+            .arg(&self.socket)
+            .args(arguments)
+            .output()
+            .expect("redis-cli runs");
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Waits until a command has this answer.
+    fn until(&self, arguments: &[&str], expected: &str) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.cli(arguments) != expected {
+            assert!(
+                Instant::now() < end,
+                "{arguments:?}: {}",
+                self.cli(arguments)
+            );
+            thread::yield_now();
+        }
+    }
+
+    /// Waits until so many processes listen.
+    fn has(&self, processes: usize) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.cli(&["PUBSUB", "CHANNELS"]).lines().count() != processes {
+            assert!(Instant::now() < end, "not all processes have come");
+            thread::yield_now();
+        }
+    }
+}
+
+fn strangers(arguments: &[&str]) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/strangers.py"));
+    command.args(arguments);
+    command
+}
+
+fn people(arguments: &[&str]) {
+    let status = strangers(arguments).status().expect("python3 runs");
+    assert!(status.success(), "{arguments:?}");
+}
+
+#[test]
+fn a_browser_and_telnet_talk() {
+    let chat = Chat::start(None);
+    people(&["talk", &chat.url, &chat.lines]);
+}
+
+#[test]
+fn pages_of_other_sites_are_kept_out() {
+    let chat = Chat::start(None);
+    people(&["refuse", &chat.url]);
+}
+
+#[test]
+fn everybody_in_a_crowd_has_one_partner() {
+    let chat = Chat::start(None);
+    people(&["crowd", "500", &chat.url]);
+}
+
+#[test]
+fn a_crowd_is_paired_across_three_processes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::start(folder.path());
+    let chats = [(); 3].map(|()| Chat::start(Some(&redis.url())));
+    redis.has(3);
+    let [one, two, three] = &chats;
+    people(&["crowd", "300", &one.url, &two.url, &three.url]);
+    redis.until(&["LLEN", "chat:waiting"], "0");
+}
+
+#[test]
+fn a_process_that_is_killed_strands_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::start(folder.path());
+    let chats = [(); 2].map(|()| Chat::start(Some(&redis.url())));
+    redis.has(2);
+    let [one, two] = &chats;
+    people(&["killed", &one.url, &two.url, &one.id()]);
+    redis.until(&["LLEN", "chat:waiting"], "0");
+}
+
+#[test]
+fn people_find_each_other_again_after_redis_was_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::start(folder.path());
+    let chats = [(); 2].map(|()| Chat::start(Some(&redis.url())));
+    redis.has(2);
+    let [one, two] = &chats;
+    let (mut python, mut output) = start(&mut strangers(&["restarted", &one.url, &two.url]));
+    assert_eq!(line(&mut output), "kill");
+    drop(redis);
+    assert_eq!(line(&mut output), "start");
+    let _redis = Redis::start(folder.path());
+    assert!(python.0.wait().expect("ours").success());
+}
+
+#[test]
+fn without_redis_at_the_start_people_of_one_process_are_paired() {
+    let unused = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("redis://{}", unused.local_addr().expect("bound"));
+    drop(unused);
+    let chat = Chat::start(Some(&url));
+    people(&["talk", &chat.url, &chat.lines]);
+}

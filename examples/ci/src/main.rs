@@ -1,0 +1,95 @@
+//! A build master and its workers. `README.md` says how to use it.
+#![forbid(unsafe_code)]
+
+mod log;
+mod master;
+mod site;
+mod store;
+mod trust;
+mod wire;
+mod worker;
+
+use std::{error::Error, io, path::PathBuf, process};
+
+use lexopt::prelude::*;
+
+use trust::Trust;
+
+const USAGE: &str = "\
+A build master and its workers.
+
+Usage: ci master --certificate FILE --key FILE --trust WORKER.pem ... [OPTIONS]
+       ci worker --certificate FILE --key FILE --trust MASTER.pem --master ENDPOINT
+
+Options of the master:
+  --listen ENDPOINT    where its page is [default: tcp:8080:interface=127.0.0.1]
+  --workers ENDPOINT   where workers connect [default: tcp:8090]
+  --data FOLDER        where it keeps builds, logs and artifacts [default: ci-data]
+
+Options of a worker:
+  --master ENDPOINT    where the master is, such as tcp:build.example.org:8090
+
+Of both:
+  --certificate FILE   its own certificate (PEM)
+  --key FILE           the key of its certificate (PEM)
+  --trust FILE         the certificate of the other side; a master has one for each worker, and
+                       a worker's name is that of its file
+  -h, --help           print this";
+
+#[derive(Default)]
+struct Options {
+    listen: Option<String>,
+    workers: Option<String>,
+    data: Option<PathBuf>,
+    master: Option<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    trust: Vec<PathBuf>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = lexopt::Parser::from_env();
+    let mut role = None;
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => options.listen = Some(arguments.value()?.string()?),
+            Long("workers") => options.workers = Some(arguments.value()?.string()?),
+            Long("data") => options.data = Some(arguments.value()?.into()),
+            Long("master") => options.master = Some(arguments.value()?.string()?),
+            Long("certificate") => options.certificate = Some(arguments.value()?.into()),
+            Long("key") => options.key = Some(arguments.value()?.into()),
+            Long("trust") => options.trust.push(arguments.value()?.into()),
+            Short('h') | Long("help") => {
+                println!("{USAGE}");
+                process::exit(0)
+            }
+            Value(word) if role.is_none() => role = Some(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
+    let (Some(certificate), Some(key)) = (&options.certificate, &options.key) else {
+        return Err("--certificate and --key are needed; see --help".into());
+    };
+    if options.trust.is_empty() {
+        return Err("--trust is needed; see --help".into());
+    }
+    let trust = Trust::load(certificate, key, &options.trust)?;
+    match (role.as_deref(), &options.master) {
+        (Some("master"), None) => master::run(
+            options
+                .listen
+                .as_deref()
+                .unwrap_or("tcp:8080:interface=127.0.0.1"),
+            options.workers.as_deref().unwrap_or("tcp:8090"),
+            options.data.unwrap_or_else(|| "ci-data".into()),
+            &trust,
+        ),
+        (Some("worker"), Some(master)) => worker::run(master, &trust),
+        _ => Err("either `ci master` or `ci worker --master ENDPOINT`; see --help".into()),
+    }
+}

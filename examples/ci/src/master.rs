@@ -1,0 +1,246 @@
+//! The master: hands builds to workers, one at a time to each.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    error::Error,
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use entwined::{
+    Handle, Standalone,
+    broadcast::Broadcast,
+    deferred::{Canceller, Interrupted},
+    endpoint,
+    rpc::{self, CallError, Failure, Methods, Peer},
+    signal::{self, Signal},
+};
+use entwined_http as http;
+use entwined_rusqlite::ConnectionPool;
+
+use crate::{
+    log::Files,
+    site,
+    store::Store,
+    trust::{self, Trust},
+    wire::{Job, Said},
+};
+
+/// How often a worker is asked whether it is there, and how long it has to answer.
+const PING: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub struct Master {
+    pub handle: Handle,
+    pub store: Store,
+    pub files: Files,
+    /// The number of each build that has changed, in its state or in its log.
+    pub changes: Broadcast<i64>,
+    pub workers: RefCell<HashSet<String>>,
+    running: RefCell<HashMap<i64, Canceller>>,
+}
+
+pub fn run(
+    listen: &str,
+    workers: &str,
+    data: PathBuf,
+    trust: &Trust,
+) -> Result<(), Box<dyn Error>> {
+    let reactor = Standalone::new()?;
+    let handle = reactor.handle();
+    let files = Files::new(&handle, &data)?;
+    let store = Store(ConnectionPool::open(&handle, data.join("builds.db")));
+    let prepared = store.prepare();
+    reactor.block_on(async { Ok::<_, Box<dyn Error>>(prepared.await?) })?;
+
+    signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
+    let master = Rc::new(Master {
+        handle: handle.clone(),
+        store,
+        files,
+        changes: Broadcast::new(1_024),
+        workers: RefCell::default(),
+        running: RefCell::default(),
+    });
+    let listener = endpoint::server(workers)?.listen(&handle)?;
+    let others: Rc<[_]> = trust.others().into();
+    let server = rpc::serve(trust.acceptor()?.listen(listener), {
+        let master = master.clone();
+        move |_peer| {
+            let (master, others) = (master.clone(), others.clone());
+            let mut methods = Methods::new();
+            methods.add("work", move |call, (): ()| {
+                let (master, others) = (master.clone(), others.clone());
+                async move {
+                    let peer = call.peer().ok_or("the worker has gone")?;
+                    let name = peer.ask(|tls| trust::name(&others, tls).map(str::to_owned));
+                    let name = name.flatten().ok_or("the worker is not known")?;
+                    master.employ(peer, name).await
+                }
+            });
+            methods
+        }
+    });
+    let listener = endpoint::server(listen)?.listen(&handle)?;
+    let page = http::serve(listener, site::router(&master));
+    println!("http listening on {}", page.local_address());
+    println!("workers connect to {}", server.local_address());
+    Ok(reactor.run()?)
+}
+
+impl Master {
+    /// Gives builds to a worker as long as it is connected. When the connection is lost, this is
+    /// dropped wherever it waits.
+    async fn employ(self: Rc<Self>, peer: Peer, name: String) -> Result<(), Failure> {
+        let _place = Place::new(&self, &name)?;
+        let beat = self
+            .handle
+            .spawn(heartbeat(self.handle.clone(), peer.clone()));
+        let _beat = OnDrop(Some(move || beat.cancel()));
+        let mut changes = self.changes.subscribe();
+        loop {
+            match self.store.take(name.clone()).await? {
+                Some(job) => self.build(&peer, job).await?,
+                None => drop(changes.next().await),
+            }
+        }
+    }
+
+    async fn build(self: &Rc<Self>, peer: &Peer, job: Job) -> Result<(), Failure> {
+        let id = job.id;
+        let lost = OnDrop(Some({
+            let master = self.clone();
+            move || master.requeue(id)
+        }));
+        self.changes.send(id);
+        let running = self.handle.spawn(self.clone().record(peer.clone(), job));
+        self.running.borrow_mut().insert(id, running.canceller());
+        let result = running.await;
+        self.running.borrow_mut().remove(&id);
+        match result {
+            Ok(Ok(code)) => drop(self.store.finish(id, code).await?),
+            // It was cancelled, and is marked as such already.
+            Err(Interrupted::Cancelled) => {}
+            Ok(Err(why)) if !peer.is_closing() => {
+                let message = format!("[{why}]\n").into_bytes();
+                self.files.append(id, message).await?;
+                self.store.finish(id, None).await?;
+            }
+            Ok(Err(why)) => return Err(why),
+            Err(why) => return Err(why.into()),
+        }
+        lost.disarm();
+        self.changes.send(id);
+        Ok(())
+    }
+
+    /// Runs a build and writes down what it says. It is asked for more only when what it said is
+    /// written: a build that prints faster than the disk takes it has to wait.
+    async fn record(self: Rc<Self>, peer: Peer, job: Job) -> Result<Option<i32>, Failure> {
+        let id = job.id;
+        self.files.begin(id).await?;
+        let mut said = peer.stream::<Said>("run", &job);
+        while let Some(piece) = said.next().await {
+            match piece {
+                Ok(Said::Output(bytes)) => {
+                    self.files.append(id, bytes).await?;
+                    self.changes.send(id);
+                }
+                Ok(Said::Artifact(name, bytes)) => self.files.store(id, name, bytes).await?,
+                Ok(Said::Exit(code)) => return Ok(code),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err("the worker did not say how it ended".into())
+    }
+
+    fn requeue(self: Rc<Self>, id: i64) {
+        self.running.borrow_mut().remove(&id);
+        let requeued = self.store.requeue(id);
+        let message = b"[the worker is lost]\n".to_vec();
+        let noted = self.files.append(id, message);
+        let handle = self.handle.clone();
+        handle.spawn(async move {
+            let (requeued, noted) = (requeued.await, noted.await);
+            if let Err(error) = requeued {
+                tracing::error!(%error, id, "a build is not queued again");
+            }
+            if let Err(error) = noted {
+                tracing::warn!(%error, id, "a log is not written");
+            }
+            self.changes.send(id);
+        });
+    }
+
+    /// Cancels a build. Returns whether there was something to cancel.
+    pub async fn cancel(&self, id: i64) -> Result<bool, entwined_rusqlite::Error> {
+        let cancelled = self.store.cancel(id).await?;
+        let running = self.running.borrow_mut().remove(&id);
+        if let (true, Some(running)) = (cancelled, running) {
+            // The call is dropped with its task, and so is the process on the worker.
+            running.cancel();
+        }
+        self.changes.send(id);
+        Ok(cancelled)
+    }
+}
+
+/// Ends the connection with a worker that does not answer.
+async fn heartbeat(handle: Handle, peer: Peer) {
+    loop {
+        handle.sleep(PING).await;
+        let answer: Result<(), CallError> =
+            peer.call("ping", &()).add_timeout(&handle, PATIENCE).await;
+        if let Err(error) = answer {
+            tracing::warn!(%error, peer = %peer.peer_address(), "a worker does not answer");
+            return peer.abort();
+        }
+    }
+}
+
+/// A worker's entry in the list.
+struct Place {
+    master: Rc<Master>,
+    name: String,
+}
+
+impl Place {
+    fn new(master: &Rc<Master>, name: &str) -> Result<Place, Failure> {
+        if !master.workers.borrow_mut().insert(name.to_owned()) {
+            return Err("a worker with this certificate is here already".into());
+        }
+        tracing::info!(name, "a worker has come");
+        master.changes.send(0);
+        Ok(Place {
+            master: master.clone(),
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        tracing::info!(name = self.name, "a worker has gone");
+        self.master.workers.borrow_mut().remove(&self.name);
+        self.master.changes.send(0);
+    }
+}
+
+/// Calls a function when it is dropped, unless it was disarmed.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(function) = self.0.take() {
+            function();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The page and the API.
+
+use std::rc::Rc;
+
+use entwined::broadcast::Received;
+use entwined_http::{
+    Body, Bytes, Error, Files, Html, IntoResponse, Json, Path, Request, Response, Router, State,
+    StatusCode, layers, sse,
+};
+use futures_util::{Stream, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{master::Master, store::Build};
+
+/// A build runs a script with the rights of a worker, so other people's pages must not ask for one.
+pub fn router(master: &Rc<Master>) -> Router {
+    Router::new()
+        .get("/", || Html(include_str!("page.html")))
+        .get("/builds", list)
+        .post("/builds", add)
+        .get("/builds/{id}", show)
+        .post("/builds/{id}/cancel", cancel)
+        .get("/builds/{id}/log", log)
+        .mount("/artifacts", Files::new(master.files.artifacts()).listing())
+        .get("/changes", changes)
+        .layer(layers::state(master.clone()))
+        .layer(layers::local_only())
+}
+
+#[derive(Serialize)]
+struct List {
+    builds: Vec<Build>,
+    workers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct New {
+    repository: Option<String>,
+    script: String,
+}
+
+async fn list(State(master): State<Rc<Master>>) -> Result<Json<List>, Error> {
+    let builds = master.store.newest().await.map_err(Error::internal)?;
+    let mut workers: Vec<_> = master.workers.borrow().iter().cloned().collect();
+    workers.sort_unstable();
+    Ok(Json(List { builds, workers }))
+}
+
+async fn add(
+    State(master): State<Rc<Master>>,
+    Json(new): Json<New>,
+) -> Result<(StatusCode, Json<Value>), Error> {
+    let repository = new.repository.filter(|text| !text.is_empty());
+    let added = master.store.add(repository, new.script);
+    let id = added.await.map_err(Error::internal)?;
+    master.changes.send(id);
+    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+}
+
+async fn find(master: &Master, id: i64) -> Result<Build, Error> {
+    let found = master.store.find(id).await.map_err(Error::internal)?;
+    found.ok_or_else(|| Error::not_found("there is no such build"))
+}
+
+async fn show(State(master): State<Rc<Master>>, Path(id): Path<i64>) -> Result<Json<Build>, Error> {
+    Ok(Json(find(&master, id).await?))
+}
+
+async fn cancel(
+    State(master): State<Rc<Master>>,
+    Path(id): Path<i64>,
+) -> Result<Json<Build>, Error> {
+    master.cancel(id).await.map_err(Error::internal)?;
+    Ok(Json(find(&master, id).await?))
+}
+
+/// A build's log as plain text: what there is, and then what comes, to the build's end.
+async fn log(State(master): State<Rc<Master>>, Path(id): Path<i64>) -> Result<Response, Error> {
+    find(&master, id).await?;
+    let headers = [("content-type", "text/plain; charset=utf-8")];
+    Ok((headers, Body::live(follow(master, id))).into_response())
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn follow(master: Rc<Master>, id: i64) -> impl Stream<Item = Result<Bytes, BoxError>> {
+    let changes = master.changes.subscribe();
+    stream::try_unfold((changes, 0), move |(mut changes, at)| {
+        let master = master.clone();
+        async move {
+            loop {
+                // In this order: what is written before the end is not missed.
+                let ended = master
+                    .store
+                    .find(id)
+                    .await?
+                    .is_none_or(|build| build.has_ended());
+                let piece = master.files.read(id, at).await?;
+                let next = at + piece.len() as u64;
+                if !piece.is_empty() {
+                    return Ok(Some((piece.into(), (changes, next))));
+                }
+                if ended || changes.next().await.is_none() {
+                    return Ok(None);
+                }
+            }
+        }
+    })
+}
+
+fn changes(State(master): State<Rc<Master>>, request: Request) -> Response {
+    sse::follow(&request, &master.changes, |received| match received {
+        Received::Message { message, .. } => Some(sse::Event::data(&message.to_string())),
+        Received::Missed(_) => Some(sse::Event::data("0")),
+    })
+}

@@ -1,0 +1,398 @@
+//! A master and workers as processes, used by curl and git. The identities are made by openssl, as
+//! the README says.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take. Only a failing test waits this long.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn signal(&self, signal: &str) {
+        let script = format!("kill -{signal} {}", self.0.id());
+        run(Command::new("sh").args(["-c", &script]));
+    }
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let (out, error) = (&output.stdout, &output.stderr);
+    let error = String::from_utf8_lossy(error);
+    assert!(output.status.success(), "{command:?}: {error}");
+    String::from_utf8_lossy(out).trim_end().to_owned()
+}
+
+/// A folder with the identities of a master and workers.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new(names: &[&str]) -> Site {
+        let site = Site(tempfile::tempdir().expect("a folder"));
+        for name in names {
+            let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
+            run(Command::new("openssl")
+                .args([
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                ])
+                .args(["-nodes", "-days", "3650", "-subj", &format!("/CN={name}")])
+                .args(["-addext", &format!("subjectAltName=DNS:{name}")])
+                .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+                .args(["-keyout", &key, "-out", &certificate])
+                .current_dir(site.path()));
+        }
+        site
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn command(&self, role: &str, name: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ci"));
+        command
+            .arg(role)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        command.args(["--certificate", &format!("{name}.pem")]);
+        command.args(["--key", &format!("{name}.key")]);
+        command
+    }
+
+    fn master(&self, workers: &[&str], port: Option<&str>) -> Master {
+        let port = port.map_or("0", |address| address.rsplit(':').next().expect("a port"));
+        let mut command = self.command("master", "master");
+        command.args(["--listen", "tcp:0:interface=127.0.0.1", "--workers"]);
+        command.arg(format!("tcp:{port}:interface=127.0.0.1"));
+        for name in workers {
+            command.args(["--trust", &format!("{name}.pem")]);
+        }
+        let mut process = Running(command.stdout(Stdio::piped()).spawn().expect("built"));
+        let mut output = BufReader::new(process.0.stdout.take().expect("piped"));
+        let mut after = |prefix: &str| {
+            let mut line = String::new();
+            output.read_line(&mut line).expect("text");
+            line.trim_end()
+                .strip_prefix(prefix)
+                .expect("an address")
+                .to_owned()
+        };
+        Master {
+            url: format!("http://{}", after("http listening on ")),
+            workers: after("workers connect to "),
+            process,
+        }
+    }
+
+    fn worker(&self, name: &str, master: &Master) -> Running {
+        let (host, port) = master.workers.rsplit_once(':').expect("an address");
+        let mut command = self.command("worker", name);
+        command.args([
+            "--trust",
+            "master.pem",
+            "--master",
+            &format!("tcp:{host}:{port}"),
+        ]);
+        Running(command.spawn().expect("built"))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Waits until a file is there, and returns what is in it.
+    fn until_file(&self, name: &str) -> String {
+        until(|| {
+            fs::read_to_string(self.file(name))
+                .ok()
+                .filter(|text| !text.is_empty())
+        })
+    }
+}
+
+fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < end, "nothing came");
+        thread::yield_now();
+    }
+}
+
+struct Master {
+    process: Running,
+    url: String,
+    workers: String,
+}
+
+impl Master {
+    fn curl(&self, arguments: &[&str], path: &str) -> String {
+        run(Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "40"])
+            .args(arguments)
+            .arg(format!("{}{path}", self.url)))
+    }
+
+    fn build(&self, script: &str) -> String {
+        let new = serde_json::json!({ "script": script }).to_string();
+        let answer = self.curl(&["--json", &new], "/builds");
+        let number = answer
+            .strip_prefix("{\"id\":")
+            .and_then(|rest| rest.strip_suffix('}'));
+        number.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// The log of a build, which ends when the build does.
+    fn log(&self, id: &str) -> String {
+        self.curl(&[], &format!("/builds/{id}/log"))
+    }
+
+    fn state(&self, id: &str) -> String {
+        let build = self.curl(&[], &format!("/builds/{id}"));
+        let build: serde_json::Value = serde_json::from_str(&build).expect("JSON");
+        build["state"].as_str().expect("a state").to_owned()
+    }
+
+    fn until_state(&self, id: &str, expected: &str) {
+        until(|| (self.state(id) == expected).then_some(()));
+    }
+
+    fn until_workers(&self, count: usize) {
+        until(|| {
+            let list = self.curl(&[], "/builds");
+            let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+            (list["workers"].as_array().expect("a list").len() == count).then_some(())
+        });
+    }
+}
+
+fn is_alive(process: &str) -> bool {
+    // A process that nobody has waited for is a zombie, which does nothing any more.
+    let status = fs::read_to_string(format!("/proc/{}/stat", process.trim()));
+    status.is_ok_and(|status| !status.contains(") Z"))
+}
+
+#[test]
+fn a_build_is_logged_and_leaves_artifacts() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let passed = master.build("echo hello; echo oops >&2; printf made > $ARTIFACTS/thing.txt");
+    assert_eq!(master.log(&passed), "hello\noops");
+    assert_eq!(master.state(&passed), "passed");
+    assert_eq!(
+        master.curl(&[], &format!("/artifacts/{passed}/thing.txt")),
+        "made"
+    );
+    let failed = master.build("echo no; exit 3");
+    assert_eq!(master.log(&failed), "no");
+    assert_eq!(master.state(&failed), "failed");
+    assert!(
+        master
+            .curl(&[], &format!("/builds/{failed}"))
+            .contains("\"code\":3")
+    );
+    // As large as it is, it comes whole and in order.
+    let long = master.build("seq 200000; head -c 100000 /dev/zero > $ARTIFACTS/zeros");
+    let expected: Vec<String> = (1..=200_000)
+        .map(|number: u32| number.to_string())
+        .collect();
+    assert!(master.log(&long) == expected.join("\n"));
+    let size = ["--output", "/dev/null", "--write-out", "%{size_download}"];
+    assert_eq!(
+        master.curl(&size, &format!("/artifacts/{long}/zeros")),
+        "100000"
+    );
+}
+
+#[test]
+fn a_push_builds_what_was_pushed() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let git = |folder: &str, arguments: &[&str]| {
+        run(Command::new("git")
+            .args(["-c", "user.name=test", "-c", "user.email=test@example.org"])
+            .args(["-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(site.file(folder)))
+    };
+    fs::create_dir(site.file("work")).expect("a folder");
+    git(".", &["init", "--quiet", "--bare", "project.git"]);
+    git("work", &["init", "--quiet"]);
+    let repository = site.file("project.git");
+    let new = serde_json::json!({"repository": repository, "script": "sh build.sh"});
+    let hook = format!(
+        "#!/bin/sh\ncurl --silent --json '{new}' {}/builds >&2\n",
+        master.url
+    );
+    let path = repository.join("hooks/post-receive");
+    fs::write(&path, hook).expect("a hook");
+    run(Command::new("chmod").arg("+x").arg(&path));
+    fs::write(site.file("work/build.sh"), "echo built from git\n").expect("a file");
+    git("work", &["add", "build.sh"]);
+    git("work", &["commit", "--quiet", "--message", "a script"]);
+    git(
+        "work",
+        &[
+            "push",
+            "--quiet",
+            &repository.to_string_lossy(),
+            "HEAD:main",
+        ],
+    );
+    assert_eq!(master.log("1"), "built from git");
+    assert_eq!(master.state("1"), "passed");
+}
+
+#[test]
+fn a_cancelled_build_and_all_it_started_is_killed() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let file = site.file("child");
+    let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+    let id = master.build(&script);
+    let child = site.until_file("child");
+    assert!(is_alive(&child));
+    let answer = master.curl(&["--request", "POST"], &format!("/builds/{id}/cancel"));
+    assert!(answer.contains("cancelled"), "{answer}");
+    until(|| (!is_alive(&child)).then_some(()));
+    // The worker is free again.
+    assert_eq!(master.log(&master.build("echo next")), "next");
+    assert_eq!(master.state(&id), "cancelled");
+}
+
+#[test]
+fn a_build_goes_to_another_worker_if_its_own_is_killed_or_stopped() {
+    for signal in ["KILL", "STOP"] {
+        let site = Site::new(&["master", "one", "two"]);
+        let master = site.master(&["one", "two"], None);
+        let one = site.worker("one", &master);
+        master.until_workers(1);
+        let (file, go) = (site.file("tries"), site.file("go"));
+        let (file, go) = (file.display(), go.display());
+        let script = format!("echo try >> {file}; until test -e {go}; do sleep 0.05; done");
+        let id = master.build(&script);
+        site.until_file("tries");
+        one.signal(signal);
+        let _two = site.worker("two", &master);
+        until(|| (site.until_file("tries") == "try\ntry\n").then_some(()));
+        fs::write(site.file("go"), "").expect("a file");
+        assert_eq!(master.log(&id), "[the worker is lost]");
+        assert_eq!(master.state(&id), "passed");
+        if signal == "STOP" {
+            // It comes back, and is of use again.
+            one.signal("CONT");
+            master.until_workers(2);
+        }
+    }
+}
+
+#[test]
+fn a_master_that_is_killed_loses_and_doubles_nothing() {
+    const BUILDS: usize = 40;
+    let site = Site::new(&["master", "one", "two"]);
+    let mut master = site.master(&["one", "two"], None);
+    let _workers = ["one", "two"].map(|name| site.worker(name, &master));
+    let ids: Vec<String> = (0..BUILDS)
+        .map(|number| master.build(&format!("sleep 0.02; echo {number}")))
+        .collect();
+    for round in 1..=3 {
+        master.until_state(&ids[round * BUILDS / 5], "passed");
+        let workers = master.workers.clone();
+        drop(master);
+        master = site.master(&["one", "two"], Some(&workers));
+    }
+    for (number, id) in ids.iter().enumerate() {
+        let log = master.log(id);
+        assert_eq!(master.state(id), "passed", "{number}: {log}");
+        assert!(log.contains(&number.to_string()), "{number}: {log}");
+    }
+    let mut distinct = ids.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), BUILDS);
+}
+
+#[test]
+fn a_build_is_held_back_while_the_master_does_not_read() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let file = site.file("written");
+    let lines = "while :; do head -c 65536 /dev/zero | tr '\\0' x; n=$((n + 1));";
+    let id = master.build(&format!("{lines} echo $n > {}; done", file.display()));
+    site.until_file("written");
+    master.process.signal("STOP");
+    // It prints until everything between the two is full, and then no more.
+    let mut before = String::new();
+    until(|| {
+        thread::sleep(Duration::from_millis(500));
+        let now = site.until_file("written");
+        (std::mem::replace(&mut before, now.clone()) == now).then_some(())
+    });
+    let pieces: u64 = before.trim().parse().expect("a number");
+    assert!(pieces * 65_536 < 64 << 20, "{pieces} pieces of 64 KiB");
+    master.process.signal("CONT");
+    master.curl(&["--request", "POST"], &format!("/builds/{id}/cancel"));
+    master.until_state(&id, "cancelled");
+}
+
+#[test]
+fn only_workers_whose_certificates_are_known_are_let_in() {
+    let site = Site::new(&["master", "one", "stranger"]);
+    let master = site.master(&["one"], None);
+    let (_stranger, _one) = (
+        site.worker("stranger", &master),
+        site.worker("one", &master),
+    );
+    master.until_workers(1);
+    assert!(master.curl(&[], "/builds").contains(r#""workers":["one"]"#));
+    let script = "echo here";
+    assert_eq!(master.log(&master.build(script)), "here");
+    assert!(master.curl(&[], "/builds").contains(r#""workers":["one"]"#));
+}
+
+#[test]
+fn pages_of_other_sites_cannot_build() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let status = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+    let foreign = [
+        "--header",
+        "Origin: http://evil.example",
+        "--json",
+        r#"{"script": "id"}"#,
+    ];
+    assert_eq!(
+        master.curl(&[&status[..], &foreign].concat(), "/builds"),
+        "403"
+    );
+    assert!(master.curl(&[], "/builds").contains(r#""builds":[]"#));
+}
