@@ -11,7 +11,7 @@
     NSPanel *panel;
 }
 - (void)setLabel:(const char *)text;
-- (void)openPanel:(const char *)text;
+- (void)openDialog:(const char *)text;
 - (void)closePanel:(id)sender;
 @end
 
@@ -53,13 +53,13 @@ static NSTextField *newLabel(NSRect frame, float size, NSString *text)
 }
 
 // A loop of its own. If a request opened it, that request waits, and others are served.
-- (void)openPanel:(const char *)text
+- (void)openDialog:(const char *)text
 {
     panel = [[NSPanel alloc] initWithContentRect:NSMakeRect(180, 280, 480, 110)
                                        styleMask:NSTitledWindowMask
                                          backing:NSBackingStoreBuffered
                                            defer:NO];
-    [panel setTitle:@"A panel"];
+    [panel setTitle:@"A dialog"];
     [[panel contentView] addSubview:newLabel(NSMakeRect(10, 60, 460, 30), 12,
                                              [NSString stringWithUTF8String:text])];
     NSButton *button = [[NSButton alloc] initWithFrame:NSMakeRect(190, 15, 100, 30)];
@@ -69,6 +69,7 @@ static NSTextField *newLabel(NSRect frame, float size, NSString *text)
     [[panel contentView] addSubview:button];
     [NSApp runModalForWindow:panel];
     [panel orderOut:nil];
+    [panel release];
 }
 
 - (void)closePanel:(id)sender { [NSApp stopModal]; }
@@ -77,7 +78,7 @@ static NSTextField *newLabel(NSRect frame, float size, NSString *text)
 
 static void set_label(void *window, const char *text) { [(MainWindow *)window setLabel:text]; }
 
-static void open_panel(void *window, const char *text) { [(MainWindow *)window openPanel:text]; }
+static void open_dialog(void *window, const char *text) { [(MainWindow *)window openDialog:text]; }
 
 // Later, so that the request that asks for it is answered.
 static void quit(void *window)
@@ -94,7 +95,7 @@ int main(int argc, const char **argv)
     NSAutoreleasePool *pool = [NSAutoreleasePool new];
     [NSApplication sharedApplication];
     MainWindow *window = [MainWindow new];
-    const struct Window requests = { window, set_label, open_panel, quit };
+    const struct Window requests = { window, set_label, open_dialog, quit };
     if (!network_start(&requests))
         return 1;
     [NSApp run];

@@ -46,7 +46,10 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
             return Err(format!("bench {name} takes nothing after --").into());
         }
         "http" => http::run(parse(options)?)?,
-        "gui" => gui::run(parse(options)?)?,
+        "gui" => {
+            let (names, options) = options.split_at(names_in(options));
+            gui::run(names, parse(options)?)?;
+        }
         "web" => web::run(parse(options)?)?,
         "soak" => soak::run(options)?,
         "check" => check()?,
@@ -118,6 +121,12 @@ fn cargo_bench(packages: &[&str], name: &str, arguments: &[String]) -> Result<()
         .args(["--bench", name, "--"])
         .args(arguments);
     process::succeed(workspace::aligned(&mut cargo)?)
+}
+
+/// How many arguments come before the options.
+fn names_in(arguments: &[&str]) -> usize {
+    let options = arguments.iter().position(|word| word.starts_with('-'));
+    options.unwrap_or(arguments.len())
 }
 
 fn parse(arguments: &[&str]) -> Result<Options> {

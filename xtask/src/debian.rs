@@ -65,9 +65,24 @@ pub const GNUSTEP: Group = Group {
     ],
 };
 
+pub const EGUI: Group = Group {
+    why: "what eframe loads when it starts: OpenGL, in software if need be",
+    packages: &["libegl1", "libgl1", "libgl1-mesa-dri"],
+};
+
+pub const FLTK: Group = Group {
+    why: "FLTK to build with",
+    packages: &["g++", "libfltk1.3-dev"],
+};
+
 pub const DISPLAY: Group = Group {
     why: "a display in memory (Xvfb) where there is none, and pictures of it (ImageMagick)",
     packages: &["xvfb", "imagemagick"],
+};
+
+pub const WINDOWS: Group = Group {
+    why: "requests to windows (curl), and what wakes them when nothing happens (strace)",
+    packages: &["curl", "strace"],
 };
 
 pub const TESTS: Group = Group {

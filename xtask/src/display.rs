@@ -1,7 +1,11 @@
-//! An X server in memory, for programs with windows if there is no display.
+//! Displays in memory, for programs with windows if there is no display: an X server, or a Wayland
+//! compositor.
 
 use std::env;
-use std::path::Path;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,9 +13,8 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::process::{self, Running};
 
-/// The environment of programs on our display: only that display, and nothing of a desktop session.
-const ENVIRONMENT: [(&str, &str); 6] = [
-    ("GDK_BACKEND", "x11"),
+/// The environment of programs on our display: nothing of a desktop session.
+const ENVIRONMENT: [(&str, &str); 5] = [
     // Software OpenGL would take processor time from what is tested or measured.
     ("GSK_RENDERER", "cairo"),
     ("GSETTINGS_BACKEND", "memory"),
@@ -28,10 +31,16 @@ pub fn present() -> bool {
         .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// A running Xvfb; it ends when this is dropped.
+/// How long a display may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// A running Xvfb or weston; it ends when this is dropped.
 pub struct Display {
     _server: Running,
-    name: String,
+    /// Where it is, for programs.
+    place: Vec<(&'static str, OsString)>,
+    /// Where its socket is.
+    _folder: Option<Folder>,
 }
 
 impl Display {
@@ -51,16 +60,56 @@ impl Display {
         server.ignore_errors();
         Ok(Self {
             _server: server,
-            name: format!(":{number}"),
+            place: vec![
+                ("DISPLAY", format!(":{number}").into()),
+                ("GDK_BACKEND", "x11".into()),
+            ],
+            _folder: None,
+        })
+    }
+
+    /// Starts a weston that shows its windows nowhere, limited to one processor if one is given.
+    ///
+    /// It comes before all other programs (`chrt -r`), which takes root. Otherwise its lateness
+    /// would be measured as that of the windows.
+    pub fn wayland(processor: Option<usize>) -> Result<Self> {
+        let folder = Folder::new()?;
+        let server = Running::start(
+            process::tied("chrt", processor)
+                .args(["-r", "5", "weston", "--backend=headless-backend.so"])
+                .args(["--socket=entwined", "--no-config", "--idle-time=0"])
+                .env("XDG_RUNTIME_DIR", &folder.0)
+                .env_remove("DISPLAY")
+                .env_remove("WAYLAND_DISPLAY")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )?;
+        let deadline = Instant::now() + START;
+        while !folder.0.join("entwined").exists() {
+            if Instant::now() > deadline {
+                return Err("weston does not start".into());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(Self {
+            _server: server,
+            place: vec![
+                ("XDG_RUNTIME_DIR", folder.0.clone().into()),
+                ("WAYLAND_DISPLAY", "entwined".into()),
+                ("GDK_BACKEND", "wayland".into()),
+            ],
+            _folder: Some(folder),
         })
     }
 
     /// Makes a command use this display.
     pub fn show<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
-            .env("DISPLAY", &self.name)
+            .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY")
             .envs(ENVIRONMENT)
+            .envs(self.place.iter().map(|(name, value)| (name, value)))
     }
 
     /// Waits until `program` has drawn something, then writes a picture of its window to `file`.
@@ -91,6 +140,23 @@ impl Display {
         let mut import = Command::new("import");
         import.args(["-window", "root"]).args(options).arg(file);
         process::succeed(self.show(&mut import))
+    }
+}
+
+/// A folder of our own for a socket, until it is dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        let folder = env::temp_dir().join(format!("entwined-display-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Folder(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

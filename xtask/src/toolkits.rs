@@ -5,9 +5,11 @@
 //! a [`Window`], or both.
 
 use std::fs::{self, File};
-use std::io::BufRead;
+use std::io::{self, BufRead, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +24,11 @@ const NEEDS: &[&Group] = &[
     &debian::GNUSTEP,
     &debian::GTK,
     &debian::GTK3,
+    &debian::WINIT,
+    &debian::EGUI,
+    &debian::FLTK,
     &debian::DISPLAY,
+    &debian::WINDOWS,
 ];
 
 type Environment = &'static [(&'static str, &'static str)];
@@ -83,6 +89,11 @@ const SUITES: &[Suite] = &[
         package: "entwined-cocoa",
         environment: &[],
     },
+    Suite {
+        column: "fltk",
+        package: "on-fltk",
+        environment: &[],
+    },
 ];
 
 const QT6: (&str, &str) = ("QT_VERSION_MAJOR", "6");
@@ -97,47 +108,82 @@ struct Window {
     name: &'static str,
     /// Builds it, and returns the program.
     build: fn() -> Result<PathBuf>,
-    /// What is posted before the second picture, such as a request that opens a dialog. Its answer
-    /// may come later than those to other requests.
-    then: Option<&'static str>,
+    /// What happens in the second picture.
+    then: Then,
+    /// What the toolkit itself wakes the process for in [`IDLE`], when nothing happens.
+    own_wake_ups: usize,
     environment: Environment,
+}
+
+/// What a window can do besides setting its label.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Nothing,
+    /// A `POST /dialog` opens a modal dialog, and is answered when that is closed. Other requests
+    /// are served meanwhile.
+    Dialog,
+    /// A `POST /download` fetches the URL in its body, shows how much of it has come, and is
+    /// answered when all has.
+    Download,
 }
 
 const WINDOWS: &[Window] = &[
     Window {
         name: "qt6-window",
         build: || example("qt-window", "6"),
-        then: Some("/dialog"),
+        then: Then::Dialog,
+        own_wake_ups: 0,
         environment: &[XCB],
     },
     Window {
         name: "qt5-window",
         build: || example("qt-window", "5"),
-        then: Some("/dialog"),
+        then: Then::Dialog,
+        own_wake_ups: 0,
         environment: &[XCB, NO_GLIB],
     },
     Window {
         name: "cocoa-window",
         build: || example("cocoa-window", ""),
-        then: Some("/panel"),
+        then: Then::Dialog,
+        own_wake_ups: 0,
         environment: &[],
     },
     Window {
         name: "gtk3-window",
         build: || rust_example("gtk3-window"),
-        then: None,
+        then: Then::Nothing,
+        own_wake_ups: 0,
         environment: &[],
     },
     Window {
         name: "relm4-window",
         build: || rust_example("relm4-window"),
-        then: None,
+        then: Then::Nothing,
+        own_wake_ups: 0,
         environment: &[],
+    },
+    Window {
+        name: "slint-window",
+        build: || rust_example("slint-window"),
+        then: Then::Download,
+        own_wake_ups: 0,
+        environment: &[],
+    },
+    Window {
+        name: "egui-window",
+        build: || rust_example("egui-window"),
+        then: Then::Download,
+        own_wake_ups: 0,
+        environment: &[("LIBGL_ALWAYS_SOFTWARE", "1")],
     },
 ];
 
 /// How long a window may take to draw, to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For how long wake-ups of a window are counted when nothing happens.
+const IDLE: Duration = Duration::from_secs(5);
 
 pub fn run(names: &[&str]) -> Result<ExitCode> {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part));
@@ -306,13 +352,35 @@ impl Window {
         let text = format!("{} was set by a request", self.name);
         request(&["-X", "PUT", "--data", &text, &format!("{address}/label")])?;
         self.picture(display, &mut running, "")?;
-        if let Some(path) = self.then {
-            let asked = Running::start(&mut curl(&["-X", "POST", &format!("{address}{path}")]))?;
-            // Others are served meanwhile.
-            let text = format!("{path} has not answered yet");
-            request(&["-X", "PUT", "--data", &text, &format!("{address}/label")])?;
-            self.picture(display, &mut running, "-then")?;
-            drop(asked);
+        let wake_ups = wake_ups(&running)?;
+        println!(
+            "{}: {wake_ups} wake-ups in {IDLE:?} without events",
+            self.name
+        );
+        if wake_ups > self.own_wake_ups {
+            let own = self.own_wake_ups;
+            return Err(format!("{}: {wake_ups} wake-ups, and {own} of its own", self.name).into());
+        }
+        match self.then {
+            Then::Nothing => {}
+            Then::Dialog => {
+                let url = format!("{address}/dialog");
+                let _asked = Running::start(&mut curl(&["-X", "POST", &url]))?;
+                let text = "/dialog has not answered yet";
+                request(&["-X", "PUT", "--data", text, &format!("{address}/label")])?;
+                self.picture(display, &mut running, "-dialog")?;
+            }
+            Then::Download => {
+                let (file, url) = (HalfFile::serve()?, format!("{address}/download"));
+                let download = ["-X", "POST", "--data", &file.url, &url];
+                let mut asked = Running::start(curl(&download).stdout(Stdio::piped()))?;
+                self.picture(display, &mut running, "-download")?;
+                file.serve_the_rest();
+                let size = asked.line_after("")?.0;
+                if size != format!("{} bytes", HalfFile::SIZE) {
+                    return Err(format!("{} has downloaded {size}", self.name).into());
+                }
+            }
         }
         request(&["-X", "POST", &format!("{address}/quit")])?;
         let status = running.wait()?;
@@ -331,6 +399,66 @@ impl Window {
         }
         println!("its picture: {}", file.display());
         Ok(())
+    }
+}
+
+/// Counts how often a thread of the process returns from its sleep.
+fn wake_ups(running: &Running) -> Result<usize> {
+    let trace = target()?.join("wake-ups.strace");
+    let mut strace = process::tied("timeout", None);
+    strace
+        .args(["--signal", "INT", &IDLE.as_secs().to_string()])
+        .args(["strace", "--quiet", "-f", "-e"])
+        .arg("trace=poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pwait2,futex")
+        .arg("-o")
+        .arg(&trace)
+        .args(["-p", &running.id().to_string()]);
+    // strace tells by its status that it was interrupted.
+    let _ = strace.status()?;
+    let trace = fs::read_to_string(trace)?;
+    // A sleep that it has interrupted itself, at the beginning or the end, has no result.
+    let returned = |line: &&str| line.contains(" = ") && !line.contains("= ?");
+    let lines: Vec<_> = trace.lines().filter(returned).collect();
+    if !lines.is_empty() {
+        println!("{}", lines[..lines.len().min(10)].join("\n"));
+    }
+    Ok(lines.len())
+}
+
+/// A file that a server gives away by halves.
+struct HalfFile {
+    url: String,
+    rest: mpsc::Sender<()>,
+}
+
+impl HalfFile {
+    const SIZE: usize = 1_000_000;
+
+    /// Serves the file once, and stops in the middle.
+    fn serve() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}/file", listener.local_addr()?);
+        let (rest, wanted) = mpsc::channel();
+        thread::spawn(move || -> io::Result<()> {
+            let (mut stream, _) = listener.accept()?;
+            let lines = io::BufReader::new(stream.try_clone()?).lines();
+            lines.map_while(io::Result::ok).find(String::is_empty);
+            let half = vec![b'.'; Self::SIZE / 2];
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", Self::SIZE);
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&half)?;
+            // An error means that nobody wants the rest.
+            match wanted.recv() {
+                Ok(()) => stream.write_all(&half),
+                Err(_) => Ok(()),
+            }
+        });
+        Ok(HalfFile { url, rest })
+    }
+
+    fn serve_the_rest(self) {
+        // The thread has ended if the client has.
+        let _ = self.rest.send(());
     }
 }
 

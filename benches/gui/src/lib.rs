@@ -57,6 +57,8 @@ pub struct Options {
     pub cost: Duration,
     /// Work besides requests.
     pub load: Load,
+    /// How often the display shows a frame in a second.
+    pub hertz: f64,
 }
 
 impl Options {
@@ -84,6 +86,7 @@ impl Options {
             seconds: 10,
             cost: Duration::ZERO,
             load: Load::None,
+            hertz: 60.0,
         };
         while let Some(name) = arguments.next() {
             let value = arguments
@@ -92,6 +95,7 @@ impl Options {
             match name.as_str() {
                 "--http" => options.http = value.parse()?,
                 "--seconds" => options.seconds = value.parse()?,
+                "--hertz" => options.hertz = value.parse()?,
                 "--cost" => options.cost = Duration::from_millis(value.parse()?),
                 "--load" => {
                     options.load = match value.as_str() {
@@ -127,9 +131,6 @@ pub struct Frames {
 const BEFORE: Duration = Duration::from_millis(1_500);
 const AFTER: Duration = Duration::from_millis(1_000);
 
-/// The frame time in milliseconds at 60 Hz.
-const INTERVAL: f64 = 1e3 / 60.0;
-
 impl Frames {
     /// Records that a frame was drawn.
     pub fn drawn(&self) {
@@ -142,8 +143,9 @@ impl Frames {
         self.number.get()
     }
 
-    /// Prints the gaps between frames as one line of JSON.
-    pub fn report(&self) {
+    /// Prints the gaps between frames as one line of JSON. `hertz` is how many the display shows in
+    /// a second.
+    pub fn report(&self, hertz: f64) {
         let drawn = self.drawn.borrow();
         let (Some(&first), Some(&last)) = (drawn.first(), drawn.last()) else {
             return;
@@ -162,7 +164,7 @@ impl Frames {
         };
         let lost: u64 = gaps
             .iter()
-            .map(|gap| ((gap / INTERVAL).round() as u64).saturating_sub(1))
+            .map(|gap| ((gap * hertz / 1e3).round() as u64).saturating_sub(1))
             .sum();
         println!(
             r#"{{"frames":{},"lost":{lost},"p50":{:.2},"p99":{:.2},"max":{:.2}}}"#,

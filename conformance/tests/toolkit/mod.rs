@@ -14,7 +14,7 @@ use entwined::{
     Handle,
     reactor::{Driver, Host, LifeError, NextTurn, Selector, Stopped},
 };
-use entwined_conformance::{End, Harness};
+use entwined_conformance::{End, Harness, nest_in_dialog};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 type Callback = Rc<dyn Fn()>;
@@ -314,32 +314,16 @@ impl Harness for OnToolkit {
 
     /// A dialog: the toolkit's loop, inside a callback.
     fn nest(&self, end: End) -> Result<(), Stopped> {
-        if !self.handle.is_running() {
-            return Err(Stopped);
-        }
-        let closed = Rc::new(Cell::new(None));
-        let close = Close(closed.clone(), self.carrier.toolkit.clone());
-        self.handle.spawn(async move {
-            end.await;
-            close.0.set(Some(Ok(())));
-        });
-        loop {
-            if let Some(result) = closed.get() {
-                return result;
+        let (toolkit, closed) = (self.carrier.toolkit.clone(), Rc::new(Cell::new(false)));
+        let (close, wake) = (closed.clone(), toolkit.clone());
+        let exec = || {
+            while !closed.get() {
+                toolkit.iterate(None);
             }
-            self.carrier.toolkit.iterate(None);
-        }
-    }
-}
-
-/// Closes a dialog when it is dropped, at the end of the run at the latest, and wakes its loop.
-struct Close(Rc<Cell<Option<Result<(), Stopped>>>>, Rc<Toolkit>);
-
-impl Drop for Close {
-    fn drop(&mut self) {
-        if self.0.get().is_none() {
-            self.0.set(Some(Err(Stopped)));
-        }
-        self.1.post(Rc::new(|| ()));
+        };
+        nest_in_dialog(&self.handle, end, exec, move || {
+            close.set(true);
+            wake.post(Rc::new(|| ()));
+        })
     }
 }

@@ -1,11 +1,6 @@
 //! The conformance suite in a Cocoa application on GNUstep, with modal panels. Needs a display.
 
-use std::{
-    cell::{Cell, RefCell},
-    process::ExitCode,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, process::ExitCode, rc::Rc, time::Duration};
 
 use cocoa_host::{Panel, Timers};
 use entwined_cocoa::{
@@ -15,7 +10,7 @@ use entwined_cocoa::{
         reactor::{LifeError, Stopped},
     },
 };
-use entwined_conformance::{End, Harness};
+use entwined_conformance::{End, Harness, nest_in_dialog};
 
 #[derive(Clone)]
 struct Cocoa {
@@ -69,27 +64,9 @@ impl Harness for Cocoa {
     }
 
     fn nest(&self, end: End) -> Result<(), Stopped> {
-        if !self.handle.is_running() {
-            return Err(Stopped);
-        }
-        let (panel, done) = (Panel::new(), Rc::new(Cell::new(false)));
-        let (quit, told) = (Quit(panel.clone()), done.clone());
-        self.handle.spawn(async move {
-            // Dropped at the end of the run at the latest.
-            let _quit = quit;
-            end.await;
-            told.set(true);
-        });
-        panel.run();
-        if done.get() { Ok(()) } else { Err(Stopped) }
-    }
-}
-
-struct Quit(Rc<Panel>);
-
-impl Drop for Quit {
-    fn drop(&mut self) {
-        self.0.stop();
+        let panel = Panel::new();
+        let shown = panel.clone();
+        nest_in_dialog(&self.handle, end, || panel.run(), move || shown.stop())
     }
 }
 

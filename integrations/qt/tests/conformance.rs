@@ -2,18 +2,13 @@
 //! environment says on which dispatcher (`QT_NO_GLIB=1`) and which platform
 //! (`QT_QPA_PLATFORM=offscreen`).
 
-use std::{
-    cell::{Cell, RefCell},
-    process::ExitCode,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, process::ExitCode, rc::Rc, time::Duration};
 
 use entwined::{
     Handle,
     reactor::{LifeError, Stopped},
 };
-use entwined_conformance::{End, Harness};
+use entwined_conformance::{End, Harness, nest_in_dialog};
 use entwined_qt::{Attachment, entwined};
 use qt_host::{Application, Dialog, Timers};
 
@@ -77,27 +72,9 @@ impl Harness for Qt {
     }
 
     fn nest(&self, end: End) -> Result<(), Stopped> {
-        if !self.handle.is_running() {
-            return Err(Stopped);
-        }
-        let (dialog, done) = (Dialog::new(), Rc::new(Cell::new(false)));
-        let (quit, told) = (Quit(dialog.clone()), done.clone());
-        self.handle.spawn(async move {
-            // Dropped at the end of the run at the latest.
-            let _quit = quit;
-            end.await;
-            told.set(true);
-        });
-        dialog.exec();
-        if done.get() { Ok(()) } else { Err(Stopped) }
-    }
-}
-
-struct Quit(Rc<Dialog>);
-
-impl Drop for Quit {
-    fn drop(&mut self) {
-        self.0.accept();
+        let dialog = Dialog::new();
+        let shown = dialog.clone();
+        nest_in_dialog(&self.handle, end, || dialog.exec(), move || shown.accept())
     }
 }
 

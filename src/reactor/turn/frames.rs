@@ -283,6 +283,9 @@ impl Clock {
     }
 }
 
+#[cfg(test)]
+mod rates;
+
 // These tests imitate hosts that time their frames differently. An arbitrary `Instant` cannot be
 // constructed, so all tests start now.
 #[cfg(test)]

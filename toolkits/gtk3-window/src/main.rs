@@ -13,12 +13,9 @@ use gtk::prelude::*;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     gtk::init()?;
     let label = gtk::Label::new(Some("Waiting for a request"));
-    let spinner = gtk::Spinner::new();
-    spinner.start();
     let column = gtk::Box::new(gtk::Orientation::Vertical, 12);
     column.set_border_width(24);
     column.add(&label);
-    column.add(&spinner);
     let window = gtk::Window::new(gtk::WindowType::Toplevel);
     window.set_title("Entwined in GTK 3");
     window.set_default_size(360, 120);

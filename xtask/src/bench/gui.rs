@@ -1,6 +1,8 @@
 //! `bench gui`: windows that serve while they draw each frame; ours, and what others would write.
 //! Which serves more requests, and are the frames undisturbed?
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,28 +31,50 @@ enum Load {
     Connects,
 }
 
+/// A program with a window.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Program {
+    Gtk,
+    Winit,
+    Libsoup,
+    Qt,
+    /// The control room, `examples/control-room/gtk-app`.
+    ControlRoom,
+}
+
 /// A kind of window, and how to start it.
 struct Window {
     name: &'static str,
-    program: PathBuf,
+    program: Program,
     arguments: &'static [&'static str],
     load: Load,
 }
 
-impl Window {
-    fn new(
-        name: &'static str,
-        program: &Path,
-        arguments: &'static [&'static str],
-        load: Load,
-    ) -> Self {
-        Window {
-            name,
-            program: program.to_owned(),
-            arguments,
-            load,
+/// Where windows are shown.
+#[derive(Clone, Copy, PartialEq)]
+enum Screen {
+    X11,
+    Wayland,
+}
+
+impl Screen {
+    /// How often it shows a frame in a second. weston 10 without a screen waits 16 ms for one that
+    /// it has not got, and then its 7 ms before each repaint, in whole milliseconds.
+    fn hertz(self) -> f64 {
+        match self {
+            Screen::X11 => 60.0,
+            Screen::Wayland => 40.0,
         }
     }
+}
+
+/// Windows to compare.
+struct Table {
+    /// To choose it by.
+    name: &'static str,
+    title: &'static str,
+    screen: Screen,
+    windows: Vec<Window>,
 }
 
 /// The results of one window.
@@ -66,7 +90,13 @@ struct Sample {
     answered_max: f64,
 }
 
-pub fn run(options: Options) -> Result<()> {
+/// Measures the tables whose names contain one of `names`, or all of them without a name.
+pub fn run(names: &[&str], options: Options) -> Result<()> {
+    let wanted = |table: &Table| names.is_empty() || names.iter().any(|n| table.name.contains(n));
+    let tables: Vec<_> = tables().into_iter().filter(wanted).collect();
+    if tables.is_empty() {
+        return Err(format!("no table has a name like {}", names.join(" or ")).into());
+    }
     debian::ensure(&[
         &debian::GTK,
         &debian::WINIT,
@@ -75,37 +105,61 @@ pub fn run(options: Options) -> Result<()> {
         &debian::WEB_PEERS,
         &debian::TESTS,
     ])?;
-    let gtk = workspace::build_to_measure("gui", "gui-gtk")?;
-    let winit = workspace::build_to_measure("gui", "gui-winit")?;
     let folder = workspace::target()?.join("gui");
     fs::create_dir_all(&folder)?;
-    let soup = libsoup(&folder)?;
+    let mut programs = BTreeMap::new();
+    for window in tables.iter().flat_map(|table| &table.windows) {
+        if let Entry::Vacant(place) = programs.entry(window.program) {
+            place.insert(window.program.build(&folder)?);
+        }
+    }
     let upload = folder.join("upload");
     fs::File::create(&upload)?.set_len(UPLOAD)?;
-    let display = Display::start(Some(OTHERS))?;
-
-    for (title, windows) in tables(&gtk, &winit, &soup) {
+    for table in tables {
+        let display = match table.screen {
+            Screen::X11 => Display::start(Some(OTHERS))?,
+            Screen::Wayland => Display::wayland(Some(OTHERS))?,
+        };
         // All take their turn in each round, so that a temporary slowdown of the machine affects
         // all alike.
-        let mut samples = vec![Vec::new(); windows.len()];
+        let mut samples = vec![Vec::new(); table.windows.len()];
         for _ in 0..options.rounds {
-            for (window, samples) in windows.iter().zip(&mut samples) {
-                samples.push(visit(window, &display, &upload, options)?);
+            for (window, samples) in table.windows.iter().zip(&mut samples) {
+                let stage = Stage {
+                    program: &programs[&window.program],
+                    display: &display,
+                    hertz: table.screen.hertz(),
+                    upload: &upload,
+                };
+                samples.push(visit(window, &stage, options)?);
             }
         }
         println!(
-            "\n{title}; {} connections, {} rounds of {} s, the window's process \
+            "\n{}; {} connections, {} rounds of {} s, the window's process \
              on processor {SERVER}; median (least–most)",
-            options.connections, options.rounds, options.seconds
+            table.title, options.connections, options.rounds, options.seconds
         );
-        let rows: Vec<_> = windows
+        let rows: Vec<_> = table
+            .windows
             .iter()
             .zip(&samples)
-            .map(|(window, samples)| row(window, samples))
+            .map(|(window, samples)| row(window, samples, table.screen.hertz()))
             .collect();
         print_table(&HEAD, &rows);
     }
     Ok(())
+}
+
+impl Program {
+    fn build(self, folder: &Path) -> Result<PathBuf> {
+        match self {
+            Program::Gtk => workspace::build_to_measure("gui", "gui-gtk"),
+            Program::Winit => workspace::build_to_measure("gui", "gui-winit"),
+            Program::ControlRoom => workspace::build_to_measure("gtk-app", "gtk-app"),
+            Program::Libsoup => libsoup(folder),
+            Program::Qt => qt(folder),
+        }
+    }
 }
 
 const HEAD: [&str; 9] = [
@@ -121,120 +175,206 @@ const HEAD: [&str; 9] = [
 ];
 
 /// The tables: which windows are compared.
-fn tables(gtk: &Path, winit: &Path, soup: &Path) -> Vec<(&'static str, Vec<Window>)> {
+fn tables() -> Vec<Table> {
     use Load::{Connects, Nothing, Requests, Upload};
+    use Program::{ControlRoom, Gtk, Libsoup, Qt, Winit};
+    let window = |name, program, arguments, load| Window {
+        name,
+        program,
+        arguments,
+        load,
+    };
+    let table = |name, title, screen, windows| Table {
+        name,
+        title,
+        screen,
+        windows,
+    };
     vec![
-        (
+        table(
+            "gtk-x11",
             "GTK, each request sets a label",
+            Screen::X11,
             vec![
-                Window::new("idle", gtk, &["idle"], Nothing),
-                Window::new("Entwined", gtk, &["ours"], Requests),
-                Window::new("hyper on a tokio thread", gtk, &["tokio"], Requests),
-                Window::new(
+                window("idle", Gtk, &["idle"], Nothing),
+                window("Entwined", Gtk, &["ours"], Requests),
+                window("hyper on a tokio thread", Gtk, &["tokio"], Requests),
+                window(
                     "the same, not waiting for the label",
-                    gtk,
+                    Gtk,
                     &["tokio-posts"],
                     Requests,
                 ),
-                Window::new("libsoup", soup, &[], Requests),
+                window("libsoup", Libsoup, &[], Requests),
             ],
         ),
-        (
+        table(
+            "gtk-x11-animation",
             "GTK, an animation of 8 ms a frame",
+            Screen::X11,
             vec![
-                Window::new("idle", gtk, &["idle", "--cost", "8"], Nothing),
-                Window::new("Entwined", gtk, &["ours", "--cost", "8"], Requests),
-                Window::new(
+                window("idle", Gtk, &["idle", "--cost", "8"], Nothing),
+                window("Entwined", Gtk, &["ours", "--cost", "8"], Requests),
+                window(
                     "hyper on a tokio thread",
-                    gtk,
+                    Gtk,
                     &["tokio", "--cost", "8"],
                     Requests,
                 ),
-                Window::new("libsoup", soup, &["--cost", "8"], Requests),
+                window("libsoup", Libsoup, &["--cost", "8"], Requests),
             ],
         ),
-        (
+        table(
+            "gtk-x11-busy",
             "GTK, busy 15 of every 16 ms",
+            Screen::X11,
             vec![
-                Window::new("idle", gtk, &["idle", "--cost", "15"], Nothing),
-                Window::new("Entwined", gtk, &["ours", "--cost", "15"], Requests),
-                Window::new(
+                window("idle", Gtk, &["idle", "--cost", "15"], Nothing),
+                window("Entwined", Gtk, &["ours", "--cost", "15"], Requests),
+                window(
                     "hyper on a tokio thread",
-                    gtk,
+                    Gtk,
                     &["tokio", "--cost", "15"],
                     Requests,
                 ),
             ],
         ),
-        (
+        table(
+            "gtk-x11-loads",
             "GTK, other loads",
+            Screen::X11,
             vec![
-                Window::new(
+                window(
                     "200,000 posted calls a second",
-                    gtk,
+                    Gtk,
                     &["ours", "--load", "posts"],
                     Nothing,
                 ),
-                Window::new(
+                window(
                     "a task that is always ready",
-                    gtk,
+                    Gtk,
                     &["ours", "--load", "task"],
                     Nothing,
                 ),
-                Window::new("uploads of 100 MiB", gtk, &["ours"], Upload),
-                Window::new("1,000 connections a second", gtk, &["ours"], Connects),
+                window("uploads of 100 MiB", Gtk, &["ours"], Upload),
+                window("1,000 connections a second", Gtk, &["ours"], Connects),
             ],
         ),
-        (
+        table(
+            "winit-x11",
             "winit, each request sets the text",
+            Screen::X11,
             vec![
-                Window::new("idle", winit, &["idle"], Nothing),
-                Window::new("Entwined", winit, &["ours"], Requests),
-                Window::new("hyper on a tokio thread", winit, &["tokio"], Requests),
-                Window::new(
+                window("idle", Winit, &["idle"], Nothing),
+                window("Entwined", Winit, &["ours"], Requests),
+                window("hyper on a tokio thread", Winit, &["tokio"], Requests),
+                window(
                     "the same, not waiting for the text",
-                    winit,
+                    Winit,
                     &["tokio-posts"],
                     Requests,
                 ),
             ],
         ),
-        (
+        table(
+            "winit-x11-animation",
             "winit, an animation of 8 ms a frame",
+            Screen::X11,
             vec![
-                Window::new("idle", winit, &["idle", "--cost", "8"], Nothing),
-                Window::new("Entwined", winit, &["ours", "--cost", "8"], Requests),
-                Window::new(
+                window("idle", Winit, &["idle", "--cost", "8"], Nothing),
+                window("Entwined", Winit, &["ours", "--cost", "8"], Requests),
+                window(
                     "hyper on a tokio thread",
-                    winit,
+                    Winit,
                     &["tokio", "--cost", "8"],
                     Requests,
                 ),
             ],
         ),
+        table(
+            "qt-x11",
+            "Qt 6, each request sets a label",
+            Screen::X11,
+            vec![
+                window("idle", Qt, &["idle"], Nothing),
+                window("Entwined", Qt, &["ours"], Requests),
+            ],
+        ),
+        table(
+            "qt-x11-animation",
+            "Qt 6, an animation of 8 ms a frame",
+            Screen::X11,
+            vec![
+                window("idle", Qt, &["idle", "--cost", "8"], Nothing),
+                window("Entwined", Qt, &["ours", "--cost", "8"], Requests),
+            ],
+        ),
+        table(
+            "gtk-wayland",
+            "GTK on weston, each request sets a label",
+            Screen::Wayland,
+            vec![
+                window("idle", Gtk, &["idle"], Nothing),
+                window("Entwined", Gtk, &["ours"], Requests),
+                window("hyper on a tokio thread", Gtk, &["tokio"], Requests),
+            ],
+        ),
+        table(
+            "winit-wayland",
+            "winit on weston, each request sets the text",
+            Screen::Wayland,
+            vec![
+                window("idle", Winit, &["idle"], Nothing),
+                window("Entwined", Winit, &["ours"], Requests),
+                window("hyper on a tokio thread", Winit, &["tokio"], Requests),
+            ],
+        ),
+        table(
+            "control-room",
+            "the control room, from its first frame to its last",
+            Screen::X11,
+            vec![
+                window("idle", ControlRoom, &["--report"], Nothing),
+                window("64 connections", ControlRoom, &["--report"], Requests),
+            ],
+        ),
     ]
 }
 
+/// What a window is measured on.
+struct Stage<'a> {
+    program: &'a Path,
+    display: &'a Display,
+    hertz: f64,
+    upload: &'a Path,
+}
+
 /// Runs a window for its time, under its load, and reads its report.
-fn visit(window: &Window, display: &Display, upload: &Path, options: Options) -> Result<Sample> {
-    let mut command = process::tied(&window.program, Some(SERVER));
+fn visit(window: &Window, stage: &Stage, options: Options) -> Result<Sample> {
+    let mut command = process::tied(stage.program, Some(SERVER));
     // A second and a half at the beginning and one second at the end are not measured; the load
     // lasts a little longer than the measurement.
-    let seconds = options.seconds + 3;
+    let room = window.program == Program::ControlRoom;
+    // The control room is asked for its frames at the end.
+    let seconds = options.seconds + if room { 5 } else { 3 };
     command.args(window.arguments).args([
         "--http",
         "127.0.0.1:0",
         "--seconds",
         &seconds.to_string(),
     ]);
-    display.show(&mut command);
+    if !room {
+        command.args(["--hertz", &stage.hertz.to_string()]);
+    }
+    stage.display.show(&mut command);
     let server = Server::launch(command)?;
     let mut sample = Sample::default();
     // Wait until the window has opened.
     thread::sleep(Duration::from_millis(700));
     let load = options.seconds + 2;
+    let lost_before = window.lost(&server)?;
     match window.load {
-        Load::Nothing => {}
+        Load::Nothing => thread::sleep(Duration::from_secs(load.into())),
         Load::Requests => {
             let url = format!("http://{}/hello", server.address());
             let load = wrk::load(&url, options.connections, load)?;
@@ -248,7 +388,7 @@ fn visit(window: &Window, display: &Display, upload: &Path, options: Options) ->
             let (mut count, start) = (0, Instant::now());
             while Instant::now() < end {
                 let mut curl = process::tied("curl", Some(OTHERS));
-                process::succeed(curl.args(["-sS", "-f", "-T"]).arg(upload).arg(&url))?;
+                process::succeed(curl.args(["-sS", "-f", "-T"]).arg(stage.upload).arg(&url))?;
                 count += 1;
             }
             sample.requests = f64::from(count) / start.elapsed().as_secs_f64();
@@ -277,13 +417,18 @@ fn visit(window: &Window, display: &Display, upload: &Path, options: Options) ->
             sample.requests = rate.ok_or_else(|| format!("cannot parse h2load's {report:?}"))?;
         }
     }
+    let lost_after = window.lost(&server)?;
     let output = server.end()?;
     let report = output.lines().find(|line| line.starts_with('{'));
     let report = report.ok_or_else(|| format!("no report in the window's output:\n{output}"))?;
     let number = |key| {
         number(report, key).ok_or_else(|| format!("no number {key:?} in the report {report}"))
     };
-    (sample.frames, sample.lost) = (number("frames")?, number("lost")?);
+    sample.frames = number("frames")?;
+    sample.lost = match (lost_before, lost_after) {
+        (Some(before), Some(after)) => after - before,
+        _ => number("lost")?,
+    };
     (sample.p50, sample.p99, sample.max) = (number("p50")?, number("p99")?, number("max")?);
     println!(
         "{}: {report} {:.0} requests/s",
@@ -292,7 +437,7 @@ fn visit(window: &Window, display: &Display, upload: &Path, options: Options) ->
     Ok(sample)
 }
 
-fn row(window: &Window, samples: &[Sample]) -> Vec<String> {
+fn row(window: &Window, samples: &[Sample], hertz: f64) -> Vec<String> {
     let column = |field: fn(&Sample) -> f64| Spread::of(samples.iter().map(field));
     let answered = |field: fn(&Sample) -> f64| match window.load {
         Load::Requests => format!("{:.1}", column(field)),
@@ -305,7 +450,7 @@ fn row(window: &Window, samples: &[Sample]) -> Vec<String> {
     };
     // Both counts are for the time between the first and the last measured frame, so the rate
     // follows without knowing that time.
-    let rate = |sample: &Sample| 60.0 * sample.frames / (sample.frames + sample.lost).max(1.0);
+    let rate = |sample: &Sample| hertz * sample.frames / (sample.frames + sample.lost).max(1.0);
     vec![
         window.name.to_owned(),
         requests,
@@ -319,25 +464,70 @@ fn row(window: &Window, samples: &[Sample]) -> Vec<String> {
     ]
 }
 
+impl Window {
+    /// The frames that the window has lost so far, if it can be asked while it runs.
+    fn lost(&self, server: &Server) -> Result<Option<f64>> {
+        if self.program != Program::ControlRoom {
+            return Ok(None);
+        }
+        let url = format!("http://{}/monitor/metrics", server.address());
+        let metrics = process::output(Command::new("curl").args(["-sS", "-f", &url]))?;
+        let lost = metrics.lines().find_map(|line| {
+            let (name, number) = line.split_once(' ')?;
+            name.ends_with("frames_lost_total")
+                .then(|| number.parse().ok())?
+        });
+        Ok(Some(lost.ok_or("the monitor counts no frames")?))
+    }
+}
+
 /// Builds libsoup's server in a GTK window, which Cargo cannot build.
 fn libsoup(folder: &Path) -> Result<PathBuf> {
     let program = folder.join("libsoup-gtk");
-    let flags = process::output(Command::new("pkg-config").args([
-        "--cflags",
-        "--libs",
-        "gtk4",
-        "libsoup-3.0",
-    ]))?;
-    let source = workspace::root().join("benches/gui/libsoup_gtk.c");
-    let mut compile = Command::new("cc");
-    compile
-        .args(["-O2", "-o"])
-        .arg(&program)
-        .arg(source)
+    compile(
+        Command::new("cc")
+            .arg("-o")
+            .arg(&program)
+            .arg(workspace::root().join("benches/gui/libsoup_gtk.c")),
+        &["gtk4", "libsoup-3.0"],
+    )?;
+    Ok(program)
+}
+
+/// Builds the Qt window, and the library with its server.
+fn qt(folder: &Path) -> Result<PathBuf> {
+    debian::ensure(&[&debian::QT])?;
+    let mut cargo = workspace::cargo();
+    cargo
+        .current_dir(workspace::root().join("toolkits"))
+        .env("QT_VERSION_MAJOR", "6")
+        .args(["build", "--release", "--package", "gui-qt"]);
+    process::succeed(workspace::aligned(&mut cargo)?)?;
+    let program = folder.join("gui-qt");
+    let library = workspace::target()?.join("bench/release/libgui_qt.a");
+    compile(
+        Command::new("c++")
+            .args(["-std=c++17", "-fPIC", "-o"])
+            .arg(&program)
+            .arg(workspace::root().join("benches/qt/main.cpp"))
+            .arg(library),
+        &["Qt6Widgets"],
+    )?;
+    Ok(program)
+}
+
+/// Adds what these packages need to a compiler's command, and runs it.
+fn compile(compiler: &mut Command, packages: &[&str]) -> Result<()> {
+    let flags = process::output(
+        Command::new("pkg-config")
+            .args(["--cflags", "--libs"])
+            .args(packages),
+    )?;
+    compiler
+        .arg("-O2")
         .args(flags.split_whitespace())
         .arg("-lm");
-    process::succeed(&mut compile)?;
-    Ok(program)
+    process::succeed(compiler)
 }
 
 /// Returns the number after a key. All keys of the JSON must differ, as they do in the windows'

@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     application.run_with_args::<&str>(&[]);
     drop(serving);
-    frames.report();
+    frames.report(options.hertz);
     Ok(())
 }
 

@@ -21,12 +21,11 @@ use winit::{
     window::{Window, WindowId},
 };
 
-const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 60);
-
 struct App {
     options: Options,
     frames: Frames,
     surface: Option<Surface<Rc<Window>, Rc<Window>>>,
+    interval: Duration,
     next: Instant,
     end: Instant,
     count: u64,
@@ -41,6 +40,7 @@ impl App {
             options,
             frames: Frames::default(),
             surface: None,
+            interval: Duration::from_secs_f64(1.0 / options.hertz),
             next: now,
             end,
             count: 0,
@@ -84,7 +84,7 @@ impl ApplicationHandler<Told> for App {
         if now >= self.next {
             // Back on the beat after a late frame, and never two frames at once.
             while self.next <= now {
-                self.next += INTERVAL;
+                self.next += self.interval;
             }
             if let Some(surface) = &self.surface {
                 surface.window().request_redraw();
@@ -147,6 +147,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             event_loop.run_app(&mut app)?;
         }
     }
-    app.frames.report();
+    app.frames.report(app.options.hertz);
     Ok(())
 }

@@ -2,13 +2,13 @@
 //! thread.
 
 use std::{
-    any::Any,
     cell::{Cell, RefCell},
     ffi::c_void,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     time::Duration,
 };
+
+use entwined_conformance::{keep_panic, resume_panic};
 
 /// A callback; it is called again while it returns true.
 pub type Work = Box<dyn FnMut() -> bool>;
@@ -27,11 +27,6 @@ unsafe extern "C" {
     fn cocoa_host_panel_delete(panel: *mut c_void);
 }
 
-thread_local! {
-    /// A panic in a callback that Objective-C called. It continues where Rust called Objective-C.
-    static PANIC: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn cocoa_host_call(work: *mut c_void) -> bool {
     // SAFETY: `every` made it, and it is dropped only after the call.
@@ -40,23 +35,13 @@ extern "C" fn cocoa_host_call(work: *mut c_void) -> bool {
     let Ok(mut work) = work.try_borrow_mut() else {
         return true;
     };
-    catch_unwind(AssertUnwindSafe(&mut *work)).unwrap_or_else(|panic| {
-        PANIC.set(Some(panic));
-        false
-    })
+    keep_panic(&mut *work).unwrap_or(false)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cocoa_host_drop(work: *mut c_void) {
     // SAFETY: `every` made it, and it is dropped once.
     drop(unsafe { Box::from_raw(work.cast::<RefCell<Work>>()) });
-}
-
-/// Continues a panic of a callback.
-fn resume() {
-    if let Some(panic) = PANIC.take() {
-        resume_unwind(panic);
-    }
 }
 
 /// Makes the application. Once, on the main thread.
@@ -69,7 +54,7 @@ pub fn application() {
 pub fn run() {
     // SAFETY: there is an application.
     unsafe { cocoa_host_run() }
-    resume();
+    resume_panic();
 }
 
 /// Ends [`run`].
@@ -127,7 +112,7 @@ pub fn iterate(wait: Option<Duration>) {
     let wait = wait.map_or(1e6, |wait| wait.as_secs_f64());
     // SAFETY: there is an application.
     unsafe { cocoa_host_iterate(wait) }
-    resume();
+    resume_panic();
 }
 
 thread_local! {
@@ -160,7 +145,7 @@ impl Panel {
         RUNNING.with_borrow_mut(Vec::pop);
         // The one around it may have been stopped meanwhile.
         stop_innermost();
-        resume();
+        resume_panic();
     }
 
     /// Stops it, as soon as those that it is around have been stopped.

@@ -2,13 +2,13 @@
 //! thread that made the application.
 
 use std::{
-    any::Any,
     cell::RefCell,
     ffi::{CStr, c_char, c_int, c_void},
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     time::Duration,
 };
+
+use entwined_conformance::{keep_panic, resume_panic};
 
 /// A callback; it is called again while it returns true.
 pub type Work = Box<dyn FnMut() -> bool>;
@@ -47,11 +47,6 @@ pub mod flags {
     pub const WAIT: c_int = 4;
 }
 
-thread_local! {
-    /// A panic in a callback that C++ called. It continues where Rust called C++.
-    static PANIC: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn qt_host_call(work: *mut c_void) -> bool {
     // SAFETY: `leak` made it, and C++ drops it only after the call.
@@ -60,10 +55,7 @@ extern "C" fn qt_host_call(work: *mut c_void) -> bool {
     let Ok(mut work) = work.try_borrow_mut() else {
         return true;
     };
-    catch_unwind(AssertUnwindSafe(&mut *work)).unwrap_or_else(|panic| {
-        PANIC.set(Some(panic));
-        false
-    })
+    keep_panic(&mut *work).unwrap_or(false)
 }
 
 #[unsafe(no_mangle)]
@@ -74,13 +66,6 @@ extern "C" fn qt_host_drop(work: *mut c_void) {
 
 fn leak(work: Work) -> *mut c_void {
     Box::into_raw(Box::new(RefCell::new(work))).cast()
-}
-
-/// Continues a panic of a callback.
-fn resume() {
-    if let Some(panic) = PANIC.take() {
-        resume_unwind(panic);
-    }
 }
 
 fn milliseconds(time: Duration) -> c_int {
@@ -102,7 +87,7 @@ impl Application {
     pub fn exec(&self) -> i32 {
         // SAFETY: there is one.
         let code = unsafe { qt_host_exec() };
-        resume();
+        resume_panic();
         code
     }
 
@@ -181,7 +166,7 @@ pub fn draw(work: Work) {
 pub fn process_events(flags: c_int) {
     // SAFETY: no condition.
     unsafe { qt_host_process_events(flags) }
-    resume();
+    resume_panic();
 }
 
 /// One iteration, waiting for at most this time.
@@ -202,7 +187,7 @@ pub fn iterate(wait: Option<Duration>) {
     // SAFETY: there is a dispatcher.
     unsafe { qt_host_dispatch(flags) }
     drop(alarm);
-    resume();
+    resume_panic();
 }
 
 /// A modal dialog.
@@ -220,7 +205,7 @@ impl Dialog {
     pub fn exec(&self) {
         // SAFETY: it lives.
         unsafe { qt_host_dialog_exec(self.0) }
-        resume();
+        resume_panic();
     }
 
     /// Closes it.
@@ -241,19 +226,19 @@ impl Drop for Dialog {
 pub fn nested(time: Duration, flags: c_int) {
     // SAFETY: there is an application.
     unsafe { qt_host_nested(milliseconds(time), flags) }
-    resume();
+    resume_panic();
 }
 
 /// Opens a menu for a time.
 pub fn menu(time: Duration) {
     // SAFETY: there is a QApplication.
     unsafe { qt_host_menu(milliseconds(time)) }
-    resume();
+    resume_panic();
 }
 
 /// Spins for a time without sleeping.
 pub fn spin(time: Duration, flags: c_int) {
     // SAFETY: there is an application.
     unsafe { qt_host_spin(milliseconds(time), flags) }
-    resume();
+    resume_panic();
 }

@@ -2,7 +2,11 @@
 
 #pragma once
 
+#include <stdbool.h>
+
+#ifdef __cplusplus
 extern "C" {
+#endif
 
 // What requests do to the window. All of it is called on the GUI's thread.
 struct Window {
@@ -15,6 +19,8 @@ struct Window {
 
 // Serves HTTP in the application's loop from now on, until the application quits. The window is
 // copied, and must live that long.
-bool network_start(const Window *window);
+bool network_start(const struct Window *window);
 
+#ifdef __cplusplus
 }
+#endif

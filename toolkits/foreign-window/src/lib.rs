@@ -1,14 +1,19 @@
-//! The network of a C++ program: an HTTP server in the thread of its widgets.
+//! The network of a window in another language: an HTTP server in the thread of its widgets.
+//!
+//! `qt-window` and `cocoa-window` are such windows. Each is linked with a static library of one
+//! function, which says how to attach to its toolkit.
 
 mod sys;
 
+use std::{error::Error, io};
+
+use entwined::{Handle, transport::tcp};
 use entwined_http::{self as http, Router};
-use entwined_qt::entwined::transport::tcp;
-use sys::Window;
+pub use sys::{Window, start};
 
 /// Serves in the application's loop, until the application quits.
-fn start(window: Window) -> Result<(), Box<dyn std::error::Error>> {
-    let network = entwined_qt::attach()?;
+fn serve(window: Window, attach: fn() -> io::Result<Handle>) -> Result<(), Box<dyn Error>> {
+    let network = attach()?;
     let router = Router::new()
         .put("/label", move |text: String| {
             window.set_label(&text);
@@ -26,6 +31,5 @@ fn start(window: Window) -> Result<(), Box<dyn std::error::Error>> {
     let server = http::serve(tcp::listen(&network, "127.0.0.1:0")?, router);
     println!("listening on http://{}", server.local_address());
     server.keep();
-    network.keep();
     Ok(())
 }
