@@ -1,15 +1,14 @@
 //! Addresses of the ends of a connection.
 
 use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
-    os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
 
-use rustix::net::{AddressFamily, SocketAddrAny, SocketType, netdevice, socket};
+use rustix::net::{AddressFamily, SocketAddrAny};
+
+use crate::sys;
 
 /// The address of one end of a connection.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -130,15 +129,12 @@ fn scope(zone: &str) -> io::Result<u32> {
     if let Ok(number) = zone.parse() {
         return Ok(number);
     }
-    let no_interface = |error: io::Error| {
+    sys::interface_number(zone).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("there is no network interface {zone:?}: {error}"),
         )
-    };
-    let any = socket(AddressFamily::INET6, SocketType::DGRAM, None)
-        .or_else(|_| socket(AddressFamily::INET, SocketType::DGRAM, None))?;
-    netdevice::name_to_index(any, zone).map_err(|error| no_interface(error.into()))
+    })
 }
 
 fn not_an_address(what: fmt::Arguments<'_>) -> io::Error {
@@ -184,82 +180,60 @@ impl From<SocketAddrAny> for Address {
             AddressFamily::INET | AddressFamily::INET6 => {
                 SocketAddr::try_from(address).map_or(Address::Unknown, Address::Tcp)
             }
-            AddressFamily::UNIX => Address::Unix(UnixAddress::of(&address)),
-            _ => Address::Unknown,
+            _ => match sys::unix_name(&address) {
+                Some(name) => Address::Unix(UnixAddress::of(&name)),
+                None => Address::Unknown,
+            },
         }
     }
 }
 
 impl UnixAddress {
-    /// Decodes what the kernel has written: unix(7), "Address format".
-    ///
-    /// rustix cannot: a name of 108 bytes has no room for its NUL byte in a `sockaddr_un`, so the
-    /// kernel returns a length of one more than that has, and rustix panics. Any peer can have such
-    /// a name.
-    fn of(address: &SocketAddrAny) -> Self {
-        // rustix shows the bytes to a hasher only.
-        let mut bytes = Bytes::default();
-        address.hash(&mut bytes);
-        let name = bytes.0.get(size_of::<u16>()..).unwrap_or_default();
+    /// Decodes the name that the kernel has written.
+    fn of(name: &[u8]) -> Self {
         match name {
             // Sockets cannot be bound to the abstract name of no bytes here.
             [] | [0] => UnixAddress::Unnamed,
             [0, name @ ..] => UnixAddress::Abstract(name.to_vec()),
             path => {
                 let path = path.split(|&byte| byte == 0).next().unwrap_or_default();
-                UnixAddress::Path(std::ffi::OsStr::from_bytes(path).into())
+                UnixAddress::Path(sys::path_from_bytes(path))
             }
         }
     }
 }
 
-/// Collects the bytes of a socket's address.
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-
-impl Hasher for Bytes {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    /// The length of the slice that follows.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        0
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use rustix::net::{SocketAddrUnix, addr::SocketAddrArg};
-
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn unix_addresses_survive_the_way_through_the_system() {
+        use rustix::net::{SocketAddrUnix, addr::SocketAddrArg};
         let of = |address: rustix::io::Result<SocketAddrUnix>| {
-            UnixAddress::of(&address.expect("short enough").as_any())
+            Address::from(address.expect("short enough").as_any())
         };
         for length in [1, 2, 106, 107, 108] {
             let path = "x".repeat(length);
             assert_eq!(
                 of(SocketAddrUnix::new(&path)),
-                UnixAddress::Path(path.into())
+                Address::Unix(UnixAddress::Path(path.into()))
             );
         }
         for name in [&b"a"[..], b"a\0b\0", &[7; 107]] {
             assert_eq!(
                 of(SocketAddrUnix::new_abstract_name(name)),
-                UnixAddress::Abstract(name.to_vec())
+                Address::Unix(UnixAddress::Abstract(name.to_vec()))
             );
         }
         assert_eq!(
-            UnixAddress::of(&SocketAddrUnix::new_unnamed().as_any()),
-            UnixAddress::Unnamed
+            Address::from(SocketAddrUnix::new_unnamed().as_any()),
+            Address::Unix(UnixAddress::Unnamed)
         );
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_zone_is_kept() {
         let parse = |text: &str| text.into_socket_addr().map_err(|error| error.to_string());

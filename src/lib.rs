@@ -91,9 +91,6 @@
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("entwined runs on Linux only so far: its selector needs a timerfd");
-
 mod address;
 pub mod broadcast;
 pub mod deferred;
@@ -102,6 +99,7 @@ pub mod framing;
 mod log;
 mod panic;
 pub mod policy;
+#[cfg(target_os = "linux")]
 pub mod process;
 pub mod protocol;
 pub mod proxy;
@@ -114,8 +112,10 @@ mod scratch;
 pub mod server;
 pub mod service;
 mod share;
+#[cfg(unix)]
 pub mod signal;
 pub mod simulation;
+mod sys;
 pub mod task;
 pub mod thread;
 #[cfg(feature = "tls")]

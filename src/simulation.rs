@@ -28,7 +28,6 @@
 use std::{
     cell::Cell,
     fmt, io,
-    os::fd::BorrowedFd,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -36,7 +35,7 @@ use std::{
 
 use crate::{
     deferred::{ChainError, Deferred},
-    reactor::{Driver, Event, Handle, Interest, Key, NextTurn, Notify, Reactor},
+    reactor::{Driver, Event, Handle, Interest, Key, NextTurn, Notify, Reactor, Source},
 };
 
 /// A program that takes this many turns without time advancing will never become idle.
@@ -152,14 +151,18 @@ struct Clock {
 struct Simulated(Rc<Clock>);
 
 impl Reactor for Simulated {
-    fn watch(&self, _: BorrowedFd<'_>, _: Key, _: Interest) -> io::Result<()> {
+    fn watch(&self, _: Source<'_>, _: Key, _: Interest) -> io::Result<()> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "a simulation cannot watch file descriptors; use streams in memory",
         ))
     }
 
-    fn unwatch(&self, _: BorrowedFd<'_>, _: Key) -> io::Result<()> {
+    fn rearm(&self, _: Source<'_>, _: Key, _: Interest) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unwatch(&self, _: Source<'_>, _: Key) -> io::Result<()> {
         Ok(())
     }
 

@@ -9,10 +9,7 @@ use super::{
     life::nobody_listens,
     rig::{Rig, ms},
 };
-use entwined::{
-    process,
-    transport::{ConnectError, tcp, unix},
-};
+use entwined::transport::{ConnectError, tcp};
 
 pub(super) fn b40_connect_refused_says_so_over_tcp() {
     let rig = Rig::new();
@@ -35,13 +32,6 @@ pub(super) fn b40_connect_unreachable_says_so_over_tcp() {
         let error = tcp::connect(&handle, ([127, 255, 255, 255], 9))
             .await
             .expect_err("no such host");
-        assert!(
-            matches!(error, ConnectError::Unreachable { .. }),
-            "{error:?}"
-        );
-        let error = unix::connect(&handle, "/nonexistent/socket")
-            .await
-            .expect_err("no such file");
         assert!(
             matches!(error, ConnectError::Unreachable { .. }),
             "{error:?}"
@@ -124,19 +114,6 @@ pub(super) fn b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp() {
     });
 }
 
-pub(super) fn b40_connect_refused_says_so_over_unix() {
-    let rig = Rig::new();
-    let handle = rig.handle.clone();
-    rig.complete(async move {
-        let name = format!("entwined-nobody-{}", std::process::id());
-        let error = unix::connect_abstract(&handle, &name)
-            .await
-            .expect_err("nobody listens there");
-        assert!(matches!(error, ConnectError::Refused { .. }), "{error:?}");
-        assert!(error.to_string().contains(&name), "{error}");
-    });
-}
-
 #[cfg(feature = "tls")]
 pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls() {
     let rig = Rig::new();
@@ -169,19 +146,5 @@ pub(super) fn b40_a_handshake_that_fails_or_takes_too_long_says_so_over_tls() {
         let error = error.expect_err("that was not TLS");
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
         drop(greeting.await);
-    });
-}
-
-pub(super) fn b40_a_program_that_is_missing_says_so_over_pipes() {
-    let rig = Rig::new();
-    let handle = rig.handle.clone();
-    rig.complete(async move {
-        let error = process::Command::new("/nonexistent/program")
-            .spawn(&handle)
-            .expect_err("there is none");
-        assert!(
-            error.to_string().contains("/nonexistent/program"),
-            "{error}"
-        );
     });
 }

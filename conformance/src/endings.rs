@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     error::Error,
-    future::{Future, pending, poll_fn, ready},
+    future::{Future, poll_fn, ready},
     pin::Pin,
     rc::Rc,
     sync::{
@@ -18,15 +18,10 @@ use std::{
 use entwined::{
     Handle,
     deferred::{Deferred, DeferredLock, DeferredQueue, Interrupted},
-    process::{Command, Io},
     service::{Service, Services, Starting, Stopping},
-    transport::{UnixAddress, unix},
 };
 
-use super::{
-    backend::backend,
-    rig::{Count, Log, Rig, Scripted, dial, hold, ms},
-};
+use super::rig::{Count, Log, Rig, Scripted, dial, ms};
 
 struct Dropped(Arc<AtomicUsize>, thread::ThreadId);
 
@@ -107,50 +102,6 @@ pub(super) fn b62_a_reactor_that_goes_while_others_wake_and_post_drops_everythin
         posted.load(Ordering::Relaxed)
     );
     assert_eq!(lost.get(), ROUNDS as u64);
-}
-
-pub(super) fn b63_children_and_socket_files_end_with_the_run() {
-    let rig = Rig::new();
-    let folder = std::env::temp_dir().join(format!(
-        "entwined-b63-{}-{}",
-        std::process::id(),
-        backend()
-            .name
-            .replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
-    ));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join("socket");
-    let handle = rig.handle.clone();
-    let (file, name) = (path.clone(), UnixAddress::Path(folder.join("datagrams")));
-    let child = rig.complete(async move {
-        let mut child = Command::new("sleep")
-            .arg("1000")
-            .stdin(Io::Null)
-            .kill_on_drop(true)
-            .spawn(&handle)
-            .expect("it starts");
-        let id = child.id();
-        // A task keeps all of them until the run ends.
-        let listener = unix::listen(&handle, &file).expect("a listener");
-        let datagrams = unix::datagram(&handle, &name).expect("a socket");
-        handle.spawn(async move {
-            let _kept = (&mut child, listener, datagrams);
-            pending::<()>().await
-        });
-        assert!(file.exists());
-        id
-    });
-    assert!(!path.exists() && !folder.join("datagrams").exists());
-    let _ = std::fs::remove_dir_all(&folder);
-    let pid = rustix::process::Pid::from_raw(child as i32).expect("a number");
-    // It is reaped by a thread.
-    for _ in 0..2_000 {
-        if rustix::process::test_kill_process(pid).is_err() {
-            return;
-        }
-        hold(ms(1));
-    }
-    panic!("the child still runs");
 }
 
 pub(super) fn b64_dropping_a_task_cancels_what_it_awaits() {

@@ -7,24 +7,33 @@ mod by_hand;
 mod calls;
 mod carrier;
 mod connecting;
+#[cfg(unix)]
+mod connecting_unix;
 mod connections;
 mod dialog;
 mod endings;
 mod harness;
 mod identity;
+#[cfg(unix)]
+mod leftovers;
 mod life;
 mod list;
 mod macros;
 mod panics;
 mod readiness;
+#[cfg(unix)]
+mod readiness_unix;
 mod reentrancy;
 mod rig;
 mod run;
 mod seam;
 mod sharing;
+#[cfg(unix)]
 mod signals;
+#[cfg(unix)]
 mod sockets;
 mod streams;
+mod sys;
 mod table;
 mod threads;
 mod timers;

@@ -5,8 +5,10 @@ use super::{
     calls,
     carrier::{self, Carrier},
     connecting, connections, endings, identity, life, readiness, reentrancy, seam, sharing,
-    signals, sockets, streams, threads, timers,
+    streams, threads, timers,
 };
+#[cfg(unix)]
+use super::{connecting_unix, leftovers, readiness_unix, signals, sockets};
 
 /// Calls the given macro with the tokens in brackets followed by all tests in groups. The tests are
 /// listed only here.
@@ -46,7 +48,7 @@ macro_rules! __for_each_conformance_test {
                 b09_detach_ends_the_reactor_and_leaves_the_host_to_another,
                 b09_quitting_the_host_does_not_end_the_run,
             }
-            signals {
+            signals when unix {
                 b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host alone,
                 b10_sigint_and_sigterm_stop_a_run_in_order alone,
                 b10_a_signal_before_the_run_is_kept_for_it alone,
@@ -114,11 +116,13 @@ macro_rules! __for_each_conformance_test {
                 b28_after_deregistering_nothing_more_comes_though_it_was_taken_already,
                 b28_a_source_given_back_is_silent,
                 b29_a_reused_fd_never_gets_the_old_ones_events,
-                b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives,
-                b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives,
                 b31_data_left_after_its_share_is_served_without_a_new_event,
                 b32_an_always_ready_source_starves_no_timer_call_peer_or_host,
                 b32_always_ready_sources_share,
+            }
+            readiness_unix when unix {
+                b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives,
+                b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives,
             }
             streams over carriers {
                 b33_made_first_data_in_order_lost_once_and_last,
@@ -144,7 +148,10 @@ macro_rules! __for_each_conformance_test {
                 b40_connect_unreachable_says_so_over_tcp,
                 b40_connect_timed_out_says_so_over_tcp,
                 b40_connect_cancelled_before_or_during_leaves_nothing_over_tcp,
+            }
+            connecting_unix when unix {
                 b40_connect_refused_says_so_over_unix,
+                b40_connect_unreachable_says_so_over_unix,
                 b40_a_program_that_is_missing_says_so_over_pipes,
             }
             connecting when tls {
@@ -165,7 +172,7 @@ macro_rules! __for_each_conformance_test {
             identity over carriers {
                 b47_who_the_peer_is_can_be_asked_for,
             }
-            sockets {
+            sockets when unix {
                 b47_features_are_found_below_the_layers_and_what_is_lacking_is_an_answer_over_unix,
                 b48_fds_arrive_with_their_bytes_over_unix,
                 b48_unclaimed_fds_are_closed_over_unix alone,
@@ -224,9 +231,11 @@ macro_rules! __for_each_conformance_test {
                 b60_a_callback_of_the_host_costs_one_slice alone,
                 b60_what_a_slice_asks_for_and_does_costs_no_slice alone,
             }
+            leftovers when unix {
+                b63_children_and_socket_files_end_with_the_run,
+            }
             endings {
                 b62_a_reactor_that_goes_while_others_wake_and_post_drops_everything_on_its_thread,
-                b63_children_and_socket_files_end_with_the_run,
                 b64_dropping_a_task_cancels_what_it_awaits,
                 b65_a_panic_while_accepting_is_reported_and_costs_one_connection,
                 b65_a_service_that_panics_has_failed_and_the_next_run_starts_as_new,
@@ -289,11 +298,14 @@ macro_rules! tests_of_group {
     ($all:ident $group:ident when tls $tests:tt) => {
         crate::__with_tls! { tests_of_group! { $all $group $tests } }
     };
+    ($all:ident $group:ident when unix $tests:tt) => {
+        crate::__on_unix! { tests_of_group! { $all $group $tests } }
+    };
     ($all:ident $group:ident carriers $tests:tt) => {
         tests_over! { $all $group Tcp "_over_tcp" $tests }
-        tests_over! { $all $group Unix "_over_unix" $tests }
+        crate::__on_unix! { tests_over! { $all $group Unix "_over_unix" $tests } }
         crate::__with_tls! { tests_over! { $all $group Tls "_over_tls" $tests } }
-        tests_over! { $all $group Pipes "_over_pipes" $tests }
+        crate::__on_unix! { tests_over! { $all $group Pipes "_over_pipes" $tests } }
         tests_over! { $all $group Memory "_over_memory" $tests }
     };
 }
@@ -355,7 +367,7 @@ pub fn list() -> Vec<Entry> {
     tests().into_iter().map(entry).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use crate::behaviours::{NOT_COVERED, STREAMS, carrier_of};

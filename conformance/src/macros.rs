@@ -47,14 +47,21 @@ macro_rules! __conformance_group {
     ([$harness:ty] $group:ident when tls $tests:tt) => {
         $crate::__with_tls! { $crate::__conformance_group! { [$harness] $group $tests } }
     };
+    ([$harness:ty] $group:ident when unix $tests:tt) => {
+        $crate::__on_unix! { $crate::__conformance_group! { [$harness] $group $tests } }
+    };
     ([$harness:ty] $group:ident carriers $tests:tt) => {
         mod $group {
             $crate::__conformance_over! { [$harness] tcp "_over_tcp" $tests }
-            $crate::__conformance_over! { [$harness] unix "_over_unix" $tests }
+            $crate::__on_unix! {
+                $crate::__conformance_over! { [$harness] unix "_over_unix" $tests }
+            }
             $crate::__with_tls! {
                 $crate::__conformance_over! { [$harness] tls "_over_tls" $tests }
             }
-            $crate::__conformance_over! { [$harness] pipes "_over_pipes" $tests }
+            $crate::__on_unix! {
+                $crate::__conformance_over! { [$harness] pipes "_over_pipes" $tests }
+            }
             $crate::__conformance_over! { [$harness] memory "_over_memory" $tests }
         }
     };
@@ -76,6 +83,21 @@ macro_rules! __conformance_over {
             )*
         }
     };
+}
+
+/// The rows of what only Unix has: its sockets, pipes, signals, passed fds, child processes.
+#[cfg(unix)]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __on_unix {
+    ($($rows:tt)*) => { $($rows)* };
+}
+
+#[cfg(not(unix))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __on_unix {
+    ($($rows:tt)*) => {};
 }
 
 /// The rows that need an HTTP server are there with the feature `http`.

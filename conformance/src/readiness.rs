@@ -1,38 +1,36 @@
 //! Readiness: behaviours 27 to 32.
 
 use std::{
-    cell::{Cell, RefCell},
-    fs::OpenOptions,
+    cell::RefCell,
     future::{Future, poll_fn},
     io::{self, Read, Write},
     net::Shutdown,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt, unix::net::UnixStream},
     pin::Pin,
     rc::Rc,
     task::Poll,
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::fs::OFlags;
 
 use super::{
     rig::{Count, Rig, ms, pattern},
+    sys::{self, Socket},
     timers::assert_all_served,
 };
 use entwined::{
     Handle,
     reactor::{Direction, Interest, Registration},
-    transport::{Stream, unix},
+    transport::Stream,
 };
 
 /// Makes two connected sockets. The first is non-blocking.
-fn sockets() -> (UnixStream, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().expect("two sockets");
+fn sockets() -> (Socket, Socket) {
+    let (ours, theirs) = sys::pair();
     ours.set_nonblocking(true).expect("an option");
     (ours, theirs)
 }
 
-fn watched(handle: &Handle, interest: Interest) -> (Registration<UnixStream>, UnixStream) {
+fn watched(handle: &Handle, interest: Interest) -> (Registration<Socket>, Socket) {
     let (ours, theirs) = sockets();
     (
         Registration::new(handle, ours, interest).expect("it can be watched"),
@@ -40,7 +38,7 @@ fn watched(handle: &Handle, interest: Interest) -> (Registration<UnixStream>, Un
     )
 }
 
-async fn read(source: &Registration<UnixStream>, count: usize) -> io::Result<Vec<u8>> {
+async fn read(source: &Registration<Socket>, count: usize) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; count];
     let received = source
         .io(Direction::Read, |mut socket| socket.read(&mut buffer))
@@ -50,7 +48,7 @@ async fn read(source: &Registration<UnixStream>, count: usize) -> io::Result<Vec
 }
 
 /// Checks once, without waiting.
-async fn is_ready(source: &Registration<UnixStream>, direction: Direction) -> bool {
+async fn is_ready(source: &Registration<Socket>, direction: Direction) -> bool {
     poll_fn(|cx| Poll::Ready(source.poll_ready(cx, direction).is_ready())).await
 }
 
@@ -135,7 +133,8 @@ async fn receive_exactly(stream: &RefCell<Stream>, count: usize) -> Vec<u8> {
 
 pub(super) fn b27_both_directions_at_once_lose_no_wake_up() {
     let rig = Rig::new();
-    let (a, b) = unix::pair(&rig.handle).expect("two streams");
+    let [a, b] = <[_; 2]>::from(sys::pair())
+        .map(|socket| Stream::from_fd(&rig.handle, socket.into()).expect("a connected socket"));
     let bytes = Rc::new(pattern(4 * 1024 * 1024));
     let done = Count::default();
     for stream in [a, b].map(|stream| Rc::new(RefCell::new(stream))) {
@@ -239,10 +238,10 @@ pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events() {
             to_second.write_all(b"!").expect("written");
             first.ready(Direction::Read).await;
             // The event of the second was taken together with that of the first.
-            let number = second.object().as_raw_fd();
+            let number = sys::number(second.object());
             drop(second);
             let (third, _to_third) = watched(&handle, Interest::READABLE);
-            reused += u32::from(third.object().as_raw_fd() == number);
+            reused += u32::from(sys::number(third.object()) == number);
             assert!(!is_ready(&third, Direction::Read).await);
             handle.sleep(ms(1)).await;
             assert!(
@@ -252,54 +251,6 @@ pub(super) fn b29_a_reused_fd_never_gets_the_old_ones_events() {
         }
         assert!(reused > 0, "no number was used again, so nothing was shown");
     });
-}
-
-/// Opens a file with `O_PATH`: every operation on it returns `EBADF`.
-fn path_only() -> std::fs::File {
-    let flags = OFlags::PATH.bits() as i32;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open("/dev/null")
-        .expect("it exists")
-}
-
-pub(super) fn b30_a_bad_fd_is_an_error_to_its_owner_and_the_loop_lives() {
-    let rig = Rig::new();
-    let handle = rig.handle.clone();
-    let told = Rc::new(Cell::new(false));
-    let seen = told.clone();
-    // A backend may refuse it at once, or report it by an event.
-    rig.handle.spawn(async move {
-        match Registration::new(&handle, path_only(), Interest::READABLE) {
-            Err(refused) => assert!(refused.object.as_raw_fd() >= 0),
-            Ok(source) => {
-                let read = source
-                    .io(Direction::Read, |mut file| file.read(&mut [0]))
-                    .await;
-                read.expect_err("it cannot be read");
-            }
-        }
-        seen.set(true);
-    });
-    assert_all_served(&rig);
-    assert!(told.get(), "the owner was not told");
-}
-
-pub(super) fn b30_a_broken_socket_is_an_error_to_its_owner_and_the_loop_lives() {
-    let rig = Rig::new();
-    let (source, theirs) = watched(&rig.handle, Interest::BOTH);
-    drop(theirs);
-    let told = Rc::new(Cell::new(None));
-    let kept = told.clone();
-    rig.handle.spawn(async move {
-        let written = source
-            .io(Direction::Write, |mut socket| socket.write(b"!"))
-            .await;
-        kept.set(Some(written.expect_err("nobody is there").kind()));
-    });
-    assert_all_served(&rig);
-    assert_eq!(told.get(), Some(io::ErrorKind::BrokenPipe));
 }
 
 pub(super) fn b31_data_left_after_its_share_is_served_without_a_new_event() {

@@ -389,7 +389,7 @@ pub(super) fn b50_a_task_on_the_stack_is_not_polled_again_and_its_wake_ups_come_
 
 pub(super) fn b50_readiness_that_comes_meanwhile_is_not_lost() {
     let rig = Rig::new();
-    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+    let (ours, mut theirs) = super::sys::pair();
     ours.set_nonblocking(true).expect("an option");
     let source =
         Registration::new(&rig.handle, ours, Interest::READABLE).expect("it can be watched");

@@ -12,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::backend::HostLoop;
 use entwined::{
     Handle,
@@ -232,12 +230,6 @@ pub(super) fn read_to_end(mut stream: impl Read) -> io::Result<Vec<u8>> {
 pub(super) fn hold(time: Duration) {
     // Sleep instead of spinning: time spent waiting for a processor would not count as blocked.
     thread::sleep(time);
-}
-
-/// The processor time that this thread has used so far.
-pub(super) fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The median.

@@ -11,7 +11,8 @@ use std::{
 use super::{
     backend::backend,
     harness::FRAME,
-    rig::{Count, Rig, Scripted, hold, median, ms, peer, processor_time, read_exactly, stopper},
+    rig::{Count, Rig, Scripted, hold, median, ms, peer, read_exactly, stopper},
+    sys::processor_time,
 };
 use entwined::{
     Handle,

@@ -17,9 +17,10 @@ use futures_io::AsyncRead;
 use super::{
     backend::backend,
     rig::{
-        Count, Log, Random, Rig, Scripted, hold, median, ms, peer, processor_time, read_exactly,
-        read_to_end, stopper,
+        Count, Log, Random, Rig, Scripted, hold, median, ms, peer, read_exactly, read_to_end,
+        stopper,
     },
+    sys::processor_time,
 };
 use entwined::{
     Handle,

@@ -1,5 +1,6 @@
 //! The conformance suite on a loop as GUI toolkits have it. It finds the mistakes that are easy to
 //! make in a backend, and says which it is.
+#![cfg(target_os = "linux")]
 
 use entwined_conformance::verdict;
 

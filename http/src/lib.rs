@@ -118,6 +118,7 @@ mod server;
 mod service;
 pub mod sse;
 mod state;
+mod sys;
 #[cfg(feature = "tower")]
 mod tower;
 mod upgrade;

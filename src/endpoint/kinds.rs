@@ -26,6 +26,10 @@ pub trait Client {
 /// A connection attempt.
 pub type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn ByteStream>, EndpointError>>>>;
 
+pub(super) fn boxed(stream: impl ByteStream) -> Box<dyn ByteStream> {
+    Box::new(stream)
+}
+
 type ReadServer = Rc<dyn Fn(&mut Arguments<'_>) -> Result<Rc<dyn Server>, ParseError>>;
 type ReadClient = Rc<dyn Fn(&mut Arguments<'_>) -> Result<Rc<dyn Client>, ParseError>>;
 

@@ -14,7 +14,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::{
     forward_stream,
-    transport::{Address, ByteStream, Stream},
+    transport::{Address, ByteStream, peer_user},
 };
 
 /// Limits the connections of each peer. Clones share their counts.
@@ -120,8 +120,7 @@ impl<S: ByteStream> Counted<S> {
             }),
             Address::Unix(_) => {
                 let below: &dyn ByteStream = &self.below;
-                let user = below.find::<Stream>()?.peer_credentials().ok()?.uid;
-                Some(Peer::User(user))
+                peer_user(below).map(Peer::User)
             }
             _ => None,
         }

@@ -4,11 +4,13 @@ use std::{
     error::Error,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::ffi::{OsStrExt, OsStringExt},
     str::{self, FromStr},
 };
 
-use crate::transport::{Address, UnixAddress};
+use crate::{
+    sys::path_from_bytes,
+    transport::{Address, UnixAddress},
+};
 
 /// What a proxy says about a connection.
 ///
@@ -272,9 +274,7 @@ fn ends_unix(content: &[u8]) -> Header {
         Address::Unix(match bytes {
             [0, 0, ..] => UnixAddress::Unnamed,
             [0, name @ ..] => UnixAddress::Abstract(name[..end(name)].to_vec()),
-            path => {
-                UnixAddress::Path(std::ffi::OsString::from_vec(path[..end(path)].to_vec()).into())
-            }
+            path => UnixAddress::Path(path_from_bytes(&path[..end(path)])),
         })
     };
     Header::new(address(&content[..108]), address(&content[108..216]))
@@ -284,7 +284,7 @@ fn unix(address: &UnixAddress) -> [u8; 108] {
     let mut bytes = [0; 108];
     let (start, name) = match address {
         UnixAddress::Unnamed => (0, &[][..]),
-        UnixAddress::Path(path) => (0, path.as_os_str().as_bytes()),
+        UnixAddress::Path(path) => (0, path.as_os_str().as_encoded_bytes()),
         UnixAddress::Abstract(name) => (1, &name[..]),
     };
     let length = name.len().min(bytes.len() - start);

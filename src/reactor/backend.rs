@@ -3,43 +3,48 @@
 use std::{
     fmt, io,
     ops::BitOr,
-    os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use crate::sys::{AsSource, Source};
+
 /// The half of a backend that waits: reports readiness, keeps time, and can be woken.
 ///
 /// A shared [`Selector`](crate::reactor::Selector) is the implementation for every loop that can
-/// watch one file descriptor, or be woken by a thread that does. Write another only for a loop that
-/// must watch each socket itself. The other half is a [`Host`]. Everything else (timers, queues,
-/// tasks, budgets, streams) belongs to the core and is the same on every backend.
+/// watch one file descriptor, or be woken by a thread that waits. Write another only for a loop
+/// that must watch each socket itself. What is watched is a [`Source`]: a borrowed file descriptor
+/// on Unix, a borrowed socket on Windows. The other half is a [`Host`]. Everything else (timers,
+/// queues, tasks, budgets, streams) belongs to the core and is the same on every backend.
 ///
 /// The core calls these methods only on the loop's thread, never from inside `select`, and without
 /// holding a borrow of its own.
 pub trait Reactor {
-    /// Starts to report the readiness of `fd` under `key`.
+    /// Starts to report the readiness of `source` under `key`.
     ///
     /// Reports are edges: the core treats a direction as ready until the source returns
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), and then calls [`rearm`](Reactor::rearm). The
-    /// core never watches the same fd twice at the same time, and never reuses a key.
+    /// core never watches the same source twice at the same time, and never reuses a key.
     ///
     /// # Errors
-    /// The operating system's error: a bad fd, a kind of file that cannot be watched, or a limit.
-    fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()>;
+    /// The operating system's error: a bad source, a kind of file that cannot be watched, or a
+    /// limit.
+    fn watch(&self, source: Source<'_>, key: Key, interest: Interest) -> io::Result<()>;
 
     /// Reports the directions in `interest` again when they are next ready. They would block now.
     ///
     /// An edge-triggered backend does nothing here. A level-triggered backend suspends a direction
-    /// when it reports it, and resumes it here.
-    fn rearm(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        let _ = (fd, key, interest);
-        Ok(())
-    }
+    /// when it reports it, and resumes it here. A backend that wraps another passes it on, or
+    /// nothing is reported a second time on some systems.
+    ///
+    /// # Errors
+    /// The operating system's. The source then counts as failed, and the next operation on it says
+    /// why.
+    fn rearm(&self, source: Source<'_>, key: Key, interest: Interest) -> io::Result<()>;
 
-    /// Stops reporting `fd`. Events that were already fetched are harmless: the core drops events
-    /// with a stale key.
-    fn unwatch(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
+    /// Stops reporting `source`. Events that were already fetched are harmless: the core drops
+    /// events with a stale key.
+    fn unwatch(&self, source: Source<'_>, key: Key) -> io::Result<()>;
 
     /// Waits, and appends the sources that have become ready to `events`. Waits for at most
     /// `timeout` (without limit if `None`), or until the deadline passes or the notifier is called.

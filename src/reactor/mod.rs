@@ -29,7 +29,9 @@ mod host;
 mod observe;
 mod turn;
 
-pub use backend::{Event, Host, Interest, Key, NextTurn, Notify, Reactor, Readiness};
+pub use backend::{
+    AsSource, Event, Host, Interest, Key, NextTurn, Notify, Reactor, Readiness, Source,
+};
 pub use host::{Driver, HostCall, Interleave, RunError, Selector, Standalone, Watcher};
 pub(crate) use observe::Moment;
 pub use observe::{

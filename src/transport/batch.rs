@@ -1,31 +1,21 @@
-//! Sending and receiving many datagrams with one system call: recvmmsg(2) and sendmmsg(2).
+//! Sending and receiving many datagrams at a time.
 
 use std::{
     fmt,
-    io::{self, IoSlice, IoSliceMut},
-    os::fd::{AsRawFd, OwnedFd},
+    io::{self, IoSlice},
 };
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
-use rustix::net::{
-    MMsgHdr, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags,
-    SocketAddrAny, addr::SocketAddrArg, recvmsg, sendmmsg,
+use rustix::{
+    fd::OwnedFd,
+    net::{AddressFamily, SocketAddrAny, addr::SocketAddrArg},
 };
 
-use super::Address;
+use super::{
+    Address, ReceivedDatagram,
+    sys::{self, Headers},
+};
 
-/// A datagram that was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReceivedDatagram {
-    /// Number of bytes in the buffer.
-    pub count: usize,
-    /// The sender.
-    pub from: Address,
-    /// Whether the datagram was longer than the buffer, so that its end is lost.
-    pub truncated: bool,
-}
-
-/// Reusable buffers for datagrams that are received with one system call.
+/// Reusable buffers for datagrams that are received together: with one system call on Linux.
 ///
 /// ```
 /// use entwined::{Standalone, transport::{Batch, udp}};
@@ -60,8 +50,7 @@ pub struct Batch {
     size: usize,
     buffer: Vec<u8>,
     received: Vec<ReceivedDatagram>,
-    v4: Option<MultiHeaders<SockaddrIn>>,
-    v6: Option<MultiHeaders<SockaddrIn6>>,
+    headers: Headers,
 }
 
 /// Maximum size of a batch. More gains little, and one batch is one step of a task.
@@ -81,8 +70,7 @@ impl Batch {
             size,
             buffer,
             received: Vec::with_capacity(most),
-            v4: None,
-            v6: None,
+            headers: Headers::default(),
         }
     }
 
@@ -115,88 +103,45 @@ impl Batch {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// Receives from a UDP socket over IPv4 or IPv6.
-    pub(super) fn receive_udp(&mut self, socket: &OwnedFd, v6: bool) -> io::Result<usize> {
-        let Batch {
-            most,
-            size,
-            buffer,
-            received,
-            ..
-        } = self;
-        received.clear();
-        if v6 {
-            let headers = self
-                .v6
-                .get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
-            receive(socket, headers, buffer, *size, received, |from| {
-                Address::Udp((*from).into())
-            })
-        } else {
-            let headers = self
-                .v4
-                .get_or_insert_with(|| MultiHeaders::preallocate(*most, None));
-            receive(socket, headers, buffer, *size, received, |from| {
-                Address::Udp((*from).into())
-            })
+    /// Receives at least one datagram, and as many as are queued and fit.
+    pub(super) fn receive(
+        &mut self,
+        socket: &OwnedFd,
+        family: AddressFamily,
+        told: impl Fn(Option<SocketAddrAny>) -> Address,
+    ) -> io::Result<usize> {
+        self.received.clear();
+        let room = (&mut self.buffer[..], self.size, self.most);
+        match self
+            .headers
+            .receive_all(socket, family, room, &mut self.received)
+        {
+            Some(result) => result.map(|()| self.received.len()),
+            None => self.receive_each(socket, told),
         }
     }
 
-    /// Receives one by one, from sockets whose addresses have no fixed length.
-    pub(super) fn receive_each(
+    /// Receives one by one.
+    fn receive_each(
         &mut self,
         socket: &OwnedFd,
         told: impl Fn(Option<SocketAddrAny>) -> Address,
     ) -> io::Result<usize> {
-        self.received.clear();
         while self.received.len() < self.most {
             let buffer = &mut self.buffer[self.received.len() * self.size..][..self.size];
-            let mut control = RecvAncillaryBuffer::default();
-            match recvmsg(
-                socket,
-                &mut [IoSliceMut::new(buffer)],
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            ) {
+            match sys::receive(socket, buffer) {
                 Ok(message) => self.received.push(ReceivedDatagram {
-                    count: message.bytes,
-                    from: told(message.address),
-                    truncated: message.flags.contains(ReturnFlags::TRUNC),
+                    count: message.count,
+                    from: told(message.from),
+                    truncated: message.truncated,
                 }),
                 // The next call returns the error again.
                 Err(_) if !self.received.is_empty() => break,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(self.received.len())
     }
-}
-
-fn receive<S: SockaddrLike + Copy>(
-    socket: &OwnedFd,
-    headers: &mut MultiHeaders<S>,
-    buffer: &mut [u8],
-    size: usize,
-    received: &mut Vec<ReceivedDatagram>,
-    told: impl Fn(&S) -> Address,
-) -> io::Result<usize> {
-    let mut slices: Vec<_> = buffer
-        .chunks_exact_mut(size.max(1))
-        .map(|place| [IoSliceMut::new(place)])
-        .collect();
-    let messages = recvmmsg(
-        socket.as_raw_fd(),
-        headers,
-        &mut slices,
-        MsgFlags::empty(),
-        None,
-    )?;
-    received.extend(messages.map(|message| ReceivedDatagram {
-        count: message.bytes,
-        from: message.address.as_ref().map_or(Address::Unknown, &told),
-        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
-    }));
-    Ok(received.len())
 }
 
 impl<'a> IntoIterator for &'a Batch {
@@ -232,23 +177,10 @@ pub(super) fn send<'a>(
         }
         slices.push([IoSlice::new(bytes)]);
     }
-    let mut controls: Vec<_> = slices
-        .iter()
-        .map(|_| SendAncillaryBuffer::default())
-        .collect();
-    let mut messages: Vec<_> = slices
-        .iter()
-        .zip(&addresses)
-        .zip(&mut controls)
-        .map(|((slice, to), control)| match to {
-            Some(to) => MMsgHdr::new_with_addr(to, slice, control),
-            None => MMsgHdr::new(slice, control),
-        })
-        .collect();
-    if messages.is_empty() {
+    if slices.is_empty() {
         return Ok(0);
     }
-    Ok(sendmmsg(socket, &mut messages, SendFlags::NOSIGNAL)?)
+    sys::send_all(socket, &slices, &addresses)
 }
 
 /// Converts the address to the system's form.
@@ -259,7 +191,7 @@ pub(super) fn socket_address(to: &Address) -> io::Result<SocketAddrAny> {
     };
     match to {
         Address::Udp(to) => Ok(to.as_any()),
-        Address::Unix(to) => Ok(to.to_socket_address().ok_or_else(wrong)?.as_any()),
+        Address::Unix(to) => sys::unix_address(to).ok_or_else(wrong),
         _ => Err(wrong()),
     }
 }

@@ -3,21 +3,23 @@
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
-    io::{self, IoSliceMut},
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use rustix::io::Errno;
-use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, sockopt,
+use rustix::{
+    fd::OwnedFd,
+    io::Errno,
+    net::{self, AddressFamily, SocketType, sockopt},
 };
 
-use super::{Address, Batch, ReceivedDatagram, UnixAddress, batch, socket_file::SocketFile};
+use super::{
+    Address, Batch, ReceivedDatagram, UnixAddress, batch,
+    sys::{self, SEND, SocketFile},
+};
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Registration},
     task::Sleep,
@@ -29,7 +31,7 @@ use crate::{
 /// datagrams.
 #[derive(Debug)]
 pub struct DatagramSocket {
-    socket: Registration<OwnedFd>,
+    pub(super) socket: Registration<OwnedFd>,
     family: AddressFamily,
     /// Whether it is a Unix socket that is not connected. Such a socket counts as writable though
     /// the queue of the one that a datagram is for is full, and each attempt makes it writable
@@ -43,12 +45,7 @@ pub struct DatagramSocket {
 
 impl DatagramSocket {
     pub(super) fn open(family: AddressFamily) -> io::Result<OwnedFd> {
-        Ok(net::socket_with(
-            family,
-            SocketType::DGRAM,
-            SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-            None,
-        )?)
+        sys::socket(family, SocketType::DGRAM)
     }
 
     pub(super) fn new(handle: &Handle, socket: OwnedFd, family: AddressFamily) -> io::Result<Self> {
@@ -64,6 +61,7 @@ impl DatagramSocket {
         })
     }
 
+    #[cfg_attr(windows, expect(dead_code, reason = "no socket has a file there"))]
     pub(super) fn with_file(mut self, file: Option<SocketFile>) -> Self {
         self._file = file;
         self
@@ -122,16 +120,12 @@ impl DatagramSocket {
         to: &Address,
     ) -> Poll<io::Result<()>> {
         let to = batch::socket_address(to)?;
-        self.poll_write(cx, |socket| {
-            Ok(net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to)?)
-        })
+        self.poll_write(cx, |socket| Ok(net::sendto(socket, bytes, SEND, &to)?))
     }
 
     /// The poll function behind [`send`](DatagramSocket::send), for hand-written futures.
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
-        self.poll_write(cx, |socket| {
-            Ok(net::send(socket, bytes, SendFlags::NOSIGNAL)?)
-        })
+        self.poll_write(cx, |socket| Ok(net::send(socket, bytes, SEND)?))
     }
 
     fn poll_write(
@@ -182,9 +176,9 @@ impl DatagramSocket {
         let sent = match to {
             Some(to) => {
                 let to = batch::socket_address(to)?;
-                net::sendto(self.socket.object(), bytes, SendFlags::NOSIGNAL, &to)
+                net::sendto(self.socket.object(), bytes, SEND, &to)
             }
-            None => net::send(self.socket.object(), bytes, SendFlags::NOSIGNAL),
+            None => net::send(self.socket.object(), bytes, SEND),
         };
         match sent {
             Ok(count) => {
@@ -203,25 +197,20 @@ impl DatagramSocket {
         buffer: &mut [u8],
     ) -> Poll<io::Result<ReceivedDatagram>> {
         let message = ready!(self.socket.poll_io(cx, Direction::Read, |socket| {
-            let mut control = RecvAncillaryBuffer::default();
-            Ok(net::recvmsg(
-                socket,
-                &mut [IoSliceMut::new(buffer)],
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            )?)
+            sys::receive(socket, buffer)
         }))?;
-        self.socket.moved(Direction::Read, message.bytes);
+        self.socket.moved(Direction::Read, message.count);
         Poll::Ready(Ok(ReceivedDatagram {
-            count: message.bytes,
-            from: self.told(message.address),
-            truncated: message.flags.contains(ReturnFlags::TRUNC),
+            count: message.count,
+            from: self.told(message.from),
+            truncated: message.truncated,
         }))
     }
 
-    /// Sends datagrams in order, with as few system calls as possible (sendmmsg(2)). Each goes to
-    /// the address beside it, or to the address that the socket is connected to. Returns how many
-    /// were sent: at most 64, and fewer than all if the system accepts no more at once.
+    /// Sends datagrams in order, with as few system calls as possible (on Linux, sendmmsg(2);
+    /// elsewhere, one each). Each goes to the address beside it, or to the address that the socket
+    /// is connected to. Returns how many were sent: at most 64, and fewer than all if the system
+    /// accepts no more at once.
     ///
     /// # Errors
     /// As for [`send_to`](DatagramSocket::send_to) of the first datagram, which was then not sent.
@@ -245,8 +234,8 @@ impl DatagramSocket {
     }
 
     /// Receives at least one datagram, and as many as are queued and fit into the batch, with one
-    /// system call (recvmmsg(2); on Unix sockets one call each). Returns how many. Only one task
-    /// may wait at a time.
+    /// system call (recvmmsg(2); on Unix sockets, and on other systems than Linux, one call each).
+    /// Returns how many. Only one task may wait at a time.
     ///
     /// # Errors
     /// As for [`receive`](DatagramSocket::receive).
@@ -261,13 +250,9 @@ impl DatagramSocket {
         cx: &mut Context<'_>,
         batch: &mut Batch,
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(
-            self.socket
-                .poll_io(cx, Direction::Read, |socket| match self.family {
-                    AddressFamily::UNIX => batch.receive_each(socket, |address| self.told(address)),
-                    family => batch.receive_udp(socket, family == AddressFamily::INET6),
-                })
-        )?;
+        let count = ready!(self.socket.poll_io(cx, Direction::Read, |socket| {
+            batch.receive(socket, self.family, |address| self.told(address))
+        }))?;
         self.socket.spent(
             Direction::Read,
             count - 1,
@@ -379,24 +364,6 @@ impl DatagramSocket {
 
 /// How long to wait before sending again to a Unix socket whose queue is full.
 pub(crate) const FULL_QUEUE: Duration = Duration::from_millis(5);
-
-impl AsFd for DatagramSocket {
-    /// For socket options that have no method here. Do not close it or make it blocking.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.object().as_fd()
-    }
-}
-
-impl UnixAddress {
-    /// Converts to the system's form. `None` if the address has no name, or its name is too long.
-    pub(super) fn to_socket_address(&self) -> Option<SocketAddrUnix> {
-        match self {
-            UnixAddress::Unnamed => None,
-            UnixAddress::Path(path) => SocketAddrUnix::new(path).ok(),
-            UnixAddress::Abstract(name) => SocketAddrUnix::new_abstract_name(name).ok(),
-        }
-    }
-}
 
 pub(super) fn family(address: SocketAddr) -> AddressFamily {
     match address {

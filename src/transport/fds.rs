@@ -10,10 +10,11 @@ use std::{
 use rustix::{
     cmsg_space,
     net::{
-        self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags,
+        self, RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage,
     },
 };
+
+use super::sys::{RECEIVE, SEND};
 
 /// Limit on the fds in one message, and on the fds that wait to be taken.
 const LIMIT: usize = 64;
@@ -34,7 +35,7 @@ impl FdQueue {
             socket,
             &mut [IoSliceMut::new(buffer)],
             &mut control,
-            RecvFlags::CMSG_CLOEXEC,
+            RECEIVE,
         )?;
         let mut queue = self.0.borrow_mut();
         for message in control.drain() {
@@ -67,6 +68,6 @@ pub(super) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
         socket,
         &[IoSlice::new(bytes)],
         &mut control,
-        SendFlags::NOSIGNAL,
+        SEND,
     )?)
 }

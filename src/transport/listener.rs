@@ -6,20 +6,21 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io,
-    os::fd::OwnedFd,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use rustix::{
-    fs::{Mode, OFlags},
-    io::{Errno, fcntl_dupfd_cloexec},
-    net::{self, SocketFlags, SocketType, sockopt},
-    process::{Resource, getrlimit},
+    fd::OwnedFd,
+    io::Errno,
+    net::{self, SocketType, sockopt},
 };
 
-use super::{Address, Stream, UnixAddress, socket_file::SocketFile};
+use super::{
+    Address, Stream, UnixAddress,
+    sys::{self, SocketFile, Spare},
+};
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Registration},
     report,
@@ -44,7 +45,7 @@ pub struct Listener {
     socket: Registration<OwnedFd>,
     local: Address,
     /// The spare fd that is given up to turn a peer away.
-    spare: RefCell<Option<OwnedFd>>,
+    spare: RefCell<Option<Spare>>,
     /// Present while accepting is paused.
     rest: RefCell<Option<Sleep>>,
     /// A socket file to remove on drop.
@@ -54,12 +55,12 @@ pub struct Listener {
 impl Listener {
     pub(super) fn new(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
         let local = net::getsockname(&socket)?.into();
-        make_room(&socket);
+        sys::make_room(&socket);
         let socket = Registration::new(handle, socket, Interest::READABLE)?;
         Ok(Listener {
             socket,
             local,
-            spare: RefCell::new(open_spare()),
+            spare: RefCell::new(Spare::open()),
             rest: RefCell::default(),
             _file: None,
         })
@@ -71,8 +72,8 @@ impl Listener {
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if this is not a listening stream socket.
     pub fn from_fd(handle: &Handle, socket: OwnedFd) -> io::Result<Self> {
-        let listens = sockopt::socket_type(&socket)? == SocketType::STREAM
-            && sockopt::socket_acceptconn(&socket)?;
+        let listens =
+            sockopt::socket_type(&socket)? == SocketType::STREAM && sys::is_listening(&socket)?;
         if !listens {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -85,6 +86,7 @@ impl Listener {
         Listener::new(handle, socket)
     }
 
+    #[cfg_attr(windows, expect(dead_code, reason = "no socket has a file there"))]
     pub(super) fn with_file(mut self, file: Option<SocketFile>) -> Self {
         self._file = file;
         self
@@ -115,7 +117,7 @@ impl Listener {
             ready!(self.poll_rest(cx));
             let accepted = ready!(self.socket.poll_io(cx, Direction::Read, |socket| {
                 // The errno is handled below; only these two are for poll_io.
-                match net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                match sys::accept(socket) {
                     Err(error @ (Errno::AGAIN | Errno::INTR)) => Err(error.into()),
                     other => Ok(other),
                 }
@@ -129,7 +131,7 @@ impl Listener {
                         }
                     }
                 }
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => self.turn_away(),
+                Err(errno) if sys::is_exhausted(errno) => self.turn_away(),
                 Err(
                     error @ (Errno::BADF
                     | Errno::INVAL
@@ -169,11 +171,10 @@ impl Listener {
         let spare = self.spare.borrow_mut().take();
         let had_spare = spare.is_some();
         drop(spare);
-        let accepted =
-            had_spare.then(|| net::accept_with(self.socket.object(), SocketFlags::CLOEXEC));
+        let accepted = had_spare.then(|| sys::accept(self.socket.object()));
         let turned_away = matches!(accepted, Some(Ok(_)));
         drop(accepted);
-        *self.spare.borrow_mut() = open_spare();
+        *self.spare.borrow_mut() = Spare::open();
         if turned_away {
             tracing::warn!(
                 address = %self.local,
@@ -190,32 +191,11 @@ impl Listener {
             ready!(Pin::new(sleep).poll(cx));
             *rest = None;
             if self.spare.borrow().is_none() {
-                *self.spare.borrow_mut() = open_spare();
+                *self.spare.borrow_mut() = Spare::open();
             }
         }
         Poll::Ready(())
     }
-}
-
-/// Size that the kernel's file descriptor table is grown to at once, unless the process may have
-/// fewer fds.
-const ROOM: u64 = 16 * 1024;
-
-/// Makes the kernel grow its file descriptor table now. The kernel doubles the table when it is
-/// full. In a process with several threads it then waits until all processors have noticed
-/// (`synchronize_rcu` in `expand_fdtable`). On the way to 5,000 connections we saw five such waits
-/// of 5 to 15 ms, each of them a late frame.
-fn make_room(socket: &OwnedFd) {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let last = limit.min(ROOM).saturating_sub(1);
-    if let Ok(last) = i32::try_from(last) {
-        // If even that number is taken, the table is already as large as it can get.
-        drop(fcntl_dupfd_cloexec(socket, last));
-    }
-}
-
-fn open_spare() -> Option<OwnedFd> {
-    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// Why listening on an address failed. `Debug` prints the same text as `Display`, and the causes.
@@ -271,30 +251,5 @@ impl fmt::Debug for ListenError {
 impl Error for ListenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.source)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, net::Ipv4Addr};
-
-    use super::*;
-    use crate::{Standalone, transport::tcp};
-
-    #[test]
-    fn the_kernels_table_of_descriptors_is_large_before_the_first_peer_comes() {
-        let reactor = Standalone::new().expect("a reactor");
-        let _listener =
-            tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let status = fs::read_to_string("/proc/self/status").expect("proc(5)");
-        let size = status
-            .lines()
-            .find_map(|line| line.strip_prefix("FDSize:"))
-            .expect("a size");
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        assert!(
-            size.trim().parse::<u64>().expect("a number") >= limit.min(ROOM),
-            "{size} of {limit}"
-        );
     }
 }

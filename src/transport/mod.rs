@@ -22,19 +22,31 @@
 //! ```
 
 mod batch;
+#[cfg(unix)]
+mod credentials;
 mod datagram;
+#[cfg(unix)]
 pub mod fd;
+#[cfg(unix)]
 mod fds;
 mod forward;
 mod listen;
 mod listener;
 pub mod memory;
+#[cfg(unix)]
+mod on_unix;
+#[cfg(windows)]
+mod on_windows;
 mod race;
+mod received;
 mod socket;
+#[cfg(unix)]
 mod socket_file;
 mod stream;
+mod sys;
 pub mod tcp;
 pub mod udp;
+#[cfg(unix)]
 pub mod unix;
 
 use std::{
@@ -48,15 +60,22 @@ use std::{
 use crate::reactor::Handle;
 
 pub use crate::address::{Address, IntoSocketAddr, UnixAddress};
-pub use batch::{Batch, ReceivedDatagram};
+pub use batch::Batch;
+#[cfg(unix)]
+pub use credentials::Credentials;
 pub use datagram::DatagramSocket;
 pub(crate) use datagram::FULL_QUEUE;
 pub use futures_io::{AsyncRead, AsyncWrite};
 pub use listen::{BoxedListener, Listen, MapStream, Once, listen_once};
 pub use listener::{ListenError, Listener};
+#[cfg(unix)]
+pub(crate) use on_unix::peer_user;
+#[cfg(windows)]
+pub(crate) use on_windows::peer_user;
 pub use race::{HostError, connect_host};
+pub use received::ReceivedDatagram;
 pub use socket::ConnectError;
-pub use stream::{Credentials, Stream};
+pub use stream::Stream;
 
 /// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a wrapper (such
 /// as TLS) around another stream.

@@ -1,13 +1,14 @@
 //! Connecting, for sockets of every family.
 
-use std::{error::Error, fmt, io, os::fd::OwnedFd, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 use rustix::{
+    fd::OwnedFd,
     io::Errno,
-    net::{self, AddressFamily, SocketFlags, SocketType, addr::SocketAddrArg, sockopt},
+    net::{self, AddressFamily, SocketType, addr::SocketAddrArg, sockopt},
 };
 
-use super::{Address, Stream};
+use super::{Address, Stream, sys};
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Registration},
     report,
@@ -16,15 +17,6 @@ use crate::{
 /// How long to wait before retrying a Unix listener with a full backlog, for which there is no
 /// readiness to wait for.
 const FULL_BACKLOG: Duration = Duration::from_millis(5);
-
-pub(super) fn new(family: AddressFamily) -> io::Result<OwnedFd> {
-    Ok(net::socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-        None,
-    )?)
-}
 
 /// Connects a new socket. Dropping the future cancels the attempt.
 pub(super) async fn connect(
@@ -36,11 +28,11 @@ pub(super) async fn connect(
 ) -> Result<Stream, ConnectError> {
     let attempt = async {
         loop {
-            let socket = new(family)?;
+            let socket = sys::socket(family, SocketType::STREAM)?;
             prepare(&socket)?;
             match net::connect(&socket, target) {
                 Ok(()) => return Ok(Registration::new(handle, socket, Interest::BOTH)?),
-                Err(Errno::INPROGRESS | Errno::INTR) => {
+                Err(errno) if sys::is_connecting(errno) => {
                     let socket = Registration::new(handle, socket, Interest::BOTH)?;
                     socket.ready(Direction::Write).await;
                     sockopt::socket_error(socket.object())??;
@@ -70,7 +62,7 @@ fn refuse_itself(socket: &OwnedFd, peer: &Address) -> io::Result<()> {
     }
     // Leaves no TIME_WAIT on the port, where a server may be about to listen.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
-    Err(Errno::CONNREFUSED.into())
+    Err(io::ErrorKind::ConnectionRefused.into())
 }
 
 pub(super) fn is_itself(socket: &OwnedFd) -> bool {

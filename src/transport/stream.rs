@@ -3,18 +3,21 @@
 use std::{
     cell::Cell,
     io::{self, IoSlice},
-    num::NonZeroU32,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, SocketType, sockopt};
+use rustix::{
+    fd::OwnedFd,
+    net::{self, RecvFlags, SocketType, sockopt},
+};
 
-use super::{Address, ByteStream, fds::FdQueue};
+use super::{
+    Address, ByteStream,
+    sys::{self, FdQueue, SEND},
+};
 use crate::{
     reactor::{Direction, Handle, Interest, Registration},
     scratch::Scratch,
@@ -27,9 +30,9 @@ use crate::{
 /// signal.
 #[derive(Debug)]
 pub struct Stream {
-    socket: Registration<OwnedFd>,
+    pub(super) socket: Registration<OwnedFd>,
     /// Present if fds are to be received (Unix sockets only).
-    fds: Option<FdQueue>,
+    pub(super) fds: Option<FdQueue>,
     /// Whether the write direction has been shut down.
     ended: Cell<bool>,
 }
@@ -84,24 +87,6 @@ impl Stream {
         net::getsockname(self.socket.object()).map_or(Address::Unknown, Address::from)
     }
 
-    /// The credentials of the process at the other end of a Unix socket (`SO_PEERCRED`, unix(7)):
-    /// those that it had when it connected, or called listen(2).
-    ///
-    /// # Errors
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
-    pub fn peer_credentials(&self) -> io::Result<Credentials> {
-        self.only_unix("peer credentials")?;
-        // rustix reads the process number into a type that cannot be 0.
-        let credentials = getsockopt(self.socket.object(), PeerCredentials)?;
-        Ok(Credentials {
-            pid: u32::try_from(credentials.pid())
-                .ok()
-                .and_then(NonZeroU32::new),
-            uid: credentials.uid(),
-            gid: credentials.gid(),
-        })
-    }
-
     /// Sets `TCP_NODELAY`: `true` turns Nagle's algorithm off, as it is from the start.
     ///
     /// # Errors
@@ -110,55 +95,11 @@ impl Stream {
         Ok(sockopt::set_tcp_nodelay(self.socket.object(), nodelay)?)
     }
 
-    /// Keeps the file descriptors that arrive with the bytes of a Unix socket from now on, until
-    /// [`take_fds`](Stream::take_fds) is called. At most 64 are kept; any more are closed. Without
-    /// this call the kernel closes all of them.
-    ///
-    /// # Errors
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
-    pub fn receive_fds(&mut self) -> io::Result<()> {
-        self.only_unix("passing file descriptors")?;
-        self.fds.get_or_insert_default();
-        Ok(())
-    }
-
-    /// Takes the file descriptors that arrived with the bytes read so far.
-    pub fn take_fds(&self) -> Vec<OwnedFd> {
-        self.fds.as_ref().map(FdQueue::take).unwrap_or_default()
-    }
-
-    /// Sends `bytes`, which must not be empty, together with `fds` as one message. Returns the
-    /// number of bytes sent. The fds travel with the first byte.
-    ///
-    /// # Errors
-    /// - [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if `bytes` is empty or there are more than
-    ///   64 fds.
-    /// - Any error of the system call.
-    pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        self.only_unix("passing file descriptors")?;
-        self.socket
-            .io(Direction::Write, |socket| {
-                super::fds::send(socket, bytes, fds)
-            })
-            .await
-    }
-
     /// Makes the peer see a reset when the stream is dropped, and discards everything that has not
     /// been sent yet.
     pub fn abort(&mut self) {
         // If the socket is already broken, no reset is needed.
         let _ = sockopt::set_socket_linger(self.socket.object(), Some(Duration::ZERO));
-    }
-
-    fn only_unix(&self, what: &str) -> io::Result<()> {
-        match self.socket.peer() {
-            Address::Unix(_) => Ok(()),
-            _ => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("{what} needs a Unix socket"),
-            )),
-        }
     }
 
     /// Receives into `buffer` as soon as there is data.
@@ -182,9 +123,7 @@ impl Stream {
         let sent = ready!(
             self.socket
                 .poll_io(cx, Direction::Write, |socket| Ok(net::send(
-                    socket,
-                    buffer,
-                    SendFlags::NOSIGNAL
+                    socket, buffer, SEND
                 )?))
         )?;
         self.socket.moved(Direction::Write, sent);
@@ -207,12 +146,7 @@ impl Stream {
             return self.poll_send(cx, &scratch[..total]);
         }
         let sent = ready!(self.socket.poll_io(cx, Direction::Write, |socket| {
-            Ok(net::sendmsg(
-                socket,
-                buffers,
-                &mut SendAncillaryBuffer::default(),
-                SendFlags::NOSIGNAL,
-            )?)
+            sys::send_vectored(socket, buffers)
         }))?;
         self.socket.moved(Direction::Write, sent);
         Poll::Ready(Ok(sent))
@@ -225,7 +159,7 @@ impl Stream {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the kernel takes nothing, and what the system
     /// says.
     pub fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = net::send(self.socket.object(), bytes, SendFlags::NOSIGNAL)?;
+        let sent = net::send(self.socket.object(), bytes, SEND)?;
         self.socket.count(Direction::Write, sent);
         Ok(sent)
     }
@@ -240,25 +174,6 @@ impl Stream {
             Err(rustix::io::Errno::NOTCONN) => Ok(()),
             result => Ok(result?),
         }
-    }
-}
-
-/// Who is at the other end of a Unix socket. Returned by [`Stream::peer_credentials`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Credentials {
-    /// The process. `None` if it has no number in this process's pid namespace: it runs outside of
-    /// a container that this process runs in (pid_namespaces(7)).
-    pub pid: Option<NonZeroU32>,
-    /// Its user. In another user namespace it may be the overflow user, 65534.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-}
-
-impl AsFd for Stream {
-    /// For socket options that have no method here. Do not close it or make it blocking.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.object().as_fd()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use rustix::net::{self, AddressFamily, sockopt};
+use rustix::net::{self, AddressFamily, SocketType, sockopt};
 
 use super::{
-    Address, ConnectError, IntoSocketAddr, ListenError, Listener, Stream, listener::BACKLOG, socket,
+    Address, ConnectError, IntoSocketAddr, ListenError, Listener, Stream, listener::BACKLOG,
+    socket, sys,
 };
 use crate::reactor::Handle;
 
@@ -44,10 +45,8 @@ pub fn listen(handle: &Handle, address: impl IntoSocketAddr) -> Result<Listener,
 
 fn listen_on(handle: &Handle, address: SocketAddr) -> Result<Listener, ListenError> {
     let open = || {
-        let socket = socket::new(family(address))?;
-        // Lets a server restart while connections of its predecessor are in TIME_WAIT. Two
-        // listeners still exclude each other.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
+        let socket = sys::socket(family(address), SocketType::STREAM)?;
+        sys::listen_again(&socket)?;
         // Accepted sockets inherit this option.
         sockopt::set_tcp_nodelay(&socket, true)?;
         net::bind(&socket, &address)?;

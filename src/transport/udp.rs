@@ -25,12 +25,13 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use rustix::net::{self, sockopt};
+use rustix::net;
 
 use super::{
     Address, IntoSocketAddr, ListenError,
     datagram::{DatagramSocket, family},
     socket::is_itself,
+    sys,
 };
 use crate::reactor::Handle;
 
@@ -48,7 +49,7 @@ pub fn bind(handle: &Handle, address: impl IntoSocketAddr) -> Result<DatagramSoc
 
 /// Like [`bind`], but several sockets of the same user may share the address. Each of them receives
 /// what is sent to a multicast group it has joined or to a broadcast address. Other datagrams are
-/// distributed among them (`SO_REUSEADDR` and `SO_REUSEPORT`, socket(7)).
+/// distributed among them (`SO_REUSEADDR` and, on Unix, `SO_REUSEPORT`; see socket(7)).
 ///
 /// # Errors
 /// [`ListenError`] names the address and suggests a fix.
@@ -66,8 +67,7 @@ fn open(handle: &Handle, address: SocketAddr, shared: bool) -> Result<DatagramSo
     let open = || {
         let socket = DatagramSocket::open(family(address))?;
         if shared {
-            sockopt::set_socket_reuseaddr(&socket, true)?;
-            sockopt::set_socket_reuseport(&socket, true)?;
+            sys::share_address(&socket)?;
         }
         net::bind(&socket, &address)?;
         DatagramSocket::new(handle, socket, family(address))

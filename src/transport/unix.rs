@@ -31,12 +31,12 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+    net::{self, AddressFamily, SocketAddrUnix, SocketType},
 };
 
 use super::{
     Address, ConnectError, DatagramSocket, ListenError, Listener, Stream, UnixAddress,
-    listener::BACKLOG, socket, socket_file::SocketFile,
+    listener::BACKLOG, socket, socket_file::SocketFile, sys,
 };
 use crate::reactor::{Handle, Interest, Readiness, Registration};
 
@@ -99,7 +99,7 @@ pub fn listen_abstract(handle: &Handle, name: impl AsRef<[u8]>) -> Result<Listen
 
 fn listen_on(handle: &Handle, address: UnixAddress) -> Result<Listener, ListenError> {
     let open = || {
-        let socket = socket::new(AddressFamily::UNIX)?;
+        let socket = sys::socket(AddressFamily::UNIX, SocketType::STREAM)?;
         let file = bind(&socket, &address)?;
         net::listen(&socket, BACKLOG)?;
         Ok(Listener::new(handle, socket)?.with_file(file))
@@ -136,7 +136,7 @@ pub fn datagram(handle: &Handle, address: &UnixAddress) -> Result<DatagramSocket
 /// # Errors
 /// Fails if there are no file descriptors left.
 pub fn datagram_pair(handle: &Handle) -> io::Result<(DatagramSocket, DatagramSocket)> {
-    let (a, b) = open_pair(SocketType::DGRAM)?;
+    let (a, b) = sys::pair(SocketType::DGRAM)?;
     let socket = |socket| DatagramSocket::new(handle, socket, AddressFamily::UNIX);
     Ok((socket(a)?, socket(b)?))
 }
@@ -146,18 +146,13 @@ pub fn datagram_pair(handle: &Handle) -> io::Result<(DatagramSocket, DatagramSoc
 /// # Errors
 /// Fails if there are no file descriptors left.
 pub fn pair(handle: &Handle) -> io::Result<(Stream, Stream)> {
-    let (a, b) = open_pair(SocketType::STREAM)?;
+    let (a, b) = sys::pair(SocketType::STREAM)?;
     let stream = |socket| -> io::Result<Stream> {
         let socket =
             Registration::new(handle, socket, Interest::BOTH)?.assume_ready(Readiness::WRITABLE);
         Ok(Stream::new(socket, Address::Unix(UnixAddress::Unnamed)))
     };
     Ok((stream(a)?, stream(b)?))
-}
-
-fn open_pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(net::socketpair(AddressFamily::UNIX, kind, flags, None)?)
 }
 
 fn name(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
@@ -174,9 +169,8 @@ fn name(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
     } else if matches!(address, UnixAddress::Path(_)) && name.contains(&0) {
         "a path cannot contain a NUL byte"
     } else {
-        return address
-            .to_socket_address()
-            .ok_or_else(|| io::ErrorKind::InvalidInput.into());
+        // Elsewhere than on Linux there are no abstract names.
+        return sys::name(address).ok_or_else(|| io::ErrorKind::Unsupported.into());
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
 }
@@ -213,8 +207,7 @@ const OWNERS: u32 = 0o600;
 /// Whether the file at a path is a socket that nobody listens on.
 fn is_dead(path: &Path, target: &SocketAddrUnix, kind: SocketType) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     is_socket
-        && net::socket_with(AddressFamily::UNIX, kind, flags, None)
+        && sys::socket(AddressFamily::UNIX, kind)
             .is_ok_and(|probe| net::connect(probe, target) == Err(Errno::CONNREFUSED))
 }

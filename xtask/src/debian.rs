@@ -85,6 +85,18 @@ pub const WINDOWS: Group = Group {
     packages: &["curl", "strace"],
 };
 
+pub const CROSS: Group = Group {
+    why: "a compiler that builds its standard library for other systems, and Wine",
+    packages: &[
+        "curl",
+        "gcc-mingw-w64-x86-64",
+        "libstd-rust-web-dev",
+        "rust-web-src",
+        "rustc-web",
+        "wine64",
+    ],
+};
+
 pub const TESTS: Group = Group {
     why: "faults injected into system calls (strace), and peers that are not ours (the others)",
     packages: &[

@@ -3,6 +3,7 @@
 mod bench;
 mod columns;
 mod conformance;
+mod cross;
 mod debian;
 mod demo;
 mod display;
@@ -34,6 +35,10 @@ cargo xtask toolkits [NAME ...]
     names, only the suites and windows whose names contain one of them.
 cargo xtask programs [NAME ...]
     The example programs: lints, and tests in which clients that others wrote use them.
+cargo xtask cross [native|checks|tests|window ...]
+    Systems other than Linux: the conformance suite over their selector, on Linux; the types for
+    Windows, macOS and FreeBSD; the tests for Windows under Wine; a window there, with its picture.
+    With names, only these steps.
 cargo xtask layers [--write]
     Checks docs/layers.txt: which module may import which. --write puts the picture into
     ARCHITECTURE.md.
@@ -86,6 +91,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["test" | "ci"] if theirs.is_empty() => test::run(),
         ["toolkits", names @ ..] if theirs.is_empty() => toolkits::run(names),
         ["programs", names @ ..] if theirs.is_empty() => programs::run(names),
+        ["cross", names @ ..] if theirs.is_empty() => cross::run(names),
         ["layers"] if theirs.is_empty() => layers::run(false),
         ["layers", "--write"] if theirs.is_empty() => layers::run(true),
         ["conformance"] if theirs.is_empty() => conformance::run(),

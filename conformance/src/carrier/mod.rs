@@ -3,45 +3,32 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    fs::File,
     future::Future,
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
-    os::{
-        fd::{AsFd, OwnedFd},
-        linux::net::SocketAddrExt,
-        unix::net::UnixStream,
-    },
     pin::{Pin, pin},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use futures_core::Stream as _;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    net::sockopt,
-    pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
-};
+use rustix::net::sockopt;
 
 use super::{
     bridge::{Bridge, BridgeEnd},
     rig::{PATIENCE, dial},
+    sys,
 };
 use entwined::{
     Handle,
     protocol::Connection,
     thread::{self, Receiver, Sender, WhenFull},
     transport::{
-        Address, BoxedListener, ByteStream, Listen, Stream, UnixAddress,
-        fd::{self, FdStream},
+        Address, BoxedListener, ByteStream, Listen, Stream,
         memory::{self, MemoryStream},
-        tcp, unix,
+        tcp,
     },
 };
 
@@ -49,11 +36,21 @@ use entwined::{
 mod tls;
 #[cfg(feature = "tls")]
 mod tls_peer;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(feature = "tls")]
 pub(crate) use tls::Tls;
 #[cfg(feature = "tls")]
 use tls_peer::TlsPeer;
+#[cfg(unix)]
+use unix as os;
+#[cfg(unix)]
+pub(super) use unix::{Pipes, Unix};
+#[cfg(windows)]
+use windows as os;
 
 /// A transport under test.
 pub(super) trait Carrier: 'static {
@@ -101,13 +98,11 @@ impl Dialer {
 /// transport.
 pub(super) enum Peer {
     Tcp(TcpStream),
-    Unix(UnixStream),
     #[cfg(feature = "tls")]
     Tls(Box<TlsPeer>),
-    Pipes {
-        input: File,
-        output: Option<File>,
-    },
+    /// Of a transport that only this system has.
+    #[cfg_attr(windows, expect(dead_code, reason = "there are none"))]
+    Os(os::OsPeer),
     Memory(BridgeEnd),
 }
 
@@ -116,10 +111,9 @@ impl Peer {
     pub(super) fn end(&mut self) {
         match self {
             Peer::Tcp(stream) => stream.shutdown(Shutdown::Write).expect("shut down"),
-            Peer::Unix(stream) => stream.shutdown(Shutdown::Write).expect("shut down"),
             #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.end().expect("sent"),
-            Peer::Pipes { output, .. } => *output = None,
+            Peer::Os(peer) => peer.end(),
             Peer::Memory(end) => end.end(),
         }
     }
@@ -138,35 +132,20 @@ impl Peer {
                     .expect("an option");
                 peer.polite = false;
             }
-            // A Unix socket that is closed with unread bytes resets the connection: unix(7).
-            Peer::Unix(_) => self.wait_for(PollFlags::IN),
-            Peer::Pipes { .. } => panic!("a pipe cannot be reset"),
+            Peer::Os(peer) => peer.reset(),
             Peer::Memory(end) => end.reset(),
         }
     }
 
     /// Waits, without reading, until the other side has closed the connection.
     pub(super) fn hold(&self) {
-        // poll(2) always reports that the other side is gone. It reports a half-close only if RDHUP
-        // is requested.
-        self.wait_for(PollFlags::RDHUP);
-    }
-
-    fn wait_for(&self, what: PollFlags) {
-        let fd = match self {
-            Peer::Tcp(stream) => stream.as_fd(),
-            Peer::Unix(stream) => stream.as_fd(),
+        match self {
+            Peer::Tcp(stream) => sys::wait_for_end(stream, PATIENCE),
             #[cfg(feature = "tls")]
-            Peer::Tls(peer) => peer.stream.sock.as_fd(),
-            Peer::Pipes { input, .. } => input.as_fd(),
-            Peer::Memory(end) => return end.wait_for_end(),
-        };
-        let limit = Timespec {
-            tv_sec: PATIENCE.as_secs() as i64,
-            tv_nsec: 0,
-        };
-        let events = poll(&mut [PollFd::new(&fd, what)], Some(&limit)).expect("poll(2)");
-        assert!(events > 0, "nothing arrived within {PATIENCE:?}");
+            Peer::Tls(peer) => sys::wait_for_end(&peer.stream.sock, PATIENCE),
+            Peer::Os(peer) => peer.hold(),
+            Peer::Memory(end) => end.wait_for_end(),
+        }
     }
 }
 
@@ -174,10 +153,9 @@ impl Read for Peer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Peer::Tcp(stream) => stream.read(buffer),
-            Peer::Unix(stream) => stream.read(buffer),
             #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.stream.read(buffer),
-            Peer::Pipes { input, .. } => input.read(buffer),
+            Peer::Os(peer) => peer.read(buffer),
             Peer::Memory(end) => end.read(buffer),
         }
     }
@@ -187,10 +165,9 @@ impl Write for Peer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Peer::Tcp(stream) => stream.write(bytes),
-            Peer::Unix(stream) => stream.write(bytes),
             #[cfg(feature = "tls")]
             Peer::Tls(peer) => peer.stream.write(bytes),
-            Peer::Pipes { output, .. } => output.as_mut().expect("not ended").write(bytes),
+            Peer::Os(peer) => peer.write(bytes),
             Peer::Memory(end) => end.write(bytes),
         }
     }
@@ -218,6 +195,8 @@ where
 pub(super) struct Tcp;
 
 impl Carrier for Tcp {
+    const LACKS: &[(&str, &str)] = os::SOCKETS_LACK;
+
     fn open(handle: &Handle) -> Door {
         let (listener, address) = tcp_listener(handle);
         let handle = handle.clone();
@@ -233,20 +212,7 @@ impl Carrier for Tcp {
 
     fn ask_identity(connection: &Connection) {
         ask_addresses(connection);
-        let answer = connection
-            .ask(|stream: &Stream| stream.peer_credentials())
-            .expect("a socket below");
-        assert_eq!(
-            answer.expect_err("TCP has no credentials").kind(),
-            io::ErrorKind::Unsupported
-        );
-        assert!(
-            connection
-                .ask(Stream::take_fds)
-                .expect("a socket below")
-                .is_empty()
-        );
-        assert_eq!(connection.ask(|_: &FdStream| ()), None);
+        os::ask_tcp(connection);
     }
 }
 
@@ -265,127 +231,6 @@ pub(super) fn tcp_listener(handle: &Handle) -> (entwined::transport::Listener, S
     let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
     (listener, address)
-}
-
-pub(super) struct Unix;
-
-impl Carrier for Unix {
-    const ABORT_SHOWS: bool = false;
-
-    fn open(handle: &Handle) -> Door {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "entwined-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let listener = unix::listen_abstract(handle, &name).expect("a free name");
-        let address =
-            std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("an address");
-        let handle = handle.clone();
-        Door {
-            listener: listener.boxed(),
-            dialer: Dialer::new(move || {
-                let stream = UnixStream::connect_addr(&address).expect("a connection");
-                stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-                stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-                Peer::Unix(stream)
-            }),
-            connect: boxed(move || {
-                let (handle, name) = (handle.clone(), name.clone());
-                async move {
-                    unix::connect_abstract(&handle, &name)
-                        .await
-                        .expect("a connection")
-                }
-            }),
-        }
-    }
-
-    fn ask_identity(connection: &Connection) {
-        let credentials = connection
-            .ask(|stream: &Stream| stream.peer_credentials())
-            .expect("a socket below");
-        let credentials = credentials.expect("a Unix socket");
-        assert_eq!(credentials.pid.map(u32::from), Some(std::process::id()));
-        assert_eq!(credentials.uid, rustix::process::getuid().as_raw());
-        assert_eq!(
-            *connection.peer_address(),
-            Address::Unix(UnixAddress::Unnamed)
-        );
-        assert_eq!(connection.peer_address().tcp(), None);
-        assert!(
-            connection
-                .ask(|stream: &Stream| stream.set_nodelay(true))
-                .expect("a socket below")
-                .is_err()
-        );
-    }
-}
-
-/// Makes a pipe that holds more than one receive takes.
-fn pipe() -> (OwnedFd, OwnedFd) {
-    let (output, input) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-    fcntl_setpipe_size(&input, 256 * 1024).expect("room: pipe(7)");
-    (output, input)
-}
-
-/// Two pipes, as for a child process.
-pub(super) struct Pipes;
-
-impl Carrier for Pipes {
-    const ABORT_SHOWS: bool = false;
-
-    const LACKS: &[(&str, &str)] = &[
-        (
-            "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
-            "pipes are created, not accepted",
-        ),
-        (
-            "b44_a_reset_is_an_error_with_its_kind",
-            "a pipe cannot be reset, only closed",
-        ),
-    ];
-
-    fn open(handle: &Handle) -> Door {
-        let make = |handle: &Handle, (input, output)| {
-            fd::pair(handle, Some(input), Some(output)).expect("a stream")
-        };
-        let (listener, hand) = Handed::new(handle, make);
-        let (handle, given) = (handle.clone(), listener.given.clone());
-        Door {
-            listener: listener.boxed(),
-            dialer: Dialer::new(move || {
-                let ((theirs, output), (input, ours)) = (pipe(), pipe());
-                hand.send((theirs, ours)).expect("it listens");
-                Peer::Pipes {
-                    input: input.into(),
-                    output: Some(output.into()),
-                }
-            }),
-            connect: boxed(move || {
-                let ((theirs, output), (input, ours)) = (pipe(), pipe());
-                given.put(make(&handle, (theirs, ours)));
-                let stream = make(&handle, (input, output));
-                async move { stream }
-            }),
-        }
-    }
-
-    fn ask_identity(connection: &Connection) {
-        assert_eq!(
-            (connection.local_address(), connection.peer_address()),
-            (&Address::Unknown, &Address::Unknown)
-        );
-        assert_eq!(
-            connection.ask(|_: &Stream| ()),
-            None,
-            "a pipe is not a socket"
-        );
-        let piped = connection
-            .ask(|stream: &FdStream| stream.input().is_some() && stream.output().is_some());
-        assert_eq!(piped, Some(true));
-    }
 }
 
 /// An in-memory stream, with a bridge to the peer's thread.

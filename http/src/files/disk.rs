@@ -3,10 +3,6 @@
 use std::{
     fs::File,
     io,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{FileExt, MetadataExt},
-    },
     path::PathBuf,
     pin::Pin,
     sync::Arc,
@@ -15,7 +11,6 @@ use std::{
 
 use bytes::Bytes;
 use futures_core::Stream;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::{
     super::{
@@ -23,6 +18,7 @@ use super::{
         coding::Coding,
         header::{CONTENT_ENCODING, VARY},
     },
+    folder::{self, Folder, is_missing},
     head::head,
     listing::{self, Names},
     range::{About, decide},
@@ -156,21 +152,12 @@ fn busy() -> Error {
 
 impl Look {
     fn run(self) -> io::Result<Found> {
-        let root = match openat(
-            CWD,
-            &self.root,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
+        let root = match Folder::open(&self.root) {
             Ok(root) => root,
             Err(error) => return nothing(error),
         };
-        let name = if self.name.is_empty() {
-            ".".to_owned()
-        } else {
-            self.name.clone()
-        };
-        let entry = match open(&root, &name) {
+        let name = &self.name;
+        let entry = match root.entry(name) {
             Ok(entry) => entry,
             Err(error) => return nothing(error),
         };
@@ -179,25 +166,30 @@ impl Look {
             return if self.is_folder {
                 Ok(Found::Nothing)
             } else {
-                self.file(&root, entry, &name)
+                self.file(&root, entry, name)
             };
         }
         if !self.is_folder {
             return Ok(Found::Folder);
         }
-        let index = format!("{name}/{}", self.index);
-        match open(&root, &index) {
+        let index = match name.is_empty() {
+            true => self.index.clone(),
+            false => format!("{name}/{}", self.index),
+        };
+        match root.entry(&index) {
             Ok(entry) if entry.metadata()?.is_file() => self.file(&root, entry, &index),
             Ok(_) => Ok(Found::Folder),
             Err(error) => match &self.listing {
-                Some((path, is_top)) if is_missing(error) => list(entry.into(), path, *is_top),
+                Some((path, is_top)) if is_missing(&error) => {
+                    list(root.names(name, entry)?, path, *is_top)
+                }
                 _ => nothing(error),
             },
         }
     }
 
     /// Returns the file, or a compressed form of it that the client accepts.
-    fn file(&self, root: &OwnedFd, entry: File, name: &str) -> io::Result<Found> {
+    fn file(&self, root: &Folder, entry: File, name: &str) -> io::Result<Found> {
         if !entry.metadata()?.is_file() {
             // Reading a device or a pipe might never end.
             return Ok(Found::Nothing);
@@ -207,7 +199,7 @@ impl Look {
                 Coding::Brotli => "br",
                 Coding::Gzip => "gz",
             };
-            open(root, &format!("{name}.{end}"))
+            root.entry(&format!("{name}.{end}"))
                 .ok()
                 .filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
         };
@@ -230,13 +222,7 @@ impl Look {
         let about = About {
             length: metadata.len(),
             validators: Validators {
-                etag: Some(ETag::strong(&format!(
-                    "{:x}-{:x}-{:x}{:x}",
-                    metadata.ino(),
-                    metadata.len(),
-                    metadata.mtime(),
-                    metadata.mtime_nsec()
-                ))),
+                etag: Some(ETag::strong(&folder::tag(&metadata))),
                 modified: metadata.modified().ok(),
             },
         };
@@ -257,43 +243,23 @@ impl Look {
     }
 }
 
-/// Opens a file below `root`. Symbolic links are followed as long as they stay below it.
-fn open(root: &OwnedFd, name: &str) -> rustix::io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, name, flags, Mode::empty(), resolve).map(File::from)
-}
-
-fn is_missing(error: rustix::io::Errno) -> bool {
-    use rustix::io::Errno;
-    matches!(
-        error,
-        Errno::NOENT
-            | Errno::NOTDIR
-            | Errno::XDEV
-            | Errno::LOOP
-            | Errno::NAMETOOLONG
-            | Errno::ACCESS
-            | Errno::PERM
-            | Errno::INVAL
-            | Errno::NXIO
-    )
-}
-
 /// Clients cannot tell a missing file from one that they must not see.
-fn nothing(error: rustix::io::Errno) -> io::Result<Found> {
-    if is_missing(error) {
+fn nothing(error: io::Error) -> io::Result<Found> {
+    if is_missing(&error) {
         Ok(Found::Nothing)
     } else {
-        Err(error.into())
+        Err(error)
     }
 }
 
-fn list(folder: OwnedFd, path: &str, is_top: bool) -> io::Result<Found> {
+fn list(
+    entries: impl Iterator<Item = io::Result<(String, bool)>>,
+    path: &str,
+    is_top: bool,
+) -> io::Result<Found> {
     let (mut names, mut is_whole) = (Names::new(), true);
-    for entry in rustix::fs::Dir::new(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for entry in entries {
+        let (name, is_folder) = entry?;
         if name.starts_with('.') {
             continue;
         }
@@ -302,7 +268,7 @@ fn list(folder: OwnedFd, path: &str, is_top: bool) -> io::Result<Found> {
             is_whole = false;
             break;
         }
-        names.push((name, entry.file_type().is_dir()));
+        names.push((name, is_folder));
     }
     names.sort();
     Ok(Found::List(listing::page(path, is_top, &names, is_whole)))
@@ -310,7 +276,7 @@ fn list(folder: OwnedFd, path: &str, is_top: bool) -> io::Result<Found> {
 
 fn read(file: &File, from: u64, count: u64) -> io::Result<Bytes> {
     let mut bytes = vec![0; count as usize];
-    file.read_exact_at(&mut bytes, from)?;
+    folder::read_exact_at(file, &mut bytes, from)?;
     Ok(bytes.into())
 }
 

@@ -2,6 +2,7 @@
 
 mod asset;
 mod disk;
+mod folder;
 mod head;
 mod listing;
 mod range;
@@ -28,16 +29,22 @@ use disk::{Disk, Found};
 ///
 /// - It answers GET and HEAD. It supports ranges (RFC 9110, 14: a single range; a request for
 ///   several ranges gets the whole file) and conditional requests (13), by date and by a strong
-///   tag. The tag is made from the file's inode number, size and modification time; for embedded
+///   tag. The tag is made from the file's inode number (on Windows, its creation time), size and
+///   modification time; for embedded
 ///   files, from their content.
 /// - A folder is served as its `index.html`, after a redirect to the name with a slash. A folder
 ///   without an index is a 404, or a [listing](Files::listing).
 /// - The content type follows from the name; text is UTF-8. If `name.br` or `name.gz` exists,
 ///   clients that accept that encoding get it.
-/// - Nothing outside the folder can be reached. Requests with `..` (encoded or not) or NUL, and
-///   symbolic links that lead outside, get a 404. This is enforced by openat2(2) with
-///   `RESOLVE_BENEATH` (Linux 5.6). Names that begin with a dot also get a 404, except
-///   `.well-known` (RFC 8615).
+/// - Nothing outside the folder can be reached. Requests with `..` (encoded or not), a backslash or
+///   NUL, and symbolic links that lead outside, get a 404. Names that begin with a dot also get a
+///   404, except `.well-known` (RFC 8615). What enforces it:
+///   - Linux: openat2(2) with `RESOLVE_BENEATH` (Linux 5.6). Links inside the folder work.
+///   - macOS, FreeBSD: each part of a name is opened by itself, and no link is followed.
+///   - Windows: the name that the system gives to the opened file must be the requested one, letter
+///     by letter. So links, other letters' case, short names (`PROGRA~1`), devices (`NUL`), streams
+///     (`x:y`) and dots or spaces at the end get a 404. Do not let others change the folder: a
+///     folder that is replaced by a link while a file is opened is followed.
 /// - Files on disk are read on up to four threads of their own, 128 KiB at a time, as fast as the
 ///   client reads. If a file becomes shorter while it is sent, the connection ends.
 #[derive(Clone)]

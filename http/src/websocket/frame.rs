@@ -383,12 +383,9 @@ impl Encoder {
             if let Some(mask) = self.masks.pop() {
                 return mask;
             }
-            // getrandom(2) fills up to 256 bytes without interruption, once the system's generator
-            // is seeded, which happens before programs start.
             let mut bytes = [0; 256];
-            let flags = rustix::rand::GetRandomFlags::empty();
-            let filled = rustix::rand::getrandom(&mut bytes[..], flags).unwrap_or(0);
-            let masks = bytes[..filled].chunks_exact(4);
+            crate::sys::fill_random(&mut bytes);
+            let masks = bytes.chunks_exact(4);
             self.masks
                 .extend(masks.map(|mask| [mask[0], mask[1], mask[2], mask[3]]));
         }

@@ -13,18 +13,12 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::Errno,
-};
-
-use super::Selector;
+use super::{Selector, selector::Waiter};
 use crate::{log, reactor::backend::Notify};
 
 /// Waits on a [`Selector`] in a thread of its own, and wakes the host's loop when the selector is
@@ -73,12 +67,12 @@ impl Watcher {
             state: Mutex::new(State::Resting),
             changed: Condvar::new(),
         });
-        let fd = selector.as_fd().try_clone_to_owned()?;
+        let waiter = Waiter::new(selector)?;
         let thread = thread::Builder::new()
             .name("entwined-watcher".into())
             .spawn({
                 let shared = shared.clone();
-                move || shared.run(&fd, wake)
+                move || shared.run(&waiter, wake)
             })?;
         Ok(Watcher {
             shared,
@@ -128,8 +122,8 @@ impl WatcherRemote {
         let watching = *self.shared.lock() == State::Watching;
         self.shared.change(State::Later(Instant::now() + delay));
         if watching {
-            // The thread is in poll(2). It looks up, wakes the host at once, and waits the next
-            // time.
+            // The thread waits on the selector. It looks up, wakes the host at once, and waits the
+            // next time.
             self.notifier.notify();
         }
     }
@@ -169,13 +163,13 @@ impl Shared {
         }
     }
 
-    fn run(&self, selector: &OwnedFd, wake: impl Fn() -> bool) {
+    fn run(&self, waiter: &Waiter, wake: impl Fn() -> bool) {
         loop {
             match self.wait() {
                 State::Ended => return,
-                State::Watching => match poll(&mut [PollFd::new(selector, PollFlags::IN)], None) {
-                    Ok(_) => {}
-                    Err(Errno::INTR) => continue,
+                State::Watching => match waiter.wait() {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => {
                         log::error(format_args!(
                             "the network is no longer watched, because the operating system \
@@ -192,7 +186,7 @@ impl Shared {
                 State::Ended => return,
                 // Set this before waking the host, because the host changes it again.
                 State::Watching | State::Later(_) => *state = State::Resting,
-                // The host woke for another reason while the thread was in poll(2).
+                // The host woke for another reason while the thread waited.
                 State::Resting => {}
             }
             drop(state);

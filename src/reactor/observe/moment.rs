@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use crate::sys;
 
-/// A reading of the monotonic clock (clock_gettime(2)) as one number. Subtracting two of them costs
+/// A reading of the monotonic clock as one number. Subtracting two of them costs
 /// a tenth of subtracting two [`Instant`](std::time::Instant)s, and every callback is timed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Moment {
@@ -13,10 +13,8 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub(crate) fn now() -> Self {
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
-        // The clock starts near system boot, so this lasts for 584 years.
         Moment {
-            nanoseconds: tv_sec as u64 * 1_000_000_000 + tv_nsec as u64,
+            nanoseconds: sys::monotonic_nanoseconds(),
         }
     }
 

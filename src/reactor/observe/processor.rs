@@ -1,18 +1,18 @@
 //! How long this thread was ready to run but had to wait for a processor. The program is not to
 //! blame for that time.
 
-use std::{cell::Cell, fs::File, os::unix::fs::FileExt, time::Duration};
+use std::{cell::Cell, time::Duration};
 
 use super::Moment;
+use crate::sys::ProcessorWait;
 
 /// Maximum age of a reading. Wait time since the last reading cannot be told apart from wait time
 /// during the callback that is being checked.
 const FRESH: Duration = Duration::from_millis(4);
 
-/// Reads `/proc/thread-self/schedstat`; see proc(5) and the kernel's `sched-stats` documentation.
-/// If the file does not exist, the wait time is always zero.
+/// The readings of a thread. If the system does not say, the wait time is always zero.
 pub(super) struct Processor {
-    file: Option<File>,
+    wait: ProcessorWait,
     fresh: Cell<Moment>,
     at_first: Duration,
     waited: Cell<Duration>,
@@ -20,9 +20,8 @@ pub(super) struct Processor {
 
 impl Processor {
     pub(super) fn new(now: Moment) -> Self {
-        let file = File::open("/proc/thread-self/schedstat").ok();
         let mut processor = Processor {
-            file,
+            wait: ProcessorWait::of_this_thread(),
             fresh: Cell::new(now),
             at_first: Duration::ZERO,
             waited: Cell::default(),
@@ -32,7 +31,7 @@ impl Processor {
         processor
     }
 
-    /// Reads the file unless the last reading is recent. Takes a microsecond.
+    /// Reads it unless the last reading is recent. Takes a microsecond.
     pub(super) fn freshen(&self, now: Moment) {
         if now.since(self.fresh.get()) >= FRESH {
             self.fresh.set(now);
@@ -41,7 +40,7 @@ impl Processor {
     }
 
     pub(super) fn read(&self) {
-        if let Some(waited) = self.waited() {
+        if let Some(waited) = self.wait.read() {
             self.waited.set(waited);
         }
     }
@@ -50,21 +49,9 @@ impl Processor {
     pub(super) fn all(&self) -> Duration {
         self.waited.get().saturating_sub(self.at_first)
     }
-
-    fn waited(&self) -> Option<Duration> {
-        let mut text = [0; 64];
-        let length = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
-        let nanoseconds = std::str::from_utf8(&text[..length])
-            .ok()?
-            .split(' ')
-            .nth(1)?
-            .parse()
-            .ok()?;
-        Some(Duration::from_nanos(nanoseconds))
-    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::{
         sync::atomic::{AtomicBool, Ordering},

@@ -7,10 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::Core;
-use crate::reactor::observe::FrameMetrics;
+use crate::{reactor::observe::FrameMetrics, sys::thread_time};
 
 /// How the thread is shared with a GUI: how long one slice of the network may take. Set with
 /// [`Handle::set_pacing`](crate::Handle::set_pacing). The defaults need no tuning.
@@ -92,13 +90,13 @@ impl FrameClock {
         let busy = self.core.meter.busy();
         let between = busy.saturating_sub(self.clock.busy.replace(busy));
         let gap = self.clock.begin(Instant::now(), interval);
-        self.clock.processor.set(processor_time());
+        self.clock.processor.set(thread_time());
         self.core.frames.drawn(gap, interval, between);
     }
 
     /// Call this when the frame has been drawn and handed to the display.
     pub fn end(&self) {
-        let cost = processor_time().saturating_sub(self.clock.processor.get());
+        let cost = thread_time().saturating_sub(self.clock.processor.get());
         self.clock.end(Instant::now(), cost);
     }
 
@@ -123,14 +121,6 @@ impl fmt::Debug for FrameClock {
             .field("cost", cost)
             .finish()
     }
-}
-
-/// The processor time of this thread. A frame that waits for the display takes long but costs
-/// little.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime)
-        .try_into()
-        .unwrap_or_default()
 }
 
 /// All frame clocks of a reactor.

@@ -5,7 +5,6 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    os::fd::AsFd,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -17,9 +16,10 @@ use super::{Core, Handle};
 use crate::{
     address::Address,
     reactor::{
-        backend::{Interest, Key, Readiness},
+        backend::{AsSource, Interest, Key, Readiness},
         observe::ConnectionInfo,
     },
+    sys::borrow,
     wake::WakeSlot,
 };
 
@@ -91,14 +91,14 @@ impl Source {
     }
 }
 
-/// An object with a file descriptor that a reactor watches.
+/// An object with a file descriptor (on Windows, with a socket) that a reactor watches.
 ///
 /// The fd must be in non-blocking mode. Dropping this stops watching the fd and then closes the
 /// object, in this order. An event that was already fetched for it is dropped, and an event for a
 /// later object with the same fd number never arrives here.
 ///
 /// One task at a time may wait for each direction. A later task replaces an earlier one.
-pub struct Registration<T: AsFd> {
+pub struct Registration<T: AsSource> {
     /// Present until it is handed back.
     object: Option<T>,
     source: Rc<Source>,
@@ -107,7 +107,7 @@ pub struct Registration<T: AsFd> {
     interest: Interest,
 }
 
-impl<T: AsFd> Registration<T> {
+impl<T: AsSource> Registration<T> {
     /// Starts watching `object`.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl<T: AsFd> Registration<T> {
         let source = Rc::new(Source::default());
         let slot = core.sources.borrow_mut().insert(source.clone());
         let key = Key::from_u64(slot.data().as_ffi());
-        match core.reactor.watch(object.as_fd(), key, interest) {
+        match core.reactor.watch(borrow(&object), key, interest) {
             Ok(()) => Ok(Registration {
                 object: Some(object),
                 source,
@@ -222,7 +222,7 @@ impl<T: AsFd> Registration<T> {
         if let Err(error) = self
             .core
             .reactor
-            .rearm(self.object().as_fd(), self.key, interest)
+            .rearm(borrow(self.object()), self.key, interest)
         {
             // The next operation will return the error, so make sure that there is one.
             tracing::debug!(%error, "a source cannot be armed again");
@@ -295,7 +295,7 @@ impl<T: AsFd> Registration<T> {
         if self.source.connected.get().is_some() {
             self.core.connections.set(self.core.connections.get() - 1);
         }
-        if let Err(error) = self.core.reactor.unwatch(object.as_fd(), self.key) {
+        if let Err(error) = self.core.reactor.unwatch(borrow(object), self.key) {
             // Someone closed the fd without our knowledge; the kernel has already removed it.
             tracing::debug!(%error, "a source was gone before it was unwatched");
         }
@@ -305,13 +305,13 @@ impl<T: AsFd> Registration<T> {
 /// Bytes that cost a task as much of its budget as one operation.
 const BYTES_A_UNIT: usize = 16 * 1024;
 
-impl<T: AsFd> Drop for Registration<T> {
+impl<T: AsSource> Drop for Registration<T> {
     fn drop(&mut self) {
         self.unwatch();
     }
 }
 
-impl<T: AsFd + fmt::Debug> fmt::Debug for Registration<T> {
+impl<T: AsSource + fmt::Debug> fmt::Debug for Registration<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Registration {
             object,

@@ -1,34 +1,29 @@
-//! All sources behind one file descriptor.
+//! All sources behind one file descriptor: epoll, with a timerfd and an eventfd in it.
 
 use std::{
     cell::RefCell,
     fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use mio::{Token, unix::SourceFd};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    },
 };
 
+use super::{EVENTS, FETCHES, MioNotify, WAKER, event, interests, token};
 use crate::{
     log,
-    reactor::backend::{Event, Interest, Key, Notify, Reactor, Readiness},
+    reactor::backend::{Event, Interest, Key, Notify},
 };
 
-const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
-
-/// Events fetched by one system call.
-const EVENTS: usize = 1024;
-
-/// System calls that one `select` may make. Events beyond what these fetch wait in the kernel for
-/// the next turn.
-const FETCHES: usize = 64;
 
 /// A [`mio::Poll`] that contains everything a reactor needs: the watched sources, a deadline and a
 /// notifier.
@@ -86,17 +81,17 @@ impl Selector {
 
     /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
     pub fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        let interest = match (
-            interest.intersects(Interest::READABLE),
-            interest.intersects(Interest::WRITABLE),
-        ) {
-            (true, true) => mio::Interest::READABLE | mio::Interest::WRITABLE,
-            (_, false) => mio::Interest::READABLE,
-            (false, true) => mio::Interest::WRITABLE,
-        };
-        let token = Token(key.to_u64() as usize);
-        self.registry
-            .register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
+        self.registry.register(
+            &mut SourceFd(&fd.as_raw_fd()),
+            token(key),
+            interests(interest),
+        )
+    }
+
+    /// See [`Reactor::rearm`](crate::reactor::Reactor::rearm). Does nothing: events are edges here.
+    #[expect(clippy::unnecessary_wraps, reason = "it is fallible on other systems")]
+    pub fn rearm(&self, _fd: BorrowedFd<'_>, _key: Key, _interest: Interest) -> io::Result<()> {
+        Ok(())
     }
 
     /// See [`Reactor::unwatch`](crate::reactor::Reactor::unwatch).
@@ -122,10 +117,7 @@ impl Selector {
             let sources = taken
                 .iter()
                 .filter(|event| event.token() != WAKER && event.token() != TIMER);
-            events.extend(sources.map(|event| Event {
-                key: Key::from_u64(event.token().0 as u64),
-                readiness: readiness(event),
-            }));
+            events.extend(sources.map(event));
             if taken.iter().count() < EVENTS {
                 break;
             }
@@ -188,50 +180,17 @@ impl AsRawFd for Selector {
     }
 }
 
-impl Reactor for Rc<Selector> {
-    fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        (**self).watch(fd, key, interest)
+/// What a thread other than the loop's waits for.
+pub(in crate::reactor::host) struct Waiter(OwnedFd);
+
+impl Waiter {
+    pub(in crate::reactor::host) fn new(selector: &Selector) -> io::Result<Self> {
+        Ok(Waiter(selector.as_fd().try_clone_to_owned()?))
     }
 
-    fn unwatch(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        (**self).unwatch(fd, key)
+    /// Waits until the selector has events. They stay there.
+    pub(in crate::reactor::host) fn wait(&self) -> io::Result<()> {
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None)?;
+        Ok(())
     }
-
-    fn select(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        (**self).select(timeout, events)
-    }
-
-    fn set_deadline(&self, deadline: Option<Instant>) {
-        (**self).set_deadline(deadline);
-    }
-
-    fn notifier(&self) -> Arc<dyn Notify> {
-        (**self).notifier()
-    }
-}
-
-/// The selector owns the waker: dropping a waker after a wake-up would lose that wake-up.
-struct MioNotify(mio::Waker);
-
-impl Notify for MioNotify {
-    fn notify(&self) {
-        if let Err(error) = self.0.wake() {
-            log::error(format_args!(
-                "a reactor could not be woken from another thread: {error}"
-            ));
-        }
-    }
-}
-
-fn readiness(event: &mio::event::Event) -> Readiness {
-    let bits = [
-        (event.is_readable(), Readiness::READABLE),
-        (event.is_writable(), Readiness::WRITABLE),
-        (event.is_read_closed(), Readiness::READ_CLOSED),
-        (event.is_write_closed(), Readiness::WRITE_CLOSED),
-        (event.is_error(), Readiness::ERROR),
-    ];
-    bits.into_iter()
-        .filter(|bit| bit.0)
-        .fold(Readiness::EMPTY, |all, bit| all | bit.1)
 }

@@ -1,48 +1,25 @@
-//! The standard kinds: tcp, unix, fd, systemd, stdio, process.
+//! Kinds that only Linux has: fd, systemd, process.
 
 use std::{
-    env,
-    fs::{self, Permissions},
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::{
-        fd::{OwnedFd, RawFd},
-        unix::{ffi::OsStrExt, fs::PermissionsExt},
-    },
-    path::PathBuf,
+    env, io,
+    os::fd::{OwnedFd, RawFd},
     rc::Rc,
 };
 
-use super::{Arguments, Client, Connecting, EndpointError, Kinds, ParseError, Server};
+use super::{
+    super::{
+        Arguments, Client, Connecting, EndpointError, Kinds, ParseError, Server, kinds::boxed,
+    },
+    unix,
+};
 use crate::{
-    address::literal,
     process::{Command, Io},
     reactor::Handle,
-    transport::{
-        BoxedListener, ByteStream, Listen, Listener, Stream, connect_host, fd, listen_once, tcp,
-        unix,
-    },
+    transport::{BoxedListener, Listen, Listener, Stream},
 };
 
 pub(super) fn add(kinds: &mut Kinds) {
-    kinds.add_server("tcp", |arguments| Ok(Rc::new(Tcp::read(arguments)?)));
-    kinds.add_server("unix", |arguments| {
-        let path = UnixPath(arguments.required("path", "a path")?);
-        let mode = match arguments.place("mode") {
-            None => None,
-            Some(mode) => match u32::from_str_radix(&mode.text, 8) {
-                Ok(bits) if bits <= 0o777 && path.abstract_name().is_none() => Some(bits),
-                Ok(bits) if bits <= 0o777 => {
-                    return Err(arguments.error(mode.at, "an abstract name has no mode"));
-                }
-                _ => {
-                    let wrong = format!("{:?} is not a mode, such as 660", mode.text);
-                    return Err(arguments.error(mode.at, wrong));
-                }
-            },
-        };
-        Ok(Rc::new(UnixServer { path, mode }))
-    });
+    unix::add(kinds);
     kinds.add_server("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
     kinds.add_server("systemd", |arguments| {
         let name = arguments.optional("name", "a name")?;
@@ -62,156 +39,16 @@ pub(super) fn add(kinds: &mut Kinds) {
             }
         }))
     });
-    kinds.add_server("stdio", |_| Ok(Rc::new(Stdio)));
-    kinds.add_client("stdio", |_| Ok(Rc::new(Stdio)));
-    kinds.add_client("tcp", |arguments| Ok(Rc::new(Host::read(arguments)?)));
-    kinds.add_client("unix", |arguments| {
-        Ok(Rc::new(UnixPath(arguments.required("path", "a path")?)))
-    });
     kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
 }
 
 /// Adds `process:`.
-pub(super) fn add_process(kinds: &mut Kinds) {
+pub(in crate::endpoint) fn add_process(kinds: &mut Kinds) {
     kinds.add_client("process", |arguments| {
         let program = arguments.required("program", "a program")?;
         let arguments = std::iter::from_fn(|| arguments.rest()).collect();
         Ok(Rc::new(Program { program, arguments }))
     });
-}
-
-/// A port, on one address or on all.
-#[derive(Clone, Copy)]
-pub(super) struct Tcp {
-    port: u16,
-    interface: Option<SocketAddr>,
-}
-
-impl Tcp {
-    pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Self, ParseError> {
-        let port = arguments.required("port", "a port number")?;
-        let interface = match arguments.name("interface") {
-            None => None,
-            Some(value) => match literal(bare(&value.text), port) {
-                Some(Ok(address)) => Some(address),
-                Some(Err(error)) => return Err(arguments.error(value.at, error.to_string())),
-                None => {
-                    return Err(
-                        arguments.error(value.at, format!("{:?} is not an IP address", value.text))
-                    );
-                }
-            },
-        };
-        Ok(Tcp { port, interface })
-    }
-
-    pub(super) fn bind(&self, handle: &Handle) -> Result<Listener, EndpointError> {
-        let on = |address: IpAddr| tcp::listen(handle, SocketAddr::new(address, self.port));
-        match self.interface {
-            Some(address) => Ok(tcp::listen(handle, address)?),
-            // An IPv6 socket accepts IPv4 connections too, unless the system is configured
-            // otherwise or has no IPv6.
-            None => match on(Ipv6Addr::UNSPECIFIED.into()) {
-                Err(error) if no_ipv6(&error.source) => Ok(on(Ipv4Addr::UNSPECIFIED.into())?),
-                listener => Ok(listener?),
-            },
-        }
-    }
-}
-
-fn no_ipv6(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
-}
-
-impl Server for Tcp {
-    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
-        Ok(self.bind(handle)?.boxed())
-    }
-}
-
-/// A host, by name or address, and a port.
-#[derive(Clone)]
-pub(super) struct Host {
-    pub(super) host: String,
-    port: u16,
-}
-
-impl Host {
-    pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Self, ParseError> {
-        let host: String = arguments.required("host", "a name or an address")?;
-        let port = arguments.required("port", "a port number")?;
-        Ok(Host {
-            host: bare(&host).to_owned(),
-            port,
-        })
-    }
-
-    pub(super) async fn connect(self, handle: Handle) -> Result<Stream, EndpointError> {
-        Ok(connect_host(&handle, &self.host, self.port).await?)
-    }
-}
-
-impl Client for Host {
-    fn connect(&self, handle: &Handle) -> Connecting {
-        let stream = self.clone().connect(handle.clone());
-        Box::pin(async move { Ok(boxed(stream.await?)) })
-    }
-}
-
-/// Strips the brackets from an IPv6 address.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
-}
-
-fn boxed(stream: impl ByteStream) -> Box<dyn ByteStream> {
-    Box::new(stream)
-}
-
-/// A path, or `@` followed by an abstract name.
-struct UnixPath(PathBuf);
-
-impl UnixPath {
-    /// The name without its `@`, if this is an abstract name.
-    fn abstract_name(&self) -> Option<&[u8]> {
-        self.0.as_os_str().as_bytes().strip_prefix(b"@")
-    }
-}
-
-/// Where to listen, and the mode of the socket file if it is not the usual one.
-struct UnixServer {
-    path: UnixPath,
-    mode: Option<u32>,
-}
-
-impl Server for UnixServer {
-    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
-        let path = &self.path.0;
-        let listener = match self.path.abstract_name() {
-            Some(name) => unix::listen_abstract(handle, name)?,
-            None => unix::listen(handle, path)?,
-        };
-        if let Some(mode) = self.mode {
-            fs::set_permissions(path, Permissions::from_mode(mode))?;
-        }
-        Ok(listener.boxed())
-    }
-}
-
-impl Client for UnixPath {
-    fn connect(&self, handle: &Handle) -> Connecting {
-        let (handle, path) = (handle.clone(), UnixPath(self.0.clone()));
-        Box::pin(async move {
-            let stream = match path.abstract_name() {
-                Some(name) => unix::connect_abstract(&handle, name).await,
-                None => unix::connect(&handle, &path.0).await,
-            };
-            Ok(boxed(stream.map_err(io::Error::from)?))
-        })
-    }
 }
 
 /// The number of an fd that this process was started with. The endpoint uses a copy of the fd.
@@ -253,22 +90,6 @@ fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
             _ => format!("file descriptor {number}: {error}"),
         })
     })
-}
-
-/// The standard input and output of this process, as a single connection.
-struct Stdio;
-
-impl Client for Stdio {
-    fn connect(&self, handle: &Handle) -> Connecting {
-        let stream = fd::stdio(handle);
-        Box::pin(async move { Ok(boxed(stream?)) })
-    }
-}
-
-impl Server for Stdio {
-    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
-        Ok(listen_once(handle, fd::stdio(handle)?).boxed())
-    }
 }
 
 /// A program that is run for each connection and killed when the connection ends.

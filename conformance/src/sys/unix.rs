@@ -1,0 +1,73 @@
+//! Unix.
+
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    time::{ClockId, clock_gettime},
+};
+
+/// One of two connected sockets.
+pub(crate) use std::os::unix::net::UnixStream as Socket;
+
+/// Makes two connected sockets.
+pub(crate) fn pair() -> (Socket, Socket) {
+    Socket::pair().expect("two sockets")
+}
+
+/// The number that the system knows a socket by.
+pub(crate) fn number(socket: &Socket) -> u64 {
+    u64::try_from(socket.as_raw_fd()).expect("it is open")
+}
+
+/// The processor time that this thread has used so far.
+pub(crate) fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Returns the number of open file descriptors of this process.
+pub(crate) fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("Linux").count()
+}
+
+/// By how much that number may differ if nothing was left behind.
+pub(crate) const OPEN_FILES_DIFFER: usize = 0;
+
+/// Returns the resident memory of this process, in KiB.
+pub(crate) fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a size");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
+}
+
+/// Waits, without reading, until the other side has closed the connection.
+///
+/// poll(2) always reports that the other side is gone. It reports a half-close only if RDHUP is
+/// requested.
+pub(crate) fn wait_for_end(socket: impl AsFd, limit: Duration) {
+    wait_for(socket, PollFlags::RDHUP, limit);
+}
+
+/// Waits until there is something to read.
+pub(crate) fn wait_for_data(socket: impl AsFd, limit: Duration) {
+    wait_for(socket, PollFlags::IN, limit);
+}
+
+fn wait_for(socket: impl AsFd, what: PollFlags, limit: Duration) {
+    let time = Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    let events = poll(&mut [PollFd::new(&socket, what)], Some(&time)).expect("poll(2)");
+    assert!(events > 0, "nothing arrived within {limit:?}");
+}

@@ -1,0 +1,113 @@
+//! Windows. The only file with `unsafe`.
+
+use std::{
+    mem,
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+    os::windows::io::{AsRawSocket, AsSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use windows_sys::Win32::{
+    Foundation::FILETIME,
+    System::{
+        ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS},
+        Threading::{GetCurrentProcess, GetCurrentThread, GetThreadTimes},
+    },
+};
+
+/// One of two connected sockets.
+pub(crate) use std::net::TcpStream as Socket;
+
+/// Makes two connected sockets.
+pub(crate) fn pair() -> (Socket, Socket) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let ours = Socket::connect(address).expect("a connection");
+    let (theirs, _) = listener.accept().expect("a connection");
+    for socket in [&ours, &theirs] {
+        socket.set_nodelay(true).expect("an option");
+    }
+    (ours, theirs)
+}
+
+/// The number that the system knows a socket by.
+pub(crate) fn number(socket: &Socket) -> u64 {
+    socket.as_raw_socket()
+}
+
+/// The processor time that this thread has used so far.
+pub(crate) fn processor_time() -> Duration {
+    let zero = FILETIME {
+        dwLowDateTime: 0,
+        dwHighDateTime: 0,
+    };
+    let (mut made, mut ended, mut kernel, mut user) = (zero, zero, zero, zero);
+    // SAFETY: the handle is that of this thread, and all four are there to be written to.
+    let known = unsafe {
+        GetThreadTimes(
+            GetCurrentThread(),
+            &mut made,
+            &mut ended,
+            &mut kernel,
+            &mut user,
+        )
+    };
+    assert!(known != 0, "a thread knows its time");
+    let steps =
+        |time: FILETIME| (u64::from(time.dwHighDateTime) << 32) | u64::from(time.dwLowDateTime);
+    Duration::from_nanos((steps(kernel) + steps(user)) * 100)
+}
+
+/// Returns a number that grows with the open handles of this process: the system gives a new
+/// handle the lowest number that is free. (Wine does not count them.)
+pub(crate) fn open_files() -> usize {
+    let sockets: Vec<_> = (0..64)
+        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket"))
+        .collect();
+    let numbers = sockets.iter().map(|socket| socket.as_raw_socket() / 4);
+    numbers.max().expect("some") as usize
+}
+
+/// By how much that number may differ if nothing was left behind.
+pub(crate) const OPEN_FILES_DIFFER: usize = 64;
+
+/// Returns the resident memory of this process, in KiB.
+pub(crate) fn resident() -> u64 {
+    let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+    // SAFETY: all zeros are a value of it.
+    let mut counters: PROCESS_MEMORY_COUNTERS = unsafe { mem::zeroed() };
+    // SAFETY: the handle is that of this process, and the size is the structure's.
+    let known = unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &mut counters, size) };
+    assert!(known != 0, "a process knows its memory");
+    counters.WorkingSetSize as u64 / 1024
+}
+
+/// Waits, without reading, until the other side has closed the connection.
+pub(crate) fn wait_for_end(socket: impl AsSocket, limit: Duration) {
+    wait_for(
+        &socket,
+        PollFlags::HUP | PollFlags::ERR,
+        PollFlags::empty(),
+        limit,
+    );
+}
+
+/// Looks every few milliseconds: WSAPoll does not wait for an end alone.
+fn wait_for(socket: &impl AsSocket, what: PollFlags, asked: PollFlags, limit: Duration) {
+    let end = Instant::now() + limit;
+    while Instant::now() < end {
+        let mut polled = [PollFd::new(socket, asked)];
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut polled, Some(&zero)).expect("WSAPoll");
+        if polled[0].revents().intersects(what) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    panic!("nothing arrived within {limit:?}");
+}

@@ -1,0 +1,62 @@
+//! All Unix systems.
+
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+};
+
+use rustix::{fs::Dir, io::Errno};
+
+use super::Folder;
+
+impl Folder {
+    /// The names in a folder below this one that [`entry`](Folder::entry) has opened, and whether
+    /// each is a folder.
+    pub(in crate::files) fn names(
+        &self,
+        _name: &str,
+        entry: File,
+    ) -> io::Result<impl Iterator<Item = io::Result<(String, bool)>> + use<>> {
+        let names = Dir::new(entry)?.map(|entry| {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Ok((name, entry.file_type().is_dir()))
+        });
+        Ok(names)
+    }
+}
+
+/// Whether an error means that there is no such file, as far as a client may know.
+pub(in crate::files) fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || matches!(
+            Errno::from_io_error(error),
+            Some(
+                Errno::NOTDIR
+                    | Errno::XDEV
+                    | Errno::LOOP
+                    | Errno::MLINK
+                    | Errno::NAMETOOLONG
+                    | Errno::ACCESS
+                    | Errno::PERM
+                    | Errno::INVAL
+                    | Errno::NXIO
+            )
+        )
+}
+
+/// What differs between two files, and between two states of one.
+pub(in crate::files) fn tag(metadata: &Metadata) -> String {
+    format!(
+        "{:x}-{:x}-{:x}{:x}",
+        metadata.ino(),
+        metadata.len(),
+        metadata.mtime(),
+        metadata.mtime_nsec()
+    )
+}
+
+pub(in crate::files) fn read_exact_at(file: &File, bytes: &mut [u8], from: u64) -> io::Result<()> {
+    file.read_exact_at(bytes, from)
+}

@@ -1,0 +1,99 @@
+//! Kinds that every Unix system has: unix, stdio.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::PathBuf,
+    rc::Rc,
+};
+
+use super::super::{Client, Connecting, EndpointError, Kinds, Server, kinds::boxed};
+use crate::{
+    reactor::Handle,
+    transport::{BoxedListener, Listen, fd, listen_once, unix},
+};
+
+pub(super) fn add(kinds: &mut Kinds) {
+    kinds.add_server("unix", |arguments| {
+        let path = UnixPath(arguments.required("path", "a path")?);
+        let mode = match arguments.place("mode") {
+            None => None,
+            Some(mode) => match u32::from_str_radix(&mode.text, 8) {
+                Ok(bits) if bits <= 0o777 && path.abstract_name().is_none() => Some(bits),
+                Ok(bits) if bits <= 0o777 => {
+                    return Err(arguments.error(mode.at, "an abstract name has no mode"));
+                }
+                _ => {
+                    let wrong = format!("{:?} is not a mode, such as 660", mode.text);
+                    return Err(arguments.error(mode.at, wrong));
+                }
+            },
+        };
+        Ok(Rc::new(UnixServer { path, mode }))
+    });
+    kinds.add_client("unix", |arguments| {
+        Ok(Rc::new(UnixPath(arguments.required("path", "a path")?)))
+    });
+    kinds.add_server("stdio", |_| Ok(Rc::new(Stdio)));
+    kinds.add_client("stdio", |_| Ok(Rc::new(Stdio)));
+}
+
+/// A path, or `@` followed by an abstract name.
+struct UnixPath(PathBuf);
+
+impl UnixPath {
+    /// The name without its `@`, if this is an abstract name.
+    fn abstract_name(&self) -> Option<&[u8]> {
+        self.0.as_os_str().as_bytes().strip_prefix(b"@")
+    }
+}
+
+/// Where to listen, and the mode of the socket file if it is not the usual one.
+struct UnixServer {
+    path: UnixPath,
+    mode: Option<u32>,
+}
+
+impl Server for UnixServer {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        let path = &self.path.0;
+        let listener = match self.path.abstract_name() {
+            Some(name) => unix::listen_abstract(handle, name)?,
+            None => unix::listen(handle, path)?,
+        };
+        if let Some(mode) = self.mode {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        Ok(listener.boxed())
+    }
+}
+
+impl Client for UnixPath {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let (handle, path) = (handle.clone(), UnixPath(self.0.clone()));
+        Box::pin(async move {
+            let stream = match path.abstract_name() {
+                Some(name) => unix::connect_abstract(&handle, name).await,
+                None => unix::connect(&handle, &path.0).await,
+            };
+            Ok(boxed(stream.map_err(io::Error::from)?))
+        })
+    }
+}
+
+/// The standard input and output of this process, as a single connection.
+struct Stdio;
+
+impl Client for Stdio {
+    fn connect(&self, handle: &Handle) -> Connecting {
+        let stream = fd::stdio(handle);
+        Box::pin(async move { Ok(boxed(stream?)) })
+    }
+}
+
+impl Server for Stdio {
+    fn listen(&self, handle: &Handle) -> Result<BoxedListener, EndpointError> {
+        Ok(listen_once(handle, fd::stdio(handle)?).boxed())
+    }
+}

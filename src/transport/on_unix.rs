@@ -1,0 +1,87 @@
+//! What sockets can do on Unix besides.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use super::{
+    Address, ByteStream, Credentials, DatagramSocket, Stream,
+    fds::{self, FdQueue},
+    sys,
+};
+use crate::reactor::Direction;
+
+impl Stream {
+    /// The credentials of the process at the other end of a Unix socket (`SO_PEERCRED`, unix(7);
+    /// getpeereid(3) on macOS and FreeBSD): those that it had when it connected, or called
+    /// listen(2).
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
+    pub fn peer_credentials(&self) -> io::Result<Credentials> {
+        self.only_unix("peer credentials")?;
+        sys::credentials(self.socket.object())
+    }
+
+    /// Keeps the file descriptors that arrive with the bytes of a Unix socket from now on, until
+    /// [`take_fds`](Stream::take_fds) is called. At most 64 are kept; any more are closed. Without
+    /// this call the kernel closes all of them.
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
+    pub fn receive_fds(&mut self) -> io::Result<()> {
+        self.only_unix("passing file descriptors")?;
+        self.fds.get_or_insert_default();
+        Ok(())
+    }
+
+    /// Takes the file descriptors that arrived with the bytes read so far.
+    pub fn take_fds(&self) -> Vec<OwnedFd> {
+        self.fds.as_ref().map(FdQueue::take).unwrap_or_default()
+    }
+
+    /// Sends `bytes`, which must not be empty, together with `fds` as one message. Returns the
+    /// number of bytes sent. The fds travel with the first byte.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if `bytes` is empty or there are more than
+    ///   64 fds.
+    /// - Any error of the system call.
+    pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        self.only_unix("passing file descriptors")?;
+        self.socket
+            .io(Direction::Write, |socket| fds::send(socket, bytes, fds))
+            .await
+    }
+
+    fn only_unix(&self, what: &str) -> io::Result<()> {
+        match self.socket.peer() {
+            Address::Unix(_) => Ok(()),
+            _ => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{what} needs a Unix socket"),
+            )),
+        }
+    }
+}
+
+/// The user at the other end of a Unix socket below this stream.
+pub(crate) fn peer_user(stream: &dyn ByteStream) -> Option<u32> {
+    Some(stream.find::<Stream>()?.peer_credentials().ok()?.uid)
+}
+
+impl AsFd for Stream {
+    /// For socket options that have no method here. Do not close it or make it blocking.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.object().as_fd()
+    }
+}
+
+impl AsFd for DatagramSocket {
+    /// For socket options that have no method here. Do not close it or make it blocking.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.object().as_fd()
+    }
+}

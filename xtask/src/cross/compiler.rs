@@ -1,0 +1,130 @@
+//! Debian's compiler, which has the source of its standard library and builds it for any target.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::folder;
+use crate::{Result, process, workspace};
+
+/// A system that is built for.
+pub struct Target {
+    pub name: &'static str,
+    pub packages: &'static [&'static str],
+    /// Whether there is a compiler for C here. Some crates have C in them, which is compiled before
+    /// types are checked.
+    has_c: bool,
+}
+
+pub const WINDOWS: &Target = &Target {
+    name: "x86_64-pc-windows-gnu",
+    packages: &[
+        "entwined",
+        "entwined-http",
+        "entwined-conformance",
+        "entwined-win32",
+    ],
+    has_c: true,
+};
+
+pub const TARGETS: &[&Target] = &[
+    WINDOWS,
+    &Target {
+        name: "aarch64-apple-darwin",
+        packages: &["entwined", "entwined-http", "entwined-conformance"],
+        has_c: false,
+    },
+    &Target {
+        name: "x86_64-unknown-freebsd",
+        packages: &["entwined", "entwined-http", "entwined-conformance"],
+        has_c: false,
+    },
+];
+
+/// From `rustc-web`. It is not the one that developers use.
+const RUSTC: &str = "/usr/bin/rustc";
+
+impl Target {
+    /// A Cargo command for this target.
+    pub fn cargo(&self, command: &str) -> Result<Command> {
+        let mut cargo = workspace::cargo();
+        let name = self.name.replace('-', "_");
+        cargo
+            .args([command, "-Z", "build-std=std,panic_unwind,test"])
+            .args(["--target", self.name])
+            .env("RUSTC", RUSTC)
+            // For `build-std`.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_TARGET_DIR", folder()?)
+            // Debug information of several programs would take gigabytes.
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env_remove("RUSTFLAGS");
+        if !self.has_c {
+            let tool = pretender()?;
+            cargo
+                .env(format!("CC_{name}"), &tool)
+                .env(format!("AR_{name}"), &tool);
+        }
+        Ok(cargo)
+    }
+
+    /// Runs a command of Cargo, and fails if it warns of anything in our own crates.
+    pub fn without_warnings(&self, cargo: &mut Command) -> Result<()> {
+        let output = cargo
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(|error| format!("cannot run {}: {error}", process::shown(cargo)))?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() || text.contains("\nwarning: ") {
+            let shown = process::shown(cargo);
+            return Err(format!("{text}\n{shown}: {}, or it has warned", output.status).into());
+        }
+        Ok(())
+    }
+}
+
+/// Returns a program that stands in for a C compiler and an archiver: it makes empty files. Nothing
+/// is linked with them.
+fn pretender() -> Result<PathBuf> {
+    let path = folder()?.join("no-c");
+    fs::create_dir_all(folder()?)?;
+    let script = "#!/bin/sh\n\
+        # Makes the file after -o, or an archive.\n\
+        while [ $# -gt 0 ]; do\n\
+        case $1 in\n\
+        -o) : > \"$2\"; exit;;\n\
+        *.a) : > \"$1\"; exit;;\n\
+        esac\n\
+        shift\n\
+        done\n";
+    fs::write(&path, script)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// Compiles a library for Windows from C.
+pub fn windows_library(source: &Path, library: &Path) -> Result<()> {
+    process::succeed(
+        Command::new("x86_64-w64-mingw32-gcc")
+            .args(["-shared", "-O1", "-o"])
+            .arg(library)
+            .arg(source)
+            .arg("-ladvapi32"),
+    )
+}
+
+/// The name of the variable with which Cargo is told how to run programs for Windows.
+pub const RUNNER: &str = "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER";
+
+/// Where Debian has Wine, unless it is in the path.
+pub fn wine() -> PathBuf {
+    let in_path = env::var_os("PATH").and_then(|path| {
+        env::split_paths(&path)
+            .map(|folder| folder.join("wine64"))
+            .find(|program| program.exists())
+    });
+    in_path.unwrap_or_else(|| "/usr/lib/wine/wine64".into())
+}

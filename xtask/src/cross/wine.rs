@@ -1,0 +1,121 @@
+//! Wine, with a Windows of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::compiler::{self, RUNNER, WINDOWS};
+use super::folder;
+use crate::display::Display;
+use crate::process::Running;
+use crate::{Result, process, workspace};
+
+pub struct Wine<'a> {
+    prefix: PathBuf,
+    display: &'a Display,
+}
+
+impl<'a> Wine<'a> {
+    /// Makes the Windows in `prefix`, unless it is there.
+    pub fn prepare(prefix: &Path, display: &'a Display) -> Result<Self> {
+        let wine = Wine {
+            prefix: prefix.to_owned(),
+            display,
+        };
+        fs::create_dir_all(prefix)?;
+        let system = prefix.join("drive_c/windows/system32");
+        let library = system.join("bcryptprimitives.dll");
+        if !library.exists() {
+            // The first program makes the rest.
+            process::succeed(wine.command().args(["cmd", "/c", "ver"]))?;
+            let source = workspace::root().join("xtask/src/cross/bcryptprimitives.c");
+            compiler::windows_library(&source, &library)?;
+        }
+        Ok(wine)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(compiler::wine());
+        self.surround(&mut command);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        self.display
+            .show(command)
+            .env("WINEPREFIX", &self.prefix)
+            .env("WINEDEBUG", "-all")
+            // It would ask for packages that browsers need.
+            .env("WINEDLLOVERRIDES", "mscoree,mshtml=")
+    }
+
+    /// Has Cargo run programs with this.
+    pub fn run_with<'c>(&self, cargo: &'c mut Command) -> &'c mut Command {
+        cargo.env(RUNNER, compiler::wine()).stdin(Stdio::null());
+        self.surround(cargo)
+    }
+}
+
+impl Drop for Wine<'_> {
+    fn drop(&mut self) {
+        // Its server stays for a while otherwise.
+        let _ = self.command().args(["wineboot", "--kill"]).status();
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the example with a window: requests set its label, also while a dialog is open.
+pub fn window(wine: &Wine, display: &Display) -> Result<()> {
+    process::succeed(WINDOWS.cargo("build")?.args([
+        "--package",
+        "entwined-win32",
+        "--example",
+        "window",
+    ]))?;
+    let program = folder()?
+        .join(WINDOWS.name)
+        .join("debug/examples/window.exe");
+    let mut command = process::tied(compiler::wine(), None);
+    wine.surround(command.arg(program))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut running = Running::start(&mut command)?;
+    let (address, output) = running.line_after("listening on ")?;
+    thread::spawn(move || std::io::BufRead::lines(output).for_each(drop));
+    let label = |text: &str| request(&["-X", "PUT", "--data", text, &format!("{address}/label")]);
+    label("This label was set by a request.")?;
+    let pictures = workspace::root().join("screenshots");
+    fs::create_dir_all(&pictures)?;
+    let picture = |name: &str, running: &mut Running| -> Result<()> {
+        let file = pictures.join(name);
+        if !display.picture(running, &file, PATIENCE)? {
+            return Err("the window drew nothing".into());
+        }
+        println!("its picture: {}", file.display());
+        Ok(())
+    };
+    picture("win32-window.png", &mut running)?;
+    let dialog = Running::start(&mut curl(&["-X", "POST", &format!("{address}/dialog")]))?;
+    // The dialog has to be there first.
+    thread::sleep(Duration::from_secs(2));
+    label("The dialog is open, and this is another request.")?;
+    picture("win32-window-dialog.png", &mut running)?;
+    drop(dialog);
+    drop(running);
+    Ok(())
+}
+
+fn curl(arguments: &[&str]) -> Command {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "30"])
+        .args(arguments);
+    curl
+}
+
+fn request(arguments: &[&str]) -> Result<()> {
+    process::succeed(&mut curl(arguments))
+}
