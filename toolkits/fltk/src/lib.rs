@@ -7,8 +7,8 @@
 //!
 //! - A timeout that another timeout sets may be called in the same iteration, which then sleeps.
 //! - A check cannot make the slice itself: inside it, the checks of nested loops are not run.
-//! - What `Fl::awake` calls may call it again, and that is called at once. So a slice posts nothing,
-//!   whatever it leaves and whoever asks in it; the next check does.
+//! - What `Fl::awake` calls may call it again, and that is called at once. So a slice posts
+//!   nothing, whatever it leaves and whoever asks in it; the next check does.
 
 mod host;
 mod sys;
