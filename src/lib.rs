@@ -87,7 +87,8 @@
 //! - Errors that nobody handles, panics and stalls go to `tracing`, and to standard error if the
 //!   program has no subscriber.
 //!
-//! Linux only so far: the deadline is a timerfd, and nothing was tried elsewhere.
+//! Linux. On Windows the core passes most of the conformance suite under Wine, without processes,
+//! signals and Unix sockets; macOS and BSD were not tried.
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 

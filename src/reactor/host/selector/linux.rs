@@ -89,7 +89,7 @@ impl Selector {
     }
 
     /// See [`Reactor::rearm`](crate::reactor::Reactor::rearm). Does nothing: events are edges here.
-    #[expect(clippy::unnecessary_wraps, reason = "it is fallible on other systems")]
+    // It is fallible on other systems.
     pub fn rearm(&self, _fd: BorrowedFd<'_>, _key: Key, _interest: Interest) -> io::Result<()> {
         Ok(())
     }

@@ -200,7 +200,7 @@ impl fmt::Debug for Selector {
 pub(in crate::reactor::host) struct Waiter(Arc<Shared>);
 
 impl Waiter {
-    #[expect(clippy::unnecessary_wraps, reason = "it is fallible on Linux")]
+    // It is fallible on Linux.
     pub(in crate::reactor::host) fn new(selector: &Selector) -> io::Result<Self> {
         Ok(Waiter(selector.shared.clone()))
     }

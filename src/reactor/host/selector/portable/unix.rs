@@ -10,7 +10,7 @@ use crate::reactor::backend::{Event, Interest, Key, Source};
 pub(super) struct Sources;
 
 impl Sources {
-    #[expect(clippy::unnecessary_wraps, reason = "it is fallible on Windows")]
+    // It is fallible on Windows.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Sources)
     }
@@ -30,7 +30,7 @@ impl Sources {
     }
 
     /// The next edge is reported anyway.
-    #[expect(clippy::unnecessary_wraps, reason = "it is fallible on Windows")]
+    // It is fallible on Windows.
     pub(super) fn rearm(&self, _: &Registry, _: Source<'_>, _: Key, _: Interest) -> io::Result<()> {
         Ok(())
     }
