@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-/// Who is at the other end of a Unix socket. Returned by [`Stream::peer_credentials`].
+/// Who is at the other end of a Unix socket. Returned by
+/// [`Stream::peer_credentials`](crate::transport::Stream::peer_credentials).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credentials {
     /// The process. `None` if it has no number in this process's pid namespace: it runs outside of

@@ -34,7 +34,8 @@ const TIMER: Token = Token(usize::MAX - 1);
 /// is readable. The deadline is a timerfd (timerfd_create(2)) in the set, so it has the kernel
 /// timer's precision, whatever the precision of the host's own sleep.
 ///
-/// A shared selector (`Rc<Selector>`) is a [`Reactor`]. Keep a clone of it for the loop.
+/// A shared selector (`Rc<Selector>`) is a [`Reactor`](crate::reactor::Reactor). Keep a clone of it
+/// for the loop.
 pub struct Selector {
     inner: RefCell<Inner>,
     /// A second fd for the same epoll instance: sources come and go while `inner` is borrowed, and
