@@ -39,8 +39,8 @@
 //!
 //! # Platforms
 //!
-//! Windows only; the crate is empty elsewhere, where these links lead nowhere. Its types are checked;
-//! it was not run yet.
+//! Windows only; the crate is empty elsewhere, where these links lead nowhere. Its types are
+//! checked; it was not run yet.
 #![cfg_attr(not(windows), allow(rustdoc::broken_intra_doc_links))]
 #![cfg(windows)]
 #![warn(missing_debug_implementations)]
