@@ -8,7 +8,9 @@
 
 use entwined_gtk4::entwined::{Handle, transport::tcp};
 use entwined_http::{self as http, Router, Server};
-use relm4::{ComponentParts, ComponentSender, RelmApp, SimpleComponent, gtk, gtk::prelude::*};
+use relm4::{
+    ComponentParts, ComponentSender, RelmApp, RelmWidgetExt, SimpleComponent, gtk, gtk::prelude::*,
+};
 
 struct Model {
     text: String,
