@@ -32,21 +32,29 @@ pub(super) fn canonical(text: &str) -> Option<Cow<'_, str>> {
 pub(super) fn is_usual(text: &[u8]) -> bool {
     let mut before = b'.';
     for (place, &byte) in text.iter().enumerate() {
-        let fine = match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' => true,
-            b'.' => before != b'.',
-            b':' => {
-                return before != b'.' && is_usual_port(&text[place + 1..]);
+        if !IN_LABEL[usize::from(byte)] {
+            match byte {
+                b'.' if before != b'.' => {}
+                b':' => return before != b'.' && is_usual_port(&text[place + 1..]),
+                _ => return false,
             }
-            _ => false,
-        };
-        if !fine {
-            return false;
         }
         before = byte;
     }
     before != b'.'
 }
+
+/// The bytes of labels in canonical form.
+const IN_LABEL: [bool; 256] = {
+    let mut table = [false; 256];
+    let bytes = b"abcdefghijklmnopqrstuvwxyz0123456789-";
+    let mut place = 0;
+    while place < bytes.len() {
+        table[bytes[place] as usize] = true;
+        place += 1;
+    }
+    table
+};
 
 /// Whether it is a number without a leading zero, up to 65,535.
 fn is_usual_port(text: &[u8]) -> bool {

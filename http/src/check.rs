@@ -7,22 +7,37 @@ use hyper::body::Incoming;
 use super::{
     Error, IntoResponse, Method, Response, StatusCode, Uri, authority,
     header::{
-        AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderValue, PROXY_AUTHORIZATION,
+        ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderValue, PROXY_AUTHORIZATION,
         TRANSFER_ENCODING,
     },
     path,
 };
 
-/// Returns the error response for such a request. Over HTTP/1, the connection ends with it, unless
-/// only the path is wrong.
-/// Otherwise the request has its canonical form afterwards: its [path](super::path), its
-/// [host](super::authority), and the secrets in its headers marked as such.
-pub(super) fn check(
+/// What [`check`] has found out about a request.
+pub(super) struct Checked {
+    /// All values of its `Accept` headers.
+    pub(super) accept: Option<HeaderValue>,
+    /// The error response for it, if it is wrong. Over HTTP/1, the connection ends with it, unless
+    /// only the path is wrong.
+    pub(super) refusal: Option<Response>,
+}
+
+/// Checks a request. If it is not refused, it has its canonical form afterwards: its
+/// [path](super::path), its [host](super::authority), and the secrets in its headers marked as
+/// such.
+pub(super) fn check(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Checked {
+    let mut accept = None;
+    let refusal = refusal(request, max_headers, &mut accept);
+    Checked { accept, refusal }
+}
+
+fn refusal(
     request: &mut ::http::Request<Incoming>,
     max_headers: usize,
+    accept: &mut Option<HeaderValue>,
 ) -> Option<Response> {
     let two = request.version() > ::http::Version::HTTP_11;
-    let checked = headers(request, max_headers)
+    let checked = headers(request, max_headers, accept)
         .and_then(|hosts| authority(request, hosts))
         .and_then(|()| target(request, two));
     let ends = checked.is_err() && !two;
@@ -44,8 +59,13 @@ struct Hosts {
 }
 
 /// Checks the headers. One pass over all of them is cheaper than several lookups by name.
-fn headers(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Result<Hosts, Error> {
+fn headers(
+    request: &mut ::http::Request<Incoming>,
+    max_headers: usize,
+    accept: &mut Option<HeaderValue>,
+) -> Result<Hosts, Error> {
     let (mut hosts, mut codings) = (Hosts::default(), 0);
+    let mut coded = Ok(());
     // Hyper counts those of HTTP/1 while it reads them.
     if request.headers().len() > max_headers {
         return Err(Error::new(
@@ -59,18 +79,30 @@ fn headers(request: &mut ::http::Request<Incoming>, max_headers: usize) -> Resul
             hosts.usual = authority::is_usual(value.as_bytes());
         } else if *name == TRANSFER_ENCODING {
             codings += 1;
-            coding(value)?;
+            coded = coded.and_then(|()| coding(value));
+        } else if *name == ACCEPT {
+            *accept = Some(match accept.take() {
+                Some(before) => joined(&before, value),
+                None => value.clone(),
+            });
         } else if matches!(*name, AUTHORIZATION | COOKIE | PROXY_AUTHORIZATION) {
             // `Debug` does not show it.
             value.set_sensitive(true);
         }
     }
+    coded?;
     if codings > 1 {
         return Err(Error::bad_request(
             "there is more than one Transfer-Encoding header",
         ));
     }
     Ok(hosts)
+}
+
+/// Several headers of one name are a list (RFC 9110, 5.3).
+fn joined(before: &HeaderValue, value: &HeaderValue) -> HeaderValue {
+    let all = [before.as_bytes(), b", ", value.as_bytes()].concat();
+    HeaderValue::from_bytes(&all).expect("the comma and the space may be in a value")
 }
 
 /// Checks the host that the request is for, and gives it its canonical form, in the target as well

@@ -5,8 +5,8 @@ use std::{borrow::Cow, error, fmt, io, sync::Arc};
 use entwined::deferred::Interrupted;
 
 use super::{
-    HeaderMap, HeaderName, HeaderValue, IntoResponse, Response, StatusCode,
-    header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE, VARY},
+    HeaderName, HeaderValue, IntoResponse, Response, StatusCode,
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE, VARY},
     log::{self, Chain},
     response::{TEXT, typed},
 };
@@ -141,9 +141,10 @@ impl IntoResponse for Error {
 #[derive(Clone)]
 struct Message(Cow<'static, str>);
 
-/// Gives the response of an [`Error`] the form that the client prefers. Leaves other responses as
+/// Gives the response of an [`Error`] the form that the client prefers by its `Accept`. Leaves other
+/// responses as
 /// they are, and errors whose body a layer has changed.
-pub(super) fn negotiate(response: &mut Response, prefers_json: bool) {
+pub(super) fn negotiate(response: &mut Response, accept: Option<&HeaderValue>) {
     let Some(Message(message)) = response.extensions_mut().remove() else {
         return;
     };
@@ -151,7 +152,8 @@ pub(super) fn negotiate(response: &mut Response, prefers_json: bool) {
     // A cache must not give one client's form to another.
     headers.append(VARY, HeaderValue::from_static("accept"));
     let is_text = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == TEXT);
-    if !prefers_json || !is_text || headers.contains_key(CONTENT_ENCODING) {
+    let is_final = !is_text || headers.contains_key(CONTENT_ENCODING);
+    if is_final || !accept.is_some_and(prefers_json) {
         return;
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -161,13 +163,10 @@ pub(super) fn negotiate(response: &mut Response, prefers_json: bool) {
 
 /// Whether a client prefers JSON to text: it names JSON in `Accept` (RFC 9110, 12.5.1), and no text
 /// before it or with a higher weight. `*/*` is no preference.
-pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
+fn prefers_json(accept: &HeaderValue) -> bool {
     let (mut json, mut text) = (0.0, 0.0);
-    let values = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    for entry in values.flat_map(|value| value.split(',')) {
+    let accept = accept.to_str().unwrap_or("");
+    for entry in accept.split(',') {
         let mut parts = entry.split(';').map(str::trim);
         let media = parts.next().unwrap_or("");
         let weight = parts
@@ -275,9 +274,7 @@ mod tests {
     use super::*;
 
     fn prefers(accept: &str) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, accept.parse().expect("a value"));
-        prefers_json(&headers)
+        prefers_json(&accept.parse().expect("a value"))
     }
 
     #[test]
@@ -301,7 +298,6 @@ mod tests {
         ] {
             assert!(!prefers(accept), "{accept}");
         }
-        assert!(!prefers_json(&HeaderMap::new()));
     }
 
     #[test]

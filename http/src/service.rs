@@ -14,8 +14,8 @@ use hyper::{body::Incoming, service::Service};
 
 use super::{
     Body, Method, Request, Response, ResponseFuture, StatusCode,
-    check::check,
-    error::{negotiate, prefers_json},
+    check::{Checked, check},
+    error::negotiate,
     header::{CONNECTION, CONTENT_LENGTH, HeaderValue},
     pace::{Pace, Watch},
     request::Common,
@@ -50,7 +50,7 @@ impl Service<::http::Request<Incoming>> for Answer {
             watch: Some(watch),
             headless: false,
             last: !two && self.pace.has_had_enough(),
-            prefers_json: false,
+            accept: None,
         };
         if two {
             // A read of 16 KiB can have a hundred requests of HTTP/2 in it, with heads of 64 KiB
@@ -114,8 +114,8 @@ pub(super) struct Answering {
     headless: bool,
     /// The connection ends with this response.
     last: bool,
-    /// Whether the client prefers errors as JSON.
-    prefers_json: bool,
+    /// What the client accepts: an error may have two forms.
+    accept: Option<HeaderValue>,
 }
 
 impl Answering {
@@ -123,8 +123,8 @@ impl Answering {
     fn begin(&mut self, answer: &Answer, mut request: ::http::Request<Incoming>) {
         let two = request.version() == ::http::Version::HTTP_2;
         self.headless = two && *request.method() == Method::HEAD;
-        self.prefers_json = prefers_json(request.headers());
-        let refusal = check(&mut request, answer.server.config.max_headers);
+        let Checked { accept, refusal } = check(&mut request, answer.server.config.max_headers);
+        self.accept = accept;
         self.response = Some(match refusal {
             Some(refusal) => ResponseFuture::ready(refusal),
             None => answer.find_handler(request),
@@ -152,7 +152,7 @@ impl Future for Answering {
             .watch
             .take()
             .expect("a future is not polled after its end");
-        negotiate(&mut response, this.prefers_json);
+        negotiate(&mut response, this.accept.as_ref());
         if this.headless {
             response = without_body(response);
         }

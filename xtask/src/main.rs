@@ -1,6 +1,7 @@
 //! The project's tasks, the same for a developer and for CI. `cargo xtask` alone lists them.
 
 mod bench;
+mod beside;
 mod columns;
 mod conformance;
 mod cross;
@@ -27,8 +28,8 @@ cargo xtask demo [standalone|gtk|winit] [-- OPTIONS]
     If there is no display, the apps with windows start one in memory and take a screenshot.
 cargo xtask test
     All checks that must pass before a change is merged: format, lints, docs, tests.
-cargo xtask ci
-    The same, as continuous integration runs it.
+cargo xtask packages
+    What is published: each crate without features and with each feature by itself, and its package.
 cargo xtask toolkits [NAME ...]
     The hosts whose toolkits are not Rust crates, such as Qt and Cocoa: lints, tests, the
     conformance suite on each of their loops, and a window of each, with its picture. With
@@ -88,7 +89,9 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     match ours.as_slice() {
         ["demo"] => demo::run("standalone", theirs),
         ["demo", name] => demo::run(name, theirs),
-        ["test" | "ci"] if theirs.is_empty() => test::run(),
+        ["test"] if theirs.is_empty() => test::run(),
+        ["packages"] if theirs.is_empty() => packages::run(),
+        ["record", file, program] => beside::record(file, program),
         ["toolkits", names @ ..] if theirs.is_empty() => toolkits::run(names),
         ["programs", names @ ..] if theirs.is_empty() => programs::run(names),
         ["cross", names @ ..] if theirs.is_empty() => cross::run(names),

@@ -1,9 +1,23 @@
-//! The published crates: checks of single features, and of the packages' contents.
+//! `cargo xtask packages`: what is published. Checks of single features, and of the packages'
+//! contents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use crate::{Result, process, workspace};
+use crate::steps::Steps;
+use crate::{Result, debian, process, workspace};
+
+pub fn run() -> Result<ExitCode> {
+    let mut steps = Steps::default();
+    steps.run("packages", || {
+        debian::ensure(&[&debian::GTK, &debian::WINIT])
+    })?;
+    steps.run("features", check_features)?;
+    steps.run("packaging", package)?;
+    steps.report();
+    Ok(ExitCode::SUCCESS)
+}
 
 /// A published crate.
 struct Package {
@@ -17,7 +31,7 @@ struct Package {
 /// Cargo unifies the features of what it checks together, also those of other people's crates. So
 /// the libraries without features are checked in one command: nothing there asks for a feature. So
 /// are the hosts' tests, whose features are the toolkits'. The rest is checked one by one.
-pub fn check_features() -> Result<()> {
+fn check_features() -> Result<()> {
     let packages = published()?;
     let all = packages.iter().map(|package| package.name.as_str());
     // winit needs at least one of its display systems to build for Linux.
@@ -58,7 +72,7 @@ fn check<'a>(packages: impl IntoIterator<Item = &'a str>, arguments: &[&str]) ->
 }
 
 /// Packages each crate. The packaged sources are not built: the steps before built the same files.
-pub fn package() -> Result<()> {
+fn package() -> Result<()> {
     let mut cargo = workspace::cargo();
     cargo.args(["package", "--quiet", "--allow-dirty", "--no-verify"]);
     for Package { name, .. } in published()? {

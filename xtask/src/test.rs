@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
+use crate::beside::{self, Job};
 use crate::display::Display;
 use crate::steps::Steps;
-use crate::{Result, columns, debian, layers, packages, workspace};
+use crate::{Result, columns, debian, layers, process, workspace};
 
 pub fn run() -> Result<ExitCode> {
     require("fmt", "rustfmt")?;
@@ -26,6 +27,7 @@ pub fn run() -> Result<ExitCode> {
         "format",
         workspace::cargo().args(["fmt", "--all", "--check"]),
     )?;
+    steps.run("lock files", check_lock_files)?;
     steps.run("columns", columns::check)?;
     steps.run("layers", || layers::run(false).map(drop))?;
     // All steps use the same packages, features and dev profile, so that each step reuses what the
@@ -42,21 +44,53 @@ pub fn run() -> Result<ExitCode> {
             .args(["--no-deps", "--lib"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    steps.run("features", packages::check_features)?;
-    steps.run("packaging", packages::package)?;
     steps.command("build", everything("test").arg("--no-run"))?;
     let display = Display::start(None)?;
     let results = fresh_results()?;
-    steps.command(
-        "tests",
-        display.show(everything("test").env("ENTWINED_CONFORMANCE", &results)),
-    )?;
+    steps.run("tests", || {
+        let shown = |mut command: Command| {
+            display.show(&mut command).env(RESULTS, &results);
+            command
+        };
+        // Longest first: the documentation's examples are compiled only now.
+        let mut examples = everything("test");
+        examples.arg("--doc");
+        let mut jobs = vec![Job::new("examples in the documentation", shown(examples))];
+        jobs.extend(beside::programs(&mut shown(programs_only()))?);
+        beside::run(jobs)
+    })?;
     // Already built with the tests. Running it through Cargo would build it again, with only its
     // own package's features.
     let table = workspace::target()?.join("debug/examples/conformance-table");
     steps.command("behaviours", Command::new(table).arg(&results))?;
     steps.report();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fails if a workspace's `Cargo.lock` does not fit its manifests. Cargo would mend it in passing,
+/// and every clone would be changed by its first build.
+fn check_lock_files() -> Result<()> {
+    for workspace in ["", "benches", "examples", "fuzz", "toolkits"] {
+        let mut cargo = workspace::cargo();
+        cargo.current_dir(workspace::root().join(workspace)).args([
+            "update",
+            "--workspace",
+            "--locked",
+            "--quiet",
+        ]);
+        process::succeed(&mut cargo)?;
+    }
+    Ok(())
+}
+
+/// Where the tests of every backend write their results.
+const RESULTS: &str = "ENTWINED_CONFORMANCE";
+
+/// All tests but the examples in the documentation.
+fn programs_only() -> Command {
+    let mut cargo = everything("test");
+    cargo.args(["--lib", "--bins", "--tests", "--examples"]);
+    cargo
 }
 
 fn everything(command: &str) -> Command {

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read};
 
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState, enc::StandardAlloc};
 use bytes::Buf;
+use entwined::server::Scratch;
 
 use crate::Bytes;
 
@@ -29,7 +30,13 @@ pub(super) enum Step {
 }
 
 /// The most bytes that one call returns.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = Scratch::SIZE;
+
+/// What a call takes from a task's share of 64 units: one unit, and one for so many compressed
+/// bytes, and one for so many decompressed ones. A call that does all that it may takes half of
+/// the share.
+const TAKEN_A_UNIT: usize = BITE / 16;
+const GIVEN_A_UNIT: usize = PIECE / 16;
 
 /// The most compressed bytes that one call takes. Headers, tables and empty members take time and
 /// give no output.
@@ -67,9 +74,11 @@ impl Read for Source {
 impl Decoder {
     pub(super) fn new(coding: &str) -> Option<Self> {
         match coding.trim().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => Some(Decoder::Gzip(Box::new(Gzip(
-                flate2::read::MultiGzDecoder::new(Source::default()),
-            )))),
+            "gzip" | "x-gzip" => Some(Decoder::Gzip(Box::new(Gzip {
+                state: flate2::read::MultiGzDecoder::new(Source::default()),
+                full: false,
+                done: false,
+            }))),
             "br" => Some(Decoder::Brotli(Box::new(Brotli::new()))),
             _ => None,
         }
@@ -77,9 +86,19 @@ impl Decoder {
 
     fn source(&mut self) -> &mut Source {
         match self {
-            Decoder::Gzip(decoder) => decoder.0.get_mut(),
+            Decoder::Gzip(decoder) => decoder.state.get_mut(),
             Decoder::Brotli(decoder) => &mut decoder.source,
         }
+    }
+
+    /// Whether [`read`](Decoder::read) has anything to do.
+    pub(super) fn has_work(&self) -> bool {
+        let (source, full, done) = match self {
+            Decoder::Gzip(decoder) => (decoder.state.get_ref(), decoder.full, decoder.done),
+            Decoder::Brotli(decoder) => (&decoder.source, decoder.full, decoder.done),
+        };
+        // A response to HEAD and a 304 name the coding of a body that they do not carry.
+        source.begun && (full || source.ended && !done || !source.bytes.is_empty())
     }
 
     /// Adds compressed bytes. [`read`](Decoder::read) must have returned [`Step::Hungry`] before.
@@ -103,39 +122,50 @@ impl Decoder {
         }
     }
 
-    /// Decompresses. Truncated or invalid input is an error, and so are bytes behind its end.
-    pub(super) fn read(&mut self) -> io::Result<Step> {
-        let source = self.source();
-        // A response to HEAD and a 304 name the coding of a body that they do not carry.
-        if !source.begun {
-            return Ok(Step::Hungry);
+    /// Decompresses. Truncated or invalid input is an error, and so are bytes behind its end. The
+    /// number is what the work costs, in units of a task's share.
+    pub(super) fn read(&mut self) -> (io::Result<Step>, u32) {
+        if !self.has_work() {
+            return (Ok(Step::Hungry), 0);
         }
-        source.bite = BITE;
-        match self {
-            Decoder::Gzip(decoder) => decoder.read(),
-            Decoder::Brotli(decoder) => decoder.read(),
-        }
+        self.source().bite = BITE;
+        let mut scratch = Scratch::take();
+        let read = match self {
+            Decoder::Gzip(decoder) => decoder.read(&mut scratch),
+            Decoder::Brotli(decoder) => decoder.read(&mut scratch),
+        };
+        let taken = BITE - self.source().bite;
+        let given = *read.as_ref().unwrap_or(&0);
+        let units = 1 + taken / TAKEN_A_UNIT + given / GIVEN_A_UNIT;
+        let step = read.map(|count| match count {
+            0 if self.has_work() => Step::More,
+            0 => Step::Hungry,
+            // Exactly as large as what is in it: a peer chooses how many small pieces there are.
+            count => Step::Bytes(Bytes::copy_from_slice(&scratch[..count])),
+        });
+        (step, units as u32)
     }
 }
 
 /// RFC 1952. Several members are one content.
-pub(super) struct Gzip(flate2::read::MultiGzDecoder<Source>);
+pub(super) struct Gzip {
+    state: flate2::read::MultiGzDecoder<Source>,
+    /// Whether decompressed bytes may wait in the state.
+    full: bool,
+    /// Whether the end has been read.
+    done: bool,
+}
 
 impl Gzip {
-    fn read(&mut self) -> io::Result<Step> {
-        let mut piece = vec![0; PIECE];
-        match self.0.read(&mut piece) {
-            Ok(0) => Ok(Step::Hungry),
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        match self.state.read(piece) {
             Ok(count) => {
-                piece.truncate(count);
-                Ok(Step::Bytes(piece.into()))
+                (self.full, self.done) = (count > 0, count == 0);
+                Ok(count)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if self.0.get_ref().bytes.is_empty() {
-                    Ok(Step::Hungry)
-                } else {
-                    Ok(Step::More)
-                }
+                self.full = false;
+                Ok(0)
             }
             Err(error) => Err(error),
         }
@@ -174,27 +204,18 @@ impl Brotli {
         works && !self.done && window.is_some_and(|window| window > LIGHT_WINDOW)
     }
 
-    fn read(&mut self) -> io::Result<Step> {
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
         let wrong = |what: &str| io::Error::new(ErrorKind::InvalidData, what);
         if self.done {
-            return if self.source.bytes.is_empty() {
-                Ok(Step::Hungry)
-            } else {
-                Err(wrong("there are bytes behind the end of the brotli stream"))
-            };
+            return Err(wrong("there are bytes behind the end of the brotli stream"));
         }
         if let (None, Some(first)) = (self.window, self.source.bytes.first()) {
             self.window = Some(window(*first).map_err(wrong)?);
         }
         if self.source.bytes.is_empty() && !self.full {
-            return if self.source.ended {
-                Err(ErrorKind::UnexpectedEof.into())
-            } else {
-                Ok(Step::Hungry)
-            };
+            return Err(ErrorKind::UnexpectedEof.into());
         }
-        let mut piece = vec![0; PIECE];
-        let input = &self.source.bytes[..self.source.bytes.len().min(BITE)];
+        let input = &self.source.bytes[..self.source.bytes.len().min(self.source.bite)];
         let (mut left, mut taken) = (input.len(), 0);
         let (mut room, mut filled, mut total) = (piece.len(), 0, 0);
         let result = BrotliDecompressStream(
@@ -203,11 +224,12 @@ impl Brotli {
             input,
             &mut room,
             &mut filled,
-            &mut piece,
+            piece,
             &mut total,
             &mut self.state,
         );
         self.source.bytes.advance(taken);
+        self.source.bite -= taken;
         self.full = false;
         match result {
             BrotliResult::ResultSuccess => self.done = true,
@@ -215,11 +237,7 @@ impl Brotli {
             BrotliResult::NeedsMoreInput => {}
             BrotliResult::ResultFailure => return Err(wrong("the brotli stream is not valid")),
         }
-        if filled == 0 {
-            return Ok(Step::More);
-        }
-        piece.truncate(filled);
-        Ok(Step::Bytes(piece.into()))
+        Ok(filled)
     }
 }
 
@@ -247,7 +265,7 @@ mod tests {
         let mut all = Vec::new();
         let mut drain = |decoder: &mut Decoder| {
             loop {
-                match decoder.read()? {
+                match decoder.read().0? {
                     Step::Bytes(bytes) => {
                         assert!(bytes.len() <= PIECE);
                         all.extend_from_slice(&bytes);
@@ -305,6 +323,39 @@ mod tests {
                 unpack(coding, &[0xff; 100], 10).is_err(),
                 "{coding} of something else"
             );
+        }
+    }
+
+    /// A peer that sends a byte at a time must not fill memory, and must not be slow for that.
+    #[test]
+    fn small_pieces_are_small_and_cost_little() {
+        let content: Vec<u8> = (0..1000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+        let stored = {
+            let level = flate2::Compression::none();
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
+            gzip.write_all(&content).expect("in memory");
+            gzip.finish().expect("in memory")
+        };
+        for (coding, packed) in [("gzip", stored), ("br", brotli(&content, 16))] {
+            let mut decoder = Decoder::new(coding).expect("a known coding");
+            assert!(!decoder.has_work());
+            let (mut pieces, mut cost) = (Vec::new(), 0);
+            for byte in &packed {
+                decoder.feed(Bytes::copy_from_slice(&[*byte]));
+                while decoder.has_work() {
+                    let (step, units) = decoder.read();
+                    cost += units;
+                    if let Step::Bytes(bytes) = step.expect("it is valid") {
+                        pieces.push(bytes);
+                    }
+                }
+            }
+            let kept: usize = pieces
+                .into_iter()
+                .map(|piece| Vec::from(piece).capacity())
+                .sum();
+            assert_eq!(kept, content.len(), "{coding}");
+            assert!(cost as usize <= 3 * packed.len(), "{coding}: {cost}");
         }
     }
 

@@ -55,9 +55,6 @@ pub struct ClientResponse {
     turn: Option<SemaphorePermit>,
 }
 
-/// What one step of decompressing takes from a task's share: a quarter of it.
-const UNPACKING: u32 = 16;
-
 impl ClientResponse {
     pub(super) fn new(
         response: ::http::Response<Incoming>,
@@ -225,17 +222,20 @@ impl ClientResponse {
             step
         } else if let Some(mut decoder) = self.decoder.take_if(|decoder| decoder.is_heavy()) {
             let job = self.handle.defer_to_thread(move |_| {
-                let step = decoder.read();
+                let (step, _) = decoder.read();
                 Ok((decoder, step))
             });
             self.unpacking = Some(job);
             return Poll::Ready(Ok(Step::More));
-        } else if let Some(decoder) = &mut self.decoder {
-            if !self.handle.spend(UNPACKING) {
+        } else if let Some(decoder) = self.decoder.as_mut().filter(|decoder| decoder.has_work()) {
+            if !self.handle.spend(0) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            decoder.read()
+            let (step, units) = decoder.read();
+            // What was done is done: whoever has used up the share gives way before the next step.
+            let _ = self.handle.spend(units);
+            step
         } else {
             Ok(Step::Hungry)
         };
