@@ -141,9 +141,8 @@ impl IntoResponse for Error {
 #[derive(Clone)]
 struct Message(Cow<'static, str>);
 
-/// Gives the response of an [`Error`] the form that the client prefers by its `Accept`. Leaves other
-/// responses as
-/// they are, and errors whose body a layer has changed.
+/// Gives the response of an [`Error`] the form that the client prefers, by its `Accept`. Leaves
+/// other responses as they are, and errors whose body a layer has changed.
 pub(super) fn negotiate(response: &mut Response, accept: Option<&HeaderValue>) {
     let Some(Message(message)) = response.extensions_mut().remove() else {
         return;
