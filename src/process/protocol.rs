@@ -445,4 +445,8 @@ impl Protocol for Pipe {
         self.shared.fds.borrow_mut().remove(&self.fd);
         self.shared.happened(Event::Closed(self.fd));
     }
+
+    fn connection_failed(&mut self, why: &Lost) {
+        self.connection_lost(why);
+    }
 }

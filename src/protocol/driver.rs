@@ -27,7 +27,8 @@ use crate::{
 };
 
 /// Runs `protocol` over a connected `stream`. `connection_made` is called in the next turn, or when
-/// the stream is [established](ByteStream::poll_established).
+/// the stream is [established](ByteStream::poll_established). If that fails, only
+/// [`connection_failed`](Protocol::connection_failed) is called.
 #[track_caller]
 pub fn start(
     handle: &Handle,
@@ -511,6 +512,7 @@ impl Driver {
         if std::mem::replace(&mut self.state, State::Lost) == State::Fresh {
             let peer = self.connection.peer_address();
             tracing::debug!(%why, %peer, "a connection was not established");
+            let _ = self.call(|protocol, _| protocol.connection_failed(&why));
         } else {
             // A panic in the callback has been reported; there is nothing left to end.
             let _ = self.call(|protocol, _| protocol.connection_lost(&why));

@@ -53,7 +53,14 @@ pub trait Protocol {
         let _ = connection;
     }
 
-    /// Called last, when the connection is over. Then the protocol is dropped.
+    /// Called instead of everything else if the connection never became ready: a handshake failed
+    /// or took too long, or the run ended before. Then the protocol is dropped. A protocol that a
+    /// [`Factory`](super::Factory) would have built does not exist then.
+    fn connection_failed(&mut self, why: &Lost) {
+        let _ = why;
+    }
+
+    /// Called last, when a connection that was ready is over. Then the protocol is dropped.
     fn connection_lost(&mut self, why: &Lost) {
         let _ = why;
     }
@@ -90,6 +97,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn connection_lost(&mut self, why: &Lost) {
         (**self).connection_lost(why);
+    }
+
+    fn connection_failed(&mut self, why: &Lost) {
+        (**self).connection_failed(why);
     }
 }
 

@@ -53,6 +53,11 @@ pub trait FrameReceiver<F: Framing> {
         let _ = connection;
     }
 
+    /// Called instead of everything else. See [`Protocol::connection_failed`].
+    fn connection_failed(&mut self, why: &Lost) {
+        let _ = why;
+    }
+
     /// Called last, when the connection is over.
     fn connection_lost(&mut self, why: &Lost) {
         let _ = why;
@@ -167,6 +172,10 @@ impl<F: Framing, R: FrameReceiver<F>> Protocol for Framed<F, R> {
 
     fn resume_writing(&mut self, connection: &Connection) {
         self.receiver.resume_writing(connection);
+    }
+
+    fn connection_failed(&mut self, why: &Lost) {
+        self.receiver.connection_failed(why);
     }
 
     fn connection_lost(&mut self, why: &Lost) {

@@ -172,6 +172,11 @@ impl Protocol for Speaker {
         }
     }
 
+    /// Calls can be made before the connection is established, and wait for it.
+    fn connection_failed(&mut self, why: &Lost) {
+        self.end(&why.to_string(), false);
+    }
+
     fn connection_lost(&mut self, why: &Lost) {
         self.end(&why.to_string(), matches!(why, Lost::Closed));
     }
@@ -200,14 +205,6 @@ impl Speaker {
         for waiting in inner.take_calls() {
             waiting.fail(error.clone());
         }
-    }
-}
-
-/// A connection that was not established, for example because a handshake failed, has no
-/// `connection_lost`. Calls can be made before, and wait.
-impl Drop for Speaker {
-    fn drop(&mut self) {
-        self.end("it was not established", false);
     }
 }
 

@@ -124,7 +124,6 @@ impl State {
                     // If it panics, that is reported, and this attempt has failed.
                     if let Some(protocol) = handle.contain(self.origin, || (self.build)()) {
                         tracing::info!(service = name, %endpoint, "connected");
-                        self.backoff.borrow_mut().reset();
                         let why = self.hold(&handle, stream, protocol).await;
                         tracing::info!(service = name, %endpoint, why, "the connection was lost");
                     }
@@ -305,6 +304,7 @@ struct Held {
 
 impl Protocol for Held {
     fn connection_made(&mut self, connection: &Connection) {
+        self.state.backoff.borrow_mut().reset();
         self.protocol.connection_made(connection);
         *self.state.connection.borrow_mut() = Some(connection.clone());
         let waiting = self.state.waiting.take();
@@ -337,13 +337,24 @@ impl Protocol for Held {
         self.protocol.resume_writing(connection);
     }
 
+    fn connection_failed(&mut self, why: &Lost) {
+        self.end(why);
+        self.protocol.connection_failed(why);
+    }
+
     fn connection_lost(&mut self, why: &Lost) {
+        self.end(why);
+        self.protocol.connection_lost(why);
+    }
+}
+
+impl Held {
+    fn end(&mut self, why: &Lost) {
         let connection = self.state.connection.take();
         drop(connection);
         if let Some(resolver) = self.lost.take() {
             resolver.resolve(why.to_string());
         }
-        self.protocol.connection_lost(why);
     }
 }
 

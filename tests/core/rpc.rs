@@ -471,7 +471,10 @@ fn calls_over_a_connection_that_is_never_established_end() {
     let error = simulation.run_until(waiting).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the connection is over: it was not established"
+        format!(
+            "the connection is over: {}",
+            entwined::protocol::Lost::Aborted
+        )
     );
     assert!(matches!(finished.take(), Ok(Err(CallError::Lost(_)))));
     assert!(matches!(

@@ -4,7 +4,9 @@ use std::{
     cell::{Cell, RefCell},
     error::Error,
     future::ready,
+    io,
     rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -12,10 +14,14 @@ use entwined::{
     Handle, Standalone,
     deferred::Interrupted,
     endpoint::{self, Client, ClientEndpoint, Connecting, EndpointError, Kinds},
+    forward_stream,
     protocol::{self, Connection, Echo, Lost, Protocol},
     service::{Backoff, ClientService, ServerService, Service, Services, Starting, Stopping},
     simulation::Simulation,
-    transport::memory::{self, MemoryStream},
+    transport::{
+        AsyncRead, AsyncWrite, ByteStream,
+        memory::{self, MemoryStream},
+    },
 };
 
 type Log = Rc<RefCell<Vec<String>>>;
@@ -159,6 +165,8 @@ struct World {
     open: Cell<bool>,
     /// Whether an attempt takes forever.
     silent: Cell<bool>,
+    /// Whether whoever listens is a stranger, and every handshake fails.
+    strange: Cell<bool>,
     peers: RefCell<Vec<MemoryStream>>,
 }
 
@@ -180,8 +188,34 @@ impl Client for ToWorld {
         }
         let (near, far) = memory::pair(handle);
         world.peers.borrow_mut().push(far);
-        let stream: Box<dyn entwined::transport::ByteStream> = Box::new(near);
+        let strange = world.strange.get();
+        let stream: Box<dyn ByteStream> = Box::new(Handshake { near, strange });
         Box::pin(ready(Ok(stream)))
+    }
+}
+
+/// A stream whose handshake fails, or is none.
+struct Handshake {
+    near: MemoryStream,
+    strange: bool,
+}
+
+impl AsyncRead for Handshake {
+    forward_stream!(near: poll_read);
+}
+
+impl AsyncWrite for Handshake {
+    forward_stream!(near: poll_write, poll_flush, poll_close);
+}
+
+impl ByteStream for Handshake {
+    forward_stream!(near: local_address, peer_address, abort, below);
+
+    fn poll_established(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match self.strange {
+            true => Err(io::Error::other("a stranger")),
+            false => Ok(()),
+        })
     }
 }
 
@@ -251,6 +285,27 @@ fn a_client_connects_again_and_waits_longer_each_time() {
     drop(world.peers.take());
     simulation.advance(Duration::from_secs(1));
     assert_eq!(world.tries.take(), [49]);
+    assert_eq!(log.take(), ["made", "the connection was closed", "made"]);
+}
+
+#[test]
+fn a_handshake_that_fails_is_a_failed_attempt_without_a_protocol() {
+    let simulation = Simulation::new();
+    let (world, log, service) = client(&simulation);
+    world.open.set(true);
+    world.strange.set(true);
+    start(&simulation, &service);
+    let connected = service.when_connected();
+    simulation.advance(Duration::from_secs(20));
+    assert_eq!(world.tries.take(), [0, 1, 3, 7, 15]);
+    assert!(log.take().is_empty() && !connected.is_ready());
+    world.strange.set(false);
+    simulation.advance(Duration::from_secs(10));
+    assert_eq!(world.tries.take(), [23]);
+    assert!(connected.is_ready());
+    // The delays start anew once it has been connected.
+    drop(world.peers.take());
+    simulation.advance(Duration::from_secs(1));
     assert_eq!(log.take(), ["made", "the connection was closed", "made"]);
 }
 

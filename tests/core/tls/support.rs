@@ -136,6 +136,10 @@ impl Protocol for Noting {
         self.note(format!("upgraded to {version:?}"));
     }
 
+    fn connection_failed(&mut self, why: &Lost) {
+        self.note(format!("failed: {why}"));
+    }
+
     fn connection_lost(&mut self, why: &Lost) {
         self.note(why.to_string());
     }
