@@ -28,7 +28,8 @@ impl Roots {
         Roots(Source::System)
     }
 
-    /// Only these authorities. A server's self-signed certificate may be among them.
+    /// Only these authorities. A server's self-signed certificate may be among them. What is built
+    /// with none at all fails with [`Error::NoRoots`].
     pub fn only(certificates: &[CertificateDer<'static>]) -> Self {
         Roots(Source::Only(certificates.to_vec()))
     }
@@ -58,6 +59,7 @@ impl Roots {
                     return Err(Error::NoSystemRoots(what));
                 }
             }
+            Source::Only(certificates) if certificates.is_empty() => return Err(Error::NoRoots),
             Source::Only(certificates) => {
                 for certificate in certificates {
                     store

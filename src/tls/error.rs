@@ -29,6 +29,8 @@ pub enum Error {
     KeyMismatch(rustls::Error),
     /// The system has no certificate authorities, or they cannot be read.
     NoSystemRoots(String),
+    /// There is no certificate authority among the roots, so nobody could be trusted.
+    NoRoots,
     /// Not a valid server name: neither a DNS name nor an IP address.
     Name(String),
     /// rustls rejects the configuration.
@@ -59,6 +61,10 @@ impl fmt::Display for Error {
                 "cannot use the system's certificate authorities: {what}; \
                  install ca-certificates, or name your own roots"
             ),
+            Error::NoRoots => f.write_str(
+                "there is no certificate authority among the roots, so nobody could be trusted; \
+                 name one at least",
+            ),
             Error::Name(name) => write!(
                 f,
                 "{name:?} is neither a DNS name nor an IP address, so no certificate can be valid \
@@ -86,6 +92,7 @@ impl error::Error for Error {
             Error::NoCertificate
             | Error::NoKey
             | Error::NoSystemRoots(_)
+            | Error::NoRoots
             | Error::Name(_)
             | Error::Making(_) => None,
         }

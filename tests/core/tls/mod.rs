@@ -263,6 +263,21 @@ fn a_protocol_is_agreed_on_or_the_connection_refused() {
 }
 
 #[test]
+fn without_any_authority_nothing_is_built() {
+    let server = Acceptor::builder(identity(&["localhost"]))
+        .client_certificates(ClientCertificates::Required(Roots::only(&[])))
+        .build()
+        .expect_err("nobody could connect");
+    let client = Connector::builder()
+        .roots(Roots::only(&[]))
+        .build()
+        .expect_err("nothing could be connected to");
+    for error in [server, client] {
+        assert!(matches!(error, Error::NoRoots), "{error}");
+    }
+}
+
+#[test]
 fn clients_show_certificates_if_they_are_asked() {
     let server_identity = identity(&["localhost"]);
     let (known, unknown) = (identity(&["a client"]), identity(&["a stranger"]));
