@@ -91,7 +91,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["demo", name] => demo::run(name, theirs),
         ["test"] if theirs.is_empty() => test::run(),
         ["packages"] if theirs.is_empty() => packages::run(),
-        ["record", file, program] => beside::record(file, program),
+        // What follows is an option for the program: Cargo's own `--quiet`.
+        ["record", file, program, ..] => beside::record(file, program),
         ["toolkits", names @ ..] if theirs.is_empty() => toolkits::run(names),
         ["programs", names @ ..] if theirs.is_empty() => programs::run(names),
         ["cross", names @ ..] if theirs.is_empty() => cross::run(names),
