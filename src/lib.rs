@@ -60,6 +60,12 @@
 //!
 //! HTTP is in the crate `entwined-http`, the suite for backends in `entwined-conformance`.
 //!
+//! The [guide] has a page for each question of those who begin: a first window, callbacks or async,
+//! long work, tests, a safe server. The [small examples] show one idea each.
+//!
+//! [guide]: https://github.com/entwined-rs/entwined/tree/main/docs/guide
+//! [small examples]: https://github.com/entwined-rs/entwined#small-examples
+//!
 //! # Which loop
 //!
 //! | crate | loop | how |
@@ -67,6 +73,7 @@
 //! | `entwined` | its own, on mio | [`Standalone::new()`](Standalone::new) |
 //! | `entwined-glib` | any GLib main context | `entwined_glib::attach(&context)` |
 //! | `entwined-gtk4` | a GTK 4 application's | `entwined_gtk4::attach(&application)` |
+//! | `entwined-qt` | a Qt application's | `entwined_qt::attach()` |
 //! | `entwined-calloop` | a calloop event loop | `entwined_calloop::attach(&loop_handle)` |
 //! | `entwined-winit` | winit's, both ways round | `entwined_winit::Winit::new()` |
 //! | `entwined` | any that can be sent a closure | [`Interleave::new(post)`](reactor::Interleave) |

@@ -11,9 +11,9 @@
 //! struct Sorted;
 //!
 //! impl Protocol for Sorted {
-//!     fn connection_made(&mut self, transport: &Connection) {
-//!         transport.write(b"pear\napple\n");
-//!         transport.end();
+//!     fn connection_made(&mut self, connection: &Connection) {
+//!         connection.write(b"pear\napple\n");
+//!         connection.end();
 //!     }
 //!
 //!     fn data_received(&mut self, _: &Connection, data: &[u8]) {

@@ -11,7 +11,7 @@ use crate::{
 /// A process's output and input as one stream. The stream owns the process: dropping the stream
 /// drops the process as well. Created by [`Process::into_stream`].
 ///
-/// A protocol reaches the process with `transport.ask(|stream: &ProcessStream|
+/// A protocol reaches the process with `connection.ask(|stream: &ProcessStream|
 /// stream.process().id())`.
 #[derive(Debug)]
 pub struct ProcessStream {

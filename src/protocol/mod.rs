@@ -1,4 +1,4 @@
-//! Protocols: the logic of a connection, separate from its connection.
+//! Protocols: the logic of a connection, separate from its transport.
 //!
 //! A [`Protocol`] receives the events of one connection as callbacks, and acts through the
 //! [`Connection`] that is passed to each of them. The two are joined only in [`serve`], [`connect`]

@@ -47,7 +47,7 @@
 //!
 //! A protocol starts when the handshake is complete, so its
 //! [`connection_made`](crate::protocol::Protocol::connection_made) can check the peer's identity:
-//! `transport.ask(|tls: &TlsStream| tls.peer_certificates().map(<[_]>::to_vec))`. To start
+//! `connection.ask(|tls: &TlsStream| tls.peer_certificates().map(<[_]>::to_vec))`. To start
 //! unencrypted and switch to TLS later, as STARTTLS does, use
 //! [`Connection::upgrade`](crate::protocol::Connection::upgrade) with [`Acceptor::accept`] or
 //! [`Connector::connect`].

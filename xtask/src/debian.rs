@@ -153,6 +153,11 @@ pub const LOAD: Group = Group {
     packages: &["wrk"],
 };
 
+pub const PAGES: Group = Group {
+    why: "a browser that looks at the pages",
+    packages: &["chromium", "chromium-driver", "openssl", "python3-selenium"],
+};
+
 /// Installs the missing packages of these groups. On other systems than Debian it only prints what
 /// is needed.
 pub fn ensure(groups: &[&Group]) -> Result<()> {

@@ -10,6 +10,7 @@ mod demo;
 mod display;
 mod layers;
 mod packages;
+mod pages;
 mod process;
 mod programs;
 mod steps;
@@ -40,6 +41,9 @@ cargo xtask cross [native|checks|tests|window ...]
     Systems other than Linux: the conformance suite over their selector, on Linux; the types for
     Windows, macOS and FreeBSD; the tests for Windows under Wine; a window there, with its picture.
     With names, only these steps.
+cargo xtask pages
+    The pages of the example programs and of the control room in a browser: contrast, keyboard,
+    names, a phone's width; with pictures in screenshots/.
 cargo xtask layers [--write]
     Checks docs/layers.txt: which module may import which. --write puts the picture into
     ARCHITECTURE.md.
@@ -96,6 +100,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["toolkits", names @ ..] if theirs.is_empty() => toolkits::run(names),
         ["programs", names @ ..] if theirs.is_empty() => programs::run(names),
         ["cross", names @ ..] if theirs.is_empty() => cross::run(names),
+        ["pages"] if theirs.is_empty() => pages::run(),
         ["layers"] if theirs.is_empty() => layers::run(false),
         ["layers", "--write"] if theirs.is_empty() => layers::run(true),
         ["conformance"] if theirs.is_empty() => conformance::run(),

@@ -37,7 +37,7 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
 
 /// A Cargo command in the programs' workspace. What both workspaces build the same way is built
 /// once, in one target folder.
-fn programs(command: &str) -> Command {
+pub fn programs(command: &str) -> Command {
     let mut cargo = workspace::cargo();
     cargo.current_dir(folder()).arg(command);
     if let Ok(target) = workspace::target() {

@@ -143,6 +143,13 @@ const WINDOWS: &[Window] = &[
         environment: &[XCB, NO_GLIB],
     },
     Window {
+        name: "qt-label",
+        build: qt_label,
+        then: Then::Nothing,
+        own_wake_ups: 0,
+        environment: &[XCB],
+    },
+    Window {
         name: "cocoa-window",
         build: || example("cocoa-window", ""),
         then: Then::Dialog,
@@ -471,6 +478,28 @@ fn curl(arguments: &[&str]) -> Command {
 
 fn request(arguments: &[&str]) -> Result<()> {
     process::succeed(&mut curl(arguments))
+}
+
+/// Builds the small example of `entwined-qt`, as the guide does it.
+fn qt_label() -> Result<PathBuf> {
+    let mut build = cargo()?;
+    build
+        .args(["build", "--package", "entwined-qt", "--example", "qt_label"])
+        .env(QT6.0, QT6.1);
+    process::succeed(&mut build)?;
+    let program = target()?.join("qt-label");
+    let flags =
+        process::output(Command::new("pkg-config").args(["--cflags", "--libs", "Qt6Widgets"]))?;
+    process::succeed(
+        Command::new("c++")
+            .arg("-fPIC")
+            .arg(workspace::root().join("integrations/qt/examples/qt_label/window.cpp"))
+            .arg(target()?.join("debug/examples/libqt_label.a"))
+            .args(flags.split_whitespace())
+            .arg("-o")
+            .arg(&program),
+    )?;
+    Ok(program)
 }
 
 /// Builds an example that is Rust throughout.

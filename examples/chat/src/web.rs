@@ -21,6 +21,9 @@ fn limits() -> websocket::Config {
 pub fn router(hall: &Rc<Hall>) -> Router {
     Router::new()
         .get("/", || Html(include_str!("page.html")))
+        .get("/style.css", || {
+            ([("content-type", "text/css")], include_str!("style.css"))
+        })
         .any("/talk", talk)
         .layer(layers::state(hall.clone()))
 }

@@ -17,6 +17,9 @@ use crate::{master::Master, store::Build};
 pub fn router(master: &Rc<Master>) -> Router {
     Router::new()
         .get("/", || Html(include_str!("page.html")))
+        .get("/style.css", || {
+            ([("content-type", "text/css")], include_str!("style.css"))
+        })
         .get("/builds", list)
         .post("/builds", add)
         .get("/builds/{id}", show)

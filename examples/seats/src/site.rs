@@ -25,6 +25,9 @@ pub fn router(database: ConnectionPool) -> Router {
     };
     Router::new()
         .get("/", || Html(include_str!("page.html")))
+        .get("/style.css", || {
+            ([("content-type", "text/css")], include_str!("style.css"))
+        })
         .get("/flights", flights)
         .get("/flights/{flight}", seats)
         .get("/changes", changes)

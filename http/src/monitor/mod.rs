@@ -22,6 +22,7 @@ use super::{
 use entwined::{reactor::Handle, task::Sleep};
 
 const PAGE: &str = include_str!("page.html");
+const SHARED_STYLE: &str = include_str!("style.css");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
@@ -53,6 +54,9 @@ const INTERVAL: Duration = Duration::from_millis(250);
 pub fn monitor(handle: &Handle) -> Router {
     Router::new()
         .get("/", page)
+        .get("/style.css", || {
+            file("text/css; charset=utf-8", SHARED_STYLE)
+        })
         .get("/page.css", || file("text/css; charset=utf-8", STYLE))
         .get("/page.js", || {
             file("text/javascript; charset=utf-8", SCRIPT)

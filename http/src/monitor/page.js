@@ -173,6 +173,7 @@ function show(sample) {
   const most = (of) => Math.max(...recent.map(of));
   card("frames", Math.round(mean((one) => one.frames.rate)), "a second",
     `gap ${milliseconds(most((one) => one.frames.gaps[3]))} at most · ${count(frames.lost)} lost · cost ${milliseconds(frames.cost)}`);
+  speak(sample, stalls);
   const total = mean((one) => one.busy.reduce((sum, [, time]) => sum + time, 0));
   card("busy", total < 10 ? total.toFixed(1) : Math.round(total), "%",
     `waited ${mean((one) => one.waited).toFixed(1)} % for a processor · ${count(queue.tasks + queue.calls)} queued`, total > 90);
@@ -200,6 +201,13 @@ function show(sample) {
     rows("table-tasks", tasks, ([[kind, place], alive]) => [[kind, "kind"], [place, "place"], [count(alive), "number"]], "None.");
     rows("table-timers", timers, ([[, place], pending, next]) => [[place, "place"], [count(pending), "number"], [milliseconds(next), "number"]], "None.");
   }
+}
+// Figures change four times a second. Only a new stall is worth being read aloud, and not each one.
+let spoken = { count: -1, at: 0 };
+function speak(sample, { count, recent: [newest] }) {
+  if (count === spoken.count || sample.time - spoken.at < 5000) return;
+  if (spoken.count >= 0 && newest) $("spoken").textContent = `${newest[0][0]} held the thread for ${milliseconds(newest[1])}`;
+  spoken = { count, at: sample.time };
 }
 function ago(sample, at) {
   const seconds = Math.max(0, Math.round((sample.time - at) / 1000));

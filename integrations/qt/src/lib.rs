@@ -61,6 +61,11 @@ mod backend;
 mod frames;
 mod sys;
 
+/// The page of the guide, so that its programs are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/qt.md")]
+mod guide {}
+
 use std::{fmt, io, ops::Deref, rc::Rc};
 
 use entwined::{

@@ -22,6 +22,7 @@ pub const PAGE_CONTENT_TYPE: &str = "text/html; charset=utf-8";
 pub fn page() -> &'static str {
     static PAGE: LazyLock<String> = LazyLock::new(|| {
         include_str!("../page/index.html")
+            .replace("/*style.css*/", include_str!("../page/style.css"))
             .replace("/*page.css*/", include_str!("../page/page.css"))
             .replace("/*page.js*/", include_str!("../page/page.js"))
     });
@@ -35,7 +36,7 @@ mod tests {
     #[test]
     fn style_and_script_are_inside_and_nothing_comes_from_elsewhere() {
         let page = page();
-        assert!(!page.contains("/*page."));
+        assert!(!page.contains("/*page.") && !page.contains("/*style."));
         assert!(page.contains("WebSocket") && page.contains("prefers-color-scheme"));
         for elsewhere in ["src=\"http", "href=\"http", "url(http", "@import"] {
             assert!(!page.contains(elsewhere), "{elsewhere}");

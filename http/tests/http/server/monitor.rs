@@ -34,6 +34,7 @@ fn the_page_and_what_belongs_to_it_are_found_with_and_without_the_last_slash() {
         (200, Some("text/html; charset=utf-8"))
     );
     for (file, kind) in [
+        ("style.css", "text/css; charset=utf-8"),
         ("page.css", "text/css; charset=utf-8"),
         ("page.js", "text/javascript; charset=utf-8"),
     ] {
