@@ -203,11 +203,10 @@ impl UnixAddress {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn unix_addresses_survive_the_way_through_the_system() {
         use rustix::net::{SocketAddrUnix, addr::SocketAddrArg};
@@ -233,7 +232,6 @@ mod tests {
         );
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_zone_is_kept() {
         let parse = |text: &str| text.into_socket_addr().map_err(|error| error.to_string());

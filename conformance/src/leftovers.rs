@@ -1,4 +1,4 @@
-//! What a run must not leave in the system: behaviour 63.
+//! Child processes: behaviour 63, what a run must not leave in the system, and behaviour 40.
 
 use std::future::pending;
 
@@ -54,4 +54,18 @@ pub(super) fn b63_children_and_socket_files_end_with_the_run() {
         hold(ms(1));
     }
     panic!("the child still runs");
+}
+
+pub(super) fn b40_a_program_that_is_missing_says_so_over_pipes() {
+    let rig = Rig::new();
+    let handle = rig.handle.clone();
+    rig.complete(async move {
+        let error = Command::new("/nonexistent/program")
+            .spawn(&handle)
+            .expect_err("there is none");
+        assert!(
+            error.to_string().contains("/nonexistent/program"),
+            "{error}"
+        );
+    });
 }

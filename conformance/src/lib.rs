@@ -14,7 +14,7 @@ mod dialog;
 mod endings;
 mod harness;
 mod identity;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod leftovers;
 mod life;
 mod list;

@@ -1,5 +1,7 @@
 //! The list of all tests.
 
+#[cfg(target_os = "linux")]
+use super::leftovers;
 use super::{
     behaviours::{BEHAVIOURS, number},
     calls,
@@ -8,7 +10,7 @@ use super::{
     streams, threads, timers,
 };
 #[cfg(unix)]
-use super::{connecting_unix, leftovers, readiness_unix, signals, sockets};
+use super::{connecting_unix, readiness_unix, signals, sockets};
 
 /// Calls the given macro with the tokens in brackets followed by all tests in groups. The tests are
 /// listed only here.
@@ -152,6 +154,8 @@ macro_rules! __for_each_conformance_test {
             connecting_unix when unix {
                 b40_connect_refused_says_so_over_unix,
                 b40_connect_unreachable_says_so_over_unix,
+            }
+            leftovers when processes {
                 b40_a_program_that_is_missing_says_so_over_pipes,
             }
             connecting when tls {
@@ -231,7 +235,7 @@ macro_rules! __for_each_conformance_test {
                 b60_a_callback_of_the_host_costs_one_slice alone,
                 b60_what_a_slice_asks_for_and_does_costs_no_slice alone,
             }
-            leftovers when unix {
+            leftovers when processes {
                 b63_children_and_socket_files_end_with_the_run,
             }
             endings {
@@ -300,6 +304,9 @@ macro_rules! tests_of_group {
     };
     ($all:ident $group:ident when unix $tests:tt) => {
         crate::__on_unix! { tests_of_group! { $all $group $tests } }
+    };
+    ($all:ident $group:ident when processes $tests:tt) => {
+        crate::__with_processes! { tests_of_group! { $all $group $tests } }
     };
     ($all:ident $group:ident carriers $tests:tt) => {
         tests_over! { $all $group Tcp "_over_tcp" $tests }

@@ -50,6 +50,9 @@ macro_rules! __conformance_group {
     ([$harness:ty] $group:ident when unix $tests:tt) => {
         $crate::__on_unix! { $crate::__conformance_group! { [$harness] $group $tests } }
     };
+    ([$harness:ty] $group:ident when processes $tests:tt) => {
+        $crate::__with_processes! { $crate::__conformance_group! { [$harness] $group $tests } }
+    };
     ([$harness:ty] $group:ident carriers $tests:tt) => {
         mod $group {
             $crate::__conformance_over! { [$harness] tcp "_over_tcp" $tests }
@@ -85,7 +88,7 @@ macro_rules! __conformance_over {
     };
 }
 
-/// The rows of what only Unix has: its sockets, pipes, signals, passed fds, child processes.
+/// The rows of what only Unix has: its sockets, pipes, signals, passed fds.
 #[cfg(unix)]
 #[doc(hidden)]
 #[macro_export]
@@ -97,6 +100,21 @@ macro_rules! __on_unix {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __on_unix {
+    ($($rows:tt)*) => {};
+}
+
+/// The rows that need child processes.
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_processes {
+    ($($rows:tt)*) => { $($rows)* };
+}
+
+#[cfg(not(target_os = "linux"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_processes {
     ($($rows:tt)*) => {};
 }
 

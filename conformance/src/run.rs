@@ -16,6 +16,7 @@ use super::{
     Harness,
     backend::{Backend, backend},
     list::{self, Demand, Test},
+    sys,
     table::{Outcome, table},
 };
 
@@ -270,14 +271,14 @@ fn too_long(name: &str) -> String {
     format!("{name} did not end within {} s", limit().as_secs())
 }
 
-/// Why the host, or the transport under test, cannot pass the test.
+/// Why the host, the transport under test or the system cannot pass the test.
 fn excuse(backend: Backend, test: &Test) -> Option<&'static str> {
     let excuses = (backend.cannot_show)();
     for (excused, _) in excuses {
         // An excuse for a test that no longer exists would be misleading.
         list::find(excused);
     }
-    test.lacks.or_else(|| {
+    test.lacks.or(sys::excuse(test.name)).or_else(|| {
         excuses
             .iter()
             .find(|excuse| excuse.0 == test.name)

@@ -5,21 +5,12 @@ use rustix::process::{getpid, kill_process};
 use super::{
     life::note_phase,
     rig::{Count, Log, Rig, ms},
+    sys::caught_signals,
 };
 use entwined::{
     reactor::Phase,
     signal::{self, Signal, Signals},
 };
-
-/// The signals that the process catches, as the kernel reports them.
-fn caught_signals() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    status
-        .lines()
-        .find(|line| line.starts_with("SigCgt:"))
-        .expect("a mask")
-        .to_owned()
-}
 
 pub(super) fn b10_a_reactor_that_was_not_asked_leaves_signals_to_the_host() {
     let before = caught_signals();

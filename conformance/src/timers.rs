@@ -20,7 +20,7 @@ use super::{
         Count, Log, Random, Rig, Scripted, hold, median, ms, peer, read_exactly, read_to_end,
         stopper,
     },
-    sys::processor_time,
+    sys::{processor_time, wake_ups},
 };
 use entwined::{
     Handle,
@@ -318,6 +318,11 @@ pub(super) fn b17_a_timer_that_reschedules_itself_at_zero_starves_nobody() {
 
 /// Checks that a timer, a call, a post, a task, a peer and the host all get turns, and stops.
 pub(super) fn assert_all_served(rig: &Rig) {
+    assert_all_served_and(rig, async {});
+}
+
+/// As [`assert_all_served`]. Ends when `more` has ended too.
+pub(super) fn assert_all_served_and(rig: &Rig, more: impl Future<Output = ()> + 'static) {
     let (served, host) = (Count::default(), served_by_host(rig));
     rig.handle.call_later(ms(2), served.adder());
     rig.handle.call_soon(served.adder());
@@ -343,6 +348,7 @@ pub(super) fn assert_all_served(rig: &Rig) {
             handle.sleep(ms(1)).await;
         }
         client.join().expect("the peer was served");
+        more.await;
     });
 }
 
@@ -481,48 +487,48 @@ pub(super) fn b19_an_idle_reactor_makes_no_wake_ups() {
     let rig = Rig::new();
     let (_server, _address) = rig.serve_each(|| Echo);
     let (remote, handle) = (rig.handle.remote(), rig.handle.clone());
-    let seen = Rc::new(Cell::new((0, 0)));
+    let seen = Rc::new(Cell::new(IDLE));
     let before = seen.clone();
     rig.handle.call_later(ms(20), move || {
-        before.set((handle.metrics().turns, wake_ups()))
+        before.set((handle.metrics().turns, wake_ups(), processor_time()))
     });
     let silence = thread::spawn(move || {
         thread::sleep(Duration::from_secs(10));
         remote.post(|handle| handle.stop()).expect("there");
     });
-    let measured = Rc::new(Cell::new((0, 0)));
+    let measured = Rc::new(Cell::new(IDLE));
     let (after, handle) = (measured.clone(), rig.handle.clone());
     rig.handle
         .on_shutdown(entwined::reactor::Phase::Before, move || {
-            after.set((handle.metrics().turns, wake_ups()));
+            after.set((handle.metrics().turns, wake_ups(), processor_time()));
             async { Ok(()) }
         })
         .keep();
     rig.run();
     silence.join().expect("the silence");
     let turns = measured.get().0 - seen.get().0;
-    let wake_ups = measured.get().1 - seen.get().1;
+    let wake_ups = measured.get().1.zip(seen.get().1);
+    let wake_ups = wake_ups.map(|(after, before)| after - before);
+    let time = measured.get().2 - seen.get().2;
     println!(
-        "{}: {turns} turns and {wake_ups} wake-ups of the thread, including the last one",
+        "{}: {turns} turns, {time:?} at work, and {wake_ups:?} wake-ups of the thread, including \
+         the last one",
         backend().name
     );
     // The turn in which the stop was posted, and the one that began the shutdown.
     assert!(turns <= 3, "{turns} turns in ten idle seconds");
     // The host may wake up a few times. A loop that polls would wake up hundreds of times.
     assert!(
-        wake_ups <= 30,
-        "the thread woke up {wake_ups} times in ten idle seconds"
+        wake_ups.is_none_or(|count| count <= 30),
+        "the thread woke up {wake_ups:?} times in ten idle seconds"
     );
+    assert!(time < ms(100), "{time:?} at work in ten idle seconds");
 }
 
-/// How often this thread has gone to sleep and woken up.
-fn wake_ups() -> u64 {
-    let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.expect("a count").trim().parse().expect("a number")
-}
+/// Turns, wake-ups if they are counted, and processor time.
+type Idle = (u64, Option<u64>, Duration);
+
+const IDLE: Idle = (0, None, Duration::ZERO);
 
 pub(super) fn b20_cancel_and_reset_stay_cheap_with_a_million_timers() {
     let few = cost_among(10_000);

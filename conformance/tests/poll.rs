@@ -1,6 +1,6 @@
 //! The conformance suite on a third-party backend: plain poll(2), written only against the public
 //! interface.
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 use std::time::Duration;
 

@@ -2,25 +2,21 @@
 
 use std::{
     cell::{Cell, RefCell},
-    fs,
-    io::{self, Read, Write},
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
-    process::{Command, Stdio},
     rc::Rc,
     time::Duration,
 };
 
 use entwined::{
     deferred::{Deferred, Resolver},
-    endpoint,
-    protocol::{self, DatagramProtocol, DatagramTransport, Echo, Lost, Sending},
-    transport::{Address, Batch, DatagramSocket, UnixAddress, udp, unix},
+    protocol::{self, DatagramProtocol, DatagramTransport, Lost, Sending},
+    transport::{Address, Batch, DatagramSocket, UnixAddress, udp},
 };
 
 use crate::run::run;
 
-fn local() -> SocketAddr {
+pub(crate) fn local() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
@@ -145,13 +141,13 @@ fn groups_and_broadcasts_reach_everybody() {
 type Log = Rc<RefCell<Vec<String>>>;
 
 /// Echoes every datagram and logs what happens. The datagram `panic` panics, `close` closes.
-struct Noting {
+pub(crate) struct Noting {
     log: Log,
     stopped: Option<Resolver<(), String>>,
 }
 
 impl Noting {
-    fn new() -> (Self, Log, Deferred<(), String>) {
+    pub(crate) fn new() -> (Self, Log, Deferred<(), String>) {
         let (log, (resolver, stopped)) = (Log::default(), Deferred::new());
         (
             Noting {
@@ -244,7 +240,7 @@ fn the_end_of_a_run_is_the_end_of_its_protocols() {
     assert_eq!(log.take(), ["started", "the reactor stopped"]);
 }
 
-async fn send_all(socket: &DatagramSocket, datagrams: &[(&[u8], Option<&Address>)]) {
+pub(crate) async fn send_all(socket: &DatagramSocket, datagrams: &[(&[u8], Option<&Address>)]) {
     let mut sent = 0;
     while sent < datagrams.len() {
         sent += socket.send_batch(&datagrams[sent..]).await.expect("sent");
@@ -299,34 +295,6 @@ fn batches_keep_boundaries_order_and_senders() {
             );
         });
     }
-}
-
-#[test]
-fn batches_over_unix_sockets_are_the_same() {
-    run(|handle| async move {
-        let (one, other) = unix::datagram_pair(&handle).expect("two sockets");
-        let mut batch = Batch::new(1_000, 100);
-        assert_eq!(batch.capacity(), 64);
-        send_all(&one, &[(b"a", None), (b"", None), (&[7; 101], None)]).await;
-        assert_eq!(other.receive_batch(&mut batch).await.expect("datagrams"), 3);
-        let all: Vec<_> = batch
-            .iter()
-            .map(|(bytes, about)| (bytes.len(), about.truncated))
-            .collect();
-        assert_eq!(all, [(1, false), (0, false), (100, true)]);
-        assert_eq!(batch.get(0).expect("there").0, b"a");
-        assert!(batch.get(3).is_none());
-        // The system takes only a part of them; the rest is sent later.
-        let many = vec![(&b"x"[..], None); 300];
-        let first = one.send_batch(&many).await.expect("sent");
-        assert!((1..=64).contains(&first), "{first}");
-        let sending = handle.spawn(async move { send_all(&one, &many[first..]).await });
-        let mut seen = 0;
-        while seen < 300 {
-            seen += other.receive_batch(&mut batch).await.expect("datagrams");
-        }
-        sending.await.expect("no panic");
-    });
 }
 
 #[test]
@@ -436,148 +404,5 @@ fn a_flood_leaves_room_for_others() {
         flooding.store(false, std::sync::atomic::Ordering::Relaxed);
         flood.await.expect("sent");
         assert!(ticks.get() >= 30, "{} ticks", ticks.get());
-    });
-}
-
-#[test]
-fn unix_datagrams_have_names_of_every_kind() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("socket");
-    run(move |handle| async move {
-        let named = unix::datagram(&handle, &UnixAddress::Path(path.clone())).expect("a path");
-        let own = format!("entwined-test-{}", std::process::id()).into_bytes();
-        let hidden = unix::datagram(&handle, &UnixAddress::Abstract(own.clone())).expect("a name");
-        let nameless = unix::datagram(&handle, &UnixAddress::Unnamed).expect("a socket");
-        let mut buffer = [0; 16];
-        for socket in [&hidden, &nameless] {
-            socket
-                .send_to(b"hello", &named.local_address())
-                .await
-                .expect("sent");
-            let received = named.receive(&mut buffer).await.expect("a datagram");
-            assert_eq!((received.count, received.from), (5, socket.local_address()));
-        }
-        named
-            .send_to(b"back", &hidden.local_address())
-            .await
-            .expect("sent");
-        assert_eq!(
-            hidden.receive(&mut buffer).await.expect("a datagram").from,
-            named.local_address()
-        );
-        assert!(named.send_to(b"", &nameless.local_address()).await.is_err());
-        let (one, other) = unix::datagram_pair(&handle).expect("two sockets");
-        one.send(b"pair").await.expect("sent");
-        assert_eq!(
-            other.receive(&mut buffer).await.expect("a datagram").count,
-            4
-        );
-        drop(named);
-        assert!(!path.exists());
-        let missing = hidden
-            .send_to(b"", &Address::Unix(UnixAddress::Path(path)))
-            .await
-            .expect_err("it is gone");
-        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-    });
-}
-
-#[test]
-fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("socket");
-    run(move |handle| async move {
-        // std leaves the file behind, like a program that crashes.
-        drop(UnixListener::bind(&path).expect("a path"));
-        assert!(path.exists());
-        let listener = unix::listen(&handle, &path).expect("taken over");
-        assert!(UnixStream::connect(&path).is_ok());
-        let refused = unix::listen(&handle, &path).expect_err("somebody listens");
-        assert_eq!(refused.source.kind(), io::ErrorKind::AddrInUse);
-        assert!(
-            refused
-                .to_string()
-                .contains("another program listens there")
-        );
-        // The file at this path belongs to somebody else, so it must not be removed.
-        fs::remove_file(&path).expect("it is there");
-        let other = UnixListener::bind(&path).expect("a path");
-        drop(listener);
-        assert!(path.exists());
-        drop(other);
-        fs::remove_file(&path).expect("it is there");
-        fs::write(&path, "a file").expect("written");
-        assert!(unix::listen(&handle, &path).is_err());
-        assert_eq!(fs::read_to_string(&path).expect("it is there"), "a file");
-        fs::remove_file(&path).expect("it is there");
-        drop(UnixDatagram::bind(&path).expect("a path"));
-        let address = UnixAddress::Path(path.clone());
-        let socket = unix::datagram(&handle, &address).expect("taken over");
-        assert!(unix::datagram(&handle, &address).is_err());
-        drop(socket);
-        assert!(!path.exists());
-        let long =
-            unix::listen(&handle, folder.path().join("x".repeat(200))).expect_err("too long");
-        assert!(long.to_string().contains("107 bytes"), "{long}");
-    });
-}
-
-#[test]
-fn abstract_names_carry_streams_and_go_with_them() {
-    run(|handle| async move {
-        let name = format!("entwined-stream-{}", std::process::id());
-        let listener = unix::listen_abstract(&handle, &name).expect("a name");
-        assert!(unix::listen_abstract(&handle, &name).is_err());
-        let server = protocol::serve(listener, |_: &_| Some(Echo));
-        let stream = unix::connect_abstract(&handle, &name)
-            .await
-            .expect("a server");
-        assert_eq!(
-            *stream.peer_address(),
-            Address::Unix(UnixAddress::Abstract(name.clone().into_bytes()))
-        );
-        assert_eq!(stream.peer_address().to_string(), format!("@{name}"));
-        let client = endpoint::client(&format!("unix:@{name}")).expect("an endpoint");
-        assert!(client.connect(&handle).await.is_ok());
-        drop(server);
-        handle.sleep(Duration::ZERO).await;
-        assert!(unix::connect_abstract(&handle, &name).await.is_err());
-    });
-}
-
-#[test]
-fn socat_sends_and_receives() {
-    run(|handle| async move {
-        let (protocol, _, _stopped) = Noting::new();
-        let transport =
-            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
-        let address = transport.local_address().to_string();
-        let said = handle.defer_to_thread(move |_| {
-            let mut socat = Command::new("socat");
-            socat
-                .args(["-t", "20", "-", &format!("UDP4:{address}")])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped());
-            let mut child = socat
-                .spawn()
-                .map_err(|error| format!("apt-get install socat: {error}"))?;
-            let (mut input, mut output) = (
-                child.stdin.take().expect("a pipe"),
-                child.stdout.take().expect("a pipe"),
-            );
-            input
-                .write_all(b"by socat")
-                .map_err(|error| error.to_string())?;
-            let mut buffer = [0; 8];
-            output
-                .read_exact(&mut buffer)
-                .map_err(|error| error.to_string())?;
-            child
-                .kill()
-                .and_then(|()| child.wait())
-                .map_err(|error| error.to_string())?;
-            Ok::<_, String>(buffer)
-        });
-        assert_eq!(&said.await.expect("an echo"), b"by socat");
     });
 }

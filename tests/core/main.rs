@@ -11,15 +11,14 @@ mod framing;
 mod host;
 mod layers;
 mod log;
+#[cfg(target_os = "linux")]
+mod on_linux;
 mod policy;
-mod process;
-mod process_protocol;
 mod proxy;
 #[cfg(feature = "rpc")]
 mod rpc;
 mod run;
 mod service;
-mod signal;
 mod thread;
 #[cfg(feature = "tls-development")]
 mod tls;

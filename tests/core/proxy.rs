@@ -1,12 +1,8 @@
 //! The PROXY protocol, and forwarded connections.
 
 use std::{
-    fs,
     io::{self, Read, Write},
-    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    net::{Ipv4Addr, Shutdown, TcpStream},
     thread,
     time::Duration,
 };
@@ -184,7 +180,7 @@ impl Protocol for Who {
     }
 }
 
-fn serve_who(handle: &Handle) -> protocol::Server {
+pub(crate) fn serve_who(handle: &Handle) -> protocol::Server {
     let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
     protocol::serve(
         listener.map_stream(|stream| Proxied::new(stream, true)),
@@ -230,82 +226,6 @@ fn a_server_takes_the_client_for_its_peer() {
     assert_eq!(said[2], "");
 }
 
-/// A process that is killed when the test ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn haproxy_tells_who_its_client_is() {
-    let folder: PathBuf =
-        std::env::temp_dir().join(format!("entwined-haproxy-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let made = folder.clone();
-    let said = run(|handle| async move {
-        let server = serve_who(&handle);
-        let backend = server.local_address().to_string();
-        let said = handle.defer_to_thread(move |_| {
-            let mut said = Vec::new();
-            for version in [
-                "send-proxy",
-                "send-proxy-v2",
-                "send-proxy-v2 proxy-v2-options unique-id",
-            ] {
-                // The test makes the listening socket and passes it on, so nobody has to wait for
-                // it.
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-                    .map_err(|error| error.to_string())?;
-                let address = listener.local_addr().map_err(|error| error.to_string())?;
-                let configuration = format!(
-                    "defaults\n mode tcp\n \
-                     timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
-                     listen test\n bind fd@0\n server one {backend} {version}\n"
-                );
-                let file = made.join("haproxy.cfg");
-                fs::write(&file, configuration).map_err(|error| error.to_string())?;
-                let mut haproxy = Command::new("haproxy");
-                haproxy
-                    .args(["-db", "-f"])
-                    .arg(&file)
-                    .stdin(OwnedFd::from(listener));
-                haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-                let haproxy = haproxy
-                    .spawn()
-                    .map_err(|error| format!("apt-get install haproxy: {error}"))?;
-                let _haproxy = Killed(haproxy);
-                let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-                let client = stream.local_addr().map_err(|error| error.to_string())?;
-                stream
-                    .write_all(b"hello")
-                    .map_err(|error| error.to_string())?;
-                let mut text = String::new();
-                stream
-                    .read_to_string(&mut text)
-                    .map_err(|error| error.to_string())?;
-                said.push((client, text));
-            }
-            Ok::<_, String>(said)
-        });
-        let said = said.await.expect("answers");
-        drop(server);
-        said
-    });
-    fs::remove_dir_all(&folder).expect("it is there");
-    assert_eq!(said.len(), 3);
-    for (client, text) in said {
-        assert!(
-            text.starts_with(&format!("{client} to 127.0.0.1:")),
-            "{client}: {text}"
-        );
-        assert!(text.ends_with("hello"), "{text}");
-    }
-}
-
 #[test]
 fn a_connection_is_passed_on_both_ways_to_its_ends() {
     let bytes: Vec<u8> = (0..10_000_000_u32)
@@ -342,27 +262,6 @@ fn a_connection_is_passed_on_both_ways_to_its_ends() {
         came
     });
     assert!(came == bytes, "{} of {} bytes", came.len(), bytes.len());
-}
-
-#[test]
-fn a_target_that_is_not_there_ends_the_connection() {
-    run(|handle| async move {
-        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let address = listener.local_address().tcp().expect("TCP");
-        let forward = endpoint::forward(
-            listener,
-            endpoint::client("unix:/nowhere/at/all").expect("an endpoint"),
-        );
-        let heard = handle.defer_to_thread(move |_| {
-            let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-            Ok::<_, String>(stream.read(&mut [0; 8]).map_err(|error| error.kind()))
-        });
-        assert_eq!(
-            heard.await.expect("an end"),
-            Err(io::ErrorKind::ConnectionReset)
-        );
-        drop(forward);
-    });
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    error::Error,
     future::ready,
     io,
     rc::Rc,
@@ -13,10 +12,10 @@ use std::{
 use entwined::{
     Handle, Standalone,
     deferred::Interrupted,
-    endpoint::{self, Client, ClientEndpoint, Connecting, EndpointError, Kinds},
+    endpoint::{Client, ClientEndpoint, Connecting, EndpointError, Kinds},
     forward_stream,
-    protocol::{self, Connection, Echo, Lost, Protocol},
-    service::{Backoff, ClientService, ServerService, Service, Services, Starting, Stopping},
+    protocol::{Connection, Lost, Protocol},
+    service::{Backoff, ClientService, Service, Services, Starting, Stopping},
     simulation::Simulation,
     transport::{
         AsyncRead, AsyncWrite, ByteStream,
@@ -356,37 +355,6 @@ fn the_end_of_the_reactor_ends_a_client() {
         2,
         "something keeps the service besides us"
     );
-}
-
-#[test]
-fn a_server_listens_from_its_start_to_its_stop() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::temp_dir().join(format!("entwined-service-{}", std::process::id()));
-    let path = folder.to_str().expect("UTF-8").to_owned();
-    let reactor = Standalone::new()?;
-    let handle = reactor.handle();
-    let endpoint = endpoint::server(&format!("unix:{path}"))?;
-    let service = ServerService::new("echo", endpoint, |listener| {
-        protocol::serve(listener, |_: &_| Some(Echo))
-    });
-    let task = handle.clone().spawn(async move {
-        for _ in 0..2 {
-            service.start(&handle).await.expect("it listens");
-            assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
-            service.stop().await;
-            // The listener's task ends in the next turn.
-            handle.sleep(Duration::ZERO).await;
-            assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
-        }
-        std::fs::write(&path, "in the way").expect("written");
-        let refused = service.start(&handle).await.expect_err("the file is there");
-        std::fs::remove_file(&path).expect("it is there");
-        handle.stop();
-        refused.to_string()
-    });
-    reactor.run()?;
-    let refused = task.take().expect("its end")?;
-    assert!(refused.contains("not a socket"), "{refused}");
-    Ok(())
 }
 
 /// A service that does as it is told in each of its steps.

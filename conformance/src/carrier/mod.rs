@@ -195,8 +195,6 @@ where
 pub(super) struct Tcp;
 
 impl Carrier for Tcp {
-    const LACKS: &[(&str, &str)] = os::SOCKETS_LACK;
-
     fn open(handle: &Handle) -> Door {
         let (listener, address) = tcp_listener(handle);
         let handle = handle.clone();

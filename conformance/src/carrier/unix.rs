@@ -4,11 +4,8 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     net::Shutdown,
-    os::{fd::OwnedFd, linux::net::SocketAddrExt, unix::net::UnixStream},
-    sync::atomic::{AtomicU64, Ordering},
+    os::unix::net::UnixStream,
 };
-
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::{Carrier, Dialer, Door, Handed, Peer, boxed};
 use crate::{rig::PATIENCE, sys};
@@ -18,12 +15,8 @@ use entwined::{
     transport::{
         Address, Listen as _, Stream, UnixAddress,
         fd::{self, FdStream},
-        unix,
     },
 };
-
-/// What sockets cannot show here.
-pub(super) const SOCKETS_LACK: &[(&str, &str)] = &[];
 
 /// What TCP lacks of what Unix sockets and fds have.
 pub(super) fn ask_tcp(connection: &Connection) {
@@ -101,31 +94,20 @@ impl Carrier for Unix {
     const ABORT_SHOWS: bool = false;
 
     fn open(handle: &Handle) -> Door {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "entwined-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let listener = unix::listen_abstract(handle, &name).expect("a free name");
-        let address =
-            std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("an address");
-        let handle = handle.clone();
+        let name = sys::UnixName::new();
+        let listener = name.listen(handle).expect("a free name");
+        let (handle, dialed) = (handle.clone(), name.clone());
         Door {
             listener: listener.boxed(),
             dialer: Dialer::new(move || {
-                let stream = UnixStream::connect_addr(&address).expect("a connection");
+                let stream = dialed.dial();
                 stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
                 stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
                 Peer::Os(OsPeer::Unix(stream))
             }),
             connect: boxed(move || {
                 let (handle, name) = (handle.clone(), name.clone());
-                async move {
-                    unix::connect_abstract(&handle, &name)
-                        .await
-                        .expect("a connection")
-                }
+                async move { name.connect(&handle).await.expect("a connection") }
             }),
         }
     }
@@ -135,7 +117,8 @@ impl Carrier for Unix {
             .ask(|stream: &Stream| stream.peer_credentials())
             .expect("a socket below");
         let credentials = credentials.expect("a Unix socket");
-        assert_eq!(credentials.pid.map(u32::from), Some(std::process::id()));
+        let pid = credentials.pid.map(u32::from);
+        assert!(pid.is_none_or(|pid| pid == std::process::id()));
         assert_eq!(credentials.uid, rustix::process::getuid().as_raw());
         assert_eq!(
             *connection.peer_address(),
@@ -149,13 +132,6 @@ impl Carrier for Unix {
                 .is_err()
         );
     }
-}
-
-/// Makes a pipe that holds more than one receive takes.
-fn pipe() -> (OwnedFd, OwnedFd) {
-    let (output, input) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-    fcntl_setpipe_size(&input, 256 * 1024).expect("room: pipe(7)");
-    (output, input)
 }
 
 /// Two pipes, as for a child process.
@@ -184,7 +160,7 @@ impl Carrier for Pipes {
         Door {
             listener: listener.boxed(),
             dialer: Dialer::new(move || {
-                let ((theirs, output), (input, ours)) = (pipe(), pipe());
+                let ((theirs, output), (input, ours)) = (sys::pipe(), sys::pipe());
                 hand.send((theirs, ours)).expect("it listens");
                 Peer::Os(OsPeer::Pipes {
                     input: input.into(),
@@ -192,7 +168,7 @@ impl Carrier for Pipes {
                 })
             }),
             connect: boxed(move || {
-                let ((theirs, output), (input, ours)) = (pipe(), pipe());
+                let ((theirs, output), (input, ours)) = (sys::pipe(), sys::pipe());
                 given.put(make(&handle, (theirs, ours)));
                 let stream = make(&handle, (input, output));
                 async move { stream }

@@ -4,12 +4,6 @@ use std::io::{self, Read, Write};
 
 use entwined::protocol::Connection;
 
-/// What sockets cannot show here.
-pub(super) const SOCKETS_LACK: &[(&str, &str)] = &[(
-    "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
-    "handles do not run out before memory does",
-)];
-
 /// There is nothing that TCP lacks.
 pub(super) fn ask_tcp(_: &Connection) {}
 

@@ -8,17 +8,18 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, recv, send},
+    net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketType, recv, send},
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
 use crate::{
     carrier::Carrier,
     rig::{Rig, ms},
+    sys,
 };
 use entwined::{
     protocol::{self, Echo},
-    transport::{Address, Listen as _, UnixAddress},
+    transport::{Address, Listen as _},
 };
 
 /// Lowers the process's limit on file descriptors until it is dropped.
@@ -75,7 +76,7 @@ pub(crate) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<C:
         for client in &clients {
             // The send fails if the peer was turned away already. Over TLS, the byte is not TLS and
             // is answered with an alert, which counts as served.
-            let _ = send(client, b"!", SendFlags::NOSIGNAL);
+            let _ = send(client, b"!", sys::SEND);
             answers.push(loop {
                 match recv(client, &mut [0; 1], RecvFlags::DONTWAIT) {
                     Err(Errno::AGAIN) => {
@@ -107,7 +108,7 @@ pub(crate) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<C:
         loop {
             let client = address.socket();
             address.connect(&client);
-            send(&client, b"!", SendFlags::NOSIGNAL).expect("written");
+            send(&client, b"!", sys::SEND).expect("written");
             handle.sleep(ms(10)).await;
             if matches!(recv(&client, &mut [0; 1], RecvFlags::DONTWAIT), Ok((1, _))) {
                 break;
@@ -131,8 +132,8 @@ impl Listening {
     fn of(address: &Address) -> Self {
         match address {
             Address::Tcp(address) => Listening::Tcp(*address),
-            Address::Unix(UnixAddress::Abstract(name)) => {
-                Listening::Unix(SocketAddrUnix::new_abstract_name(name).expect("an address"))
+            Address::Unix(address) => {
+                Listening::Unix(sys::unix_address(address).expect("an address"))
             }
             other => panic!("{other}: not for sockets"),
         }

@@ -2,7 +2,7 @@
 
 use crate::carrier::Carrier;
 
-/// Never run: each transport has a reason.
+/// Never run: this system has a reason.
 pub(crate) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<C: Carrier>() {
-    unreachable!("see the carriers");
+    unreachable!("see `sys`");
 }

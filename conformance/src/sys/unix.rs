@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::{AsFd, AsRawFd},
+    thread,
     time::Duration,
 };
 
@@ -29,33 +30,18 @@ pub(crate) fn processor_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Returns the number of open file descriptors of this process.
-pub(crate) fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("Linux").count()
-}
-
 /// By how much that number may differ if nothing was left behind.
 pub(crate) const OPEN_FILES_DIFFER: usize = 0;
 
-/// Returns the resident memory of this process, in KiB.
-pub(crate) fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a size");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .expect("a number")
+/// Blocks the thread.
+pub(crate) fn hold(time: Duration) {
+    // Sleep instead of spinning: time spent waiting for a processor would not count as blocked.
+    thread::sleep(time);
 }
 
 /// Waits, without reading, until the other side has closed the connection.
-///
-/// poll(2) always reports that the other side is gone. It reports a half-close only if RDHUP is
-/// requested.
 pub(crate) fn wait_for_end(socket: impl AsFd, limit: Duration) {
-    wait_for(socket, PollFlags::RDHUP, limit);
+    wait_for(socket, super::CLOSED, limit);
 }
 
 /// Waits until there is something to read.

@@ -1,7 +1,7 @@
 //! Windows. The only file with `unsafe`.
 
 use std::{
-    mem,
+    hint, mem,
     net::{Ipv4Addr, TcpListener, UdpSocket},
     os::windows::io::{AsRawSocket, AsSocket},
     thread,
@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use windows_sys::Win32::{
     Foundation::FILETIME,
     System::{
+        LibraryLoader::{GetModuleHandleA, GetProcAddress},
         ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS},
         Threading::{GetCurrentProcess, GetCurrentThread, GetThreadTimes},
     },
@@ -60,6 +61,48 @@ pub(crate) fn processor_time() -> Duration {
     Duration::from_nanos((steps(kernel) + steps(user)) * 100)
 }
 
+/// How often a thread has woken up is not counted.
+pub(crate) fn wake_ups() -> Option<u64> {
+    None
+}
+
+/// Tests by the beginnings of their names, with the reason why they cannot be passed.
+pub(super) fn lacks() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_wine = if is_wine() { OF_WINE } else { &[] };
+    OF_WINDOWS.iter().chain(of_wine).copied()
+}
+
+const OF_WINDOWS: &[(&str, &str)] = &[(
+    "b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on",
+    "handles do not run out before memory does",
+)];
+
+/// What Wine 8 does, and Windows does not.
+const OF_WINE: &[(&str, &str)] = &[
+    (
+        "b44_a_reset_is_an_error_with_its_kind",
+        "Wine ends a connection before it resets it, so the peer sees an end",
+    ),
+    (
+        "b55_with_64_busy_connections_the_host_draws_60_frames_a_second",
+        "Wine's server spins while a polled socket has bytes that are not read: with 60 of them, \
+         a bare mio loop has a tenth of its speed",
+    ),
+];
+
+/// Whether this Windows is Wine: its ntdll.dll says so.
+fn is_wine() -> bool {
+    // SAFETY: both names end with a NUL byte, and each process has the library for as long as it
+    // runs. The function is not called.
+    let function = unsafe {
+        GetProcAddress(
+            GetModuleHandleA(c"ntdll.dll".as_ptr().cast()),
+            c"wine_get_version".as_ptr().cast(),
+        )
+    };
+    function.is_some()
+}
+
 /// Returns a number that grows with the open handles of this process: the system gives a new
 /// handle the lowest number that is free. (Wine does not count them.)
 pub(crate) fn open_files() -> usize {
@@ -82,6 +125,18 @@ pub(crate) fn resident() -> u64 {
     let known = unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &mut counters, size) };
     assert!(known != 0, "a process knows its memory");
     counters.WorkingSetSize as u64 / 1024
+}
+
+/// Blocks the thread. The system sleeps for a millisecond or longer, so it spins if that is too
+/// long.
+pub(crate) fn hold(time: Duration) {
+    if time >= Duration::from_millis(2) {
+        return thread::sleep(time);
+    }
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        hint::spin_loop();
+    }
 }
 
 /// Waits, without reading, until the other side has closed the connection.

@@ -6,5 +6,6 @@ mod https;
 mod metrics;
 mod run;
 mod server;
+mod sys;
 mod tower;
 mod websocket;

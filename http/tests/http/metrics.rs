@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    net::Ipv4Addr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use crate::run::run;
 use entwined::{
     Handle, Standalone,
     reactor::{Driver, Label, Pacing, Report, Selector},
-    transport::{tcp, unix},
+    transport::tcp,
 };
 use entwined_http::{self as http, Router, client::Client, labels, layers};
 
@@ -153,12 +154,11 @@ fn stalls_are_kept_by_place_and_the_last_one_by_one() {
 #[test]
 fn connections_tasks_and_timers_are_listed_with_where_they_come_from() {
     run(|handle| async move {
-        let folder = std::env::temp_dir().join(format!("entwined-census-{}", std::process::id()));
-        let listener = unix::listen(&handle, &folder).expect("a socket");
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_address().tcp().expect("TCP");
         let before = handle.metrics();
-        let client = unix::connect(&handle, &folder).await.expect("a connection");
+        let client = tcp::connect(&handle, address).await.expect("a connection");
         let server = listener.accept().await.expect("one");
-        std::fs::remove_file(&folder).expect("it is there");
         assert_eq!(handle.metrics().connections, 2);
         let mut writer = client;
         write(&mut writer, &[b'x'; 1_000]).await;

@@ -1,5 +1,5 @@
 //! A window that serves. `PUT /label` sets its label, `POST /dialog` opens a modal dialog and
-//! answers when it is closed, `POST /quit` closes the window.
+//! answers when it is closed, `DELETE /dialog` closes it, `POST /quit` closes the window.
 //!
 //! It prints the address that it listens on.
 

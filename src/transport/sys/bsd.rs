@@ -20,9 +20,13 @@ pub(in crate::transport) const SEND: SendFlags = SendFlags::empty();
 /// There is no flag for file descriptors that come with bytes.
 pub(in crate::transport) const RECEIVE: RecvFlags = RecvFlags::empty();
 
+/// An IPv6 socket is for IPv4 too, as on Linux, where that is the default.
 pub(in crate::transport) fn socket(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
     let socket = net::socket(family, kind, None)?;
     prepare(&socket)?;
+    if family == AddressFamily::INET6 {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     Ok(socket)
 }
 

@@ -23,9 +23,13 @@ pub(in crate::transport) const SEND: SendFlags = SendFlags::empty();
 /// There are no Unix sockets here, so none of them has a file.
 pub(in crate::transport) type SocketFile = Infallible;
 
+/// An IPv6 socket is for IPv4 too, as on Linux, where that is the default.
 pub(in crate::transport) fn socket(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
     let socket = net::socket(family, kind, None)?;
     ioctl_fionbio(&socket, true)?;
+    if family == AddressFamily::INET6 {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     Ok(socket)
 }
 

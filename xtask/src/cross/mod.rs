@@ -25,7 +25,7 @@ const NEEDS: &[&Group] = &[&debian::CROSS, &debian::DISPLAY];
 
 /// A run from nothing that takes longer than this has failed. Nothing waits for each other here, so
 /// what takes longer hangs.
-const BUDGET: Duration = Duration::from_secs(45 * 60);
+const BUDGET: Duration = Duration::from_secs(20 * 60);
 
 /// The steps, by name: arguments of the command pick some of them.
 const NATIVE: &str = "native";
@@ -105,28 +105,62 @@ struct Tests {
     name: &'static str,
     package: &'static str,
     arguments: &'static [&'static str],
+    /// Parts of names of tests that cannot pass under Wine, each with the reason.
+    skipped: &'static [(&'static str, &'static str)],
 }
+
+/// A blocking receive of the standard library is not told either.
+const REFUSALS: &str = "Wine 8 forgets that a datagram was refused";
+
+/// Its server looks at each of them for each event.
+const MANY: &str = "a thousand connections that are polled take Wine 8 minutes";
+
+const PROGRAM: &str = "the peer is a program for Linux";
 
 const TEST_RUNS: &[Tests] = &[
     Tests {
         name: "suite, standalone",
         package: "entwined-conformance",
         arguments: &["--features", "http,tls", "--test", "standalone"],
+        skipped: &[],
     },
     Tests {
         name: "suite, win32",
         package: "entwined-win32",
         arguments: &["--tests"],
+        skipped: &[],
     },
     Tests {
         name: "core",
         package: "entwined",
         arguments: &["--all-features", "--lib", "--test", "core"],
+        skipped: &[
+            ("datagram::a_refusal_is_told", REFUSALS),
+            ("datagram::an_error_in_a_batch", REFUSALS),
+            ("framing::twisted_speaks_the_same", PROGRAM),
+        ],
     },
     Tests {
         name: "http",
         package: "entwined-http",
         arguments: &["--all-features", "--lib", "--test", "http"],
+        skipped: &[
+            ("client::peers", PROGRAM),
+            ("https::", PROGRAM),
+            ("server::compressed::a_compressed_live_body", PROGRAM),
+            ("server::compressed::head_is_answered", PROGRAM),
+            ("server::held_host", MANY),
+            ("server::http2::curl_is_served", PROGRAM),
+            ("server::http2::many_streams", PROGRAM),
+            ("server::layers::who_is_not_known", PROGRAM),
+            ("server::multipart::curl_uploads", PROGRAM),
+            ("server::peers", PROGRAM),
+            ("tower::a_service_at_the_root", PROGRAM),
+            ("tower::an_axum_router", PROGRAM),
+            ("websocket::ours_talks_to_pythons", PROGRAM),
+            ("websocket::over_http2_a_websocket", PROGRAM),
+            ("websocket::pythons_websockets", PROGRAM),
+        ],
     },
 ];
 
@@ -134,17 +168,25 @@ impl Tests {
     fn run(&self, wine: &Wine) -> Result<()> {
         let mut cargo = WINDOWS.cargo("test")?;
         cargo.args(["--package", self.package]).args(self.arguments);
+        cargo.arg("--");
+        for (name, reason) in self.skipped {
+            println!("not run: {name}: {reason}");
+            cargo.args(["--skip", name]);
+        }
         process::succeed(wine.run_with(&mut cargo))
     }
 }
 
 impl Target {
     /// Checks the types of the crates that are meant for this target, with all features and with
-    /// none. A warning is an error.
+    /// none, and those of their tests. A warning is an error.
     fn check(&self) -> Result<()> {
-        for features in ["--all-features", "--no-default-features"] {
+        for options in [
+            &["--all-features", "--tests"][..],
+            &["--no-default-features"],
+        ] {
             let mut cargo = self.cargo("check")?;
-            cargo.arg(features);
+            cargo.args(options);
             for package in self.packages {
                 cargo.args(["--package", package]);
             }

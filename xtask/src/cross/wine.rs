@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::compiler::{self, RUNNER, WINDOWS};
 use super::folder;
@@ -99,13 +99,30 @@ pub fn window(wine: &Wine, display: &Display) -> Result<()> {
         Ok(())
     };
     picture("win32-window.png", &mut running)?;
-    let dialog = Running::start(&mut curl(&["-X", "POST", &format!("{address}/dialog")]))?;
+    let dialog = thread::spawn({
+        let address = format!("{address}/dialog");
+        move || process::output(&mut curl(&["-X", "POST", &address])).map_err(|why| why.to_string())
+    });
     // The dialog has to be there first.
     thread::sleep(Duration::from_secs(2));
     label("The dialog is open, and this is another request.")?;
     picture("win32-window-dialog.png", &mut running)?;
-    drop(dialog);
-    drop(running);
+    if dialog.is_finished() {
+        return Err("there was no dialog".into());
+    }
+    request(&["-X", "DELETE", &format!("{address}/dialog")])?;
+    let answer = dialog.join().map_err(|_| "curl cannot be run")??;
+    if answer != "it was closed\n" {
+        return Err(format!("the dialog's request was answered with {answer:?}").into());
+    }
+    request(&["-X", "POST", &format!("{address}/quit")])?;
+    let end = Instant::now() + PATIENCE;
+    while running.ended()?.is_none() {
+        if Instant::now() > end {
+            return Err("the window does not close".into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
     Ok(())
 }
 

@@ -19,7 +19,10 @@ use entwined::{
 use entwined_http::{Config, Error, Request, Router};
 use futures_io::AsyncRead;
 
-use crate::server::support::{LIMIT, Peer, Site, allow_file_descriptors, config};
+use crate::{
+    server::support::{LIMIT, Peer, Site, config},
+    sys::allow_file_descriptors,
+};
 
 const HOLD: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(1);

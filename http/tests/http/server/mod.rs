@@ -5,7 +5,10 @@ mod compressed;
 mod connections;
 mod deadlines;
 mod ended;
+#[cfg(unix)]
 mod files;
+#[cfg(windows)]
+mod files_on_windows;
 mod handlers;
 mod held_host;
 mod http2;

@@ -7,9 +7,10 @@ use windows_sys::Win32::{
     Graphics::Gdi::{COLOR_WINDOW, HBRUSH, UpdateWindow},
     System::LibraryLoader::GetModuleHandleW,
     UI::WindowsAndMessaging::{
-        CreateWindowExW, DefWindowProcW, DispatchMessageW, GetMessageW, MB_OK, MSG, MessageBoxW,
-        PostMessageW, PostQuitMessage, RegisterClassW, SetWindowTextW, TranslateMessage, WM_CLOSE,
-        WM_DESTROY, WNDCLASSW, WS_CHILD, WS_OVERLAPPEDWINDOW, WS_VISIBLE,
+        CreateWindowExW, DefWindowProcW, DispatchMessageW, GetLastActivePopup, GetMessageW, IDOK,
+        MB_OK, MSG, MessageBoxW, PostMessageW, PostQuitMessage, RegisterClassW, SetWindowTextW,
+        TranslateMessage, WM_CLOSE, WM_COMMAND, WM_DESTROY, WNDCLASSW, WS_CHILD,
+        WS_OVERLAPPEDWINDOW, WS_VISIBLE,
     },
 };
 
@@ -80,6 +81,17 @@ impl Window {
         let title = wide("Entwined");
         // SAFETY: the texts live until the call has returned.
         unsafe { MessageBoxW(self.window, wide(text).as_ptr(), title.as_ptr(), MB_OK) };
+    }
+
+    /// Closes the dialog that is open, if there is one, as its button does.
+    pub(crate) fn answer(&self) {
+        // SAFETY: the window is this thread's, and a message may be posted to any window.
+        unsafe {
+            let dialog = GetLastActivePopup(self.window);
+            if dialog != self.window {
+                PostMessageW(dialog, WM_COMMAND, IDOK as WPARAM, 0);
+            }
+        }
     }
 
     pub(crate) fn close(&self) {

@@ -18,9 +18,11 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let handle = network.handle();
 
     let label = window.clone();
-    let dialog = window.clone();
+    let (dialog, answered) = (window.clone(), window.clone());
     let router = Router::new()
-        .get("/", || async { "PUT /label, POST /dialog, POST /quit\n" })
+        .get("/", || async {
+            "PUT /label, POST /dialog, DELETE /dialog, POST /quit\n"
+        })
         .put("/label", move |mut request: Request| {
             let label = label.clone();
             async move {
@@ -33,6 +35,10 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         .post("/dialog", move || {
             dialog.ask("A request has opened this.");
             async { "it was closed\n" }
+        })
+        .delete("/dialog", move || {
+            answered.answer();
+            async { "" }
         })
         .post("/quit", move || {
             window.close();

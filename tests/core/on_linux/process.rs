@@ -463,7 +463,7 @@ fn is_apart(name: &str) -> bool {
 #[test]
 fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
     const NAME: &str =
-        "process::in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
+        "on_linux::process::in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs";
     if !is_apart(NAME) {
         let mut command = process::Command::new("env");
         command
@@ -488,7 +488,8 @@ fn in_a_program_that_ignores_sigchld_the_status_is_lost_and_nothing_hangs() {
 
 #[test]
 fn standard_input_and_output_are_a_stream_and_stay_as_they_were() {
-    const NAME: &str = "process::standard_input_and_output_are_a_stream_and_stay_as_they_were";
+    const NAME: &str =
+        "on_linux::process::standard_input_and_output_are_a_stream_and_stay_as_they_were";
     if is_apart(NAME) {
         let heard = run(|handle| async move {
             let mut stream = entwined::transport::fd::stdio(&handle).expect("stdio");
@@ -590,7 +591,7 @@ fn a_child_gets_no_fd_that_it_was_not_given() {
 
 #[test]
 fn a_child_neither_blocks_nor_ignores_what_its_parent_does() {
-    const NAME: &str = "process::a_child_neither_blocks_nor_ignores_what_its_parent_does";
+    const NAME: &str = "on_linux::process::a_child_neither_blocks_nor_ignores_what_its_parent_does";
     if !is_apart(NAME) {
         let mut command = process::Command::new("env");
         command
@@ -704,7 +705,7 @@ fn a_group_that_outlives_the_run_is_still_a_group() {
 
 #[test]
 fn a_child_can_die_with_its_parent() {
-    const NAME: &str = "process::a_child_can_die_with_its_parent";
+    const NAME: &str = "on_linux::process::a_child_can_die_with_its_parent";
     if is_apart(NAME) {
         let process = run(|handle| async move {
             let command = Command::new("sleep").arg("1000").die_with_parent(true);

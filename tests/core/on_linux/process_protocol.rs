@@ -531,7 +531,7 @@ fn children() -> usize {
 
 #[test]
 fn many_of_them_leave_nothing_behind() {
-    const NAME: &str = "process_protocol::many_of_them_leave_nothing_behind";
+    const NAME: &str = "on_linux::process_protocol::many_of_them_leave_nothing_behind";
     if std::env::var_os("ENTWINED_APART").is_none() {
         // In a process of its own, without the fds of other tests.
         let mut apart = std::process::Command::new(std::env::current_exe().expect("this program"));

@@ -45,7 +45,8 @@ fn wait_for_the_end() {
 #[test]
 fn after_the_run_a_signal_has_its_default_effect_again() {
     if !is_child() {
-        let status = run_child("signal::after_the_run_a_signal_has_its_default_effect_again");
+        let status =
+            run_child("on_linux::signal::after_the_run_a_signal_has_its_default_effect_again");
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
         return;
     }
@@ -63,7 +64,8 @@ fn after_the_run_a_signal_has_its_default_effect_again() {
 #[test]
 fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
     if !is_child() {
-        let status = run_child("signal::a_second_signal_ends_a_shutdown_that_takes_too_long");
+        let status =
+            run_child("on_linux::signal::a_second_signal_ends_a_shutdown_that_takes_too_long");
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
         return;
     }

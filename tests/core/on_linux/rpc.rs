@@ -1,0 +1,78 @@
+//! Calls of a program in another language.
+
+use std::{
+    cell::RefCell,
+    process::{Command, Stdio},
+    rc::Rc,
+};
+
+use crate::rpc::methods;
+use entwined::rpc;
+
+const PYTHON: &str = r"
+import sys, struct, msgpack
+read, write = sys.stdin.buffer, sys.stdout.buffer
+def send(*values):
+    frame = b''.join(msgpack.packb(value) for value in values)
+    write.write(struct.pack('>I', len(frame)) + frame)
+    write.flush()
+def receive():
+    length, = struct.unpack('>I', read.read(4))
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(read.read(length))
+    return list(unpacker)
+write.write(b'entwrpc\x01')
+write.flush()
+assert read.read(8) == b'entwrpc\x01'
+send(0, 0, 'add', [2, 3])
+assert receive() == [1, 0, 5]
+send(0, 1, 'ehco', None)
+assert receive() == [2, 1, 1, '\'ehco\'; it has \'echo\''.replace('\'', '\x22')]
+send(0, 2, 'call back', 20)
+kind, number, name, argument = receive()
+assert (kind, name, argument) == (0, 'double', 20)
+send(1, number, 40)
+assert receive() == [1, 2, 41]
+send(4, 3, 2, 'count', 5)
+items = [receive(), receive()]
+send(7, 3, 10)
+items += [receive() for _ in range(4)]
+assert items == [[5, 3, n] for n in range(5)] + [[6, 3]], items
+";
+
+#[test]
+fn a_peer_in_another_language_understands() {
+    let reactor = entwined::Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+    let stream = entwined::transport::Stream::from_fd(&handle, ours.into()).expect("a socket");
+    let peer = rpc::start(&handle, stream, methods(&handle));
+    let ended = Rc::new(RefCell::new(None));
+    let (slot, stopping) = (ended.clone(), handle.clone());
+    let talk = handle.defer_to_thread(move |_| {
+        let input = theirs.try_clone().map_err(|error| error.to_string())?;
+        let mut python = Command::new("/usr/bin/python3");
+        python
+            .args(["-c", PYTHON])
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(input)));
+        python
+            .stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stderr(Stdio::piped());
+        let output = python.spawn().and_then(|child| child.wait_with_output());
+        output
+            .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+            .map_err(|error| error.to_string())
+    });
+    talk.add_both(move |said| {
+        *slot.borrow_mut() = Some(said);
+        stopping.stop();
+        Ok::<_, String>(())
+    });
+    reactor.run().expect("a run");
+    assert_eq!(
+        ended.take().expect("its end"),
+        Ok(String::new()),
+        "apt-get install python3-msgpack"
+    );
+    drop(peer);
+}
