@@ -160,7 +160,7 @@ fn autobahn(tools: &Tools, app: &str, address: &str) -> Result<(String, Vec<Stri
 
 fn verdicts(index: &Path, app: &str) -> Result<(String, Vec<String>)> {
     let said = process::output(
-        Command::new("python3")
+        Command::new("/usr/bin/python3")
             .args(["-c", VERDICTS])
             .arg(index)
             .arg(app),

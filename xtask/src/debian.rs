@@ -125,16 +125,36 @@ pub const TESTS: Group = Group {
 pub const PROGRAMS: Group = Group {
     why: "clients and servers that the example programs are tested with",
     packages: &[
+        "chromium",
+        "chromium-driver",
         "curl",
+        "dbus-daemon",
+        "gir1.2-gtk-4.0",
         "git",
+        "libglib2.0-bin",
+        "litmus",
+        "nginx-light",
         "openssl",
         "postgresql",
+        "python3-caldav",
+        "python3-dbusmock",
+        "python3-gi",
+        "python3-matplotlib",
+        "python3-nbformat",
+        "python3-selenium",
         "python3-websockets",
         "redis-server",
         "redis-tools",
         "sqlite3",
         "telnet",
+        "vdirsyncer",
+        "xdotool",
     ],
+};
+
+pub const PYTHON: Group = Group {
+    why: "Python with packages of its own, for comparison",
+    packages: &["python3", "python3-venv"],
 };
 
 pub const WEB_PEERS: Group = Group {

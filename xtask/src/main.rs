@@ -35,8 +35,10 @@ cargo xtask toolkits [NAME ...]
     The hosts whose toolkits are not Rust crates, such as Qt and Cocoa: lints, tests, the
     conformance suite on each of their loops, and a window of each, with its picture. With
     names, only the suites and windows whose names contain one of them.
-cargo xtask programs [NAME ...]
-    The example programs: lints, and tests in which clients that others wrote use them.
+cargo xtask programs [--faults] [NAME ...]
+    The example programs: lints, and tests in which clients that others wrote use them. With
+    --faults only the tests of what breaks, 50 times each, with their figures: processes that are
+    killed at random moments, full disks, slow readers.
 cargo xtask cross [native|checks|tests|window ...]
     Systems other than Linux: the conformance suite over their selector, on Linux; the types for
     Windows, macOS and FreeBSD; the tests for Windows under Wine; a window there, with its picture.

@@ -9,22 +9,41 @@ use crate::display::Display;
 use crate::steps::Steps;
 use crate::{Result, debian, workspace};
 
-/// Runs all checks and tests of these programs, or of all if none is named.
+/// How often `--faults` kills what it kills.
+const FAULTS: &str = "50";
+
+/// Runs all checks and tests of these programs, or of all if none is named. With `--faults` among
+/// the names, runs only the tests of what breaks, longer, and shows their figures.
 pub fn run(names: &[&str]) -> Result<ExitCode> {
+    let faults = names.contains(&"--faults");
+    let names: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| *name != "--faults")
+        .collect();
     let mut steps = Steps::default();
     steps.run("packages", || {
         debian::ensure(&[&debian::GTK, &debian::DISPLAY, &debian::PROGRAMS])
     })?;
-    steps.run("manifests", check_manifests)?;
-    steps.command("format", programs("fmt").args(["--all", "--check"]))?;
     let chosen = |command: &str| {
         let mut command = programs(command);
-        match names {
+        match &names[..] {
             [] => command.arg("--workspace"),
             names => command.args(names.iter().flat_map(|name| ["--package", *name])),
         };
         command
     };
+    if faults {
+        let arguments = ["faults::", "--", "--nocapture", "--test-threads=1"];
+        steps.command(
+            "faults",
+            chosen("test").args(arguments).env("FAULTS", FAULTS),
+        )?;
+        steps.report();
+        return Ok(ExitCode::SUCCESS);
+    }
+    steps.run("manifests", check_manifests)?;
+    steps.command("format", programs("fmt").args(["--all", "--check"]))?;
     steps.command(
         "lints",
         chosen("clippy").args(["--all-targets", "--", "-D", "warnings"]),

@@ -25,6 +25,8 @@ Options of the master:
   --listen ENDPOINT    where its page is [default: tcp:8080:interface=127.0.0.1]
   --workers ENDPOINT   where workers connect [default: tcp:8090]
   --data FOLDER        where it keeps builds, logs and artifacts [default: ci-data]
+  --database URL       keeps builds in PostgreSQL (postgres://…), where several masters share them;
+                       they also share the folder
 
 Options of a worker:
   --master ENDPOINT    where the master is, such as tcp:build.example.org:8090
@@ -41,6 +43,7 @@ struct Options {
     listen: Option<String>,
     workers: Option<String>,
     data: Option<PathBuf>,
+    database: Option<String>,
     master: Option<String>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -56,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Long("listen") => options.listen = Some(arguments.value()?.string()?),
             Long("workers") => options.workers = Some(arguments.value()?.string()?),
             Long("data") => options.data = Some(arguments.value()?.into()),
+            Long("database") => options.database = Some(arguments.value()?.string()?),
             Long("master") => options.master = Some(arguments.value()?.string()?),
             Long("certificate") => options.certificate = Some(arguments.value()?.into()),
             Long("key") => options.key = Some(arguments.value()?.into()),
@@ -87,6 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .unwrap_or("tcp:8080:interface=127.0.0.1"),
             options.workers.as_deref().unwrap_or("tcp:8090"),
             options.data.unwrap_or_else(|| "ci-data".into()),
+            options.database.as_deref(),
             &trust,
         ),
         (Some("worker"), Some(master)) => worker::run(master, &trust),

@@ -23,7 +23,7 @@ use entwined_rusqlite::ConnectionPool;
 use crate::{
     log::Files,
     site,
-    store::Store,
+    store::{self, Postgres, Sqlite, Store, Told},
     trust::{self, Trust},
     wire::{Job, Said},
 };
@@ -31,6 +31,9 @@ use crate::{
 /// How often a worker is asked whether it is there, and how long it has to answer.
 const PING: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How soon the database is asked again for what must be done.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Master {
     pub handle: Handle,
@@ -46,14 +49,21 @@ pub fn run(
     listen: &str,
     workers: &str,
     data: PathBuf,
+    database: Option<&str>,
     trust: &Trust,
 ) -> Result<(), Box<dyn Error>> {
     let reactor = Standalone::new()?;
     let handle = reactor.handle();
     let files = Files::new(&handle, &data)?;
-    let store = Store(ConnectionPool::open(&handle, data.join("builds.db")));
-    let prepared = store.prepare();
-    reactor.block_on(async { Ok::<_, Box<dyn Error>>(prepared.await?) })?;
+    let store = match database {
+        Some(url) => Store::Postgres(Postgres::new(&handle, url)?),
+        None => {
+            let sqlite = Sqlite(ConnectionPool::open(&handle, data.join("builds.db")));
+            let prepared = sqlite.prepare();
+            reactor.block_on(async { Ok::<_, Box<dyn Error>>(prepared.await?) })?;
+            Store::Sqlite(sqlite)
+        }
+    };
 
     signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
     let master = Rc::new(Master {
@@ -64,6 +74,15 @@ pub fn run(
         workers: RefCell::default(),
         running: RefCell::default(),
     });
+    if let Store::Postgres(postgres) = &master.store {
+        let told = Rc::downgrade(&master);
+        handle.spawn(postgres.clone().keep(move |what| {
+            if let Some(master) = told.upgrade() {
+                master.told(what);
+            }
+        }));
+        handle.spawn(postgres.clone().look_after_others());
+    }
     let listener = endpoint::server(workers)?.listen(&handle)?;
     let others: Rc<[_]> = trust.others().into();
     let server = rpc::serve(trust.acceptor()?.listen(listener), {
@@ -125,7 +144,10 @@ impl Master {
             Err(Interrupted::Cancelled) => {}
             Ok(Err(why)) if !peer.is_closing() => {
                 let message = format!("[{why}]\n").into_bytes();
-                self.files.append(id, message).await?;
+                // If the disk is full, that is why, and this does not fit either.
+                if let Err(error) = self.files.append(id, message).await {
+                    tracing::warn!(%error, id, "a log is not written");
+                }
                 self.store.finish(id, None).await?;
             }
             Ok(Err(why)) => return Err(why),
@@ -134,6 +156,44 @@ impl Master {
         lost.disarm();
         self.changes.send(id);
         Ok(())
+    }
+
+    /// What the database says, in which other masters change builds too.
+    fn told(self: Rc<Self>, what: Told) {
+        match what {
+            Told::Changed(id) => {
+                self.changes.send(id);
+                if self.running.borrow().contains_key(&id) {
+                    let master = self.clone();
+                    self.handle.spawn(async move {
+                        let found = master.store.find(id).await;
+                        if let Ok(Some(build)) = found
+                            && build.state != "running"
+                        {
+                            master.drop_running(id);
+                        }
+                    });
+                }
+            }
+            Told::Connected => drop(self.changes.send(0)),
+            // Other masters run them again.
+            Told::Lost => {
+                let ids: Vec<_> = self.running.borrow().keys().copied().collect();
+                for id in ids {
+                    self.drop_running(id);
+                }
+                self.changes.send(0);
+            }
+        }
+    }
+
+    /// Ends a build whose result is not wanted. The call is dropped with its task, and so is the
+    /// process on the worker.
+    fn drop_running(&self, id: i64) {
+        let running = self.running.borrow_mut().remove(&id);
+        if let Some(running) = running {
+            running.cancel();
+        }
     }
 
     /// Runs a build and writes down what it says. It is asked for more only when what it said is
@@ -147,6 +207,7 @@ impl Master {
                 Ok(Said::Output(bytes)) => {
                     self.files.append(id, bytes).await?;
                     self.changes.send(id);
+                    self.store.grown(id).await?;
                 }
                 Ok(Said::Artifact(name, bytes)) => self.files.store(id, name, bytes).await?,
                 Ok(Said::Exit(code)) => return Ok(code),
@@ -158,16 +219,16 @@ impl Master {
 
     fn requeue(self: Rc<Self>, id: i64) {
         self.running.borrow_mut().remove(&id);
-        let requeued = self.store.requeue(id);
         let message = b"[the worker is lost]\n".to_vec();
         let noted = self.files.append(id, message);
         let handle = self.handle.clone();
-        handle.spawn(async move {
-            let (requeued, noted) = (requeued.await, noted.await);
-            if let Err(error) = requeued {
-                tracing::error!(%error, id, "a build is not queued again");
+        handle.clone().spawn(async move {
+            // As long as the database has no room for it, the build is of no worker.
+            while let Err(error) = self.store.requeue(id).await {
+                tracing::error!(%error, id, "a build is not queued again yet");
+                handle.sleep(AGAIN).await;
             }
-            if let Err(error) = noted {
+            if let Err(error) = noted.await {
                 tracing::warn!(%error, id, "a log is not written");
             }
             self.changes.send(id);
@@ -175,12 +236,10 @@ impl Master {
     }
 
     /// Cancels a build. Returns whether there was something to cancel.
-    pub async fn cancel(&self, id: i64) -> Result<bool, entwined_rusqlite::Error> {
+    pub async fn cancel(&self, id: i64) -> Result<bool, store::Error> {
         let cancelled = self.store.cancel(id).await?;
-        let running = self.running.borrow_mut().remove(&id);
-        if let (true, Some(running)) = (cancelled, running) {
-            // The call is dropped with its task, and so is the process on the worker.
-            running.cancel();
+        if cancelled {
+            self.drop_running(id);
         }
         self.changes.send(id);
         Ok(cancelled)

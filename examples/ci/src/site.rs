@@ -11,7 +11,10 @@ use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{master::Master, store::Build};
+use crate::{
+    master::Master,
+    store::{self, Build},
+};
 
 /// A build runs a script with the rights of a worker, so other people's pages must not ask for one.
 pub fn router(master: &Rc<Master>) -> Router {
@@ -44,7 +47,7 @@ struct New {
 }
 
 async fn list(State(master): State<Rc<Master>>) -> Result<Json<List>, Error> {
-    let builds = master.store.newest().await.map_err(Error::internal)?;
+    let builds = master.store.newest().await?;
     let mut workers: Vec<_> = master.workers.borrow().iter().cloned().collect();
     workers.sort_unstable();
     Ok(Json(List { builds, workers }))
@@ -56,13 +59,13 @@ async fn add(
 ) -> Result<(StatusCode, Json<Value>), Error> {
     let repository = new.repository.filter(|text| !text.is_empty());
     let added = master.store.add(repository, new.script);
-    let id = added.await.map_err(Error::internal)?;
+    let id = added.await?;
     master.changes.send(id);
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
 
 async fn find(master: &Master, id: i64) -> Result<Build, Error> {
-    let found = master.store.find(id).await.map_err(Error::internal)?;
+    let found = master.store.find(id).await?;
     found.ok_or_else(|| Error::not_found("there is no such build"))
 }
 
@@ -74,7 +77,7 @@ async fn cancel(
     State(master): State<Rc<Master>>,
     Path(id): Path<i64>,
 ) -> Result<Json<Build>, Error> {
-    master.cancel(id).await.map_err(Error::internal)?;
+    master.cancel(id).await?;
     Ok(Json(find(&master, id).await?))
 }
 
@@ -83,6 +86,15 @@ async fn log(State(master): State<Rc<Master>>, Path(id): Path<i64>) -> Result<Re
     find(&master, id).await?;
     let headers = [("content-type", "text/plain; charset=utf-8")];
     Ok((headers, Body::live(follow(master, id))).into_response())
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Lost => Error::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            error => Error::internal(error),
+        }
+    }
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -10,7 +10,7 @@ use entwined::deferred::{Deferred, Interrupted};
 use entwined_http::{self as http, IntoResponse, Response, StatusCode};
 use entwined_rusqlite::{
     ConnectionPool, Error,
-    rusqlite::{self, OptionalExtension, Transaction},
+    rusqlite::{self, ErrorCode, OptionalExtension, Transaction},
 };
 use serde::{Deserialize, Serialize};
 
@@ -232,6 +232,11 @@ impl IntoResponse for Refusal {
             Refusal::NoSuchSeat => StatusCode::NOT_FOUND,
             Refusal::NoSuchHold => StatusCode::GONE,
             Refusal::Database(Error::Full) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Database(Error::Sqlite(ref error))
+                if error.sqlite_error_code() == Some(ErrorCode::DiskFull) =>
+            {
+                StatusCode::INSUFFICIENT_STORAGE
+            }
             Refusal::Database(error) => return http::Error::internal(error).into_response(),
         };
         http::Error::new(status, self.to_string()).into_response()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Result, process, workspace};
+use crate::{Result, debian, process, workspace};
 
 /// Returns the Python of a virtual environment with these packages, created on first use.
 pub fn with(packages: &[&str]) -> Result<PathBuf> {
@@ -18,13 +18,14 @@ pub fn with(packages: &[&str]) -> Result<PathBuf> {
             .is_ok_and(|it| it.success())
     };
     if !works(&python) {
+        debian::ensure(&[&debian::PYTHON])?;
         eprintln!(
             "Installing {} in {}",
             packages.join(" and "),
             folder.display()
         );
         process::succeed(
-            Command::new("python3")
+            Command::new("/usr/bin/python3")
                 .args(["-m", "venv", "--clear"])
                 .arg(&folder),
         )?;

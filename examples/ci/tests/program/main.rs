@@ -1,6 +1,9 @@
 //! A master and workers as processes, used by curl and git. The identities are made by openssl, as
 //! the README says.
 
+mod faults;
+mod postgres;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -46,7 +49,11 @@ struct Site(tempfile::TempDir);
 
 impl Site {
     fn new(names: &[&str]) -> Site {
-        let site = Site(tempfile::tempdir().expect("a folder"));
+        Site::new_in(tempfile::tempdir().expect("a folder"), names)
+    }
+
+    fn new_in(folder: tempfile::TempDir, names: &[&str]) -> Site {
+        let site = Site(folder);
         for name in names {
             let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
             run(Command::new("openssl")
@@ -83,6 +90,10 @@ impl Site {
     }
 
     fn master(&self, workers: &[&str], port: Option<&str>) -> Master {
+        self.master_with(workers, port, &[])
+    }
+
+    fn master_with(&self, workers: &[&str], port: Option<&str>, more: &[&str]) -> Master {
         let port = port.map_or("0", |address| address.rsplit(':').next().expect("a port"));
         let mut command = self.command("master", "master");
         command.args(["--listen", "tcp:0:interface=127.0.0.1", "--workers"]);
@@ -90,6 +101,7 @@ impl Site {
         for name in workers {
             command.args(["--trust", &format!("{name}.pem")]);
         }
+        command.args(more);
         let mut process = Running(command.stdout(Stdio::piped()).spawn().expect("built"));
         let mut output = BufReader::new(process.0.stdout.take().expect("piped"));
         let mut after = |prefix: &str| {

@@ -1,6 +1,8 @@
 //! The program as one process or several, used by telnet and by Python's `websockets`. Redis is a
 //! server of its own for each test.
 
+mod faults;
+
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,

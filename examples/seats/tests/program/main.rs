@@ -1,5 +1,7 @@
 //! The program as a process, used by curl, by Python and by a browser.
 
+mod faults;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -174,20 +176,6 @@ fn sixty_four_customers_buy_all_seats_ten_times() {
     for _ in 0..10 {
         let folder = tempfile::tempdir().expect("a folder");
         sell_out(&folder.path().join("seats.db"), false);
-    }
-}
-
-#[test]
-fn what_was_confirmed_survives_kill_9() {
-    for _ in 0..10 {
-        let folder = tempfile::tempdir().expect("a folder");
-        let database = folder.path().join("seats.db");
-        sell_out(&database, true);
-        let sold = sqlite(&database, "SELECT count(*) FROM seat WHERE sold");
-        let program = Program::start(&database);
-        let after = sqlite(&database, "SELECT count(*) FROM seat WHERE sold");
-        assert_eq!(sold, after);
-        assert!(program.curl(&[], "/flights").contains("\"free\":"));
     }
 }
 

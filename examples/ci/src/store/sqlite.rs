@@ -1,13 +1,12 @@
-//! The builds, in SQLite. A build is `queued`, `running`, or has ended: `passed`, `failed` or
-//! `cancelled`. Nothing changes a build that has ended.
+//! The builds of one master, in SQLite.
 
 use entwined::deferred::Deferred;
 use entwined_rusqlite::{
     ConnectionPool, Error,
     rusqlite::{OptionalExtension, Result, Row},
 };
-use serde::Serialize;
 
+use super::{Build, COLUMNS, MAX_TRIES, SHOWN};
 use crate::wire::Job;
 
 const SCHEMA: &str = "
@@ -17,47 +16,10 @@ const SCHEMA: &str = "
         tries INTEGER NOT NULL DEFAULT 0);
     CREATE INDEX IF NOT EXISTS build_state ON build (state, id);";
 
-/// A build whose worker is lost this many times has failed: perhaps it kills them.
-const MAX_TRIES: u32 = 3;
-
-/// How many builds the page shows.
-const SHOWN: u32 = 100;
-
-const COLUMNS: &str = "id, repository, script, state, worker, code, tries";
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Build {
-    pub id: i64,
-    repository: Option<String>,
-    script: String,
-    pub state: String,
-    worker: Option<String>,
-    code: Option<i32>,
-    tries: u32,
-}
-
-impl Build {
-    fn read(row: &Row<'_>) -> Result<Build> {
-        Ok(Build {
-            id: row.get(0)?,
-            repository: row.get(1)?,
-            script: row.get(2)?,
-            state: row.get(3)?,
-            worker: row.get(4)?,
-            code: row.get(5)?,
-            tries: row.get(6)?,
-        })
-    }
-
-    pub fn has_ended(&self) -> bool {
-        !matches!(&*self.state, "queued" | "running")
-    }
-}
-
 #[derive(Clone)]
-pub struct Store(pub ConnectionPool);
+pub struct Sqlite(pub ConnectionPool);
 
-impl Store {
+impl Sqlite {
     /// Creates what is missing. What was running when the master ended is queued again.
     pub fn prepare(&self) -> Deferred<(), Error> {
         self.0.run_interaction(|transaction| {
@@ -72,14 +34,14 @@ impl Store {
 
     pub fn newest(&self) -> Deferred<Vec<Build>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM build ORDER BY id DESC LIMIT {SHOWN}");
-        self.0.run_query(sql, (), Build::read)
+        self.0.run_query(sql, (), read)
     }
 
     pub fn find(&self, id: i64) -> Deferred<Option<Build>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM build WHERE id = ?");
         self.0.run_with_connection(move |connection, _| {
             let mut statement = connection.prepare_cached(&sql)?;
-            Ok(statement.query_row([id], Build::read).optional()?)
+            Ok(statement.query_row([id], read).optional()?)
         })
     }
 
@@ -121,11 +83,13 @@ impl Store {
     }
 
     /// A build has lost its worker.
-    pub fn requeue(&self, id: i64) -> Deferred<usize, Error> {
+    pub fn requeue(&self, id: i64) -> Deferred<bool, Error> {
         let sql = "
             UPDATE build SET state = iif(tries < ?2, 'queued', 'failed')
             WHERE id = ?1 AND state = 'running'";
-        self.0.run_statement(sql, (id, MAX_TRIES))
+        self.0
+            .run_statement(sql, (id, MAX_TRIES))
+            .map(|changed| changed == 1)
     }
 
     /// Returns whether the build had not ended.
@@ -135,4 +99,16 @@ impl Store {
             WHERE id = ? AND state IN ('queued', 'running')";
         self.0.run_statement(sql, [id]).map(|changed| changed == 1)
     }
+}
+
+fn read(row: &Row<'_>) -> Result<Build> {
+    Ok(Build {
+        id: row.get(0)?,
+        repository: row.get(1)?,
+        script: row.get(2)?,
+        state: row.get(3)?,
+        worker: row.get(4)?,
+        code: row.get(5)?,
+        tries: row.get(6)?,
+    })
 }

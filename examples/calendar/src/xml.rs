@@ -1,0 +1,365 @@
+//! XML: what clients send, as a tree with bounds, and what is written for them.
+
+use std::fmt::Write as _;
+
+use quick_xml::{
+    NsReader,
+    escape::escape,
+    events::{BytesStart, Event},
+    name::{QName, ResolveResult},
+};
+
+pub const DAV: &str = "DAV:";
+pub const CALDAV: &str = "urn:ietf:params:xml:ns:caldav";
+pub const APPLE: &str = "http://calendarserver.org/ns/";
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// Elements in elements. What clients send has about ten levels.
+const MAX_DEPTH: usize = 40;
+/// Of one element, without declarations of namespaces.
+const MAX_ATTRIBUTES: usize = 16;
+const MAX_DECLARATIONS: usize = 32;
+/// A report may name some thousand events.
+const MAX_ELEMENTS: usize = 20_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub namespace: String,
+    pub local: String,
+}
+
+impl Name {
+    pub fn new(namespace: &str, local: &str) -> Name {
+        Name {
+            namespace: namespace.to_owned(),
+            local: local.to_owned(),
+        }
+    }
+
+    pub fn is(&self, namespace: &str, local: &str) -> bool {
+        self.namespace == namespace && self.local == local
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Element {
+    pub name: Name,
+    attributes: Vec<(Name, String)>,
+    content: Vec<Content>,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Element(Element),
+    Text(String),
+}
+
+impl Element {
+    pub fn is(&self, namespace: &str, local: &str) -> bool {
+        self.name.is(namespace, local)
+    }
+
+    pub fn elements(&self) -> impl Iterator<Item = &Element> {
+        self.content.iter().filter_map(|content| match content {
+            Content::Element(element) => Some(element),
+            Content::Text(_) => None,
+        })
+    }
+
+    pub fn all(&self, namespace: &str, local: &str) -> impl Iterator<Item = &Element> {
+        self.elements()
+            .filter(move |element| element.is(namespace, local))
+    }
+
+    pub fn child(&self, namespace: &str, local: &str) -> Option<&Element> {
+        self.all(namespace, local).next()
+    }
+
+    /// The text that is directly in the element, without spaces around it.
+    pub fn text(&self) -> String {
+        let parts = self.content.iter().filter_map(|content| match content {
+            Content::Element(_) => None,
+            Content::Text(text) => Some(text.as_str()),
+        });
+        parts.collect::<String>().trim().to_owned()
+    }
+
+    /// The value of an attribute without a namespace.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        let mut attributes = self.attributes.iter();
+        attributes
+            .find(|(known, _)| known.is("", name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The element as text that means the same wherever it is put.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) {
+        let Name { namespace, local } = &self.name;
+        let _ = match namespace.is_empty() {
+            true => write!(text, "<{local} xmlns=\"\""),
+            false => write!(text, "<x:{local} xmlns:x=\"{}\"", escape(namespace)),
+        };
+        for (number, (name, value)) in self.attributes.iter().enumerate() {
+            let Name { namespace, local } = name;
+            let _ = match namespace.as_str() {
+                "" => write!(text, " {local}"),
+                XML => write!(text, " xml:{local}"),
+                _ => write!(
+                    text,
+                    " xmlns:a{number}=\"{}\" a{number}:{local}",
+                    escape(namespace)
+                ),
+            };
+            let _ = write!(text, "=\"{}\"", escape(value));
+        }
+        text.push('>');
+        for content in &self.content {
+            match content {
+                Content::Element(element) => element.write(text),
+                Content::Text(part) => text.push_str(&escape(part)),
+            }
+        }
+        let prefix = if namespace.is_empty() { "" } else { "x:" };
+        let _ = write!(text, "</{prefix}{local}>");
+    }
+}
+
+/// Reads a document. A document type is refused, so there are no entities but those of XML.
+pub fn parse(text: &[u8]) -> Result<Element, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "the XML is not UTF-8")?;
+    let mut reader = NsReader::from_str(text.trim_start_matches('\u{feff}'));
+    let resolver = reader.resolver_mut();
+    resolver.set_max_declarations_per_element(MAX_DECLARATIONS);
+    let mut open: Vec<Element> = Vec::new();
+    let mut root = None;
+    let mut count = 0;
+    loop {
+        let wrong = |error: &dyn std::fmt::Display| format!("the XML is wrong: {error}");
+        let event = reader.read_event().map_err(|error| wrong(&error))?;
+        let done = match event {
+            Event::Start(start) => {
+                count += 1;
+                if open.len() == MAX_DEPTH || count > MAX_ELEMENTS {
+                    return Err("the XML has too many elements, or they are too deep".into());
+                }
+                open.push(element(&reader, &start)?);
+                continue;
+            }
+            Event::Empty(start) => {
+                count += 1;
+                if open.len() == MAX_DEPTH || count > MAX_ELEMENTS {
+                    return Err("the XML has too many elements, or they are too deep".into());
+                }
+                Some(element(&reader, &start)?)
+            }
+            // The reader has compared the names.
+            Event::End(_) => open.pop(),
+            Event::Text(text) => {
+                let text = text.decode().map_err(|error| wrong(&error))?;
+                add_text(&mut open, &text)?;
+                None
+            }
+            Event::CData(text) => {
+                let text = text.decode().map_err(|error| wrong(&error))?;
+                add_text(&mut open, &text)?;
+                None
+            }
+            Event::GeneralRef(reference) => {
+                let name = reference.decode().map_err(|error| wrong(&error))?;
+                let text = quick_xml::escape::unescape(&format!("&{name};"))
+                    .map_err(|error| wrong(&error))?
+                    .into_owned();
+                add_text(&mut open, &text)?;
+                None
+            }
+            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => None,
+            Event::DocType(_) => return Err("a document type is not allowed".into()),
+            Event::Eof if open.is_empty() => {
+                return root.ok_or_else(|| "there is no XML".into());
+            }
+            Event::Eof => return Err("the XML ends too early".into()),
+        };
+        match (done, open.last_mut()) {
+            (Some(element), Some(parent)) => parent.content.push(Content::Element(element)),
+            (Some(element), None) if root.is_none() => root = Some(element),
+            (Some(_), None) => return Err("the XML has two roots".into()),
+            (None, _) => {}
+        }
+    }
+}
+
+fn add_text(open: &mut [Element], text: &str) -> Result<(), String> {
+    match open.last_mut() {
+        Some(element) => element.content.push(Content::Text(text.to_owned())),
+        None if text.trim().is_empty() => {}
+        None => return Err("the XML has text outside of its root".into()),
+    }
+    Ok(())
+}
+
+fn element(reader: &NsReader<&[u8]>, start: &BytesStart) -> Result<Element, String> {
+    let name = resolve(reader, start.name(), true)?;
+    let mut attributes = Vec::new();
+    // Its own check for doubles takes time that grows with the square of their number.
+    for attribute in start.attributes().with_checks(false) {
+        let attribute = attribute.map_err(|error| format!("the XML is wrong: {error}"))?;
+        if attribute.key.as_namespace_binding().is_some() {
+            continue;
+        }
+        if attributes.len() == MAX_ATTRIBUTES {
+            return Err("an element has too many attributes".into());
+        }
+        let name = resolve(reader, attribute.key, false)?;
+        if attributes.iter().any(|(known, _)| *known == name) {
+            return Err("an element has an attribute twice".into());
+        }
+        let value = std::str::from_utf8(&attribute.value).map_err(|error| error.to_string())?;
+        let value = quick_xml::escape::unescape(value)
+            .map_err(|error| format!("the XML is wrong: {error}"))?;
+        attributes.push((name, value.into_owned()));
+    }
+    Ok(Element {
+        name,
+        attributes,
+        content: Vec::new(),
+    })
+}
+
+fn resolve(reader: &NsReader<&[u8]>, name: QName, is_element: bool) -> Result<Name, String> {
+    let (namespace, local) = match is_element {
+        true => reader.resolver().resolve_element(name),
+        false => reader.resolver().resolve_attribute(name),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let namespace = match namespace {
+        ResolveResult::Bound(namespace) => text(namespace.as_ref()),
+        ResolveResult::Unbound => String::new(),
+        ResolveResult::Unknown(prefix) => {
+            return Err(format!("the prefix {:?} is not declared", text(&prefix)));
+        }
+    };
+    let local = text(local.as_ref());
+    // Names are repeated in answers, so they must be names.
+    let begins = |c: char| c.is_alphabetic() || c == '_';
+    let goes_on = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    if !local.starts_with(begins) || !local.chars().all(goes_on) {
+        return Err(format!("{local:?} is not a name"));
+    }
+    Ok(Name { namespace, local })
+}
+
+pub fn escaped(text: &str) -> String {
+    // A calendar may have bytes that XML cannot have at all.
+    let allowed = |c: &char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
+    escape(text.chars().filter(allowed).collect::<String>()).replace('\r', "&#13;")
+}
+
+/// Writes an element. Its content is XML.
+pub fn wrap(name: &Name, content: &str) -> String {
+    let Name { namespace, local } = name;
+    let prefix = match namespace.as_str() {
+        DAV => "D:",
+        CALDAV => "C:",
+        APPLE => "S:",
+        "" => "",
+        _ => {
+            return match content {
+                "" => format!("<x:{local} xmlns:x=\"{}\"/>", escape(namespace.as_str())),
+                _ => format!(
+                    "<x:{local} xmlns:x=\"{}\">{content}</x:{local}>",
+                    escape(namespace.as_str())
+                ),
+            };
+        }
+    };
+    match content {
+        "" => format!("<{prefix}{local}/>"),
+        _ => format!("<{prefix}{local}>{content}</{prefix}{local}>"),
+    }
+}
+
+/// A document. `root` is an element's name, with the prefix `D:` or `C:`.
+pub fn document(root: &str, content: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
+         <{root} xmlns:D=\"{DAV}\" xmlns:C=\"{CALDAV}\" xmlns:S=\"{APPLE}\">{content}</{root}>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_becomes_a_tree() {
+        let root = parse(
+            b"<?xml version='1.0'?>\n<!-- x --><propfind xmlns='DAV:' xmlns:c='urn:c'>\
+              <prop><c:a n='1 &amp; 2'/><b>x &lt; <![CDATA[<y>]]>&#33;</b></prop></propfind>",
+        )
+        .expect("it is fine");
+        assert!(root.is(DAV, "propfind"));
+        let prop = root.child(DAV, "prop").expect("it is there");
+        let a = prop.child("urn:c", "a").expect("it is there");
+        assert_eq!(a.attribute("n"), Some("1 & 2"));
+        assert_eq!(
+            prop.child(DAV, "b").expect("it is there").text(),
+            "x < <y>!"
+        );
+    }
+
+    #[test]
+    fn an_element_means_the_same_in_another_place() {
+        let root = parse(
+            b"<a xmlns='urn:a' xmlns:b='urn:b'><b:c b:d='&quot;' xml:lang='de'><e/>&amp;\
+              <f xmlns=''/></b:c></a>",
+        )
+        .expect("it is fine");
+        let inner = root.elements().next().expect("it has one");
+        let again = parse(inner.to_text().as_bytes()).expect("it is XML");
+        assert_eq!(again.name, Name::new("urn:b", "c"));
+        assert_eq!(again.attributes, inner.attributes);
+        assert!(again.child("urn:a", "e").is_some() && again.child("", "f").is_some());
+        assert_eq!(again.text(), "&");
+    }
+
+    #[test]
+    fn what_is_not_xml_is_refused() {
+        for text in [
+            "",
+            "text",
+            "<a>",
+            "<a></b>",
+            "<a/><b/>",
+            "<a/>text",
+            "<b:a/>",
+            "<a xmlns:b=''><b:c/></a>",
+            "<a b='1' b='2'/>",
+            "<a>&unknown;</a>",
+            "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
+            "<a\"b/>",
+            "<1/>",
+        ] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(parse(b"<a>\xff</a>").is_err());
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_soon() {
+        let deep = "<a xmlns:b='urn:b'>".repeat(50_000);
+        let wide = format!("<a>{}</a>", "<b/>".repeat(200_000));
+        let attributes = (0..100_000).map(|number| format!(" a{number}='x'"));
+        let attributes = format!("<a{}/>", attributes.collect::<String>());
+        let names = (0..60_000).map(|number| format!(" xmlns:a{number}='x'"));
+        let names = format!("<a{}/>", names.collect::<String>());
+        for text in [deep, wide, attributes, names] {
+            assert!(parse(text.as_bytes()).is_err(), "{}", &text[..40]);
+        }
+    }
+}

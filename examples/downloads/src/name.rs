@@ -1,0 +1,131 @@
+//! What a file is called: what a server or a URL says is a wish, and must not lead elsewhere.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use percent_encoding::percent_decode_str;
+
+/// The most bytes of a name, so that a number fits behind it.
+const MAX: usize = 200;
+
+/// The name in a `Content-Disposition` (RFC 6266).
+pub fn in_disposition(text: &str) -> Option<String> {
+    let mut plain = None;
+    for parameter in text.split(';').skip(1) {
+        let (name, value) = parameter.split_once('=')?;
+        match name.trim().to_ascii_lowercase().as_str() {
+            // UTF-8'en'%e2%82%ac
+            "filename*" => {
+                let mut parts = value.trim().splitn(3, '\'');
+                let is_utf8 = parts.next()?.eq_ignore_ascii_case("utf-8");
+                let text = percent_decode_str(parts.nth(1)?).decode_utf8().ok()?;
+                if is_utf8 {
+                    return Some(text.into_owned());
+                }
+            }
+            "filename" => plain = Some(value.trim().trim_matches('"').to_owned()),
+            _ => {}
+        }
+    }
+    plain
+}
+
+/// The name at the end of a URL.
+pub fn in_url(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+    let last = path
+        .split_once('/')
+        .and_then(|(_, path)| path.rsplit('/').next());
+    percent_decode_str(last.unwrap_or_default())
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+/// A name that is one, in the folder that it is put into.
+pub fn clean(wish: &str) -> String {
+    let wish = wish.rsplit(['/', '\\']).next().unwrap_or_default();
+    let fine = |c: &char| !c.is_control() && !"<>:\"|?*".contains(*c);
+    let mut name: String = wish.chars().filter(fine).collect();
+    while name.len() > MAX {
+        name.pop();
+    }
+    match name.trim().trim_start_matches('.') {
+        "" => "download".into(),
+        name => name.to_owned(),
+    }
+}
+
+/// Gives a file that is complete its name, or one with a number if that is taken. Never replaces
+/// anything.
+pub fn settle(part: &Path, folder: &Path, name: &str) -> io::Result<PathBuf> {
+    let (stem, extension) = match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),
+        _ => (name, String::new()),
+    };
+    let numbered = (2..).map(|number| format!("{stem} ({number}){extension}"));
+    for name in [name.to_owned()].into_iter().chain(numbered) {
+        let path = folder.join(name);
+        // Reserves the name.
+        match fs::File::create_new(&path) {
+            Ok(_) => {
+                fs::rename(part, &path)?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the numbers do not end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_the_folder() {
+        for (wish, name) in [
+            ("a.txt", "a.txt"),
+            ("../../etc/passwd", "passwd"),
+            ("..", "download"),
+            ("", "download"),
+            (".bashrc", "bashrc"),
+            ("a\\b\0c\n.txt", "bc.txt"),
+            ("ü€.txt", "ü€.txt"),
+        ] {
+            assert_eq!(clean(wish), name);
+        }
+        assert!(clean(&"é".repeat(500)).len() <= MAX);
+    }
+
+    #[test]
+    fn names_come_from_where_they_are() {
+        assert_eq!(in_url("http://a/b/c%20d.iso?x=/y#z"), "c d.iso");
+        assert_eq!(in_url("http://a"), "");
+        let name = |text| in_disposition(text).expect("it has one");
+        assert_eq!(name("attachment; filename=\"a b.txt\""), "a b.txt");
+        assert_eq!(
+            name("attachment; filename=x; filename*=UTF-8''%e2%82%ac"),
+            "€"
+        );
+        assert_eq!(in_disposition("inline"), None);
+    }
+
+    #[test]
+    fn nothing_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names: Vec<_> = (0..3)
+            .map(|number| {
+                let part = folder.path().join("part");
+                fs::write(&part, [number]).expect("a file");
+                let path = settle(&part, folder.path(), "a.tar").expect("a name");
+                assert_eq!(fs::read(&path).expect("a file"), [number]);
+                path.file_name().expect("it has one").to_owned()
+            })
+            .collect();
+        assert_eq!(names, ["a.tar", "a (2).tar", "a (3).tar"]);
+    }
+}

@@ -1,0 +1,85 @@
+//! Notebooks in the browser. `README.md` says how to use it.
+#![forbid(unsafe_code)]
+
+mod document;
+mod kernel;
+mod notebook;
+mod order;
+mod site;
+
+use std::{error::Error, fs, io, path::PathBuf, process};
+
+use entwined::{
+    Standalone, endpoint,
+    reactor::Phase,
+    signal::{self, Signal},
+};
+use entwined_http::{self as http, layers};
+use lexopt::prelude::*;
+
+use crate::{kernel::Kinds, site::Shelf};
+
+const USAGE: &str = "\
+Notebooks in the browser: cells of Python or a shell, with their output and pictures.
+
+Usage: notebook [OPTIONS]
+
+Options:
+  --listen ENDPOINT   where to serve [default: tcp:8888:interface=127.0.0.1]
+  --folder FOLDER     where the notebooks are [default: notebooks]
+  --kernel NAME=PROGRAM ARGUMENT ...
+                      another kind of kernel, beside `python` and `shell`; may be repeated
+  -h, --help          print this";
+
+struct Options {
+    listen: String,
+    folder: PathBuf,
+    kinds: Kinds,
+}
+
+fn options() -> Result<Options, lexopt::Error> {
+    let mut options = Options {
+        listen: "tcp:8888:interface=127.0.0.1".into(),
+        folder: "notebooks".into(),
+        kinds: Kinds::default(),
+    };
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => options.listen = arguments.value()?.string()?,
+            Long("folder") => options.folder = arguments.value()?.into(),
+            Long("kernel") => options.kinds.add(&arguments.value()?.string()?)?,
+            Short('h') | Long("help") => {
+                println!("{USAGE}");
+                process::exit(0)
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = options()?;
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
+    fs::create_dir_all(&options.folder)?;
+    let reactor = Standalone::new()?;
+    let handle = reactor.handle();
+    let listener = endpoint::server(&options.listen)?.listen(&handle)?;
+    let shelf = Shelf::new(&handle, options.folder, options.kinds);
+    signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
+    let saved = shelf.clone();
+    handle
+        .on_shutdown(Phase::Before, move || async move { saved.save_all().await })
+        .keep();
+    // Cells may do whatever their user may, so only who knows the token may run them.
+    let local = layers::local_only().token();
+    let token = local.secret().unwrap_or_default().to_owned();
+    let server = http::serve(listener, site::router(shelf).layer(local));
+    println!("http listening on {}", server.local_address());
+    println!("open http://{}/?token={token}", server.local_address());
+    Ok(reactor.run()?)
+}

@@ -1,0 +1,261 @@
+//! The pages, and the WebSocket of a page.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    error::Error as StdError,
+    fs,
+    future::ready,
+    io,
+    path::{Path as FilePath, PathBuf},
+    rc::Rc,
+};
+
+use entwined::{Handle, broadcast::Received};
+use entwined_http::{
+    Error, Html, IntoResponse, Json, Path, Request, Response, Router, State, StatusCode, layers,
+    websocket::{self, Message},
+};
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::Document,
+    kernel::Kinds,
+    notebook::{Notebook, Wish},
+};
+
+/// The most notebooks that are open at a time, each with a kernel.
+const MAX_OPEN: usize = 64;
+/// A cell may have this many bytes, in JSON.
+const MAX_MESSAGE: usize = 1024 * 1024;
+
+/// All notebooks.
+#[derive(Clone)]
+pub struct Shelf(Rc<Inner>);
+
+struct Inner {
+    handle: Handle,
+    folder: PathBuf,
+    kinds: Kinds,
+    open: RefCell<BTreeMap<String, Rc<Notebook>>>,
+}
+
+/// A notebook in the list.
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    /// The process of its kernel, if it has one.
+    kernel: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct List {
+    notebooks: Vec<Entry>,
+    kinds: Vec<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct New {
+    name: String,
+    kernel: String,
+}
+
+impl Shelf {
+    pub fn new(handle: &Handle, folder: PathBuf, kinds: Kinds) -> Shelf {
+        Shelf(Rc::new(Inner {
+            handle: handle.clone(),
+            folder,
+            kinds,
+            open: RefCell::default(),
+        }))
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, Error> {
+        let allowed = |c: char| c.is_alphanumeric() || " ._-".contains(c);
+        let fine = !name.is_empty() && !name.starts_with(['.', ' ']) && name.len() <= 100;
+        match fine && name.chars().all(allowed) {
+            true => Ok(self.0.folder.join(format!("{name}.ipynb"))),
+            false => Err(Error::bad_request(
+                "a name has letters, digits, spaces and \"._-\" only",
+            )),
+        }
+    }
+
+    async fn open(&self, name: &str) -> Result<Rc<Notebook>, Error> {
+        if let Some(notebook) = self.0.open.borrow().get(name) {
+            return Ok(notebook.clone());
+        }
+        let path = self.path(name)?;
+        let file = path.clone();
+        let read = self
+            .0
+            .handle
+            .defer_to_thread(move |_| Document::read(&file));
+        let document: io::Result<Document> = read.await;
+        let document = document.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::not_found("there is no such notebook"),
+            io::ErrorKind::InvalidData => Error::bad_request("the file is not a notebook"),
+            _ => Error::internal(error),
+        })?;
+        if !self.0.kinds.has(&document.kernel) {
+            return Err(Error::bad_request(format!(
+                "there is no kernel {:?}; --kernel adds one",
+                document.kernel
+            )));
+        }
+        let mut open = self.0.open.borrow_mut();
+        // While the file was read, another page may have opened it.
+        if !open.contains_key(name) {
+            if open.len() >= MAX_OPEN {
+                // Those that nobody looks at and that run nothing are not needed.
+                open.retain(|_, notebook| {
+                    notebook.kernel_id().is_some() || notebook.news.subscribers() > 0
+                });
+            }
+            if open.len() >= MAX_OPEN {
+                let text = "too many notebooks are open; close the kernels of some";
+                return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, text));
+            }
+            let notebook = Notebook::new(&self.0.handle, &self.0.kinds, path, document);
+            open.insert(name.to_owned(), notebook);
+        }
+        Ok(open[name].clone())
+    }
+
+    pub async fn save_all(&self) -> Result<(), Box<dyn StdError>> {
+        let open: Vec<_> = self.0.open.borrow().values().cloned().collect();
+        for notebook in open {
+            notebook.save().await?;
+        }
+        Ok(())
+    }
+}
+
+pub fn router(shelf: Shelf) -> Router {
+    Router::new()
+        .get("/", || Html(include_str!("list.html")))
+        .get("/style.css", || {
+            ([("content-type", "text/css")], include_str!("style.css"))
+        })
+        .get("/notebooks", list)
+        .post("/notebooks", create)
+        .get("/n/{name}", page)
+        .any("/n/{name}/socket", socket)
+        .layer(layers::state(shelf))
+}
+
+async fn list(State(shelf): State<Shelf>) -> Result<Json<List>, Error> {
+    let folder = shelf.0.folder.clone();
+    let names = shelf.0.handle.defer_to_thread(move |_| names(&folder));
+    let names: io::Result<Vec<String>> = names.await;
+    let open = shelf.0.open.borrow();
+    let entry = |name: String| Entry {
+        kernel: open.get(&name).and_then(|notebook| notebook.kernel_id()),
+        name,
+    };
+    Ok(Json(List {
+        notebooks: names
+            .map_err(Error::internal)?
+            .into_iter()
+            .map(entry)
+            .collect(),
+        kinds: shelf.0.kinds.names().map(str::to_owned).collect(),
+    }))
+}
+
+fn names(folder: &FilePath) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        names.extend(
+            name.to_str()
+                .and_then(|name| name.strip_suffix(".ipynb"))
+                .map(str::to_owned),
+        );
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+async fn create(
+    State(shelf): State<Shelf>,
+    Json(new): Json<New>,
+) -> Result<(StatusCode, Json<New>), Error> {
+    let path = shelf.path(&new.name)?;
+    if !shelf.0.kinds.has(&new.kernel) {
+        return Err(Error::bad_request("there is no such kernel"));
+    }
+    let document = Document {
+        kernel: new.kernel.clone(),
+        ..Document::default()
+    };
+    let written = shelf
+        .0
+        .handle
+        .defer_to_thread(move |_| match path.exists() {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => document.write(&path),
+        });
+    let written: io::Result<()> = written.await;
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::new(StatusCode::CONFLICT, "there is a notebook of this name")
+        }
+        _ => Error::internal(error),
+    })?;
+    Ok((StatusCode::CREATED, Json(new)))
+}
+
+async fn page(
+    State(shelf): State<Shelf>,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, Error> {
+    shelf.open(&name).await?;
+    Ok(Html(include_str!("page.html")))
+}
+
+async fn socket(State(shelf): State<Shelf>, request: Request) -> Result<Response, Error> {
+    let notebook = shelf
+        .open(request.param("name").unwrap_or_default())
+        .await?;
+    let limits = websocket::Config {
+        max_message_size: MAX_MESSAGE,
+        ..websocket::Config::default()
+    };
+    websocket::upgrade_with(request, limits, move |socket| show(notebook, socket))
+}
+
+/// Shows a notebook to a page: all of it first, and then what happens.
+async fn show(notebook: Rc<Notebook>, mut socket: websocket::WebSocket) {
+    let news = notebook.news.subscribe();
+    let whole = Message::Text(notebook.whole());
+    let shown = notebook.clone();
+    let mut seen = 0;
+    let news = news.filter_map(move |received| {
+        ready(match received {
+            // This was in the whole already.
+            Received::Message { id, .. } if id <= seen => None,
+            Received::Message { message, .. } => Some(Message::Text((*message).clone())),
+            // The page reads more slowly than the kernel writes: it gets what there is now.
+            Received::Missed(_) => {
+                seen = shown.news.newest();
+                Some(Message::Text(shown.whole()))
+            }
+        })
+    });
+    let news = stream::iter([whole]).chain(news);
+    let acted = notebook.clone();
+    let result = socket
+        .talk(news, move |message| {
+            let Message::Text(text) = message else { return };
+            match serde_json::from_str::<Wish>(&text) {
+                Ok(wish) => acted.act(wish),
+                Err(error) => tracing::warn!(%error, "a page asks for what is not there"),
+            }
+        })
+        .await;
+    if let Err(error) = result {
+        tracing::debug!(%error, "a page has gone");
+    }
+}
