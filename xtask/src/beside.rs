@@ -28,7 +28,7 @@ const END: u8 = 0;
 /// One program, as Cargo would run it, or Cargo itself.
 pub struct Job {
     name: String,
-    command: Command,
+    pub command: Command,
 }
 
 impl Job {

@@ -49,15 +49,14 @@ pub fn run() -> Result<ExitCode> {
     let display = Display::start(None)?;
     let results = fresh_results()?;
     steps.run("tests", || {
-        let shown = |mut command: Command| {
-            display.show(&mut command).env(RESULTS, &results);
-            command
-        };
         // Longest first: the documentation's examples are compiled only now.
         let mut examples = everything("test");
         examples.arg("--doc");
-        let mut jobs = vec![Job::new("examples in the documentation", shown(examples))];
-        jobs.extend(beside::programs(&mut shown(programs_only()))?);
+        let mut jobs = vec![Job::new("examples in the documentation", examples)];
+        jobs.extend(beside::programs(&mut programs_only())?);
+        for job in &mut jobs {
+            display.show(&mut job.command).env(RESULTS, &results);
+        }
         beside::run(jobs)
     })?;
     // Already built with the tests. Running it through Cargo would build it again, with only its
@@ -90,8 +89,7 @@ const RESULTS: &str = "ENTWINED_CONFORMANCE";
 /// All tests but the examples in the documentation.
 fn programs_only() -> Command {
     let mut cargo = everything("test");
-    // An example that has tests says so in its manifest, and is one of `--tests`. With
-    // `--examples`, each of them would be linked once more.
+    // With `--examples`, each of them would be linked once more, as a program without tests.
     cargo.args(["--lib", "--bins", "--tests"]);
     cargo
 }

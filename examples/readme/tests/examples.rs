@@ -9,6 +9,11 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
 };
 
+/// Its own test. Cargo does not run the tests of examples, unless each is named.
+#[allow(dead_code)]
+#[path = "../../simulated_time.rs"]
+mod simulated_time;
+
 /// Ends what takes longer, so that no test can hang.
 const LIMIT: &str = "60";
 
@@ -219,7 +224,7 @@ fn client_certificates() {
 }
 
 #[test]
-fn simulated_time() {
+fn a_visit_ends() {
     let mut server = Running::start(example("simulated_time").arg("0"));
     let address = server.address();
     assert_eq!(server.nc(&address).line(), "bye");
