@@ -80,7 +80,7 @@ const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 431",
         max_callback: CALLBACK,
-        max_memory: 2048,
+        max_memory: 4096,
     },
     Row {
         name: "a body of 3 MiB where 2 MiB are allowed",
