@@ -125,10 +125,12 @@ pub const TESTS: Group = Group {
 pub const PROGRAMS: Group = Group {
     why: "clients and servers that the example programs are tested with",
     packages: &[
+        "at-spi2-core",
         "chromium",
         "chromium-driver",
         "curl",
         "dbus-daemon",
+        "gir1.2-atspi-2.0",
         "gir1.2-gtk-4.0",
         "git",
         "libglib2.0-bin",
