@@ -159,6 +159,19 @@ pub const PYTHON: Group = Group {
     packages: &["python3", "python3-venv"],
 };
 
+pub const STRANGERS: Group = Group {
+    why: "Redis, and chats in Python to measure against",
+    packages: &[
+        "python3-autobahn",
+        "python3-gevent",
+        "python3-gevent-websocket",
+        "python3-hiredis",
+        "python3-redis",
+        "python3-twisted",
+        "redis-server",
+    ],
+};
+
 pub const WEB_PEERS: Group = Group {
     why: "web servers to measure against",
     packages: &[

@@ -11,7 +11,12 @@ use std::{
     rc::Rc,
 };
 
-use entwined::{Handle, broadcast::Received};
+#[cfg(feature = "window")]
+use entwined::broadcast::Subscriber;
+use entwined::{
+    Handle,
+    broadcast::{Broadcast, Received},
+};
 use entwined_http::{
     Error, Html, IntoResponse, Json, Path, Request, Response, Router, State, StatusCode, layers,
     websocket::{self, Message},
@@ -36,6 +41,8 @@ pub struct Shelf(Rc<Inner>);
 
 struct Inner {
     handle: Handle,
+    /// Sent when a notebook was made.
+    made: Broadcast<()>,
     folder: PathBuf,
     kinds: Kinds,
     open: RefCell<BTreeMap<String, Rc<Notebook>>>,
@@ -65,10 +72,17 @@ impl Shelf {
     pub fn new(handle: &Handle, folder: PathBuf, kinds: Kinds) -> Shelf {
         Shelf(Rc::new(Inner {
             handle: handle.clone(),
+            made: Broadcast::new(1),
             folder,
             kinds,
             open: RefCell::default(),
         }))
+    }
+
+    /// Hears when a notebook is made.
+    #[cfg(feature = "window")]
+    pub fn made(&self) -> Subscriber<()> {
+        self.0.made.subscribe()
     }
 
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
@@ -153,7 +167,9 @@ impl Shelf {
                 Error::new(StatusCode::CONFLICT, "there is a notebook of this name")
             }
             _ => Error::internal(error),
-        })
+        })?;
+        self.0.made.send(());
+        Ok(())
     }
 
     pub async fn save_all(&self) -> Result<(), Box<dyn StdError>> {

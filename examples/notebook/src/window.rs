@@ -83,10 +83,12 @@ struct Window {
     shelf: Shelf,
     names: gtk::StringList,
     chosen: gtk::DropDown,
+    listing: Cell<bool>,
     trouble: gtk::Label,
     kernel: gtk::Label,
     column: gtk::Box,
-    notebook: RefCell<Option<Rc<Notebook>>>,
+    /// The notebook that is open, and its name.
+    notebook: RefCell<Option<(String, Rc<Notebook>)>>,
     cells: RefCell<Vec<CellView>>,
     following: RefCell<Option<Canceller>>,
 }
@@ -161,6 +163,7 @@ impl Window {
             shelf: shelf.clone(),
             names,
             chosen,
+            listing: Cell::new(false),
             trouble,
             kernel,
             column,
@@ -202,13 +205,20 @@ impl Window {
         this.chosen.connect_selected_notify({
             let this = Rc::downgrade(&this);
             move |_| {
-                if let Some(this) = this.upgrade() {
+                if let Some(this) = this.upgrade().filter(|this| !this.listing.get()) {
                     this.clone().spawn(async move { this.open().await });
                 }
             }
         });
         let listed = this.clone();
-        this.spawn(async move { listed.list(None).await });
+        this.spawn(async move {
+            let mut made = listed.shelf.made();
+            listed.list(None).await?;
+            while made.next().await.is_some() {
+                listed.list(None).await?;
+            }
+            Ok(())
+        });
         window.present();
         this
     }
@@ -225,19 +235,24 @@ impl Window {
         });
     }
 
-    /// Lists the notebooks, and opens the one of this name, or the first.
-    async fn list(&self, name: Option<&str>) -> Result<(), Box<dyn Error>> {
+    /// Lists the notebooks, and chooses one: that of this name, or the same as before, or the first.
+    async fn list(self: &Rc<Self>, name: Option<String>) -> Result<(), Box<dyn Error>> {
         let names = self.shelf.names().await?;
-        let at = names.iter().position(|other| Some(&**other) == name);
+        let before = || self.notebook.borrow().as_ref().map(|open| open.0.clone());
+        let name = name.or_else(before);
+        let at = names.iter().position(|other| Some(other) == name.as_ref());
         let names: Vec<_> = names.iter().map(String::as_str).collect();
+        // While it is filled, what it has chosen is not what somebody has chosen.
+        self.listing.set(true);
         self.names.splice(0, self.names.n_items(), &names);
         self.chosen.set_selected(at.unwrap_or_default() as u32);
-        Ok(())
+        self.listing.set(false);
+        self.open().await
     }
 
-    async fn create(&self, new: New) -> Result<(), Box<dyn Error>> {
+    async fn create(self: &Rc<Self>, new: New) -> Result<(), Box<dyn Error>> {
         self.shelf.create(&new).await?;
-        self.list(Some(&new.name)).await
+        self.list(Some(new.name)).await
     }
 
     /// Opens the notebook that is chosen.
@@ -246,11 +261,16 @@ impl Window {
         let Some(chosen) = chosen.and_downcast::<gtk::StringObject>() else {
             return Ok(());
         };
-        let notebook = self.shelf.open(&chosen.string()).await?;
+        let name = String::from(chosen.string());
+        let notebook = self.shelf.open(&name).await?;
+        let open = (name, notebook.clone());
+        let before = self.notebook.replace(Some(open));
+        if before.is_some_and(|(_, before)| Rc::ptr_eq(&before, &notebook)) {
+            return Ok(());
+        }
         for cell in self.cells.borrow_mut().drain(..) {
             self.column.remove(&cell.whole);
         }
-        self.notebook.replace(Some(notebook.clone()));
         let following = self.handle.spawn(self.clone().follow(notebook));
         let before = self.following.replace(Some(following.canceller()));
         before.inspect(|before| before.cancel());
@@ -258,8 +278,8 @@ impl Window {
     }
 
     fn act(&self, wish: Wish) {
-        let notebook = self.notebook.borrow().clone();
-        notebook.inspect(|notebook| notebook.act(wish));
+        let open = self.notebook.borrow().clone();
+        open.inspect(|(_, notebook)| notebook.act(wish));
     }
 
     /// Shows what happens in a notebook, however much it is: ten times a second at most.

@@ -142,10 +142,16 @@ fn a_program_whose_window_is_closed_ends_with_its_kernels() {
         command.arg("--window").envs(desktop.environment());
         command.env_remove("WAYLAND_DISPLAY");
     });
+    desktop.person(&["see=No notebook"]);
+    // What a page makes is there too.
+    let (base, token) = program.url.split_once("/?token=").expect("a token");
+    run(Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--max-time", "20"])
+        .args(["--header", &format!("authorization: Bearer {token}")])
+        .args(["--json", r#"{"name": "mine", "kernel": "python"}"#])
+        .arg(format!("{base}/notebooks")));
     desktop.person(&[
-        "see=No notebook",
-        "name=mine",
-        "press=Create",
+        "see=mine",
         "cells=1",
         "write=import subprocess\nprint('begun', subprocess.Popen(['sleep', '1000']).pid)",
         "press=Run",
