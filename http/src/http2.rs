@@ -29,6 +29,7 @@ use super::{
     rate::Least,
     service::Answer,
     state::Shared,
+    times::{MIN_LOOK, later},
     wire::Wire,
 };
 
@@ -69,9 +70,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_RESETS: usize = 20;
 const MAX_ERRORS: usize = 256;
 
-/// The shortest time between two looks at a stream, however short its limits are.
-const MIN_LOOK: Duration = Duration::from_millis(100);
-
 /// Spawns each stream of a connection as a task.
 #[derive(Clone)]
 pub(super) struct Streams {
@@ -90,7 +88,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
             handle: self.server.handle.clone(),
             write_timeout: config.write_timeout,
             least: Least::of(config),
-            look: config.rate_grace.max(MIN_LOOK).min(config.write_timeout),
+            look: config.rate_grace.min(config.write_timeout).max(MIN_LOOK),
             sleep: None,
         };
         self.server.handle.spawn_detached(self.origin, limited);
@@ -130,7 +128,7 @@ impl<F: Future<Output = ()>> Future for Limited<F> {
                 .get_or_insert_with(|| this.handle.sleep(*this.look));
             ready!(Pin::new(&mut *sleep).poll(cx));
             let now = this.handle.now();
-            let next = now + *this.look;
+            let next = later(now, *this.look);
             match due {
                 // Dropping the future resets the stream.
                 Some(due) if due <= now => return Poll::Ready(()),

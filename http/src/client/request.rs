@@ -153,7 +153,7 @@ impl RequestBuilder {
         match self.timeout {
             None => self.follow().await,
             Some(timeout) => {
-                let end = handle.now() + timeout;
+                let end = handle.after(timeout);
                 let answered = handle.timeout_at(end, self.follow()).await;
                 let mut response =
                     answered.map_err(|_| ClientError::TimedOut("the response"))??;

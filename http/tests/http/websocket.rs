@@ -563,3 +563,32 @@ fn over_http2_a_websocket_is_a_stream_beside_others() {
         }
     });
 }
+
+/// "For ever" is a usual thing to say, and no clock reaches that far.
+#[test]
+fn no_time_of_a_websocket_is_too_long() {
+    run(|handle| async move {
+        let forever = || {
+            config(|config| {
+                config.ping_interval = Duration::MAX;
+                config.write_timeout = Duration::MAX;
+                config.connect_timeout = Duration::MAX;
+            })
+        };
+        let router = Router::new().any("/", move |request: Request| {
+            std::future::ready(websocket::upgrade_with(request, forever(), echo))
+        });
+        let (server, address) = serve(&handle, router);
+        let host = server.local_address().tcp().expect("TCP");
+        let stream = tcp::connect(&handle, host).await.expect("a connection");
+        let mut socket = websocket::connect_with(&handle, Box::new(stream), &address, forever())
+            .await
+            .expect("a WebSocket");
+        for size in [1, 1_000_000] {
+            socket.send(vec![7; size]).await.expect("sent");
+            handle.sleep(Duration::from_millis(20)).await;
+            let message = socket.next().await.expect("a message").expect("no error");
+            assert_eq!(message.len(), size);
+        }
+    });
+}
