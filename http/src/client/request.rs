@@ -10,7 +10,7 @@ use super::{
     ClientError, ClientResponse,
     exchange::{Content, Inner},
     pool::Pool,
-    settings::{hide, parse},
+    settings::parse,
 };
 use crate::{
     Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -19,6 +19,7 @@ use crate::{
         PROXY_AUTHORIZATION, RANGE, USER_AGENT,
     },
     json,
+    log::hide,
 };
 
 /// A request under construction. [`send`](RequestBuilder::send) reports any error in it.
