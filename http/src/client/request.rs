@@ -126,8 +126,15 @@ impl RequestBuilder {
         self.typed("application/x-www-form-urlencoded", bytes)
     }
 
-    /// Sends a user name and a password (RFC 7617).
-    pub fn basic_auth(self, name: &str, password: &str) -> Self {
+    /// Sends a user name and a password (RFC 7617). A name with a colon is an error: the server
+    /// would take what comes behind it for a part of the password.
+    pub fn basic_auth(mut self, name: &str, password: &str) -> Self {
+        if name.contains(':') {
+            self.fail(ClientError::Request(
+                "a user name cannot contain a colon".to_owned(),
+            ));
+            return self;
+        }
         let pair = STANDARD.encode(format!("{name}:{password}"));
         self.header("authorization", &format!("Basic {pair}"))
     }

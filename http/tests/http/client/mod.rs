@@ -993,3 +993,23 @@ fn a_limit_of_no_time_does_not_keep_the_thread_busy() {
         }
     });
 }
+
+/// RFC 7617, 2: what comes behind the first colon is the password.
+#[test]
+fn a_user_name_with_a_colon_is_not_sent() {
+    run(|handle| async move {
+        let (_server, address) = serve(&handle, Router::new().get("/", || "hello"));
+        let client = Client::new(&handle);
+        let asking = client.get(&address).basic_auth("Ada:secret", "word");
+        let error = asking
+            .send()
+            .await
+            .map(|_| ())
+            .expect_err("no name")
+            .to_string();
+        assert!(
+            error.contains("colon") && !error.contains("secret"),
+            "{error}"
+        );
+    });
+}
