@@ -173,7 +173,10 @@ impl Inner {
             match handle.timeout_at(due, sending.as_mut()).await {
                 Ok(sent) => return Ok(sent),
                 Err(_) if later(exchange.progress(), timeout) > handle.now() => {}
-                Err(_) => return Err(ClientError::TimedOut("the response")),
+                Err(_) => {
+                    exchange.is_late();
+                    return Err(ClientError::TimedOut("the response"));
+                }
             }
         }
     }
