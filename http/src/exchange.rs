@@ -93,9 +93,12 @@ impl Exchange {
 
     fn one(config: &Config, stream: Wire, answer: Answer) -> Self {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(config.max_head_size.max(8 * 1024));
+        let max_head = config.max_head_size.max(8 * 1024);
+        builder.max_buf_size(max_head);
         if config.max_headers != HYPER_HEADERS {
-            builder.max_headers(config.max_headers);
+            // hyper allocates for so many before it parses a head, which has room for no more than
+            // these: a header has at least four bytes.
+            builder.max_headers(config.max_headers.min(max_head / 4));
         }
         Exchange::One(builder.serve_connection(stream, answer))
     }

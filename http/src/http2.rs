@@ -44,10 +44,11 @@ pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection
         origin: answer.origin,
     };
     streams.pace.multiplex();
+    let max_head = config.max_head_size.max(8 * 1024);
     let mut builder = http2::Builder::new(streams);
     builder
         .max_concurrent_streams(config.max_streams)
-        .max_header_list_size(config.max_head_size.max(8 * 1024) as u32)
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

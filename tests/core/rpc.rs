@@ -950,3 +950,30 @@ fn values_in_values_do_not_use_up_the_stack() {
         .join();
     tried.expect("it did not panic");
 }
+
+#[test]
+fn no_limit_in_bytes_is_too_large() {
+    let simulation = Simulation::new();
+    let config = Config {
+        max_frame_size: usize::MAX,
+        max_calls: usize::MAX,
+        max_call_bytes: usize::MAX,
+        max_waiting: usize::MAX,
+        max_waiting_bytes: usize::MAX,
+        window: u32::MAX,
+        idle_timeout: Some(Duration::MAX),
+        ..Config::default()
+    };
+    let (peer, other) = pair(&simulation, Link::default(), config);
+    assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));
+    let mut items = peer.stream::<u64>("count", &3);
+    let counted = simulation.handle().spawn(async move {
+        let mut sum = 0;
+        while let Some(item) = items.next().await {
+            sum += item.expect("an item");
+        }
+        sum
+    });
+    assert_eq!(simulation.run_until(counted), Ok(3));
+    drop(other);
+}

@@ -91,7 +91,9 @@ impl Watcher {
     /// loop in one of the slice's callbacks, for example a dialog's, the network is served in that
     /// loop too.
     pub fn watch_in(&self, delay: Duration) {
-        self.shared.change(State::Later(Instant::now() + delay));
+        // An instant that the clock does not reach never comes.
+        let at = Instant::now().checked_add(delay);
+        self.shared.change(at.map_or(State::Resting, State::Later));
     }
 
     /// Pauses the thread until the next call.
