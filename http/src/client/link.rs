@@ -69,7 +69,7 @@ impl Link {
             if self.killed.get() {
                 return Poll::Ready(Ok(()));
             }
-            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            drop(self.waker.replace(Some(cx.waker().clone())));
             connection.as_mut().poll(cx)
         });
         if let Err(error) = ended.await {
@@ -343,7 +343,7 @@ impl HttpBody for Outgoing {
                 Err("the response has ended before the request".into()),
             ));
         }
-        *upload.waker.borrow_mut() = Some(cx.waker().clone());
+        drop(upload.waker.replace(Some(cx.waker().clone())));
         if upload.silent.get() {
             return Poll::Pending;
         }

@@ -275,7 +275,7 @@ impl Pace {
         let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
         let withholds = !self.is_multiplexed() && (answering || self.blocked.get().is_some());
         if withholds {
-            *self.withheld.borrow_mut() = Some(cx.waker().clone());
+            drop(self.withheld.replace(Some(cx.waker().clone())));
         }
         withholds
     }
