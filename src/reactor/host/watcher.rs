@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{Selector, selector::Waiter};
-use crate::{log, reactor::backend::Notify};
+use crate::{log, reactor::backend::Notify, sys};
 
 /// Waits on a [`Selector`] in a thread of its own, and wakes the host's loop when the selector is
 /// readable. It is for a backend whose loop cannot watch a file descriptor but can be woken by
@@ -72,7 +72,10 @@ impl Watcher {
             .name("entwined-watcher".into())
             .spawn({
                 let shared = shared.clone();
-                move || shared.run(&waiter, wake)
+                move || {
+                    sys::take_no_signals();
+                    shared.run(&waiter, wake)
+                }
             })?;
         Ok(Watcher {
             shared,
