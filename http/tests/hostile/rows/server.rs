@@ -224,9 +224,9 @@ pub const ROWS: &[Row] = &[
         name: "a query of 60 KiB",
         victim: Victim::Server(FULL),
         attack: |target: Target| get(&target, &format!("/query?{}", "a&".repeat(30_000)), ""),
-        answer: "HTTP/1.1 200",
+        answer: "HTTP/1.1 400",
         max_callback: CALLBACK,
-        max_memory: 8192,
+        max_memory: 2048,
     },
     Row {
         name: "a thousand session cookies",
