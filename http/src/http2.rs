@@ -24,7 +24,7 @@ use hyper::{
 
 use super::{
     Body, Error, Request, Response,
-    config::Config,
+    config::{Config, MOST_HEADERS},
     pace::{Held, Pace, streams::StreamPace},
     rate::Least,
     service::Answer,
@@ -44,11 +44,12 @@ pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection
         origin: answer.origin,
     };
     streams.pace.multiplex();
-    let max_head = config.max_head_size.max(8 * 1024);
+    // Each header counts 32 bytes besides its own (RFC 9113, 6.5.2).
+    let max_head = config.max_head_size.clamp(8 * 1024, 32 * MOST_HEADERS);
     let mut builder = http2::Builder::new(streams);
     builder
         .max_concurrent_streams(config.max_streams)
-        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+        .max_header_list_size(max_head as u32)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

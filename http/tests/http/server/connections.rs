@@ -217,8 +217,17 @@ fn no_limit_is_too_large() {
         let site = Site::with(config, |_| {
             Router::new().post("/", |text: String| async { text })
         });
-        let answer = site.peer().post("/", "text/plain", "hello");
+        let mut peer = site.peer();
+        let answer = peer.post("/", "text/plain", "hello");
         assert_eq!((answer.status, answer.text()), (200, "hello"));
+        // More than a map of headers can have.
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: test\r\n{}\r\n",
+            "a:\r\n".repeat(30_000)
+        );
+        if peer.try_send(head) {
+            assert_eq!(peer.answer().status, 431);
+        }
         let mut curl = std::process::Command::new("curl");
         let url = format!("http://{}/", site.address);
         let output = curl
