@@ -13,6 +13,7 @@ use super::ClientEndpoint;
 use crate::{
     deferred::Deferred,
     policy::IdleTimeout,
+    protocol,
     reactor::{Handle, Label, Origin},
     scratch::Scratch,
     server::{AcceptError, Acceptor, Permit},
@@ -28,7 +29,8 @@ pub struct Forward {
 
 /// Connects to `target` for each accepted connection, and forwards bytes in both directions. The
 /// end of input is forwarded too, so each direction ends separately. If one side fails, the other
-/// is aborted.
+/// is aborted. A peer has 10 s for its handshakes (TLS, a PROXY header); the target is asked only
+/// after them.
 ///
 /// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. Connections
 /// may be idle for ever unless there is an [`idle timeout`](Forward::set_idle_timeout).
@@ -114,7 +116,15 @@ async fn pass(
     target: Rc<ClientEndpoint>,
     _permit: Permit,
 ) {
+    // The target is not asked for a peer that does not finish its handshake, or may not.
+    let limit = protocol::Config::default().establish_timeout;
+    let established = near.established(&handle, limit).await;
     let peer = near.peer_address();
+    if let Err(error) = established {
+        tracing::debug!(%error, %peer, %target, "a connection to forward was not established");
+        near.abort();
+        return;
+    }
     let mut far = match target.connect(&handle).await {
         Ok(far) => far,
         Err(error) => {
