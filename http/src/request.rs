@@ -271,9 +271,13 @@ impl Request {
     /// Returns the query as a struct (or map) with a field for each name.
     ///
     /// # Errors
-    /// 400, with a message that says what is wrong.
+    /// 400, with a message that says what is wrong, also if the query has more than 1,000 fields.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let query = self.uri().query().unwrap_or("");
+        if query.bytes().filter(|byte| *byte == b'&').count() >= MAX_QUERY_FIELDS {
+            let message = format!("the query has more than {MAX_QUERY_FIELDS} fields");
+            return Err(Error::bad_request(message));
+        }
         serde_urlencoded::from_str(query)
             .map_err(|error| Error::bad_request(format!("the query is wrong: {error}")))
     }
@@ -452,6 +456,10 @@ impl Request {
         self.handle().defer_to_thread(job).await
     }
 }
+
+/// How many fields a query may have: as many as Django and PHP take by default. Those that fit into
+/// the largest head took 4.4 ms as texts in release.
+const MAX_QUERY_FIELDS: usize = 1_000;
 
 /// The most bytes of JSON or of a form that are parsed on the loop's thread.
 const MAX_PARSED_HERE: usize = 32 * 1024;

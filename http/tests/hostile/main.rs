@@ -27,8 +27,7 @@ struct Row {
     answer: &'static str,
     /// How long a callback of the victim may take, in release.
     max_callback: Duration,
-    /// How much the victim's memory may grow, in KiB. Code that it runs for the first time counts:
-    /// up to 2.3 MiB were seen without optimization.
+    /// How much the victim's memory may grow, in KiB. The program's own code does not count.
     max_memory: u64,
 }
 

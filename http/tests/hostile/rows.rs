@@ -80,7 +80,7 @@ const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 431",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a body of 3 MiB where 2 MiB are allowed",
@@ -93,7 +93,7 @@ const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 413",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a response with a head of 1 MiB",
@@ -104,6 +104,6 @@ const ROWS: &[Row] = &[
         },
         answer: "error: ",
         max_callback: CALLBACK,
-        max_memory: 6144,
+        max_memory: 2048,
     },
 ];

@@ -98,7 +98,7 @@ pub const ROWS: &[Row] = &[
         "a brotli stream with a large window",
         STREAM,
         "error after 0 bytes: the body cannot be decoded: the window of the brotli stream",
-        6144,
+        2048,
         |target: Target| packed(&target, "br", &[0x11, 0x1e, 0x03, 0xff, 0xff, 0xff])
     ),
     row!(
@@ -112,21 +112,21 @@ pub const ROWS: &[Row] = &[
         "100 MB of zeros in brotli with a window of 256 KiB",
         STREAM,
         "100000000 bytes",
-        8192,
+        2048,
         |target: Target| packed(&target, "br", &brotli(&mut zeros(100_000_000), 18))
     ),
     row!(
         "5 MB of noise in brotli",
         STREAM,
         "5000000 bytes",
-        8192,
+        2048,
         |target: Target| packed(&target, "br", &brotli(&mut &noise(5_000_000)[..], 18))
     ),
     row!(
         "bytes behind a brotli stream",
         STREAM,
         "error after 100 bytes: the body cannot be decoded: there are bytes behind",
-        6144,
+        2048,
         |target: Target| {
             let mut body = brotli(&mut zeros(100), 18);
             body.extend([7; 100_000]);
@@ -137,28 +137,28 @@ pub const ROWS: &[Row] = &[
         "200 MB of zeros in gzip",
         STREAM,
         "200000000 bytes",
-        8192,
+        2048,
         |target: Target| packed(&target, "gzip", &gzip(&mut zeros(200_000_000)))
     ),
     row!(
         "5 MB of noise in gzip",
         STREAM,
         "5000000 bytes",
-        8192,
+        2048,
         |target: Target| packed(&target, "gzip", &gzip(&mut &noise(5_000_000)[..]))
     ),
     row!(
         "200,000 empty gzip members",
         STREAM,
         "0 bytes",
-        8192,
+        2048,
         |target: Target| packed(&target, "gzip", &gzip(&mut zeros(0)).repeat(200_000))
     ),
     row!(
         "a gzip header with a name of 100 MB",
         STREAM,
         "error after 0 bytes: ",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = target.connect();
             attack::read(&mut stream, 1);
@@ -180,7 +180,7 @@ pub const ROWS: &[Row] = &[
         "a gzip stream that is cut off",
         STREAM,
         "error after ",
-        8192,
+        2048,
         |target: Target| {
             let body = gzip(&mut &noise(100_000)[..]);
             packed(&target, "gzip", &body[..body.len() - 1])
@@ -202,7 +202,7 @@ pub const ROWS: &[Row] = &[
         "200,000 responses 100 before the response",
         STREAM,
         "0 bytes",
-        8192,
+        2048,
         |target: Target| {
             let mut body = b"HTTP/1.1 100 \r\n\r\n".repeat(200_000);
             body.extend(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
@@ -224,7 +224,7 @@ pub const ROWS: &[Row] = &[
         "10,000 responses 103 before the response",
         STREAM,
         "",
-        8192,
+        2048,
         |target: Target| {
             let mut body = b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n".repeat(10_000);
             body.extend(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");

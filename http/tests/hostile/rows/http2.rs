@@ -134,7 +134,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "answered",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a hundred bodies of 2 MiB over HTTP/2 that nobody reads",
@@ -167,6 +167,6 @@ pub const ROWS: &[Row] = &[
         },
         answer: "answered",
         max_callback: CALLBACK,
-        max_memory: 6144,
+        max_memory: 4096,
     },
 ];

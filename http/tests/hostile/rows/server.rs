@@ -106,7 +106,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 400",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a part that is skipped and larger than the form may be",
@@ -122,7 +122,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 413",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a part full of beginnings of its boundary",
@@ -135,7 +135,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 200",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a form of 100,000 parts",
@@ -146,7 +146,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 413",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "JSON of 1.8 MB",
@@ -224,9 +224,9 @@ pub const ROWS: &[Row] = &[
         name: "a query of 60 KiB",
         victim: Victim::Server(FULL),
         attack: |target: Target| get(&target, &format!("/query?{}", "a&".repeat(30_000)), ""),
-        answer: "HTTP/1.1 200",
+        answer: "HTTP/1.1 400",
         max_callback: CALLBACK,
-        max_memory: 8192,
+        max_memory: 2048,
     },
     Row {
         name: "a thousand session cookies",
@@ -241,7 +241,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 200",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "thousands of codings, media types, tags and ranges",
@@ -260,7 +260,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 404",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a listing of 10,000 names",
@@ -282,7 +282,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 206",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a path of 60 KiB of dots and slashes",
@@ -296,7 +296,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 403",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a path with a slash in a name",
@@ -304,7 +304,7 @@ pub const ROWS: &[Row] = &[
         attack: |target: Target| get(&target, "/list/private%2Fx", ""),
         answer: "HTTP/1.1 400",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a request of another page",
@@ -312,7 +312,7 @@ pub const ROWS: &[Row] = &[
         attack: |target: Target| get(&target, "/list/", "sec-fetch-site: same-site\r\n"),
         answer: "HTTP/1.1 403",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "a hundred requests of HTTP/2 in one packet, with heads of 60 KiB",
@@ -408,6 +408,6 @@ pub const ROWS: &[Row] = &[
         },
         answer: "HTTP/1.1 404",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
 ];

@@ -150,7 +150,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "answered",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "100,000 TLS records of one byte",
@@ -164,7 +164,7 @@ pub const ROWS: &[Row] = &[
         },
         answer: "answered",
         max_callback: CALLBACK,
-        max_memory: 4096,
+        max_memory: 2048,
     },
     Row {
         name: "calls of 10,000 methods that there are not, among a hundred",

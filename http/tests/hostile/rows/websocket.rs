@@ -179,35 +179,35 @@ pub const ROWS: &[Row] = &[
         "a million empty WebSocket messages, echoed",
         Victim::Server(ECHO),
         "1000",
-        8192,
+        2048,
         |target: Target| flood(open(&target), &frame(0x82, b""), 1_000_000)
     ),
     row!(
         "a million empty WebSocket messages, read",
         Victim::Server(SINK),
         "1000",
-        8192,
+        2048,
         |target: Target| flood(open(&target), &frame(0x81, b""), 1_000_000)
     ),
     row!(
         "a million WebSocket pings",
         Victim::Server(SINK),
         "1000",
-        8192,
+        2048,
         |target: Target| flood(open(&target), &frame(0x89, b"ping"), 1_000_000)
     ),
     row!(
         "a million WebSocket pongs",
         Victim::Server(SINK),
         "1000",
-        8192,
+        2048,
         |target: Target| flood(open(&target), &frame(0x8a, b"pong"), 1_000_000)
     ),
     row!(
         "a WebSocket message in a million fragments of one byte",
         Victim::Server(SINK),
         "1000",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = open(&target);
             attack::send(&mut stream, &frame(0x02, b""));
@@ -218,7 +218,7 @@ pub const ROWS: &[Row] = &[
         "a WebSocket message in two million fragments of one byte",
         Victim::Server(SINK),
         "1009",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = open(&target);
             attack::send(&mut stream, &frame(0x01, b""));
@@ -229,7 +229,7 @@ pub const ROWS: &[Row] = &[
         "a WebSocket message in a million empty fragments",
         Victim::Server(SINK),
         "1000",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = open(&target);
             attack::send(&mut stream, &frame(0x01, b""));
@@ -240,7 +240,7 @@ pub const ROWS: &[Row] = &[
         "WebSocket texts of 1 MiB in the characters that are slowest to check",
         Victim::Server(ECHO),
         "1000",
-        8192,
+        6144,
         |target: Target| {
             let text = "\u{10348}".repeat(256 * 1024);
             flood(open(&target), &frame(0x81, text.as_bytes()), 30)
@@ -250,7 +250,7 @@ pub const ROWS: &[Row] = &[
         "WebSocket messages of 1 MiB in fragments of 64 KiB",
         Victim::Server(ECHO),
         "1000",
-        8192,
+        6144,
         |target: Target| {
             let mut message = frame(0x02, &[7; 65_536]);
             for _ in 0..14 {
@@ -264,14 +264,14 @@ pub const ROWS: &[Row] = &[
         "a WebSocket frame that says it has 2^62 bytes",
         Victim::Server(SINK),
         "1009",
-        8192,
+        2048,
         |target: Target| flood(open(&target), b"\x82\xff\x40\0\0\0\0\0\0\0\0\0\0\0", 1_000)
     ),
     row!(
         "a WebSocket that is flooded after a wrong frame",
         Victim::Server(SINK),
         "1002",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = open(&target);
             attack::send(&mut stream, &frame(0x83, b""));
@@ -282,7 +282,7 @@ pub const ROWS: &[Row] = &[
         "a WebSocket that is flooded after its close",
         Victim::Server(SINK),
         "1000",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = open(&target);
             attack::send(&mut stream, CLOSE);
@@ -293,7 +293,7 @@ pub const ROWS: &[Row] = &[
         "a million WebSocket pings of a peer that reads no pong",
         Victim::Server(SINK),
         "done",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = open(&target);
             let block = frame(0x89, &[7; 125]).repeat(1_000);
@@ -322,7 +322,7 @@ pub const ROWS: &[Row] = &[
         "a million empty WebSocket messages from a server",
         Victim::Client(READER),
         "1000000 messages, Some(Closed { code: 1000",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = accept(&target);
             let block = b"\x82\0".repeat(10_000);
@@ -339,7 +339,7 @@ pub const ROWS: &[Row] = &[
         "a million WebSocket pings from a server",
         Victim::Client(READER),
         "0 messages, Some(Closed { code: 1000",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = accept(&target);
             let mut reading = stream.try_clone().expect("a copy");
@@ -358,7 +358,7 @@ pub const ROWS: &[Row] = &[
         "a masked frame from a WebSocket server",
         Victim::Client(READER),
         "0 messages, the peer violated",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = accept(&target);
             attack::send(&mut stream, &frame(0x82, b"x"));
@@ -370,7 +370,7 @@ pub const ROWS: &[Row] = &[
         "a WebSocket handshake whose head never ends",
         Victim::Client(READER),
         "no WebSocket: ",
-        8192,
+        2048,
         |target: Target| {
             let mut stream = target.connect();
             attack::read(&mut stream, 100);
