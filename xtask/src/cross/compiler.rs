@@ -73,6 +73,13 @@ impl Target {
         Ok(cargo)
     }
 
+    /// Selects the crates that are meant for this target.
+    pub fn select(&self, cargo: &mut Command) {
+        for package in self.packages {
+            cargo.args(["--package", package]);
+        }
+    }
+
     /// Checks the types of the crates that are meant for this target, with all features and with
     /// none, and those of their tests. A warning is an error.
     pub fn check(&self) -> Result<String> {
@@ -81,10 +88,7 @@ impl Target {
             &["--no-default-features"],
         ] {
             let mut cargo = self.cargo("check")?;
-            cargo.args(options);
-            for package in self.packages {
-                cargo.args(["--package", package]);
-            }
+            self.select(cargo.args(options));
             let text = bounded::errors(BUILD, &cargo)?;
             // Nothing is printed of other people's crates.
             if text.contains("\nwarning: ") {

@@ -6,7 +6,7 @@
 //!
 //! Debian's compiler has its own standard library's source, which is built once for each target.
 //!
-//! Each process that is started has a limit of time, so a hang ends by itself.
+//! Everything that is run has a limit of time, so a hang ends by itself.
 
 mod bounded;
 mod compiler;

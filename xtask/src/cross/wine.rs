@@ -69,7 +69,9 @@ const WINDOW: Duration = Duration::from_secs(5 * 60);
 /// Runs the example with a window: requests set its label, also while a dialog is open.
 pub fn window(wine: &Wine, display: &Display) -> Result<String> {
     let mut cargo = WINDOWS.cargo("build")?;
-    cargo.args(["--package", "entwined-win32", "--example", "window"]);
+    // With all crates and features, as the tests are built: so they are compiled once.
+    WINDOWS.select(&mut cargo);
+    cargo.args(["--all-features", "--example", "window"]);
     bounded::succeed(BUILD, &cargo)?;
     let program = folder()?
         .join(WINDOWS.name)
