@@ -17,7 +17,8 @@ import ctypes, os, struct, sys
 
 libc = ctypes.CDLL(None)
 number = {"x86_64": 288, "aarch64": 242}[os.uname().machine]
-lines = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | 13), (0x06, 0, 0, 0x7fff0000)]
+deny, allow = (0x06, 0, 0, 0x50000 | 13), (0x06, 0, 0, 0x7fff0000)
+lines = [(0x20, 0, 0, 0), (0x15, 0, 1, number), deny, allow]
 code = b"".join(struct.pack("HBBI", *line) for line in lines)
 memory = ctypes.create_string_buffer(code)
 
