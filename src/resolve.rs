@@ -183,8 +183,8 @@ impl Table {
     }
 }
 
-/// A name in the form in which it is looked up. The dot at the end of an absolute one (RFC 1034, 3.1)
-/// is not a part of it.
+/// A name in the form in which it is looked up. The dot at the end of an absolute one (RFC 1034,
+/// 3.1) is not a part of it.
 fn form(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }

@@ -237,9 +237,9 @@ impl<T: 'static> DeferredQueue<T> {
         }
     }
 
-    /// Passes a value to the first taker, whose callbacks run before this returns; if this is called
-    /// inside such a callback, when that one has returned. If no taker waits, the value is kept for
-    /// the next one.
+    /// Passes a value to the first taker, whose callbacks run before this returns; if this is
+    /// called inside such a callback, when that one has returned. If no taker waits, the value is
+    /// kept for the next one.
     ///
     /// # Errors
     /// [`Full`] returns the value if the maximum number of values is queued.

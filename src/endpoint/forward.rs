@@ -13,7 +13,6 @@ use super::ClientEndpoint;
 use crate::{
     deferred::Deferred,
     policy::IdleTimeout,
-    protocol,
     reactor::{Handle, Label, Origin},
     scratch::Scratch,
     server::{AcceptError, Acceptor, Permit},
@@ -110,6 +109,9 @@ impl fmt::Debug for Forward {
     }
 }
 
+/// How long a peer may take for its handshakes.
+const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(10);
+
 async fn pass(
     handle: Handle,
     mut near: Box<dyn ByteStream>,
@@ -117,8 +119,7 @@ async fn pass(
     _permit: Permit,
 ) {
     // The target is not asked for a peer that does not finish its handshake, or may not.
-    let limit = protocol::Config::default().establish_timeout;
-    let established = near.established(&handle, limit).await;
+    let established = near.established(&handle, ESTABLISH_TIMEOUT).await;
     let peer = near.peer_address();
     if let Err(error) = established {
         tracing::debug!(%error, %peer, %target, "a connection to forward was not established");

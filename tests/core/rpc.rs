@@ -962,7 +962,6 @@ fn no_limit_in_bytes_is_too_large() {
         max_waiting_bytes: usize::MAX,
         window: u32::MAX,
         idle_timeout: Some(Duration::MAX),
-        ..Config::default()
     };
     let (peer, other) = pair(&simulation, Link::default(), config);
     assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));

@@ -64,8 +64,8 @@ impl Jar {
                 && other.domain == cookie.domain
                 && other.path.as_ref() as &str == cookie.path.as_ref() as &str
         };
-        // A network attacker must not replace what was set over TLS, nor put another one of its name
-        // before it (RFC 6265bis, 5.7, step 16).
+        // A network attacker must not replace what was set over TLS, nor put another one of its
+        // name before it (RFC 6265bis, 5.7, step 16).
         let mut entries = self.entries.iter();
         if !is_secure(url) && entries.any(|entry| is_hidden(&entry.cookie, &cookie)) {
             return;
@@ -89,8 +89,8 @@ impl Jar {
         self.entries.push(Entry { cookie, size });
     }
 
-    /// Removes one that has expired; or else the oldest that was not set over TLS, so that nobody on
-    /// the network can push out those that were (RFC 6265bis, 5.7); or else the oldest.
+    /// Removes one that has expired; or else the oldest that was not set over TLS, so that nobody
+    /// on the network can push out those that were (RFC 6265bis, 5.7); or else the oldest.
     fn remove_one_of(&mut self, among: impl Fn(&Entry) -> bool) {
         let entries = &self.entries;
         let oldest = |wanted: &dyn Fn(&Entry) -> bool| {

@@ -288,8 +288,8 @@ impl Builder {
 
     /// Sets the hosts that are reached without the proxy: names, each of which also covers all
     /// names below it, and IP addresses, each with or without a port; or `*` for all. How they are
-    /// written does not matter: `.example.org`, `*.example.org` and `Example.ORG.` are the same, and
-    /// so are `::1` and `[0::1]`. An empty one, as in a list that ends with a comma, is none.
+    /// written does not matter: `.example.org`, `*.example.org` and `Example.ORG.` are the same,
+    /// and so are `::1` and `[0::1]`. An empty one, as in a list that ends with a comma, is none.
     pub fn no_proxy(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.settings.no_proxy = hosts
             .into_iter()

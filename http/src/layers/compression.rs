@@ -80,8 +80,8 @@ fn text(headers: &HeaderMap, name: HeaderName) -> &str {
         .unwrap_or("")
 }
 
-/// Whether the bytes must stay as they are: a cache is told so (RFC 9111, 5.2.2.6), or there is a sum
-/// of them (RFC 9530; RFC 3230; RFC 1864).
+/// Whether the bytes must stay as they are: a cache is told so (RFC 9111, 5.2.2.6), or there is a
+/// sum of them (RFC 9530; RFC 3230; RFC 1864).
 fn must_stay(headers: &HeaderMap) -> bool {
     let mut directives = headers
         .get_all(CACHE_CONTROL)

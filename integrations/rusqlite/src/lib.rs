@@ -62,9 +62,9 @@
 //! first reads and then wants to write, fails at once with "database is locked" if another has
 //! written meanwhile. On a connection that cannot write it begins with `BEGIN`.
 //!
-//! Each waits up to 5 s for a lock, then its error is "database is locked". Cancelling ends the wait
-//! on the connections of [`ConnectionPool::open`]; those that you open yourself wait as you tell
-//! them.
+//! Each waits up to 5 s for a lock, then its error is "database is locked". Cancelling ends the
+//! wait on the connections of [`ConnectionPool::open`]; those that you open yourself wait as you
+//! tell them.
 //!
 //! # Cancelling
 //!

@@ -21,9 +21,8 @@ numbers = {
     "pidfd_open": {"x86_64": 434, "aarch64": 434},
 }
 number, errno = numbers[sys.argv[1]][os.uname().machine], int(sys.argv[2])
-lines = [
-    (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | errno), (0x06, 0, 0, 0x7fff0000),
-]
+deny, allow = (0x06, 0, 0, 0x50000 | errno), (0x06, 0, 0, 0x7fff0000)
+lines = [(0x20, 0, 0, 0), (0x15, 0, 1, number), deny, allow]
 code = b"".join(struct.pack("HBBI", *line) for line in lines)
 memory = ctypes.create_string_buffer(code)
 

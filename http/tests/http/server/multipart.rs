@@ -247,8 +247,10 @@ fn an_unfinished_file_goes_with_the_run_though_all_threads_are_busy() {
     let (free, busy) = std::sync::mpsc::channel::<()>();
     let busy = std::sync::Arc::new(std::sync::Mutex::new(busy));
     let served = path.clone();
-    let mut config = Config::default();
-    config.shutdown_grace = Duration::from_millis(50);
+    let config = Config {
+        shutdown_grace: Duration::from_millis(50),
+        ..Config::default()
+    };
     let site = Site::with(config, move |_| {
         Router::new()
             .post("/", move |mut form: Multipart| {
