@@ -5,11 +5,15 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     rc::Rc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use entwined::{
-    deferred::{Deferred, Resolver},
+    deferred::{Deferred, Interrupted, Resolver},
     protocol::{self, DatagramProtocol, DatagramTransport, Lost, Sending},
     transport::{Address, Batch, DatagramSocket, UnixAddress, udp},
 };
@@ -377,32 +381,55 @@ fn what_waits_to_be_sent_is_bounded() {
     });
 }
 
+/// Counts the datagrams that come while a timer is due.
+#[derive(Clone, Default)]
+struct Flooded {
+    due: Rc<Cell<Option<Instant>>>,
+    meanwhile: Rc<Cell<usize>>,
+    received: Rc<Cell<usize>>,
+}
+
+impl DatagramProtocol for Flooded {
+    fn datagram_received(&mut self, _: &DatagramTransport, _: &[u8], _: &Address) {
+        self.received.set(self.received.get() + 1);
+        if self.due.get().is_some_and(|due| due <= Instant::now()) {
+            self.meanwhile.set(self.meanwhile.get() + 1);
+        }
+    }
+}
+
+/// In each turn, the task that receives has a share of 64 and ends the batch that it is in. A timer
+/// that becomes due after a turn has looked at its clock fires in the next one.
 #[test]
 fn a_flood_leaves_room_for_others() {
     run(|handle| async move {
-        let (protocol, _, _stopped) = Noting::new();
-        let transport =
-            protocol::start_datagrams(udp::bind(&handle, local()).expect("a port"), protocol);
+        let flooded = Flooded::default();
+        let socket = udp::bind(&handle, local()).expect("a port");
+        let transport = protocol::start_datagrams(socket, flooded.clone());
         let address = transport.local_address().udp().expect("UDP");
-        let flooding = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let flooding = Arc::new(AtomicBool::new(true));
         let still = flooding.clone();
         let flood = handle.defer_to_thread(move |_| {
             let socket = UdpSocket::bind(local()).map_err(|error| error.to_string())?;
-            while still.load(std::sync::atomic::Ordering::Relaxed) {
+            while still.load(Ordering::Relaxed) {
                 // If the buffer is full, the datagram is dropped, as it should be.
                 let _ = socket.send_to(b"flood", address);
             }
             Ok::<_, String>(())
         });
-        let ticks = Rc::new(Cell::new(0));
-        let ticking = ticks.clone();
-        let timer = handle.call_every(Duration::from_millis(2), move |_| {
-            ticking.set(ticking.get() + 1)
-        });
-        handle.sleep(Duration::from_millis(200)).await;
-        timer.cancel();
-        flooding.store(false, std::sync::atomic::Ordering::Relaxed);
+        let mut most = 0;
+        for _ in 0..30 {
+            let due = handle.now() + Duration::from_millis(2);
+            flooded.meanwhile.set(0);
+            flooded.due.set(Some(due));
+            let (fired, count) = Deferred::<usize, Interrupted>::new();
+            let meanwhile = flooded.meanwhile.clone();
+            handle.call_at(due, move || fired.resolve(meanwhile.get()));
+            most = count.await.expect("it fires").max(most);
+        }
+        flooding.store(false, Ordering::Relaxed);
         flood.await.expect("sent");
-        assert!(ticks.get() >= 30, "{} ticks", ticks.get());
+        assert!(flooded.received.get() > 0, "no flood");
+        assert!(most < 4 * 64, "{most} datagrams while a timer was due");
     });
 }

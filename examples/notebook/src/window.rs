@@ -235,7 +235,8 @@ impl Window {
         });
     }
 
-    /// Lists the notebooks, and chooses one: that of this name, or the same as before, or the first.
+    /// Lists the notebooks, and chooses one: that of this name, or the same as before, or the
+    /// first.
     async fn list(self: &Rc<Self>, name: Option<String>) -> Result<(), Box<dyn Error>> {
         let names = self.shelf.names().await?;
         let before = || self.notebook.borrow().as_ref().map(|open| open.0.clone());

@@ -4,15 +4,16 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use super::bounded::{self, BUILD, TOOL};
 use super::folder;
-use crate::{Result, process, workspace};
+use crate::{Result, workspace};
 
 /// A system that is built for.
 pub struct Target {
     pub name: &'static str,
-    pub packages: &'static [&'static str],
+    packages: &'static [&'static str],
     /// Whether there is a compiler for C here. Some crates have C in them, which is compiled before
     /// types are checked.
     has_c: bool,
@@ -60,7 +61,9 @@ impl Target {
             .env("CARGO_TARGET_DIR", folder()?)
             // Debug information of several programs would take gigabytes.
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .env_remove("RUSTFLAGS");
+            .env_remove("RUSTFLAGS")
+            // Of the shell's.
+            .env_remove("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER");
         if !self.has_c {
             let tool = pretender()?;
             cargo
@@ -70,19 +73,32 @@ impl Target {
         Ok(cargo)
     }
 
-    /// Runs a command of Cargo, and fails if it warns of anything in our own crates.
-    pub fn without_warnings(&self, cargo: &mut Command) -> Result<()> {
-        let output = cargo
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .output()
-            .map_err(|error| format!("cannot run {}: {error}", process::shown(cargo)))?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        if !output.status.success() || text.contains("\nwarning: ") {
-            let shown = process::shown(cargo);
-            return Err(format!("{text}\n{shown}: {}, or it has warned", output.status).into());
+    /// Selects the crates that are meant for this target.
+    pub fn select(&self, cargo: &mut Command) {
+        for package in self.packages {
+            cargo.args(["--package", package]);
         }
-        Ok(())
+    }
+
+    /// Checks the types of the crates that are meant for this target, with all features and with
+    /// none, and those of their tests. A warning is an error.
+    pub fn check(&self) -> Result<String> {
+        for options in [
+            &["--all-features", "--tests"][..],
+            &["--no-default-features"],
+        ] {
+            let mut cargo = self.cargo("check")?;
+            self.select(cargo.args(options));
+            let text = bounded::errors(BUILD, &cargo)?;
+            // Nothing is printed of other people's crates.
+            if text.contains("\nwarning: ") {
+                return Err(format!("{text}\nthe compiler has warned").into());
+            }
+        }
+        Ok(format!(
+            "{} crates, features all and none",
+            self.packages.len()
+        ))
     }
 }
 
@@ -107,7 +123,8 @@ fn pretender() -> Result<PathBuf> {
 
 /// Compiles a library for Windows from C.
 pub fn windows_library(source: &Path, library: &Path) -> Result<()> {
-    process::succeed(
+    bounded::succeed(
+        TOOL,
         Command::new("x86_64-w64-mingw32-gcc")
             .args(["-shared", "-O1", "-o"])
             .arg(library)
@@ -115,9 +132,6 @@ pub fn windows_library(source: &Path, library: &Path) -> Result<()> {
             .arg("-ladvapi32"),
     )
 }
-
-/// The name of the variable with which Cargo is told how to run programs for Windows.
-pub const RUNNER: &str = "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER";
 
 /// Where Debian has Wine, unless it is in the path.
 pub fn wine() -> PathBuf {

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::compiler::{self, RUNNER, WINDOWS};
+use super::bounded::{self, BUILD, TOOL};
+use super::compiler::{self, WINDOWS};
 use super::folder;
 use crate::display::Display;
 use crate::process::Running;
@@ -29,7 +30,7 @@ impl<'a> Wine<'a> {
         let library = system.join("bcryptprimitives.dll");
         if !library.exists() {
             // The first program makes the rest.
-            process::succeed(wine.command().args(["cmd", "/c", "ver"]))?;
+            bounded::succeed(TOOL, wine.command().args(["cmd", "/c", "ver"]))?;
             let source = workspace::root().join("xtask/src/cross/bcryptprimitives.c");
             compiler::windows_library(&source, &library)?;
         }
@@ -39,11 +40,11 @@ impl<'a> Wine<'a> {
     fn command(&self) -> Command {
         let mut command = Command::new(compiler::wine());
         self.surround(&mut command);
-        command.stdin(Stdio::null());
         command
     }
 
-    fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+    /// Lets a program that runs in this Wine find it.
+    pub fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         self.display
             .show(command)
             .env("WINEPREFIX", &self.prefix)
@@ -51,39 +52,33 @@ impl<'a> Wine<'a> {
             // It would ask for packages that browsers need.
             .env("WINEDLLOVERRIDES", "mscoree,mshtml=")
     }
-
-    /// Has Cargo run programs with this.
-    pub fn run_with<'c>(&self, cargo: &'c mut Command) -> &'c mut Command {
-        cargo.env(RUNNER, compiler::wine()).stdin(Stdio::null());
-        self.surround(cargo)
-    }
 }
 
 impl Drop for Wine<'_> {
     fn drop(&mut self) {
         // Its server stays for a while otherwise.
-        let _ = self.command().args(["wineboot", "--kill"]).status();
+        let _ = bounded::succeed(TOOL, self.command().args(["wineboot", "--kill"]));
     }
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The whole life of the window.
+const WINDOW: Duration = Duration::from_secs(5 * 60);
+
 /// Runs the example with a window: requests set its label, also while a dialog is open.
-pub fn window(wine: &Wine, display: &Display) -> Result<()> {
-    process::succeed(WINDOWS.cargo("build")?.args([
-        "--package",
-        "entwined-win32",
-        "--example",
-        "window",
-    ]))?;
+pub fn window(wine: &Wine, display: &Display) -> Result<String> {
+    let mut cargo = WINDOWS.cargo("build")?;
+    // With all crates and features, as the tests are built: so they are compiled once.
+    WINDOWS.select(&mut cargo);
+    cargo.args(["--all-features", "--example", "window"]);
+    bounded::succeed(BUILD, &cargo)?;
     let program = folder()?
         .join(WINDOWS.name)
         .join("debug/examples/window.exe");
-    let mut command = process::tied(compiler::wine(), None);
-    wine.surround(command.arg(program))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut running = Running::start(&mut command)?;
+    let mut command = wine.command();
+    command.arg(program);
+    let mut running = Running::start(bounded::within(WINDOW, &command).stdout(Stdio::piped()))?;
     let (address, output) = running.line_after("listening on ")?;
     thread::spawn(move || std::io::BufRead::lines(output).for_each(drop));
     let label = |text: &str| request(&["-X", "PUT", "--data", text, &format!("{address}/label")]);
@@ -123,7 +118,7 @@ pub fn window(wine: &Wine, display: &Display) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
+    Ok("served requests beside its dialog".to_owned())
 }
 
 fn curl(arguments: &[&str]) -> Command {

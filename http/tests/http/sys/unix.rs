@@ -1,5 +1,7 @@
 //! Unix.
 
+use std::io;
+
 /// Raises this process's limit if it is too low for a test.
 pub fn allow_file_descriptors(count: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,4 +15,9 @@ pub fn allow_file_descriptors(count: usize) {
         setrlimit(Resource::Nofile, raised)
             .unwrap_or_else(|error| panic!("{count} file descriptors are needed: {error}"));
     }
+}
+
+/// Whether this is what the first read of a connection says that nobody serves.
+pub fn is_turned_away(read: &io::Result<usize>) -> bool {
+    read.is_err()
 }
