@@ -60,8 +60,8 @@ struct Stage {
     processor: Option<usize>,
 }
 
-/// Measures the programs of these names, or all. With `anywhere` among the names, a window's threads
-/// may run on any processor, as they do for users.
+/// Measures the programs of these names, or all. With `anywhere` among the names, a window's
+/// threads may run on any processor, as they do for users.
 pub fn run(names: &[&str], options: Options) -> Result<()> {
     let anywhere = names.contains(&"anywhere");
     let names: Vec<&str> = names
