@@ -366,7 +366,7 @@ impl Notebook {
                 self.next();
             }
             Happened::Ended(why) => self.end_kernel(&format!("the kernel has ended: {why}")),
-            Happened::Output(text) if text.is_empty() => {}
+            Happened::Output(text) if text.is_empty() => return,
             other => {
                 let output = match other {
                     Happened::Output(text) => Output::Text { text },
@@ -376,15 +376,16 @@ impl Notebook {
                     _ => return,
                 };
                 // What comes while nothing runs is of something that a cell has started.
-                if let Some(id) = first {
-                    self.add_output(id, output);
+                if !first.is_some_and(|id| self.add_output(id, output)) {
+                    return;
                 }
             }
         }
         self.save_soon();
     }
 
-    fn add_output(&self, id: u64, mut output: Output) {
+    /// Returns whether there was room for it.
+    fn add_output(&self, id: u64, mut output: Output) -> bool {
         let added = self.with(id, |cell| {
             let limit = match &output {
                 Output::Picture { .. } => MAX_OUTPUT,
@@ -407,9 +408,12 @@ impl Notebook {
             }
             Some(output)
         });
-        if let Some(output) = added.flatten() {
+        let added = added.flatten();
+        let is_added = added.is_some();
+        if let Some(output) = added {
             self.tell(json!({"type": "output", "id": id, "output": output}));
         }
+        is_added
     }
 
     fn document(&self) -> Document {

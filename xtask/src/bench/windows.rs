@@ -45,7 +45,7 @@ const PROGRAMS: [Program; 3] = [
     },
     Program {
         name: "downloads",
-        busy: "20 downloads of 100 MB",
+        busy: "20 downloads of 100 MB, 4 at a time, 200 MB/s",
         measure: downloads,
     },
 ];
@@ -56,10 +56,19 @@ struct Stage {
     frames: PathBuf,
     folder: PathBuf,
     seconds: u64,
+    /// The processor of the window's process.
+    processor: Option<usize>,
 }
 
-/// Measures the programs of these names, or all.
+/// Measures the programs of these names, or all. With `anywhere` among the names, a window's
+/// threads may run on any processor, as they do for users.
 pub fn run(names: &[&str], options: Options) -> Result<()> {
+    let anywhere = names.contains(&"anywhere");
+    let names: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| *name != "anywhere")
+        .collect();
     debian::ensure(&[&debian::GTK, &debian::DISPLAY, &debian::PROGRAMS])?;
     let mut cargo = programs::programs("build");
     cargo.args(["--release", "--all-features"]);
@@ -78,11 +87,14 @@ pub fn run(names: &[&str], options: Options) -> Result<()> {
             .arg(workspace::root().join("benches/gui/frames.c")),
         &["gtk4"],
     )?;
+    let display = Display::start(Some(OTHERS))?;
+    display.come_first()?;
     let stage = Stage {
-        display: Display::start(Some(OTHERS))?,
+        display,
         frames,
         folder,
         seconds: options.seconds.into(),
+        processor: (!anywhere).then_some(SERVER),
     };
     let chosen: Vec<_> = PROGRAMS
         .iter()
@@ -101,8 +113,12 @@ pub fn run(names: &[&str], options: Options) -> Result<()> {
             }
         }
     }
+    let place = match anywhere {
+        true => "any processor".to_owned(),
+        false => format!("processor {SERVER}"),
+    };
     println!(
-        "\n{} rounds of {} s, the window's process on processor {SERVER}; median (least–most)",
+        "\n{} rounds of {} s, the window's process on {place}; median (least–most)",
         options.rounds, options.seconds
     );
     let mut rows = Vec::new();
@@ -134,7 +150,7 @@ struct Window {
 impl Window {
     fn open(stage: &Stage, name: &str, arguments: &[&str]) -> Result<Window> {
         let program = workspace::target()?.join("bench/release").join(name);
-        let mut command = process::tied(program, Some(SERVER));
+        let mut command = process::tied(program, stage.processor);
         command
             .args(["--listen", "tcp:0:interface=127.0.0.1"])
             .args(arguments)
@@ -288,7 +304,7 @@ fn downloads(stage: &Stage, busy: bool) -> Result<Sample> {
         format!(
             "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\n\
              user root; events {{}}\n\
-             http {{ access_log off; sendfile on; client_body_temp_path {at}/a;\n\
+             http {{ access_log off; sendfile on; limit_rate 50m; client_body_temp_path {at}/a;\n\
              proxy_temp_path {at}/b; fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d;\n\
              scgi_temp_path {at}/e; server {{ listen 127.0.0.1:{port}; root {at}; }} }}\n"
         ),
@@ -310,7 +326,9 @@ fn downloads(stage: &Stage, busy: bool) -> Result<Sample> {
     let sample = window.measure(stage.seconds);
     let list = window.curl(&["-H", &header], "/downloads")?;
     if !list.contains("\"running\"") {
-        println!("(all downloads were complete before the end)");
+        return Err("all downloads were complete before the end: take fewer seconds".into());
     }
+    drop(window);
+    fs::remove_dir_all(folder)?;
     sample
 }

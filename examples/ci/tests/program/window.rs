@@ -41,13 +41,14 @@ impl Desktop {
         }
     }
 
-    fn environment(&self) -> [(&str, &str); 6] {
+    fn environment(&self) -> [(&str, &str); 7] {
         let folder = self.folder.path().to_str().expect("a plain name");
         [
             ("DISPLAY", &self.display),
             ("DBUS_SESSION_BUS_ADDRESS", &self.bus),
             ("XDG_RUNTIME_DIR", folder),
             ("GDK_BACKEND", "x11"),
+            ("GTK_A11Y", "atspi"),
             ("GSK_RENDERER", "cairo"),
             ("GSETTINGS_BACKEND", "memory"),
         ]
