@@ -1,11 +1,12 @@
 //! The tests that are run for other systems.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::bounded::{self, BUILD};
 use super::compiler::{self, WINDOWS};
 use super::harness;
-use super::wine::Wine;
+use super::wine::{self, Wine};
 use super::{Table, folder};
 use crate::beside::{self, Job};
 use crate::{Result, workspace};
@@ -54,6 +55,10 @@ pub fn under_wine(wine: &Wine, table: &mut Table) {
         let program = program_name(job);
         let name = format!("Wine: {program}");
         table.row(&name, || run_under_wine(&name, &program, job, wine));
+        if program == "core" {
+            let path = Path::new(job.command.get_program());
+            table.row("Wine: Ctrl-C", || wine::ctrl_c(wine, path));
+        }
     }
 }
 
