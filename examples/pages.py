@@ -25,7 +25,7 @@ const root = document.documentElement;
 if (root.scrollWidth > innerWidth) faults.push(`wider than the window: ${root.scrollWidth}`);
 if (!root.lang || !document.title) faults.push('no language or no title');
 for (const one of ['h1', 'main']) if (document.querySelectorAll(one).length != 1) faults.push('not one ' + one);
-if (!document.querySelector('[role=status], [role=log], [aria-live]')) faults.push('changes are not read aloud');
+if (!document.querySelector('[role=status], [role=alert], [role=log], [aria-live]')) faults.push('changes are not read aloud');
 const ids = [...document.querySelectorAll('[id]')].map(one => one.id);
 if (new Set(ids).size != ids.length) faults.push('an id is there twice');
 
@@ -189,6 +189,26 @@ def ci(page):
     focused = page.driver.execute_script("return document.activeElement.id")
     if focused not in ["cancel1", "build1"]:
         page.fault(f"the focus is lost: {focused}")
+
+
+def notebook(page):
+    page.go_to("name")
+    page.keys("A notebook", Keys.TAB, "python", Keys.TAB, Keys.ENTER)
+    page.wait("a notebook", lambda: page.driver.find_elements(By.CSS_SELECTOR, "#cells textarea"))
+    while page.driver.execute_script("return document.activeElement.tagName") != "TEXTAREA":
+        page.keys(Keys.TAB)
+    for number, source in enumerate(["print('hello')\n6 * 7", "1 / 0"], 1):
+        chain = ActionChains(page.driver).send_keys(source).key_down(Keys.SHIFT)
+        chain.send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+        sources = (By.CSS_SELECTOR, "#cells textarea")
+        page.wait("a new cell", lambda: len(page.driver.find_elements(*sources)) == number + 1)
+    page.wait("its output", lambda: "hello\n42" in page.by("cells").text)
+    page.wait("an error", lambda: "ZeroDivisionError" in page.by("cells").text)
+    page.look()
+    page.driver.get(page.url)
+    page.name = "notebooks"
+    page.wait("the list", lambda: "A notebook" in page.by("list").text)
+    page.look()
 
 
 def control_room(page):

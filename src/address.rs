@@ -1,7 +1,8 @@
 //! Addresses of the ends of a connection.
 
 use std::{
-    fmt, io,
+    fmt::{self, Write},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     path::PathBuf,
 };
@@ -161,7 +162,16 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp(address) | Address::Udp(address) => address.fmt(f),
             Address::Unix(UnixAddress::Unnamed) => f.write_str("an unnamed Unix socket"),
-            Address::Unix(UnixAddress::Path(path)) => path.display().fmt(f),
+            Address::Unix(UnixAddress::Path(path)) => {
+                // A peer chooses the path of its socket, and addresses come into logs.
+                path.display()
+                    .to_string()
+                    .chars()
+                    .try_for_each(|character| match character.is_control() {
+                        true => character.escape_default().fmt(f),
+                        false => f.write_char(character),
+                    })
+            }
             Address::Unix(UnixAddress::Abstract(name)) => write!(f, "@{}", name.escape_ascii()),
             Address::Unknown => f.write_str("an unknown address"),
         }

@@ -232,10 +232,11 @@ impl<T> Subscriber<T> {
     }
 
     fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
-        let mut state = self.shared.state.borrow_mut();
+        let state = self.shared.state.borrow();
         let before = state.newest - state.kept.len() as u64;
         // A reader that is far behind does not hold up others while it catches up.
         if self.read < state.newest && !spend_message() {
+            drop(state);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -254,13 +255,20 @@ impl<T> Subscriber<T> {
         if state.over {
             return Poll::Ready(None);
         }
+        drop(state);
+        // The waker of another executor may do anything when it is cloned or dropped.
         let waker = cx.waker().clone();
+        let mut state = self.shared.state.borrow_mut();
         let old = state
             .readers
             .get_mut(self.key)
             .and_then(|place| place.replace(waker));
+        let missed = self.read < state.newest || state.over;
         drop(state);
         drop(old);
+        if missed {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }
@@ -438,5 +446,50 @@ mod tests {
         channel.send(Again(Some(channel.clone())));
         channel.send(Again(None));
         assert_eq!(channel.newest(), 3);
+    }
+
+    /// The waker of another executor may run what it wakes at once.
+    #[test]
+    fn a_waker_may_use_the_channel() {
+        thread_local! {
+            static CHANNEL: RefCell<Option<Broadcast<u32>>> = const { RefCell::new(None) };
+        }
+
+        struct Sends;
+
+        impl Wake for Sends {
+            fn wake(self: Arc<Self>) {
+                let channel = CHANNEL.with_borrow(Clone::clone);
+                channel.expect("there is one").send(0);
+            }
+        }
+
+        let channel = Broadcast::new(1_000);
+        CHANNEL.set(Some(channel.clone()));
+        let mut reader = channel.subscribe();
+        for number in 0..200 {
+            channel.send(number);
+        }
+        let reactor = crate::Standalone::new().expect("a reactor");
+        let read = reactor.block_on(async move {
+            let mut read = 0;
+            poll_fn(move |cx| {
+                let waker = Arc::new(Sends).into();
+                let mut foreign = Context::from_waker(&waker);
+                // Beyond its share it wakes itself.
+                while reader.poll_received(&mut foreign).is_ready() {
+                    read += 1;
+                }
+                if read >= 200 {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            Ok::<_, crate::reactor::RunError>(())
+        });
+        read.expect("a run without a panic");
+        CHANNEL.set(None);
     }
 }

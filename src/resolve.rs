@@ -175,16 +175,18 @@ impl Table {
     pub fn new<N: Into<String>, A: IntoIterator<Item = IpAddr>>(
         hosts: impl IntoIterator<Item = (N, A)>,
     ) -> Self {
-        let entry = |(name, addresses): (N, A)| {
-            (
-                name.into().to_ascii_lowercase(),
-                addresses.into_iter().collect(),
-            )
-        };
+        let entry =
+            |(name, addresses): (N, A)| (form(&name.into()), addresses.into_iter().collect());
         Table {
             hosts: hosts.into_iter().map(entry).collect(),
         }
     }
+}
+
+/// A name in the form in which it is looked up. The dot at the end of an absolute one (RFC 1034,
+/// 3.1) is not a part of it.
+fn form(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 impl Resolve for Table {
@@ -195,7 +197,7 @@ impl Resolve for Table {
         port: u16,
     ) -> Deferred<Vec<SocketAddr>, ResolveError> {
         let with_port = |address: &IpAddr| SocketAddr::new(*address, port);
-        Deferred::ready(match self.hosts.get(&host.to_ascii_lowercase()) {
+        Deferred::ready(match self.hosts.get(&form(host)) {
             Some(addresses) if !addresses.is_empty() => {
                 Ok(addresses.iter().map(with_port).collect())
             }

@@ -90,7 +90,7 @@ impl Simulation {
     /// # Panics
     /// See [`drive`](Simulation::drive).
     pub fn advance(&self, time: Duration) {
-        let end = self.clock.now.get() + time;
+        let end = self.handle().after(time);
         self.drive();
         while let Some(next) = self.next_instant().filter(|&next| next <= end) {
             self.clock.now.set(next);

@@ -26,9 +26,10 @@ pub struct Config {
     /// Maximum number of requests in flight on an HTTP/2 connection. Default 100.
     pub max_streams: u32,
     /// Maximum bytes of a request's head, from the request line to the empty line. A larger head
-    /// gets 431. Default 64 KiB; minimum 8 KiB.
+    /// gets 431. Default 64 KiB; minimum 8 KiB; over HTTP/2 at most 512 KiB.
     pub max_head_size: usize,
-    /// Maximum number of headers of a request. A request with more gets 431. Default 100.
+    /// Maximum number of headers of a request. A request with more gets 431. Default 100; at most
+    /// 16,384.
     pub max_headers: usize,
     /// How long a head may take, measured from its first byte, or for the first request from the
     /// start of the connection. After that, the response is 408. Default 10 s.
@@ -56,6 +57,10 @@ pub struct Config {
     /// How long requests in flight may still take when the reactor stops. Default 5 s.
     pub shutdown_grace: Duration,
 }
+
+/// The most headers of a message, whatever the program allows. A `HeaderMap` with more than 24,576
+/// panics.
+pub(super) const MOST_HEADERS: usize = 16 * 1024;
 
 impl Default for Config {
     fn default() -> Self {

@@ -11,7 +11,11 @@ use hyper::server::conn::http1;
 
 #[cfg(feature = "http2")]
 use super::http2;
-use super::{config::Config, service::Answer, wire::Wire};
+use super::{
+    config::{Config, MOST_HEADERS},
+    service::Answer,
+    wire::Wire,
+};
 
 /// The connection preface that an HTTP/2 client sends first (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -95,7 +99,8 @@ impl Exchange {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(config.max_head_size.max(8 * 1024));
         if config.max_headers != HYPER_HEADERS {
-            builder.max_headers(config.max_headers);
+            // hyper allocates for so many before it parses a head.
+            builder.max_headers(config.max_headers.min(MOST_HEADERS));
         }
         Exchange::One(builder.serve_connection(stream, answer))
     }

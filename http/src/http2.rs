@@ -24,11 +24,12 @@ use hyper::{
 
 use super::{
     Body, Error, Request, Response,
-    config::Config,
+    config::{Config, MOST_HEADERS},
     pace::{Held, Pace, streams::StreamPace},
     rate::Least,
     service::Answer,
     state::Shared,
+    times::{MIN_LOOK, later},
     wire::Wire,
 };
 
@@ -43,10 +44,12 @@ pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection
         origin: answer.origin,
     };
     streams.pace.multiplex();
+    // Each header counts 32 bytes besides its own (RFC 9113, 6.5.2).
+    let max_head = config.max_head_size.clamp(8 * 1024, 32 * MOST_HEADERS);
     let mut builder = http2::Builder::new(streams);
     builder
         .max_concurrent_streams(config.max_streams)
-        .max_header_list_size(config.max_head_size.max(8 * 1024) as u32)
+        .max_header_list_size(max_head as u32)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -69,9 +72,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_RESETS: usize = 20;
 const MAX_ERRORS: usize = 256;
 
-/// The shortest time between two looks at a stream, however short its limits are.
-const MIN_LOOK: Duration = Duration::from_millis(100);
-
 /// Spawns each stream of a connection as a task.
 #[derive(Clone)]
 pub(super) struct Streams {
@@ -90,7 +90,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
             handle: self.server.handle.clone(),
             write_timeout: config.write_timeout,
             least: Least::of(config),
-            look: config.rate_grace.max(MIN_LOOK).min(config.write_timeout),
+            look: config.rate_grace.min(config.write_timeout).max(MIN_LOOK),
             sleep: None,
         };
         self.server.handle.spawn_detached(self.origin, limited);
@@ -130,7 +130,7 @@ impl<F: Future<Output = ()>> Future for Limited<F> {
                 .get_or_insert_with(|| this.handle.sleep(*this.look));
             ready!(Pin::new(&mut *sleep).poll(cx));
             let now = this.handle.now();
-            let next = now + *this.look;
+            let next = later(now, *this.look);
             match due {
                 // Dropping the future resets the stream.
                 Some(due) if due <= now => return Poll::Ready(()),

@@ -119,6 +119,7 @@ mod service;
 pub mod sse;
 mod state;
 mod sys;
+mod times;
 #[cfg(feature = "tower")]
 mod tower;
 mod upgrade;

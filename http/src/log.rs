@@ -34,3 +34,17 @@ impl fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+/// Hides what may be a user name and password in a text that may not be a URL.
+#[cfg(any(feature = "client", feature = "websocket"))]
+pub(super) fn hide(text: &str) -> String {
+    let begin = text.find("//").map_or(0, |place| place + 2);
+    let end = text[begin..].find(['/', '?', '#']);
+    let end = end.map_or(text.len(), |place| begin + place);
+    // A password may contain the characters that end an authority, if somebody forgot to encode it.
+    let at = text[begin..end].rfind('@').map(|place| begin + place);
+    match at.or_else(|| text.rfind('@').filter(|place| *place >= begin)) {
+        Some(at) => format!("{}***{}", &text[..begin], &text[at..]),
+        None => text.to_owned(),
+    }
+}

@@ -111,9 +111,11 @@ impl Validators {
         }
     }
 
-    /// A time in the future would make caches keep the resource for ever.
+    /// A time in the future would make caches keep the resource for ever. HTTP has no dates before
+    /// 1970, for which httpdate panics.
     fn modified(&self) -> Option<SystemTime> {
-        self.modified.map(|time| time.min(SystemTime::now()))
+        let time = self.modified?.min(SystemTime::now());
+        (time >= SystemTime::UNIX_EPOCH).then_some(time)
     }
 
     /// The time of the last change in whole seconds.

@@ -32,7 +32,10 @@ impl Least {
             return None;
         }
         since
-            .checked_add(self.grace + Duration::from_secs_f64(moved as f64 / f64::from(self.bytes)))
+            .checked_add(self.grace)?
+            .checked_add(Duration::from_secs_f64(
+                moved as f64 / f64::from(self.bytes),
+            ))
     }
 }
 

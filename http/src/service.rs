@@ -48,6 +48,7 @@ impl Service<::http::Request<Incoming>> for Answer {
             asked: None,
             response: None,
             watch: Some(watch),
+            heads: false,
             headless: false,
             last: !two && self.pace.has_had_enough(),
             accept: None,
@@ -102,6 +103,27 @@ fn without_body(response: Response) -> Response {
     Response::from_parts(head, Body::empty())
 }
 
+/// Corrects a length that the handler has set, if it is not that of the body. hyper trusts it: the
+/// peer would take the rest of the body for another response, or wait for one that does not come.
+/// Responses to HEAD, and 304, have the length of another one.
+fn correct_length(response: &mut Response, heads: bool) {
+    let Some(told) = response.headers().get(CONTENT_LENGTH) else {
+        return;
+    };
+    let Some(length) = response.body().size_hint().exact() else {
+        return;
+    };
+    let is_of_another = heads || response.status() == StatusCode::NOT_MODIFIED;
+    if *told != HeaderValue::from(length) && !(length == 0 && is_of_another) {
+        tracing::error!(
+            told = ?told, length,
+            "a handler has set a Content-Length that is not that of its body"
+        );
+        let length = HeaderValue::from(length);
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+}
+
 /// The future of one response. If the handler panics, the response is 500.
 pub(super) struct Answering {
     /// A request that nothing was done with yet.
@@ -110,6 +132,8 @@ pub(super) struct Answering {
     response: Option<ResponseFuture>,
     /// Present until the response is ready.
     watch: Option<Watch>,
+    /// The request is HEAD.
+    heads: bool,
     /// The body must not be sent, and hyper does not ensure that itself.
     headless: bool,
     /// The connection ends with this response.
@@ -122,7 +146,8 @@ impl Answering {
     /// Checks the request and calls its handler.
     fn begin(&mut self, answer: &Answer, mut request: ::http::Request<Incoming>) {
         let two = request.version() == ::http::Version::HTTP_2;
-        self.headless = two && *request.method() == Method::HEAD;
+        self.heads = *request.method() == Method::HEAD;
+        self.headless = two && self.heads;
         let Checked { accept, refusal } = check(&mut request, answer.server.config.max_headers);
         self.accept = accept;
         self.response = Some(match refusal {
@@ -153,6 +178,7 @@ impl Future for Answering {
             .take()
             .expect("a future is not polled after its end");
         negotiate(&mut response, this.accept.as_ref());
+        correct_length(&mut response, this.heads);
         if this.headless {
             response = without_body(response);
         }

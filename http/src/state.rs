@@ -89,7 +89,7 @@ impl Connections {
         if self.is_empty() {
             return Poll::Ready(());
         }
-        *self.empty.borrow_mut() = Some(cx.waker().clone());
+        drop(self.empty.replace(Some(cx.waker().clone())));
         Poll::Pending
     }
 }

@@ -209,12 +209,9 @@ impl Inner {
             && !self.is_behind()
             && self.error.borrow().is_none()
         {
-            let mut waker = self.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|present| present.will_wake(cx.waker()))
-            {
-                *waker = Some(cx.waker().clone());
+            let same = |present: &Waker| present.will_wake(cx.waker());
+            if !self.waker.borrow().as_ref().is_some_and(same) {
+                drop(self.waker.replace(Some(cx.waker().clone())));
             }
             self.corked.set(self.corked.get() + total);
             self.cork.push(self.clone(), self.origin, pieces);

@@ -18,6 +18,8 @@ pub struct DeferredSemaphore {
 
 struct State {
     free: Cell<usize>,
+    /// Whether permits are being passed on further up the stack.
+    passing: Cell<bool>,
     waiting: RefCell<VecDeque<Resolver<SemaphorePermit, Interrupted>>>,
     most_waiting: usize,
 }
@@ -33,6 +35,7 @@ impl DeferredSemaphore {
         DeferredSemaphore {
             state: Rc::new(State {
                 free: Cell::new(permits),
+                passing: Cell::new(false),
                 waiting: RefCell::default(),
                 most_waiting,
             }),
@@ -46,11 +49,10 @@ impl DeferredSemaphore {
     /// [`Full`] if the maximum number of waiters is reached.
     #[track_caller]
     pub fn acquire(&self) -> Result<Deferred<SemaphorePermit, Interrupted>, Full<()>> {
-        if self.state.free.get() > 0 {
-            self.state.free.set(self.state.free.get() - 1);
-            return Ok(Deferred::ready(Ok(SemaphorePermit {
-                state: self.state.clone(),
-            })));
+        // Nobody overtakes those for whom it is about to be.
+        let behind = self.state.passing.get() && has_any(&self.state.waiting);
+        if self.state.free.get() > 0 && !behind {
+            return Ok(Deferred::ready(Ok(self.state.take())));
         }
         enqueue(&self.state.waiting, self.state.most_waiting)
     }
@@ -100,7 +102,8 @@ impl fmt::Debug for DeferredSemaphore {
 }
 
 /// A permit of a semaphore or a lock. Dropping it passes it to the next waiter, whose callbacks run
-/// before the drop returns.
+/// before the drop returns. If it is dropped inside such a callback, they run when that one has
+/// returned, so the stack does not grow with the number of waiters.
 #[must_use = "dropping it returns the permit"]
 pub struct SemaphorePermit {
     state: Rc<State>,
@@ -108,13 +111,46 @@ pub struct SemaphorePermit {
 
 impl Drop for SemaphorePermit {
     fn drop(&mut self) {
-        match next(&self.state.waiting) {
-            // If nobody takes this permit, its own drop returns it.
-            Some(resolver) => resolver.resolve(SemaphorePermit {
-                state: self.state.clone(),
-            }),
-            None => self.state.free.set(self.state.free.get() + 1),
+        self.state.free.set(self.state.free.get() + 1);
+        self.state.pass();
+    }
+}
+
+impl State {
+    fn take(self: &Rc<Self>) -> SemaphorePermit {
+        self.free.set(self.free.get() - 1);
+        SemaphorePermit {
+            state: self.clone(),
         }
+    }
+
+    /// Passes free permits on to those that wait.
+    fn pass(self: &Rc<Self>) {
+        let Some(_passing) = Passing::begin(&self.passing) else {
+            return;
+        };
+        while self.free.get() > 0 {
+            let Some(resolver) = next(&self.waiting) else {
+                return;
+            };
+            // If nobody takes this permit, its own drop returns it.
+            resolver.resolve(self.take());
+        }
+    }
+}
+
+/// Set while something is passed on. What is passed on inside of that waits for the outer one.
+struct Passing<'a>(&'a Cell<bool>);
+
+impl<'a> Passing<'a> {
+    fn begin(flag: &'a Cell<bool>) -> Option<Self> {
+        (!flag.replace(true)).then(|| Passing(flag))
+    }
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 
@@ -180,6 +216,8 @@ pub struct DeferredQueue<T: 'static> {
 struct Queue<T: 'static> {
     values: RefCell<VecDeque<T>>,
     takers: RefCell<VecDeque<Resolver<T, Interrupted>>>,
+    /// Whether values are being passed on further up the stack.
+    passing: Cell<bool>,
     most_values: usize,
     most_takers: usize,
 }
@@ -190,6 +228,7 @@ impl<T: 'static> DeferredQueue<T> {
         let inner = Queue {
             values: RefCell::default(),
             takers: RefCell::default(),
+            passing: Cell::new(false),
             most_values,
             most_takers,
         };
@@ -198,20 +237,24 @@ impl<T: 'static> DeferredQueue<T> {
         }
     }
 
-    /// Passes a value to the first taker, whose callbacks run before this returns. If no taker
-    /// waits, the value is kept for the next one.
+    /// Passes a value to the first taker, whose callbacks run before this returns; if this is
+    /// called inside such a callback, when that one has returned. If no taker waits, the value is
+    /// kept for the next one.
     ///
     /// # Errors
     /// [`Full`] returns the value if the maximum number of values is queued.
     pub fn put(&self, value: T) -> Result<(), Full<T>> {
-        if let Some(taker) = next(&self.inner.takers) {
-            self.inner.give(taker, value);
-            return Ok(());
-        }
-        if self.inner.values.borrow().len() >= self.inner.most_values {
+        let queue = &self.inner;
+        // Values that are about to be taken need no place.
+        let taken = match queue.passing.get() {
+            true => queue.takers.borrow().len(),
+            false => usize::from(has_any(&queue.takers)),
+        };
+        if queue.len() >= queue.most_values.saturating_add(taken) {
             return Err(Full(value));
         }
-        self.inner.values.borrow_mut().push_back(value);
+        queue.values.borrow_mut().push_back(value);
+        queue.pass();
         Ok(())
     }
 
@@ -223,20 +266,23 @@ impl<T: 'static> DeferredQueue<T> {
     /// [`Full`] if the maximum number of takers is waiting.
     #[track_caller]
     pub fn get(&self) -> Result<Deferred<T, Interrupted>, Full<()>> {
-        let value = self.inner.values.borrow_mut().pop_front();
-        match value {
+        let queue = &self.inner;
+        // Nobody overtakes those for whom the values are about to be.
+        let behind = queue.passing.get() && has_any(&queue.takers);
+        let value = (!behind).then(|| queue.values.borrow_mut().pop_front());
+        match value.flatten() {
             Some(value) => {
                 let (resolver, deferred) = Deferred::new();
-                self.inner.give(resolver, value);
+                queue.give(resolver, value);
                 Ok(deferred)
             }
-            None => enqueue(&self.inner.takers, self.inner.most_takers),
+            None => enqueue(&queue.takers, queue.most_takers),
         }
     }
 
     /// Returns the number of queued values.
     pub fn len(&self) -> usize {
-        self.inner.values.borrow().len()
+        self.inner.len()
     }
 
     /// Returns whether no value is queued.
@@ -246,6 +292,27 @@ impl<T: 'static> DeferredQueue<T> {
 }
 
 impl<T: 'static> Queue<T> {
+    fn len(&self) -> usize {
+        self.values.borrow().len()
+    }
+
+    /// Passes values on to those that wait for them.
+    fn pass(self: &Rc<Self>) {
+        let Some(_passing) = Passing::begin(&self.passing) else {
+            return;
+        };
+        while self.len() > 0 {
+            let Some(taker) = next(&self.takers) else {
+                return;
+            };
+            let value = self.values.borrow_mut().pop_front();
+            match value {
+                Some(value) => self.give(taker, value),
+                None => self.takers.borrow_mut().push_front(taker),
+            }
+        }
+    }
+
     /// Passes a value to a taker. It comes back if the taker goes before it has taken the value.
     fn give(self: &Rc<Self>, taker: Resolver<T, Interrupted>, value: T) {
         let weak = Rc::downgrade(self);
@@ -258,10 +325,8 @@ impl<T: 'static> Queue<T> {
 
     /// The limit does not count here: the value had its place before.
     fn put_back(self: &Rc<Self>, value: T) {
-        match next(&self.takers) {
-            Some(taker) => self.give(taker, value),
-            None => self.values.borrow_mut().push_front(value),
-        }
+        self.values.borrow_mut().push_front(value);
+        self.pass();
     }
 }
 
@@ -309,6 +374,16 @@ fn next<T>(row: &Row<T>) -> Option<Resolver<T, Interrupted>> {
             return Some(first);
         }
     }
+}
+
+/// Whether an entry still waits.
+fn has_any<T>(row: &Row<T>) -> bool {
+    let first = next(row);
+    let any = first.is_some();
+    if let Some(first) = first {
+        row.borrow_mut().push_front(first);
+    }
+    any
 }
 
 #[track_caller]

@@ -28,7 +28,8 @@ pub struct Forward {
 
 /// Connects to `target` for each accepted connection, and forwards bytes in both directions. The
 /// end of input is forwarded too, so each direction ends separately. If one side fails, the other
-/// is aborted.
+/// is aborted. A peer has 10 s for its handshakes (TLS, a PROXY header); the target is asked only
+/// after them.
 ///
 /// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. Connections
 /// may be idle for ever unless there is an [`idle timeout`](Forward::set_idle_timeout).
@@ -108,13 +109,23 @@ impl fmt::Debug for Forward {
     }
 }
 
+/// How long a peer may take for its handshakes.
+const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(10);
+
 async fn pass(
     handle: Handle,
     mut near: Box<dyn ByteStream>,
     target: Rc<ClientEndpoint>,
     _permit: Permit,
 ) {
+    // The target is not asked for a peer that does not finish its handshake, or may not.
+    let established = near.established(&handle, ESTABLISH_TIMEOUT).await;
     let peer = near.peer_address();
+    if let Err(error) = established {
+        tracing::debug!(%error, %peer, %target, "a connection to forward was not established");
+        near.abort();
+        return;
+    }
     let mut far = match target.connect(&handle).await {
         Ok(far) => far,
         Err(error) => {

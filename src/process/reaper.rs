@@ -11,6 +11,7 @@ use std::{
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::child::Child;
+use crate::sys;
 
 static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans {
     children: Vec::new(),
@@ -47,7 +48,10 @@ fn start() -> io::Result<Arc<OwnedFd>> {
     let heard = bell.clone();
     thread::Builder::new()
         .name("entwined-reaper".to_owned())
-        .spawn(move || wait(&heard))?;
+        .spawn(move || {
+            sys::take_no_signals();
+            wait(&heard)
+        })?;
     Ok(bell)
 }
 

@@ -231,7 +231,8 @@ impl Connection {
     /// without the wrapper; bytes written from now on are sent through it. Nothing is received
     /// until the wrapper is in place. [`upgraded`](super::Protocol::upgraded) is called once it is
     /// [established](ByteStream::poll_established). If that fails, or takes longer than
-    /// [`Config::establish_timeout`], the connection is lost.
+    /// [`Config::establish_timeout`], together with sending what was written before, the connection
+    /// is lost.
     ///
     /// Call this in the callback that received the request to upgrade, and ignore the rest of the
     /// bytes passed to that callback. Bytes that follow the request without waiting arrived

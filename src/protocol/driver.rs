@@ -201,7 +201,7 @@ impl Driver {
             return Ok(Step::Again);
         }
         if self.connection.shared.upgrade.borrow().is_some() {
-            return Ok(self.upgrade());
+            return self.upgrade(cx);
         }
         let ending = self.connection.shared.ending.get();
         if sent && ending >= Ending::HalfClose {
@@ -280,9 +280,7 @@ impl Driver {
             Poll::Ready(result) => result.map_err(Lost::Failed)?,
             Poll::Pending => {
                 let limit = shared.config.get().establish_timeout;
-                return self.wait(cx, limit, || {
-                    Lost::Failed(io::Error::new(io::ErrorKind::TimedOut, NOT_ESTABLISHED))
-                });
+                return self.wait(cx, limit, not_established);
             }
         };
         self.patience = None;
@@ -311,8 +309,9 @@ impl Driver {
         matches!(self.content, Content::Protocol(_))
     }
 
-    /// Wraps the stream once everything written before it has been sent.
-    fn upgrade(&mut self) -> Step {
+    /// Wraps the stream once everything written before it has been sent. The peer has as long as
+    /// for a handshake to take that, and no longer for both together.
+    fn upgrade(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
         let shared = self.connection.shared.clone();
         let due = shared
             .upgrade
@@ -320,7 +319,11 @@ impl Driver {
             .as_ref()
             .is_some_and(|upgrade| upgrade.before == 0);
         if !due {
-            return Step::Wait;
+            if shared.ending.get() == Ending::Close {
+                return self.linger(cx);
+            }
+            let limit = shared.config.get().establish_timeout;
+            return self.wait(cx, limit, not_established);
         }
         let (upgrade, stream) = (shared.upgrade.take(), shared.stream.take());
         if let (Some(Upgrade { wrap, .. }), Some(stream)) = (upgrade, stream) {
@@ -332,7 +335,7 @@ impl Driver {
             }
         }
         self.state = State::Upgrading;
-        Step::Again
+        Ok(Step::Again)
     }
 
     /// Sends the queued bytes as far as the peer takes them. Returns true when all are sent.
@@ -532,7 +535,10 @@ impl Drop for Driver {
 /// How long a connection works before others get a turn, counted from its first step.
 const SLICE: Duration = Duration::from_micros(500);
 
-const NOT_ESTABLISHED: &str = "the connection was not established in time";
+fn not_established() -> Lost {
+    let message = "the connection was not established in time";
+    Lost::Failed(io::Error::new(io::ErrorKind::TimedOut, message))
+}
 
 /// How many buffers of unread bytes are discarded at most when the stream is closed.
 const DISCARDS: usize = 4;

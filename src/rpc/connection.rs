@@ -64,7 +64,11 @@ pub(super) fn launch(
     let connection =
         protocol::start_boxed(handle, stream, Box::new(protocol), permit, origin.location);
     let bounds = protocol::Config {
-        max_queued: 2 * config.max_frame_size + config.max_waiting_bytes + 1024 * 1024,
+        max_queued: config
+            .max_frame_size
+            .saturating_mul(2)
+            .saturating_add(config.max_waiting_bytes)
+            .saturating_add(1024 * 1024),
         ..protocol::Config::default()
     };
     connection.set_config(bounds);

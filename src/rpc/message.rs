@@ -263,10 +263,16 @@ pub(super) fn put<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) -> Enco
         .map_err(|error| EncodeError::Value(error.to_string()))
 }
 
+/// How deep the values of a message may be inside each other, as in `serde_json`. rmp-serde allows
+/// 1,024, for which the stack of a thread is too small.
+const MOST_LEVELS: usize = 128;
+
 /// Decodes a value that must take up all of `bytes`.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut rest = bytes;
-    let value = rmp_serde::from_read(&mut rest).map_err(|error| error.to_string())?;
+    let mut reader = rmp_serde::Deserializer::new(&mut rest);
+    reader.set_max_depth(MOST_LEVELS);
+    let value = T::deserialize(&mut reader).map_err(|error| error.to_string())?;
     if rest.is_empty() {
         Ok(value)
     } else {

@@ -51,7 +51,8 @@ impl Backoff {
             (self.first.as_secs_f64() * self.factor.powf(f64::from(self.tries))).clamp(0.0, max);
         self.tries = self.tries.saturating_add(1);
         let jitter = self.jitter.clamp(0.0, 1.0) * (2.0 * chance.clamp(0.0, 1.0) - 1.0);
-        Duration::from_secs_f64((wait * (1.0 + jitter)).min(max))
+        // A longest delay of for ever is longer than this can say.
+        Duration::try_from_secs_f64((wait * (1.0 + jitter)).min(max)).unwrap_or(self.max)
     }
 
     /// Starts again with the first delay. Call it after a success.
@@ -103,6 +104,10 @@ mod tests {
             };
             for chance in [0.0, 1.0, -3.0, 7.0, 0.5] {
                 assert!(backoff.next(chance) <= Duration::from_secs(60));
+            }
+            backoff.max = Duration::MAX;
+            for _ in 0..1_000 {
+                let _ = backoff.next(1.0);
             }
         }
     }

@@ -40,6 +40,31 @@ pub(crate) fn thread_time() -> Duration {
         .unwrap_or_default()
 }
 
+/// Leaves the process's signals to the threads of the program, for a thread that this crate starts.
+/// A program that blocks a signal, to get it in another way (signalfd(2), sigwait(3)), cannot block
+/// it in threads that it does not know; there it would have its default effect, and end the
+/// program. GLib's own thread does the same.
+pub(crate) fn take_no_signals() {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut blocked = SigSet::all();
+    // These are about what this thread does, or for profilers.
+    for signal in [
+        Signal::SIGABRT,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGPROF,
+        Signal::SIGSEGV,
+        Signal::SIGSYS,
+        Signal::SIGTRAP,
+        Signal::SIGVTALRM,
+    ] {
+        blocked.remove(signal);
+    }
+    // It cannot fail: pthread_sigmask(3).
+    let _ = blocked.thread_block();
+}
+
 /// The number of a network interface: if_nametoindex(3).
 pub(crate) fn interface_number(name: &str) -> io::Result<u32> {
     Ok(nix::net::if_::if_nametoindex(name)?)

@@ -32,6 +32,9 @@ pub(crate) fn thread_time() -> Duration {
     Duration::from_nanos(monotonic_nanoseconds())
 }
 
+/// There are no signals.
+pub(crate) fn take_no_signals() {}
+
 /// Network interfaces have numbers here, which an address can have in it. Their names are not
 /// looked up.
 pub(crate) fn interface_number(_: &str) -> io::Result<u32> {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{log, panic::catch};
+use crate::{log, panic::catch, sys};
 
 /// Threads for work that would block the event loop: long computations and blocking calls. Clones
 /// refer to the same pool. `Send` and `Sync`.
@@ -21,6 +21,9 @@ use crate::{log, panic::catch};
 /// If a job finds no idle thread, a new one is started, up to a limit. Above that limit jobs wait
 /// in order, and above a second limit they are refused. A thread that has been idle for a while
 /// ends.
+///
+/// The threads block the signals of the process: those are for the program's own threads. (What is
+/// about the thread itself, such as SIGSEGV and SIGPROF, is not blocked.)
 ///
 /// When the last clone is dropped, the queued jobs still run; then the threads end. Nothing waits
 /// for them.
@@ -262,7 +265,11 @@ impl Inner {
         };
         let inner = self.clone();
         let thread = thread::Builder::new().name(format!("{}-{number}", self.name));
-        match thread.spawn(move || inner.work()) {
+        let work = move || {
+            sys::take_no_signals();
+            inner.work()
+        };
+        match thread.spawn(work) {
             Ok(_) => true,
             Err(error) => {
                 let name = &self.name;

@@ -1,7 +1,7 @@
 //! Listening sockets of every family.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     error::Error,
     fmt,
     future::{Future, poll_fn},
@@ -34,6 +34,9 @@ pub(super) const BACKLOG: i32 = 1024;
 /// How long to pause accepting when peers cannot even be turned away.
 const REST: Duration = Duration::from_millis(100);
 
+/// How many connections in a row may fail before they are accepted, until accepting pauses.
+const MOST_FAILURES: u32 = 64;
+
 /// A socket that accepts connections. Dropping it stops that, and the kernel refuses the
 /// connections still in the backlog.
 ///
@@ -48,6 +51,8 @@ pub struct Listener {
     spare: RefCell<Option<Spare>>,
     /// Present while accepting is paused.
     rest: RefCell<Option<Sleep>>,
+    /// How many connections in a row could not be accepted.
+    failures: Cell<u32>,
     /// A socket file to remove on drop.
     _file: Option<SocketFile>,
 }
@@ -62,6 +67,7 @@ impl Listener {
             local,
             spare: RefCell::new(Spare::open()),
             rest: RefCell::default(),
+            failures: Cell::new(0),
             _file: None,
         })
     }
@@ -124,6 +130,7 @@ impl Listener {
             }))?;
             match accepted {
                 Ok((socket, peer)) => {
+                    self.failures.set(0);
                     match self.admit(socket, peer.map_or(Address::Unknown, Address::from)) {
                         Ok(stream) => return Poll::Ready(Ok(stream)),
                         Err(error) => {
@@ -144,7 +151,8 @@ impl Listener {
                 // The connection failed before it was accepted, for whatever reason: accept(2),
                 // "Error handling".
                 Err(error) => {
-                    tracing::debug!(%error, "a connection was lost before it was accepted")
+                    tracing::debug!(%error, "a connection was lost before it was accepted");
+                    self.failed();
                 }
             }
         }
@@ -163,6 +171,17 @@ impl Listener {
             socket.assume_ready(Readiness::READABLE | Readiness::WRITABLE),
             peer,
         ))
+    }
+
+    /// If none can be accepted, because a sandbox or a security module does not let this program
+    /// (EACCES) and leaves the connection where it is, asking again at once would ask for ever.
+    fn failed(&self) {
+        let failures = self.failures.get() + 1;
+        self.failures.set(failures % MOST_FAILURES);
+        if failures == MOST_FAILURES {
+            tracing::warn!(address = %self.local, "no connection can be accepted; it rests");
+            *self.rest.borrow_mut() = Some(self.handle().sleep(REST));
+        }
     }
 
     /// Out of file descriptors: accepts a connection with the spare fd and closes it, or pauses

@@ -194,7 +194,7 @@ impl AsyncWrite for MemoryStream {
         }
         let bytes = &buffer[..buffer.len().min(room)];
         if !bytes.is_empty() {
-            pipe.push(bytes, self.handle.now() + self.link.latency);
+            pipe.push(bytes, self.handle.after(self.link.latency));
         }
         Poll::Ready(Ok(bytes.len()))
     }
@@ -204,7 +204,7 @@ impl AsyncWrite for MemoryStream {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbound.end(self.handle.now() + self.link.latency);
+        self.outbound.end(self.handle.after(self.link.latency));
         Poll::Ready(Ok(()))
     }
 }
@@ -230,7 +230,7 @@ impl Drop for MemoryStream {
         if self.aborting {
             self.outbound.cut(io::ErrorKind::ConnectionReset);
         } else {
-            self.outbound.end(self.handle.now() + self.link.latency);
+            self.outbound.end(self.handle.after(self.link.latency));
         }
     }
 }

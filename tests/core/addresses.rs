@@ -132,3 +132,15 @@ fn what_follows_urgent_data_is_read() {
     assert_eq!(read, b"abcdef");
     let _ = client.read(&mut [0]);
 }
+
+/// A peer chooses the path of its socket, and a proxy what it says of one. Both come into logs.
+#[test]
+fn an_address_is_one_line_without_control_characters() {
+    use entwined::transport::{Address, UnixAddress};
+    let shown = |path: &str| Address::Unix(UnixAddress::Path(path.into())).to_string();
+    assert_eq!(shown("/run/a b/\u{e9}.sock"), "/run/a b/\u{e9}.sock");
+    assert_eq!(
+        shown("/run/a\nERROR b\r\u{1b}[2J\u{9b}\u{7f}"),
+        "/run/a\\nERROR b\\r\\u{1b}[2J\\u{9b}\\u{7f}"
+    );
+}

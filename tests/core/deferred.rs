@@ -202,6 +202,66 @@ fn d05_long_chains_are_cancelled_and_dropped_without_growing_the_stack() {
 }
 
 #[test]
+fn d05_a_hundred_thousand_waiters_do_not_grow_the_stack() {
+    let (lock, order) = (DeferredLock::new(), Rc::new(Cell::new(0)));
+    let held = taken(lock.acquire()).unwrap();
+    for number in 0..MANY {
+        let order = order.clone();
+        drop(lock.acquire().map(move |permit| {
+            assert_eq!(order.replace(number + 1), number);
+            drop(permit);
+        }));
+    }
+    drop(held);
+    assert_eq!(order.get(), MANY);
+    assert!(!lock.is_locked());
+
+    // Each passes on what it has got.
+    let (queue, last) = (DeferredQueue::new(1, MANY as usize), Rc::new(Cell::new(0)));
+    for _ in 0..MANY {
+        let (queue_, last) = (queue.clone(), last.clone());
+        drop(queue.get().unwrap().map(move |number: u32| {
+            last.set(number);
+            queue_.put(number + 1).unwrap();
+        }));
+    }
+    queue.put(1).unwrap();
+    assert_eq!((last.get(), queue.len()), (MANY, 1));
+
+    // Each of them goes before it has taken what it was given.
+    let queue = DeferredQueue::new(1, MANY as usize);
+    let takers: Vec<_> = (0..MANY).map(|_| queue.get().unwrap()).collect();
+    queue.put(7).unwrap();
+    drop(takers);
+    assert_eq!(taken(queue.get().unwrap()), Ok(7));
+}
+
+/// Who asks inside a callback of the one before comes behind those who have asked before.
+#[test]
+fn d11_nobody_overtakes_those_that_wait_for_a_lock() {
+    let (lock, order) = (DeferredLock::new(), Rc::new(RefCell::new(Vec::new())));
+    let held = taken(lock.acquire()).unwrap();
+    let note = |number: u32| {
+        let order = order.clone();
+        move |permit| {
+            order.borrow_mut().push(number);
+            drop(permit);
+        }
+    };
+    drop(lock.acquire().map({
+        let (lock, first, last) = (lock.clone(), note(1), note(3));
+        move |permit| {
+            first(permit);
+            drop(lock.acquire().map(last));
+        }
+    }));
+    drop(lock.acquire().map(note(2)));
+    drop(held);
+    assert_eq!(*order.borrow(), [1, 2, 3]);
+    assert!(!lock.is_locked());
+}
+
+#[test]
 fn d06_cancel_calls_the_canceller_once_and_ends_the_chain() {
     let calls = Rc::new(Cell::new(0));
     let count = calls.clone();

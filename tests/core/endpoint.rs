@@ -1,17 +1,21 @@
 //! Endpoints: parsing their descriptions, and using them.
 
 use std::{
+    cell::Cell,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     rc::Rc,
+    time::Duration,
 };
 
 use entwined::{
     Handle,
-    endpoint::{self, EndpointError, Kinds},
+    endpoint::{self, Client, Connecting, EndpointError, Kinds},
     protocol::{self, Echo},
+    proxy::Proxied,
     resolve::Table,
-    transport::{Address, HostError, Listen, connect_host, tcp},
+    simulation::Simulation,
+    transport::{Address, ByteStream, HostError, Listen, connect_host, listen_once, memory, tcp},
 };
 
 use crate::run::run;
@@ -238,4 +242,37 @@ fn kinds_can_be_added_and_replaced() {
         }
         assert!(kinds.server("anywhere:80").is_err());
     });
+}
+
+/// Whoever is not through its handshake costs no connection to the target, and has as long as with
+/// other servers.
+#[test]
+fn a_forwarded_peer_that_does_not_finish_its_handshake_is_given_up_before_the_target_is_asked() {
+    struct Target(Rc<Cell<u32>>);
+
+    impl Client for Target {
+        fn connect(&self, handle: &Handle) -> Connecting {
+            self.0.set(self.0.get() + 1);
+            let (near, far) = memory::pair(handle);
+            std::mem::forget(far);
+            Box::pin(async move { Ok(Box::new(near) as Box<dyn ByteStream>) })
+        }
+    }
+
+    let (simulation, asked) = (Simulation::new(), Rc::new(Cell::new(0)));
+    let handle = simulation.handle();
+    let mut kinds = Kinds::new();
+    kinds.add_client("target", {
+        let asked = asked.clone();
+        move |_| Ok(Rc::new(Target(asked.clone())))
+    });
+    let (near, far) = memory::pair(&handle);
+    let near = Proxied::new(near, true);
+    let target = kinds.client("target:").expect("an endpoint");
+    let forward = endpoint::forward(listen_once(&handle, near), target);
+    simulation.advance(Duration::from_secs(9));
+    assert_eq!((asked.get(), forward.connections()), (0, 1));
+    simulation.advance(Duration::from_secs(2));
+    assert_eq!((asked.get(), forward.connections()), (0, 0));
+    drop(far);
 }

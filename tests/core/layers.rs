@@ -16,7 +16,7 @@ use entwined::{
     simulation::Simulation,
     transport::{
         Address, ByteStream, UnixAddress,
-        memory::{self, MemoryStream},
+        memory::{self, Link, MemoryStream},
     },
 };
 use futures_io::{AsyncRead, AsyncWrite};
@@ -281,4 +281,34 @@ fn an_upgrade_after_the_end_is_none() {
         entries(&log),
         ["made with an unknown address", "the connection was closed"]
     );
+}
+
+/// A peer that asks for an upgrade and does not read the answer to it keeps nothing for long.
+#[test]
+fn an_upgrade_does_not_wait_for_ever_for_a_peer_that_does_not_read() {
+    for closes in [false, true] {
+        let (simulation, log) = (Simulation::new(), Log::default());
+        let link = Link {
+            capacity: 4,
+            ..Link::default()
+        };
+        let (near, far) = memory::pair_over(&simulation.handle(), link);
+        let far = Rc::new(RefCell::new(far));
+        let connection = protocol::start(&simulation.handle(), near, Noting(log.clone()));
+        // The answer has five bytes, so one of them waits.
+        write(&far, b"S");
+        simulation.drive();
+        if closes {
+            connection.close();
+        }
+        simulation.advance(Duration::from_secs(9));
+        assert_eq!(entries(&log), ["made with an unknown address", "S"]);
+        simulation.advance(Duration::from_secs(1));
+        let end = match closes {
+            true => "the peer did not take the last bytes in time",
+            false => "the connection failed: the connection was not established in time",
+        };
+        simulation.advance(Duration::from_secs(if closes { 20 } else { 0 }));
+        assert_eq!(entries(&log), [end]);
+    }
 }

@@ -485,3 +485,39 @@ fn a_peer_that_takes_nothing_is_idle_too() {
     simulation.advance(Duration::from_secs(11));
     assert!(ended.0.borrow().is_some());
 }
+
+/// "For ever" is a usual thing to say, and no clock reaches that far.
+#[test]
+fn no_time_is_too_long() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let link = memory::Link {
+        latency: Duration::MAX,
+        ..memory::Link::default()
+    };
+    let (mut near, mut far) = memory::pair_over(&handle, link);
+    let read = handle.spawn(async move {
+        write_all(&mut near, b"hello").await?;
+        read(&mut far, &mut [0; 5]).await
+    });
+    let (near, _far) = memory::pair(&handle);
+    let config = protocol::Config {
+        close_timeout: Duration::MAX,
+        establish_timeout: Duration::MAX,
+        idle_timeout: Some(Duration::MAX),
+        ..protocol::Config::default()
+    };
+    let (ended, forever) = (Ended::default(), Duration::MAX);
+    let near = IdleTimeout::new(&handle, near, forever).total(forever);
+    let connection = protocol::start(&handle, near, ended.clone());
+    connection.set_config(config);
+    let timer = handle.call_later(forever, || unreachable!("not in our time"));
+    let looping = handle.call_every(forever, |_| unreachable!("not in our time"));
+    let timeout = handle.spawn(handle.timeout(forever, std::future::pending::<()>()));
+    for _ in 0..3 {
+        simulation.advance(Duration::from_secs(86_400));
+    }
+    assert!(timer.is_pending() && looping.is_active() && ended.0.borrow().is_none());
+    assert!(!timeout.is_ready() && !read.is_ready());
+    timer.reset(forever).expect("it is pending");
+}

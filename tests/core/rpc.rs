@@ -901,3 +901,78 @@ fn a_server_counts_its_connections_until_they_are_over() {
     simulation.run_until(closed).expect("in order");
     assert_eq!(server.connections(), 0);
 }
+
+/// The stacks of threads have 2 MiB, those of some systems 512 KiB.
+#[test]
+fn values_in_values_do_not_use_up_the_stack() {
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "only its depth matters")]
+    struct Tree {
+        children: Vec<Tree>,
+    }
+    let tried = std::thread::Builder::new()
+        .stack_size(512 * 1024)
+        .spawn(|| {
+            let simulation = Simulation::new();
+            let handle = simulation.handle();
+            let (near, mut far) = memory::pair(&handle);
+            let mut methods = Methods::new();
+            methods.add("tree", |_, _: Tree| async { Ok::<_, Failure>(()) });
+            rpc::start(&handle, near, methods);
+            // Each level is an array of one field, which is an array of one tree.
+            let mut call = vec![0, 0];
+            call.extend(b"\xa4tree");
+            call.extend(std::iter::repeat_n(0x91, 20_000));
+            let answer = handle.spawn(async move {
+                let mut bytes = b"entwrpc\x01".to_vec();
+                bytes.extend((call.len() as u32).to_be_bytes());
+                bytes.extend(call);
+                let mut bytes = &bytes[..];
+                while !bytes.is_empty() {
+                    let sent = poll_fn(|cx| Pin::new(&mut far).poll_write(cx, bytes)).await;
+                    bytes = &bytes[sent.expect("it is open")..];
+                }
+                let mut answer = Vec::new();
+                while answer.len() < 8 + 4 + 3 {
+                    let mut buffer = [0; 100];
+                    let read = poll_fn(|cx| Pin::new(&mut far).poll_read(cx, &mut buffer)).await;
+                    let count = read.expect("it is open");
+                    assert!(count > 0, "it was closed");
+                    answer.extend_from_slice(&buffer[..count]);
+                }
+                answer
+            });
+            let answer = simulation.run_until(answer).expect("an answer");
+            // Kind, number, code: wrong arguments.
+            assert_eq!(answer[12..15], [2, 0, 2]);
+        })
+        .expect("a thread")
+        .join();
+    tried.expect("it did not panic");
+}
+
+#[test]
+fn no_limit_in_bytes_is_too_large() {
+    let simulation = Simulation::new();
+    let config = Config {
+        max_frame_size: usize::MAX,
+        max_calls: usize::MAX,
+        max_call_bytes: usize::MAX,
+        max_waiting: usize::MAX,
+        max_waiting_bytes: usize::MAX,
+        window: u32::MAX,
+        idle_timeout: Some(Duration::MAX),
+    };
+    let (peer, other) = pair(&simulation, Link::default(), config);
+    assert_eq!(call(&simulation, &peer, "add", &(2, 3)), Ok(5));
+    let mut items = peer.stream::<u64>("count", &3);
+    let counted = simulation.handle().spawn(async move {
+        let mut sum = 0;
+        while let Some(item) = items.next().await {
+            sum += item.expect("an item");
+        }
+        sum
+    });
+    assert_eq!(simulation.run_until(counted), Ok(3));
+    drop(other);
+}

@@ -14,6 +14,7 @@ mod python;
 mod server;
 mod soak;
 mod web;
+mod windows;
 mod wrk;
 
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 use self::server::Sample;
 use crate::steps::Steps;
-use crate::{Result, debian, process, workspace};
+use crate::{Result, debian, process, programs, workspace};
 
 /// The processor of the server under test.
 const SERVER: usize = 0;
@@ -42,13 +43,17 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
         _ => ("http", arguments),
     };
     match name {
-        "http" | "gui" | "web" | "soak" | "check" if !theirs.is_empty() => {
+        "http" | "gui" | "web" | "windows" | "soak" | "check" if !theirs.is_empty() => {
             return Err(format!("bench {name} takes nothing after --").into());
         }
         "http" => http::run(parse(options)?)?,
         "gui" => {
             let (names, options) = options.split_at(names_in(options));
             gui::run(names, parse(options)?)?;
+        }
+        "windows" => {
+            let (names, options) = options.split_at(names_in(options));
+            windows::run(names, parse(options)?)?;
         }
         "web" => web::run(parse(options)?)?,
         "soak" => soak::run(options)?,
@@ -74,6 +79,16 @@ pub fn run(arguments: &[&str], theirs: &[String]) -> Result<ExitCode> {
                 }
             }
             process::succeed(&mut measure)?;
+        }
+        "strangers" => {
+            debian::ensure(&[&debian::STRANGERS])?;
+            let mut cargo = programs::programs("build");
+            cargo.args(["--release", "--package", "chat"]);
+            process::succeed(workspace::aligned(&mut cargo)?)?;
+            let chat = workspace::target()?.join("bench/release/chat");
+            let program = workspace::build_to_measure("streams", "streams")?;
+            let mut measure = process::tied(&program, Some(OTHERS));
+            process::succeed(measure.arg(name).arg(chat))?;
         }
         "post" | "timers" => {
             debian::ensure(&[&debian::GLIB])?;

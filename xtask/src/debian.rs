@@ -125,10 +125,12 @@ pub const TESTS: Group = Group {
 pub const PROGRAMS: Group = Group {
     why: "clients and servers that the example programs are tested with",
     packages: &[
+        "at-spi2-core",
         "chromium",
         "chromium-driver",
         "curl",
         "dbus-daemon",
+        "gir1.2-atspi-2.0",
         "gir1.2-gtk-4.0",
         "git",
         "libglib2.0-bin",
@@ -155,6 +157,19 @@ pub const PROGRAMS: Group = Group {
 pub const PYTHON: Group = Group {
     why: "Python with packages of its own, for comparison",
     packages: &["python3", "python3-venv"],
+};
+
+pub const STRANGERS: Group = Group {
+    why: "Redis, and chats in Python to measure against",
+    packages: &[
+        "python3-autobahn",
+        "python3-gevent",
+        "python3-gevent-websocket",
+        "python3-hiredis",
+        "python3-redis",
+        "python3-twisted",
+        "redis-server",
+    ],
 };
 
 pub const WEB_PEERS: Group = Group {

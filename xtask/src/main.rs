@@ -52,18 +52,21 @@ cargo xtask layers [--write]
 cargo xtask conformance
     h2spec and Autobahn's fuzzing client against each app. If they are missing, it says how
     to get them.
-cargo xtask bench [http|gui|web] [--rounds N] [--seconds N] [--connections N]
+cargo xtask bench [http|gui|web|windows] [--rounds N] [--seconds N] [--connections N]
     http      HTTP servers side by side: CPU time per request, requests per second (the default)
     gui       windows that serve and draw, ours and what others would write:
               requests, and gaps between frames
     web       ours on each backend, and hyper, axum, nginx, libsoup and Twisted:
               a word, JSON, a file, idle connections
+    windows   the windows of the example programs, idle and busy: gaps between frames
 cargo xtask bench soak [--minutes N]
     A window with a server of each kind, while peers that behave and misbehave come and go by the
     thousand (default: 20 minutes). Fails if anything of them remains, and on a quiet machine if
     frames are lost.
 cargo xtask bench check
     Format, lints and tests of the benchmarks themselves, which are a workspace of their own.
+cargo xtask bench strangers
+    The program chat in one to three processes with Redis, beside gevent and Twisted.
 cargo xtask bench post|timers|deferred|BENCH [-- OPTIONS]
     post      from another thread to the loop, on each backend and elsewhere;
               after -- the number of posts

@@ -32,7 +32,7 @@ pub fn check_styles() -> Result<()> {
     Err(format!("the copies of style.css differ:\n{listed}").into())
 }
 
-/// The programs with pages: the name of the page, the program's arguments, and the page's path.
+/// The programs with pages: the name of the page, the program, its arguments, and the page's path.
 const PAGES: &[(&str, &str, &[&str], &str)] = &[
     (
         "seats",
@@ -42,12 +42,13 @@ const PAGES: &[(&str, &str, &[&str], &str)] = &[
     ),
     ("chat", "chat", &["--listen", ANY, "--lines", ANY], ""),
     ("ci", "ci", &CI, ""),
+    ("notebook", "notebook", &["--listen", ANY], ""),
     ("control_room", "standalone", &["--http", "127.0.0.1:0"], ""),
     (
         "monitor",
         "standalone",
         &["--http", "127.0.0.1:0"],
-        "monitor/",
+        "/monitor/",
     ),
 ];
 
@@ -105,10 +106,15 @@ fn open() -> Result<()> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut process = Running::start(&mut command)?;
-        let (address, output) = process.line_after("http listening on ")?;
+        // Its address, which may have a token, and where it may print more.
+        let begin = if *name == "notebook" {
+            "open "
+        } else {
+            "http listening on "
+        };
+        let (address, output) = process.line_after(begin)?;
         let address = address.trim_start_matches("http://").trim_end_matches('/');
-        browser.arg(format!("{name}=http://{address}/{path}"));
-        // It may print more.
+        browser.arg(format!("{name}=http://{address}{path}"));
         running.push((process, output));
     }
     process::succeed(&mut browser)

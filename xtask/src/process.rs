@@ -1,7 +1,7 @@
 //! Child processes that end when we end, for whatever reason.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -112,6 +112,11 @@ impl Running {
             errors.read_to_string(&mut complaint)?;
         }
         Err(format!("{} ended too early\n{complaint}", self.line).into())
+    }
+
+    /// Returns its standard error. It must be piped, and can be taken only once.
+    pub fn errors(&mut self) -> Result<ChildStderr> {
+        Ok(self.child.stderr.take().ok_or("its errors are not piped")?)
     }
 
     /// Discards what it prints on a piped standard error, so that it never blocks on the pipe.

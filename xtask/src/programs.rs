@@ -31,6 +31,8 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
             [] => command.arg("--workspace"),
             names => command.args(names.iter().flat_map(|name| ["--package", *name])),
         };
+        // Windows are features of programs that also work without.
+        command.arg("--all-features");
         command
     };
     if faults {
@@ -48,6 +50,10 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
         "lints",
         chosen("clippy").args(["--all-targets", "--", "-D", "warnings"]),
     )?;
+    if names.is_empty() {
+        let without = ["--package", "ci", "--package", "notebook"];
+        steps.command("without windows", programs("check").args(without))?;
+    }
     let display = Display::start(None)?;
     steps.command("tests", display.show(&mut chosen("test")))?;
     steps.report();

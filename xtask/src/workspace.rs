@@ -21,8 +21,9 @@ pub fn cargo() -> Command {
     // What a clean clone builds takes half the room without rustc's incremental data, and less
     // time. A build by hand still makes use of it.
     command.env("CARGO_INCREMENTAL", "0");
-    // Cargo's variables about this program. A build script that looks at them, as ring's does, would
-    // have to run again after each build by hand, with everything that depends on its package.
+    // Cargo's variables about this program. A build script that looks at them, as ring's does,
+    // would have to run again after each build by hand, with everything that depends on its
+    // package.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {

@@ -11,6 +11,7 @@ mod echo;
 mod load;
 mod server;
 mod servers;
+mod strangers;
 mod unread;
 
 use std::error::Error;
@@ -28,9 +29,10 @@ fn main() -> Outcome {
         ["chat", ref python @ ..] => chat::measure(python.first().copied()),
         ["connections"] => connections::measure_all(),
         ["connections", kind] => connections::measure(kind),
+        ["strangers", chat] => strangers::measure(chat),
         ["unread"] => unread::measure_all(),
         ["unread", kind] => unread::measure(kind),
-        _ => Err("name a measurement: echo, udp, chat, connections or unread".into()),
+        _ => Err("name a measurement: echo, udp, chat, connections, strangers or unread".into()),
     }
 }
 

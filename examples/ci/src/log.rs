@@ -85,6 +85,25 @@ impl Files {
         })
     }
 
+    /// Reads the end of a build's log, and says how long the log is.
+    #[cfg(feature = "window")]
+    pub fn read_end(&self, id: i64, most: u64) -> Deferred<(Vec<u8>, u64), io::Error> {
+        let path = self.log(id);
+        self.handle.defer_to_thread(move |_| {
+            let file = match fs::File::open(path) {
+                Ok(file) => file,
+                // Nothing was written yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((vec![], 0)),
+                Err(error) => return Err(error),
+            };
+            let length = file.metadata()?.len();
+            let most = length.min(most);
+            let mut piece = vec![0; most as usize];
+            file.read_exact_at(&mut piece, length - most)?;
+            Ok((piece, length))
+        })
+    }
+
     /// Appends to an artifact.
     pub fn store(&self, id: i64, name: String, bytes: Vec<u8>) -> Deferred<(), io::Error> {
         let folder = self.artifacts().join(id.to_string());

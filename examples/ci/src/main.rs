@@ -6,6 +6,8 @@ mod master;
 mod site;
 mod store;
 mod trust;
+#[cfg(feature = "window")]
+mod window;
 mod wire;
 mod worker;
 
@@ -13,6 +15,7 @@ use std::{error::Error, io, path::PathBuf, process};
 
 use lexopt::prelude::*;
 
+use master::Settings;
 use trust::Trust;
 
 const USAGE: &str = "\
@@ -27,6 +30,8 @@ Options of the master:
   --data FOLDER        where it keeps builds, logs and artifacts [default: ci-data]
   --database URL       keeps builds in PostgreSQL (postgres://…), where several masters share them;
                        they also share the folder
+  --window             also shows them in a window, with which the master ends; it is there if the
+                       program was built with `--features window`
 
 Options of a worker:
   --master ENDPOINT    where the master is, such as tcp:build.example.org:8090
@@ -44,6 +49,7 @@ struct Options {
     workers: Option<String>,
     data: Option<PathBuf>,
     database: Option<String>,
+    window: bool,
     master: Option<String>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -60,6 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Long("workers") => options.workers = Some(arguments.value()?.string()?),
             Long("data") => options.data = Some(arguments.value()?.into()),
             Long("database") => options.database = Some(arguments.value()?.string()?),
+            Long("window") => options.window = true,
             Long("master") => options.master = Some(arguments.value()?.string()?),
             Long("certificate") => options.certificate = Some(arguments.value()?.into()),
             Long("key") => options.key = Some(arguments.value()?.into()),
@@ -84,16 +91,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let trust = Trust::load(certificate, key, &options.trust)?;
     match (role.as_deref(), &options.master) {
-        (Some("master"), None) => master::run(
-            options
-                .listen
-                .as_deref()
-                .unwrap_or("tcp:8080:interface=127.0.0.1"),
-            options.workers.as_deref().unwrap_or("tcp:8090"),
-            options.data.unwrap_or_else(|| "ci-data".into()),
-            options.database.as_deref(),
-            &trust,
-        ),
+        (Some("master"), None) => {
+            let settings = Settings {
+                listen: options
+                    .listen
+                    .unwrap_or_else(|| "tcp:8080:interface=127.0.0.1".into()),
+                workers: options.workers.unwrap_or_else(|| "tcp:8090".into()),
+                data: options.data.unwrap_or_else(|| "ci-data".into()),
+                database: options.database,
+                trust,
+            };
+            match options.window {
+                false => master::run(settings),
+                #[cfg(feature = "window")]
+                true => window::run(settings),
+                #[cfg(not(feature = "window"))]
+                true => Err("build it with `--features window` to have a window".into()),
+            }
+        }
         (Some("worker"), Some(master)) => worker::run(master, &trust),
         _ => Err("either `ci master` or `ci worker --master ENDPOINT`; see --help".into()),
     }

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
     error::Error,
+    fs,
     path::PathBuf,
     rc::Rc,
     time::Duration,
@@ -45,31 +46,47 @@ pub struct Master {
     running: RefCell<HashMap<i64, Canceller>>,
 }
 
-pub fn run(
-    listen: &str,
-    workers: &str,
-    data: PathBuf,
-    database: Option<&str>,
-    trust: &Trust,
-) -> Result<(), Box<dyn Error>> {
-    let reactor = Standalone::new()?;
-    let handle = reactor.handle();
-    let files = Files::new(&handle, &data)?;
-    let store = match database {
-        Some(url) => Store::Postgres(Postgres::new(&handle, url)?),
-        None => {
-            let sqlite = Sqlite(ConnectionPool::open(&handle, data.join("builds.db")));
-            let prepared = sqlite.prepare();
-            reactor.block_on(async { Ok::<_, Box<dyn Error>>(prepared.await?) })?;
-            Store::Sqlite(sqlite)
-        }
-    };
+/// Where a master is, and what it uses.
+pub struct Settings {
+    pub listen: String,
+    pub workers: String,
+    pub data: PathBuf,
+    pub database: Option<String>,
+    pub trust: Trust,
+}
 
+/// A master in a program without a window.
+pub fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
+    let reactor = Standalone::new()?;
+    let (handle, settings) = (reactor.handle(), Rc::new(settings));
+    let store = reactor.block_on(open(handle.clone(), settings.clone()))?;
     signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
+    start(&handle, store, &settings)?;
+    Ok(reactor.run()?)
+}
+
+/// Opens where the builds are.
+pub async fn open(handle: Handle, settings: Rc<Settings>) -> Result<Store, Box<dyn Error>> {
+    if let Some(url) = &settings.database {
+        return Ok(Store::Postgres(Postgres::new(&handle, url)?));
+    }
+    fs::create_dir_all(&settings.data)?;
+    let file = settings.data.join("builds.db");
+    let sqlite = Sqlite(ConnectionPool::open(&handle, file));
+    sqlite.prepare().await?;
+    Ok(Store::Sqlite(sqlite))
+}
+
+/// Begins to serve workers and the page.
+pub fn start(
+    handle: &Handle,
+    store: Store,
+    settings: &Settings,
+) -> Result<Rc<Master>, Box<dyn Error>> {
     let master = Rc::new(Master {
         handle: handle.clone(),
         store,
-        files,
+        files: Files::new(handle, &settings.data)?,
         changes: Broadcast::new(1_024),
         workers: RefCell::default(),
         running: RefCell::default(),
@@ -83,9 +100,9 @@ pub fn run(
         }));
         handle.spawn(postgres.clone().look_after_others());
     }
-    let listener = endpoint::server(workers)?.listen(&handle)?;
-    let others: Rc<[_]> = trust.others().into();
-    let server = rpc::serve(trust.acceptor()?.listen(listener), {
+    let listener = endpoint::server(&settings.workers)?.listen(handle)?;
+    let others: Rc<[_]> = settings.trust.others().into();
+    let workers = rpc::serve(settings.trust.acceptor()?.listen(listener), {
         let master = master.clone();
         move |_peer| {
             let (master, others) = (master.clone(), others.clone());
@@ -102,11 +119,14 @@ pub fn run(
             methods
         }
     });
-    let listener = endpoint::server(listen)?.listen(&handle)?;
+    let listener = endpoint::server(&settings.listen)?.listen(handle)?;
     let page = http::serve(listener, site::router(&master));
     println!("http listening on {}", page.local_address());
-    println!("workers connect to {}", server.local_address());
-    Ok(reactor.run()?)
+    println!("workers connect to {}", workers.local_address());
+    // They last as long as the loop runs.
+    page.keep();
+    workers.keep();
+    Ok(master)
 }
 
 impl Master {

@@ -6,11 +6,13 @@ mod kernel;
 mod notebook;
 mod order;
 mod site;
+#[cfg(feature = "window")]
+mod window;
 
 use std::{error::Error, fs, io, path::PathBuf, process};
 
 use entwined::{
-    Standalone, endpoint,
+    Handle, Standalone, endpoint,
     reactor::Phase,
     signal::{self, Signal},
 };
@@ -29,12 +31,15 @@ Options:
   --folder FOLDER     where the notebooks are [default: notebooks]
   --kernel NAME=PROGRAM ARGUMENT ...
                       another kind of kernel, beside `python` and `shell`; may be repeated
+  --window            also has a window, with which the program ends; it is there if the program
+                      was built with `--features window`
   -h, --help          print this";
 
 struct Options {
     listen: String,
     folder: PathBuf,
     kinds: Kinds,
+    window: bool,
 }
 
 fn options() -> Result<Options, lexopt::Error> {
@@ -42,6 +47,7 @@ fn options() -> Result<Options, lexopt::Error> {
         listen: "tcp:8888:interface=127.0.0.1".into(),
         folder: "notebooks".into(),
         kinds: Kinds::default(),
+        window: false,
     };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
@@ -49,6 +55,7 @@ fn options() -> Result<Options, lexopt::Error> {
             Long("listen") => options.listen = arguments.value()?.string()?,
             Long("folder") => options.folder = arguments.value()?.into(),
             Long("kernel") => options.kinds.add(&arguments.value()?.string()?)?,
+            Long("window") => options.window = true,
             Short('h') | Long("help") => {
                 println!("{USAGE}");
                 process::exit(0)
@@ -66,11 +73,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_writer(io::stderr)
         .init();
     fs::create_dir_all(&options.folder)?;
-    let reactor = Standalone::new()?;
-    let handle = reactor.handle();
-    let listener = endpoint::server(&options.listen)?.listen(&handle)?;
-    let shelf = Shelf::new(&handle, options.folder, options.kinds);
-    signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
+    match options.window {
+        false => {
+            let reactor = Standalone::new()?;
+            let handle = reactor.handle();
+            signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
+            serve(&handle, options)?;
+            Ok(reactor.run()?)
+        }
+        #[cfg(feature = "window")]
+        true => window::run(options),
+        #[cfg(not(feature = "window"))]
+        true => Err("build it with `--features window` to have a window".into()),
+    }
+}
+
+/// Begins to serve pages.
+fn serve(handle: &Handle, options: Options) -> Result<Shelf, Box<dyn Error>> {
+    let listener = endpoint::server(&options.listen)?.listen(handle)?;
+    let shelf = Shelf::new(handle, options.folder, options.kinds);
     let saved = shelf.clone();
     handle
         .on_shutdown(Phase::Before, move || async move { saved.save_all().await })
@@ -78,8 +99,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Cells may do whatever their user may, so only who knows the token may run them.
     let local = layers::local_only().token();
     let token = local.secret().unwrap_or_default().to_owned();
-    let server = http::serve(listener, site::router(shelf).layer(local));
+    let server = http::serve(listener, site::router(shelf.clone()).layer(local));
     println!("http listening on {}", server.local_address());
     println!("open http://{}/?token={token}", server.local_address());
-    Ok(reactor.run()?)
+    server.keep();
+    Ok(shelf)
 }

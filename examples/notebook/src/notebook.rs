@@ -1,5 +1,7 @@
 //! A notebook that is open: its cells, its kernel, and the pages that show it.
 
+#[cfg(feature = "window")]
+use std::cell::Ref;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -30,7 +32,7 @@ const KEPT: (usize, usize) = (2_000, 4 * 1024 * 1024);
 const SAVE: Duration = Duration::from_secs(1);
 
 /// What a page asks for. Cells are known by numbers that are never used again.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Wish {
     /// Adds a cell behind another, or at the end.
@@ -54,18 +56,27 @@ pub enum Wish {
     Close,
 }
 
+/// Something that has happened in a notebook.
+pub struct News {
+    /// The cell in which it has.
+    #[cfg_attr(not(feature = "window"), expect(dead_code))]
+    pub cell: Option<u64>,
+    /// The same for pages, in JSON.
+    pub text: String,
+}
+
 #[derive(Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub enum State {
     Idle,
     Waiting,
     Running,
 }
 
-struct CellOf {
-    id: u64,
-    content: Content,
-    state: State,
+pub struct CellOf {
+    pub id: u64,
+    pub content: Content,
+    pub state: State,
     /// Bytes of its outputs, also of those that are left out.
     size: usize,
 }
@@ -88,7 +99,7 @@ pub struct Notebook {
     generation: Cell<u32>,
     /// Cells that wait for their turn; the first one runs.
     queue: RefCell<VecDeque<u64>>,
-    pub news: Broadcast<String>,
+    pub news: Broadcast<News>,
     changed: Cell<bool>,
     /// A task is there that will write it.
     saving: Cell<bool>,
@@ -108,7 +119,7 @@ impl Notebook {
             kernel: RefCell::default(),
             generation: Cell::new(0),
             queue: RefCell::default(),
-            news: Broadcast::with_max_bytes(KEPT.0, KEPT.1, String::len),
+            news: Broadcast::with_max_bytes(KEPT.0, KEPT.1, |news: &News| news.text.len()),
             changed: Cell::new(false),
             saving: Cell::new(false),
             writing: DeferredLock::new(),
@@ -148,6 +159,12 @@ impl Notebook {
         id
     }
 
+    /// The cells, in order, to look at.
+    #[cfg(feature = "window")]
+    pub fn cells(&self) -> Ref<'_, [CellOf]> {
+        Ref::map(self.cells.borrow(), Vec::as_slice)
+    }
+
     /// Everything, for a page that has nothing yet.
     pub fn whole(&self) -> String {
         let cells = self.cells.borrow();
@@ -166,7 +183,7 @@ impl Notebook {
         .to_string()
     }
 
-    fn kernel_state(&self) -> &'static str {
+    pub fn kernel_state(&self) -> &'static str {
         match &*self.kernel.borrow() {
             None => "none",
             Some(Running { ready: false, .. }) => "starts",
@@ -176,7 +193,8 @@ impl Notebook {
     }
 
     fn tell(&self, news: serde_json::Value) {
-        self.news.send(news.to_string());
+        let (cell, text) = (news["id"].as_u64(), news.to_string());
+        self.news.send(News { cell, text });
     }
 
     fn tell_kernel(&self) {

@@ -11,7 +11,12 @@ use std::{
     rc::Rc,
 };
 
-use entwined::{Handle, broadcast::Received};
+#[cfg(feature = "window")]
+use entwined::broadcast::Subscriber;
+use entwined::{
+    Handle,
+    broadcast::{Broadcast, Received},
+};
 use entwined_http::{
     Error, Html, IntoResponse, Json, Path, Request, Response, Router, State, StatusCode, layers,
     websocket::{self, Message},
@@ -36,6 +41,8 @@ pub struct Shelf(Rc<Inner>);
 
 struct Inner {
     handle: Handle,
+    /// Sent when a notebook was made.
+    made: Broadcast<()>,
     folder: PathBuf,
     kinds: Kinds,
     open: RefCell<BTreeMap<String, Rc<Notebook>>>,
@@ -56,19 +63,30 @@ struct List {
 }
 
 #[derive(Deserialize, Serialize)]
-struct New {
-    name: String,
-    kernel: String,
+pub struct New {
+    pub name: String,
+    pub kernel: String,
 }
 
 impl Shelf {
     pub fn new(handle: &Handle, folder: PathBuf, kinds: Kinds) -> Shelf {
         Shelf(Rc::new(Inner {
             handle: handle.clone(),
+            made: Broadcast::new(1),
             folder,
             kinds,
             open: RefCell::default(),
         }))
+    }
+
+    /// Hears when a notebook is made.
+    #[cfg(feature = "window")]
+    pub fn made(&self) -> Subscriber<()> {
+        self.0.made.subscribe()
+    }
+
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.0.kinds.names()
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, Error> {
@@ -82,7 +100,7 @@ impl Shelf {
         }
     }
 
-    async fn open(&self, name: &str) -> Result<Rc<Notebook>, Error> {
+    pub async fn open(&self, name: &str) -> Result<Rc<Notebook>, Error> {
         if let Some(notebook) = self.0.open.borrow().get(name) {
             return Ok(notebook.clone());
         }
@@ -123,6 +141,37 @@ impl Shelf {
         Ok(open[name].clone())
     }
 
+    pub async fn names(&self) -> Result<Vec<String>, Error> {
+        let folder = self.0.folder.clone();
+        let names = self.0.handle.defer_to_thread(move |_| names(&folder));
+        let names: io::Result<Vec<String>> = names.await;
+        names.map_err(Error::internal)
+    }
+
+    pub async fn create(&self, new: &New) -> Result<(), Error> {
+        let path = self.path(&new.name)?;
+        if !self.0.kinds.has(&new.kernel) {
+            return Err(Error::bad_request("there is no such kernel"));
+        }
+        let document = Document {
+            kernel: new.kernel.clone(),
+            ..Document::default()
+        };
+        let written = self.0.handle.defer_to_thread(move |_| match path.exists() {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => document.write(&path),
+        });
+        let written: io::Result<()> = written.await;
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Error::new(StatusCode::CONFLICT, "there is a notebook of this name")
+            }
+            _ => Error::internal(error),
+        })?;
+        self.0.made.send(());
+        Ok(())
+    }
+
     pub async fn save_all(&self) -> Result<(), Box<dyn StdError>> {
         let open: Vec<_> = self.0.open.borrow().values().cloned().collect();
         for notebook in open {
@@ -146,21 +195,15 @@ pub fn router(shelf: Shelf) -> Router {
 }
 
 async fn list(State(shelf): State<Shelf>) -> Result<Json<List>, Error> {
-    let folder = shelf.0.folder.clone();
-    let names = shelf.0.handle.defer_to_thread(move |_| names(&folder));
-    let names: io::Result<Vec<String>> = names.await;
+    let names = shelf.names().await?;
     let open = shelf.0.open.borrow();
     let entry = |name: String| Entry {
         kernel: open.get(&name).and_then(|notebook| notebook.kernel_id()),
         name,
     };
     Ok(Json(List {
-        notebooks: names
-            .map_err(Error::internal)?
-            .into_iter()
-            .map(entry)
-            .collect(),
-        kinds: shelf.0.kinds.names().map(str::to_owned).collect(),
+        notebooks: names.into_iter().map(entry).collect(),
+        kinds: shelf.kinds().map(str::to_owned).collect(),
     }))
 }
 
@@ -182,28 +225,7 @@ async fn create(
     State(shelf): State<Shelf>,
     Json(new): Json<New>,
 ) -> Result<(StatusCode, Json<New>), Error> {
-    let path = shelf.path(&new.name)?;
-    if !shelf.0.kinds.has(&new.kernel) {
-        return Err(Error::bad_request("there is no such kernel"));
-    }
-    let document = Document {
-        kernel: new.kernel.clone(),
-        ..Document::default()
-    };
-    let written = shelf
-        .0
-        .handle
-        .defer_to_thread(move |_| match path.exists() {
-            true => Err(io::ErrorKind::AlreadyExists.into()),
-            false => document.write(&path),
-        });
-    let written: io::Result<()> = written.await;
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Error::new(StatusCode::CONFLICT, "there is a notebook of this name")
-        }
-        _ => Error::internal(error),
-    })?;
+    shelf.create(&new).await?;
     Ok((StatusCode::CREATED, Json(new)))
 }
 
@@ -236,7 +258,7 @@ async fn show(notebook: Rc<Notebook>, mut socket: websocket::WebSocket) {
         ready(match received {
             // This was in the whole already.
             Received::Message { id, .. } if id <= seen => None,
-            Received::Message { message, .. } => Some(Message::Text((*message).clone())),
+            Received::Message { message, .. } => Some(Message::Text(message.text.clone())),
             // The page reads more slowly than the kernel writes: it gets what there is now.
             Received::Missed(_) => {
                 seen = shown.news.newest();

@@ -222,8 +222,14 @@ async fn tunnel(
         let count = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut stream), cx, rest))
             .await
             .map_err(failed)?;
+        if count == 0 {
+            return Err(failed(io::ErrorKind::WriteZero.into()));
+        }
         rest = &rest[count..];
     }
+    poll_fn(|cx| AsyncWrite::poll_flush(Pin::new(&mut stream), cx))
+        .await
+        .map_err(failed)?;
     // Reads byte by byte, so that it consumes nothing that comes through the tunnel.
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {

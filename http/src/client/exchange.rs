@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Body, Bytes, HeaderMap, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, PROXY_AUTHORIZATION},
+    times::later,
 };
 
 /// What the clones of a client share.
@@ -168,11 +169,14 @@ impl Inner {
         let (handle, timeout) = (&self.settings.handle, self.settings.response_timeout);
         let mut sending = pin!(send(sender, request));
         loop {
-            let due = exchange.progress() + timeout;
+            let due = later(exchange.progress(), timeout);
             match handle.timeout_at(due, sending.as_mut()).await {
                 Ok(sent) => return Ok(sent),
-                Err(_) if exchange.progress() + timeout > handle.now() => {}
-                Err(_) => return Err(ClientError::TimedOut("the response")),
+                Err(_) if later(exchange.progress(), timeout) > handle.now() => {}
+                Err(_) => {
+                    exchange.is_late();
+                    return Err(ClientError::TimedOut("the response"));
+                }
             }
         }
     }

@@ -64,12 +64,14 @@ impl Jar {
                 && other.domain == cookie.domain
                 && other.path.as_ref() as &str == cookie.path.as_ref() as &str
         };
+        // A network attacker must not replace what was set over TLS, nor put another one of its
+        // name before it (RFC 6265bis, 5.7, step 16).
+        let mut entries = self.entries.iter();
+        if !is_secure(url) && entries.any(|entry| is_hidden(&entry.cookie, &cookie)) {
+            return;
+        }
         let before = self.entries.iter().position(same);
         if let Some(place) = before {
-            // A network attacker must not replace what was set over TLS (RFC 6265bis, 5.7).
-            if self.entries[place].cookie.secure().unwrap_or(false) && !is_secure(url) {
-                return;
-            }
             self.remove(place);
         }
         if cookie.is_expired() {
@@ -78,18 +80,29 @@ impl Jar {
         let size = cost(&cookie);
         let alike = |entry: &Entry| entry.cookie.domain == cookie.domain;
         while self.entries.iter().filter(|entry| alike(entry)).count() >= MAX_DOMAIN {
-            let oldest = self.entries.iter().position(alike);
-            if let Some(place) = oldest {
-                self.remove(place);
-            }
+            self.remove_one_of(alike);
         }
         while self.entries.len() >= MAX_JAR || self.bytes + size > MAX_BYTES {
-            let expired = |entry: &Entry| entry.cookie.is_expired();
-            let place = self.entries.iter().position(expired).unwrap_or(0);
-            self.remove(place);
+            self.remove_one_of(|_| true);
         }
         self.bytes += size;
         self.entries.push(Entry { cookie, size });
+    }
+
+    /// Removes one that has expired; or else the oldest that was not set over TLS, so that nobody
+    /// on the network can push out those that were (RFC 6265bis, 5.7); or else the oldest.
+    fn remove_one_of(&mut self, among: impl Fn(&Entry) -> bool) {
+        let entries = &self.entries;
+        let oldest = |wanted: &dyn Fn(&Entry) -> bool| {
+            let mut places = 0..entries.len();
+            places.find(|place| among(&entries[*place]) && wanted(&entries[*place]))
+        };
+        let place = oldest(&|entry| entry.cookie.is_expired())
+            .or_else(|| oldest(&|entry| !of_tls(&entry.cookie)))
+            .or_else(|| oldest(&|_| true));
+        if let Some(place) = place {
+            self.remove(place);
+        }
     }
 
     fn remove(&mut self, place: usize) {
@@ -124,6 +137,29 @@ impl Jar {
     }
 }
 
+fn of_tls(cookie: &Cookie<'static>) -> bool {
+    cookie.secure().unwrap_or(false)
+}
+
+/// Whether a new cookie would be sent before, or instead of, one that was set over TLS.
+fn is_hidden(old: &Cookie<'static>, new: &Cookie<'static>) -> bool {
+    fn domain<'a>(cookie: &'a Cookie<'static>) -> std::borrow::Cow<'a, str> {
+        cookie.domain.as_cow().unwrap_or_default()
+    }
+    let below = |one: &str, other: &str, between: char| {
+        one.strip_suffix(other)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with(between))
+    };
+    let (one, other) = (domain(old), domain(new));
+    let rest = path(new).strip_prefix(path(old));
+    old.name() == new.name()
+        && of_tls(old)
+        && (below(&one, &other, '.') || below(&other, &one, '.'))
+        && rest.is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with('/') || path(old).ends_with('/')
+        })
+}
+
 fn path<'a>(cookie: &'a Cookie<'static>) -> &'a str {
     cookie.path.as_ref()
 }
@@ -136,6 +172,10 @@ fn cost(cookie: &Cookie<'static>) -> usize {
 /// Parses `Set-Cookie` (RFC 6265, 5.2 and 5.3). Returns `None` for a cookie that is not allowed.
 fn parse(text: &str, url: &Url) -> Option<Cookie<'static>> {
     let mut raw = RawCookie::parse(text.to_owned()).ok()?;
+    if raw.domain().is_some_and(str::is_empty) {
+        // Nothing but a dot, which is no domain (RFC 6265, 5.2.3).
+        raw.unset_domain();
+    }
     if raw.domain().is_some_and(|domain| is_public(domain, url)) {
         if raw.domain().map(normal) != url.host_str().map(str::to_owned) {
             return None;
@@ -376,6 +416,70 @@ mod tests {
         assert_eq!(jar.header(&url("https://a.example.com/")), "n=good");
         keep(&mut jar, "https://a.example.com/", "n=; Max-Age=0");
         assert_eq!(jar.header(&url("https://a.example.com/")), "");
+    }
+
+    /// RFC 6265bis, 5.7, step 16: nor is it put before another one of the same name.
+    #[test]
+    fn a_name_set_over_tls_is_not_hidden_behind_one_set_without_it() {
+        for bad in [
+            "n=bad; Path=/login",
+            "n=bad; Domain=example.com",
+            "n=bad; Domain=a.example.com; Path=/login/x",
+        ] {
+            let mut jar = Jar::default();
+            keep(&mut jar, "https://a.example.com/", "n=good; Secure; Path=/");
+            keep(&mut jar, "http://a.example.com/login/x", bad);
+            let sent = jar.header(&url("https://a.example.com/login/x"));
+            assert_eq!(sent, "n=good", "{bad}");
+        }
+        // Another path, another host, another name: these hide nothing.
+        for other in [
+            "n=o; Path=/",
+            "m=o; Path=/b",
+            "n=o; Domain=b.example.com; Path=/b",
+        ] {
+            let mut jar = Jar::default();
+            keep(
+                &mut jar,
+                "https://a.example.com/b/",
+                "n=good; Secure; Path=/b",
+            );
+            let from = if other.contains("Domain") { "b" } else { "a" };
+            keep(&mut jar, &format!("http://{from}.example.com/"), other);
+            let to = format!("http://{from}.example.com/b");
+            assert!(jar.header(&url(&to)).contains("=o"), "{other}");
+        }
+    }
+
+    /// A page without TLS that sets many must not push out what was set with it.
+    #[test]
+    fn what_was_set_over_tls_goes_last() {
+        let mut jar = Jar::default();
+        keep(&mut jar, "https://a.example.com/", "good=1; Secure");
+        for number in 0..1_200 {
+            let host = format!("http://h{number}.example.com/");
+            keep(&mut jar, &host, &format!("n{number}=x; Domain=example.com"));
+            keep(&mut jar, "http://a.example.com/", &format!("n{number}=x"));
+            keep(&mut jar, &host, &format!("n{number}=x"));
+        }
+        assert!(
+            jar.header(&url("https://a.example.com/"))
+                .contains("good=1")
+        );
+    }
+
+    #[test]
+    fn an_empty_domain_is_that_of_the_host() {
+        for set in ["n=v; Domain=", "n=v; Domain", "n=v; Domain=."] {
+            assert_eq!(
+                sent("https://a.example.com/", set, "https://a.example.com/"),
+                "n=v"
+            );
+            assert_eq!(
+                sent("https://a.example.com/", set, "https://b.a.example.com/"),
+                ""
+            );
+        }
     }
 
     #[test]

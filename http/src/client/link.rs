@@ -9,13 +9,13 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{Body, Bytes, io::charge_frames};
+use crate::{Body, Bytes, io::charge_frames, times::later};
 use entwined::{reactor::Handle, transport::ByteStream};
 
 /// A connection to a server.
@@ -69,7 +69,7 @@ impl Link {
             if self.killed.get() {
                 return Poll::Ready(Ok(()));
             }
-            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            drop(self.waker.replace(Some(cx.waker().clone())));
             connection.as_mut().poll(cx)
         });
         if let Err(error) = ended.await {
@@ -93,7 +93,13 @@ pub(super) struct Exchange {
     upload: Rc<Upload>,
     /// Whether the connection carries other requests at the same time (HTTP/2).
     shared: bool,
+    /// Since when the server is waited for, and how many bytes had come by then.
+    waits: Cell<(Instant, u64)>,
 }
+
+/// A connection of HTTP/2 on which nothing has come for so long, though a request waited that is
+/// now given up, gets no further requests. Its server may have vanished, which nobody says.
+const MAX_SILENCE: Duration = Duration::from_secs(1);
 
 impl Exchange {
     pub(super) fn new(link: &Rc<Link>, upload: &Rc<Upload>, shared: bool) -> Self {
@@ -102,6 +108,21 @@ impl Exchange {
             link: link.clone(),
             upload: upload.clone(),
             shared,
+            waits: Cell::new((link.handle.now(), link.bytes_read())),
+        }
+    }
+
+    /// The next piece of the response is waited for.
+    pub(super) fn waits(&self) {
+        self.waits
+            .set((self.link.handle.now(), self.link.bytes_read()));
+    }
+
+    /// The request is given up, because the server takes too long. If it says nothing to others
+    /// either, its connection is given up as well.
+    pub(super) fn is_late(&self) {
+        if self.shared && self.waits.get().1 == self.link.bytes_read() {
+            self.link.ends.set(true);
         }
     }
 
@@ -135,6 +156,9 @@ impl Drop for Exchange {
         let active = self.link.active.get() - 1;
         self.link.active.set(active);
         let done = self.upload.done.get();
+        if self.link.handle.now() >= later(self.waits.get().0, MAX_SILENCE) {
+            self.is_late();
+        }
         if self.shared {
             if !done {
                 self.upload.fail();
@@ -319,7 +343,7 @@ impl HttpBody for Outgoing {
                 Err("the response has ended before the request".into()),
             ));
         }
-        *upload.waker.borrow_mut() = Some(cx.waker().clone());
+        drop(upload.waker.replace(Some(cx.waker().clone())));
         if upload.silent.get() {
             return Poll::Pending;
         }

@@ -58,7 +58,7 @@ use url::Url;
 
 use self::{
     exchange::Inner,
-    settings::{Settings, parse, without_credentials},
+    settings::{Direct, Settings, parse, without_credentials},
 };
 use super::Method;
 use entwined::{reactor::Handle, transport::ByteStream};
@@ -286,11 +286,14 @@ impl Builder {
         Ok(self)
     }
 
-    /// Sets the hosts that are reached without the proxy. A name also covers all names below it.
+    /// Sets the hosts that are reached without the proxy: names, each of which also covers all
+    /// names below it, and IP addresses, each with or without a port; or `*` for all. How they are
+    /// written does not matter: `.example.org`, `*.example.org` and `Example.ORG.` are the same,
+    /// and so are `::1` and `[0::1]`. An empty one, as in a list that ends with a comma, is none.
     pub fn no_proxy(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.settings.no_proxy = hosts
             .into_iter()
-            .map(|host| host.into().trim_start_matches('.').to_ascii_lowercase())
+            .filter_map(|host| Direct::parse(&host.into()))
             .collect();
         self
     }

@@ -16,6 +16,7 @@ use super::{
     link::{Link, Outgoing},
     settings::Settings,
 };
+use crate::times::{MIN_LOOK, later};
 use entwined::{
     deferred::{DeferredSemaphore, SemaphorePermit},
     reactor::{Handle, Timer},
@@ -238,7 +239,7 @@ impl Pool {
         let (now, limits) = (self.handle.now(), &self.limits);
         let old = |link: &Link| {
             link.idle_since()
-                .is_some_and(|since| since + limits.idle_timeout <= now)
+                .is_some_and(|since| later(since, limits.idle_timeout) <= now)
         };
         let mut hosts = self.hosts.borrow_mut();
         let mut oldest = None;
@@ -257,8 +258,8 @@ impl Pool {
         let some = !hosts.is_empty();
         drop(hosts);
         if some {
-            let next = oldest.map(|since| (since + limits.idle_timeout).duration_since(now));
-            self.sweep_later(next.unwrap_or(limits.idle_timeout));
+            let next = oldest.map(|since| later(since, limits.idle_timeout).duration_since(now));
+            self.sweep_later(next.unwrap_or(limits.idle_timeout).max(MIN_LOOK));
         }
     }
 

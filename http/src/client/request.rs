@@ -10,7 +10,7 @@ use super::{
     ClientError, ClientResponse,
     exchange::{Content, Inner},
     pool::Pool,
-    settings::{hide, parse},
+    settings::parse,
 };
 use crate::{
     Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -19,6 +19,7 @@ use crate::{
         PROXY_AUTHORIZATION, RANGE, USER_AGENT,
     },
     json,
+    log::hide,
 };
 
 /// A request under construction. [`send`](RequestBuilder::send) reports any error in it.
@@ -125,8 +126,15 @@ impl RequestBuilder {
         self.typed("application/x-www-form-urlencoded", bytes)
     }
 
-    /// Sends a user name and a password (RFC 7617).
-    pub fn basic_auth(self, name: &str, password: &str) -> Self {
+    /// Sends a user name and a password (RFC 7617). A name with a colon is an error: the server
+    /// would take what comes behind it for a part of the password.
+    pub fn basic_auth(mut self, name: &str, password: &str) -> Self {
+        if name.contains(':') {
+            self.fail(ClientError::Request(
+                "a user name cannot contain a colon".to_owned(),
+            ));
+            return self;
+        }
         let pair = STANDARD.encode(format!("{name}:{password}"));
         self.header("authorization", &format!("Basic {pair}"))
     }
@@ -153,7 +161,7 @@ impl RequestBuilder {
         match self.timeout {
             None => self.follow().await,
             Some(timeout) => {
-                let end = handle.now() + timeout;
+                let end = handle.after(timeout);
                 let answered = handle.timeout_at(end, self.follow()).await;
                 let mut response =
                     answered.map_err(|_| ClientError::TimedOut("the response"))??;

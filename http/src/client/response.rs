@@ -190,10 +190,15 @@ impl ClientResponse {
             };
             let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
                 let (handle, end) = (&self.handle, self.end);
-                let due = handle.now() + self.timeout;
+                let due = handle.after(self.timeout);
                 let due = end.map_or(due, |end| end.min(due));
-                let waiting = self.waiting.get_or_insert_with(|| handle.sleep_until(due));
+                let exchange = self.exchange.as_ref();
+                let waiting = self.waiting.get_or_insert_with(|| {
+                    exchange.inspect(|exchange| exchange.waits());
+                    handle.sleep_until(due)
+                });
                 ready!(Pin::new(waiting).poll(cx));
+                exchange.inspect(|exchange| exchange.is_late());
                 return late();
             };
             match frame.transpose().map_err(ClientError::Http)? {

@@ -3,9 +3,10 @@
 use std::{future::Future, io, pin::Pin, rc::Rc, time::Duration};
 
 use entwined::{reactor::Handle, transport::ByteStream};
-use url::Url;
+use url::{Host, Url};
 
 use super::ClientError;
+use crate::{authority, log::hide};
 
 /// A caller's own connector, used in place of TCP.
 pub(super) type Dial =
@@ -33,7 +34,7 @@ pub(super) struct Settings {
     pub(super) max_waiting: usize,
     pub(super) user_agent: String,
     pub(super) proxy: Option<Url>,
-    pub(super) no_proxy: Vec<String>,
+    pub(super) no_proxy: Vec<Direct>,
     pub(super) dial: Option<Rc<Dial>>,
 }
 
@@ -66,14 +67,60 @@ impl Settings {
 
     /// The proxy for a URL, if it is not reached directly.
     pub(super) fn proxy_for(&self, url: &Url) -> Option<&Url> {
-        let host = url.host_str().unwrap_or("").to_ascii_lowercase();
-        let below = |name: &str| {
-            host.strip_suffix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
         self.proxy
             .as_ref()
-            .filter(|_| !self.no_proxy.iter().any(|name| below(name)))
+            .filter(|_| !self.no_proxy.iter().any(|direct| direct.covers(url)))
+    }
+}
+
+/// What is reached without the proxy.
+#[derive(Clone)]
+pub(super) enum Direct {
+    All,
+    /// A name with all below it, or an address; and the port, if only that one.
+    Host(Host, Option<u16>),
+}
+
+impl Direct {
+    /// Returns `None` for what is not a host.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text == "*" {
+            return Some(Direct::All);
+        }
+        if let Ok(address) = text.parse() {
+            return Some(Direct::Host(Host::Ipv6(address), None));
+        }
+        let name = text.strip_prefix('*').unwrap_or(text);
+        let (name, port) = authority::split(name.trim_start_matches('.'))?;
+        let host = Host::parse(name.trim_end_matches('.'));
+        let port = port.map(str::parse).transpose();
+        let (Ok(host), Ok(port)) = (host, port) else {
+            if !text.is_empty() {
+                tracing::warn!(
+                    host = text,
+                    "this is not a host, so it is not without a proxy"
+                );
+            }
+            return None;
+        };
+        Some(Direct::Host(host, port))
+    }
+
+    fn covers(&self, url: &Url) -> bool {
+        let Direct::Host(host, port) = self else {
+            return true;
+        };
+        let same = match (host, url.host()) {
+            (Host::Domain(name), Some(Host::Domain(host))) => host
+                .trim_end_matches('.')
+                .strip_suffix(name.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
+            (Host::Ipv4(one), Some(Host::Ipv4(other))) => *one == other,
+            (Host::Ipv6(one), Some(Host::Ipv6(other))) => *one == other,
+            _ => false,
+        };
+        same && port.is_none_or(|port| url.port_or_known_default() == Some(port))
     }
 }
 
@@ -100,19 +147,6 @@ pub(super) fn without_credentials(url: &Url) -> Url {
     url
 }
 
-/// Hides what may be a user name and password in a text that may not be a URL.
-pub(super) fn hide(text: &str) -> String {
-    let begin = text.find("//").map_or(0, |place| place + 2);
-    let end = text[begin..].find(['/', '?', '#']);
-    let end = end.map_or(text.len(), |place| begin + place);
-    // A password may contain the characters that end an authority, if somebody forgot to encode it.
-    let at = text[begin..end].rfind('@').map(|place| begin + place);
-    match at.or_else(|| text.rfind('@').filter(|place| *place >= begin)) {
-        Some(at) => format!("{}***{}", &text[..begin], &text[at..]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +166,52 @@ mod tests {
             assert!(!error.contains("ret@"), "{error}");
         }
         assert_eq!(hide("http://host/a"), "http://host/a");
+    }
+
+    #[test]
+    fn a_host_without_proxy_may_be_written_as_people_do() {
+        let reactor = entwined::Standalone::new().expect("a reactor");
+        let direct = |names: &[&str], url: &str| {
+            let builder = super::super::Client::builder(&reactor.handle());
+            let builder = builder.proxy("http://proxy.test").expect("a proxy");
+            let builder = builder.no_proxy(names.iter().copied());
+            builder
+                .settings
+                .proxy_for(&parse(url).expect("a URL"))
+                .is_none()
+        };
+        for (name, url) in [
+            ("example.com", "http://example.com/"),
+            ("example.com", "http://a.b.example.com/"),
+            ("example.com", "http://EXAMPLE.com./"),
+            ("Example.com.", "http://a.example.com/"),
+            (".example.com", "http://a.example.com/"),
+            ("*.example.com", "http://a.example.com/"),
+            (" example.com ", "http://example.com/"),
+            ("bücher.example", "http://a.xn--bcher-kva.example/"),
+            ("*", "http://anything.test/"),
+            ("::1", "http://[::1]:8080/"),
+            ("[::1]", "http://[::1]/"),
+            ("0:0::1", "http://[::1]/"),
+            ("127.0.0.1", "http://127.0.0.1/"),
+            ("127.0.0.1", "http://0x7f.1/"),
+            ("localhost:8080", "http://localhost:8080/"),
+            ("[::1]:443", "https://[::1]/"),
+        ] {
+            assert!(direct(&[name], url), "{name} and {url}");
+        }
+        for (name, url) in [
+            ("example.com", "http://anexample.com/"),
+            ("example.com", "http://example.com.evil.test/"),
+            ("", "http://example.com./"),
+            ("", "http://example.com/"),
+            (".", "http://example.com./"),
+            ("1", "http://127.0.0.1/"),
+            ("0.0.1", "http://127.0.0.1/"),
+            ("::1", "http://[::2]/"),
+            ("localhost:8080", "http://localhost/"),
+        ] {
+            assert!(!direct(&[name], url), "{name} and {url}");
+        }
     }
 }

@@ -38,8 +38,9 @@ const MAX_ENCODERS: usize = 64;
 /// Compresses text (and JSON, scripts, SVG and fonts) for clients that accept it, with brotli
 /// (quality 4) or gzip (level 6). Bodies are compressed while they are sent, 16 KiB at a time, and
 /// other tasks run in between. These are sent unchanged: bodies smaller than 1 KiB, event streams,
-/// partial content, anything that is compressed already, responses marked `no-transform`, and what
-/// comes while 64 other bodies are being compressed.
+/// partial content, anything that is compressed already, responses marked `no-transform` or with a
+/// sum of their bytes (`Content-Digest` and the like), and what comes while 64 other bodies are
+/// being compressed.
 ///
 /// A compressed response has a weak tag, and the 304 for it has too. A request for a
 /// [range](https://www.rfc-editor.org/rfc/rfc9110#section-14) gets the plain bytes, with their
@@ -66,7 +67,7 @@ impl Compression {
         response.status() != StatusCode::SWITCHING_PROTOCOLS
             && response.status() != StatusCode::NO_CONTENT
             && !headers.contains_key(CONTENT_ENCODING)
-            && !text(headers, CACHE_CONTROL).contains("no-transform")
+            && !must_stay(headers)
             && is_text(text(headers, CONTENT_TYPE))
             && length.is_none_or(|bytes| bytes >= self.min_size)
     }
@@ -77,6 +78,20 @@ fn text(headers: &HeaderMap, name: HeaderName) -> &str {
         .get(name)
         .and_then(|value: &HeaderValue| value.to_str().ok())
         .unwrap_or("")
+}
+
+/// Whether the bytes must stay as they are: a cache is told so (RFC 9111, 5.2.2.6), or there is a
+/// sum of them (RFC 9530; RFC 3230; RFC 1864).
+fn must_stay(headers: &HeaderMap) -> bool {
+    let mut directives = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    directives.any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
+        || ["content-digest", "repr-digest", "digest", "content-md5"]
+            .into_iter()
+            .any(|name| headers.contains_key(name))
 }
 
 fn is_text(content_type: &str) -> bool {

@@ -289,12 +289,15 @@ impl Part<'_> {
         let failed =
             |error: std::io::Error| Error::internal(format!("the file cannot be written: {error}"));
         let handle = self.form.handle.clone();
-        let name = path.clone();
-        let open = handle.defer_to_thread(move |_| File::create_new(name).map_err(failed));
-        let mut file = open.await?;
+        let open = handle.defer_to_thread(move |_| {
+            let file = File::create_new(&path).map_err(failed)?;
+            // If nobody waits for it any more, it goes with this.
+            Ok::<_, Error>((file, Partial(Some(path))))
+        });
+        let (mut file, partial) = open.await?;
         let unfinished = Unfinished {
             handle: handle.clone(),
-            path: Some(path),
+            partial,
         };
         let mut bytes = 0;
         while let Some(piece) = self.chunk().await? {
@@ -311,24 +314,35 @@ impl Part<'_> {
     }
 }
 
-/// A file that is removed on drop unless it is kept.
+/// A file that is removed on drop.
+struct Partial(Option<PathBuf>);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Somebody else may have removed it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A file that is removed unless it is kept: on a thread, or here if the threads have no room or
+/// the run ends.
 struct Unfinished {
     handle: Handle,
-    path: Option<PathBuf>,
+    partial: Partial,
 }
 
 impl Unfinished {
     fn keep(mut self) {
-        self.path = None;
+        self.partial.0 = None;
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(path) = self.path.take() {
-            // The job runs to its end even if nobody waits for it.
-            self.handle
-                .defer_to_thread(move |_| std::fs::remove_file(path).map_err(Error::internal));
+        if let Some(path) = self.partial.0.take() {
+            self.handle.drop_on_thread(Partial(Some(path)));
         }
     }
 }

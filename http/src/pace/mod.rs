@@ -14,7 +14,12 @@ use std::{
 
 use entwined::transport::ByteStream;
 
-use super::{config::Config, rate::Least, state::Shared};
+use super::{
+    config::Config,
+    rate::Least,
+    state::Shared,
+    times::{MIN_LOOK, later},
+};
 
 use streams::{Multiplexed, StreamPace, UNSENT};
 
@@ -108,7 +113,10 @@ impl Pace {
             write_timeout,
             ..
         } = self.server.config;
-        head_timeout.min(idle_timeout).min(write_timeout)
+        head_timeout
+            .min(idle_timeout)
+            .min(write_timeout)
+            .max(MIN_LOOK)
     }
 
     #[cfg(feature = "http2")]
@@ -200,14 +208,14 @@ impl Pace {
             write_timeout,
             ..
         } = self.server.config;
-        let next = now + self.look_interval();
+        let next = later(now, self.look_interval());
         if let Some(since) = self.blocked.get() {
             // The rest of a response comes before the next request.
             let slow = self
                 .behind
                 .get()
                 .and_then(|(since, moved)| Least::of(&self.server.config).due(since, moved));
-            let end = (since + write_timeout).min(slow.unwrap_or(next));
+            let end = later(since, write_timeout).min(slow.unwrap_or(next));
             return if now >= end {
                 Verdict::Stuck
             } else {
@@ -216,7 +224,7 @@ impl Pace {
         }
         let (end, verdict) = match self.stage.get() {
             Stage::Idle(since) => (self.end_of_idle(since, idle_timeout), Verdict::Idle),
-            Stage::Head(since) => (since + head_timeout, Verdict::SlowHead),
+            Stage::Head(since) => (later(since, head_timeout), Verdict::SlowHead),
             Stage::Busy(_) => return Verdict::Wait(next),
         };
         if now < end {
@@ -237,11 +245,11 @@ impl Pace {
     /// h2 before its last bytes are sent, so the connection is not idle while they go, for as long
     /// as the slowest peer may take.
     fn end_of_idle(&self, since: Instant, idle_timeout: Duration) -> Instant {
-        let end = since + idle_timeout;
+        let end = later(since, idle_timeout);
         match self.streams.get() {
             Some(streams) if streams.unsent.load(Ordering::Relaxed) > 0 => {
                 let last = Least::of(&self.server.config).due(end, UNSENT);
-                let going = streams.written.get() + idle_timeout;
+                let going = later(streams.written.get(), idle_timeout);
                 end.max(last.map_or(going, |last| last.min(going)))
             }
             _ => end,
@@ -267,7 +275,7 @@ impl Pace {
         let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
         let withholds = !self.is_multiplexed() && (answering || self.blocked.get().is_some());
         if withholds {
-            *self.withheld.borrow_mut() = Some(cx.waker().clone());
+            drop(self.withheld.replace(Some(cx.waker().clone())));
         }
         withholds
     }

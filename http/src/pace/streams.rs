@@ -15,7 +15,10 @@ use std::{
 use bytes::Bytes;
 
 #[cfg(feature = "http2")]
-use {crate::rate::Least, std::time::Duration};
+use {
+    crate::{rate::Least, times::later},
+    std::time::Duration,
+};
 
 /// The most bytes of a response that h2 has and has not sent when the body is at its end.
 pub(super) const UNSENT: u64 = 64 * 1024 + PIECE as u64;
@@ -96,7 +99,7 @@ impl StreamPace {
         write_timeout: Duration,
         least: Least,
     ) -> Option<Instant> {
-        let stuck = self.given.get()? + write_timeout;
+        let stuck = later(self.given.get()?, write_timeout);
         let (since, moved) = self.behind.get().unwrap_or((now, 0));
         self.behind.set(Some((since, moved)));
         Some(

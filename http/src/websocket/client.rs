@@ -14,10 +14,14 @@ use tungstenite::{
     HandshakeError,
     client::IntoClientRequest,
     handshake::client::ClientHandshake,
-    http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL},
+    http::{
+        HeaderValue, Uri,
+        header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
+    },
 };
 
 use super::{Config, WebSocket, frame::Role};
+use crate::log::hide;
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, HostError, connect_host},
@@ -69,9 +73,10 @@ impl error::Error for ConnectError {
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, ConnectError> {
-    let uri: Uri = address
-        .parse()
-        .map_err(|_| ConnectError::Address(format!("{address:?} is not a WebSocket address")))?;
+    let uri: Uri = address.parse().map_err(|_| {
+        let shown = hide(address);
+        ConnectError::Address(format!("{shown:?} is not a WebSocket address"))
+    })?;
     let host = uri
         .host()
         .unwrap_or("")
@@ -81,8 +86,9 @@ pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, Connec
         Some("ws") => (80, false),
         Some("wss") => (443, true),
         _ => {
+            let shown = hide(address);
             return Err(ConnectError::Address(format!(
-                "{address:?} does not begin with ws:// or wss://"
+                "{shown:?} does not begin with ws:// or wss://"
             )));
         }
     };
@@ -171,9 +177,15 @@ pub async fn connect_with(
         .get(SEC_WEBSOCKET_PROTOCOL)
         .and_then(|name| name.to_str().ok());
     let Blocking { stream, seen, .. } = inner.into_inner();
+    // tungstenite does not look at these, and none is offered (RFC 6455, 4.1).
+    let mut extensions = response.headers().get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
+    if extensions.any(|value| !value.as_bytes().trim_ascii().is_empty()) {
+        return Err(ConnectError::Refused(
+            "it uses an extension that was not offered".to_owned(),
+        ));
+    }
     // tungstenite keeps what it has read beyond the head, so that is taken from the copy.
-    let end = seen.windows(4).position(|four| four == b"\r\n\r\n");
-    let arrived = end.map_or(&[][..], |end| &seen[end + 4..]);
+    let arrived = &seen[head_end(&seen).unwrap_or(seen.len())..];
     let protocol = protocol.map(str::to_owned);
     Ok(WebSocket::new(
         handle,
@@ -183,6 +195,22 @@ pub async fn connect_with(
         &config,
         protocol,
     ))
+}
+
+/// The length of a head, as the parser finds it: it skips empty lines before the first one, and
+/// takes lines that end with LF alone.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    let is_end = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+    let start = bytes.iter().position(is_end)?;
+    let lines = bytes[start..].split_inclusive(|byte| *byte == b'\n');
+    let mut end = start;
+    for line in lines {
+        end += line.len();
+        if matches!(line, b"\n" | b"\r\n") {
+            return Some(end);
+        }
+    }
+    None
 }
 
 fn refused(error: tungstenite::Error) -> ConnectError {

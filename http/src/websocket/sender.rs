@@ -48,7 +48,7 @@ impl Queue {
 
     /// Wakes this task when there is a message.
     pub(super) fn keep(&self, cx: &Context<'_>) {
-        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        drop(self.waker.replace(Some(cx.waker().clone())));
     }
 
     /// Takes all messages.
@@ -121,8 +121,10 @@ impl Sender {
         }
         queue.bytes.set(bytes);
         queue.messages.borrow_mut().push_back(message);
-        if let Some(waker) = &*queue.waker.borrow() {
-            waker.wake_by_ref();
+        // Not while it is borrowed: the waker of another executor may do anything.
+        let waker = queue.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
         }
         Ok(())
     }

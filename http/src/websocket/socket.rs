@@ -18,6 +18,7 @@ use super::{
     sender::Queue,
     wire::{End, GRACE, Wire},
 };
+use crate::times::later;
 use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
 
 /// A WebSocket. Keep calling [`next`](WebSocket::next): it also answers pings, and sends the
@@ -319,7 +320,7 @@ impl WebSocket {
             let Some(wire) = &mut self.wire else {
                 return Poll::Ready(Error::Closed);
             };
-            let (now, due) = (self.handle.now(), wire.heard() + self.interval);
+            let (now, due) = (self.handle.now(), later(wire.heard(), self.interval));
             if now < due {
                 self.patience.reset(due);
                 continue;
@@ -329,7 +330,7 @@ impl WebSocket {
                 return Poll::Ready(Error::Silent);
             }
             self.asked = Some(now);
-            self.patience.reset(now + self.interval);
+            self.patience.reset(later(now, self.interval));
             wire.ping();
             // An error shows when the socket is polled next.
             let _ = wire.poll_flush(cx);

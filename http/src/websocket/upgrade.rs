@@ -44,17 +44,19 @@ where
         ));
     }
     let handle = request.handle().clone();
+    let values = |name| request.headers().get_all(name).into_iter();
     let text = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
+        let value = values(name).next()?.to_str().ok()?;
+        Some(value.to_owned())
     };
-    let key = text(SEC_WEBSOCKET_KEY).map(str::to_owned);
-    let version = text(SEC_WEBSOCKET_VERSION).map(str::to_owned);
-    let wanted: Vec<_> = text(SEC_WEBSOCKET_PROTOCOL)
-        .unwrap_or("")
-        .split(',')
+    let (key, version) = (text(SEC_WEBSOCKET_KEY), text(SEC_WEBSOCKET_VERSION));
+    // RFC 6455, 11.3.1 and 11.3.5. The protocols may come in several (11.3.4).
+    let twice = [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION]
+        .into_iter()
+        .any(|name| values(name).count() > 1);
+    let wanted: Vec<_> = values(SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_owned())
         .collect();
     let protocol = config
@@ -67,6 +69,11 @@ where
         let socket = WebSocket::new(&handle, stream, &[], Role::Server, &config, chosen);
         handle.spawn(talk(socket));
     })?;
+    if twice {
+        return Err(Error::bad_request(
+            "the key or the version of the WebSocket is there twice",
+        ));
+    }
     if version.as_deref() != Some("13") {
         // RFC 6455, 4.4.
         let error = Error::upgrade_required(

@@ -171,7 +171,7 @@ impl Wire {
         });
         if stall.taken >= BLOCK {
             (stall.taken, stall.late) = (0, false);
-            stall.sleep.reset(handle.now() + timeout);
+            stall.sleep.reset(handle.after(timeout));
         }
         ready!(Pin::new(&mut stall.sleep).poll(cx));
         if !stall.late {

@@ -563,3 +563,194 @@ fn over_http2_a_websocket_is_a_stream_beside_others() {
         }
     });
 }
+
+/// "For ever" is a usual thing to say, and no clock reaches that far.
+#[test]
+fn no_time_of_a_websocket_is_too_long() {
+    run(|handle| async move {
+        let forever = || {
+            config(|config| {
+                config.ping_interval = Duration::MAX;
+                config.write_timeout = Duration::MAX;
+                config.connect_timeout = Duration::MAX;
+            })
+        };
+        let router = Router::new().any("/", move |request: Request| {
+            std::future::ready(websocket::upgrade_with(request, forever(), echo))
+        });
+        let (server, address) = serve(&handle, router);
+        let host = server.local_address().tcp().expect("TCP");
+        let stream = tcp::connect(&handle, host).await.expect("a connection");
+        let mut socket = websocket::connect_with(&handle, Box::new(stream), &address, forever())
+            .await
+            .expect("a WebSocket");
+        for size in [1, 1_000_000] {
+            socket.send(vec![7; size]).await.expect("sent");
+            handle.sleep(Duration::from_millis(20)).await;
+            let message = socket.next().await.expect("a message").expect("no error");
+            assert_eq!(message.len(), size);
+        }
+    });
+}
+
+#[test]
+fn errors_name_no_passwords() {
+    run(|handle| async move {
+        for wrong in [
+            "ws://user:secret@ho st/",
+            "http://user:secret@127.0.0.1/",
+            "wss:/user:secret@",
+            "user:secret@host",
+            "ws://user:sec/ret@ho st/",
+        ] {
+            let error = websocket::connect(&handle, wrong)
+                .await
+                .expect_err("no address");
+            for shown in [error.to_string(), format!("{error:?}")] {
+                assert!(!shown.contains("sec") && !shown.contains("ret@"), "{shown}");
+            }
+        }
+    });
+}
+
+/// RFC 6455, 4.1: a client fails if the server uses what it has not offered.
+#[test]
+fn a_client_refuses_what_it_has_not_offered() {
+    run(|handle| async move {
+        let router = Router::new().any("/{header}", |request: Request| {
+            let header = request.param("header").unwrap_or_default().to_owned();
+            let answer = websocket::upgrade(request, echo).map(|mut response| {
+                let (name, value) = header.split_once('=').unwrap_or((&header, "x"));
+                let name = http::HeaderName::try_from(name).expect("a name");
+                let value = http::HeaderValue::try_from(value).expect("a value");
+                response.headers_mut().insert(name, value);
+                response
+            });
+            std::future::ready(answer)
+        });
+        let (_server, address) = serve(&handle, router);
+        for (header, fits) in [
+            ("x-other", true),
+            ("sec-websocket-extensions=permessage-deflate", false),
+            ("sec-websocket-extensions=x-any;%20a=1", false),
+            ("sec-websocket-extensions=", true),
+            ("sec-websocket-protocol=chat", false),
+        ] {
+            let socket = websocket::connect(&handle, &format!("{address}/{header}")).await;
+            match socket {
+                Ok(_) => assert!(fits, "{header}"),
+                Err(error) => {
+                    assert!(
+                        !fits && matches!(error, ConnectError::Refused(_)),
+                        "{error}"
+                    )
+                }
+            }
+        }
+    });
+}
+
+/// The parser of heads takes lines that end with LF alone, and empty lines before the first.
+#[test]
+fn what_comes_with_the_head_is_not_lost_however_its_lines_end() {
+    run(|handle| async move {
+        let (server, _) = serve(&handle, echoing());
+        let there = server.local_address().tcp().expect("TCP");
+        for change in [
+            |head: String| head,
+            |head: String| head.replace("\r\n", "\n"),
+            |head: String| format!("\r\n\r\n{head}"),
+            |head: String| format!("\n\n{}", head.replace("\r\n\r\n", "\r\n\n")),
+        ] {
+            let listener =
+                std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+            let address = format!("ws://{}/echo", listener.local_addr().expect("an address"));
+            std::thread::spawn(move || {
+                let head = |stream: &mut TcpStream| {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let mut byte = [0];
+                        stream.read_exact(&mut byte).expect("a head");
+                        head.push(byte[0]);
+                    }
+                    String::from_utf8(head).expect("text")
+                };
+                let (mut client, _) = listener.accept().expect("a client");
+                let mut server = TcpStream::connect(there).expect("the server");
+                server
+                    .write_all(head(&mut client).as_bytes())
+                    .expect("written");
+                let mut answer = change(head(&mut server)).into_bytes();
+                // A text with what looks like the end of a head.
+                answer.extend(b"\x81\x06a\r\n\r\nb");
+                client.write_all(&answer).expect("written");
+                let _ = client.read(&mut [0]);
+            });
+            let mut socket = websocket::connect(&handle, &address)
+                .await
+                .expect("a WebSocket");
+            let message = socket.next().await.expect("a message").expect("no error");
+            assert_eq!(message, Message::from("a\r\n\r\nb"));
+        }
+    });
+}
+
+/// RFC 6455, 11.3: the protocols may be in several headers; the key and the version may not.
+#[test]
+fn headers_of_a_handshake_that_come_twice_are_read_as_the_rfc_says() {
+    run(|handle| async move {
+        let (_server, address) = serve(&handle, echoing());
+        let address = address.trim_start_matches("ws://").to_owned();
+        let answers = handle.defer_to_thread(move |_| {
+            let ask = |headers: &str| {
+                let mut stream = TcpStream::connect(&address).expect("a connection");
+                let request = format!(
+                    "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+                     Upgrade: websocket\r\n{headers}\r\n"
+                );
+                stream.write_all(request.as_bytes()).expect("written");
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).expect("an answer");
+                    answer.push(byte[0]);
+                }
+                let answer = String::from_utf8_lossy(&answer).to_lowercase();
+                let protocol = answer
+                    .split("sec-websocket-protocol: ")
+                    .nth(1)
+                    .map(|rest| rest.lines().next().unwrap_or_default().to_owned());
+                (answer[9..12].to_owned(), protocol)
+            };
+            let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            let version = "Sec-WebSocket-Version: 13\r\n";
+            let chat = |name: &str| format!("Sec-WebSocket-Protocol: {name}\r\n");
+            Ok::<_, String>([
+                ask(&format!(
+                    "{key}{version}{}{}",
+                    chat("other"),
+                    chat("v1.chat")
+                )),
+                ask(&format!(
+                    "{key}{version}{}{}",
+                    chat("v1.chat"),
+                    chat("a, v2.chat")
+                )),
+                ask(&format!("{key}{key}{version}")),
+                ask(&format!("{key}{version}{version}")),
+                ask(&format!("{key}{version}Sec-WebSocket-Version: 8\r\n")),
+            ])
+        });
+        let expected = [
+            ("101", Some("v1.chat")),
+            ("101", Some("v2.chat")),
+            ("400", None),
+            ("400", None),
+            ("400", None),
+        ];
+        let answers = answers.await.expect("answers");
+        for ((status, protocol), expected) in answers.iter().zip(expected) {
+            assert_eq!((status.as_str(), protocol.as_deref()), expected);
+        }
+    });
+}

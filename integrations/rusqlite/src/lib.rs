@@ -62,7 +62,9 @@
 //! first reads and then wants to write, fails at once with "database is locked" if another has
 //! written meanwhile. On a connection that cannot write it begins with `BEGIN`.
 //!
-//! Each waits up to 5 s for a lock, then its error is "database is locked".
+//! Each waits up to 5 s for a lock, then its error is "database is locked". Cancelling ends the
+//! wait on the connections of [`ConnectionPool::open`]; those that you open yourself wait as you
+//! tell them.
 //!
 //! # Cancelling
 //!
@@ -119,8 +121,8 @@ impl ConnectionPool {
         (config.max_threads, config.max_queued, config.idle_timeout) =
             (4, 1_024, Duration::from_secs(60));
         ConnectionPool::with(handle, config, move || {
-            let connection = Connection::open(&path)?;
-            connection.busy_timeout(BUSY)?;
+            let mut connection = Connection::open(&path)?;
+            connection.busy_handler(Some(worker::wait_for_lock))?;
             use_wal(&connection)?;
             Ok(connection)
         })
@@ -235,9 +237,6 @@ impl ConnectionPool {
         self.threads.queued()
     }
 }
-
-/// How long a connection waits for a lock.
-const BUSY: Duration = Duration::from_secs(5);
 
 /// Puts the database into WAL mode, if it is not and can be.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {

@@ -1,6 +1,10 @@
 //! What runs on the threads. Each thread has a connection, and belongs to one pool.
 
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    thread,
+    time::{Duration, Instant},
+};
 
 use entwined::thread::Job;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -19,6 +23,9 @@ const INSTRUCTIONS: i32 = 10_000;
 thread_local! {
     /// Closed when the thread ends.
     static CONNECTION: Cell<Option<Connection>> = const { Cell::new(None) };
+
+    /// The job that this thread is at, and since when it waits for a lock.
+    static WAITING: RefCell<Option<(Job, Instant)>> = const { RefCell::new(None) };
 }
 
 /// Runs `work` with this thread's connection.
@@ -27,6 +34,7 @@ pub(crate) fn with_connection<T, E: From<Error>>(
     job: &Job,
     work: impl FnOnce(&mut Connection, &Job) -> Result<T, E>,
 ) -> Result<T, E> {
+    WAITING.set(Some((job.clone(), Instant::now())));
     // If `work` panics, the connection is dropped with this frame.
     let mut connection = match CONNECTION.take() {
         Some(connection) => connection,
@@ -48,6 +56,32 @@ pub(crate) fn with_connection<T, E: From<Error>>(
     // connections.
     drop(connection);
     result.and(Err(Error::LeftOpen.into()))
+}
+
+/// How long a connection waits for a lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The longest pause between two attempts to get a lock, as SQLite's own handler has it for the
+/// first second.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// SQLite asks whether to try again to get a lock, and how often it has tried. Its own handler
+/// (`busy_timeout`) does not know that a job was cancelled.
+pub(crate) fn wait_for_lock(tries: i32) -> bool {
+    WAITING.with_borrow_mut(|waiting| {
+        let Some((job, since)) = waiting else {
+            return false;
+        };
+        if tries == 0 {
+            *since = Instant::now();
+        }
+        let waits = !job.is_cancelled() && since.elapsed() < BUSY;
+        if waits {
+            let tries = u32::try_from(tries).unwrap_or_default().saturating_add(1);
+            thread::sleep(PAUSE.min(Duration::from_millis(1).saturating_mul(tries)));
+        }
+        waits
+    })
 }
 
 /// Runs `interaction` in a transaction. Dropping the transaction rolls it back.

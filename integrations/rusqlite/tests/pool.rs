@@ -455,3 +455,30 @@ fn a_database_that_the_pool_opens_is_in_wal_mode() {
     });
     assert_eq!(modes.expect("no error"), ["wal"]);
 }
+
+/// A job that is cancelled does not keep its thread while it waits for a lock.
+#[test]
+fn cancelling_ends_the_wait_for_a_lock() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("test.db");
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let pool = ConnectionPool::open(&handle, &file);
+    let waited = reactor.block_on(async move {
+        pool.run_statement("CREATE TABLE number (n INTEGER)", ())
+            .await?;
+        let other = Connection::open(&file)?;
+        other.execute_batch("BEGIN IMMEDIATE")?;
+        let start = std::time::Instant::now();
+        // As many as there are threads, which then have no time for anything else.
+        let insert = "INSERT INTO number VALUES (1)";
+        let waiting: Vec<_> = (0..4).map(|_| pool.run_statement(insert, ())).collect();
+        handle.sleep(Duration::from_millis(100)).await;
+        waiting.iter().for_each(Deferred::cancel);
+        let read = pool.run_query("SELECT n FROM number", (), |row| row.get::<_, i64>(0));
+        assert_eq!(read.await?, [0_i64; 0]);
+        Ok::<_, Box<dyn error::Error>>(start.elapsed())
+    });
+    let waited = waited.expect("it works");
+    assert!(waited < Duration::from_secs(3), "{waited:?}");
+}

@@ -126,6 +126,8 @@ impl Watchdog {
         report: impl Fn(&Stuck) + Send + 'static,
     ) -> io::Result<Self> {
         let target = Target::this_thread()?;
+        // Without any, it would do nothing but ask.
+        let limit = limit.max(Duration::from_millis(1));
         let (shared, remote) = (Arc::new(Shared::default()), handle.remote());
         let thread = thread::Builder::new()
             .name("entwined-watchdog".into())
@@ -205,7 +207,7 @@ impl Shared {
             }
             let mut patience = limit;
             loop {
-                let left = (start + patience).saturating_duration_since(Instant::now());
+                let left = patience.saturating_sub(start.elapsed());
                 let state = self.lock();
                 let (state, waited) = self
                     .changed

@@ -33,7 +33,7 @@ use entwined::{
 use raw_window_handle::{HasWindowHandle, RawWindowHandle};
 use x11rb::{
     connection::Connection,
-    errors::ReplyError,
+    errors::{ConnectionError, ReplyError},
     protocol::{
         Event,
         xproto::{self, AtomEnum, ChangeWindowAttributesAux, ConnectionExt, EventMask, Property},
@@ -45,6 +45,13 @@ use crate::Error;
 
 /// The maximum bytes of a property that are fetched.
 const MOST: u32 = 64 * 1024;
+
+/// The maximum atoms of a property whose names are fetched. Each takes the server's time and ours,
+/// and any client may set a property of any window.
+const MOST_ATOMS: usize = 256;
+
+/// The maximum names of atoms that are kept.
+const MOST_NAMES: usize = 4 * 1024;
 
 /// Follows the properties of a window: its title, whether it is hidden or fullscreen
 /// (`_NET_WM_STATE`), its desktop, and properties set by other clients.
@@ -75,9 +82,9 @@ pub struct Change {
 pub enum Value {
     /// Text, of type `STRING` or `UTF8_STRING`.
     Text(String),
-    /// Names of atoms, such as `_NET_WM_STATE_FULLSCREEN`.
+    /// Names of atoms, such as `_NET_WM_STATE_FULLSCREEN`: 256 at most.
     Atoms(Vec<String>),
-    /// 32-bit numbers.
+    /// 32-bit numbers, also those of more atoms than that.
     Numbers(Vec<u32>),
     /// Any other type or format.
     Bytes(Vec<u8>),
@@ -154,14 +161,11 @@ impl Properties {
             Ok(_) | Err(ReplyError::X11Error(_)) => return Ok(Change { name, value: None }),
             Err(error) => return Err(Error::display(error)),
         };
-        let value = if reply.type_ == u32::from(AtomEnum::ATOM) {
-            let atoms: Vec<_> = reply.value32().into_iter().flatten().collect();
-            Value::Atoms(
-                atoms
-                    .into_iter()
-                    .map(|atom| self.name(atom))
-                    .collect::<Result<_, _>>()?,
-            )
+        let atoms: Option<Vec<_>> = (reply.type_ == u32::from(AtomEnum::ATOM))
+            .then(|| reply.value32().into_iter().flatten().collect())
+            .filter(|atoms: &Vec<_>| atoms.len() <= MOST_ATOMS);
+        let value = if let Some(atoms) = atoms {
+            Value::Atoms(self.names(&atoms)?)
         } else if reply.format == 8
             && matches!(self.name(reply.type_)?.as_str(), "STRING" | "UTF8_STRING")
         {
@@ -177,23 +181,35 @@ impl Properties {
         })
     }
 
-    /// Returns an atom's name, which never changes.
     fn name(&mut self, atom: xproto::Atom) -> Result<String, Error> {
-        if let Some(name) = self.names.get(&atom) {
-            return Ok(name.clone());
+        let mut names = self.names(&[atom])?;
+        Ok(names.pop().unwrap_or_default())
+    }
+
+    /// Returns the names of atoms, which never change. All that are not known are asked for at
+    /// once, so that they take one round trip.
+    fn names(&mut self, atoms: &[xproto::Atom]) -> Result<Vec<String>, Error> {
+        if self.names.len() + atoms.len() > MOST_NAMES {
+            self.names.clear();
         }
-        let name = match self
-            .connection
-            .get_atom_name(atom)
-            .map_err(Error::display)?
-            .reply()
-        {
-            Ok(reply) => String::from_utf8_lossy(&reply.name).into_owned(),
-            Err(ReplyError::X11Error(_)) => format!("atom {atom}"),
-            Err(error) => return Err(Error::display(error)),
-        };
-        self.names.insert(atom, name.clone());
-        Ok(name)
+        let known = &self.names;
+        let unknown = atoms.iter().filter(|atom| !known.contains_key(atom));
+        let asking = unknown.map(|&atom| Ok((atom, self.connection.get_atom_name(atom)?)));
+        let asked: Vec<_> = asking
+            .collect::<Result<_, ConnectionError>>()
+            .map_err(Error::display)?;
+        let mut found = Vec::new();
+        for (atom, name) in asked {
+            let name = match name.reply() {
+                Ok(reply) => String::from_utf8_lossy(&reply.name).into_owned(),
+                Err(ReplyError::X11Error(_)) => format!("atom {atom}"),
+                Err(error) => return Err(Error::display(error)),
+            };
+            found.push((atom, name));
+        }
+        self.names.extend(found);
+        let name = |atom| self.names.get(atom).cloned().unwrap_or_default();
+        Ok(atoms.iter().map(name).collect())
     }
 }
 

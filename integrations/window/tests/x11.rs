@@ -201,3 +201,41 @@ fn a_window_of_another_system_and_one_that_is_not_there_are_refused() {
         "{error}"
     );
 }
+
+/// Any client may set a property of any window.
+#[test]
+fn a_property_of_thousands_of_atoms_does_not_hold_the_thread_for_their_names() {
+    let toolkit = Toolkit::new();
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let mut properties = Properties::of(&handle, &toolkit).expect("a guest");
+    let asking: Vec<_> = (0..16_000)
+        .map(|number| {
+            let name = format!("ENTWINED_TEST_{number}");
+            let asking = toolkit.connection.intern_atom(false, name.as_bytes());
+            asking.expect("a connection")
+        })
+        .collect();
+    let atoms: Vec<u32> = asking
+        .into_iter()
+        .map(|asking| asking.reply().expect("an atom").atom)
+        .collect();
+    let state = toolkit.atom("_NET_WM_STATE");
+    let values = reactor.block_on(async move {
+        let mut values = Vec::new();
+        for atoms in [&atoms[..200], &atoms] {
+            let (mode, kind) = (PropMode::REPLACE, AtomEnum::ATOM);
+            let (connection, window) = (&toolkit.connection, toolkit.window);
+            let set = connection.change_property32(mode, window, state, kind, atoms);
+            set.expect("a connection").check().expect("it is set");
+            values.push(properties.next().await.expect("a change").value);
+        }
+        Ok::<_, entwined::reactor::RunError>(values)
+    });
+    let values = values.expect("a run without a panic");
+    let [Some(Value::Atoms(names)), Some(Value::Numbers(numbers))] = &values[..] else {
+        panic!("{values:?}");
+    };
+    assert_eq!((names.len(), numbers.len()), (200, 16_000));
+    assert_eq!(names[199], "ENTWINED_TEST_199");
+}

@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{Selector, selector::Waiter};
-use crate::{log, reactor::backend::Notify};
+use crate::{log, reactor::backend::Notify, sys};
 
 /// Waits on a [`Selector`] in a thread of its own, and wakes the host's loop when the selector is
 /// readable. It is for a backend whose loop cannot watch a file descriptor but can be woken by
@@ -72,7 +72,10 @@ impl Watcher {
             .name("entwined-watcher".into())
             .spawn({
                 let shared = shared.clone();
-                move || shared.run(&waiter, wake)
+                move || {
+                    sys::take_no_signals();
+                    shared.run(&waiter, wake)
+                }
             })?;
         Ok(Watcher {
             shared,
@@ -91,7 +94,9 @@ impl Watcher {
     /// loop in one of the slice's callbacks, for example a dialog's, the network is served in that
     /// loop too.
     pub fn watch_in(&self, delay: Duration) {
-        self.shared.change(State::Later(Instant::now() + delay));
+        // An instant that the clock does not reach never comes.
+        let at = Instant::now().checked_add(delay);
+        self.shared.change(at.map_or(State::Resting, State::Later));
     }
 
     /// Pauses the thread until the next call.

@@ -119,8 +119,10 @@ impl Handle {
         }
     }
 
-    /// The instant `delay` from now, capped at `FOREVER` if an `Instant` cannot represent it.
-    pub(crate) fn after(&self, delay: Duration) -> Instant {
+    /// The instant `delay` from now, for [`sleep_until`](Handle::sleep_until) and
+    /// [`Sleep::reset`](crate::task::Sleep::reset). If the clock cannot reach it, as with
+    /// [`Duration::MAX`], it is 30 years from now; `now() + delay` would panic.
+    pub fn after(&self, delay: Duration) -> Instant {
         let now = self.now();
         now.checked_add(delay).unwrap_or(now + FOREVER)
     }

@@ -1,6 +1,7 @@
 //! Tests of what only Linux has, or all Unix systems: file descriptors, Unix sockets, processes and
 //! signals. Many have programs of others as peers.
 
+mod accept;
 mod addresses;
 mod datagram;
 #[cfg(feature = "tls")]

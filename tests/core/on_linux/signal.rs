@@ -84,3 +84,55 @@ fn a_second_signal_ends_a_shutdown_that_takes_too_long() {
     handle.call_soon(|| send_to_ourselves(Signal::TERM));
     reactor.run().expect("a run");
 }
+
+/// A program that blocks a signal, to read it from a file descriptor, can do so in its own threads
+/// only. In another one the signal would end the program.
+#[test]
+fn the_threads_of_the_reactor_take_no_signals_of_the_process() {
+    use entwined::{
+        reactor::{HostCall, Interleave},
+        thread::{Config, ThreadPool},
+    };
+    let interleave = Interleave::new(|call: HostCall| drop(call)).expect("a reactor");
+    let handle = interleave.handle();
+    let pool = ThreadPool::new("unsignalled", Config::default());
+    let (free, held) = std::sync::mpsc::channel::<()>();
+    let job = pool.defer(&handle, move |_| {
+        let _ = held.recv();
+        Ok::<_, String>(())
+    });
+    assert!(job.is_ok(), "there is room");
+    // SIGINT, SIGTERM and SIGCHLD, and not SIGSEGV and SIGPROF (signal(7)).
+    let (blocked, free_ones) = ([2, 15, 17], [11, 27]);
+    for name in ["unsignalled-1", "entwined-watche"] {
+        let start = std::time::Instant::now();
+        let of = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+            let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
+            let mask = u64::from_str_radix(line("SigBlk:")?.trim(), 16).ok()?;
+            (line("Name:")?.trim() == name).then_some(mask)
+        };
+        let is = |mask: u64, signal: u32| mask >> (signal - 1) & 1 == 1;
+        // The thread may only just have begun.
+        loop {
+            let tasks = std::fs::read_dir("/proc/self/task").expect("proc(5)");
+            let masks: Vec<u64> = tasks.filter_map(Result::ok).filter_map(of).collect();
+            let all = |mask: &u64| blocked.iter().all(|signal| is(*mask, *signal));
+            if !masks.is_empty() && masks.iter().all(all) {
+                for signal in free_ones {
+                    assert!(
+                        !masks.iter().any(|mask| is(*mask, signal)),
+                        "{name}: {signal}"
+                    );
+                }
+                break;
+            }
+            assert!(
+                start.elapsed() < std::time::Duration::from_secs(5),
+                "{name}: {masks:x?}"
+            );
+            std::thread::yield_now();
+        }
+    }
+    drop(free);
+}

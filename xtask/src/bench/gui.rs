@@ -517,7 +517,7 @@ fn qt(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Adds what these packages need to a compiler's command, and runs it.
-fn compile(compiler: &mut Command, packages: &[&str]) -> Result<()> {
+pub fn compile(compiler: &mut Command, packages: &[&str]) -> Result<()> {
     let flags = process::output(
         Command::new("pkg-config")
             .args(["--cflags", "--libs"])
@@ -532,7 +532,7 @@ fn compile(compiler: &mut Command, packages: &[&str]) -> Result<()> {
 
 /// Returns the number after a key. All keys of the JSON must differ, as they do in the windows'
 /// reports.
-fn number(json: &str, key: &str) -> Option<f64> {
+pub fn number(json: &str, key: &str) -> Option<f64> {
     let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
     let end = rest.find([',', '}'])?;
     rest[..end].trim().parse().ok()

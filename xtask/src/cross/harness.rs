@@ -32,14 +32,14 @@ pub fn run(name: &str, command: &Command) -> Result<u32> {
     let logs = workspace::target()?.join("test-logs");
     std::fs::create_dir_all(&logs)?;
     let log = logs.join(format!("cross-{}.log", name.replace([' ', ',', ':'], "-")));
-    let outcome = watch(command, &log);
+    let outcome = watch(command, &log, SILENCE);
     if outcome.is_err() {
         io::copy(&mut std::fs::File::open(&log)?, &mut io::stdout().lock())?;
     }
-    outcome.map_err(|error| format!("{name}: {error}").into())
+    outcome
 }
 
-fn watch(command: &Command, log: &Path) -> Result<u32> {
+fn watch(command: &Command, log: &Path, silence: Duration) -> Result<u32> {
     let _ = std::fs::remove_file(log);
     // Both streams go there, each write to the end.
     let mut log = OpenOptions::new().create(true).append(true).open(log)?;
@@ -58,7 +58,7 @@ fn watch(command: &Command, log: &Path) -> Result<u32> {
     let mut late = BTreeSet::new();
     let (mut passed, mut failed) = (0, Vec::new());
     let silent = loop {
-        let line = match told.recv_timeout(SILENCE) {
+        let line = match told.recv_timeout(silence) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => break false,
             Err(RecvTimeoutError::Timeout) => break true,
@@ -85,7 +85,7 @@ fn watch(command: &Command, log: &Path) -> Result<u32> {
     let late: Vec<_> = late.into_iter().collect();
     if silent {
         let late = late.join(", ");
-        return Err(format!("no test has ended for {SILENCE:?}; these run: {late}").into());
+        return Err(format!("no test has ended for {silence:?}; these run: {late}").into());
     }
     let status = running.wait()?;
     if !failed.is_empty() {
@@ -98,4 +98,53 @@ fn watch(command: &Command, log: &Path) -> Result<u32> {
         );
     }
     Ok(passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Watches a shell as a test program.
+    fn watched(script: &str, silence: Duration) -> std::result::Result<u32, String> {
+        let log = std::env::temp_dir().join(format!(
+            "entwined-harness-{}-{silence:?}.log",
+            std::process::id()
+        ));
+        let outcome = watch(Command::new("sh").args(["-c", script]), &log, silence);
+        let _ = std::fs::remove_file(log);
+        outcome.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_named() {
+        let error = watched(
+            "echo running 3 tests; echo test a ... ok
+             echo test b has been running for over 60 seconds
+             echo test c has been running for over 60 seconds
+             echo test b ... ok; sleep 1000",
+            Duration::from_millis(500),
+        )
+        .expect_err("it hangs");
+        assert_eq!(error, "no test has ended for 500ms; these run: c");
+    }
+
+    #[test]
+    fn tests_that_fail_are_named_and_the_others_are_counted() {
+        let silence = Duration::from_secs(20);
+        let error = watched(
+            "echo running 2 tests; echo test a ... ok; echo test b::c ... FAILED
+             echo test result: FAILED.; exit 101",
+            silence,
+        );
+        assert_eq!(error, Err("these failed: b::c".to_owned()));
+        let passed = watched(
+            "echo running 2 tests; echo test a ... ok; echo test b ... ok
+             echo test result: ok.",
+            silence,
+        );
+        assert_eq!(passed, Ok(2));
+        let died = watched("echo running 2 tests; echo test a ... ok; exit 3", silence);
+        let died = died.expect_err("it has died");
+        assert!(died.contains("exit status: 3 after 1 tests"), "{died}");
+    }
 }

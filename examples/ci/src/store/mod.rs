@@ -19,19 +19,19 @@ use crate::wire::Job;
 /// A build whose worker is lost this many times has failed: perhaps it kills them.
 const MAX_TRIES: i32 = 3;
 
-/// How many builds the page shows.
+/// How many builds the page and the window show.
 const SHOWN: u32 = 100;
 
 const COLUMNS: &str = "id, repository, script, state, worker, code, tries";
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Build {
     pub id: i64,
-    repository: Option<String>,
-    script: String,
+    pub repository: Option<String>,
+    pub script: String,
     pub state: String,
-    worker: Option<String>,
-    code: Option<i32>,
+    pub worker: Option<String>,
+    pub code: Option<i32>,
     tries: i32,
 }
 

@@ -3,6 +3,8 @@
 
 mod faults;
 mod postgres;
+#[cfg(feature = "window")]
+mod window;
 
 use std::{
     fs,
@@ -94,6 +96,10 @@ impl Site {
     }
 
     fn master_with(&self, workers: &[&str], port: Option<&str>, more: &[&str]) -> Master {
+        Master::start(self.master_command(workers, port).args(more))
+    }
+
+    fn master_command(&self, workers: &[&str], port: Option<&str>) -> Command {
         let port = port.map_or("0", |address| address.rsplit(':').next().expect("a port"));
         let mut command = self.command("master", "master");
         command.args(["--listen", "tcp:0:interface=127.0.0.1", "--workers"]);
@@ -101,22 +107,7 @@ impl Site {
         for name in workers {
             command.args(["--trust", &format!("{name}.pem")]);
         }
-        command.args(more);
-        let mut process = Running(command.stdout(Stdio::piped()).spawn().expect("built"));
-        let mut output = BufReader::new(process.0.stdout.take().expect("piped"));
-        let mut after = |prefix: &str| {
-            let mut line = String::new();
-            output.read_line(&mut line).expect("text");
-            line.trim_end()
-                .strip_prefix(prefix)
-                .expect("an address")
-                .to_owned()
-        };
-        Master {
-            url: format!("http://{}", after("http listening on ")),
-            workers: after("workers connect to "),
-            process,
-        }
+        command
     }
 
     fn worker(&self, name: &str, master: &Master) -> Running {
@@ -163,6 +154,24 @@ struct Master {
 }
 
 impl Master {
+    fn start(command: &mut Command) -> Master {
+        let mut process = Running(command.stdout(Stdio::piped()).spawn().expect("built"));
+        let mut output = BufReader::new(process.0.stdout.take().expect("piped"));
+        let mut after = |prefix: &str| {
+            let mut line = String::new();
+            output.read_line(&mut line).expect("text");
+            line.trim_end()
+                .strip_prefix(prefix)
+                .expect("an address")
+                .to_owned()
+        };
+        Master {
+            url: format!("http://{}", after("http listening on ")),
+            workers: after("workers connect to "),
+            process,
+        }
+    }
+
     fn curl(&self, arguments: &[&str], path: &str) -> String {
         run(Command::new("curl")
             .args(["--silent", "--show-error", "--max-time", "40"])

@@ -1,6 +1,8 @@
 //! The program as a process, used by Chromium, by Python's websockets and by Jupyter's library.
 
 mod faults;
+#[cfg(feature = "window")]
+mod window;
 
 use std::{
     fs,
@@ -21,15 +23,20 @@ struct Program {
 
 impl Program {
     fn start() -> Program {
+        Program::start_with(|_| ())
+    }
+
+    fn start_with(options: impl FnOnce(&mut Command)) -> Program {
         let folder = tempfile::tempdir().expect("a folder");
         let mine = format!("{}/tests/mine.py", env!("CARGO_MANIFEST_DIR"));
-        let mut process = Command::new(env!("CARGO_BIN_EXE_notebook"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_notebook"));
+        command
             .args(["--listen", "tcp:0:interface=127.0.0.1", "--folder"])
             .arg(folder.path().join("notebooks"))
             .args(["--kernel", &format!("mine=/usr/bin/python3 {mine}")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it was built with this test");
+            .stdout(Stdio::piped());
+        options(&mut command);
+        let mut process = command.spawn().expect("it was built with this test");
         let output = process.stdout.take().expect("piped");
         let url = BufReader::new(output)
             .lines()

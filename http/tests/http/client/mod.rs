@@ -924,3 +924,92 @@ fn servers_that_close_connections_are_asked_again_by_others() {
         assert_eq!(server.requests(), 200);
     });
 }
+
+/// "For ever" is a usual thing to say, and no clock reaches that far.
+#[test]
+fn no_time_of_a_client_is_too_long() {
+    run(|handle| async move {
+        let (_server, address) = serve(&handle, Router::new().get("/", || "hello"));
+        let client = Client::builder(&handle)
+            .connect_timeout(Duration::MAX)
+            .response_timeout(Duration::MAX)
+            .body_timeout(Duration::MAX)
+            .idle_timeout(Duration::MAX)
+            .build();
+        for _ in 0..2 {
+            let asking = client.get(&address).timeout(Duration::MAX);
+            let mut response = asking.send().await.expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "hello");
+        }
+        let config = Config {
+            body_timeout: Duration::MAX,
+            write_timeout: Duration::MAX,
+            ..Config::default()
+        };
+        let slow = |handle: Handle| async move {
+            handle.sleep(Duration::from_millis(20)).await;
+            vec![b'x'; 1 << 20]
+        };
+        let server = http::serve_with(listen(&handle), Router::new().get("/", slow), config);
+        let two = Client::builder(&handle).http2_prior_knowledge();
+        let two = two.body_timeout(Duration::MAX).build();
+        let asking = two.get(&format!("http://{}", server.local_address()));
+        let mut response = asking.send().await.expect("a response");
+        // It has to wait for more than one piece.
+        assert_eq!(response.bytes().await.expect("bytes").len(), 1 << 20);
+    });
+}
+
+/// No time at all is how one says that connections are not kept.
+#[test]
+fn a_limit_of_no_time_does_not_keep_the_thread_busy() {
+    run(|handle| async move {
+        let slow = |handle: Handle| async move {
+            handle.sleep(Duration::from_millis(300)).await;
+            "late"
+        };
+        let config = Config {
+            idle_timeout: Duration::ZERO,
+            ..Config::default()
+        };
+        let server = http::serve_with(listen(&handle), Router::new().get("/", slow), config);
+        let address = format!("http://{}", server.local_address());
+        for client in [
+            Client::builder(&handle).idle_timeout(Duration::ZERO),
+            Client::builder(&handle)
+                .idle_timeout(Duration::ZERO)
+                .http2_prior_knowledge(),
+        ] {
+            let before = handle.metrics().turns;
+            let mut response = client
+                .build()
+                .get(&address)
+                .send()
+                .await
+                .expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "late");
+            let turns = handle.metrics().turns - before;
+            assert!(turns < 300, "{turns} turns");
+        }
+    });
+}
+
+/// RFC 7617, 2: what comes behind the first colon is the password.
+#[test]
+fn a_user_name_with_a_colon_is_not_sent() {
+    run(|handle| async move {
+        let (_server, address) = serve(&handle, Router::new().get("/", || "hello"));
+        let client = Client::new(&handle);
+        let asking = client.get(&address).basic_auth("Ada:secret", "word");
+        let error = asking
+            .send()
+            .await
+            .map(|_| ())
+            .expect_err("no name")
+            .to_string();
+        assert!(
+            error.contains("colon") && !error.contains("secret"),
+            "{error}"
+        );
+    });
+}

@@ -1,13 +1,22 @@
 //! Tests of the client with proxies.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    pin::Pin,
     sync::mpsc,
+    task::{Context, Poll, ready},
     thread,
+    time::Duration,
 };
 
+use entwined::transport::{
+    Address, ByteStream,
+    memory::{self, MemoryStream},
+};
 use entwined_http::client::Client;
+
+use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{router, serve, serve_tls};
 use crate::run::run;
@@ -156,5 +165,81 @@ fn http_goes_through_a_proxy_as_it_is_and_https_by_a_tunnel() {
             .proxy("socks5://localhost")
             .expect_err("not one of these");
         assert!(error.to_string().contains("socks5"), "{error}");
+    });
+}
+
+/// A stream that sends only what is flushed, as buffered writers do.
+struct Buffered(MemoryStream, Vec<u8>);
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.1.extend_from_slice(buffer);
+        Poll::Ready(Ok(buffer.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        while !this.1.is_empty() {
+            let count = ready!(Pin::new(&mut this.0).poll_write(cx, &this.1))?;
+            this.1.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+impl ByteStream for Buffered {
+    fn local_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn peer_address(&self) -> Address {
+        Address::Unknown
+    }
+
+    fn abort(&mut self) {}
+}
+
+#[test]
+fn a_tunnel_through_a_stream_that_buffers_is_asked_for() {
+    run(|handle| async move {
+        let (near, mut far) = memory::pair(&handle);
+        let near = std::cell::Cell::new(Some(Buffered(near, Vec::new())));
+        let near = std::rc::Rc::new(near);
+        let client = Client::builder(&handle)
+            .proxy("http://proxy.test")
+            .expect("an address")
+            .connector(move |_| {
+                let near = near.take().expect("one connection");
+                async move { Ok(Box::new(near) as Box<dyn ByteStream>) }
+            })
+            .connect_timeout(Duration::from_secs(1))
+            .build();
+        let asked = handle.spawn(async move { client.get("https://a.test/").send().await });
+        let mut head = [0; 8];
+        let read = std::future::poll_fn(|cx| Pin::new(&mut far).poll_read(cx, &mut head));
+        let read = handle.timeout(Duration::from_millis(500), read).await;
+        assert_eq!(read.expect("in time").expect("open"), 8);
+        assert_eq!(&head, b"CONNECT ");
+        drop(far);
+        assert!(asked.await.expect("it ends").is_err());
     });
 }

@@ -600,3 +600,77 @@ fn a_redirect_keeps_credentials_with_their_server_and_takes_none_from_another() 
         }
     });
 }
+
+/// A server that vanishes (a cable that is pulled, a firewall that forgets) does not close its
+/// connection. What waits for it in vain must not be the way of all that comes later.
+#[test]
+fn a_connection_on_which_nothing_comes_any_more_is_given_up() {
+    let (keep, kept) = std::sync::mpsc::channel();
+    let talk = move |mut stream: TcpStream| {
+        begin(&mut stream);
+        let first = next_request(&mut stream);
+        stream.write_all(&ok(first)).expect("written");
+        next_request(&mut stream);
+        // It stays open until the test is over.
+        let _ = keep.send(stream);
+    };
+    let url = by_hand(vec![Box::new(talk.clone()), Box::new(talk)]);
+    run(|handle| async move {
+        let client = Client::builder(&handle).http2_prior_knowledge();
+        let client = client.response_timeout(Duration::from_millis(300)).build();
+        let get = || client.get(&url).send();
+        assert_eq!(get().await.expect("a response").status(), StatusCode::OK);
+        let late = get().await.map(|_| ()).expect_err("nobody answers");
+        assert!(matches!(late, ClientError::TimedOut(_)), "{late}");
+        let again = get().await.expect("a response over another connection");
+        assert_eq!(again.status(), StatusCode::OK);
+    });
+    drop(kept);
+}
+
+/// A server that only takes long is asked over the same connection.
+#[test]
+fn a_connection_on_which_others_are_answered_stays() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let url = by_hand(vec![Box::new(move |mut stream: TcpStream| {
+        begin(&mut stream);
+        for number in 0.. {
+            let stream_id = next_request(&mut stream);
+            let _ = tell.send(number);
+            if number != 1 {
+                stream.write_all(&ok(stream_id)).expect("written");
+            }
+            if number == 3 {
+                break;
+            }
+        }
+    })]);
+    run(|handle| async move {
+        let client = Client::builder(&handle).http2_prior_knowledge();
+        let client = client.response_timeout(Duration::from_millis(300)).build();
+        let get = || client.get(&url).send();
+        assert_eq!(get().await.expect("a response").status(), StatusCode::OK);
+        let slow = handle.spawn(get());
+        handle.sleep(Duration::from_millis(100)).await;
+        assert_eq!(get().await.expect("a response").status(), StatusCode::OK);
+        let late = slow.await.expect("it ends").map(|_| ()).expect_err("late");
+        assert!(matches!(late, ClientError::TimedOut(_)), "{late}");
+        assert_eq!(get().await.expect("a response").status(), StatusCode::OK);
+    });
+    assert_eq!(told.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
+
+/// More than was asked for is nobody's answer: the next request must not get it.
+#[test]
+fn an_answer_that_nobody_asked_for_is_not_given_to_the_next() {
+    const TWO: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1\
+        HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\npoisoned";
+    let (url, _heads) = answering(3, TWO);
+    run(|handle| async move {
+        let client = Client::new(&handle);
+        for _ in 0..3 {
+            let mut response = client.get(&url).send().await.expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "1");
+        }
+    });
+}

@@ -254,3 +254,59 @@ fn a_compressed_live_body_ends_in_order_when_the_server_does() {
     let output = gunzip.wait_with_output().expect("an end");
     assert!(output.status.success() && output.stdout == b"tick\n");
 }
+
+#[test]
+fn what_must_not_be_transformed_is_not_however_it_is_said() {
+    let site = Site::start(|_| {
+        let with = |names: &'static [(&'static str, &'static str)]| {
+            move || {
+                let mut response = Html(text()).into_response();
+                for (name, value) in names {
+                    let name = entwined_http::HeaderName::from_static(name);
+                    let value = HeaderValue::from_static(value);
+                    response.headers_mut().append(name, value);
+                }
+                response
+            }
+        };
+        let control = "cache-control";
+        Router::new()
+            .get("/plain", with(&[]))
+            .get("/other", with(&[("cache-control", "x-no-transform-ever")]))
+            .get("/upper", with(&[("cache-control", "No-Transform")]))
+            .get("/list", with(&[("cache-control", "public, NO-TRANSFORM")]))
+            .get(
+                "/second",
+                with(&[
+                    ("cache-control", "public"),
+                    ("cache-control", "no-transform"),
+                ]),
+            )
+            // These are sums of the bytes that are sent (RFC 9530, 2 and 3; RFC 3230; RFC 1864).
+            .get(
+                "/content-digest",
+                with(&[("content-digest", "sha-256=:YQ==:")]),
+            )
+            .get("/repr-digest", with(&[("repr-digest", "sha-256=:YQ==:")]))
+            .get("/digest", with(&[("digest", "sha-256=YQ==")]))
+            .get("/md5", with(&[("content-md5", "YQ==")]))
+            .get("/none", move || ([(control, "public")], Html(text())))
+            .layer(layers::compression())
+    });
+    for (path, compressed) in [
+        ("/plain", true),
+        ("/other", true),
+        ("/none", true),
+        ("/upper", false),
+        ("/list", false),
+        ("/second", false),
+        ("/content-digest", false),
+        ("/repr-digest", false),
+        ("/digest", false),
+        ("/md5", false),
+    ] {
+        let answer = ask(&site, "GET", path, &[("accept-encoding", "gzip")]);
+        let coding = answer.header("content-encoding").is_some();
+        assert_eq!(coding, compressed, "{path}");
+    }
+}

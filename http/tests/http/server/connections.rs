@@ -197,3 +197,46 @@ fn dropping_the_server_stops_accepting_and_leaves_the_others_alone() {
     assert!(is_turned_away(&read), "{read:?}");
     assert_eq!(peer.get("/after").text(), "after");
 }
+
+/// The largest number is how one says that there is no limit.
+#[test]
+fn no_limit_is_too_large() {
+    let unlimited = Config {
+        max_connections: usize::MAX,
+        http2: true,
+        max_streams: u32::MAX,
+        max_head_size: usize::MAX,
+        max_headers: usize::MAX,
+        max_body_size: usize::MAX,
+        min_rate: u32::MAX,
+        max_requests: u64::MAX,
+        ..Config::default()
+    };
+    for max_head_size in [usize::MAX, 1 << 32, 1 << 16] {
+        let config = Config {
+            max_head_size,
+            ..unlimited
+        };
+        let site = Site::with(config, |_| {
+            Router::new().post("/", |text: String| async { text })
+        });
+        let mut peer = site.peer();
+        let answer = peer.post("/", "text/plain", "hello");
+        assert_eq!((answer.status, answer.text()), (200, "hello"));
+        // More than a map of headers can have.
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: test\r\n{}\r\n",
+            "a:\r\n".repeat(30_000)
+        );
+        if peer.try_send(head) {
+            assert_eq!(peer.answer().status, 431);
+        }
+        let mut curl = std::process::Command::new("curl");
+        let url = format!("http://{}/", site.address);
+        let output = curl
+            .args(["-s", "--http2-prior-knowledge", "-d", "hello", &url])
+            .output()
+            .expect("apt-get install curl");
+        assert_eq!(output.stdout, b"hello", "{max_head_size}");
+    }
+}

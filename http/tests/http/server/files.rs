@@ -392,3 +392,35 @@ fn a_file_that_becomes_shorter_ends_the_connection() {
         all.len()
     );
 }
+
+/// HTTP dates begin in 1970, and the library that writes them panics before.
+#[test]
+fn a_file_of_any_time_is_sent() {
+    let (folder, site) = site();
+    let touch = |time: &str| {
+        let page = folder.path().join("root/page.html");
+        let touched = Command::new("touch").args(["-d", time]).arg(page).status();
+        assert!(touched.expect("coreutils").success());
+    };
+    for (time, told) in [
+        ("1960-01-01T00:00:00Z", None),
+        ("1969-12-31T23:59:59Z", None),
+        (
+            "1970-01-01T00:00:00Z",
+            Some("Thu, 01 Jan 1970 00:00:00 GMT"),
+        ),
+        ("2200-01-01T00:00:00Z", Some("")),
+    ] {
+        touch(time);
+        let answer = ask(&site, "/files/page.html", &[]);
+        assert_eq!((answer.status, answer.text()), (200, "<p>a page"), "{time}");
+        let modified = answer.header("last-modified");
+        match told {
+            None => assert_eq!(modified, None, "{time}"),
+            // The file's time, or the present one instead of the future.
+            Some(told) => assert!(modified.is_some_and(|text| text.ends_with(told)), "{time}"),
+        }
+        let since = [("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT")];
+        let _ = ask(&site, "/files/page.html", &since);
+    }
+}

@@ -1,8 +1,15 @@
 //! Forms with files, from curl and by hand; and handlers that block.
 
-use std::{fs, process::Command, rc::Rc, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    rc::Rc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
-use entwined_http::{BlockingRequest, Error, Multipart, Router, offload};
+use entwined::Handle;
+use entwined_http::{BlockingRequest, Config, Error, Multipart, Router, offload};
 
 use crate::server::support::Site;
 use tempfile::TempDir;
@@ -196,4 +203,88 @@ fn blocking_handlers_run_on_threads() {
         site.peer().post("/blocking/x", "text/plain", &large).status,
         413
     );
+}
+
+/// What an upload leaves behind if it is given up while its file is made.
+#[test]
+fn a_file_that_is_just_made_goes_with_an_upload_that_is_given_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let site = Site::start(move |handle| {
+        let handle = handle.clone();
+        Router::new().post("/", move |mut form: Multipart| {
+            let (handle, path) = (handle.clone(), path.clone());
+            async move {
+                let mut part = form.next().await?.expect("a part");
+                let mut saving = Box::pin(part.save(path.clone()));
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(saving.as_mut().poll(&mut cx).is_pending());
+                // The thread has made it, and the loop does not know yet.
+                while !path.exists() {
+                    std::thread::yield_now();
+                }
+                drop(saving);
+                for _ in 0..2_000 {
+                    if !path.exists() {
+                        return Ok::<_, Error>("gone");
+                    }
+                    handle.sleep(Duration::from_millis(1)).await;
+                }
+                Ok("left")
+            }
+        })
+    });
+    let kind = "multipart/form-data; boundary=xyz";
+    let answer = site.peer().post("/", kind, &form(&[("a", "1")]));
+    assert_eq!(answer.text(), "gone");
+}
+
+/// The end of the run finds all threads busy, so nothing more is done there.
+#[test]
+fn an_unfinished_file_goes_with_the_run_though_all_threads_are_busy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let (free, busy) = std::sync::mpsc::channel::<()>();
+    let busy = std::sync::Arc::new(std::sync::Mutex::new(busy));
+    let served = path.clone();
+    let config = Config {
+        shutdown_grace: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let site = Site::with(config, move |_| {
+        Router::new()
+            .post("/", move |mut form: Multipart| {
+                let path = served.clone();
+                async move {
+                    let mut part = form.next().await?.expect("a part");
+                    part.save(path).await?;
+                    Ok::<_, Error>("saved")
+                }
+            })
+            .get("/busy", move |handle: Handle| {
+                for _ in 0..8 {
+                    let busy = busy.clone();
+                    drop(handle.defer_to_thread(move |_| {
+                        let _ = busy.lock().map(|busy| busy.recv());
+                        Ok::<_, Error>(())
+                    }));
+                }
+            })
+    });
+    let mut peer = site.peer();
+    peer.send(
+        "POST / HTTP/1.1\r\nhost: test\r\ncontent-type: multipart/form-data; boundary=xyz\r\n\
+         content-length: 1000\r\n\r\n--xyz\r\n\
+         Content-Disposition: form-data; name=\"a\"\r\n\r\nsome of it",
+    );
+    let start = std::time::Instant::now();
+    while !path.exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is not made");
+        std::thread::yield_now();
+    }
+    assert_eq!(site.get("/busy").status, 204);
+    site.stop();
+    site.wait_for_end();
+    assert!(!path.exists());
+    drop(free);
 }

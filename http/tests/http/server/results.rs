@@ -330,3 +330,38 @@ fn a_router_that_is_cloned_is_two() {
         assert_eq!((answer.status, answer.text()), (200, text), "{path}");
     }
 }
+
+/// hyper trusts a length that a handler sets. The peer would take the rest for another response.
+#[test]
+fn a_length_that_is_wrong_does_not_come_out() {
+    let site = Site::start(|_| {
+        let told = |length: &'static str| [(header::CONTENT_LENGTH, length)];
+        Router::new()
+            .get("/short", move || (told("5"), "hello, HTTP/1.1 200 OK"))
+            .get("/long", move || (told("500"), "hello"))
+            .get("/no", move || (told("five"), "hello"))
+            .get("/right", move || (told("5"), "hello"))
+            .get("/empty", move || (told("5"), ""))
+            .get("/nothing", move || (StatusCode::NO_CONTENT, told("5"), ""))
+            .route(entwined_http::Method::HEAD, "/head", move || {
+                (told("500"), "")
+            })
+    });
+    for version in 0..2 {
+        let mut peer = site.peer();
+        for (path, body) in [
+            ("/short", "hello, HTTP/1.1 200 OK"),
+            ("/long", "hello"),
+            ("/no", "hello"),
+            ("/right", "hello"),
+            ("/empty", ""),
+            ("/nothing", ""),
+        ] {
+            let answer = peer.get(path);
+            assert_eq!(answer.text(), body, "{path} {version}");
+        }
+        // What HEAD would have is the handler's to say.
+        let answer = peer.ask("HEAD", "/head", &[], b"");
+        assert_eq!(answer.header("content-length"), Some("500"));
+    }
+}

@@ -5,6 +5,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
+    time::Duration,
 };
 
 use entwined::{
@@ -14,7 +15,7 @@ use entwined::{
         memory::{self, Link, MemoryStream},
     },
 };
-use entwined_http::{self as http, Router};
+use entwined_http::{self as http, Config, Router};
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// A server whose answers have bodies of `bytes` bytes, and the stream of its only peer.
@@ -118,4 +119,49 @@ fn answers_of_a_turn_are_sent_when_it_ends_also_where_the_run_ends_with_it() {
     });
     simulation.drive();
     assert_eq!(numbers(&answers.borrow()), [1]);
+}
+
+/// "For ever" is a usual thing to say, and no clock reaches that far.
+#[test]
+fn no_limit_in_time_is_too_long() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let link = Link {
+        capacity: 10,
+        ..Link::default()
+    };
+    let (near, mut far) = memory::pair_over(&handle, link);
+    let config = Config {
+        head_timeout: Duration::MAX,
+        idle_timeout: Duration::MAX,
+        body_timeout: Duration::MAX,
+        write_timeout: Duration::MAX,
+        rate_grace: Duration::MAX,
+        shutdown_grace: Duration::MAX,
+        ..Config::default()
+    };
+    let router = Router::new().post("/", |text: String| async { text });
+    let server = http::serve_with(listen_once(&handle, near), router, config);
+    let clock = handle.clone();
+    let asked = handle.spawn(async move {
+        let day = Duration::from_secs(86_400);
+        for piece in [
+            "POST / HTTP/1.1\r\nhost: test\r\n",
+            "content-length: 5\r\n\r\n12",
+            "345",
+        ] {
+            send(&mut far, piece.as_bytes()).await;
+            clock.sleep(day).await;
+        }
+        send(
+            &mut far,
+            b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+        clock.sleep(day).await;
+        read_all(&mut far).await
+    });
+    let answers = simulation.run_until(asked).expect("answers");
+    assert!(answers.contains("\r\n\r\n12345HTTP/1.1 405 "), "{answers}");
+    drop(server);
 }
