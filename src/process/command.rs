@@ -212,7 +212,11 @@ impl Command {
         let kill_on_drop = self.kill_on_drop;
         let (mut started, ends) = self.begin()?;
         let pid = started.id();
-        let watched = Child::open(pid, leads_group).and_then(|child| {
+        let watched = Child::open(pid, leads_group).map_err(|error| {
+            // The error of a sandbox says nothing about the program.
+            io::Error::other(format!("its exit cannot be watched (pidfd_open): {error}"))
+        });
+        let watched = watched.and_then(|child| {
             let child =
                 child.map(|child| Registration::new(handle, Arc::new(child), Interest::READABLE));
             Ok(child.transpose()?)

@@ -39,7 +39,8 @@ use disk::{Disk, Found};
 /// - Nothing outside the folder can be reached. Requests with `..` (encoded or not), a backslash or
 ///   NUL, and symbolic links that lead outside, get a 404. Names that begin with a dot also get a
 ///   404, except `.well-known` (RFC 8615). What enforces it:
-///   - Linux: openat2(2) with `RESOLVE_BENEATH` (Linux 5.6). Links inside the folder work.
+///   - Linux: openat2(2) with `RESOLVE_BENEATH` (Linux 5.6). Links inside the folder work. Where a
+///     sandbox forbids that call, it is as on macOS.
 ///   - macOS, FreeBSD: each part of a name is opened by itself, and no link is followed.
 ///   - Windows: the name that the system gives to the opened file must be the requested one, letter
 ///     by letter. So links, other letters' case, short names (`PROGRA~1`), devices (`NUL`), streams

@@ -10,14 +10,18 @@ use std::{
 
 use entwined::{Standalone, reactor::RunError, transport::tcp};
 
-/// Makes accept4(2) fail with EACCES, as a security module does (seccomp(2)), and then executes its
-/// arguments. The connection stays where it is, and the listener readable.
-const FORBIDS: &str = r#"
+/// Makes a system call fail, as a security module or a sandbox does (seccomp(2)), and then executes
+/// its arguments.
+pub(super) const FORBIDS: &str = r#"
 import ctypes, os, struct, sys
 
 libc = ctypes.CDLL(None)
-number = {"x86_64": 288, "aarch64": 242}[os.uname().machine]
-deny, allow = (0x06, 0, 0, 0x50000 | 13), (0x06, 0, 0, 0x7fff0000)
+numbers = {
+    "accept4": {"x86_64": 288, "aarch64": 242},
+    "pidfd_open": {"x86_64": 434, "aarch64": 434},
+}
+number, errno = numbers[sys.argv[1]][os.uname().machine], int(sys.argv[2])
+deny, allow = (0x06, 0, 0, 0x50000 | errno), (0x06, 0, 0, 0x7fff0000)
 lines = [(0x20, 0, 0, 0), (0x15, 0, 1, number), deny, allow]
 code = b"".join(struct.pack("HBBI", *line) for line in lines)
 memory = ctypes.create_string_buffer(code)
@@ -27,7 +31,7 @@ class Program(ctypes.Structure):
 
 program = Program(len(lines), ctypes.addressof(memory))
 assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program)) == 0
-os.execv(sys.argv[1], sys.argv[1:])
+os.execv(sys.argv[3], sys.argv[3:])
 "#;
 
 const VARIABLE: &str = "ENTWINED_TEST_FORBIDDEN";
@@ -37,7 +41,8 @@ fn a_listener_that_may_not_accept_does_not_keep_the_thread_busy() {
     if env::var_os(VARIABLE).is_none() {
         let name = "on_linux::accept::a_listener_that_may_not_accept_does_not_keep_the_thread_busy";
         let status = Command::new("/usr/bin/python3")
-            .args(["-c", FORBIDS])
+            // EACCES. The connection stays where it is, and the listener readable.
+            .args(["-c", FORBIDS, "accept4", "13"])
             .arg(env::current_exe().expect("this program"))
             .args(["--exact", name])
             .env(VARIABLE, "1")

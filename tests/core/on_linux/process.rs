@@ -782,3 +782,33 @@ fn a_child_whose_debugger_hears_of_its_exit_first_is_reaped_with_its_status() {
         assert_eq!(state(child.id()), None);
     });
 }
+
+/// A sandbox that does not know pidfd_open(2) says EPERM, which is not about the program.
+#[test]
+fn in_a_sandbox_without_pidfds_the_error_says_so() {
+    const VARIABLE: &str = "ENTWINED_TEST_NO_PIDFD";
+    if std::env::var_os(VARIABLE).is_none() {
+        let status = std::process::Command::new("/usr/bin/python3")
+            .args(["-c", super::accept::FORBIDS, "pidfd_open", "1"])
+            .arg(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "on_linux::process::in_a_sandbox_without_pidfds_the_error_says_so",
+            ])
+            .env(VARIABLE, "1")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .expect("apt-get install python3");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let reactor = entwined::Standalone::new().expect("a reactor");
+    let error = Command::new("true")
+        .spawn(&reactor.handle())
+        .expect_err("no pidfd");
+    let error = error.to_string();
+    assert!(
+        error.contains("pidfd_open") && !error.contains("executable"),
+        "{error}"
+    );
+}

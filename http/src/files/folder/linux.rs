@@ -1,8 +1,14 @@
-//! Linux: the kernel keeps a name below its folder (openat2(2)).
+//! Linux: the kernel keeps a name below its folder (openat2(2)). Where that call is missing or
+//! forbidden, it is as on other systems.
 
 use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
+    io::Errno,
+};
+
+use super::by_parts;
 
 pub(in crate::files) struct Folder(OwnedFd);
 
@@ -18,6 +24,10 @@ impl Folder {
         let name = if name.is_empty() { "." } else { name };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        Ok(openat2(&self.0, name, flags, Mode::empty(), resolve)?.into())
+        match openat2(&self.0, name, flags, Mode::empty(), resolve) {
+            // An old kernel, or a sandbox that does not know the call (seccomp(2)).
+            Err(Errno::NOSYS | Errno::PERM) => by_parts(&self.0, name),
+            file => Ok(file?.into()),
+        }
     }
 }

@@ -3,10 +3,16 @@
 use std::{
     fs::{File, Metadata},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
 };
 
-use rustix::{fs::Dir, io::Errno};
+use rustix::{
+    fs::{Dir, Mode, OFlags, openat},
+    io::Errno,
+};
 
 use super::Folder;
 
@@ -25,6 +31,23 @@ impl Folder {
         });
         Ok(names)
     }
+}
+
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// Opens a file below a folder, one part of its name after the other. Links are not followed.
+pub(super) fn by_parts(folder: impl AsFd, name: &str) -> io::Result<File> {
+    let mut at = openat(folder, ".", READ | OFlags::DIRECTORY, Mode::empty())?;
+    for part in name.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        at = openat(at.as_fd(), part, READ | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(at.into())
 }
 
 /// Whether an error means that there is no such file, as far as a client may know.

@@ -424,3 +424,67 @@ fn a_file_of_any_time_is_sent() {
         let _ = ask(&site, "/files/page.html", &since);
     }
 }
+
+/// Makes openat2(2) fail, as the sandboxes of older container engines do (seccomp(2)), and then
+/// executes its arguments.
+#[cfg(target_os = "linux")]
+const FORBIDS: &str = r#"
+import ctypes, os, struct, sys
+
+libc = ctypes.CDLL(None)
+lines = [
+    (0x20, 0, 0, 0), (0x15, 0, 1, 437),
+    (0x06, 0, 0, 0x50000 | int(sys.argv[1])), (0x06, 0, 0, 0x7fff0000),
+]
+code = b"".join(struct.pack("HBBI", *line) for line in lines)
+memory = ctypes.create_string_buffer(code)
+
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+program = Program(len(lines), ctypes.addressof(memory))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program)) == 0
+os.execv(sys.argv[2], sys.argv[2:])
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn in_a_sandbox_without_openat2_the_same_files_are_sent_and_no_links_are_followed() {
+    const VARIABLE: &str = "ENTWINED_TEST_SANDBOX";
+    if std::env::var_os(VARIABLE).is_none() {
+        // EPERM and ENOSYS.
+        for errno in ["1", "38"] {
+            let name = "server::files::in_a_sandbox_without_openat2_the_same_files_are_sent_and_no\
+                        _links_are_followed";
+            let status = Command::new("/usr/bin/python3")
+                .args(["-c", FORBIDS, errno])
+                .arg(std::env::current_exe().expect("this program"))
+                .args(["--exact", name])
+                .env(VARIABLE, "1")
+                .stdout(Stdio::null())
+                .status()
+                .expect("apt-get install python3");
+            assert!(status.success(), "{errno}: {status}");
+        }
+        return;
+    }
+    let (_folder, site) = site();
+    for (path, status) in [
+        ("/files/page.html", 200),
+        ("/files/sub/", 200),
+        ("/files/sub", 308),
+        ("/files/sub/deep/a%20b.txt", 200),
+        ("/files/.well-known/thing", 200),
+        ("/list/empty/", 200),
+        ("/files/missing", 404),
+        ("/files/out", 404),
+        ("/files/passwd", 404),
+        ("/files/slash/etc/passwd", 404),
+        ("/files/in", 404),
+        ("/files/loop", 404),
+        ("/files/fifo", 404),
+        ("/files/.hidden/secret", 404),
+    ] {
+        assert_eq!(ask(&site, path, &[]).status, status, "{path}");
+    }
+}
