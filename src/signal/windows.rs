@@ -17,7 +17,8 @@ use crate::reactor::Handle;
 pub struct Signal(());
 
 impl Signal {
-    /// Ctrl-C or Ctrl-Break in the program's console, and that the console is closed.
+    /// Ctrl-C or Ctrl-Break in the program's console. If the console's window is closed, Windows
+    /// ends the program at once.
     pub const INT: Signal = Signal(());
 }
 

@@ -89,9 +89,7 @@ fn run_under_wine(name: &str, program: &str, job: &Job, wine: &Wine) -> Result<S
     let passed = harness::run(name, wine.surround(&mut command))?;
     match rows.count() {
         0 => Ok(format!("{passed} passed")),
-        skipped => Ok(format!(
-            "{passed} passed, {skipped} rows skipped with a reason"
-        )),
+        skipped => Ok(format!("{passed} passed; rows not run: {skipped}")),
     }
 }
 
