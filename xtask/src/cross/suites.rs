@@ -170,6 +170,11 @@ const SKIPPED: &[Skipped] = &[
         PROGRAM,
     ),
     skipped("http", "server::compressed::head_is_answered", PROGRAM),
+    skipped(
+        "http",
+        "server::connections::no_limit_is_too_large",
+        PROGRAM,
+    ),
     skipped("http", "server::held_host::a_thousand", MANY),
     skipped("http", "server::held_host::more_streams", MANY),
     skipped("http", "server::http2::curl_is_served", PROGRAM),
