@@ -3,6 +3,8 @@
 mod accept;
 mod addresses;
 mod cooperate;
+#[cfg(windows)]
+mod ctrl_c;
 mod datagram;
 mod deferred;
 #[cfg(feature = "tls")]

@@ -1,6 +1,7 @@
 //! Wine, with a Windows of its own.
 
 use std::fs;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -80,7 +81,7 @@ pub fn window(wine: &Wine, display: &Display) -> Result<String> {
     command.arg(program);
     let mut running = Running::start(bounded::within(WINDOW, &command).stdout(Stdio::piped()))?;
     let (address, output) = running.line_after("listening on ")?;
-    thread::spawn(move || std::io::BufRead::lines(output).for_each(drop));
+    thread::spawn(move || output.lines().for_each(drop));
     let label = |text: &str| request(&["-X", "PUT", "--data", text, &format!("{address}/label")]);
     label("This label was set by a request.")?;
     let pictures = workspace::root().join("screenshots");
@@ -130,4 +131,45 @@ fn curl(arguments: &[&str]) -> Command {
 
 fn request(arguments: &[&str]) -> Result<()> {
     process::succeed(&mut curl(arguments))
+}
+
+/// What the test prints before each Ctrl-C.
+const WAITS: [&str; 2] = ["waiting for Ctrl-C", "waiting for another one"];
+
+/// The last byte of STATUS_CONTROL_C_EXIT, which is all that Wine can hand on.
+const ENDED_BY_CTRL_C: i32 = 0x3A;
+
+/// Runs the test of Ctrl-C in this test program of the core, and presses it: Wine makes it of
+/// SIGINT.
+pub fn ctrl_c(wine: &Wine, program: &Path) -> Result<String> {
+    let mut command = wine.command();
+    command
+        .arg(program)
+        .args([
+            "--exact",
+            "ctrl_c::ctrl_c_stops_the_run_and_has_its_default_effect_afterwards",
+        ])
+        .args(["--ignored", "--nocapture"]);
+    let mut running = Running::start(bounded::within(TOOL, &command).stdout(Stdio::piped()))?;
+    let (_, mut output) = running.line_after(WAITS[0])?;
+    interrupt(&running)?;
+    let mut line = String::new();
+    while !line.starts_with(WAITS[1]) {
+        line.clear();
+        if output.read_line(&mut line)? == 0 {
+            return Err("the first Ctrl-C has ended the program".into());
+        }
+    }
+    interrupt(&running)?;
+    match running.wait()?.code() {
+        Some(ENDED_BY_CTRL_C) => Ok("stops a run, then ends the program".to_owned()),
+        code => Err(format!("the second Ctrl-C: the program ended with {code:?}").into()),
+    }
+}
+
+/// Sends SIGINT to the program alone. What runs is `timeout`, whose child it is.
+fn interrupt(running: &Running) -> Result<()> {
+    let id = running.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    process::succeed(Command::new("sh").args(["-c", "kill -INT $1", "sh", children.trim()]))
 }

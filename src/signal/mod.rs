@@ -1,4 +1,4 @@
-//! Signals (signal(7)) as events of a reactor.
+//! Signals (signal(7)) as events of a reactor. On Windows, Ctrl-C is the only one.
 //!
 //! A reactor does not handle signals unless it is asked to here. It leaves them to the program or
 //! the host.
@@ -8,32 +8,33 @@
 //!
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
-//! signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
+//! signal::stop_on(&handle, [Signal::INT])?.keep();
 //! # handle.clone().call_soon(move || handle.stop());
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use self::unix as system;
+#[cfg(windows)]
+use self::windows as system;
+
 use std::{
-    collections::BTreeMap,
     fmt,
     future::poll_fn,
-    io::{self, Read},
-    os::{fd::OwnedFd, unix::net::UnixStream},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, ready},
+    io,
+    task::{Context, Poll},
 };
 
-/// A signal. Real-time signals have no constant here.
-pub use rustix::process::Signal;
-use signal_hook::{SigId, flag, low_level};
-
+pub use self::system::Signal;
 use crate::{
     deferred::{Deferred, Interrupted},
-    reactor::{Direction, Handle, Interest, Registration},
+    reactor::Handle,
 };
 
 /// Receives one signal for as long as this value lives. Several values may watch the same signal,
@@ -43,6 +44,8 @@ use crate::{
 /// handled it in another way.
 ///
 /// ```
+/// # #[cfg(unix)]
+/// # mod example {
 /// # use entwined::{Handle, signal::{Signal, Signals}};
 /// async fn reap(handle: Handle, mut child: std::process::Child) -> std::io::Result<()> {
 ///     let children = Signals::new(&handle, Signal::CHILD)?;
@@ -52,31 +55,24 @@ use crate::{
 ///     }
 ///     Ok(())
 /// }
+/// # }
 /// ```
-pub struct Signals {
-    source: Registration<UnixStream>,
-    notice: Notice,
-}
+pub struct Signals(system::Signals);
 
 impl Signals {
     /// Starts to watch `signal`.
     ///
     /// # Errors
     /// If the signal cannot be caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGSEGV`, `SIGILL`,
-    /// `SIGFPE`), or if no file descriptors are left.
+    /// `SIGFPE`), or if no file descriptors are left. On Windows, if the program has a handler of
+    /// the crate `ctrlc` already.
     pub fn new(handle: &Handle, signal: Signal) -> io::Result<Self> {
-        let (source, notified) = UnixStream::pair()?;
-        source.set_nonblocking(true)?;
-        let source = Registration::new(handle, source, Interest::READABLE)?;
-        Ok(Signals {
-            source,
-            notice: Notice::new(signal, notified.into())?,
-        })
+        system::Signals::new(handle, signal).map(Signals)
     }
 
     /// Returns the signal.
     pub fn signal(&self) -> Signal {
-        self.notice.signal
+        self.0.signal()
     }
 
     /// Waits for the signal. Arrivals that were not waited for are merged into one.
@@ -89,12 +85,7 @@ impl Signals {
 
     /// [`next`](Signals::next) for hand-written futures.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut arrivals = [0; 256];
-        ready!(
-            self.source
-                .poll_io(cx, Direction::Read, |mut pipe| pipe.read(&mut arrivals))
-        )?;
-        Poll::Ready(Ok(()))
+        self.0.poll_next(cx)
     }
 }
 
@@ -159,76 +150,4 @@ impl Drop for StopOn {
             task.cancel();
         }
     }
-}
-
-/// A pipe that the process's signal handler writes to.
-struct Notice {
-    signal: Signal,
-    id: SigId,
-}
-
-impl Notice {
-    fn new(signal: Signal, pipe: OwnedFd) -> io::Result<Self> {
-        let number = signal.as_raw();
-        if signal_hook::consts::FORBIDDEN.contains(&number) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "this signal cannot be watched",
-            ));
-        }
-        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match watched.get_mut(&number) {
-            Some(entry) => entry,
-            None => {
-                let default = Arc::new(AtomicBool::new(false));
-                if has_default_effect(number) {
-                    flag::register_conditional_default(number, default.clone())?;
-                }
-                watched
-                    .entry(number)
-                    .or_insert(Watchers { number: 0, default })
-            }
-        };
-        let id = low_level::pipe::register_raw(number, pipe)?;
-        entry.number += 1;
-        entry.default.store(false, Ordering::SeqCst);
-        Ok(Notice { signal, id })
-    }
-}
-
-impl Drop for Notice {
-    fn drop(&mut self) {
-        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-        low_level::unregister(self.id);
-        if let Some(entry) = watched.get_mut(&self.signal.as_raw()) {
-            entry.number -= 1;
-            entry.default.store(entry.number == 0, Ordering::SeqCst);
-        }
-    }
-}
-
-/// A signal handler belongs to the process and cannot be removed. So what it does while nobody
-/// watches is stored for the whole process.
-static WATCHED: Mutex<BTreeMap<i32, Watchers>> = Mutex::new(BTreeMap::new());
-
-struct Watchers {
-    number: usize,
-    /// Whether the handler makes the signal take its default effect.
-    default: Arc<AtomicBool>,
-}
-
-/// Returns whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and
-/// `SigCgt`).
-fn has_default_effect(signal: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
-        return false;
-    };
-    let is_in = |set: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(set)?.strip_prefix(':'));
-        let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
-    };
-    !is_in("SigIgn") && !is_in("SigCgt")
 }

@@ -1,0 +1,121 @@
+//! Signals of Unix: the process's handler writes to a pipe that the reactor watches.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+/// A signal. Real-time signals have no constant here.
+pub use rustix::process::Signal;
+use signal_hook::{SigId, flag, low_level};
+
+use crate::reactor::{Direction, Handle, Interest, Registration};
+
+/// The system's half of [`Signals`](super::Signals).
+pub(super) struct Signals {
+    source: Registration<UnixStream>,
+    notice: Notice,
+}
+
+impl Signals {
+    pub(super) fn new(handle: &Handle, signal: Signal) -> io::Result<Self> {
+        let (source, notified) = UnixStream::pair()?;
+        source.set_nonblocking(true)?;
+        let source = Registration::new(handle, source, Interest::READABLE)?;
+        Ok(Signals {
+            source,
+            notice: Notice::new(signal, notified.into())?,
+        })
+    }
+
+    pub(super) fn signal(&self) -> Signal {
+        self.notice.signal
+    }
+
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut arrivals = [0; 256];
+        ready!(
+            self.source
+                .poll_io(cx, Direction::Read, |mut pipe| pipe.read(&mut arrivals))
+        )?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A pipe that the process's signal handler writes to.
+struct Notice {
+    signal: Signal,
+    id: SigId,
+}
+
+impl Notice {
+    fn new(signal: Signal, pipe: OwnedFd) -> io::Result<Self> {
+        let number = signal.as_raw();
+        if signal_hook::consts::FORBIDDEN.contains(&number) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this signal cannot be watched",
+            ));
+        }
+        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = match watched.get_mut(&number) {
+            Some(entry) => entry,
+            None => {
+                let default = Arc::new(AtomicBool::new(false));
+                if has_default_effect(number) {
+                    flag::register_conditional_default(number, default.clone())?;
+                }
+                watched
+                    .entry(number)
+                    .or_insert(Watchers { number: 0, default })
+            }
+        };
+        let id = low_level::pipe::register_raw(number, pipe)?;
+        entry.number += 1;
+        entry.default.store(false, Ordering::SeqCst);
+        Ok(Notice { signal, id })
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        low_level::unregister(self.id);
+        if let Some(entry) = watched.get_mut(&self.signal.as_raw()) {
+            entry.number -= 1;
+            entry.default.store(entry.number == 0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A signal handler belongs to the process and cannot be removed. So what it does while nobody
+/// watches is stored for the whole process.
+static WATCHED: Mutex<BTreeMap<i32, Watchers>> = Mutex::new(BTreeMap::new());
+
+struct Watchers {
+    number: usize,
+    /// Whether the handler makes the signal take its default effect.
+    default: Arc<AtomicBool>,
+}
+
+/// Returns whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and
+/// `SigCgt`).
+fn has_default_effect(signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
+    let is_in = |set: &str| {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(set)?.strip_prefix(':'));
+        let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
+    };
+    !is_in("SigIgn") && !is_in("SigCgt")
+}
