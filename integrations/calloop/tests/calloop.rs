@@ -59,15 +59,16 @@ fn done(data: &Lent<State>) -> impl FnOnce() + 'static {
     move || data.with(|state| state.done = true)
 }
 
-/// Checks the median lateness: a single value may be spoilt by other load on the machine.
+/// Checks the lower quartile: on a busy machine most may be late, but if the loop itself is late,
+/// so is each of them.
 fn assert_on_time(mut lateness: Vec<Duration>) {
     lateness.sort();
-    let median = lateness[lateness.len() / 2];
+    let quartile = lateness[lateness.len() / 4];
     println!(
-        "late by {median:?} (median), {:?} (worst)",
+        "late by {quartile:?} (lower quartile), {:?} (worst)",
         lateness.last().unwrap()
     );
-    assert!(median < Duration::from_millis(1), "late by {lateness:?}");
+    assert!(quartile < Duration::from_millis(1), "late by {lateness:?}");
 }
 
 #[test]

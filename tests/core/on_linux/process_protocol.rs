@@ -498,6 +498,13 @@ fn the_end_of_a_run_is_the_end_of_what_it_follows() {
     run(|handle| async move {
         let (mut protocol, _, _) = Noting::new();
         protocol.log = noted;
+        let (came, data) = Deferred::<(), String>::new();
+        let mut came = Some(came);
+        let protocol = protocol.on_data(move |_, _, _| {
+            if let Some(came) = came.take() {
+                came.resolve(());
+            }
+        });
         process::start(
             three(shell("echo x; exec cat"))
                 .kill_on_drop(true)
@@ -505,7 +512,7 @@ fn the_end_of_a_run_is_the_end_of_what_it_follows() {
                 .expect("it runs"),
             protocol,
         );
-        handle.sleep(Duration::from_millis(30)).await;
+        data.await.expect("a line");
     });
     let entries = sorted(&log, 2);
     assert_eq!(entries[..2], ["started", "1: x\n"]);
