@@ -22,7 +22,8 @@ use super::{
 /// Dropping it cancels the call.
 ///
 /// Items that are not taken exert backpressure on the peer's method: at most
-/// [`Config::window`](super::Config::window) items are buffered or in flight.
+/// [`Config::window`](super::Config::window) items are buffered or in flight. The bytes of all
+/// streams have a limit as well: [`Config::max_item_bytes`](super::Config::max_item_bytes).
 pub struct ItemStream<T> {
     id: u64,
     inner: Rc<Inner>,
@@ -61,6 +62,7 @@ impl<T: DeserializeOwned> Stream for ItemStream<T> {
         if let Some(item) = shared.items.pop_front() {
             let open = shared.end.is_none();
             drop(shared);
+            this.inner.taken(item.len());
             this.taken += 1;
             // Not for each item: half a window at a time.
             if open && this.taken * 2 >= this.inner.config.window {
@@ -80,9 +82,13 @@ impl<T: DeserializeOwned> Stream for ItemStream<T> {
 
 impl<T> Drop for ItemStream<T> {
     fn drop(&mut self) {
-        if self.shared.borrow().end.is_none() {
+        let mut shared = self.shared.borrow_mut();
+        let (items, open) = (std::mem::take(&mut shared.items), shared.end.is_none());
+        drop(shared);
+        if open {
             self.inner.cancel(self.id);
         }
+        self.inner.taken(items.iter().map(Vec::len).sum());
     }
 }
 

@@ -103,6 +103,10 @@ impl Speaker {
     /// Handles the messages in `data`, until others should have a turn.
     fn take_frames(&mut self, connection: &Connection, data: &mut &[u8]) {
         while !connection.is_closing() {
+            if self.inner.has_many_items() {
+                // The rest is held until some are taken.
+                return;
+            }
             if !data.is_empty() && !spend_message() {
                 return connection.continue_later();
             }

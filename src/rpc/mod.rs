@@ -123,9 +123,13 @@ pub struct Config {
     /// [`Deferred::add_timeout`](crate::deferred::Deferred::add_timeout). `None` is for ever: a
     /// peer that is silent keeps its place. Default: `None`.
     pub idle_timeout: Option<Duration>,
-    /// Maximum number of items of a stream that are in flight or not yet taken. A stream that is
-    /// not read thus holds `window` times `max_frame_size` bytes at most. Default: 16.
+    /// Maximum number of items of a stream that are in flight or not yet taken. Default: 16.
     pub window: u32,
+    /// Maximum bytes of items that have not been taken, of all streams together, and one frame more.
+    /// While there are as many, nothing is read from the peer: no items of other streams and no
+    /// answers either, as with the connection's window of HTTP/2. So take the items of a stream
+    /// while you wait for something else, or drop the stream. Default: 16 MiB.
+    pub max_item_bytes: usize,
 }
 
 impl Default for Config {
@@ -138,6 +142,7 @@ impl Default for Config {
             max_waiting_bytes: 4 * 1024 * 1024,
             idle_timeout: None,
             window: 16,
+            max_item_bytes: 16 * 1024 * 1024,
         }
     }
 }

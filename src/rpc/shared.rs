@@ -30,6 +30,8 @@ pub(super) struct Inner {
     calls: RefCell<HashMap<u64, (Waiting, usize)>>,
     /// The sum of these bytes.
     waiting_bytes: Cell<usize>,
+    /// The bytes of items that have arrived and were not taken.
+    item_bytes: Cell<usize>,
     /// Calls of the peer. A call that has just arrived has no task yet.
     pub(super) answering: RefCell<HashMap<u64, Answering>>,
     /// Whether the send queue is above its limit.
@@ -58,6 +60,7 @@ impl Inner {
             next: Cell::new(0),
             calls: RefCell::default(),
             waiting_bytes: Cell::default(),
+            item_bytes: Cell::default(),
             answering: RefCell::default(),
             full: Cell::new(false),
             finishing: Cell::default(),
@@ -327,10 +330,28 @@ impl Inner {
         arrived.items.push_back(value.to_vec());
         let waiting = arrived.waiting.take();
         drop(arrived);
+        self.item_bytes.set(self.item_bytes.get() + value.len());
+        if self.has_many_items() {
+            self.connection().pause_reading();
+        }
         if let Some(waiting) = waiting {
             waiting.wake();
         }
         Ok(())
+    }
+
+    /// Whether nothing is read from the peer before some items are taken.
+    pub(super) fn has_many_items(&self) -> bool {
+        self.item_bytes.get() > self.config.max_item_bytes
+    }
+
+    /// So many bytes of items are not held any more.
+    pub(super) fn taken(&self, bytes: usize) {
+        let had_many = self.has_many_items();
+        self.item_bytes.set(self.item_bytes.get() - bytes);
+        if had_many && !self.has_many_items() {
+            self.connection().resume_reading();
+        }
     }
 
     /// Answers a call, unless the peer has cancelled it.

@@ -951,6 +951,56 @@ fn values_in_values_do_not_use_up_the_stack() {
     tried.expect("it did not panic");
 }
 
+/// The items of many streams that nobody reads are bounded together, and none is lost.
+#[test]
+fn items_of_all_streams_have_a_limit_in_bytes() {
+    const SIZE: usize = 10_000;
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, far) = memory::pair_over(&handle, Link::default());
+    let config = Config {
+        max_item_bytes: 10 * SIZE,
+        ..Config::default()
+    };
+    let peer = rpc::start_with(&handle, near, Methods::new(), config);
+    let mut methods = Methods::new();
+    methods.add_stream("large", |_, (): (), items: Items<String>| async move {
+        for _ in 0..20 {
+            items.send(&"x".repeat(SIZE)).await?;
+        }
+        Ok::<_, Failure>(())
+    });
+    let _other = rpc::start_with(&handle, far, methods, Config::default());
+    let mut streams: Vec<_> = (0..20)
+        .map(|_| peer.stream::<String>("large", &()))
+        .collect();
+    simulation.advance(Duration::from_secs(5));
+    // An `ItemStream` says how many wait.
+    let waiting = streams.iter().map(|stream| {
+        let text = format!("{stream:?}");
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        digits.parse::<usize>().expect("a number")
+    });
+    // The limit, and one frame.
+    let waiting: usize = waiting.sum();
+    assert!((10..=11).contains(&waiting), "{waiting} items wait");
+    // A stream that is dropped makes room, also if it has all of them, and the others go on.
+    streams.drain(..10);
+    let read = streams.into_iter().map(|mut stream| {
+        handle.spawn(async move {
+            let mut taken = 0;
+            while let Some(item) = stream.next().await {
+                assert_eq!(item.expect("an item").len(), SIZE);
+                taken += 1;
+            }
+            taken
+        })
+    });
+    for taken in read.collect::<Vec<_>>() {
+        assert_eq!(simulation.run_until(taken), Ok(20));
+    }
+}
+
 #[test]
 fn no_limit_in_bytes_is_too_large() {
     let simulation = Simulation::new();
@@ -961,6 +1011,7 @@ fn no_limit_in_bytes_is_too_large() {
         max_waiting: usize::MAX,
         max_waiting_bytes: usize::MAX,
         window: u32::MAX,
+        max_item_bytes: usize::MAX,
         idle_timeout: Some(Duration::MAX),
     };
     let (peer, other) = pair(&simulation, Link::default(), config);
