@@ -242,6 +242,16 @@ fn a_deleted_application_closes_the_reactor() {
 }
 
 fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
+    /// Calls `then` as soon as each of them has run.
+    fn when_all_ran(handle: &Handle, counts: [Rc<Cell<u32>>; 3], then: impl FnOnce() + 'static) {
+        let again = handle.clone();
+        handle.call_later(ms(1), move || {
+            match counts.iter().all(|count| count.get() > 0) {
+                true => then(),
+                false => when_all_ran(&again, counts, then),
+            }
+        });
+    }
     let application = Application::new(true);
     let slot = Rc::new(RefCell::new(Some(
         entwined_qt::attach().expect("a reactor"),
@@ -249,9 +259,10 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
     let handle = slot.borrow().as_ref().expect("just put there").handle();
     let counts = work(&handle);
     let after = Rc::new(Cell::new(false));
-    let timers = Timers::new();
-    handle.call_later(ms(5), {
+    let timers = Rc::new(Timers::new());
+    when_all_ran(&handle, counts.clone(), {
         let (slot, handle, after) = (slot.clone(), handle.clone(), after.clone());
+        let timers = timers.clone();
         move || {
             drop(slot.take());
             handle.call_soon({
@@ -259,13 +270,12 @@ fn dropping_the_attachment_inside_a_callback_ends_everything_at_once() {
                 move || after.set(true)
             });
             handle.spawn(async move { after.set(true) });
+            timers.once(ms(30), Application::quit);
         }
     });
-    timers.once(ms(30), Application::quit);
     application.exec();
     assert!(!after.get(), "something ran after the end");
     assert_eq!(Rc::strong_count(&after), 1, "a closure was kept");
-    assert!(counts.iter().all(|count| count.get() > 0));
     assert!(counts.iter().all(|count| Rc::strong_count(count) == 1));
     assert!(handle.remote().post(|_| ()).is_err());
 }
