@@ -125,10 +125,10 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// Maximum number of items of a stream that are in flight or not yet taken. Default: 16.
     pub window: u32,
-    /// Maximum bytes of items that have not been taken, of all streams together, and one frame more.
-    /// While there are as many, nothing is read from the peer: no items of other streams and no
-    /// answers either, as with the connection's window of HTTP/2. So take the items of a stream
-    /// while you wait for something else, or drop the stream. Default: 16 MiB.
+    /// Maximum bytes of items of all streams that have not been taken; one frame may exceed it.
+    /// Above it, nothing is read from the peer: no items of other streams, and no answers. The
+    /// connection's window of HTTP/2 does the same. So take the items of a stream while you wait
+    /// for something else, or drop the stream. Default: 16 MiB.
     pub max_item_bytes: usize,
 }
 
