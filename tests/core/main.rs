@@ -11,6 +11,7 @@ mod deferred;
 mod endpoint;
 mod framing;
 mod host;
+mod last_words;
 mod layers;
 mod log;
 #[cfg(target_os = "linux")]
@@ -21,6 +22,7 @@ mod proxy;
 mod rpc;
 mod run;
 mod service;
+mod streams;
 mod thread;
 #[cfg(feature = "tls-development")]
 mod tls;
