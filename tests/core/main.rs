@@ -24,6 +24,7 @@ mod run;
 mod service;
 mod streams;
 mod thread;
+mod thread_end;
 #[cfg(feature = "tls-development")]
 mod tls;
 mod turn_hooks;
