@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http_body::Body as _;
 use hyper::body::Incoming;
 use url::Url;
 
@@ -22,7 +23,11 @@ use super::{
 };
 use crate::{
     Body, Bytes, HeaderMap, HeaderValue, Method, StatusCode,
-    header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, PROXY_AUTHORIZATION},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION,
+        TRANSFER_ENCODING,
+    },
+    headers::content_length,
     times::later,
 };
 
@@ -232,6 +237,11 @@ fn request(
     url: &Url,
     by_proxy: bool,
 ) -> ::http::Request<Outgoing> {
+    // hyper trusts what these say of the body. Only the length of a stream is the program's to say.
+    head.headers.remove(TRANSFER_ENCODING);
+    if body.size_hint().exact().is_some() || content_length(&head.headers).is_none() {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     if let SendRequest::One(..) = sender {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         if let Ok(host) = HeaderValue::from_str(authority) {
