@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use entwined::transport::{ByteStream, tcp};
+use entwined::{
+    Standalone,
+    reactor::RunError,
+    transport::{ByteStream, tcp},
+};
 use entwined_http::{
     Body, Bytes, Request, Response, Router, StatusCode,
     client::{Client, ClientError},
@@ -722,3 +726,28 @@ fn how_content_is_delimited_is_not_said_by_the_programs_headers() {
     });
 }
 
+/// The timer that looks for them went with the first run.
+#[test]
+fn connections_at_rest_end_in_a_second_run_too() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let client = Client::builder(&handle)
+        .idle_timeout(Duration::from_millis(50))
+        .build();
+    for waits in [false, true] {
+        let (_server, url) = serve(&handle, Router::new().get("/", || "hello"));
+        let (client, handle) = (client.clone(), handle.clone());
+        let ended = reactor.block_on(async move {
+            let mut response = client.get(&url).send().await.expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "hello");
+            let rest = async {
+                while client.connections() > 0 {
+                    handle.sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let rested = !waits || handle.timeout(PATIENCE, rest).await.is_ok();
+            Ok::<_, RunError>(rested)
+        });
+        assert!(ended.expect("a run"), "the connection is still there");
+    }
+}
