@@ -199,6 +199,38 @@ fn pages_of_other_origins_may_what_is_allowed() {
     );
 }
 
+/// Browsers leave out the port that belongs to the scheme.
+#[test]
+fn an_origin_may_be_written_as_people_write_it() {
+    let site = Site::start(|_| {
+        let cors = layers::cors()
+            .origin("HTTPS://Example.org:443/")
+            .origin("http://[0::1]:80")
+            .origin("http://dot.example.")
+            // This allows none: see `any_origin`.
+            .origin("*");
+        Router::new().get("/", || "seen").layer(cors)
+    });
+    for origin in ["https://example.org", "http://[::1]", "http://dot.example"] {
+        let allowed = ask(&site, "/", &[("origin", origin)]);
+        let allowed = allowed.header("access-control-allow-origin");
+        assert_eq!(allowed, Some(origin));
+    }
+    for origin in [
+        "http://example.org",
+        "https://example.org:444",
+        "null",
+        "https://",
+    ] {
+        let allowed = ask(&site, "/", &[("origin", origin)]);
+        assert_eq!(
+            allowed.header("access-control-allow-origin"),
+            None,
+            "{origin}"
+        );
+    }
+}
+
 #[test]
 fn a_session_comes_back_and_one_that_was_changed_does_not() {
     let key = SessionKey::generate();
