@@ -231,6 +231,32 @@ fn an_origin_may_be_written_as_people_write_it() {
     }
 }
 
+/// Browsers drop a cookie whose name promises more than its attributes keep, without a word.
+#[test]
+fn a_session_keeps_what_its_name_promises() {
+    let site = Site::start(|_| {
+        let set = || Router::new().get("/", |State(session): State<Session>| session.set("a", &1));
+        let sessions = |name: &str| layers::sessions(SessionKey::generate()).name(name);
+        Router::new()
+            .nest("/host", set().layer(sessions("__Host-session")))
+            .nest("/secure", set().layer(sessions("__secure-session")))
+            .nest("/ever", set().layer(sessions("s").max_age(Duration::MAX)))
+    });
+    for path in ["/host", "/secure"] {
+        let answer = site.get(path);
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        assert!(cookie.contains("; Secure"), "{cookie}");
+        assert!(
+            cookie.contains("; Path=/") && !cookie.contains("Domain"),
+            "{cookie}"
+        );
+    }
+    let answer = site.get("/ever");
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    // Without it, it is gone when the browser is closed.
+    assert!(cookie.contains("; Max-Age="), "{cookie}");
+}
+
 #[test]
 fn a_session_comes_back_and_one_that_was_changed_does_not() {
     let key = SessionKey::generate();
@@ -345,6 +371,11 @@ fn a_session_is_bound_to_its_name_and_its_time() {
     // It ends at the server as well, whatever the browser does.
     assert_eq!(
         look("/one/look", format!("one={}", kept("/brief/set"))),
+        (false, false)
+    );
+    // The clock may have been set back, or the program gives less time than before.
+    assert_eq!(
+        look("/one/look", format!("one={}", kept("/long/set"))),
         (false, false)
     );
     // When half of its time is over, it is sent again.
