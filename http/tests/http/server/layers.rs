@@ -446,6 +446,12 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
     };
     let bearer = format!("Bearer {secret}");
     let token = [("authorization", bearer.as_str())];
+    // The name of a scheme has no case (RFC 9110, 11.1).
+    for scheme in ["bearer", "BEARER", "Bearer "] {
+        let other = format!("{scheme} {secret}");
+        let answer = ask("GET", "/", "localhost", &[("authorization", &other)]);
+        assert_eq!(answer.text(), "in", "{other}");
+    }
     for host in [
         "localhost",
         "127.0.0.1:80",
