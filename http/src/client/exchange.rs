@@ -1,13 +1,6 @@
 //! One request and its response, over a kept connection or a new one.
 
-use std::{
-    cell::RefCell,
-    error::Error as _,
-    io::{self, ErrorKind},
-    pin::pin,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, error::Error as _, io, pin::pin, rc::Rc, time::Duration};
 
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -17,7 +10,7 @@ use super::{
     ClientError, ClientResponse,
     connect::{Secure, SendRequest, connect, credentials},
     jar::Jar,
-    link::{Exchange, Outgoing, Upload},
+    link::{Exchange, Outgoing, Upload, is_end},
     pool::Pool,
     settings::{Settings, without_credentials},
 };
@@ -316,18 +309,6 @@ fn again(error: &hyper::Error) -> Again {
     } else {
         Again::No
     }
-}
-
-/// Whether the connection has ended, in order or not. TLS without close_notify ends unexpectedly.
-fn is_end(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::BrokenPipe
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::NotConnected
-            | ErrorKind::UnexpectedEof
-    )
 }
 
 /// Whether the server closes the connection after this response.
