@@ -123,6 +123,7 @@ mod share;
 pub mod signal;
 pub mod simulation;
 mod sys;
+mod table;
 pub mod task;
 pub mod thread;
 #[cfg(feature = "tls")]

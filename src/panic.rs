@@ -8,15 +8,19 @@ use std::{
 
 /// Calls `function`. A panic becomes an error with the panic's message.
 pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(function)).map_err(|payload| {
-        let message = panic_message(&*payload);
-        // The payload's destructor may panic too. What that throws is forgotten: its destructor
-        // may do the same.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            mem::forget(payload);
-        }
-        message
-    })
+    catch_unwind(AssertUnwindSafe(function)).map_err(message_of)
+}
+
+/// A function of its own, because there is one `catch` for each closure.
+#[cold]
+fn message_of(payload: Box<dyn Any + Send>) -> String {
+    let message = panic_message(&*payload);
+    // The payload's destructor may panic too. What that throws is forgotten: its destructor may do
+    // the same.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(payload);
+    }
+    message
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> String {

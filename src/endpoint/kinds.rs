@@ -1,10 +1,11 @@
 //! The registry of endpoint kinds.
 
-use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, rc::Rc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, rc::Rc, time::Duration};
 
 use super::{Arguments, EndpointError, ParseError};
 use crate::{
     reactor::Handle,
+    table::Table,
     transport::{BoxedListener, ByteStream},
 };
 
@@ -63,8 +64,8 @@ type ReadClient = Rc<dyn Fn(&mut Arguments<'_>) -> Result<Rc<dyn Client>, ParseE
 /// ```
 #[derive(Clone)]
 pub struct Kinds {
-    servers: BTreeMap<&'static str, ReadServer>,
-    clients: BTreeMap<&'static str, ReadClient>,
+    servers: Table<&'static str, ReadServer>,
+    clients: Table<&'static str, ReadClient>,
 }
 
 /// Default timeout of a client.
@@ -73,8 +74,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Kinds {
     pub(super) fn empty() -> Self {
         Kinds {
-            servers: BTreeMap::new(),
-            clients: BTreeMap::new(),
+            servers: Table::new(),
+            clients: Table::new(),
         }
     }
 
@@ -149,7 +150,7 @@ impl Kinds {
 }
 
 fn find<'k, K>(
-    kinds: &'k BTreeMap<&'static str, K>,
+    kinds: &'k Table<&'static str, K>,
     text: &str,
     kind: &str,
 ) -> Result<&'k K, ParseError> {
@@ -166,8 +167,8 @@ fn find<'k, K>(
 impl fmt::Debug for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kinds")
-            .field("servers", &self.servers.keys())
-            .field("clients", &self.clients.keys())
+            .field("servers", &self.servers.keys().collect::<Vec<_>>())
+            .field("clients", &self.clients.keys().collect::<Vec<_>>())
             .finish()
     }
 }

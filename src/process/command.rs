@@ -1,7 +1,6 @@
 //! What to run, and how.
 
 use std::{
-    collections::BTreeMap,
     error::Error,
     ffi::{OsStr, OsString},
     fmt, io,
@@ -26,6 +25,7 @@ use super::{
 use crate::transport::fd::FdStream;
 use crate::{
     reactor::{Handle, Interest, Label, Origin, Registration},
+    table::Table,
     transport::fd::TerminalSize,
 };
 
@@ -40,7 +40,7 @@ pub struct Command {
     die_with_parent: bool,
     leads_group: bool,
     /// The child's fds, by their numbers in the child.
-    fds: BTreeMap<RawFd, Io>,
+    fds: Table<RawFd, Io>,
     terminal: Option<TerminalSize>,
 }
 
@@ -56,7 +56,7 @@ impl Command {
             kill_on_drop: false,
             die_with_parent: false,
             leads_group: false,
-            fds: BTreeMap::new(),
+            fds: Table::new(),
             terminal: None,
         }
     }
@@ -247,8 +247,8 @@ impl Command {
     }
 
     /// Starts the child. Also returns this side's ends of its fds, by number.
-    fn begin(mut self) -> io::Result<(process::Child, BTreeMap<RawFd, OtherEnd>)> {
-        let (mut spawn, mut ends) = (Spawn::new(self.command), BTreeMap::new());
+    fn begin(mut self) -> io::Result<(process::Child, Table<RawFd, OtherEnd>)> {
+        let (mut spawn, mut ends) = (Spawn::new(self.command), Table::new());
         match self.terminal {
             Some(size) => {
                 let terminal = Terminal::open(size.columns, size.rows)?;
@@ -257,14 +257,18 @@ impl Command {
             }
             None => {
                 for number in 0..3 {
-                    self.fds.entry(number).or_insert(Io::Null);
+                    if !self.fds.contains(&number) {
+                        self.fds.insert(number, Io::Null);
+                    }
                 }
             }
         }
         for (number, io) in self.fds {
             let (theirs, end) = io.open(number)?;
             spawn = spawn.fd(number, theirs);
-            ends.extend(end.map(|end| (number, end)));
+            if let Some(end) = end {
+                ends.insert(number, end);
+            }
         }
         if self.leads_group {
             spawn = spawn.process_group();

@@ -2,29 +2,30 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     error::Error,
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     process::ExitStatus,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
 
+use slotmap::{DefaultKey, SlotMap};
+
 /// What is known about the exit of a process.
 #[derive(Debug, Default)]
 pub(super) struct Exit {
     status: Cell<Option<Result<ExitStatus, ExitError>>>,
-    /// The wakers of the futures that wait, by the futures' numbers.
-    waiting: RefCell<BTreeMap<u64, Waker>>,
-    next: Cell<u64>,
+    /// The wakers of the futures that wait.
+    waiting: RefCell<SlotMap<DefaultKey, Waker>>,
 }
 
 impl Exit {
     pub(super) fn set(&self, status: Result<ExitStatus, ExitError>) {
         self.status.set(Some(status));
-        for waker in self.waiting.take().into_values() {
+        for (_, waker) in self.waiting.take() {
             waker.wake();
         }
     }
@@ -60,27 +61,33 @@ impl Error for ExitError {}
 #[must_use = "it does nothing unless it is awaited"]
 pub struct Exited {
     exit: Rc<Exit>,
-    number: u64,
+    /// Where its waker is, once it waits.
+    key: Option<DefaultKey>,
 }
 
 impl Exited {
     pub(super) fn new(exit: Rc<Exit>) -> Self {
-        let number = exit.next.get();
-        exit.next.set(number + 1);
-        Exited { exit, number }
+        Exited { exit, key: None }
     }
 }
 
 impl Future for Exited {
     type Output = Result<ExitStatus, ExitError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(status) = self.exit.status.get() {
             return Poll::Ready(status);
         }
         let waker = cx.waker().clone();
+        let (old, key) = {
+            let mut waiting = self.exit.waiting.borrow_mut();
+            match self.key.and_then(|key| waiting.get_mut(key)) {
+                Some(present) => (Some(mem::replace(present, waker)), self.key),
+                None => (None, Some(waiting.insert(waker))),
+            }
+        };
+        self.key = key;
         // The old waker is dropped after the borrow ends: that may run any code.
-        let old = self.exit.waiting.borrow_mut().insert(self.number, waker);
         drop(old);
         Poll::Pending
     }
@@ -88,7 +95,8 @@ impl Future for Exited {
 
 impl Drop for Exited {
     fn drop(&mut self) {
-        let waker = self.exit.waiting.borrow_mut().remove(&self.number);
+        let Some(key) = self.key else { return };
+        let waker = self.exit.waiting.borrow_mut().remove(key);
         drop(waker);
     }
 }

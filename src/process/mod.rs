@@ -63,7 +63,7 @@ mod reaper;
 mod stream;
 mod watch;
 
-use std::{collections::BTreeMap, io, os::fd::RawFd, rc::Rc, sync::Arc};
+use std::{io, os::fd::RawFd, rc::Rc, sync::Arc};
 
 pub use crate::transport::fd::TerminalSize;
 pub use command::{Command, SpawnError};
@@ -79,7 +79,10 @@ use self::{
     ends::{OtherEnd, TERMINAL},
     exit::Exit,
 };
-use crate::transport::fd::{self, FdStream};
+use crate::{
+    table::Table,
+    transport::fd::{self, FdStream},
+};
 
 /// A child process. Created by [`Command::spawn`].
 #[derive(Debug)]
@@ -90,7 +93,7 @@ pub struct Process {
     exit: Rc<Exit>,
     kill_on_drop: bool,
     /// This side's ends of its fds that were not taken yet, by fd number.
-    ends: BTreeMap<RawFd, OtherEnd>,
+    ends: Table<RawFd, OtherEnd>,
     handle: crate::reactor::Handle,
 }
 
@@ -155,10 +158,10 @@ impl Process {
     /// [protocol](crate::protocol::start), or its terminal if it has one. Returns `None` if one of
     /// them was taken before or is not a stream.
     pub fn take_stream(&mut self) -> Option<FdStream> {
-        if self.ends.contains_key(&TERMINAL) {
+        if self.ends.contains(&TERMINAL) {
             return self.take_terminal();
         }
-        if !self.ends.contains_key(&0) || !self.ends.contains_key(&1) {
+        if !self.ends.contains(&0) || !self.ends.contains(&1) {
             return None;
         }
         let (input, output) = (self.ends.remove(&1), self.ends.remove(&0));

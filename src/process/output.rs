@@ -104,7 +104,7 @@ impl Command {
         let [mut stdout, mut stderr] =
             [process.take_stdout(), process.take_stderr()].map(Collector::new);
         // Nobody writes to the others.
-        process.ends.clear();
+        process.ends = Default::default();
         poll_fn(|cx| {
             let (one, other) = (stdout.poll(cx, limit)?, stderr.poll(cx, limit)?);
             if one.is_ready() && other.is_ready() {

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::VecDeque,
     fmt, io,
     os::fd::RawFd,
     panic::Location,
@@ -16,6 +16,7 @@ use super::{ExitError, Process, child, ends::TERMINAL};
 use crate::{
     protocol::{self, Connection, Flow, Lost, Protocol},
     reactor::{Handle, Label, Origin},
+    table::Table,
 };
 
 /// Follows a child process: its output on each fd, and its end.
@@ -79,7 +80,7 @@ struct Shared {
     origin: Origin,
     /// `None` after the end.
     process: RefCell<Option<Process>>,
-    fds: RefCell<BTreeMap<RawFd, Connection>>,
+    fds: RefCell<Table<RawFd, Connection>>,
     /// `None` while a callback is on the stack, and after the end.
     protocol: RefCell<Option<Box<dyn ProcessProtocol>>>,
     over: Cell<bool>,
@@ -89,8 +90,8 @@ struct Shared {
     waiting: RefCell<VecDeque<Event>>,
     /// The fds that the user has paused (`paused`), and those whose reading is yet to be resumed
     /// (`held`).
-    paused: RefCell<BTreeSet<RawFd>>,
-    held: RefCell<BTreeSet<RawFd>>,
+    paused: RefCell<Table<RawFd, ()>>,
+    held: RefCell<Table<RawFd, ()>>,
 }
 
 enum Event {
@@ -219,17 +220,17 @@ impl ProcessTransport {
     /// Stops reading from this fd. Once the pipe is full, the child's writes block.
     pub fn pause_reading(&self, fd: RawFd) {
         if let Some(transport) = self.fd(fd) {
-            self.shared.paused.borrow_mut().insert(fd);
+            self.shared.paused.borrow_mut().insert(fd, ());
             transport.pause_reading();
         }
     }
 
     /// Resumes reading from this fd.
     pub fn resume_reading(&self, fd: RawFd) {
-        if !self.shared.paused.borrow_mut().remove(&fd) {
+        if self.shared.paused.borrow_mut().remove(&fd).is_none() {
             return;
         }
-        self.shared.held.borrow_mut().insert(fd);
+        self.shared.held.borrow_mut().insert(fd, ());
         if self.shared.waiting.borrow().is_empty() {
             self.shared.let_go();
         } else {
@@ -318,7 +319,7 @@ impl Shared {
                     .borrow_mut()
                     .push_back(Event::Data(fd, data.to_vec()));
                 // So that no more than this is buffered.
-                self.held.borrow_mut().insert(fd);
+                self.held.borrow_mut().insert(fd, ());
                 transport.pause_reading();
             }
         }
@@ -357,10 +358,10 @@ impl Shared {
     /// Returns the next event that does not have to wait until its fd is resumed.
     fn next(&self) -> Option<Event> {
         let (mut waiting, paused) = (self.waiting.borrow_mut(), self.paused.borrow());
-        let mut behind = BTreeSet::new();
+        let mut behind = Vec::new();
         let place = waiting.iter().position(|event| match event {
             Event::Data(fd, _) if paused.contains(fd) => {
-                behind.insert(*fd);
+                behind.push(*fd);
                 false
             }
             Event::Closed(fd) => !behind.contains(fd),
@@ -379,7 +380,7 @@ impl Shared {
         };
         let free = |fd: &RawFd| !paused.contains(fd) && !waits(fd);
         let mut held = self.held.borrow_mut();
-        for fd in held.iter().filter(|fd| free(fd)) {
+        for fd in held.keys().filter(|fd| free(fd)) {
             if let Some(transport) = self.fds.borrow().get(fd) {
                 transport.resume_reading();
             }

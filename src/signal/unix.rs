@@ -1,7 +1,6 @@
 //! Signals of Unix: the process's handler writes to a pipe that the reactor watches.
 
 use std::{
-    collections::BTreeMap,
     io::{self, Read},
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
@@ -15,7 +14,10 @@ use std::{
 pub use rustix::process::Signal;
 use signal_hook::{SigId, flag, low_level};
 
-use crate::reactor::{Direction, Handle, Interest, Registration};
+use crate::{
+    reactor::{Direction, Handle, Interest, Registration},
+    table::Table,
+};
 
 /// The system's half of [`Signals`](super::Signals).
 pub(super) struct Signals {
@@ -64,21 +66,18 @@ impl Notice {
             ));
         }
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match watched.get_mut(&number) {
-            Some(entry) => entry,
-            None => {
-                let default = Arc::new(AtomicBool::new(false));
-                if has_default_effect(number) {
-                    flag::register_conditional_default(number, default.clone())?;
-                }
-                watched
-                    .entry(number)
-                    .or_insert(Watchers { number: 0, default })
+        if !watched.contains(&number) {
+            let default = Arc::new(AtomicBool::new(false));
+            if has_default_effect(number) {
+                flag::register_conditional_default(number, default.clone())?;
             }
-        };
+            watched.insert(number, Watchers { number: 0, default });
+        }
         let id = low_level::pipe::register_raw(number, pipe)?;
-        entry.number += 1;
-        entry.default.store(false, Ordering::SeqCst);
+        if let Some(entry) = watched.get_mut(&number) {
+            entry.number += 1;
+            entry.default.store(false, Ordering::SeqCst);
+        }
         Ok(Notice { signal, id })
     }
 }
@@ -96,7 +95,7 @@ impl Drop for Notice {
 
 /// A signal handler belongs to the process and cannot be removed. So what it does while nobody
 /// watches is stored for the whole process.
-static WATCHED: Mutex<BTreeMap<i32, Watchers>> = Mutex::new(BTreeMap::new());
+static WATCHED: Mutex<Table<i32, Watchers>> = Mutex::new(Table::new());
 
 struct Watchers {
     number: usize,

@@ -81,6 +81,26 @@ pub struct CellOf {
     size: usize,
 }
 
+/// A notebook at one moment.
+struct Whole {
+    cells: Vec<(u64, Content, State)>,
+    kernel: &'static str,
+    kind: String,
+}
+
+impl Whole {
+    fn into_json(self) -> serde_json::Value {
+        let cells = self.cells.into_iter().map(|(id, content, state)| {
+            json!({
+                "id": id, "source": content.source, "count": content.count,
+                "outputs": content.outputs, "state": state,
+            })
+        });
+        let cells: Vec<_> = cells.collect();
+        json!({"type": "whole", "cells": cells, "kernel": self.kernel, "kind": self.kind})
+    }
+}
+
 struct Running {
     kernel: Kernel,
     ready: bool,
@@ -165,22 +185,19 @@ impl Notebook {
         Ref::map(self.cells.borrow(), Vec::as_slice)
     }
 
-    /// Everything, for a page that has nothing yet.
-    pub fn whole(&self) -> String {
+    /// Everything as it is when this is called, for a page that has nothing yet. That may be
+    /// megabytes, so a thread writes it.
+    pub fn whole(&self) -> impl Future<Output = io::Result<String>> + use<> {
         let cells = self.cells.borrow();
-        let cells: Vec<_> = cells
-            .iter()
-            .map(|cell| {
-                json!({
-                    "id": cell.id, "source": cell.content.source, "count": cell.content.count,
-                    "outputs": cell.content.outputs, "state": cell.state,
-                })
-            })
-            .collect();
-        json!({
-            "type": "whole", "cells": cells, "kernel": self.kernel_state(), "kind": self.kind,
-        })
-        .to_string()
+        let cells = cells.iter().map(|it| (it.id, it.content.clone(), it.state));
+        let (cells, kernel, kind) = (cells.collect(), self.kernel_state(), self.kind.clone());
+        let whole = Whole {
+            cells,
+            kernel,
+            kind,
+        };
+        self.handle
+            .defer_to_thread(move |_| Ok(whole.into_json().to_string()))
     }
 
     pub fn kernel_state(&self) -> &'static str {

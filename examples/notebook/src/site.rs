@@ -1,12 +1,10 @@
 //! The pages, and the WebSocket of a page.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     error::Error as StdError,
-    fs,
-    future::ready,
-    io,
+    fs, io,
     path::{Path as FilePath, PathBuf},
     rc::Rc,
 };
@@ -250,23 +248,31 @@ async fn socket(State(shelf): State<Shelf>, request: Request) -> Result<Response
 
 /// Shows a notebook to a page: all of it first, and then what happens.
 async fn show(notebook: Rc<Notebook>, mut socket: websocket::WebSocket) {
-    let news = notebook.news.subscribe();
-    let whole = Message::Text(notebook.whole());
+    // The newest that was in the whole already.
+    let seen = Rc::new(Cell::new(0));
+    let nothing_yet = stream::iter([Received::Missed(0)]);
+    let news = nothing_yet.chain(notebook.news.subscribe());
     let shown = notebook.clone();
-    let mut seen = 0;
     let news = news.filter_map(move |received| {
-        ready(match received {
-            // This was in the whole already.
-            Received::Message { id, .. } if id <= seen => None,
-            Received::Message { message, .. } => Some(Message::Text(message.text.clone())),
-            // The page reads more slowly than the kernel writes: it gets what there is now.
-            Received::Missed(_) => {
-                seen = shown.news.newest();
-                Some(Message::Text(shown.whole()))
+        let (shown, seen) = (shown.clone(), seen.clone());
+        async move {
+            match received {
+                Received::Message { id, .. } if id <= seen.get() => None,
+                Received::Message { message, .. } => Some(Message::Text(message.text.clone())),
+                // The page reads more slowly than the kernel writes: it gets what there is now.
+                Received::Missed(_) => {
+                    seen.set(shown.news.newest());
+                    match shown.whole().await {
+                        Ok(whole) => Some(Message::Text(whole)),
+                        Err(error) => {
+                            tracing::error!(%error, "a page cannot be shown a notebook");
+                            None
+                        }
+                    }
+                }
             }
-        })
+        }
     });
-    let news = stream::iter([whole]).chain(news);
     let acted = notebook.clone();
     let result = socket
         .talk(news, move |message| {

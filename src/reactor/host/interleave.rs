@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
     fmt, io,
     rc::{Rc, Weak},
     sync::{
@@ -20,6 +19,7 @@ use crate::{
         backend::{Host, NextTurn},
         turn::{Handle, LifeError},
     },
+    table::Table,
 };
 
 /// A closure to run on the host's thread.
@@ -74,7 +74,7 @@ struct Hosted {
 thread_local! {
     /// The reactors of this thread, by number: a closure that passes through other threads cannot
     /// hold a reactor.
-    static HOSTED: RefCell<BTreeMap<u64, Weak<Hosted>>> = const { RefCell::new(BTreeMap::new()) };
+    static HOSTED: RefCell<Table<u64, Weak<Hosted>>> = const { RefCell::new(Table::new()) };
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);

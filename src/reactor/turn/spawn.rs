@@ -106,6 +106,17 @@ impl Core {
             core: Rc::downgrade(self),
             slot,
         };
+        self.launch_boxed(Box::pin(contained), slot, origin)
+    }
+
+    /// In its box, each future is of the same type. Otherwise the compiler would make all of
+    /// `async_task` anew for each, twice, and in each crate that starts tasks.
+    fn launch_boxed(
+        self: &Rc<Self>,
+        contained: Pin<Box<dyn Future<Output = ()>>>,
+        slot: usize,
+        origin: Origin,
+    ) -> async_task::Task<(), Meta> {
         let inbox = self.inbox.clone();
         let schedule = move |runnable: Runnable| match Core::local(inbox.id) {
             Some(core) => core.push_task(runnable),

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::figures::{Spread, print_table};
-use super::{OTHERS, Options, SERVER};
+use super::{OTHERS, Options};
 use crate::display::Display;
 use crate::process::{self, Running};
 use crate::{Result, debian, programs, workspace};
@@ -45,7 +45,7 @@ const PROGRAMS: [Program; 3] = [
     },
     Program {
         name: "downloads",
-        busy: "20 downloads of 100 MB, 4 at a time, 200 MB/s",
+        busy: "20 downloads of 100 MB, 4 at a time, 100 MB/s",
         measure: downloads,
     },
 ];
@@ -56,19 +56,12 @@ struct Stage {
     frames: PathBuf,
     folder: PathBuf,
     seconds: u64,
-    /// The processor of the window's process.
-    processor: Option<usize>,
 }
 
-/// Measures the programs of these names, or all. With `anywhere` among the names, a window's
-/// threads may run on any processor, as they do for users.
+/// Measures the programs of these names, or all. A window's threads may run on any processor, as
+/// they do for users: some of them write files, and on one processor they would take turns with
+/// the thread that draws.
 pub fn run(names: &[&str], options: Options) -> Result<()> {
-    let anywhere = names.contains(&"anywhere");
-    let names: Vec<&str> = names
-        .iter()
-        .copied()
-        .filter(|name| *name != "anywhere")
-        .collect();
     debian::ensure(&[&debian::GTK, &debian::DISPLAY, &debian::PROGRAMS])?;
     let mut cargo = programs::programs("build");
     cargo.args(["--release", "--all-features"]);
@@ -94,7 +87,6 @@ pub fn run(names: &[&str], options: Options) -> Result<()> {
         frames,
         folder,
         seconds: options.seconds.into(),
-        processor: (!anywhere).then_some(SERVER),
     };
     let chosen: Vec<_> = PROGRAMS
         .iter()
@@ -113,12 +105,8 @@ pub fn run(names: &[&str], options: Options) -> Result<()> {
             }
         }
     }
-    let place = match anywhere {
-        true => "any processor".to_owned(),
-        false => format!("processor {SERVER}"),
-    };
     println!(
-        "\n{} rounds of {} s, the window's process on {place}; median (least–most)",
+        "\n{} rounds of {} s; median (least–most)",
         options.rounds, options.seconds
     );
     let mut rows = Vec::new();
@@ -150,7 +138,7 @@ struct Window {
 impl Window {
     fn open(stage: &Stage, name: &str, arguments: &[&str]) -> Result<Window> {
         let program = workspace::target()?.join("bench/release").join(name);
-        let mut command = process::tied(program, stage.processor);
+        let mut command = process::tied(program, None);
         command
             .args(["--listen", "tcp:0:interface=127.0.0.1"])
             .args(arguments)
@@ -304,7 +292,7 @@ fn downloads(stage: &Stage, busy: bool) -> Result<Sample> {
         format!(
             "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\n\
              user root; events {{}}\n\
-             http {{ access_log off; sendfile on; limit_rate 50m; client_body_temp_path {at}/a;\n\
+             http {{ access_log off; sendfile on; limit_rate 25m; client_body_temp_path {at}/a;\n\
              proxy_temp_path {at}/b; fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d;\n\
              scgi_temp_path {at}/e; server {{ listen 127.0.0.1:{port}; root {at}; }} }}\n"
         ),

@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     pin::Pin,
     rc::Rc,
+    sync::mpsc,
     task::{Context, Poll},
     thread,
     time::Duration,
@@ -270,39 +271,40 @@ fn a_kept_connection_that_ends_without_close_notify_is_replaced_if_that_is_safe(
 
 #[test]
 fn a_server_that_takes_a_long_body_slowly_is_not_late() {
-    let talks: Vec<Box<dyn FnOnce(TcpStream) + Send>> = vec![
-        Box::new(|mut stream| {
-            head(&mut stream);
-            let (mut left, mut piece) = (20_000_000, vec![0; 500_000]);
-            while left > 0 {
-                let count = stream.read(&mut piece.as_mut_slice()[..left.min(500_000)]);
-                left -= count.expect("more of it");
-                // The peer's own pace.
-                thread::sleep(Duration::from_millis(10));
+    const LIMIT: Duration = Duration::from_secs(1);
+    const SIZE: usize = 24_000_000;
+    // Ends when the client has seen enough.
+    let (seen, enough) = mpsc::channel::<()>();
+    let talks: Vec<Box<dyn FnOnce(TcpStream) + Send>> = vec![Box::new(move |mut stream| {
+        head(&mut stream);
+        let mut piece = vec![0; 500_000];
+        for left in (0..SIZE).step_by(piece.len()).rev() {
+            stream.read_exact(&mut piece).expect("more of it");
+            // The peer's own pace. The client cannot see how the peer takes what the sockets hold
+            // at the end (up to 10 MB), so that is taken at once.
+            if left > 12_000_000 {
+                thread::sleep(Duration::from_millis(60));
             }
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-            // Reads nothing of the second one.
-            thread::sleep(Duration::from_millis(1500));
-        }),
-        Box::new(|stream| {
-            thread::sleep(Duration::from_millis(1500));
-            drop(stream);
-        }),
-    ];
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        // Reads nothing of the second one.
+        let _ = enough.recv_timeout(PATIENCE);
+    })];
     let url = by_hand(talks);
     run(|handle| async move {
-        let client = Client::builder(&handle).response_timeout(Duration::from_millis(300));
+        let client = Client::builder(&handle).response_timeout(LIMIT);
         let client = client.build();
         let start = handle.now();
-        let response = client.post(&url).body(vec![7; 20_000_000]).send().await;
+        let response = client.post(&url).body(vec![7; SIZE]).send().await;
         assert_eq!(response.expect("a response").status(), StatusCode::OK);
-        assert!(handle.now() - start > Duration::from_millis(350));
-        let stuck = client.post(&url).body(vec![7; 20_000_000]).send().await;
+        assert!(handle.now() - start > LIMIT);
+        let stuck = client.post(&url).body(vec![7; SIZE]).send().await;
         let error = stuck.map(|_| ()).expect_err("it takes nothing");
         assert!(
             matches!(error, ClientError::TimedOut("the response")),
             "{error}"
         );
+        drop(seen);
         while client.connections() > 0 {
             handle.sleep(Duration::from_millis(1)).await;
         }
