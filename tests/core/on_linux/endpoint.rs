@@ -448,7 +448,11 @@ fn the_files_of_an_endpoint_are_found_after_a_change_of_directory() {
     run(|handle| async move {
         server.listen(&handle).expect("its certificate");
         // It has got as far as the port on which nobody listens.
-        let error = client.connect(&handle).await.map(drop).expect_err("nobody listens");
+        let error = client
+            .connect(&handle)
+            .await
+            .map(drop)
+            .expect_err("nobody listens");
         assert!(!error.to_string().contains("both.pem"), "{error}");
     });
 }
