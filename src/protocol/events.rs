@@ -164,7 +164,9 @@ impl std::error::Error for Lost {
 
 /// Builds a protocol for each accepted connection.
 ///
-/// Every function from an address to an `Option` of a protocol is a factory.
+/// Every function from an address to an `Option` of a protocol is a factory. A closure needs the
+/// type of its argument, at least `|_peer: &_|`; without it, the compiler says that `FnOnce` is not
+/// general enough.
 pub trait Factory {
     /// Builds the protocol for a connection with `peer`. `None` refuses the connection, which is
     /// then closed.

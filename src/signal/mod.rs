@@ -98,8 +98,11 @@ impl fmt::Debug for Signals {
 }
 
 /// Stops the reactor gracefully when one of `signals` arrives: its shutdown hooks run, and
-/// connections are closed. This applies to one run, the current or the next one. Dropping the
-/// returned value ends it earlier.
+/// connections end. This applies to one run, the current or the next one. Dropping the returned
+/// value ends it earlier.
+///
+/// It stops the reactor only. In a toolkit's loop the program goes on without a network. There,
+/// wait for the signal with [`Signals`] and quit the application, which ends the reactor's run too.
 ///
 /// After the first signal, the signals have their default effect again, so a user can end the
 /// program without waiting for the shutdown.

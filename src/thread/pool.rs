@@ -36,8 +36,7 @@ use crate::{log, panic::catch, sys};
 /// use entwined::{Standalone, thread::{Config, ThreadPool}};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut config = Config::default();
-/// config.max_threads = 2;
+/// let config = Config { max_threads: 2, ..Config::default() };
 /// let pool = ThreadPool::new("thumbnails", config);
 ///
 /// let reactor = Standalone::new()?;

@@ -104,6 +104,7 @@ impl Stream {
 
     /// Receives into `buffer` as soon as there is data.
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let room = buffer.len();
         let received = ready!(self.socket.poll_io(
             cx,
             Direction::Read,
@@ -112,9 +113,10 @@ impl Stream {
                 Some(fds) => fds.receive(socket, buffer),
             }
         ))?;
-        // A short read does not mean that the socket is drained: TCP stops at a mark of urgent data
-        // (tcp(7), SIOCATMARK), and a Unix socket where the sender or its fds change. Only
-        // `WouldBlock` says so. The extra call costs 0.2 us for each burst that arrives.
+        // A Unix socket also stops where the sender or its fds change, and an event does not say so.
+        if 0 < received && received < room && matches!(self.socket.peer(), Address::Tcp(_)) {
+            self.socket.read_was_short();
+        }
         self.socket.moved(Direction::Read, received);
         Poll::Ready(Ok(received))
     }

@@ -5,13 +5,14 @@ use std::{
     future::Future,
     io::{Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    thread,
     time::Duration,
 };
 
 use entwined::{
     Handle, Standalone,
     reactor::RunError,
-    transport::{AsyncRead, ConnectError, IntoSocketAddr, tcp, udp},
+    transport::{AsyncRead, AsyncWrite, ConnectError, IntoSocketAddr, tcp, udp},
 };
 use rustix::net::{self, SendFlags};
 
@@ -131,6 +132,51 @@ fn what_follows_urgent_data_is_read() {
     });
     assert_eq!(read, b"abcdef");
     let _ = client.read(&mut [0]);
+}
+
+/// The urgent data may come before the event of what is in front of it, or after that, or while it
+/// is read.
+#[test]
+fn urgent_data_at_any_moment_hides_nothing() {
+    const ROUNDS: usize = 300;
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let listener = tcp::listen(&handle, "127.0.0.1:0").expect("a listener");
+    let address = listener.local_address().tcp().expect("TCP");
+    let peer = thread::spawn(move || {
+        let mut client = TcpStream::connect(address).expect("a connection");
+        client.set_nodelay(true).expect("an option");
+        for round in 0..ROUNDS {
+            let pause = || (0..round % 7).for_each(|_| thread::yield_now());
+            client.write_all(b"abc").expect("sent");
+            pause();
+            net::send(&client, b"!", SendFlags::OOB).expect("sent");
+            pause();
+            client.write_all(b"def").expect("sent");
+            client.read_exact(&mut [0]).expect("an answer");
+        }
+    });
+    block_on(&reactor, |handle| async move {
+        let mut stream = listener.accept().await.expect("a connection");
+        for round in 0..ROUNDS {
+            let mut read = Vec::new();
+            while read.len() < 6 {
+                let mut buffer = [0; 64];
+                let next = std::future::poll_fn(|cx| {
+                    std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer)
+                });
+                match handle.timeout(Duration::from_secs(5), next).await {
+                    Ok(Ok(count)) if count > 0 => read.extend_from_slice(&buffer[..count]),
+                    other => panic!("{other:?} after {read:?} in round {round}"),
+                }
+            }
+            assert_eq!(read, b"abcdef");
+            let answered =
+                std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, b"."));
+            assert_eq!(answered.await.expect("sent"), 1);
+        }
+    });
+    peer.join().expect("the peer has ended");
 }
 
 /// A peer chooses the path of its socket, and a proxy what it says of one. Both come into logs.

@@ -33,6 +33,18 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Makes Clippy's driver the compiler of the workspace's own packages, so that they are checked
+/// while they are built. `cargo clippy` would compile all that they depend on once more.
+pub fn linted(cargo: &mut Command) -> &mut Command {
+    cargo
+        .env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver")
+        // As `cargo clippy -- -D warnings` sets it.
+        .env(
+            "CLIPPY_ARGS",
+            "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__",
+        )
+}
+
 /// Returns whether the workspace has this example app.
 pub fn has_app(package: &str) -> bool {
     root()

@@ -10,6 +10,7 @@ macro_rules! pages {
 pages! {
     http_readme: "../../http/README.md"
     first_window: "first-window.md"
+    whole_program: "whole-program.md"
     styles: "styles.md"
     handlers: "handlers.md"
     long_work: "long-work.md"

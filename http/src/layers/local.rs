@@ -86,7 +86,8 @@ impl LocalOnly {
     }
 
     /// Requires a token, which is generated now. A client sends it as `?token=` with the first
-    /// page, and then as a cookie that this sets; or as `Authorization: Bearer`.
+    /// page, and then as a cookie that this sets; or as `Authorization: Bearer`. Each call makes a
+    /// new token, so pages that were opened before the program was started again are refused.
     #[must_use]
     pub fn token(mut self) -> Self {
         self.token = Some(hex(&random::<16>()));

@@ -25,9 +25,10 @@ pub enum Phase {
     /// Everything still works: say goodbye, finish work in flight.
     Before,
     /// After these hooks, all tasks end, and with them all connections; each gets
-    /// `connection_lost`.
+    /// `connection_lost`. A connection that was not closed before is aborted: its peer sees a
+    /// reset.
     During,
-    /// The network is gone. Calls, timers and new tasks still work.
+    /// The network is gone. Calls, timers, new tasks and new jobs on threads still work.
     After,
 }
 

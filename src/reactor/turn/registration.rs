@@ -208,7 +208,10 @@ impl<T: AsSource> Registration<T> {
     pub fn clear(&self, direction: Direction) {
         let (bits, interest) = match direction {
             Direction::Read => (
-                Readiness::READABLE | Readiness::READ_CLOSED | Readiness::ERROR,
+                Readiness::READABLE
+                    | Readiness::READ_CLOSED
+                    | Readiness::ERROR
+                    | Readiness::PRIORITY,
                 Interest::READABLE,
             ),
             Direction::Write => (
@@ -227,6 +230,16 @@ impl<T: AsSource> Registration<T> {
             // The next operation will return the error, so make sure that there is one.
             tracing::debug!(%error, "a source cannot be armed again");
             self.source.became_ready(Readiness::ERROR);
+        }
+    }
+
+    /// A read from a TCP socket was shorter than its buffer. If nothing tells of more, the next
+    /// wait is for a new event: what arrives later is an event of its own, with its urgent data, end
+    /// or error.
+    pub(crate) fn read_was_short(&self) {
+        let more = Readiness::READ_CLOSED | Readiness::ERROR | Readiness::PRIORITY;
+        if self.core.reactor.reports_priority() && !self.source.readiness.get().intersects(more) {
+            self.clear(Direction::Read);
         }
     }
 

@@ -51,6 +51,8 @@ struct Inner {
 }
 
 impl Selector {
+    pub(super) const REPORTS_PRIORITY: bool = true;
+
     /// Makes an empty selector.
     ///
     /// # Errors
@@ -82,11 +84,12 @@ impl Selector {
 
     /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
     pub fn watch(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
-        self.registry.register(
-            &mut SourceFd(&fd.as_raw_fd()),
-            token(key),
-            interests(interest),
-        )
+        let mut interests = interests(interest);
+        if interests.is_readable() {
+            interests |= mio::Interest::PRIORITY;
+        }
+        self.registry
+            .register(&mut SourceFd(&fd.as_raw_fd()), token(key), interests)
     }
 
     /// See [`Reactor::rearm`](crate::reactor::Reactor::rearm). Does nothing: events are edges here.

@@ -59,6 +59,10 @@ impl Reactor for Rc<Selector> {
         (**self).select(timeout, events)
     }
 
+    fn reports_priority(&self) -> bool {
+        Selector::REPORTS_PRIORITY
+    }
+
     fn set_deadline(&self, deadline: Option<Instant>) {
         (**self).set_deadline(deadline);
     }
@@ -103,6 +107,7 @@ fn event(event: &mio::event::Event) -> Event {
         (event.is_read_closed(), Readiness::READ_CLOSED),
         (event.is_write_closed(), Readiness::WRITE_CLOSED),
         (event.is_error(), Readiness::ERROR),
+        (event.is_priority(), Readiness::PRIORITY),
     ];
     let readiness = bits
         .into_iter()

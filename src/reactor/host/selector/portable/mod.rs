@@ -75,6 +75,9 @@ struct Turn {
 }
 
 impl Selector {
+    /// On Windows, a source is reported again only after `WouldBlock`; others do not know of marks.
+    pub(super) const REPORTS_PRIORITY: bool = false;
+
     /// Makes an empty selector.
     ///
     /// # Errors
