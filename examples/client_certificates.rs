@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let reactor = Standalone::new()?;
     let listener = acceptor.listen(tcp::listen(&reactor.handle(), "127.0.0.1:0")?);
-    let server = protocol::serve(listener, move |_: &_| Some(Known(known.clone())));
+    let server = protocol::serve(listener, move |_| Some(Known(known.clone())));
     println!("listening on {}", server.local_address());
     Ok(reactor.run()?)
 }

@@ -31,7 +31,7 @@ impl Protocol for Echo {
 fn main() -> Result<(), Box<dyn Error>> {
     let reactor = Standalone::new()?;
     let listener = tcp::listen(&reactor.handle(), "127.0.0.1:0")?;
-    let server = protocol::serve(listener, |_peer: &_| Some(Echo));
+    let server = protocol::serve(listener, |_| Some(Echo));
     println!("listening on {}", server.local_address());
     Ok(reactor.run()?)
 }

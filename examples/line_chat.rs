@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let reactor = Standalone::new()?;
     let listener = tcp::listen(&reactor.handle(), "127.0.0.1:0")?;
     let guests = Rc::default();
-    let server = protocol::serve(listener, move |_peer: &_| {
+    let server = protocol::serve(listener, move |_| {
         // Longer lines end the connection.
         Some(Framed::new(Lines::new(1_024), Guest(Rc::clone(&guests))))
     });

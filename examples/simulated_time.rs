@@ -28,9 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seconds = env::args().nth(1).ok_or("how many seconds?")?.parse()?;
     let reactor = Standalone::new()?;
     let listener = tcp::listen(&reactor.handle(), "127.0.0.1:0")?;
-    let server = protocol::serve(listener, move |_: &_| {
-        Some(Visit(Duration::from_secs(seconds)))
-    });
+    let server = protocol::serve(listener, move |_| Some(Visit(Duration::from_secs(seconds))));
     println!("listening on {}", server.local_address());
     Ok(reactor.run()?)
 }

@@ -28,7 +28,7 @@
 //! let handle = reactor.handle();
 //! let bytes = Rc::new(Cell::new(0));
 //! let listener = tcp::listen(&handle, "127.0.0.1:0")?;
-//! let server = protocol::serve(listener, move |_peer: &_| Some(Count(bytes.clone())));
+//! let server = protocol::serve(listener, move |_| Some(Count(bytes.clone())));
 //! println!("listening on {}", server.local_address());
 //! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;

@@ -34,9 +34,7 @@ pub(super) fn b41_connect_again_from_inside_connection_lost<C: Carrier>() {
     let Door {
         listener, connect, ..
     } = C::open(&rig.handle);
-    let _server = protocol::serve(listener, |_: &_| {
-        Some(Scripted::new().made(Connection::close))
-    });
+    let _server = protocol::serve(listener, |_| Some(Scripted::new().made(Connection::close)));
     fn dial_again(handle: Handle, connect: Connect, rounds: Count) {
         let dialing = handle.clone();
         let dial = async move {
@@ -66,7 +64,7 @@ pub(super) fn b42_a_factory_that_refuses_a_connection_closes_it_cleanly<C: Carri
     let Door {
         listener, dialer, ..
     } = C::open(&rig.handle);
-    let server = protocol::serve(listener, move |_: &_| (first_only.borrow_mut())());
+    let server = protocol::serve(listener, move |_| (first_only.borrow_mut())());
     let client = thread::spawn(move || {
         assert_eq!(
             read_to_end(&mut dialer.dial()).expect("the end, not a reset"),
@@ -88,7 +86,7 @@ pub(super) fn b42_a_factory_that_panics_ends_that_connection_only<C: Carrier>() 
     let Door {
         listener, dialer, ..
     } = C::open(&rig.handle);
-    let _server = protocol::serve(listener, move |_: &_| {
+    let _server = protocol::serve(listener, move |_| {
         asked.set(asked.get() + 1);
         assert_ne!(asked.get(), 1, "in a factory");
         Some(Echo)
@@ -214,8 +212,8 @@ pub(super) fn b45_a_panic_in_a_callback_ends_that_connection_and_nothing_else<C:
     for callback in ["made", "data", "end", "pause", "resume", "lost"] {
         let rig = Rig::new();
         let (echo, door) = (C::open(&rig.handle), C::open(&rig.handle));
-        let _echo = protocol::serve(echo.listener, |_: &_| Some(Echo));
-        let _server = protocol::serve(door.listener, move |_: &_| Some(panicking(callback)));
+        let _echo = protocol::serve(echo.listener, |_| Some(Echo));
+        let _server = protocol::serve(door.listener, move |_| Some(panicking(callback)));
         let remote = rig.handle.remote();
         let client = thread::spawn(move || {
             let mut bystander = echo.dialer.dial();
@@ -281,7 +279,7 @@ pub(super) fn b46_thousands_of_connections_leave_nothing_behind<C: Carrier>() {
     let Door {
         listener, connect, ..
     } = C::open(&rig.handle);
-    let _server = protocol::serve(listener, move |_: &_| {
+    let _server = protocol::serve(listener, move |_| {
         let ends = ends.clone();
         let owned = vec![0_u8; 4096];
         let protocol = Scripted::new().data(|connection, data| {

@@ -124,7 +124,7 @@ pub(super) fn b03_nothing_runs_before_run() {
     rig.handle.remote().post(|_| {}).expect("there");
     let (spawned, served) = (count.clone(), count.clone());
     rig.handle.spawn(async move { spawned.add(1) });
-    let (_server, address) = rig.serve(move |_: &_| {
+    let (_server, address) = rig.serve(move |_| {
         served.add(1);
         None::<Echo>
     });
@@ -380,7 +380,7 @@ async fn both_ends(
     let before = made.get();
     let count = made.clone();
     let of_server = build.clone();
-    let (server, address) = serve_on(handle, move |_: &_| {
+    let (server, address) = serve_on(handle, move |_| {
         let count = count.clone();
         Some(of_server().made(move |_| count.add(1)))
     });
@@ -502,7 +502,7 @@ pub(super) fn b08_a_turn_with_a_wait_returns_when_something_happened() {
     rig.handle.call_later(ms(5), count.adder());
     iterate_until(2);
     let accepted = count.clone();
-    let (_server, address) = rig.serve(move |_: &_| {
+    let (_server, address) = rig.serve(move |_| {
         accepted.add(1);
         None::<Echo>
     });

@@ -81,7 +81,7 @@ fn in_a_protocol(
         }
     };
     let protocol = RefCell::new(Some(script(Box::new(once))));
-    let (server, address) = rig.serve(move |_: &_| protocol.take());
+    let (server, address) = rig.serve(move |_| protocol.take());
     let mut client = dial(address);
     client.write_all(b"!").expect("written");
     let client = (client, server);
@@ -106,7 +106,7 @@ fn in_connection_lost(rig: &Rig, action: Action) -> Box<dyn Any> {
 
 fn in_accept(rig: &Rig, action: Action) -> Box<dyn Any> {
     let action = Cell::new(Some(action));
-    let (server, address) = rig.serve(move |_: &_| {
+    let (server, address) = rig.serve(move |_| {
         if let Some(action) = action.take() {
             action();
         }
@@ -315,7 +315,7 @@ pub(super) fn b50_data_received_on_the_stack_is_not_entered_again_and_its_events
         })
         .lost(move |_| ended.add(1));
     let protocol = RefCell::new(Some(protocol));
-    let (_server, address) = rig.serve(move |_: &_| protocol.take());
+    let (_server, address) = rig.serve(move |_| protocol.take());
     let client = peer(address, move |mut stream| {
         stream.write_all(b"first").expect("written");
         going.recv().expect("a sign");
@@ -346,7 +346,7 @@ pub(super) fn b50_what_the_connection_on_the_stack_writes_meanwhile_is_sent_afte
         })
         .lost(move |_| ended.add(1));
     let protocol = RefCell::new(Some(protocol));
-    let (_server, address) = rig.serve(move |_: &_| protocol.take());
+    let (_server, address) = rig.serve(move |_| protocol.take());
     let client = peer(address, |mut stream| {
         stream.write_all(b"!").expect("written");
         read_to_end(&stream).expect("the end")
@@ -568,7 +568,7 @@ pub(super) fn b52_the_connection_on_the_stack_is_lost_once_it_returns() {
         })
         .lost(move |why| lost.add(format!("lost: {why}")));
     let protocol = RefCell::new(Some(protocol));
-    let (_server, address) = rig.serve(move |_: &_| protocol.take());
+    let (_server, address) = rig.serve(move |_| protocol.take());
     let mut client = dial(address);
     client.write_all(b"!").expect("written");
     rig.run();

@@ -15,9 +15,9 @@ use std::{
 use super::backend::HostLoop;
 use entwined::{
     Handle,
-    protocol::{Connection, End, Factory, Lost, Protocol, Server, serve},
+    protocol::{Connection, End, Lost, Protocol, Server, serve},
     reactor::{Observer, Report},
-    transport::tcp,
+    transport::{Address, tcp},
 };
 
 pub(super) const fn ms(count: u64) -> Duration {
@@ -109,8 +109,11 @@ impl Rig {
 
 impl Rig {
     /// Starts a server on a free loopback port.
-    pub(super) fn serve(&self, factory: impl Factory + 'static) -> (Server, SocketAddr) {
-        serve_on(&self.handle, factory)
+    pub(super) fn serve<P: Protocol + 'static>(
+        &self,
+        build: impl Fn(&Address) -> Option<P> + 'static,
+    ) -> (Server, SocketAddr) {
+        serve_on(&self.handle, build)
     }
 
     /// Starts a server. `build` makes the protocol of each connection.
@@ -118,14 +121,17 @@ impl Rig {
         &self,
         build: impl Fn() -> P + 'static,
     ) -> (Server, SocketAddr) {
-        self.serve(move |_: &_| Some(build()))
+        self.serve(move |_| Some(build()))
     }
 }
 
-pub(super) fn serve_on(handle: &Handle, factory: impl Factory + 'static) -> (Server, SocketAddr) {
+pub(super) fn serve_on<P: Protocol + 'static>(
+    handle: &Handle,
+    build: impl Fn(&Address) -> Option<P> + 'static,
+) -> (Server, SocketAddr) {
     let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_address().tcp().expect("it listens on TCP");
-    (serve(listener, factory), address)
+    (serve(listener, build), address)
 }
 
 /// Returns a callback that stops the reactor.

@@ -46,7 +46,7 @@ pub(super) fn converse_on<C: Carrier, R: Send + 'static>(
     let Door {
         listener, dialer, ..
     } = C::open(&rig.handle);
-    let server = protocol::serve(listener, move |_: &_| protocol.take());
+    let server = protocol::serve(listener, move |_| protocol.take());
     if let Some(config) = config {
         server.set_config(config);
     }

@@ -7,7 +7,7 @@
 //! let reactor = Standalone::new()?;
 //! let handle = reactor.handle();
 //! let server = endpoint::server("tcp:0:interface=127.0.0.1")?;
-//! let server = protocol::serve(server.listen(&handle)?, |_peer: &_| Some(Echo));
+//! let server = protocol::serve(server.listen(&handle)?, |_| Some(Echo));
 //! let port = server.local_address().tcp().expect("TCP").port();
 //!
 //! let client = endpoint::client(&format!("tcp:host=localhost:port={port}"))?;

@@ -24,7 +24,7 @@
 //!         let handle = handle.clone();
 //!         move |stream| RateLimited::new(&handle, stream, Some(everybody.clone()), None)
 //!     });
-//! let server = protocol::serve(listener, |_peer: &_| Some(Echo));
+//! let server = protocol::serve(listener, |_| Some(Echo));
 //! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -111,7 +111,7 @@ pub(super) fn spawn(
 /// The protocol of a connection, or where it will come from.
 pub(super) enum Content {
     /// A factory, asked for a protocol once the stream is established.
-    Factory(Rc<dyn Factory>),
+    Factory(Rc<Factory>),
     Protocol(Box<dyn Protocol>),
     /// The factory refused the peer.
     Nothing,
@@ -354,9 +354,7 @@ impl Driver {
     fn build(&mut self) -> bool {
         if let Content::Factory(factory) = &self.content {
             let handle = &self.connection.shared.handle;
-            let built = handle.contain(self.origin, || {
-                factory.build(self.connection.peer_address())
-            });
+            let built = handle.contain(self.origin, || factory(self.connection.peer_address()));
             self.content = built.flatten().map_or(Content::Nothing, Content::Protocol);
         }
         matches!(self.content, Content::Protocol(_))

@@ -162,23 +162,5 @@ impl std::error::Error for Lost {
     }
 }
 
-/// Builds a protocol for each accepted connection.
-///
-/// Every function from an address to an `Option` of a protocol is a factory. A closure needs the
-/// type of its argument, at least `|_peer: &_|`; without it, the compiler says that `FnOnce` is not
-/// general enough.
-pub trait Factory {
-    /// Builds the protocol for a connection with `peer`. `None` refuses the connection, which is
-    /// then closed.
-    fn build(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
-}
-
-impl<F, P> Factory for F
-where
-    F: Fn(&Address) -> Option<P>,
-    P: Protocol + 'static,
-{
-    fn build(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
-        self(peer).map(|protocol| Box::new(protocol) as Box<dyn Protocol>)
-    }
-}
+/// Builds the protocol for a connection with a peer, or refuses it.
+pub(super) type Factory = dyn Fn(&Address) -> Option<Box<dyn Protocol>>;

@@ -20,7 +20,7 @@
 //! let handle = reactor.handle();
 //! let listener = tcp::listen(&handle, "127.0.0.1:0")?;
 //! println!("listening on {}", listener.local_address());
-//! let server = protocol::serve(listener, |_peer: &_| Some(Shout));
+//! let server = protocol::serve(listener, |_| Some(Shout));
 //! # handle.call_soon({ let handle = handle.clone(); move || handle.stop() });
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -53,7 +53,8 @@ pub use datagram::{DatagramProtocol, DatagramTransport, Sending, start_datagrams
 pub use driver::start;
 pub(crate) use driver::start_boxed;
 pub use echo::Echo;
-pub use events::{End, Factory, Lost, Protocol};
+use events::Factory;
+pub use events::{End, Lost, Protocol};
 pub use framed::{FrameReceiver, Framed};
 pub(crate) use held::Held;
 pub use server::{Server, connect, serve};

@@ -22,19 +22,24 @@ pub struct Server {
     config: Rc<Cell<Config>>,
 }
 
-/// Accepts connections until the [`Server`] is dropped, and runs the protocol that `factory` builds
-/// on each of them.
+/// Accepts connections until the [`Server`] is dropped, and runs the protocol that `build` makes on
+/// each of them. `build` gets the peer's address. If it returns `None`, the connection is closed.
 ///
-/// The listener may wrap its streams, in TLS for example. `factory` is called when a connection is
+/// The listener may wrap its streams, in TLS for example. `build` is called when a connection is
 /// [established](crate::transport::ByteStream::poll_established). If it panics, that connection is
 /// lost and nothing else.
 #[track_caller]
-pub fn serve(listener: impl Listen, factory: impl Factory + 'static) -> Server {
+pub fn serve<F, P>(listener: impl Listen, build: F) -> Server
+where
+    F: Fn(&Address) -> Option<P> + 'static,
+    P: Protocol + 'static,
+{
     let origin = Origin::here(Label::CONNECTION);
-    serve_any(listener.boxed(), Rc::new(factory), origin)
+    let build = move |peer: &Address| -> Option<Box<dyn Protocol>> { Some(Box::new(build(peer)?)) };
+    serve_any(listener.boxed(), Rc::new(build), origin)
 }
 
-fn serve_any(listener: BoxedListener, factory: Rc<dyn Factory>, origin: Origin) -> Server {
+fn serve_any(listener: BoxedListener, factory: Rc<Factory>, origin: Origin) -> Server {
     let handle = listener.handle();
     let config = Rc::new(Cell::new(Config::default()));
     let acceptor = Acceptor::new(listener, origin, {

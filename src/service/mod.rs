@@ -13,7 +13,7 @@
 //! let services = Services::new("app", &handle);
 //! let echo = endpoint::server("tcp:0:interface=127.0.0.1")?;
 //! services.add(ServerService::new("echo", echo, |listener| {
-//!     protocol::serve(listener, |_peer: &_| Some(Echo))
+//!     protocol::serve(listener, |_| Some(Echo))
 //! }));
 //!
 //! // They start now, and stop in reverse order when the reactor is stopped.

@@ -101,8 +101,8 @@ impl fmt::Debug for Signals {
 /// connections end. This applies to one run, the current or the next one. Dropping the returned
 /// value ends it earlier.
 ///
-/// It stops the reactor only. In a toolkit's loop the program goes on without a network. There,
-/// wait for the signal with [`Signals`] and quit the application, which ends the reactor's run too.
+/// It stops the reactor only. In a toolkit's loop the program goes on without a network; there,
+/// quit the application with [`call_on`].
 ///
 /// After the first signal, the signals have their default effect again, so a user can end the
 /// program without waiting for the shutdown.
@@ -110,12 +110,42 @@ impl fmt::Debug for Signals {
 /// # Errors
 /// See [`Signals::new`].
 #[track_caller]
-pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = Signal>) -> io::Result<StopOn> {
+pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = Signal>) -> io::Result<CallOn> {
+    let stopping = handle.clone();
+    call_on(handle, signals, move || {
+        // The reactor may already be stopping.
+        stopping.stop();
+    })
+}
+
+/// Calls `callback` when one of `signals` arrives, once, as [`stop_on`] stops the reactor. In a
+/// toolkit's loop, let it quit the application, which ends the reactor's run too:
+///
+/// ```
+/// # use entwined::{Standalone, signal::{self, Signal}};
+/// # struct Application(entwined::Handle);
+/// # impl Application { fn quit(&self) { self.0.stop(); } }
+/// # let reactor = Standalone::new()?;
+/// # let handle = reactor.handle();
+/// # let application = Application(handle.clone());
+/// signal::call_on(&handle, [Signal::INT], move || application.quit())?.keep();
+/// # handle.clone().call_soon(move || handle.stop());
+/// # reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// See [`Signals::new`].
+#[track_caller]
+pub fn call_on(
+    handle: &Handle,
+    signals: impl IntoIterator<Item = Signal>,
+    callback: impl FnOnce() + 'static,
+) -> io::Result<CallOn> {
     let watched: Vec<_> = signals
         .into_iter()
         .map(|signal| Signals::new(handle, signal))
         .collect::<Result<_, _>>()?;
-    let stopping = handle.clone();
     let task = handle.spawn(async move {
         let any = poll_fn(|cx| {
             match watched
@@ -127,27 +157,28 @@ pub fn stop_on(handle: &Handle, signals: impl IntoIterator<Item = Signal>) -> io
             }
         });
         any.await;
-        // The reactor may already be stopping.
-        stopping.stop();
+        // The default effect comes back before the callback, which may take long.
+        drop(watched);
+        callback();
     });
-    Ok(StopOn { task: Some(task) })
+    Ok(CallOn { task: Some(task) })
 }
 
-/// Keeps [`stop_on`] in force. Dropping it stops watching the signals.
+/// Keeps [`stop_on`] or [`call_on`] in force. Dropping it stops watching the signals.
 #[must_use = "dropping it stops watching the signals; use `keep` to watch until the run ends"]
 #[derive(Debug)]
-pub struct StopOn {
+pub struct CallOn {
     task: Option<Deferred<(), Interrupted>>,
 }
 
-impl StopOn {
+impl CallOn {
     /// Keeps it in force until the run ends.
     pub fn keep(mut self) {
         self.task = None;
     }
 }
 
-impl Drop for StopOn {
+impl Drop for CallOn {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
             task.cancel();

@@ -34,7 +34,7 @@
 //!
 //! let listener = tcp::listen(&handle, "127.0.0.1:0")?;
 //! let address = listener.local_address().tcp().expect("it listens on TCP");
-//! let server = protocol::serve(acceptor.listen(listener), |_peer: &_| Some(Echo));
+//! let server = protocol::serve(acceptor.listen(listener), |_| Some(Echo));
 //!
 //! handle.clone().spawn(async move {
 //!     let stream = tcp::connect(&handle, address).await.expect("a server");

@@ -107,7 +107,7 @@ impl Listen for BoxedListener {
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
 /// let (here, there) = memory::pair(&handle);
-/// let server = protocol::serve(listen_once(&handle, here), |_peer: &_| Some(Echo));
+/// let server = protocol::serve(listen_once(&handle, here), |_| Some(Echo));
 /// let closed = server.closed();
 /// handle.spawn({
 ///     let handle = handle.clone();

@@ -54,7 +54,7 @@ fn a_panic_in_the_wrapper_of_a_stream_is_reported_and_costs_that_connection() {
         stream
     });
     let own = handle.clone();
-    let _server = protocol::serve(wrapped, move |_: &_| Some(Stopping(own.clone())));
+    let _server = protocol::serve(wrapped, move |_| Some(Stopping(own.clone())));
     let peers = [(); 3].map(|()| TcpStream::connect(address).expect("a connection"));
     reactor.run().expect("it runs");
     assert_eq!(count.get(), 2);
@@ -91,7 +91,7 @@ fn a_listener_that_panics_each_time_is_closed_and_its_server_told() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let (count, _observer) = panics(&handle);
-    let server = protocol::serve(Broken(handle.clone()), |_: &_| Some(Nothing));
+    let server = protocol::serve(Broken(handle.clone()), |_| Some(Nothing));
     let closed = server.closed();
     let ended = reactor.block_on(async move {
         Ok::<_, Box<dyn std::error::Error>>(handle.timeout(Duration::from_secs(20), closed).await?)
@@ -106,7 +106,7 @@ fn who_waits_for_a_servers_end_hears_of_the_end_of_the_run() {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
     let listener = tcp::listen(&handle, "127.0.0.1:0").expect("a listener");
-    let server = protocol::serve(listener, |_: &_| Some(Nothing));
+    let server = protocol::serve(listener, |_| Some(Nothing));
     let closed = server.closed();
     handle.call_soon({
         let handle = handle.clone();

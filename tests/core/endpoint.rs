@@ -169,7 +169,7 @@ fn tcp_listens_on_one_address_or_on_all() {
         let error = again.err().expect("it is used").to_string();
         assert!(error.contains("another program listens there"), "{error}");
         // All addresses includes those of IPv4.
-        let server = protocol::serve(all, |_: &_| Some(Echo));
+        let server = protocol::serve(all, |_| Some(Echo));
         let port = server.local_address().tcp().expect("TCP").port();
         let said = handle.defer_to_thread(move |_| {
             Ok::<_, String>(echoed(

@@ -368,7 +368,7 @@ fn a_peer_has_so_many_connections_and_no_more() {
     let address = listener.local_address().tcp().expect("TCP");
     let server = protocol::serve(
         listener.map_stream(move |stream| table.wrap(stream)),
-        |_: &_| Some(Echo),
+        |_| Some(Echo),
     );
     let stopping = handle.clone();
     let task = handle.clone().spawn(async move {

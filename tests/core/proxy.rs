@@ -184,7 +184,7 @@ pub(crate) fn serve_who(handle: &Handle) -> protocol::Server {
     let listener = tcp::listen(handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
     protocol::serve(
         listener.map_stream(|stream| Proxied::new(stream, true)),
-        |_: &_| Some(Who),
+        |_| Some(Who),
     )
 }
 
@@ -234,7 +234,7 @@ fn a_connection_is_passed_on_both_ways_to_its_ends() {
     let sent = bytes.clone();
     let came = run(|handle| async move {
         let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let target = protocol::serve(target, |_: &_| Some(Echo));
+        let target = protocol::serve(target, |_| Some(Echo));
         let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = target.local_address().tcp().expect("TCP").port();
         let client = endpoint::client(&format!("tcp:127.0.0.1:{port}")).expect("an endpoint");
@@ -268,7 +268,7 @@ fn a_connection_is_passed_on_both_ways_to_its_ends() {
 fn a_forwarded_connection_without_traffic_ends_if_the_program_says_so() {
     run(|handle| async move {
         let target = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let target = protocol::serve(target, |_: &_| Some(Echo));
+        let target = protocol::serve(target, |_| Some(Echo));
         let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = target.local_address().tcp().expect("TCP").port();
         let client = endpoint::client(&format!("tcp:127.0.0.1:{port}")).expect("an endpoint");

@@ -173,7 +173,7 @@ pub fn serve() -> Outcome {
     let listener = tcp::listen(&reactor.handle(), (Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_address());
     let waiting = Rc::default();
-    let server = protocol::serve(listener, move |_: &_| {
+    let server = protocol::serve(listener, move |_| {
         Some(Framed::new(
             Lines::new(1_000),
             Stranger {

@@ -160,7 +160,7 @@ fn opened(kind: &str, handle: &Handle) -> Outcome<Opened> {
 }
 
 fn over_tcp(handle: &Handle) -> Outcome<Opened> {
-    let server = protocol::serve(tcp::listen(handle, local())?, |_: &_| Some(Echo));
+    let server = protocol::serve(tcp::listen(handle, local())?, |_| Some(Echo));
     let address = server.local_address().tcp().ok_or("TCP")?;
     let handle = handle.clone();
     let dial = move || {
@@ -172,7 +172,7 @@ fn over_tcp(handle: &Handle) -> Outcome<Opened> {
 
 fn over_unix(handle: &Handle) -> Outcome<Opened> {
     let name = format!("entwined-bench-{}", id());
-    let server = protocol::serve(unix::listen_abstract(handle, &name)?, |_: &_| Some(Echo));
+    let server = protocol::serve(unix::listen_abstract(handle, &name)?, |_| Some(Echo));
     let handle = handle.clone();
     let dial = move || {
         let (handle, name) = (handle.clone(), name.clone());
@@ -196,7 +196,7 @@ fn over_tls(handle: &Handle) -> Outcome<Opened> {
     let listener = Acceptor::builder(identity)
         .build()?
         .listen(tcp::listen(handle, local())?);
-    let server = protocol::serve(listener, |_: &_| Some(Echo));
+    let server = protocol::serve(listener, |_| Some(Echo));
     let address = server.local_address().tcp().ok_or("TCP")?;
     let handle = handle.clone();
     let dial = move || {

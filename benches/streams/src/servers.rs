@@ -67,7 +67,7 @@ fn entwined_protocol(
     let reactor = Standalone::new()?;
     let listener = wrapped(tcp::listen(&reactor.handle(), address())?);
     announce(listener.local_address());
-    let _server = protocol::serve(listener, |_: &_| Some(Echo));
+    let _server = protocol::serve(listener, |_| Some(Echo));
     Ok(reactor.run()?)
 }
 

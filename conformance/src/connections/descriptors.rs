@@ -51,7 +51,7 @@ pub(crate) fn b43_out_of_fds_nobody_hangs_nothing_spins_and_accepting_goes_on<C:
     let rig = Rig::new();
     let listener = C::open(&rig.handle).listener;
     let address = Listening::of(&listener.local_address());
-    let server = protocol::serve(listener, |_: &_| Some(Echo));
+    let server = protocol::serve(listener, |_| Some(Echo));
     let handle = rig.handle.clone();
     // Make the clients' sockets first, so that the limit does not affect them.
     let clients: Vec<_> = (0..CLIENTS).map(|_| address.socket()).collect();

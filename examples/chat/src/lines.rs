@@ -4,16 +4,17 @@ use std::rc::Rc;
 
 use entwined::{
     framing::Lines,
-    protocol::{Connection, Factory, FrameReceiver, Framed, Lost},
+    protocol::{Connection, FrameReceiver, Framed, Lost},
+    transport::Address,
 };
 
 use crate::hall::{Action, Event, Hall, Place};
 
 const MAX_LINE: usize = 1_024;
 
-pub fn factory(hall: &Rc<Hall>) -> impl Factory + use<> {
+pub fn protocol(hall: &Rc<Hall>) -> impl Fn(&Address) -> Option<Framed<Lines, Line>> + use<> {
     let hall = hall.clone();
-    move |_peer: &_| {
+    move |_peer| {
         let line = Line {
             hall: hall.clone(),
             place: None,
@@ -22,7 +23,7 @@ pub fn factory(hall: &Rc<Hall>) -> impl Factory + use<> {
     }
 }
 
-struct Line {
+pub struct Line {
     hall: Rc<Hall>,
     place: Option<Place>,
 }

@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("http listening on {}", web.local_address());
     if let Some(text) = options.lines {
         let listener = endpoint::server(&text)?.listen(&handle)?;
-        let server = protocol::serve(listener, lines::factory(&hall));
+        let server = protocol::serve(listener, lines::protocol(&hall));
         println!("lines listening on {}", server.local_address());
         server.keep();
     }

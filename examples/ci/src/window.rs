@@ -11,7 +11,7 @@ use std::{
 
 use entwined::{
     Handle,
-    signal::{Signal, Signals},
+    signal::{self, Signal},
 };
 use futures_util::future;
 use gtk::{gio, pango, prelude::*};
@@ -44,14 +44,8 @@ pub fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     );
     let handle = entwined_gtk4::attach(&application)?.keep();
     // The loop is GTK's, so what ends it is too.
-    for signal in [Signal::INT, Signal::TERM] {
-        let (signals, quit) = (Signals::new(&handle, signal)?, application.downgrade());
-        handle.spawn(async move {
-            if let (Ok(()), Some(application)) = (signals.next().await, quit.upgrade()) {
-                application.quit();
-            }
-        });
-    }
+    let quit = application.clone();
+    signal::call_on(&handle, [Signal::INT, Signal::TERM], move || quit.quit())?.keep();
     application.set_accels_for_action("window.close", &["<Control>w"]);
     let (settings, failed) = (Rc::new(settings), Rc::new(RefCell::new(None)));
     application.connect_activate({

@@ -11,7 +11,7 @@ use std::{cell::OnceCell, error::Error, fs, io, path::PathBuf, process, rc::Rc};
 
 use entwined::{
     endpoint,
-    signal::{Signal, Signals},
+    signal::{self, Signal},
 };
 use entwined_http::{self as http, layers};
 use gtk::{gio, glib, prelude::*};
@@ -84,14 +84,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         server.keep();
     }
     // The loop is GTK's, so what ends it is too.
-    for signal in [Signal::INT, Signal::TERM] {
-        let (signals, quit) = (Signals::new(&handle, signal)?, application.downgrade());
-        handle.spawn(async move {
-            if let (Ok(()), Some(application)) = (signals.next().await, quit.upgrade()) {
-                application.quit();
-            }
-        });
-    }
+    let quit = application.clone();
+    signal::call_on(&handle, [Signal::INT, Signal::TERM], move || quit.quit())?.keep();
 
     let window = Rc::new(OnceCell::new());
     let urls = options.urls;

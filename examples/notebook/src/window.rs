@@ -14,7 +14,7 @@ use entwined::{
     Handle,
     broadcast::Received,
     deferred::Canceller,
-    signal::{Signal, Signals},
+    signal::{self, Signal},
 };
 use futures_util::{FutureExt as _, future};
 use gtk::{gdk, gio, glib, prelude::*};
@@ -50,14 +50,8 @@ pub fn run(options: Options) -> Result<(), Box<dyn Error>> {
     );
     let handle = entwined_gtk4::attach(&application)?.keep();
     // The loop is GTK's, so what ends it is too.
-    for signal in [Signal::INT, Signal::TERM] {
-        let (signals, quit) = (Signals::new(&handle, signal)?, application.downgrade());
-        handle.spawn(async move {
-            if let (Ok(()), Some(application)) = (signals.next().await, quit.upgrade()) {
-                application.quit();
-            }
-        });
-    }
+    let quit = application.clone();
+    signal::call_on(&handle, [Signal::INT, Signal::TERM], move || quit.quit())?.keep();
     application.set_accels_for_action("window.close", &["<Control>w"]);
     let shelf = crate::serve(&handle, options)?;
     let window = OnceCell::new();

@@ -87,10 +87,28 @@ impl LocalOnly {
 
     /// Requires a token, which is generated now. A client sends it as `?token=` with the first
     /// page, and then as a cookie that this sets; or as `Authorization: Bearer`. Each call makes a
-    /// new token, so pages that were opened before the program was started again are refused.
+    /// new token, so pages that were opened before the program was started again are refused; see
+    /// [`with_token`](LocalOnly::with_token).
     #[must_use]
     pub fn token(mut self) -> Self {
         self.token = Some(hex(&random::<16>()));
+        self
+    }
+
+    /// Requires this token: the [secret](LocalOnly::secret) of an earlier start, which the program
+    /// has kept where only its user can read it. Pages that stay open then go on after a restart.
+    ///
+    /// # Panics
+    /// If it has fewer than 16 characters, or others than letters, digits, `-` and `_`: it must not
+    /// be guessed, and it stands in URLs and cookies.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        assert!(
+            token.len() >= 16 && token.bytes().all(fine),
+            "a token has at least 16 letters, digits, `-` and `_`"
+        );
+        self.token = Some(token.to_owned());
         self
     }
 

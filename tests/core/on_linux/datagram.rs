@@ -135,7 +135,7 @@ fn abstract_names_carry_streams_and_go_with_them() {
         let name = format!("entwined-stream-{}", std::process::id());
         let listener = unix::listen_abstract(&handle, &name).expect("a name");
         assert!(unix::listen_abstract(&handle, &name).is_err());
-        let server = protocol::serve(listener, |_: &_| Some(Echo));
+        let server = protocol::serve(listener, |_| Some(Echo));
         let stream = unix::connect_abstract(&handle, &name)
             .await
             .expect("a server");

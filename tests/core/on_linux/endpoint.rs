@@ -44,8 +44,8 @@ fn clients_connect_by_name_and_by_path() {
             .expect("a port");
         let port = tcp.local_address().tcp().expect("TCP").port();
         let servers = [
-            protocol::serve(unix, |_: &_| Some(Echo)),
-            protocol::serve(tcp, |_: &_| Some(Echo)),
+            protocol::serve(unix, |_| Some(Echo)),
+            protocol::serve(tcp, |_| Some(Echo)),
         ];
         for text in [
             format!("unix:{quoted}"),
@@ -126,7 +126,7 @@ fn file_descriptors_are_taken_for_what_they_are() {
         };
         let served = protocol::serve(
             server(&listener).listen(&handle).expect("it listens"),
-            |_: &_| Some(Echo),
+            |_| Some(Echo),
         );
         let address = listener.local_addr().expect("an address");
         let said = handle.defer_to_thread(move |_| {
@@ -176,7 +176,7 @@ fn serves_one_connection_by_socket_activation() {
             .expect("a socket");
         let (resolver, ended) = entwined::deferred::Deferred::<(), String>::new();
         let resolver = RefCell::new(Some(resolver));
-        let server = protocol::serve(listener, move |_: &_| {
+        let server = protocol::serve(listener, move |_| {
             Some(Once {
                 resolver: resolver.take(),
             })
@@ -249,8 +249,8 @@ fn socat_and_nc_are_served() {
             .expect("a port");
         let port = tcp.local_address().tcp().expect("TCP").port();
         let servers = [
-            protocol::serve(unix, |_: &_| Some(Echo)),
-            protocol::serve(tcp, |_: &_| Some(Echo)),
+            protocol::serve(unix, |_| Some(Echo)),
+            protocol::serve(tcp, |_| Some(Echo)),
         ];
         let path = path.to_str().expect("UTF-8").to_owned();
         let commands = [
@@ -291,7 +291,7 @@ fn a_listener_of_another_process_can_be_a_unix_socket_too() {
             .expect("an endpoint")
             .listen(&handle)
             .expect("it listens");
-        let served = protocol::serve(served, |_: &_| Some(Echo));
+        let served = protocol::serve(served, |_| Some(Echo));
         let said = handle.defer_to_thread(move |_| {
             Ok::<_, String>(echoed(UnixStream::connect(path).expect("a server")))
         });
@@ -341,7 +341,7 @@ fn serves_standard_input_and_output() {
             .expect("stdio");
         let (resolver, ended) = entwined::deferred::Deferred::<(), String>::new();
         let resolver = RefCell::new(Some(resolver));
-        let server = protocol::serve(listener, move |_: &_| {
+        let server = protocol::serve(listener, move |_| {
             Some(Once {
                 resolver: resolver.take(),
             })

@@ -39,7 +39,7 @@ fn ssh_keyscan_reads_a_banner() {
         .port()
         .to_string();
     let heard = greetings.clone();
-    let _server = protocol::serve(listener, move |_: &_| {
+    let _server = protocol::serve(listener, move |_| {
         Some(Framed::new(Lines::new(255), Banner(heard.clone())))
     });
     let scan = process::Command::new("ssh-keyscan").args(["-T", "10", "-p", &port, "127.0.0.1"]);

@@ -16,7 +16,7 @@ fn a_server_listens_from_its_start_to_its_stop() -> Result<(), Box<dyn Error>> {
     let handle = reactor.handle();
     let endpoint = endpoint::server(&format!("unix:{path}"))?;
     let service = ServerService::new("echo", endpoint, |listener| {
-        protocol::serve(listener, |_: &_| Some(Echo))
+        protocol::serve(listener, |_| Some(Echo))
     });
     let task = handle.clone().spawn(async move {
         for _ in 0..2 {

@@ -92,7 +92,7 @@ fn with_echo(files: &Files, talk: impl FnOnce(SocketAddr) -> String + Send + 'st
     complete(|handle| {
         let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
         let address = listener.local_address().tcp().expect("TCP");
-        let server = protocol::serve(acceptor.listen(listener), |_: &_| Some(Echo));
+        let server = protocol::serve(acceptor.listen(listener), |_| Some(Echo));
         Box::new(Box::pin(async move {
             let said = handle
                 .defer_to_thread(move |_| Ok::<_, Interrupted>(talk(address)))

@@ -76,8 +76,8 @@ fn serve(
     let plain = http::serve_with(listen()?, router(), config);
     let secure = acceptor(&["h2", "http/1.1"])?.listen(listen()?);
     let secure = http::serve_with(secure, router(), config);
-    let echo = protocol::serve(listen()?, |_: &_| Some(Echo));
-    let tls_echo = protocol::serve(acceptor(&[])?.listen(listen()?), |_: &_| Some(Echo));
+    let echo = protocol::serve(listen()?, |_| Some(Echo));
+    let tls_echo = protocol::serve(acceptor(&[])?.listen(listen()?), |_| Some(Echo));
     let calls = serve_calls(listen()?);
     let addresses = Addresses {
         http: socket(plain.local_address())?,

@@ -9,6 +9,7 @@ mod ui;
 
 use std::{cell::OnceCell, error::Error, process::ExitCode, rc::Rc, time::Duration};
 
+use entwined_gtk4::entwined::signal::{self, Signal};
 use gtk::{gio, glib, prelude::*};
 use site::search::Search;
 use site::{Ask, Host, Model, Network, Options, Picture, Window};
@@ -51,12 +52,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             ui.present();
         }
     });
-    let quit = app.downgrade();
-    site::on_termination(&handle, move || {
-        if let Some(app) = quit.upgrade() {
-            app.quit();
-        }
-    })?;
+    let quit = app.clone();
+    signal::call_on(&handle, [Signal::INT, Signal::TERM], move || quit.quit())?.keep();
     if let Some(seconds) = options.seconds {
         end_after(&app, seconds);
     }

@@ -35,7 +35,7 @@ pub use args::{ArgsError, Options, Parsed};
 pub use frames::{FrameRecorder, FrameSummary};
 pub use history::{SAMPLE_INTERVAL, SAMPLES};
 pub use model::{Change, Entry, Host, MAX_TEXT, Model, Progress, Snapshot, Subscription, Upload};
-pub use network::{Ask, Facts, Network, Picture, Window, on_termination};
+pub use network::{Ask, Facts, Network, Picture, Window};
 pub use page::{PAGE_CONTENT_TYPE, page};
 pub use png::Pixels;
 pub use report::Report;

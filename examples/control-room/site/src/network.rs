@@ -5,8 +5,6 @@ use std::{
     collections::BTreeMap,
     error::Error,
     fmt,
-    future::poll_fn,
-    io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -22,7 +20,6 @@ use entwined::{
     deferred::Deferred,
     protocol::{self, Echo},
     reactor::{Observer, Phase},
-    signal::{Signal, Signals},
     tls::{self, Acceptor},
     transport::tcp,
 };
@@ -136,10 +133,9 @@ impl Network {
         };
         let echo = match options.echo {
             None => None,
-            Some(address) => Some(protocol::serve(
-                tcp::listen(handle, address)?,
-                |_peer: &_| Some(Echo),
-            )),
+            Some(address) => Some(protocol::serve(tcp::listen(handle, address)?, |_| {
+                Some(Echo)
+            })),
         };
         println!("http listening on {}", http.local_address());
         if let Some(echo) = &echo {
@@ -204,30 +200,6 @@ fn watch(handle: &Handle) {
             Err(error) => eprintln!("the watchdog could not start: {error}"),
         }
     });
-}
-
-/// Calls `end` when the process receives SIGINT or SIGTERM: for apps whose host does not handle
-/// signals.
-///
-/// # Errors
-/// Returns an error if there are no file descriptors left.
-pub fn on_termination(handle: &Handle, end: impl FnOnce() + 'static) -> io::Result<()> {
-    let interrupt = Signals::new(handle, Signal::INT)?;
-    let terminate = Signals::new(handle, Signal::TERM)?;
-    let asked = poll_fn(move |cx| {
-        // Poll both, so that each wakes the task.
-        let asked = [interrupt.poll_next(cx), terminate.poll_next(cx)];
-        if asked.iter().any(Poll::is_ready) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    });
-    handle.spawn(async move {
-        asked.await;
-        end();
-    });
-    Ok(())
 }
 
 /// Answers every request with a description of it, and echoes messages on `/websocket`: for probes

@@ -11,7 +11,10 @@ mod screen;
 
 use std::{error::Error, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
-use entwined_winit::{Lent, Winit};
+use entwined_winit::{
+    Lent, Winit,
+    entwined::signal::{self, Signal},
+};
 use site::{Facts, Host, Model, Network, Options, Picture, Window};
 use winit::event_loop::EventLoop;
 
@@ -45,10 +48,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
     });
     let lent = reactor.app();
-    site::on_termination(&reactor.handle(), move || {
+    signal::call_on(&reactor.handle(), [Signal::INT, Signal::TERM], move || {
         // The app is lent to every callback of the reactor while the event loop runs.
         let _ = lent.try_with(|app| app.end_after(Duration::ZERO));
-    })?;
+    })?
+    .keep();
     if let Some(seconds) = options.seconds {
         app.end_after(seconds);
     }

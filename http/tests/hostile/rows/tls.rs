@@ -29,14 +29,14 @@ const SECURE: victim::Server = |handle: &Handle| {
     let listener = tcp::listen(handle, "127.0.0.1:0").expect("a port");
     let identity = development::identity(["localhost"]).expect("a name");
     let acceptor = Acceptor::builder(identity).build().expect("an acceptor");
-    let server = protocol::serve(acceptor.listen(listener), |_: &_| Some(Echo));
+    let server = protocol::serve(acceptor.listen(listener), |_| Some(Echo));
     let address = server.local_address().tcp().expect("TCP");
     (address, Box::new(server))
 };
 
 const CALLS: victim::Server = |handle: &Handle| {
     let listener = tcp::listen(handle, "127.0.0.1:0").expect("a port");
-    let server = rpc::serve(listener, |_: &_| {
+    let server = rpc::serve(listener, |_| {
         let mut methods = Methods::new();
         for number in 0..100 {
             let name = format!("the method with the number {number}");

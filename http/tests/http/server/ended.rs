@@ -67,7 +67,7 @@ fn a_server_that_was_dropped_ends_with_its_last_connection() {
     let simulation = Simulation::new();
     let handle = simulation.handle();
     let (near, far) = memory::pair(&handle);
-    let server = protocol::serve(listen_once(&handle, near), |_: &_| Some(Echo));
+    let server = protocol::serve(listen_once(&handle, near), |_| Some(Echo));
     let ended = server.closed();
     simulation.drive();
     drop(server);
@@ -103,7 +103,7 @@ fn a_server_whose_listener_fails_ends_with_the_reason() {
     let simulation = Simulation::new();
     for failure in [None, Some(io::ErrorKind::AddrNotAvailable)] {
         let handle = simulation.handle();
-        let server = protocol::serve(Over { handle, failure }, |_: &_| Some(Echo));
+        let server = protocol::serve(Over { handle, failure }, |_| Some(Echo));
         let closed = simulation.run_until(server.closed());
         let reason = match closed {
             Ok(()) => None,

@@ -517,6 +517,30 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
 }
 
 #[test]
+fn a_token_may_outlive_a_start() {
+    let first = layers::local_only().token();
+    let kept = first.secret().expect("it has one");
+    let again = layers::local_only().with_token(kept);
+    let site = Site::start(move |_| Router::new().get("/", || "in").layer(again));
+    for (token, status) in [(kept, 200), ("0123456789abcdef", 401)] {
+        let mut peer = site.peer();
+        peer.send(format!(
+            "GET / HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+        ));
+        assert_eq!(peer.answer().status, status, "{token}");
+    }
+    for weak in [
+        "",
+        "0123456789abcde",
+        "0123456789 abcdef",
+        "0123456789;abcdef",
+    ] {
+        let weak = || drop(layers::local_only().with_token(weak));
+        assert!(std::panic::catch_unwind(weak).is_err());
+    }
+}
+
+#[test]
 fn a_local_server_is_not_for_other_pages() {
     let site = Site::start(|_| {
         Router::new()
