@@ -23,7 +23,7 @@ impl Scratch {
     /// Takes a buffer. Its bytes are those of an earlier use. Calls may nest: each gets a buffer of
     /// its own.
     pub fn take() -> Self {
-        let kept = KEPT.with_borrow_mut(Vec::pop);
+        let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
         Scratch(kept.unwrap_or_else(|| vec![0; Scratch::SIZE]))
     }
 }

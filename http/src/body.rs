@@ -118,9 +118,14 @@ impl Body {
         Content::Upgrade(take_over).into()
     }
 
+    /// Whether it stands for an upgrade.
+    pub(super) fn is_upgrade(&self) -> bool {
+        matches!(self.content, Content::Upgrade(_))
+    }
+
     /// Attaches `watch`, which learns when the body begins and ends.
     pub(super) fn watch(&mut self, watch: Watch) {
-        if matches!(self.content, Content::Upgrade(_)) {
+        if self.is_upgrade() {
             if let Content::Upgrade(take_over) = std::mem::take(&mut self.content) {
                 watch.upgrade(take_over);
             }

@@ -223,7 +223,7 @@ impl Connection {
             let closing = (self.server.closing.get() || enough) && ended.is_none();
             if closing && !std::mem::replace(ending, true) {
                 if self.pace.is_at_rest() && !wire.has_unsent() && !enough {
-                    self.stage = Stage::Done;
+                    self.part(cx);
                     return Poll::Ready(());
                 }
                 exchange.graceful_shutdown();
@@ -233,8 +233,14 @@ impl Connection {
             ready!(Pin::new(&mut self.sleep).poll(cx));
             match self.pace.verdict(self.server.handle.now()) {
                 Verdict::Wait(until) => self.sleep.reset(until),
+                // The peer may just be sending a request, which the last GOAWAY tells it about
+                // (RFC 9113, 6.8).
+                Verdict::Idle if exchange.is_two() && !std::mem::replace(ending, true) => {
+                    exchange.graceful_shutdown();
+                    self.sleep.reset(self.server.handle.now() + LINGER_TIME);
+                }
                 Verdict::Idle => {
-                    self.stage = Stage::Done;
+                    self.part(cx);
                     return Poll::Ready(());
                 }
                 Verdict::Stuck => {
@@ -246,6 +252,26 @@ impl Connection {
                     return Poll::Ready(());
                 }
             }
+        }
+    }
+
+    /// Ends a connection at rest. Says so with a GOAWAY and, in TLS, with a close_notify, if there
+    /// is room for them.
+    fn part(&mut self, cx: &mut Context<'_>) {
+        let Stage::Exchange {
+            mut exchange, wire, ..
+        } = std::mem::replace(&mut self.stage, Stage::Done)
+        else {
+            return;
+        };
+        if exchange.is_two() {
+            exchange.graceful_shutdown();
+            let _ = exchange.poll(cx);
+            let _ = wire.poll_drain(cx);
+        }
+        drop(exchange);
+        if let Some(mut stream) = wire.take_stream() {
+            let _ = Pin::new(&mut stream).poll_close(cx);
         }
     }
 

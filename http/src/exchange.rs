@@ -113,6 +113,11 @@ impl Exchange {
         }
     }
 
+    /// Whether this is HTTP/2.
+    pub(super) fn is_two(&self) -> bool {
+        !matches!(self, Exchange::One(_))
+    }
+
     pub(super) fn graceful_shutdown(&mut self) {
         match self {
             Exchange::One(exchange) => Pin::new(exchange).graceful_shutdown(),

@@ -1,6 +1,17 @@
 //! Headers that handlers return together with something else.
 
-use super::{HeaderMap, HeaderName, HeaderValue, IntoResponse, Response, StatusCode};
+use super::{
+    HeaderMap, HeaderName, HeaderValue, IntoResponse, Response, StatusCode, header::CONTENT_LENGTH,
+};
+
+/// The value of `Content-Length`, if there is one that is a number (RFC 9110, 8.6).
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut all = headers.get_all(CONTENT_LENGTH).iter();
+    let digits = all.next()?.to_str().ok()?;
+    // `parse` takes a sign.
+    let fine = all.next().is_none() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| fine)
+}
 
 /// Headers that a handler returns together with something else: a [`HeaderMap`], or an array or
 /// vector of names and values. They replace headers of the same name; a name that is given twice is

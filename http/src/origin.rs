@@ -37,7 +37,8 @@ pub(super) fn of(request: &Request, allowed: &[String]) -> From {
     }
 }
 
-fn matches(allowed: &str, origin: &str) -> bool {
+/// Whether an origin is the allowed one, however that is written.
+pub(super) fn matches(allowed: &str, origin: &str) -> bool {
     let ((one, ours), (other, theirs)) = (split(allowed), split(origin));
     allowed == "*" || allowed == origin || (one == other && is_same(&one, ours, theirs))
 }

@@ -13,10 +13,11 @@ use http_body::Body as _;
 use hyper::{body::Incoming, service::Service};
 
 use super::{
-    Body, Method, Request, Response, ResponseFuture, StatusCode,
+    Body, Error, IntoResponse, Method, Request, Response, ResponseFuture, StatusCode,
     check::{Checked, check},
     error::negotiate,
-    header::{CONNECTION, CONTENT_LENGTH, HeaderValue},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    headers::content_length,
     pace::{Pace, Watch},
     request::Common,
     router::{Found, Routes, nothing},
@@ -103,24 +104,53 @@ fn without_body(response: Response) -> Response {
     Response::from_parts(head, Body::empty())
 }
 
-/// Corrects a length that the handler has set, if it is not that of the body. hyper trusts it: the
-/// peer would take the rest of the body for another response, or wait for one that does not come.
-/// Responses to HEAD, and 304, have the length of another one.
+/// Only an upgrade is answered with a status that is not final (RFC 9110, 15.2). A peer would wait
+/// for the real response.
+fn correct_status(response: Response) -> Response {
+    let status = response.status();
+    if !status.is_informational() || response.body().is_upgrade() {
+        return response;
+    }
+    Error::internal(format!("a handler answered {status}, which is not final")).into_response()
+}
+
+/// Corrects what hyper trusts handlers to do right. Otherwise a peer would take the rest of the
+/// content for another response, or wait for content that does not come.
+fn correct_content(response: &mut Response, heads: bool) {
+    // How the content is delimited is hyper's to say.
+    response.headers_mut().remove(TRANSFER_ENCODING);
+    // These have no content: RFC 9110, 6.4.1 and 15.3.6.
+    match response.status() {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => {
+            response.headers_mut().remove(CONTENT_LENGTH);
+            *response.body_mut() = Body::empty();
+        }
+        StatusCode::NOT_MODIFIED => *response.body_mut() = Body::empty(),
+        _ => {}
+    }
+    correct_length(response, heads);
+}
+
+/// Corrects a length that is not that of the body. Responses to HEAD, and 304, have the length of
+/// another one.
 fn correct_length(response: &mut Response, heads: bool) {
-    let Some(told) = response.headers().get(CONTENT_LENGTH) else {
+    if !response.headers().contains_key(CONTENT_LENGTH) {
         return;
-    };
-    let Some(length) = response.body().size_hint().exact() else {
-        return;
-    };
+    }
     let is_of_another = heads || response.status() == StatusCode::NOT_MODIFIED;
-    if *told != HeaderValue::from(length) && !(length == 0 && is_of_another) {
-        tracing::error!(
-            told = ?told, length,
-            "a handler has set a Content-Length that is not that of its body"
-        );
-        let length = HeaderValue::from(length);
-        response.headers_mut().insert(CONTENT_LENGTH, length);
+    let told = content_length(response.headers());
+    let right = match response.body().size_hint().exact() {
+        Some(length) if length > 0 || !is_of_another => Some(length),
+        _ => told,
+    };
+    if told.is_some() && told == right {
+        return;
+    }
+    tracing::error!(?told, ?right, "a handler has set a wrong Content-Length");
+    let headers = response.headers_mut();
+    match right {
+        Some(right) => drop(headers.insert(CONTENT_LENGTH, right.into())),
+        None => drop(headers.remove(CONTENT_LENGTH)),
     }
 }
 
@@ -167,7 +197,7 @@ impl Future for Answering {
             this.begin(&answer, request);
         }
         let response = this.response.as_mut().expect("it has begun");
-        let Poll::Ready(mut response) = Pin::new(response).poll(cx) else {
+        let Poll::Ready(response) = Pin::new(response).poll(cx) else {
             if let Some(watch) = &this.watch {
                 watch.handler_waits();
             }
@@ -177,8 +207,9 @@ impl Future for Answering {
             .watch
             .take()
             .expect("a future is not polled after its end");
+        let mut response = correct_status(response);
         negotiate(&mut response, this.accept.as_ref());
-        correct_length(&mut response, this.heads);
+        correct_content(&mut response, this.heads);
         if this.headless {
             response = without_body(response);
         }

@@ -218,6 +218,15 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         Pause { node }
     }
 
+    /// Drops this as if its value had not been asked for. Its error is not reported.
+    pub(super) fn forgo(self) {
+        let node = self.into_node();
+        let slot = node.slot();
+        if let Some((Ok(value), _)) = slot.is_ready().then(|| slot.take()).flatten() {
+            node.unclaimed(value);
+        }
+    }
+
     /// Passes the result to `sink`, now or later.
     pub(super) fn finish(self, sink: Box<node::Sink<T, E>>) {
         let node = self.into_node();

@@ -88,6 +88,11 @@ pub fn race<T: 'static, E: ChainError>(
     ));
     let left = Rc::new(Cell::new(count));
     for (index, part) in deferreds.into_iter().enumerate() {
+        if group.is_settled() {
+            // A value that was lent goes back.
+            part.forgo();
+            continue;
+        }
         let (group, errors, left) = (group.clone(), errors.clone(), left.clone());
         part.finish(Box::new(move |result| match result {
             Ok(value) => {
@@ -175,6 +180,10 @@ impl<T: 'static, E: ChainError> Group<T, E> {
             origin,
             parts: RefCell::new(parts),
         })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.origin.has_fired()
     }
 
     fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {

@@ -2,7 +2,9 @@
 
 use std::{
     cell::Cell,
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -27,8 +29,8 @@ pub struct Forward {
 }
 
 /// Connects to `target` for each accepted connection, and forwards bytes in both directions. The
-/// end of input is forwarded too, so each direction ends separately. If one side fails, the other
-/// is aborted. A peer has 10 s for its handshakes (TLS, a PROXY header); the target is asked only
+/// end of input is forwarded too, so each direction ends separately. A side that takes no more is
+/// heard to its end; then the other one is closed too. If reading fails, both are aborted. A peer has 10 s for its handshakes (TLS, a PROXY header); the target is asked only
 /// after them.
 ///
 /// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. Connections
@@ -135,23 +137,49 @@ async fn pass(
         }
     };
     let (mut there, mut back) = (Direction::default(), Direction::default());
-    let passed = std::future::poll_fn(|cx| {
-        let (one, other) = (
-            there.poll(cx, &mut *near, &mut *far)?,
-            back.poll(cx, &mut *far, &mut *near)?,
-        );
-        if one.is_ready() && other.is_ready() {
-            Poll::Ready(Ok::<_, io::Error>(()))
-        } else {
-            Poll::Pending
+    let passed = poll_fn(|cx| {
+        let one = there.poll(cx, &mut *near, &mut *far)?;
+        back.resets = there.failed.is_some();
+        let other = back.poll(cx, &mut *far, &mut *near)?;
+        there.resets = back.failed.is_some();
+        let done = match (&there.failed, &back.failed) {
+            (None, None) => one.is_ready() && other.is_ready(),
+            // One side takes no more. All that it has said has come to the other.
+            (Some(_), None) => other.is_ready(),
+            (None, Some(_)) => one.is_ready(),
+            (Some(_), Some(_)) => true,
+        };
+        match done {
+            true => Poll::Ready(Ok::<_, io::Error>(())),
+            false => Poll::Pending,
         }
     });
-    if let Err(error) = passed.await {
-        tracing::debug!(%error, %peer, %target, "a forwarded connection failed");
-        near.abort();
-        far.abort();
-    }
+    let failed = passed.await.err();
+    let error = match (failed, there.failed.take(), back.failed.take()) {
+        (None, None, None) => return,
+        // If this closed at once, a side that still sends would be reset, and could lose what is
+        // on its way to it.
+        (None, Some(error), None) => {
+            let ends = poll_fn(|cx| there.drain(cx, &mut *near));
+            let _ = handle.timeout(LINGER_TIME, ends).await;
+            error
+        }
+        (None, None, Some(error)) => {
+            let ends = poll_fn(|cx| back.drain(cx, &mut *far));
+            let _ = handle.timeout(LINGER_TIME, ends).await;
+            error
+        }
+        (None, Some(error), Some(_)) | (Some(error), _, _) => {
+            near.abort();
+            far.abort();
+            error
+        }
+    };
+    tracing::debug!(%error, %peer, %target, "a forwarded connection failed");
 }
+
+/// How long a side that still sends is read when the other one is gone.
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// One direction of a forwarded connection.
 #[derive(Default)]
@@ -161,6 +189,15 @@ struct Direction {
     start: usize,
     ended: bool,
     closed: bool,
+    /// Why nothing more can be written. What comes then is thrown away.
+    failed: Option<io::Error>,
+    /// Whether an error of the side that is read is its end: it takes no more.
+    resets: bool,
+}
+
+enum Failure {
+    Read(io::Error),
+    Write(io::Error),
 }
 
 impl Direction {
@@ -171,10 +208,41 @@ impl Direction {
         from: &mut dyn ByteStream,
         to: &mut dyn ByteStream,
     ) -> Poll<io::Result<()>> {
+        if self.failed.is_none() {
+            match ready!(self.pass(cx, from, to)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(Failure::Read(error)) => return Poll::Ready(Err(error)),
+                Err(Failure::Write(error)) => self.failed = Some(error),
+            }
+            (self.held, self.start) = (Vec::new(), 0);
+        }
+        self.drain(cx, from).map(Ok)
+    }
+
+    /// Throws away what comes, until the end.
+    fn drain(&mut self, cx: &mut Context<'_>, from: &mut dyn ByteStream) -> Poll<()> {
+        let mut buffer = Scratch::take();
+        while !self.ended {
+            let read = ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer));
+            self.ended = !matches!(read, Ok(1..));
+        }
+        Poll::Ready(())
+    }
+
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut dyn ByteStream,
+        to: &mut dyn ByteStream,
+    ) -> Poll<Result<(), Failure>> {
         loop {
             while self.start < self.held.len() {
-                match ready!(Pin::new(&mut *to).poll_write(cx, &self.held[self.start..]))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                let written = Pin::new(&mut *to).poll_write(cx, &self.held[self.start..]);
+                match ready!(written).map_err(Failure::Write)? {
+                    0 => {
+                        let error = io::ErrorKind::WriteZero.into();
+                        return Poll::Ready(Err(Failure::Write(error)));
+                    }
                     count => self.start += count,
                 }
             }
@@ -182,16 +250,17 @@ impl Direction {
             if self.closed {
                 return Poll::Ready(Ok(()));
             }
-            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Failure::Write)?;
             if self.ended {
-                ready!(Pin::new(&mut *to).poll_close(cx))?;
+                ready!(Pin::new(&mut *to).poll_close(cx)).map_err(Failure::Write)?;
                 self.closed = true;
                 return Poll::Ready(Ok(()));
             }
             self.read(cx, from, to)?;
             if self.held.is_empty() && !self.ended {
                 // If the flush does not complete at once, it wakes this task later.
-                let _ = Pin::new(&mut *to).poll_flush(cx)?;
+                let flushed = Pin::new(&mut *to).poll_flush(cx);
+                let _ = flushed.map_err(Failure::Write)?;
                 return Poll::Pending;
             }
         }
@@ -203,21 +272,21 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut dyn ByteStream,
         to: &mut dyn ByteStream,
-    ) -> io::Result<()> {
+    ) -> Result<(), Failure> {
         // The buffer is shared by all connections of the thread. None holds one while it waits.
         let mut buffer = Scratch::take();
         loop {
             match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
                 Poll::Pending => break Ok(()),
-                Poll::Ready(Err(error)) => break Err(error),
-                Poll::Ready(Ok(0)) => {
+                Poll::Ready(Err(error)) if !self.resets => break Err(Failure::Read(error)),
+                Poll::Ready(Ok(0) | Err(_)) => {
                     self.ended = true;
                     break Ok(());
                 }
                 Poll::Ready(Ok(count)) => match Pin::new(&mut *to).poll_write(cx, &buffer[..count])
                 {
                     Poll::Ready(Ok(taken)) if taken == count => {}
-                    Poll::Ready(Err(error)) => break Err(error),
+                    Poll::Ready(Err(error)) => break Err(Failure::Write(error)),
                     partly => {
                         let taken = if let Poll::Ready(Ok(taken)) = partly {
                             taken

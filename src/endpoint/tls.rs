@@ -23,8 +23,8 @@ pub(super) fn add(kinds: &mut Kinds) {
             .unwrap_or_else(|| certificate.clone());
         Ok(Rc::new(TlsServer {
             tcp,
-            certificate,
-            key,
+            certificate: fixed(certificate),
+            key: fixed(key),
         }))
     });
     kinds.add_client("tls", |arguments| {
@@ -32,9 +32,14 @@ pub(super) fn add(kinds: &mut Kinds) {
         let name = arguments
             .optional("name", "a name")?
             .unwrap_or_else(|| host.host.clone());
-        let roots = arguments.optional("roots", "a PEM file")?;
+        let roots = arguments.optional("roots", "a PEM file")?.map(fixed);
         Ok(Rc::new(TlsClient { host, name, roots }))
     });
+}
+
+/// The program may change its directory before the file is read, or read again.
+fn fixed(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 struct TlsServer {

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,8 @@ pub struct IdleTimeout<S> {
     /// rescheduled only when they fire, not for every byte.
     reader: Option<Sleep>,
     writer: Option<Sleep>,
+    /// Runs while what was written is not sent.
+    flusher: Option<Sleep>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,6 +54,7 @@ impl<S: ByteStream> IdleTimeout<S> {
             moved,
             reader: None,
             writer: None,
+            flusher: None,
         }
     }
 
@@ -93,15 +96,40 @@ impl<S: ByteStream> IdleTimeout<S> {
                 return Poll::Pending;
             }
             if due <= self.handle.now() {
-                if self.end == Some(due) {
-                    return Poll::Ready(Err(over()));
-                }
-                let message = "the connection was idle for too long";
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+                return Poll::Ready(Err(match self.end == Some(due) {
+                    true => over(),
+                    false => idle(),
+                }));
             }
             *sleep = None;
         }
     }
+
+    /// A stream below that keeps what is written, as TLS does, says only here that its peer does
+    /// not read.
+    fn judge_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        flushed: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        if flushed.is_ready() {
+            self.flusher = None;
+            return flushed;
+        }
+        let sleep = self.flusher.get_or_insert_with(|| {
+            let due = self.handle.after(self.idle);
+            self.handle
+                .sleep_until(self.end.map_or(due, |end| end.min(due)))
+        });
+        ready!(Pin::new(sleep).poll(cx));
+        let is_over = self.end.is_some_and(|end| end <= self.handle.now());
+        Poll::Ready(Err(if is_over { over() } else { idle() }))
+    }
+}
+
+fn idle() -> io::Error {
+    let message = "the connection was idle for too long";
+    io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
 fn over() -> io::Error {
@@ -141,7 +169,15 @@ impl<S: ByteStream> AsyncWrite for IdleTimeout<S> {
         self.judge(cx, Side::Writer, written)
     }
 
-    forward_stream!(below: poll_flush, poll_close);
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.below).poll_flush(cx);
+        self.judge_flush(cx, flushed)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.below).poll_close(cx);
+        self.judge_flush(cx, closed)
+    }
 }
 
 impl<S: ByteStream> ByteStream for IdleTimeout<S> {

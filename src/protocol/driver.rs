@@ -98,6 +98,7 @@ pub(super) fn spawn(
         state: State::Fresh,
         input: Input::Open,
         half_closed: false,
+        failed: None,
         patience: None,
         idle: None,
         origin,
@@ -143,6 +144,8 @@ struct Driver {
     input: Input,
     /// Whether the stream's write direction has been closed.
     half_closed: bool,
+    /// Why the peer takes no more.
+    failed: Option<io::Error>,
     /// Timeout that runs while the stream is not established, and again after a close.
     patience: Option<Sleep>,
     /// Runs while it waits for a peer that may not be idle.
@@ -196,7 +199,21 @@ impl Driver {
         if self.state != State::Made {
             return self.establish(cx);
         }
-        let sent = self.send(cx)?;
+        if self.failed.is_some() {
+            return self.last_words(cx);
+        }
+        let sent = match self.send(cx) {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.failed = Some(error);
+                let shared = &self.connection.shared;
+                shared
+                    .ending
+                    .set(shared.ending.get().max(Ending::HalfClose));
+                shared.outbound.borrow_mut().clear();
+                return Ok(Step::Again);
+            }
+        };
         if let Step::Again = self.tell_producer()? {
             return Ok(Step::Again);
         }
@@ -215,14 +232,7 @@ impl Driver {
             return self.linger(cx);
         }
         if self.connection.shared.reading_resumed.get() {
-            if !self.connection.shared.handle.spend(1) {
-                cx.waker().wake_by_ref();
-                return Ok(Step::Wait);
-            }
-            self.connection.shared.reading_resumed.set(false);
-            self.moved();
-            self.call(|protocol, connection| protocol.reading_resumed(connection))?;
-            return Ok(Step::Again);
+            return self.resume(cx);
         }
         if self.connection.shared.reading_paused.get() || self.input == Input::Ended {
             if sent && self.input == Input::Open {
@@ -235,6 +245,49 @@ impl Driver {
             Step::Again => Ok(Step::Again),
             Step::Wait => self.wait_for_peer(cx),
         }
+    }
+
+    /// Tells the protocol that it may go on with what it has received.
+    fn resume(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
+        let shared = &self.connection.shared;
+        if !shared.handle.spend(1) {
+            cx.waker().wake_by_ref();
+            return Ok(Step::Wait);
+        }
+        shared.reading_resumed.set(false);
+        self.moved();
+        self.call(|protocol, connection| protocol.reading_resumed(connection))?;
+        Ok(Step::Again)
+    }
+
+    /// Hears a peer that takes no more, until it has ended too: it may have said why, and the rest
+    /// of the output of a program that has read enough is still to come.
+    fn last_words(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
+        let shared = &self.connection.shared;
+        let over = shared.ending.get() == Ending::Close
+            || self.input == Input::Ended
+            || shared.upgrade.borrow().is_some();
+        if over {
+            return Err(self.failure());
+        }
+        if shared.reading_resumed.get() {
+            return self.resume(cx);
+        }
+        let heard = match shared.reading_paused.get() {
+            true => Ok(Step::Wait),
+            false => self.receive(cx),
+        };
+        match heard {
+            Ok(Step::Again) => Ok(Step::Again),
+            Ok(Step::Wait) => self.linger(cx).map_err(|_| self.failure()),
+            Err(Lost::Failed(_)) => Err(self.failure()),
+            Err(why) => Err(why),
+        }
+    }
+
+    fn failure(&mut self) -> Lost {
+        let broken = || io::ErrorKind::BrokenPipe.into();
+        Lost::Failed(self.failed.take().unwrap_or_else(broken))
     }
 
     /// Notes that the peer has done something, or need not.
@@ -337,7 +390,7 @@ impl Driver {
     }
 
     /// Sends the queued bytes as far as the peer takes them. Returns true when all are sent.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
+    fn send(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let shared = &self.connection.shared;
         let mut stream = shared.stream.borrow_mut();
         let mut outbound = shared.outbound.borrow_mut();
@@ -354,7 +407,7 @@ impl Driver {
                 break;
             }
             match Pin::new(&mut *stream).poll_write(cx, &outbound.bytes()[..before]) {
-                Poll::Ready(Ok(0)) => return Err(Lost::Failed(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => {
                     outbound.consume(count);
                     shared.moved.set(shared.handle.turn_time());
@@ -362,12 +415,12 @@ impl Driver {
                         upgrade.before -= count;
                     }
                 }
-                Poll::Ready(Err(error)) => return Err(Lost::Failed(error)),
+                Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(false),
             }
         }
         match Pin::new(&mut *stream).poll_flush(cx) {
-            Poll::Ready(result) => result.map(|()| true).map_err(Lost::Failed),
+            Poll::Ready(result) => result.map(|()| true),
             Poll::Pending => Ok(false),
         }
     }

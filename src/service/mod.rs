@@ -244,6 +244,7 @@ impl Inner {
     }
 
     async fn stop_all(&self) {
+        let _rest = Rest(self);
         while let Some(last) = self.running.get().checked_sub(1) {
             self.running.set(last);
             let service = self.services.borrow()[last].clone();
@@ -260,6 +261,24 @@ impl Inner {
                     "a service did not stop in time and was aborted"
                 ),
             }
+        }
+    }
+}
+
+/// Stops the services that are left if there is no time to wait for those before them.
+struct Rest<'a>(&'a Inner);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        let inner = self.0;
+        while let Some(last) = inner.running.get().checked_sub(1) {
+            inner.running.set(last);
+            let service = inner.services.borrow()[last].clone();
+            tracing::warn!(
+                service = service.name(),
+                "there is no time to wait until a service has stopped"
+            );
+            drop(Guarded::new(|| service.stop()));
         }
     }
 }

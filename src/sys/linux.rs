@@ -1,6 +1,11 @@
-//! Linux: what the kernel says about a thread.
+//! Linux: what the kernel says about a thread, and to it.
 
-use std::{fs::File, os::unix::fs::FileExt, time::Duration};
+use std::{fs::File, io, os::unix::fs::FileExt, time::Duration};
+
+use nix::sys::{
+    signal::{SigSet, SigmaskHow, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
 
 /// Reads how long a thread has waited for a processor, from `/proc/thread-self/schedstat`; see
 /// proc(5) and the kernel's `sched-stats` documentation.
@@ -24,4 +29,30 @@ impl ProcessorWait {
             .ok()?;
         Some(Duration::from_nanos(nanoseconds))
     }
+}
+
+/// Writes to what may be a pipe that nobody reads, without a SIGPIPE, which ends a program in
+/// another language than Rust.
+pub(crate) fn without_sigpipe<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let mut pipe = SigSet::empty();
+    pipe.add(Signal::SIGPIPE);
+    let Ok(before) = pipe.thread_swap_mask(SigmaskHow::SIG_BLOCK) else {
+        return write();
+    };
+    let result = write();
+    if before.contains(Signal::SIGPIPE) {
+        return result;
+    }
+    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    if result.as_ref().is_err_and(broken) {
+        // The signal is for this thread, which takes it.
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let taken = SignalFd::with_flags(&pipe, flags).and_then(|signals| signals.read_signal());
+        if let Err(error) = taken {
+            tracing::error!(%error, "a SIGPIPE cannot be taken");
+        }
+    }
+    // It cannot fail: pthread_sigmask(3).
+    let _ = before.thread_set_mask();
+    result
 }

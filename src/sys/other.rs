@@ -1,6 +1,6 @@
 //! Systems other than Linux.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 /// These systems do not say how long a thread has waited for a processor.
 pub(crate) struct ProcessorWait;
@@ -14,4 +14,11 @@ impl ProcessorWait {
     pub(crate) fn read(&self) -> Option<Duration> {
         None
     }
+}
+
+/// These systems do not let a thread take a signal that may not be there: the program must ignore
+/// SIGPIPE, as Rust programs do.
+#[cfg_attr(windows, expect(dead_code, reason = "there are no signals"))]
+pub(crate) fn without_sigpipe<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    write()
 }

@@ -53,14 +53,16 @@ use rustix::{
 };
 
 use super::{Address, ByteStream};
-use crate::reactor::{Direction, Handle, Interest, Readiness, Registration};
+use crate::{
+    reactor::{Direction, Handle, Interest, Readiness, Registration},
+    sys,
+};
 
 /// A stream over one fd for both directions, or over one fd for each. Dropping it closes them.
 ///
 /// Writing to a peer that no longer reads returns an error of kind
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe). For pipes the system also sends SIGPIPE. Rust
-/// programs ignore that signal from the start; a program in another language that embeds this must
-/// ignore it itself.
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe). The SIGPIPE that the system also sends does not reach
+/// the program on Linux. Elsewhere, a program in another language than Rust must ignore it.
 ///
 /// When the terminal side of a pseudo-terminal is no longer open anywhere, the other side reads the
 /// end of input (the system reports `EIO`).
@@ -242,11 +244,9 @@ impl AsyncWrite for FdStream {
         let Some(end) = self.output.as_ref().filter(|_| !self.closed) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        let count = ready!(
-            self.poll(cx, end, Direction::Write, |fd| Ok(rustix::io::write(
-                fd, buffer
-            )?))
-        )?;
+        let count = ready!(self.poll(cx, end, Direction::Write, |fd| {
+            sys::without_sigpipe(|| Ok(rustix::io::write(fd, buffer)?))
+        }))?;
         end.moved(Direction::Write, count);
         Poll::Ready(Ok(count))
     }

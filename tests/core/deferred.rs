@@ -730,3 +730,24 @@ fn d11_a_dropped_waiter_leaves_a_lock_and_a_semaphore() {
     }
     assert_eq!(semaphore.waiting(), 0);
 }
+
+/// Both had a value, and the one that came second was lost.
+#[test]
+fn a_value_that_loses_a_race_stays_in_its_queue() {
+    let queues: Vec<_> = (0..3).map(|_| DeferredQueue::<u32>::new(4, 4)).collect();
+    for (value, queue) in (1..).zip(&queues[..2]) {
+        queue.put(value).expect("room");
+    }
+    let failed: Deferred<u32, Interrupted> = Deferred::ready(Err(Interrupted::TimedOut));
+    let first = |queue: &DeferredQueue<u32>| queue.get().expect("room");
+    let log = logged(|| {
+        let parts = queues.iter().map(first).chain([failed]).collect::<Vec<_>>();
+        let won = race(parts).take().expect("fired");
+        assert_eq!(won, Ok((0, 1)));
+    });
+    assert_eq!(log, "");
+    assert_eq!(queues[1].len(), 1);
+    // Nor does the one that had none take a later one.
+    queues[2].put(3).expect("room");
+    assert_eq!(queues[2].len(), 1);
+}

@@ -11,6 +11,7 @@ mod deferred;
 mod endpoint;
 mod framing;
 mod host;
+mod last_words;
 mod layers;
 mod log;
 #[cfg(target_os = "linux")]
@@ -21,7 +22,9 @@ mod proxy;
 mod rpc;
 mod run;
 mod service;
+mod streams;
 mod thread;
+mod thread_end;
 #[cfg(feature = "tls-development")]
 mod tls;
 mod turn_hooks;

@@ -9,33 +9,24 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use entwined::{
-    Standalone,
+    Standalone, forward_stream,
     policy::{Bucket, IdleTimeout, PerPeer, RateLimited, TokenBucket, TrafficLog},
     protocol::{self, Connection, Echo, Lost, Protocol},
     simulation::Simulation,
     transport::{
-        Listen, Stream,
+        ByteStream, Listen, Stream,
         memory::{self, MemoryStream},
         tcp,
     },
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
-async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<usize> {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer)).await
-}
-
-async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
-        bytes = &bytes[count..];
-    }
-    Ok(())
-}
+use crate::streams::{flush, read, write_all};
 
 #[derive(Clone, Default)]
 struct Ended(Rc<RefCell<Option<String>>>);
@@ -130,6 +121,66 @@ fn a_peer_that_has_ended_and_does_not_read_is_not_waited_for() {
     let start = handle.now();
     simulation.run_until(writing).expect("no panic");
     assert_eq!(handle.now() - start, Duration::from_secs(10));
+}
+
+/// Takes all that is written, and does not get rid of it: TLS to a peer that does not read.
+#[derive(Debug)]
+struct Swallows {
+    below: MemoryStream,
+}
+
+impl AsyncRead for Swallows {
+    forward_stream!(below: poll_read);
+}
+
+impl AsyncWrite for Swallows {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl ByteStream for Swallows {
+    forward_stream!(below: local_address, peer_address, abort, below);
+}
+
+/// Only reads and writes were watched.
+#[test]
+fn what_is_to_be_flushed_to_a_peer_that_does_not_read_is_not_waited_for() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    for closes in [false, true] {
+        let (near, far) = memory::pair(&handle);
+        let mut near = IdleTimeout::new(&handle, Swallows { below: near }, Duration::from_secs(10));
+        let start = handle.now();
+        let sleeping = handle.clone();
+        let writing = handle.spawn(async move {
+            write_all(&mut near, b"hello").await.expect("it is taken");
+            // The silence before does not count.
+            sleeping.sleep(Duration::from_secs(15)).await;
+            let waited = if closes {
+                poll_fn(|cx| Pin::new(&mut near).poll_close(cx)).await
+            } else {
+                flush(&mut near).await
+            };
+            drop(far);
+            waited.expect_err("nobody reads").kind()
+        });
+        let kind = simulation.run_until(writing).expect("no panic");
+        assert_eq!(kind, io::ErrorKind::TimedOut);
+        assert_eq!(handle.now() - start, Duration::from_secs(25));
+    }
 }
 
 /// How long it takes to send `bytes` bytes over each of several streams that share a bucket.

@@ -83,6 +83,40 @@ fn noting(handle: &Handle, log: &Log, name: &'static str) -> Noting {
     }
 }
 
+/// The time for stopping ran out with the fourth, and the others were never asked.
+#[test]
+fn a_service_is_stopped_though_all_before_it_do_not_stop() {
+    for nested in [false, true] {
+        let (simulation, log) = (Simulation::new(), Log::default());
+        let handle = simulation.handle();
+        let services = Services::new("app", &handle);
+        services.add(noting(&handle, &log, "first"));
+        for name in ["a", "b", "c", "d", "e"] {
+            let mut stuck = noting(&handle, &log, name);
+            stuck.stopping = None;
+            services.add(stuck);
+        }
+        let outer = Services::new("outer", &handle);
+        outer.add(noting(&handle, &log, "outermost"));
+        outer.add(services.clone());
+        let started = if nested { outer.run() } else { services.run() };
+        simulation.run_until(started).expect("all start");
+        log.take();
+        handle.stop();
+        simulation.advance(Duration::from_secs(120));
+        let log = log.take();
+        for name in ["a", "b", "c", "d", "e", "first"] {
+            let stop = format!("stop {name}");
+            assert_eq!(
+                log.iter().filter(|line| **line == stop).count(),
+                1,
+                "{log:?}"
+            );
+        }
+        assert_eq!(log.contains(&"stop outermost".to_owned()), nested);
+    }
+}
+
 #[test]
 fn services_start_in_order_and_stop_in_the_reverse_order() {
     let (simulation, log) = (Simulation::new(), Log::default());

@@ -1,14 +1,8 @@
 //! One request and its response, over a kept connection or a new one.
 
-use std::{
-    cell::RefCell,
-    error::Error as _,
-    io::{self, ErrorKind},
-    pin::pin,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, error::Error as _, io, pin::pin, rc::Rc, time::Duration};
 
+use http_body::Body as _;
 use hyper::body::Incoming;
 use url::Url;
 
@@ -16,13 +10,17 @@ use super::{
     ClientError, ClientResponse,
     connect::{Secure, SendRequest, connect, credentials},
     jar::Jar,
-    link::{Exchange, Outgoing, Upload},
+    link::{Exchange, Outgoing, Upload, is_end},
     pool::Pool,
     settings::{Settings, without_credentials},
 };
 use crate::{
     Body, Bytes, HeaderMap, HeaderValue, Method, StatusCode,
-    header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, PROXY_AUTHORIZATION},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION,
+        TRANSFER_ENCODING,
+    },
+    headers::content_length,
     times::later,
 };
 
@@ -232,6 +230,11 @@ fn request(
     url: &Url,
     by_proxy: bool,
 ) -> ::http::Request<Outgoing> {
+    // hyper trusts what these say of the body. Only the length of a stream is the program's to say.
+    head.headers.remove(TRANSFER_ENCODING);
+    if body.size_hint().exact().is_some() || content_length(&head.headers).is_none() {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     if let SendRequest::One(..) = sender {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         if let Ok(host) = HeaderValue::from_str(authority) {
@@ -306,18 +309,6 @@ fn again(error: &hyper::Error) -> Again {
     } else {
         Again::No
     }
-}
-
-/// Whether the connection has ended, in order or not. TLS without close_notify ends unexpectedly.
-fn is_end(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::BrokenPipe
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::NotConnected
-            | ErrorKind::UnexpectedEof
-    )
 }
 
 /// Whether the server closes the connection after this response.

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     error::Error,
     future::{Future, poll_fn},
-    io,
+    io::{self, ErrorKind},
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -209,12 +209,34 @@ pub(super) struct Linked {
 
 impl Linked {
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let result = or_wait(result);
         self.link.blocked.set(result.is_pending());
         if let Poll::Ready(Ok(1..)) = result {
             self.link.wrote.set(self.link.handle.now());
         }
         result
     }
+}
+
+/// A server that takes no more may have said why. hyper gives a connection up when writing fails; so
+/// writing waits, and reading tells the end, after what has come before.
+fn or_wait<T>(result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    match result {
+        Poll::Ready(Err(error)) if is_end(error.kind()) => Poll::Pending,
+        result => result,
+    }
+}
+
+/// Whether the connection has ended, in order or not. TLS without close_notify ends unexpectedly.
+pub(super) fn is_end(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::NotConnected
+            | ErrorKind::UnexpectedEof
+    )
 }
 
 impl AsyncRead for Linked {
@@ -250,7 +272,7 @@ impl AsyncWrite for Linked {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        or_wait(Pin::new(&mut self.stream).poll_flush(cx))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

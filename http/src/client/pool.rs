@@ -223,7 +223,8 @@ impl Pool {
 
     fn sweep_later(&self, after: Duration) {
         let mut sweeping = self.sweeping.borrow_mut();
-        if sweeping.is_none() {
+        // The one of a run that has ended never comes.
+        if !sweeping.as_ref().is_some_and(Timer::is_pending) {
             let own = self.own.clone();
             *sweeping = Some(self.handle.call_later(after, move || {
                 if let Some(pool) = own.upgrade() {

@@ -64,9 +64,12 @@ enum Source {
 type Get = dyn Fn(&str) -> Option<Cow<'static, [u8]>>;
 
 impl Files {
-    /// Serves the files in this folder. The folder does not have to exist yet.
+    /// Serves the files in this folder. The folder does not have to exist yet. A relative path means
+    /// the directory that the program is in now, also if it changes its directory later.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self::from_source(Source::Disk(Disk::new(folder.into())))
+        let folder = folder.into();
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        Self::from_source(Source::Disk(Disk::new(folder)))
     }
 
     /// Serves files embedded in the program. `get` is called with a path such as `css/page.css`.

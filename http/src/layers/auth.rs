@@ -46,7 +46,7 @@ pub fn same_secret(one: &str, other: &str) -> bool {
     one.len() == other.len() && differing == 0
 }
 
-fn credentials<'a>(request: &'a Request, scheme: &str) -> Option<&'a str> {
+pub(super) fn credentials<'a>(request: &'a Request, scheme: &str) -> Option<&'a str> {
     let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (name, rest) = value.split_once(' ')?;
     name.eq_ignore_ascii_case(scheme).then(|| rest.trim())

@@ -10,6 +10,7 @@ use super::super::{
         ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
         ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
     },
+    origin,
 };
 
 /// Which other origins may use the site. Created by [`cors`].
@@ -50,7 +51,7 @@ impl Cors {
     #[must_use]
     pub fn origin(mut self, origin: &str) -> Self {
         if let Some(origins) = &mut self.origins {
-            origins.push(origin.trim_end_matches('/').to_ascii_lowercase());
+            origins.push(origin.to_owned());
         }
         self
     }
@@ -106,8 +107,11 @@ impl Cors {
         match &self.origins {
             None => Some(HeaderValue::from_static("*")),
             Some(origins) => {
-                let text = origin.to_str().ok()?.to_ascii_lowercase();
-                origins.contains(&text).then(|| origin.clone())
+                let text = origin.to_str().ok()?;
+                let mut origins = origins.iter();
+                // All of them are what `any_origin` allows, without credentials.
+                let known = origins.any(|allowed| allowed != "*" && origin::matches(allowed, text));
+                known.then(|| origin.clone())
             }
         }
     }

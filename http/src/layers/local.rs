@@ -6,10 +6,10 @@ use super::{
     super::{
         Error, HeaderValue, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
         StatusCode, authority,
-        header::{AUTHORIZATION, COOKIE, LOCATION, SET_COOKIE},
+        header::{COOKIE, LOCATION, SET_COOKIE},
         origin,
     },
-    auth::same_secret,
+    auth::{credentials, same_secret},
     random::{hex, random},
 };
 
@@ -165,14 +165,7 @@ impl LocalOnly {
             return Admitted::Yes;
         };
         let is_it = |given: &str| same_secret(given, token);
-        let bearer = request
-            .headers()
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        if bearer
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .is_some_and(is_it)
-        {
+        if credentials(request, "bearer").is_some_and(is_it) {
             return Admitted::Yes;
         }
         let cookies = request

@@ -89,7 +89,8 @@ pub fn sessions(key: SessionKey) -> Sessions {
 }
 
 impl Sessions {
-    /// Sets the cookie's name. The default is `session`.
+    /// Sets the cookie's name. The default is `session`. With a name that begins with `__Host-` or
+    /// `__Secure-`, browsers send the cookie over TLS only, as with [`secure`](Sessions::secure).
     ///
     /// # Panics
     /// Panics if the name is empty, has more than 256 bytes, or characters other than letters,
@@ -124,7 +125,7 @@ impl Sessions {
 
     /// Sets how long a session lasts after it was sent to the visitor: browsers drop the cookie
     /// then, and the server refuses it. By default, browsers keep it until they are closed, and the
-    /// server refuses it after 24 hours.
+    /// server refuses it after 24 hours. A session with more time left than that is refused too.
     #[must_use]
     pub fn max_age(mut self, time: Duration) -> Self {
         self.max_age = Some(time);
@@ -308,8 +309,12 @@ impl Sessions {
         };
         let signed = URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
         let (name, end, values): (String, u64, Map) = serde_json::from_slice(&signed).ok()?;
-        let left = end.checked_sub(now()).filter(|left| *left > 0)?;
-        let half = millis(self.lifetime()) / 2;
+        let (time, left) = (millis(self.lifetime()), end.checked_sub(now())?);
+        // It has more time if the clock was set back, or if the program gave more before.
+        if left == 0 || left > time.saturating_add(SKEW) {
+            return None;
+        }
+        let half = time / 2;
         (name == self.name).then_some((values, old || left < half))
     }
 
@@ -327,11 +332,12 @@ impl Sessions {
             .path("/")
             .http_only(true)
             .same_site(SameSite::Lax);
-        if self.secure {
+        if self.secure || is_promised(&self.name) {
             cookie = cookie.secure(true);
         }
-        if let Some(time) = self.max_age.and_then(|time| time.try_into().ok()) {
-            cookie = cookie.max_age(time);
+        if let Some(time) = self.max_age {
+            let longest = cookie::time::Duration::days(400);
+            cookie = cookie.max_age(time.try_into().unwrap_or(longest));
         }
         jar.signed_mut(&self.key.0).add(cookie);
         let text = jar.get(&self.name)?.encoded().to_string();
@@ -340,6 +346,19 @@ impl Sessions {
         value.set_sensitive(true);
         (text.len() <= MAX_COOKIE).then_some(value)
     }
+}
+
+/// By how many milliseconds the clock may be set back.
+const SKEW: u64 = 5 * 60 * 1_000;
+
+/// Whether the name says that the cookie comes over TLS only. Browsers hold it to that (RFC
+/// 6265bis, 4.1.3).
+fn is_promised(name: &str) -> bool {
+    let begins = |prefix: &str| {
+        let begin = name.get(..prefix.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+    };
+    begins("__Host-") || begins("__Secure-")
 }
 
 /// The time in milliseconds since 1970.

@@ -285,7 +285,9 @@ impl Part<'_> {
         path: impl AsRef<Path>,
         mut progress: impl FnMut(u64),
     ) -> Result<u64, Error> {
-        let path = path.as_ref().to_owned();
+        // The program may change its directory before an unfinished file is removed.
+        let path = path.as_ref();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let failed =
             |error: std::io::Error| Error::internal(format!("the file cannot be written: {error}"));
         let handle = self.form.handle.clone();

@@ -1,9 +1,19 @@
 //! HTTPS, with curl.
 
-use std::process::{Command, Stdio};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use entwined::{deferred::Interrupted, tls::Acceptor, transport::tcp};
-use entwined_http::{self as http, Router};
+use entwined::{
+    deferred::Interrupted,
+    tls::{Acceptor, Connector, Roots, development},
+    transport::tcp,
+};
+use entwined_http::{self as http, Config, Router};
+use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::run::run;
 
@@ -58,4 +68,69 @@ fn http_is_served_over_tls() {
     assert_eq!(said[0], "hello over TLS");
     assert!(said[1].contains("self-signed certificate"), "{}", said[1]);
     assert!(said[2].contains("curl: ("), "{}", said[2]);
+}
+
+/// The end of a connection at rest looked like one that somebody on the way had cut. HTTP/2 did not
+/// say which requests it had seen.
+#[test]
+fn a_connection_at_rest_ends_in_order() {
+    for (protocol, asks) in [("http/1.1", true), ("http/1.1", false), ("h2", false)] {
+        let came = run(|handle| async move {
+            let identity = development::identity(["localhost"]).expect("a name");
+            let roots = Roots::only(identity.certificates());
+            let acceptor = Acceptor::builder(identity).protocols([protocol]).build();
+            let connector = Connector::builder()
+                .roots(roots)
+                .protocols([protocol])
+                .build();
+            let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
+            let address = listener.local_address().tcp().expect("TCP");
+            let mut config = Config::default();
+            (config.idle_timeout, config.head_timeout) =
+                (Duration::from_millis(50), Duration::from_millis(50));
+            let listener = acceptor.expect("an acceptor").listen(listener);
+            let router = Router::new().get("/", || "hello");
+            let server = http::serve_with(listener, router, config);
+            let stream = tcp::connect(&handle, address).await.expect("it listens");
+            let connector = connector.expect("a connector");
+            let mut stream = connector.connect(stream, "localhost").expect("a name");
+            let mut said = match protocol {
+                // The settings, a request, and their acknowledgement.
+                "h2" => [
+                    &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..],
+                    b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x84\x86\x41\x09localhost",
+                    b"\0\0\0\x04\x01\0\0\0\0",
+                ]
+                .concat(),
+                _ if asks => b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
+                _ => Vec::new(),
+            };
+            while !said.is_empty() {
+                let count = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &said)).await;
+                drop(said.drain(..count.expect("written")));
+            }
+            poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx))
+                .await
+                .expect("sent");
+            let (mut all, mut buffer) = (Vec::new(), [0; 1024]);
+            loop {
+                let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer)).await;
+                match count.expect("an end in order") {
+                    0 => break,
+                    count => all.extend_from_slice(&buffer[..count]),
+                }
+            }
+            drop(server);
+            all
+        });
+        if protocol == "h2" {
+            // 8 bytes: no error, and the first stream was the last.
+            let goodbye = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+            let last = came.windows(9).rposition(|frame| frame == goodbye);
+            let last = last.expect("a GOAWAY") + 9;
+            assert_eq!(came[last + 4..last + 8], [0; 4]);
+        } else if asks {
+            assert!(came.ends_with(b"hello"));
+        }
+    }
 }

@@ -155,13 +155,15 @@ impl Drop for Interleave {
         self.hosted.asking.running.store(false, Ordering::Relaxed);
         // A slice on the stack may still hold the driver, so close it here.
         self.hosted.driver.close();
-        HOSTED.with_borrow_mut(|all| all.remove(&self.hosted.asking.number));
+        // Fails if the thread is ending and the list is gone.
+        let _ = HOSTED.try_with(|all| all.borrow_mut().remove(&self.hosted.asking.number));
     }
 }
 
 /// Runs one slice. This is the closure that the host runs.
 fn slice(number: u64) {
-    let hosted = HOSTED.with_borrow(|all| all.get(&number).and_then(Weak::upgrade));
+    let hosted = HOSTED.try_with(|all| all.borrow().get(&number).and_then(Weak::upgrade));
+    let hosted = hosted.ok().flatten();
     // The reactor may have been dropped while the closure was queued.
     let Some(hosted) = hosted else { return };
     let Hosted {

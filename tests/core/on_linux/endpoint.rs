@@ -420,3 +420,39 @@ fn a_path_is_shown_as_it_was_written() {
         text
     );
 }
+
+/// Runs alone, in a process of its own: the working directory is the whole process's.
+#[test]
+fn the_files_of_an_endpoint_are_found_after_a_change_of_directory() {
+    const VARIABLE: &str = "ENTWINED_TEST_PEM";
+    let name = "on_linux::endpoint::the_files_of_an_endpoint_are_found_after_a_change_of_directory";
+    if std::env::var_os(VARIABLE).is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a name");
+        let text = made.cert.pem() + &made.signing_key.serialize_pem();
+        std::fs::write(folder.path().join("both.pem"), text).expect("a file");
+        let status = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", name])
+            .env(VARIABLE, "1")
+            .current_dir(folder.path())
+            .stdout(std::process::Stdio::null())
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let server = endpoint::server("tls:0:interface=127.0.0.1:certificate=both.pem");
+    let client = endpoint::client("tls:127.0.0.1:1:roots=both.pem:name=localhost");
+    let (server, client) = (server.expect("an endpoint"), client.expect("an endpoint"));
+    std::env::set_current_dir("/").expect("a directory");
+    run(|handle| async move {
+        server.listen(&handle).expect("its certificate");
+        // It has got as far as the port on which nobody listens.
+        let error = client
+            .connect(&handle)
+            .await
+            .map(drop)
+            .expect_err("nobody listens");
+        assert!(!error.to_string().contains("both.pem"), "{error}");
+    });
+}

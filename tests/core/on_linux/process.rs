@@ -207,6 +207,40 @@ fn a_protocol_runs_over_a_process() {
     assert_eq!(*heard.borrow(), "HELLO, the connection was closed");
 }
 
+/// Writing failed, and what the program had said before was not read.
+#[test]
+fn a_program_that_does_not_read_all_is_heard() {
+    struct Fills(Rc<RefCell<Vec<u8>>>);
+
+    impl Protocol for Fills {
+        fn connection_made(&mut self, connection: &Connection) {
+            connection.write(&[b'x'; 500_000]);
+        }
+
+        fn data_received(&mut self, _: &Connection, data: &[u8]) {
+            self.0.borrow_mut().extend_from_slice(data);
+        }
+    }
+
+    let heard = Rc::<RefCell<Vec<u8>>>::default();
+    let protocol = Fills(heard.clone());
+    run(|handle| async move {
+        let mut process = Command::new("sh")
+            .args(["-c", "head -c 50000"])
+            .stdin(Io::Stream)
+            .stdout(Io::Stream)
+            .spawn(&handle)
+            .expect("sh");
+        let stream = process.take_stream().expect("two pipes");
+        let connection = protocol::start(&handle, stream, protocol);
+        assert!(process.exited().await.expect("its status").success());
+        while !connection.is_closing() {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(heard.borrow().len(), 50_000);
+}
+
 #[test]
 fn a_process_that_does_not_read_takes_no_more_than_the_pipe() {
     run(|handle| async move {

@@ -5,8 +5,10 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::fd::OwnedFd,
+    os::unix::net::UnixListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    thread,
 };
 
 use crate::{proxy::serve_who, run::run};
@@ -107,4 +109,53 @@ fn a_target_that_is_not_there_ends_the_connection() {
         );
         drop(forward);
     });
+}
+
+/// Sending to the target failed, and the answer that it had given before was lost.
+#[test]
+fn the_answer_of_a_target_that_does_not_read_all_is_passed_on() {
+    let name = format!("entwined-early-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let target = UnixListener::bind(&path).expect("a socket");
+    let named = path.clone();
+    let heard = run(|handle| async move {
+        let answering = handle.defer_to_thread(move |_| {
+            let answer = || -> io::Result<()> {
+                let (mut stream, _) = target.accept()?;
+                stream.read_exact(&mut [0; 5])?;
+                stream.write_all(&[b'n'; 100_000])
+            };
+            answer().map_err(|error| error.to_string())
+        });
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_address().tcp().expect("TCP");
+        let client = format!("unix:{}", named.display());
+        let forward = endpoint::forward(listener, endpoint::client(&client).expect("an endpoint"));
+        let heard = handle.defer_to_thread(move |_| {
+            let talk = || -> io::Result<usize> {
+                let mut stream = TcpStream::connect(address)?;
+                let mut writing = stream.try_clone()?;
+                // Until nobody takes it any more.
+                let writer = thread::spawn(move || {
+                    for _ in 0..1_000 {
+                        if writing.write_all(&[b'x'; 100_000]).is_err() {
+                            break;
+                        }
+                    }
+                });
+                let mut all = Vec::new();
+                let end = stream.read_to_end(&mut all);
+                writer.join().expect("no panic");
+                end?;
+                Ok(all.len())
+            };
+            talk().map_err(|error| error.to_string())
+        });
+        let heard = heard.await;
+        answering.await.expect("an answer");
+        drop(forward);
+        heard
+    });
+    fs::remove_file(&path).expect("it is there");
+    assert_eq!(heard, Ok(100_000));
 }

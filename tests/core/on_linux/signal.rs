@@ -2,9 +2,13 @@
 //! background processes ignore SIGINT.
 
 use std::{
-    env,
-    os::unix::process::ExitStatusExt,
+    env, io,
+    os::unix::{net::UnixStream, process::ExitStatusExt},
     process::{Command, ExitStatus},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -13,8 +17,11 @@ use entwined::{
     Standalone,
     reactor::Phase,
     signal::{self, Signal},
+    transport::fd,
 };
 use rustix::process::{getpid, kill_process};
+
+use crate::{run::run, streams::write_all};
 
 /// Marks the child process for the test of this name.
 const CHILD: &str = "ENTWINED_TEST_CHILD";
@@ -135,4 +142,35 @@ fn the_threads_of_the_reactor_take_no_signals_of_the_process() {
         }
     }
     drop(free);
+}
+
+/// Programs in other languages do not ignore this signal.
+#[test]
+fn a_pipe_that_nobody_reads_raises_no_signal() {
+    let name = "on_linux::signal::a_pipe_that_nobody_reads_raises_no_signal";
+    if !is_child() {
+        assert!(run_child(name).success());
+        return;
+    }
+    let raised = Arc::new(AtomicBool::new(false));
+    let number = signal_hook::consts::SIGPIPE;
+    signal_hook::flag::register(number, raised.clone()).expect("a handler");
+    run(|handle| async move {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let (near, far) = UnixStream::pair().expect("a socket");
+        drop((reader, far));
+        let pipe = fd::pair(&handle, None, Some(writer)).expect("a pipe");
+        let socket = fd::duplex(&handle, near.into()).expect("a socket");
+        for mut stream in [pipe, socket] {
+            let written = write_all(&mut stream, b"hello").await;
+            let error = written.expect_err("nobody reads");
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        }
+    });
+    assert!(!raised.load(Ordering::SeqCst));
+    // From others it still comes.
+    send_to_ourselves(Signal::PIPE);
+    while !raised.load(Ordering::SeqCst) {
+        thread::yield_now();
+    }
 }

@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use entwined::transport::{ByteStream, tcp};
+use entwined::{
+    Standalone,
+    reactor::RunError,
+    transport::{ByteStream, tcp},
+};
 use entwined_http::{
     Body, Bytes, Request, Response, Router, StatusCode,
     client::{Client, ClientError},
@@ -675,4 +679,77 @@ fn an_answer_that_nobody_asked_for_is_not_given_to_the_next() {
             assert_eq!(response.text().await.expect("a text"), "1");
         }
     });
+}
+
+/// A program that passes a request on copies its headers. hyper cut the content to the length, or
+/// the server waited for content that never came.
+#[test]
+fn how_content_is_delimited_is_not_said_by_the_programs_headers() {
+    run(|handle| async move {
+        let router = || {
+            let seen = |mut request: Request| async move {
+                let length = request.header("content-length").map(str::to_owned);
+                let hop = [
+                    "connection",
+                    "transfer-encoding",
+                    "te",
+                    "keep-alive",
+                    "upgrade",
+                ];
+                let hop: Vec<_> = hop
+                    .into_iter()
+                    .filter(|name| request.header(name).is_some())
+                    .collect();
+                let text = request.text().await?;
+                Ok::<_, entwined_http::Error>(format!("{length:?} {hop:?} {text}"))
+            };
+            Router::new().get("/", seen).post("/", seen)
+        };
+        let (_server, plain) = serve(&handle, router());
+        let two = Client::builder(&handle).http2_prior_knowledge().build();
+        for client in [Client::new(&handle), two] {
+            for (name, value) in [
+                ("content-length", "3"),
+                ("content-length", "500"),
+                ("content-length", "x"),
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "gzip"),
+            ] {
+                let asked = client.post(&plain).header(name, value).body("hello").send();
+                let asked = handle.timeout(PATIENCE, asked).await.expect("in time");
+                let text = asked.expect("a response").text().await.expect("a text");
+                assert_eq!(text, "Some(\"5\") [] hello", "{name}: {value}");
+                let asked = client.get(&plain).header(name, value).send();
+                let asked = handle.timeout(PATIENCE, asked).await.expect("in time");
+                let text = asked.expect("a response").text().await.expect("a text");
+                assert!(text.ends_with(" [] "), "{name}: {value}: {text}");
+            }
+        }
+    });
+}
+
+/// The timer that looks for them went with the first run.
+#[test]
+fn connections_at_rest_end_in_a_second_run_too() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let client = Client::builder(&handle)
+        .idle_timeout(Duration::from_millis(50))
+        .build();
+    for waits in [false, true] {
+        let (_server, url) = serve(&handle, Router::new().get("/", || "hello"));
+        let (client, handle) = (client.clone(), handle.clone());
+        let ended = reactor.block_on(async move {
+            let mut response = client.get(&url).send().await.expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "hello");
+            let rest = async {
+                while client.connections() > 0 {
+                    handle.sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let rested = !waits || handle.timeout(PATIENCE, rest).await.is_ok();
+            Ok::<_, RunError>(rested)
+        });
+        assert!(ended.expect("a run"), "the connection is still there");
+    }
 }

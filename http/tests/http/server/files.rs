@@ -5,12 +5,14 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
+    thread,
+    time::Instant,
 };
 
-use entwined_http::{Files, Router};
+use entwined_http::{Error, Files, Multipart, Router};
 use tempfile::TempDir;
 
-use crate::server::support::{Answer, Site};
+use crate::server::support::{Answer, LIMIT, Site};
 
 const LARGE: usize = 3_000_000;
 
@@ -487,4 +489,68 @@ fn in_a_sandbox_without_openat2_the_same_files_are_sent_and_no_links_are_followe
     ] {
         assert_eq!(ask(&site, path, &[]).status, status, "{path}");
     }
+}
+
+/// Runs alone, in a process of its own: the working directory is the whole process's.
+#[test]
+fn a_relative_path_means_the_same_after_a_change_of_directory() {
+    const VARIABLE: &str = "ENTWINED_TEST_DIRECTORY";
+    if std::env::var_os(VARIABLE).is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, text).expect("a file");
+        };
+        write("site/page", "ours");
+        write("other/site/page", "another one");
+        write("other/upload", "of somebody else");
+        let name = "server::files::a_relative_path_means_the_same_after_a_change_of_directory";
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", name])
+            .env(VARIABLE, "1")
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let save = |mut form: Multipart| async move {
+        while let Some(mut part) = form.next().await? {
+            part.save_with("upload", |_| {
+                std::env::set_current_dir("other").expect("it is there")
+            })
+            .await?;
+        }
+        Ok::<_, Error>("saved")
+    };
+    let site = Site::start(move |_| {
+        Router::new()
+            .mount("/files", Files::new("site"))
+            .post("/", save)
+    });
+    assert_eq!(site.get("/files/page").text(), "ours");
+    let mut peer = site.peer();
+    peer.send(
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n\
+         content-length: 500\r\n\r\n--x\r\ncontent-disposition: form-data; name=a\r\n\r\nbytes",
+    );
+    let start = Instant::now();
+    while !std::env::current_dir()
+        .expect("a folder")
+        .ends_with("other")
+    {
+        assert!(start.elapsed() < LIMIT, "no byte is saved");
+        thread::yield_now();
+    }
+    // The upload ends before its time, and its file goes.
+    drop(peer);
+    while Path::new("../upload").exists() {
+        assert!(start.elapsed() < LIMIT, "the file stays");
+        thread::yield_now();
+    }
+    let other = fs::read_to_string("upload").expect("another file");
+    assert_eq!(other, "of somebody else");
+    assert_eq!(site.get("/files/page").text(), "ours");
 }

@@ -199,6 +199,64 @@ fn pages_of_other_origins_may_what_is_allowed() {
     );
 }
 
+/// Browsers leave out the port that belongs to the scheme.
+#[test]
+fn an_origin_may_be_written_as_people_write_it() {
+    let site = Site::start(|_| {
+        let cors = layers::cors()
+            .origin("HTTPS://Example.org:443/")
+            .origin("http://[0::1]:80")
+            .origin("http://dot.example.")
+            // This allows none: see `any_origin`.
+            .origin("*");
+        Router::new().get("/", || "seen").layer(cors)
+    });
+    for origin in ["https://example.org", "http://[::1]", "http://dot.example"] {
+        let allowed = ask(&site, "/", &[("origin", origin)]);
+        let allowed = allowed.header("access-control-allow-origin");
+        assert_eq!(allowed, Some(origin));
+    }
+    for origin in [
+        "http://example.org",
+        "https://example.org:444",
+        "null",
+        "https://",
+    ] {
+        let allowed = ask(&site, "/", &[("origin", origin)]);
+        assert_eq!(
+            allowed.header("access-control-allow-origin"),
+            None,
+            "{origin}"
+        );
+    }
+}
+
+/// Browsers drop a cookie whose name promises more than its attributes keep, without a word.
+#[test]
+fn a_session_keeps_what_its_name_promises() {
+    let site = Site::start(|_| {
+        let set = || Router::new().get("/", |State(session): State<Session>| session.set("a", &1));
+        let sessions = |name: &str| layers::sessions(SessionKey::generate()).name(name);
+        Router::new()
+            .nest("/host", set().layer(sessions("__Host-session")))
+            .nest("/secure", set().layer(sessions("__secure-session")))
+            .nest("/ever", set().layer(sessions("s").max_age(Duration::MAX)))
+    });
+    for path in ["/host", "/secure"] {
+        let answer = site.get(path);
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        assert!(cookie.contains("; Secure"), "{cookie}");
+        assert!(
+            cookie.contains("; Path=/") && !cookie.contains("Domain"),
+            "{cookie}"
+        );
+    }
+    let answer = site.get("/ever");
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    // Without it, it is gone when the browser is closed.
+    assert!(cookie.contains("; Max-Age="), "{cookie}");
+}
+
 #[test]
 fn a_session_comes_back_and_one_that_was_changed_does_not() {
     let key = SessionKey::generate();
@@ -315,6 +373,11 @@ fn a_session_is_bound_to_its_name_and_its_time() {
         look("/one/look", format!("one={}", kept("/brief/set"))),
         (false, false)
     );
+    // The clock may have been set back, or the program gives less time than before.
+    assert_eq!(
+        look("/one/look", format!("one={}", kept("/long/set"))),
+        (false, false)
+    );
     // When half of its time is over, it is sent again.
     assert_eq!(look("/long/look", format!("one={one}")), (true, true));
     // A session of the key before is signed anew.
@@ -383,6 +446,12 @@ fn other_pages_and_other_people_are_kept_away_from_a_local_server() {
     };
     let bearer = format!("Bearer {secret}");
     let token = [("authorization", bearer.as_str())];
+    // The name of a scheme has no case (RFC 9110, 11.1).
+    for scheme in ["bearer", "BEARER", "Bearer "] {
+        let other = format!("{scheme} {secret}");
+        let answer = ask("GET", "/", "localhost", &[("authorization", &other)]);
+        assert_eq!(answer.text(), "in", "{other}");
+    }
     for host in [
         "localhost",
         "127.0.0.1:80",

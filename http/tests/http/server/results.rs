@@ -8,11 +8,21 @@ use std::{
 };
 
 use entwined_http::{
-    ETag, Error, HeaderMap, Html, IntoResponse, Json, Preconditions, Redirect, Response, Router,
-    State, StatusCode, header, layers,
+    Body, ETag, Error, HeaderMap, Html, IntoResponse, Json, Preconditions, Redirect, Response,
+    Router, State, StatusCode, header, layers,
 };
 
 use crate::server::support::Site;
+
+/// What curl says of a response over HTTP/2: its status, its body and what is wrong with it.
+fn by_http2(site: &Site, path: &str) -> String {
+    let output = std::process::Command::new("curl")
+        .args(["-s", "--http2-prior-knowledge", "-m", "20"])
+        .args(["-w", "%{http_code} %{errormsg}"])
+        .arg(format!("http://{}{path}", site.address))
+        .output();
+    String::from_utf8(output.expect("apt-get install curl").stdout).expect("a text")
+}
 
 #[test]
 fn results_become_responses_as_axum_has_them() {
@@ -363,5 +373,86 @@ fn a_length_that_is_wrong_does_not_come_out() {
         // What HEAD would have is the handler's to say.
         let answer = peer.ask("HEAD", "/head", &[], b"");
         assert_eq!(answer.header("content-length"), Some("500"));
+    }
+}
+
+/// Over HTTP/2, hyper sends the content of a 204, which clients take for an error of the protocol.
+#[test]
+fn a_response_whose_status_forbids_content_has_none() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/204", || (StatusCode::NO_CONTENT, "content"))
+            .get("/205", || (StatusCode::RESET_CONTENT, "content"))
+            .get("/304", || (StatusCode::NOT_MODIFIED, "content"))
+    });
+    let mut peer = site.peer();
+    for (path, length) in [("/204", None), ("/205", Some("0")), ("/304", None)] {
+        let answer = peer.get(path);
+        assert_eq!(answer.text(), "", "{path}");
+        if path != "/304" {
+            assert_eq!(answer.header("content-length"), length, "{path}");
+        }
+        assert_eq!(by_http2(&site, path), format!("{} ", &path[1..]));
+    }
+}
+
+/// A peer that waits for the real response after these waits for ever.
+#[test]
+fn a_status_that_is_not_final_is_a_mistake_of_the_handler() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/100", || StatusCode::CONTINUE)
+            .get("/101", || StatusCode::SWITCHING_PROTOCOLS)
+            .get("/103", || (StatusCode::EARLY_HINTS, "content"))
+    });
+    for path in ["/100", "/101", "/103"] {
+        let answer = site.get(path);
+        let text = "the server made a mistake\n";
+        assert_eq!((answer.status, answer.text()), (500, text), "{path}");
+        assert_eq!(by_http2(&site, path), format!("{text}500 "), "{path}");
+    }
+}
+
+/// hyper ends the connection without an answer.
+#[test]
+fn headers_about_the_length_are_not_the_handlers() {
+    let site = Site::start(|_| {
+        let lengths = || [(header::CONTENT_LENGTH, "5"), (header::CONTENT_LENGTH, "5")];
+        let stream = || Body::stream(Once(Some("hello")));
+        Router::new()
+            .get("/twice", move || (lengths(), "hello"))
+            .get("/stream", move || (lengths(), stream()))
+            .get("/word", move || {
+                ([(header::CONTENT_LENGTH, "five")], stream())
+            })
+            .get("/both", || {
+                let headers = [
+                    (header::CONTENT_LENGTH, "5"),
+                    (header::TRANSFER_ENCODING, "chunked"),
+                ];
+                (headers, "hello")
+            })
+            .get("/coded", || {
+                ([(header::TRANSFER_ENCODING, "gzip")], "hello")
+            })
+    });
+    for path in ["/twice", "/stream", "/word", "/both", "/coded"] {
+        let answer = site.get(path);
+        assert_eq!((answer.status, answer.text()), (200, "hello"), "{path}");
+        assert_ne!(answer.header("transfer-encoding"), Some("gzip, chunked"));
+        assert_eq!(by_http2(&site, path), "hello200 ", "{path}");
+    }
+}
+
+struct Once(Option<&'static str>);
+
+impl futures_core::Stream for Once {
+    type Item = Result<entwined_http::Bytes, String>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Ready(self.0.take().map(|text| Ok(text.into())))
     }
 }
