@@ -117,26 +117,34 @@ fn correct_status(response: Response) -> Response {
 /// Corrects what hyper trusts handlers to do right. Otherwise a peer would take the rest of the
 /// content for another response, or wait for content that does not come.
 fn correct_content(response: &mut Response, heads: bool) {
-    // How the content is delimited is hyper's to say.
-    response.headers_mut().remove(TRANSFER_ENCODING);
+    // There are few headers: one look at each is cheaper than two lookups.
+    let (mut is_coded, mut has_length) = (false, false);
+    for name in response.headers().keys() {
+        is_coded |= *name == TRANSFER_ENCODING;
+        has_length |= *name == CONTENT_LENGTH;
+    }
+    if is_coded {
+        // How the content is delimited is hyper's to say.
+        response.headers_mut().remove(TRANSFER_ENCODING);
+    }
     // These have no content: RFC 9110, 6.4.1 and 15.3.6.
     match response.status() {
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => {
             response.headers_mut().remove(CONTENT_LENGTH);
+            has_length = false;
             *response.body_mut() = Body::empty();
         }
         StatusCode::NOT_MODIFIED => *response.body_mut() = Body::empty(),
         _ => {}
     }
-    correct_length(response, heads);
+    if has_length {
+        correct_length(response, heads);
+    }
 }
 
 /// Corrects a length that is not that of the body. Responses to HEAD, and 304, have the length of
 /// another one.
 fn correct_length(response: &mut Response, heads: bool) {
-    if !response.headers().contains_key(CONTENT_LENGTH) {
-        return;
-    }
     let is_of_another = heads || response.status() == StatusCode::NOT_MODIFIED;
     let told = content_length(response.headers());
     let right = match response.body().size_hint().exact() {

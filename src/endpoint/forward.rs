@@ -30,8 +30,8 @@ pub struct Forward {
 
 /// Connects to `target` for each accepted connection, and forwards bytes in both directions. The
 /// end of input is forwarded too, so each direction ends separately. A side that takes no more is
-/// heard to its end; then the other one is closed too. If reading fails, both are aborted. A peer has 10 s for its handshakes (TLS, a PROXY header); the target is asked only
-/// after them.
+/// heard to its end; then the other one is closed too. If reading fails, both are aborted. A peer
+/// has 10 s for its handshakes (TLS, a PROXY header); the target is asked only after them.
 ///
 /// Backpressure is forwarded as well: at most 64 KiB are buffered in each direction. Connections
 /// may be idle for ever unless there is an [`idle timeout`](Forward::set_idle_timeout).

@@ -113,7 +113,8 @@ impl Stream {
                 Some(fds) => fds.receive(socket, buffer),
             }
         ))?;
-        // A Unix socket also stops where the sender or its fds change, and an event does not say so.
+        // A Unix socket also stops where the sender or its fds change, and an event does not say
+        // so.
         if 0 < received && received < room && matches!(self.socket.peer(), Address::Tcp(_)) {
             self.socket.read_was_short();
         }

@@ -218,8 +218,8 @@ impl Linked {
     }
 }
 
-/// A server that takes no more may have said why. hyper gives a connection up when writing fails; so
-/// writing waits, and reading tells the end, after what has come before.
+/// A server that takes no more may have said why. hyper gives a connection up when writing fails;
+/// so writing waits, and reading tells the end, after what has come before.
 fn or_wait<T>(result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     match result {
         Poll::Ready(Err(error)) if is_end(error.kind()) => Poll::Pending,

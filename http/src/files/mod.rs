@@ -64,8 +64,8 @@ enum Source {
 type Get = dyn Fn(&str) -> Option<Cow<'static, [u8]>>;
 
 impl Files {
-    /// Serves the files in this folder. The folder does not have to exist yet. A relative path means
-    /// the directory that the program is in now, also if it changes its directory later.
+    /// Serves the files in this folder. The folder does not have to exist yet. A relative path
+    /// means the directory that the program is in now, also if it changes its directory later.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         let folder = std::path::absolute(&folder).unwrap_or(folder);

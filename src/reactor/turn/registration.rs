@@ -234,8 +234,8 @@ impl<T: AsSource> Registration<T> {
     }
 
     /// A read from a TCP socket was shorter than its buffer. If nothing tells of more, the next
-    /// wait is for a new event: what arrives later is an event of its own, with its urgent data, end
-    /// or error.
+    /// wait is for a new event: what arrives later is an event of its own, with its urgent data,
+    /// end or error.
     pub(crate) fn read_was_short(&self) {
         let more = Readiness::READ_CLOSED | Readiness::ERROR | Readiness::PRIORITY;
         if self.core.reactor.reports_priority() && !self.source.readiness.get().intersects(more) {

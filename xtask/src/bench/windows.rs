@@ -298,7 +298,8 @@ fn downloads(stage: &Stage, busy: bool) -> Result<Sample> {
         format!(
             "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\n\
              user root; events {{}}\n\
-             http {{ access_log off; sendfile on; limit_rate {rate}; client_body_temp_path {at}/a;\n\
+             http {{ access_log off; sendfile on; limit_rate {rate};\n\
+             client_body_temp_path {at}/a;\n\
              proxy_temp_path {at}/b; fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d;\n\
              scgi_temp_path {at}/e; server {{ listen 127.0.0.1:{port}; root {at}; }} }}\n"
         ),
