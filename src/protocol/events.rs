@@ -55,7 +55,7 @@ pub trait Protocol {
 
     /// Called instead of everything else if the connection never became ready: a handshake failed
     /// or took too long, or the run ended before. Then the protocol is dropped. A protocol that a
-    /// [`Factory`](super::Factory) would have built does not exist then.
+    /// [server](super::serve) would have built does not exist then.
     fn connection_failed(&mut self, why: &Lost) {
         let _ = why;
     }
