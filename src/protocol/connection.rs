@@ -28,7 +28,7 @@ pub struct Config {
     /// [`Lost::Overflow`](super::Lost::Overflow). Default: 1 MiB.
     pub max_queued: usize,
     /// How long the peer has after [`Connection::close`] to take what is queued; and how long one
-    /// that takes no more is still heard. Default: 30 s.
+    /// that takes no more is still heard, a second of it while reading is paused. Default: 30 s.
     pub close_timeout: Duration,
     /// How long the stream may take to be
     /// [established](crate::transport::ByteStream::poll_established), for example for a handshake.

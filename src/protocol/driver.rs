@@ -271,15 +271,22 @@ impl Driver {
             return Err(self.failure());
         }
         if shared.reading_resumed.get() {
+            self.patience = None;
             return self.resume(cx);
         }
+        let mut limit = shared.config.get().close_timeout;
         let heard = match shared.reading_paused.get() {
-            true => Ok(Step::Wait),
+            true => {
+                limit = limit.min(PAUSED_TIME);
+                Ok(Step::Wait)
+            }
             false => self.receive(cx),
         };
         match heard {
             Ok(Step::Again) => Ok(Step::Again),
-            Ok(Step::Wait) => self.linger(cx).map_err(|_| self.failure()),
+            Ok(Step::Wait) => self
+                .wait(cx, limit, || Lost::Stuck)
+                .map_err(|_| self.failure()),
             Err(Lost::Failed(_)) => Err(self.failure()),
             Err(why) => Err(why),
         }
@@ -582,6 +589,10 @@ impl Drop for Driver {
         }
     }
 }
+
+/// How long a protocol that has paused reading may take to hear the last words of a peer that takes
+/// no more.
+const PAUSED_TIME: Duration = Duration::from_secs(1);
 
 /// How long a connection works before others get a turn, counted from its first step.
 const SLICE: Duration = Duration::from_micros(500);
