@@ -106,12 +106,12 @@ fn without_body(response: Response) -> Response {
 
 /// Only an upgrade is answered with a status that is not final (RFC 9110, 15.2). A peer would wait
 /// for the real response.
-fn correct_status(response: Response) -> Response {
+fn correct_status(response: &mut Response) {
     let status = response.status();
-    if !status.is_informational() || response.body().is_upgrade() {
-        return response;
+    if status.is_informational() && !response.body().is_upgrade() {
+        let error = format!("a handler answered {status}, which is not final");
+        *response = Error::internal(error).into_response();
     }
-    Error::internal(format!("a handler answered {status}, which is not final")).into_response()
 }
 
 /// Corrects what hyper trusts handlers to do right. Otherwise a peer would take the rest of the
@@ -205,7 +205,7 @@ impl Future for Answering {
             this.begin(&answer, request);
         }
         let response = this.response.as_mut().expect("it has begun");
-        let Poll::Ready(response) = Pin::new(response).poll(cx) else {
+        let Poll::Ready(mut response) = Pin::new(response).poll(cx) else {
             if let Some(watch) = &this.watch {
                 watch.handler_waits();
             }
@@ -215,7 +215,7 @@ impl Future for Answering {
             .watch
             .take()
             .expect("a future is not polled after its end");
-        let mut response = correct_status(response);
+        correct_status(&mut response);
         negotiate(&mut response, this.accept.as_ref());
         correct_content(&mut response, this.heads);
         if this.headless {

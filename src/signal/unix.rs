@@ -67,17 +67,18 @@ impl Notice {
         }
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         if !watched.contains(&number) {
-            let default = Arc::new(AtomicBool::new(false));
+            let default = Arc::new(AtomicBool::new(true));
             if has_default_effect(number) {
                 flag::register_conditional_default(number, default.clone())?;
             }
             watched.insert(number, Watchers { number: 0, default });
         }
-        let id = low_level::pipe::register_raw(number, pipe)?;
+        let registered = low_level::pipe::register_raw(number, pipe);
         if let Some(entry) = watched.get_mut(&number) {
-            entry.number += 1;
-            entry.default.store(false, Ordering::SeqCst);
+            entry.number += usize::from(registered.is_ok());
+            entry.default.store(entry.number == 0, Ordering::SeqCst);
         }
+        let id = registered?;
         Ok(Notice { signal, id })
     }
 }

@@ -92,7 +92,8 @@ pub enum ConnectError {
         /// The system's error.
         source: io::Error,
     },
-    /// The host did not answer within the system's timeout.
+    /// The host did not answer within the system's timeout, or the backlog of a Unix listener was
+    /// full for 30 s.
     TimedOut {
         /// The address.
         address: Address,

@@ -27,6 +27,7 @@ use std::{
         },
     },
     path::Path,
+    time::Duration,
 };
 
 use rustix::{
@@ -60,23 +61,30 @@ pub async fn connect_abstract(
     connect_to(handle, UnixAddress::Abstract(name.as_ref().to_owned())).await
 }
 
+/// How long the backlog of a listener may be full. The kernel sets no limit, as it does for TCP.
+const BACKLOG_TIME: Duration = Duration::from_secs(30);
+
 async fn connect_to(handle: &Handle, address: UnixAddress) -> Result<Stream, ConnectError> {
-    match name(&address) {
-        Ok(target) => {
-            socket::connect(
-                handle,
-                AddressFamily::UNIX,
-                &target,
-                Address::Unix(address),
-                |_| Ok(()),
-            )
-            .await
-        }
-        Err(source) => Err(ConnectError::Other {
-            address: Address::Unix(address),
-            source,
-        }),
-    }
+    connect_within(handle, address, BACKLOG_TIME).await
+}
+
+async fn connect_within(
+    handle: &Handle,
+    address: UnixAddress,
+    limit: Duration,
+) -> Result<Stream, ConnectError> {
+    let (target, address) = (name(&address), Address::Unix(address));
+    let target = match target {
+        Ok(target) => target,
+        Err(source) => return Err(ConnectError::Other { address, source }),
+    };
+    let family = AddressFamily::UNIX;
+    let attempt = socket::connect(handle, family, &target, address.clone(), |_| Ok(()));
+    handle.timeout(limit, attempt).await.unwrap_or_else(|_| {
+        let message = "it accepts no connections, and its backlog is full";
+        let source = io::Error::new(io::ErrorKind::TimedOut, message);
+        Err(ConnectError::TimedOut { address, source })
+    })
 }
 
 /// Listens on a socket at `path`. See [the module](self) about the socket file, and about who can
@@ -210,4 +218,35 @@ fn is_dead(path: &Path, target: &SocketAddrUnix, kind: SocketType) -> bool {
     is_socket
         && sys::socket(AddressFamily::UNIX, kind)
             .is_ok_and(|probe| net::connect(probe, target) == Err(Errno::CONNREFUSED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Standalone, reactor::RunError};
+
+    #[test]
+    fn a_listener_that_accepts_nothing_is_not_waited_for_without_end() {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let listener = sys::socket(AddressFamily::UNIX, SocketType::STREAM).expect("a socket");
+        let path = std::env::temp_dir().join(format!("full-{}.sock", std::process::id()));
+        let address = UnixAddress::Path(path.clone());
+        let _file = bind(&listener, &address).expect("a socket file");
+        net::listen(&listener, 0).expect("it listens");
+        let result = reactor.block_on(async move {
+            let mut accepted = Vec::new();
+            loop {
+                let limit = Duration::from_millis(20);
+                match connect_within(&handle, address.clone(), limit).await {
+                    Ok(stream) if accepted.len() < 8 => accepted.push(stream),
+                    Ok(_) => panic!("the backlog is never full"),
+                    Err(error) => return Ok::<_, RunError>(error),
+                }
+            }
+        });
+        let error = result.expect("an error");
+        assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
+        let _ = std::fs::remove_file(path);
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 use entwined::{
     Handle, Standalone,
     reactor::RunError,
-    transport::{AsyncRead, AsyncWrite, ConnectError, IntoSocketAddr, tcp, udp},
+    transport::{AsyncRead, AsyncWrite, ConnectError, IntoSocketAddr, Stream, tcp, udp},
 };
 use rustix::net::{self, SendFlags};
 
@@ -99,6 +99,21 @@ pub(crate) fn block_on<T: 'static, F: Future<Output = T> + 'static>(
         .expect("the run is not stopped")
 }
 
+/// Reads six bytes, in as many reads as it takes.
+async fn read_six(handle: &Handle, stream: &mut Stream) -> Vec<u8> {
+    let mut read = Vec::new();
+    while read.len() < 6 {
+        let mut buffer = [0; 64];
+        let next =
+            std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_read(cx, &mut buffer));
+        match handle.timeout(Duration::from_secs(5), next).await {
+            Ok(Ok(count)) if count > 0 => read.extend_from_slice(&buffer[..count]),
+            other => panic!("{other:?} after {read:?}"),
+        }
+    }
+    read
+}
+
 /// A read stops at the mark of urgent data, with more behind it.
 #[test]
 fn what_follows_urgent_data_is_read() {
@@ -117,18 +132,7 @@ fn what_follows_urgent_data_is_read() {
     let read = block_on(&reactor, |handle| async move {
         let mut stream = listener.accept().await.expect("a connection");
         handle.sleep(Duration::from_millis(5)).await;
-        let mut read = Vec::new();
-        while read.len() < 6 {
-            let mut buffer = [0; 64];
-            let next = std::future::poll_fn(|cx| {
-                std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer)
-            });
-            match handle.timeout(Duration::from_secs(5), next).await {
-                Ok(Ok(count)) if count > 0 => read.extend_from_slice(&buffer[..count]),
-                other => panic!("{other:?} after {read:?}"),
-            }
-        }
-        read
+        read_six(&handle, &mut stream).await
     });
     assert_eq!(read, b"abcdef");
     let _ = client.read(&mut [0]);
@@ -159,18 +163,8 @@ fn urgent_data_at_any_moment_hides_nothing() {
     block_on(&reactor, |handle| async move {
         let mut stream = listener.accept().await.expect("a connection");
         for round in 0..ROUNDS {
-            let mut read = Vec::new();
-            while read.len() < 6 {
-                let mut buffer = [0; 64];
-                let next = std::future::poll_fn(|cx| {
-                    std::pin::Pin::new(&mut stream).poll_read(cx, &mut buffer)
-                });
-                match handle.timeout(Duration::from_secs(5), next).await {
-                    Ok(Ok(count)) if count > 0 => read.extend_from_slice(&buffer[..count]),
-                    other => panic!("{other:?} after {read:?} in round {round}"),
-                }
-            }
-            assert_eq!(read, b"abcdef");
+            let read = read_six(&handle, &mut stream).await;
+            assert_eq!(read, b"abcdef", "round {round}");
             let answered =
                 std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, b"."));
             assert_eq!(answered.await.expect("sent"), 1);

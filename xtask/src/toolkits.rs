@@ -106,8 +106,10 @@ const NO_GLIB: (&str, &str) = ("QT_NO_GLIB", "1");
 /// body of a `PUT /label`, and quits on a `POST /quit`.
 struct Window {
     name: &'static str,
-    /// Builds it, and returns the program.
-    build: fn() -> Result<PathBuf>,
+    /// Builds it, and returns the program. It is told whether the whole workspace was just built.
+    /// A package that is built by itself has other features of what it depends on, so that is
+    /// built once more.
+    build: fn(bool) -> Result<PathBuf>,
     /// What happens in the second picture.
     then: Then,
     /// What the toolkit itself wakes the process for in [`IDLE`], when nothing happens.
@@ -130,14 +132,14 @@ enum Then {
 const WINDOWS: &[Window] = &[
     Window {
         name: "qt6-window",
-        build: || example("qt-window", "6"),
+        build: |_| example("qt-window", "6"),
         then: Then::Dialog,
         own_wake_ups: 0,
         environment: &[XCB],
     },
     Window {
         name: "qt5-window",
-        build: || example("qt-window", "5"),
+        build: |_| example("qt-window", "5"),
         then: Then::Dialog,
         own_wake_ups: 0,
         environment: &[XCB, NO_GLIB],
@@ -151,35 +153,35 @@ const WINDOWS: &[Window] = &[
     },
     Window {
         name: "cocoa-window",
-        build: || example("cocoa-window", ""),
+        build: |_| example("cocoa-window", ""),
         then: Then::Dialog,
         own_wake_ups: 0,
         environment: &[],
     },
     Window {
         name: "gtk3-window",
-        build: || rust_example("gtk3-window"),
+        build: |built| rust_example(built, "gtk3-window"),
         then: Then::Nothing,
         own_wake_ups: 0,
         environment: &[],
     },
     Window {
         name: "relm4-window",
-        build: || rust_example("relm4-window"),
+        build: |built| rust_example(built, "relm4-window"),
         then: Then::Nothing,
         own_wake_ups: 0,
         environment: &[],
     },
     Window {
         name: "slint-window",
-        build: || rust_example("slint-window"),
+        build: |built| rust_example(built, "slint-window"),
         then: Then::Download,
         own_wake_ups: 0,
         environment: &[],
     },
     Window {
         name: "egui-window",
-        build: || rust_example("egui-window"),
+        build: |built| rust_example(built, "egui-window"),
         then: Then::Download,
         own_wake_ups: 0,
         environment: &[("LIBGL_ALWAYS_SOFTWARE", "1")],
@@ -231,7 +233,7 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
         }
     }
     for window in WINDOWS.iter().filter(|window| wanted(window.name)) {
-        steps.run(window.name, || window.run(&display))?;
+        steps.run(window.name, || window.run(names.is_empty(), &display))?;
     }
     steps.command("behaviours", table()?.arg(&results))?;
     if !failed.is_empty() {
@@ -338,8 +340,8 @@ impl Suite {
 }
 
 impl Window {
-    fn run(&self, display: &Display) -> Result<()> {
-        let program = (self.build)()?;
+    fn run(&self, built: bool, display: &Display) -> Result<()> {
+        let program = (self.build)(built)?;
         let mut command = process::tied(program, None);
         display
             .show(&mut command)
@@ -475,7 +477,7 @@ fn request(arguments: &[&str]) -> Result<()> {
 }
 
 /// Builds the small example of `entwined-qt`, as the guide does it.
-fn qt_label() -> Result<PathBuf> {
+fn qt_label(_: bool) -> Result<PathBuf> {
     let mut build = cargo()?;
     build
         .args(["build", "--package", "entwined-qt", "--example", "qt_label"])
@@ -497,8 +499,10 @@ fn qt_label() -> Result<PathBuf> {
 }
 
 /// Builds an example that is Rust throughout.
-fn rust_example(package: &str) -> Result<PathBuf> {
-    process::succeed(cargo()?.args(["build", "--package", package]))?;
+fn rust_example(built: bool, package: &str) -> Result<PathBuf> {
+    if !built {
+        process::succeed(cargo()?.args(["build", "--package", package]))?;
+    }
     Ok(target()?.join("debug").join(package))
 }
 

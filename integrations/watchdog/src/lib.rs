@@ -110,7 +110,8 @@ impl Watchdog {
     ///
     /// # Errors
     /// Returns the system's error if no thread can be started, or if the signal (the third highest
-    /// real-time signal) cannot be handled.
+    /// real-time signal) cannot be handled. `AlreadyExists` if the program handles it in another
+    /// way.
     pub fn start(handle: &Handle, limit: Duration) -> io::Result<Self> {
         Watchdog::start_with(handle, limit, |stuck| tracing::error!("{stuck}"))
     }
@@ -133,7 +134,10 @@ impl Watchdog {
             .name("entwined-watchdog".into())
             .spawn({
                 let shared = shared.clone();
-                move || shared.watch(&remote, &target, limit, report)
+                move || {
+                    sys::take_no_signals();
+                    shared.watch(&remote, &target, limit, report);
+                }
             })?;
         Ok(Watchdog {
             shared,

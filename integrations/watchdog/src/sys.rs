@@ -102,11 +102,27 @@ fn signal() -> c_int {
 }
 
 fn install() -> io::Result<()> {
+    let ours = handler as *const () as usize;
+    // SAFETY: the structure is plain data for which zeroes are valid, and this only reads what the
+    // signal does now.
+    let (before, read) = unsafe {
+        let mut before: libc::sigaction = mem::zeroed();
+        let read = libc::sigaction(signal(), ptr::null(), &mut before);
+        (before.sa_sigaction, read)
+    };
+    if read != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if ![libc::SIG_DFL, libc::SIG_IGN, ours].contains(&before) {
+        let message = "another part of the program handles the signal SIGRTMAX-2, which the \
+                       watchdog needs";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
     // SAFETY: the structure is plain data for which zeroes are valid. The handler has the type that
     // SA_SIGINFO requires, and does only what the module's documentation says.
     let result = unsafe {
         let mut action: libc::sigaction = mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
+        action.sa_sigaction = ours;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
         libc::sigemptyset(&mut action.sa_mask);
         libc::sigaction(signal(), &action, ptr::null_mut())
@@ -115,6 +131,16 @@ fn install() -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Leaves the program's signals to its other threads.
+pub(crate) fn take_no_signals() {
+    // SAFETY: the set is plain data that sigfillset(3) fills, and the mask is this thread's own.
+    unsafe {
+        let mut all: libc::sigset_t = mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &all, ptr::null_mut());
     }
 }
 
