@@ -31,8 +31,10 @@ fn a_server_that_is_gone_is_an_error_in_each_version() {
             let mut builder = Client::builder(&handle).connector({
                 let handle = handle.clone();
                 move |_| {
-                    let mut link = Link::default();
-                    link.fragment = fragment;
+                    let link = Link {
+                        fragment,
+                        ..Link::default()
+                    };
                     let (mut near, far) = memory::pair_over(&handle, link);
                     async move {
                         let saying =
