@@ -105,9 +105,10 @@ pub mod deferred;
 pub mod endpoint;
 pub mod framing;
 mod log;
+#[cfg(any(not(target_os = "linux"), entwined_portable))]
+mod notice;
 mod panic;
 pub mod policy;
-#[cfg(target_os = "linux")]
 pub mod process;
 pub mod protocol;
 pub mod proxy;

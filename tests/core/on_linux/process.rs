@@ -818,6 +818,7 @@ fn a_child_whose_debugger_hears_of_its_exit_first_is_reaped_with_its_status() {
 }
 
 /// A sandbox that does not know pidfd_open(2) says EPERM, which is not about the program.
+#[cfg(not(entwined_portable))]
 #[test]
 fn in_a_sandbox_without_pidfds_the_error_says_so() {
     const VARIABLE: &str = "ENTWINED_TEST_NO_PIDFD";
