@@ -80,12 +80,14 @@ fn program() {
         }
         "flood" => while stdout.write_all(&[b'x'; 10_000]).is_ok() {},
         "wait" => wait(),
-        // It is there as long as its connection.
-        "connect" => {
-            let address: SocketAddr = words.next().expect("an address").parse().expect("one");
-            let mut connection = TcpStream::connect(address).expect("a connection");
-            connection.write_all(b"!").expect("written");
-            wait();
+        "connect" => stay_connected(words.next().expect("an address"), || ()),
+        // Runs the second one in a child of its own, with the same streams.
+        "both" => {
+            let [first, second] = [(); 2].map(|()| words.next().expect("an address"));
+            stay_connected(first, || {
+                let what = format!("connect {second}");
+                grandchild(&what).spawn().expect("it starts");
+            });
         }
         // Runs the rest in a child of its own, with the same streams.
         "parent" => {
@@ -100,6 +102,15 @@ fn program() {
         other => panic!("what is {other}?"),
     }
     process::exit(0);
+}
+
+/// Connects, does something, and is there as long as its connection.
+fn stay_connected(address: &str, then: impl FnOnce()) {
+    let address: SocketAddr = address.parse().expect("an address");
+    let mut connection = TcpStream::connect(address).expect("a connection");
+    connection.write_all(b"!").expect("written");
+    then();
+    let _ = connection.read(&mut [0]);
 }
 
 /// Each piece at once.
@@ -175,7 +186,7 @@ pub async fn read_beginning(stream: &mut ChildStream) {
     }
 }
 
-/// Waits for children that connect: their end is that of the connection.
+/// Waits for children that connect: their end is that of the connection, and the other way round.
 pub struct Connected(TcpListener);
 
 impl Connected {
@@ -183,9 +194,13 @@ impl Connected {
         Connected(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener"))
     }
 
+    pub fn address(&self) -> String {
+        self.0.local_addr().expect("an address").to_string()
+    }
+
     /// What a child is to do.
     pub fn what(&self) -> String {
-        format!("connect {}", self.0.local_addr().expect("an address"))
+        format!("connect {}", self.address())
     }
 
     /// Blocks until a child is there.
