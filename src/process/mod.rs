@@ -58,10 +58,13 @@
 //! |---|---|---|---|
 //! | an exit is seen by | a pidfd (pidfd_open(2), Linux 5.4), which the reactor watches like any fd | a thread for each child, which waits | a thread for each child, which waits |
 //! | streams of a child | pipes, sockets, any fd, a terminal | the same | its standard input, output and errors: named pipes, which one thread watches for the program |
-//! | `signal`, `interrupt`, `terminate` | yes | yes, unless other code has reaped the child and its ID is another's | no: a process can only be killed |
+//! | `signal`, `interrupt`, `terminate` | yes | yes; they could reach another process if other code of this program has reaped the child | no: a process can only be killed |
 //! | `process_group` | a process group | a process group | a job object |
 //! | `die_with_parent` | when the thread that started it ends | no | when the program ends |
 //! | what else it inherits | nothing | nothing | handles that other code has made inheritable |
+//!
+//! Windows has no request to end: a program with a window can be sent `WM_CLOSE`, and others agree
+//! on a line of their input, or its end.
 
 mod command;
 mod exit;

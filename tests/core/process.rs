@@ -86,17 +86,17 @@ fn program() {
             let [first, second] = [(); 2].map(|()| words.next().expect("an address"));
             stay_connected(first, || {
                 let what = format!("connect {second}");
-                grandchild(&what).spawn().expect("it starts");
+                start_grandchild(&what);
             });
         }
         // Runs the rest in a child of its own, with the same streams.
         "parent" => {
             let rest = words.collect::<Vec<_>>().join(" ");
-            let _child = grandchild(&rest).spawn().expect("it starts");
+            start_grandchild(&rest);
             wait();
         }
         "leave" => {
-            grandchild("echo").spawn().expect("it starts");
+            start_grandchild("echo");
             process::exit(3);
         }
         other => panic!("what is {other}?"),
@@ -125,12 +125,17 @@ fn echo(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
     }
 }
 
-fn grandchild(what: &str) -> process::Command {
+#[expect(
+    clippy::zombie_processes,
+    reason = "this child does not live longer than it"
+)]
+fn start_grandchild(what: &str) {
     let mut command = process::Command::new(env::current_exe().expect("this program"));
     command
         .args(["--exact", "process::program", "--nocapture", "--quiet"])
-        .env(VARIABLE, what);
-    command
+        .env(VARIABLE, what)
+        .spawn()
+        .expect("it starts");
 }
 
 pub fn wait() -> ! {

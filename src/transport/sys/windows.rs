@@ -40,7 +40,7 @@ pub(in crate::transport) fn accept(
     socket: &OwnedFd,
 ) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
     let (accepted, peer) = net::acceptfrom(socket)?;
-    // What a listener accepts is as inheritable as itself on some versions only.
+    // It need not be as its listener is.
     if let Err(error) = socket2::SockRef::from(&accepted).set_no_inherit(true) {
         tracing::warn!(%error, "child processes may inherit a connection");
     }

@@ -1,7 +1,13 @@
 //! Pipes to children. An anonymous pipe of Windows can only be waited for by a thread that blocks
-//! in it. So these are named pipes, which one thread of the program watches for all children; it
-//! ends with the program. The names are not known to anybody else, and each pipe has its one
-//! client before its name is known to this module's caller.
+//! in it. So these are named pipes, which one thread of the program watches for all children. It
+//! starts with the first and ends with the program.
+//!
+//! Nobody can guess a name, and the child's end is opened at once. If somebody else were faster,
+//! that would fail: a pipe has one client.
+//!
+//! Each direction holds 64 KiB in the system's pipe, and one operation's bytes, which are copied:
+//! at most 64 KiB that are being written, or were read ahead. A stream that is dropped leaves what
+//! is being written to the system until the child has read it, or is gone.
 
 use std::{
     collections::HashMap,

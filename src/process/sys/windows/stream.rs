@@ -11,9 +11,10 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::pipes::Pipe;
 use crate::transport::{Address, ByteStream};
 
-/// A stream to or from a child, or both. Dropping it closes it; what was written still arrives.
+/// A stream to or from a child, or both. Dropping it closes it. What was written still arrives, if
+/// this program runs for that long.
 ///
-/// On Unix this is an [`FdStream`](https://docs.rs/entwined/latest/entwined/transport/fd/struct.FdStream.html).
+/// On Unix this is `transport::fd::FdStream`.
 ///
 /// Without output of the child, reading returns the end of input when the child has closed its
 /// input. Without input of the child, writing fails from the start. Writing to a child that no
