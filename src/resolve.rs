@@ -33,7 +33,7 @@ use std::{
 };
 
 use crate::{
-    deferred::{Deferred, Full, Interrupted},
+    deferred::{Deferred, Interrupted},
     reactor::Handle,
     thread::{Config, ThreadPool},
 };
@@ -143,10 +143,7 @@ impl Resolve for System {
             Ok(addresses) => Ok(addresses),
             Err(source) => Err(ResolveError::NotFound { host, source }),
         };
-        match self.pool.defer(handle, job) {
-            Ok(answer) => answer.add_timeout(handle, PATIENCE),
-            Err(Full(_)) => Deferred::ready(Err(Interrupted::Refused.into())),
-        }
+        self.pool.defer(handle, job).add_timeout(handle, PATIENCE)
     }
 }
 

@@ -23,6 +23,7 @@ fn pool(threads: usize, idle: Duration) -> ThreadPool {
             max_threads: threads,
             idle_timeout: idle,
             max_queued: 20_000,
+            ..Config::default()
         },
     )
 }
@@ -34,7 +35,6 @@ fn defer<T: Send + 'static>(
     job: impl FnOnce(&Job) -> T + Send + 'static,
 ) -> Deferred<T, Interrupted> {
     pool.defer(handle, |this: &Job| Ok(job(this)))
-        .expect("there is room")
 }
 
 pub(super) fn b26_the_result_of_a_job_arrives_on_the_loops_thread() {

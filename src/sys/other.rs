@@ -16,6 +16,9 @@ impl ProcessorWait {
     }
 }
 
+/// These systems give a thread no nice value of its own.
+pub(crate) fn give_way(_: u8) {}
+
 /// These systems do not let a thread take a signal that may not be there: the program must ignore
 /// SIGPIPE, as Rust programs do.
 #[cfg_attr(windows, expect(dead_code, reason = "there are no signals"))]

@@ -71,10 +71,28 @@ impl ThreadPool {
     /// if the reactor is gone.
     ///
     /// # Errors
+    /// The Deferred fails with the job's own error, or with [`Interrupted::Refused`] if there is no
+    /// room; the job is dropped in that case. [`try_defer`](ThreadPool::try_defer) returns it.
+    #[track_caller]
+    pub fn defer<T, E, F>(&self, handle: &Handle, job: F) -> Deferred<T, E>
+    where
+        F: FnOnce(&Job) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: ChainError + Send,
+    {
+        match self.try_defer(handle, job) {
+            Ok(deferred) => deferred,
+            Err(Full(_)) => Deferred::ready(Err(Interrupted::Refused.into())),
+        }
+    }
+
+    /// Does the same as [`defer`](ThreadPool::defer), if there is room for the job.
+    ///
+    /// # Errors
     /// [`Full`] returns the job: the queue is full, or there is no thread and the system cannot
     /// start one (this is logged).
     #[track_caller]
-    pub fn defer<T, E, F>(&self, handle: &Handle, job: F) -> Result<Deferred<T, E>, Full<F>>
+    pub fn try_defer<T, E, F>(&self, handle: &Handle, job: F) -> Result<Deferred<T, E>, Full<F>>
     where
         F: FnOnce(&Job) -> Result<T, E> + Send + 'static,
         T: Send + 'static,

@@ -82,7 +82,7 @@ pub use job::Job;
 pub use pool::{Config, ThreadPool};
 
 use crate::{
-    deferred::{ChainError, Deferred, Full, Interrupted},
+    deferred::{ChainError, Deferred, Interrupted},
     reactor::Handle,
 };
 
@@ -104,10 +104,7 @@ impl Handle {
         T: Send + 'static,
         E: ChainError + Send,
     {
-        match default_pool(self).defer(self, job) {
-            Ok(deferred) => deferred,
-            Err(Full(_)) => Deferred::ready(Err(Interrupted::Refused.into())),
-        }
+        default_pool(self).defer(self, job)
     }
 
     /// Drops `value` on a thread of this reactor's own pool: for values of many parts, whose memory

@@ -41,9 +41,7 @@ use crate::{log, panic::catch, sys};
 ///
 /// let reactor = Standalone::new()?;
 /// let handle = reactor.handle();
-/// let sum = pool
-///     .defer(&handle, |_| Ok::<u64, String>((1..=1_000).sum()))
-///     .map_err(|_| "the queue is full")?;
+/// let sum = pool.defer(&handle, |_| Ok::<u64, String>((1..=1_000).sum()));
 /// sum.map({
 ///     let handle = handle.clone();
 ///     move |sum| {
@@ -69,6 +67,16 @@ pub struct Config {
     pub max_queued: usize,
     /// How long a thread stays without work. Default: 10 s.
     pub idle_timeout: Duration,
+    /// How much the threads give way to the program's other threads when there are too few
+    /// processors: what is added to their nice value, which ends at 19 (sched(7), "The nice
+    /// value"). Default: 0, not at all.
+    ///
+    /// A window's thread that draws sixty frames a second wants its processor at once. Work that
+    /// may take a while can leave it: 10 is a good value. The threads then also give way to every
+    /// other program, and processes that their jobs start inherit the value.
+    ///
+    /// Only Linux gives a thread a nice value of its own. Elsewhere this has no effect.
+    pub nice: u8,
 }
 
 impl Default for Config {
@@ -77,6 +85,7 @@ impl Default for Config {
             max_threads: 8,
             max_queued: 16_384,
             idle_timeout: Duration::from_secs(10),
+            nice: 0,
         }
     }
 }
@@ -266,6 +275,7 @@ impl Inner {
         let thread = thread::Builder::new().name(format!("{}-{number}", self.name));
         let work = move || {
             sys::take_no_signals();
+            sys::give_way(inner.config.nice);
             inner.work()
         };
         match thread.spawn(work) {

@@ -34,7 +34,6 @@ fn defer<T: Send + 'static>(
     job: impl FnOnce(&Job) -> T + Send + 'static,
 ) -> Deferred<T, Interrupted> {
     pool.defer(handle, |job_itself: &Job| Ok(job(job_itself)))
-        .expect("there is room")
 }
 
 /// Runs the reactor until `deferred` has fired.
@@ -188,12 +187,12 @@ fn b26_a_full_queue_refuses_and_gives_the_job_back() {
     has_begun.recv().expect("it begins");
     let queued = defer(&pool, &handle, |_| ());
     let text = String::from("given back");
-    let Err(Full(job)) = pool.defer(&handle, move |_| Ok::<_, Interrupted>(text)) else {
+    let Err(Full(job)) = pool.try_defer(&handle, move |_| Ok::<_, Interrupted>(text)) else {
         panic!("it is full")
     };
     // A job that leaves the queue makes room.
     queued.cancel();
-    let again = pool.defer(&handle, job).expect("there is room");
+    let again = pool.try_defer(&handle, job).expect("there is room");
     release.send(()).expect("kept");
     let (_, text) = outcome(&reactor, gather((running, again))).expect("results");
     assert_eq!(text, "given back");

@@ -12,6 +12,7 @@ use entwined::{
     Handle,
     deferred::{Deferred, DeferredSemaphore, Interrupted, Resolver},
     service::Backoff,
+    thread::{Config, ThreadPool},
 };
 use entwined_http::client::Client;
 use serde::Serialize;
@@ -55,6 +56,8 @@ impl State {
 pub struct Downloads {
     handle: Handle,
     client: Client,
+    /// For the files.
+    threads: ThreadPool,
     folder: PathBuf,
     turns: DeferredSemaphore,
     next_id: Cell<u32>,
@@ -128,9 +131,15 @@ impl Downloads {
             .decompress(false)
             .body_timeout(transfer::SILENCE)
             .build();
+        // The window is drawn first.
+        let config = Config {
+            nice: 10,
+            ..Config::default()
+        };
         Rc::new(Downloads {
             handle: handle.clone(),
             client,
+            threads: ThreadPool::new("files", config),
             folder,
             turns: DeferredSemaphore::new(MAX_AT_ONCE),
             next_id: Cell::new(1),
@@ -244,7 +253,7 @@ impl Downloads {
 
     fn forget(&self, download: &Download) {
         let file = self.part_file(download);
-        let removed = self.handle.defer_to_thread(move |_| {
+        let removed = self.threads.defer(&self.handle, move |_| {
             // There may be none yet.
             let _ = fs::remove_file(file);
             Ok::<_, Interrupted>(())
@@ -283,6 +292,7 @@ impl Downloads {
             let (client, url) = (&self.client, &download.url);
             let fetched = transfer::fetch(
                 client,
+                &self.threads,
                 &self.handle,
                 url,
                 &file,
@@ -313,8 +323,8 @@ impl Downloads {
         }
         let (folder, name) = (self.folder.clone(), download.name());
         let settled = self
-            .handle
-            .defer_to_thread(move |_| name::settle(&file, &folder, &name));
+            .threads
+            .defer(&self.handle, move |_| name::settle(&file, &folder, &name));
         let settled: std::io::Result<PathBuf> = settled.await;
         settled.map_err(|error| Ended::Failed(error.to_string()))
     }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use entwined::{Handle, deferred::Interrupted};
+use entwined::{Handle, deferred::Interrupted, thread::ThreadPool};
 use entwined_http::{
     HeaderMap, StatusCode,
     client::{Client, ClientError, ClientResponse},
@@ -51,6 +51,7 @@ pub enum Ended {
 /// come is written. `progress` hears of each piece.
 pub async fn fetch(
     client: &Client,
+    threads: &ThreadPool,
     handle: &Handle,
     url: &str,
     path: &Path,
@@ -72,7 +73,7 @@ pub async fn fetch(
     begin(part, &response)?;
     progress(part);
     let (path, length) = (path.to_owned(), part.received);
-    let open = handle.defer_to_thread(move |_| open(path, length));
+    let open = threads.defer(handle, move |_| open(path, length));
     let mut file: fs::File = open.await.map_err(disk)?;
     loop {
         let piece = match select(pin!(response.chunk()), &mut *stop).await {
@@ -83,7 +84,7 @@ pub async fn fetch(
         };
         let count = piece.len() as u64;
         // The next piece is asked for when this one is written, so nothing piles up.
-        let written = handle.defer_to_thread(move |_| {
+        let written = threads.defer(handle, move |_| {
             file.write_all(&piece)?;
             Ok::<_, io::Error>(file)
         });
@@ -94,7 +95,7 @@ pub async fn fetch(
     if part.total.is_some_and(|total| total != part.received) {
         return Err(Ended::Lost("The file is not complete".into()));
     }
-    let synced = handle.defer_to_thread(move |_| file.sync_all());
+    let synced = threads.defer(handle, move |_| file.sync_all());
     synced.await.map_err(disk)
 }
 

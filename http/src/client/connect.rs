@@ -46,16 +46,24 @@ pub(super) async fn connect(
     secure: &Secure,
     url: &Url,
 ) -> Result<SendRequest, ClientError> {
-    let handle = settings.handle.clone();
-    let reaching = reach(settings, secure, url);
-    let reached = handle.timeout(settings.connect_timeout, reaching).await;
-    let (stream, two) =
-        reached.map_err(|_| ClientError::TimedOut("connecting to the server"))??;
-    let link = Link::new(&handle);
-    let io = HyperIo(Linked {
-        stream,
-        link: link.clone(),
-    });
+    let starting = async {
+        let (stream, two) = reach(settings, secure, url).await?;
+        start(&settings.handle, stream, two).await
+    };
+    let started = settings.handle.timeout(settings.connect_timeout, starting);
+    let late = |_| ClientError::TimedOut("connecting to the server");
+    started.await.map_err(late)?
+}
+
+/// Starts HTTP on a connection.
+async fn start(
+    handle: &Handle,
+    stream: Box<dyn ByteStream>,
+    two: bool,
+) -> Result<SendRequest, ClientError> {
+    let link = Link::new(handle);
+    let io = HyperIo(Linked::new(stream, link.clone(), two));
+    let driven = link.clone();
     if two {
         let (sender, connection) = http2::Builder::new(Tasks(handle.clone()))
             .initial_stream_window_size(1024 * 1024)
@@ -63,7 +71,6 @@ pub(super) async fn connect(
             .handshake(io)
             .await
             .map_err(ClientError::Http)?;
-        let driven = link.clone();
         handle.spawn(async move { driven.drive(connection).await });
         return Ok(SendRequest::Two(sender, link));
     }
@@ -75,7 +82,6 @@ pub(super) async fn connect(
         .handshake(io)
         .await
         .map_err(ClientError::Http)?;
-    let driven = link.clone();
     handle.spawn(async move { driven.drive(connection).await });
     Ok(SendRequest::One(sender, link))
 }

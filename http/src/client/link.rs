@@ -16,7 +16,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{Body, Bytes, io::charge_frames, times::later};
-use entwined::{reactor::Handle, transport::ByteStream};
+use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
 
 /// A connection to a server.
 pub(super) struct Link {
@@ -203,27 +203,65 @@ impl Link {
 
 /// A stream whose progress its link records.
 pub(super) struct Linked {
-    pub(super) stream: Box<dyn ByteStream>,
-    pub(super) link: Rc<Link>,
+    stream: Box<dyn ByteStream>,
+    link: Rc<Link>,
+    /// Whether it carries HTTP/2.
+    two: bool,
+    /// Whether anybody reads.
+    is_read: bool,
+    /// Ends the wait of a write that has failed, over HTTP/2.
+    patience: Option<Sleep>,
 }
 
+/// How long nothing comes over HTTP/2 until a write that has failed is an error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 impl Linked {
-    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let result = or_wait(result);
+    pub(super) fn new(stream: Box<dyn ByteStream>, link: Rc<Link>, two: bool) -> Self {
+        Linked {
+            stream,
+            link,
+            two,
+            is_read: false,
+            patience: None,
+        }
+    }
+
+    /// A server that takes no more may have said why. hyper gives a connection up when writing
+    /// fails; so writing waits, and reading tells the end, after what has come before.
+    ///
+    /// Over HTTP/1, hyper reads while a request waits, and the request has its limits. Over HTTP/2
+    /// it does not read while it greets the server, or answers a PING.
+    fn or_wait<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(Err(error)) if self.is_read && is_end(error.kind()) => {
+                if self.two {
+                    let handle = &self.link.handle;
+                    let patience = || handle.sleep(LAST_WORDS);
+                    ready!(Pin::new(self.patience.get_or_insert_with(patience)).poll(cx));
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending
+            }
+            result => result,
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let result = self.or_wait(cx, result);
         self.link.blocked.set(result.is_pending());
         if let Poll::Ready(Ok(1..)) = result {
             self.link.wrote.set(self.link.handle.now());
         }
         result
-    }
-}
-
-/// A server that takes no more may have said why. hyper gives a connection up when writing fails;
-/// so writing waits, and reading tells the end, after what has come before.
-fn or_wait<T>(result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-    match result {
-        Poll::Ready(Err(error)) if is_end(error.kind()) => Poll::Pending,
-        result => result,
     }
 }
 
@@ -245,7 +283,12 @@ impl AsyncRead for Linked {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_read = true;
         let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let now = self.link.handle.now();
+        if let Some(patience) = &mut self.patience {
+            patience.reset(later(now, LAST_WORDS));
+        }
         self.link.read.set(self.link.read.get() + count as u64);
         charge_frames(&self.link.handle, count);
         Poll::Ready(Ok(count))
@@ -259,7 +302,7 @@ impl AsyncWrite for Linked {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buffer);
-        self.wrote(result)
+        self.wrote(cx, result)
     }
 
     fn poll_write_vectored(
@@ -268,11 +311,12 @@ impl AsyncWrite for Linked {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.wrote(result)
+        self.wrote(cx, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        or_wait(Pin::new(&mut self.stream).poll_flush(cx))
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.or_wait(cx, result)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -106,7 +106,7 @@ impl Disk {
         };
         let job = self
             .pool
-            .defer(handle, move |_| look.run().map_err(Error::internal));
+            .try_defer(handle, move |_| look.run().map_err(Error::internal));
         match job {
             Ok(deferred) => deferred.await,
             Err(_) => Err(busy()),
@@ -298,7 +298,7 @@ impl Pieces {
         let (file, from) = (self.file.clone(), self.next);
         let count = PIECE.min(self.end - from);
         let job = move |_: &_| read(&file, from, count).map_err(Error::internal);
-        self.reading = Some(self.pool.defer(&self.handle, job).map_err(|_| busy())?);
+        self.reading = Some(self.pool.try_defer(&self.handle, job).map_err(|_| busy())?);
         self.next += count;
         Ok(())
     }

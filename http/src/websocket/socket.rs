@@ -21,6 +21,9 @@ use super::{
 use crate::times::later;
 use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
 
+/// How long a peer is read after writing to it has failed. Its reset ends this sooner.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A WebSocket. Keep calling [`next`](WebSocket::next): it also answers pings, and sends the
 /// messages of [senders](Sender).
 ///
@@ -37,7 +40,8 @@ pub struct WebSocket {
     queue: Rc<Queue>,
     protocol: Option<String>,
     closed: Option<Closed>,
-    /// Why writing failed, until everything that arrived before is read.
+    /// Why writing failed, until everything that arrived before is read. The peer may have said why
+    /// it has closed the connection.
     failed: Option<Error>,
     handle: Handle,
     /// The timer for the next PING, or for giving up the peer.
@@ -141,7 +145,13 @@ impl WebSocket {
                     Poll::Ready(None) => return Poll::Ready(Ok(())),
                     Poll::Pending => {}
                 }
-                ready!(self.poll_queue(cx))?;
+                if self.failed.is_some() {
+                    return Poll::Pending;
+                }
+                if let Err(error) = ready!(self.poll_queue(cx)) {
+                    self.fail(error);
+                    continue;
+                }
                 match ready!(outgoing.as_mut().poll_next(cx)) {
                     Some(message) => {
                         let wire = self.wire.as_mut().ok_or(Error::Closed)?;
@@ -238,6 +248,14 @@ impl WebSocket {
         Poll::Ready(result)
     }
 
+    /// Nothing can be written any longer. What arrives in the next moment is still read.
+    fn fail(&mut self, error: Error) {
+        if self.failed.is_none() {
+            self.failed = Some(error);
+            self.patience.reset(later(self.handle.now(), LAST_WORDS));
+        }
+    }
+
     /// Nothing is sent or received any longer.
     fn end(&mut self) {
         self.wire = None;
@@ -264,8 +282,12 @@ impl WebSocket {
         // A write that is late comes before reading can use up the task's share.
         if self.failed.is_none() && self.wire.as_ref().is_some_and(|wire| wire.is_stalled()) {
             if let Poll::Ready(Err(error)) = self.poll_queue(cx) {
-                self.failed = Some(error);
+                self.fail(error);
             }
+        }
+        // However much it says then.
+        if self.failed.is_some() && Pin::new(&mut self.patience).poll(cx).is_ready() {
+            self.end();
         }
         loop {
             let Some(wire) = &mut self.wire else {
@@ -275,7 +297,7 @@ impl WebSocket {
                 Poll::Ready(Ok(Event::Message(message))) => {
                     // If writing fails, what arrived before is still returned.
                     if let Poll::Ready(Err(error)) = self.poll_queue(cx) {
-                        self.failed = Some(error);
+                        self.fail(error);
                     }
                     return Poll::Ready(Some(Ok(message)));
                 }
@@ -295,19 +317,17 @@ impl WebSocket {
                 }
                 Poll::Ready(Err(End::Error(error))) => {
                     self.end();
+                    let error = self.failed.take().unwrap_or(error);
                     return Poll::Ready(Some(Err(error)));
                 }
-                Poll::Pending => {
-                    let written = match self.failed.take() {
-                        Some(error) => Poll::Ready(Err(error)),
-                        None => self.poll_queue(cx),
-                    };
-                    if let Poll::Ready(Err(error)) = written {
-                        self.end();
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    return self.poll_silent(cx).map(|error| Some(Err(error)));
+                Poll::Pending if self.failed.is_some() => {
+                    ready!(Pin::new(&mut self.patience).poll(cx));
+                    self.end();
                 }
+                Poll::Pending => match self.poll_queue(cx) {
+                    Poll::Ready(Err(error)) => self.fail(error),
+                    _ => return self.poll_silent(cx).map(|error| Some(Err(error))),
+                },
             }
         }
     }
@@ -360,5 +380,126 @@ impl fmt::Debug for WebSocket {
             .field("closed", &self.closed)
             .field("over", &self.wire.is_none())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error, io, task::Waker};
+
+    use entwined::{Standalone, transport::Address};
+    use futures_io::{AsyncRead, AsyncWrite};
+
+    use super::*;
+
+    /// A peer whose last bytes arrive between a read that finds nothing and a write that fails.
+    struct Leaves {
+        last: &'static [u8],
+        reader: Option<Waker>,
+        failed: bool,
+    }
+
+    impl AsyncRead for Leaves {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            if !self.failed {
+                self.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            if self.last.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            let last = std::mem::take(&mut self.last);
+            buffer[..last.len()].copy_from_slice(last);
+            Poll::Ready(Ok(last.len()))
+        }
+    }
+
+    impl AsyncWrite for Leaves {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.failed = true;
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl ByteStream for Leaves {
+        fn local_address(&self) -> Address {
+            Address::Unknown
+        }
+
+        fn peer_address(&self) -> Address {
+            Address::Unknown
+        }
+
+        fn abort(&mut self) {}
+    }
+
+    /// Has nothing to send, and does not end.
+    struct Nothing;
+
+    impl Stream for Nothing {
+        type Item = Message;
+
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Message>> {
+            Poll::Pending
+        }
+    }
+
+    fn socket(handle: &Handle, last: &'static [u8]) -> WebSocket {
+        let peer = Box::new(Leaves {
+            last,
+            reader: None,
+            failed: false,
+        });
+        let config = Config::default();
+        let socket = WebSocket::new(handle, peer, &[], Role::Client, &config, None);
+        socket.sender().send("news").expect("it is open");
+        socket
+    }
+
+    #[test]
+    fn the_reason_of_a_peer_that_is_gone_is_heard_though_writing_to_it_fails() {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let done = reactor.block_on(async move {
+            let reason = Closed {
+                code: 1001,
+                reason: "bye".to_owned(),
+            };
+            let mut reading = socket(&handle, b"\x88\x05\x03\xe9bye");
+            assert!(reading.next().await.is_none());
+            assert_eq!(reading.closed(), Some(&reason));
+            let mut talking = socket(&handle, b"\x88\x05\x03\xe9bye");
+            let talked = talking.talk(Nothing, |_| {});
+            assert!(talked.await.is_ok());
+            assert_eq!(talking.closed(), Some(&reason));
+            // It has said nothing.
+            let mut silent = socket(&handle, b"");
+            let broken = silent.next().await.expect("an error").expect_err("broken");
+            let Error::Stream(broken) = broken else {
+                panic!("{broken}");
+            };
+            assert_eq!(broken.kind(), io::ErrorKind::BrokenPipe);
+            Ok::<_, Box<dyn error::Error>>(())
+        });
+        done.expect("it ends");
     }
 }

@@ -219,7 +219,7 @@ impl ConnectionPool {
         E: ChainError + From<Error> + Send,
     {
         let open = self.open.clone();
-        match self.threads.defer(&self.handle, move |job: &Job| {
+        match self.threads.try_defer(&self.handle, move |job: &Job| {
             worker::with_connection(&*open, job, work)
         }) {
             Ok(deferred) => deferred,

@@ -8,6 +8,8 @@ use std::{
     rc::Rc,
 };
 
+use rustix::net::SocketAddrUnix;
+
 use super::super::{Client, Connecting, EndpointError, Kinds, Server, kinds::boxed};
 use crate::{
     reactor::Handle,
@@ -16,7 +18,7 @@ use crate::{
 
 pub(super) fn add(kinds: &mut Kinds) {
     kinds.add_server("unix", |arguments| {
-        let path = UnixPath(arguments.required("path", "a path")?);
+        let path = UnixPath::new(arguments.required("path", "a path")?);
         let mode = match arguments.place("mode") {
             None => None,
             Some(mode) => match u32::from_str_radix(&mode.text, 8) {
@@ -33,7 +35,8 @@ pub(super) fn add(kinds: &mut Kinds) {
         Ok(Rc::new(UnixServer { path, mode }))
     });
     kinds.add_client("unix", |arguments| {
-        Ok(Rc::new(UnixPath(arguments.required("path", "a path")?)))
+        let path = arguments.required("path", "a path")?;
+        Ok(Rc::new(UnixPath::new(path)))
     });
     kinds.add_server("stdio", |_| Ok(Rc::new(Stdio)));
     kinds.add_client("stdio", |_| Ok(Rc::new(Stdio)));
@@ -43,6 +46,19 @@ pub(super) fn add(kinds: &mut Kinds) {
 struct UnixPath(PathBuf);
 
 impl UnixPath {
+    /// The program may change its directory before the path is used. A path that has room in a
+    /// socket's address (unix(7)) only as it is stays relative.
+    fn new(path: PathBuf) -> Self {
+        let path = UnixPath(path);
+        if path.0.as_os_str().is_empty() || path.abstract_name().is_some() {
+            return path;
+        }
+        match std::path::absolute(&path.0) {
+            Ok(absolute) if SocketAddrUnix::new(&absolute).is_ok() => UnixPath(absolute),
+            _ => path,
+        }
+    }
+
     /// The name without its `@`, if this is an abstract name.
     fn abstract_name(&self) -> Option<&[u8]> {
         self.0.as_os_str().as_bytes().strip_prefix(b"@")

@@ -444,9 +444,16 @@ fn the_files_of_an_endpoint_are_found_after_a_change_of_directory() {
     let server = endpoint::server("tls:0:interface=127.0.0.1:certificate=both.pem");
     let client = endpoint::client("tls:127.0.0.1:1:roots=both.pem:name=localhost");
     let (server, client) = (server.expect("an endpoint"), client.expect("an endpoint"));
+    let folder = std::env::current_dir().expect("it is there");
+    let unix = endpoint::server("unix:relative.sock").expect("an endpoint");
+    let unix_client = endpoint::client("unix:relative.sock").expect("an endpoint");
     std::env::set_current_dir("/").expect("a directory");
     run(|handle| async move {
         server.listen(&handle).expect("its certificate");
+        let listener = unix.listen(&handle).expect("a writable folder");
+        assert!(folder.join("relative.sock").exists());
+        unix_client.connect(&handle).await.expect("the same file");
+        drop(listener);
         // It has got as far as the port on which nobody listens.
         let error = client
             .connect(&handle)

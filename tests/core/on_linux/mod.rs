@@ -15,3 +15,4 @@ mod proxy;
 mod rpc;
 mod service;
 mod signal;
+mod thread;

@@ -1,5 +1,6 @@
 //! Tests the HTTP client against Entwined's own server, other servers, and hostile ones.
 
+mod gone;
 mod hostile;
 mod peers;
 mod proxies;
