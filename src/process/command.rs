@@ -74,7 +74,7 @@ impl Command {
         self
     }
 
-    /// Starts the child with an empty environment.
+    /// Starts the child with an empty environment. On Windows many programs need `SystemRoot`.
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.plan.command.env_clear();

@@ -35,8 +35,8 @@ impl Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitError {
-    /// Other code has taken the exit status: on Unix, another part of the program reaps all children
-    /// or ignores SIGCHLD.
+    /// Other code has taken the exit status: another part of the program reaps all children or
+    /// ignores SIGCHLD. Windows has neither.
     Reaped,
     /// The reactor's run ended before the process did.
     Stopped,

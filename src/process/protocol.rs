@@ -18,11 +18,13 @@ use crate::{
 
 /// Follows a child process: its output on each fd, and its end.
 ///
-/// `fd` is the number of a stream in the child, on Unix that of its fd: 0 is its standard input (and
-/// its terminal, if it has one), 1 its output, 2 its errors. `started` is called first, `exited` once, and `ended` once, as the last. Callbacks are never nested, even
-/// if one spins the host's event loop. A panic ends the protocol as if the [`ProcessTransport`] had
-/// been dropped with it: its fds are closed, and the process is killed if
-/// [`kill_on_drop`](super::Command::kill_on_drop) was set.
+/// `fd` is the number of a stream in the child, on Unix that of its fd: 0 is its standard input
+/// (and its terminal, if it has one), 1 its output, 2 its errors.
+///
+/// `started` is called first, `exited` once, and `ended` once, as the last. Callbacks are never
+/// nested, even if one spins the host's event loop. A panic ends the protocol as if the
+/// [`ProcessTransport`] had been dropped with it: its streams are closed, and the process is killed
+/// if [`kill_on_drop`](super::Command::kill_on_drop) was set.
 pub trait ProcessProtocol {
     /// The program runs. Nothing has been received yet.
     fn started(&mut self, process: &ProcessTransport) {

@@ -81,7 +81,8 @@ fn a_write_of_no_bytes_is_not_the_end() {
     });
 }
 
-/// Starts a program that starts a child and a grandchild, and dies. Returns the connections of both.
+/// Starts a program that starts a child and a grandchild, and dies. Returns the connections of both
+/// of them.
 async fn survivors(handle: entwined::Handle, how: &str) -> [TcpStream; 2] {
     let (first, second) = (Connected::new(), Connected::new());
     let what = format!("die {how} both {} {}", first.address(), second.address());

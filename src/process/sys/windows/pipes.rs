@@ -3,7 +3,7 @@
 //! starts with the first and ends with the program.
 //!
 //! Nobody can guess a name, and the child's end is opened at once. If somebody else were faster,
-//! that would fail: a pipe has one client.
+//! that would fail: this end has one client. Other users can make no other end of the same name.
 //!
 //! Each direction holds 64 KiB in the system's pipe, and one operation's bytes, which are copied:
 //! at most 64 KiB that are being written, or were read ahead. A stream that is dropped leaves what
