@@ -24,9 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut process = Command::new(program)
             .args(arguments)
             .stdout(Io::Stream)
-            // Dropping `process` ends the program, as does our own death.
+            // Dropping `process` ends the program.
             .kill_on_drop(true)
-            .die_with_parent(true)
             .spawn(&handle)?;
         let output = process.take_stdout().ok_or("its output is not a stream")?;
         let mut lines = FramedStream::new(output, Lines::new(64 * 1024));

@@ -94,8 +94,8 @@
 //! - Errors that nobody handles, panics and stalls go to `tracing`, and to standard error if the
 //!   program has no subscriber.
 //!
-//! Linux. On Windows the core passes the conformance suite under Wine, without processes, Unix
-//! sockets and signals other than Ctrl-C; macOS and BSD were not tried.
+//! Linux. On Windows the core passes the conformance suite under Wine, without Unix sockets and
+//! signals other than Ctrl-C; macOS and BSD were not tried.
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
@@ -105,9 +105,10 @@ pub mod deferred;
 pub mod endpoint;
 pub mod framing;
 mod log;
+#[cfg(any(not(target_os = "linux"), entwined_portable))]
+mod notice;
 mod panic;
 pub mod policy;
-#[cfg(target_os = "linux")]
 pub mod process;
 pub mod protocol;
 pub mod proxy;

@@ -14,7 +14,6 @@ mod dialog;
 mod endings;
 mod harness;
 mod identity;
-#[cfg(target_os = "linux")]
 mod leftovers;
 mod life;
 mod list;

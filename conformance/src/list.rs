@@ -1,13 +1,11 @@
 //! The list of all tests.
 
-#[cfg(target_os = "linux")]
-use super::leftovers;
 use super::{
     behaviours::{BEHAVIOURS, number},
     calls,
     carrier::{self, Carrier},
-    connecting, connections, endings, identity, life, readiness, reentrancy, seam, sharing,
-    streams, threads, timers,
+    connecting, connections, endings, identity, leftovers, life, readiness, reentrancy, seam,
+    sharing, streams, threads, timers,
 };
 #[cfg(unix)]
 use super::{connecting_unix, readiness_unix, signals, sockets};
@@ -155,7 +153,7 @@ macro_rules! __for_each_conformance_test {
                 b40_connect_refused_says_so_over_unix,
                 b40_connect_unreachable_says_so_over_unix,
             }
-            leftovers when processes {
+            leftovers {
                 b40_a_program_that_is_missing_says_so_over_pipes,
             }
             connecting when tls {
@@ -235,8 +233,11 @@ macro_rules! __for_each_conformance_test {
                 b60_a_callback_of_the_host_costs_one_slice alone,
                 b60_what_a_slice_asks_for_and_does_costs_no_slice alone,
             }
-            leftovers when processes {
-                b63_children_and_socket_files_end_with_the_run,
+            leftovers {
+                b63_children_end_with_the_run,
+            }
+            sockets when unix {
+                b63_socket_files_end_with_the_run,
             }
             endings {
                 b62_a_reactor_that_goes_while_others_wake_and_post_drops_everything_on_its_thread,
@@ -304,9 +305,6 @@ macro_rules! tests_of_group {
     };
     ($all:ident $group:ident when unix $tests:tt) => {
         crate::__on_unix! { tests_of_group! { $all $group $tests } }
-    };
-    ($all:ident $group:ident when processes $tests:tt) => {
-        crate::__with_processes! { tests_of_group! { $all $group $tests } }
     };
     ($all:ident $group:ident carriers $tests:tt) => {
         tests_over! { $all $group Tcp "_over_tcp" $tests }

@@ -50,9 +50,6 @@ macro_rules! __conformance_group {
     ([$harness:ty] $group:ident when unix $tests:tt) => {
         $crate::__on_unix! { $crate::__conformance_group! { [$harness] $group $tests } }
     };
-    ([$harness:ty] $group:ident when processes $tests:tt) => {
-        $crate::__with_processes! { $crate::__conformance_group! { [$harness] $group $tests } }
-    };
     ([$harness:ty] $group:ident carriers $tests:tt) => {
         mod $group {
             $crate::__conformance_over! { [$harness] tcp "_over_tcp" $tests }
@@ -100,21 +97,6 @@ macro_rules! __on_unix {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __on_unix {
-    ($($rows:tt)*) => {};
-}
-
-/// The rows that need child processes.
-#[cfg(target_os = "linux")]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __with_processes {
-    ($($rows:tt)*) => { $($rows)* };
-}
-
-#[cfg(not(target_os = "linux"))]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __with_processes {
     ($($rows:tt)*) => {};
 }
 

@@ -1,7 +1,8 @@
-//! Features of transports below layers, and passing file descriptors: behaviours 47 and 48.
+//! Features of transports below layers, passing file descriptors, and socket files: behaviours 47,
+//! 48 and 63.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     pin::Pin,
@@ -10,7 +11,10 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::rig::{Count, Rig, Scripted, read_to_end};
+use super::{
+    backend::backend,
+    rig::{Count, Rig, Scripted, read_to_end},
+};
 use entwined::{
     forward_stream, protocol,
     transport::{Address, ByteStream, Stream, UnixAddress, unix},
@@ -153,4 +157,31 @@ pub(super) fn b48_unclaimed_fds_are_closed_over_unix() {
             .expect_err("too many");
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     });
+}
+
+pub(super) fn b63_socket_files_end_with_the_run() {
+    let rig = Rig::new();
+    let folder = std::env::temp_dir().join(format!(
+        "entwined-b63-{}-{}",
+        std::process::id(),
+        backend()
+            .name
+            .replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+    ));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (path, name) = (folder.join("socket"), folder.join("datagrams"));
+    let (file, handle) = (path.clone(), rig.handle.clone());
+    let datagrams = UnixAddress::Path(name.clone());
+    rig.complete(async move {
+        // A task keeps both until the run ends.
+        let listener = unix::listen(&handle, &file).expect("a listener");
+        let datagrams = unix::datagram(&handle, &datagrams).expect("a socket");
+        handle.spawn(async move {
+            let _kept = (listener, datagrams);
+            pending::<()>().await
+        });
+        assert!(file.exists());
+    });
+    assert!(!path.exists() && !name.exists());
+    let _ = std::fs::remove_dir_all(&folder);
 }

@@ -1,208 +1,27 @@
-//! Starts child processes on Linux with exactly what they are given.
+//! Starts child processes with exactly what they are given.
 //!
-//! [`std::process::Command`] starts a program with this process's blocked and ignored signals and
-//! with every fd that is not close-on-exec. [`Spawn`] wraps such a command. The child gets
+//! [`std::process::Command`] starts a program, and [`Spawn`] wraps such a command.
 //!
-//! - the three standard fds and those that it was [given](Spawn::fd), and no other fd,
+//! On Unix, std's child has this process's blocked and ignored signals and every fd that is not
+//! close-on-exec. With [`Spawn`], the child gets
+//!
+//! - the three standard fds and those that it was given (`Spawn::fd`), and no other fd,
 //! - no blocked and no ignored signals,
-//! - a process group, a session or a [controlling terminal](Spawn::terminal) of its own, if asked.
+//! - a process group, a session or a controlling terminal of its own, if asked.
 //!
-//! ```
-//! use std::{io::Read, os::unix::net::UnixStream, process::Command};
-//! use entwined_spawn::Spawn;
+#![cfg_attr(unix, doc = include_str!("unix/example.md"))]
+//! On Windows, the child can be put into a job object before it runs its first instruction. So
+//! everything that it starts is in it too, and can be ended with it, also by the end of this
+//! program.
 //!
-//! let mut command = Command::new("sh");
-//! command.args(["-c", "echo status >&3"]);
-//! let (mut ours, theirs) = UnixStream::pair()?;
-//! let mut child = Spawn::new(command).fd(3, theirs).spawn()?;
-//! let mut status = String::new();
-//! ours.read_to_string(&mut status)?;
-//! assert_eq!(status, "status\n");
-//! assert!(child.wait()?.success());
-//! # Ok::<(), std::io::Error>(())
-//! ```
-//!
-//! All `unsafe` code is in `sys.rs`.
+//! All `unsafe` code is in the modules `sys`.
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("entwined-spawn needs Linux");
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
-mod sys;
-mod terminal;
-
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
-    process::{Child, Command},
-    sync::Arc,
-};
-
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
-
-use self::sys::{Group, Place, Plan};
-pub use self::terminal::Terminal;
-
-/// The limit for fd numbers in a child: the usual RLIMIT_NOFILE of a process. Numbers are 0 to
-/// `MAX_FDS - 1`.
-pub const MAX_FDS: RawFd = 1_024;
-
-/// A command with what its child gets apart from arguments, environment and working directory.
-#[derive(Debug)]
-pub struct Spawn {
-    command: Command,
-    /// The child's fds, by their numbers in the child.
-    fds: BTreeMap<RawFd, OwnedFd>,
-    group: Group,
-    terminal: Option<OwnedFd>,
-    dies_with_parent: bool,
-}
-
-impl Spawn {
-    /// Wraps a command. Standard fds that are set in it stay, unless they are set here too.
-    pub fn new(command: Command) -> Self {
-        Spawn {
-            command,
-            fds: BTreeMap::new(),
-            group: Group::Inherited,
-            terminal: None,
-            dies_with_parent: false,
-        }
-    }
-
-    /// Gives an fd to the child, under this number: 0 to [`MAX_FDS`]` - 1`. The last fd of a number
-    /// counts.
-    #[must_use]
-    pub fn fd(mut self, number: RawFd, fd: impl Into<OwnedFd>) -> Self {
-        self.fds.insert(number, fd.into());
-        self
-    }
-
-    /// Makes the child the leader of a process group of its own.
-    #[must_use]
-    pub fn process_group(mut self) -> Self {
-        if self.group == Group::Inherited {
-            self.group = Group::Own;
-        }
-        self
-    }
-
-    /// Makes the child the leader of a session of its own, and so of a process group. It has no
-    /// controlling terminal unless it is given [one](Spawn::terminal).
-    #[must_use]
-    pub fn session(mut self) -> Self {
-        self.group = Group::Session;
-        self
-    }
-
-    /// Makes this terminal the controlling terminal of the child, which leads a session of its own.
-    /// The terminal must not be that of another session. It is also the child's standard input,
-    /// output and error, except for those that are set with [`fd`](Spawn::fd).
-    #[must_use]
-    pub fn terminal(mut self, device: OwnedFd) -> Self {
-        self.terminal = Some(device);
-        self.session()
-    }
-
-    /// Kills the child (SIGKILL) when the thread that starts it ends, for whatever reason.
-    ///
-    /// On Linux the parent is that thread, not the whole process: start the child from a thread
-    /// that lives as long as the program. The setting does not hold for what the child itself
-    /// starts, and the system clears it if the child changes its user (PR_SET_PDEATHSIG(2const)).
-    #[must_use]
-    pub fn die_with_parent(mut self) -> Self {
-        self.dies_with_parent = true;
-        self
-    }
-
-    /// Starts the child.
-    ///
-    /// All other fds of this process are closed in the child. Its signals have their default
-    /// effects, and none is blocked. (A program under nohup(1) starts children that SIGHUP ends.)
-    ///
-    /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if a number is out of range; otherwise the
-    /// operating system's error, also if the program cannot be executed. Nothing is left behind.
-    pub fn spawn(mut self) -> io::Result<Child> {
-        if let Some(device) = &self.terminal {
-            for number in 0..3 {
-                if let Entry::Vacant(vacant) = self.fds.entry(number) {
-                    vacant.insert(device.try_clone()?);
-                }
-            }
-        }
-        let numbers: BTreeSet<RawFd> = self.fds.keys().copied().collect();
-        if let Some(number) = numbers
-            .iter()
-            .find(|number| !(0..MAX_FDS).contains(*number))
-        {
-            let message = format!(
-                "a child cannot have the file descriptor {number}: use 0 to {}",
-                MAX_FDS - 1
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
-        let plan = Arc::new(Plan {
-            fds: place(self.fds, &numbers)?,
-            group: self.group,
-            terminal: self.terminal,
-            parent: self.dies_with_parent.then(rustix::process::getpid),
-        });
-        sys::before_exec(&mut self.command, plan.clone());
-        loop {
-            let _held = hold(&plan)?;
-            // Until the child has reset its signal handlers, none of this process's may run in it.
-            let _blocked = sys::Blocked::all();
-            match self.command.spawn() {
-                Err(error) if error.raw_os_error() == Some(sys::TAKEN) => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-/// Duplicates an fd of this process by its number, close-on-exec.
-///
-/// # Errors
-/// The operating system's error if there is no such fd, or none is left.
-pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
-    sys::duplicate(number)
-}
-
-/// Moves the child's fds to numbers that are none of the child's, so that the child can put each in
-/// its place without overwriting another.
-fn place(fds: BTreeMap<RawFd, OwnedFd>, numbers: &BTreeSet<RawFd>) -> io::Result<Vec<Place>> {
-    let above = numbers.last().map_or(0, |number| number + 1);
-    let mut unfit = Vec::new();
-    let mut places = Vec::new();
-    for (number, fd) in fds {
-        let fd = match fcntl_dupfd_cloexec(&fd, above) {
-            // Numbers so high are over the limit of this process.
-            Err(Errno::INVAL | Errno::MFILE) => loop {
-                let copy = fcntl_dupfd_cloexec(&fd, 0)?;
-                if !numbers.contains(&copy.as_raw_fd()) {
-                    break copy;
-                }
-                unfit.push(copy);
-            },
-            copy => copy?,
-        };
-        places.push(Place::new(fd, number));
-    }
-    Ok(places)
-}
-
-/// Holds the child's numbers in this process, so that std's pipe for the child's error (it cannot
-/// execute the program) is not given one of them: the child would overwrite it. A number that
-/// something else holds may become free at any time, so the child [checks](Place::note) it.
-fn hold(plan: &Plan) -> io::Result<Vec<OwnedFd>> {
-    let mut held = Vec::new();
-    for place in &plan.fds {
-        let holder = fcntl_dupfd_cloexec(&place.fd, place.number)?;
-        if holder.as_raw_fd() == place.number {
-            held.push(holder);
-        }
-        place.note();
-    }
-    Ok(held)
-}
+#[cfg(unix)]
+pub use self::unix::*;
+#[cfg(windows)]
+pub use self::windows::*;

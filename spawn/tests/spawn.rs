@@ -1,4 +1,5 @@
-//! Children that print what they got.
+//! Children that print what they got, as proc(5) tells it.
+#![cfg(target_os = "linux")]
 
 use std::{
     collections::BTreeSet,

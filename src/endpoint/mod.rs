@@ -113,7 +113,6 @@ impl Kinds {
     /// let cat = kinds.client("process:/bin/cat")?;
     /// # Ok::<(), entwined::endpoint::ParseError>(())
     /// ```
-    #[cfg(target_os = "linux")]
     pub fn add_process(&mut self) {
         standard::add_process(self);
     }

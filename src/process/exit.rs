@@ -5,7 +5,7 @@ use std::{
     error::Error,
     fmt,
     future::Future,
-    mem,
+    io, mem,
     pin::Pin,
     process::ExitStatus,
     rc::Rc,
@@ -36,7 +36,7 @@ impl Exit {
 #[non_exhaustive]
 pub enum ExitError {
     /// Other code has taken the exit status: another part of the program reaps all children or
-    /// ignores SIGCHLD.
+    /// ignores SIGCHLD. Windows has neither.
     Reaped,
     /// The reactor's run ended before the process did.
     Stopped,
@@ -55,6 +55,11 @@ impl fmt::Display for ExitError {
 }
 
 impl Error for ExitError {}
+
+/// The error for a process that has exited.
+pub(super) fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the process has exited")
+}
 
 /// Waits until a process exits. Created by [`Process::exited`](super::Process::exited).
 #[derive(Debug)]

@@ -36,7 +36,7 @@
 //! ```
 //!
 //! For a program with several streams, use a [`ProcessProtocol`]. For a program that needs a
-//! terminal, use [`Command::terminal`].
+//! terminal, use `Command::terminal` (on Unix).
 //!
 //! # The end of a process
 //!
@@ -44,45 +44,59 @@
 //! the pipe open for much longer. [`Process::exited`] reports the first. The end of a stream
 //! reports the second.
 //!
-//! Exits are reported through a pidfd (pidfd_open(2), Linux 5.4), which the reactor watches like
-//! any other fd. There is no handler for SIGCHLD, so a GUI toolkit can watch its own children. If a
-//! program reaps all children itself (`waitpid(-1)`) or ignores SIGCHLD, the exit status is lost;
-//! this is reported as [`ExitError::Reaped`].
+//! When a [`Process`] is dropped or the run ends, the process continues, unless
+//! [`kill_on_drop`](Command::kill_on_drop) was set.
 //!
-//! No child stays a zombie. Even if nothing waits for a child, it is reaped: by the reactor while
-//! it runs, and by a thread after that. When a [`Process`] is dropped or the run ends, the process
-//! continues, unless [`kill_on_drop`](Command::kill_on_drop) was set.
+//! There is no handler for SIGCHLD, so a GUI toolkit can watch its own children. If a program reaps
+//! all children itself (`waitpid(-1)`) or ignores SIGCHLD, the exit status is lost; this is
+//! reported as [`ExitError::Reaped`]. No child stays a zombie. Even if nothing waits for a child,
+//! it is reaped: by the reactor while it runs, and by a thread after that.
+//!
+//! # What differs between systems
+//!
+//! | | Linux | macOS, FreeBSD | Windows |
+//! |---|---|---|---|
+//! | an exit is seen by | a pidfd (pidfd_open(2), Linux 5.4), which the reactor watches like any fd | a thread for each child, which waits | a thread for each child, which waits |
+//! | streams of a child | pipes, sockets, any fd, a terminal | the same | its standard input, output and errors: named pipes, which one thread watches for the program |
+//! | `signal`, `interrupt`, `terminate` | yes | yes; they could reach another process if other code of this program has reaped the child | no: a process can only be killed |
+//! | `process_group` | a process group | a process group | a job object |
+//! | `die_with_parent` | when the thread that started it ends | no | when the program ends |
+//! | what else it inherits | nothing | nothing | handles that other code has made inheritable |
+//!
+//! Windows has no request to end: a program with a window can be sent `WM_CLOSE`, and others agree
+//! on a line of their input, or its end.
 
-mod child;
 mod command;
-mod ends;
 mod exit;
+#[cfg(target_os = "linux")]
+mod on_linux;
+#[cfg(unix)]
+mod on_unix;
+#[cfg(windows)]
+mod on_windows;
 mod output;
 mod protocol;
-mod reaper;
 mod stream;
+mod sys;
 mod watch;
 
-use std::{io, os::fd::RawFd, rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
-pub use crate::transport::fd::TerminalSize;
 pub use command::{Command, SpawnError};
-pub use ends::Io;
 pub use exit::{ExitError, Exited};
 pub use output::{Output, OutputError};
 pub use protocol::{ProcessProtocol, ProcessTransport, start};
-use rustix::process::Signal;
 pub use stream::ProcessStream;
+pub use sys::{ChildStream, Io};
+
+#[cfg(unix)]
+pub use crate::transport::fd::TerminalSize;
 
 use self::{
-    child::Child,
-    ends::{OtherEnd, TERMINAL},
-    exit::Exit,
+    exit::{Exit, gone},
+    sys::{Child, OtherEnd, TERMINAL},
 };
-use crate::{
-    table::Table,
-    transport::fd::{self, FdStream},
-};
+use crate::{reactor::Handle, table::Table};
 
 /// A child process. Created by [`Command::spawn`].
 #[derive(Debug)]
@@ -92,9 +106,9 @@ pub struct Process {
     child: Option<Arc<Child>>,
     exit: Rc<Exit>,
     kill_on_drop: bool,
-    /// This side's ends of its fds that were not taken yet, by fd number.
-    ends: Table<RawFd, OtherEnd>,
-    handle: crate::reactor::Handle,
+    /// This side's ends of its streams that were not taken yet, by their numbers in the child.
+    ends: Table<i32, OtherEnd>,
+    handle: Handle,
 }
 
 impl Process {
@@ -111,69 +125,43 @@ impl Process {
 
     /// Takes the child's standard input, to write to. Returns `None` if it was taken before or is
     /// not a [stream](Io::Stream). Close the stream to end the input.
-    pub fn take_stdin(&mut self) -> Option<FdStream> {
-        self.take_fd(0)
+    pub fn take_stdin(&mut self) -> Option<ChildStream> {
+        self.take(0)
     }
 
     /// Takes the child's standard output, to read. Returns `None` as for
     /// [`take_stdin`](Process::take_stdin).
-    pub fn take_stdout(&mut self) -> Option<FdStream> {
-        self.take_fd(1)
+    pub fn take_stdout(&mut self) -> Option<ChildStream> {
+        self.take(1)
     }
 
     /// Takes the child's standard error, to read. Returns `None` as for
     /// [`take_stdin`](Process::take_stdin).
-    pub fn take_stderr(&mut self) -> Option<FdStream> {
-        self.take_fd(2)
+    pub fn take_stderr(&mut self) -> Option<ChildStream> {
+        self.take(2)
     }
 
-    /// Takes this side's end of the child's fd. Returns `None` if it was taken before or is not a
-    /// stream.
-    pub fn take_fd(&mut self, number: RawFd) -> Option<FdStream> {
+    fn take(&mut self, number: i32) -> Option<ChildStream> {
         let end = self.ends.remove(&number)?;
-        let stream = match (end.output, end.input) {
-            (true, true) => fd::duplex(&self.handle, end.fd),
-            (output, _) => {
-                let (input, output) = if output {
-                    (Some(end.fd), None)
-                } else {
-                    (None, Some(end.fd))
-                };
-                fd::pair(&self.handle, input, output)
-            }
-        };
-        self.watched(stream)
-    }
-
-    /// Takes the child's [terminal](Command::terminal). Returns `None` if it was taken before.
-    /// Dropping the stream hangs up the terminal (SIGHUP).
-    ///
-    /// The terminal starts in its default mode: it echoes what is written, and passes whole lines
-    /// to the child.
-    pub fn take_terminal(&mut self) -> Option<FdStream> {
-        self.take_fd(TERMINAL)
+        self.watched(sys::stream(&self.handle, end))
     }
 
     /// Takes the child's standard output and input as one stream for a
     /// [protocol](crate::protocol::start), or its terminal if it has one. Returns `None` if one of
     /// them was taken before or is not a stream.
-    pub fn take_stream(&mut self) -> Option<FdStream> {
+    pub fn take_stream(&mut self) -> Option<ChildStream> {
         if self.ends.contains(&TERMINAL) {
-            return self.take_terminal();
+            return self.take(TERMINAL);
         }
-        if !self.ends.contains(&0) || !self.ends.contains(&1) {
+        if !self.ends.contains(&0) {
             return None;
         }
-        let (input, output) = (self.ends.remove(&1), self.ends.remove(&0));
-        let stream = fd::pair(
-            &self.handle,
-            input.map(|end| end.fd),
-            output.map(|end| end.fd),
-        );
-        self.watched(stream)
+        let output = self.ends.remove(&1)?;
+        let input = self.ends.remove(&0)?;
+        self.watched(sys::pair(&self.handle, output, input))
     }
 
-    fn watched(&self, stream: io::Result<FdStream>) -> Option<FdStream> {
+    fn watched(&self, stream: io::Result<ChildStream>) -> Option<ChildStream> {
         stream
             .inspect_err(|error| {
                 tracing::error!(
@@ -185,63 +173,34 @@ impl Process {
             .ok()
     }
 
-    /// Sends a [signal](crate::signal::Signal) to the process. The signal cannot reach another
-    /// process, even if this one has exited and its ID was reused (pidfd_send_signal(2)).
-    ///
-    /// This works after the run too: a process that outlives it can still be sent signals.
-    ///
-    /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) if the process has exited; the operating system's
-    /// error if it runs as another user.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.child()?.signal(signal)
-    }
-
-    /// Asks the process to interrupt what it does (SIGINT), as Ctrl-C does. Succeeds if it has
-    /// already exited.
-    ///
-    /// # Errors
-    /// If the process runs as another user.
-    pub fn interrupt(&self) -> io::Result<()> {
-        self.end(Signal::INT)
-    }
-
-    /// Asks the process to end (SIGTERM). Succeeds if it has already exited.
-    ///
-    /// # Errors
-    /// If the process runs as another user.
-    pub fn terminate(&self) -> io::Result<()> {
-        self.end(Signal::TERM)
-    }
-
-    /// Kills the process (SIGKILL). Succeeds if it has already exited.
+    /// Kills the process: SIGKILL on Unix, TerminateProcess with exit code 1 on Windows. Succeeds
+    /// if it has already exited.
     ///
     /// # Errors
     /// If the process runs as another user.
     pub fn kill(&self) -> io::Result<()> {
-        self.end(Signal::KILL)
-    }
-
-    fn end(&self, signal: Signal) -> io::Result<()> {
-        match self.signal(signal) {
+        let Some(child) = &self.child else {
+            return Ok(());
+        };
+        match child.kill() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
         }
     }
 
-    /// Sends a signal to the process and everything that it started, if it leads a [process
+    /// Kills the process and everything that it started, if it leads a [process
     /// group](Command::process_group).
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it does not lead a group;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it does not lead a group. On Unix,
     /// [`NotFound`](io::ErrorKind::NotFound) if the group is empty, or if the process was reaped:
     /// its ID may then belong to another process.
-    pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        self.child()?.signal_group(signal)
+    pub fn kill_group(&self) -> io::Result<()> {
+        self.child()?.kill_group()
     }
 
     fn child(&self) -> io::Result<&Arc<Child>> {
-        self.child.as_ref().ok_or_else(child::gone)
+        self.child.as_ref().ok_or_else(gone)
     }
 }
 

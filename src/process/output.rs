@@ -12,8 +12,8 @@ use std::{
 
 use futures_io::AsyncRead;
 
-use super::{Command, ExitError, Io, SpawnError};
-use crate::{reactor::Handle, transport::fd::FdStream};
+use super::{Command, ExitError, Io, SpawnError, sys::ChildStream};
+use crate::reactor::Handle;
 
 /// The output and the exit status of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Command {
     /// the future.
     ///
     /// The program's other streams are closed on this side: if its standard input is a stream, the
-    /// program reads the end of the input at once, and a terminal hangs up.
+    /// program reads the end of the input at once, and a terminal (on Unix) hangs up.
     ///
     /// ```
     /// # use entwined::{Standalone, process::Command};
@@ -125,12 +125,12 @@ impl Command {
 
 /// Reads a stream to its end.
 struct Collector {
-    stream: Option<FdStream>,
+    stream: Option<ChildStream>,
     bytes: Vec<u8>,
 }
 
 impl Collector {
-    fn new(stream: Option<FdStream>) -> Self {
+    fn new(stream: Option<ChildStream>) -> Self {
         Collector {
             stream,
             bytes: Vec::new(),

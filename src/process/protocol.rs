@@ -4,15 +4,12 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     fmt, io,
-    os::fd::RawFd,
     panic::Location,
     process::ExitStatus,
     rc::Rc,
 };
 
-use rustix::process::Signal;
-
-use super::{ExitError, Process, child, ends::TERMINAL};
+use super::{ExitError, Process, exit::gone, sys::TERMINAL};
 use crate::{
     protocol::{self, Connection, Flow, Lost, Protocol},
     reactor::{Handle, Label, Origin},
@@ -21,11 +18,13 @@ use crate::{
 
 /// Follows a child process: its output on each fd, and its end.
 ///
-/// `fd` is the fd's number in the child; its [terminal](super::Command::terminal) is 0. `started`
-/// is called first, `exited` once, and `ended` once, as the last. Callbacks are never nested, even
-/// if one spins the host's event loop. A panic ends the protocol as if the [`ProcessTransport`] had
-/// been dropped with it: its fds are closed, and the process is killed if
-/// [`kill_on_drop`](super::Command::kill_on_drop) was set.
+/// `fd` is the number of a stream in the child, on Unix that of its fd: 0 is its standard input
+/// (and its terminal, if it has one), 1 its output, 2 its errors.
+///
+/// `started` is called first, `exited` once, and `ended` once, as the last. Callbacks are never
+/// nested, even if one spins the host's event loop. A panic ends the protocol as if the
+/// [`ProcessTransport`] had been dropped with it: its streams are closed, and the process is killed
+/// if [`kill_on_drop`](super::Command::kill_on_drop) was set.
 pub trait ProcessProtocol {
     /// The program runs. Nothing has been received yet.
     fn started(&mut self, process: &ProcessTransport) {
@@ -33,23 +32,23 @@ pub trait ProcessProtocol {
     }
 
     /// The child has written to this fd. The boundaries between the pieces have no meaning.
-    fn data_received(&mut self, process: &ProcessTransport, fd: RawFd, data: &[u8]);
+    fn data_received(&mut self, process: &ProcessTransport, fd: i32, data: &[u8]);
 
     /// This fd is closed: nothing more can be read from it or written to it. Either the child and
     /// everything that it started have closed it, or this side has.
-    fn closed(&mut self, process: &ProcessTransport, fd: RawFd) {
+    fn closed(&mut self, process: &ProcessTransport, fd: i32) {
         let _ = (process, fd);
     }
 
     /// More data than [`Config::high_water`](protocol::Config::high_water) is buffered for this fd,
     /// because the child does not read fast enough.
-    fn pause_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
+    fn pause_writing(&mut self, process: &ProcessTransport, fd: i32) {
         let _ = (process, fd);
     }
 
     /// The data buffered for this fd has fallen to
     /// [`Config::low_water`](protocol::Config::low_water).
-    fn resume_writing(&mut self, process: &ProcessTransport, fd: RawFd) {
+    fn resume_writing(&mut self, process: &ProcessTransport, fd: i32) {
         let _ = (process, fd);
     }
 
@@ -80,7 +79,7 @@ struct Shared {
     origin: Origin,
     /// `None` after the end.
     process: RefCell<Option<Process>>,
-    fds: RefCell<Table<RawFd, Connection>>,
+    fds: RefCell<Table<i32, Connection>>,
     /// `None` while a callback is on the stack, and after the end.
     protocol: RefCell<Option<Box<dyn ProcessProtocol>>>,
     over: Cell<bool>,
@@ -90,16 +89,16 @@ struct Shared {
     waiting: RefCell<VecDeque<Event>>,
     /// The fds that the user has paused (`paused`), and those whose reading is yet to be resumed
     /// (`held`).
-    paused: RefCell<Table<RawFd, ()>>,
-    held: RefCell<Table<RawFd, ()>>,
+    paused: RefCell<Table<i32, ()>>,
+    held: RefCell<Table<i32, ()>>,
 }
 
 enum Event {
     Started,
-    Data(RawFd, Vec<u8>),
-    Closed(RawFd),
-    PauseWriting(RawFd),
-    ResumeWriting(RawFd),
+    Data(i32, Vec<u8>),
+    Closed(i32),
+    PauseWriting(i32),
+    ResumeWriting(i32),
     Exited,
 }
 
@@ -107,7 +106,7 @@ enum Event {
 /// `started` is called in the next turn.
 ///
 /// ```
-/// use std::{os::fd::RawFd, process::ExitStatus};
+/// use std::process::ExitStatus;
 /// use entwined::{
 ///     Handle, Standalone,
 ///     process::{self, Command, ExitError, Io, ProcessProtocol, ProcessTransport},
@@ -116,7 +115,7 @@ enum Event {
 /// struct Compiler(Handle);
 ///
 /// impl ProcessProtocol for Compiler {
-///     fn data_received(&mut self, _: &ProcessTransport, fd: RawFd, data: &[u8]) {
+///     fn data_received(&mut self, _: &ProcessTransport, fd: i32, data: &[u8]) {
 ///         let name = if fd == 2 { "it complains" } else { "it says" };
 ///         println!("{name}: {}", String::from_utf8_lossy(data).trim_end());
 ///     }
@@ -143,7 +142,7 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
     let numbers: Vec<_> = process.ends.keys().copied().collect();
     let streams: Vec<_> = numbers
         .iter()
-        .filter_map(|&number| Some((number, process.take_fd(number)?)))
+        .filter_map(|&number| Some((number, process.take(number)?)))
         .collect();
     let shared = Rc::new(Shared {
         pid: process.id(),
@@ -204,21 +203,21 @@ impl ProcessTransport {
 
     /// Writes to an fd of the child; see [`Connection::write`]. Returns [`Flow::Closed`] if there
     /// is no such fd or it is closed.
-    pub fn write(&self, fd: RawFd, data: &[u8]) -> Flow {
+    pub fn write(&self, fd: i32, data: &[u8]) -> Flow {
         self.fd(fd)
             .map_or(Flow::Closed, |transport| transport.write(data))
     }
 
     /// Closes an fd after all buffered data is sent. The child then reads the end of its input, and
     /// its writes to this fd fail.
-    pub fn close(&self, fd: RawFd) {
+    pub fn close(&self, fd: i32) {
         if let Some(transport) = self.fd(fd) {
             transport.close();
         }
     }
 
     /// Stops reading from this fd. Once the pipe is full, the child's writes block.
-    pub fn pause_reading(&self, fd: RawFd) {
+    pub fn pause_reading(&self, fd: i32) {
         if let Some(transport) = self.fd(fd) {
             self.shared.paused.borrow_mut().insert(fd, ());
             transport.pause_reading();
@@ -226,7 +225,7 @@ impl ProcessTransport {
     }
 
     /// Resumes reading from this fd.
-    pub fn resume_reading(&self, fd: RawFd) {
+    pub fn resume_reading(&self, fd: i32) {
         if self.shared.paused.borrow_mut().remove(&fd).is_none() {
             return;
         }
@@ -242,7 +241,7 @@ impl ProcessTransport {
 
     /// Returns the transport of an fd while it is open, for its limits and the other methods of
     /// [`Connection`].
-    pub fn fd(&self, fd: RawFd) -> Option<Connection> {
+    pub fn fd(&self, fd: i32) -> Option<Connection> {
         self.shared.fds.borrow().get(&fd).cloned()
     }
 
@@ -252,21 +251,20 @@ impl ProcessTransport {
         process.as_ref().map(question)
     }
 
-    /// Sends a signal to the process; see [`Process::signal`].
-    ///
-    /// # Errors
-    /// See [`Process::signal`].
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.ask(|process| process.signal(signal))
-            .unwrap_or_else(|| Err(child::gone()))
-    }
-
     /// Kills the process; see [`Process::kill`].
     ///
     /// # Errors
     /// See [`Process::kill`].
     pub fn kill(&self) -> io::Result<()> {
         self.ask(Process::kill).unwrap_or(Ok(()))
+    }
+
+    /// Kills the process and everything that it started; see [`Process::kill_group`].
+    ///
+    /// # Errors
+    /// See [`Process::kill_group`].
+    pub fn kill_group(&self) -> io::Result<()> {
+        self.ask(Process::kill_group).unwrap_or_else(|| Err(gone()))
     }
 
     /// Returns whether the process has exited and all its fds are closed.
@@ -302,7 +300,7 @@ impl Shared {
     }
 
     /// Delivers data from an fd. It is only copied if it has to wait.
-    fn received(self: &Rc<Self>, transport: &Connection, fd: RawFd, data: &[u8]) {
+    fn received(self: &Rc<Self>, transport: &Connection, fd: i32, data: &[u8]) {
         if self.over.get() {
             return;
         }
@@ -373,12 +371,12 @@ impl Shared {
     /// Resumes reading from the fds for which no data waits any more.
     fn let_go(&self) {
         let (waiting, paused) = (self.waiting.borrow(), self.paused.borrow());
-        let waits = |fd: &RawFd| {
+        let waits = |fd: &i32| {
             waiting
                 .iter()
                 .any(|event| matches!(event, Event::Data(other, _) if other == fd))
         };
-        let free = |fd: &RawFd| !paused.contains(fd) && !waits(fd);
+        let free = |fd: &i32| !paused.contains(fd) && !waits(fd);
         let mut held = self.held.borrow_mut();
         for fd in held.keys().filter(|fd| free(fd)) {
             if let Some(transport) = self.fds.borrow().get(fd) {
@@ -425,7 +423,7 @@ impl Shared {
 /// Forwards the events of one fd to the process protocol.
 struct Pipe {
     shared: Rc<Shared>,
-    fd: RawFd,
+    fd: i32,
 }
 
 impl Protocol for Pipe {

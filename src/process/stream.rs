@@ -2,11 +2,8 @@
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::Process;
-use crate::{
-    forward_stream,
-    transport::{ByteStream, fd::FdStream},
-};
+use super::{Process, sys::ChildStream};
+use crate::{forward_stream, transport::ByteStream};
 
 /// A process's output and input as one stream. The stream owns the process: dropping the stream
 /// drops the process as well. Created by [`Process::into_stream`].
@@ -16,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ProcessStream {
     // Declared first: the child's input ends before the child is killed, if it is to be killed.
-    stream: FdStream,
+    stream: ChildStream,
     process: Process,
 }
 

@@ -3,15 +3,16 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
-    child::Child,
     exit::{Exit, ExitError},
-    reaper,
+    sys::{Child, Exits},
 };
-use crate::reactor::{Direction, Registration};
+use crate::reactor::Handle;
 
 /// Waits for a child. The child is reaped in every case.
 pub(super) struct Watch {
-    child: Registration<Arc<Child>>,
+    handle: Handle,
+    child: Arc<Child>,
+    exits: Exits,
     exit: Rc<Exit>,
     /// Whether the child ends with the run.
     kill_on_drop: bool,
@@ -19,9 +20,17 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(child: Registration<Arc<Child>>, exit: Rc<Exit>, kill_on_drop: bool) -> Self {
+    pub(super) fn new(
+        handle: &Handle,
+        child: Arc<Child>,
+        exits: Exits,
+        exit: Rc<Exit>,
+        kill_on_drop: bool,
+    ) -> Self {
         Watch {
+            handle: handle.clone(),
             child,
+            exits,
             exit,
             kill_on_drop,
             reaped: false,
@@ -29,14 +38,14 @@ impl Watch {
     }
 
     pub(super) async fn run(mut self) {
-        self.child.ready(Direction::Read).await;
+        self.exits.next().await;
         let mut pause = Duration::from_millis(10);
         let status = loop {
-            match self.child.object().try_wait() {
+            match self.child.try_wait() {
                 Some(status) => break status,
-                // It has exited, but its debugger has not heard of it yet. The pidfd does not
-                // report that.
-                None => self.child.handle().sleep(pause).await,
+                // It has exited, but its debugger has not heard of it yet. A pidfd does not report
+                // that.
+                None => self.handle.sleep(pause).await,
             }
             pause = (pause * 2).min(Duration::from_secs(1));
         };
@@ -51,11 +60,10 @@ impl Drop for Watch {
         if self.reaped {
             return;
         }
-        let child = self.child.object();
         if self.kill_on_drop {
-            child.kill_or_warn();
+            self.child.kill_or_warn();
         }
-        reaper::reap(child.clone());
+        self.exits.leave();
         self.exit.set(Err(ExitError::Stopped));
     }
 }

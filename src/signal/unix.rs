@@ -5,7 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -71,12 +71,17 @@ impl Notice {
             if has_default_effect(number) {
                 flag::register_conditional_default(number, default.clone())?;
             }
-            watched.insert(number, Watchers { number: 0, default });
+            watched.insert(
+                number,
+                Watchers {
+                    number: AtomicUsize::new(0),
+                    default,
+                },
+            );
         }
         let registered = low_level::pipe::register_raw(number, pipe);
-        if let Some(entry) = watched.get_mut(&number) {
-            entry.number += usize::from(registered.is_ok());
-            entry.default.store(entry.number == 0, Ordering::SeqCst);
+        if let Some(entry) = watched.get(&number) {
+            entry.count(|number| number + usize::from(registered.is_ok()));
         }
         let id = registered?;
         Ok(Notice { signal, id })
@@ -85,11 +90,10 @@ impl Notice {
 
 impl Drop for Notice {
     fn drop(&mut self) {
-        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         low_level::unregister(self.id);
-        if let Some(entry) = watched.get_mut(&self.signal.as_raw()) {
-            entry.number -= 1;
-            entry.default.store(entry.number == 0, Ordering::SeqCst);
+        if let Some(entry) = watched.get(&self.signal.as_raw()) {
+            entry.count(|number| number - 1);
         }
     }
 }
@@ -99,9 +103,18 @@ impl Drop for Notice {
 static WATCHED: Mutex<Table<i32, Watchers>> = Mutex::new(Table::new());
 
 struct Watchers {
-    number: usize,
+    /// Changed only while the table is locked.
+    number: AtomicUsize,
     /// Whether the handler makes the signal take its default effect.
     default: Arc<AtomicBool>,
+}
+
+impl Watchers {
+    fn count(&self, change: impl FnOnce(usize) -> usize) {
+        let number = change(self.number.load(Ordering::SeqCst));
+        self.number.store(number, Ordering::SeqCst);
+        self.default.store(number == 0, Ordering::SeqCst);
+    }
 }
 
 /// Returns whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and

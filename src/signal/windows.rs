@@ -3,14 +3,11 @@
 use std::{
     io,
     process::exit,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
 };
 
-use crate::reactor::Handle;
+use crate::{notice::Notice, reactor::Handle};
 
 /// A signal: only Ctrl-C.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,12 +24,6 @@ const ENDED_BY_CTRL_C: i32 = 0xC000_013A_u32 as i32;
 
 /// The system's half of [`Signals`](super::Signals).
 pub(super) struct Signals(Arc<Notice>);
-
-#[derive(Default)]
-struct Notice {
-    has_come: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
 
 impl Signals {
     pub(super) fn new(_: &Handle, _: Signal) -> io::Result<Self> {
@@ -51,13 +42,7 @@ impl Signals {
     }
 
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Before it is looked for: it may come in between.
-        let before = lock(&self.0.waker).replace(cx.waker().clone());
-        drop(before);
-        match self.0.has_come.swap(false, Ordering::SeqCst) {
-            true => Poll::Ready(Ok(())),
-            false => Poll::Pending,
-        }
+        self.0.poll(cx).map(Ok)
     }
 }
 
@@ -87,11 +72,7 @@ fn tell_all() {
         exit(ENDED_BY_CTRL_C);
     }
     for notice in notices {
-        notice.has_come.store(true, Ordering::SeqCst);
-        let waker = lock(&notice.waker).take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        notice.tell();
     }
 }
 

@@ -16,7 +16,10 @@ mod layers;
 mod log;
 #[cfg(target_os = "linux")]
 mod on_linux;
+#[cfg(windows)]
+mod on_windows;
 mod policy;
+mod process;
 mod proxy;
 #[cfg(feature = "rpc")]
 mod rpc;

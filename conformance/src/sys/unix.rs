@@ -6,10 +6,23 @@ use std::{
     time::Duration,
 };
 
+use entwined::process::Command;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, test_kill_process},
     time::{ClockId, clock_gettime},
 };
+
+/// Returns a command whose program does nothing for a quarter of an hour.
+pub(crate) fn long_program() -> Command {
+    Command::new("sleep").arg("1000")
+}
+
+/// Whether there is a process of this number, also if it has ended and was not reaped.
+pub(crate) fn is_process(id: u32) -> bool {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    test_kill_process(id.expect("a number")).is_ok()
+}
 
 /// One of two connected sockets.
 pub(crate) use std::os::unix::net::UnixStream as Socket;

@@ -3,20 +3,42 @@
 use std::{
     hint, mem,
     net::{Ipv4Addr, TcpListener, UdpSocket},
-    os::windows::io::{AsRawSocket, AsSocket},
+    os::windows::io::{AsRawHandle, AsRawSocket, AsSocket, FromRawHandle, OwnedHandle},
     thread,
     time::{Duration, Instant},
 };
 
+use entwined::process::Command;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use windows_sys::Win32::{
-    Foundation::FILETIME,
+    Foundation::{FILETIME, WAIT_TIMEOUT},
     System::{
         LibraryLoader::{GetModuleHandleA, GetProcAddress},
         ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS},
-        Threading::{GetCurrentProcess, GetCurrentThread, GetThreadTimes},
+        Threading::{
+            GetCurrentProcess, GetCurrentThread, GetThreadTimes, OpenProcess, PROCESS_SYNCHRONIZE,
+            WaitForSingleObject,
+        },
     },
 };
+
+/// Returns a command whose program does nothing but wait, for a quarter of an hour.
+pub(crate) fn long_program() -> Command {
+    Command::new("ping").args(["-n", "1000", "127.0.0.1"])
+}
+
+/// Whether a process of this number runs.
+pub(crate) fn is_process(id: u32) -> bool {
+    // SAFETY: the call takes numbers. Without such a process it returns null.
+    let process = unsafe { OpenProcess(PROCESS_SYNCHRONIZE, 0, id) };
+    if process.is_null() {
+        return false;
+    }
+    // SAFETY: the handle is new, and nothing else owns it.
+    let process = unsafe { OwnedHandle::from_raw_handle(process) };
+    // SAFETY: the handle is that of a process, which may be waited for.
+    unsafe { WaitForSingleObject(process.as_raw_handle(), 0) == WAIT_TIMEOUT }
+}
 
 /// One of two connected sockets.
 pub(crate) use std::net::TcpStream as Socket;

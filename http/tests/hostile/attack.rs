@@ -125,9 +125,9 @@ pub fn run(row: &Row) -> Outcome {
     let target = listener.map_or(Target::Server(address), Target::Client);
     let mut answer = thread::scope(|scope| {
         let attack = || {
-            // The victim comes first (on Linux the value is the thread's, and its children's), so
-            // that its callbacks are not made longer by an attacker who has used up a processor.
-            let _ = rustix::process::nice(10);
+            // The victim comes first, so that its callbacks are not made longer by an attacker who
+            // has used up a processor.
+            crate::sys::give_way();
             (row.attack)(target)
         };
         scope.spawn(attack).join().expect("an answer")

@@ -11,6 +11,7 @@
 
 mod attack;
 mod rows;
+mod sys;
 mod victim;
 
 use std::{env, process::ExitCode, time::Duration};

@@ -1,7 +1,7 @@
-//! Kinds that only Linux has: fd, systemd, process.
+//! Kinds that only Linux has: fd, systemd.
 
 use std::{
-    env, io,
+    env,
     os::fd::{OwnedFd, RawFd},
     rc::Rc,
 };
@@ -13,7 +13,6 @@ use super::{
     unix,
 };
 use crate::{
-    process::{Command, Io},
     reactor::Handle,
     transport::{BoxedListener, Listen, Listener, Stream},
 };
@@ -40,15 +39,6 @@ pub(super) fn add(kinds: &mut Kinds) {
         }))
     });
     kinds.add_client("fd", |arguments| Ok(Rc::new(Fd(number(arguments)?))));
-}
-
-/// Adds `process:`.
-pub(in crate::endpoint) fn add_process(kinds: &mut Kinds) {
-    kinds.add_client("process", |arguments| {
-        let program = arguments.required("program", "a program")?;
-        let arguments = std::iter::from_fn(|| arguments.rest()).collect();
-        Ok(Rc::new(Program { program, arguments }))
-    });
 }
 
 /// The number of an fd that this process was started with. The endpoint uses a copy of the fd.
@@ -90,29 +80,6 @@ fn copy(number: RawFd) -> Result<OwnedFd, EndpointError> {
             _ => format!("file descriptor {number}: {error}"),
         })
     })
-}
-
-/// A program that is run for each connection and killed when the connection ends.
-struct Program {
-    program: String,
-    arguments: Vec<String>,
-}
-
-impl Client for Program {
-    fn connect(&self, handle: &Handle) -> Connecting {
-        let command = Command::new(&self.program)
-            .args(&self.arguments)
-            .stdin(Io::Stream)
-            .stdout(Io::Stream);
-        let command = command.stderr(Io::Inherit).kill_on_drop(true);
-        let process = command.spawn(handle);
-        Box::pin(async move {
-            let stream = process.map_err(io::Error::other)?.into_stream();
-            Ok(boxed(stream.map_err(|_| {
-                io::Error::other("there are no file descriptors left")
-            })?))
-        })
-    }
 }
 
 /// A socket from socket activation: sd_listen_fds(3).

@@ -4,15 +4,15 @@
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod other;
+mod process;
 #[cfg(unix)]
 mod unix;
 
 #[cfg(target_os = "linux")]
 use self::linux as os;
-#[cfg(target_os = "linux")]
-pub(super) use self::linux::add_process;
 #[cfg(not(target_os = "linux"))]
 use self::other as os;
+pub(super) use self::process::add_process;
 
 use std::{
     io,

@@ -23,9 +23,12 @@ pub(in crate::transport) const SEND: SendFlags = SendFlags::empty();
 /// There are no Unix sockets here, so none of them has a file.
 pub(in crate::transport) type SocketFile = Infallible;
 
-/// An IPv6 socket is for IPv4 too, as on Linux, where that is the default.
+/// An IPv6 socket is for IPv4 too, as on Linux, where that is the default. Child processes do not
+/// inherit a socket of socket2; they do one of rustix.
 pub(in crate::transport) fn socket(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
-    let socket = net::socket(family, kind, None)?;
+    let (domain, kind) = (i32::from(family.as_raw()), kind.as_raw() as i32);
+    let socket = socket2::Socket::new(domain.into(), kind.into(), None)?;
+    let socket = OwnedFd::from(std::os::windows::io::OwnedSocket::from(socket));
     ioctl_fionbio(&socket, true)?;
     if family == AddressFamily::INET6 {
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -37,6 +40,10 @@ pub(in crate::transport) fn accept(
     socket: &OwnedFd,
 ) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
     let (accepted, peer) = net::acceptfrom(socket)?;
+    // It need not be as its listener is.
+    if let Err(error) = socket2::SockRef::from(&accepted).set_no_inherit(true) {
+        tracing::warn!(%error, "child processes may inherit a connection");
+    }
     ioctl_fionbio(&accepted, true)?;
     Ok((accepted, peer))
 }

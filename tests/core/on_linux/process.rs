@@ -13,51 +13,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::run::run;
+use crate::{
+    process::{close, read, read_to_end, write_all},
+    run::run,
+};
 use entwined::{
     process::{Command, ExitError, Io, OutputError, TerminalSize},
     protocol::{self, Connection, Lost, Protocol},
     signal::Signal,
-    transport::fd::FdStream,
 };
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::AsyncWrite;
 
 /// How long anything may take. Only a failing test waits this long.
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn shell(script: &str) -> Command {
     Command::new("sh").args(["-c", script])
-}
-
-async fn read(stream: &mut FdStream) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0; 64 * 1024];
-    let count = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)).await?;
-    buffer.truncate(count);
-    Ok(buffer)
-}
-
-async fn read_to_end(stream: &mut FdStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    loop {
-        match read(stream).await.expect("no error") {
-            bytes if bytes.is_empty() => return all,
-            bytes => all.extend(bytes),
-        }
-    }
-}
-
-async fn write_all(stream: &mut FdStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?;
-        bytes = &bytes[count..];
-    }
-    Ok(())
-}
-
-async fn close(stream: &mut FdStream) {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx))
-        .await
-        .expect("closed");
 }
 
 /// The state of a process as the system reports it, such as `S` or `Z`, or `None` if there is no
@@ -818,6 +789,7 @@ fn a_child_whose_debugger_hears_of_its_exit_first_is_reaped_with_its_status() {
 }
 
 /// A sandbox that does not know pidfd_open(2) says EPERM, which is not about the program.
+#[cfg(not(entwined_portable))]
 #[test]
 fn in_a_sandbox_without_pidfds_the_error_says_so() {
     const VARIABLE: &str = "ENTWINED_TEST_NO_PIDFD";

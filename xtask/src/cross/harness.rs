@@ -46,7 +46,7 @@ fn watch(command: &Command, log: &Path, silence: Duration) -> Result<u32> {
     let mut program = bounded::within(PROGRAM, command);
     program.stdout(Stdio::piped()).stderr(log.try_clone()?);
     let mut running = Running::start(&mut program)?;
-    let (_, output) = running.line_after("running ")?;
+    let (count, output) = running.line_after("running ")?;
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         for line in output.lines().map_while(std::result::Result::ok) {
@@ -64,9 +64,15 @@ fn watch(command: &Command, log: &Path, silence: Duration) -> Result<u32> {
             Err(RecvTimeoutError::Timeout) => break true,
         };
         writeln!(log, "{line}")?;
-        if line.starts_with("test result: ") {
-            // Under Wine, its services have this stream too, and stay for a while.
-            break false;
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            // Tests that start this program again have this stream too.
+            // They may also have written into other lines, so this is what counts.
+            if let Some(all) = passed_of(&count, counts) {
+                passed = all;
+                // Under Wine, its services have it as well, and stay for a while.
+                break false;
+            }
+            continue;
         }
         let Some(test) = line.strip_prefix("test ") else {
             continue;
@@ -98,6 +104,24 @@ fn watch(command: &Command, log: &Path, silence: Duration) -> Result<u32> {
         );
     }
     Ok(passed)
+}
+
+/// Returns how many tests passed, if these are the results of so many tests: "2 tests", and "ok. 1
+/// passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.00s".
+fn passed_of(count: &str, results: &str) -> Option<u32> {
+    let words: Vec<_> = results.split([' ', ';']).collect();
+    let number = |what: &str| -> Option<u32> {
+        let pair = words.windows(2).find(|pair| pair[1] == what)?;
+        pair[0].parse().ok()
+    };
+    let run: u32 = ["passed", "failed", "ignored", "measured"]
+        .iter()
+        .filter_map(|what| number(what))
+        .sum();
+    match count.split(' ').next()?.parse() {
+        Ok(count) if run == count => number("passed"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -133,13 +157,16 @@ mod tests {
         let silence = Duration::from_secs(20);
         let error = watched(
             "echo running 2 tests; echo test a ... ok; echo test b::c ... FAILED
-             echo test result: FAILED.; exit 101",
+             echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored'; exit 101",
             silence,
         );
         assert_eq!(error, Err("these failed: b::c".to_owned()));
         let passed = watched(
-            "echo running 2 tests; echo test a ... ok; echo test b ... ok
-             echo test result: ok.",
+            "echo running 3 tests; echo test a ... ok
+             echo 'test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out'
+             echo test b ... ok; echo test c ... ignored
+             echo 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 1 filtered out'
+             exit 0",
             silence,
         );
         assert_eq!(passed, Ok(2));

@@ -11,7 +11,8 @@ use super::{Table, folder};
 use crate::beside::{self, Job};
 use crate::{Result, workspace};
 
-/// The conformance suite on Linux over the selector of other systems, with the usual compiler.
+/// The conformance suite and the tests of the core on Linux, with the usual compiler, over what
+/// other systems have: their selector, and threads that wait for children.
 pub fn native(table: &mut Table) {
     const NAME: &str = "portable selector";
     let mut jobs = Vec::new();
@@ -33,7 +34,8 @@ fn native_tests() -> Result<Command> {
     let mut cargo = workspace::cargo();
     cargo
         .args(["test", "--package", "entwined-conformance"])
-        .args(["--features", "http,tls"])
+        .args(["--package", "entwined", "--all-features"])
+        .args(["--test", "core"])
         .args(["--test", "standalone"])
         .args(["--test", "interleave"])
         .args(["--test", "poll"])

@@ -2,13 +2,12 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use rustix::{
-    pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt},
-    termios::{Winsize, tcsetwinsize},
-};
+use rustix::termios::{Winsize, tcsetwinsize};
 
-/// A new pseudo-terminal (pty(7)). Both fds are close-on-exec from the start, so children that
-/// other threads start do not inherit them.
+use super::sys;
+
+/// A new pseudo-terminal (pty(7)). Both fds are close-on-exec: on Linux from the start, so children
+/// that other threads start do not inherit them.
 #[derive(Debug)]
 pub struct Terminal {
     /// This side: what it writes is typed, what it reads is printed. The terminal hangs up when it
@@ -24,10 +23,7 @@ impl Terminal {
     /// # Errors
     /// The operating system's error if there are no fds or no terminals left.
     pub fn open(columns: u16, rows: u16) -> io::Result<Self> {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let controller = openpt(flags)?;
-        grantpt(&controller)?;
-        unlockpt(&controller)?;
+        let (controller, device) = sys::open_terminal()?;
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,
@@ -35,8 +31,6 @@ impl Terminal {
             ws_ypixel: 0,
         };
         tcsetwinsize(&controller, size)?;
-        // Opened through the controller, because /dev/pts may be another one in a container.
-        let device = ioctl_tiocgptpeer(&controller, flags)?;
         Ok(Terminal { controller, device })
     }
 }

@@ -9,7 +9,8 @@ use std::{
     },
 };
 
-use rustix::pipe::{PipeFlags, pipe_with};
+pub use crate::transport::fd::FdStream as ChildStream;
+use crate::{reactor::Handle, transport::fd};
 
 /// What an fd of a child is connected to.
 #[derive(Debug)]
@@ -32,15 +33,12 @@ pub enum Io {
 
 /// This side's end of a child's fd.
 #[derive(Debug)]
-pub(super) struct OtherEnd {
-    pub(super) fd: OwnedFd,
+pub(in crate::process) struct OtherEnd {
+    fd: OwnedFd,
     /// Whether the child writes to it (`output`) and reads from it (`input`).
-    pub(super) output: bool,
-    pub(super) input: bool,
+    output: bool,
+    input: bool,
 }
-
-/// The key of a child's terminal among the ends. It is not an fd number.
-pub(super) const TERMINAL: RawFd = -1;
 
 impl OtherEnd {
     /// An end for both directions.
@@ -75,13 +73,31 @@ impl Io {
 
 /// Opens a pipe that the child writes to (`output`) or reads.
 fn pipe(output: bool) -> io::Result<(OwnedFd, Option<OtherEnd>)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (reader, writer) = entwined_spawn::pipe()?;
     let (theirs, fd) = match output {
         true => (writer, reader),
         false => (reader, writer),
     };
     let input = !output;
     Ok((theirs, Some(OtherEnd { fd, output, input })))
+}
+
+/// Makes a stream of one end.
+pub(in crate::process) fn stream(handle: &Handle, end: OtherEnd) -> io::Result<ChildStream> {
+    match (end.output, end.input) {
+        (true, true) => fd::duplex(handle, end.fd),
+        (true, false) => fd::pair(handle, Some(end.fd), None),
+        (false, _) => fd::pair(handle, None, Some(end.fd)),
+    }
+}
+
+/// Makes a stream of the end of the child's output, to read, and that of its input, to write to.
+pub(in crate::process) fn pair(
+    handle: &Handle,
+    output: OtherEnd,
+    input: OtherEnd,
+) -> io::Result<ChildStream> {
+    fd::pair(handle, Some(output.fd), Some(input.fd))
 }
 
 fn inherited(number: RawFd) -> io::Result<OwnedFd> {

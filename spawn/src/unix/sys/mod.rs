@@ -4,6 +4,16 @@
 //! have held any lock at that moment, the allocator's among them, and here nobody gives it back.
 //! So the child makes system calls and nothing else: it does not allocate, lock, log or panic.
 
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
+
+#[cfg(target_os = "linux")]
+use self::linux as system;
+#[cfg(not(target_os = "linux"))]
+use self::other as system;
+
 use std::{
     io,
     marker::PhantomData,
@@ -21,10 +31,9 @@ use std::{
 };
 
 use libc::c_int;
-use rustix::{
-    io::Errno,
-    process::{Pid, Signal},
-};
+use rustix::process::Pid;
+
+pub(crate) use self::system::{open_terminal, pipe};
 
 /// What the child does before it executes the program.
 pub(crate) struct Plan {
@@ -47,7 +56,7 @@ pub(crate) struct Place {
 
 /// The child's error if a pipe or socket has taken one of its numbers: it may be std's. The parent
 /// tries again. Neither fork(2) nor execve(2) returns this.
-pub(crate) const TAKEN: c_int = libc::ENOTUNIQ;
+pub(crate) const TAKEN: c_int = libc::EADDRINUSE;
 
 impl Place {
     pub(crate) fn new(fd: OwnedFd, number: RawFd) -> Self {
@@ -85,17 +94,17 @@ fn pipe_at(number: RawFd) -> u64 {
     let mut kind: c_int = 0;
     let mut size = size_of::<c_int>() as libc::socklen_t;
     let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: The first two calls fail if this is not a pipe or not a socket; the second fills
-    // `kind`, whose size it is told. The third fills `stat` if it returns 0, and only then is it
-    // read.
+    // SAFETY: The first call fails if this is not a socket; it fills `kind`, whose size it is told.
+    // The second fills `stat` if it returns 0, and only then is it read.
     unsafe {
-        let is_pipe = libc::fcntl(number, libc::F_GETPIPE_SZ) != -1;
         let mut is_socket = || {
             let kind: *mut c_int = &mut kind;
             let (level, name) = (libc::SOL_SOCKET, libc::SO_TYPE);
             libc::getsockopt(number, level, name, kind.cast(), &mut size) == 0
         };
-        if (is_pipe || is_socket()) && libc::fstat(number, stat.as_mut_ptr()) == 0 {
+        if (system::may_be_pipe(number) || is_socket())
+            && libc::fstat(number, stat.as_mut_ptr()) == 0
+        {
             return stat.assume_init().st_ino;
         }
     }
@@ -138,11 +147,7 @@ impl Plan {
             place.put()?;
         }
         if let Some(parent) = self.parent {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have died before the line above.
-            if rustix::process::getppid() != Some(parent) {
-                return Err(Errno::SRCH.into());
-            }
+            system::die_with(parent)?;
         }
         reset_signals();
         Ok(())
@@ -151,20 +156,9 @@ impl Plan {
 
 /// Makes all fds but the standard ones close-on-exec.
 fn close_on_exec() {
-    let (first, last) = (3_u32, u32::MAX);
-    // SAFETY: The call takes three numbers and changes nothing but flags of this process's fds.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            last,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if result == 0 {
+    if system::close_range_on_exec() {
         return;
     }
-    // Linux before 5.11, or a sandbox that does not know the call.
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
     // SAFETY: The call fills the structure if it returns 0, and only then is it read.
     let limit = unsafe {
@@ -173,7 +167,7 @@ fn close_on_exec() {
             _ => 0,
         }
     };
-    // Some containers have a limit of a thousand million. Fds get the lowest free numbers.
+    // Some systems have a limit of a thousand million, or none. Fds get the lowest free numbers.
     let limit = c_int::try_from(limit).unwrap_or(c_int::MAX).min(65_536);
     for number in 3..limit {
         // SAFETY: The call takes numbers; for a number that is not open it fails.
@@ -186,8 +180,9 @@ fn reset_signals() {
     // SAFETY: All zeros is a valid value: no flags, no signals, no handler.
     let mut default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     default.sa_sigaction = libc::SIG_DFL;
-    for signal in 1..=libc::SIGRTMAX() {
-        // Fails for SIGKILL, SIGSTOP and the signals of the C library, which cannot be changed.
+    for signal in 1..=system::last_signal() {
+        // Fails for SIGKILL, SIGSTOP and the signals of the C library, which cannot be changed, and
+        // for numbers that are no signals.
         // SAFETY: The pointer is to a whole structure, and the old action is not asked for.
         unsafe { libc::sigaction(signal, &default, ptr::null_mut()) };
     }

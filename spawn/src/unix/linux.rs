@@ -1,0 +1,16 @@
+//! What only Linux can do for a child.
+
+use super::Spawn;
+
+impl Spawn {
+    /// Kills the child (SIGKILL) when the thread that starts it ends, for whatever reason.
+    ///
+    /// On Linux the parent is that thread, not the whole process: start the child from a thread
+    /// that lives as long as the program. The setting does not hold for what the child itself
+    /// starts, and the system clears it if the child changes its user (PR_SET_PDEATHSIG(2const)).
+    #[must_use]
+    pub fn die_with_parent(mut self) -> Self {
+        self.dies_with_parent = true;
+        self
+    }
+}

@@ -1,0 +1,63 @@
+//! What Linux has, and other systems have not.
+
+use std::{io, os::fd::OwnedFd, os::fd::RawFd};
+
+use libc::c_int;
+use rustix::{
+    io::Errno,
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, Signal},
+    pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt},
+};
+
+/// Whether this number is that of a pipe.
+pub(super) fn may_be_pipe(number: RawFd) -> bool {
+    // SAFETY: The call takes numbers; it fails if this is not a pipe.
+    unsafe { libc::fcntl(number, libc::F_GETPIPE_SZ) != -1 }
+}
+
+/// Makes all fds but the standard ones close-on-exec, with one call. Returns whether there is such
+/// a call: Linux before 5.11 and some sandboxes do not know it.
+pub(super) fn close_range_on_exec() -> bool {
+    let (first, last) = (3_u32, u32::MAX);
+    // SAFETY: The call takes three numbers and changes nothing but flags of this process's fds.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            last,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    result == 0
+}
+
+/// The highest number of a signal.
+pub(super) fn last_signal() -> c_int {
+    libc::SIGRTMAX()
+}
+
+/// Lets this child die with its parent.
+pub(super) fn die_with(parent: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The parent may have died before the line above.
+    match rustix::process::getppid() == Some(parent) {
+        true => Ok(()),
+        false => Err(Errno::SRCH.into()),
+    }
+}
+
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Opens a terminal: the controller, and the device.
+pub(crate) fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let controller = openpt(flags)?;
+    grantpt(&controller)?;
+    unlockpt(&controller)?;
+    // Opened through the controller, because /dev/pts may be another one in a container.
+    let device = ioctl_tiocgptpeer(&controller, flags)?;
+    Ok((controller, device))
+}
