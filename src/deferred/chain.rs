@@ -23,7 +23,8 @@ use super::{
 /// Each `add_…` method consumes the Deferred and returns a new one for the callback's result. A
 /// chain therefore reads from left to right and has a single reader. A callback returns a `Result`
 /// or another Deferred; in the second case the chain waits for that Deferred. An error skips to the
-/// next errback.
+/// next errback. A Deferred of the callback's own chain, which would wait for itself, is taken for
+/// a panic.
 ///
 /// Callbacks run as soon as the result is available: inside [`Resolver::resolve`], or inside
 /// `add_…` if the chain has already fired. They run one after another, never nested, however

@@ -751,3 +751,39 @@ fn a_value_that_loses_a_race_stays_in_its_queue() {
     queues[2].put(3).expect("room");
     assert_eq!(queues[2].len(), 1);
 }
+
+/// Nothing would ever fire it, and cancelling it would not end.
+#[test]
+fn a_callback_that_returns_its_own_chain_fails() {
+    // The Deferred that the callback belongs to, and one further down the chain.
+    for further in [false, true] {
+        let place = Rc::new(RefCell::new(None::<Text>));
+        let held = Rc::new(());
+        let (resolver, deferred) = pair();
+        let own = {
+            let (place, held) = (place.clone(), held.clone());
+            deferred.add_callback(move |_| {
+                let _held = held;
+                place.take().expect("it is there")
+            })
+        };
+        let canceller = own.canceller();
+        let seen = Rc::new(RefCell::new(None));
+        let note = seen.clone();
+        *place.borrow_mut() = Some(if further {
+            own.add_both(move |result| {
+                *note.borrow_mut() = Some(result.clone());
+                result
+            })
+        } else {
+            own
+        });
+        resolver.resolve(1);
+        canceller.cancel();
+        assert_eq!(Rc::strong_count(&held), 1);
+        if further {
+            let seen = seen.take().expect("it has fired").expect_err("no value");
+            assert!(seen.contains("its own chain"), "{seen}");
+        }
+    }
+}
