@@ -198,7 +198,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// Ends what the chain is waiting for: the Deferred that a callback returned, or the producer,
     /// whose canceller is called once. Whatever waits for it gets the error
     /// [`Interrupted::Cancelled`], and the callbacks run before this returns. A result that arrives
-    /// later is dropped. Does nothing if the chain has fired.
+    /// later is dropped. Does nothing if the chain has fired. A panic of the canceller is logged.
     pub fn cancel(&self) {
         self.canceller().cancel();
     }

@@ -322,7 +322,12 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
 
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
         if let Some(canceller) = self.canceller.take() {
-            canceller();
+            if let Err(message) = catch(canceller) {
+                let birth = self.slot.birth;
+                log::error(format_args!(
+                    "the canceller of a Deferred created at {birth} panicked: {message}"
+                ));
+            }
         }
         // The canceller may have made the producer fire it.
         if self.slot.has_fired() {

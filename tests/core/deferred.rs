@@ -787,3 +787,21 @@ fn a_callback_that_returns_its_own_chain_fails() {
         }
     }
 }
+
+#[test]
+fn a_canceller_that_panics_does_not_keep_the_chain_from_its_end() {
+    let bad = || Deferred::<u32, String>::with_canceller(|| panic!("no {}", 1));
+    let (resolver, deferred) = bad();
+    let log = logged(|| deferred.cancel());
+    assert!(log.contains("no 1"), "{log}");
+    assert!(resolver.is_cancelled());
+    assert_eq!(taken(deferred), Err(Interrupted::Cancelled.into()));
+
+    // The others that lose a race are cancelled, and the race has its result.
+    let ((_keep, loser), (other, last), (resolver, winner)) = (bad(), pair(), pair());
+    let won = race([loser, last, winner]);
+    let log = logged(|| resolver.resolve(7));
+    assert!(log.contains("no 1"), "{log}");
+    assert!(other.is_cancelled());
+    assert_eq!(taken(won), Ok((2, 7)));
+}
