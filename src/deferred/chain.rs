@@ -35,7 +35,7 @@ use super::{
 ///
 /// If a chain was dropped and ends in an error, the error is logged through `tracing`, once, with
 /// the line that created the Deferred. If the thread has no `tracing` subscriber, it is written to
-/// standard error.
+/// standard error. A producer that is dropped when nothing waits any more is no error.
 ///
 /// # Cancelling
 ///
@@ -370,8 +370,10 @@ impl<T: 'static, E: ChainError> Resolver<T, E> {
 
 impl<T: 'static, E: ChainError> Drop for Resolver<T, E> {
     fn drop(&mut self) {
+        // Nobody hears of the end of what nobody waits for.
+        let quiet = !self.is_wanted();
         if let Some(origin) = self.origin.take() {
-            node::run(origin.settle(Err(Interrupted::Abandoned.into()), false));
+            node::run(origin.settle(Err(Interrupted::Abandoned.into()), quiet));
         }
     }
 }

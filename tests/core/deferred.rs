@@ -805,3 +805,20 @@ fn a_canceller_that_panics_does_not_keep_the_chain_from_its_end() {
     assert!(other.is_cancelled());
     assert_eq!(taken(won), Ok((2, 7)));
 }
+
+#[test]
+fn d11_nothing_is_logged_of_those_that_have_left_a_lock_or_a_queue() {
+    let log = logged(|| {
+        let lock = DeferredLock::new();
+        let held = taken(lock.acquire()).expect("it is free");
+        drop(lock.acquire());
+        drop(held);
+        let semaphore = DeferredSemaphore::bounded(0, 1);
+        let queue = DeferredQueue::<u32>::new(1, 1);
+        for _ in 0..3 {
+            drop(semaphore.acquire().expect("the one before has left"));
+            drop(queue.get().expect("the one before has left"));
+        }
+    });
+    assert_eq!(log, "");
+}
