@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::reactor::{Driver, Host, NextTurn, Selector};
+use entwined::{
+    Standalone,
+    reactor::{Driver, Host, LifeError, NextTurn, RunError, Selector, Stopped},
+};
 
 #[derive(Clone, Default)]
 struct Asked {
@@ -88,6 +91,41 @@ fn nothing_needs_to_be_done_outside_a_run() {
     assert_eq!(driver.next_turn(), NextTurn::OnEvents);
     driver.start().expect("a run");
     assert_eq!(driver.next_turn(), NextTurn::Now);
+}
+
+/// Who has waited in vain is not surprised by it in the next run.
+#[test]
+fn what_is_waited_for_outside_a_run_does_not_begin() {
+    let (driver, _) = driver();
+    let (handle, begun) = (driver.handle(), Rc::new(Cell::new(false)));
+    let note = begun.clone();
+    let waited = handle.wait(async move { note.set(true) });
+    assert_eq!(waited, Err(Stopped));
+    driver.start().expect("a run");
+    slice(&driver);
+    assert!(!begun.get());
+}
+
+/// It did nothing, and what it was given ended the run that it was called in.
+#[test]
+fn a_main_future_in_a_run_that_goes_on_already_is_refused() {
+    let reactor = Rc::new(Standalone::new().expect("a reactor"));
+    let (inner, begun) = (reactor.clone(), Rc::new(Cell::new(false)));
+    let (note, handle) = (begun.clone(), reactor.handle());
+    let main = async move {
+        let refused = inner.block_on(async move {
+            note.set(true);
+            Ok::<_, RunError>(())
+        });
+        handle.sleep(Duration::from_millis(5)).await;
+        Ok::<_, RunError>(refused)
+    };
+    let refused = reactor.block_on(main).expect("it is the main future");
+    assert!(matches!(
+        refused,
+        Err(RunError::Life(LifeError::AlreadyRunning))
+    ));
+    assert!(!begun.get());
 }
 
 #[test]

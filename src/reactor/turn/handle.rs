@@ -166,12 +166,14 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] if the reactor is not running, if its run ends before the future completes, or
     /// if the future panics.
-    /// future panics.
     #[track_caller]
     pub fn wait<F>(&self, future: F) -> Result<F::Output, Stopped>
     where
         F: Future + 'static,
     {
+        if !self.is_running() {
+            return Err(Stopped);
+        }
         let mut task = self.spawn(future);
         loop {
             match task.take() {
@@ -181,13 +183,16 @@ impl Handle {
             if !self.is_running() {
                 return Err(Stopped);
             }
-            if !self.core.host.iterate(true) {
-                self.core.turn(None, super::BUDGET).map_err(|error| {
-                    log::error(format_args!(
-                        "the operating system refused to wait for events: {error}"
-                    ));
-                    Stopped
-                })?;
+            if self.core.host.iterate(true) {
+                continue;
+            }
+            if let Err(error) = self.core.turn(None, super::BUDGET) {
+                log::error(format_args!(
+                    "the operating system refused to wait for events: {error}"
+                ));
+                // Nobody waits for it any more.
+                task.cancel();
+                return Err(Stopped);
             }
         }
     }
