@@ -198,7 +198,8 @@ impl Inner {
         let headers = request.headers_mut();
         if settings.cookies && !headers.contains_key(COOKIE) {
             let cookies = self.cookies.borrow().header(url);
-            if let (false, Ok(mut value)) = (cookies.is_empty(), HeaderValue::from_str(&cookies)) {
+            let value = HeaderValue::from_bytes(cookies.as_bytes());
+            if let (false, Ok(mut value)) = (cookies.is_empty(), value) {
                 value.set_sensitive(true);
                 headers.insert(COOKIE, value);
             }
