@@ -158,16 +158,18 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
         let (_server, address) = serve(&handle, echoing());
         let address = address.trim_start_matches("ws://").to_owned();
         let answers = handle.defer_to_thread(move |_| {
-            let ask = |headers: &str| {
+            let ask_by = |method: &str, version: &str, headers: &str| {
                 let mut stream = TcpStream::connect(&address).expect("a connection");
-                let request = format!("GET /echo HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+                let request = format!("{method} /echo {version}\r\nHost: x\r\n{headers}\r\n");
                 stream.write_all(request.as_bytes()).expect("written");
                 let mut answer = [0; 12];
                 stream.read_exact(&mut answer).expect("an answer");
                 String::from_utf8_lossy(&answer[9..]).into_owned()
             };
+            let ask = |headers: &str| ask_by("GET", "HTTP/1.1", headers);
             let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n";
             let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            let good = format!("{upgrade}Sec-WebSocket-Version: 13\r\n{key}");
             Ok::<_, String>([
                 ask(""),
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 8\r\n{key}")),
@@ -175,12 +177,16 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
                 ask(&format!(
                     "{upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YQ==\r\n"
                 )),
-                ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n{key}")),
+                ask(&good),
+                // RFC 6455, 4.1: the method is GET. RFC 9110, 7.8: HTTP/1.0 has no upgrade.
+                ask_by("HEAD", "HTTP/1.1", &good),
+                ask_by("POST", "HTTP/1.1", &good),
+                ask_by("GET", "HTTP/1.0", &good),
             ])
         });
         assert_eq!(
             answers.await.expect("answers"),
-            ["426", "426", "400", "400", "101"]
+            ["426", "426", "400", "400", "101", "405", "405", "426"]
         );
     });
 }
