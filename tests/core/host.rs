@@ -7,8 +7,8 @@ use std::{
 };
 
 use entwined::{
-    Standalone,
-    reactor::{Driver, Host, LifeError, NextTurn, RunError, Selector, Stopped},
+    Handle, Standalone,
+    reactor::{Driver, Host, LifeError, NextTurn, Phase, RunError, Selector, Stopped},
 };
 
 #[derive(Clone, Default)]
@@ -126,6 +126,41 @@ fn a_main_future_in_a_run_that_goes_on_already_is_refused() {
         Err(RunError::Life(LifeError::AlreadyRunning))
     ));
     assert!(!begun.get());
+}
+
+/// A program that wants to hear of the end of each run does this. It was called for ever.
+#[test]
+fn a_hook_that_adds_itself_again_is_called_once_a_run() {
+    fn watch(handle: &Handle, calls: Rc<Cell<u32>>) {
+        let own = handle.clone();
+        let hook = handle.on_shutdown(Phase::Before, move || {
+            assert!(calls.get() < 100);
+            calls.set(calls.get() + 1);
+            watch(&own, calls);
+            async { Ok(()) }
+        });
+        hook.keep();
+    }
+    let reactor = Standalone::new().expect("a reactor");
+    let (handle, calls, added) = (reactor.handle(), Rc::default(), Rc::new(Cell::new(0)));
+    watch(&handle, Rc::clone(&calls));
+    for run in 1..=3 {
+        // What others add meanwhile is called as before.
+        let (own, count) = (handle.clone(), added.clone());
+        let other = handle.on_shutdown(Phase::Before, move || {
+            let late = own.on_shutdown(Phase::Before, move || {
+                count.set(count.get() + 1);
+                async { Ok(()) }
+            });
+            late.keep();
+            async { Ok(()) }
+        });
+        other.keep();
+        let stopping = handle.clone();
+        handle.call_soon(move || stopping.stop());
+        reactor.run().expect("a run");
+        assert_eq!((calls.get(), added.get()), (run, run));
+    }
 }
 
 #[test]

@@ -233,7 +233,9 @@ impl Handle {
 
     /// Calls `function` once, in the given phase of the next shutdown. The phase waits for the
     /// returned future, for at most 30 s. An error is reported, and the other hooks still run.
-    /// Hooks run in the order in which they were added.
+    /// Hooks run in the order in which they were added. One that is added during its phase runs in
+    /// it too, unless one from the same line of code has been called: then it is for the run after
+    /// this one. So a hook may add itself again.
     #[track_caller]
     pub fn on_shutdown<F, Fut>(&self, phase: Phase, function: F) -> ShutdownHook
     where
