@@ -115,6 +115,9 @@ impl Inner {
                         && method.is_idempotent()
                         && content.is_repeatable();
                     if !late || tries > MAX_TRIES {
+                        if let Some(error) = foreign_coding(response.headers()) {
+                            return Err(error);
+                        }
                         exchange.answered(!shared && closes(response.headers()));
                         self.pool.put(&key, sender);
                         return Ok(ClientResponse::new(
@@ -310,6 +313,16 @@ fn again(error: &hyper::Error) -> Again {
     } else {
         Again::No
     }
+}
+
+/// The error if the content has a transfer coding other than `chunked`. None is asked for (RFC
+/// 9112, 7.4), and hyper passes the coded bytes on.
+fn foreign_coding(headers: &HeaderMap) -> Option<ClientError> {
+    let coding = headers.get(TRANSFER_ENCODING)?.as_bytes();
+    (!coding.eq_ignore_ascii_case(b"chunked")).then(|| {
+        let coding = String::from_utf8_lossy(coding);
+        ClientError::Decode(format!("it has the transfer coding {coding:?}"))
+    })
 }
 
 /// Whether the server closes the connection after this response.
