@@ -21,7 +21,7 @@ use entwined::{
     transport::tcp,
 };
 use entwined_http::{
-    self as http, Request, Router,
+    self as http, Request, Router, layers,
     websocket::{self, Config, ConnectError, Error, Message, SendError, Sender, WebSocket},
 };
 
@@ -595,6 +595,25 @@ fn no_time_of_a_websocket_is_too_long() {
             handle.sleep(Duration::from_millis(20)).await;
             let message = socket.next().await.expect("a message").expect("no error");
             assert_eq!(message.len(), size);
+        }
+    });
+}
+
+/// They were left out without a word, so the server refused.
+#[test]
+fn a_user_name_and_a_password_in_the_address_are_sent() {
+    run(|handle| async move {
+        let auth = layers::basic_auth("notes", |name, password| {
+            (name, password) == ("J\u{fc}rgen", "a:b c")
+        });
+        let (_server, address) = serve(&handle, echoing().layer(auth));
+        let with = |user: &str| address.replace("//", &format!("//{user}@")) + "/echo";
+        let good = with("J%C3%BCrgen:a:b%20c");
+        let mut socket = websocket::connect(&handle, &good).await.expect("known");
+        socket.send("hello").await.expect("sent");
+        assert!(socket.next().await.is_some_and(|message| message.is_ok()));
+        for bad in [with("J%C3%BCrgen"), with("J%C3%BCrgen%3Aa:b%20c")] {
+            assert!(websocket::connect(&handle, &bad).await.is_err());
         }
     });
 }
