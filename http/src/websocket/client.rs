@@ -21,7 +21,7 @@ use tungstenite::{
 };
 
 use super::{Config, WebSocket, frame::Role};
-use crate::{log::hide, percent};
+use crate::{authority, log::hide, percent};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, HostError, connect_host},
@@ -93,7 +93,13 @@ pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, Connec
             )));
         }
     };
-    let stream = connect_host(handle, host, uri.port_u16().unwrap_or(default))
+    let Some(port) = port(&uri, default) else {
+        let shown = hide(address);
+        return Err(ConnectError::Address(format!(
+            "the port in {shown:?} is not valid"
+        )));
+    };
+    let stream = connect_host(handle, host, port)
         .await
         .map_err(ConnectError::Host)?;
     let stream: Box<dyn ByteStream> = if secure {
@@ -102,6 +108,16 @@ pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, Connec
         Box::new(stream)
     };
     connect_with(handle, stream, address, Config::default()).await
+}
+
+/// The port of an address; `None` if what is there is none, which [`Uri`] takes for a missing one.
+fn port(uri: &Uri, default: u16) -> Option<u16> {
+    let authority = uri.authority()?.as_str();
+    let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+    match authority::split(place)?.1 {
+        None | Some("") => Some(default),
+        Some(port) => port.parse().ok(),
+    }
 }
 
 #[cfg(feature = "tls")]

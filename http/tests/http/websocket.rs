@@ -618,6 +618,27 @@ fn a_user_name_and_a_password_in_the_address_are_sent() {
     });
 }
 
+/// No such port: it was the default one that was asked.
+#[test]
+fn a_port_that_is_none_is_not_another() {
+    run(|handle| async move {
+        for wrong in [
+            "ws://127.0.0.1:99999/",
+            "ws://127.0.0.1:-1/",
+            "ws://127.0.0.1:8o/",
+            "ws://[::1]:65536/",
+            "ws://[::1]x/",
+        ] {
+            let error = websocket::connect(&handle, wrong).await;
+            let error = error.expect_err("no address");
+            assert!(
+                matches!(error, ConnectError::Address(_)),
+                "{wrong}: {error}"
+            );
+        }
+    });
+}
+
 #[test]
 fn errors_name_no_passwords() {
     run(|handle| async move {
