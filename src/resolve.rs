@@ -70,6 +70,17 @@ pub enum ResolveError {
     Interrupted(Interrupted),
 }
 
+impl ResolveError {
+    /// The lookup took too long.
+    pub(crate) fn late() -> Self {
+        ResolveError::Interrupted(Interrupted::TimedOut)
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, ResolveError::Interrupted(Interrupted::TimedOut))
+    }
+}
+
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,7 +20,7 @@ impl Coding {
 
 /// Returns the codings that a client accepts, best first.
 pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
-    let (mut brotli, mut gzip, mut any): (Option<f32>, _, _) = (None, None, None);
+    let (mut brotli, mut gzip, mut any, mut plain) = (None, None, None, None);
     let values = headers
         .get_all(ACCEPT_ENCODING)
         .iter()
@@ -35,6 +35,8 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
             &mut gzip
         } else if is("*") {
             &mut any
+        } else if is("identity") {
+            &mut plain
         } else {
             continue;
         };
@@ -42,12 +44,14 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
             parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         *known = Some(weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0)));
     }
+    // What is not coded is accepted without being listed; if it is, it may be what is preferred.
+    let plain = plain.unwrap_or(0.0_f32);
     let weight = |own: Option<f32>| own.or(any).unwrap_or(0.0);
     let mut all = vec![
         (weight(brotli), Coding::Brotli),
         (weight(gzip), Coding::Gzip),
     ];
-    all.retain(|(weight, _)| *weight > 0.0);
+    all.retain(|(weight, _)| *weight > 0.0 && *weight >= plain);
     all.sort_by(|one, other| other.0.total_cmp(&one.0));
     all.into_iter().map(|(_, coding)| coding).collect()
 }
@@ -71,6 +75,9 @@ mod tests {
         assert_eq!(of("br;q=0, *"), [Gzip]);
         assert_eq!(of("*;q=0"), []);
         assert_eq!(of("identity"), []);
+        assert_eq!(of("identity, gzip;q=0.5, br"), [Brotli]);
+        assert_eq!(of("identity;q=0.5, *;q=0.1"), []);
+        assert_eq!(of("identity;q=0, gzip;q=0.1"), [Gzip]);
         assert_eq!(of("GZIP;q=x"), []);
     }
 }

@@ -14,7 +14,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 #[cfg(feature = "http2")]
 use super::http2;
 use super::{
-    Body, Error, HeaderValue, Method, Request, Response, StatusCode,
+    Body, Error, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, UPGRADE},
 };
 
@@ -36,7 +36,12 @@ impl Request {
             Some(extended) => {
                 *self.method() == Method::CONNECT && extended.eq_ignore_ascii_case(protocol)
             }
-            None => lists(CONNECTION, "upgrade") && lists(UPGRADE, protocol),
+            // HTTP/1.0 has none: RFC 9110, 7.8.
+            None => {
+                self.version() == Version::HTTP_11
+                    && lists(CONNECTION, "upgrade")
+                    && lists(UPGRADE, protocol)
+            }
         }
     }
 

@@ -23,7 +23,8 @@ use super::{
 /// Each `add_…` method consumes the Deferred and returns a new one for the callback's result. A
 /// chain therefore reads from left to right and has a single reader. A callback returns a `Result`
 /// or another Deferred; in the second case the chain waits for that Deferred. An error skips to the
-/// next errback.
+/// next errback. A Deferred of the callback's own chain, which would wait for itself, is taken for
+/// a panic.
 ///
 /// Callbacks run as soon as the result is available: inside [`Resolver::resolve`], or inside
 /// `add_…` if the chain has already fired. They run one after another, never nested, however
@@ -34,7 +35,7 @@ use super::{
 ///
 /// If a chain was dropped and ends in an error, the error is logged through `tracing`, once, with
 /// the line that created the Deferred. If the thread has no `tracing` subscriber, it is written to
-/// standard error.
+/// standard error. A producer that is dropped when nothing waits any more is no error.
 ///
 /// # Cancelling
 ///
@@ -197,7 +198,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     /// Ends what the chain is waiting for: the Deferred that a callback returned, or the producer,
     /// whose canceller is called once. Whatever waits for it gets the error
     /// [`Interrupted::Cancelled`], and the callbacks run before this returns. A result that arrives
-    /// later is dropped. Does nothing if the chain has fired.
+    /// later is dropped. Does nothing if the chain has fired. A panic of the canceller is logged.
     pub fn cancel(&self) {
         self.canceller().cancel();
     }
@@ -369,8 +370,10 @@ impl<T: 'static, E: ChainError> Resolver<T, E> {
 
 impl<T: 'static, E: ChainError> Drop for Resolver<T, E> {
     fn drop(&mut self) {
+        // Nobody hears of the end of what nobody waits for.
+        let quiet = !self.is_wanted();
         if let Some(origin) = self.origin.take() {
-            node::run(origin.settle(Err(Interrupted::Abandoned.into()), false));
+            node::run(origin.settle(Err(Interrupted::Abandoned.into()), quiet));
         }
     }
 }

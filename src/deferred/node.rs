@@ -167,10 +167,14 @@ impl<T, E: ChainError> Slot<T, E> {
 
     /// Returns whether anything will see the result.
     pub(super) fn is_wanted(&self) -> bool {
+        self.held.get() || self.has_waiter()
+    }
+
+    fn has_waiter(&self) -> bool {
         let waiter = self.waiter.take();
-        let wanted = self.held.get() || !matches!(waiter, Waiter::Nobody);
+        let some = !matches!(waiter, Waiter::Nobody);
         self.waiter.set(waiter);
-        wanted
+        some
     }
 
     /// Forgets the task that awaits the result, if one does.
@@ -198,15 +202,64 @@ pub(super) fn run(mut next: Option<Rc<dyn Step>>) {
 /// Ends what a chain is waiting for.
 pub(super) fn interrupt(step: Rc<dyn Step>, why: &Interrupted) {
     let mut list = vec![step];
+    let mut circle = Circle::default();
     while let Some(step) = list.pop() {
         if step.has_fired() {
             continue;
+        }
+        if circle.is_closed_by(&step) {
+            return;
         }
         let before = list.len();
         step.waits_for(&mut list);
         if list.len() == before {
             run(step.interrupt(why.clone()));
         }
+    }
+}
+
+/// How far a callback's Deferred is followed, to see whether it waits for the callback itself. The
+/// mistake is made within one chain, and few are longer.
+const FOLLOWED: usize = 1_000;
+
+/// Whether `step` waits for `end`, which has not fired.
+fn leads_to(step: Rc<dyn Step>, end: *const ()) -> bool {
+    let mut list = vec![step];
+    for _ in 0..FOLLOWED {
+        let Some(step) = list.pop() else { return false };
+        if address(&step) == end {
+            return true;
+        }
+        if !step.has_fired() {
+            step.waits_for(&mut list);
+        }
+    }
+    false
+}
+
+fn address(step: &Rc<dyn Step>) -> *const () {
+    Rc::as_ptr(step).cast()
+}
+
+/// Finds out that a walk never ends, because nodes wait for each other in a circle, without keeping
+/// the nodes: those that come are compared with one of those before (Brent's algorithm).
+#[derive(Default)]
+struct Circle {
+    mark: Option<*const ()>,
+    count: usize,
+}
+
+impl Circle {
+    fn is_closed_by(&mut self, step: &Rc<dyn Step>) -> bool {
+        let address = address(step);
+        if self.mark == Some(address) {
+            return true;
+        }
+        self.count += 1;
+        if self.count.is_power_of_two() {
+            self.mark = Some(address);
+        }
+        false
     }
 }
 
@@ -269,7 +322,12 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
 
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
         if let Some(canceller) = self.canceller.take() {
-            canceller();
+            if let Err(message) = catch(canceller) {
+                let birth = self.slot.birth;
+                log::error(format_args!(
+                    "the canceller of a Deferred created at {birth} panicked: {message}"
+                ));
+            }
         }
         // The canceller may have made the producer fire it.
         if self.slot.has_fired() {
@@ -339,6 +397,15 @@ impl<F, U: 'static, V: ChainError> Link<F, U, V> {
     }
 }
 
+impl<F: 'static, U: 'static, V: ChainError> Link<F, U, V> {
+    /// Whether `inner` is this link, or waits for it.
+    fn is_awaited_by(self: &Rc<Self>, inner: &Rc<dyn Node<U, V>>) -> bool {
+        let own = Rc::as_ptr(self).cast();
+        let inner: Rc<dyn Step> = inner.clone();
+        address(&inner) == own || self.slot.has_waiter() && leads_to(inner, own)
+    }
+}
+
 impl<F, T, E, U, V> Receive<T, E> for Link<F, U, V>
 where
     F: FnOnce(Result<T, E>) -> Outcome<U, V> + 'static,
@@ -358,6 +425,11 @@ where
                     .flatten()
                 {
                     Some((result, quiet)) => self.slot.fire(result, quiet),
+                    None if self.is_awaited_by(&inner) => {
+                        let why = "a callback returned a Deferred of its own chain";
+                        let why = Interrupted::Panicked(why.to_owned());
+                        self.slot.fire(Err(why.into()), false);
+                    }
                     None => {
                         let step: Weak<dyn Step> = Rc::<dyn Node<U, V>>::downgrade(&inner);
                         self.waits_for.set(Some(step));

@@ -229,7 +229,7 @@ impl fmt::Display for ParseError {
             .text
             .get(..self.at)
             .unwrap_or(&self.text)
-            .chars()
+            .escape_debug()
             .count();
         write!(
             f,

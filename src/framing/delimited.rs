@@ -53,6 +53,10 @@ impl Framing for Delimited {
         })
     }
 
+    fn restart(&mut self) {
+        self.scanned = 0;
+    }
+
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
         let start = output.len();
         output.extend_from_slice(frame);

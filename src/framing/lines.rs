@@ -144,6 +144,10 @@ impl Framing for Lines {
     }
 
     /// Ends the line with CR LF, which most Internet protocols require.
+    fn restart(&mut self) {
+        (self.scanned, self.skipping) = (0, false);
+    }
+
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
         if frame.len() > self.limit {
             return Err(FrameError::CannotEncode("it is longer than the limit"));

@@ -81,6 +81,10 @@ pub trait Framing {
     /// [`FrameError::CannotEncode`] if the bytes cannot be sent as a frame. Nothing is appended
     /// then.
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError>;
+
+    /// Forgets the bytes that were seen of an incomplete frame: they are gone, and other bytes come
+    /// next. For framings that remember how far they have looked.
+    fn restart(&mut self) {}
 }
 
 /// What was found at the start of the input.
@@ -282,6 +286,7 @@ impl<F: Framing> Frames<F> {
     /// Discards the buffer.
     pub(crate) fn clear(&mut self) {
         (self.pending, self.taken) = (Vec::new(), 0);
+        self.framing.restart();
     }
 
     /// Returns the last frame, at the end of the input.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     deferred::Deferred,
+    panic::catch,
     transport::{Address, ByteStream},
 };
 
@@ -57,9 +58,7 @@ impl Peer {
             }
         });
         let resolve = move |result: Result<&[u8], CallError>| {
-            resolver.settle(
-                result.and_then(|value| message::read(value).map_err(CallError::WrongResult)),
-            );
+            resolver.settle(result.and_then(|value| read(value).map_err(CallError::WrongResult)));
         };
         inner.make_call(id, &frame, Waiting::One(Box::new(resolve)));
         deferred
@@ -155,6 +154,13 @@ impl Peer {
     pub fn waiting(&self) -> usize {
         self.inner.waiting()
     }
+}
+
+/// Decodes the result of a call. A panic of the program's code would end the connection, and with
+/// it the other calls.
+fn read<R: DeserializeOwned>(value: &[u8]) -> Result<R, String> {
+    let read = catch(|| message::read(value));
+    read.unwrap_or_else(|message| Err(format!("it panicked: {message}")))
 }
 
 impl fmt::Debug for Peer {

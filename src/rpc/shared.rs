@@ -374,10 +374,14 @@ impl Inner {
             Err(refusal) => Err(refusal),
         };
         let frame = answer.and_then(|answer| {
-            let frame = message::frame(self.config.max_frame_size, Kind::Result, id, |bytes| {
-                answer(bytes)
+            // Encoding calls the program's code.
+            let frame = self.handle.contain(self.origin, || {
+                message::frame(self.config.max_frame_size, Kind::Result, id, |bytes| {
+                    answer(bytes)
+                })
             });
-            frame.map_err(Refusal::from)
+            let panicked = || Err(Refusal(Code::Panicked, String::new()));
+            frame.map_or_else(panicked, |frame| frame.map_err(Refusal::from))
         });
         match frame {
             Ok(frame) => self.write(&frame),

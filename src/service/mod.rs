@@ -145,6 +145,7 @@ impl Services {
     /// The Deferred fails with the name of the service that could not be started, and the reason.
     /// The services before it are stopped again. It fails with [`StopRequested`] if they are
     /// stopped before all of them have started.
+    #[track_caller]
     pub fn run(&self) -> Deferred<(), Box<dyn Error>> {
         let stopping = self.inner.clone();
         let hook = self

@@ -17,7 +17,7 @@ use crate::{address::literal, reactor::Handle, resolve::ResolveError, task::Slee
 /// How long an attempt runs before the next one starts alongside it: RFC 8305, section 8.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Time limit for all attempts together.
+/// Time limit for the lookup of the name and all attempts together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connects to a host, given by name or as a literal address, which may have a zone:
@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// Tries the host's addresses in turn, alternating between IPv6 and IPv4. Each attempt starts 250
 /// ms after the one before it, or as soon as an attempt fails. The first that succeeds is used and
-/// the others are cancelled (RFC 8305). All attempts together have 30 s. Dropping the future
-/// cancels all of them.
+/// the others are cancelled (RFC 8305). Looking up the name and all attempts together have 30 s.
+/// Dropping the future cancels all of them.
 ///
 /// ```
 /// # use entwined::{Standalone, transport::{self, tcp}};
@@ -49,17 +49,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// [`HostError`] if the name cannot be resolved or no address accepts a connection. It lists the
 /// error of each attempt.
 pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stream, HostError> {
+    let end = handle.after(PATIENCE);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let addresses = match literal(bare, port) {
         Some(address) => vec![address.map_err(|source| {
             let host = host.to_owned();
             HostError::Name(ResolveError::NotFound { host, source })
         })?],
-        None => handle
-            .resolver()
-            .resolve(handle, host, port)
-            .await
-            .map_err(HostError::Name)?,
+        None => {
+            let resolving = handle.resolver().resolve(handle, host, port);
+            let resolved = handle.timeout_at(end, resolving).await;
+            resolved
+                .unwrap_or_else(|_| Err(ResolveError::late()))
+                .map_err(HostError::Name)?
+        }
     };
     let addresses = by_turns(&addresses);
     let connect = |address| {
@@ -67,7 +70,7 @@ pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stre
         async move { tcp::connect(&handle, address).await }
     };
     let mut race = Race::new(handle, addresses, connect);
-    let finished = handle.timeout(PATIENCE, poll_fn(|cx| race.poll(cx))).await;
+    let finished = handle.timeout_at(end, poll_fn(|cx| race.poll(cx))).await;
     match finished {
         Ok(result) => result.map_err(|attempts| HostError::Attempts {
             host: host.to_owned(),
@@ -231,6 +234,7 @@ impl Error for HostError {
 impl From<HostError> for io::Error {
     fn from(error: HostError) -> Self {
         let kind = match &error {
+            HostError::Name(source) if source.is_late() => io::ErrorKind::TimedOut,
             HostError::Name(_) => io::ErrorKind::NotFound,
             HostError::TimedOut { .. } => io::ErrorKind::TimedOut,
             HostError::Attempts { attempts, .. } => attempts
@@ -246,7 +250,11 @@ mod tests {
     use std::{cell::RefCell, rc::Rc, time::Instant};
 
     use super::*;
-    use crate::simulation::Simulation;
+    use crate::{
+        deferred::{Deferred, Resolver},
+        resolve::Resolve,
+        simulation::Simulation,
+    };
 
     /// Runs attempts that each take the given time and then succeed or fail, or never finish if
     /// there is no time. Returns the result, when it came, and when each attempt started.
@@ -321,6 +329,36 @@ mod tests {
             (Err(vec![1, 0]), 300, vec![0, 250])
         );
         assert_eq!(race(&[]), (Err(vec![]), 0, vec![]));
+    }
+
+    /// The system's resolver has a limit of its own; others need not have one.
+    #[test]
+    fn a_name_is_not_looked_up_without_end() {
+        struct Silent(RefCell<Vec<Resolver<Vec<SocketAddr>, ResolveError>>>);
+
+        impl Resolve for Silent {
+            fn resolve(
+                &self,
+                _: &Handle,
+                _: &str,
+                _: u16,
+            ) -> Deferred<Vec<SocketAddr>, ResolveError> {
+                let (resolver, deferred) = Deferred::new();
+                self.0.borrow_mut().push(resolver);
+                deferred
+            }
+        }
+
+        let (simulation, silent) = (Simulation::new(), Rc::new(Silent(RefCell::default())));
+        let (handle, start) = (simulation.handle(), simulation.handle().now());
+        handle.set_resolver(silent.clone());
+        let own = handle.clone();
+        let connecting = handle.spawn(async move { connect_host(&own, "a.test", 80).await.err() });
+        let error = simulation.run_until(connecting).expect("an end");
+        let error = error.expect("no connection");
+        assert_eq!(handle.now() - start, PATIENCE);
+        assert!(silent.0.borrow()[0].is_cancelled());
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

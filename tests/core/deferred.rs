@@ -751,3 +751,74 @@ fn a_value_that_loses_a_race_stays_in_its_queue() {
     queues[2].put(3).expect("room");
     assert_eq!(queues[2].len(), 1);
 }
+
+/// Nothing would ever fire it, and cancelling it would not end.
+#[test]
+fn a_callback_that_returns_its_own_chain_fails() {
+    // The Deferred that the callback belongs to, and one further down the chain.
+    for further in [false, true] {
+        let place = Rc::new(RefCell::new(None::<Text>));
+        let held = Rc::new(());
+        let (resolver, deferred) = pair();
+        let own = {
+            let (place, held) = (place.clone(), held.clone());
+            deferred.add_callback(move |_| {
+                let _held = held;
+                place.take().expect("it is there")
+            })
+        };
+        let canceller = own.canceller();
+        let seen = Rc::new(RefCell::new(None));
+        let note = seen.clone();
+        *place.borrow_mut() = Some(if further {
+            own.add_both(move |result| {
+                *note.borrow_mut() = Some(result.clone());
+                result
+            })
+        } else {
+            own
+        });
+        resolver.resolve(1);
+        canceller.cancel();
+        assert_eq!(Rc::strong_count(&held), 1);
+        if further {
+            let seen = seen.take().expect("it has fired").expect_err("no value");
+            assert!(seen.contains("its own chain"), "{seen}");
+        }
+    }
+}
+
+#[test]
+fn a_canceller_that_panics_does_not_keep_the_chain_from_its_end() {
+    let bad = || Deferred::<u32, String>::with_canceller(|| panic!("no {}", 1));
+    let (resolver, deferred) = bad();
+    let log = logged(|| deferred.cancel());
+    assert!(log.contains("no 1"), "{log}");
+    assert!(resolver.is_cancelled());
+    assert_eq!(taken(deferred), Err(Interrupted::Cancelled.into()));
+
+    // The others that lose a race are cancelled, and the race has its result.
+    let ((_keep, loser), (other, last), (resolver, winner)) = (bad(), pair(), pair());
+    let won = race([loser, last, winner]);
+    let log = logged(|| resolver.resolve(7));
+    assert!(log.contains("no 1"), "{log}");
+    assert!(other.is_cancelled());
+    assert_eq!(taken(won), Ok((2, 7)));
+}
+
+#[test]
+fn d11_nothing_is_logged_of_those_that_have_left_a_lock_or_a_queue() {
+    let log = logged(|| {
+        let lock = DeferredLock::new();
+        let held = taken(lock.acquire()).expect("it is free");
+        drop(lock.acquire());
+        drop(held);
+        let semaphore = DeferredSemaphore::bounded(0, 1);
+        let queue = DeferredQueue::<u32>::new(1, 1);
+        for _ in 0..3 {
+            drop(semaphore.acquire().expect("the one before has left"));
+            drop(queue.get().expect("the one before has left"));
+        }
+    });
+    assert_eq!(log, "");
+}

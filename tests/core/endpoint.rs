@@ -74,6 +74,14 @@ fn errors_point_at_the_place() {
             "tcp:80:81",
             "too many arguments; this kind takes port, interface\n    tcp:80:81\n           ^",
         ),
+        // It is shown with its backslash doubled.
+        (
+            "tcp:8\\0:x=1",
+            concat!(
+                "unknown argument \"x\"; this kind takes port, interface\n",
+                "    tcp:8\\\\0:x=1\n             ^"
+            ),
+        ),
         (
             "tcp:80:interface=[::1",
             "this bracket is not closed\n    tcp:80:interface=[::1\n                     ^",

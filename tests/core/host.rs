@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::reactor::{Driver, Host, NextTurn, Selector};
+use entwined::{
+    Handle, Standalone,
+    reactor::{Driver, Host, LifeError, NextTurn, Phase, RunError, Selector, Stopped},
+};
 
 #[derive(Clone, Default)]
 struct Asked {
@@ -88,6 +91,76 @@ fn nothing_needs_to_be_done_outside_a_run() {
     assert_eq!(driver.next_turn(), NextTurn::OnEvents);
     driver.start().expect("a run");
     assert_eq!(driver.next_turn(), NextTurn::Now);
+}
+
+/// Who has waited in vain is not surprised by it in the next run.
+#[test]
+fn what_is_waited_for_outside_a_run_does_not_begin() {
+    let (driver, _) = driver();
+    let (handle, begun) = (driver.handle(), Rc::new(Cell::new(false)));
+    let note = begun.clone();
+    let waited = handle.wait(async move { note.set(true) });
+    assert_eq!(waited, Err(Stopped));
+    driver.start().expect("a run");
+    slice(&driver);
+    assert!(!begun.get());
+}
+
+/// It did nothing, and what it was given ended the run that it was called in.
+#[test]
+fn a_main_future_in_a_run_that_goes_on_already_is_refused() {
+    let reactor = Rc::new(Standalone::new().expect("a reactor"));
+    let (inner, begun) = (reactor.clone(), Rc::new(Cell::new(false)));
+    let (note, handle) = (begun.clone(), reactor.handle());
+    let main = async move {
+        let refused = inner.block_on(async move {
+            note.set(true);
+            Ok::<_, RunError>(())
+        });
+        handle.sleep(Duration::from_millis(5)).await;
+        Ok::<_, RunError>(refused)
+    };
+    let refused = reactor.block_on(main).expect("it is the main future");
+    assert!(matches!(
+        refused,
+        Err(RunError::Life(LifeError::AlreadyRunning))
+    ));
+    assert!(!begun.get());
+}
+
+/// A program that wants to hear of the end of each run does this. It was called for ever.
+#[test]
+fn a_hook_that_adds_itself_again_is_called_once_a_run() {
+    fn watch(handle: &Handle, calls: Rc<Cell<u32>>) {
+        let own = handle.clone();
+        let hook = handle.on_shutdown(Phase::Before, move || {
+            assert!(calls.get() < 100);
+            calls.set(calls.get() + 1);
+            watch(&own, calls);
+            async { Ok(()) }
+        });
+        hook.keep();
+    }
+    let reactor = Standalone::new().expect("a reactor");
+    let (handle, calls, added) = (reactor.handle(), Rc::default(), Rc::new(Cell::new(0)));
+    watch(&handle, Rc::clone(&calls));
+    for run in 1..=3 {
+        // What others add meanwhile is called as before.
+        let (own, count) = (handle.clone(), added.clone());
+        let other = handle.on_shutdown(Phase::Before, move || {
+            let late = own.on_shutdown(Phase::Before, move || {
+                count.set(count.get() + 1);
+                async { Ok(()) }
+            });
+            late.keep();
+            async { Ok(()) }
+        });
+        other.keep();
+        let stopping = handle.clone();
+        handle.call_soon(move || stopping.stop());
+        reactor.run().expect("a run");
+        assert_eq!((calls.get(), added.get()), (run, run));
+    }
 }
 
 #[test]

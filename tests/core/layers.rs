@@ -12,7 +12,8 @@ use std::{
 
 use entwined::{
     forward_stream,
-    protocol::{self, Connection, Lost, Protocol},
+    framing::{Delimited, FrameError, Framing, Lines},
+    protocol::{self, Connection, FrameReceiver, Framed, Lost, Protocol},
     simulation::Simulation,
     transport::{
         Address, ByteStream, UnixAddress,
@@ -243,6 +244,48 @@ fn what_is_written_before_an_upgrade_goes_below_and_what_is_written_after_it_on_
     drop(far);
     simulation.drive();
     assert_eq!(entries(&log), ["`cb", "the connection was closed"]);
+}
+
+/// The framing looked for the end of a line behind the bytes that it had seen, which were gone.
+#[test]
+fn half_a_frame_before_an_upgrade_is_forgotten() {
+    struct Receiver(Log);
+
+    impl<F: Framing> FrameReceiver<F> for Receiver {
+        fn frame_received(&mut self, _: &Connection, _: &mut F, frame: &[u8]) {
+            let text = String::from_utf8_lossy(frame).into_owned();
+            self.0.borrow_mut().push(text);
+        }
+
+        fn frame_failed(&mut self, _: &Connection, error: &FrameError) {
+            self.0.borrow_mut().push(error.to_string());
+        }
+
+        fn connection_lost(&mut self, why: &Lost) {
+            self.0.borrow_mut().push(why.to_string());
+        }
+    }
+
+    fn receive(framing: impl Framing + 'static, half: &[u8]) -> Vec<String> {
+        let (simulation, log) = (Simulation::new(), Log::default());
+        let (near, far) = pair(&simulation);
+        let receiver = Framed::new(framing, Receiver(log.clone()));
+        let connection = protocol::start(&simulation.handle(), near, receiver);
+        write(&far, half);
+        simulation.drive();
+        connection.upgrade(Shifted::new);
+        simulation.drive();
+        write(&far, b"nih\x0bih\x0b");
+        simulation.drive();
+        entries(&log)
+    }
+
+    let half = b"half a line";
+    assert_eq!(receive(Lines::new(100), half), ["hi", "hi"]);
+    assert_eq!(receive(Delimited::new(b"\n", 100), half), ["hi", "hi"]);
+    // The rest of a line that is too long was skipped.
+    let skipped = receive(Lines::new(5), half);
+    assert_eq!(skipped[1..], ["hi", "hi"], "{skipped:?}");
 }
 
 #[test]

@@ -92,6 +92,42 @@ fn call<R: serde::de::DeserializeOwned + 'static>(
     simulation.run_until(peer.call(method, arguments))
 }
 
+/// The caller waited for ever for an answer that could not be encoded, and lost all other calls by
+/// one that could not be decoded.
+#[test]
+fn values_that_panic_are_errors_of_their_call() {
+    struct Bad;
+
+    impl serde::Serialize for Bad {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("while it is encoded")
+        }
+    }
+
+    impl<'de> serde::Deserialize<'de> for Bad {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("while it is decoded")
+        }
+    }
+
+    let simulation = Simulation::new();
+    let (near, far) = memory::pair(&simulation.handle());
+    let mut theirs = methods(&simulation.handle());
+    theirs.add("bad", |_, (): ()| async { Ok::<_, Failure>(Bad) });
+    let caller = rpc::start(&simulation.handle(), near, Methods::new());
+    let _callee = rpc::start(&simulation.handle(), far, theirs);
+    let other = caller.call::<u64>("sleep", &1);
+    let encoded = call::<()>(&simulation, &caller, "bad", &());
+    assert_eq!(encoded, Err(CallError::Panicked));
+    let decoded = call::<Bad>(&simulation, &caller, "echo", &"text").err();
+    assert!(
+        matches!(&decoded, Some(CallError::WrongResult(why)) if why.contains("decoded")),
+        "{decoded:?}"
+    );
+    assert_eq!(simulation.run_until(other), Ok(1));
+    assert_eq!(simulation.run_until(caller.finish()), Ok(()));
+}
+
 #[test]
 fn calls_have_results_and_errors() {
     for fragment in [usize::MAX, 3, 1] {

@@ -115,6 +115,9 @@ impl Inner {
                         && method.is_idempotent()
                         && content.is_repeatable();
                     if !late || tries > MAX_TRIES {
+                        if let Some(error) = foreign_coding(response.headers()) {
+                            return Err(error);
+                        }
                         exchange.answered(!shared && closes(response.headers()));
                         self.pool.put(&key, sender);
                         return Ok(ClientResponse::new(
@@ -198,7 +201,8 @@ impl Inner {
         let headers = request.headers_mut();
         if settings.cookies && !headers.contains_key(COOKIE) {
             let cookies = self.cookies.borrow().header(url);
-            if let (false, Ok(mut value)) = (cookies.is_empty(), HeaderValue::from_str(&cookies)) {
+            let value = HeaderValue::from_bytes(cookies.as_bytes());
+            if let (false, Ok(mut value)) = (cookies.is_empty(), value) {
                 value.set_sensitive(true);
                 headers.insert(COOKIE, value);
             }
@@ -309,6 +313,16 @@ fn again(error: &hyper::Error) -> Again {
     } else {
         Again::No
     }
+}
+
+/// The error if the content has a transfer coding other than `chunked`. None is asked for (RFC
+/// 9112, 7.4), and hyper passes the coded bytes on.
+fn foreign_coding(headers: &HeaderMap) -> Option<ClientError> {
+    let coding = headers.get(TRANSFER_ENCODING)?.as_bytes();
+    (!coding.eq_ignore_ascii_case(b"chunked")).then(|| {
+        let coding = String::from_utf8_lossy(coding);
+        ClientError::Decode(format!("it has the transfer coding {coding:?}"))
+    })
 }
 
 /// Whether the server closes the connection after this response.

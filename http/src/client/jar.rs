@@ -49,7 +49,9 @@ impl Jar {
     /// Keeps the cookies of a response. What breaks a limit is left out, as browsers do it.
     pub(super) fn keep(&mut self, url: &Url, headers: &HeaderMap) {
         for value in headers.get_all(SET_COOKIE) {
-            let Some(cookie) = value.to_str().ok().and_then(|text| parse(text, url)) else {
+            // Some servers send names of people, so not ASCII alone.
+            let text = std::str::from_utf8(value.as_bytes()).ok();
+            let Some(cookie) = text.and_then(|text| parse(text, url)) else {
                 tracing::debug!(host = url.host_str(), "a cookie is not kept");
                 continue;
             };
@@ -480,6 +482,19 @@ mod tests {
                 ""
             );
         }
+    }
+
+    /// They are bytes to the client (RFC 6265, 5.4).
+    #[test]
+    fn a_cookie_need_not_be_ascii() {
+        let (mut jar, mut headers) = (Jar::default(), HeaderMap::new());
+        for set in ["name=J\u{fc}rgen; Path=/", "\u{e9}t\u{e9}=1"] {
+            let value = HeaderValue::from_bytes(set.as_bytes()).expect("a header");
+            headers.append(SET_COOKIE, value);
+        }
+        jar.keep(&url("https://a.example.com/"), &headers);
+        let header = jar.header(&url("https://a.example.com/"));
+        assert_eq!(header, "name=J\u{fc}rgen; \u{e9}t\u{e9}=1");
     }
 
     #[test]

@@ -65,21 +65,27 @@ impl ClientResponse {
         turn: SemaphorePermit,
     ) -> Self {
         let (mut head, body) = response.into_parts();
-        let mut codings = head.headers.get_all(CONTENT_ENCODING).iter();
+        // An element of a list may be empty (RFC 9110, 5.6.1.2).
+        let mut codings = head
+            .headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .flat_map(|value| value.to_str().unwrap_or("unknown").split(','))
+            .map(str::trim)
+            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
         // Several codings are for the caller. A part of a coded body cannot be decoded (RFC 9110,
         // 15.3.7). Without a body, the headers say what another request would get.
-        let coding = match (codings.next(), codings.next()) {
+        let decoder = match (codings.next(), codings.next()) {
             (Some(coding), None)
                 if settings.decompress
                     && head.status != StatusCode::PARTIAL_CONTENT
                     && head.status != StatusCode::NOT_MODIFIED
                     && *method != Method::HEAD =>
             {
-                coding.to_str().ok()
+                Decoder::new(coding)
             }
             _ => None,
         };
-        let decoder = coding.and_then(Decoder::new);
         if decoder.is_some() {
             // They describe the compressed body, which the caller does not see.
             head.headers.remove(CONTENT_ENCODING);

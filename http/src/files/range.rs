@@ -5,7 +5,10 @@ use std::ops::Range;
 
 use crate::{
     HeaderValue, Method, Preconditions, Request, Response, StatusCode, Validators,
-    header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE},
+    header::{
+        ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE,
+        RANGE,
+    },
     precondition::{date, tags},
 };
 
@@ -29,6 +32,10 @@ pub(super) fn decide(
     if let Some(status) = Preconditions::from(request).evaluate(Some(&about.validators)) {
         *response.status_mut() = status;
         response.headers_mut().remove(CONTENT_TYPE);
+        if status != StatusCode::NOT_MODIFIED {
+            // There is nothing that is coded.
+            response.headers_mut().remove(CONTENT_ENCODING);
+        }
         return None;
     }
     let whole = 0..about.length;
@@ -55,6 +62,7 @@ pub(super) fn decide(
                 HeaderValue::from_str(&told).expect("a number"),
             );
             response.headers_mut().remove(CONTENT_TYPE);
+            response.headers_mut().remove(CONTENT_ENCODING);
             return None;
         }
     };
@@ -89,7 +97,10 @@ fn parse(value: &HeaderValue, length: u64) -> Option<Result<Range<u64>, Unsatisf
     if length == 0 {
         return None;
     }
-    let ranges = value.to_str().ok()?.strip_prefix("bytes=")?;
+    let (unit, ranges) = value.to_str().ok()?.split_once('=')?;
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return None;
+    }
     let (first, last) = ranges.trim().split_once('-')?;
     let number = |text: &str| -> Option<u64> {
         (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
@@ -136,6 +147,8 @@ mod tests {
         assert_eq!(of("bytes=100-"), Some(None));
         assert_eq!(of("bytes=-0"), Some(None));
         assert_eq!(of("bytes=200-300"), Some(None));
+        // Names of units have no case: RFC 9110, 14.1.
+        assert_eq!(of("Bytes=0-9"), Some(Some(0..10)));
         assert!(parse(&HeaderValue::from_static("bytes=0-"), 0).is_none());
         for ignored in [
             "bytes=5-3",

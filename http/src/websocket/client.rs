@@ -8,20 +8,20 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_io::{AsyncRead, AsyncWrite};
-
 use tungstenite::{
     HandshakeError,
     client::IntoClientRequest,
     handshake::client::ClientHandshake,
     http::{
         HeaderValue, Uri,
-        header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
+        header::{AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
     },
 };
 
 use super::{Config, WebSocket, frame::Role};
-use crate::log::hide;
+use crate::{authority, log::hide, percent};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, HostError, connect_host},
@@ -68,7 +68,8 @@ impl error::Error for ConnectError {
 
 /// Opens a WebSocket at an address such as `ws://example.org/path`. With `wss`, the server's
 /// certificate must come from an authority that this system trusts. Connecting may take 30 s, and
-/// so may the handshake.
+/// so may the handshake. A user name and a password in the address are sent in the header
+/// `Authorization`.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -92,7 +93,13 @@ pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, Connec
             )));
         }
     };
-    let stream = connect_host(handle, host, uri.port_u16().unwrap_or(default))
+    let Some(port) = port(&uri, default) else {
+        let shown = hide(address);
+        return Err(ConnectError::Address(format!(
+            "the port in {shown:?} is not valid"
+        )));
+    };
+    let stream = connect_host(handle, host, port)
         .await
         .map_err(ConnectError::Host)?;
     let stream: Box<dyn ByteStream> = if secure {
@@ -101,6 +108,16 @@ pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, Connec
         Box::new(stream)
     };
     connect_with(handle, stream, address, Config::default()).await
+}
+
+/// The port of an address; `None` if what is there is none, which [`Uri`] takes for a missing one.
+fn port(uri: &Uri, default: u16) -> Option<u16> {
+    let authority = uri.authority()?.as_str();
+    let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+    match authority::split(place)?.1 {
+        None | Some("") => Some(default),
+        Some(port) => port.parse().ok(),
+    }
 }
 
 #[cfg(feature = "tls")]
@@ -123,7 +140,7 @@ fn over_tls(_: entwined::transport::Stream, _: &str) -> Result<Box<dyn ByteStrea
 }
 
 /// Opens a WebSocket over an existing stream, with your own limits and subprotocols. `address` is
-/// what the request names to the server.
+/// what the request names to the server, with a user name and a password if there are any.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -136,6 +153,9 @@ pub async fn connect_with(
     let mut request = address
         .into_client_request()
         .map_err(|error| ConnectError::Address(error.to_string()))?;
+    if let Some(value) = credentials(request.uri())? {
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
     if !config.protocols.is_empty() {
         let names = HeaderValue::from_str(&config.protocols.join(", ")).map_err(|_| {
             ConnectError::Address("the name of a subprotocol is not valid in a header".to_owned())
@@ -195,6 +215,28 @@ pub async fn connect_with(
         &config,
         protocol,
     ))
+}
+
+/// The value of `Authorization` for the user name and password in an address, which has them
+/// percent-encoded (RFC 3986, 3.2.1; RFC 7617).
+fn credentials(uri: &Uri) -> Result<Option<HeaderValue>, ConnectError> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let Some((user, _)) = authority.rsplit_once('@') else {
+        return Ok(None);
+    };
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let decoded = |text: &str| percent::decode(text).unwrap_or_else(|| text.to_owned());
+    let (name, password) = (decoded(name), decoded(password));
+    if name.contains(':') {
+        let message = "a user name cannot contain a colon";
+        return Err(ConnectError::Address(message.to_owned()));
+    }
+    let pair = STANDARD.encode(format!("{name}:{password}"));
+    let value = HeaderValue::from_str(&format!("Basic {pair}")).ok();
+    Ok(value.map(|mut value| {
+        value.set_sensitive(true);
+        value
+    }))
 }
 
 /// The length of a head, as the parser finds it: it skips empty lines before the first one, and

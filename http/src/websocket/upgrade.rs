@@ -6,9 +6,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{Config, WebSocket, frame::Role};
 use crate::{
-    Error, HeaderValue, Request, Response, StatusCode,
+    Error, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+        ALLOW, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION,
     },
     origin,
 };
@@ -19,7 +20,7 @@ use crate::{
 ///
 /// # Errors
 /// 403 if a page of another site asks. 426 if the request does not ask for a WebSocket, or asks for
-/// a version other than 13. 400 if it is malformed.
+/// a version other than 13. 405 if its method is not GET. 400 if it is malformed.
 pub fn upgrade<F, Fut>(request: Request, talk: F) -> Result<Response, Error>
 where
     F: FnOnce(WebSocket) -> Fut + 'static,
@@ -44,6 +45,8 @@ where
         ));
     }
     let handle = request.handle().clone();
+    // A path that reads answers HEAD too.
+    let gets = matches!(*request.method(), Method::GET | Method::CONNECT);
     let values = |name| request.headers().get_all(name).into_iter();
     let text = |name| {
         let value = values(name).next()?.to_str().ok()?;
@@ -69,6 +72,14 @@ where
         let socket = WebSocket::new(&handle, stream, &[], Role::Server, &config, chosen);
         handle.spawn(talk(socket));
     })?;
+    if !gets {
+        // RFC 6455, 4.1.
+        let error = Error::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "a WebSocket is opened with GET",
+        );
+        return Err(error.with_header(ALLOW, HeaderValue::from_static("GET")));
+    }
     if twice {
         return Err(Error::bad_request(
             "the key or the version of the WebSocket is there twice",

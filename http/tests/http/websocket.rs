@@ -21,7 +21,7 @@ use entwined::{
     transport::tcp,
 };
 use entwined_http::{
-    self as http, Request, Router,
+    self as http, Request, Router, layers,
     websocket::{self, Config, ConnectError, Error, Message, SendError, Sender, WebSocket},
 };
 
@@ -158,16 +158,18 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
         let (_server, address) = serve(&handle, echoing());
         let address = address.trim_start_matches("ws://").to_owned();
         let answers = handle.defer_to_thread(move |_| {
-            let ask = |headers: &str| {
+            let ask_by = |method: &str, version: &str, headers: &str| {
                 let mut stream = TcpStream::connect(&address).expect("a connection");
-                let request = format!("GET /echo HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+                let request = format!("{method} /echo {version}\r\nHost: x\r\n{headers}\r\n");
                 stream.write_all(request.as_bytes()).expect("written");
                 let mut answer = [0; 12];
                 stream.read_exact(&mut answer).expect("an answer");
                 String::from_utf8_lossy(&answer[9..]).into_owned()
             };
+            let ask = |headers: &str| ask_by("GET", "HTTP/1.1", headers);
             let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n";
             let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            let good = format!("{upgrade}Sec-WebSocket-Version: 13\r\n{key}");
             Ok::<_, String>([
                 ask(""),
                 ask(&format!("{upgrade}Sec-WebSocket-Version: 8\r\n{key}")),
@@ -175,12 +177,16 @@ fn what_is_no_request_for_a_websocket_is_answered_by_http() {
                 ask(&format!(
                     "{upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YQ==\r\n"
                 )),
-                ask(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n{key}")),
+                ask(&good),
+                // RFC 6455, 4.1: the method is GET. RFC 9110, 7.8: HTTP/1.0 has no upgrade.
+                ask_by("HEAD", "HTTP/1.1", &good),
+                ask_by("POST", "HTTP/1.1", &good),
+                ask_by("GET", "HTTP/1.0", &good),
             ])
         });
         assert_eq!(
             answers.await.expect("answers"),
-            ["426", "426", "400", "400", "101"]
+            ["426", "426", "400", "400", "101", "405", "405", "426"]
         );
     });
 }
@@ -589,6 +595,46 @@ fn no_time_of_a_websocket_is_too_long() {
             handle.sleep(Duration::from_millis(20)).await;
             let message = socket.next().await.expect("a message").expect("no error");
             assert_eq!(message.len(), size);
+        }
+    });
+}
+
+/// They were left out without a word, so the server refused.
+#[test]
+fn a_user_name_and_a_password_in_the_address_are_sent() {
+    run(|handle| async move {
+        let auth = layers::basic_auth("notes", |name, password| {
+            (name, password) == ("J\u{fc}rgen", "a:b c")
+        });
+        let (_server, address) = serve(&handle, echoing().layer(auth));
+        let with = |user: &str| address.replace("//", &format!("//{user}@")) + "/echo";
+        let good = with("J%C3%BCrgen:a:b%20c");
+        let mut socket = websocket::connect(&handle, &good).await.expect("known");
+        socket.send("hello").await.expect("sent");
+        assert!(socket.next().await.is_some_and(|message| message.is_ok()));
+        for bad in [with("J%C3%BCrgen"), with("J%C3%BCrgen%3Aa:b%20c")] {
+            assert!(websocket::connect(&handle, &bad).await.is_err());
+        }
+    });
+}
+
+/// No such port: it was the default one that was asked.
+#[test]
+fn a_port_that_is_none_is_not_another() {
+    run(|handle| async move {
+        for wrong in [
+            "ws://127.0.0.1:99999/",
+            "ws://127.0.0.1:-1/",
+            "ws://127.0.0.1:8o/",
+            "ws://[::1]:65536/",
+            "ws://[::1]x/",
+        ] {
+            let error = websocket::connect(&handle, wrong).await;
+            let error = error.expect_err("no address");
+            assert!(
+                matches!(error, ConnectError::Address(_)),
+                "{wrong}: {error}"
+            );
         }
     });
 }

@@ -142,12 +142,13 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<UserEvent<T>> for 
         self.winit.shared.frames.wants(event_loop.control_flow());
         match result {
             Ok(()) => self.before_sleep(),
-            // Stop watching, or the loop would spin.
+            // It would fail again at once, for ever.
             Err(error) => {
                 tracing::error!(
                     %error,
-                    "the network has stopped: the operating system refused to report events"
-                )
+                    "the operating system refused to report events; the reactor closes"
+                );
+                self.winit.shared.driver.close();
             }
         }
     }

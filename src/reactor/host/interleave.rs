@@ -178,9 +178,11 @@ fn slice(number: u64) {
     asking.refused.store(0, Ordering::Relaxed);
     watcher.watch_in(NESTED);
     if let Err(error) = driver.slice(driver.budget()) {
+        // Otherwise it would fail again at once, for ever.
         log::error(format_args!(
-            "the operating system refused to report events: {error}"
+            "the operating system refused to report events, so the reactor closes: {error}"
         ));
+        driver.close();
     }
     asking.running.store(driver.is_running(), Ordering::Relaxed);
     asking.answered();

@@ -53,6 +53,10 @@ impl Standalone {
     /// `connection_lost`).
     pub fn run(&self) -> Result<(), RunError> {
         self.driver.start()?;
+        self.finish()
+    }
+
+    fn finish(&self) -> Result<(), RunError> {
         while self.driver.is_running() {
             self.turn(None)?;
         }
@@ -86,6 +90,8 @@ impl Standalone {
         T: 'static,
         E: From<RunError> + 'static,
     {
+        // First, so that a run that goes on already gets nothing of it.
+        self.driver.start().map_err(RunError::from)?;
         let handle = self.handle();
         let result = Rc::new(RefCell::new(None));
         let main = handle.spawn(future);
@@ -97,7 +103,7 @@ impl Standalone {
                 handle.stop();
             }
         });
-        self.run()?;
+        self.finish()?;
         match result.take() {
             Some(Ok(result)) => result,
             Some(Err(why)) => Err(RunError::Interrupted(why).into()),

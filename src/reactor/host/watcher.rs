@@ -180,6 +180,8 @@ impl Shared {
                             "the network is no longer watched, because the operating system \
                              refused to wait: {error}"
                         ));
+                        // The host finds out why.
+                        let _ = wake();
                         return;
                     }
                 },

@@ -166,12 +166,14 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] if the reactor is not running, if its run ends before the future completes, or
     /// if the future panics.
-    /// future panics.
     #[track_caller]
     pub fn wait<F>(&self, future: F) -> Result<F::Output, Stopped>
     where
         F: Future + 'static,
     {
+        if !self.is_running() {
+            return Err(Stopped);
+        }
         let mut task = self.spawn(future);
         loop {
             match task.take() {
@@ -181,13 +183,16 @@ impl Handle {
             if !self.is_running() {
                 return Err(Stopped);
             }
-            if !self.core.host.iterate(true) {
-                self.core.turn(None, super::BUDGET).map_err(|error| {
-                    log::error(format_args!(
-                        "the operating system refused to wait for events: {error}"
-                    ));
-                    Stopped
-                })?;
+            if self.core.host.iterate(true) {
+                continue;
+            }
+            if let Err(error) = self.core.turn(None, super::BUDGET) {
+                log::error(format_args!(
+                    "the operating system refused to wait for events: {error}"
+                ));
+                // Nobody waits for it any more.
+                task.cancel();
+                return Err(Stopped);
             }
         }
     }
@@ -228,7 +233,9 @@ impl Handle {
 
     /// Calls `function` once, in the given phase of the next shutdown. The phase waits for the
     /// returned future, for at most 30 s. An error is reported, and the other hooks still run.
-    /// Hooks run in the order in which they were added.
+    /// Hooks run in the order in which they were added. One that is added during its phase runs in
+    /// it too, unless one from the same line of code has been called: then it is for the run after
+    /// this one. So a hook may add itself again.
     #[track_caller]
     pub fn on_shutdown<F, Fut>(&self, phase: Phase, function: F) -> ShutdownHook
     where

@@ -101,9 +101,19 @@ impl Lifecycle {
         finished
     }
 
-    fn take_hook(&self, phase: Phase) -> Option<Hook> {
+    /// Takes the next hook of a phase that began before the hook of this number was added. One
+    /// that was added since then, from a line of code that was `called`, is for the next run: else
+    /// a hook that adds itself again would be called for ever.
+    fn take_hook(
+        &self,
+        phase: Phase,
+        begin: u64,
+        called: &[&'static Location<'static>],
+    ) -> Option<Hook> {
         let mut hooks = self.hooks.borrow_mut();
-        let index = hooks.iter().position(|hook| hook.phase == phase)?;
+        let index = hooks.iter().position(|hook| {
+            hook.phase == phase && (hook.number < begin || !called.contains(&hook.location))
+        })?;
         Some(hooks.remove(index))
     }
 }
@@ -233,10 +243,14 @@ async fn shutdown(core: Weak<Core>) {
         let Some(core) = core.upgrade() else { return };
         let handle = Handle::new(core.clone());
         let limit = core.reactor.now() + PHASE_LIMIT;
-        let mut waiting = Vec::new();
+        let first_added = core.life.next_hook.get();
+        let (mut waiting, mut called) = (Vec::new(), Vec::new());
         // A hook may add or remove other hooks, so take them one at a time.
         loop {
-            while let Some(hook) = core.life.take_hook(phase) {
+            while let Some(hook) = core.life.take_hook(phase, first_added, &called) {
+                if !called.contains(&hook.location) {
+                    called.push(hook.location);
+                }
                 waiting.extend(begin(&core, hook));
             }
             let Some((origin, task)) = waiting.pop() else {

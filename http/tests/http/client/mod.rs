@@ -1012,5 +1012,12 @@ fn a_user_name_with_a_colon_is_not_sent() {
             error.contains("colon") && !error.contains("secret"),
             "{error}"
         );
+        let url = address.replace("//", "//Ada%3Asecret:word@");
+        let error = client.get(&url).send().await.map(|_| ());
+        let error = error.expect_err("no name").to_string();
+        assert!(
+            error.contains("colon") && !error.contains("secret"),
+            "{error}"
+        );
     });
 }

@@ -450,6 +450,44 @@ fn parts_heads_and_bodies_of_several_codings_are_left_as_they_are() {
     });
 }
 
+/// An element of a list may be empty, and `identity` is none.
+#[test]
+fn a_list_with_one_coding_is_decoded() {
+    run(|handle| async move {
+        let coded = |codings: &'static str| {
+            move || {
+                let mut response = Response::new(Body::from(gzip("some text")));
+                let value = codings.parse().expect("a value");
+                response.headers_mut().insert("content-encoding", value);
+                response
+            }
+        };
+        let router = Router::new()
+            .get("/comma", coded("gzip,"))
+            .get("/identity", coded("identity, gzip"));
+        let (_server, address) = serve(&handle, router);
+        let client = Client::new(&handle);
+        for path in ["comma", "identity"] {
+            let url = format!("{address}/{path}");
+            let mut response = client.get(&url).send().await.expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "some text");
+        }
+    });
+}
+
+/// The caller got the coded bytes for the content.
+#[test]
+fn a_transfer_coding_that_nobody_asked_for_is_an_error() {
+    let answer =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n\x1f\x8b\r\n0\r\n\r\n";
+    let (url, _heads) = answering(1, answer);
+    run(|handle| async move {
+        let error = Client::new(&handle).get(&url).send().await;
+        let error = error.expect_err("it is not decoded").to_string();
+        assert!(error.contains("gzip, chunked"), "{error}");
+    });
+}
+
 #[test]
 fn a_folded_line_of_a_response_is_one_line() {
     let answer = b"HTTP/1.1 200 OK\r\nx-long: one\r\n two\r\n\t three\r\ncontent-length: 0\r\n\r\n";

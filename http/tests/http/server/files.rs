@@ -294,6 +294,15 @@ fn parts_are_sent_of_the_file_that_the_client_has_a_part_of() {
         (beyond.status, beyond.header("content-range")),
         (416, Some("bytes */3000000"))
     );
+    // Of the compressed form, of which nothing is sent.
+    let script = "/files/script.js";
+    for (wrong, status) in [(("range", "bytes=999-"), 416), (("if-match", "\"x\""), 412)] {
+        let answer = ask(&site, script, &[("accept-encoding", "gzip"), wrong]);
+        assert_eq!(
+            (answer.status, answer.header("content-encoding")),
+            (status, None)
+        );
+    }
     for headers in [
         &[("range", "bytes=0-1,5-6")][..],
         &[("range", "bytes=0-99"), ("if-range", "\"x\"")],
