@@ -143,11 +143,11 @@ impl Framing for Lines {
         }
     }
 
-    /// Ends the line with CR LF, which most Internet protocols require.
     fn restart(&mut self) {
         (self.scanned, self.skipping) = (0, false);
     }
 
+    /// Ends the line with CR LF, which most Internet protocols require.
     fn encode(&self, frame: &[u8], output: &mut Vec<u8>) -> Result<(), FrameError> {
         if frame.len() > self.limit {
             return Err(FrameError::CannotEncode("it is longer than the limit"));
