@@ -118,10 +118,11 @@ impl Watchers {
 }
 
 /// Returns whether the program neither handles nor ignores the signal (proc(5), `SigIgn` and
-/// `SigCgt`).
+/// `SigCgt`). Where nothing says so, as on macOS, it is taken for true: Ctrl-C must end a program
+/// that no longer watches it.
 fn has_default_effect(signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
-        return false;
+        return true;
     };
     let is_in = |set: &str| {
         let line = status

@@ -1,7 +1,13 @@
 //! The watchdog shows where a stuck thread is, and leaves other threads alone.
 
 use std::{
-    sync::mpsc::{Sender, channel},
+    io,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Sender, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -132,4 +138,29 @@ fn it_ends_with_the_run_and_several_watch_at_a_time() {
             .all(|stuck| stuck.to_string().contains("sleeps_for")),
         "{told:?}"
     );
+}
+
+/// Runs alone, in a process of its own: a handler is the whole process's.
+#[test]
+fn a_signal_that_the_program_handles_is_not_taken_from_it() {
+    const VARIABLE: &str = "ENTWINED_TEST_HANDLER";
+    let name = "a_signal_that_the_program_handles_is_not_taken_from_it";
+    if std::env::var_os(VARIABLE).is_none() {
+        let status = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", name])
+            .env(VARIABLE, "1")
+            .stdout(Stdio::null())
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    // SIGRTMAX-2, as signal(7) and the C library number them.
+    let handled = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(62, handled.clone()).expect("a handler");
+    let reactor = Standalone::new().expect("a reactor");
+    let error = Watchdog::start(&reactor.handle(), LIMIT).expect_err("it is taken");
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{error}");
+    signal_hook::low_level::raise(62).expect("it is sent");
+    assert!(handled.load(Ordering::SeqCst));
 }
