@@ -24,7 +24,7 @@ use entwined::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// How long anything may take. Only a failing test waits this long.
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a test in a reactor, with a limit of time.
 pub fn run<T: 'static, F: Future<Output = T> + 'static>(

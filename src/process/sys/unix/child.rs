@@ -12,10 +12,7 @@ use rustix::{
     process::{self, Pid, Signal, WaitIdOptions, WaitIdStatus},
 };
 
-#[cfg(any(not(target_os = "linux"), entwined_portable))]
-use super::by_id::Identity;
-#[cfg(all(target_os = "linux", not(entwined_portable)))]
-use super::pidfd::Identity;
+use super::Identity;
 use crate::process::exit::{ExitError, gone};
 
 /// A child. It is shared by its [`Process`](crate::process::Process), the task that waits for its

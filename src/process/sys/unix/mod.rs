@@ -15,11 +15,15 @@ mod reaper;
 #[cfg(all(target_os = "linux", not(entwined_portable)))]
 mod watched;
 
+#[cfg(any(not(target_os = "linux"), entwined_portable))]
+use self::by_id::Identity;
 pub use self::ends::{ChildStream, Io};
 #[cfg(target_os = "linux")]
 use self::linux::More;
 #[cfg(not(target_os = "linux"))]
 use self::other::More;
+#[cfg(all(target_os = "linux", not(entwined_portable)))]
+use self::pidfd::Identity;
 #[cfg(all(target_os = "linux", not(entwined_portable)))]
 pub(in crate::process) use self::watched::Exits;
 pub(in crate::process) use self::{
