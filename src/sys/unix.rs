@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::ffi::OsStringExt,
     path::PathBuf,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -108,4 +109,9 @@ impl Hasher for Bytes {
     fn finish(&self) -> u64 {
         0
     }
+}
+
+/// Waits for the end of a thread that was told to end. What it panicked with was printed.
+pub(crate) fn leave(thread: JoinHandle<()>) {
+    let _ = thread.join();
 }

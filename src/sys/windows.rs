@@ -4,6 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::LazyLock,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -53,3 +54,8 @@ pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
 pub(crate) fn unix_name(_: &SocketAddrAny) -> Option<Vec<u8>> {
     None
 }
+
+/// Lets a thread that was told to end do so by itself. If its reactor goes with the thread-locals
+/// of another one, it cannot end before that has ended: both need the lock of the loader ("Dynamic-
+/// Link Library Best Practices").
+pub(crate) fn leave(_: JoinHandle<()>) {}

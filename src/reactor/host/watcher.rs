@@ -148,8 +148,7 @@ impl Drop for Watcher {
         // If the thread is polling the selector, this ends the poll.
         self.notifier.notify();
         if let Some(thread) = self.thread.take() {
-            // The panic message was already printed.
-            let _ = thread.join();
+            sys::leave(thread);
         }
     }
 }
