@@ -283,7 +283,8 @@ fn notebook(stage: &Stage, busy: bool) -> Result<Sample> {
 fn downloads(stage: &Stage, busy: bool) -> Result<Sample> {
     let site = stage.folder.join("site");
     fs::create_dir_all(&site)?;
-    fs::File::create(site.join("large"))?.set_len(100_000_000)?;
+    // Written, not a hole: the web server then only sends what is in memory.
+    fs::write(site.join("large"), vec![1; 100_000_000])?;
     let folder = stage.folder.join("downloads");
     let _ = fs::remove_dir_all(&folder);
     let port = std::net::TcpListener::bind("127.0.0.1:0")?
