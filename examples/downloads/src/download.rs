@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{
     name,
-    transfer::{self, Ended, Part},
+    transfer::{self, Ended, Means, Part},
 };
 
 /// How many run at a time; the others wait.
@@ -54,10 +54,7 @@ impl State {
 
 /// What all downloads share.
 pub struct Downloads {
-    handle: Handle,
-    client: Client,
-    /// For the files.
-    threads: ThreadPool,
+    means: Means,
     folder: PathBuf,
     turns: DeferredSemaphore,
     next_id: Cell<u32>,
@@ -137,9 +134,11 @@ impl Downloads {
             ..Config::default()
         };
         Rc::new(Downloads {
-            handle: handle.clone(),
-            client,
-            threads: ThreadPool::new("files", config),
+            means: Means {
+                client,
+                threads: ThreadPool::new("files", config),
+                handle: handle.clone(),
+            },
             folder,
             turns: DeferredSemaphore::new(MAX_AT_ONCE),
             next_id: Cell::new(1),
@@ -218,7 +217,7 @@ impl Downloads {
         download.stop.replace(Some(stop));
         self.set(download, State::Waiting("Others are before it".into()));
         let (downloads, download) = (self.clone(), download.clone());
-        self.handle.spawn(async move {
+        self.means.handle.spawn(async move {
             let ended = downloads.run(&download, stopped).await;
             download.stop.take();
             download.speed.set(0.0);
@@ -253,12 +252,12 @@ impl Downloads {
 
     fn forget(&self, download: &Download) {
         let file = self.part_file(download);
-        let removed = self.threads.defer(&self.handle, move |_| {
+        let removed = self.means.threads.defer(&self.means.handle, move |_| {
             // There may be none yet.
             let _ = fs::remove_file(file);
             Ok::<_, Interrupted>(())
         });
-        self.handle.spawn(removed);
+        self.means.handle.spawn(removed);
     }
 
     async fn run(
@@ -289,17 +288,9 @@ impl Downloads {
                     self.tell(download, false);
                 }
             };
-            let (client, url) = (&self.client, &download.url);
-            let fetched = transfer::fetch(
-                client,
-                &self.threads,
-                &self.handle,
-                url,
-                &file,
-                &mut part,
-                &mut stopped,
-                progress,
-            );
+            let url = &download.url;
+            let fetched =
+                transfer::fetch(&self.means, url, &file, &mut part, &mut stopped, progress);
             let ended = fetched.await;
             let came = part.received > before;
             download.part.replace(part);
@@ -315,16 +306,16 @@ impl Downloads {
                 backoff.reset();
             }
             self.set(download, State::Waiting(why));
-            let wait = self.handle.sleep(backoff.next(0.5));
+            let wait = self.means.handle.sleep(backoff.next(0.5));
             let waited = futures_util::future::select(wait, &mut stopped).await;
             if let futures_util::future::Either::Right(_) = waited {
                 return Err(Ended::Stopped);
             }
         }
         let (folder, name) = (self.folder.clone(), download.name());
-        let settled = self
-            .threads
-            .defer(&self.handle, move |_| name::settle(&file, &folder, &name));
+        let settled = self.means.threads.defer(&self.means.handle, move |_| {
+            name::settle(&file, &folder, &name)
+        });
         let settled: std::io::Result<PathBuf> = settled.await;
         settled.map_err(|error| Ended::Failed(error.to_string()))
     }

@@ -23,6 +23,14 @@ use crate::name;
 /// Without a newer byte for this long, the connection is given up.
 pub const SILENCE: Duration = Duration::from_secs(30);
 
+/// What a transfer takes.
+pub struct Means {
+    pub client: Client,
+    /// They write the file.
+    pub threads: ThreadPool,
+    pub handle: Handle,
+}
+
 /// What is known of a file that is partly here.
 #[derive(Clone, Debug, Default)]
 pub struct Part {
@@ -50,15 +58,18 @@ pub enum Ended {
 /// Fetches the file, or the rest of it, and appends it to `path`. `stop` ends this when what has
 /// come is written. `progress` hears of each piece.
 pub async fn fetch(
-    client: &Client,
-    threads: &ThreadPool,
-    handle: &Handle,
+    means: &Means,
     url: &str,
     path: &Path,
     part: &mut Part,
     stop: &mut (impl Future<Output = Result<(), Interrupted>> + Unpin),
     progress: impl Fn(&Part),
 ) -> Result<(), Ended> {
+    let Means {
+        client,
+        threads,
+        handle,
+    } = means;
     let mut request = client.get(url);
     let rest = part.validator.as_ref().filter(|_| part.received > 0);
     if let Some(validator) = rest {
