@@ -84,6 +84,8 @@ pub mod client;
 mod coding;
 mod config;
 mod connection;
+#[cfg(any(feature = "client", feature = "websocket"))]
+mod credentials;
 mod error;
 mod exchange;
 mod extract;

@@ -56,12 +56,16 @@
 //!
 //! | | Linux | macOS, FreeBSD | Windows |
 //! |---|---|---|---|
-//! | an exit is seen by | a pidfd (pidfd_open(2), Linux 5.4), which the reactor watches like any fd | a thread for each child, which waits | a thread for each child, which waits |
-//! | streams of a child | pipes, sockets, any fd, a terminal | the same | its standard input, output and errors: named pipes, which one thread watches for the program |
-//! | `signal`, `interrupt`, `terminate` | yes | yes; they could reach another process if other code of this program has reaped the child | no: a process can only be killed |
+//! | who sees an exit | the reactor, by a pidfd | a thread a child | a thread a child |
+//! | streams of a child | any fd, a terminal | any fd, a terminal | the three standard ones |
+//! | `signal`, `interrupt`, `terminate` | yes | yes | no |
 //! | `process_group` | a process group | a process group | a job object |
-//! | `die_with_parent` | when the thread that started it ends | no | when the program ends |
-//! | what else it inherits | nothing | nothing | handles that other code has made inheritable |
+//! | `die_with_parent` | with the thread that started it | no | with the program |
+//! | what else it inherits | nothing | nothing | handles made inheritable |
+//!
+//! A pidfd (pidfd_open(2), Linux 5.4) is watched like any fd. Without one, a signal could reach
+//! another process if other code of this program has reaped the child. On Windows, streams are
+//! named pipes, which one thread watches for the whole program.
 //!
 //! Windows has no request to end: a program with a window can be sent `WM_CLOSE`, and others agree
 //! on a line of their input, or its end.

@@ -7,7 +7,6 @@ use std::{
     rc::Rc,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{
     client::conn::{http1, http2},
@@ -20,7 +19,7 @@ use super::{
     link::{Link, Linked, Outgoing},
     settings::{Settings, without_credentials},
 };
-use crate::{HeaderValue, HyperIo, percent};
+use crate::{HeaderValue, HyperIo, credentials};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, connect_host},
@@ -188,18 +187,11 @@ impl Secure {
     }
 }
 
-/// The value of an `Authorization` for the user name and password in a URL, if there are any. A URL
-/// has them percent-encoded (RFC 3986, 3.2.1), the header has not (RFC 7617).
+/// The value of an `Authorization` for the user name and password in a URL, if there are any.
 pub(super) fn credentials(url: &Url) -> Option<HeaderValue> {
-    let (name, password) = (url.username(), url.password().unwrap_or(""));
-    if name.is_empty() && password.is_empty() {
-        return None;
-    }
-    let decoded = |text: &str| percent::decode(text).unwrap_or_else(|| text.to_owned());
-    let pair = format!("{}:{}", decoded(name), decoded(password));
-    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+    let value = credentials::basic(url.username(), url.password().unwrap_or(""));
+    // What is wrong was refused when the URL was read.
+    value.ok().flatten()
 }
 
 /// The most bytes that the head of a proxy's response may have.

@@ -15,7 +15,11 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{Body, Bytes, io::charge_frames, times::later};
+use crate::{
+    Body, Bytes,
+    io::charge_frames,
+    times::{LAST_WORDS, later},
+};
 use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
 
 /// A connection to a server.
@@ -212,9 +216,6 @@ pub(super) struct Linked {
     /// Ends the wait of a write that has failed, over HTTP/2.
     patience: Option<Sleep>,
 }
-
-/// How long nothing comes over HTTP/2 until a write that has failed is an error.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Linked {
     pub(super) fn new(stream: Box<dyn ByteStream>, link: Rc<Link>, two: bool) -> Self {

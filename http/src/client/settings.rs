@@ -6,7 +6,7 @@ use entwined::{reactor::Handle, transport::ByteStream};
 use url::{Host, Url};
 
 use super::ClientError;
-use crate::{authority, log::hide, percent};
+use crate::{authority, credentials, log::hide};
 
 /// A caller's own connector, used in place of TCP.
 pub(super) type Dial =
@@ -129,11 +129,8 @@ pub(super) fn parse(text: &str) -> Result<Url, ClientError> {
     let url = Url::parse(text).map_err(|error| {
         ClientError::Url(format!("{:?} is not a valid URL: {error}", hide(text)))
     })?;
-    // The server would take what comes behind it for a part of the password (RFC 7617, 2).
-    if percent::decode(url.username()).is_some_and(|name| name.contains(':')) {
-        let message = "a user name cannot contain a colon";
-        return Err(ClientError::Url(message.to_owned()));
-    }
+    credentials::basic(url.username(), url.password().unwrap_or(""))
+        .map_err(|wrong| ClientError::Url(wrong.to_owned()))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         other => Err(ClientError::Url(format!(

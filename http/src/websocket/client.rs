@@ -8,7 +8,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_io::{AsyncRead, AsyncWrite};
 use tungstenite::{
     HandshakeError,
@@ -21,7 +20,7 @@ use tungstenite::{
 };
 
 use super::{Config, WebSocket, frame::Role};
-use crate::{authority, log::hide, percent};
+use crate::{authority, credentials, log::hide};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, HostError, connect_host},
@@ -217,26 +216,12 @@ pub async fn connect_with(
     ))
 }
 
-/// The value of `Authorization` for the user name and password in an address, which has them
-/// percent-encoded (RFC 3986, 3.2.1; RFC 7617).
+/// The value of `Authorization` for the user name and password in an address, if there are any.
 fn credentials(uri: &Uri) -> Result<Option<HeaderValue>, ConnectError> {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let Some((user, _)) = authority.rsplit_once('@') else {
-        return Ok(None);
-    };
+    let (user, _) = authority.rsplit_once('@').unwrap_or_default();
     let (name, password) = user.split_once(':').unwrap_or((user, ""));
-    let decoded = |text: &str| percent::decode(text).unwrap_or_else(|| text.to_owned());
-    let (name, password) = (decoded(name), decoded(password));
-    if name.contains(':') {
-        let message = "a user name cannot contain a colon";
-        return Err(ConnectError::Address(message.to_owned()));
-    }
-    let pair = STANDARD.encode(format!("{name}:{password}"));
-    let value = HeaderValue::from_str(&format!("Basic {pair}")).ok();
-    Ok(value.map(|mut value| {
-        value.set_sensitive(true);
-        value
-    }))
+    credentials::basic(name, password).map_err(|wrong| ConnectError::Address(wrong.to_owned()))
 }
 
 /// The length of a head, as the parser finds it: it skips empty lines before the first one, and

@@ -18,11 +18,8 @@ use super::{
     sender::Queue,
     wire::{End, GRACE, Wire},
 };
-use crate::times::later;
+use crate::times::{LAST_WORDS, later};
 use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
-
-/// How long a peer is read after writing to it has failed. Its reset ends this sooner.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A WebSocket. Keep calling [`next`](WebSocket::next): it also answers pings, and sends the
 /// messages of [senders](Sender).
