@@ -69,8 +69,11 @@ fn tree(
                 at += 1;
                 while tokens.get(at).is_some_and(|token| token != "}") {
                     at = tree(tokens, at, &path, exported, found);
-                    if tokens.get(at).is_some_and(|token| token == ",") {
-                        at += 1;
+                    match tokens.get(at).map(String::as_str) {
+                        Some(",") => at += 1,
+                        Some("}") | None => {}
+                        // The compiler says what is wrong with it.
+                        Some(_) => return at,
                     }
                 }
                 return at + 1;
@@ -247,6 +250,12 @@ fn skip_quote(characters: &[char], at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_use_that_is_not_closed_ends() {
+        assert_eq!(mentions("use crate::{a, b::{c, d};\nfn f() {}").len(), 3);
+        assert_eq!(mentions("use crate::{a").len(), 1);
+    }
 
     #[test]
     fn uses_and_paths_are_found_and_comments_strings_and_tests_are_not() {
