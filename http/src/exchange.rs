@@ -74,7 +74,7 @@ fn agreed(_: &dyn ByteStream) -> Option<bool> {
 }
 
 // The large variant is the usual one, and the task is a single allocation anyway.
-#[expect(clippy::large_enum_variant)]
+#[cfg_attr(feature = "http2", expect(clippy::large_enum_variant))]
 pub(super) enum Exchange {
     One(http1::Connection<Wire, Answer>),
     #[cfg(feature = "http2")]
