@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::bounded::{self, BUILD, TOOL};
 use super::folder;
-use crate::{Result, workspace};
+use crate::{Result, process, workspace};
 
 /// A system that is built for.
 pub struct Target {
@@ -46,6 +46,28 @@ pub const TARGETS: &[&Target] = &[
 
 /// From `rustc-web`. It is not the one that developers use.
 const RUSTC: &str = "/usr/bin/rustc";
+
+/// The minor version of Rust 1 that our crates ask for.
+const OLDEST: u32 = 86;
+
+/// Fails if Debian's compiler is too old, as it was when the release was new.
+pub fn require() -> Result<()> {
+    let text = process::output(Command::new(RUSTC).arg("--version"))?;
+    let minor = text
+        .strip_prefix("rustc 1.")
+        .and_then(|rest| rest.split('.').next())
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or(0_u32);
+    match minor >= OLDEST {
+        true => Ok(()),
+        false => Err(format!(
+            "{RUSTC} is {}, and 1.{OLDEST} is needed: run apt-get update, then apt-get install \
+             rustc-web libstd-rust-web-dev rust-web-src",
+            text.trim()
+        )
+        .into()),
+    }
+}
 
 impl Target {
     /// A Cargo command for this target.
