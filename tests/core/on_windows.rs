@@ -1,4 +1,4 @@
-//! Child processes: what only Windows has.
+//! What only Windows has: of child processes, and its handles.
 
 use std::{
     fs::File,
@@ -13,9 +13,12 @@ use entwined::{
     transport::tcp,
 };
 
-use crate::process::{
-    Connected, LIMIT, child_of, is_child, is_there, read, read_beginning, read_to_end, run, wait,
-    wait_until_gone, write_all,
+use crate::{
+    process::{
+        Connected, LIMIT, child_of, is_child, is_there, read, read_beginning, read_to_end, run,
+        wait, wait_until_gone, write_all,
+    },
+    streams,
 };
 
 fn child(what: &str) -> entwined::process::Command {
@@ -176,5 +179,36 @@ fn two_hundred_children_come_and_go_and_leave_no_handle_behind() {
         let (before, after) = (before.expect("a number"), open_handles());
         // Each child has at least five here: its pipes, itself, its job.
         assert!(after < before + 200, "{before} before, {after} after");
+    });
+}
+
+#[test]
+fn ten_thousand_connections_come_and_go_and_leave_no_handle_behind() {
+    // On a busy machine they take minutes, so each has its limit.
+    crate::run::run(|handle| async move {
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        let address = listener.local_address().tcp().expect("an address");
+        let mut before = None;
+        for _ in 0..100 {
+            let mut open = Vec::new();
+            for _ in 0..100 {
+                let connection = async {
+                    let mut client = tcp::connect(&handle, address).await.expect("a server");
+                    let mut server = listener.accept().await.expect("a client");
+                    streams::write_all(&mut client, b"?")
+                        .await
+                        .expect("written");
+                    let count = streams::read(&mut server, &mut [0]).await;
+                    assert_eq!(count.expect("a byte"), 1);
+                    [client, server]
+                };
+                let connection = handle.timeout(LIMIT, connection).await;
+                open.push(connection.expect("a connection in time"));
+            }
+            drop(open);
+            before.get_or_insert_with(open_handles);
+        }
+        let (before, after) = (before.expect("a number"), open_handles());
+        assert!(after < before + 100, "{before} before, {after} after");
     });
 }
