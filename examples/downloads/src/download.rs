@@ -130,7 +130,7 @@ impl Downloads {
             .build();
         // The window is drawn first.
         let config = Config {
-            nice: 10,
+            nice: 19,
             ..Config::default()
         };
         Rc::new(Downloads {
