@@ -78,11 +78,13 @@ struct Shared {
     handle: Handle,
     origin: Origin,
     /// `None` after the end.
-    process: RefCell<Option<Process>>,
+    process: RefCell<Option<Rc<Process>>>,
     fds: RefCell<Table<i32, Connection>>,
     /// `None` while a callback is on the stack, and after the end.
     protocol: RefCell<Option<Box<dyn ProcessProtocol>>>,
     over: Cell<bool>,
+    /// Whether the reactor's run is over. Nothing is resumed any more.
+    stopped: Cell<bool>,
     exit: Cell<Option<Result<ExitStatus, ExitError>>>,
     /// Events that arrived while a callback was on the stack, or that are held back because their
     /// fd is paused.
@@ -151,21 +153,25 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
             label: Label::CONNECTION,
             location,
         },
-        process: RefCell::new(Some(process)),
+        process: RefCell::new(Some(Rc::new(process))),
         fds: RefCell::default(),
         protocol: RefCell::new(Some(Box::new(protocol))),
         over: Cell::new(false),
+        stopped: Cell::new(false),
         exit: Cell::new(None),
         waiting: RefCell::default(),
         paused: RefCell::default(),
         held: RefCell::default(),
     });
     // Spawned first, so that `started` comes before anything else.
-    let following = Following(shared.clone());
+    let mut following = Following {
+        shared: shared.clone(),
+        started: false,
+    };
     let follow = async move {
-        following.0.happened(Event::Started);
+        following.start();
         let status = exited.await;
-        following.0.exited(status);
+        following.shared.exited(status);
     };
     let label = Label::TASK;
     handle.spawn_detached(Origin { label, location }, follow);
@@ -182,11 +188,28 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
 }
 
 /// Waits for the exit. Dropped earlier if the reactor's run ends.
-struct Following(Rc<Shared>);
+struct Following {
+    shared: Rc<Shared>,
+    /// Whether the protocol was told that the process has started.
+    started: bool,
+}
+
+impl Following {
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.shared.happened(Event::Started);
+        }
+    }
+}
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.0.exited(Err(ExitError::Stopped));
+        if self.shared.exit.get().is_none() {
+            // The run may have ended before its first turn.
+            self.start();
+            self.shared.stopped.set(true);
+            self.shared.exited(Err(ExitError::Stopped));
+        }
     }
 }
 
@@ -247,8 +270,9 @@ impl ProcessTransport {
 
     /// Calls `question` with the process. Returns `None` after the end.
     pub fn ask<R>(&self, question: impl FnOnce(&Process) -> R) -> Option<R> {
-        let process = self.shared.process.borrow();
-        process.as_ref().map(question)
+        // Not borrowed while it is asked: the process may end meanwhile.
+        let process = self.shared.process.borrow().clone()?;
+        Some(question(&process))
     }
 
     /// Kills the process; see [`Process::kill`].
@@ -356,6 +380,10 @@ impl Shared {
     /// Returns the next event that does not have to wait until its fd is resumed.
     fn next(&self) -> Option<Event> {
         let (mut waiting, paused) = (self.waiting.borrow_mut(), self.paused.borrow());
+        if self.stopped.get() {
+            // Nobody will take this data.
+            waiting.retain(|event| !matches!(event, Event::Data(fd, _) if paused.contains(fd)));
+        }
         let mut behind = Vec::new();
         let place = waiting.iter().position(|event| match event {
             Event::Data(fd, _) if paused.contains(fd) => {
@@ -441,6 +469,9 @@ impl Protocol for Pipe {
 
     fn connection_lost(&mut self, why: &Lost) {
         tracing::trace!(pid = self.shared.pid, fd = self.fd, %why, "a process's fd was closed");
+        if matches!(why, Lost::Stopped) {
+            self.shared.stopped.set(true);
+        }
         self.shared.fds.borrow_mut().remove(&self.fd);
         self.shared.happened(Event::Closed(self.fd));
     }

@@ -768,3 +768,85 @@ fn a_socket_of_the_users_own_is_an_fd_too() {
         assert_eq!(answer, "<own>\n");
     });
 }
+
+/// The process was borrowed meanwhile, so its end panicked, and the protocol never heard of it.
+#[test]
+fn a_question_to_a_process_may_spin_the_loop_until_its_end() {
+    run(|handle| async move {
+        let (protocol, log, ended) = Noting::new();
+        // It does not end before it is asked.
+        let command = three(shell("read x; exit 3"));
+        let transport = process::start(command.spawn(&handle).expect("it runs"), protocol);
+        let own = handle.clone();
+        let (asked, answer) = Deferred::<(), String>::new();
+        handle.call_soon(move || {
+            let done = transport.ask(|process| {
+                transport.write(0, b"go on\n");
+                own.wait(ended).expect("it runs").expect("its end");
+                process.id()
+            });
+            assert!(done.is_some());
+            asked.resolve(());
+        });
+        answer.await.expect("an answer");
+        assert_eq!(log.borrow().last().map(String::as_str), Some("ended 3"));
+    });
+}
+
+/// Drops and notes.
+struct Last(Rc<Cell<u32>>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+/// Data that waited for a paused fd kept the protocol from its end, and for good.
+#[test]
+fn the_end_of_a_run_comes_though_data_waits_for_a_paused_fd() {
+    let (log, dropped) = (Log::default(), Rc::<Cell<u32>>::default());
+    let (noted, last) = (log.clone(), Last(dropped.clone()));
+    run(|handle| async move {
+        let (mut protocol, _, _) = Noting::new();
+        protocol.log = noted;
+        let (paused, data) = Deferred::<(), String>::new();
+        let (mut paused, own) = (Some(paused), handle.clone());
+        let mut kept = None;
+        let protocol = protocol.on_data(move |process, _, _| {
+            let _ = &last;
+            // The protocol has a handle to itself.
+            kept.get_or_insert_with(|| process.clone());
+            if let Some(paused) = paused.take() {
+                process.write(0, b"go on\n");
+                // The other line comes while this callback is on the stack.
+                own.wait(own.sleep(Duration::from_millis(100)))
+                    .expect("it runs");
+                process.pause_reading(2);
+                paused.resolve(());
+            }
+        });
+        let command = shell("echo first; read x; echo second >&2; exec cat");
+        let process = three(command).kill_on_drop(true).spawn(&handle);
+        process::start(process.expect("it runs"), protocol);
+        data.await.expect("two lines");
+    });
+    assert_eq!(
+        log.borrow().last().map(String::as_str),
+        Some("ended Stopped")
+    );
+    assert_eq!(dropped.get(), 1);
+}
+
+/// It heard of an exit, and of its end, without having been started.
+#[test]
+fn a_reactor_that_goes_before_a_protocol_has_started_calls_it_in_order() {
+    let reactor = entwined::Standalone::new().expect("a reactor");
+    let (protocol, log, _ended) = Noting::new();
+    let command = three(shell("exec cat")).kill_on_drop(true);
+    process::start(command.spawn(&reactor.handle()).expect("it runs"), protocol);
+    drop(reactor);
+    let entries = log.take();
+    assert_eq!(entries.first().map(String::as_str), Some("started"));
+    assert_eq!(entries.last().map(String::as_str), Some("ended Stopped"));
+}
