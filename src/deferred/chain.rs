@@ -223,6 +223,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     pub(super) fn forgo(self) {
         let node = self.into_node();
         let slot = node.slot();
+        slot.held.set(false);
         if let Some((Ok(value), _)) = slot.is_ready().then(|| slot.take()).flatten() {
             node.unclaimed(value);
         }
@@ -470,6 +471,12 @@ impl<T: 'static, E: ChainError> Drop for Pause<T, E> {
         slot.pauses.set(slot.pauses.get() - 1);
         if slot.is_ready() {
             node::run(Some(self.node.clone()));
+            if !slot.is_wanted() {
+                // Its Deferred was dropped meanwhile.
+                if let Some((Ok(value), _)) = slot.take() {
+                    self.node.unclaimed(value);
+                }
+            }
         }
     }
 }

@@ -151,8 +151,10 @@ impl<T, E: ChainError> Slot<T, E> {
         if self.held.get() || !self.is_ready() {
             return;
         }
-        if let Some((Err(error), quiet)) = self.take() {
-            self.report(&error, quiet);
+        match self.result.take() {
+            Some(Err(error)) => self.report(&error, self.quiet.get()),
+            // A value may have to go back.
+            other => self.result.set(other),
         }
     }
 

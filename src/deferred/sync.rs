@@ -20,7 +20,7 @@ struct State {
     free: Cell<usize>,
     /// Whether permits are being passed on further up the stack.
     passing: Cell<bool>,
-    waiting: RefCell<VecDeque<Resolver<SemaphorePermit, Interrupted>>>,
+    waiting: Row<SemaphorePermit>,
     most_waiting: usize,
 }
 
@@ -36,7 +36,7 @@ impl DeferredSemaphore {
             state: Rc::new(State {
                 free: Cell::new(permits),
                 passing: Cell::new(false),
-                waiting: RefCell::default(),
+                waiting: Row::default(),
                 most_waiting,
             }),
         }
@@ -50,11 +50,11 @@ impl DeferredSemaphore {
     #[track_caller]
     pub fn acquire(&self) -> Result<Deferred<SemaphorePermit, Interrupted>, Full<()>> {
         // Nobody overtakes those for whom it is about to be.
-        let behind = self.state.passing.get() && has_any(&self.state.waiting);
+        let behind = self.state.passing.get() && self.state.waiting.has_any();
         if self.state.free.get() > 0 && !behind {
             return Ok(Deferred::ready(Ok(self.state.take())));
         }
-        enqueue(&self.state.waiting, self.state.most_waiting)
+        self.state.waiting.enqueue(self.state.most_waiting)
     }
 
     /// Waits for a permit and calls `function`. The permit is returned when the Deferred from
@@ -83,12 +83,7 @@ impl DeferredSemaphore {
 
     /// Returns the number of waiters.
     pub fn waiting(&self) -> usize {
-        self.state
-            .waiting
-            .borrow()
-            .iter()
-            .filter(|resolver| resolver.is_wanted())
-            .count()
+        self.state.waiting.count()
     }
 }
 
@@ -130,7 +125,7 @@ impl State {
             return;
         };
         while self.free.get() > 0 {
-            let Some(resolver) = next(&self.waiting) else {
+            let Some(resolver) = self.waiting.next() else {
                 return;
             };
             // If nobody takes this permit, its own drop returns it.
@@ -215,7 +210,7 @@ pub struct DeferredQueue<T: 'static> {
 
 struct Queue<T: 'static> {
     values: RefCell<VecDeque<T>>,
-    takers: RefCell<VecDeque<Resolver<T, Interrupted>>>,
+    takers: Row<T>,
     /// Whether values are being passed on further up the stack.
     passing: Cell<bool>,
     most_values: usize,
@@ -227,7 +222,7 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn new(most_values: usize, most_takers: usize) -> Self {
         let inner = Queue {
             values: RefCell::default(),
-            takers: RefCell::default(),
+            takers: Row::default(),
             passing: Cell::new(false),
             most_values,
             most_takers,
@@ -246,11 +241,8 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn put(&self, value: T) -> Result<(), Full<T>> {
         let queue = &self.inner;
         // Values that are about to be taken need no place.
-        let taken = match queue.passing.get() {
-            true => queue.takers.borrow().len(),
-            false => usize::from(has_any(&queue.takers)),
-        };
-        if queue.len() >= queue.most_values.saturating_add(taken) {
+        let too_many = (queue.len() + 1).saturating_sub(queue.most_values);
+        if !queue.takers.has(too_many) {
             return Err(Full(value));
         }
         queue.values.borrow_mut().push_back(value);
@@ -268,7 +260,7 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn get(&self) -> Result<Deferred<T, Interrupted>, Full<()>> {
         let queue = &self.inner;
         // Nobody overtakes those for whom the values are about to be.
-        let behind = queue.passing.get() && has_any(&queue.takers);
+        let behind = queue.passing.get() && queue.takers.has_any();
         let value = (!behind).then(|| queue.values.borrow_mut().pop_front());
         match value.flatten() {
             Some(value) => {
@@ -276,7 +268,7 @@ impl<T: 'static> DeferredQueue<T> {
                 queue.give(resolver, value);
                 Ok(deferred)
             }
-            None => enqueue(&queue.takers, queue.most_takers),
+            None => queue.takers.enqueue(queue.most_takers),
         }
     }
 
@@ -302,13 +294,13 @@ impl<T: 'static> Queue<T> {
             return;
         };
         while self.len() > 0 {
-            let Some(taker) = next(&self.takers) else {
+            let Some(taker) = self.takers.next() else {
                 return;
             };
             let value = self.values.borrow_mut().pop_front();
             match value {
                 Some(value) => self.give(taker, value),
-                None => self.takers.borrow_mut().push_front(taker),
+                None => self.takers.put_back(taker),
             }
         }
     }
@@ -364,39 +356,103 @@ impl<T> fmt::Display for Full<T> {
 
 impl<T> std::error::Error for Full<T> {}
 
-type Row<T> = RefCell<VecDeque<Resolver<T, Interrupted>>>;
+/// Those that wait, in order. Some of them may not want it any more: they are dropped when it would
+/// be their turn, and from time to time.
+struct Row<T: 'static> {
+    entries: RefCell<VecDeque<Resolver<T, Interrupted>>>,
+    /// At this length, those that have left are dropped.
+    sweep_at: Cell<usize>,
+}
 
-/// Returns the first entry that still waits.
-fn next<T>(row: &Row<T>) -> Option<Resolver<T, Interrupted>> {
-    loop {
-        let first = row.borrow_mut().pop_front()?;
-        if first.is_wanted() {
-            return Some(first);
+/// The shortest row that is swept.
+const SWEEP: usize = 32;
+
+impl<T: 'static> Default for Row<T> {
+    fn default() -> Self {
+        Row {
+            entries: RefCell::default(),
+            sweep_at: Cell::new(SWEEP),
         }
     }
 }
 
-/// Whether an entry still waits.
-fn has_any<T>(row: &Row<T>) -> bool {
-    let first = next(row);
-    let any = first.is_some();
-    if let Some(first) = first {
-        row.borrow_mut().push_front(first);
-    }
-    any
-}
-
-#[track_caller]
-fn enqueue<T>(row: &Row<T>, most: usize) -> Result<Deferred<T, Interrupted>, Full<()>> {
-    let mut row = row.borrow_mut();
-    if row.len() >= most {
-        // Entries that were cancelled or dropped make room.
-        row.retain(|resolver| resolver.is_wanted());
-        if row.len() >= most {
-            return Err(Full(()));
+impl<T: 'static> Row<T> {
+    /// Returns the first entry that still waits.
+    fn next(&self) -> Option<Resolver<T, Interrupted>> {
+        loop {
+            let first = self.entries.borrow_mut().pop_front()?;
+            if first.is_wanted() {
+                return Some(first);
+            }
         }
     }
-    let (resolver, deferred) = Deferred::new();
-    row.push_back(resolver);
-    Ok(deferred)
+
+    /// Whether an entry still waits.
+    fn has_any(&self) -> bool {
+        self.has(1)
+    }
+
+    /// Whether so many entries still wait.
+    fn has(&self, count: usize) -> bool {
+        // Those at the front that have left are not looked at again.
+        let first = self.next();
+        if let Some(first) = first {
+            self.put_back(first);
+        }
+        let entries = self.entries.borrow();
+        let wanted = entries.iter().filter(|entry| entry.is_wanted());
+        wanted.take(count).count() == count
+    }
+
+    /// How many still wait.
+    fn count(&self) -> usize {
+        let entries = self.entries.borrow();
+        entries.iter().filter(|entry| entry.is_wanted()).count()
+    }
+
+    fn put_back(&self, first: Resolver<T, Interrupted>) {
+        self.entries.borrow_mut().push_front(first);
+    }
+
+    #[track_caller]
+    fn enqueue(&self, most: usize) -> Result<Deferred<T, Interrupted>, Full<()>> {
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() >= most.min(self.sweep_at.get()) {
+            // Entries that were cancelled or dropped make room.
+            entries.retain(Resolver::is_wanted);
+            self.sweep_at.set((2 * entries.len()).max(SWEEP));
+            if entries.len() >= most {
+                return Err(Full(()));
+            }
+        }
+        let (resolver, deferred) = Deferred::new();
+        entries.push_back(resolver);
+        Ok(deferred)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They stayed until it was free again, so peers that came and went used up the memory.
+    #[test]
+    fn those_that_have_left_do_not_pile_up_behind_a_holder() {
+        let lock = DeferredLock::new();
+        let _held = lock.acquire();
+        let staying: Vec<_> = (0..100).map(|_| lock.acquire()).collect();
+        for _ in 0..10_000 {
+            lock.acquire().cancel();
+            drop(lock.acquire());
+        }
+        let row = &lock.semaphore.state.waiting;
+        assert_eq!(row.count(), staying.len());
+        assert!(row.entries.borrow().len() <= 201);
+
+        let queue = DeferredQueue::<u32>::new(1, usize::MAX);
+        for _ in 0..10_000 {
+            drop(queue.get());
+        }
+        assert!(queue.inner.takers.entries.borrow().len() <= SWEEP);
+    }
 }

@@ -822,3 +822,47 @@ fn d11_nothing_is_logged_of_those_that_have_left_a_lock_or_a_queue() {
     });
     assert_eq!(log, "");
 }
+
+/// The value was lost, if its taker was dropped while it was held back.
+#[test]
+fn a_value_that_a_pause_holds_back_returns_to_its_queue() {
+    for awaited in [false, true] {
+        let queue = DeferredQueue::new(8, 8);
+        queue.put(1).expect("room");
+        let mut deferred = queue.get().expect("a value");
+        let pause = deferred.pause();
+        if awaited {
+            poll_once(&mut deferred);
+        }
+        drop(deferred);
+        drop(pause);
+        assert_eq!(queue.len(), 1);
+    }
+    // One that is not wanted for a race.
+    let (queue, other) = (DeferredQueue::new(8, 8), DeferredQueue::new(8, 8));
+    queue.put(1).expect("room");
+    other.put(2).expect("room");
+    let deferred = queue.get().expect("a value");
+    let pause = deferred.pause();
+    let won = race([other.get().expect("a value"), deferred]);
+    assert_eq!(won.take().expect("fired"), Ok((0, 2)));
+    drop(pause);
+    assert_eq!(queue.len(), 1);
+}
+
+/// Each taker that had left counted as room for a value.
+#[test]
+fn d11_takers_that_have_left_are_no_room_for_values() {
+    let queue = DeferredQueue::new(1, 100);
+    let accepted = Rc::new(Cell::new(0));
+    let (count, same) = (accepted.clone(), queue.clone());
+    let first = queue.get().expect("room").map(move |_| {
+        count.set((1..=50).filter(|value| same.put(*value).is_ok()).count());
+    });
+    for _ in 0..50 {
+        drop(queue.get().expect("room"));
+    }
+    queue.put(0).expect("it is taken");
+    assert!(first.is_ready());
+    assert_eq!((accepted.get(), queue.len()), (1, 1));
+}
