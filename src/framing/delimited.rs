@@ -1,5 +1,7 @@
 //! Frames followed by a delimiter.
 
+use std::ops::Range;
+
 use memchr::memmem::Finder;
 
 use super::{Found, FrameError, Framing};
@@ -51,6 +53,14 @@ impl Framing for Delimited {
             },
             None => Found::More,
         })
+    }
+
+    fn finish(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, FrameError> {
+        self.restart();
+        match input {
+            [] => Ok(None),
+            _ => Err(FrameError::Unfinished),
+        }
     }
 
     fn restart(&mut self) {

@@ -155,11 +155,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Framing> FramedStream<S, F> {
 
     /// Sends a frame. Tries to send all buffered data, and waits while too much of it remains.
     ///
+    /// If the future is dropped, the frame is sent if there was room for it.
+    ///
     /// # Errors
     /// If the bytes cannot be sent as a frame, or the stream failed.
     pub async fn send(&mut self, frame: &[u8]) -> Result<(), FramedError> {
-        self.outgoing.put(self.incoming.frames.framing(), frame)?;
-        poll_fn(|cx| self.outgoing.poll_some(&mut self.stream, cx)).await
+        let (outgoing, stream) = (&mut self.outgoing, &mut self.stream);
+        poll_fn(|cx| outgoing.poll_room(stream, cx)).await?;
+        outgoing.put(self.incoming.frames.framing(), frame)?;
+        poll_fn(|cx| outgoing.poll_some(stream, cx)).await
     }
 
     /// Waits until all data is sent.
@@ -240,11 +244,13 @@ impl<S: AsyncWrite + Unpin, F: Framing> FrameWriter<S, F> {
     }
 
     /// Sends a frame. Waits while more than 64 KiB are unsent. A smaller rest is sent by the next
-    /// call or by [`flush`](FrameWriter::flush).
+    /// call or by [`flush`](FrameWriter::flush). If the future is dropped, the frame is sent if
+    /// there was room for it.
     ///
     /// # Errors
     /// If the bytes cannot be sent as a frame, or the stream failed.
     pub async fn send(&mut self, frame: &[u8]) -> Result<(), FramedError> {
+        poll_fn(|cx| self.outgoing.poll_room(&mut *self.stream.borrow_mut(), cx)).await?;
         self.outgoing.put(&self.framing, frame)?;
         poll_fn(|cx| self.outgoing.poll_some(&mut *self.stream.borrow_mut(), cx)).await
     }
@@ -282,7 +288,8 @@ impl<F: Framing> Incoming<F> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Vec<u8>, FramedError>>> {
         loop {
-            if self.start < self.input.len() && !spend_message() {
+            let has_more = self.start < self.input.len() || self.frames.pending() > 0;
+            if has_more && !spend_message() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -339,6 +346,18 @@ impl Outgoing {
         framing
             .encode(frame, &mut self.output)
             .map_err(FramedError::Frame)
+    }
+
+    /// Waits for room for a frame. There is none if a call that was given up has left too much.
+    fn poll_room(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), FramedError>> {
+        match self.output.len() - self.sent <= OUTPUT {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_some(stream, cx),
+        }
     }
 
     /// Waits only while more than `OUTPUT` bytes are left.

@@ -105,7 +105,8 @@ impl<F: Framing, R: FrameReceiver<F>> Framed<F, R> {
             if connection.is_reading_paused() {
                 return;
             }
-            if !data.is_empty() && !spend_message() {
+            let has_more = !data.is_empty() || self.frames.pending() > 0;
+            if has_more && !spend_message() {
                 return connection.continue_later();
             }
             match self.frames.next_and_framing(data) {

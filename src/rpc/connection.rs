@@ -107,7 +107,8 @@ impl Speaker {
                 // The rest is held until some are taken.
                 return;
             }
-            if !data.is_empty() && !spend_message() {
+            let has_more = !data.is_empty() || self.frames.pending() > 0;
+            if has_more && !spend_message() {
                 return connection.continue_later();
             }
             let taken = match self.frames.next(data) {

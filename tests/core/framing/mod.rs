@@ -631,3 +631,53 @@ fn a_connection_that_ends_within_a_frame_is_aborted() {
         assert_eq!(log.take(), expected);
     }
 }
+
+/// Each call that was given up left its frame behind, without a limit.
+#[test]
+fn frames_whose_sending_was_given_up_do_not_pile_up() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (here, there) = memory::pair(&handle);
+    let (_reader, mut writer) = FramedStream::new(here, Prefixed::new(Width::U16, 5_000)).split();
+    let sending = handle.spawn(async move {
+        let mut sent = 0;
+        for _ in 0..1_000 {
+            let mut send = Box::pin(writer.send(&[7; 4_094]));
+            let done =
+                std::future::poll_fn(|cx| std::task::Poll::Ready(send.as_mut().poll(cx))).await;
+            sent += u32::from(done.is_ready());
+        }
+        (sent, writer)
+    });
+    let (sent, mut writer) = simulation.run_until(sending).expect("an end");
+    handle.spawn(async move { writer.close().await });
+    let mut there = FramedStream::new(there, Prefixed::new(Width::U16, 5_000));
+    let taking = handle.spawn(async move {
+        let mut taken = 0;
+        while let Some(frame) = there.next().await {
+            assert_eq!(frame.expect("a frame").len(), 4_094);
+            taken += 1;
+        }
+        taken
+    });
+    let taken = simulation.run_until(taking).expect("an end");
+    assert!(taken >= sent, "{taken} of {sent}");
+    // 64 KiB on the way, 64 KiB here, and one frame.
+    assert!(taken <= 33, "{taken} frames were kept");
+}
+
+/// Where it had looked before the end was remembered.
+#[test]
+fn frames_may_be_read_again_after_an_end() {
+    fn again<F: Framing>(framing: F, half: &[u8], whole: &[u8]) {
+        let mut frames = Frames::new(framing);
+        assert_eq!(frames.next(&mut &half[..]), Ok(None));
+        let _ = frames.finish();
+        let mut input = whole;
+        assert!(frames.next(&mut input).expect("a frame").is_some());
+    }
+    again(Lines::new(100), b"half a line", b"a\n");
+    again(Delimited::new(b"--", 100), b"half a frame", b"a--");
+    again(Netstrings::new(100), b"12:half", b"1:a,");
+    again(Prefixed::new(Width::U8, 100), b"\x0chalf", b"\x01a");
+}

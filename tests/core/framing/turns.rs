@@ -178,3 +178,45 @@ fn a_protocol_that_takes_its_time_gives_way_after_each_read() {
     assert!(count.get() >= 8);
     assert!(most.get() <= 2, "{} reads in a turn", most.get());
 }
+
+/// Small frames behind the end of a large one were all handled at once.
+#[test]
+fn small_frames_behind_a_large_one_do_not_hold_a_turn() {
+    let large = 200 * 1024;
+    let bytes = || {
+        let mut bytes = (large as u32).to_be_bytes().to_vec();
+        bytes.resize(bytes.len() + large, b'x');
+        bytes.resize(bytes.len() + 4 * FRAMES as usize, 0);
+        bytes
+    };
+    let framing = || Prefixed::new(Width::U32, large);
+
+    struct Small(Meter);
+
+    impl FrameReceiver<Prefixed> for Small {
+        fn frame_received(&mut self, _: &Connection, _: &mut Prefixed, frame: &[u8]) {
+            if frame.is_empty() {
+                self.0.add();
+            }
+        }
+    }
+
+    let (simulation, here, meter, _hook) = sends(bytes());
+    let receiver = Framed::new(framing(), Small(meter.clone()));
+    protocol::start(&simulation.handle(), here, receiver);
+    simulation.drive();
+    meter.check();
+
+    let (simulation, here, meter, _hook) = sends(bytes());
+    let mut frames = FramedStream::new(here, framing());
+    let count = meter.clone();
+    simulation.handle().spawn(async move {
+        while let Some(frame) = frames.next().await {
+            if frame.expect("a frame").is_empty() {
+                count.add();
+            }
+        }
+    });
+    simulation.drive();
+    meter.check();
+}
