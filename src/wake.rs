@@ -1,6 +1,12 @@
-//! A slot for the waker of a waiting task.
+//! The wakers of waiting tasks.
 
-use std::{cell::Cell, fmt, task::Waker};
+use std::{
+    cell::{Cell, RefCell},
+    fmt, mem,
+    task::Waker,
+};
+
+use slotmap::{DefaultKey, SlotMap};
 
 /// Holds the waker of at most one task.
 ///
@@ -55,6 +61,58 @@ impl fmt::Debug for WakeSlot {
     }
 }
 
+/// Holds the wakers of any number of tasks. Each has a [`WakePlace`].
+///
+/// As in a [`WakeSlot`], nothing is borrowed while a waker runs code.
+#[derive(Debug, Default)]
+pub(crate) struct WakeList(RefCell<SlotMap<DefaultKey, Waker>>);
+
+impl WakeList {
+    /// Wakes all tasks and forgets them.
+    pub(crate) fn wake(&self) {
+        // Not taken as a whole: a key must never fit again.
+        let wakers: Vec<_> = self
+            .0
+            .borrow_mut()
+            .drain()
+            .map(|(_, waker)| waker)
+            .collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The place of a task in a [`WakeList`]; `None` before it waits. To be given up with
+/// [`leave`](WakePlace::leave).
+#[derive(Debug, Default)]
+pub(crate) struct WakePlace(Option<DefaultKey>);
+
+impl WakePlace {
+    /// Registers the task, or its new waker.
+    pub(crate) fn register(&mut self, list: &WakeList, waker: &Waker) {
+        let waker = waker.clone();
+        let before = {
+            let mut wakers = list.0.borrow_mut();
+            match self.0.and_then(|key| wakers.get_mut(key)) {
+                Some(present) => Some(mem::replace(present, waker)),
+                None => {
+                    self.0 = Some(wakers.insert(waker));
+                    None
+                }
+            }
+        };
+        drop(before);
+    }
+
+    /// Forgets the task.
+    pub(crate) fn leave(&mut self, list: &WakeList) {
+        let waker = self
+            .0
+            .take()
+            .and_then(|key| list.0.borrow_mut().remove(key));
+        drop(waker);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -74,6 +132,29 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn each_task_of_a_list_is_woken_unless_it_has_left() {
+        let counts: [Arc<Count>; 3] = Default::default();
+        let list = WakeList::default();
+        let mut places: [WakePlace; 3] = Default::default();
+        let mut register = |number: usize| {
+            places[number].register(&list, &counts[number].clone().into());
+        };
+        // The second time it takes its own place.
+        [0, 1, 0, 2].into_iter().for_each(&mut register);
+        list.wake();
+        // Nobody has another's place because of a former one.
+        [2, 0].into_iter().for_each(&mut register);
+        places[2].leave(&list);
+        list.wake();
+        list.wake();
+        let woken = counts
+            .each_ref()
+            .map(|count| count.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [2, 1, 1]);
+        assert!(counts.iter().all(|count| Arc::strong_count(count) == 1));
     }
 
     #[test]

@@ -1,33 +1,31 @@
 //! The exit of a process, as a future.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     error::Error,
     fmt,
     future::Future,
-    io, mem,
+    io,
     pin::Pin,
     process::ExitStatus,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-use slotmap::{DefaultKey, SlotMap};
+use crate::wake::{WakeList, WakePlace};
 
 /// What is known about the exit of a process.
 #[derive(Debug, Default)]
 pub(super) struct Exit {
     status: Cell<Option<Result<ExitStatus, ExitError>>>,
-    /// The wakers of the futures that wait.
-    waiting: RefCell<SlotMap<DefaultKey, Waker>>,
+    /// The futures that wait.
+    waiting: WakeList,
 }
 
 impl Exit {
     pub(super) fn set(&self, status: Result<ExitStatus, ExitError>) {
         self.status.set(Some(status));
-        for (_, waker) in self.waiting.take() {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 }
 
@@ -66,13 +64,15 @@ pub(super) fn gone() -> io::Error {
 #[must_use = "it does nothing unless it is awaited"]
 pub struct Exited {
     exit: Rc<Exit>,
-    /// Where its waker is, once it waits.
-    key: Option<DefaultKey>,
+    place: WakePlace,
 }
 
 impl Exited {
     pub(super) fn new(exit: Rc<Exit>) -> Self {
-        Exited { exit, key: None }
+        Exited {
+            exit,
+            place: WakePlace::default(),
+        }
     }
 }
 
@@ -83,25 +83,14 @@ impl Future for Exited {
         if let Some(status) = self.exit.status.get() {
             return Poll::Ready(status);
         }
-        let waker = cx.waker().clone();
-        let (old, key) = {
-            let mut waiting = self.exit.waiting.borrow_mut();
-            match self.key.and_then(|key| waiting.get_mut(key)) {
-                Some(present) => (Some(mem::replace(present, waker)), self.key),
-                None => (None, Some(waiting.insert(waker))),
-            }
-        };
-        self.key = key;
-        // The old waker is dropped after the borrow ends: that may run any code.
-        drop(old);
+        let this = &mut *self;
+        this.place.register(&this.exit.waiting, cx.waker());
         Poll::Pending
     }
 }
 
 impl Drop for Exited {
     fn drop(&mut self) {
-        let Some(key) = self.key else { return };
-        let waker = self.exit.waiting.borrow_mut().remove(key);
-        drop(waker);
+        self.place.leave(&self.exit.waiting);
     }
 }

@@ -174,6 +174,7 @@ impl<T: Serialize> Items<T> {
     /// Fails if the item is longer than a frame may be, or the connection is over.
     pub async fn send(&self, item: &T) -> Result<(), Failure> {
         let lost = || Failure("the connection is over".to_owned());
+        let mut place = self.credit.place();
         poll_fn(|cx| {
             let Some(inner) = self.inner.upgrade() else {
                 return Poll::Ready(Err(lost()));
@@ -181,10 +182,11 @@ impl<T: Serialize> Items<T> {
             if self.credit.left.get() > 0 && !inner.is_full() {
                 return Poll::Ready(Ok(()));
             }
-            self.credit.wait(cx);
+            place.wait(cx);
             Poll::Pending
         })
         .await?;
+        drop(place);
         let inner = self.inner.upgrade().ok_or_else(lost)?;
         let frame = message::frame(inner.config.max_frame_size, Kind::Item, self.id, |bytes| {
             message::put(bytes, item)

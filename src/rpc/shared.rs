@@ -17,7 +17,7 @@ use crate::{
     deferred::{Canceller, Resolver},
     protocol::{Connection, Flow},
     reactor::{Handle, Origin, Timer},
-    wake::WakeSlot,
+    wake::{WakeList, WakePlace},
 };
 
 pub(super) struct Inner {
@@ -417,7 +417,7 @@ pub(super) struct Arrived {
 #[derive(Default)]
 pub(super) struct Credit {
     pub(super) left: Cell<u32>,
-    waiting: WakeSlot,
+    waiting: WakeList,
 }
 
 impl Credit {
@@ -426,12 +426,34 @@ impl Credit {
         self.wake();
     }
 
-    /// Wakes this task when there may be more.
-    pub(super) fn wait(&self, cx: &Context<'_>) {
-        self.waiting.register(cx.waker());
+    /// A place among the tasks that wait for more.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            credit: self,
+            place: WakePlace::default(),
+        }
     }
 
     pub(super) fn wake(&self) {
         self.waiting.wake();
+    }
+}
+
+/// The place of a task that waits for credit.
+pub(super) struct Place<'a> {
+    credit: &'a Credit,
+    place: WakePlace,
+}
+
+impl Place<'_> {
+    /// Wakes this task when there may be more.
+    pub(super) fn wait(&mut self, cx: &Context<'_>) {
+        self.place.register(&self.credit.waiting, cx.waker());
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.place.leave(&self.credit.waiting);
     }
 }

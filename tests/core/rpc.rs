@@ -1063,3 +1063,78 @@ fn no_limit_in_bytes_is_too_large() {
     assert_eq!(simulation.run_until(counted), Ok(3));
     drop(other);
 }
+
+/// Two tasks that wait for room: one of them was never woken.
+#[test]
+fn items_may_be_sent_by_several_tasks() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let mut methods = Methods::new();
+    let own = handle.clone();
+    methods.add_stream("many", move |_, (): (), items: Items<u32>| {
+        let (items, handle) = (Rc::new(items), own.clone());
+        async move {
+            let parts: Vec<_> = (0..4)
+                .map(|part| {
+                    let items = items.clone();
+                    handle.spawn(async move {
+                        for number in 0..100 {
+                            items.send(&(part * 100 + number)).await?;
+                        }
+                        Ok::<_, Failure>(())
+                    })
+                })
+                .collect();
+            for part in parts {
+                part.await.expect("no panic")?;
+            }
+            Ok(())
+        }
+    });
+    let (peer, _other) = serving(&simulation, methods, Config::default());
+    let mut stream = peer.stream::<u32>("many", &());
+    let taking = handle.spawn(async move {
+        let mut taken = Vec::new();
+        while let Some(item) = stream.next().await {
+            taken.push(item.expect("an item"));
+        }
+        taken
+    });
+    let limit = handle.timeout(Duration::from_secs(60), taking);
+    let taken = simulation.run_until(handle.spawn(limit)).expect("no panic");
+    let mut taken = taken.expect("an end in time").expect("no panic");
+    taken.sort_unstable();
+    assert_eq!(taken, (0..400).collect::<Vec<_>>());
+}
+
+/// Messages behind the end of a large one were all handled at once.
+#[test]
+fn small_messages_behind_a_large_one_let_others_have_their_turn() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let config = Config {
+        max_calls: 100_000,
+        max_waiting: 100_000,
+        ..Config::default()
+    };
+    let (count, most) = (Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0)));
+    let mut methods = Methods::new();
+    let seen = count.clone();
+    methods.add("count", move |_, (): ()| {
+        seen.set(seen.get() + 1);
+        async { Ok::<_, Failure>(()) }
+    });
+    methods.add("large", |_, _: String| async { Ok::<_, Failure>(()) });
+    let (peer, _other) = serving(&simulation, methods, config);
+    simulation.drive();
+    let _hook = handle.on_turn({
+        let (count, most, last) = (count.clone(), most.clone(), Cell::new(0));
+        move || most.set(most.get().max(count.get() - last.replace(count.get())))
+    });
+    let _large = peer.call::<()>("large", &"x".repeat(200 * 1024));
+    let calls: Vec<_> = (0..5_000).map(|_| peer.call::<()>("count", &())).collect();
+    simulation.drive();
+    assert_eq!(count.get(), 5_000);
+    assert!(calls.iter().all(entwined::deferred::Deferred::is_ready));
+    assert!(most.get() <= 520, "{} calls in one turn", most.get());
+}
