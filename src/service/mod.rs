@@ -50,7 +50,7 @@ pub use client::ClientService;
 pub use server::ServerService;
 
 use crate::{
-    deferred::{Deferred, DeferredLock},
+    deferred::{Deferred, DeferredLock, Interrupted, SemaphorePermit},
     log,
     panic::catch,
     reactor::{Handle, Phase},
@@ -112,6 +112,8 @@ struct Inner {
     order: DeferredLock,
     /// How many stops were asked for.
     stops: Cell<u64>,
+    /// Whether a stop was dropped before it had its turn.
+    abandoned: Cell<bool>,
     /// The start that is under way. It is woken when it should stop.
     starting: WakeSlot,
 }
@@ -127,6 +129,7 @@ impl Services {
             run: Cell::new(0),
             order: DeferredLock::new(),
             stops: Cell::new(0),
+            abandoned: Cell::new(false),
             starting: WakeSlot::default(),
         };
         Services {
@@ -171,22 +174,37 @@ impl Inner {
                 // The run in which they were started ended without a stop.
                 inner.stop_all().await;
             }
-            inner.start_all(stops).await
+            let started = inner.start_all(stops).await;
+            if inner.abandoned.take() {
+                inner.stop_all().await;
+            }
+            started
         }
     }
 
     /// Takes its place in the order at once.
     fn stop(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
-        let (inner, turn) = (self.clone(), self.order.acquire());
+        let mut stop = Stop {
+            inner: self.clone(),
+            turn: Some(self.order.acquire()),
+        };
         self.stops.set(self.stops.get() + 1);
         self.starting.wake();
         async move {
-            let _turn = turn.await;
-            inner.stop_all().await;
+            let _turn = stop.turn().await;
+            stop.inner.stop_all().await;
         }
     }
 
     async fn start_all(&self, stops: u64) -> Result<(), Box<dyn Error>> {
+        // If this is dropped, nobody stops those that run by then.
+        let dropped = Rest(self);
+        let result = self.start_each(stops).await;
+        std::mem::forget(dropped);
+        result
+    }
+
+    async fn start_each(&self, stops: u64) -> Result<(), Box<dyn Error>> {
         loop {
             if self.stops.get() != stops {
                 return Err(Box::new(StopRequested));
@@ -262,6 +280,32 @@ impl Inner {
                     "a service did not stop in time and was aborted"
                 ),
             }
+        }
+    }
+}
+
+/// A stop. If there is no time to wait for it, the services are stopped when this is dropped.
+struct Stop {
+    inner: Rc<Inner>,
+    /// `None` once it has its turn.
+    turn: Option<Deferred<SemaphorePermit, Interrupted>>,
+}
+
+impl Stop {
+    async fn turn(&mut self) -> Option<SemaphorePermit> {
+        let turn = self.turn.as_mut()?.await;
+        self.turn = None;
+        turn.ok()
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        match turn.take() {
+            Ok(_turn) => drop(Rest(&self.inner)),
+            // The start that is under way does it.
+            Err(_waiting) => self.inner.abandoned.set(true),
         }
     }
 }

@@ -662,3 +662,74 @@ fn b65_a_client_whose_protocol_cannot_be_built_tries_again() {
     assert!(service.connection().is_some());
     assert_eq!(log.take(), ["made"]);
 }
+
+/// The services of the inner list that had started ran on, and nobody could stop them any more.
+#[test]
+fn a_list_that_does_not_start_in_time_leaves_none_of_its_services_running() {
+    let simulation = Simulation::new();
+    let (handle, log) = (simulation.handle(), Log::default());
+    let (outer, inner) = (
+        Services::new("app", &handle),
+        Services::new("part", &handle),
+    );
+    for (name, seconds) in [("a", 0), ("b", 1_000_000)] {
+        inner.add(Odd {
+            time: Duration::from_secs(seconds),
+            ..odd(&handle, &log, name, "")
+        });
+    }
+    outer.add(inner);
+    let started = watch(&handle, outer.start(&handle));
+    simulation.drive();
+    assert_eq!(log.take(), ["start a", "started a", "start b"]);
+    let stopped = watch(&handle, stopping(&outer));
+    simulation.advance(Duration::from_secs(30));
+    assert_eq!(stopped.take(), Some(Ok(())));
+    assert!(started.take().is_some_and(|result| result.is_err()));
+    assert_eq!(log.take(), ["stop a"]);
+}
+
+/// A list that is a part of another, and is not waited for, was not stopped at all.
+#[test]
+fn a_list_that_nobody_waits_for_is_stopped_too() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let handle = simulation.handle();
+    let (outer, inner) = (
+        Services::new("app", &handle),
+        Services::new("part", &handle),
+    );
+    inner.add(noting(&handle, &log, "first"));
+    outer.add(inner);
+    for name in ["a", "b", "c", "d", "e"] {
+        let mut stuck = noting(&handle, &log, name);
+        stuck.stopping = None;
+        outer.add(stuck);
+    }
+    let started = outer.run();
+    simulation.run_until(started).expect("all start");
+    log.take();
+    handle.stop();
+    simulation.advance(Duration::from_secs(120));
+    let log = log.take();
+    let stops = log.iter().filter(|line| *line == "stop first").count();
+    assert_eq!(stops, 1, "{log:?}");
+}
+
+/// The services ran on.
+#[test]
+fn a_stop_that_is_given_up_while_services_start_stops_them_all_the_same() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (services, log) = two(&simulation, ["", ""]);
+    let started = watch(&handle, services.start(&handle));
+    simulation.advance(Duration::from_millis(1_500));
+    assert_eq!(log.take(), ["start a", "started a", "start b"]);
+    drop(services.stop());
+    simulation.advance(Duration::from_secs(10));
+    assert!(started.take().is_some_and(|result| result.is_err()));
+    assert_eq!(log.take(), ["started b", "stop b", "stop a"]);
+    // What was given up does not count for the next.
+    let again = watch(&handle, services.start(&handle));
+    simulation.advance(Duration::from_secs(10));
+    assert_eq!(again.take(), Some(Ok(())));
+}
