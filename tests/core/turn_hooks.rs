@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use entwined::{
     Standalone,
-    reactor::{Driver, Report, Selector},
+    reactor::{Driver, Label, Origin, Report, Selector, TurnEnd},
 };
 
 #[test]
@@ -55,4 +55,51 @@ fn what_a_hook_asks_for_is_done_in_the_same_turn_and_a_panic_in_it_is_reported()
     let _ = handle.call_later(Duration::from_millis(1), || ());
     reactor.run().expect("a run");
     assert!(panics.get() > 0);
+}
+
+/// Those that were to be called in the same turn were called once more.
+#[test]
+fn what_is_dropped_is_not_called_any_more() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let calls = Rc::new(Cell::new(0));
+    let counted = || {
+        let calls = calls.clone();
+        move || calls.set(calls.get() + 1)
+    };
+
+    // A hook that drops the one behind it.
+    let second = Rc::new(Cell::new(None));
+    let _first = handle.on_turn({
+        let second = second.clone();
+        move || drop(second.take())
+    });
+    second.set(Some(handle.on_turn(counted())));
+
+    // Two that are called at the end of the same turn.
+    let other = Rc::new(Cell::new(None::<TurnEnd>));
+    let origin = Origin::here(Label::CALL);
+    let one = handle.on_turn_end(origin, {
+        let other = other.clone();
+        move |_| drop(other.take())
+    });
+    let call = counted();
+    let two = handle.on_turn_end(origin, move |_| call());
+    one.request();
+    two.request();
+    other.set(Some(two));
+
+    // Observers.
+    let behind = Rc::new(Cell::new(None));
+    let _before = handle.observe({
+        let behind = behind.clone();
+        move |_| drop(behind.take())
+    });
+    let call = counted();
+    behind.set(Some(handle.observe(move |_| call())));
+    handle.call_soon(|| panic!("to be reported"));
+
+    handle.call_soon_with(|handle| handle.stop());
+    reactor.run().expect("a run");
+    assert_eq!(calls.get(), 0);
 }

@@ -201,9 +201,10 @@ impl Meter {
         let observers: Vec<_> = {
             let mut observers = self.observers.borrow_mut();
             observers.retain(|observer| observer.strong_count() > 0);
-            observers.iter().filter_map(Weak::upgrade).collect()
+            observers.clone()
         };
-        for observer in observers {
+        // One that was dropped by another is not called.
+        for observer in observers.iter().filter_map(Weak::upgrade) {
             if let Err(message) = catch(|| observer(report)) {
                 log::error(format_args!("an observer panicked: {message}"));
             }

@@ -162,6 +162,7 @@ impl TurnEnd {
 
 impl Drop for TurnEnd {
     fn drop(&mut self) {
+        self.hook.wanted.set(false);
         if let Some(core) = self.core.upgrade() {
             let mut wanted = core.ends.wanted.borrow_mut();
             wanted.retain(|hook| !Rc::ptr_eq(hook, &self.hook));
@@ -188,11 +189,14 @@ impl Core {
             hooks.retain(|hook| hook.function.strong_count() > 0);
             hooks
                 .iter()
-                .filter_map(|hook| Some((hook.function.upgrade()?, hook.origin)))
+                .map(|hook| (hook.function.clone(), hook.origin))
                 .collect()
         };
         for (function, origin) in hooks {
-            self.contain(origin, || function());
+            // One that was dropped by another is not called.
+            if let Some(function) = function.upgrade() {
+                self.contain(origin, || function());
+            }
         }
     }
 
@@ -218,8 +222,10 @@ impl Core {
         let hooks = self.ends.wanted.take();
         let handle = Handle::new(self.clone());
         for hook in &hooks {
-            hook.wanted.set(false);
-            self.measure(hook.origin, || (hook.function)(&handle));
+            // One that was dropped by another is not called.
+            if hook.wanted.replace(false) {
+                self.measure(hook.origin, || (hook.function)(&handle));
+            }
         }
         // Keep the memory.
         let mut present = self.ends.wanted.borrow_mut();
