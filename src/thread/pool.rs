@@ -245,8 +245,7 @@ impl Inner {
         let mut may_start = true;
         while !queue.has_idle() {
             if may_start && queue.threads < self.config.max_threads.max(1) {
-                drop(queue);
-                may_start = self.start_thread();
+                may_start = self.start_thread(queue);
                 queue = self.lock();
             } else if queue.threads > 0 && queue.waiting() < self.config.max_queued {
                 break;
@@ -262,15 +261,13 @@ impl Inner {
         self.lock().jobs.remove(&number)
     }
 
-    /// Runs without the lock, because starting a thread takes about 50 µs.
-    fn start_thread(self: &Arc<Self>) -> bool {
-        let number = {
-            let mut queue = self.lock();
-            queue.threads += 1;
-            queue.seeking += 1;
-            queue.started += 1;
-            queue.started
-        };
+    /// Counts the thread, and starts it without the lock, because that takes about 50 µs.
+    fn start_thread(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) -> bool {
+        queue.threads += 1;
+        queue.seeking += 1;
+        queue.started += 1;
+        let number = queue.started;
+        drop(queue);
         let inner = self.clone();
         let thread = thread::Builder::new().name(format!("{}-{number}", self.name));
         let work = move || {

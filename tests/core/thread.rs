@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Barrier, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread::{self, ThreadId},
@@ -590,4 +590,34 @@ fn b62_a_reactor_that_goes_while_others_wake_its_tasks_drops_each_future() {
         wakers.take();
     }
     assert_eq!(dropped.load(Ordering::Relaxed), ROUNDS * TASKS);
+}
+
+/// Two threads that asked a pool at the same instant each started a thread for it.
+#[test]
+fn b26_no_two_reactors_exceed_the_limit_of_a_pool_together() {
+    let pools: Arc<[_]> = (0..1_000)
+        .map(|_| ThreadPool::new("shared", config(1, 100)))
+        .collect();
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let reactors: Vec<_> = (0..2)
+        .map(|_| {
+            let (pools, arrived) = (pools.clone(), arrived.clone());
+            thread::spawn(move || {
+                let reactor = Standalone::new().expect("a reactor");
+                let handle = reactor.handle();
+                for (number, pool) in pools.iter().enumerate() {
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                    // Both go on at the same instant.
+                    while arrived.load(Ordering::SeqCst) < 2 * (number + 1) {
+                        std::hint::spin_loop();
+                    }
+                    drop(defer(pool, &handle, |_| ()));
+                    assert!(pool.threads() <= 1);
+                }
+            })
+        })
+        .collect();
+    for reactor in reactors {
+        reactor.join().expect("no more threads than allowed");
+    }
 }
