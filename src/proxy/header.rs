@@ -230,7 +230,13 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
             values: values(&content[size..])?,
             ..ends(content)
         },
-        // An unknown family, whose addresses have an unknown length.
+        // Section 2.2: to be rejected.
+        1 if family >> 4 > 3 || family & 15 > 2 => {
+            return Err(ProxyError::Malformed(
+                "a family or a transport that does not exist",
+            ));
+        }
+        // No family, or datagrams.
         1 => Header::default(),
         _ => {
             return Err(ProxyError::Malformed(

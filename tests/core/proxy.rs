@@ -77,7 +77,7 @@ fn both_versions_say_the_same() {
 fn what_is_wrong_is_refused() {
     let v2 = |rest: &[u8]| [b"\r\n\r\n\0\r\nQUIT\n", rest].concat();
     type Judge = fn(&ProxyError) -> bool;
-    let wrong: [(Vec<u8>, Judge); 18] = [
+    let wrong: [(Vec<u8>, Judge); 20] = [
         (b"GET / HTTP/1.1\r\n".to_vec(), |error| {
             *error == ProxyError::NoHeader
         }),
@@ -118,6 +118,9 @@ fn what_is_wrong_is_refused() {
         (v2(&[0x11, 0x11, 0, 0]), is_malformed),
         (v2(&[0x22, 0x11, 0, 0]), is_malformed),
         (v2(&[0x21, 0x11, 0, 4, 1, 1, 1, 1]), is_malformed),
+        // A family and a transport that there are not: section 2.2.
+        (v2(&[0x21, 0x41, 0, 0]), is_malformed),
+        (v2(&[0x21, 0x13, 0, 0]), is_malformed),
         (
             v2(&[0x21, 0x11, 0, 14, 1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2, 5, 0]),
             is_malformed,
