@@ -1,6 +1,6 @@
 //! The client side.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, net::Ipv6Addr, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
@@ -104,17 +104,26 @@ impl Connector {
     }
 
     /// Adds TLS to `stream`. The server must prove that it is `server_name`, a DNS name or an IP
-    /// address. The handshake starts when the stream is first used, or when
+    /// address. The zone of an IPv6 address (`fe80::1%eth0`) is not a part of it: no certificate
+    /// has one. The handshake starts when the stream is first used, or when
     /// [`poll_established`](ByteStream::poll_established) is called.
     ///
     /// # Errors
     /// [`Error::Name`] if `server_name` is neither.
     pub fn connect(&self, stream: impl ByteStream, server_name: &str) -> Result<TlsStream, Error> {
-        let name = ServerName::try_from(server_name.to_owned())
+        let name = ServerName::try_from(without_zone(server_name).to_owned())
             .map_err(|_| Error::Name(server_name.to_owned()))?;
         let session =
             ClientConnection::new(self.config.clone(), name).map_err(Error::Configuration)?;
         Ok(TlsStream::new(Box::new(stream), session.into()))
+    }
+}
+
+/// RFC 4007, section 11: the zone is for this machine only.
+fn without_zone(name: &str) -> &str {
+    match name.split_once('%') {
+        Some((address, zone)) if !zone.is_empty() && address.parse::<Ipv6Addr>().is_ok() => address,
+        _ => name,
     }
 }
 

@@ -721,3 +721,39 @@ fn the_version_and_the_suite_can_be_asked_for() {
     assert_eq!(ours, theirs);
     assert_eq!(ours.0, Some(rustls::ProtocolVersion::TLSv1_3));
 }
+
+/// Such a server could not be connected to: RFC 4007, section 11; RFC 6066, section 3.
+#[test]
+fn a_zone_or_a_final_dot_is_no_part_of_a_servers_name() {
+    let identity = identity(&["localhost", "::1"]);
+    let connector = Connector::builder()
+        .roots(Roots::only(identity.certificates()))
+        .build()
+        .expect("roots");
+    let acceptor = Acceptor::builder(identity).build().expect("an identity");
+    for name in ["::1", "::1%lo", "::1%1", "localhost."] {
+        let simulation = Simulation::new();
+        let (near, far) = memory::pair(&simulation.handle());
+        let mut client = connector.connect(near, name).expect(name);
+        let mut server = acceptor.accept(far);
+        let (one, other) = converse(
+            &simulation,
+            async move {
+                established(&mut client)
+                    .await
+                    .map_err(|error| error.to_string())
+            },
+            async move {
+                established(&mut server)
+                    .await
+                    .map_err(|error| error.to_string())
+            },
+        );
+        assert_eq!((one, other), (Ok(()), Ok(())), "{name}");
+    }
+    let simulation = Simulation::new();
+    for name in ["1.2.3.4%lo", "localhost%lo", "::1%"] {
+        let (near, _far) = memory::pair(&simulation.handle());
+        assert!(connector.connect(near, name).is_err(), "{name}");
+    }
+}
