@@ -57,13 +57,13 @@ pub struct Batch {
 pub(super) const MOST: usize = 64;
 
 impl Batch {
-    /// Creates a batch for up to `most` datagrams (1 to 64) of up to `size` bytes each. Longer
-    /// datagrams are [truncated](ReceivedDatagram::truncated).
+    /// Creates a batch for up to `most` datagrams (1 to 64) of up to `size` bytes each (at least
+    /// 1). Longer datagrams are [truncated](ReceivedDatagram::truncated).
     ///
     /// It reserves `most` times `size` bytes of address space, but only uses as much memory as
     /// datagrams have filled.
     pub fn new(most: usize, size: usize) -> Self {
-        let most = most.clamp(1, MOST);
+        let (most, size) = (most.clamp(1, MOST), size.max(1));
         let buffer = vec![0; most * size];
         Batch {
             most,

@@ -433,3 +433,21 @@ fn a_flood_leaves_room_for_others() {
         assert!(most < 4 * 64, "{most} datagrams while a timer was due");
     });
 }
+
+/// A batch without room for a byte counted one datagram less than none.
+#[test]
+fn a_batch_for_datagrams_of_no_bytes_receives_them() {
+    run(|handle| async move {
+        let one = udp::bind(&handle, local()).expect("a port");
+        let to = one.local_address();
+        let other = udp::bind(&handle, local()).expect("a port");
+        let mut batch = Batch::new(4, 0);
+        for bytes in [&b""[..], b"more"] {
+            other.send_to(bytes, &to).await.expect("sent");
+            assert_eq!(one.receive_batch(&mut batch).await.expect("datagrams"), 1);
+            let (received, about) = batch.get(0).expect("one");
+            assert!(received.len() <= 1);
+            assert_eq!(about.truncated, bytes.len() > 1);
+        }
+    });
+}

@@ -157,7 +157,7 @@ fn receive_all<S: SockaddrLike + Copy>(
     told: impl Fn(&S) -> Address,
 ) -> io::Result<()> {
     let mut slices: Vec<_> = buffer
-        .chunks_exact_mut(size.max(1))
+        .chunks_exact_mut(size)
         .map(|place| [IoSliceMut::new(place)])
         .collect();
     let messages = recvmmsg(
