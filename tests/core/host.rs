@@ -8,7 +8,7 @@ use std::{
 
 use entwined::{
     Handle, Standalone,
-    reactor::{Driver, Host, LifeError, NextTurn, Phase, RunError, Selector, Stopped},
+    reactor::{Driver, Host, LifeError, NextTurn, Pacing, Phase, RunError, Selector, Stopped},
 };
 
 #[derive(Clone, Default)]
@@ -191,4 +191,33 @@ fn a_slice_with_nothing_to_do_is_counted() {
     assert_eq!(handle.metrics().idle_slices, 0);
     slice(&driver);
     assert_eq!(handle.metrics().idle_slices, 1);
+}
+
+/// The first slice after them panicked, and with it the host.
+#[test]
+fn frames_and_pacing_of_any_length_do_no_harm() {
+    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")), ());
+    driver.start().expect("it is new");
+    let handle = driver.handle();
+    for interval in [Duration::MAX, Duration::ZERO, Duration::from_millis(16)] {
+        let clock = handle.frame_clock();
+        for _ in 0..3 {
+            clock.begin(interval);
+            clock.end();
+            driver.slice(driver.budget()).expect("a slice");
+        }
+    }
+    let clock = handle.frame_clock();
+    clock.begin(Duration::from_millis(16));
+    for time in [Duration::MAX, Duration::ZERO] {
+        handle.set_pacing(Pacing {
+            idle: time,
+            max: time,
+            min: time,
+            margin: time,
+        });
+        handle.call_soon(|| std::thread::sleep(Duration::from_millis(3)));
+        driver.slice(Duration::from_millis(1)).expect("a slice");
+        driver.slice(driver.budget()).expect("a slice");
+    }
 }

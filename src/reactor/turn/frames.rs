@@ -85,8 +85,9 @@ impl FrameClock {
     }
 
     /// Call this when a frame begins. `interval` is the time between frames at the display's
-    /// current rate.
+    /// current rate, an hour at most.
     pub fn begin(&self, interval: Duration) {
+        let interval = interval.min(LONGEST);
         let busy = self.core.meter.busy();
         let between = busy.saturating_sub(self.clock.busy.replace(busy));
         let gap = self.clock.begin(Instant::now(), interval);
@@ -151,7 +152,7 @@ impl Frames {
         due.map_or(idle, |due| {
             let left = due
                 .saturating_duration_since(now)
-                .saturating_sub(margin + self.overrun.get());
+                .saturating_sub(margin.saturating_add(self.overrun.get()));
             left.clamp(min.min(max), max)
         })
     }
@@ -188,6 +189,9 @@ impl Frames {
         }
     }
 }
+
+/// Longest time between two frames.
+const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Maximum overrun that later slices allow for.
 const MOST_OVERRUN: Duration = Duration::from_millis(2);
