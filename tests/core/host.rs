@@ -221,3 +221,121 @@ fn frames_and_pacing_of_any_length_do_no_harm() {
         driver.slice(driver.budget()).expect("a slice");
     }
 }
+
+/// Closes a driver when it is dropped, as a program does whose connection owns what the network
+/// hangs on.
+struct Closes(Rc<Driver>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Runs a test on a thread of its own, because the thread would never end if it failed.
+fn within_a_minute(test: impl FnOnce() + Send + 'static) {
+    let (done, ended) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        test();
+        let _ = done.send(());
+    });
+    match ended.recv_timeout(Duration::from_secs(60)) {
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it does not end"),
+        _ => thread.join().expect("no panic"),
+    }
+}
+
+/// The tasks that were still to be dropped were waited for, by what had to drop them.
+#[test]
+fn a_task_that_closes_the_driver_when_its_run_ends_does_not_hang() {
+    for stops in [true, false] {
+        within_a_minute(move || {
+            let (driver, asked) = driver();
+            let driver = Rc::new(driver);
+            driver.start().expect("it is new");
+            let (handle, dropped) = (driver.handle(), Rc::new(Cell::new(0)));
+            for number in 0..10 {
+                let closes = (number == 4).then(|| Closes(driver.clone()));
+                let note = Counts(dropped.clone());
+                handle.spawn(async move {
+                    let _kept = (closes, note);
+                    std::future::pending::<()>().await;
+                });
+            }
+            driver.turn(Some(Duration::ZERO)).expect("a turn");
+            match stops {
+                true => {
+                    handle.stop();
+                    driver.slice(Duration::from_secs(1)).expect("a slice");
+                }
+                false => driver.close(),
+            }
+            assert_eq!(dropped.get(), 10);
+            assert!(asked.ends.get() > 0);
+            // It is closed for good.
+            assert!(!driver.is_running());
+            assert_eq!(driver.start(), Err(LifeError::Closed));
+            assert!(handle.remote().post(|_| ()).is_err());
+        });
+    }
+}
+
+/// Counts its drops.
+struct Counts(Rc<Cell<u32>>);
+
+impl Drop for Counts {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+/// It could be started again, and served nothing.
+#[test]
+fn a_driver_that_a_shutdown_hook_closes_stays_closed() {
+    for phase in [Phase::Before, Phase::During, Phase::After] {
+        let (driver, _) = driver();
+        let driver = Rc::new(driver);
+        driver.start().expect("it is new");
+        let (handle, own) = (driver.handle(), driver.clone());
+        let hook = handle.on_shutdown(phase, move || {
+            own.close();
+            std::future::ready(Ok(()))
+        });
+        hook.keep();
+        handle.stop();
+        driver.slice(Duration::from_secs(1)).expect("a slice");
+        assert!(!driver.is_running());
+        assert_eq!(driver.start(), Err(LifeError::Closed), "{phase:?}");
+    }
+}
+
+/// What it asked for was dropped with the run before, and the host stopped to serve it.
+#[test]
+fn a_run_that_begins_while_the_one_before_is_dropped_is_refused() {
+    struct Restarts(Rc<Driver>, Rc<Cell<Option<Result<(), LifeError>>>>);
+
+    impl Drop for Restarts {
+        fn drop(&mut self) {
+            self.1.set(Some(self.0.start()));
+        }
+    }
+
+    let (driver, asked) = driver();
+    let (driver, said) = (Rc::new(driver), Rc::new(Cell::new(None)));
+    driver.start().expect("it is new");
+    let handle = driver.handle();
+    let restarts = Restarts(driver.clone(), said.clone());
+    let _ = handle.call_later(Duration::from_secs(3_600), move || drop(restarts));
+    handle.stop();
+    driver.slice(Duration::from_secs(1)).expect("a slice");
+    assert_eq!(said.take(), Some(Err(LifeError::AlreadyRunning)));
+    assert!(!driver.is_running());
+    assert_eq!(asked.ends.get(), 1);
+    // Afterwards it can begin.
+    driver.start().expect("the run before is over");
+    let ran = Rc::new(Cell::new(false));
+    let noted = ran.clone();
+    handle.call_soon(move || noted.set(true));
+    driver.slice(Duration::from_secs(1)).expect("a slice");
+    assert!(ran.get());
+}

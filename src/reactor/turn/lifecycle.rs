@@ -64,6 +64,8 @@ pub(crate) struct Lifecycle {
     stage: Cell<Stage>,
     /// Number of runs that have ended.
     ended: Cell<u64>,
+    /// Whether what is left of a run is being dropped.
+    ending: Cell<bool>,
     hooks: RefCell<Vec<Hook>>,
     next_hook: Cell<u64>,
 }
@@ -121,6 +123,8 @@ impl Lifecycle {
 impl Core {
     pub(crate) fn start(&self) -> Result<(), LifeError> {
         match self.life.stage.get() {
+            // What is dropped at the end of a run may ask for the next one. It would end at once.
+            Stage::Idle if self.life.ending.get() => return Err(LifeError::AlreadyRunning),
             Stage::Idle => self.life.stage.set(Stage::Running),
             Stage::Closed => return Err(LifeError::Closed),
             _ => return Err(LifeError::AlreadyRunning),
@@ -148,6 +152,7 @@ impl Core {
     /// `connection_lost`.
     pub(crate) fn end_run(self: &Rc<Self>) {
         self.life.ended.set(self.life.ended.get() + 1);
+        let outer = self.life.ending.replace(true);
         self.run_ends();
         self.end_tasks();
         let timers = self.timers.borrow_mut().drain();
@@ -162,7 +167,8 @@ impl Core {
             self.dispose(call.0, call.1);
         }
         let Content { calls, woken, .. } = self.inbox.take();
-        self.end(woken);
+        self.tasks.extend(woken);
+        self.end_late_tasks();
         for (call, location) in calls {
             self.dispose(
                 Origin {
@@ -175,6 +181,7 @@ impl Core {
         self.drop_ends();
         self.settle_deadline();
         self.host.ended();
+        self.life.ending.set(outer);
     }
 
     /// Closes the reactor when its driver is gone: ends the run at once, without its phases, and
@@ -276,7 +283,9 @@ async fn shutdown(core: Weak<Core>) {
             core.end_tasks();
         }
     }
-    if let Some(core) = core.upgrade() {
+    // What ran meanwhile may have closed the reactor.
+    let core = core.upgrade();
+    if let Some(core) = core.filter(|core| core.life.stage.get() == Stage::Stopping) {
         core.life.stage.set(Stage::Finished);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    collections::VecDeque,
     future::Future,
     pin::Pin,
     rc::{Rc, Weak},
@@ -153,14 +152,13 @@ impl Core {
         loop {
             self.tasks.wake_all();
             self.tasks.extend(self.inbox.take_woken());
-            let queued = self.tasks.take_ready();
-            if !queued.is_empty() {
-                self.end(queued);
-            } else if self.tasks.are_ended() {
-                return;
-            } else {
-                std::thread::yield_now();
+            if self.drop_queued() {
+                continue;
             }
+            if self.tasks.are_ended() {
+                return;
+            }
+            std::thread::yield_now();
         }
     }
 
@@ -168,20 +166,20 @@ impl Core {
     /// since then.
     pub(crate) fn end_late_tasks(&self) {
         let run = self.life.number();
-        let (next, late): (VecDeque<_>, _) = self
-            .tasks
-            .take_ready()
-            .into_iter()
-            .partition(|runnable| runnable.metadata().run == run);
-        self.tasks.extend(next);
-        self.end(late);
+        while let Some(late) = self.tasks.pop_if(|meta| meta.run != run) {
+            self.dispose(late.metadata().origin, late);
+        }
     }
 
-    pub(crate) fn end(&self, tasks: impl IntoIterator<Item = Runnable>) {
-        for runnable in tasks {
-            let origin = runnable.metadata().origin;
-            self.dispose(origin, runnable);
+    /// Drops the tasks that are queued. Returns whether there were any. One by one, because what
+    /// drops them may end all tasks itself: none of them is then out of its reach.
+    pub(crate) fn drop_queued(&self) -> bool {
+        let mut any = false;
+        while let Some(task) = self.tasks.pop() {
+            any = true;
+            self.dispose(task.metadata().origin, task);
         }
+        any
     }
 }
 

@@ -55,8 +55,11 @@ impl Tasks {
         self.ready.borrow().len()
     }
 
-    pub(crate) fn take_ready(&self) -> VecDeque<Runnable> {
-        self.ready.take()
+    /// Takes the first queued task of this kind.
+    pub(crate) fn pop_if(&self, is_it: impl Fn(&Meta) -> bool) -> Option<Runnable> {
+        let mut ready = self.ready.borrow_mut();
+        let place = ready.iter().position(|task| is_it(task.metadata()))?;
+        ready.remove(place)
     }
 
     pub(crate) fn alive_len(&self) -> usize {
