@@ -18,8 +18,9 @@ use crate::{
 
 /// Follows a child process: its output on each fd, and its end.
 ///
-/// `fd` is the number of a stream in the child, on Unix that of its fd: 0 is its standard input
-/// (and its terminal, if it has one), 1 its output, 2 its errors.
+/// `fd` is the number of a stream in the child, on Unix that of its fd: 0 is its standard input, 1
+/// its output, 2 its errors. A terminal has the first of these numbers that is not a stream of its
+/// own, which is 0 unless the standard input is one; it has the number -1 if all three are.
 ///
 /// `started` is called first, `exited` once, and `ended` once, as the last. Callbacks are never
 /// nested, even if one spins the host's event loop. A panic ends the protocol as if the
@@ -142,6 +143,7 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
     let handle = process.handle.clone();
     let exited = process.exited();
     let numbers: Vec<_> = process.ends.keys().copied().collect();
+    let terminal = (0..3).find(|number| !numbers.contains(number));
     let streams: Vec<_> = numbers
         .iter()
         .filter_map(|&number| Some((number, process.take(number)?)))
@@ -176,7 +178,10 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
     let label = Label::TASK;
     handle.spawn_detached(Origin { label, location }, follow);
     for (number, stream) in streams {
-        let fd = if number == TERMINAL { 0 } else { number };
+        let fd = match number {
+            TERMINAL => terminal.unwrap_or(TERMINAL),
+            number => number,
+        };
         let pipe = Box::new(Pipe {
             shared: shared.clone(),
             fd,
@@ -396,6 +401,14 @@ impl Shared {
         waiting.remove(place)
     }
 
+    /// Drops the data of an fd that is paused: it will not be resumed.
+    fn forget(&self, fd: i32) {
+        if self.paused.borrow_mut().remove(&fd).is_some() {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.retain(|event| !matches!(event, Event::Data(other, _) if *other == fd));
+        }
+    }
+
     /// Resumes reading from the fds for which no data waits any more.
     fn let_go(&self) {
         let (waiting, paused) = (self.waiting.borrow(), self.paused.borrow());
@@ -469,8 +482,11 @@ impl Protocol for Pipe {
 
     fn connection_lost(&mut self, why: &Lost) {
         tracing::trace!(pid = self.shared.pid, fd = self.fd, %why, "a process's fd was closed");
-        if matches!(why, Lost::Stopped) {
-            self.shared.stopped.set(true);
+        match why {
+            Lost::Stopped => self.shared.stopped.set(true),
+            // This side has closed it: while data waits, nothing is read, and no end is seen.
+            Lost::Closed | Lost::Aborted => self.shared.forget(self.fd),
+            _ => {}
         }
         self.shared.fds.borrow_mut().remove(&self.fd);
         self.shared.happened(Event::Closed(self.fd));

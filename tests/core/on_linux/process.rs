@@ -779,3 +779,70 @@ fn in_a_sandbox_without_pidfds_the_error_says_so() {
         "{error}"
     );
 }
+
+/// Lets the process have so many fds, and no more.
+fn limit_fds(count: u64) -> rustix::process::Rlimit {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit {
+        current: Some(count),
+        maximum: before.maximum,
+    };
+    setrlimit(Resource::Nofile, few).expect("a limit");
+    before
+}
+
+#[test]
+fn a_lack_of_fds_at_any_step_of_a_start_leaves_nothing_behind() {
+    const NAME: &str =
+        "on_linux::process::a_lack_of_fds_at_any_step_of_a_start_leaves_nothing_behind";
+    if !is_apart(NAME) {
+        let child = apart(NAME, process::Stdio::null());
+        let output = child.wait_with_output().expect("its end");
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let fds = || -> Vec<u64> {
+        let entries = fs::read_dir("/proc/self/fd").expect("a list");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut fds: Vec<_> = names
+            .map(|name| name.to_str().expect("digits").parse().expect("a number"))
+            .collect();
+        fds.sort_unstable();
+        fds
+    };
+    run(move |handle| async move {
+        shell("exit 0").output(&handle, 10).await.expect("it runs");
+        let before = fds();
+        let (mut started, mut refused) = (0, 0);
+        for terminal in [false, true] {
+            for spare in 0..40 {
+                let mut command = shell("exec cat").fd(3, Io::Stream).fd(20, Io::PipeOut);
+                command = match terminal {
+                    true => command.terminal(TerminalSize::default()),
+                    false => command
+                        .stdin(Io::Stream)
+                        .stdout(Io::Stream)
+                        .stderr(Io::Stream),
+                };
+                let limits = limit_fds(before.len() as u64 + spare);
+                let process = command.kill_on_drop(true).spawn(&handle);
+                rustix::process::setrlimit(rustix::process::Resource::Nofile, limits)
+                    .expect("a limit");
+                match process {
+                    Ok(process) => {
+                        started += 1;
+                        let exited = process.exited();
+                        drop(process);
+                        exited.await.expect("its status");
+                    }
+                    Err(_) => refused += 1,
+                }
+                assert_eq!(fds(), before, "{spare} to spare");
+                let children = fs::read_to_string("/proc/thread-self/children");
+                assert_eq!(children.expect("a list"), "", "{spare} to spare");
+            }
+        }
+        assert!(started > 10 && refused > 10, "{started}, {refused}");
+    });
+}

@@ -850,3 +850,45 @@ fn a_reactor_that_goes_before_a_protocol_has_started_calls_it_in_order() {
     assert_eq!(entries.first().map(String::as_str), Some("started"));
     assert_eq!(entries.last().map(String::as_str), Some("ended Stopped"));
 }
+
+/// Data that waited for it kept it from being closed, and the protocol from its end.
+#[test]
+fn an_fd_that_is_paused_and_closed_is_closed_though_data_waits_for_it() {
+    run(|handle| async move {
+        let (protocol, log, ended) = Noting::new();
+        let own = handle.clone();
+        let protocol = protocol.on_data(move |process, fd, _| {
+            assert_eq!(fd, 1);
+            process.write(0, b"go on\n");
+            // The other line comes while this callback is on the stack.
+            own.wait(own.sleep(Duration::from_millis(100)))
+                .expect("it runs");
+            process.pause_reading(2);
+            process.close(2);
+            process.close(0);
+        });
+        let command = shell("echo first; read x; echo second >&2; cat >/dev/null; exit 5");
+        process::start(three(command).spawn(&handle).expect("it runs"), protocol);
+        ended.await.expect("its end");
+        let log = log.take();
+        assert!(log.contains(&"closed 2".to_owned()), "{log:?}");
+        assert_eq!(log.last().map(String::as_str), Some("ended 5"));
+    });
+}
+
+/// Both had the number 0: the protocol ended with the first of them, and lost the rest.
+#[test]
+fn a_terminal_and_a_standard_input_of_its_own_come_apart() {
+    run(|handle| async move {
+        let (protocol, log, ended) = Noting::new();
+        let command = shell("read x; echo \"$x\"; exit 6");
+        let command = command.terminal(TerminalSize::default()).stdin(Io::Stream);
+        let process = process::start(command.spawn(&handle).expect("it runs"), protocol);
+        process.write(0, b"go\n");
+        process.close(0);
+        ended.await.expect("its end");
+        let entries = sorted(&log, 1);
+        let expected = ["1: go\r\n", "closed 0", "closed 1", "exited 6", "ended 6"];
+        assert_eq!(entries[1..], expected);
+    });
+}
