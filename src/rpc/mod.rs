@@ -123,7 +123,8 @@ pub struct Config {
     /// [`Deferred::add_timeout`](crate::deferred::Deferred::add_timeout). `None` is for ever: a
     /// peer that is silent keeps its place. Default: `None`.
     pub idle_timeout: Option<Duration>,
-    /// Maximum number of items of a stream that are in flight or not yet taken. Default: 16.
+    /// Maximum number of items of a stream that are in flight or not yet taken; zero counts as
+    /// one. Default: 16.
     pub window: u32,
     /// Maximum bytes of items of all streams that have not been taken; one frame may exceed it.
     /// Above it, nothing is read from the peer: no items of other streams, and no answers. The

@@ -51,7 +51,9 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(handle: &Handle, config: Config, origin: Origin) -> Rc<Self> {
+    pub(super) fn new(handle: &Handle, mut config: Config, origin: Origin) -> Rc<Self> {
+        // Without credit, nothing would ever come.
+        config.window = config.window.max(1);
         Rc::new(Inner {
             handle: handle.clone(),
             connection: OnceCell::new(),

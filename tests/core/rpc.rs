@@ -1138,3 +1138,33 @@ fn small_messages_behind_a_large_one_let_others_have_their_turn() {
     assert!(calls.iter().all(entwined::deferred::Deferred::is_ready));
     assert!(most.get() <= 520, "{} calls in one turn", most.get());
 }
+
+/// The method had no credit, and the caller gave none.
+#[test]
+fn a_window_of_no_items_is_one_of_one() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let mut methods = Methods::new();
+    methods.add_stream("three", |_, (): (), items: Items<u32>| async move {
+        for number in 0..3 {
+            items.send(&number).await?;
+        }
+        Ok(())
+    });
+    let config = Config {
+        window: 0,
+        ..Config::default()
+    };
+    let (peer, _other) = serving(&simulation, methods, config);
+    let mut stream = peer.stream::<u32>("three", &());
+    let taking = handle.spawn(async move {
+        let mut taken = Vec::new();
+        while let Some(item) = stream.next().await {
+            taken.push(item.expect("an item"));
+        }
+        taken
+    });
+    let limit = handle.timeout(Duration::from_secs(60), taking);
+    let taken = simulation.run_until(handle.spawn(limit)).expect("no panic");
+    assert_eq!(taken.expect("an end in time"), Ok(vec![0, 1, 2]));
+}
