@@ -56,8 +56,10 @@ impl Acceptor {
         });
         let accept = {
             let (handle, gate) = (handle.clone(), gate.clone());
+            // Made here, because the task may be dropped before it is polled.
+            let end = EndGuard(gate.clone());
             async move {
-                let _end = EndGuard(gate.clone());
+                let _end = end;
                 let mut panics = 0;
                 loop {
                     poll_fn(|cx| gate.poll_room(cx)).await;

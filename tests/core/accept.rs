@@ -119,3 +119,16 @@ fn who_waits_for_a_servers_end_hears_of_the_end_of_the_run() {
         Err(AcceptError::Interrupted(Interrupted::Abandoned))
     ));
 }
+
+/// Who waited for it waited for ever.
+#[test]
+fn the_end_of_a_server_is_told_though_its_reactor_goes_before_the_first_turn() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let listener = tcp::listen(&handle, "127.0.0.1:0").expect("a listener");
+    let server = protocol::serve(listener, move |_| Some(Stopping(handle.clone())));
+    let closed = server.closed();
+    drop(reactor);
+    let told = closed.take().expect("it is told");
+    assert!(matches!(told, Err(AcceptError::Interrupted(_))), "{told:?}");
+}
