@@ -158,7 +158,8 @@ impl Command {
         let (program, directory) = (self.program, self.directory);
         start(self.plan, handle, location).map_err(|source| SpawnError {
             program,
-            missing_directory: directory.filter(|directory| !directory.is_dir()),
+            missing_directory: directory
+                .filter(|directory| directory.try_exists().is_ok_and(|exists| !exists)),
             source,
         })
     }
@@ -216,6 +217,9 @@ impl fmt::Display for SpawnError {
             (None, io::ErrorKind::NotFound) => {
                 f.write_str("it is not in PATH; install it or give its full path")
             }
+            (None, io::ErrorKind::NotADirectory) => f.write_str(
+                "its working directory, or a part of the path to one of them, is not a folder",
+            ),
             (None, io::ErrorKind::PermissionDenied) => {
                 f.write_str("it is not executable, or this user may not run it")
             }

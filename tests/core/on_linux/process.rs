@@ -308,6 +308,11 @@ fn what_cannot_be_started_is_named_with_the_reason() {
             nowhere,
             "cannot run true: the folder /no/such/folder does not exist"
         );
+        // A file was said not to exist.
+        let file = Command::new("true").current_dir("/etc/passwd");
+        let file = file.spawn(&handle).expect_err("it is not a folder");
+        assert_eq!(file.missing_directory, None);
+        assert!(file.to_string().ends_with("is not a folder"), "{file}");
     });
 }
 
