@@ -48,6 +48,13 @@ struct Content {
 /// The names and values of a path's `{name}` parameters.
 pub(super) type Params = Vec<(String, String)>;
 
+/// How far a request is routed.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    below: usize,
+    params: usize,
+}
+
 /// State shared by the requests of a connection.
 pub(super) struct Common {
     pub(super) handle: Handle,
@@ -92,6 +99,20 @@ impl Request {
     /// Leaves the last `left` bytes of the path to be routed.
     pub(super) fn descend(&mut self, left: usize) {
         self.content.below = self.path().len() - left;
+    }
+
+    /// How far the request is routed.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            below: self.content.below,
+            params: self.content.params.len(),
+        }
+    }
+
+    /// Forgets what was routed beyond this place.
+    pub(super) fn go_back(&mut self, place: Place) {
+        self.content.below = place.below;
+        self.content.params.truncate(place.params);
     }
 
     /// Returns the method.
