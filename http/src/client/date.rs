@@ -89,13 +89,31 @@ mod tests {
     #[test]
     fn dates_are_read_as_browsers_do() {
         for (text, expected) in [
-            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+            ),
+            (
+                "Sunday, 06-Nov-94 08:49:37 GMT",
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+            ),
             ("Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37 GMT"),
-            ("Fri Feb 2 11:56:27 GMT 2035", "Fri, 02 Feb 2035 11:56:27 GMT"),
-            ("Thu, 1 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"),
-            ("Thu, 01 Jan 1970 00:00:00 UTC", "Thu, 01 Jan 1970 00:00:00 GMT"),
-            ("Thu, 01-Jan-1970 00:00:01 +0000", "Thu, 01 Jan 1970 00:00:01 GMT"),
+            (
+                "Fri Feb 2 11:56:27 GMT 2035",
+                "Fri, 02 Feb 2035 11:56:27 GMT",
+            ),
+            (
+                "Thu, 1 Jan 1970 00:00:00 GMT",
+                "Thu, 01 Jan 1970 00:00:00 GMT",
+            ),
+            (
+                "Thu, 01 Jan 1970 00:00:00 UTC",
+                "Thu, 01 Jan 1970 00:00:00 GMT",
+            ),
+            (
+                "Thu, 01-Jan-1970 00:00:01 +0000",
+                "Thu, 01 Jan 1970 00:00:01 GMT",
+            ),
             ("Mon, 10-Dec-07 20:35:03", "Mon, 10 Dec 2007 20:35:03 GMT"),
             ("2024 FEBRUARY 29 1:2:3", "Thu, 29 Feb 2024 01:02:03 GMT"),
             ("01 jan 1601 00:00:00", "Thu, 01 Jan 1970 00:00:00 GMT"),

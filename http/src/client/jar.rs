@@ -487,7 +487,11 @@ mod tests {
         ] {
             let mut jar = Jar::default();
             keep(&mut jar, "https://a.example.com/", "n=v");
-            keep(&mut jar, "https://a.example.com/", &format!("n=; Expires={over}"));
+            keep(
+                &mut jar,
+                "https://a.example.com/",
+                &format!("n=; Expires={over}"),
+            );
             assert_eq!(jar.header(&url("https://a.example.com/")), "", "{over}");
         }
         for kept in [

@@ -804,7 +804,9 @@ fn a_redirect_to_a_name_that_is_not_utf8_goes_there() {
         let answer = client.get(&url).send().await;
         assert!(matches!(answer, Err(ClientError::Redirect(_))));
     });
-    let mut lines = heads.iter().map(|head| head.lines().next().map(str::to_owned));
+    let mut lines = heads
+        .iter()
+        .map(|head| head.lines().next().map(str::to_owned));
     assert_eq!(lines.next().flatten().as_deref(), Some("GET / HTTP/1.1"));
     let second = lines.next().flatten();
     assert_eq!(second.as_deref(), Some("GET /caf%E9?a=%FF HTTP/1.1"));
