@@ -59,6 +59,8 @@ pub(super) struct Place {
 pub(super) struct Common {
     pub(super) handle: Handle,
     pub(super) peer: Address,
+    /// Whether the connection has TLS. A proxy before the server may have it without this.
+    pub(super) secure: bool,
     pub(super) max_body_size: usize,
     pub(super) body_timeout: Duration,
     pub(super) least: Least,
@@ -160,6 +162,11 @@ impl Request {
     /// Returns the [host](Request::authority) of the request, without the port.
     pub fn host(&self) -> Option<&str> {
         Some(authority::split(self.authority()?)?.0)
+    }
+
+    /// Whether the connection itself has TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.content.common.secure
     }
 
     #[cfg(feature = "http2")]
