@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use entwined::broadcast::Received;
 use entwined_http::{
-    Body, Bytes, Error, Files, HeaderValue, Html, IntoResponse, Json, Next, Path, Request, Response,
-    Router, State, StatusCode, header, layers, sse,
+    Body, Bytes, Error, Files, HeaderValue, Html, IntoResponse, Json, Next, Path, Request,
+    Response, Router, State, StatusCode, header, layers, sse,
 };
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,8 @@ fn artifacts(master: &Master) -> Router {
     let apart = |request: Request, next: Next| async move {
         let mut response = next.run(request).await;
         let headers = response.headers_mut();
-        let sandbox = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
+        let sandbox =
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
         headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
         let exactly = HeaderValue::from_static("nosniff");
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, exactly);
