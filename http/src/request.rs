@@ -274,12 +274,13 @@ impl Request {
         &self.content.common.handle
     }
 
-    /// Returns the decoded value of `{name}` in the route's path.
+    /// Returns the decoded value of `{name}` in the route's path. If a router around this one has a
+    /// parameter of the same name, the inner one counts.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.content
             .params
             .iter()
-            .find(|param| param.0 == name)
+            .rfind(|param| param.0 == name)
             .map(|param| param.1.as_str())
     }
 

@@ -1,4 +1,5 @@
-use entwined_http::{Error, Method, Request, Router, layers};
+use entwined_http::{Error, Method, Path, Request, Router, layers};
+use serde::Deserialize;
 
 use crate::server::support::Site;
 
@@ -174,5 +175,39 @@ fn a_fallback_sees_the_path_and_the_parameters_of_its_own_router() {
         ("/merged-layered/1/users/2", "a user"),
     ] {
         assert_eq!(peer.get(path).text(), expected, "{path}");
+    }
+}
+
+/// A router does not know what it is nested in. With the outer value, it would show another thing
+/// than the one that was asked for.
+#[test]
+fn of_two_parameters_of_one_name_the_inner_one_counts() {
+    #[derive(Deserialize)]
+    struct Book {
+        id: u32,
+    }
+    let site = Site::start(|_| {
+        let books = Router::new()
+            .get("/param/{id}", |request: Request| async move {
+                request.param("id").unwrap_or("none").to_owned()
+            })
+            .get("/parsed/{id}", |request: Request| async move {
+                let id: u32 = request.parse_param("id")?;
+                Ok::<_, Error>(id.to_string())
+            })
+            .get("/struct/{id}", |Path(book): Path<Book>| book.id.to_string())
+            .get("/tuple/{id}", |Path((one, two)): Path<(u32, u32)>| {
+                format!("{one} {two}")
+            });
+        Router::new().nest("/users/{id}", books)
+    });
+    for (path, expected) in [
+        ("/users/1/param/2", "2"),
+        ("/users/1/parsed/2", "2"),
+        ("/users/1/struct/2", "2"),
+        ("/users/1/tuple/2", "1 2"),
+    ] {
+        let answer = site.get(path);
+        assert_eq!((answer.status, answer.text()), (200, expected), "{path}");
     }
 }
