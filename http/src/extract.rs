@@ -13,7 +13,8 @@ use entwined::{reactor::Handle, transport::Address};
 
 /// The parameters of the path: one value, a tuple in the order of the path, or a struct (or map)
 /// with a field for each name. Of two parameters with the same name, one in a router and one in
-/// another that is nested in it, the inner one counts. Numbers and other types are parsed from the text.
+/// another that is nested in it, the inner one counts. Numbers and other types are parsed from the
+/// text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path<T>(pub T);
 
@@ -245,9 +246,11 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
         let all = self.0;
         // Of two with the same name, the inner one counts.
         let is_last = |place: usize, name: &str| !all[place + 1..].iter().any(|it| it.0 == name);
-        let entries = all.iter().enumerate().filter_map(|(place, (name, value))| {
-            is_last(place, name).then(|| (name.as_str(), Text { name, value }))
-        });
+        let entries = all
+            .iter()
+            .enumerate()
+            .filter(|(place, (name, _))| is_last(*place, name))
+            .map(|(_, (name, value))| (name.as_str(), Text { name, value }));
         visitor.visit_map(de::value::MapDeserializer::new(entries))
     }
 

@@ -87,9 +87,11 @@ pub fn clean(wish: &str) -> String {
     }
 }
 
-/// Whether a character changes the direction of what follows: `a\u{202e}gpj.exe` looks like a picture.
+/// Whether a character changes the direction of what follows it: `a\u{202e}gpj.exe` looks like a
+/// picture.
 fn turns(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Gives a file that is complete its name, or one with a number if that is taken. Never replaces

@@ -118,7 +118,8 @@ pub(crate) struct Routes {
     pub(super) tree: matchit::Router<Target>,
     pub(super) hosts: Vec<(String, Rc<Routes>)>,
     pub(super) fallback: Option<Endpoint>,
-    /// The fallback of a merged router that this one was nested in. It is inside of the layers here.
+    /// The fallback of a merged router that this one was nested in. It is inside of the layers
+    /// here.
     pub(super) outer: Option<Endpoint>,
     pub(super) layers: Vec<Rc<dyn Layer>>,
 }
