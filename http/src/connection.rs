@@ -160,6 +160,7 @@ impl Connection {
         let common = Common {
             handle: server.handle.clone(),
             peer: stream.peer_address(),
+            secure: is_secure(&*stream),
             max_body_size: server.config.max_body_size,
             body_timeout: server.config.body_timeout,
             least: Least::of(&server.config),
@@ -351,6 +352,16 @@ impl Connection {
         self.stage = Stage::Done;
         Poll::Ready(())
     }
+}
+
+#[cfg(feature = "tls")]
+fn is_secure(stream: &dyn ByteStream) -> bool {
+    stream.find::<entwined::tls::TlsStream>().is_some()
+}
+
+#[cfg(not(feature = "tls"))]
+fn is_secure(_: &dyn ByteStream) -> bool {
+    false
 }
 
 /// The response to a peer that does not finish the head of its request in time.

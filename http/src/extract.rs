@@ -12,7 +12,9 @@ use super::{
 use entwined::{reactor::Handle, transport::Address};
 
 /// The parameters of the path: one value, a tuple in the order of the path, or a struct (or map)
-/// with a field for each name. Numbers and other types are parsed from the text.
+/// with a field for each name. Of two parameters with the same name, one in a router and one in
+/// another that is nested in it, the inner one counts. Numbers and other types are parsed from the
+/// text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path<T>(pub T);
 
@@ -241,10 +243,14 @@ impl<'de> de::Deserializer<'de> for Params<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        let entries = self
-            .0
+        let all = self.0;
+        // Of two with the same name, the inner one counts.
+        let is_last = |place: usize, name: &str| !all[place + 1..].iter().any(|it| it.0 == name);
+        let entries = all
             .iter()
-            .map(|(name, value)| (name.as_str(), Text { name, value }));
+            .enumerate()
+            .filter(|(place, (name, _))| is_last(*place, name))
+            .map(|(_, (name, value))| (name.as_str(), Text { name, value }));
         visitor.visit_map(de::value::MapDeserializer::new(entries))
     }
 

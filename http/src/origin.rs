@@ -7,7 +7,8 @@ use super::{Request, authority, header::ORIGIN};
 pub(super) enum From {
     /// No page, or one that need not say so: the header is not there.
     Unnamed,
-    /// A page of this server: of the host and port that the request is for.
+    /// A page of this server: of the host and port that the request is for, and with TLS if the
+    /// request has it.
     Here,
     /// A page of one of the origins that the program allows.
     Allowed,
@@ -26,7 +27,9 @@ pub(super) fn of(request: &Request, allowed: &[String]) -> From {
     };
     let here = request.authority().is_some_and(|ours| {
         let (scheme, authority) = split(origin);
-        matches!(scheme.as_str(), "http" | "https") && is_same(&scheme, ours, authority)
+        // A page that came without TLS may be anybody's on the way. A proxy may have the TLS.
+        let fits = scheme == "https" || (scheme == "http" && !request.is_secure());
+        fits && is_same(&scheme, ours, authority)
     });
     if here {
         From::Here

@@ -1,7 +1,7 @@
 //! Conditional requests: RFC 9110, 8.8 and 13.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     time::{Duration, SystemTime},
 };
 
@@ -24,15 +24,20 @@ pub struct ETag {
 
 impl ETag {
     /// Makes a strong tag of a text without quotes: a hash of the content, or a version number.
-    /// Characters that a tag cannot have are left out.
+    /// Characters that a tag cannot have are percent-encoded, and so is `%`: different texts make
+    /// different tags.
     pub fn strong(text: &str) -> Self {
-        let fine = text
-            .chars()
-            .filter(|character| matches!(character, '!' | '#'..='~'));
-        ETag {
-            weak: false,
-            tag: format!("\"{}\"", fine.collect::<String>()),
+        let mut tag = String::with_capacity(text.len() + 2);
+        tag.push('"');
+        for byte in text.bytes() {
+            match byte {
+                b'%' => tag.push_str("%25"),
+                b'!' | b'#'..=b'~' => tag.push(byte.into()),
+                _ => write!(tag, "%{byte:02X}").expect("a string takes everything"),
+            }
         }
+        tag.push('"');
+        ETag { weak: false, tag }
     }
 
     /// Makes a weak tag of a text without quotes.
@@ -48,7 +53,7 @@ impl ETag {
         self.weak
     }
 
-    /// The tag without quotes.
+    /// The tag without quotes, as it is sent.
     pub fn text(&self) -> &str {
         &self.tag[1..self.tag.len() - 1]
     }
@@ -395,9 +400,20 @@ mod tests {
 
     #[test]
     fn a_tag_has_only_what_a_header_may_have() {
-        let tag = ETag::weak("a \"b\"\n\u{e9}c");
-        assert_eq!(tag.to_string(), "W/\"abc\"");
-        assert_eq!(tag.text(), "abc");
-        assert_eq!(HeaderValue::from(tag), "W/\"abc\"");
+        let tag = ETag::weak("a\"b\"\n\u{e9}%c");
+        assert_eq!(tag.to_string(), "W/\"a%22b%22%0A%C3%A9%25c\"");
+        assert_eq!(tag.text(), "a%22b%22%0A%C3%A9%25c");
+        assert_eq!(HeaderValue::from(tag), "W/\"a%22b%22%0A%C3%A9%25c\"");
+    }
+
+    /// Or a client keeps what has changed, or overwrites what it has not seen.
+    #[test]
+    fn different_states_have_different_tags() {
+        let names = ["1", "1 ", "\"1", "\u{fc}1", "\u{e4}1", "%201", "%22"];
+        for (place, one) in names.iter().enumerate() {
+            for other in &names[place + 1..] {
+                assert_ne!(ETag::strong(one), ETag::strong(other));
+            }
+        }
     }
 }

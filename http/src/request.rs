@@ -48,10 +48,19 @@ struct Content {
 /// The names and values of a path's `{name}` parameters.
 pub(super) type Params = Vec<(String, String)>;
 
+/// How far a request is routed.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    below: usize,
+    params: usize,
+}
+
 /// State shared by the requests of a connection.
 pub(super) struct Common {
     pub(super) handle: Handle,
     pub(super) peer: Address,
+    /// Whether the connection has TLS. A proxy before the server may have it without this.
+    pub(super) secure: bool,
     pub(super) max_body_size: usize,
     pub(super) body_timeout: Duration,
     pub(super) least: Least,
@@ -92,6 +101,20 @@ impl Request {
     /// Leaves the last `left` bytes of the path to be routed.
     pub(super) fn descend(&mut self, left: usize) {
         self.content.below = self.path().len() - left;
+    }
+
+    /// How far the request is routed.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            below: self.content.below,
+            params: self.content.params.len(),
+        }
+    }
+
+    /// Forgets what was routed beyond this place.
+    pub(super) fn go_back(&mut self, place: Place) {
+        self.content.below = place.below;
+        self.content.params.truncate(place.params);
     }
 
     /// Returns the method.
@@ -139,6 +162,11 @@ impl Request {
     /// Returns the [host](Request::authority) of the request, without the port.
     pub fn host(&self) -> Option<&str> {
         Some(authority::split(self.authority()?)?.0)
+    }
+
+    /// Whether the connection itself has TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.content.common.secure
     }
 
     #[cfg(feature = "http2")]
@@ -246,12 +274,13 @@ impl Request {
         &self.content.common.handle
     }
 
-    /// Returns the decoded value of `{name}` in the route's path.
+    /// Returns the decoded value of `{name}` in the route's path. If a router around this one has a
+    /// parameter of the same name, the inner one counts.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.content
             .params
             .iter()
-            .find(|param| param.0 == name)
+            .rfind(|param| param.0 == name)
             .map(|param| param.1.as_str())
     }
 

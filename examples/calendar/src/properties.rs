@@ -190,12 +190,14 @@ impl Multistatus {
                         Some(value) => found += &value,
                         None => missing += &wrap(name, ""),
                     }
+                    self.check(found.len())?;
                 }
             }
             Wanted::All(more) => {
                 let all = ALL.map(|name| Name::new(DAV, name));
                 for name in all.iter().chain(more) {
                     found += &value(store, node, name, data)?.unwrap_or_default();
+                    self.check(found.len())?;
                 }
                 for (namespace, name, value) in store.properties(&node.path)? {
                     let name = Name::new(&namespace, &name);
@@ -244,7 +246,12 @@ impl Multistatus {
             );
         }
         self.0 += "</D:response>";
-        match self.0.len() > MAX_ANSWER {
+        self.check(0)
+    }
+
+    /// Checks that so many more bytes are not too many. A client may ask for one thing many times.
+    fn check(&self, more: usize) -> std::result::Result<(), Fault> {
+        match self.0.len() + more > MAX_ANSWER {
             true => Err(Fault::Rule(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "D:number-of-matches-within-limits",

@@ -101,7 +101,8 @@ async fn answer(database: &ConnectionPool, mut request: Request) -> Result<Answe
             None => Depth::Infinity,
         },
         destination,
-        overwrites: header("overwrite") != Some("F"),
+        // A text in a grammar has no case (RFC 5234, 2.3).
+        overwrites: !header("overwrite").is_some_and(|text| text.trim().eq_ignore_ascii_case("f")),
         media_type: request.media_type(),
         content_type: content_type.to_owned(),
         is_part: header("content-range").is_some(),

@@ -116,13 +116,14 @@ impl Element {
                     escape(namespace)
                 ),
             };
-            let _ = write!(text, "=\"{}\"", escape(value));
+            let value = escaped(value).replace('\n', "&#10;").replace('\t', "&#9;");
+            let _ = write!(text, "=\"{value}\"");
         }
         text.push('>');
         for content in &self.content {
             match content {
                 Content::Element(element) => element.write(text),
-                Content::Text(part) => text.push_str(&escape(part)),
+                Content::Text(part) => text.push_str(&escaped(part)),
             }
         }
         let prefix = if namespace.is_empty() { "" } else { "x:" };
@@ -194,7 +195,21 @@ pub fn parse(text: &[u8]) -> Result<Element, String> {
     }
 }
 
+/// Whether a document may have this character (XML 1.0, 2.2), even as a reference.
+fn is_allowed(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// What is written into answers must not break them for all who read them.
+fn check(text: &str) -> Result<(), String> {
+    match text.chars().all(is_allowed) {
+        true => Ok(()),
+        false => Err("the XML has a character that XML cannot have".into()),
+    }
+}
+
 fn add_text(open: &mut [Element], text: &str) -> Result<(), String> {
+    check(text)?;
     match open.last_mut() {
         Some(element) => element.content.push(Content::Text(text.to_owned())),
         None if text.trim().is_empty() => {}
@@ -222,6 +237,7 @@ fn element(reader: &NsReader<&[u8]>, start: &BytesStart) -> Result<Element, Stri
         let value = std::str::from_utf8(&attribute.value).map_err(|error| error.to_string())?;
         let value = quick_xml::escape::unescape(value)
             .map_err(|error| format!("the XML is wrong: {error}"))?;
+        check(&value)?;
         attributes.push((name, value.into_owned()));
     }
     Ok(Element {
@@ -238,12 +254,16 @@ fn resolve(reader: &NsReader<&[u8]>, name: QName, is_element: bool) -> Result<Na
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let namespace = match namespace {
-        ResolveResult::Bound(namespace) => text(namespace.as_ref()),
+        // It is the value of an attribute, which the reader leaves as it is written.
+        ResolveResult::Bound(namespace) => quick_xml::escape::unescape(&text(namespace.as_ref()))
+            .map_err(|error| format!("the XML is wrong: {error}"))?
+            .into_owned(),
         ResolveResult::Unbound => String::new(),
         ResolveResult::Unknown(prefix) => {
             return Err(format!("the prefix {:?} is not declared", text(&prefix)));
         }
     };
+    check(&namespace)?;
     let local = text(local.as_ref());
     // Names are repeated in answers, so they must be names.
     let begins = |c: char| c.is_alphabetic() || c == '_';
@@ -256,8 +276,8 @@ fn resolve(reader: &NsReader<&[u8]>, name: QName, is_element: bool) -> Result<Na
 
 pub fn escaped(text: &str) -> String {
     // A calendar may have bytes that XML cannot have at all.
-    let allowed = |c: &char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
-    escape(text.chars().filter(allowed).collect::<String>()).replace('\r', "&#13;")
+    let allowed = text.chars().filter(|c| is_allowed(*c));
+    escape(allowed.collect::<String>()).replace('\r', "&#13;")
 }
 
 /// Writes an element. Its content is XML.
@@ -326,6 +346,39 @@ mod tests {
         assert_eq!(again.attributes, inner.attributes);
         assert!(again.child("urn:a", "e").is_some() && again.child("", "f").is_some());
         assert_eq!(again.text(), "&");
+    }
+
+    /// A property of one client must not break the answers for all others.
+    #[test]
+    fn what_xml_cannot_have_comes_neither_in_nor_out() {
+        for text in [
+            "<a>\u{1}</a>",
+            "<a>&#1;</a>",
+            "<a>&#xfffe;</a>",
+            "<a><![CDATA[\u{ffff}]]></a>",
+            "<a b='&#27;'/>",
+            "<b:a xmlns:b='urn:&#8;'/>",
+        ] {
+            assert!(parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert_eq!(escaped("a\u{1}\u{fffe}\u{85}\r\n<"), "a\u{85}&#13;\n&lt;");
+    }
+
+    #[test]
+    fn what_is_written_as_a_reference_comes_back() {
+        let text = "<a:b xmlns:a='urn:x&amp;y&#58;' c='1&#10;2&#9;3&#13;&quot;'>1&#13;2</a:b>";
+        let first = parse(text.as_bytes()).expect("it is fine");
+        assert_eq!(first.name, Name::new("urn:x&y:", "b"));
+        let again = parse(first.to_text().as_bytes()).expect("it is XML");
+        assert_eq!(again.name, first.name);
+        assert_eq!(again.attribute("c"), Some("1\n2\t3\r\""));
+        assert_eq!(again.text(), "1\r2");
+        // It is the same namespace as the one that is not written so.
+        assert!(
+            parse(b"<b xmlns='DAV&#58;'/>")
+                .expect("it is fine")
+                .is(DAV, "b")
+        );
     }
 
     #[test]

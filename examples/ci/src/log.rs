@@ -15,6 +15,9 @@ const MAX_LOG: u64 = 64 * 1024 * 1024;
 /// All artifacts of a build have this size at most.
 const MAX_ARTIFACT: u64 = 256 * 1024 * 1024;
 
+/// A build has this many artifacts at most, however small they are.
+const MAX_ARTIFACTS: usize = 1_000;
+
 #[derive(Clone)]
 pub struct Files {
     handle: Handle,
@@ -114,14 +117,18 @@ impl Files {
                 )));
             }
             fs::create_dir_all(&folder)?;
-            let mut stored = 0;
+            let (mut stored, mut count) = (0, 0);
             for entry in fs::read_dir(&folder)? {
                 stored += entry?.metadata()?.len();
+                count += 1;
             }
             if stored + bytes.len() as u64 > MAX_ARTIFACT {
                 return Err(io::Error::other("the artifacts are too large"));
             }
             let path = folder.join(name);
+            if count >= MAX_ARTIFACTS && !path.try_exists()? {
+                return Err(io::Error::other("there are too many artifacts"));
+            }
             fs::OpenOptions::new()
                 .create(true)
                 .append(true)

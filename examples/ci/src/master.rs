@@ -13,7 +13,7 @@ use std::{
 use entwined::{
     Handle, Standalone,
     broadcast::Broadcast,
-    deferred::{Canceller, Interrupted},
+    deferred::{Canceller, Deferred, Interrupted},
     endpoint,
     rpc::{self, CallError, Failure, Methods, Peer},
     signal::{self, Signal},
@@ -140,19 +140,32 @@ impl Master {
         let _beat = OnDrop(Some(move || beat.cancel()));
         let mut changes = self.changes.subscribe();
         loop {
-            match self.store.take(name.clone()).await? {
-                Some(job) => self.build(&peer, job).await?,
+            match self.take(name.clone()).await? {
+                Some((job, lost)) => self.build(&peer, job, lost).await?,
                 None => drop(changes.next().await),
             }
         }
     }
 
-    async fn build(self: &Rc<Self>, peer: &Peer, job: Job) -> Result<(), Failure> {
+    /// Takes a build for a worker, with what puts it back if it is dropped. The database goes on
+    /// even if the worker is lost meanwhile, so this does too: in a task of its own.
+    async fn take(self: &Rc<Self>, worker: String) -> Result<Option<(Job, Lost)>, store::Error> {
+        let (taker, taken) = Deferred::new();
+        let master = self.clone();
+        self.handle.spawn(async move {
+            let job = master.store.take(worker).await;
+            let with_lost = |job: Job| {
+                let id = job.id;
+                let requeue: Box<dyn FnOnce()> = Box::new(move || master.requeue(id));
+                (job, OnDrop(Some(requeue)))
+            };
+            taker.settle(job.map(|job| job.map(with_lost)));
+        });
+        taken.await
+    }
+
+    async fn build(self: &Rc<Self>, peer: &Peer, job: Job, lost: Lost) -> Result<(), Failure> {
         let id = job.id;
-        let lost = OnDrop(Some({
-            let master = self.clone();
-            move || master.requeue(id)
-        }));
         self.changes.send(id);
         let running = self.handle.spawn(self.clone().record(peer.clone(), job));
         self.running.borrow_mut().insert(id, running.canceller());
@@ -306,6 +319,9 @@ impl Drop for Place {
         self.master.changes.send(0);
     }
 }
+
+/// Puts a build back, unless it is disarmed.
+type Lost = OnDrop<Box<dyn FnOnce()>>;
 
 /// Calls a function when it is dropped, unless it was disarmed.
 struct OnDrop<F: FnOnce()>(Option<F>);

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use entwined::broadcast::Received;
 use entwined_http::{
-    Body, Bytes, Error, Files, Html, IntoResponse, Json, Path, Request, Response, Router, State,
-    StatusCode, layers, sse,
+    Body, Bytes, Error, Files, HeaderValue, Html, IntoResponse, Json, Next, Path, Request,
+    Response, Router, State, StatusCode, header, layers, sse,
 };
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
@@ -28,10 +28,27 @@ pub fn router(master: &Rc<Master>) -> Router {
         .get("/builds/{id}", show)
         .post("/builds/{id}/cancel", cancel)
         .get("/builds/{id}/log", log)
-        .mount("/artifacts", Files::new(master.files.artifacts()).listing())
+        .nest("/artifacts", artifacts(master))
         .get("/changes", changes)
         .layer(layers::state(master.clone()))
         .layer(layers::local_only())
+}
+
+/// What builds have left. A page among it is not a page of this server, which may ask for builds.
+fn artifacts(master: &Master) -> Router {
+    let apart = |request: Request, next: Next| async move {
+        let mut response = next.run(request).await;
+        let headers = response.headers_mut();
+        let sandbox =
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
+        headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
+        let exactly = HeaderValue::from_static("nosniff");
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, exactly);
+        response
+    };
+    Router::new()
+        .fallback(Files::new(master.files.artifacts()).listing())
+        .layer(apart)
 }
 
 #[derive(Serialize)]

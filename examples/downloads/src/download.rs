@@ -75,6 +75,8 @@ pub struct Download {
     /// The last look at the clock for the speed, and the bytes that had come.
     measured: Cell<(Instant, u64)>,
     stop: RefCell<Option<Resolver<(), Interrupted>>>,
+    /// It is to go on as soon as it has stopped.
+    again: Cell<bool>,
     /// It is to be forgotten as soon as it has stopped.
     removed: Cell<bool>,
 }
@@ -184,6 +186,7 @@ impl Downloads {
             speed: Cell::new(0.0),
             measured: Cell::new((Instant::now(), 0)),
             stop: RefCell::default(),
+            again: Cell::default(),
             removed: Cell::new(false),
         });
         self.all.borrow_mut().push(download.clone());
@@ -203,6 +206,7 @@ impl Downloads {
 
     /// Stops; what has come stays.
     pub fn pause(&self, download: &Rc<Download>) {
+        download.again.set(false);
         if let Some(stop) = download.stop.take() {
             stop.resolve(());
         }
@@ -211,6 +215,9 @@ impl Downloads {
     /// Goes on with what was paused or has failed.
     pub fn resume(self: &Rc<Self>, download: &Rc<Download>) {
         if !download.state().is_stopped() || download.removed.get() {
+            // What is stopping writes down what has come first.
+            let stops = download.state().is_active() && download.stop.borrow().is_none();
+            download.again.set(stops);
             return;
         }
         let (stop, stopped) = Deferred::new();
@@ -224,7 +231,12 @@ impl Downloads {
             match ended {
                 _ if download.removed.get() => downloads.forget(&download),
                 Ok(path) => downloads.set(&download, State::Done(path)),
-                Err(Ended::Stopped) => downloads.set(&download, State::Paused),
+                Err(Ended::Stopped) => {
+                    downloads.set(&download, State::Paused);
+                    if download.again.take() {
+                        downloads.resume(&download);
+                    }
+                }
                 Err(Ended::Lost(why) | Ended::Failed(why)) => {
                     tracing::warn!(url = download.url, why, "not downloaded");
                     downloads.set(&download, State::Failed(why));

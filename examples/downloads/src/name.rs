@@ -10,26 +10,55 @@ use percent_encoding::percent_decode_str;
 /// The most bytes of a name, so that a number fits behind it.
 const MAX: usize = 200;
 
-/// The name in a `Content-Disposition` (RFC 6266).
+/// The name in a `Content-Disposition` (RFC 6266). `filename*` wins if it is well formed.
 pub fn in_disposition(text: &str) -> Option<String> {
-    let mut plain = None;
-    for parameter in text.split(';').skip(1) {
-        let (name, value) = parameter.split_once('=')?;
+    let (mut plain, mut extended) = (None, None);
+    for parameter in parts(text).into_iter().skip(1) {
+        let Some((name, value)) = parameter.split_once('=') else {
+            continue;
+        };
         match name.trim().to_ascii_lowercase().as_str() {
-            // UTF-8'en'%e2%82%ac
-            "filename*" => {
-                let mut parts = value.trim().splitn(3, '\'');
-                let is_utf8 = parts.next()?.eq_ignore_ascii_case("utf-8");
-                let text = percent_decode_str(parts.nth(1)?).decode_utf8().ok()?;
-                if is_utf8 {
-                    return Some(text.into_owned());
-                }
-            }
-            "filename" => plain = Some(value.trim().trim_matches('"').to_owned()),
+            "filename*" => extended = extended.or_else(|| decoded(value.trim())),
+            "filename" => plain = Some(unquoted(value.trim())),
             _ => {}
         }
     }
-    plain
+    extended.or(plain)
+}
+
+/// What is between semicolons, other than those in quotes.
+fn parts(text: &str) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let ends = |character: char| {
+        let is_escaped = std::mem::replace(&mut escaped, false);
+        match character {
+            '\\' if quoted && !is_escaped => escaped = true,
+            '"' if !is_escaped => quoted = !quoted,
+            _ => {}
+        }
+        character == ';' && !quoted
+    };
+    text.split(ends).collect()
+}
+
+/// `UTF-8'en'%e2%82%ac` (RFC 8187)
+fn decoded(value: &str) -> Option<String> {
+    let (charset, rest) = value.split_once('\'')?;
+    let (_language, text) = rest.split_once('\'')?;
+    let text = percent_decode_str(text).decode_utf8().ok()?;
+    charset
+        .eq_ignore_ascii_case("utf-8")
+        .then(|| text.into_owned())
+}
+
+/// A backslash is only taken away before a quote or another one: some servers send paths of Windows
+/// as they are.
+fn unquoted(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"') else {
+        return value.to_owned();
+    };
+    let inner = inner.strip_suffix('"').unwrap_or(inner);
+    inner.replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
 /// The name at the end of a URL.
@@ -47,7 +76,7 @@ pub fn in_url(url: &str) -> String {
 /// A name that is one, in the folder that it is put into.
 pub fn clean(wish: &str) -> String {
     let wish = wish.rsplit(['/', '\\']).next().unwrap_or_default();
-    let fine = |c: &char| !c.is_control() && !"<>:\"|?*".contains(*c);
+    let fine = |c: &char| !c.is_control() && !turns(*c) && !"<>:\"|?*".contains(*c);
     let mut name: String = wish.chars().filter(fine).collect();
     while name.len() > MAX {
         name.pop();
@@ -56,6 +85,13 @@ pub fn clean(wish: &str) -> String {
         "" => "download".into(),
         name => name.to_owned(),
     }
+}
+
+/// Whether a character changes the direction of what follows it: `a\u{202e}gpj.exe` looks like a
+/// picture.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Gives a file that is complete its name, or one with a number if that is taken. Never replaces
@@ -71,8 +107,14 @@ pub fn settle(part: &Path, folder: &Path, name: &str) -> io::Result<PathBuf> {
         // Reserves the name.
         match fs::File::create_new(&path) {
             Ok(_) => {
-                fs::rename(part, &path)?;
-                return Ok(path);
+                return match fs::rename(part, &path) {
+                    Ok(()) => Ok(path),
+                    Err(error) => {
+                        // Nothing came of it.
+                        let _ = fs::remove_file(&path);
+                        Err(error)
+                    }
+                };
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -95,6 +137,7 @@ mod tests {
             (".bashrc", "bashrc"),
             ("a\\b\0c\n.txt", "bc.txt"),
             ("ü€.txt", "ü€.txt"),
+            ("a\u{202e}gpj.exe", "agpj.exe"),
         ] {
             assert_eq!(clean(wish), name);
         }
@@ -111,7 +154,21 @@ mod tests {
             name("attachment; filename=x; filename*=UTF-8''%e2%82%ac"),
             "€"
         );
+        assert_eq!(name("attachment; x; filename=\"a;b; c.txt\""), "a;b; c.txt");
+        assert_eq!(name("attachment; filename=\"a \\\"b\\\" c\""), "a \"b\" c");
+        for malformed in ["UTF-8''%ff", "x", "latin-9''a"] {
+            let text = format!("attachment; filename*={malformed}; filename=plain");
+            assert_eq!(in_disposition(&text).as_deref(), Some("plain"));
+        }
         assert_eq!(in_disposition("inline"), None);
+    }
+
+    #[test]
+    fn a_name_is_not_kept_for_a_file_that_is_not_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settled = settle(&folder.path().join("part"), folder.path(), "a.tar");
+        assert!(settled.is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }
 
     #[test]

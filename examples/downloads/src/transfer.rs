@@ -137,6 +137,15 @@ fn begin(part: &mut Part, response: &ClientResponse) -> Result<(), Ended> {
                 return Err(Ended::Lost("The server sent another part".into()));
             };
             debug_assert_eq!(start, part.received);
+            // Some servers do not look at `If-Range`. Parts of different files are no file (RFC
+            // 9110, 15.3.7.3).
+            let same_size = total.is_none() || part.total.is_none() || total == part.total;
+            if !same_size || !is_of(part.validator.as_deref(), headers) {
+                *part = Part::default();
+                return Err(Ended::Lost(
+                    "The file on the server is another one now".into(),
+                ));
+            }
             part.total = total.or(part.total);
         }
         StatusCode::OK => {
@@ -176,6 +185,18 @@ fn validator(headers: &HeaderMap) -> Option<String> {
     let now = httpdate::parse_http_date(text(header::DATE)?).ok()?;
     let age = now.duration_since(httpdate::parse_http_date(modified).ok()?);
     (age.ok()? >= Duration::from_secs(60)).then(|| modified.to_owned())
+}
+
+/// Whether a part is of the file with this validator, as far as its headers say.
+fn is_of(validator: Option<&str>, headers: &HeaderMap) -> bool {
+    let name = match validator {
+        Some(tag) if tag.starts_with('"') => header::ETAG,
+        Some(_) => header::LAST_MODIFIED,
+        None => return true,
+    };
+    headers
+        .get(name)
+        .is_none_or(|told| Some(told.as_bytes()) == validator.map(str::as_bytes))
 }
 
 /// `bytes 100-199/200` or `bytes 100-199/*`: the start, and the size of the whole.

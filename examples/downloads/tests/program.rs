@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     thread,
@@ -300,6 +300,72 @@ fn a_file_is_paused_and_goes_on_where_it_was() {
     let named = program.add(&nginx.url("named/large"));
     program.until_state(named, "done");
     assert_eq!(program.files(), ["Grüße.txt", "large", "large (2)"]);
+}
+
+/// What stops is not stopped yet: it writes down what has come.
+#[test]
+fn a_file_that_is_resumed_while_it_stops_goes_on() {
+    let (nginx, program) = (Nginx::start(), Program::start());
+    let bytes = content(1, 3_000_000);
+    nginx.file("large", &bytes);
+    let id = program.add(&nginx.url("slow/large"));
+    program.until(id, |value| value["received"].as_u64() > Some(100_000));
+    let address = program.url.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = |what: &str| {
+        format!(
+            "POST /downloads/{id}/{what} HTTP/1.1\r\nhost: {address}\r\n\
+             authorization: Bearer {}\r\n",
+            program.token
+        )
+    };
+    let (pause, resume) = (request("pause"), request("resume"));
+    let both = format!("{pause}\r\n{resume}connection: close\r\n\r\n");
+    stream.write_all(both.as_bytes()).expect("it reads");
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).expect("text");
+    assert_eq!(answers.matches(" 204 ").count(), 2, "{answers}");
+    let path = done(&program.until_state(id, "done"));
+    assert!(fs::read(path).expect("a file") == bytes);
+}
+
+/// A server by hand that does not look at `If-Range`, as some do not.
+#[test]
+fn parts_of_different_files_are_not_put_together() {
+    let program = Program::start();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/file", listener.local_addr().expect("an address"));
+    let serving = thread::spawn(move || {
+        let head = |stream: &TcpStream| {
+            let lines = BufReader::new(stream).lines();
+            let lines = lines.map(|line| line.expect("text").to_ascii_lowercase());
+            lines
+                .take_while(|line| !line.is_empty())
+                .collect::<Vec<_>>()
+        };
+        let answers = [
+            "200 OK\r\netag: \"1\"\r\ncontent-length: 10\r\n\r\nAAAAA",
+            "206 Partial Content\r\netag: \"2\"\r\ncontent-range: bytes 5-9/10\r\n\
+             content-length: 5\r\n\r\nBBBBB",
+            "200 OK\r\netag: \"2\"\r\ncontent-length: 10\r\n\r\nBBBBBBBBBB",
+        ];
+        let mut ranges = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let range = head(&stream)
+                .into_iter()
+                .find(|line| line.starts_with("range"));
+            ranges.push(range);
+            let answer = format!("HTTP/1.1 {answer}");
+            stream.write_all(answer.as_bytes()).expect("it reads");
+        }
+        ranges
+    });
+    let id = program.add(&url);
+    let path = done(&program.until_state(id, "done"));
+    assert_eq!(fs::read(path).expect("a file"), b"BBBBBBBBBB");
+    let ranges = serving.join().expect("no panic");
+    assert_eq!(ranges, [None, Some("range: bytes=5-".into()), None]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use cookie_store::{Cookie, RawCookie};
 use url::{Host, Url};
 
+use super::date;
 use crate::{HeaderMap, header::SET_COOKIE};
 
 /// Maximum bytes of a cookie's name and value, and of its path, together (RFC 6265, 6.1, asks for
@@ -173,7 +174,7 @@ fn cost(cookie: &Cookie<'static>) -> usize {
 
 /// Parses `Set-Cookie` (RFC 6265, 5.2 and 5.3). Returns `None` for a cookie that is not allowed.
 fn parse(text: &str, url: &Url) -> Option<Cookie<'static>> {
-    let mut raw = RawCookie::parse(text.to_owned()).ok()?;
+    let mut raw = RawCookie::parse(with_dates(text)).ok()?;
     if raw.domain().is_some_and(str::is_empty) {
         // Nothing but a dot, which is no domain (RFC 6265, 5.2.3).
         raw.unset_domain();
@@ -195,6 +196,27 @@ fn parse(text: &str, url: &Url) -> Option<Cookie<'static>> {
     }
     let cookie = Cookie::try_from_raw_cookie(&raw, url).ok()?.into_owned();
     (cost(&cookie) <= MAX_COOKIE).then_some(cookie)
+}
+
+/// Writes its dates in the usual form. What is not a date is ignored (RFC 6265, 5.2.1).
+fn with_dates(text: &str) -> String {
+    let mut parts = text.split(';');
+    let mut whole = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        match part.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("expires") => {
+                if let Some(time) = date::parse(value) {
+                    whole.push_str("; Expires=");
+                    whole.push_str(&httpdate::fmt_http_date(time));
+                }
+            }
+            _ => {
+                whole.push(';');
+                whole.push_str(part);
+            }
+        }
+    }
+    whole
 }
 
 /// Whether the name has this prefix, which promises something about the cookie (RFC 6265bis,
@@ -450,6 +472,35 @@ mod tests {
             keep(&mut jar, &format!("http://{from}.example.com/"), other);
             let to = format!("http://{from}.example.com/b");
             assert!(jar.header(&url(&to)).contains("=o"), "{other}");
+        }
+    }
+
+    /// A server that ends a session writes a date that is over, in one of many forms.
+    #[test]
+    fn a_cookie_ends_by_a_date_in_any_form() {
+        for over in [
+            "Thu, 01 Jan 1970 00:00:00 GMT",
+            "Thu, 1 Jan 1970 00:00:00 GMT",
+            "Thu Jan 1 00:00:00 GMT 1970",
+            "Thu, 01-Jan-1970 00:00:00 UTC",
+            "Thu, 01 Jan 1970 00:00:00 +0000",
+        ] {
+            let mut jar = Jar::default();
+            keep(&mut jar, "https://a.example.com/", "n=v");
+            keep(
+                &mut jar,
+                "https://a.example.com/",
+                &format!("n=; Expires={over}"),
+            );
+            assert_eq!(jar.header(&url("https://a.example.com/")), "", "{over}");
+        }
+        for kept in [
+            "n=v; Expires=Fri Feb 2 11:56:27 GMT 2035",
+            "n=v; Expires=0",
+            "n=v; expires=Thu, 01 Jan 1970 00:00:00 UTC; Max-Age=60",
+        ] {
+            let header = sent("https://a.example.com/", kept, "https://a.example.com/");
+            assert_eq!(header, "n=v", "{kept}");
         }
     }
 

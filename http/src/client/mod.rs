@@ -39,6 +39,7 @@
 //! `Proxy-Authorization`, and appear nowhere else.
 
 mod connect;
+mod date;
 mod decode;
 mod error;
 mod exchange;

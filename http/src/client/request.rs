@@ -261,7 +261,7 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
     let Some(location) = response.headers().get(LOCATION).filter(|_| redirects) else {
         return Ok(None);
     };
-    let text = String::from_utf8_lossy(location.as_bytes());
+    let text = text_of(location.as_bytes());
     let wrong = || {
         ClientError::Redirect(format!(
             "the server redirects to {:?}, which is not allowed",
@@ -287,6 +287,19 @@ fn target(url: &Url, response: &ClientResponse) -> Result<Option<Url>, ClientErr
         next.set_fragment(url.fragment());
     }
     Ok(Some(next))
+}
+
+/// The text of a header that is a URI. Bytes that are neither ASCII nor UTF-8 go back to the server
+/// as they came, percent-encoded: another character for them would be another resource.
+fn text_of(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let encoded = bytes.iter().map(|byte| match byte.is_ascii() {
+        true => char::from(*byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    encoded.collect()
 }
 
 impl fmt::Debug for RequestBuilder {

@@ -6,10 +6,11 @@ use super::{
     super::{
         Error, HeaderValue, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
         StatusCode, authority,
-        header::{COOKIE, LOCATION, SET_COOKIE},
+        header::{LOCATION, SET_COOKIE},
         origin,
     },
     auth::{credentials, same_secret},
+    cookies,
     random::{hex, random},
 };
 
@@ -168,17 +169,8 @@ impl LocalOnly {
         if credentials(request, "bearer").is_some_and(is_it) {
             return Admitted::Yes;
         }
-        let cookies = request
-            .headers()
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
         // A token is hexadecimal, so its value needs no decoding (RFC 6265, 4.2.1).
-        let mut pairs = cookies
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='));
-        let expected = self.cookie_name(request);
-        if pairs.any(|(name, value)| name == expected && is_it(value)) {
+        if cookies::values(request, &self.cookie_name(request)).any(is_it) {
             return Admitted::Yes;
         }
         let query = request.uri().query().unwrap_or("");

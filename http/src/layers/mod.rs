@@ -15,6 +15,7 @@ mod auth;
 mod basics;
 #[cfg(feature = "compression")]
 mod compression;
+mod cookies;
 mod cors;
 mod local;
 mod random;

@@ -14,8 +14,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::super::{
     Error, HeaderValue, IntoResponse, Layer, Next, Request, Response, ResponseFuture,
-    header::{COOKIE, SET_COOKIE},
+    header::{SET_COOKIE, VARY},
 };
+use super::cookies;
 
 /// The key that signs sessions. Anyone who knows it can forge them. Store the key if sessions must
 /// survive a restart of the program.
@@ -61,7 +62,8 @@ const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Gives each request a [`Session`], which handlers extract with [`State`](crate::State).
 /// The session is stored at the visitor, in a signed cookie. The visitor cannot change it, but can
 /// read it, and can send an older one again until that has expired. The cookie is `HttpOnly` and
-/// `SameSite=Lax`.
+/// `SameSite=Lax`. A response for which the session was looked at has `Vary: Cookie`, so that no
+/// cache gives it to another visitor.
 ///
 /// The signature covers the values, the name of the cookie and the time when the session ends, so a
 /// session under one name is none under another, and the server refuses it once it has
@@ -142,6 +144,8 @@ pub struct Session(Rc<Values>);
 struct Values {
     values: RefCell<Map>,
     changed: Cell<bool>,
+    /// Whether the response may depend on the session.
+    used: Cell<bool>,
     /// The bytes of the cookie that are not for values.
     overhead: usize,
 }
@@ -203,6 +207,7 @@ impl IntoResponse for SessionError {
 impl Session {
     /// Returns a value, if there is one with this name and type.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.0.used.set(true);
         let value = self.0.values.borrow().get(name).cloned()?;
         serde_json::from_value(value).ok()
     }
@@ -213,6 +218,7 @@ impl Session {
     /// [`SessionError`] if there is no room for the value, or if it cannot be encoded as JSON. The
     /// session is as it was before.
     pub fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SessionError> {
+        self.0.used.set(true);
         let value = serde_json::to_value(value).map_err(SessionError::Encoding)?;
         let mut values = self.0.values.borrow_mut();
         let before = values.insert(name.to_owned(), value);
@@ -230,6 +236,7 @@ impl Session {
 
     /// Removes a value.
     pub fn remove(&self, name: &str) {
+        self.0.used.set(true);
         if self.0.values.borrow_mut().remove(name).is_some() {
             self.0.changed.set(true);
         }
@@ -261,6 +268,10 @@ impl Layer for Sessions {
         let (sessions, answering) = (self.clone(), next.run(request));
         ResponseFuture::new(async move {
             let mut response = answering.await;
+            if session.0.used.get() {
+                let cookie = HeaderValue::from_static("Cookie");
+                response.headers_mut().append(VARY, cookie);
+            }
             if session.0.changed.get() {
                 match sessions.write(&session) {
                     Some(value) => drop(response.headers_mut().append(SET_COOKIE, value)),
@@ -278,30 +289,21 @@ impl Sessions {
     }
 
     fn read(&self, request: &Request) -> Session {
-        let cookies = request
-            .headers()
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let found = cookies
-            .flat_map(|value| value.split(';'))
-            .filter(|pair| {
-                pair.split_once('=')
-                    .is_some_and(|(name, _)| name.trim() == self.name)
-            })
+        let found = cookies::values(request, &self.name)
             .take(MAX_TRIED)
-            .find_map(|pair| self.verify(pair));
+            .find_map(|value| self.verify(value));
         let (values, renew) = found.unwrap_or_default();
         Session(Rc::new(Values {
             values: RefCell::new(values),
             changed: Cell::new(renew),
+            used: Cell::default(),
             overhead: self.overhead(),
         }))
     }
 
     /// Returns the values of a cookie, and whether it should be sent again.
-    fn verify(&self, pair: &str) -> Option<(Map, bool)> {
-        let cookie = Cookie::parse_encoded(pair.trim().to_owned()).ok()?;
+    fn verify(&self, value: &str) -> Option<(Map, bool)> {
+        let cookie = Cookie::parse_encoded(format!("{}={value}", self.name)).ok()?;
         let verify = |key: &SessionKey| CookieJar::new().signed(&key.0).verify(cookie.clone());
         let (cookie, old) = match verify(&self.key) {
             Some(cookie) => (cookie, false),

@@ -2,7 +2,7 @@
 
 use std::{future::Future, rc::Rc};
 
-use super::routes::{Endpoint, Routes};
+use super::routes::{Fallback, Routes};
 use crate::{IntoResponse, Request, ResponseFuture};
 
 /// Code around the handlers of a [`Router`](crate::Router). A layer sees each request before the
@@ -46,7 +46,7 @@ pub struct Next {
     /// How many layers are left.
     pub(super) left: usize,
     /// Answers requests for which `routes` has no handler.
-    pub(super) fallback: Option<Endpoint>,
+    pub(super) fallback: Option<Fallback>,
 }
 
 impl Next {

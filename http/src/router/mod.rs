@@ -113,7 +113,7 @@ impl Router {
             let mut routes = Rc::unwrap_or_clone(routes);
             routes.layers.extend(layers.iter().cloned());
             // Use the fallback as it is: `routes` has the layers around it already.
-            routes.fallback = routes.fallback.take().or_else(|| fallback.clone());
+            routes.outer = routes.outer.take().or_else(|| fallback.clone());
             Rc::new(routes)
         };
         for (path, Methods { each, any }) in routes {
@@ -140,7 +140,8 @@ impl Router {
     }
 
     /// Routes everything at `prefix` and below it to `router`, which matches on the rest of the
-    /// path. If it has no handler for a request, this router's fallback answers.
+    /// path. If it has no handler for a request, this router's fallback answers, with the path and
+    /// the parameters that this router sees.
     ///
     /// ```
     /// use entwined_http::Router;
@@ -291,6 +292,7 @@ impl Router {
             tree,
             hosts: self.hosts,
             fallback: self.fallback,
+            outer: None,
             layers: self.layers,
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     header::ALLOW,
     labels::labels,
     percent::decode,
-    request::Params,
+    request::{Params, Place},
 };
 
 /// A handler, and the source line that added it to the router.
@@ -118,25 +118,38 @@ pub(crate) struct Routes {
     pub(super) tree: matchit::Router<Target>,
     pub(super) hosts: Vec<(String, Rc<Routes>)>,
     pub(super) fallback: Option<Endpoint>,
+    /// The fallback of a merged router that this one was nested in. It is inside of the layers
+    /// here.
+    pub(super) outer: Option<Endpoint>,
     pub(super) layers: Vec<Rc<dyn Layer>>,
+}
+
+/// A fallback of a router around a nested one, and where the request was in that router. It sees
+/// the request as that router does, whatever the nested one has matched before it gave up.
+#[derive(Clone)]
+pub(crate) struct Fallback {
+    endpoint: Endpoint,
+    place: Place,
+}
+
+impl Fallback {
+    fn take(self, request: &mut Request) -> Endpoint {
+        request.go_back(self.place);
+        self.endpoint
+    }
 }
 
 impl Routes {
     /// Finds what answers a request, and stores the path's parameters in the request.
     pub(crate) fn find(&self, request: &mut Request) -> Found {
-        match self.find_own(request) {
-            Found::Nothing => match &self.fallback {
-                Some(endpoint) => Found::Handler(endpoint.clone()),
-                None => Found::Nothing,
-            },
-            Found::Layered(routes, None) => Found::Layered(routes, self.fallback.clone()),
-            found => found,
-        }
+        let place = request.place();
+        self.find_own(request).or(request, place, &self.fallback)
     }
 
     fn find_own(&self, request: &mut Request) -> Found {
+        let place = request.place();
         if let Some(routes) = self.find_host(request) {
-            return Routes::found(&routes, request);
+            return Routes::found(&routes, request, place);
         }
         let path = request.path_below();
         let Ok(matched) = self.tree.at(path) else {
@@ -161,7 +174,7 @@ impl Routes {
                 let left = below.unwrap_or_else(|| usize::from(path.ends_with('/')));
                 request.descend(left);
                 request.add_params(params);
-                Routes::found(&routes, request)
+                Routes::found(&routes, request, place)
             }
             Target::Methods(methods) => {
                 let Some(endpoint) = methods.find_or_head(request.method()).cloned() else {
@@ -177,12 +190,14 @@ impl Routes {
         }
     }
 
-    fn found(this: &Rc<Self>, request: &mut Request) -> Found {
-        if this.layers.is_empty() {
+    /// Looks in a router inside of another one, where the request was at `place`.
+    fn found(this: &Rc<Self>, request: &mut Request, place: Place) -> Found {
+        let found = if this.layers.is_empty() {
             this.find(request)
         } else {
             Found::Layered(this.clone(), None)
-        }
+        };
+        found.or(request, place, &this.outer)
     }
 
     fn find_host(&self, request: &Request) -> Option<Rc<Routes>> {
@@ -209,7 +224,7 @@ impl Routes {
     /// Answers a request through all layers. `fallback` answers if nothing behind them does.
     pub(crate) fn answer_all(
         this: &Rc<Self>,
-        fallback: Option<Endpoint>,
+        fallback: Option<Fallback>,
         request: Request,
     ) -> ResponseFuture {
         Routes::answer(
@@ -241,7 +256,7 @@ impl Routes {
             );
         }
         let found = match (routes.find(&mut request), fallback) {
-            (Found::Nothing, Some(fallback)) => Found::Handler(fallback),
+            (Found::Nothing, Some(fallback)) => Found::Handler(fallback.take(&mut request)),
             (Found::Layered(routes, None), fallback) => Found::Layered(routes, fallback),
             (found, _) => found,
         };
@@ -261,10 +276,28 @@ impl Routes {
 pub(crate) enum Found {
     Handler(Endpoint),
     /// A router with layers, and the fallback for requests that it has no handler for.
-    Layered(Rc<Routes>, Option<Endpoint>),
+    Layered(Rc<Routes>, Option<Fallback>),
     /// There is no handler; the response says why.
     Answer(Box<Response>),
     Nothing,
+}
+
+impl Found {
+    /// Falls back to this endpoint if nothing is found, now or behind the layers. It gets the
+    /// request as it was at `place`.
+    fn or(self, request: &mut Request, place: Place, endpoint: &Option<Endpoint>) -> Self {
+        let fallback = || {
+            let endpoint = endpoint.clone()?;
+            Some(Fallback { endpoint, place })
+        };
+        match self {
+            Found::Nothing => fallback().map_or(Found::Nothing, |fallback| {
+                Found::Handler(fallback.take(request))
+            }),
+            Found::Layered(routes, None) => Found::Layered(routes, fallback()),
+            found => found,
+        }
+    }
 }
 
 pub(crate) fn nothing() -> Response {

@@ -12,7 +12,7 @@ use entwined::{
     tls::{Acceptor, Connector, Roots, development},
     transport::tcp,
 };
-use entwined_http::{self as http, Config, Router};
+use entwined_http::{self as http, Config, Router, client::Client, layers};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::run::run;
@@ -133,4 +133,32 @@ fn a_connection_at_rest_ends_in_order() {
             assert!(came.ends_with(b"hello"));
         }
     }
+}
+
+/// Somebody on the way writes pages of the same name without TLS, and these would have its cookies.
+#[test]
+fn a_page_without_tls_is_not_one_of_a_server_with_it() {
+    let statuses = run(|handle| async move {
+        let identity = development::identity(["localhost"]).expect("a name");
+        let roots = Roots::only(identity.certificates());
+        let acceptor = Acceptor::builder(identity).build().expect("an acceptor");
+        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
+        let port = listener.local_address().tcp().expect("TCP").port();
+        let router = Router::new()
+            .get("/", || "hello")
+            .layer(layers::local_only());
+        let server = http::serve(acceptor.listen(listener), router);
+        let client = Client::builder(&handle).roots(roots).http2(false).build();
+        let mut statuses = Vec::new();
+        for origin in ["https://localhost", "http://localhost"] {
+            let request = client.get(&format!("https://localhost:{port}/"));
+            // As if it were at the usual port.
+            let request = request.header("host", "localhost").header("origin", origin);
+            let response = request.send().await.expect("a response");
+            statuses.push(response.status().as_u16());
+        }
+        drop(server);
+        statuses
+    });
+    assert_eq!(statuses, [200, 403]);
 }

@@ -361,3 +361,47 @@ fn what_is_hostile_is_refused() {
     let upload = ["--upload-file", large.to_str().expect("text")];
     assert_eq!(program.status(&upload, "/dav/large"), "413");
 }
+
+#[test]
+fn nothing_is_overwritten_for_a_client_that_writes_the_no_in_lower_case() {
+    let program = Program::start(&[]);
+    for name in ["one", "two"] {
+        let path = format!("/dav/personal/{name}.ics");
+        program.put(&path, &event(name, name), &[]);
+    }
+    let to = format!("destination: {}/dav/personal/two.ics", program.url);
+    for no in ["overwrite: F", "overwrite: f"] {
+        let ask = ["--request", "MOVE", "--header", &to, "--header", no];
+        assert_eq!(program.status(&ask, "/dav/personal/one.ics"), "412", "{no}");
+    }
+    assert!(
+        program
+            .curl(&[], "/dav/personal/two.ics")
+            .contains("SUMMARY:two")
+    );
+}
+
+/// One thing that is asked for many times in one request.
+#[test]
+fn an_answer_has_an_end_before_it_is_in_memory() {
+    let program = Program::start(&[]);
+    let large = event("large", &"x".repeat(900_000));
+    let file = program.folder.path().join("large.ics");
+    fs::write(&file, large).expect("a file");
+    let data = format!("@{}", file.display());
+    program.put("/dav/personal/large.ics", &data, &[]);
+    let names = "<C:calendar-data/>".repeat(1_000);
+    let report = format!(
+        "<C:calendar-multiget xmlns:D='DAV:' xmlns:C='urn:ietf:params:xml:ns:caldav'>\
+         <D:prop>{names}</D:prop><D:href>/dav/personal/large.ics</D:href></C:calendar-multiget>"
+    );
+    let ask = ["--request", "REPORT", "--data-binary", &report];
+    assert_eq!(program.status(&ask, "/dav/personal/"), "507");
+    let status = fs::read_to_string(format!("/proc/{}/status", program.process.id()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let most: u64 = line
+        .and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok())
+        .expect("a number");
+    assert!(most < 300_000, "{most} kB");
+}

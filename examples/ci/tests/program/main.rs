@@ -251,6 +251,40 @@ fn a_build_is_logged_and_leaves_artifacts() {
     );
 }
 
+/// A page that a build has left would be one of this server, and might ask for builds.
+#[test]
+fn a_page_that_a_build_has_left_is_not_one_of_the_server() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let id = master.build("echo '<script>fetch()</script>' > $ARTIFACTS/index.html");
+    master.until_state(&id, "passed");
+    for path in [format!("/artifacts/{id}/"), format!("/artifacts/{id}/none")] {
+        let head = master.curl(&["--dump-header", "-"], &path).to_lowercase();
+        let policy = head
+            .lines()
+            .find(|line| line.starts_with("content-security-policy:"));
+        assert!(
+            policy.is_some_and(|line| line.ends_with("; sandbox")),
+            "{head}"
+        );
+        assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    }
+}
+
+#[test]
+fn a_build_leaves_no_more_than_a_thousand_files() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let script = |count| format!("for n in $(seq {count}); do : > $ARTIFACTS/$n; done");
+    let fine = master.build(&script(1_000));
+    assert_eq!((&*master.log(&fine), &*master.state(&fine)), ("", "passed"));
+    let many = master.build(&script(1_001));
+    assert_eq!(master.log(&many), "[there are too many artifacts]");
+    assert_eq!(master.state(&many), "failed");
+}
+
 #[test]
 fn a_push_builds_what_was_pushed() {
     let site = Site::new(&["master", "one"]);

@@ -1,6 +1,8 @@
 //! Several masters that share their builds in PostgreSQL, which is a server of its own for each
 //! test. psql looks at what is stored.
 
+use std::io::Write as _;
+
 use super::*;
 
 /// PostgreSQL does not run as root, so it runs as the user that Debian's package makes.
@@ -66,8 +68,9 @@ impl Postgres {
         format!("postgres://ci@{folder}/postgres")
     }
 
-    pub fn psql(&self, sql: &str) -> String {
-        run(Command::new("psql")
+    fn client(&self) -> Command {
+        let mut command = Command::new("psql");
+        command
             .args([
                 "--no-psqlrc",
                 "--tuples-only",
@@ -75,8 +78,12 @@ impl Postgres {
                 "--username=ci",
             ])
             .args(["--dbname=postgres", "--host"])
-            .arg(self.folder.path())
-            .args(["--command", sql]))
+            .arg(self.folder.path());
+        command
+    }
+
+    pub fn psql(&self, sql: &str) -> String {
+        run(self.client().args(["--command", sql]))
     }
 
     /// Ends it as if the machine had lost its power, and starts it again.
@@ -101,6 +108,63 @@ impl Master {
         let status = ["--output", "/dev/null", "--write-out", "%{http_code}"];
         until(|| (self.curl(&status, "/builds") == "200").then_some(()));
     }
+}
+
+/// The worker goes while the database is still taking a build for it.
+#[test]
+fn a_build_that_is_taken_for_a_worker_that_has_gone_is_not_lost() {
+    let postgres = Postgres::start();
+    let site = Site::new(&["master", "one", "two"]);
+    let url = postgres.url();
+    let master = site.master_with(&["one", "two"], None, &["--database", &url]);
+    master.until_ready();
+    let id = master.build("echo done");
+    let mut changes = Running(
+        Command::new("curl")
+            .args(["--silent", "--no-buffer", "--max-time", "40"])
+            .arg(format!("{}/changes", master.url))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("curl runs"),
+    );
+    let mut changes = BufReader::new(changes.0.stdout.take().expect("piped")).lines();
+    let mut until_change = |expected: &str| {
+        let found = changes.any(|line| line.expect("text") == format!("data: {expected}"));
+        assert!(found, "nothing came");
+    };
+    // The database is connected.
+    until_change("0");
+    // From now on, a change waits for this lock.
+    postgres.psql(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_advisory_xact_lock(-1); RETURN NEW; END $$;
+        CREATE TRIGGER wait BEFORE UPDATE ON build FOR EACH ROW EXECUTE FUNCTION wait();",
+    );
+    let mut lock = Running(
+        postgres
+            .client()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql runs"),
+    );
+    let mut input = lock.0.stdin.take().expect("piped");
+    let begin = "SELECT pg_advisory_lock(-1);\n\\echo locked\n";
+    input.write_all(begin.as_bytes()).expect("psql reads");
+    let output = BufReader::new(lock.0.stdout.take().expect("piped"));
+    let mut lines = output.lines();
+    assert!(lines.any(|line| line.expect("text") == "locked"));
+
+    let one = site.worker("one", &master);
+    until_change("0");
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    until(|| (postgres.psql(waits) == "1").then_some(()));
+    drop(one);
+    until_change("0");
+    // Ends psql, and the lock with it.
+    drop(input);
+    let _two = site.worker("two", &master);
+    master.until_state(&id, "passed");
 }
 
 #[test]

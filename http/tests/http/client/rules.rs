@@ -791,3 +791,23 @@ fn connections_at_rest_end_in_a_second_run_too() {
         assert!(ended.expect("a run"), "the connection is still there");
     }
 }
+
+/// Old servers write names in Latin-1. Another character instead is another resource.
+#[test]
+fn a_redirect_to_a_name_that_is_not_utf8_goes_there() {
+    const AWAY: &[u8] = b"HTTP/1.1 302 Found\r\nlocation: /caf\xe9?a=\xff\r\n\
+        content-length: 0\r\nconnection: close\r\n\r\n";
+    let (url, heads) = answering(2, AWAY);
+    run(|handle| async move {
+        let client = Client::builder(&handle).max_redirects(1).build();
+        // The second answer is a redirect too, which is one too many.
+        let answer = client.get(&url).send().await;
+        assert!(matches!(answer, Err(ClientError::Redirect(_))));
+    });
+    let mut lines = heads
+        .iter()
+        .map(|head| head.lines().next().map(str::to_owned));
+    assert_eq!(lines.next().flatten().as_deref(), Some("GET / HTTP/1.1"));
+    let second = lines.next().flatten();
+    assert_eq!(second.as_deref(), Some("GET /caf%E9?a=%FF HTTP/1.1"));
+}

@@ -772,3 +772,63 @@ fn a_large_body_is_compressed_in_steps_between_which_others_have_their_turn() {
     // In one go it would take hundreds of milliseconds without optimization.
     assert!(longest < 150, "nobody had a turn for {longest} ms");
 }
+
+/// A browser sends the cookies of all servers of a machine in one header, whatever their ports. The
+/// name of a person in one of them must not end the sessions of the others.
+#[test]
+fn cookies_of_others_hide_none() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/set", |State(session): State<Session>| {
+                session.set("a", &7)
+            })
+            .get("/look", |State(session): State<Session>| {
+                format!("{:?}", session.get::<u32>("a"))
+            })
+            .layer(layers::sessions(SessionKey::generate()))
+            .layer(layers::local_only().with_token("0123456789abcdef"))
+    });
+    let host = site.address.to_string();
+    let token = format!("entwined-token-{}=0123456789abcdef", site.address.port());
+    let ask = |path: &str, cookies: &[u8]| {
+        let mut peer = site.peer();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\ncookie: ");
+        peer.send([head.as_bytes(), cookies, b"\r\n\r\n"].concat());
+        peer.answer()
+    };
+    let set = ask("/set", token.as_bytes());
+    let session = set.header("set-cookie").expect("a session");
+    let session = session.split(';').next().expect("a pair");
+    for other in ["name=J\u{fc}rgen".as_bytes(), b"name=J\xfcrgen", b"\xff"] {
+        for pairs in [
+            [other, token.as_bytes(), session.as_bytes()],
+            [session.as_bytes(), token.as_bytes(), other],
+        ] {
+            let answer = ask("/look", &pairs.join(&b"; "[..]));
+            assert_eq!((answer.status, answer.text()), (200, "Some(7)"));
+        }
+    }
+}
+
+/// RFC 9111, 4.1: without it, a cache gives the page of one visitor to another.
+#[test]
+fn a_response_that_depends_on_the_session_says_so() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/plain", || "the same for all")
+            .get("/got", |State(session): State<Session>| {
+                format!("{:?}", session.get::<u32>("a"))
+            })
+            .get("/set", |State(session): State<Session>| {
+                session.set("a", &1)
+            })
+            .get("/removed", |State(session): State<Session>| {
+                session.remove("a")
+            })
+            .layer(layers::sessions(SessionKey::generate()))
+    });
+    assert_eq!(site.get("/plain").header("vary"), None);
+    for path in ["/got", "/set", "/removed"] {
+        assert_eq!(site.get(path).header("vary"), Some("Cookie"), "{path}");
+    }
+}

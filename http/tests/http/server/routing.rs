@@ -1,4 +1,5 @@
-use entwined_http::{Error, Method, Request, Router};
+use entwined_http::{Error, Method, Path, Request, Router, layers};
+use serde::Deserialize;
 
 use crate::server::support::Site;
 
@@ -126,4 +127,87 @@ fn a_fallback_answers_what_no_route_matches_with_any_method() {
     );
     assert_eq!(peer.ask("OPTIONS", "*", &[], b"").text(), "OPTIONS *");
     assert_eq!(peer.ask("POST", "/there", &[], b"").status, 405);
+}
+
+/// A nested router that gives up must not leave its part of the path to the fallback: with files as
+/// the fallback, `/api/private/x` would be the file `private/x`, which a guard is in front of.
+#[test]
+fn a_fallback_sees_the_path_and_the_parameters_of_its_own_router() {
+    async fn tell(request: Request) -> String {
+        let param = |name| request.param(name).unwrap_or("none");
+        format!("{} {} {}", request.path_below(), param("a"), param("b"))
+    }
+    let inner = || Router::new().get("/users/{id}", || async { "a user" });
+    let layered = move || inner().layer(layers::request_id());
+    let site = Site::start(move |_| {
+        Router::new()
+            .nest("/plain/{b}", inner())
+            .nest("/layered/{b}", layered())
+            .nest("/deep/{b}", Router::new().nest("/er", layered()))
+            .nest("/own/{b}", inner().fallback(tell))
+            .nest(
+                "/outer/{a}",
+                Router::new()
+                    .nest("/plain/{b}", inner())
+                    .nest("/layered/{b}", layered())
+                    .fallback(tell),
+            )
+            .merge(
+                Router::new()
+                    .nest("/merged/{b}", inner())
+                    .nest("/merged-layered/{b}", layered())
+                    .fallback(tell)
+                    .layer(layers::request_id()),
+            )
+    });
+    let mut peer = site.peer();
+    for (path, expected) in [
+        ("/plain/1/private/x", "/plain/1/private/x none none"),
+        ("/plain/1", "/plain/1 none none"),
+        ("/layered/1/private/x", "/layered/1/private/x none none"),
+        ("/deep/1/er/x", "/deep/1/er/x none none"),
+        ("/own/1/private/x", "/private/x none 1"),
+        ("/outer/1/plain/2/x", "/plain/2/x 1 none"),
+        ("/outer/1/layered/2/x", "/layered/2/x 1 none"),
+        ("/merged/1/private/x", "/merged/1/private/x none none"),
+        ("/merged-layered/1/x", "/merged-layered/1/x none none"),
+        ("/plain/1/users/2", "a user"),
+        ("/merged-layered/1/users/2", "a user"),
+    ] {
+        assert_eq!(peer.get(path).text(), expected, "{path}");
+    }
+}
+
+/// A router does not know what it is nested in. With the outer value, it would show another thing
+/// than the one that was asked for.
+#[test]
+fn of_two_parameters_of_one_name_the_inner_one_counts() {
+    #[derive(Deserialize)]
+    struct Book {
+        id: u32,
+    }
+    let site = Site::start(|_| {
+        let books = Router::new()
+            .get("/param/{id}", |request: Request| async move {
+                request.param("id").unwrap_or("none").to_owned()
+            })
+            .get("/parsed/{id}", |request: Request| async move {
+                let id: u32 = request.parse_param("id")?;
+                Ok::<_, Error>(id.to_string())
+            })
+            .get("/struct/{id}", |Path(book): Path<Book>| book.id.to_string())
+            .get("/tuple/{id}", |Path((one, two)): Path<(u32, u32)>| {
+                format!("{one} {two}")
+            });
+        Router::new().nest("/users/{id}", books)
+    });
+    for (path, expected) in [
+        ("/users/1/param/2", "2"),
+        ("/users/1/parsed/2", "2"),
+        ("/users/1/struct/2", "2"),
+        ("/users/1/tuple/2", "1 2"),
+    ] {
+        let answer = site.get(path);
+        assert_eq!((answer.status, answer.text()), (200, expected), "{path}");
+    }
 }

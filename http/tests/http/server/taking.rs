@@ -284,7 +284,7 @@ fn merged_routers_are_one_with_the_layers_of_each_around_its_own_part() {
         ("/else", "fallback for /else", &["second", "outer", "all"]),
         (
             "/below/else",
-            "fallback for /else",
+            "fallback for /below/else",
             &["inner", "second", "outer", "all"],
         ),
     ] {
