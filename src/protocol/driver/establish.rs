@@ -1,4 +1,5 @@
-//! The beginning: a stream that becomes ready, the protocol for it, and wrappers that are added later.
+//! The beginning: a stream that becomes ready, the protocol for it, and wrappers that are added
+//! later.
 
 use std::{
     io,
