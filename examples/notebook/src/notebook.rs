@@ -461,6 +461,11 @@ impl Notebook {
         });
     }
 
+    /// Whether something is not on the disk yet.
+    pub fn is_to_be_saved(&self) -> bool {
+        self.saving.get()
+    }
+
     /// Writes the notebook if it was changed since it was written.
     pub async fn save(&self) -> io::Result<()> {
         // Only one at a time, so that an older state never replaces a newer one.

@@ -124,9 +124,11 @@ impl Shelf {
         // While the file was read, another page may have opened it.
         if !open.contains_key(name) {
             if open.len() >= MAX_OPEN {
-                // Those that nobody looks at and that run nothing are not needed.
+                // Those that nobody looks at, that run nothing and are on the disk are not needed.
                 open.retain(|_, notebook| {
-                    notebook.kernel_id().is_some() || notebook.news.subscribers() > 0
+                    notebook.kernel_id().is_some()
+                        || notebook.news.subscribers() > 0
+                        || notebook.is_to_be_saved()
                 });
             }
             if open.len() >= MAX_OPEN {

@@ -132,6 +132,14 @@ fn kernels_work_and_none_is_left_after_kill_9() {
     kernels_work_and_none_is_left("-KILL");
 }
 
+/// It was forgotten, and what was on the disk was shown and written again.
+#[test]
+fn what_is_not_yet_written_is_kept_though_many_are_looked_at() {
+    let program = Program::start();
+    let whole = program.python("many.py", &[]);
+    assert!(whole.contains("not yet written"), "{whole}");
+}
+
 #[test]
 fn a_person_works_in_a_browser() {
     let mut program = Program::start();
