@@ -4,7 +4,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
 };
@@ -147,7 +147,12 @@ fn long_work() {
         "2262 primes below 20000\n"
     );
     // It is told to end, like a service. (A shell may have switched SIGINT off.)
-    let mut endless = Running::start(example("long_work").arg("900000000000"));
+    let mut endless = example("long_work");
+    endless.arg("900000000000").stderr(Stdio::piped());
+    let mut endless = Running::start(&mut endless);
+    // It is there when it says something: a signal before that would end `timeout` alone.
+    let mut said = endless.process.stderr.take().expect("piped");
+    said.read_exact(&mut [0]).expect("its progress");
     let pid = endless.process.id().to_string();
     text(Command::new("kill").arg(&pid));
     assert_eq!(endless.line(), "");

@@ -128,6 +128,8 @@ pub struct App {
     /// When the window was told its last size.
     resized: Option<Instant>,
     causes: Vec<StartCause>,
+    /// When each iteration began.
+    began: Vec<Instant>,
     log: Vec<&'static str>,
     control_flow: ControlFlow,
     on_redraw: Option<Hook>,
@@ -146,6 +148,7 @@ impl App {
 impl ApplicationHandler for App {
     fn new_events(&mut self, _: &ActiveEventLoop, cause: StartCause) {
         self.causes.push(cause);
+        self.began.push(Instant::now());
     }
 
     fn resumed(&mut self, event_loop: &ActiveEventLoop) {
@@ -469,12 +472,17 @@ fn the_applications_poll_does_not_starve_the_network(run: Run<'_>) {
     let (network, mut app) = start();
     app.control_flow = ControlFlow::Poll;
     let all = Rc::new(RefCell::new(Vec::new()));
-    let (handle, lent, late) = (network.handle(), network.app(), all.clone());
+    let (handle, lent, later) = (network.handle(), network.app(), all.clone());
     network.handle().spawn(async move {
         for _ in 0..ROUNDS {
             let due = Instant::now() + Duration::from_millis(2);
             handle.sleep_until(due).await;
-            late.borrow_mut().push(due.elapsed());
+            // On a busy machine an iteration takes as long as others have the processor.
+            let count = |app: &mut App| {
+                let began = app.began.iter().rev();
+                began.take_while(|began| **began > due).count()
+            };
+            later.borrow_mut().push(lent.with(count));
         }
         quit(&lent)();
     });
@@ -485,7 +493,11 @@ fn the_applications_poll_does_not_starve_the_network(run: Run<'_>) {
         .filter(|cause| **cause == StartCause::Poll)
         .count();
     assert!(polls > 100, "{polls} iterations");
-    assert_on_time(all.take());
+    let later = all.take();
+    assert!(
+        later.iter().all(|count| *count <= 1),
+        "{later:?} iterations later"
+    );
 }
 
 fn a_busy_network_does_not_starve_the_window(run: Run<'_>) {
