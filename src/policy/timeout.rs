@@ -34,12 +34,15 @@ pub struct IdleTimeout<S> {
     writer: Option<Sleep>,
     /// Runs while what was written is not sent.
     flusher: Option<Sleep>,
+    /// Since when it has waited to be sent.
+    flushing: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
 enum Side {
     Reader,
     Writer,
+    Flusher,
 }
 
 impl<S: ByteStream> IdleTimeout<S> {
@@ -55,6 +58,7 @@ impl<S: ByteStream> IdleTimeout<S> {
             reader: None,
             writer: None,
             flusher: None,
+            flushing: None,
         }
     }
 
@@ -80,26 +84,30 @@ impl<S: ByteStream> IdleTimeout<S> {
                 _ => moved,
             };
         }
+        Poll::Ready(Err(ready!(self.wait(cx, side, self.moved))))
+    }
+
+    /// Waits until it has been silent for too long, or the total time is over.
+    fn wait(&mut self, cx: &mut Context<'_>, side: Side, since: Instant) -> Poll<io::Error> {
         let sleep = match side {
             Side::Reader => &mut self.reader,
             Side::Writer => &mut self.writer,
+            Side::Flusher => &mut self.flusher,
         };
         loop {
-            let silent = self.moved.checked_add(self.idle);
+            let silent = since.checked_add(self.idle);
             let due = match (silent, self.end) {
                 (Some(silent), Some(end)) => silent.min(end),
                 (Some(due), None) | (None, Some(due)) => due,
                 (None, None) => return Poll::Pending,
             };
             let waiting = sleep.get_or_insert_with(|| self.handle.sleep_until(due));
-            if Pin::new(waiting).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            ready!(Pin::new(waiting).poll(cx));
             if due <= self.handle.now() {
-                return Poll::Ready(Err(match self.end == Some(due) {
+                return Poll::Ready(match self.end == Some(due) {
                     true => over(),
                     false => idle(),
-                }));
+                });
             }
             *sleep = None;
         }
@@ -113,17 +121,13 @@ impl<S: ByteStream> IdleTimeout<S> {
         flushed: Poll<io::Result<()>>,
     ) -> Poll<io::Result<()>> {
         if flushed.is_ready() {
-            self.flusher = None;
+            (self.flushing, self.flusher) = (None, None);
             return flushed;
         }
-        let sleep = self.flusher.get_or_insert_with(|| {
-            let due = self.handle.after(self.idle);
-            self.handle
-                .sleep_until(self.end.map_or(due, |end| end.min(due)))
-        });
-        ready!(Pin::new(sleep).poll(cx));
-        let is_over = self.end.is_some_and(|end| end <= self.handle.now());
-        Poll::Ready(Err(if is_over { over() } else { idle() }))
+        // The silence before does not count.
+        let began = *self.flushing.get_or_insert(self.handle.now());
+        let since = began.max(self.moved);
+        Poll::Ready(Err(ready!(self.wait(cx, Side::Flusher, since))))
     }
 }
 

@@ -183,6 +183,38 @@ fn what_is_to_be_flushed_to_a_peer_that_does_not_read_is_not_waited_for() {
     }
 }
 
+/// The time for what is to be sent ran on, whatever came.
+#[test]
+fn a_peer_that_sends_is_not_idle_while_something_is_to_be_flushed() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let mut near = IdleTimeout::new(&handle, Swallows { below: near }, Duration::from_secs(10));
+    let sleeping = handle.clone();
+    handle.spawn(async move {
+        for _ in 0..5 {
+            sleeping.sleep(Duration::from_secs(6)).await;
+            write_all(&mut far, b"!").await.expect("it is there");
+        }
+        sleeping.sleep(Duration::from_secs(600)).await;
+    });
+    let start = handle.now();
+    let both = handle.spawn(poll_fn(move |cx| {
+        let mut byte = [0];
+        loop {
+            match Pin::new(&mut near).poll_read(cx, &mut byte) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Pin::new(&mut near).poll_flush(cx),
+            }
+        }
+    }));
+    let result = simulation.run_until(both).expect("no panic");
+    let error = result.expect_err("it does not read");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(handle.now() - start, Duration::from_secs(40));
+}
+
 /// How long it takes to send `bytes` bytes over each of several streams that share a bucket.
 fn time_of(streams: usize, bytes: usize, input: bool) -> Duration {
     let simulation = Simulation::new();
