@@ -149,11 +149,34 @@ impl Core {
     }
 
     /// Ends a run: drops everything that is left, on this thread. The only callback from now on is
-    /// `connection_lost`.
+    /// `connection_lost`. What is scheduled meanwhile goes with the run.
     pub(crate) fn end_run(self: &Rc<Self>) {
         self.life.ended.set(self.life.ended.get() + 1);
         let outer = self.life.ending.replace(true);
         self.run_ends();
+        self.drop_work();
+        // The destructors may have scheduled more.
+        while self.has_own_work() {
+            self.drop_work();
+        }
+        self.drop_ends();
+        self.settle_deadline();
+        self.host.ended();
+        self.life.ending.set(outer);
+    }
+
+    /// Whether anything is left that was scheduled on this thread. What other threads post does not
+    /// count: they could go on for as long as they like.
+    fn has_own_work(&self) -> bool {
+        self.tasks.has_ready()
+            || !self.tasks.are_ended()
+            || self.timers.borrow().len() > 0
+            || !self.calls.borrow().is_empty()
+            || self.inbox.has_own_calls()
+    }
+
+    /// Drops the tasks, timers and calls that there are.
+    fn drop_work(&self) {
         self.end_tasks();
         let timers = self.timers.borrow_mut().drain();
         for timed in timers {
@@ -178,10 +201,6 @@ impl Core {
                 call,
             );
         }
-        self.drop_ends();
-        self.settle_deadline();
-        self.host.ended();
-        self.life.ending.set(outer);
     }
 
     /// Closes the reactor when its driver is gone: ends the run at once, without its phases, and
