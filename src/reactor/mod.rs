@@ -27,6 +27,10 @@
 //! callbacks of cancelled Deferreds schedule meanwhile is dropped too, and the next run cannot be
 //! started yet. What is scheduled after that waits for the next run.
 //!
+//! Something that is scheduled again whenever it is dropped would keep the run from its end. After
+//! a hundred times it is left for the next run; if the reactor closes, it is leaked. A log line
+//! says so.
+//!
 //! Hooks ([`on_turn`](Handle::on_turn), [`on_turn_end`](Handle::on_turn_end),
 //! [`on_shutdown`](Handle::on_shutdown)) and observers belong to the reactor, and work in each run
 //! until they are dropped. A shutdown hook is called once. A call that a [`TurnEnd`] has requested

@@ -2,11 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::pending,
+    rc::Rc,
     time::Duration,
 };
 
 use entwined::{
     Handle, Standalone,
+    deferred::Interrupted,
     reactor::{Label, Origin, Phase},
 };
 
@@ -114,5 +117,74 @@ fn what_is_scheduled_between_two_runs_waits_for_the_next() {
             all,
             ["call", "end of a turn", "posted call", "task", "timer"]
         );
+    }
+}
+
+/// So often something may begin anew while a run ends. It would do so for ever.
+const MOST: u32 = 1_000;
+
+/// Spawns a task, and another one whenever it ends.
+fn supervise(handle: &Handle, left: &Rc<Cell<u32>>) {
+    let Some(less) = left.get().checked_sub(1) else {
+        return;
+    };
+    left.set(less);
+    let (again, left) = (handle.clone(), left.clone());
+    handle.spawn(pending::<()>()).add_both(move |_| {
+        supervise(&again, &left);
+        Ok::<_, Interrupted>(())
+    });
+}
+
+/// Schedules itself again when it is dropped.
+struct Stubborn {
+    handle: Handle,
+    kind: &'static str,
+    left: Rc<Cell<u32>>,
+}
+
+impl Drop for Stubborn {
+    fn drop(&mut self) {
+        let Some(less) = self.left.get().checked_sub(1) else {
+            return;
+        };
+        self.left.set(less);
+        let (handle, kind, left) = (self.handle.clone(), self.kind, self.left.clone());
+        let again = Stubborn { handle, kind, left };
+        match self.kind {
+            "task" => drop(self.handle.spawn(async move {
+                pending::<()>().await;
+                drop(again)
+            })),
+            "timer" => {
+                let hour = Duration::from_secs(3_600);
+                drop(self.handle.call_later(hour, move || drop(again)));
+            }
+            _ => self.handle.call_soon(move || drop(again)),
+        }
+    }
+}
+
+#[test]
+fn what_begins_anew_whenever_it_is_dropped_does_not_keep_a_run_from_its_end() {
+    for kind in ["supervised task", "task", "timer", "call"] {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let left = Rc::new(Cell::new(MOST));
+        if kind == "supervised task" {
+            supervise(&handle, &left);
+        } else {
+            let (handle, left) = (handle.clone(), left.clone());
+            drop(Stubborn { handle, kind, left });
+        }
+        for _ in 0..2 {
+            left.set(MOST);
+            handle.call_soon_with(Handle::stop);
+            reactor.run().expect("a run");
+            assert!(left.get() > 0, "{kind}: it began anew {MOST} times");
+        }
+        left.set(MOST);
+        drop(reactor);
+        assert!(left.get() > 0, "{kind}: closed, it began anew {MOST} times");
     }
 }
