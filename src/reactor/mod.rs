@@ -20,6 +20,24 @@
 //!    each step is in the processor's caches.
 //! 6. **Deadline.** The host is told when the next timer is due, if that has changed.
 //!
+//! # Runs
+//!
+//! Tasks, timers and calls belong to a run. Those that are scheduled before a run wait for it. When
+//! a run ends, those that are left are dropped. What their destructors, `connection_lost` and the
+//! callbacks of cancelled Deferreds schedule meanwhile is dropped too, and the next run cannot be
+//! started yet. What is scheduled after that waits for the next run.
+//!
+//! Something that is scheduled again whenever it is dropped would keep the run from its end. After
+//! a hundred times it is left for the next run; if the reactor closes, it is leaked. A log line
+//! says so.
+//!
+//! Hooks ([`on_turn`](Handle::on_turn), [`on_turn_end`](Handle::on_turn_end),
+//! [`on_shutdown`](Handle::on_shutdown)) and observers belong to the reactor, and work in each run
+//! until they are dropped. A shutdown hook is called once. A call that a [`TurnEnd`] has requested
+//! belongs to the run.
+//!
+//! # Callbacks
+//!
 //! Each user callback runs with no borrow and no lock held. It may run the host's loop (a modal
 //! dialog), which makes nested turns. Nested turns take work from the same queues, so everything
 //! else continues. Work that is on the stack is in no queue until it returns.

@@ -169,14 +169,7 @@ impl Protocol for Speaker {
 
     fn resume_writing(&mut self, _: &Connection) {
         self.inner.full.set(false);
-        let credits: Vec<_> = self
-            .inner
-            .answering
-            .borrow()
-            .values()
-            .filter_map(|call| call.credit.clone())
-            .collect();
-        for credit in credits {
+        for credit in self.inner.credits() {
             credit.wake();
         }
     }
@@ -206,7 +199,7 @@ impl Speaker {
             finished.settle(if orderly { Ok(()) } else { Err(error.clone()) });
         }
         // Tasks are cancelled and callers told while nothing is borrowed.
-        for (_, call) in inner.answering.take() {
+        for call in inner.take_answering() {
             if let Some(task) = call.task {
                 task.cancel();
             }
@@ -247,7 +240,7 @@ fn heed(inner: &Rc<Inner>, methods: &RefCell<Methods>, message: Message<'_>) -> 
             answer(inner, methods, id, name, arguments, Some(allowed))?;
         }
         Message::Cancel { id } => {
-            let call = inner.answering.borrow_mut().remove(&id);
+            let call = inner.remove_answering(id);
             if let Some(task) = call.and_then(|call| call.task) {
                 task.cancel();
             }
@@ -297,19 +290,14 @@ fn answer(
     arguments: &[u8],
     credit: Option<Rc<Credit>>,
 ) -> Result<(), Wrong> {
-    let mut answering = inner.answering.borrow_mut();
-    if answering.contains_key(&id) {
+    if inner.is_answering(id) {
         return Err("the peer gave two calls the same number");
     }
     if inner.finishing.get().here {
-        drop(answering);
         inner.refuse(id, &Refusal(Code::Finishing, String::new()));
         return Ok(());
     }
-    let bytes: usize = answering.values().map(|call| call.bytes).sum();
-    let fits = answering.is_empty() || bytes + arguments.len() <= inner.config.max_call_bytes;
-    if answering.len() >= inner.config.max_calls || !fits {
-        drop(answering);
+    if !inner.admits(arguments.len()) {
         inner.refuse(id, &Refusal(Code::TooMany, String::new()));
         return Ok(());
     }
@@ -319,8 +307,7 @@ fn answer(
         credit,
         bytes: arguments.len(),
     };
-    answering.insert(id, call);
-    drop(answering);
+    inner.begin_answering(id, call);
     let handle = &inner.handle;
     let method = methods.borrow().find(name);
     let begun = method.and_then(|method| {
@@ -336,9 +323,7 @@ fn answer(
         Err(refusal) => inner.finish(id, many, Err(refusal)),
         Ok(future) => {
             let task = handle.spawn_as(inner.origin, future);
-            if let Some(call) = inner.answering.borrow_mut().get_mut(&id) {
-                call.task = Some(task.canceller());
-            }
+            inner.answers_by(id, task.canceller());
             let weak = Rc::downgrade(inner);
             task.add_both(move |result| {
                 if let Some(inner) = Weak::upgrade(&weak) {

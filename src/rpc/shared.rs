@@ -33,7 +33,9 @@ pub(super) struct Inner {
     /// The bytes of items that have arrived and were not taken.
     item_bytes: Cell<usize>,
     /// Calls of the peer. A call that has just arrived has no task yet.
-    pub(super) answering: RefCell<HashMap<u64, Answering>>,
+    answering: RefCell<HashMap<u64, Answering>>,
+    /// The sum of the bytes of their arguments.
+    answering_bytes: Cell<usize>,
     /// Whether the send queue is above its limit.
     pub(super) full: Cell<bool>,
     pub(super) finishing: Cell<Finishing>,
@@ -64,6 +66,7 @@ impl Inner {
             waiting_bytes: Cell::default(),
             item_bytes: Cell::default(),
             answering: RefCell::default(),
+            answering_bytes: Cell::default(),
             full: Cell::new(false),
             finishing: Cell::default(),
             finished: RefCell::default(),
@@ -292,15 +295,68 @@ impl Inner {
         self.tell(Kind::Credit, id, |bytes| message::put(bytes, &more));
     }
 
-    pub(super) fn credit_of(&self, id: u64) -> Option<Rc<Credit>> {
-        self.answering.borrow().get(&id)?.credit.clone()
-    }
-
     /// Ends the connection with a peer that violates the protocol.
     pub(super) fn end(&self, why: &str) {
         tracing::warn!(peer = %self.connection().peer_address(), why, "ending an RPC connection");
         *self.lost.borrow_mut() = Some(why.to_owned());
         self.connection().abort();
+    }
+}
+
+/// Calls of the peer.
+impl Inner {
+    pub(super) fn is_answering(&self, id: u64) -> bool {
+        self.answering.borrow().contains_key(&id)
+    }
+
+    /// Number of the peer's calls that have no answer yet.
+    pub(super) fn answering(&self) -> usize {
+        self.answering.borrow().len()
+    }
+
+    /// Whether there is room for another call, whose arguments have this many bytes.
+    pub(super) fn admits(&self, bytes: usize) -> bool {
+        let (count, before) = (self.answering(), self.answering_bytes.get());
+        let fits = count == 0 || before.saturating_add(bytes) <= self.config.max_call_bytes;
+        count < self.config.max_calls && fits
+    }
+
+    /// Keeps a call of the peer that has just arrived. It must not be there yet.
+    pub(super) fn begin_answering(&self, id: u64, call: Answering) {
+        self.answering_bytes
+            .set(self.answering_bytes.get() + call.bytes);
+        self.answering.borrow_mut().insert(id, call);
+    }
+
+    /// The task of a call of the peer, which ends if the peer cancels the call.
+    pub(super) fn answers_by(&self, id: u64, task: Canceller) {
+        if let Some(call) = self.answering.borrow_mut().get_mut(&id) {
+            call.task = Some(task);
+        }
+    }
+
+    pub(super) fn remove_answering(&self, id: u64) -> Option<Answering> {
+        let call = self.answering.borrow_mut().remove(&id)?;
+        self.answering_bytes
+            .set(self.answering_bytes.get() - call.bytes);
+        Some(call)
+    }
+
+    /// Takes all calls of the peer.
+    pub(super) fn take_answering(&self) -> impl Iterator<Item = Answering> + use<> {
+        self.answering_bytes.set(0);
+        self.answering.take().into_values()
+    }
+
+    pub(super) fn credit_of(&self, id: u64) -> Option<Rc<Credit>> {
+        self.answering.borrow().get(&id)?.credit.clone()
+    }
+
+    /// The credits of all streams that the peer has called.
+    pub(super) fn credits(&self) -> Vec<Rc<Credit>> {
+        let answering = self.answering.borrow();
+        let credits = answering.values().filter_map(|call| call.credit.clone());
+        credits.collect()
     }
 }
 
@@ -358,8 +414,7 @@ impl Inner {
 
     /// Answers a call, unless the peer has cancelled it.
     pub(super) fn finish(&self, id: u64, many: bool, result: Result<Answer, Refusal>) {
-        let call = self.answering.borrow_mut().remove(&id);
-        if call.is_none() {
+        if self.remove_answering(id).is_none() {
             return;
         }
         self.touch();

@@ -24,6 +24,7 @@ mod proxy;
 #[cfg(feature = "rpc")]
 mod rpc;
 mod run;
+mod run_end;
 mod service;
 mod streams;
 mod thread;

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use entwined::{
@@ -799,6 +799,94 @@ fn holding(simulation: &Simulation, config: Config) -> (Peer, Peer) {
     });
     methods.add("echo", |_, text: String| async { Ok::<_, Failure>(text) });
     serving(simulation, methods, config)
+}
+
+/// The least time of some rounds of echoes, in this thread.
+fn echoes(simulation: &Simulation, peer: &Peer) -> Duration {
+    let round = || {
+        let start = Instant::now();
+        let calls: Vec<_> = (0..100)
+            .map(|_| peer.call::<String>("echo", &"x"))
+            .collect();
+        for call in calls {
+            assert_eq!(simulation.run_until(call), Ok("x".to_owned()));
+        }
+        start.elapsed()
+    };
+    (0..10).map(|_| round()).min().expect("some rounds")
+}
+
+#[test]
+fn a_call_takes_no_longer_when_many_others_are_open() {
+    const MANY: usize = 20_000;
+    let simulation = Simulation::new();
+    let config = Config {
+        max_calls: 2 * MANY,
+        max_waiting: 2 * MANY,
+        ..Config::default()
+    };
+    let (peer, other) = holding(&simulation, config);
+    let alone = echoes(&simulation, &peer);
+    let held: Vec<_> = (0..MANY).map(|_| peer.call::<()>("hold", &"x")).collect();
+    simulation.drive();
+    assert_eq!(other.answering(), MANY);
+    let among = echoes(&simulation, &peer);
+    // To look at each of them would make it twenty times as long.
+    assert!(among < alone * 4, "{among:?}, alone {alone:?}");
+    for call in held {
+        call.cancel();
+    }
+    simulation.drive();
+    assert_eq!(other.answering(), 0);
+}
+
+#[test]
+fn the_bytes_of_calls_that_are_over_are_free_again() {
+    let simulation = Simulation::new();
+    let config = Config {
+        max_call_bytes: 10_000,
+        ..Config::default()
+    };
+    let mut methods = Methods::new();
+    methods.add("echo", |_, text: String| async { Ok::<_, Failure>(text) });
+    methods.add("hold", |_, _: String| async {
+        std::future::pending::<Result<(), Failure>>().await
+    });
+    methods.add("fail", |_, _: String| async {
+        Err::<(), _>(Failure("as wanted".to_owned()))
+    });
+    methods.add("panic", |_, text: String| async move {
+        assert!(text.is_empty(), "as wanted");
+        Ok::<_, Failure>(())
+    });
+    methods.add_stream("items", |_, _: String, items: Items<u8>| async move {
+        items.send(&1).await
+    });
+    let (peer, other) = serving(&simulation, methods, config);
+    // A call that is alone always fits.
+    let open = peer.call::<()>("hold", &"x");
+    let text = "x".repeat(6_000);
+    for _ in 0..3 {
+        for name in ["echo", "fail", "panic", "there is none", "items"] {
+            // Whatever its end is, the next call fits.
+            let ended = simulation.run_until(peer.call::<String>(name, &text));
+            assert_eq!(ended.is_ok(), name == "echo", "{name}: {ended:?}");
+            assert_eq!(other.answering(), 1);
+        }
+        let mut items = peer.stream::<u8>("items", &text);
+        let next = simulation
+            .handle()
+            .spawn(async move { (items.next().await, items.next().await) });
+        assert_eq!(simulation.run_until(next), Ok((Some(Ok(1)), None)));
+        let held = peer.call::<()>("hold", &text);
+        simulation.drive();
+        assert_eq!(other.answering(), 2);
+        held.cancel();
+        simulation.drive();
+    }
+    let echoed = call::<String>(&simulation, &peer, "echo", &text);
+    assert_eq!(echoed, Ok(text));
+    assert!(!open.is_ready());
 }
 
 #[test]

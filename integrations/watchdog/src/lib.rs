@@ -45,8 +45,11 @@
 mod sys;
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -97,8 +100,12 @@ struct Shared {
 struct State {
     /// The number of signs of life so far.
     signs: u64,
+    /// The run has begun.
+    running: bool,
     /// The watchdog must end: it was dropped, or the run has ended.
     over: bool,
+    /// Wakes the task that lasts as long as the run.
+    task: Option<Waker>,
 }
 
 impl Watchdog {
@@ -106,7 +113,8 @@ impl Watchdog {
     /// no sign of life for `limit`, the thread's stack is logged through `tracing`, as an error. It
     /// is logged again after twice that time, four times, and so on.
     ///
-    /// The watchdog ends with the reactor's run.
+    /// It watches one run, the current or the next one, and ends with it. Without a run, nobody
+    /// gives signs of life.
     ///
     /// # Errors
     /// Returns the system's error if no thread can be started, or if the signal (the third highest
@@ -130,6 +138,7 @@ impl Watchdog {
         // Without any, it would do nothing but ask.
         let limit = limit.max(Duration::from_millis(1));
         let (shared, remote) = (Arc::new(Shared::default()), handle.remote());
+        shared.lock().running = handle.is_running();
         let thread = thread::Builder::new()
             .name("entwined-watchdog".into())
             .spawn({
@@ -139,6 +148,10 @@ impl Watchdog {
                     shared.watch(&remote, &target, limit, report);
                 }
             })?;
+        handle.spawn({
+            let run = Run(shared.clone());
+            poll_fn(move |cx| run.0.poll_over(cx))
+        });
         Ok(Watchdog {
             shared,
             thread: Some(thread),
@@ -161,6 +174,15 @@ impl fmt::Debug for Watchdog {
         f.debug_struct("Watchdog")
             .field("signs_of_life", &self.shared.lock().signs)
             .finish_non_exhaustive()
+    }
+}
+
+/// Belongs to a task of the run. If it is dropped, the run has ended.
+struct Run(Arc<Shared>);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -191,8 +213,38 @@ impl Shared {
     }
 
     fn end(&self) {
-        self.lock().over = true;
+        let task = {
+            let mut state = self.lock();
+            state.over = true;
+            state.task.take()
+        };
         self.changed.notify_all();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Called in the run, so it has begun. Ready when the watchdog is over.
+    fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.over {
+            return Poll::Ready(());
+        }
+        state.running = true;
+        let before = state.task.replace(cx.waker().clone());
+        drop(state);
+        drop(before);
+        self.changed.notify_all();
+        Poll::Pending
+    }
+
+    /// Waits until the run has begun. Returns false if the watchdog is over.
+    fn wait_for_run(&self) -> bool {
+        let state = self
+            .changed
+            .wait_while(self.lock(), |state| !state.running && !state.over)
+            .unwrap_or_else(PoisonError::into_inner);
+        !state.over
     }
 
     fn watch(
@@ -202,6 +254,9 @@ impl Shared {
         limit: Duration,
         report: impl Fn(&Stuck),
     ) {
+        if !self.wait_for_run() {
+            return;
+        }
         loop {
             let start = Instant::now();
             let asked = self.lock().signs;

@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Sender, channel},
+        mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -138,6 +138,55 @@ fn it_ends_with_the_run_and_several_watch_at_a_time() {
             .all(|stuck| stuck.to_string().contains("sleeps_for")),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_thread_is_not_watched_before_the_run() {
+    let reactor = Standalone::new().expect("a reactor");
+    let (tell, told) = channel();
+    let watchdog = watchdog(&reactor.handle(), &tell);
+    let before = told.recv_timeout(LIMIT * 10);
+    assert!(
+        matches!(before, Err(RecvTimeoutError::Timeout)),
+        "{before:?}"
+    );
+    drop(watchdog);
+}
+
+#[test]
+fn a_thread_is_not_watched_after_the_run() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let (tell, told) = channel::<Stuck>();
+    let limit = LIMIT * 10;
+    handle.clone().call_soon(move || {
+        let report = move |stuck: &Stuck| tell.send(stuck.clone()).expect("the test waits");
+        std::mem::forget(Watchdog::start_with(&handle, limit, report).expect("a thread"));
+        // A sign of life is not on its way then.
+        handle.call_later_with(LIMIT, Handle::stop);
+    });
+    reactor.run().expect("a run");
+    // It ends, though the reactor is kept.
+    let after = told.recv_timeout(limit * 10);
+    assert!(
+        matches!(after, Err(RecvTimeoutError::Disconnected)),
+        "{after:?}"
+    );
+    drop(reactor);
+}
+
+#[test]
+fn a_watchdog_that_is_dropped_leaves_nothing_in_the_reactor() {
+    let told = run(|handle, tell| {
+        let before = handle.census().tasks;
+        let watchdog = watchdog(&handle, &tell);
+        drop((watchdog, tell));
+        handle.clone().call_later_with(LIMIT / 2, move |handle| {
+            assert_eq!(handle.census().tasks, before);
+            handle.stop();
+        });
+    });
+    assert!(told.is_empty(), "{told:?}");
 }
 
 /// Runs alone, in a process of its own: a handler is the whole process's.

@@ -21,6 +21,7 @@ mod presentation;
 use std::{
     cell::{Cell, RefCell},
     fmt,
+    os::fd::OwnedFd,
     rc::Rc,
 };
 
@@ -44,13 +45,13 @@ use crate::{Error, sys};
 /// discards events that arrive for its objects later.
 pub struct Guest<D: 'static> {
     inner: Rc<Inner<D>>,
-    /// Causes a turn when something has arrived.
-    arrivals: Deferred<(), Interrupted>,
     _hook: TurnHook,
 }
 
 struct Inner<D> {
     connection: Connection,
+    /// The toolkit's socket. Causes a turn when something has arrived, in each run.
+    socket: Registration<OwnedFd>,
     /// Borrowed while events are dispatched: the state's callbacks may get here again.
     queue: RefCell<EventQueue<D>>,
     state: RefCell<D>,
@@ -79,34 +80,24 @@ impl<D: 'static> Guest<D> {
             .poll_fd()
             .try_clone_to_owned()
             .map_err(Error::display)?;
-        let watched = Registration::new(handle, socket, Interest::READABLE)
+        let socket = Registration::new(handle, socket, Interest::READABLE)
             .map_err(|error| Error::display(error.error))?;
         // Nothing fails any more, so the display is not kept in vain.
         let connection = toolkit.keep();
         let inner = Rc::new(Inner {
             queue: RefCell::new(connection.new_event_queue()),
             connection,
+            socket,
             state: RefCell::new(state),
             failed: Cell::new(false),
             gone: RefCell::default(),
             why: RefCell::default(),
         });
-        // Waking the reactor is enough: in the turn, the hook checks the queue.
-        let arrivals = handle.spawn(async move {
-            loop {
-                watched.ready(Direction::Read).await;
-                watched.clear(Direction::Read);
-            }
-        });
         let hook = handle.on_turn({
             let inner = inner.clone();
             move || inner.look()
         });
-        Ok(Guest {
-            inner,
-            arrivals,
-            _hook: hook,
-        })
+        Ok(Guest { inner, _hook: hook })
     }
 
     /// Returns the connection, for its globals: the registry
@@ -147,6 +138,8 @@ impl<D: 'static> Guest<D> {
 impl<D> Inner<D> {
     /// Dispatches what the toolkit has read for the guest, and sends pending requests.
     fn look(&self) {
+        // The socket has done its part: it has caused this turn. The next one is for a new event.
+        self.socket.clear(Direction::Read);
         if self.failed.get() {
             return;
         }
@@ -182,12 +175,6 @@ impl<D> Inner<D> {
         for resolver in waiting {
             resolver.resolve(why.clone());
         }
-    }
-}
-
-impl<D> Drop for Guest<D> {
-    fn drop(&mut self) {
-        self.arrivals.cancel();
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::{Handle, reactor::Phase};
+use entwined::{
+    Handle,
+    reactor::{Driver, Phase, Selector},
+};
 use entwined_window::wayland::{Guest, Inhibitor, Presentation};
 use entwined_winit::{Lent, RunError, Winit};
 use softbuffer::{Context, Surface};
@@ -149,6 +152,7 @@ fn main() -> ExitCode {
         std::env::remove_var("DISPLAY");
     }
     let event_loop = EventLoop::new().expect("a Wayland display");
+    serve_two_runs(event_loop.owned_display_handle());
     let network = Winit::<App>::new().expect("a reactor");
     let handle = network.handle();
     let phases = Rc::new(RefCell::new(Vec::new()));
@@ -192,6 +196,37 @@ fn main() -> ExitCode {
     );
     println!("ok; the guest noticed first: {}", ended.get());
     ExitCode::SUCCESS
+}
+
+/// A guest is served in each run of its reactor. winit's loop does not run yet: the test does what
+/// it would do.
+fn serve_two_runs(display: OwnedDisplayHandle) {
+    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")), ());
+    let handle = driver.handle();
+    let guest = Guest::new(&handle, display, State::default()).expect("a guest");
+    let connection = guest.connection();
+    for run in 1..=2 {
+        driver.start().expect("a run");
+        connection.display().sync(&guest.queue_handle(), ());
+        connection.flush().expect("a display");
+        let start = Instant::now();
+        while guest.with(|state| state.answers < run) {
+            driver.turn(Some(LIMIT)).expect("a selector");
+            assert!(
+                start.elapsed() < LIMIT,
+                "nothing wakes the guest in run {run}"
+            );
+            // The toolkit reads, and the guest looks.
+            if let Some(reading) = connection.prepare_read() {
+                let _ = reading.read();
+            }
+            driver.turn(Some(Duration::ZERO)).expect("a selector");
+        }
+        handle.stop();
+        while handle.is_running() {
+            driver.turn(Some(Duration::ZERO)).expect("a selector");
+        }
+    }
 }
 
 /// Uses a guest until all features were seen, then ends the compositor.

@@ -142,14 +142,10 @@ impl<T: 'static, A: ApplicationHandler<T>> ApplicationHandler<UserEvent<T>> for 
         self.winit.shared.frames.wants(event_loop.control_flow());
         match result {
             Ok(()) => self.before_sleep(),
-            // It would fail again at once, for ever.
-            Err(error) => {
-                tracing::error!(
-                    %error,
-                    "the operating system refused to report events; the reactor closes"
-                );
-                self.winit.shared.driver.close();
-            }
+            Err(error) => tracing::error!(
+                %error,
+                "the operating system refused to report events; the reactor closes"
+            ),
         }
     }
 

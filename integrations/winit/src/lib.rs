@@ -204,9 +204,14 @@ impl<A> Winit<A> {
         self.shared.driver.next_turn() == NextTurn::Now
     }
 
+    /// Closes the reactor if it fails: it would fail again at once, for ever.
     fn slice(&self, app: &mut A) -> io::Result<()> {
         let driver = &self.shared.driver;
-        self.app.lend(app, || driver.slice(driver.budget()))
+        self.app.lend(app, || {
+            driver
+                .slice(driver.budget())
+                .inspect_err(|_| driver.close())
+        })
     }
 
     /// Drives the run to its end.
@@ -221,7 +226,8 @@ impl<A> Winit<A> {
                         "the shutdown was cut short: \
                          the operating system refused to wait for events"
                     );
-                    break;
+                    // Otherwise the run would never end.
+                    self.detach();
                 }
             }
         });
@@ -243,5 +249,89 @@ impl<A> Clone for Winit<A> {
             shared: self.shared.clone(),
             app: self.app.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use entwined::reactor::{Event, Interest, Key, Notify, Reactor, Source};
+
+    use super::*;
+
+    /// A selector that can only fail.
+    struct Broken(Rc<Selector>);
+
+    impl Reactor for Broken {
+        fn watch(&self, _: Source<'_>, _: Key, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn rearm(&self, _: Source<'_>, _: Key, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn unwatch(&self, _: Source<'_>, _: Key) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn select(&self, _: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
+            Err(io::Error::other("broken"))
+        }
+
+        fn set_deadline(&self, _: Option<Instant>) {}
+
+        fn notifier(&self) -> Arc<dyn Notify> {
+            Reactor::notifier(&self.0)
+        }
+
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    /// A running network that cannot wait, and what its only task keeps.
+    fn broken() -> (Winit<()>, Rc<()>) {
+        let selector = Rc::new(Selector::new().expect("a selector"));
+        let driver = Driver::new(Broken(selector.clone()), ());
+        let network = Winit::<()> {
+            shared: Rc::new(Shared {
+                frames: Frames::new(driver.handle()),
+                driver,
+                selector,
+                pump: Pump::default(),
+            }),
+            app: Lent::new(),
+        };
+        network.start().expect("a run");
+        let kept = Rc::new(());
+        network.handle().spawn({
+            let kept = kept.clone();
+            async move {
+                std::future::pending::<()>().await;
+                drop(kept);
+            }
+        });
+        (network, kept)
+    }
+
+    #[test]
+    fn a_shutdown_that_a_broken_selector_cuts_short_ends_the_run() {
+        let (network, kept) = broken();
+        network.shut_down(&mut ());
+        assert!(!network.is_running());
+        assert_eq!(Rc::strong_count(&kept), 1, "the task is gone");
+    }
+
+    #[test]
+    fn a_slice_that_a_broken_selector_refuses_ends_the_run() {
+        let (network, kept) = broken();
+        assert!(network.slice(&mut ()).is_err());
+        assert!(!network.is_running());
+        assert_eq!(Rc::strong_count(&kept), 1, "the task is gone");
     }
 }

@@ -55,7 +55,8 @@ impl<A> Winit<A> {
     /// cannot be pumped from inside a callback. Always pass the same event loop.
     ///
     /// # Errors
-    /// Returns [`RunError::Wait`] if the operating system refuses to wait.
+    /// Returns [`RunError::Wait`] if the operating system refuses to wait. If it refuses to report
+    /// the network's events, the reactor is closed as well.
     pub fn pump<T: 'static>(
         &self,
         event_loop: &mut EventLoop<T>,

@@ -49,8 +49,8 @@ impl Standalone {
     ///
     /// # Errors
     /// [`RunError::Life`] if the reactor is already running. [`RunError::Selector`] if the
-    /// operating system cannot wait for events; this ends the run at once (protocols still get
-    /// `connection_lost`).
+    /// operating system cannot wait for events; this ends the run at once, without the shutdown
+    /// phases (protocols still get `connection_lost`), and closes the reactor for good.
     pub fn run(&self) -> Result<(), RunError> {
         self.driver.start()?;
         self.finish()
@@ -121,7 +121,11 @@ impl Standalone {
         if !self.driver.is_running() {
             self.driver.start()?;
         }
-        self.driver.turn(wait).map_err(RunError::Selector)
+        self.driver.turn(wait).map_err(|error| {
+            // It would fail again, so the run could never end.
+            self.driver.close();
+            RunError::Selector(error)
+        })
     }
 }
 
@@ -172,5 +176,135 @@ impl std::error::Error for RunError {
             RunError::Life(_) | RunError::Interrupted(_) => None,
             RunError::Selector(error) => Some(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, sync::Arc, time::Instant};
+
+    use super::*;
+    use crate::reactor::{Event, Interest, Key, Notify, Reactor, Source};
+
+    /// A selector that can fail.
+    struct Fragile {
+        selector: Rc<Selector>,
+        broken: Rc<Cell<bool>>,
+    }
+
+    impl Reactor for Fragile {
+        fn watch(&self, source: Source<'_>, key: Key, interest: Interest) -> io::Result<()> {
+            Reactor::watch(&self.selector, source, key, interest)
+        }
+
+        fn rearm(&self, source: Source<'_>, key: Key, interest: Interest) -> io::Result<()> {
+            Reactor::rearm(&self.selector, source, key, interest)
+        }
+
+        fn unwatch(&self, source: Source<'_>, key: Key) -> io::Result<()> {
+            Reactor::unwatch(&self.selector, source, key)
+        }
+
+        fn select(&self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+            if self.broken.get() {
+                return Err(io::Error::other("broken"));
+            }
+            Reactor::select(&self.selector, wait, events)
+        }
+
+        fn set_deadline(&self, deadline: Option<Instant>) {
+            Reactor::set_deadline(&self.selector, deadline);
+        }
+
+        fn notifier(&self) -> Arc<dyn Notify> {
+            Reactor::notifier(&self.selector)
+        }
+
+        fn now(&self) -> Instant {
+            Reactor::now(&self.selector)
+        }
+    }
+
+    /// A reactor whose selector fails once the flag is set.
+    fn fragile() -> (Standalone, Rc<Cell<bool>>) {
+        let broken = Rc::new(Cell::new(false));
+        let selector = Fragile {
+            selector: Rc::new(Selector::new().expect("a selector")),
+            broken: broken.clone(),
+        };
+        let driver = Driver::new(selector, ());
+        (Standalone { driver }, broken)
+    }
+
+    fn is_broken<T: std::fmt::Debug>(result: Result<T, RunError>) -> bool {
+        matches!(result, Err(RunError::Selector(_)))
+    }
+
+    #[test]
+    fn a_selector_that_fails_ends_the_run() {
+        for by_hand in [false, true] {
+            let (reactor, broken) = fragile();
+            let handle = reactor.handle();
+            let kept = Rc::new(());
+            handle.call_soon({
+                let broken = broken.clone();
+                move || broken.set(true)
+            });
+            let task = handle.spawn({
+                let kept = kept.clone();
+                async move {
+                    std::future::pending::<()>().await;
+                    drop(kept);
+                }
+            });
+            if by_hand {
+                reactor.turn(Some(Duration::ZERO)).expect("it works yet");
+                assert!(is_broken(reactor.turn(Some(Duration::ZERO))));
+            } else {
+                assert!(is_broken(reactor.run()));
+            }
+            assert!(!handle.is_running(), "by hand: {by_hand}");
+            assert_eq!(Rc::strong_count(&kept), 1, "the task is gone");
+            assert_eq!(task.take().ok(), Some(Err(Interrupted::Cancelled)));
+            assert!(matches!(
+                reactor.run(),
+                Err(RunError::Life(LifeError::Closed))
+            ));
+        }
+    }
+
+    #[test]
+    fn a_selector_that_fails_ends_the_main_future() {
+        let (reactor, broken) = fragile();
+        let kept = Rc::new(());
+        let main = {
+            let kept = kept.clone();
+            async move {
+                broken.set(true);
+                std::future::pending::<()>().await;
+                drop(kept);
+                Ok::<_, RunError>(())
+            }
+        };
+        assert!(is_broken(reactor.block_on(main)));
+        assert!(!reactor.handle().is_running());
+        assert_eq!(Rc::strong_count(&kept), 1);
+    }
+
+    #[test]
+    fn a_selector_that_fails_while_a_callback_waits_ends_the_run() {
+        let (reactor, broken) = fragile();
+        let handle = reactor.handle();
+        let waited = Rc::new(Cell::new(false));
+        handle.call_soon_with({
+            let waited = waited.clone();
+            move |handle| {
+                broken.set(true);
+                assert!(handle.wait(std::future::pending::<()>()).is_err());
+                waited.set(true);
+            }
+        });
+        assert!(is_broken(reactor.run()));
+        assert!(waited.get() && !handle.is_running());
     }
 }

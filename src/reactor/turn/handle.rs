@@ -107,7 +107,8 @@ impl Handle {
     }
 
     fn schedule(&self, at: Instant, call: Call) -> Timer {
-        let key = if self.core.life.is_closed() {
+        let refused = self.core.life.refuses();
+        let key = if refused {
             TimerKey::default()
         } else {
             self.core.insert_timer(at, Timed::Call(call))
@@ -115,7 +116,7 @@ impl Handle {
         Timer {
             core: Rc::downgrade(&self.core),
             key,
-            cancelled: Cell::new(self.core.life.is_closed()),
+            cancelled: Cell::new(refused),
         }
     }
 

@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Core, Handle, Timed, remote::Content};
+use super::{Core, Handle, Timed, remote::Content, spawn::MOST_ANEW};
 use crate::{
     deferred::{Deferred, Interrupted},
+    log,
     panic::catch,
     reactor::observe::{Label, Origin, Report},
 };
@@ -95,6 +96,12 @@ impl Lifecycle {
         self.stage.get() == Stage::Closed
     }
 
+    /// Whether what is scheduled now is dropped at once. While the last run ends, it is dropped
+    /// with the rest instead: a callback that schedules itself again would call itself for ever.
+    pub(super) fn refuses(&self) -> bool {
+        self.is_closed() && !self.ending.get()
+    }
+
     pub(crate) fn take_finished(&self) -> bool {
         let finished = self.is_finished();
         if finished {
@@ -149,12 +156,56 @@ impl Core {
     }
 
     /// Ends a run: drops everything that is left, on this thread. The only callback from now on is
-    /// `connection_lost`.
+    /// `connection_lost`. What is scheduled meanwhile goes with the run.
     pub(crate) fn end_run(self: &Rc<Self>) {
         self.life.ended.set(self.life.ended.get() + 1);
         let outer = self.life.ending.replace(true);
         self.run_ends();
-        self.end_tasks();
+        // The destructors may schedule more.
+        for anew in 0.. {
+            let endless = !self.drop_work() || anew >= MOST_ANEW;
+            if !self.has_own_work() {
+                break;
+            }
+            if endless {
+                self.give_up();
+                break;
+            }
+        }
+        self.drop_ends();
+        self.settle_deadline();
+        self.host.ended();
+        self.life.ending.set(outer);
+    }
+
+    /// Leaves what begins anew whenever it is dropped to the next run. If there is none, it is
+    /// leaked.
+    fn give_up(&self) {
+        log::error(format_args!(
+            "whenever something is dropped because the run ends, it is scheduled again"
+        ));
+        if self.is_closed() {
+            std::mem::forget((
+                self.tasks.take(),
+                self.timers.borrow_mut().drain(),
+                self.calls.take(),
+            ));
+        }
+    }
+
+    /// Whether anything is left that was scheduled on this thread. What other threads post does not
+    /// count: they could go on for as long as they like.
+    fn has_own_work(&self) -> bool {
+        self.tasks.has_ready()
+            || !self.tasks.are_ended()
+            || self.timers.borrow().len() > 0
+            || !self.calls.borrow().is_empty()
+            || self.inbox.has_own_calls()
+    }
+
+    /// Drops the tasks, timers and calls that there are. Returns false if the tasks do not end.
+    fn drop_work(&self) -> bool {
+        let ended = self.end_tasks();
         let timers = self.timers.borrow_mut().drain();
         for timed in timers {
             match timed {
@@ -178,10 +229,7 @@ impl Core {
                 call,
             );
         }
-        self.drop_ends();
-        self.settle_deadline();
-        self.host.ended();
-        self.life.ending.set(outer);
+        ended
     }
 
     /// Closes the reactor when its driver is gone: ends the run at once, without its phases, and
@@ -280,7 +328,8 @@ async fn shutdown(core: Weak<Core>) {
             }
         }
         if phase == Phase::During {
-            core.end_tasks();
+            // Those that begin anew for ever are new tasks, which may go on.
+            let _ = core.end_tasks();
         }
     }
     // What ran meanwhile may have closed the reactor.

@@ -249,7 +249,7 @@ impl Core {
     }
 
     fn push_call(&self, call: Call) {
-        if self.life.is_closed() {
+        if self.life.refuses() {
             return;
         }
         self.calls.borrow_mut().push_back(call);

@@ -12,7 +12,7 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use super::{Handle, tasks::Runnable};
+use super::{Core, Handle, tasks::Runnable};
 use crate::{deferred::Interrupted, panic::catch, reactor::backend::Notify};
 
 pub(crate) type PostedCall = Box<dyn FnOnce(&Handle) + Send>;
@@ -34,6 +34,7 @@ impl Remote {
     /// a callback, the call runs in the next turn.
     ///
     /// Calls that have not run when the reactor's run ends are dropped, on the reactor's thread.
+    /// A call that another thread posts while the run ends is dropped, or waits for the next run.
     ///
     /// # Errors
     /// [`Gone`], which contains the call, if the reactor was dropped.
@@ -42,10 +43,12 @@ impl Remote {
     where
         F: FnOnce(&Handle) + Send + 'static,
     {
+        let own = self.inbox.is_own();
         let mut content = self.inbox.lock();
         if content.closed {
             return Err(Gone(call));
         }
+        content.own_calls |= own;
         content.calls.push((Box::new(call), Location::caller()));
         self.inbox.notify(content);
         Ok(())
@@ -193,6 +196,8 @@ pub(crate) struct Inbox {
 pub(crate) struct Content {
     pub(crate) calls: Vec<(PostedCall, &'static Location<'static>)>,
     pub(crate) woken: Vec<Runnable>,
+    /// Whether some of the calls were posted on the loop's thread.
+    own_calls: bool,
     /// Nothing can be posted any more.
     closed: bool,
     /// All tasks have ended as well.
@@ -235,9 +240,21 @@ impl Inbox {
         Content {
             calls: std::mem::take(&mut content.calls),
             woken: std::mem::take(&mut content.woken),
+            own_calls: std::mem::take(&mut content.own_calls),
             closed: content.closed,
             ended: content.ended,
         }
+    }
+
+    /// Whether a call waits that was posted on the loop's thread.
+    pub(crate) fn has_own_calls(&self) -> bool {
+        self.lock().own_calls
+    }
+
+    /// Whether this is the loop's thread.
+    fn is_own(&self) -> bool {
+        // `thread::current` may panic in a destructor at the end of a thread.
+        Core::local(self.id).is_some()
     }
 
     /// Takes only the woken tasks.

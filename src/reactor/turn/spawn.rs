@@ -18,6 +18,9 @@ use crate::{
     reactor::observe::Origin,
 };
 
+/// How many times in a row something that ends may begin anew while a run ends.
+pub(super) const MOST_ANEW: usize = 100;
+
 impl Core {
     /// Runs a future as a task; see [`Handle::spawn`](crate::Handle::spawn).
     pub(crate) fn spawn<F>(
@@ -127,7 +130,7 @@ impl Core {
                 run: self.life.number(),
             })
             .spawn_local(|_| contained, schedule);
-        if self.life.is_closed() {
+        if self.life.refuses() {
             // Dropping the runnable drops the future, which reports that it was cancelled.
             drop(runnable);
         } else {
@@ -148,15 +151,23 @@ impl Core {
     /// A task that another thread is waking at this moment is neither waiting nor queued until that
     /// thread has handed it over, a few instructions later. It is waited for, or its future would
     /// be leaked.
-    pub(crate) fn end_tasks(&self) {
+    ///
+    /// Returns false if there are tasks left: whenever they were dropped, others were spawned.
+    pub(crate) fn end_tasks(&self) -> bool {
+        let mut anew = 0;
         loop {
+            let before = self.tasks.alive_len();
             self.tasks.wake_all();
             self.tasks.extend(self.inbox.take_woken());
             if self.drop_queued() {
+                anew += usize::from(self.tasks.alive_len() >= before);
+                if anew >= MOST_ANEW {
+                    return false;
+                }
                 continue;
             }
             if self.tasks.are_ended() {
-                return;
+                return true;
             }
             std::thread::yield_now();
         }
@@ -173,9 +184,10 @@ impl Core {
 
     /// Drops the tasks that are queued. Returns whether there were any. One by one, because what
     /// drops them may end all tasks itself: none of them is then out of its reach.
-    pub(crate) fn drop_queued(&self) -> bool {
+    fn drop_queued(&self) -> bool {
         let mut any = false;
-        while let Some(task) = self.tasks.pop() {
+        for _ in 0..self.tasks.ready_len() {
+            let Some(task) = self.tasks.pop() else { break };
             any = true;
             self.dispose(task.metadata().origin, task);
         }

@@ -47,6 +47,11 @@ impl Tasks {
         self.ready.borrow_mut().pop_front()
     }
 
+    /// Takes all queued tasks.
+    pub(crate) fn take(&self) -> VecDeque<Runnable> {
+        self.ready.take()
+    }
+
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.borrow().is_empty()
     }
