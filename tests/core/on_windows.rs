@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpStream, UdpSocket},
     os::windows::io::{AsHandle, AsRawSocket},
     process,
+    sync::{Mutex, PoisonError},
 };
 
 use entwined::{
@@ -146,6 +147,9 @@ fn children_do_not_inherit_sockets() {
     assert_ne!(address.port(), 0);
 }
 
+/// Held by tests that count handles.
+static COUNTING: Mutex<()> = Mutex::new(());
+
 /// Returns a number that grows with the open handles of this process: the system gives a new handle
 /// the lowest number that is free.
 fn open_handles() -> u64 {
@@ -158,6 +162,7 @@ fn open_handles() -> u64 {
 
 #[test]
 fn two_hundred_children_come_and_go_and_leave_no_handle_behind() {
+    let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     // On a busy machine they take minutes, so each has its limit.
     crate::run::run(|handle| async move {
         let mut before = None;
@@ -184,6 +189,7 @@ fn two_hundred_children_come_and_go_and_leave_no_handle_behind() {
 
 #[test]
 fn ten_thousand_connections_come_and_go_and_leave_no_handle_behind() {
+    let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     // On a busy machine they take minutes, so each has its limit.
     crate::run::run(|handle| async move {
         let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a listener");
