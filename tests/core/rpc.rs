@@ -762,8 +762,9 @@ fn the_arguments_of_all_open_calls_are_bounded_in_bytes() {
     assert!(!long.is_ready());
 }
 
-#[test]
-fn a_peer_with_many_small_messages_lets_others_have_their_turn() {
+/// Calls a method `calls` times, behind one with `large` bytes if that is more than none. In no turn
+/// are more than a few hundred answered.
+fn many_calls_let_others_have_their_turn(calls: u32, large: usize) {
     let simulation = Simulation::new();
     let handle = simulation.handle();
     let config = Config {
@@ -778,17 +779,24 @@ fn a_peer_with_many_small_messages_lets_others_have_their_turn() {
         seen.set(seen.get() + 1);
         async { Ok::<_, Failure>(()) }
     });
+    methods.add("large", |_, _: String| async { Ok::<_, Failure>(()) });
     let (peer, _other) = serving(&simulation, methods, config);
     simulation.drive();
     let _hook = handle.on_turn({
         let (count, most, last) = (count.clone(), most.clone(), Cell::new(0));
         move || most.set(most.get().max(count.get() - last.replace(count.get())))
     });
-    let calls: Vec<_> = (0..20_000).map(|_| peer.call::<()>("count", &())).collect();
+    let _large = (large > 0).then(|| peer.call::<()>("large", &"x".repeat(large)));
+    let answers: Vec<_> = (0..calls).map(|_| peer.call::<()>("count", &())).collect();
     simulation.drive();
-    assert_eq!(count.get(), 20_000);
-    assert!(calls.iter().all(entwined::deferred::Deferred::is_ready));
+    assert_eq!(count.get(), calls);
+    assert!(answers.iter().all(entwined::deferred::Deferred::is_ready));
     assert!(most.get() <= 520, "{} calls in one turn", most.get());
+}
+
+#[test]
+fn a_peer_with_many_small_messages_lets_others_have_their_turn() {
+    many_calls_let_others_have_their_turn(20_000, 0);
 }
 
 /// A peer whose method "hold" never answers.
@@ -1198,33 +1206,7 @@ fn items_may_be_sent_by_several_tasks() {
 /// Messages behind the end of a large one were all handled at once.
 #[test]
 fn small_messages_behind_a_large_one_let_others_have_their_turn() {
-    let simulation = Simulation::new();
-    let handle = simulation.handle();
-    let config = Config {
-        max_calls: 100_000,
-        max_waiting: 100_000,
-        ..Config::default()
-    };
-    let (count, most) = (Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0)));
-    let mut methods = Methods::new();
-    let seen = count.clone();
-    methods.add("count", move |_, (): ()| {
-        seen.set(seen.get() + 1);
-        async { Ok::<_, Failure>(()) }
-    });
-    methods.add("large", |_, _: String| async { Ok::<_, Failure>(()) });
-    let (peer, _other) = serving(&simulation, methods, config);
-    simulation.drive();
-    let _hook = handle.on_turn({
-        let (count, most, last) = (count.clone(), most.clone(), Cell::new(0));
-        move || most.set(most.get().max(count.get() - last.replace(count.get())))
-    });
-    let _large = peer.call::<()>("large", &"x".repeat(200 * 1024));
-    let calls: Vec<_> = (0..5_000).map(|_| peer.call::<()>("count", &())).collect();
-    simulation.drive();
-    assert_eq!(count.get(), 5_000);
-    assert!(calls.iter().all(entwined::deferred::Deferred::is_ready));
-    assert!(most.get() <= 520, "{} calls in one turn", most.get());
+    many_calls_let_others_have_their_turn(5_000, 200 * 1024);
 }
 
 /// The method had no credit, and the caller gave none.
