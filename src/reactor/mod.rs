@@ -16,8 +16,9 @@
 //!    checked.
 //! 4. When the **budget** is used up, the turn ends after the current callback. The next turn
 //!    starts with the kind of work after the interrupted one, so no kind starves another.
-//! 5. **Uncork.** Small writes of the HTTP server are sent one after another, so that the code of
-//!    each step is in the processor's caches.
+//! 5. **End.** The functions that [asked for it](Handle::on_turn_end) are called. A server sends
+//!    its small writes there one after another, so that the code for it is in the processor's
+//!    caches.
 //! 6. **Deadline.** The host is told when the next timer is due, if that has changed.
 //!
 //! # Runs

@@ -762,8 +762,8 @@ fn the_arguments_of_all_open_calls_are_bounded_in_bytes() {
     assert!(!long.is_ready());
 }
 
-/// Calls a method `calls` times, behind one with `large` bytes if that is more than none. In no turn
-/// are more than a few hundred answered.
+/// Calls a method `calls` times, behind one call with `large` bytes if that is more than none. No
+/// turn answers more than a few hundred.
 fn many_calls_let_others_have_their_turn(calls: u32, large: usize) {
     let simulation = Simulation::new();
     let handle = simulation.handle();
