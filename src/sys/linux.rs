@@ -31,16 +31,15 @@ impl ProcessorWait {
     }
 }
 
-/// Adds to the nice value of this thread. The kernel takes a thread's ID for a process's:
-/// setpriority(2), "C library/kernel differences".
+/// Adds to the nice value of this thread. For the kernel "the calling process" is the thread that
+/// calls: setpriority(2), "C library/kernel differences".
 pub(crate) fn give_way(nice: u8) {
     if nice == 0 {
         return;
     }
-    let this = Some(rustix::thread::gettid());
-    let given = rustix::process::getpriority_process(this).and_then(|present| {
+    let given = rustix::process::getpriority_process(None).and_then(|present| {
         // The kernel takes what is above 19 for 19.
-        rustix::process::setpriority_process(this, present.saturating_add(nice.into()))
+        rustix::process::setpriority_process(None, present.saturating_add(nice.into()))
     });
     if let Err(error) = given {
         tracing::warn!(%error, "the priority of a thread cannot be lowered");
