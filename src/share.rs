@@ -2,17 +2,56 @@
 
 use std::cell::Cell;
 
+use crate::sys;
+
 /// A task's budget for one poll, in units: one per operation, plus one for each 16 KiB moved. When
 /// a task has used it up, it gets `Pending` and is queued again, so that other tasks get a turn.
 const SHARE: u32 = 64;
+
+/// A task's budget for one poll, in time. An operation takes a microsecond or two, but 50 of them
+/// where the peer sleeps on another processor of a virtual machine, and what the task does with a
+/// message may take any time.
+const NANOSECONDS: u64 = 1_000_000;
+
+/// The clock is read once for so many units. Most polls use fewer.
+const UNITS_A_LOOK: u32 = 4;
 
 /// How many messages cost one unit of the budget. A poll thus handles at most 512 of them, each of
 /// which may take the protocol some microseconds.
 const MESSAGES_A_UNIT: u32 = 8;
 
+/// What is left of a budget.
+#[derive(Clone, Copy)]
+struct Budget {
+    units: u32,
+    /// When the clock was read first.
+    since: Option<u64>,
+}
+
+impl Budget {
+    const FULL: Budget = Budget {
+        units: SHARE,
+        since: None,
+    };
+
+    /// Takes at most what is left.
+    fn take(&mut self, units: u32) {
+        let left = self.units.saturating_sub(units);
+        let looks = self.units.div_ceil(UNITS_A_LOOK) != left.div_ceil(UNITS_A_LOOK);
+        self.units = left;
+        if looks {
+            let now = sys::monotonic_nanoseconds();
+            let since = *self.since.get_or_insert(now);
+            if now.saturating_sub(since) >= NANOSECONDS {
+                self.units = 0;
+            }
+        }
+    }
+}
+
 thread_local! {
     /// The remaining budget of the task that is being polled.
-    static SHARE_LEFT: Cell<u32> = const { Cell::new(SHARE) };
+    static BUDGET: Cell<Budget> = const { Cell::new(Budget::FULL) };
     /// The number of polls on the stack.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static MESSAGES: Cell<u32> = const { Cell::new(0) };
@@ -20,20 +59,20 @@ thread_local! {
 
 /// Takes units from the budget. Returns false if the budget is used up and the task should yield.
 ///
-/// A future that another executor polls has no budget of its own. It yields once per `SHARE` units.
+/// A future that another executor polls has no budget of its own. It yields once per budget.
 pub(crate) fn spend(units: u32) -> bool {
-    match SHARE_LEFT.get() {
-        0 => {
-            if DEPTH.get() == 0 {
-                SHARE_LEFT.set(SHARE);
-            }
-            false
+    let mut budget = BUDGET.get();
+    if budget.units == 0 {
+        if DEPTH.get() == 0 {
+            BUDGET.set(Budget::FULL);
         }
-        left => {
-            SHARE_LEFT.set(left.saturating_sub(units));
-            true
-        }
+        return false;
     }
+    if units > 0 {
+        budget.take(units);
+        BUDGET.set(budget);
+    }
+    true
 }
 
 /// Charges a message that came with others, without I/O of its own. Returns false if the budget is
@@ -48,18 +87,18 @@ pub(crate) fn spend_message() -> bool {
 pub(crate) fn begin_poll() -> PollGuard {
     DEPTH.set(DEPTH.get() + 1);
     PollGuard {
-        outer: SHARE_LEFT.replace(SHARE),
+        outer: BUDGET.replace(Budget::FULL),
     }
 }
 
 /// Exists while a task is being polled.
 pub(crate) struct PollGuard {
-    outer: u32,
+    outer: Budget,
 }
 
 impl Drop for PollGuard {
     fn drop(&mut self) {
-        SHARE_LEFT.set(self.outer);
+        BUDGET.set(self.outer);
         DEPTH.set(DEPTH.get() - 1);
     }
 }

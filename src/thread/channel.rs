@@ -15,9 +15,7 @@ use std::{
 
 use futures_core::Stream;
 
-/// The number of values in a row that a receiver returns before it yields. Equal to the operations
-/// in a task's budget.
-const SHARE: u32 = 64;
+use crate::share;
 
 /// What a sender does if the channel is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +90,6 @@ pub fn channel<T: Send>(capacity: usize, when_full: WhenFull) -> (Sender<T>, Rec
         },
         Receiver {
             shared,
-            in_a_row: 0,
             _here: PhantomData,
         },
     )
@@ -210,11 +207,10 @@ impl<T: Send> fmt::Debug for Sender<T> {
 /// on the thread that created the channel. Dropping it makes all sends fail, including those that
 /// are waiting.
 ///
-/// A task that reads from a faster sender in a loop yields to other tasks from time to time.
+/// Each value costs a task a unit of its budget ([`Handle::spend`](crate::Handle::spend)), so that
+/// one that reads from a faster sender in a loop gives way to others.
 pub struct Receiver<T: Send> {
     shared: Arc<Shared<T>>,
-    /// The number of values returned since the channel was last empty or the receiver yielded.
-    in_a_row: u32,
     _here: PhantomData<Rc<()>>,
 }
 
@@ -235,8 +231,7 @@ impl<T: Send> Receiver<T> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if self.in_a_row >= SHARE {
-            self.in_a_row = 0;
+        if !share::spend(1) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -244,10 +239,8 @@ impl<T: Send> Receiver<T> {
         if let Some(value) = state.values.pop_front() {
             drop(state);
             self.shared.room.notify_one();
-            self.in_a_row += 1;
             return Poll::Ready(Some(value));
         }
-        self.in_a_row = 0;
         if state.senders == 0 {
             return Poll::Ready(None);
         }

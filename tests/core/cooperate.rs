@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined::{Handle, Standalone, deferred::Interrupted};
+use entwined::{
+    Handle, Standalone,
+    deferred::Interrupted,
+    thread::{WhenFull, channel},
+};
 
 fn stop(handle: &Handle) -> impl FnOnce() + 'static {
     let handle = handle.clone();
@@ -183,4 +187,37 @@ fn a_step_in_which_the_run_ends_is_the_last() {
     reactor.run().expect("it runs");
     assert_eq!(made.get(), 1);
     assert_eq!(work.take().expect("fired"), Err(Interrupted::Cancelled));
+}
+
+/// How many slow operations a task makes in its first poll. `operate` says whether there is a next.
+fn in_a_poll(mut operate: impl AsyncFnMut(&Handle) -> bool + 'static) -> u32 {
+    let reactor = Standalone::new().expect("a reactor");
+    let (handle, made) = (reactor.handle(), Rc::new(Cell::new(0)));
+    let _task = handle.spawn({
+        let (handle, made) = (handle.clone(), made.clone());
+        async move {
+            while operate(&handle).await {
+                work(Duration::from_millis(1));
+                made.set(made.get() + 1);
+            }
+        }
+    });
+    reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    made.get()
+}
+
+#[test]
+fn a_task_whose_operations_are_slow_makes_few_of_them_in_a_poll() {
+    let made = in_a_poll(async |handle| handle.spend(1));
+    assert!((1..=8).contains(&made), "{made} in a poll");
+}
+
+#[test]
+fn a_task_that_is_slow_with_what_a_channel_has_takes_little_of_it_in_a_poll() {
+    let (sender, mut receiver) = channel(64, WhenFull::Wait);
+    for number in 0..64 {
+        sender.send(number).expect("there is room");
+    }
+    let made = in_a_poll(async move |_| receiver.next().await.is_some());
+    assert!((1..=8).contains(&made), "{made} in a poll");
 }
