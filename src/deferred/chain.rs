@@ -15,6 +15,7 @@ use super::{
     ChainError, Interrupted,
     node::{self, Link, Node, Origin, Step, Waiter},
 };
+use crate::share;
 
 /// A result that is not available yet: a `T` or an `E`.
 ///
@@ -264,12 +265,19 @@ impl<T: 'static, E: ChainError> Drop for Deferred<T, E> {
 impl<T: 'static, E: ChainError> Future for Deferred<T, E> {
     type Output = Result<T, E>;
 
+    /// A result costs a task a unit of its budget ([`Handle::spend`](crate::Handle::spend)), so that
+    /// a loop that never has to wait gives way to other tasks.
+    ///
     /// # Panics
     /// If it is polled again after the result was taken.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let slot = self.node().slot();
         if !slot.is_ready() {
             slot.wait(Waiter::Task(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        if !share::spend(1) {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let (result, _) = slot

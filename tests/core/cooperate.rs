@@ -8,7 +8,7 @@ use std::{
 
 use entwined::{
     Handle, Standalone,
-    deferred::Interrupted,
+    deferred::{DeferredQueue, Interrupted},
     thread::{WhenFull, channel},
 };
 
@@ -219,5 +219,15 @@ fn a_task_that_is_slow_with_what_a_channel_has_takes_little_of_it_in_a_poll() {
         sender.send(number).expect("there is room");
     }
     let made = in_a_poll(async move |_| receiver.next().await.is_some());
+    assert!((1..=8).contains(&made), "{made} in a poll");
+}
+
+#[test]
+fn a_task_that_is_slow_with_what_a_queue_has_takes_little_of_it_in_a_poll() {
+    let queue = DeferredQueue::new(64, 1);
+    for number in 0..64 {
+        queue.put(number).expect("there is room");
+    }
+    let made = in_a_poll(async move |_| queue.get().expect("a place").await.is_ok());
     assert!((1..=8).contains(&made), "{made} in a poll");
 }
