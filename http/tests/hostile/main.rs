@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     if let [flag, name, rest @ ..] = arguments.as_slice() {
         if flag == "--victim" {
             let row = rows::all().find(|row| row.name == name).expect("a row");
-            return victim::run(&row.victim, rest.first().map(String::as_str));
+            return victim::run(row, rest.first().map(String::as_str));
         }
     }
     let wanted: Vec<&String> = arguments

@@ -14,7 +14,7 @@ use std::{
 
 use entwined::{Handle, Standalone};
 
-use crate::Victim;
+use crate::{Row, SLOWER, Victim};
 
 /// Starts a server; returns its address, and what keeps it.
 pub type Server = fn(&Handle) -> (SocketAddr, Box<dyn Any>);
@@ -24,11 +24,14 @@ pub type Client = fn(Handle, SocketAddr) -> Pin<Box<dyn Future<Output = String>>
 
 /// Runs the victim until its standard input ends. It answers each line there with a line that has
 /// its longest callback in microseconds.
-pub fn run(victim: &Victim, attacker: Option<&str>) -> ExitCode {
+pub fn run(row: &Row, attacker: Option<&str>) -> ExitCode {
     let reactor = Standalone::new().expect("a reactor");
     let handle = reactor.handle();
+    // What seems to take longer is told apart from waiting for a processor: the attacker has two
+    // threads, and the kernel lets one of them run for a whole tick, often 4 ms.
+    handle.set_stall_threshold(row.max_callback * SLOWER);
     let kept = Rc::new(RefCell::new(None));
-    match victim {
+    match &row.victim {
         Victim::Server(start) => {
             let (address, server) = start(&handle);
             println!("ready {address}");

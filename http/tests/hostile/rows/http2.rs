@@ -1,12 +1,13 @@
 //! What a peer sends to a server over HTTP/2, frame by frame.
 
 use std::{
-    io::{BufReader, Read},
+    io::{BufReader, Read, Write},
     net::TcpStream,
+    thread,
 };
 
 use entwined::{Handle, transport::tcp};
-use entwined_http::{self as http, Body, Bytes, Response, Router};
+use entwined_http::{self as http, Body, Bytes, Error, Request, Response, Router};
 
 use super::CALLBACK;
 use crate::{
@@ -14,6 +15,15 @@ use crate::{
     attack::{self, Target},
     victim,
 };
+
+/// Reads a body in the pieces in which it comes.
+async fn count(mut request: Request) -> Result<String, Error> {
+    let mut count = 0;
+    while let Some(piece) = request.chunk().await? {
+        count += piece.len();
+    }
+    Ok(count.to_string())
+}
 
 /// One for all requests, so that what grows is what the server makes of it.
 static LARGE: [u8; 2 * 1024 * 1024] = [b'x'; 2 * 1024 * 1024];
@@ -23,7 +33,8 @@ const SITE: victim::Server = |handle: &Handle| {
     let router = Router::new()
         .get("/", || "hello")
         .get("/events", || Response::new(Body::live(Silent)))
-        .get("/large", || Bytes::from_static(&LARGE));
+        .get("/large", || Bytes::from_static(&LARGE))
+        .post("/upload", count);
     let server = http::serve(listener, router);
     let address = server.local_address().tcp().expect("TCP");
     (address, Box::new(server))
@@ -43,10 +54,15 @@ impl futures_core::Stream for Silent {
     }
 }
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW: u8 = 8;
+const CONTINUATION: u8 = 9;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -56,13 +72,23 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A GET request on a stream, with literal headers (RFC 7541, 6.2.2).
+/// A GET request on a stream.
 fn get(stream: u32, path: &str) -> Vec<u8> {
-    let mut block = vec![0x82, 0x86, 0x01, 9];
+    frame(HEADERS, 5, stream, &head(0x82, path))
+}
+
+/// The head of an upload on a stream.
+fn post(stream: u32) -> Vec<u8> {
+    frame(HEADERS, 4, stream, &head(0x83, "/upload"))
+}
+
+/// The head of a request with literal fields (RFC 7541, 6.2.2); `method` is one of the static table.
+fn head(method: u8, path: &str) -> Vec<u8> {
+    let mut block = vec![method, 0x86, 0x01, 9];
     block.extend_from_slice(b"localhost");
     block.extend_from_slice(&[0x04, path.len() as u8]);
     block.extend_from_slice(path.as_bytes());
-    frame(HEADERS, 5, stream, &block)
+    block
 }
 
 /// A connection with a server that speaks HTTP/2.
@@ -90,6 +116,18 @@ impl Peer {
         Some((head[3], stream))
     }
 
+    /// Reads until the last request is answered or the server has had enough.
+    fn end(&mut self) -> String {
+        loop {
+            match self.next() {
+                None => return "the connection is over".to_owned(),
+                Some((HEADERS, LAST)) => return "answered".to_owned(),
+                Some((GOAWAY, _)) => return "the server goes away".to_owned(),
+                Some(_) => {}
+            }
+        }
+    }
+
     /// Reads until a frame of this kind has come on each of so many streams.
     fn wait_for(&mut self, kind: u8, mut count: usize) -> bool {
         while count > 0 {
@@ -114,7 +152,123 @@ impl Peer {
     }
 }
 
+/// Sends `before`, then `flood` so many times, then `after` and a request, and reads meanwhile.
+/// Says whether that is answered.
+fn flooded(target: &Target, before: &[u8], flood: &[u8], times: usize, after: &[u8]) -> String {
+    let mut peer = Peer::new(target, &[]);
+    let mut writing = peer.0.get_ref().try_clone().expect("a copy");
+    let block = flood.repeat((64 * 1024 / flood.len()).clamp(1, times));
+    let blocks = (flood.len() * times).div_ceil(block.len());
+    let end = [after, &get(LAST, "/")].concat();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // The server may have had enough before.
+            let _ = writing
+                .write_all(before)
+                .and_then(|()| (0..blocks).try_for_each(|_| writing.write_all(&block)))
+                .and_then(|()| writing.write_all(&end));
+        });
+        peer.end()
+    })
+}
+
+/// The stream of the request after a flood.
+const LAST: u32 = 0x7fff_ffff;
+
+macro_rules! flood {
+    ($name:literal, $answer:literal, $before:expr, $flood:expr, $times:literal, $after:expr) => {
+        Row {
+            name: $name,
+            victim: Victim::Server(SITE),
+            attack: |target: Target| flooded(&target, $before, &$flood, $times, $after),
+            answer: $answer,
+            max_callback: CALLBACK,
+            max_memory: 4096,
+        }
+    };
+}
+
 pub const ROWS: &[Row] = &[
+    flood!(
+        "500,000 pings over HTTP/2",
+        "answered",
+        b"",
+        frame(PING, 0, 0, b"hostile!"),
+        500_000,
+        b""
+    ),
+    flood!(
+        "500,000 empty settings over HTTP/2",
+        "answered",
+        b"",
+        frame(SETTINGS, 0, 0, b""),
+        500_000,
+        b""
+    ),
+    flood!(
+        "500,000 small windows over HTTP/2",
+        "answered",
+        b"",
+        frame(WINDOW, 0, 0, &[0, 0, 0, 1]),
+        500_000,
+        b""
+    ),
+    flood!(
+        "500,000 frames of no known kind over HTTP/2",
+        "answered",
+        b"",
+        frame(0xfe, 0, 0, b""),
+        500_000,
+        b""
+    ),
+    flood!(
+        "500,000 priorities over HTTP/2",
+        "answered",
+        b"",
+        frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16]),
+        500_000,
+        b""
+    ),
+    flood!(
+        "an upload in 500,000 empty frames over HTTP/2",
+        "the server goes away",
+        &post(1),
+        frame(DATA, 0, 1, b""),
+        500_000,
+        &frame(DATA, 1, 1, b"")
+    ),
+    flood!(
+        "an upload in 50,000 frames of one byte over HTTP/2",
+        "the server goes away",
+        &post(1),
+        frame(DATA, 0, 1, b"x"),
+        50_000,
+        &frame(DATA, 1, 1, b"")
+    ),
+    flood!(
+        "a head in 100,000 empty frames over HTTP/2",
+        "the server goes away",
+        &frame(HEADERS, 1, 1, &head(0x82, "/")),
+        frame(CONTINUATION, 0, 1, b""),
+        100_000,
+        &frame(CONTINUATION, 4, 1, b"")
+    ),
+    Row {
+        name: "100,000 requests over HTTP/2 that are reset at once",
+        victim: Victim::Server(SITE),
+        attack: |target: Target| {
+            let all: Vec<u8> = (0..100_000)
+                .flat_map(|number| {
+                    let stream = 2 * number + 1;
+                    [get(stream, "/"), frame(RESET, 0, stream, &[0, 0, 0, 8])].concat()
+                })
+                .collect();
+            flooded(&target, b"", &all, 1, b"")
+        },
+        answer: "the server goes away",
+        max_callback: CALLBACK,
+        max_memory: 4096,
+    },
     Row {
         name: "20,000 streams of events, one after another beside one that stays",
         victim: Victim::Server(SITE),

@@ -1,6 +1,6 @@
 //! What a peer sends to a server that parses all it can.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, thread};
 
 use entwined::{Handle, transport::tcp};
 use entwined_http::{
@@ -56,6 +56,13 @@ const FULL: victim::Server = |handle: &Handle| {
             while form.next().await?.is_some() {}
             Ok::<_, Error>("small")
         })
+        .post("/pieces", |mut request: Request| async move {
+            let mut pieces = 0;
+            while request.chunk().await?.is_some() {
+                pieces += 1;
+            }
+            Ok::<_, Error>(pieces.to_string())
+        })
         .get("/session", session)
         .mount("/list", Files::new(folder.path()).listing())
         .mount("/embedded", Files::embedded(move |_| Some(large.into())))
@@ -95,7 +102,56 @@ fn get(target: &Target, path: &str, headers: &str) -> String {
 
 const FORM: &str = "multipart/form-data; boundary=xyz";
 
+/// Sends everything, reads meanwhile, and counts the answers of this kind until the end.
+fn answers(target: &Target, all: &[u8], kind: &str) -> String {
+    let mut reading = target.connect();
+    let mut writing = reading.try_clone().expect("a copy");
+    thread::scope(|scope| {
+        scope.spawn(move || attack::send(&mut writing, all));
+        let answers = attack::read(&mut reading, usize::MAX);
+        let answers = String::from_utf8_lossy(&answers).matches(kind).count();
+        format!("{answers} answers")
+    })
+}
+
 pub const ROWS: &[Row] = &[
+    Row {
+        name: "an upload in 300,000 chunks of one byte",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let mut upload = b"POST /pieces HTTP/1.1\r\nhost: localhost\r\n\
+                transfer-encoding: chunked\r\n\r\n"
+                .to_vec();
+            upload.extend_from_slice(&b"1\r\nx\r\n".repeat(300_000));
+            upload.extend_from_slice(b"0\r\n\r\n");
+            attack::ask(&target, &upload)
+        },
+        answer: "HTTP/1.1 200",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "100,000 requests without a pause",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let mut all = b"GET /query HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(99_999);
+            all.extend_from_slice(
+                b"GET /query HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+            );
+            answers(&target, &all, "HTTP/1.1 200")
+        },
+        answer: "100000 answers",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "8 MB of empty lines before a request",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| attack::ask(&target, &b"\r\n".repeat(4_000_000)),
+        answer: "HTTP/1.1 431",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
     Row {
         name: "a head of a part that never ends",
         victim: Victim::Server(FULL),
