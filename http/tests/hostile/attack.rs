@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::Duration,
@@ -52,6 +52,19 @@ pub fn read(stream: &mut TcpStream, enough: usize) -> Vec<u8> {
         }
     }
     all
+}
+
+/// Sends everything, half-closes, and reads meanwhile until the victim has closed the connection.
+pub fn exchange(target: &Target, all: &[u8]) -> Vec<u8> {
+    let mut reading = target.connect();
+    let mut writing = reading.try_clone().expect("a copy");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            send(&mut writing, all);
+            let _ = writing.shutdown(Shutdown::Write);
+        });
+        read(&mut reading, usize::MAX)
+    })
 }
 
 /// Sends a request and returns the first line of the answer.

@@ -1,6 +1,7 @@
 //! The table.
 
 mod client;
+mod framing;
 mod http2;
 mod server;
 mod tls;
@@ -58,6 +59,7 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
     [
         ROWS,
         client::ROWS,
+        framing::ROWS,
         server::ROWS,
         http2::ROWS,
         tls::ROWS,

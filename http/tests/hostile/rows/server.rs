@@ -1,6 +1,6 @@
 //! What a peer sends to a server that parses all it can.
 
-use std::{collections::HashMap, thread};
+use std::collections::HashMap;
 
 use entwined::{Handle, transport::tcp};
 use entwined_http::{
@@ -102,18 +102,6 @@ fn get(target: &Target, path: &str, headers: &str) -> String {
 
 const FORM: &str = "multipart/form-data; boundary=xyz";
 
-/// Sends everything, reads meanwhile, and counts the answers of this kind until the end.
-fn answers(target: &Target, all: &[u8], kind: &str) -> String {
-    let mut reading = target.connect();
-    let mut writing = reading.try_clone().expect("a copy");
-    thread::scope(|scope| {
-        scope.spawn(move || attack::send(&mut writing, all));
-        let answers = attack::read(&mut reading, usize::MAX);
-        let answers = String::from_utf8_lossy(&answers).matches(kind).count();
-        format!("{answers} answers")
-    })
-}
-
 pub const ROWS: &[Row] = &[
     Row {
         name: "an upload in 300,000 chunks of one byte",
@@ -134,11 +122,10 @@ pub const ROWS: &[Row] = &[
         name: "100,000 requests without a pause",
         victim: Victim::Server(FULL),
         attack: |target: Target| {
-            let mut all = b"GET /query HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(99_999);
-            all.extend_from_slice(
-                b"GET /query HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-            );
-            answers(&target, &all, "HTTP/1.1 200")
+            let all = b"GET /query HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100_000);
+            let answers = attack::exchange(&target, &all);
+            let answers = String::from_utf8_lossy(&answers);
+            format!("{} answers", answers.matches("HTTP/1.1 200").count())
         },
         answer: "100000 answers",
         max_callback: CALLBACK,

@@ -129,6 +129,16 @@ fn call(id: u16, name: &str) -> Vec<u8> {
     values.extend([0xd9, name.len() as u8]);
     values.extend(name.bytes());
     values.push(0xc0);
+    framed(&values)
+}
+
+/// A frame of RPC: the call with this number is cancelled.
+fn cancel(id: u16) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    framed(&[3, 0xcd, high, low])
+}
+
+fn framed(values: &[u8]) -> Vec<u8> {
     let mut frame = (values.len() as u32).to_be_bytes().to_vec();
     frame.extend(values);
     frame
@@ -185,5 +195,31 @@ pub const ROWS: &[Row] = &[
         answer: "answered",
         max_callback: CALLBACK,
         max_memory: 16 * 1024,
+    },
+    Row {
+        name: "300,000 calls that are cancelled at once",
+        victim: Victim::Server(CALLS),
+        attack: |target: Target| {
+            let mut bytes = b"entwrpc\x01".to_vec();
+            let name = "the method with the number 7";
+            for _ in 0..10 {
+                for id in 0..30_000 {
+                    bytes.extend(call(id, name));
+                    bytes.extend(cancel(id));
+                }
+            }
+            bytes.extend(call(u16::MAX, "no such method"));
+            let answers = attack::exchange(&target, &bytes);
+            let last = answers.windows(3).any(|bytes| bytes == [0xcd, 0xff, 0xff]);
+            if last {
+                "answered"
+            } else {
+                "the connection is over"
+            }
+            .to_owned()
+        },
+        answer: "answered",
+        max_callback: CALLBACK,
+        max_memory: 2048,
     },
 ];
