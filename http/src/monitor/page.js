@@ -1,7 +1,7 @@
 "use strict";
 // Samples arrive four times a second. The plots show two minutes.
 const SHOWN = 480;
-const COLORS = 8;
+const COLORS = 12;
 const samples = [];
 // The kinds of work, by the names that the program's layers gave them. A program only adds to them.
 let kinds = [];
