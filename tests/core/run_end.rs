@@ -188,3 +188,60 @@ fn what_begins_anew_whenever_it_is_dropped_does_not_keep_a_run_from_its_end() {
         assert!(left.get() > 0, "{kind}: closed, it began anew {MOST} times");
     }
 }
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in a future's destructor");
+    }
+}
+
+/// The whole program was aborted.
+#[test]
+fn a_future_that_panics_when_it_is_dropped_ends_nothing_but_its_task() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let panics = Rc::new(Cell::new(0));
+    let _observer = handle.observe({
+        let panics = panics.clone();
+        move |report| {
+            let is_panic = matches!(report, entwined::reactor::Report::Panic { .. });
+            panics.set(panics.get() + u32::from(is_panic));
+        }
+    });
+    struct Done(Bomb);
+    impl std::future::Future for Done {
+        type Output = ();
+        fn poll(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<()> {
+            let _ = &self.0;
+            std::task::Poll::Ready(())
+        }
+    }
+    let waits = || async {
+        let _bomb = Bomb;
+        pending::<()>().await;
+    };
+    let done = handle.spawn(Done(Bomb));
+    let cancelled = handle.spawn(waits());
+    let at_the_end = handle.spawn(waits());
+    handle.spawn_detached(Origin::here(Label::TASK), waits());
+    handle.call_soon({
+        let handle = handle.clone();
+        move || {
+            cancelled.cancel();
+            assert!(cancelled.is_ready());
+            handle.call_later_with(Duration::from_millis(1), Handle::stop);
+        }
+    });
+    reactor.run().expect("a run");
+    assert_eq!(done.take().ok(), Some(Ok(())));
+    assert_eq!(at_the_end.take().ok(), Some(Err(Interrupted::Cancelled)));
+    assert_eq!(panics.get(), 4, "each is reported");
+    // The next run is as usual.
+    run_empty(&reactor);
+}

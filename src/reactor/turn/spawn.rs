@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     deferred::{ChainError, Deferred, Interrupted},
+    log,
     panic::catch,
     reactor::observe::Origin,
 };
@@ -103,10 +104,11 @@ impl Core {
     {
         let slot = self.tasks.reserve();
         let contained = Contained {
-            future,
+            future: Some(future),
             done: Some(done),
             core: Rc::downgrade(self),
             slot,
+            origin,
         };
         self.launch_boxed(Box::pin(contained), slot, origin)
     }
@@ -202,11 +204,13 @@ pin_project_lite::pin_project! {
     where
         D: FnOnce(Result<F::Output, Interrupted>),
     {
+        // `None` after the end.
         #[pin]
-        future: F,
+        future: Option<F>,
         done: Option<D>,
         core: Weak<Core>,
         slot: usize,
+        origin: Origin,
     }
 
     impl<F: Future, D> PinnedDrop for Contained<F, D>
@@ -215,11 +219,21 @@ pin_project_lite::pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if let Some(core) = this.core.upgrade() {
+            let core = this.core.upgrade();
+            if let Some(core) = &core {
                 core.tasks.release(*this.slot);
             }
-            if let Some(done) = this.done.take() {
-                done(Err(Interrupted::Cancelled));
+            // `async_task` aborts the program if a panic leaves this.
+            let done = this.done.take();
+            let told = catch(|| {
+                if let Some(done) = done {
+                    done(Err(Interrupted::Cancelled));
+                }
+            });
+            let mut future = this.future;
+            let dropped = catch(|| future.set(None));
+            for message in [told, dropped].into_iter().filter_map(Result::err) {
+                report(core.as_deref(), *this.origin, &message);
             }
         }
     }
@@ -234,7 +248,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let result = match catch(|| this.future.poll(cx)) {
+        let mut future = this.future;
+        let result = match catch(|| match future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => Poll::Pending,
+        }) {
             Ok(poll) => Ok(ready!(poll)),
             Err(message) => {
                 if let Some(core) = this.core.upgrade() {
@@ -247,5 +265,15 @@ where
             done(result);
         }
         Poll::Ready(())
+    }
+}
+
+/// Reports a panic of a destructor.
+fn report(core: Option<&Core>, origin: Origin, message: &str) {
+    match core {
+        Some(core) => core.report_panic(origin, message),
+        None => log::error(format_args!(
+            "{origin} panicked when it was dropped: {message}"
+        )),
     }
 }
