@@ -103,3 +103,78 @@ fn what_is_dropped_is_not_called_any_more() {
     reactor.run().expect("a run");
     assert_eq!(calls.get(), 0);
 }
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+fn holding(bomb: Bomb) -> impl Fn() + 'static {
+    move || {
+        let _ = &bomb;
+    }
+}
+
+/// The panic left `run`, or the drop of the reactor, and what came after it was not done.
+#[test]
+fn what_hooks_and_observers_hold_may_panic_when_it_is_dropped() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    // They drop themselves, so they go when they return.
+    let slot = Rc::new(Cell::new(None));
+    let (own, held) = (slot.clone(), holding(Bomb));
+    slot.set(Some(handle.on_turn(move || {
+        held();
+        drop(own.take());
+    })));
+    let slot = Rc::new(Cell::new(None::<TurnEnd>));
+    let (own, held) = (slot.clone(), holding(Bomb));
+    let end = handle.on_turn_end(Origin::here(Label::CALL), move |_| {
+        held();
+        drop(own.take());
+    });
+    end.request();
+    slot.set(Some(end));
+    let slot = Rc::new(Cell::new(None));
+    let (own, held) = (slot.clone(), holding(Bomb));
+    slot.set(Some(handle.observe(move |_| {
+        held();
+        drop(own.take());
+    })));
+    handle.call_soon(|| panic!("to be reported"));
+    handle.call_later_with(Duration::from_millis(1), |handle| handle.stop());
+    reactor.run().expect("a run");
+    // They stay until the reactor goes.
+    handle.on_turn(holding(Bomb)).keep();
+    let held = holding(Bomb);
+    handle.observe(move |_| held()).keep();
+    let kept = Rc::new(());
+    handle.extension(|| Rc::new((kept.clone(), Cell::new(1))));
+    handle.extension(|| Rc::new(Bomb));
+    drop(reactor);
+    assert_eq!(Rc::strong_count(&kept), 1, "it goes all the same");
+}
+
+/// The list of requests was borrowed while a hook that had dropped itself went.
+#[test]
+fn a_hook_that_drops_itself_may_take_another_with_it() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let origin = Origin::here(Label::CALL);
+    let other = handle.on_turn_end(origin, |_| ());
+    let slot = Rc::new(Cell::new(None::<TurnEnd>));
+    let own = slot.clone();
+    let end = handle.on_turn_end(origin, move |_| {
+        let _ = &other;
+        drop(own.take());
+    });
+    end.request();
+    slot.set(Some(end));
+    handle.call_later_with(Duration::from_millis(1), |handle| handle.stop());
+    reactor.run().expect("a run");
+    assert!(slot.take().is_none());
+}

@@ -205,7 +205,8 @@ impl Meter {
         };
         // One that was dropped by another is not called.
         for observer in observers.iter().filter_map(Weak::upgrade) {
-            if let Err(message) = catch(|| observer(report)) {
+            // One that drops itself goes here.
+            if let Err(message) = catch(move || observer(report)) {
                 log::error(format_args!("an observer panicked: {message}"));
             }
         }

@@ -20,7 +20,7 @@ struct Hook {
 pub(super) struct TurnHooks {
     hooks: RefCell<Vec<Hook>>,
     /// The functions that stay for good.
-    kept: RefCell<Vec<Rc<dyn Fn()>>>,
+    kept: RefCell<Vec<(Rc<dyn Fn()>, Origin)>>,
 }
 
 /// A function that was passed to [`Handle::on_turn`](super::Handle::on_turn). Dropping this ends
@@ -28,18 +28,21 @@ pub(super) struct TurnHooks {
 #[must_use = "dropping it ends the calls; use `keep` to let them continue"]
 pub struct TurnHook {
     function: Rc<dyn Fn()>,
+    origin: Origin,
     core: Weak<Core>,
 }
 
 impl TurnHook {
     #[track_caller]
     pub(super) fn new(core: &Rc<Core>, function: Rc<dyn Fn()>) -> Self {
+        let origin = Origin::here(Label::CALL);
         core.hooks.hooks.borrow_mut().push(Hook {
             function: Rc::downgrade(&function),
-            origin: Origin::here(Label::CALL),
+            origin,
         });
         TurnHook {
             function,
+            origin,
             core: Rc::downgrade(core),
         }
     }
@@ -47,7 +50,8 @@ impl TurnHook {
     /// Lets the calls continue for as long as the reactor exists.
     pub fn keep(self) {
         if let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) {
-            core.hooks.kept.borrow_mut().push(self.function);
+            let kept = (self.function, self.origin);
+            core.hooks.kept.borrow_mut().push(kept);
         }
     }
 }
@@ -195,14 +199,17 @@ impl Core {
         for (function, origin) in hooks {
             // One that was dropped by another is not called.
             if let Some(function) = function.upgrade() {
-                self.contain(origin, || function());
+                // One that drops itself goes here.
+                self.contain(origin, move || function());
             }
         }
     }
 
     /// Drops the hooks that stay for good, because the reactor is gone.
     pub(super) fn drop_kept_hooks(&self) {
-        drop(self.hooks.kept.take());
+        for (function, origin) in self.hooks.kept.take() {
+            self.dispose(origin, function);
+        }
     }
 
     /// Cancels all requests at the end of a run: nothing is called after it.
@@ -219,19 +226,20 @@ impl Core {
         if !self.ends.is_wanted() {
             return false;
         }
-        let hooks = self.ends.wanted.take();
+        let mut hooks = self.ends.wanted.take();
         let handle = Handle::new(self.clone());
-        for hook in &hooks {
+        for hook in hooks.drain(..) {
+            let origin = hook.origin;
             // One that was dropped by another is not called.
             if hook.wanted.replace(false) {
-                self.measure(hook.origin, || (hook.function)(&handle));
+                self.measure(origin, || (hook.function)(&handle));
             }
+            // One that has dropped itself goes here.
+            self.dispose(origin, hook);
         }
         // Keep the memory.
         let mut present = self.ends.wanted.borrow_mut();
         if present.is_empty() {
-            let mut hooks = hooks;
-            hooks.clear();
             *present = hooks;
         }
         true

@@ -248,8 +248,12 @@ impl Core {
             self.dispose(origin, hook.function);
         }
         self.drop_kept_hooks();
-        drop(self.kept_observers.take());
-        drop(self.extensions.take());
+        for observer in self.kept_observers.take() {
+            dispose_unnamed("an observer", observer);
+        }
+        for (_, value) in self.extensions.take() {
+            dispose_unnamed("a value that a layer had stored with the reactor", value);
+        }
     }
 
     /// Drops a user value; its destructor may panic.
@@ -289,6 +293,15 @@ impl Core {
             core: Rc::downgrade(self),
             number,
         }
+    }
+}
+
+/// Drops a user value whose origin is not known.
+fn dispose_unnamed<T>(what: &str, value: T) {
+    if let Err(message) = catch(|| drop(value)) {
+        log::error(format_args!(
+            "{what} panicked when it was dropped: {message}"
+        ));
     }
 }
 
