@@ -112,8 +112,8 @@ struct Inner {
     order: DeferredLock,
     /// How many stops were asked for.
     stops: Cell<u64>,
-    /// Whether a stop was dropped before it had its turn.
-    abandoned: Cell<bool>,
+    /// The last stop that was dropped before it had its turn: how many had been asked for with it.
+    abandoned: Cell<u64>,
     /// The start that is under way. It is woken when it should stop.
     starting: WakeSlot,
 }
@@ -129,7 +129,7 @@ impl Services {
             run: Cell::new(0),
             order: DeferredLock::new(),
             stops: Cell::new(0),
-            abandoned: Cell::new(false),
+            abandoned: Cell::new(0),
             starting: WakeSlot::default(),
         };
         Services {
@@ -175,7 +175,7 @@ impl Inner {
                 inner.stop_all().await;
             }
             let started = inner.start_all(stops).await;
-            if inner.abandoned.take() {
+            if inner.abandoned.get() > stops {
                 inner.stop_all().await;
             }
             started
@@ -187,8 +187,9 @@ impl Inner {
         let mut stop = Stop {
             inner: self.clone(),
             turn: Some(self.order.acquire()),
+            number: self.stops.get() + 1,
         };
-        self.stops.set(self.stops.get() + 1);
+        self.stops.set(stop.number);
         self.starting.wake();
         async move {
             let _turn = stop.turn().await;
@@ -289,6 +290,8 @@ struct Stop {
     inner: Rc<Inner>,
     /// `None` once it has its turn.
     turn: Option<Deferred<SemaphorePermit, Interrupted>>,
+    /// How many stops had been asked for with this one.
+    number: u64,
 }
 
 impl Stop {
@@ -304,8 +307,8 @@ impl Drop for Stop {
         let Some(turn) = self.turn.take() else { return };
         match turn.take() {
             Ok(_turn) => drop(Rest(&self.inner)),
-            // The start that is under way does it.
-            Err(_waiting) => self.inner.abandoned.set(true),
+            // The start that is under way does it, or the stop; later starts are not meant.
+            Err(_waiting) => self.inner.abandoned.set(self.number),
         }
     }
 }

@@ -733,3 +733,24 @@ fn a_stop_that_is_given_up_while_services_start_stops_them_all_the_same() {
     simulation.advance(Duration::from_secs(10));
     assert_eq!(again.take(), Some(Ok(())));
 }
+
+/// The next start ended as if it had succeeded, and nothing ran.
+#[test]
+fn a_stop_that_is_given_up_behind_another_does_not_count_for_the_next_start() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (services, log) = two(&simulation, ["", ""]);
+    let started = watch(&handle, services.start(&handle));
+    simulation.advance(Duration::from_secs(10));
+    assert_eq!(started.take(), Some(Ok(())));
+    let stopped = watch(&handle, stopping(&services));
+    simulation.advance(Duration::from_millis(500));
+    drop(services.stop());
+    simulation.advance(Duration::from_secs(10));
+    assert_eq!(stopped.take(), Some(Ok(())));
+    log.take();
+    let again = watch(&handle, services.start(&handle));
+    simulation.advance(Duration::from_secs(10));
+    assert_eq!(again.take(), Some(Ok(())));
+    assert_eq!(log.take(), ["start a", "started a", "start b", "started b"]);
+}
