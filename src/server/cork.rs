@@ -1,7 +1,8 @@
 //! Small writes of many connections, sent in a row when the turn ends.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
     fmt,
     io::IoSlice,
     rc::Rc,
@@ -27,14 +28,44 @@ pub trait Outlet {
 /// budget and one callback. Large pieces are better sent directly.
 #[derive(Default)]
 pub struct Cork {
-    corked: RefCell<Corked>,
+    /// Shared with nothing: what is pushed goes here.
+    corked: RefCell<Rc<Batch>>,
+    /// What is being sent, further up the stack.
+    sending: RefCell<Rc<Batch>>,
+    /// Memory for the next batch.
+    spare: Cell<Option<Rc<Batch>>>,
     end: OnceCell<TurnEnd>,
 }
 
+/// Pieces that are sent together.
 #[derive(Default)]
-struct Corked {
-    outlets: Vec<(Rc<dyn Outlet>, Origin, usize)>,
+struct Batch {
+    outlets: RefCell<VecDeque<(Rc<dyn Outlet>, Origin, usize)>>,
     bytes: Vec<u8>,
+    /// How many of the bytes belong to outlets that were taken.
+    taken: Cell<usize>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.outlets.borrow().is_empty()
+    }
+
+    /// Sends the pieces that are left. One by one, because an outlet may run user code, which may
+    /// even make a turn: the rest is then sent there.
+    fn send(&self, handle: &Handle) {
+        loop {
+            let next = self.outlets.borrow_mut().pop_front();
+            let Some((outlet, origin, length)) = next else {
+                return;
+            };
+            let start = self.taken.get();
+            self.taken.set(start + length);
+            let piece = &self.bytes[start..start + length];
+            let _share = handle.core().begin_share();
+            handle.contain(origin, move || outlet.send(piece));
+        }
+    }
 }
 
 /// Pieces in one batch. A larger batch saves nothing further, and this many are sent within the
@@ -70,20 +101,25 @@ impl Cork {
     /// An outlet must not have more than [`MAX_BYTES`](Cork::MAX_BYTES) corked. It counts them
     /// itself, because it knows what was sent.
     pub fn push(&self, outlet: Rc<dyn Outlet>, origin: Origin, pieces: &[IoSlice<'_>]) {
-        let Corked { outlets, bytes } = &mut *self.corked.borrow_mut();
+        let mut corked = self.corked.borrow_mut();
+        let Some(batch) = Rc::get_mut(&mut corked) else {
+            unreachable!("it is shared only while it is sent");
+        };
+        let (outlets, bytes) = (batch.outlets.get_mut(), &mut batch.bytes);
         let start = bytes.len();
         for piece in pieces {
             bytes.extend_from_slice(piece);
         }
         let length = bytes.len() - start;
-        match outlets.last_mut() {
+        match outlets.back_mut() {
             Some((last, _, before)) if std::ptr::addr_eq(Rc::as_ptr(last), Rc::as_ptr(&outlet)) => {
                 *before += length;
                 return;
             }
-            _ => outlets.push((outlet, origin, length)),
+            _ => outlets.push_back((outlet, origin, length)),
         }
         let count = outlets.len();
+        drop(corked);
         if let Some(end) = self.end.get() {
             if count == 1 {
                 end.request();
@@ -93,24 +129,23 @@ impl Cork {
         }
     }
 
-    /// Sends everything that is corked now.
+    /// Sends everything that is corked now. If this is called while an outlet sends, the rest of
+    /// the pieces that were corked with that outlet's comes first.
     pub fn flush(&self, handle: &Handle) {
-        if self.corked.borrow().outlets.is_empty() {
+        let outer = self.sending.borrow().clone();
+        outer.send(handle);
+        drop(outer);
+        if self.corked.borrow().is_empty() {
             return;
         }
-        // Taken out, because an outlet may run user code, which may even make a turn.
-        let mut corked = self.corked.take();
-        let mut rest = &corked.bytes[..];
-        for (outlet, origin, length) in corked.outlets.drain(..) {
-            let (piece, after) = rest.split_at(length);
-            rest = after;
-            let _share = handle.core().begin_share();
-            handle.contain(origin, || outlet.send(piece));
-        }
-        corked.bytes.clear();
-        let mut present = self.corked.borrow_mut();
-        if present.outlets.is_empty() {
-            *present = corked;
+        let mut batch = self.corked.replace(self.spare.take().unwrap_or_default());
+        let outer = self.sending.replace(batch.clone());
+        batch.send(handle);
+        self.sending.replace(outer);
+        if let Some(empty) = Rc::get_mut(&mut batch) {
+            empty.bytes.clear();
+            empty.taken.set(0);
+            self.spare.set(Some(batch));
         }
     }
 }
@@ -119,7 +154,7 @@ impl fmt::Debug for Cork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let corked = self.corked.borrow();
         f.debug_struct("Cork")
-            .field("pieces", &corked.outlets.len())
+            .field("pieces", &corked.outlets.borrow().len())
             .field("bytes", &corked.bytes.len())
             .finish()
     }
@@ -127,6 +162,8 @@ impl fmt::Debug for Cork {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Weak;
+
     use super::*;
     use crate::Standalone;
 
@@ -170,5 +207,40 @@ mod tests {
                 vec!["f".to_owned()]
             )
         );
+    }
+
+    /// Makes a turn of its own, in which something is corked and sent.
+    struct Nested {
+        cork: Weak<Cork>,
+        handle: Handle,
+        other: Rc<Log>,
+    }
+
+    impl Outlet for Nested {
+        fn send(&self, _: &[u8]) {
+            let cork = self.cork.upgrade().expect("it is kept");
+            let origin = Origin::here(Label::CONNECTION);
+            cork.push(self.other.clone(), origin, &[IoSlice::new(b"second")]);
+            cork.flush(&self.handle);
+        }
+    }
+
+    /// What was corked later was sent first.
+    #[test]
+    fn the_order_is_kept_if_an_outlet_makes_a_turn() {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let cork = Cork::of(&handle);
+        let origin = Origin::here(Label::CONNECTION);
+        let other = Rc::new(Log::default());
+        let nested = Nested {
+            cork: Rc::downgrade(&cork),
+            handle: handle.clone(),
+            other: other.clone(),
+        };
+        cork.push(Rc::new(nested), origin, &[IoSlice::new(b"x")]);
+        cork.push(other.clone(), origin, &[IoSlice::new(b"first")]);
+        cork.flush(&handle);
+        assert_eq!(other.0.take(), ["first", "second"]);
     }
 }
