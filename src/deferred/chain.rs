@@ -172,7 +172,36 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
 
     /// Converts the error with `function`.
     pub fn map_err<F: ChainError>(self, function: impl FnOnce(E) -> F + 'static) -> Deferred<T, F> {
-        self.add_errback(|error| Err(function(error)))
+        self.link(|result| {
+            Outcome(match result {
+                Ok(value) => node::Outcome::Done(Ok(value)),
+                Err(error) => node::Outcome::Passed(function(error)),
+            })
+        })
+    }
+
+    /// Calls `function` when it has fired, and passes the result on.
+    pub(crate) fn finally(self, function: impl FnOnce() + 'static) -> Self {
+        self.link(|result| {
+            function();
+            Outcome(match result {
+                Ok(value) => node::Outcome::Done(Ok(value)),
+                Err(error) => node::Outcome::Passed(error),
+            })
+        })
+    }
+
+    /// Replaces the value by this result, and converts an error.
+    pub(crate) fn and_then<U: 'static, F: ChainError + From<E>>(
+        self,
+        function: impl FnOnce(T) -> Result<U, F> + 'static,
+    ) -> Deferred<U, F> {
+        self.link(|result| {
+            Outcome(match result {
+                Ok(value) => node::Outcome::Done(function(value)),
+                Err(error) => node::Outcome::Passed(error.into()),
+            })
+        })
     }
 
     /// Returns whether the result is available.
@@ -235,7 +264,7 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         let node = self.into_node();
         let slot = node.slot();
         match slot.is_ready().then(|| slot.take()).flatten() {
-            Some((result, _)) => node::run(sink(result)),
+            Some((result, quiet)) => node::run(sink(result, quiet)),
             None => slot.wait(Waiter::Sink(sink)),
         }
     }

@@ -40,7 +40,7 @@ fn collect<T: 'static, E: ChainError>(
     let count = deferreds.len();
     let group = Group::new(origin, deferreds.iter().map(Deferred::canceller).collect());
     if count == 0 {
-        node::run(group.settle(Ok(Vec::new())));
+        node::run(group.settle(Ok(Vec::new()), false));
         return deferred;
     }
     let values = Rc::new(RefCell::new(
@@ -49,15 +49,15 @@ fn collect<T: 'static, E: ChainError>(
     let left = Rc::new(Cell::new(count));
     for (index, part) in deferreds.into_iter().enumerate() {
         let (group, values, left) = (group.clone(), values.clone(), left.clone());
-        part.finish(Box::new(move |result| match result {
-            Err(error) => group.fail(error, cancel),
+        part.finish(Box::new(move |result, quiet| match result {
+            Err(error) => group.fail(error, cancel, quiet),
             Ok(value) => {
                 values.borrow_mut()[index] = Some(value);
                 left.set(left.get() - 1);
                 if left.get() > 0 {
                     return None;
                 }
-                group.settle(Ok(values.take().into_iter().flatten().collect()))
+                group.settle(Ok(values.take().into_iter().flatten().collect()), false)
             }
         }));
     }
@@ -80,13 +80,15 @@ pub fn race<T: 'static, E: ChainError>(
     let count = deferreds.len();
     let group = Group::new(origin, deferreds.iter().map(Deferred::canceller).collect());
     if count == 0 {
-        node::run(group.settle(Err(RaceError::Empty)));
+        node::run(group.settle(Err(RaceError::Empty), false));
         return deferred;
     }
     let errors = Rc::new(RefCell::new(
         (0..count).map(|_| None).collect::<Vec<Option<E>>>(),
     ));
     let left = Rc::new(Cell::new(count));
+    // Whether all errors so far say only that the value is not wanted.
+    let all_quiet = Rc::new(Cell::new(true));
     for (index, part) in deferreds.into_iter().enumerate() {
         if group.is_settled() {
             // A value that was lent goes back.
@@ -94,9 +96,10 @@ pub fn race<T: 'static, E: ChainError>(
             continue;
         }
         let (group, errors, left) = (group.clone(), errors.clone(), left.clone());
-        part.finish(Box::new(move |result| match result {
+        let all_quiet = all_quiet.clone();
+        part.finish(Box::new(move |result, quiet| match result {
             Ok(value) => {
-                let next = group.settle(Ok((index, value)));
+                let next = group.settle(Ok((index, value)), false);
                 if next.is_some() {
                     group.cancel();
                 }
@@ -104,13 +107,13 @@ pub fn race<T: 'static, E: ChainError>(
             }
             Err(error) => {
                 errors.borrow_mut()[index] = Some(error);
+                all_quiet.set(all_quiet.get() && quiet);
                 left.set(left.get() - 1);
                 if left.get() > 0 {
                     return None;
                 }
-                group.settle(Err(RaceError::AllFailed(
-                    errors.take().into_iter().flatten().collect(),
-                )))
+                let all = errors.take().into_iter().flatten().collect();
+                group.settle(Err(RaceError::AllFailed(all)), all_quiet.get())
             }
         }));
     }
@@ -186,12 +189,12 @@ impl<T: 'static, E: ChainError> Group<T, E> {
         self.origin.has_fired()
     }
 
-    fn settle(&self, result: Result<T, E>) -> Option<Rc<dyn Step>> {
-        self.origin.clone().settle(result, false)
+    fn settle(&self, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>> {
+        self.origin.clone().settle(result, quiet)
     }
 
-    fn fail(&self, error: E, cancel: bool) -> Option<Rc<dyn Step>> {
-        let next = self.settle(Err(error));
+    fn fail(&self, error: E, cancel: bool, quiet: bool) -> Option<Rc<dyn Step>> {
+        let next = self.settle(Err(error), quiet);
         if cancel && next.is_some() {
             self.cancel();
         }
@@ -252,14 +255,14 @@ macro_rules! tuple {
                     let (group, values) = (group.clone(), values.clone());
                     move || {
                         let all = || Some(($(values.$part.take()?,)*));
-                        group.settle(Ok(all()?))
+                        group.settle(Ok(all()?), false)
                     }
                 });
                 $({
                     let (group, values) = (group.clone(), values.clone());
                     let (left, finish) = (left.clone(), finish.clone());
-                    $part.finish(Box::new(move |result| match result {
-                        Err(error) => group.fail(error, false),
+                    $part.finish(Box::new(move |result, quiet| match result {
+                        Err(error) => group.fail(error, false, quiet),
                         Ok(value) => {
                             values.$part.set(Some(value));
                             left.set(left.get() - 1);

@@ -81,7 +81,8 @@ pub(super) enum Waiter<T, E> {
     Task(Waker),
 }
 
-pub(super) type Sink<T, E> = dyn FnOnce(Result<T, E>) -> Option<Rc<dyn Step>>;
+/// Gets the result, and whether its error is quiet.
+pub(super) type Sink<T, E> = dyn FnOnce(Result<T, E>, bool) -> Option<Rc<dyn Step>>;
 
 impl<T, E: ChainError> Slot<T, E> {
     pub(super) fn new(birth: &'static Location<'static>) -> Self {
@@ -137,7 +138,7 @@ impl<T, E: ChainError> Slot<T, E> {
             Waiter::Link(link) => self
                 .take()
                 .and_then(|(result, quiet)| link.receive(result, quiet)),
-            Waiter::Sink(sink) => self.take().and_then(|(result, _)| sink(result)),
+            Waiter::Sink(sink) => self.take().and_then(|(result, quiet)| sink(result, quiet)),
             Waiter::Outer(node) => {
                 let (result, quiet) = self.take()?;
                 node.slot().fire(result, quiet);
@@ -335,9 +336,15 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
         if self.slot.has_fired() {
             return None;
         }
-        self.slot.fire(Err(why.into()), true);
+        let quiet = is_quiet(&why);
+        self.slot.fire(Err(why.into()), quiet);
         Some(self)
     }
+}
+
+/// Whether it says only that the result is not wanted.
+fn is_quiet(why: &Interrupted) -> bool {
+    matches!(why, Interrupted::Cancelled)
 }
 
 impl<T: 'static, E: ChainError> Node<T, E> for Origin<T, E> {
@@ -357,7 +364,7 @@ impl<T: 'static, E: ChainError> Node<T, E> for Origin<T, E> {
 pub(super) enum Outcome<T: 'static, E: ChainError> {
     /// A result.
     Done(Result<T, E>),
-    /// The error that came in, passed on.
+    /// The error that came in, passed on, perhaps as another type.
     Passed(E),
     /// A result that is not available yet.
     Later(Rc<dyn Node<T, E>>),
@@ -464,7 +471,8 @@ impl<F: 'static, U: 'static, V: ChainError> Step for Link<F, U, V> {
     }
 
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
-        self.slot.fire(Err(why.into()), true);
+        let quiet = is_quiet(&why);
+        self.slot.fire(Err(why.into()), quiet);
         Some(self)
     }
 }

@@ -68,12 +68,9 @@ impl DeferredSemaphore {
         function: impl FnOnce() -> Deferred<T, E> + 'static,
     ) -> Result<Deferred<T, E>, Full<()>> {
         let acquired = self.acquire()?;
-        Ok(acquired.map_err(E::from).add_callback(|permit| {
-            function().add_both(move |result| {
-                drop(permit);
-                result
-            })
-        }))
+        Ok(acquired
+            .map_err(E::from)
+            .add_callback(|permit| function().finally(move || drop(permit))))
     }
 
     /// Returns the number of free permits.

@@ -16,10 +16,9 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     pub fn add_timeout(self, handle: &Handle, delay: Duration) -> Self {
         let canceller = self.canceller();
         let timer = handle.call_later(delay, move || canceller.interrupt(&Interrupted::TimedOut));
-        self.add_both(move |result| {
+        self.finally(move || {
             // The timer was called if it is what ended the chain.
             let _ = timer.cancel();
-            result
         })
     }
 }

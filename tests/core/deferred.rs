@@ -866,3 +866,61 @@ fn d11_takers_that_have_left_are_no_room_for_values() {
     assert!(first.is_ready());
     assert_eq!((accepted.get(), queue.len()), (1, 1));
 }
+
+/// A chain whose error nobody waits for any more is quiet, also behind a conversion or a timeout.
+#[test]
+fn d09_a_conversion_or_a_timeout_does_not_make_an_unwanted_error_loud() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let log = logged(|| {
+        let (_plain, first) = pair();
+        first.cancel();
+        drop(first);
+        let (_converted, second) = pair();
+        let second = second.map_err(|error| error);
+        second.cancel();
+        drop(second);
+        let (_limited, third) = pair();
+        let third = third.add_timeout(&handle, Duration::from_secs(60));
+        third.cancel();
+        drop(third);
+    });
+    assert_eq!(log, "");
+    // Those of several, and of a task whose run ends.
+    let log = logged(|| {
+        let producers: Vec<_> = (0..9).map(|_| pair()).collect();
+        let (_resolvers, texts): (Vec<_>, Vec<_>) = producers.into_iter().unzip();
+        let mut texts = texts.into_iter();
+        let mut two = || [texts.next().expect("one"), texts.next().expect("another")];
+        let together = all(two());
+        together.cancel();
+        let first = any(two());
+        first.cancel();
+        let [one, other] = two();
+        let both = gather((one, other));
+        both.cancel();
+        let [text, _] = two();
+        let alone = DeferredLock::new().run(move || text);
+        alone.cancel();
+        drop((together, first, both, alone));
+        let never = std::future::pending::<Result<(), String>>();
+        drop(handle.defer(never));
+        handle.call_soon_with(entwined::Handle::stop);
+        reactor.run().expect("a run");
+    });
+    assert_eq!(log, "");
+    // An error of the producer, or that the time is over, is one that somebody should see.
+    let log = logged(|| {
+        let (resolver, text) = pair();
+        drop(text.map_err(|error| error));
+        resolver.reject("no paper".to_owned());
+    });
+    assert!(log.contains("no paper"), "{log}");
+    let log = logged(|| {
+        let (_resolver, text) = pair();
+        drop(text.add_timeout(&handle, Duration::ZERO));
+        handle.call_later_with(Duration::from_millis(1), entwined::Handle::stop);
+        reactor.run().expect("a run");
+    });
+    assert!(log.contains("the time limit passed"), "{log}");
+}

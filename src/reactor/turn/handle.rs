@@ -152,8 +152,7 @@ impl Handle {
         T: 'static,
         E: ChainError,
     {
-        self.spawn(future)
-            .add_callbacks(|result| result, |why| Err(why.into()))
+        self.spawn(future).and_then(|result| result)
     }
 
     /// Waits for `future` here and now, while the reactor continues to run, and the whole host as
