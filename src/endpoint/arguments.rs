@@ -1,6 +1,6 @@
 //! Parsing the text of an endpoint.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{error::Error, fmt, str::FromStr, time::Duration};
 
 /// The arguments of an endpoint. A kind takes those that it knows.
 ///
@@ -113,6 +113,12 @@ impl<'a> Arguments<'a> {
             .transpose()
     }
 
+    /// The time limit of a client, for a kind that has one of its own: the argument stays there.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let (.., value) = self.named.iter().find(|argument| argument.0 == "timeout")?;
+        seconds(&value.text)
+    }
+
     fn read<T: FromStr>(&self, value: &Value, what: &str) -> Result<T, ParseError> {
         value
             .text
@@ -140,6 +146,12 @@ impl<'a> Arguments<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Parses a number of seconds.
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin, rc::Rc, time::Duration};
 
-use super::{Arguments, EndpointError, ParseError};
+use super::{Arguments, EndpointError, ParseError, arguments::seconds};
 use crate::{
     reactor::Handle,
     table::Table,
@@ -123,22 +123,10 @@ impl Kinds {
         let client = read(&mut arguments)?;
         let timeout = match arguments.name("timeout") {
             None => PATIENCE,
-            Some(value) => {
-                match value
-                    .text
-                    .parse()
-                    .ok()
-                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-                {
-                    Some(timeout) => timeout,
-                    None => {
-                        return Err(arguments.error(
-                            value.at,
-                            format!("{:?} is not a number of seconds", value.text),
-                        ));
-                    }
-                }
-            }
+            Some(value) => seconds(&value.text).ok_or_else(|| {
+                let wrong = format!("{:?} is not a number of seconds", value.text);
+                arguments.error(value.at, wrong)
+            })?,
         };
         arguments.finish()?;
         Ok(ClientEndpoint {

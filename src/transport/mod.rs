@@ -72,6 +72,7 @@ pub use listener::{ListenError, Listener};
 pub(crate) use on_unix::peer_user;
 #[cfg(windows)]
 pub(crate) use on_windows::peer_user;
+pub(crate) use race::connect_host_within;
 pub use race::{HostError, connect_host};
 pub use received::ReceivedDatagram;
 pub use socket::ConnectError;

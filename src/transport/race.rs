@@ -49,7 +49,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// [`HostError`] if the name cannot be resolved or no address accepts a connection. It lists the
 /// error of each attempt.
 pub async fn connect_host(handle: &Handle, host: &str, port: u16) -> Result<Stream, HostError> {
-    let end = handle.after(PATIENCE);
+    connect_host_within(handle, host, port, None).await
+}
+
+/// Like [`connect_host`], for a caller that has a limit of its own: if it is longer, it counts.
+pub(crate) async fn connect_host_within(
+    handle: &Handle,
+    host: &str,
+    port: u16,
+    limit: Option<Duration>,
+) -> Result<Stream, HostError> {
+    let end = handle.after(limit.unwrap_or_default().max(PATIENCE));
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let addresses = match literal(bare, port) {
         Some(address) => vec![address.map_err(|source| {

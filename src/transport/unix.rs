@@ -62,13 +62,14 @@ pub async fn connect_abstract(
 }
 
 /// How long the backlog of a listener may be full. The kernel sets no limit, as it does for TCP.
-const BACKLOG_TIME: Duration = Duration::from_secs(30);
+pub(crate) const BACKLOG_TIME: Duration = Duration::from_secs(30);
 
 async fn connect_to(handle: &Handle, address: UnixAddress) -> Result<Stream, ConnectError> {
     connect_within(handle, address, BACKLOG_TIME).await
 }
 
-async fn connect_within(
+/// Connects, with another limit for a listener whose backlog is full.
+pub(crate) async fn connect_within(
     handle: &Handle,
     address: UnixAddress,
     limit: Duration,

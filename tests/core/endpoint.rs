@@ -284,3 +284,37 @@ fn a_forwarded_peer_that_does_not_finish_its_handshake_is_given_up_before_the_ta
     assert_eq!((asked.get(), forward.connections()), (0, 0));
     drop(far);
 }
+
+/// Other limits of 30 s ended it before.
+#[test]
+fn a_longer_timeout_than_the_usual_is_kept() {
+    struct Silent;
+
+    impl entwined::resolve::Resolve for Silent {
+        fn resolve(
+            &self,
+            handle: &Handle,
+            _: &str,
+            _: u16,
+        ) -> entwined::deferred::Deferred<Vec<SocketAddr>, entwined::resolve::ResolveError>
+        {
+            handle.defer(std::future::pending())
+        }
+    }
+
+    for (text, seconds) in [
+        ("tcp:a.test:80", 30),
+        ("tcp:a.test:80:timeout=100", 100),
+        ("tls:a.test:443:timeout=100", 100),
+        ("tcp:a.test:80:timeout=5", 5),
+    ] {
+        let simulation = Simulation::new();
+        let (handle, start) = (simulation.handle(), simulation.handle().now());
+        handle.set_resolver(Rc::new(Silent));
+        let (client, own) = (endpoint::client(text).expect("an endpoint"), handle.clone());
+        let connecting = handle.spawn(async move { client.connect(&own).await.err() });
+        let error = simulation.run_until(connecting).expect("an end");
+        assert!(error.is_some(), "{text}");
+        assert_eq!(handle.now() - start, Duration::from_secs(seconds), "{text}");
+    }
+}

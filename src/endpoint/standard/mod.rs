@@ -18,6 +18,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
+    time::Duration,
 };
 
 use super::{
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     address::literal,
     reactor::Handle,
-    transport::{BoxedListener, Listen, Listener, Stream, connect_host, tcp},
+    transport::{BoxedListener, Listen, Listener, Stream, connect_host_within, tcp},
 };
 
 pub(super) fn add(kinds: &mut Kinds) {
@@ -91,6 +92,8 @@ impl Server for Tcp {
 pub(super) struct Host {
     pub(super) host: String,
     port: u16,
+    /// The time limit of the endpoint, if it has one of its own.
+    limit: Option<Duration>,
 }
 
 impl Host {
@@ -100,11 +103,12 @@ impl Host {
         Ok(Host {
             host: bare(&host).to_owned(),
             port,
+            limit: arguments.timeout(),
         })
     }
 
     pub(super) async fn connect(self, handle: Handle) -> Result<Stream, EndpointError> {
-        Ok(connect_host(&handle, &self.host, self.port).await?)
+        Ok(connect_host_within(&handle, &self.host, self.port, self.limit).await?)
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::PathBuf,
     rc::Rc,
+    time::Duration,
 };
 
 use rustix::net::SocketAddrUnix;
@@ -13,7 +14,7 @@ use rustix::net::SocketAddrUnix;
 use super::super::{Client, Connecting, EndpointError, Kinds, Server, kinds::boxed};
 use crate::{
     reactor::Handle,
-    transport::{BoxedListener, Listen, fd, listen_once, unix},
+    transport::{BoxedListener, Listen, UnixAddress, fd, listen_once, unix},
 };
 
 pub(super) fn add(kinds: &mut Kinds) {
@@ -35,8 +36,12 @@ pub(super) fn add(kinds: &mut Kinds) {
         Ok(Rc::new(UnixServer { path, mode }))
     });
     kinds.add_client("unix", |arguments| {
-        let path = arguments.required("path", "a path")?;
-        Ok(Rc::new(UnixPath::new(path)))
+        let path = UnixPath::new(arguments.required("path", "a path")?);
+        let limit = arguments.timeout().unwrap_or_default();
+        Ok(Rc::new(UnixClient {
+            path,
+            limit: limit.max(unix::BACKLOG_TIME),
+        }))
     });
     kinds.add_server("stdio", |_| Ok(Rc::new(Stdio)));
     kinds.add_client("stdio", |_| Ok(Rc::new(Stdio)));
@@ -85,14 +90,21 @@ impl Server for UnixServer {
     }
 }
 
-impl Client for UnixPath {
+/// What to connect to, and how long a full backlog is waited for.
+struct UnixClient {
+    path: UnixPath,
+    limit: Duration,
+}
+
+impl Client for UnixClient {
     fn connect(&self, handle: &Handle) -> Connecting {
-        let (handle, path) = (handle.clone(), UnixPath(self.0.clone()));
+        let (handle, limit) = (handle.clone(), self.limit);
+        let address = match self.path.abstract_name() {
+            Some(name) => UnixAddress::Abstract(name.to_owned()),
+            None => UnixAddress::Path(self.path.0.clone()),
+        };
         Box::pin(async move {
-            let stream = match path.abstract_name() {
-                Some(name) => unix::connect_abstract(&handle, name).await,
-                None => unix::connect(&handle, &path.0).await,
-            };
+            let stream = unix::connect_within(&handle, address, limit).await;
             Ok(boxed(stream.map_err(io::Error::from)?))
         })
     }
