@@ -23,9 +23,10 @@ use crate::{reactor::Handle, task::Sleep, wake::WakeSlot};
 pub struct Link {
     /// How long bytes are in flight. Default: zero.
     pub latency: Duration,
-    /// Maximum number of bytes that one read returns. Default: no limit.
+    /// Maximum number of bytes that one read returns; zero counts as one. Default: no limit.
     pub fragment: usize,
-    /// Maximum number of bytes that are in flight or unread, in each direction. Default: 64 KiB.
+    /// Maximum number of bytes that are in flight or unread, in each direction; zero counts as one.
+    /// Default: 64 KiB.
     pub capacity: usize,
 }
 
@@ -45,7 +46,9 @@ pub fn pair(handle: &Handle) -> (MemoryStream, MemoryStream) {
 }
 
 /// Creates two streams that are connected by the given link.
-pub fn pair_over(handle: &Handle, link: Link) -> (MemoryStream, MemoryStream) {
+pub fn pair_over(handle: &Handle, mut link: Link) -> (MemoryStream, MemoryStream) {
+    // No byte would ever arrive.
+    (link.fragment, link.capacity) = (link.fragment.max(1), link.capacity.max(1));
     let (there, back) = (Rc::new(Pipe::default()), Rc::new(Pipe::default()));
     let end = |inbound: &Rc<Pipe>, outbound: &Rc<Pipe>| MemoryStream {
         handle: handle.clone(),

@@ -604,3 +604,30 @@ fn no_time_is_too_long() {
     assert!(!timeout.is_ready() && !read.is_ready());
     timer.reset(forever).expect("it is pending");
 }
+
+/// Without room nothing was ever written, and a fragment of no bytes was the end of input.
+#[test]
+fn a_link_for_no_bytes_carries_one_at_a_time() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let link = memory::Link {
+        fragment: 0,
+        capacity: 0,
+        ..memory::Link::default()
+    };
+    let (mut near, mut far) = memory::pair_over(&handle, link);
+    let sent = handle.spawn(async move { write_all(&mut near, b"hello").await.is_ok() });
+    let heard = handle.spawn(async move {
+        let (mut heard, mut buffer) = (Vec::new(), [0; 16]);
+        while heard.len() < 5 {
+            match read(&mut far, &mut buffer).await.expect("bytes") {
+                0 => break,
+                count => heard.extend_from_slice(&buffer[..count]),
+            }
+        }
+        heard
+    });
+    simulation.drive();
+    assert!(sent.is_ready() && heard.is_ready());
+    assert_eq!(heard.take().expect("ready"), Ok(b"hello".to_vec()));
+}
