@@ -132,10 +132,15 @@ impl Framing for Lines {
     }
 
     fn finish(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, FrameError> {
-        self.scanned = 0;
-        match self.raw {
-            Raw::Bytes(_) => Err(FrameError::Unfinished),
-            _ if self.skipping || input.is_empty() => Ok(None),
+        let (raw, skipping) = (self.raw, self.skipping);
+        self.restart();
+        match raw {
+            Raw::Bytes(_) => {
+                // The rest of them will not come.
+                self.raw = Raw::Not;
+                Err(FrameError::Unfinished)
+            }
+            _ if skipping || input.is_empty() => Ok(None),
             // Half of a line end is not part of the content.
             _ => Ok(Some(
                 0..input.strip_suffix(b"\r").map_or(input.len(), <[u8]>::len),

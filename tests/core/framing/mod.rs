@@ -681,3 +681,18 @@ fn frames_may_be_read_again_after_an_end() {
     again(Netstrings::new(100), b"12:half", b"1:a,");
     again(Prefixed::new(Width::U8, 100), b"\x0chalf", b"\x01a");
 }
+
+/// What a line that was too long had left over swallowed the first line after the end.
+#[test]
+fn lines_may_be_read_again_after_an_end_in_one_that_is_too_long() {
+    let mut frames = Frames::new(Lines::new(3));
+    assert!(frames.next(&mut &b"too long"[..]).is_err());
+    assert_eq!(frames.next(&mut &b"rest"[..]), Ok(None));
+    assert_eq!(frames.finish(), Ok(None));
+    assert_eq!(frames.next(&mut &b"a\n"[..]), Ok(Some(&b"a"[..])));
+    // Raw bytes that did not come are not awaited either.
+    frames.framing_mut().set_raw(Some(10));
+    assert_eq!(frames.next(&mut &b"raw"[..]), Ok(Some(&b"raw"[..])));
+    assert!(frames.finish().is_err());
+    assert_eq!(frames.next(&mut &b"b\n"[..]), Ok(Some(&b"b"[..])));
+}
