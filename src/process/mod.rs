@@ -146,8 +146,14 @@ impl Process {
     }
 
     fn take(&mut self, number: i32) -> Option<ChildStream> {
+        let claimed = self.claim(number)?;
+        self.watched(claimed)
+    }
+
+    /// Takes a stream. Returns the error if it cannot be watched.
+    fn claim(&mut self, number: i32) -> Option<io::Result<ChildStream>> {
         let end = self.ends.remove(&number)?;
-        self.watched(sys::stream(&self.handle, end))
+        Some(sys::stream(&self.handle, end))
     }
 
     /// Takes the child's standard output and input as one stream for a

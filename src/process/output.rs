@@ -101,8 +101,8 @@ impl Command {
         let command = self.stdout(Io::Stream).stderr(Io::Stream);
         let command = command.kill_on_drop(true);
         let mut process = command.spawn(handle).map_err(OutputError::Spawn)?;
-        let [mut stdout, mut stderr] =
-            [process.take_stdout(), process.take_stderr()].map(Collector::new);
+        let mut claim = |number| process.claim(number).transpose().map_err(OutputError::Read);
+        let [mut stdout, mut stderr] = [claim(1)?, claim(2)?].map(Collector::new);
         // Nobody writes to the others.
         process.ends = Default::default();
         poll_fn(|cx| {

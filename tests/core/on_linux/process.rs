@@ -1,7 +1,7 @@
 //! Child processes.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fs,
     future::{Future, poll_fn},
     io::{self, Read, Write},
@@ -20,6 +20,7 @@ use crate::{
 use entwined::{
     process::{Command, ExitError, Io, OutputError, TerminalSize},
     protocol::{self, Connection, Lost, Protocol},
+    reactor::{Driver, Event, Interest, Key, Notify, Reactor, Selector, Source},
     signal::Signal,
 };
 use futures_io::AsyncWrite;
@@ -850,4 +851,70 @@ fn a_lack_of_fds_at_any_step_of_a_start_leaves_nothing_behind() {
         }
         assert!(started > 10 && refused > 10, "{started}, {refused}");
     });
+}
+
+/// A selector that refuses to watch more than so many sources.
+struct Refusing {
+    selector: Rc<Selector>,
+    left: Rc<Cell<u32>>,
+}
+
+impl Reactor for Refusing {
+    fn watch(&self, source: Source<'_>, key: Key, interest: Interest) -> io::Result<()> {
+        let left = self.left.get().checked_sub(1);
+        self.left.set(left.ok_or(io::ErrorKind::OutOfMemory)?);
+        Reactor::watch(&self.selector, source, key, interest)
+    }
+
+    fn rearm(&self, source: Source<'_>, key: Key, interest: Interest) -> io::Result<()> {
+        Reactor::rearm(&self.selector, source, key, interest)
+    }
+
+    fn unwatch(&self, source: Source<'_>, key: Key) -> io::Result<()> {
+        self.left.set(self.left.get() + 1);
+        Reactor::unwatch(&self.selector, source, key)
+    }
+
+    fn select(&self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        Reactor::select(&self.selector, wait, events)
+    }
+
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        Reactor::set_deadline(&self.selector, deadline);
+    }
+
+    fn notifier(&self) -> Arc<dyn Notify> {
+        Reactor::notifier(&self.selector)
+    }
+}
+
+/// The output counted as empty.
+#[test]
+fn output_that_cannot_be_watched_is_an_error() {
+    // The exit is watched first, then each stream.
+    for left in 0..=3 {
+        let refusing = Refusing {
+            selector: Rc::new(Selector::new().expect("a selector")),
+            left: Rc::new(Cell::new(left)),
+        };
+        let driver = Driver::new(refusing, ());
+        driver.start().expect("it is new");
+        let handle = driver.handle();
+        let mut output = handle.spawn({
+            let handle = handle.clone();
+            async move { shell("echo hello; echo so >&2").output(&handle, 100).await }
+        });
+        let output = loop {
+            driver.turn(Some(LIMIT)).expect("a turn");
+            match output.take() {
+                Ok(output) => break output.expect("no panic"),
+                Err(waiting) => output = waiting,
+            }
+        };
+        match (left, output) {
+            (0, Err(OutputError::Spawn(_))) | (1 | 2, Err(OutputError::Read(_))) => {}
+            (3, Ok(output)) => assert_eq!(output.stdout, b"hello\n"),
+            (_, output) => panic!("{left}: {output:?}"),
+        }
+    }
 }
