@@ -100,8 +100,10 @@ pub struct AcceptorBuilder {
 
 impl AcceptorBuilder {
     /// Sets the identity for clients that request this name (SNI, RFC 6066, section 3).
-    /// `*.example.org` matches every name one level below; an exact name takes precedence.
+    /// `*.example.org` matches every name one level below; an exact name takes precedence. A final
+    /// dot is not a part of the name.
     pub fn name(mut self, name: &str, identity: Identity) -> Self {
+        let name = name.strip_suffix('.').unwrap_or(name);
         self.names.insert(name.to_ascii_lowercase(), identity.key);
         self
     }
