@@ -11,9 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::Lost;
+use super::{Lost, driver::SLICE};
 use crate::{
-    reactor::{Handle, Label, Origin},
+    reactor::{Handle, Label, Moment, Origin},
     task::Sleep,
     transport::{Address, Batch, DatagramSocket, FULL_QUEUE},
     wake::WakeSlot,
@@ -22,7 +22,7 @@ use crate::{
 /// Handles the events of one datagram socket.
 ///
 /// Up to 32 datagrams are received with one system call (recvmmsg(2)) and then delivered one by
-/// one. `stopped` is called exactly once, as the last callback. A callback is never entered while
+/// one; fewer if the protocol takes its time, so that others get a turn after half a millisecond. `stopped` is called exactly once, as the last callback. A callback is never entered while
 /// another is on the stack, even if that one spins the host's loop. A panic ends the protocol and
 /// nothing else.
 pub trait DatagramProtocol {
@@ -235,6 +235,7 @@ pub fn start_datagrams(
         transport: transport.clone(),
         protocol: Box::new(protocol),
         state: State::Fresh,
+        at_a_time: 1,
         origin,
     };
     handle.spawn_detached(origin, conversation);
@@ -253,6 +254,8 @@ struct Conversation {
     transport: DatagramTransport,
     protocol: Box<dyn DatagramProtocol>,
     state: State,
+    /// How many datagrams are received at a time: as many as the protocol handles in a slice.
+    at_a_time: usize,
     origin: Origin,
 }
 
@@ -262,9 +265,17 @@ impl Future for Conversation {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.transport.shared.waker.register(cx.waker());
+        let mut start = None;
         loop {
             match this.step(cx) {
-                Ok(Poll::Ready(())) => {}
+                Ok(Poll::Ready(())) => {
+                    // Peers that send faster than the protocol works do not hold the thread.
+                    let now = Moment::now();
+                    if now.since(*start.get_or_insert(now)) >= SLICE {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Ok(Poll::Pending) => return Poll::Pending,
                 Err(why) => {
                     this.stop(&why);
@@ -297,6 +308,7 @@ impl Conversation {
         let mut batch = BATCH
             .take()
             .unwrap_or_else(|| Batch::new(MOST_RECEIVED, LONGEST));
+        batch.limit(self.at_a_time);
         let result = match socket.poll_receive_batch(cx, &mut batch) {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Ok(_)) => self.deliver(&batch).map(Poll::Ready),
@@ -307,6 +319,7 @@ impl Conversation {
     }
 
     fn deliver(&mut self, batch: &Batch) -> Result<(), Lost> {
+        let start = Moment::now();
         for (data, received) in batch {
             if self.transport.is_closing() {
                 break;
@@ -315,6 +328,11 @@ impl Conversation {
                 protocol.datagram_received(transport, data, &received.from)
             })?;
         }
+        self.at_a_time = match Moment::now().since(start) {
+            took if took >= SLICE => 1,
+            took if took < SLICE / 2 => MOST_RECEIVED.min(2 * self.at_a_time),
+            _ => self.at_a_time,
+        };
         Ok(())
     }
 
@@ -470,7 +488,7 @@ impl Drop for Conversation {
     }
 }
 
-/// How many datagrams are received at a time.
+/// How many datagrams are received at a time, at most.
 const MOST_RECEIVED: usize = 32;
 
 /// The longest datagram of UDP has 65,527 bytes.

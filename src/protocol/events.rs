@@ -132,7 +132,7 @@ pub enum Lost {
     Stuck,
     /// No byte moved for [`Config::idle_timeout`].
     Idle,
-    /// A callback of the protocol panicked.
+    /// A callback of the protocol panicked, or its stream did.
     Panicked,
     /// The reactor's run ended.
     Stopped,

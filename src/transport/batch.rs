@@ -47,6 +47,8 @@ use super::{
 /// ```
 pub struct Batch {
     most: usize,
+    /// How many are received at a time.
+    limit: usize,
     size: usize,
     buffer: Vec<u8>,
     received: Vec<ReceivedDatagram>,
@@ -67,6 +69,7 @@ impl Batch {
         let buffer = vec![0; most * size];
         Batch {
             most,
+            limit: most,
             size,
             buffer,
             received: Vec::with_capacity(most),
@@ -103,6 +106,11 @@ impl Batch {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
+    /// Limits how many datagrams are received at a time.
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.limit = most.clamp(1, self.most);
+    }
+
     /// Receives at least one datagram, and as many as are queued and fit.
     pub(super) fn receive(
         &mut self,
@@ -111,7 +119,8 @@ impl Batch {
         told: impl Fn(Option<SocketAddrAny>) -> Address,
     ) -> io::Result<usize> {
         self.received.clear();
-        let room = (&mut self.buffer[..], self.size, self.most);
+        let buffer = &mut self.buffer[..self.limit * self.size];
+        let room = (buffer, self.size, self.most);
         match self
             .headers
             .receive_all(socket, family, room, &mut self.received)
@@ -127,7 +136,7 @@ impl Batch {
         socket: &OwnedFd,
         told: impl Fn(Option<SocketAddrAny>) -> Address,
     ) -> io::Result<usize> {
-        while self.received.len() < self.most {
+        while self.received.len() < self.limit {
             let buffer = &mut self.buffer[self.received.len() * self.size..][..self.size];
             match sys::receive(socket, buffer) {
                 Ok(message) => self.received.push(ReceivedDatagram {

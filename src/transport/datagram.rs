@@ -23,6 +23,7 @@ use super::{
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Registration},
     task::Sleep,
+    wake::{WakeList, WakePlace},
 };
 
 /// A datagram socket. Create one with [`udp`](super::udp) or [`unix`](super::unix).
@@ -39,6 +40,8 @@ pub struct DatagramSocket {
     paced: bool,
     /// When the next attempt is made.
     retry: RefCell<Option<Sleep>>,
+    /// The tasks that wait to send. The system wakes the one that has asked last.
+    senders: WakeList,
     /// A socket file to remove on drop.
     _file: Option<SocketFile>,
 }
@@ -57,6 +60,7 @@ impl DatagramSocket {
             family,
             paced: family == AddressFamily::UNIX && !connected,
             retry: RefCell::default(),
+            senders: WakeList::default(),
             _file: None,
         })
     }
@@ -92,7 +96,7 @@ impl DatagramSocket {
     /// Fails if the datagram is too long, if the address is of another family, if no socket is
     /// bound there (Unix), or if the host refused an earlier datagram (connected UDP sockets).
     pub async fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<()> {
-        poll_fn(|cx| self.poll_send_to(cx, bytes, to)).await
+        self.in_turn(|cx| self.poll_send_to(cx, bytes, to)).await
     }
 
     /// Sends a datagram to the address that the socket is connected to.
@@ -100,7 +104,7 @@ impl DatagramSocket {
     /// # Errors
     /// As for [`send_to`](DatagramSocket::send_to), and if the socket is not connected.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        poll_fn(|cx| self.poll_send(cx, bytes)).await
+        self.in_turn(|cx| self.poll_send(cx, bytes)).await
     }
 
     /// Receives the next datagram. Only one task may wait at a time.
@@ -112,7 +116,8 @@ impl DatagramSocket {
         poll_fn(|cx| self.poll_receive(cx, buffer)).await
     }
 
-    /// The poll function behind [`send_to`](DatagramSocket::send_to), for hand-written futures.
+    /// The poll function behind [`send_to`](DatagramSocket::send_to), for hand-written futures. Only
+    /// one task may wait in it, or in the others that send, at a time.
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
@@ -126,6 +131,23 @@ impl DatagramSocket {
     /// The poll function behind [`send`](DatagramSocket::send), for hand-written futures.
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
         self.poll_write(cx, |socket| Ok(net::send(socket, bytes, SEND)?))
+    }
+
+    /// Waits beside other tasks that wait to send. One that has sent, or does not want to any more,
+    /// lets the others try.
+    async fn in_turn<R>(&self, mut send: impl FnMut(&mut Context<'_>) -> Poll<R>) -> R {
+        let mut place = Sender {
+            senders: &self.senders,
+            place: WakePlace::default(),
+        };
+        poll_fn(|cx| {
+            let polled = send(cx);
+            if polled.is_pending() {
+                place.place.register(&self.senders, cx.waker());
+            }
+            polled
+        })
+        .await
     }
 
     fn poll_write(
@@ -216,7 +238,8 @@ impl DatagramSocket {
     /// As for [`send_to`](DatagramSocket::send_to) of the first datagram, which was then not sent.
     /// An error of a later datagram is returned once that datagram is the first.
     pub async fn send_batch(&self, datagrams: &[(&[u8], Option<&Address>)]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_send_batch(cx, datagrams.iter().copied())).await
+        self.in_turn(|cx| self.poll_send_batch(cx, datagrams.iter().copied()))
+            .await
     }
 
     /// The poll function behind [`send_batch`](DatagramSocket::send_batch), for hand-written
@@ -359,6 +382,19 @@ impl DatagramSocket {
             _ => sockopt::set_ip_multicast_ttl(self.socket.object(), hops.into()),
         }
         .map_err(io::Error::from)
+    }
+}
+
+/// The place of a task that waits to send.
+struct Sender<'a> {
+    senders: &'a WakeList,
+    place: WakePlace,
+}
+
+impl Drop for Sender<'_> {
+    fn drop(&mut self) {
+        self.place.leave(self.senders);
+        self.senders.wake();
     }
 }
 

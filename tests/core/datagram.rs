@@ -451,3 +451,37 @@ fn a_batch_for_datagrams_of_no_bytes_receives_them() {
         }
     });
 }
+
+/// Takes time for each datagram.
+struct Slow(Rc<Cell<u32>>);
+
+impl DatagramProtocol for Slow {
+    fn datagram_received(&mut self, _: &DatagramTransport, _: &[u8], _: &Address) {
+        self.0.set(self.0.get() + 1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// It had its whole share of datagrams in one callback.
+#[test]
+fn a_protocol_that_takes_its_time_for_datagrams_gives_way() {
+    run(|handle| async move {
+        let socket = udp::bind(&handle, local()).expect("a port");
+        let address = socket.local_address().udp().expect("UDP");
+        let sender = UdpSocket::bind(local()).expect("a port");
+        for _ in 0..60 {
+            sender.send_to(b"x", address).expect("sent");
+        }
+        let (count, last, most) = <(Rc<Cell<u32>>, Cell<u32>, Rc<Cell<u32>>)>::default();
+        let _hook = handle.on_turn({
+            let (count, most) = (count.clone(), most.clone());
+            move || most.set(most.get().max(count.get() - last.replace(count.get())))
+        });
+        let transport = protocol::start_datagrams(socket, Slow(count.clone()));
+        while count.get() < 60 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        assert!(most.get() <= 2, "{} datagrams in a turn", most.get());
+        transport.close();
+    });
+}

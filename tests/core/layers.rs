@@ -355,3 +355,47 @@ fn an_upgrade_does_not_wait_for_ever_for_a_peer_that_does_not_read() {
         assert_eq!(entries(&log), [end]);
     }
 }
+
+/// A stream that panics when it is read.
+struct Panics {
+    below: MemoryStream,
+}
+
+impl AsyncRead for Panics {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        panic!("in a stream")
+    }
+}
+
+impl AsyncWrite for Panics {
+    forward_stream!(below: poll_write, poll_flush, poll_close);
+}
+
+impl ByteStream for Panics {
+    forward_stream!(below: local_address, peer_address, poll_established, abort, below);
+}
+
+/// The reason was that the reactor had stopped.
+#[test]
+fn a_stream_that_panics_ends_its_connection_as_a_panic() {
+    struct Why(Rc<RefCell<Option<String>>>);
+
+    impl Protocol for Why {
+        fn data_received(&mut self, _: &Connection, _: &[u8]) {}
+
+        fn connection_lost(&mut self, why: &Lost) {
+            *self.0.borrow_mut() = Some(why.to_string());
+        }
+    }
+
+    let simulation = Simulation::new();
+    let (below, _far) = memory::pair(&simulation.handle());
+    let why = Rc::new(RefCell::new(None));
+    protocol::start(&simulation.handle(), Panics { below }, Why(why.clone()));
+    simulation.drive();
+    assert_eq!(why.take().as_deref(), Some("the protocol panicked"));
+}

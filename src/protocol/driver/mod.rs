@@ -103,6 +103,7 @@ pub(super) fn spawn(
         failed: None,
         patience: None,
         idle: None,
+        polled: false,
         origin,
         _permit: permit,
     };
@@ -152,6 +153,8 @@ struct Driver {
     patience: Option<Sleep>,
     /// Runs while it waits for a peer that may not be idle.
     idle: Option<Sleep>,
+    /// Set while it is polled. If it is dropped then, the stream has panicked.
+    polled: bool,
     origin: Origin,
     _permit: Option<Permit>,
 }
@@ -170,9 +173,18 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.connection.shared.keep_waker(cx);
+        this.polled = true;
+        let polled = this.steps(cx);
+        this.polled = false;
+        polled
+    }
+}
+
+impl Driver {
+    fn steps(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut start = None;
         loop {
-            match this.step(cx) {
+            match self.step(cx) {
                 Ok(Step::Again) => {
                     // A peer that sends faster than the protocol works does not hold the thread.
                     let now = Moment::now();
@@ -183,15 +195,13 @@ impl Future for Driver {
                 }
                 Ok(Step::Wait) => return Poll::Pending,
                 Err(why) => {
-                    this.lose(why);
+                    self.lose(why);
                     return Poll::Ready(());
                 }
             }
         }
     }
-}
 
-impl Driver {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
         match self.connection.shared.ending.get() {
             Ending::Abort => return Err(Lost::Aborted),
@@ -237,7 +247,7 @@ impl Driver {
             return self.resume(cx);
         }
         if self.connection.shared.reading_paused.get() || self.input == Input::Ended {
-            if sent && self.input == Input::Open {
+            if sent {
                 // The peer is not asked for anything.
                 self.moved();
             }
@@ -290,13 +300,16 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// The task was dropped from outside: the reactor's run is over.
+    /// The task was dropped from outside: the reactor's run is over, or the stream has panicked.
     fn drop(&mut self) {
         if self.state != State::Lost {
-            self.lose(Lost::Stopped);
+            self.lose(match self.polled {
+                true => Lost::Panicked,
+                false => Lost::Stopped,
+            });
         }
     }
 }
 
 /// How long a connection works before others get a turn, counted from its first step.
-const SLICE: Duration = Duration::from_micros(500);
+pub(super) const SLICE: Duration = Duration::from_micros(500);

@@ -188,3 +188,52 @@ fn socat_sends_and_receives() {
         assert_eq!(&said.await.expect("an echo"), b"by socat");
     });
 }
+
+/// One of them waited for ever: the last that asked was the only one that was woken.
+#[test]
+fn several_tasks_may_wait_to_send_on_one_socket() {
+    for connected in [true, false] {
+        run(move |handle| async move {
+            let (one, other) = if connected {
+                unix::datagram_pair(&handle).expect("two sockets")
+            } else {
+                let name = format!("entwined-senders-{}", std::process::id()).into_bytes();
+                let other = unix::datagram(&handle, &UnixAddress::Abstract(name)).expect("a name");
+                let one = unix::datagram(&handle, &UnixAddress::Unnamed).expect("a socket");
+                (one, other)
+            };
+            let (one, to) = (std::rc::Rc::new(one), other.local_address());
+            let mut full = 0;
+            let limit = Duration::from_millis(50);
+            while match connected {
+                true => handle.timeout(limit, one.send(b"x")).await.is_ok(),
+                false => handle.timeout(limit, one.send_to(b"x", &to)).await.is_ok(),
+            } {
+                full += 1;
+            }
+            let senders: Vec<_> = (0..8)
+                .map(|_| {
+                    let (one, to) = (one.clone(), to.clone());
+                    handle.spawn(async move {
+                        match connected {
+                            true => one.send(b"x").await,
+                            false => one.send_to(b"x", &to).await,
+                        }
+                        .expect("sent");
+                    })
+                })
+                .collect();
+            // All of them wait before there is room.
+            handle.sleep(Duration::from_millis(1)).await;
+            let mut buffer = [0; 16];
+            for received in 0..full + 8 {
+                let datagram = other.receive(&mut buffer);
+                let datagram = handle.timeout(Duration::from_secs(5), datagram).await;
+                assert!(datagram.is_ok(), "{received} of {full} and 8, {connected}");
+            }
+            for sender in senders {
+                sender.await.expect("it is woken");
+            }
+        });
+    }
+}
