@@ -51,3 +51,50 @@ fn what_a_peer_says_before_it_closes_is_heard_by_one_that_still_sends() {
     let ended = sends.ended.take().expect("an end");
     assert!(ended.contains("pipe"), "{ended}");
 }
+
+/// Answers the first bytes, and closes, with as much of its share left as the answer takes.
+struct Answers;
+
+impl Protocol for Answers {
+    fn data_received(&mut self, connection: &Connection, data: &[u8]) {
+        connection.write(b"enough");
+        connection.close();
+        // The share is 64 units. The read took one, and one for each 16 KiB; the answer takes one.
+        let left = 64 - 1 - (data.len() / (16 * 1024)) as u32;
+        assert!(connection.handle().spend(left - 1));
+    }
+}
+
+/// What had arrived was not read before the stream was closed, so the kernel sent a reset.
+#[test]
+fn the_last_answer_arrives_though_the_share_is_used_up() {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+
+    use entwined::transport::tcp;
+
+    let reactor = entwined::Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let listener = tcp::listen(&handle, "127.0.0.1:0").expect("a port");
+    let address = listener.local_address().tcp().expect("TCP");
+    let mut peer = TcpStream::connect(address).expect("a connection");
+    peer.write_all(&[b'x'; 100_000]).expect("room");
+    let server = protocol::serve(listener, |_| Some(Answers));
+    let heard = handle.defer_to_thread(move |_| {
+        let mut heard = String::new();
+        let ended = peer.read_to_string(&mut heard);
+        Ok::<_, String>((heard, ended.is_ok(), peer))
+    });
+    let main = async move {
+        let (heard, ended, peer) = heard.await.expect("a peer");
+        let closed = server.closed();
+        drop(server);
+        closed.await.expect("it is closed");
+        let reset = peer.take_error().expect("a socket");
+        Ok::<_, entwined::reactor::RunError>((heard, ended, reset.map(|error| error.kind())))
+    };
+    let heard = reactor.block_on(main).expect("a run");
+    assert_eq!(heard, ("enough".to_owned(), true, None));
+}

@@ -110,6 +110,8 @@ impl Driver {
     /// is closed with unread bytes, the kernel sends a reset, which may overtake the last bytes
     /// sent (RFC 1122, 4.2.2.13).
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) {
+        // Bytes for which the task has no share left would count as none.
+        let _share = self.connection.shared.handle.core().begin_share();
         let mut buffer = Scratch::take();
         for _ in 0..DISCARDS {
             match self.read(cx, &mut buffer) {
