@@ -631,3 +631,52 @@ fn a_link_for_no_bytes_carries_one_at_a_time() {
     assert!(sent.is_ready() && heard.is_ready());
     assert_eq!(heard.take().expect("ready"), Ok(b"hello".to_vec()));
 }
+
+/// Takes its time for the answer, after the peer has ended.
+#[derive(Clone)]
+struct Works(Ended);
+
+impl Protocol for Works {
+    fn data_received(&mut self, _: &protocol::Connection, _: &[u8]) {}
+
+    fn end_received(&mut self, connection: &protocol::Connection) -> protocol::End {
+        let later = connection.clone();
+        connection
+            .handle()
+            .call_later(Duration::from_secs(60), move || {
+                later.write(b"answer");
+                later.close();
+            });
+        protocol::End::KeepWriting
+    }
+
+    fn connection_lost(&mut self, why: &protocol::Lost) {
+        self.0.connection_lost(why);
+    }
+}
+
+/// The program's own time counted as the peer's.
+#[test]
+fn a_peer_that_has_ended_and_owes_nothing_is_not_idle() {
+    let (simulation, ended) = (Simulation::new(), Ended::default());
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let connection = protocol::start(&handle, near, Works(ended.clone()));
+    connection.set_config(protocol::Config {
+        idle_timeout: Some(Duration::from_secs(10)),
+        ..connection.config()
+    });
+    let talk = handle.spawn(async move {
+        use futures_io::AsyncWrite;
+        write_all(&mut far, b"question").await.expect("room");
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut far).poll_close(cx))
+            .await
+            .expect("closed");
+        let mut answer = [0; 16];
+        read(&mut far, &mut answer).await
+    });
+    simulation.advance(Duration::from_secs(61));
+    let ended = ended.0.borrow().clone();
+    assert_eq!(ended.as_deref(), Some("the connection was closed"));
+    assert_eq!(talk.take().expect("ready").expect("no panic").ok(), Some(6));
+}
