@@ -146,7 +146,18 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
     let terminal = (0..3).find(|number| !numbers.contains(number));
     let streams: Vec<_> = numbers
         .iter()
-        .filter_map(|&number| Some((number, process.take(number)?)))
+        .map(|&number| {
+            let fd = match number {
+                TERMINAL => terminal.unwrap_or(TERMINAL),
+                number => number,
+            };
+            (fd, process.take(number))
+        })
+        .collect();
+    // Those that cannot be watched.
+    let lost: Vec<_> = streams
+        .iter()
+        .filter_map(|(fd, stream)| stream.is_none().then_some(*fd))
         .collect();
     let shared = Rc::new(Shared {
         pid: process.id(),
@@ -172,16 +183,16 @@ pub fn start(mut process: Process, protocol: impl ProcessProtocol + 'static) -> 
     };
     let follow = async move {
         following.start();
+        for fd in lost {
+            following.shared.happened(Event::Closed(fd));
+        }
         let status = exited.await;
         following.shared.exited(status);
     };
     let label = Label::TASK;
     handle.spawn_detached(Origin { label, location }, follow);
-    for (number, stream) in streams {
-        let fd = match number {
-            TERMINAL => terminal.unwrap_or(TERMINAL),
-            number => number,
-        };
+    let streams = streams.into_iter();
+    for (fd, stream) in streams.filter_map(|(fd, stream)| Some((fd, stream?))) {
         let pipe = Box::new(Pipe {
             shared: shared.clone(),
             fd,

@@ -18,7 +18,9 @@ use crate::{
     run::run,
 };
 use entwined::{
-    process::{Command, ExitError, Io, OutputError, TerminalSize},
+    process::{
+        Command, ExitError, Io, OutputError, ProcessProtocol, ProcessTransport, TerminalSize,
+    },
     protocol::{self, Connection, Lost, Protocol},
     reactor::{Driver, Event, Interest, Key, Notify, Reactor, Selector, Source},
     signal::Signal,
@@ -917,4 +919,48 @@ fn output_that_cannot_be_watched_is_an_error() {
             (_, output) => panic!("{left}: {output:?}"),
         }
     }
+}
+
+/// The protocol was not told.
+#[test]
+fn a_stream_that_cannot_be_watched_is_closed() {
+    struct Watched {
+        log: Rc<RefCell<Vec<String>>>,
+        over: Rc<Cell<bool>>,
+    }
+
+    impl ProcessProtocol for Watched {
+        fn started(&mut self, _: &ProcessTransport) {
+            self.log.borrow_mut().push("started".to_owned());
+        }
+
+        fn data_received(&mut self, _: &ProcessTransport, _: i32, _: &[u8]) {}
+
+        fn closed(&mut self, _: &ProcessTransport, fd: i32) {
+            self.log.borrow_mut().push(format!("closed {fd}"));
+        }
+
+        fn ended(&mut self, _: Result<process::ExitStatus, ExitError>) {
+            self.over.set(true);
+        }
+    }
+
+    let refusing = Refusing {
+        selector: Rc::new(Selector::new().expect("a selector")),
+        left: Rc::new(Cell::new(1)),
+    };
+    let driver = Driver::new(refusing, ());
+    driver.start().expect("it is new");
+    let child = shell("echo hello").stdout(Io::Stream).stderr(Io::Stream);
+    let child = child.spawn(&driver.handle()).expect("a shell");
+    let (log, over) = <(Rc<RefCell<Vec<_>>>, Rc<Cell<bool>>)>::default();
+    let protocol = Watched {
+        log: log.clone(),
+        over: over.clone(),
+    };
+    entwined::process::start(child, protocol);
+    while !over.get() {
+        driver.turn(Some(LIMIT)).expect("a turn");
+    }
+    assert_eq!(log.take(), ["started", "closed 1", "closed 2"]);
 }
