@@ -23,7 +23,9 @@
 use std::{
     collections::HashMap,
     fmt,
+    future::poll_fn,
     os::fd::{AsFd, OwnedFd},
+    task::Poll,
 };
 
 use entwined::{
@@ -42,6 +44,9 @@ use x11rb::{
 };
 
 use crate::Error;
+
+/// What fetching a property takes from a task's share: 8 of them in a row take a millisecond.
+const CHANGE: u32 = 8;
 
 /// The maximum bytes of a property that are fetched.
 const MOST: u32 = 64 * 1024;
@@ -132,6 +137,7 @@ impl Properties {
     /// Returns [`Error::Display`] if the display is gone; later calls fail as well.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
+            self.give_way().await;
             // Check before waiting: reading a reply may have taken events from the socket.
             while let Some(event) = self.connection.poll_for_event().map_err(Error::display)? {
                 if let Event::PropertyNotify(event) = event
@@ -145,7 +151,23 @@ impl Properties {
         }
     }
 
+    /// Lets others have a turn if this task has used up its share: a client that sets properties
+    /// without end does not hold the thread.
+    async fn give_way(&self) {
+        let handle = self.socket.handle();
+        poll_fn(|cx| match handle.spend(0) {
+            true => Poll::Ready(()),
+            false => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
     fn change(&mut self, atom: xproto::Atom, state: Property) -> Result<Change, Error> {
+        // Whether this was too much is asked before the next.
+        let _ = self.socket.handle().spend(CHANGE);
         let name = self.name(atom)?;
         if state == Property::DELETE {
             return Ok(Change { name, value: None });

@@ -1,7 +1,12 @@
 //! The properties of a window, over a separate connection. Needs an X server (`DISPLAY`).
 #![cfg(feature = "x11")]
 
-use std::{cell::RefCell, num::NonZero, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    num::NonZero,
+    rc::Rc,
+    time::Duration,
+};
 
 use entwined::Standalone;
 use entwined_window::{
@@ -238,4 +243,32 @@ fn a_property_of_thousands_of_atoms_does_not_hold_the_thread_for_their_names() {
     };
     assert_eq!((names.len(), numbers.len()), (200, 16_000));
     assert_eq!(names[199], "ENTWINED_TEST_199");
+}
+
+/// A client that sets properties without end had the thread for itself.
+#[test]
+fn many_changes_do_not_hold_a_turn() {
+    const MANY: u32 = 500;
+    let toolkit = Toolkit::new();
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let mut properties = Properties::of(&handle, &toolkit).expect("a guest");
+    for number in 0..MANY {
+        toolkit.set_title(&number.to_string());
+    }
+    let (count, last, most) = <(Rc<Cell<u32>>, Cell<u32>, Rc<Cell<u32>>)>::default();
+    let _hook = handle.on_turn({
+        let (count, most) = (count.clone(), most.clone());
+        move || most.set(most.get().max(count.get() - last.replace(count.get())))
+    });
+    let counted = count.clone();
+    let main = async move {
+        while counted.get() < MANY {
+            properties.next().await?;
+            counted.set(counted.get() + 1);
+        }
+        Ok::<_, Box<dyn std::error::Error>>(())
+    };
+    reactor.block_on(main).expect("a run");
+    assert!(most.get() <= 16, "{} changes in a turn", most.get());
 }
