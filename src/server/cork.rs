@@ -40,11 +40,14 @@ pub struct Cork {
 /// Pieces that are sent together.
 #[derive(Default)]
 struct Batch {
-    outlets: RefCell<VecDeque<(Rc<dyn Outlet>, Origin, usize)>>,
+    outlets: RefCell<VecDeque<Corked>>,
     bytes: Vec<u8>,
     /// How many of the bytes belong to outlets that were taken.
     taken: Cell<usize>,
 }
+
+/// An outlet, and how many bytes it has to send.
+type Corked = (Rc<dyn Outlet>, Origin, usize);
 
 impl Batch {
     fn is_empty(&self) -> bool {

@@ -20,8 +20,10 @@ struct Hook {
 pub(super) struct TurnHooks {
     hooks: RefCell<Vec<Hook>>,
     /// The functions that stay for good.
-    kept: RefCell<Vec<(Rc<dyn Fn()>, Origin)>>,
+    kept: RefCell<Vec<Kept>>,
 }
+
+type Kept = (Rc<dyn Fn()>, Origin);
 
 /// A function that was passed to [`Handle::on_turn`](super::Handle::on_turn). Dropping this ends
 /// the calls.
