@@ -11,7 +11,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::Header;
 use crate::{
     forward_stream,
-    transport::{Address, ByteStream},
+    transport::{Address, ByteStream, Side, Waiting},
 };
 
 /// A stream that starts with a PROXY header. Once it is
@@ -20,6 +20,8 @@ use crate::{
 pub struct Proxied<S> {
     below: S,
     header: State,
+    /// Those that wait for the header: a writer reads it too.
+    waiting: Waiting,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,7 @@ impl<S: ByteStream> Proxied<S> {
             } else {
                 State::None
             },
+            waiting: Waiting::default(),
         }
     }
 
@@ -55,6 +58,20 @@ impl<S: ByteStream> Proxied<S> {
             State::Known(header, _) => Some(header),
             State::Awaited(_) | State::None => None,
         }
+    }
+
+    /// Waits for the header, for a reader or a writer.
+    fn poll_header(&mut self, cx: &mut Context<'_>, side: Side) -> Poll<io::Result<()>> {
+        if !matches!(self.header, State::Awaited(_)) {
+            return self.below.poll_established(cx);
+        }
+        Waiting::poll(
+            self,
+            |this| &mut this.waiting,
+            side,
+            cx,
+            Self::poll_established,
+        )
     }
 }
 
@@ -96,7 +113,7 @@ impl<S: ByteStream> AsyncRead for Proxied<S> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_established(cx))?;
+        ready!(self.poll_header(cx, Side::Reader))?;
         match &mut self.header {
             State::Known(_, rest) if !rest.is_empty() => {
                 let count = rest.len().min(buffer.len());
@@ -119,7 +136,7 @@ impl<S: ByteStream> AsyncWrite for Proxied<S> {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_established(cx))?;
+        ready!(self.poll_header(cx, Side::Writer))?;
         Pin::new(&mut self.below).poll_write(cx, buffer)
     }
 
@@ -128,7 +145,7 @@ impl<S: ByteStream> AsyncWrite for Proxied<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_established(cx))?;
+        ready!(self.poll_header(cx, Side::Writer))?;
         Pin::new(&mut self.below).poll_write_vectored(cx, buffers)
     }
 

@@ -82,7 +82,6 @@ mod error;
 mod identity;
 mod records;
 mod stream;
-mod waiting;
 
 use std::sync::Arc;
 

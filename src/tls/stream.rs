@@ -13,13 +13,13 @@ use rustls::{
     Connection, HandshakeKind, ProtocolVersion, SupportedCipherSuite, pki_types::CertificateDer,
 };
 
-use super::{
-    ProtocolError,
-    records::Records,
-    waiting::{Side, Waiting},
-};
+use super::{ProtocolError, records::Records};
 use crate::{
-    forward_stream, reactor::Handle, scratch::Scratch, share::spend, transport::ByteStream,
+    forward_stream,
+    reactor::Handle,
+    scratch::Scratch,
+    share::spend,
+    transport::{ByteStream, Side, Waiting},
 };
 
 /// A TLS stream over another stream. Created by [`Acceptor::accept`](super::Acceptor::accept) and
@@ -315,21 +315,14 @@ impl TlsStream {
         Poll::Ready(Ok(taken))
     }
 
-    /// Polls for the reader or the writer. If they are two tasks, neither may replace the other's
-    /// wake-up, because each may wait for either direction of the stream below.
+    /// Polls for the reader or the writer, which may be two tasks.
     fn waiting<T>(
         &mut self,
         cx: &mut Context<'_>,
         side: Side,
         poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let polled = match self.waiting.other(side, cx.waker()) {
-            None => poll(self, cx),
-            Some(both) => poll(self, &mut Context::from_waker(&both)),
-        };
-        self.waiting
-            .note(side, polled.is_pending().then_some(cx.waker()));
-        polled
+        Waiting::poll(self, |this| &mut this.waiting, side, cx, poll)
     }
 }
 

@@ -48,6 +48,7 @@ pub mod tcp;
 pub mod udp;
 #[cfg(unix)]
 pub mod unix;
+mod waiting;
 
 use std::{
     any::Any,
@@ -77,6 +78,7 @@ pub use race::{HostError, connect_host};
 pub use received::ReceivedDatagram;
 pub use socket::ConnectError;
 pub use stream::Stream;
+pub(crate) use waiting::{Side, Waiting};
 
 /// A byte stream that a [protocol](crate::protocol) can be run over: a socket, or a wrapper (such
 /// as TLS) around another stream.

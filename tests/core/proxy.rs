@@ -295,3 +295,39 @@ fn a_forwarded_connection_without_traffic_ends_if_the_program_says_so() {
         }
     });
 }
+
+/// Whoever asked last was the only one that was woken by the header.
+#[test]
+fn a_reader_and_a_writer_may_wait_for_the_header() {
+    use entwined::{
+        framing::{FramedStream, Lines},
+        simulation::Simulation,
+        transport::memory,
+    };
+
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    for given_up in [false, true] {
+        let (near, far) = memory::pair(&handle);
+        let near = Proxied::new(near, true);
+        let (mut reader, mut writer) = FramedStream::new(near, Lines::new(100)).split();
+        let read = handle.spawn(async move { reader.next().await.expect("a line").ok() });
+        simulation.drive();
+        let written = handle.spawn(async move { writer.send(b"hi").await.is_ok() });
+        simulation.drive();
+        if given_up {
+            written.cancel();
+        }
+        let mut far = FramedStream::new(far, Lines::new(100));
+        let sent = handle.spawn(async move {
+            far.send(b"PROXY UNKNOWN").await.expect("room");
+            far.send(b"hello").await.expect("room");
+            far
+        });
+        let _far = simulation.run_until(sent).expect("no panic");
+        simulation.drive();
+        assert!(read.is_ready(), "given up: {given_up}");
+        assert_eq!(read.take().expect("ready"), Ok(Some(b"hello".to_vec())));
+        assert!(written.is_ready());
+    }
+}

@@ -1,26 +1,44 @@
-//! Who waits for a TLS stream.
+//! Who waits for a stream that reads when it is written to, or writes when it is read.
 
 use std::{
     sync::Arc,
-    task::{Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 /// The waiting tasks: the reader and the writer, usually the same task.
-#[derive(Default)]
-pub(super) struct Waiting {
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Reader,
     Writer,
 }
 
 impl Waiting {
+    /// Calls `poll` for the reader or the writer of a stream whose place for those that wait is
+    /// `place`. If they are two tasks, neither may replace the other's wake-up, because each may
+    /// wait for either direction of the stream below.
+    pub(crate) fn poll<S, T>(
+        stream: &mut S,
+        place: fn(&mut S) -> &mut Waiting,
+        side: Side,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut S, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let polled = match place(stream).other(side, cx.waker()) {
+            None => poll(stream, cx),
+            Some(both) => poll(stream, &mut Context::from_waker(&both)),
+        };
+        place(stream).note(side, polled.is_pending().then_some(cx.waker()));
+        polled
+    }
+
     /// Returns a waker for this task and the other side's task, if that waits and is not the same.
-    pub(super) fn other(&self, side: Side, waker: &Waker) -> Option<Waker> {
+    fn other(&self, side: Side, waker: &Waker) -> Option<Waker> {
         let other = match side {
             Side::Reader => &self.writer,
             Side::Writer => &self.reader,
@@ -29,7 +47,7 @@ impl Waiting {
         Some(Arc::new(Both(waker.clone(), other.clone())).into())
     }
 
-    pub(super) fn note(&mut self, side: Side, waiting: Option<&Waker>) {
+    fn note(&mut self, side: Side, waiting: Option<&Waker>) {
         let place = match side {
             Side::Reader => &mut self.reader,
             Side::Writer => &mut self.writer,
