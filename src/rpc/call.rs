@@ -17,6 +17,7 @@ use super::{
     CallError, message,
     shared::{Arrived, Inner},
 };
+use crate::share::spend_message;
 
 /// The items of a call that has many results. Created by [`Peer::stream`](super::Peer::stream).
 /// Dropping it cancels the call.
@@ -59,6 +60,11 @@ impl<T: DeserializeOwned> Stream for ItemStream<T> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let mut shared = this.shared.borrow_mut();
+        if !shared.items.is_empty() && !spend_message() {
+            drop(shared);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(item) = shared.items.pop_front() {
             let open = shared.end.is_none();
             drop(shared);

@@ -17,7 +17,7 @@ use super::{
     message::{self, Answer, Code, Kind, Refusal},
     shared::{Credit, Inner},
 };
-use crate::share::spend;
+use crate::share::{spend, spend_message};
 
 /// The methods that a peer may call.
 #[derive(Default)]
@@ -180,7 +180,12 @@ impl<T: Serialize> Items<T> {
                 return Poll::Ready(Err(lost()));
             };
             if self.credit.left.get() > 0 && !inner.is_full() {
-                return Poll::Ready(Ok(()));
+                // A caller that takes as many as there are does not hold the thread.
+                if spend_message() {
+                    return Poll::Ready(Ok(()));
+                }
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             place.wait(cx);
             Poll::Pending

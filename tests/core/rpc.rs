@@ -1238,3 +1238,44 @@ fn a_window_of_no_items_is_one_of_one() {
     let taken = simulation.run_until(handle.spawn(limit)).expect("no panic");
     assert_eq!(taken.expect("an end in time"), Ok(vec![0, 1, 2]));
 }
+
+/// A caller that takes as many as there are was sent all of them at once.
+#[test]
+fn many_items_let_others_have_their_turn() {
+    const MANY: u32 = 5_000;
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (count, last, most) = <(Rc<Cell<u32>>, Cell<u32>, Rc<Cell<u32>>)>::default();
+    let mut methods = Methods::new();
+    let counted = count.clone();
+    methods.add_stream("many", move |_, (): (), items: Items<()>| {
+        let counted = counted.clone();
+        async move {
+            for _ in 0..MANY {
+                items.send(&()).await?;
+                counted.set(counted.get() + 1);
+            }
+            Ok(())
+        }
+    });
+    let config = Config {
+        window: MANY,
+        ..Config::default()
+    };
+    let (peer, _other) = serving(&simulation, methods, config);
+    let _hook = handle.on_turn({
+        let (count, most) = (count.clone(), most.clone());
+        move || most.set(most.get().max(count.get() - last.replace(count.get())))
+    });
+    let mut stream = peer.stream::<()>("many", &());
+    let taking = handle.spawn(async move {
+        let mut taken = 0;
+        while let Some(item) = stream.next().await {
+            item.expect("an item");
+            taken += 1;
+        }
+        taken
+    });
+    assert_eq!(simulation.run_until(taking), Ok(MANY));
+    assert!(most.get() <= 520, "{} items in a turn", most.get());
+}
