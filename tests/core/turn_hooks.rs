@@ -178,3 +178,43 @@ fn a_hook_that_drops_itself_may_take_another_with_it() {
     reactor.run().expect("a run");
     assert!(slot.take().is_none());
 }
+
+/// Those that were to be called after one that opened a dialog had to wait for its end, and so did
+/// what asked for them in the dialog's turns.
+#[test]
+fn a_hook_that_makes_turns_does_not_hold_up_the_others() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let origin = Origin::here(Label::CALL);
+    let calls = Rc::new(Cell::new(0));
+    let other = {
+        let calls = calls.clone();
+        Rc::new(handle.on_turn_end(origin, move |_| calls.set(calls.get() + 1)))
+    };
+    let dialog = {
+        let (calls, other) = (calls.clone(), other.clone());
+        handle.on_turn_end(origin, move |handle| {
+            // It has been asked for before, and is asked for again.
+            for expected in 1..=3 {
+                let (calls, own) = (calls.clone(), handle.clone());
+                let called = handle.wait(own.timeout(
+                    Duration::from_secs(5),
+                    std::future::poll_fn(move |cx| match calls.get() {
+                        count if count >= expected => std::task::Poll::Ready(()),
+                        _ => {
+                            cx.waker().wake_by_ref();
+                            std::task::Poll::Pending
+                        }
+                    }),
+                ));
+                assert_eq!(called, Ok(Ok(())), "call {expected}");
+                other.request();
+            }
+            handle.stop();
+        })
+    };
+    dialog.request();
+    other.request();
+    reactor.run().expect("a run");
+    assert!(calls.get() >= 3);
+}

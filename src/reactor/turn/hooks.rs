@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     fmt,
     rc::{Rc, Weak},
 };
@@ -98,8 +99,10 @@ impl fmt::Debug for Observer {
 /// The functions that run at the end of turns that request them.
 #[derive(Default)]
 pub(super) struct EndHooks {
-    /// The requested functions, each listed once.
-    wanted: RefCell<Vec<Rc<EndHook>>>,
+    /// The requested functions, each listed once, in order and with their numbers.
+    wanted: RefCell<VecDeque<(u64, Rc<EndHook>)>>,
+    /// The number of the next request.
+    next: Cell<u64>,
     /// Whether one of them should run before the turn ends.
     urgent: Cell<bool>,
 }
@@ -117,6 +120,20 @@ impl EndHooks {
 
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent.get()
+    }
+
+    fn push(&self, hook: Rc<EndHook>) {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        self.wanted.borrow_mut().push_back((number, hook));
+    }
+
+    /// Takes the first one that was requested before the request of this number.
+    fn pop(&self, before: u64) -> Option<Rc<EndHook>> {
+        let mut wanted = self.wanted.borrow_mut();
+        let is_earlier = wanted.front().is_some_and(|(number, _)| *number < before);
+        let (_, hook) = is_earlier.then(|| wanted.pop_front()).flatten()?;
+        Some(hook)
     }
 }
 
@@ -150,7 +167,7 @@ impl TurnEnd {
         if let Some(core) = self.core.upgrade() {
             if !core.life.is_closed() {
                 self.hook.wanted.set(true);
-                core.ends.wanted.borrow_mut().push(self.hook.clone());
+                core.ends.push(self.hook.clone());
                 core.request_turn();
             }
         }
@@ -171,7 +188,7 @@ impl Drop for TurnEnd {
         self.hook.wanted.set(false);
         if let Some(core) = self.core.upgrade() {
             let mut wanted = core.ends.wanted.borrow_mut();
-            wanted.retain(|hook| !Rc::ptr_eq(hook, &self.hook));
+            wanted.retain(|(_, hook)| !Rc::ptr_eq(hook, &self.hook));
         }
     }
 }
@@ -216,33 +233,26 @@ impl Core {
 
     /// Cancels all requests at the end of a run: nothing is called after it.
     pub(super) fn drop_ends(&self) {
-        for hook in self.ends.wanted.take() {
+        for (_, hook) in self.ends.wanted.take() {
             hook.wanted.set(false);
         }
     }
 
-    /// Step 5. If these hooks request further calls, those wait for the next turn. Returns whether
-    /// it called any.
+    /// Step 5. If these hooks request further calls, those wait for the next turn; if one of them
+    /// makes turns, the rest are called in these. Returns whether it called any.
     pub(super) fn run_ends(self: &Rc<Self>) -> bool {
         self.ends.urgent.set(false);
         if !self.ends.is_wanted() {
             return false;
         }
-        let mut hooks = self.ends.wanted.take();
         let handle = Handle::new(self.clone());
-        for hook in hooks.drain(..) {
+        let mark = self.ends.next.get();
+        while let Some(hook) = self.ends.pop(mark) {
             let origin = hook.origin;
-            // One that was dropped by another is not called.
-            if hook.wanted.replace(false) {
-                self.measure(origin, || (hook.function)(&handle));
-            }
+            hook.wanted.set(false);
+            self.measure(origin, || (hook.function)(&handle));
             // One that has dropped itself goes here.
             self.dispose(origin, hook);
-        }
-        // Keep the memory.
-        let mut present = self.ends.wanted.borrow_mut();
-        if present.is_empty() {
-            *present = hooks;
         }
         true
     }
