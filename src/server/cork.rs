@@ -117,17 +117,17 @@ impl Cork {
         match outlets.back_mut() {
             Some((last, _, before)) if std::ptr::addr_eq(Rc::as_ptr(last), Rc::as_ptr(&outlet)) => {
                 *before += length;
-                return;
             }
             _ => outlets.push_back((outlet, origin, length)),
         }
         let count = outlets.len();
         drop(corked);
+        // Each time, because the end of a run withdraws the request and leaves the pieces.
         if let Some(end) = self.end.get() {
-            if count == 1 {
-                end.request();
-            } else if count >= MAX_PIECES {
+            if count >= MAX_PIECES {
                 end.request_now();
+            } else {
+                end.request();
             }
         }
     }
@@ -245,5 +245,39 @@ mod tests {
         cork.push(other.clone(), origin, &[IoSlice::new(b"first")]);
         cork.flush(&handle);
         assert_eq!(other.0.take(), ["first", "second"]);
+    }
+
+    /// Corks something when it is dropped.
+    struct Last(Rc<Cork>, Rc<Log>);
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let origin = Origin::here(Label::CONNECTION);
+            let piece = IoSlice::new(b"late");
+            self.0.push(self.1.clone(), origin, &[piece]);
+        }
+    }
+
+    /// Nothing was sent in the next run.
+    #[test]
+    fn what_is_left_of_a_run_does_not_hold_up_the_next() {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let (cork, log) = (Cork::of(&handle), Rc::new(Log::default()));
+        let last = Last(cork.clone(), log.clone());
+        let timer = handle.call_later(std::time::Duration::from_secs(60), move || drop(last));
+        handle.call_soon_with(Handle::stop);
+        reactor.run().expect("a run");
+        drop(timer);
+        handle.call_soon_with({
+            let log = log.clone();
+            move |handle| {
+                let origin = Origin::here(Label::CONNECTION);
+                cork.push(log, origin, &[IoSlice::new(b"answer")]);
+                handle.call_later_with(std::time::Duration::from_millis(1), Handle::stop);
+            }
+        });
+        reactor.run().expect("a run");
+        assert_eq!(log.0.take().concat(), "lateanswer");
     }
 }
