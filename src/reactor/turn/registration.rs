@@ -204,8 +204,15 @@ impl<T: AsSource> Registration<T> {
         Poll::Pending
     }
 
-    /// Records that the direction would block, so that the next wait is for a new event.
+    /// Records that the direction would block, so that the next wait is for a new event. If the
+    /// reactor cannot do that, the direction stays ready.
     pub fn clear(&self, direction: Direction) {
+        if let Err(error) = self.arm_again(direction) {
+            tracing::debug!(%error, "a source cannot be armed again");
+        }
+    }
+
+    fn arm_again(&self, direction: Direction) -> io::Result<()> {
         let (bits, interest) = match direction {
             Direction::Read => (
                 Readiness::READABLE
@@ -222,15 +229,13 @@ impl<T: AsSource> Registration<T> {
         self.source
             .readiness
             .set(self.source.readiness.get().without(bits));
-        if let Err(error) = self
-            .core
-            .reactor
-            .rearm(borrow(self.object()), self.key, interest)
-        {
-            // The next operation will return the error, so make sure that there is one.
-            tracing::debug!(%error, "a source cannot be armed again");
+        let object = borrow(self.object());
+        let armed = self.core.reactor.rearm(object, self.key, interest);
+        if armed.is_err() {
+            // No event would tell of anything any more.
             self.source.became_ready(Readiness::ERROR);
         }
+        armed
     }
 
     /// A read from a TCP socket was shorter than its buffer. If nothing tells of more, the next
@@ -254,7 +259,11 @@ impl<T: AsSource> Registration<T> {
         loop {
             std::task::ready!(self.poll_ready(cx, direction));
             match operation(self.object()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(direction),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = self.arm_again(direction) {
+                        return Poll::Ready(Err(error));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
             }

@@ -859,6 +859,7 @@ fn a_lack_of_fds_at_any_step_of_a_start_leaves_nothing_behind() {
 struct Refusing {
     selector: Rc<Selector>,
     left: Rc<Cell<u32>>,
+    rearms: bool,
 }
 
 impl Reactor for Refusing {
@@ -869,6 +870,9 @@ impl Reactor for Refusing {
     }
 
     fn rearm(&self, source: Source<'_>, key: Key, interest: Interest) -> io::Result<()> {
+        if !self.rearms {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         Reactor::rearm(&self.selector, source, key, interest)
     }
 
@@ -898,6 +902,7 @@ fn output_that_cannot_be_watched_is_an_error() {
         let refusing = Refusing {
             selector: Rc::new(Selector::new().expect("a selector")),
             left: Rc::new(Cell::new(left)),
+            rearms: true,
         };
         let driver = Driver::new(refusing, ());
         driver.start().expect("it is new");
@@ -948,6 +953,7 @@ fn a_stream_that_cannot_be_watched_is_closed() {
     let refusing = Refusing {
         selector: Rc::new(Selector::new().expect("a selector")),
         left: Rc::new(Cell::new(1)),
+        rearms: true,
     };
     let driver = Driver::new(refusing, ());
     driver.start().expect("it is new");
@@ -963,4 +969,37 @@ fn a_stream_that_cannot_be_watched_is_closed() {
         driver.turn(Some(LIMIT)).expect("a turn");
     }
     assert_eq!(log.take(), ["started", "closed 1", "closed 2"]);
+}
+
+/// It was read again and again.
+#[test]
+fn a_stream_that_cannot_be_watched_any_longer_fails() {
+    let refusing = Refusing {
+        selector: Rc::new(Selector::new().expect("a selector")),
+        left: Rc::new(Cell::new(9)),
+        rearms: false,
+    };
+    let driver = Driver::new(refusing, ());
+    driver.start().expect("it is new");
+    let child = shell("echo hello; read line")
+        .stdin(Io::Stream)
+        .stdout(Io::Stream);
+    let mut child = child.spawn(&driver.handle()).expect("a shell");
+    let mut stdout = child.take_stdout().expect("a pipe");
+    let mut read = driver.handle().spawn(async move {
+        read(&mut stdout).await?;
+        read(&mut stdout).await
+    });
+    for _ in 0..100 {
+        driver.turn(Some(LIMIT)).expect("a turn");
+        match read.take() {
+            Ok(read) => {
+                let error = read.expect("no panic").expect_err("nothing to read");
+                assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+                return;
+            }
+            Err(waiting) => read = waiting,
+        }
+    }
+    panic!("it goes on and on");
 }
