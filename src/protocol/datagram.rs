@@ -22,7 +22,8 @@ use crate::{
 /// Handles the events of one datagram socket.
 ///
 /// Up to 32 datagrams are received with one system call (recvmmsg(2)) and then delivered one by
-/// one; fewer if the protocol takes its time, so that others get a turn after half a millisecond. `stopped` is called exactly once, as the last callback. A callback is never entered while
+/// one; fewer if the protocol takes its time, so that others get a turn after half a millisecond.
+/// `stopped` is called exactly once, as the last callback. A callback is never entered while
 /// another is on the stack, even if that one spins the host's loop. A panic ends the protocol and
 /// nothing else.
 pub trait DatagramProtocol {

@@ -116,8 +116,8 @@ impl DatagramSocket {
         poll_fn(|cx| self.poll_receive(cx, buffer)).await
     }
 
-    /// The poll function behind [`send_to`](DatagramSocket::send_to), for hand-written futures. Only
-    /// one task may wait in it, or in the others that send, at a time.
+    /// The poll function behind [`send_to`](DatagramSocket::send_to), for hand-written futures.
+    /// Only one task may wait in it, or in the others that send, at a time.
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
