@@ -179,7 +179,12 @@ impl Meter {
 
     /// Calls `function` with each report until its owner drops it.
     pub(crate) fn observe(&self, function: &Rc<ObserverFn>) {
-        self.observers.borrow_mut().push(Rc::downgrade(function));
+        let mut observers = self.observers.borrow_mut();
+        // Those that are gone make room.
+        if observers.len() == observers.capacity() {
+            observers.retain(|observer| observer.strong_count() > 0);
+        }
+        observers.push(Rc::downgrade(function));
     }
 
     /// Whether there has been exactly one stall with this origin.
@@ -236,5 +241,29 @@ impl Stalls {
             recent.pop_front();
         }
         recent.push_back(stall);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They were forgotten at the next report only, and there may be none.
+    #[test]
+    fn observers_that_are_gone_take_no_memory() {
+        let meter = Meter::new();
+        let stays: Rc<ObserverFn> = Rc::new(|_: &Report<'_>| {});
+        meter.observe(&stays);
+        for _ in 0..10_000 {
+            let goes: Rc<ObserverFn> = Rc::new(|_: &Report<'_>| {});
+            meter.observe(&goes);
+        }
+        let observers = meter.observers.borrow();
+        assert!(observers.len() < 100, "{}", observers.len());
+        assert!(
+            observers
+                .iter()
+                .any(|observer| observer.upgrade().is_some())
+        );
     }
 }

@@ -39,10 +39,16 @@ impl TurnHook {
     #[track_caller]
     pub(super) fn new(core: &Rc<Core>, function: Rc<dyn Fn()>) -> Self {
         let origin = Origin::here(Label::CALL);
-        core.hooks.hooks.borrow_mut().push(Hook {
+        let mut hooks = core.hooks.hooks.borrow_mut();
+        // Those that are gone make room, also between turns.
+        if hooks.len() == hooks.capacity() {
+            hooks.retain(|hook| hook.function.strong_count() > 0);
+        }
+        hooks.push(Hook {
             function: Rc::downgrade(&function),
             origin,
         });
+        drop(hooks);
         TurnHook {
             function,
             origin,
