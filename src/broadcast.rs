@@ -39,6 +39,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll, Waker},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -120,10 +121,6 @@ impl<T> Broadcast<T> {
         max_bytes: usize,
         size: impl Fn(&T) -> usize + 'static,
     ) -> Self {
-        // It only has to differ from the previous run's value.
-        let epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_micros() as u64);
         let state = State {
             kept: VecDeque::new(),
             limit: kept.max(1),
@@ -136,7 +133,7 @@ impl<T> Broadcast<T> {
         Broadcast {
             sender: Rc::new(Sender(Rc::new(Shared {
                 size: Box::new(size),
-                epoch,
+                epoch: new_epoch(),
                 state: RefCell::new(state),
             }))),
         }
@@ -215,6 +212,18 @@ impl<T> Broadcast<T> {
     pub fn epoch(&self) -> u64 {
         self.sender.0.epoch
     }
+}
+
+/// The time, in microseconds: it differs from those of the program's previous run. Each is used
+/// once.
+fn new_epoch() -> u64 {
+    static LAST: Mutex<u64> = Mutex::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_micros() as u64);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = now.max(*last + 1);
+    *last
 }
 
 /// A reader. It is also a [`Stream`]. Dropping it unsubscribes.
@@ -346,6 +355,14 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Those of one microsecond had one number.
+    #[test]
+    fn every_channel_has_a_number_of_its_own() {
+        let epochs: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| Broadcast::<()>::new(1).epoch()).collect();
+        assert_eq!(epochs.len(), 1000);
     }
 
     /// Everything available without waiting: message numbers, and negative counts of missed
