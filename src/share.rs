@@ -39,7 +39,7 @@ impl Budget {
         let left = self.units.saturating_sub(units);
         let looks = self.units.div_ceil(UNITS_A_LOOK) != left.div_ceil(UNITS_A_LOOK);
         self.units = left;
-        if looks {
+        if looks && counts_time() {
             let now = sys::monotonic_nanoseconds();
             let since = *self.since.get_or_insert(now);
             if now.saturating_sub(since) >= NANOSECONDS {
@@ -55,6 +55,28 @@ thread_local! {
     /// The number of polls on the stack.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static MESSAGES: Cell<u32> = const { Cell::new(0) };
+    static TIMELESS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether budgets in time hold now, on this thread.
+pub(crate) fn counts_time() -> bool {
+    !TIMELESS.get()
+}
+
+/// Calls `function` without budgets in time, so that it does the same on every machine: what they
+/// count is real time.
+pub(crate) fn without_time<R>(function: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+
+    impl Drop for Before {
+        fn drop(&mut self) {
+            TIMELESS.set(self.0);
+        }
+    }
+
+    // It may be called from inside, and may panic.
+    let _before = Before(TIMELESS.replace(true));
+    function()
 }
 
 /// Takes units from the budget. Returns false if the budget is used up and the task should yield.

@@ -23,7 +23,8 @@
 //! ```
 //!
 //! It does not watch file descriptors. Use [`memory`](crate::transport::memory) streams for
-//! connections; their latency is in simulated time.
+//! connections; their latency is in simulated time. How long callbacks take has no effect: turns,
+//! tasks and protocols give way by what they do, and not by the time that it takes.
 
 use std::{
     cell::Cell,
@@ -36,6 +37,7 @@ use std::{
 use crate::{
     deferred::{ChainError, Deferred},
     reactor::{Driver, Event, Handle, Interest, Key, NextTurn, Notify, Reactor, Source},
+    share::without_time,
 };
 
 /// A program that takes this many turns without time advancing will never become idle.
@@ -65,8 +67,7 @@ impl Simulation {
 
     /// Runs one turn. Returns true if there is more to do at the current simulated time.
     pub fn step(&self) -> bool {
-        self.driver
-            .turn(Some(Duration::ZERO))
+        without_time(|| self.driver.turn(Some(Duration::ZERO)))
             .expect("a simulation makes no system calls that could fail");
         self.driver.next_turn() == NextTurn::Now
     }
@@ -344,5 +345,71 @@ mod tests {
         let simulation = Simulation::new();
         again(&simulation.handle());
         simulation.drive();
+    }
+
+    /// What callbacks of every kind do, each of which takes this long.
+    fn order(time: Duration) -> Vec<String> {
+        let (simulation, log) = (Simulation::new(), Rc::new(RefCell::new(Vec::new())));
+        let handle = simulation.handle();
+        let note = {
+            let log = log.clone();
+            move |kind: &str, number: u32| {
+                std::thread::sleep(time);
+                log.borrow_mut().push(format!("{kind} {number}"));
+            }
+        };
+        for number in 0..16 {
+            let (call, timer, task) = (note.clone(), note.clone(), note.clone());
+            handle.call_soon(move || call("call", number));
+            handle.call_later(Duration::ZERO, move || timer("timer", number));
+            handle.spawn(async move { task("task", number) });
+        }
+        for number in 0..2 {
+            let (step, received, ready) = (note.clone(), note.clone(), note.clone());
+            let steps = (0..16).map(move |_| step("step", number));
+            handle.cooperate(steps);
+            let (here, there) = memory::pair_over(&handle, link(0, 1));
+            let connection = protocol::start(
+                &handle,
+                here,
+                Notes(Box::new(move || received("received", number))),
+            );
+            connection.write(b"x");
+            protocol::start(&handle, there, Echo).write(&[0; 16]);
+            let spender = handle.clone();
+            handle.spawn(async move {
+                for _ in 0..16 {
+                    let spent = || spender.spend(1);
+                    std::future::poll_fn(|cx| match spent() {
+                        true => std::task::Poll::Ready(()),
+                        false => {
+                            cx.waker().wake_by_ref();
+                            std::task::Poll::Pending
+                        }
+                    })
+                    .await;
+                    ready("ready", number);
+                }
+            });
+        }
+        simulation.advance(Duration::from_millis(1));
+        log.take()
+    }
+
+    struct Notes(Box<dyn FnMut()>);
+
+    impl Protocol for Notes {
+        fn data_received(&mut self, _: &Connection, _: &[u8]) {
+            (self.0)();
+        }
+    }
+
+    /// Budgets were of real time, so a slow machine had another order.
+    #[test]
+    fn the_order_is_the_same_however_long_callbacks_take() {
+        let quick = order(Duration::ZERO);
+        assert_eq!(quick, order(Duration::from_millis(1)));
+        assert_eq!(quick, order(Duration::from_micros(100)));
+        assert!(quick.len() > 16 * 7, "{}", quick.len());
     }
 }

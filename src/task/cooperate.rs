@@ -12,11 +12,15 @@ use std::{
 use crate::{
     deferred::{Deferred, Interrupted},
     reactor::{Core, Handle, Label, Moment, Origin},
+    share::counts_time,
 };
 
 /// The time limit for the steps of one slice: a quarter of the usual turn. Tasks behind this one,
 /// including connections, then do not wait for whole turns.
 const SLICE: Duration = Duration::from_micros(500);
+
+/// How many steps it takes at a time in a simulation, whose turns do not depend on real time.
+const MOST_STEPS: u32 = 64;
 
 impl Handle {
     /// Does long work on this thread in steps. Each step is a call of the iterator's `next`, and
@@ -93,10 +97,13 @@ impl Future for Slices {
         let turns = core.turns();
         let start = Moment::now();
         let time = SLICE.min(core.budget_left(start));
+        let mut most = if counts_time() { u32::MAX } else { MOST_STEPS };
         while steps.next().is_some() {
+            most -= 1;
             // If the step ran nested turns, anything may have changed; the run may even have ended.
             let given_way = core.turns() != turns;
-            if given_way || this.cancelled.get() || Moment::now().since(start) >= time {
+            let over = most == 0 || counts_time() && Moment::now().since(start) >= time;
+            if given_way || this.cancelled.get() || over {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     reactor::{Handle, Label, Moment, Origin},
     server::Permit,
+    share::counts_time,
     task::Sleep,
     transport::ByteStream,
     wake::WakeSlot,
@@ -188,7 +189,7 @@ impl Driver {
                 Ok(Step::Again) => {
                     // A peer that sends faster than the protocol works does not hold the thread.
                     let now = Moment::now();
-                    if now.since(*start.get_or_insert(now)) >= SLICE {
+                    if now.since(*start.get_or_insert(now)) >= SLICE && counts_time() {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
