@@ -294,8 +294,8 @@ impl<T: 'static, E: ChainError> Drop for Deferred<T, E> {
 impl<T: 'static, E: ChainError> Future for Deferred<T, E> {
     type Output = Result<T, E>;
 
-    /// A result costs a task a unit of its budget ([`Handle::spend`](crate::Handle::spend)), so that
-    /// a loop that never has to wait gives way to other tasks.
+    /// A result costs a task a unit of its budget ([`Handle::spend`](crate::Handle::spend)), so
+    /// that a loop that never has to wait gives way to other tasks.
     ///
     /// # Panics
     /// If it is polled again after the result was taken.

@@ -50,8 +50,8 @@ impl Handle {
 
     /// Charges `units` to the running task's budget for this poll: one unit per operation, plus one
     /// for each 16 KiB. Returns false if the budget is used up. The task should then wake itself
-    /// and return `Pending`, so that other tasks get a turn. The budget is 64 units, or 1 ms if that
-    /// is less; the clock is read once for every 4 units.
+    /// and return `Pending`, so that other tasks get a turn. The budget is 64 units, or 1 ms if
+    /// that is less; the clock is read once for every 4 units.
     ///
     /// The streams of this crate charge the budget themselves. Call this for work that a peer can
     /// cause without I/O, such as processing messages that are already buffered.
