@@ -214,10 +214,12 @@ impl Inner {
         Some(waiting)
     }
 
-    /// Takes all calls that wait.
+    /// Takes all calls that wait, the oldest first.
     pub(super) fn take_calls(&self) -> impl Iterator<Item = Waiting> + use<> {
         self.waiting_bytes.set(0);
-        self.calls.take().into_values().map(|(waiting, _)| waiting)
+        in_order(self.calls.take())
+            .into_iter()
+            .map(|(_, (waiting, _))| waiting)
     }
 
     /// Closes the connection after the last call, if that was requested.
@@ -342,10 +344,12 @@ impl Inner {
         Some(call)
     }
 
-    /// Takes all calls of the peer.
+    /// Takes all calls of the peer, the oldest first.
     pub(super) fn take_answering(&self) -> impl Iterator<Item = Answering> + use<> {
         self.answering_bytes.set(0);
-        self.answering.take().into_values()
+        in_order(self.answering.take())
+            .into_iter()
+            .map(|(_, call)| call)
     }
 
     pub(super) fn credit_of(&self, id: u64) -> Option<Rc<Credit>> {
@@ -355,9 +359,21 @@ impl Inner {
     /// The credits of all streams that the peer has called.
     pub(super) fn credits(&self) -> Vec<Rc<Credit>> {
         let answering = self.answering.borrow();
-        let credits = answering.values().filter_map(|call| call.credit.clone());
-        credits.collect()
+        let calls = answering
+            .iter()
+            .filter_map(|(&id, call)| Some((id, call.credit.clone()?)));
+        in_order(calls)
+            .into_iter()
+            .map(|(_, credit)| credit)
+            .collect()
     }
+}
+
+/// Calls by their numbers: a map has another order each time.
+fn in_order<T>(calls: impl IntoIterator<Item = (u64, T)>) -> Vec<(u64, T)> {
+    let mut calls: Vec<_> = calls.into_iter().collect();
+    calls.sort_unstable_by_key(|call| call.0);
+    calls
 }
 
 /// Answers.

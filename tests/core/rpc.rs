@@ -1279,3 +1279,49 @@ fn many_items_let_others_have_their_turn() {
     assert_eq!(simulation.run_until(taking), Ok(MANY));
     assert!(most.get() <= 520, "{} items in a turn", most.get());
 }
+
+/// Puts a number into the log when it is dropped.
+struct Dropped(Rc<RefCell<Vec<usize>>>, usize);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.borrow_mut().push(self.1);
+    }
+}
+
+/// The order was another one each time, also in simulated time.
+#[test]
+fn calls_end_in_their_order_when_the_connection_is_lost() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, far) = memory::pair(&handle);
+    let (failed, dropped) = <(Rc<RefCell<Vec<usize>>>, Rc<RefCell<Vec<usize>>>)>::default();
+    let mut methods = Methods::new();
+    methods.add("hold", {
+        let dropped = dropped.clone();
+        move |_, number: usize| {
+            let held = Dropped(dropped.clone(), number);
+            async move {
+                std::future::pending::<()>().await;
+                drop(held);
+                Ok::<_, Failure>(())
+            }
+        }
+    });
+    let peer = rpc::start(&handle, near, Methods::new());
+    let _far = rpc::start(&handle, far, methods);
+    for number in 0..50 {
+        let failed = failed.clone();
+        let call = peer.call::<()>("hold", &number);
+        call.add_both(move |result| {
+            assert!(result.is_err());
+            failed.borrow_mut().push(number);
+            Ok::<_, CallError>(())
+        });
+    }
+    simulation.drive();
+    peer.abort();
+    simulation.drive();
+    assert_eq!(failed.take(), (0..50).collect::<Vec<_>>());
+    assert_eq!(dropped.take(), (0..50).collect::<Vec<_>>());
+}
