@@ -294,11 +294,18 @@ impl Conversation {
             self.state = State::Started;
             self.call(|protocol, transport| protocol.started(transport))?;
         }
-        if let Poll::Ready(Err(error)) = self.send(cx) {
+        let sent = self.send(cx);
+        let waits = sent.is_pending();
+        if let Poll::Ready(Err(error)) = sent {
             self.fail(error)?;
             return Ok(Poll::Ready(()));
         }
         if self.transport.is_closing() {
+            // The system may still accept what there was no share left for.
+            if waits && !self.transport.handle().spend(0) {
+                cx.waker().wake_by_ref();
+                return Ok(Poll::Pending);
+            }
             return Err(Lost::Closed);
         }
         let Some(socket) = self.transport.shared.socket.borrow().clone() else {

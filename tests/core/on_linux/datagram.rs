@@ -237,3 +237,64 @@ fn several_tasks_may_wait_to_send_on_one_socket() {
         });
     }
 }
+
+/// What the task's share did not suffice for was dropped.
+#[test]
+fn what_the_system_accepts_at_once_is_sent_before_the_socket_is_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // As many as the socket's own buffer holds.
+    let names: Vec<_> = (0..20)
+        .map(|number| folder.path().join(number.to_string()))
+        .collect();
+    let there: Vec<_> = names
+        .iter()
+        .map(|name| UnixDatagram::bind(name).expect("a socket"))
+        .collect();
+    let udp: Vec<_> = (0..20)
+        .map(|_| std::net::UdpSocket::bind(local()).expect("a port"))
+        .collect();
+    let ports: Vec<_> = udp
+        .iter()
+        .map(|socket| Address::Udp(socket.local_addr().expect("an address")))
+        .collect();
+    let (stopped, over) = std::sync::mpsc::channel();
+    run(move |handle| async move {
+        let here = UnixAddress::Path(folder.path().join("here"));
+        let socket = unix::datagram(&handle, &here).expect("a socket");
+        let (protocol, _, unix_end) = Noting::new();
+        let over_unix = protocol::start_datagrams(socket, protocol);
+        let socket = udp::bind(&handle, local()).expect("a port");
+        let (protocol, _, udp_end) = Noting::new();
+        let over_udp = protocol::start_datagrams(socket, protocol);
+        for _ in 0..10 {
+            for name in &names {
+                over_unix.send_to(b"x", &Address::Unix(UnixAddress::Path(name.clone())));
+            }
+        }
+        for _ in 0..50 {
+            for port in &ports {
+                over_udp.send_to(b"x", port);
+            }
+        }
+        over_unix.close();
+        over_udp.close();
+        unix_end.await.expect("it stops");
+        udp_end.await.expect("it stops");
+        stopped.send(()).expect("it waits");
+    });
+    over.recv().expect("it has ended");
+    let mut counts = (0, 0);
+    for socket in there {
+        socket.set_nonblocking(true).expect("a socket");
+        while socket.recv(&mut [0; 8]).is_ok() {
+            counts.0 += 1;
+        }
+    }
+    for socket in udp {
+        socket.set_nonblocking(true).expect("a socket");
+        while socket.recv(&mut [0; 8]).is_ok() {
+            counts.1 += 1;
+        }
+    }
+    assert_eq!(counts, (200, 1_000));
+}
