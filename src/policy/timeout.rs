@@ -84,7 +84,19 @@ impl<S: ByteStream> IdleTimeout<S> {
                 _ => moved,
             };
         }
+        if self.has_no_share(cx) {
+            return Poll::Pending;
+        }
         Poll::Ready(Err(ready!(self.wait(cx, side, self.moved))))
+    }
+
+    /// Whether the task has used up its share, so that bytes may be there. It is polled again.
+    fn has_no_share(&self, cx: &mut Context<'_>) -> bool {
+        let none = !self.handle.spend(0);
+        if none {
+            cx.waker().wake_by_ref();
+        }
+        none
     }
 
     /// Waits until it has been silent for too long, or the total time is over.
@@ -123,6 +135,9 @@ impl<S: ByteStream> IdleTimeout<S> {
         if flushed.is_ready() {
             (self.flushing, self.flusher) = (None, None);
             return flushed;
+        }
+        if self.has_no_share(cx) {
+            return Poll::Pending;
         }
         // The silence before does not count.
         let began = *self.flushing.get_or_insert(self.handle.now());

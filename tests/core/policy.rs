@@ -680,3 +680,31 @@ fn a_peer_that_has_ended_and_owes_nothing_is_not_idle() {
     assert_eq!(ended.as_deref(), Some("the connection was closed"));
     assert_eq!(talk.take().expect("ready").expect("no panic").ok(), Some(6));
 }
+
+/// A stream for which its task had no share left counted as one on which nothing comes.
+#[test]
+fn a_task_that_has_used_up_its_share_does_not_make_its_stream_idle() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let mut near = IdleTimeout::new(&handle, near, Duration::from_secs(10));
+    let said = handle.spawn(async move {
+        write_all(&mut far, b"question").await.expect("room");
+        far
+    });
+    simulation.drive();
+    simulation.advance(Duration::from_secs(60));
+    let spender = handle.clone();
+    let heard = handle.spawn(async move {
+        // Something else that this task does.
+        while spender.spend(1) {}
+        let mut buffer = [0; 16];
+        read(&mut near, &mut buffer).await
+    });
+    simulation.drive();
+    assert!(said.is_ready());
+    assert_eq!(
+        heard.take().expect("ready").expect("no panic").ok(),
+        Some(8)
+    );
+}
