@@ -4,11 +4,14 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use crate::reactor::{Handle, WakeTimer};
+use crate::{
+    reactor::{Handle, WakeTimer},
+    share,
+};
 
 impl Handle {
     /// A future that ends after `delay`.
@@ -92,12 +95,18 @@ pin_project_lite::pin_project! {
         #[pin]
         future: F,
         sleep: Sleep,
+        // Whether it was polled after the deadline when the task had no share left.
+        extended: bool,
     }
 }
 
 impl<F> Timeout<F> {
     pub(crate) fn new(future: F, sleep: Sleep) -> Self {
-        Timeout { future, sleep }
+        Timeout {
+            future,
+            sleep,
+            extended: false,
+        }
     }
 }
 
@@ -109,7 +118,15 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(value) = this.future.poll(cx) {
             return Poll::Ready(Ok(value));
         }
-        Pin::new(this.sleep).poll(cx).map(|()| Err(Elapsed))
+        ready!(Pin::new(this.sleep).poll(cx));
+        // Its result may be there, and the task may have had no share left to take it. Once more,
+        // with a new one; a future that uses that up as well is late.
+        if !*this.extended && !share::spend(0) {
+            *this.extended = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(Elapsed))
     }
 }
 

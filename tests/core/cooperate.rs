@@ -2,7 +2,9 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     rc::Rc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -11,6 +13,8 @@ use entwined::{
     deferred::{DeferredQueue, Interrupted},
     thread::{WhenFull, channel},
 };
+
+use crate::run::run;
 
 fn stop(handle: &Handle) -> impl FnOnce() + 'static {
     let handle = handle.clone();
@@ -230,4 +234,36 @@ fn a_task_that_is_slow_with_what_a_queue_has_takes_little_of_it_in_a_poll() {
     }
     let made = in_a_poll(async move |_| queue.get().expect("a place").await.is_ok());
     assert!((1..=8).contains(&made), "{made} in a poll");
+}
+
+/// The 65th was there too, but the task had no share left to take it, and the time was over.
+#[test]
+fn what_is_there_counts_after_the_deadline_also_without_a_share() {
+    run(|handle| async move {
+        let (sender, mut receiver) = channel(500, WhenFull::Wait);
+        for number in 0..500 {
+            sender.send(number).expect("there is room");
+        }
+        let (mut taken, deadline) = (0, handle.now());
+        handle.sleep(Duration::from_millis(5)).await;
+        while let Ok(Some(_)) = handle.timeout_at(deadline, receiver.next()).await {
+            taken += 1;
+        }
+        assert_eq!(taken, 500);
+    });
+}
+
+/// One that uses up its share each time, and never ends, is late nevertheless.
+#[test]
+fn a_future_that_always_uses_up_its_share_may_be_late() {
+    run(|handle| async move {
+        let spender = handle.clone();
+        let endless = poll_fn(move |cx| {
+            while spender.spend(1) {}
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        let late = handle.timeout(Duration::from_millis(1), endless).await;
+        late.expect_err("it never ends");
+    });
 }
