@@ -104,6 +104,8 @@ pub(super) struct Shared {
     pub(super) in_callback: Cell<bool>,
     /// When bytes last moved, in either direction.
     pub(super) moved: Cell<Instant>,
+    /// What is called when all that has arrived has been read.
+    pub(super) quiet: RefCell<Vec<Box<dyn FnOnce()>>>,
 }
 
 /// A wrapper to be added once everything written before it has been sent.
@@ -221,6 +223,15 @@ impl Connection {
     pub(crate) fn continue_later(&self) {
         self.shared.reading_resumed.set(true);
         self.shared.wake();
+    }
+
+    /// Calls `check` when all that has arrived has been read: before that, a peer cannot be said to
+    /// be late. It is not called if the connection ends.
+    pub(crate) fn when_quiet(&self, check: impl FnOnce() + 'static) {
+        if self.shared.ending.get() != Ending::Lost {
+            self.shared.quiet.borrow_mut().push(Box::new(check));
+            self.shared.wake();
+        }
     }
 
     /// Whether reading is paused by [`pause_reading`](Connection::pause_reading).

@@ -76,7 +76,11 @@ pub(super) fn launch(
     let weak = Rc::downgrade(&inner);
     let deadline = handle.call_later(bounds.establish_timeout, move || {
         if let Some(inner) = weak.upgrade() {
-            inner.end("the peer sent no greeting in time");
+            inner.when_quiet(|inner| {
+                if !inner.greeted.get() {
+                    inner.end("the peer sent no greeting in time");
+                }
+            });
         }
     });
     inner.deadline(Some(deadline));
@@ -148,6 +152,7 @@ impl Protocol for Speaker {
             if self.hello.len() < HELLO.len() {
                 return;
             }
+            self.inner.greeted.set(true);
             if !self.inner.ended.get() {
                 self.inner.deadline(None);
             }

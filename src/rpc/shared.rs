@@ -48,6 +48,8 @@ pub(super) struct Inner {
     pub(super) lost: RefCell<Option<String>>,
     /// When something last came from the peer, or a call ended.
     touched: Cell<Instant>,
+    /// Whether the peer's greeting has come.
+    pub(super) greeted: Cell<bool>,
     /// When to look whether that was long ago.
     idle: RefCell<Option<Timer>>,
 }
@@ -74,6 +76,7 @@ impl Inner {
             deadline: RefCell::default(),
             lost: RefCell::default(),
             touched: Cell::new(handle.turn_time()),
+            greeted: Cell::default(),
             idle: RefCell::default(),
         })
     }
@@ -265,12 +268,21 @@ impl Inner {
         let timer = self.handle.call_at(due, move || {
             if let Some(inner) = weak.upgrade() {
                 inner.idle.take();
-                if inner.is_lost().is_none() {
-                    inner.watch_idle();
-                }
+                inner.when_quiet(|inner| inner.watch_idle());
             }
         });
         *self.idle.borrow_mut() = Some(timer);
+    }
+
+    /// Calls `check` when all that has arrived has been read, unless the connection is over.
+    pub(super) fn when_quiet(self: &Rc<Self>, check: impl FnOnce(&Rc<Self>) + 'static) {
+        let weak = Rc::downgrade(self);
+        self.connection().when_quiet(move || {
+            let inner = weak.upgrade().filter(|inner| inner.is_lost().is_none());
+            if let Some(inner) = inner {
+                check(&inner);
+            }
+        });
     }
 
     /// Ends what runs for a connection that is over.

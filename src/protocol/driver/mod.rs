@@ -89,6 +89,7 @@ pub(super) fn spawn(
         waker: WakeSlot::default(),
         in_callback: Cell::new(false),
         moved: Cell::new(handle.turn_time()),
+        quiet: RefCell::default(),
     });
     let connection = Connection { shared };
     let origin = Origin {
@@ -194,13 +195,33 @@ impl Driver {
                         return Poll::Pending;
                     }
                 }
-                Ok(Step::Wait) => return Poll::Pending,
+                Ok(Step::Wait) => {
+                    let checks = self.take_checks(cx);
+                    if checks.is_empty() {
+                        return Poll::Pending;
+                    }
+                    checks.into_iter().for_each(|check| check());
+                }
                 Err(why) => {
                     self.lose(why);
                     return Poll::Ready(());
                 }
             }
         }
+    }
+
+    /// Takes what is to be called now that all has been read.
+    fn take_checks(&self, cx: &mut Context<'_>) -> Vec<Box<dyn FnOnce()>> {
+        let shared = &self.connection.shared;
+        if shared.quiet.borrow().is_empty() {
+            return Vec::new();
+        }
+        // There may be more, for which this task has no share left.
+        if !shared.handle.spend(0) {
+            cx.waker().wake_by_ref();
+            return Vec::new();
+        }
+        shared.quiet.take()
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
@@ -287,8 +308,7 @@ impl Driver {
             }
             drop(stream);
         }
-        let upgrade = shared.upgrade.take();
-        drop(upgrade);
+        drop((shared.upgrade.take(), shared.quiet.take()));
         if std::mem::replace(&mut self.state, State::Lost) == State::Fresh {
             let peer = self.connection.peer_address();
             tracing::debug!(%why, %peer, "a connection was not established");

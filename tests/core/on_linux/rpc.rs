@@ -2,12 +2,15 @@
 
 use std::{
     cell::RefCell,
+    io::Write,
+    os::unix::net::UnixStream,
     process::{Command, Stdio},
     rc::Rc,
+    time::Duration,
 };
 
-use crate::rpc::methods;
-use entwined::rpc;
+use crate::{rpc::methods, run::run};
+use entwined::{rpc, transport::Stream};
 
 const PYTHON: &str = r"
 import sys, struct, msgpack
@@ -75,4 +78,29 @@ fn a_peer_in_another_language_understands() {
         "apt-get install python3-msgpack"
     );
     drop(peer);
+}
+
+/// The time of a task that held the thread counted as the peer's, whose bytes were there.
+#[test]
+fn a_peer_is_not_idle_while_the_thread_is_held() {
+    for greets_late in [false, true] {
+        run(move |handle| async move {
+            let (near, mut far) = UnixStream::pair().expect("two sockets");
+            let stream = Stream::from_fd(&handle, near.into()).expect("a stream");
+            let config = rpc::Config {
+                idle_timeout: Some(Duration::from_millis(200)),
+                ..rpc::Config::default()
+            };
+            let peer = rpc::start_with(&handle, stream, methods(&handle), config);
+            if !greets_late {
+                far.write_all(b"entwrpc\x01").expect("room");
+            }
+            handle.sleep(Duration::from_millis(50)).await;
+            far.write_all(if greets_late { b"entwrpc\x01" } else { b"\0" })
+                .expect("room");
+            std::thread::sleep(Duration::from_millis(300));
+            handle.sleep(Duration::from_millis(50)).await;
+            assert!(!peer.is_closing());
+        });
+    }
 }
