@@ -1,6 +1,7 @@
 //! Conditional requests: RFC 9110, 8.8 and 13.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Write},
     time::{Duration, SystemTime},
 };
@@ -208,9 +209,10 @@ impl Preconditions {
     pub(super) fn has_strong(&self, tag: Option<&HeaderValue>) -> bool {
         let ours = tag.and_then(|tag| tag.to_str().ok()).unwrap_or("");
         let values = self.headers.get_all(IF_NONE_MATCH).into_iter();
-        let mut named = values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(tags)
+        let lists: Vec<_> = values.map(text).collect();
+        let mut named = lists
+            .iter()
+            .flat_map(|list| tags(list))
             .filter(|(_, tag)| *tag == ours)
             .peekable();
         named.peek().is_some() && named.all(|(weak, _)| !weak)
@@ -283,14 +285,14 @@ impl Preconditions {
             return false;
         };
         let values = self.headers.get_all(name).into_iter();
-        values.filter_map(|value| value.to_str().ok()).any(|value| {
+        values.map(text).any(|value| {
             if value.trim() == "*" {
                 return true;
             }
             let Some(ours) = &current.etag else {
                 return false;
             };
-            tags(value).any(|(weak, tag)| {
+            tags(&value).any(|(weak, tag)| {
                 if weakly {
                     ours.tag == tag
                 } else {
@@ -299,6 +301,12 @@ impl Preconditions {
             })
         })
     }
+}
+
+/// The text of a list of tags. Those of others may have any bytes from 0x80 on (RFC 9110, 8.8.3);
+/// ours have none, so it does not matter what these become.
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
 }
 
 /// The tags of a list, each with its quotes, and whether it is weak. A tag may contain commas. What
@@ -414,6 +422,27 @@ mod tests {
             for other in &names[place + 1..] {
                 assert_ne!(ETag::strong(one), ETag::strong(other));
             }
+        }
+    }
+
+    /// A tag may have any bytes from 0x80 on (RFC 9110, 8.8.3): those of other servers in a list
+    /// must not hide ours, or a client overwrites what it has not seen.
+    #[test]
+    fn a_tag_that_is_not_ascii_hides_no_others() {
+        let now = Validators::from(ETag::strong("a"));
+        for list in [&b"\"\xfc\", \"a\""[..], b"\"a\", W/\"\xc3\xbc\""] {
+            let asked = |reads, name| {
+                let mut headers = HeaderMap::new();
+                headers.insert(name, HeaderValue::from_bytes(list).expect("a value"));
+                Preconditions { reads, headers }
+            };
+            let status = |reads, name| asked(reads, name).evaluate(Some(&now));
+            assert_eq!(status(false, IF_MATCH), None, "{list:?}");
+            assert_eq!(
+                status(false, IF_NONE_MATCH),
+                Some(StatusCode::PRECONDITION_FAILED)
+            );
+            assert_eq!(status(true, IF_NONE_MATCH), Some(StatusCode::NOT_MODIFIED));
         }
     }
 }

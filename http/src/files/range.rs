@@ -101,7 +101,12 @@ fn parse(value: &HeaderValue, length: u64) -> Option<Result<Range<u64>, Unsatisf
     if !unit.eq_ignore_ascii_case("bytes") {
         return None;
     }
-    let (first, last) = ranges.trim().split_once('-')?;
+    // An element of a list may be empty (RFC 9110, 5.6.1.2).
+    let mut ranges = ranges.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let (Some(only), None) = (ranges.next(), ranges.next()) else {
+        return None;
+    };
+    let (first, last) = only.split_once('-')?;
     let number = |text: &str| -> Option<u64> {
         (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
             .then(|| text.parse().unwrap_or(u64::MAX))

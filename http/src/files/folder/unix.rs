@@ -18,16 +18,19 @@ use super::Folder;
 
 impl Folder {
     /// The names in a folder below this one that [`entry`](Folder::entry) has opened, and whether
-    /// each is a folder.
+    /// each is a folder. Those that no [path](crate::path) can have are left out.
     pub(in crate::files) fn names(
         &self,
         _name: &str,
         entry: File,
     ) -> io::Result<impl Iterator<Item = io::Result<(String, bool)>> + use<>> {
-        let names = Dir::new(entry)?.map(|entry| {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            Ok((name, entry.file_type().is_dir()))
+        let names = Dir::new(entry)?.filter_map(|entry| match entry {
+            Ok(entry) => {
+                let name = entry.file_name().to_str().ok()?;
+                let fine = !name.contains('\\');
+                fine.then(|| Ok((name.to_owned(), entry.file_type().is_dir())))
+            }
+            Err(error) => Some(Err(error.into())),
         });
         Ok(names)
     }
@@ -72,7 +75,7 @@ pub(in crate::files) fn is_missing(error: &io::Error) -> bool {
 /// What differs between two files, and between two states of one.
 pub(in crate::files) fn tag(metadata: &Metadata) -> String {
     format!(
-        "{:x}-{:x}-{:x}{:x}",
+        "{:x}-{:x}-{:x}-{:x}",
         metadata.ino(),
         metadata.len(),
         metadata.mtime(),

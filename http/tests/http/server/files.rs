@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::{ffi::OsStrExt, fs::symlink},
     path::Path,
     process::{Command, Stdio},
     thread,
-    time::Instant,
+    time::{Duration, Instant, SystemTime},
 };
 
 use entwined_http::{Error, Files, Multipart, Router};
@@ -562,4 +562,51 @@ fn a_relative_path_means_the_same_after_a_change_of_directory() {
     let other = fs::read_to_string("upload").expect("another file");
     assert_eq!(other, "of somebody else");
     assert_eq!(site.get("/files/page").text(), "ours");
+}
+
+/// Or a client goes on with a part of another file, and a cache keeps what has changed.
+#[test]
+fn a_file_of_another_time_has_another_tag() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.txt");
+    fs::write(&path, "same length").expect("a file");
+    let root = folder.path().to_owned();
+    let site = Site::start(move |_| Router::new().mount("/", Files::new(root)));
+    let tag = |seconds, nanoseconds| {
+        let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        let file = fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(time).expect("a time");
+        ask(&site, "/a.txt", &[]).header("etag").map(str::to_owned)
+    };
+    assert_ne!(tag(1, 0x10), tag(0x11, 0));
+    assert_ne!(tag(0x65, 0x1_2345), tag(0x651, 0x2345));
+}
+
+/// A link to it would lead to 404, or to another file.
+#[test]
+fn a_list_has_no_names_that_cannot_be_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in [&b"fine"[..], b"latin-\xfc", b"back\\slash"] {
+        let name = std::ffi::OsStr::from_bytes(name);
+        fs::write(folder.path().join(name), "text").expect("a file");
+    }
+    let root = folder.path().to_owned();
+    let site = Site::start(move |_| Router::new().mount("/", Files::new(root).listing()));
+    let list = site.get("/");
+    let links: Vec<_> = list.text().split("href=\"").skip(1).collect();
+    let links: Vec<_> = links
+        .iter()
+        .filter_map(|link| link.split('"').next())
+        .collect();
+    assert_eq!(links, ["./fine"]);
+}
+
+/// An element of a list may be empty (RFC 9110, 5.6.1.2).
+#[test]
+fn a_list_with_one_range_is_a_range() {
+    let (_folder, site) = site();
+    for range in ["bytes=0-1,", "bytes=,0-1", "bytes= 0-1 , ,"] {
+        let part = ask(&site, "/files/page.html", &[("range", range)]);
+        assert_eq!((part.status, part.text()), (206, "<p"), "{range}");
+    }
 }
