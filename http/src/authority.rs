@@ -106,6 +106,17 @@ fn name(host: &str) -> Option<String> {
         .then_some(name)
 }
 
+/// The canonical form of a host that a program names: with or without a port, an IPv6 address with
+/// or without its brackets. `None` if it is not a host.
+pub(super) fn host(text: &str) -> Option<String> {
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        return Some(format!("[{address}]"));
+    }
+    let form = canonical(text)?;
+    let (host, _) = split(&form)?;
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
 /// What a name may contain: `unreserved` and `sub-delims`.
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)

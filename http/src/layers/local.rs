@@ -70,11 +70,16 @@ impl fmt::Debug for LocalOnly {
 }
 
 impl LocalOnly {
-    /// Adds a name of this machine.
+    /// Adds a name or an address of this machine. How it is written does not matter, and neither
+    /// does a port.
+    ///
+    /// # Panics
+    /// Panics if this is not a name or an address of a host.
     #[must_use]
+    #[track_caller]
     pub fn name(mut self, name: &str) -> Self {
-        let name = name.to_ascii_lowercase();
-        self.names.push(name.trim_end_matches('.').to_owned());
+        let form = authority::host(name).unwrap_or_else(|| panic!("{name:?} is not a host"));
+        self.names.push(form);
         self
     }
 
@@ -118,16 +123,14 @@ impl LocalOnly {
         self.token.as_deref()
     }
 
+    /// `host` is in its canonical form.
     fn is_ours(&self, host: &str) -> bool {
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_ascii_lowercase();
-        let address: Option<std::net::IpAddr> = host.parse().ok();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address: Option<std::net::IpAddr> = bare.parse().ok();
         address.is_some_and(|address| address.is_loopback())
             || host == "localhost"
             || host.ends_with(".localhost")
-            || self.names.contains(&host)
+            || self.names.iter().any(|name| name == host)
     }
 
     fn refusal(&self, request: &Request) -> Option<Error> {
@@ -208,8 +211,10 @@ impl LocalOnly {
         } else {
             format!("?{}", rest.join("&"))
         };
+        // Otherwise it would go to whoever answers for this name without TLS.
+        let secure = if request.is_secure() { "; Secure" } else { "" };
         let cookie = format!(
-            "{}={}; HttpOnly; SameSite=Strict; Path=/",
+            "{}={}; HttpOnly; SameSite=Strict; Path=/{secure}",
             self.cookie_name(request),
             self.token.as_deref().unwrap_or_default()
         );

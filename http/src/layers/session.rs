@@ -62,8 +62,8 @@ const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Gives each request a [`Session`], which handlers extract with [`State`](crate::State).
 /// The session is stored at the visitor, in a signed cookie. The visitor cannot change it, but can
 /// read it, and can send an older one again until that has expired. The cookie is `HttpOnly` and
-/// `SameSite=Lax`. A response for which the session was looked at has `Vary: Cookie`, so that no
-/// cache gives it to another visitor.
+/// `SameSite=Lax`. A response for which the session was looked at, or with which it is sent again,
+/// has `Vary: Cookie`, so that no cache gives it to another visitor.
 ///
 /// The signature covers the values, the name of the cookie and the time when the session ends, so a
 /// session under one name is none under another, and the server refuses it once it has
@@ -268,7 +268,8 @@ impl Layer for Sessions {
         let (sessions, answering) = (self.clone(), next.run(request));
         ResponseFuture::new(async move {
             let mut response = answering.await;
-            if session.0.used.get() {
+            // What has a cookie in it is for one visitor too.
+            if session.0.used.get() || session.0.changed.get() {
                 let cookie = HeaderValue::from_static("Cookie");
                 response.headers_mut().append(VARY, cookie);
             }

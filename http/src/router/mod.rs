@@ -195,7 +195,11 @@ impl Router {
     /// Panics if this is not a name or an address of a host.
     #[track_caller]
     pub fn host(self, name: &str, router: Router) -> Self {
-        let form = host(name).unwrap_or_else(|| panic!("{name:?} is not a host"));
+        let form = match name.strip_prefix("*.") {
+            Some(below) => authority::host(below).map(|host| format!("*.{host}")),
+            None => authority::host(name),
+        };
+        let form = form.unwrap_or_else(|| panic!("{name:?} is not a host"));
         self.hosted(form, Rc::new(router.build()))
     }
 
@@ -307,21 +311,6 @@ fn canonical(path: &str) -> String {
              malformed percent-encoding, so no request would match it"
         )
     })
-}
-
-/// The form of a host's name in which it is matched.
-fn host(name: &str) -> Option<String> {
-    let (star, name) = match name.strip_prefix("*.") {
-        Some(name) => ("*.", name),
-        None => ("", name),
-    };
-    let literal = name
-        .parse::<std::net::Ipv6Addr>()
-        .map(|address| format!("[{address}]"));
-    let name = literal.as_deref().unwrap_or(name);
-    let form = authority::canonical(name)?;
-    let (host, _) = authority::split(&form)?;
-    (!host.is_empty()).then(|| format!("{star}{host}"))
 }
 
 impl fmt::Debug for Router {

@@ -162,3 +162,33 @@ fn a_page_without_tls_is_not_one_of_a_server_with_it() {
     });
     assert_eq!(statuses, [200, 403]);
 }
+
+/// Otherwise it goes to whoever answers for the same name without TLS.
+#[test]
+fn a_token_that_comes_over_tls_stays_there() {
+    for secure in [true, false] {
+        let cookie = run(|handle| async move {
+            let identity = development::identity(["localhost"]).expect("a name");
+            let roots = Roots::only(identity.certificates());
+            let acceptor = Acceptor::builder(identity).build().expect("an acceptor");
+            let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
+            let port = listener.local_address().tcp().expect("TCP").port();
+            let local = layers::local_only().with_token("0123456789abcdef");
+            let router = Router::new().get("/", || "hello").layer(local);
+            let (server, scheme) = match secure {
+                true => (http::serve(acceptor.listen(listener), router), "https"),
+                false => (http::serve(listener, router), "http"),
+            };
+            let client = Client::builder(&handle)
+                .roots(roots)
+                .max_redirects(0)
+                .build();
+            let url = format!("{scheme}://localhost:{port}/?token=0123456789abcdef");
+            let response = client.get(&url).send().await;
+            drop(server);
+            let response = response.expect("a response");
+            response.header("set-cookie").unwrap_or("").to_owned()
+        });
+        assert_eq!(cookie.contains("; Secure"), secure, "{cookie}");
+    }
+}

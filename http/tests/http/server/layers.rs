@@ -828,3 +828,54 @@ fn a_response_that_depends_on_the_session_says_so() {
         assert_eq!(site.get(path).header("vary"), Some("Cookie"), "{path}");
     }
 }
+
+/// A cache that may keep a response gives it to others, with the cookie in it.
+#[test]
+fn a_response_that_renews_a_session_is_for_its_visitor() {
+    let key = || SessionKey::from_bytes(&[3; 64]).expect("long enough");
+    let site = Site::start(move |_| {
+        let part = |seconds| {
+            let sessions = layers::sessions(key()).max_age(Duration::from_secs(seconds));
+            Router::new()
+                .get("/set", |State(session): State<Session>| {
+                    session.set("a", &1)
+                })
+                .get("/clear", |State(session): State<Session>| session.clear())
+                .get("/style", || {
+                    ([("cache-control", "public")], "the same for all")
+                })
+                .layer(sessions)
+        };
+        Router::new()
+            .nest("/short", part(60))
+            .nest("/long", part(200))
+    });
+    let set = site.get("/short/set");
+    let cookie = set.header("set-cookie").expect("a session");
+    let cookie = cookie.split(';').next().expect("a pair");
+    for path in ["/long/style", "/short/clear"] {
+        let answer = ask(&site, path, &[("cookie", cookie)]);
+        assert!(answer.header("set-cookie").is_some(), "{path}");
+        assert_eq!(answer.header("vary"), Some("Cookie"), "{path}");
+    }
+}
+
+#[test]
+fn a_name_of_a_local_server_may_be_an_address_in_any_form() {
+    for (name, host) in [
+        ("[2001:db8::1]", "[2001:db8::1]:8080"),
+        ("2001:DB8:0::1", "[2001:db8::1]"),
+        ("192.0.2.7", "192.0.2.7:8080"),
+        ("My-Machine.:8080", "my-machine"),
+        ("my%2Dmachine", "my-machine"),
+    ] {
+        let site = Site::start(move |_| {
+            Router::new()
+                .get("/", || "in")
+                .layer(layers::local_only().name(name))
+        });
+        let mut peer = site.peer();
+        peer.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        assert_eq!(peer.answer().status, 200, "{name} and {host}");
+    }
+}
