@@ -229,8 +229,18 @@ async fn tunnel(
         .await
         .map_err(failed)?;
     // Reads byte by byte, so that it consumes nothing that comes through the tunnel.
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
+    let (mut answer, mut begin) = (Vec::new(), 0);
+    let line = loop {
+        if answer[begin..].ends_with(b"\r\n\r\n") {
+            let line = answer[begin..].split(|byte| *byte == b'\r').next();
+            let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
+            // Interim responses come before the answer (RFC 9110, 15.2).
+            let is_interim = |status: &str| status.starts_with('1') && status != "101";
+            if !line.split(' ').nth(1).is_some_and(is_interim) {
+                break line;
+            }
+            begin = answer.len();
+        }
         let mut byte = [0];
         let count = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut stream), cx, &mut byte))
             .await
@@ -241,9 +251,7 @@ async fn tunnel(
             ));
         }
         answer.push(byte[0]);
-    }
-    let text = String::from_utf8_lossy(&answer);
-    let line = text.lines().next().unwrap_or("");
+    };
     match line.split(' ').nth(1) {
         Some(status) if status.starts_with('2') => Ok(stream),
         _ => Err(ClientError::Proxy(format!("it answered {line:?}"))),

@@ -15,7 +15,7 @@ use super::{
     settings::{Settings, without_credentials},
 };
 use crate::{
-    Body, Bytes, HeaderMap, HeaderValue, Method, StatusCode,
+    Body, Bytes, HeaderMap, HeaderValue, Method, StatusCode, Uri,
     header::{
         AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION,
         TRANSFER_ENCODING,
@@ -201,7 +201,7 @@ impl Inner {
         let headers = request.headers_mut();
         if settings.cookies && !headers.contains_key(COOKIE) {
             let cookies = self.cookies.borrow().header(url);
-            let value = HeaderValue::from_bytes(cookies.as_bytes());
+            let value = HeaderValue::from_bytes(&cookies);
             if let (false, Ok(mut value)) = (cookies.is_empty(), value) {
                 value.set_sensitive(true);
                 headers.insert(COOKIE, value);
@@ -248,8 +248,13 @@ fn request(
             let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
             head.uri = path.parse().unwrap_or(head.uri);
         }
-    } else {
-        head.headers.remove(HOST);
+    } else if let Some(host) = head.headers.remove(HOST) {
+        // The program's own name of the server: RFC 9113, 8.3.1.
+        let mut parts = head.uri.clone().into_parts();
+        parts.authority = host.to_str().ok().and_then(|host| host.parse().ok());
+        if let (true, Ok(uri)) = (parts.authority.is_some(), Uri::from_parts(parts)) {
+            head.uri = uri;
+        }
     }
     ::http::Request::from_parts(head, body)
 }

@@ -3,6 +3,8 @@
 //! `cookie_store` parses a cookie and says which requests it is for. It does not bound anything,
 //! and without a list of public suffixes it lets `example.co.uk` set cookies for all of `co.uk`.
 
+use std::borrow::Cow;
+
 use cookie_store::{Cookie, RawCookie};
 use url::{Host, Url};
 
@@ -31,7 +33,19 @@ pub(super) struct Jar {
 
 struct Entry {
     cookie: Cookie<'static>,
+    /// Otherwise each of its characters stands for a byte.
+    is_utf8: bool,
     size: usize,
+}
+
+impl Entry {
+    /// A name or value of the cookie, as it came.
+    fn bytes<'a>(&self, text: &'a str) -> Cow<'a, [u8]> {
+        match self.is_utf8 {
+            true => text.as_bytes().into(),
+            false => text.chars().map(|character| character as u8).collect(),
+        }
+    }
 }
 
 /// Whether nobody on the network sees or changes what is exchanged. The loopback address counts, as
@@ -50,17 +64,24 @@ impl Jar {
     /// Keeps the cookies of a response. What breaks a limit is left out, as browsers do it.
     pub(super) fn keep(&mut self, url: &Url, headers: &HeaderMap) {
         for value in headers.get_all(SET_COOKIE) {
-            // Some servers send names of people, so not ASCII alone.
-            let text = std::str::from_utf8(value.as_bytes()).ok();
-            let Some(cookie) = text.and_then(|text| parse(text, url)) else {
+            // Some servers send names of people, so not ASCII alone. To us they are bytes (RFC
+            // 6265, 5.4).
+            let (text, is_utf8) = match std::str::from_utf8(value.as_bytes()) {
+                Ok(text) => (Cow::Borrowed(text), true),
+                Err(_) => {
+                    let characters = value.as_bytes().iter().map(|byte| char::from(*byte));
+                    (Cow::Owned(characters.collect()), false)
+                }
+            };
+            let Some(cookie) = parse(&text, url) else {
                 tracing::debug!(host = url.host_str(), "a cookie is not kept");
                 continue;
             };
-            self.insert(cookie, url);
+            self.insert(cookie, is_utf8, url);
         }
     }
 
-    fn insert(&mut self, cookie: Cookie<'static>, url: &Url) {
+    fn insert(&mut self, cookie: Cookie<'static>, is_utf8: bool, url: &Url) {
         let same = |entry: &Entry| {
             let other = &entry.cookie;
             other.name() == cookie.name()
@@ -89,7 +110,11 @@ impl Jar {
             self.remove_one_of(|_| true);
         }
         self.bytes += size;
-        self.entries.push(Entry { cookie, size });
+        self.entries.push(Entry {
+            cookie,
+            is_utf8,
+            size,
+        });
     }
 
     /// Removes one that has expired; or else the oldest that was not set over TLS, so that nobody
@@ -114,27 +139,27 @@ impl Jar {
 
     /// The value of `Cookie` for a request; empty if there is none. The most specific path comes
     /// first (RFC 6265, 5.4). What does not fit into 8 KiB is left out.
-    pub(super) fn header(&self, url: &Url) -> String {
-        let mut cookies: Vec<_> = self
+    pub(super) fn header(&self, url: &Url) -> Vec<u8> {
+        let mut entries: Vec<_> = self
             .entries
             .iter()
-            .map(|entry| &entry.cookie)
-            .filter(|cookie| !cookie.is_expired() && cookie.matches(url))
+            .filter(|Entry { cookie, .. }| !cookie.is_expired() && cookie.matches(url))
             .collect();
-        cookies.sort_by_key(|cookie| std::cmp::Reverse(path(cookie).len()));
-        let mut header = String::new();
-        for cookie in cookies {
-            let (name, value) = (cookie.name(), cookie.value());
+        entries.sort_by_key(|entry| std::cmp::Reverse(path(&entry.cookie).len()));
+        let mut header = Vec::new();
+        for entry in entries {
+            let name = entry.bytes(entry.cookie.name());
+            let value = entry.bytes(entry.cookie.value());
             let more = name.len() + value.len() + 3;
             if header.len() + more > MAX_HEADER {
                 continue;
             }
             if !header.is_empty() {
-                header.push_str("; ");
+                header.extend(b"; ");
             }
-            header.push_str(name);
-            header.push('=');
-            header.push_str(value);
+            header.extend(&*name);
+            header.push(b'=');
+            header.extend(&*value);
         }
         header
     }
@@ -146,7 +171,7 @@ fn of_tls(cookie: &Cookie<'static>) -> bool {
 
 /// Whether a new cookie would be sent before, or instead of, one that was set over TLS.
 fn is_hidden(old: &Cookie<'static>, new: &Cookie<'static>) -> bool {
-    fn domain<'a>(cookie: &'a Cookie<'static>) -> std::borrow::Cow<'a, str> {
+    fn domain<'a>(cookie: &'a Cookie<'static>) -> Cow<'a, str> {
         cookie.domain.as_cow().unwrap_or_default()
     }
     let below = |one: &str, other: &str, between: char| {
@@ -262,7 +287,11 @@ mod tests {
     fn sent(from: &str, set: &str, to: &str) -> String {
         let mut jar = Jar::default();
         keep(&mut jar, from, set);
-        jar.header(&url(to))
+        cookies(&jar, &url(to))
+    }
+
+    fn cookies(jar: &Jar, url: &Url) -> String {
+        String::from_utf8(jar.header(url)).expect("UTF-8")
     }
 
     fn keep(jar: &mut Jar, from: &str, set: &str) {
@@ -437,9 +466,9 @@ mod tests {
         let mut jar = Jar::default();
         keep(&mut jar, "https://a.example.com/", "n=good; Secure");
         keep(&mut jar, "http://a.example.com/", "n=bad");
-        assert_eq!(jar.header(&url("https://a.example.com/")), "n=good");
+        assert_eq!(cookies(&jar, &url("https://a.example.com/")), "n=good");
         keep(&mut jar, "https://a.example.com/", "n=; Max-Age=0");
-        assert_eq!(jar.header(&url("https://a.example.com/")), "");
+        assert_eq!(cookies(&jar, &url("https://a.example.com/")), "");
     }
 
     /// RFC 6265bis, 5.7, step 16: nor is it put before another one of the same name.
@@ -453,7 +482,7 @@ mod tests {
             let mut jar = Jar::default();
             keep(&mut jar, "https://a.example.com/", "n=good; Secure; Path=/");
             keep(&mut jar, "http://a.example.com/login/x", bad);
-            let sent = jar.header(&url("https://a.example.com/login/x"));
+            let sent = cookies(&jar, &url("https://a.example.com/login/x"));
             assert_eq!(sent, "n=good", "{bad}");
         }
         // Another path, another host, another name: these hide nothing.
@@ -471,7 +500,7 @@ mod tests {
             let from = if other.contains("Domain") { "b" } else { "a" };
             keep(&mut jar, &format!("http://{from}.example.com/"), other);
             let to = format!("http://{from}.example.com/b");
-            assert!(jar.header(&url(&to)).contains("=o"), "{other}");
+            assert!(cookies(&jar, &url(&to)).contains("=o"), "{other}");
         }
     }
 
@@ -492,7 +521,7 @@ mod tests {
                 "https://a.example.com/",
                 &format!("n=; Expires={over}"),
             );
-            assert_eq!(jar.header(&url("https://a.example.com/")), "", "{over}");
+            assert_eq!(cookies(&jar, &url("https://a.example.com/")), "", "{over}");
         }
         for kept in [
             "n=v; Expires=Fri Feb 2 11:56:27 GMT 2035",
@@ -515,10 +544,7 @@ mod tests {
             keep(&mut jar, "http://a.example.com/", &format!("n{number}=x"));
             keep(&mut jar, &host, &format!("n{number}=x"));
         }
-        assert!(
-            jar.header(&url("https://a.example.com/"))
-                .contains("good=1")
-        );
+        assert!(cookies(&jar, &url("https://a.example.com/")).contains("good=1"));
     }
 
     #[test]
@@ -544,7 +570,7 @@ mod tests {
             headers.append(SET_COOKIE, value);
         }
         jar.keep(&url("https://a.example.com/"), &headers);
-        let header = jar.header(&url("https://a.example.com/"));
+        let header = cookies(&jar, &url("https://a.example.com/"));
         assert_eq!(header, "name=J\u{fc}rgen; \u{e9}t\u{e9}=1");
     }
 
@@ -556,8 +582,8 @@ mod tests {
             keep(&mut jar, "https://a.example.com/", &set);
         }
         assert_eq!(jar.entries.len(), MAX_DOMAIN);
-        let header = jar.header(&url("https://b.example.com/"));
-        assert!(header.len() <= MAX_HEADER && header.len() > 8_000);
+        let some = cookies(&jar, &url("https://b.example.com/"));
+        assert!(some.len() <= MAX_HEADER && some.len() > 8_000);
         for number in 0..3_000 {
             let host = format!("https://h{number}.example.com/");
             keep(&mut jar, &host, &format!("n={long}"));
@@ -566,7 +592,7 @@ mod tests {
         let bytes: usize = jar.entries.iter().map(|entry| entry.size).sum();
         assert_eq!(bytes, jar.bytes);
         // The newest are still there.
-        let header = jar.header(&url("https://h2999.example.com/"));
+        let header = cookies(&jar, &url("https://h2999.example.com/"));
         assert!(header.starts_with("n=xxx"));
         assert_eq!(
             sent(
@@ -576,5 +602,59 @@ mod tests {
             ),
             ""
         );
+    }
+
+    /// RFC 6265, 5.2.2: what is too large is the latest time that there is.
+    #[test]
+    fn a_cookie_may_last_for_any_number_of_seconds() {
+        let from = "https://a.example.com/";
+        for kept in [
+            "n=v; Max-Age=9223372036854775807",
+            "n=v; Max-Age=99999999999999999999999",
+            "n=v; Max-Age=10000000000000",
+            "n=v; Max-Age=x; Expires=Fri, 01 Jan 2100 00:00:00 GMT",
+            "n=v; Max-Age=; Path=/",
+            "n=v; Max-Age=+60",
+        ] {
+            assert_eq!(sent(from, kept, from), "n=v", "{kept}");
+        }
+        for over in [
+            "n=v; Max-Age=-1",
+            "n=v; Max-Age=-9223372036854775809",
+            "n=v; Max-Age=-99999999999999999999999",
+            "n=v; Max-Age=60; Max-Age=0",
+        ] {
+            assert_eq!(sent(from, over, from), "", "{over}");
+        }
+    }
+
+    #[test]
+    fn of_an_attribute_that_comes_twice_the_last_one_counts() {
+        let from = "https://a.example.com/x/y";
+        for (set, to, expected) in [
+            ("n=v; Path=/a; Path=/x", from, "n=v"),
+            ("n=v; Path=/x; Path=/a", from, ""),
+            ("n=v; Path=/a; Path=a", from, "n=v"),
+            (
+                "n=v; Domain=other.com; Domain=example.com",
+                "https://b.example.com/x/y",
+                "n=v",
+            ),
+            ("n=v; Domain=example.com; Domain=other.com", from, ""),
+        ] {
+            assert_eq!(sent(from, set, to), expected, "{set}");
+        }
+    }
+
+    /// They are bytes: Latin-1 is not UTF-8.
+    #[test]
+    fn a_cookie_need_not_be_utf8() {
+        let (mut jar, mut headers) = (Jar::default(), HeaderMap::new());
+        let value = HeaderValue::from_bytes(b"name=J\xfcrgen; Path=/").expect("a header");
+        headers.append(SET_COOKIE, value);
+        jar.keep(&url("https://a.example.com/"), &headers);
+        keep(&mut jar, "https://a.example.com/", "other=\u{fc}");
+        let header = jar.header(&url("https://a.example.com/"));
+        assert_eq!(header, b"name=J\xfcrgen; other=\xc3\xbc");
     }
 }

@@ -192,7 +192,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many redirects are followed for a request. The default is 10.
+    /// Sets how many redirects are followed for a request. The default is 10. With 0, none is, and
+    /// the response is the redirect: see its `Location`.
     pub fn max_redirects(mut self, count: usize) -> Self {
         self.settings.max_redirects = count;
         self

@@ -75,10 +75,11 @@ impl RequestBuilder {
     /// Adds fields to the query.
     pub fn query(mut self, fields: &impl Serialize) -> Self {
         match (serde_urlencoded::to_string(fields), &mut self.url) {
+            // No field changes nothing, not even by a `?`.
+            (Ok(query), Ok(_)) if query.is_empty() => {}
             (Ok(query), Ok(url)) => {
-                let all = url
-                    .query()
-                    .map_or_else(|| query.clone(), |before| format!("{before}&{query}"));
+                let before = url.query().filter(|before| !before.is_empty());
+                let all = before.map_or_else(|| query.clone(), |it| format!("{it}&{query}"));
                 url.set_query(Some(&all));
             }
             (Err(error), _) => self.fail(ClientError::Request(format!(
@@ -201,6 +202,9 @@ impl RequestBuilder {
         for _ in 0..=settings.max_redirects {
             let response = client.exchange(&method, &url, &headers, &mut body).await?;
             client.keep_cookies(&url, response.headers());
+            if settings.max_redirects == 0 {
+                return Ok(response);
+            }
             let Some(next) = target(&url, &response)? else {
                 return Ok(response);
             };

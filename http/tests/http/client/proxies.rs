@@ -243,3 +243,34 @@ fn a_tunnel_through_a_stream_that_buffers_is_asked_for() {
         assert!(asked.await.expect("it ends").is_err());
     });
 }
+
+/// A proxy may say something before its answer, as every server (RFC 9110, 15.2).
+#[test]
+fn an_answer_to_connect_may_come_after_interim_ones() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    run(|handle| async move {
+        let (server, address, client) = serve_tls(&handle, router(), &["http/1.1"]);
+        let port = server.local_address().tcp().expect("TCP").port();
+        thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            let mut reader = BufReader::new(client.try_clone().expect("a copy"));
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert!(reader.read_line(&mut head).expect("a line") > 0);
+            }
+            let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\na: b\r\n\r\n\
+                          HTTP/1.1 200 OK\r\n\r\n";
+            client.write_all(answer.as_bytes()).expect("written");
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server");
+            let (mut from, mut to) = (reader, server.try_clone().expect("a copy"));
+            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let mut server = server;
+            let _ = std::io::copy(&mut server, &mut client);
+        });
+        let client = client.proxy(&url).expect("an address").build();
+        let request = client.get(&format!("{address}/hello"));
+        let response = request.send().await.expect("a response");
+        assert_eq!(response.status(), 200);
+    });
+}

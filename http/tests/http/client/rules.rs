@@ -18,7 +18,7 @@ use entwined::{
     transport::{ByteStream, tcp},
 };
 use entwined_http::{
-    Body, Bytes, Request, Response, Router, StatusCode,
+    Body, Bytes, Redirect, Request, Response, Router, StatusCode,
     client::{Client, ClientError},
 };
 use flate2::{Compression, write::GzEncoder};
@@ -810,4 +810,63 @@ fn a_redirect_to_a_name_that_is_not_utf8_goes_there() {
     assert_eq!(lines.next().flatten().as_deref(), Some("GET / HTTP/1.1"));
     let second = lines.next().flatten();
     assert_eq!(second.as_deref(), Some("GET /caf%E9?a=%FF HTTP/1.1"));
+}
+
+/// The program's `Host` is the name of the server, in each version (RFC 9113, 8.3.1).
+#[test]
+fn a_host_of_the_programs_own_is_sent_in_each_version() {
+    run(|handle| async move {
+        let router = Router::new().get("/", |request: Request| {
+            request.authority().unwrap_or("none").to_owned()
+        });
+        let (_server, address) = serve(&handle, router);
+        for two in [false, true] {
+            let client = Client::builder(&handle);
+            let client = match two {
+                true => client.http2_prior_knowledge().build(),
+                false => client.build(),
+            };
+            let request = client.get(&address).header("host", "example.test:8080");
+            let mut response = request.send().await.expect("a response");
+            let text = response.text().await.expect("a text");
+            assert_eq!(text, "example.test:8080", "HTTP/2: {two}");
+        }
+    });
+}
+
+/// Whoever opens the URLs of others looks where they lead.
+#[test]
+fn a_redirect_is_an_answer_to_a_client_that_follows_none() {
+    run(|handle| async move {
+        let router = Router::new().get("/", || Redirect::to("http://127.0.0.1:1/inside"));
+        let (_server, address) = serve(&handle, router);
+        let client = Client::builder(&handle).max_redirects(0).build();
+        let response = client.get(&address).send().await.expect("a response");
+        assert_eq!(response.status(), 303);
+        assert_eq!(
+            response.header("location"),
+            Some("http://127.0.0.1:1/inside")
+        );
+    });
+}
+
+#[test]
+fn a_query_of_nothing_does_not_change_a_url() {
+    run(|handle| async move {
+        let router = Router::new().get("/", |request: Request| {
+            format!("{:?}", request.uri().query())
+        });
+        let (_server, address) = serve(&handle, router);
+        let client = Client::new(&handle);
+        for (end, fields, expected) in [
+            ("", &[][..], "None"),
+            ("?a", &[][..], "Some(\"a\")"),
+            ("?", &[("b", "1")][..], "Some(\"b=1\")"),
+            ("?a", &[("b", "1")], "Some(\"a&b=1\")"),
+        ] {
+            let request = client.get(&format!("{address}/{end}")).query(&fields);
+            let mut response = request.send().await.expect("a response");
+            assert_eq!(response.text().await.expect("a text"), expected, "{end:?}");
+        }
+    });
 }
