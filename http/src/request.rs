@@ -40,6 +40,8 @@ struct Content {
     /// Present once the body is being read.
     meter: Option<Box<Meter>>,
     trailers: Option<Box<HeaderMap>>,
+    /// Whether the body was read to its end.
+    ended: bool,
     /// Maximum bytes of a body that is read as a whole.
     max_body_size: usize,
     common: Rc<Common>,
@@ -78,6 +80,7 @@ impl Request {
             states,
             meter: None,
             trailers: None,
+            ended: false,
             max_body_size,
             common,
         };
@@ -162,6 +165,11 @@ impl Request {
     /// Returns the [host](Request::authority) of the request, without the port.
     pub fn host(&self) -> Option<&str> {
         Some(authority::split(self.authority()?)?.0)
+    }
+
+    /// Whether something of the body was not read.
+    pub(super) fn has_more(&self) -> bool {
+        !self.content.ended && !self.content.request.body().is_end_stream()
     }
 
     /// Whether the connection itself has TLS.
@@ -327,6 +335,7 @@ impl Request {
                 request,
                 meter,
                 trailers,
+                ended,
                 common,
                 ..
             } = &mut *self.content;
@@ -339,6 +348,7 @@ impl Request {
                 )));
             };
             let Some(frame) = frame else {
+                *ended = true;
                 return Poll::Ready(Ok(None));
             };
             let frame = frame.map_err(|error| {

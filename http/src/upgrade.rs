@@ -64,7 +64,8 @@ impl Request {
     /// must close it.
     ///
     /// # Errors
-    /// 426 if the client does not ask for this protocol.
+    /// 426 if the client does not ask for this protocol. 400 if the request has a body that was not
+    /// read to its end: the new owner would take the rest of it for its protocol.
     pub fn upgrade(
         self,
         protocol: &'static str,
@@ -79,6 +80,11 @@ impl Request {
         #[cfg(feature = "http2")]
         if self.extended_protocol().is_some() {
             return http2::upgrade(self, take_over);
+        }
+        if self.has_more() {
+            return Err(Error::bad_request(
+                "a request with a body does not switch to another protocol here",
+            ));
         }
         let mut response = Response::new(Body::upgrade(Box::new(take_over)));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -152,6 +152,7 @@ pub async fn connect_with(
     let mut request = address
         .into_client_request()
         .map_err(|error| ConnectError::Address(error.to_string()))?;
+    *request.uri_mut() = with_path(request.uri());
     if let Some(value) = credentials(request.uri())? {
         request.headers_mut().insert(AUTHORIZATION, value);
     }
@@ -214,6 +215,17 @@ pub async fn connect_with(
         &config,
         protocol,
     ))
+}
+
+/// The address with the path `/` if it has none before its query (RFC 9112, 3.2.1).
+fn with_path(uri: &Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    let target = parts.path_and_query.as_ref().map_or("/", |it| it.as_str());
+    if target.starts_with('/') {
+        return uri.clone();
+    }
+    parts.path_and_query = format!("/{target}").parse().ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
 /// The value of `Authorization` for the user name and password in an address, if there are any.

@@ -103,7 +103,7 @@ impl WebSocket {
         let mut message = Some(message.into());
         poll_fn(|cx| {
             ready!(self.poll_queue(cx))?;
-            let wire = self.wire.as_mut().ok_or(Error::Closed)?;
+            let wire = self.open()?;
             if let Some(message) = message.take() {
                 wire.message(&message);
             }
@@ -150,10 +150,7 @@ impl WebSocket {
                     continue;
                 }
                 match ready!(outgoing.as_mut().poll_next(cx)) {
-                    Some(message) => {
-                        let wire = self.wire.as_mut().ok_or(Error::Closed)?;
-                        wire.message(&message);
-                    }
+                    Some(message) => self.open()?.message(&message),
                     None => return Poll::Ready(Ok(())),
                 }
             }
@@ -164,7 +161,9 @@ impl WebSocket {
     /// Closes the WebSocket with a closing handshake. It sends everything that is queued, then the
     /// code and the reason (RFC 6455, 7.4; at most 123 bytes), and waits at most 5 s for the peer's
     /// answer. Messages that arrive meanwhile are dropped. Codes that must not be sent, such as
-    /// 1005 and 1006, are left out together with the reason.
+    /// 1005 and 1006, are left out together with the reason. If this is dropped before the answer
+    /// has come, nothing more can be sent; the answer may still come with
+    /// [`next`](WebSocket::next).
     ///
     /// # Errors
     /// If the connection fails first. [`Error::Stuck`] if the peer does not read, and
@@ -215,6 +214,12 @@ impl WebSocket {
             self.end();
             Err(Error::Silent)
         })
+    }
+
+    /// The connection, as long as messages can be sent.
+    fn open(&mut self) -> Result<&mut Wire, Error> {
+        let wire = self.wire.as_deref_mut();
+        wire.filter(|wire| !wire.is_closing()).ok_or(Error::Closed)
     }
 
     /// Writes what is encoded, and then what senders have queued.

@@ -45,6 +45,8 @@ pub(super) struct Wire {
     write_timeout: Duration,
     /// When bytes arrived last.
     heard: Instant,
+    /// Whether our CLOSE frame is encoded. It is the last one.
+    closing: bool,
 }
 
 struct Stall {
@@ -83,6 +85,7 @@ impl Wire {
             stall: None,
             write_timeout: config.write_timeout,
             heard: handle.now(),
+            closing: false,
         }
     }
 
@@ -95,15 +98,27 @@ impl Wire {
         self.output.len() - self.written < BLOCK
     }
 
+    /// Whether nothing more can be sent, because our CLOSE frame has been.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     pub(super) fn message(&mut self, message: &Message) {
+        debug_assert!(!self.closing, "nothing comes after a CLOSE");
         self.encoder.message(message, &mut self.output);
     }
 
     pub(super) fn ping(&mut self) {
+        if self.closing {
+            return;
+        }
         self.encoder.frame(PING, &[], &mut self.output);
     }
 
     pub(super) fn pong(&mut self, payload: Bytes) {
+        if self.closing {
+            return;
+        }
         if self.has_room() {
             self.pong = None;
             self.encoder.frame(PONG, &payload, &mut self.output);
@@ -112,8 +127,12 @@ impl Wire {
         }
     }
 
+    /// Sends our CLOSE frame, unless it was sent already.
     pub(super) fn close(&mut self, code: u16, reason: &str) {
         self.pong = None;
+        if std::mem::replace(&mut self.closing, true) {
+            return;
+        }
         self.encoder.close(code, reason, &mut self.output);
     }
 

@@ -800,3 +800,23 @@ fn headers_of_a_handshake_that_come_twice_are_read_as_the_rfc_says() {
         }
     });
 }
+
+/// The path of such an address is `/` (RFC 6455, 3 and 4.1; RFC 9112, 3.2.1).
+#[test]
+fn an_address_may_have_a_query_without_a_path() {
+    run(|handle| async move {
+        let router = Router::new().any("/", |request: Request| {
+            let query = request.uri().query().unwrap_or("none").to_owned();
+            std::future::ready(websocket::upgrade(request, |mut socket| async move {
+                let _ = socket.send(query).await;
+            }))
+        });
+        let (_server, address) = serve(&handle, router);
+        for (end, expected) in [("?a=b", "a=b"), ("", "none"), ("/?c", "c"), ("#x", "none")] {
+            let socket = websocket::connect(&handle, &format!("{address}{end}")).await;
+            let mut socket = socket.unwrap_or_else(|error| panic!("{end}: {error}"));
+            let message = socket.next().await.expect("a message").expect("no error");
+            assert_eq!(message, Message::from(expected), "{end}");
+        }
+    });
+}

@@ -424,3 +424,95 @@ fn a_server_that_does_not_answer_the_handshake_is_given_up() {
         );
     });
 }
+
+/// Whoever gives up to wait for the answer has said that nothing more comes (RFC 6455, 5.5.1).
+#[test]
+fn nothing_is_sent_after_a_close_that_was_given_up() {
+    run(|handle| async move {
+        let sent = Rc::new(RefCell::new(None));
+        let (told, time) = (sent.clone(), handle.clone());
+        let (server, address) = serve(&handle, Config::default(), move |mut socket| {
+            let (told, time) = (told.clone(), time.clone());
+            async move {
+                let closing = socket.close(1001, "bye");
+                let closed = time.timeout(Duration::from_millis(50), closing).await;
+                assert!(closed.is_err(), "the peer does not answer");
+                *told.borrow_mut() = Some(socket.send("late").await);
+                // It may still hear the peer's answer.
+                assert!(socket.next().await.is_none());
+                assert_eq!(socket.closed().map(|closed| closed.code), Some(1001));
+            }
+        });
+        let asking = handle.defer_to_thread(move |_| {
+            let mut stream = open(address);
+            let mut close = [0; 7];
+            stream.read_exact(&mut close).expect("a close");
+            assert_eq!(&close, b"\x88\x05\x03\xe9bye");
+            stream
+                .set_read_timeout(Some(Duration::from_millis(300)))
+                .expect("an option");
+            let mut late = [0; 1];
+            let silent = stream.read(&mut late).is_err();
+            stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+            stream
+                .write_all(&frame(0x88, b"\x03\xe9"))
+                .expect("written");
+            let mut rest = Vec::new();
+            let ended = stream.read_to_end(&mut rest);
+            Ok::<_, String>((silent, rest, ended.is_ok()))
+        });
+        let (silent, rest, ended) = asking.await.expect("a peer");
+        assert!(silent, "something came after the close");
+        assert_eq!((rest.as_slice(), ended), (&b""[..], true));
+        let sent = sent.borrow_mut().take();
+        assert!(matches!(sent, Some(Err(Error::Closed))), "{sent:?}");
+        drop(server);
+    });
+}
+
+/// What follows the head would be taken for frames: somebody in between who knows no WebSockets
+/// takes it for a body (RFC 9110, 7.8).
+#[test]
+fn the_body_of_a_handshake_is_no_frame() {
+    run(|handle| async move {
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let told = heard.clone();
+        let (server, address) = serve(&handle, Config::default(), move |mut socket| {
+            let told = told.clone();
+            async move {
+                while let Some(Ok(message)) = socket.next().await {
+                    told.borrow_mut().push(message);
+                }
+            }
+        });
+        let asking = handle.defer_to_thread(move |_| {
+            let text = frame(0x81, b"smuggled");
+            let length = format!("Content-Length: {}\r\n\r\n", text.len());
+            let chunk = format!("{:x}\r\n", text.len());
+            let chunked = [chunk.as_bytes(), &text, b"\r\n0\r\n\r\n"].concat();
+            let statuses = [
+                (length, text),
+                ("Transfer-Encoding: chunked\r\n\r\n".to_owned(), chunked),
+            ]
+            .map(|(framing, body)| {
+                let mut stream = TcpStream::connect(address).expect("a connection");
+                stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+                let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n\
+                               Upgrade: websocket\r\n\
+                               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                               Sec-WebSocket-Version: 13\r\n";
+                let all = [request.as_bytes(), framing.as_bytes(), &body].concat();
+                stream.write_all(&all).expect("written");
+                stream.shutdown(std::net::Shutdown::Write).expect("ended");
+                let mut answer = Vec::new();
+                let _ = stream.read_to_end(&mut answer);
+                String::from_utf8_lossy(&answer)[9..12].to_owned()
+            });
+            Ok::<_, String>(statuses)
+        });
+        let statuses = asking.await.expect("answers");
+        assert_eq!(statuses, ["400", "400"]);
+        assert!(heard.borrow().is_empty(), "{:?}", heard.borrow());
+        drop(server);
+    });
+}
