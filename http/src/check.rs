@@ -64,7 +64,7 @@ fn headers(
     max_headers: usize,
     accept: &mut Option<HeaderValue>,
 ) -> Result<Hosts, Error> {
-    let (mut hosts, mut codings) = (Hosts::default(), 0);
+    let (mut hosts, mut codings, mut cookies) = (Hosts::default(), 0, 0);
     let mut coded = Ok(());
     // Hyper counts those of HTTP/1 while it reads them.
     if request.headers().len() > max_headers {
@@ -88,7 +88,11 @@ fn headers(
         } else if matches!(*name, AUTHORIZATION | COOKIE | PROXY_AUTHORIZATION) {
             // `Debug` does not show it.
             value.set_sensitive(true);
+            cookies += u32::from(*name == COOKIE);
         }
+    }
+    if cookies > 1 {
+        join_cookies(request);
     }
     coded?;
     if codings > 1 {
@@ -97,6 +101,17 @@ fn headers(
         ));
     }
     Ok(hosts)
+}
+
+/// HTTP/2 splits them for its compression. For everything behind it they are one header (RFC 9113,
+/// 8.2.3).
+fn join_cookies(request: &mut ::http::Request<Incoming>) {
+    let all = request.headers().get_all(COOKIE).iter();
+    let all: Vec<_> = all.map(HeaderValue::as_bytes).collect();
+    if let Ok(mut one) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        one.set_sensitive(true);
+        request.headers_mut().insert(COOKIE, one);
+    }
 }
 
 /// Several headers of one name are a list (RFC 9110, 5.3).

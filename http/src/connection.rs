@@ -370,8 +370,13 @@ const TIMED_OUT: &[u8] =
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // A body has panicked, or the run ends: for a peer of HTTP/1.0, the end in order would be
+        // that of the body.
+        if !self.pace.is_at_rest() {
+            self.abort();
+        }
         if let Some(slot) = self.slot {
-            self.server.connections.remove(slot);
+            self.server.remove(slot);
         }
     }
 }

@@ -27,7 +27,7 @@ use super::{
     config::{Config, MOST_HEADERS},
     pace::{Held, Pace, streams::StreamPace},
     rate::Least,
-    service::Answer,
+    service::{Answer, TakesOver},
     state::Shared,
     times::{MIN_LOOK, later},
     wire::Wire,
@@ -159,7 +159,9 @@ pub(super) fn upgrade(
             Err(error) => tracing::debug!(%error, "a stream could not be upgraded"),
         }
     });
-    Ok(Response::new(Body::empty()))
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(TakesOver);
+    Ok(response)
 }
 
 /// One stream of an HTTP/2 connection.

@@ -1,6 +1,10 @@
 //! Servers: their limits, how they start and how they stop.
 
-use std::{cell::Cell, fmt, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+};
 
 use super::{
     Router,
@@ -18,12 +22,14 @@ use entwined::{
 
 /// An HTTP server. Made by [`serve`] and [`serve_with`].
 ///
-/// Dropping it stops accepting. Open connections continue until they end.
+/// Dropping it stops accepting. Open connections continue until they end; if the run ends first,
+/// their requests finish as those of other servers do.
 #[must_use = "dropping it stops accepting; use `keep` to let it accept until the run ends"]
 pub struct Server {
     acceptor: Rc<Acceptor>,
     shared: Rc<Shared>,
-    hook: ShutdownHook,
+    /// Present until it is kept or dropped.
+    hook: Option<ShutdownHook>,
 }
 
 /// Serves `router` on `listener` with the default [`Config`].
@@ -47,6 +53,7 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
         closing: Cell::new(false),
         connections: Connections::default(),
         requests: Cell::new(0),
+        left: RefCell::default(),
     });
     let routes = Rc::new(router.build());
     let acceptor = Rc::new(Acceptor::new(listener, origin, {
@@ -65,15 +72,17 @@ fn serve_any(listener: BoxedListener, router: Router, config: Config, origin: Or
     Server {
         acceptor,
         shared,
-        hook,
+        hook: Some(hook),
     }
 }
 
 impl Server {
     /// Lets it accept until the run ends. Without this, dropping it stops accepting.
-    pub fn keep(self) {
+    pub fn keep(mut self) {
         self.acceptor.keep();
-        self.hook.keep();
+        if let Some(hook) = self.hook.take() {
+            hook.keep();
+        }
     }
 
     /// Returns the address that the server listens on.
@@ -112,6 +121,20 @@ impl Server {
     /// Returns the number of requests since the server started.
     pub fn requests(&self) -> u64 {
         self.shared.requests.get()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(hook) = self.hook.take() else {
+            return;
+        };
+        self.acceptor.stop();
+        if self.acceptor.connections() > 0 {
+            // Until the last of them has ended.
+            let before = self.shared.left.replace(Some(hook));
+            drop(before);
+        }
     }
 }
 

@@ -50,6 +50,7 @@ impl Service<::http::Request<Incoming>> for Answer {
             response: None,
             watch: Some(watch),
             heads: false,
+            connects: false,
             headless: false,
             last: !two && self.pace.has_had_enough(),
             accept: None,
@@ -114,6 +115,20 @@ fn correct_status(response: &mut Response) {
     }
 }
 
+/// Marks the response to CONNECT of a handler that takes the connection or the stream over.
+#[derive(Clone)]
+pub(super) struct TakesOver;
+
+/// After success, the client of a CONNECT takes what comes for a tunnel, or for the protocol that
+/// it has named (RFC 9110, 9.3.6; RFC 8441, 4). A handler of any method knows nothing of that.
+fn correct_connect(response: &mut Response) {
+    let takes_over = response.extensions_mut().remove::<TakesOver>().is_some();
+    if response.status().is_success() && !takes_over {
+        let message = "this server does not connect to others, nor to this protocol";
+        *response = Error::new(StatusCode::NOT_IMPLEMENTED, message).into_response();
+    }
+}
+
 /// Corrects what hyper trusts handlers to do right. Otherwise a peer would take the rest of the
 /// content for another response, or wait for content that does not come.
 fn correct_content(response: &mut Response, heads: bool) {
@@ -172,6 +187,8 @@ pub(super) struct Answering {
     watch: Option<Watch>,
     /// The request is HEAD.
     heads: bool,
+    /// The request is CONNECT.
+    connects: bool,
     /// The body must not be sent, and hyper does not ensure that itself.
     headless: bool,
     /// The connection ends with this response.
@@ -185,6 +202,7 @@ impl Answering {
     fn begin(&mut self, answer: &Answer, mut request: ::http::Request<Incoming>) {
         let two = request.version() == ::http::Version::HTTP_2;
         self.heads = *request.method() == Method::HEAD;
+        self.connects = *request.method() == Method::CONNECT;
         self.headless = two && self.heads;
         let Checked { accept, refusal } = check(&mut request, answer.server.config.max_headers);
         self.accept = accept;
@@ -216,6 +234,9 @@ impl Future for Answering {
             .take()
             .expect("a future is not polled after its end");
         correct_status(&mut response);
+        if this.connects {
+            correct_connect(&mut response);
+        }
         negotiate(&mut response, this.accept.as_ref());
         correct_content(&mut response, this.heads);
         if this.headless {

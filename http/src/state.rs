@@ -6,7 +6,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use entwined::Handle;
+use entwined::{Handle, reactor::ShutdownHook};
 
 use super::config::Config;
 
@@ -18,12 +18,24 @@ pub(super) struct Shared {
     pub(super) closing: Cell<bool>,
     pub(super) connections: Connections,
     pub(super) requests: Cell<u64>,
+    /// What ends the connections in order when the run ends, once the server is dropped. It owns
+    /// this, and goes with the last connection.
+    pub(super) left: RefCell<Option<ShutdownHook>>,
 }
 
 impl Shared {
     /// The time of the current turn, which is precise enough for deadlines of seconds.
     pub(super) fn time(&self) -> std::time::Instant {
         self.handle.turn_time()
+    }
+
+    /// A connection has ended.
+    pub(super) fn remove(&self, slot: usize) {
+        self.connections.remove(slot);
+        if self.connections.is_empty() {
+            let hook = self.left.take();
+            drop(hook);
+        }
     }
 
     /// Shuts down every connection gracefully. Returns when all are closed or the grace period is

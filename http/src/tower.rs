@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::{
     Body, Error, Handler, IntoResponse, Method, Request, ResponseFuture, StatusCode, Uri, Version,
-    handler::marker::Mounted, rate::Meter,
+    handler::marker::Mounted, rate::Meter, service::TakesOver,
 };
 use entwined::reactor::Handle;
 
@@ -93,10 +93,14 @@ where
                     "this service cannot take over a connection of HTTP/1.1 here",
                 )
                 .into_response(),
-                Ok(response) => response.map(|body| {
-                    let body = Box::pin(body);
-                    Body::frames(Contiguous { body, watcher })
-                }),
+                Ok(mut response) => {
+                    // Hyper gives it the stream.
+                    response.extensions_mut().insert(TakesOver);
+                    response.map(|body| {
+                        let body = Box::pin(body);
+                        Body::frames(Contiguous { body, watcher })
+                    })
+                }
                 Err(error) => Error::internal(error.into()).into_response(),
             }
         })

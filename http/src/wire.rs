@@ -144,11 +144,13 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, &[IoSlice::new(buffer)])
+        self.poll_write_vectored(cx, &[IoSlice::new(buffer)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_pass_on(cx)
+        let flushed = self.0.poll_pass_on(cx);
+        self.0.pace.keeps(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -166,7 +168,9 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, buffers)
+        let written = self.0.poll_write(cx, buffers);
+        self.0.pace.keeps(written.is_pending());
+        written
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Pace {
     /// Since when the peer has read more slowly than we write, and how many bytes it has taken
     /// since then.
     behind: Cell<Option<(Instant, u64)>>,
+    /// Whether hyper keeps bytes that the stream has not taken.
+    kept: Cell<bool>,
     requests: Cell<u64>,
     /// The task to wake when the end of input no longer has to be hidden from hyper.
     withheld: RefCell<Option<Waker>>,
@@ -96,6 +98,7 @@ impl Pace {
             seen: Cell::new(true),
             blocked: Cell::new(None),
             behind: Cell::new(None),
+            kept: Cell::new(false),
             requests: Cell::new(0),
             withheld: RefCell::default(),
             upgrade: RefCell::default(),
@@ -259,6 +262,10 @@ impl Pace {
     fn enter(&self, stage: Stage) {
         self.stage.set(stage);
         self.seen.set(false);
+        self.wake_reader();
+    }
+
+    fn wake_reader(&self) {
         let withheld = self.withheld.borrow_mut().take();
         if let Some(waker) = withheld {
             waker.wake();
@@ -273,11 +280,19 @@ impl Pace {
     /// progress, but a peer may half-close and still wait for its response.
     pub(super) fn withholds_end(&self, cx: &Context<'_>) -> bool {
         let answering = matches!(self.stage.get(), Stage::Busy(Work::Called | Work::Sending));
-        let withholds = !self.is_multiplexed() && (answering || self.blocked.get().is_some());
+        let sending = self.blocked.get().is_some() || self.kept.get();
+        let withholds = !self.is_multiplexed() && (answering || sending);
         if withholds {
             drop(self.withheld.replace(Some(cx.waker().clone())));
         }
         withholds
+    }
+
+    /// hyper has written, or flushed, as far as that was possible.
+    pub(super) fn keeps(&self, kept: bool) {
+        if self.kept.replace(kept) && !kept {
+            self.wake_reader();
+        }
     }
 
     fn begin_again(&self, now: Instant) {
@@ -348,6 +363,7 @@ mod tests {
             closing: Cell::new(false),
             connections: crate::state::Connections::default(),
             requests: Cell::new(0),
+            left: RefCell::default(),
         };
         (reactor, Rc::new(shared))
     }

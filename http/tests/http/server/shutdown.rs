@@ -157,3 +157,29 @@ fn what_takes_longer_than_the_grace_is_given_up() {
     );
     peer.ends_in_order();
 }
+
+#[test]
+fn a_request_of_a_server_that_was_dropped_finishes_too() {
+    let site = site(Config::default());
+    let mut slow = begin(&site, "/slow");
+    let mut idle = begin(&site, "/");
+    assert_eq!(idle.answer().text(), "hello");
+    site.drop_server();
+    site.stop();
+    assert_eq!(slow.answer().text(), "finished");
+    assert!(idle.ends_in_order());
+    site.wait_for_end();
+}
+
+/// It holds nothing once its connections have ended.
+#[test]
+fn a_server_that_was_dropped_does_not_stay_for_the_end_of_the_run() {
+    let site = site(Config::default());
+    let slow = begin(&site, "/never");
+    site.drop_server();
+    drop(slow);
+    let start = Instant::now();
+    site.stop();
+    site.wait_for_end();
+    assert!(start.elapsed() < LIMIT);
+}

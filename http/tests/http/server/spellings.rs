@@ -454,3 +454,55 @@ fn the_host_of_http2_is_clear_or_the_request_is_refused() {
         );
     }
 }
+
+/// A client that hears of success takes the connection, or the stream, for a tunnel or for the
+/// protocol that it has named (RFC 9110, 9.3.6; RFC 8441, 4).
+#[test]
+fn nobody_opens_a_tunnel_by_accident() {
+    let site = Site::start(|_| {
+        Router::new()
+            .any("/", || "hello")
+            .any("/empty", || ())
+            .fallback(|| "a page for every path")
+    });
+    let mut peer = site.peer();
+    peer.send("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n");
+    let answer = peer.answer();
+    assert_eq!(answer.status, 501);
+    let plain = [(":method", "CONNECT"), (":authority", "a:80")];
+    assert_ne!(ask_two(&site, &plain), "200");
+    for path in ["/", "/empty", "/none"] {
+        let extended = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", path),
+        ];
+        let answer = ask_two(&site, &extended);
+        assert!(!["200", "204"].contains(&&*answer), "{path}: {answer}");
+    }
+}
+
+/// HTTP/2 splits them for its compression. For everything behind it they are one (RFC 9113, 8.2.3).
+#[test]
+fn the_cookies_of_http2_are_one_header() {
+    let site = Site::start(|_| {
+        Router::new().get("/", |request: Request| {
+            let all = request.headers().get_all("cookie").iter().count();
+            match (request.header("cookie"), all) {
+                (Some("a=1; b=2; c=3"), 1) => Ok("all"),
+                (found, _) => Err(Error::not_found(format!("{found:?}"))),
+            }
+        })
+    });
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/"),
+        ("cookie", "a=1"),
+        ("cookie", "b=2; c=3"),
+    ];
+    assert_eq!(ask_two(&site, &fields), "200");
+}

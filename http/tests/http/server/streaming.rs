@@ -170,20 +170,28 @@ impl<F: FnMut() -> Option<Result<Bytes, &'static str>> + Unpin> Stream for Items
 #[test]
 fn a_stream_that_fails_resets_a_connection_whose_end_would_be_the_end_of_the_body() {
     let site = Site::start(|_| {
-        Router::new().get("/fails", || async {
-            let mut items = vec![Err("broken"), Ok(Bytes::from("part"))];
-            Body::stream(Items(move || items.pop()))
-        })
+        Router::new()
+            .get("/fails", || async {
+                let mut items = vec![Err("broken"), Ok(Bytes::from("part"))];
+                Body::stream(Items(move || items.pop()))
+            })
+            .get("/panics", || async {
+                // Too much to wait for the end of the turn.
+                let mut items = vec![Ok(Bytes::from(vec![b'x'; 50_000]))];
+                Body::stream(Items(move || Some(items.pop().expect("there is more"))))
+            })
     });
-    let mut peer = site.peer();
-    peer.send("GET /fails HTTP/1.0\r\n\r\n");
-    let mut said = Vec::new();
-    let result = std::io::Read::read_to_end(&mut peer.stream, &mut said);
-    assert!(
-        result.is_err(),
-        "it looks whole: {}",
-        String::from_utf8_lossy(&said)
-    );
+    for path in ["/fails", "/panics"] {
+        let mut peer = site.peer();
+        peer.send(format!("GET {path} HTTP/1.0\r\n\r\n"));
+        let mut said = Vec::new();
+        let result = std::io::Read::read_to_end(&mut peer.stream, &mut said);
+        assert!(
+            result.is_err(),
+            "it looks whole: {}",
+            String::from_utf8_lossy(&said)
+        );
+    }
 }
 
 /// A number that grows, like a window's state changes.

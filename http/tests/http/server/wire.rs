@@ -2,20 +2,25 @@
 
 use std::{
     cell::{Cell, RefCell},
+    convert::Infallible,
     future::poll_fn,
     pin::Pin,
     rc::Rc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use entwined::{
+    Handle,
     simulation::Simulation,
+    task::Sleep,
     transport::{
         listen_once,
         memory::{self, Link, MemoryStream},
     },
 };
-use entwined_http::{self as http, Config, Router};
+use entwined_http::{self as http, Body, Bytes, Config, Request, Router};
+use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// A server whose answers have bodies of `bytes` bytes, and the stream of its only peer.
@@ -164,4 +169,68 @@ fn no_limit_in_time_is_too_long() {
     let answers = simulation.run_until(asked).expect("answers");
     assert!(answers.contains("\r\n\r\n12345HTTP/1.1 405 "), "{answers}");
     drop(server);
+}
+
+/// Pieces of these lengths, the last one first, a millisecond apart.
+struct Pieces {
+    lengths: Vec<usize>,
+    sleep: Sleep,
+    handle: Handle,
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        ready!(Pin::new(&mut self.sleep).poll(cx));
+        let next = self.handle.now() + Duration::from_millis(1);
+        self.sleep.reset(next);
+        let length = self.lengths.pop();
+        Poll::Ready(length.map(|length| Ok(Bytes::from(vec![b'x'; length]))))
+    }
+}
+
+/// What was corked was on its way when the end of the peer's input was seen, and hyper dropped what
+/// it had not sent yet.
+#[test]
+fn a_peer_that_ends_its_direction_gets_what_waits_behind_the_cork() {
+    for (first, second) in [
+        (9_000, 9_000),
+        (9_000, 60_000),
+        (15_000, 20_000),
+        (3_000, 1_000_000),
+    ] {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let link = Link {
+            capacity: 8_000,
+            ..Link::default()
+        };
+        let (near, mut far) = memory::pair_over(&handle, link);
+        let router = Router::new().get("/", move |request: Request| {
+            let sleep = request.handle().sleep(Duration::ZERO);
+            // The first is corked, and does not fit into the stream.
+            let pieces = Pieces {
+                lengths: vec![second, first],
+                sleep,
+                handle: request.handle().clone(),
+            };
+            Body::stream(pieces)
+        });
+        let server = http::serve(listen_once(&handle, near), router);
+        let clock = handle.clone();
+        let asked = handle.spawn(async move {
+            send(&mut far, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+            let ended = poll_fn(|cx| Pin::new(&mut far).poll_close(cx)).await;
+            ended.expect("the server is there");
+            clock.sleep(Duration::from_millis(10)).await;
+            read_all(&mut far).await
+        });
+        let answer = simulation.run_until(asked).expect("no panic");
+        assert!(
+            answer.ends_with("\r\n0\r\n\r\n"),
+            "{first} and {second} bytes"
+        );
+        drop(server);
+    }
 }
