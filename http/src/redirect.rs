@@ -1,5 +1,7 @@
 //! Redirects (RFC 9110, 15.4).
 
+use std::fmt::Write;
+
 use super::{Error, HeaderValue, IntoResponse, Response, StatusCode, header::LOCATION};
 
 /// Sends the client to another URL.
@@ -53,10 +55,25 @@ impl Redirect {
     }
 }
 
-/// If the target is not valid in a header, the response is 500 and the log says why.
+/// The target as a URL: what is not ASCII, and spaces, are percent-encoded (RFC 3986, 2). The rest
+/// stays, as only the program knows what is encoded already.
+fn encoded(target: &str) -> String {
+    let mut encoded = String::with_capacity(target.len());
+    for byte in target.bytes() {
+        if byte.is_ascii() && byte != b' ' {
+            encoded.push(byte.into());
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a string takes everything");
+        }
+    }
+    encoded
+}
+
+/// What is not ASCII in the target is percent-encoded. If the target is not valid in a header, the
+/// response is 500 and the log says why.
 impl IntoResponse for Redirect {
     fn into_response(self) -> Response {
-        match HeaderValue::try_from(self.target) {
+        match HeaderValue::try_from(encoded(&self.target)) {
             Ok(target) => {
                 let mut response = self.status.into_response();
                 response.headers_mut().insert(LOCATION, target);

@@ -113,6 +113,10 @@ fn correct_status(response: &mut Response) {
         let error = format!("a handler answered {status}, which is not final");
         *response = Error::internal(error).into_response();
     }
+    if response.body().is_upgrade() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // A layer has refused it. The handler must not get the connection when that ends.
+        *response.body_mut() = Body::empty();
+    }
 }
 
 /// Marks the response to CONNECT of a handler that takes the connection or the stream over.

@@ -59,6 +59,8 @@ pub struct Multipart {
     seen: usize,
     /// Whether a part has begun and not ended.
     in_part: bool,
+    /// Whether the body was read to its end.
+    ended: bool,
 }
 
 /// The most parts of a form.
@@ -91,6 +93,7 @@ impl FromRequest for Multipart {
             read: 0,
             seen: 0,
             in_part: false,
+            ended: false,
         })
     }
 }
@@ -114,7 +117,8 @@ impl Multipart {
         self
     }
 
-    /// Returns the next part. Skips what was not read of the previous one.
+    /// Returns the next part. Skips what was not read of the previous one. It returns `None` when
+    /// the whole body has been read, with what is behind the last part.
     ///
     /// # Errors
     /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is slower
@@ -161,6 +165,8 @@ impl Multipart {
         loop {
             match self.parser.next() {
                 Ok(Event::NeedsMore) => {}
+                // Otherwise what is behind it would end the connection.
+                Ok(Event::End) if !self.ended => {}
                 Ok(event) => return Poll::Ready(Ok(event)),
                 Err(wrong) => return Poll::Ready(Err(malformed(&wrong))),
             }
@@ -177,6 +183,7 @@ impl Multipart {
                 )));
             };
             match frame {
+                None if self.parser.is_at_end() => self.ended = true,
                 None => return Poll::Ready(Err(malformed(&"it has no last boundary"))),
                 Some(Err(error)) => return Poll::Ready(Err(malformed(&error))),
                 Some(Ok(frame)) => {

@@ -83,6 +83,11 @@ impl Parser {
         }
     }
 
+    /// Whether the form has ended.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.stage == Stage::End
+    }
+
     pub(super) fn next(&mut self) -> Result<Event, Wrong> {
         loop {
             match self.stage {

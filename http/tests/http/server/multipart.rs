@@ -288,3 +288,42 @@ fn an_unfinished_file_goes_with_the_run_though_all_threads_are_busy() {
     assert!(!path.exists());
     drop(free);
 }
+
+/// The last line of a form, or the end of its last chunk, may come in a packet of its own.
+#[test]
+fn the_connection_goes_on_after_a_form_whose_end_comes_later() {
+    let (_folder, site) = site();
+    let form = form(&[("a", "1")]);
+    let last = form.rfind("--").expect("a last boundary") + 2;
+    let (begin, end) = form.split_at(last);
+    let lengths = [
+        (
+            format!("content-length: {}", form.len()),
+            begin.to_owned(),
+            end.to_owned(),
+        ),
+        (
+            "transfer-encoding: chunked".to_owned(),
+            format!("{:x}\r\n{form}\r\n", form.len()),
+            "0\r\n\r\n".to_owned(),
+        ),
+    ];
+    for (framing, begin, end) in lengths {
+        let mut peer = site.peer();
+        peer.send(format!(
+            "POST /names HTTP/1.1\r\nhost: test\r\n{framing}\r\n\
+             content-type: multipart/form-data; boundary=xyz\r\n\r\n{begin}"
+        ));
+        assert!(
+            peer.hears_nothing_for(Duration::from_millis(50)),
+            "{framing}"
+        );
+        peer.send(end);
+        assert_eq!(peer.answer().text(), "1", "{framing}");
+        assert_eq!(
+            peer.post("/names", "text/plain", "").status,
+            415,
+            "{framing}"
+        );
+    }
+}

@@ -8,8 +8,8 @@ use std::{
 };
 
 use entwined_http::{
-    Body, ETag, Error, HeaderMap, Html, IntoResponse, Json, Preconditions, Redirect, Response,
-    Router, State, StatusCode, header, layers,
+    Body, ETag, Error, HeaderMap, Html, IntoResponse, Json, Next, Preconditions, Redirect, Request,
+    Response, Router, State, StatusCode, header, layers,
 };
 
 use crate::server::support::Site;
@@ -455,4 +455,48 @@ impl futures_core::Stream for Once {
     ) -> std::task::Poll<Option<Self::Item>> {
         std::task::Poll::Ready(self.0.take().map(|text| Ok(text.into())))
     }
+}
+
+/// Somebody whose upgrade was refused would still be given to the handler that had accepted it.
+#[test]
+fn an_upgrade_that_was_refused_on_the_way_out_is_none() {
+    let called = Arc::new(Mutex::new(0));
+    let count = called.clone();
+    let site = Site::start(move |_| {
+        let upgrade = move |request: Request| {
+            let count = count.clone();
+            request.upgrade("x", move |_| *count.lock().expect("a lock") += 1)
+        };
+        Router::new()
+            .get("/", upgrade)
+            .get("/hello", || "hello")
+            .layer(|request: Request, next: Next| async move {
+                let refuses = request.path() == "/";
+                let mut response = next.run(request).await;
+                if refuses {
+                    *response.status_mut() = StatusCode::FORBIDDEN;
+                }
+                response
+            })
+    });
+    let mut peer = site.peer();
+    let upgrade = [("connection", "upgrade"), ("upgrade", "x")];
+    assert_eq!(peer.ask("GET", "/", &upgrade, b"").status, 403);
+    assert_eq!(peer.get("/hello").text(), "hello");
+    drop(peer);
+    site.wait_until(|server| server.connections() == 0);
+    assert_eq!(*called.lock().expect("a lock"), 0);
+}
+
+/// A URL has ASCII characters only (RFC 3986, 2): clients guess what others mean.
+#[test]
+fn a_redirect_to_a_name_that_is_not_ascii_is_encoded() {
+    let site = Site::start(|_| {
+        Router::new().get("/", || Redirect::to("/caf\u{e9} au lait?a=%20\u{fc}#b"))
+    });
+    let answer = site.get("/");
+    assert_eq!(
+        answer.header("location"),
+        Some("/caf%C3%A9%20au%20lait?a=%20%C3%BC#b")
+    );
 }
