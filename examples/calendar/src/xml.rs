@@ -13,6 +13,7 @@ pub const DAV: &str = "DAV:";
 pub const CALDAV: &str = "urn:ietf:params:xml:ns:caldav";
 pub const APPLE: &str = "http://calendarserver.org/ns/";
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
+const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
 /// Elements in elements. What clients send has about ten levels.
 const MAX_DEPTH: usize = 40;
@@ -101,9 +102,14 @@ impl Element {
 
     fn write(&self, text: &mut String) {
         let Name { namespace, local } = &self.name;
-        let _ = match namespace.is_empty() {
-            true => write!(text, "<{local} xmlns=\"\""),
-            false => write!(text, "<x:{local} xmlns:x=\"{}\"", escape(namespace)),
+        let (prefix, _) = match namespace.as_str() {
+            "" => ("", write!(text, "<{local} xmlns=\"\"")),
+            // It has no other prefix, and needs no declaration.
+            XML => ("xml:", write!(text, "<xml:{local}")),
+            _ => (
+                "x:",
+                write!(text, "<x:{local} xmlns:x=\"{}\"", escape(namespace)),
+            ),
         };
         for (number, (name, value)) in self.attributes.iter().enumerate() {
             let Name { namespace, local } = name;
@@ -126,7 +132,6 @@ impl Element {
                 Content::Text(part) => text.push_str(&escaped(part)),
             }
         }
-        let prefix = if namespace.is_empty() { "" } else { "x:" };
         let _ = write!(text, "</{prefix}{local}>");
     }
 }
@@ -264,14 +269,32 @@ fn resolve(reader: &NsReader<&[u8]>, name: QName, is_element: bool) -> Result<Na
         }
     };
     check(&namespace)?;
+    if namespace == XMLNS {
+        return Err("a name is in the namespace of declarations".into());
+    }
     let local = text(local.as_ref());
     // Names are repeated in answers, so they must be names.
-    let begins = |c: char| c.is_alphabetic() || c == '_';
-    let goes_on = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    if !local.starts_with(begins) || !local.chars().all(goes_on) {
+    if !local.starts_with(begins_name) || !local.chars().all(is_in_name) {
         return Err(format!("{local:?} is not a name"));
     }
     Ok(Name { namespace, local })
+}
+
+/// Whether a name may begin with this character (XML 1.0, 2.3; no colon is left here).
+fn begins_name(c: char) -> bool {
+    matches!(c, 'A'..='Z' | '_' | 'a'..='z')
+        || matches!(c, '\u{c0}'..='\u{2ff}' if !matches!(c, '\u{d7}' | '\u{f7}'))
+        || matches!(c, '\u{370}'..='\u{1fff}' if c != '\u{37e}')
+        || matches!(c, '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}')
+        || matches!(c, '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}')
+        || matches!(c, '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}')
+        || matches!(c, '\u{10000}'..='\u{effff}')
+}
+
+fn is_in_name(c: char) -> bool {
+    begins_name(c)
+        || matches!(c, '-' | '.' | '0'..='9' | '\u{b7}')
+        || matches!(c, '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
 }
 
 pub fn escaped(text: &str) -> String {
@@ -287,6 +310,7 @@ pub fn wrap(name: &Name, content: &str) -> String {
         DAV => "D:",
         CALDAV => "C:",
         APPLE => "S:",
+        XML => "xml:",
         "" => "",
         _ => {
             return match content {
@@ -414,5 +438,24 @@ mod tests {
         for text in [deep, wide, attributes, names] {
             assert!(parse(text.as_bytes()).is_err(), "{}", &text[..40]);
         }
+    }
+
+    /// What other readers of XML do not take must not be in the answers for them.
+    #[test]
+    fn names_are_those_of_xml() {
+        for wrong in ["\u{aa}", "a\u{b2}", "\u{b5}", "a\u{2460}", "a\u{bc}"] {
+            assert!(parse(format!("<{wrong}/>").as_bytes()).is_err(), "{wrong}");
+        }
+        for fine in ["a\u{b7}", "\u{fc}", "_-.1", "a\u{300}", "\u{4e00}"] {
+            let fine = fine.replace("_-.1", "_x-.1");
+            assert!(parse(format!("<{fine}/>").as_bytes()).is_ok(), "{fine}");
+        }
+        // Its prefix cannot be another one (Namespaces in XML 1.0, 3).
+        let root = parse(b"<a xml:lang='de'><xml:b xml:c='1'/></a>").expect("it is fine");
+        let again = parse(root.to_text().as_bytes()).expect("it is XML");
+        assert!(again.child(XML, "b").is_some());
+        let name = Name::new(XML, "b");
+        assert!(parse(document("D:a", &wrap(&name, "")).as_bytes()).is_ok());
+        assert!(parse(document("D:a", &wrap(&name, "c")).as_bytes()).is_ok());
     }
 }
