@@ -1,6 +1,6 @@
 //! A worker: runs what the master asks for, and says what it prints.
 
-use std::{error::Error, io, path::Path, time::Duration};
+use std::{error::Error, io, path::Path, pin::pin, time::Duration};
 
 use entwined::{
     Handle, Standalone, endpoint,
@@ -9,7 +9,10 @@ use entwined::{
     service::Backoff,
     signal::{self, Signal},
 };
-use futures_util::{AsyncRead, AsyncReadExt};
+use futures_util::{
+    AsyncRead, AsyncReadExt,
+    future::{Either, select},
+};
 
 use crate::{
     trust::Trust,
@@ -75,8 +78,10 @@ async fn build(handle: Handle, job: Job, said: Items<Said>) -> Result<(), Failur
             return said.send(&Said::Exit(code)).await;
         }
     }
-    // One file for both outputs, so that their lines come in order.
-    let script = format!("exec 2>&1\n{}", job.script);
+    // One file for both outputs, so that their lines come in order. What the script has left in the
+    // background ends with it.
+    let end = "code=$?; trap \"\" TERM; kill -s TERM 0; exit $code";
+    let script = format!("exec 2>&1; trap '{end}' EXIT\n{}", job.script);
     let shell = Command::new("sh")
         .args(["-c", &script])
         .env("ARTIFACTS", &artifacts)
@@ -103,11 +108,35 @@ async fn follow(
         .die_with_parent(true)
         .spawn(handle)?;
     let mut output = process.take_stdout().ok_or("the output is a stream")?;
-    while let Some(piece) = read(&mut output).await? {
+    let mut exited = process.exited();
+    let status = loop {
+        match select(pin!(read(&mut output)), &mut exited).await {
+            Either::Left((piece, _)) => match piece? {
+                Some(piece) => said.send(&Said::Output(piece)).await?,
+                None => break exited.await?,
+            },
+            Either::Right((status, _)) => break status?,
+        }
+    };
+    // What is still there of the output. Somebody in the background may keep it open.
+    let mut left = MAX_REST;
+    while let Ok(Some(piece)) = handle
+        .timeout(REST, read(&mut output))
+        .await
+        .unwrap_or(Ok(None))
+    {
+        left = left.saturating_sub(piece.len());
         said.send(&Said::Output(piece)).await?;
+        if left == 0 {
+            break;
+        }
     }
-    Ok(process.exited().await?.code())
+    Ok(status.code())
 }
+
+/// How long a program that has ended is still listened to, and for how many bytes.
+const REST: Duration = Duration::from_secs(1);
+const MAX_REST: usize = 1024 * 1024;
 
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut piece = vec![0; PIECE];

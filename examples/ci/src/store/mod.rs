@@ -24,6 +24,10 @@ const SHOWN: u32 = 100;
 
 const COLUMNS: &str = "id, repository, script, state, worker, code, tries";
 
+/// The same for lists, with the beginning of what may be long.
+const SHORT: &str = "id, substr(repository, 1, 200), substr(script, 1, 200), state, worker, code, \
+                     tries";
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Build {
     pub id: i64,
@@ -59,6 +63,7 @@ macro_rules! either {
 }
 
 impl Store {
+    /// The newest builds, with the beginning of their scripts.
     pub async fn newest(&self) -> Result<Vec<Build>> {
         either!(self, newest())
     }

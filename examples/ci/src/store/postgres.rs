@@ -5,21 +5,27 @@
 //! one is dead or cut off, and its builds are queued again. A master that was cut off cannot change
 //! them any more, because it has another number then.
 
-use std::{cell::RefCell, collections::HashMap, error, future::poll_fn, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell, collections::HashMap, error, future::poll_fn, pin::pin, rc::Rc, time::Duration,
+};
 
 use entwined::{
     Handle,
     service::Backoff,
     transport::{Stream, connect_host, unix},
 };
+use futures_util::future::{Either, select};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, config::Host, types::ToSql};
 use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
-use super::{Build, COLUMNS, Error, MAX_TRIES, Result, SHOWN};
+use super::{Build, COLUMNS, Error, MAX_TRIES, Result, SHORT, SHOWN};
 use crate::wire::Job;
 
 /// How often a master looks for builds of others that are dead.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the database may take for what it does at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Two masters must not create it at the same time.
 const SCHEMA: &str = "
@@ -94,7 +100,8 @@ impl Postgres {
             tracing::warn!(%error, "the database cannot be reached");
             Error::Lost
         })?;
-        let (client, mut connection) = self.config.connect_raw(stream.compat(), NoTls).await?;
+        let connecting = self.config.connect_raw(stream.compat(), NoTls);
+        let (client, mut connection) = self.soon(connecting).await?;
         let heard = tell.clone();
         let driver = self.handle.spawn(async move {
             while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
@@ -109,18 +116,50 @@ impl Postgres {
                 }
             }
         });
-        client.batch_execute(SCHEMA).await?;
-        let row = client.query_one("SELECT nextval('master')", &[]).await?;
-        let number: i64 = row.get(0);
-        client
-            .execute("SELECT pg_advisory_lock($1)", &[&number])
-            .await?;
+        let drives = driver.canceller();
+        let using = pin!(self.use_it(client, tell));
+        let ended = select(using, driver).await;
+        // The connection goes with its driver.
+        drives.cancel();
+        match ended {
+            Either::Left((used, _)) => used,
+            Either::Right(_) => Ok(()),
+        }
+    }
+
+    /// Uses a connection for as long as it answers.
+    async fn use_it(&self, client: Client, tell: impl Fn(Told)) -> Result<()> {
+        let prepare = async {
+            client.batch_execute(SCHEMA).await?;
+            let row = client.query_one("SELECT nextval('master')", &[]).await?;
+            let number: i64 = row.get(0);
+            let lock = "SELECT pg_advisory_lock($1)";
+            client.execute(lock, &[&number]).await?;
+            Ok(number)
+        };
+        let number = self.soon(prepare).await?;
         let client = Rc::new(client);
-        self.link.replace(Some(Link { client, number }));
+        self.link.replace(Some(Link {
+            client: client.clone(),
+            number,
+        }));
         tracing::info!(number, "connected to the database");
         tell(Told::Connected);
-        let _ = driver.await;
-        Ok(())
+        loop {
+            self.handle.sleep(LOOK).await;
+            self.soon(client.batch_execute("")).await?;
+        }
+    }
+
+    /// What a database that is there does in time. A machine that has lost its power says nothing.
+    async fn soon<T>(
+        &self,
+        asked: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+    ) -> Result<T> {
+        match self.handle.timeout(PATIENCE, asked).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Error::Lost),
+        }
     }
 
     async fn stream(&self) -> std::result::Result<Stream, Box<dyn error::Error>> {
@@ -171,7 +210,7 @@ impl Postgres {
     }
 
     pub async fn newest(&self) -> Result<Vec<Build>> {
-        let sql = format!("SELECT {COLUMNS} FROM build ORDER BY id DESC LIMIT {SHOWN}");
+        let sql = format!("SELECT {SHORT} FROM build ORDER BY id DESC LIMIT {SHOWN}");
         Ok(self.query(&sql, &[]).await?.iter().map(read).collect())
     }
 

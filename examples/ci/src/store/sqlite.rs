@@ -6,7 +6,7 @@ use entwined_rusqlite::{
     rusqlite::{OptionalExtension, Result, Row},
 };
 
-use super::{Build, COLUMNS, MAX_TRIES, SHOWN};
+use super::{Build, COLUMNS, MAX_TRIES, SHORT, SHOWN};
 use crate::wire::Job;
 
 const SCHEMA: &str = "
@@ -33,7 +33,7 @@ impl Sqlite {
     }
 
     pub fn newest(&self) -> Deferred<Vec<Build>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM build ORDER BY id DESC LIMIT {SHOWN}");
+        let sql = format!("SELECT {SHORT} FROM build ORDER BY id DESC LIMIT {SHOWN}");
         self.0.run_query(sql, (), read)
     }
 

@@ -451,3 +451,41 @@ fn pages_of_other_sites_cannot_build() {
     );
     assert!(master.curl(&[], "/builds").contains(r#""builds":[]"#));
 }
+
+/// A script may be as long as a request. The page asks for the list again at each change.
+#[test]
+fn a_list_of_long_scripts_is_short() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let file = site.file("new.json");
+    let script = format!("true # first\n# {}", "x".repeat(1_000_000));
+    fs::write(&file, format!("{{\"script\": {:?}}}", script)).expect("a file");
+    for _ in 0..5 {
+        let data = format!("@{}", file.display());
+        let arguments = [
+            "-H",
+            "content-type: application/json",
+            "--data-binary",
+            &data,
+        ];
+        master.curl(&arguments, "/builds");
+    }
+    let list = master.curl(&[], "/builds");
+    assert!(list.len() < 100_000, "{} bytes", list.len());
+    assert!(list.contains("true # first"), "{list:.500}");
+    // One build is there as a whole.
+    assert!(master.curl(&[], "/builds/1").len() > 1_000_000);
+}
+
+/// Its output is that of the build, and the build has ended.
+#[test]
+fn what_a_build_leaves_in_the_background_does_not_hold_it_up() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let id = master.build("sleep 1000 & echo $! > $ARTIFACTS/process; echo done");
+    master.until_state(&id, "passed");
+    assert_eq!(master.log(&id), "done");
+    let process = master.curl(&[], &format!("/artifacts/{id}/process"));
+    until(|| (!is_alive(&process)).then_some(()));
+}

@@ -230,3 +230,18 @@ fn a_build_of_a_master_that_was_killed_goes_to_another() {
     assert!(other.log(&id).ends_with("end"));
     assert_eq!(postgres.psql("SELECT state, tries FROM build"), "passed|2");
 }
+
+/// A machine that has lost its power says nothing: the master would wait for ever.
+#[test]
+fn a_database_that_does_not_answer_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let site = Site::new(&["master", "one"]);
+    let database = format!("postgres://ci@127.0.0.1:{port}/ci");
+    let _master = site.master_with(&["one"], None, &["--database", &database]);
+    for _ in 0..2 {
+        let (mut stream, _) = listener.accept().expect("it connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        std::io::copy(&mut stream, &mut std::io::sink()).expect("it ends");
+    }
+}
