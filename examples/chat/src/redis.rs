@@ -6,8 +6,16 @@
 //!   hears comes on this one channel, so that nothing overtakes the news of a pair.
 
 use std::{
-    error::Error, fmt, future::Future, future::poll_fn, pin::Pin, rc::Rc, str::FromStr, task::Poll,
-    time::Duration,
+    cell::Cell,
+    error::Error,
+    fmt,
+    future::Future,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    str::FromStr,
+    task::Poll,
+    time::{Duration, Instant},
 };
 
 use entwined::{
@@ -28,6 +36,9 @@ const LIFE: Duration = Duration::from_secs(3);
 
 /// How often a process gives a sign of life, and looks for those of its neighbours.
 const SIGN: Duration = Duration::from_secs(1);
+
+/// How long Redis may say nothing before it is given up: it, or the way to it, may be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longer messages end the connection to Redis. Those of this program are much shorter.
 const MAX_MESSAGE: usize = 256 * 1024;
@@ -150,8 +161,8 @@ async fn connect(
     backoff: &mut Backoff,
 ) -> Result<String, Box<dyn Error>> {
     // A connection that listens to a channel can do nothing else.
-    let (hearing, mut deaf) = open(handle, hall, url).await?;
-    let (commands, mut lost) = open(handle, hall, url).await?;
+    let (hearing, mut deaf, heard) = open(handle, hall, url).await?;
+    let (commands, mut lost, answered) = open(handle, hall, url).await?;
     let link = Rc::new(Link {
         own: hall.process().clone(),
         commands,
@@ -162,8 +173,18 @@ async fn connect(
     backoff.reset();
     hall.connected(link.clone());
     let signs = handle.call_every(SIGN, {
-        let (link, hall) = (link.clone(), hall.clone());
-        move |_missed| link.sign(&hall)
+        let (link, hall, handle) = (link.clone(), hall.clone(), handle.clone());
+        let hearing = hearing.clone();
+        move |_missed| {
+            // Each of them answers something every second.
+            hearing.write(&command(&["PING"]));
+            link.sign(&hall);
+            let late = |heard: &Heard| handle.now() - heard.get() > PATIENCE;
+            if late(&heard) || late(&answered) {
+                tracing::warn!("Redis does not answer");
+                link.commands.abort();
+            }
+        }
     });
     let why = poll_fn(|cx| {
         for end in [&mut deaf, &mut lost] {
@@ -180,18 +201,24 @@ async fn connect(
     Ok(why?)
 }
 
+/// When something has come last.
+type Heard = Rc<Cell<Instant>>;
+
 async fn open(
     handle: &Handle,
     hall: &Rc<Hall>,
     url: &Url,
-) -> Result<(Connection, Deferred<String, Interrupted>), Box<dyn Error>> {
+) -> Result<(Connection, Deferred<String, Interrupted>, Heard), Box<dyn Error>> {
     let stream = match &url.place {
         Place::Host(host, port) => connect_host(handle, host, *port).await?,
         Place::Path(path) => unix::connect(handle, path).await?,
     };
     let (lost, why) = Deferred::new();
+    let heard = Rc::new(Cell::new(handle.now()));
     let receiver = Receiver {
         hall: hall.clone(),
+        handle: handle.clone(),
+        heard: heard.clone(),
         lost: Some(lost),
     };
     let connection = protocol::start(
@@ -206,7 +233,7 @@ async fn open(
     if let Some(database) = &url.database {
         connection.write(&command(&["SELECT", database]));
     }
-    Ok((connection, why))
+    Ok((connection, why, heard))
 }
 
 fn channel(process: &str) -> String {
@@ -220,11 +247,14 @@ fn json(value: &impl serde::Serialize) -> String {
 /// A connection on which Redis answers.
 struct Receiver {
     hall: Rc<Hall>,
+    handle: Handle,
+    heard: Heard,
     lost: Option<Resolver<String, Interrupted>>,
 }
 
 impl FrameReceiver<Resp> for Receiver {
     fn frame_received(&mut self, connection: &Connection, _: &mut Resp, frame: &[u8]) {
+        self.heard.set(self.handle.now());
         match frame.first() {
             // No answer of Redis is needed, but all should be good.
             Some(b'-') => {

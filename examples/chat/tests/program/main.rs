@@ -215,3 +215,23 @@ fn without_redis_at_the_start_people_of_one_process_are_paired() {
     let chat = Chat::start(Some(&url));
     people(&["talk", &chat.url, &chat.lines]);
 }
+
+/// A machine that has lost its power says nothing: its people would wait for ever.
+#[test]
+fn a_redis_that_does_not_answer_any_more_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let _chat = Chat::start(Some(&format!("redis://127.0.0.1:{port}")));
+    for _ in 0..3 {
+        let (mut stream, _) = listener.accept().expect("it connects");
+        let patience = Some(Duration::from_secs(20));
+        thread::spawn(move || {
+            stream.set_read_timeout(patience).expect("an option");
+            if let Err(error) = std::io::copy(&mut stream, &mut std::io::sink()) {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+            }
+        })
+        .join()
+        .expect("it ends");
+    }
+}
