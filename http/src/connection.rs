@@ -200,13 +200,15 @@ impl Connection {
             wire.go_on(cx);
             // Handle the input that has arrived before checking any deadline: if the loop was
             // blocked, that is not the peer's fault.
-            if ended.is_none() {
-                *ended = match exchange.poll(cx) {
-                    Poll::Ready(result) => Some(result),
-                    Poll::Pending => None,
-                };
+            // hyper may be done before it has sent what it keeps. After an error that stays unsent.
+            let sends = matches!(ended, Some(Ok(()))) && self.pace.has_kept();
+            if ended.is_none() || sends {
+                if let Poll::Ready(result) = exchange.poll(cx) {
+                    *ended = Some(result);
+                }
             }
-            if ended.is_some() && wire.poll_drain(cx).is_ready() {
+            let sends = matches!(ended, Some(Ok(()))) && self.pace.has_kept();
+            if ended.is_some() && !sends && wire.poll_drain(cx).is_ready() {
                 let failed = ended.take().and_then(Result::err).is_some_and(|error| {
                     tracing::debug!(%error, "an HTTP connection ended with an error");
                     error.is_user()

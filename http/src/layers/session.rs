@@ -118,7 +118,8 @@ impl Sessions {
         self
     }
 
-    /// Makes browsers send the cookie over TLS only.
+    /// Makes browsers send the cookie over TLS only. Without this, they do that if it was set over
+    /// TLS by this server; a proxy before it may have the TLS.
     #[must_use]
     pub fn secure(mut self) -> Self {
         self.secure = true;
@@ -264,6 +265,7 @@ const MAX_TRIED: usize = 4;
 impl Layer for Sessions {
     fn call(&self, mut request: Request, next: Next) -> ResponseFuture {
         let session = self.read(&request);
+        let over_tls = request.is_secure();
         request.insert(session.clone());
         let (sessions, answering) = (self.clone(), next.run(request));
         ResponseFuture::new(async move {
@@ -274,7 +276,7 @@ impl Layer for Sessions {
                 response.headers_mut().append(VARY, cookie);
             }
             if session.0.changed.get() {
-                match sessions.write(&session) {
+                match sessions.write(&session, over_tls) {
                     Some(value) => drop(response.headers_mut().append(SET_COOKIE, value)),
                     None => return Error::internal(SessionError::Full).into_response(),
                 }
@@ -327,7 +329,7 @@ impl Sessions {
         self.name.len() + 1 + 3 * 44 + (self.name.len() + 32) * 4 / 3 + 100
     }
 
-    fn write(&self, session: &Session) -> Option<HeaderValue> {
+    fn write(&self, session: &Session, over_tls: bool) -> Option<HeaderValue> {
         let end = now().saturating_add(millis(self.lifetime()));
         let signed = serde_json::to_vec(&(&self.name, end, &*session.0.values.borrow())).ok()?;
         let mut jar = CookieJar::new();
@@ -335,7 +337,7 @@ impl Sessions {
             .path("/")
             .http_only(true)
             .same_site(SameSite::Lax);
-        if self.secure || is_promised(&self.name) {
+        if self.secure || over_tls || is_promised(&self.name) {
             cookie = cookie.secure(true);
         }
         if let Some(time) = self.max_age {

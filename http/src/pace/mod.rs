@@ -288,11 +288,19 @@ impl Pace {
         withholds
     }
 
-    /// hyper has written, or flushed, as far as that was possible.
+    /// hyper has written, or flushed, as far as that was possible. HTTP/2 has its own end.
     pub(super) fn keeps(&self, kept: bool) {
+        if self.is_multiplexed() {
+            return;
+        }
         if self.kept.replace(kept) && !kept {
             self.wake_reader();
         }
+    }
+
+    /// Whether hyper has not sent all that it has.
+    pub(super) fn has_kept(&self) -> bool {
+        self.kept.get()
     }
 
     fn begin_again(&self, now: Instant) {

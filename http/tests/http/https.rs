@@ -12,7 +12,11 @@ use entwined::{
     tls::{Acceptor, Connector, Roots, development},
     transport::tcp,
 };
-use entwined_http::{self as http, Config, Router, client::Client, layers};
+use entwined_http::{
+    self as http, Config, Router, State,
+    client::Client,
+    layers::{self, Session, SessionKey},
+};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::run::run;
@@ -165,16 +169,22 @@ fn a_page_without_tls_is_not_one_of_a_server_with_it() {
 
 /// Otherwise it goes to whoever answers for the same name without TLS.
 #[test]
-fn a_token_that_comes_over_tls_stays_there() {
+fn a_token_or_session_that_comes_over_tls_stays_there() {
     for secure in [true, false] {
-        let cookie = run(|handle| async move {
+        let cookies = run(|handle| async move {
             let identity = development::identity(["localhost"]).expect("a name");
             let roots = Roots::only(identity.certificates());
             let acceptor = Acceptor::builder(identity).build().expect("an acceptor");
             let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
             let port = listener.local_address().tcp().expect("TCP").port();
             let local = layers::local_only().with_token("0123456789abcdef");
-            let router = Router::new().get("/", || "hello").layer(local);
+            let set = |State(session): State<Session>| session.set("a", &1);
+            let router = Router::new().get("/", || "hello").layer(local).nest(
+                "/session",
+                Router::new()
+                    .get("/", set)
+                    .layer(layers::sessions(SessionKey::generate())),
+            );
             let (server, scheme) = match secure {
                 true => (http::serve(acceptor.listen(listener), router), "https"),
                 false => (http::serve(listener, router), "http"),
@@ -184,11 +194,19 @@ fn a_token_that_comes_over_tls_stays_there() {
                 .max_redirects(0)
                 .build();
             let url = format!("{scheme}://localhost:{port}/?token=0123456789abcdef");
-            let response = client.get(&url).send().await;
+            let mut cookies = Vec::new();
+            let session = format!("{scheme}://localhost:{port}/session");
+            let session = client.get(&session).bearer_auth("0123456789abcdef");
+            for request in [client.get(&url), session] {
+                let response = request.send().await.expect("a response");
+                cookies.push(response.header("set-cookie").unwrap_or("").to_owned());
+            }
             drop(server);
-            let response = response.expect("a response");
-            response.header("set-cookie").unwrap_or("").to_owned()
+            cookies
         });
-        assert_eq!(cookie.contains("; Secure"), secure, "{cookie}");
+        for cookie in cookies {
+            assert!(cookie.contains('='), "{cookie}");
+            assert_eq!(cookie.contains("; Secure"), secure, "{cookie}");
+        }
     }
 }

@@ -1,9 +1,14 @@
 use std::time::{Duration, Instant};
 
-use entwined_http::{Config, Error, Json, Request, Router};
+use bytes::Bytes;
+
+use entwined_http::{Body, Config, Error, Json, Request, Router};
 use serde::{Deserialize, Serialize};
 
-use crate::server::support::{Peer, Site, config};
+use crate::server::{
+    streaming::Ticker,
+    support::{Peer, Site, config},
+};
 
 #[derive(Serialize, Deserialize)]
 struct Point {
@@ -236,4 +241,34 @@ fn a_body_that_breaks_off_or_is_malformed_harms_nobody_else() {
         );
     }
     assert_eq!(Peer::connect(site.address).get("/sum?x=1&y=1").text(), "2");
+}
+
+/// The response was cut where the peer had not taken it yet, and the connection ended in order.
+#[test]
+fn a_large_response_to_an_upload_that_nobody_reads_comes_whole() {
+    const LARGE: usize = 16 << 20;
+    let site = Site::start(|_| {
+        let pieces = || async {
+            let mut left = LARGE / 4096;
+            Body::stream(Ticker::endless(move || {
+                left = left.checked_sub(1)?;
+                Some(Bytes::from(vec![b'x'; 4096]))
+            }))
+        };
+        Router::new()
+            .post("/bytes", || vec![b'x'; LARGE])
+            .post("/stream", pieces)
+    });
+    for path in ["/bytes", "/stream"] {
+        for (framing, begin) in [
+            ("content-length: 1000000", "part"),
+            ("transfer-encoding: chunked", "4\r\npart\r\n"),
+        ] {
+            let mut peer = site.peer();
+            peer.send(format!(
+                "POST {path} HTTP/1.1\r\nhost: test\r\n{framing}\r\n\r\n{begin}"
+            ));
+            assert_eq!(peer.answer().body.len(), LARGE, "{path}, {framing}");
+        }
+    }
 }

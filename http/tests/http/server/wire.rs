@@ -4,9 +4,9 @@ use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -231,6 +231,45 @@ fn a_peer_that_ends_its_direction_gets_what_waits_behind_the_cork() {
             answer.ends_with("\r\n0\r\n\r\n"),
             "{first} and {second} bytes"
         );
+        drop(server);
+    }
+}
+
+/// The new owner of a connection got it, and the peer never heard of that.
+#[test]
+fn an_answer_that_hands_a_connection_over_is_sent_first() {
+    for bytes in [100, 7_900, 9_000, 15_000, 40_000] {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let link = Link {
+            capacity: 8_000,
+            ..Link::default()
+        };
+        let (near, mut far) = memory::pair_over(&handle, link);
+        let router =
+            Router::new()
+                .get("/", move || "x".repeat(bytes))
+                .get("/switch", |request: Request| {
+                    request.upgrade("x", |mut stream| {
+                        let last = poll_fn(move |cx| {
+                            ready!(Pin::new(&mut stream).poll_write(cx, b"new"))?;
+                            Pin::new(&mut stream).poll_close(cx)
+                        });
+                        drop(pin!(last).poll(&mut Context::from_waker(Waker::noop())));
+                    })
+                });
+        let server = http::serve(listen_once(&handle, near), router);
+        let clock = handle.clone();
+        let asked = handle.spawn(async move {
+            let head = "host: test\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+            let both = format!("GET / HTTP/1.1\r\n{head}GET /switch HTTP/1.1\r\n{head}");
+            send(&mut far, both.as_bytes()).await;
+            clock.sleep(Duration::from_millis(10)).await;
+            read_all(&mut far).await
+        });
+        let answer = simulation.run_until(asked).expect("no panic");
+        let (_, after) = answer.split_once("HTTP/1.1 101 ").unwrap_or_default();
+        assert!(after.ends_with("\r\n\r\nnew"), "{bytes} bytes: {after}");
         drop(server);
     }
 }
