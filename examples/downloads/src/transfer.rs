@@ -70,7 +70,8 @@ pub async fn fetch(
         threads,
         handle,
     } = means;
-    let mut request = client.get(url);
+    // The file as it is: otherwise every coding would be fine (RFC 9110, 12.5.3).
+    let mut request = client.get(url).header("accept-encoding", "identity");
     let rest = part.validator.as_ref().filter(|_| part.received > 0);
     if let Some(validator) = rest {
         request = request
