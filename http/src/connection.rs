@@ -309,11 +309,15 @@ impl Connection {
 
     /// Ends the exchange. Sends a last response, as far as possible without waiting.
     fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
-        let Stage::Exchange { exchange, .. } = std::mem::replace(&mut self.stage, Stage::Done)
+        let Stage::Exchange { exchange, wire, .. } =
+            std::mem::replace(&mut self.stage, Stage::Done)
         else {
             return;
         };
-        if let Some((stream, _)) = exchange.into_stream() {
+        // The answer is one of HTTP/1.
+        let answer = answer.filter(|_| !exchange.is_two());
+        drop(exchange);
+        if let Some(stream) = wire.take_stream() {
             self.leave(cx, stream, answer);
         }
     }

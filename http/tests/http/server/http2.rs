@@ -330,3 +330,52 @@ fn a_request_that_is_given_up_leaves_nothing() {
         seen.extend_from_slice(&buffer[..count]);
     }
 }
+
+/// The kernel throws away what is on its way when something arrives for a socket that is closed.
+#[test]
+fn what_is_on_its_way_is_not_lost_when_a_connection_ends_during_an_upload() {
+    let config = config(|config| config.max_requests = 1);
+    let site = Site::with(config, |_| Router::new().post("/", || vec![b'x'; LARGE]));
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = (payload.len() as u32).to_be_bytes();
+        let head = [
+            length[1], length[2], length[3], kind, flags, 0, 0, 0, stream,
+        ];
+        [&head[..], payload].concat()
+    };
+    let window = 16_000_000_u32.to_be_bytes();
+    let settings = [&[0, 4][..], &window].concat();
+    // POST / of http://a
+    let block = [0x83, 0x84, 0x86, 0x41, 1, b'a'];
+    let begin = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(4, 0, 0, &settings),
+        &frame(8, 0, 0, &window),
+        &frame(4, 1, 0, &[]),
+        &frame(1, 4, 1, &block),
+    ];
+    let mut stream = TcpStream::connect(site.address).expect("it listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("an option");
+    stream.write_all(&begin.concat()).expect("written");
+    let (mut all, mut received, mut buffer) = (Vec::new(), 0, vec![0; 64 * 1024]);
+    while received < LARGE {
+        // The upload goes on.
+        let _ = stream.write_all(&frame(0, 0, 1, b"x"));
+        let count = stream.read(&mut buffer).expect("it is not reset");
+        assert!(count > 0, "{received} bytes have come");
+        all.extend_from_slice(&buffer[..count]);
+        while let [a, b, c, kind, _, _, _, _, _, ..] = all[..] {
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            if all.len() < 9 + length {
+                break;
+            }
+            match kind {
+                0 => received += length,
+                // A PING, without which it does not end.
+                6 => drop(stream.write_all(&frame(6, 1, 0, &all[9..17]))),
+                _ => {}
+            }
+            all.drain(..9 + length);
+        }
+    }
+}
