@@ -14,6 +14,8 @@ use futures_util::{
     future::{Either, select},
 };
 
+use tempfile::TempDir;
+
 use crate::{
     trust::Trust,
     wire::{Job, MASTER, PIECE, Said},
@@ -66,6 +68,7 @@ async fn build(handle: Handle, job: Job, said: Items<Said>) -> Result<(), Failur
     tracing::info!(id = job.id, "a build");
     let folder = tempfile::tempdir()?;
     let (work, artifacts) = (folder.path().join("work"), folder.path().join("artifacts"));
+    let _folder = Folder(handle.clone(), Some(folder));
     std::fs::create_dir(&work)?;
     std::fs::create_dir(&artifacts)?;
     if let Some(repository) = &job.repository {
@@ -92,6 +95,18 @@ async fn build(handle: Handle, job: Job, said: Items<Said>) -> Result<(), Failur
         deliver(&handle, &artifacts, &said).await?;
     }
     said.send(&Said::Exit(code)).await
+}
+
+/// The folder of a build. It is removed on a thread: there may be a hundred thousand files in it,
+/// and a worker that does not answer for seconds is given up.
+struct Folder(Handle, Option<TempDir>);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(folder) = self.1.take() {
+            self.0.drop_on_thread(folder);
+        }
+    }
 }
 
 /// Runs a program, and passes on what it prints. Returns its exit code.

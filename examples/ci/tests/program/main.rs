@@ -489,3 +489,29 @@ fn what_a_build_leaves_in_the_background_does_not_hold_it_up() {
     let process = master.curl(&[], &format!("/artifacts/{id}/process"));
     until(|| (!is_alive(&process)).then_some(()));
 }
+
+/// The worker does nothing else meanwhile, and a master gives up a worker that does not answer.
+#[test]
+fn a_large_build_is_cleaned_away_beside_other_work() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let (_, port) = master.workers.rsplit_once(':').expect("an address");
+    let mut command = site.command("worker", "one");
+    command.args(["--trust", "master.pem", "--master"]);
+    command.arg(format!("tcp:127.0.0.1:{port}"));
+    let log = site.file("worker.log");
+    command.stdout(fs::File::create(&log).expect("a file"));
+    command.stderr(fs::File::create(&log).expect("a file"));
+    let _worker = Running(command.spawn().expect("built"));
+    let id = master.build("pwd > $ARTIFACTS/where; seq 50000 | xargs touch");
+    master.until_state(&id, "passed");
+    let folder = master.curl(&[], &format!("/artifacts/{id}/where"));
+    until(|| (!Path::new(folder.trim()).exists()).then_some(()));
+    // Another one is not kept waiting.
+    let next = master.build("echo hello");
+    assert_eq!(master.log(&next), "hello");
+    let log = fs::read_to_string(&log).expect("text");
+    let held = log.split("held the thread for ").skip(1);
+    let held = held.filter_map(|text| text.split(' ').next()?.parse::<f64>().ok());
+    assert!(held.fold(0.0, f64::max) < 200.0, "{log}");
+}
