@@ -130,8 +130,8 @@ impl Drop for Server {
             return;
         };
         self.acceptor.stop();
-        if self.acceptor.connections() > 0 {
-            // Until the last of them has ended.
+        if !self.shared.connections.is_empty() {
+            // Until the last of them has ended. A WebSocket is none any more.
             let before = self.shared.left.replace(Some(hook));
             drop(before);
         }

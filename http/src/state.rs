@@ -86,7 +86,7 @@ impl Connections {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.free.borrow().len() == self.slots.borrow().len()
     }
 

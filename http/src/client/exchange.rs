@@ -239,6 +239,11 @@ fn request(
     if body.size_hint().exact().is_some() || content_length(&head.headers).is_none() {
         head.headers.remove(CONTENT_LENGTH);
     }
+    // Some servers ask for a length where content is usual (RFC 9110, 8.6).
+    let is_usual = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+    if is_usual && body.size_hint().exact() == Some(0) {
+        head.headers.insert(CONTENT_LENGTH, 0.into());
+    }
     if let SendRequest::One(..) = sender {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         if let Ok(host) = HeaderValue::from_str(authority) {

@@ -870,3 +870,59 @@ fn a_query_of_nothing_does_not_change_a_url() {
         }
     });
 }
+
+/// Servers ask for a length where there may be content (RFC 9110, 8.6).
+#[test]
+fn a_request_without_content_says_so_where_content_is_usual() {
+    run(|handle| async move {
+        let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        let (address, heads) = answering(5, answer);
+        let client = Client::new(&handle);
+        for (method, says) in [
+            ("POST", true),
+            ("PUT", true),
+            ("PATCH", true),
+            ("GET", false),
+            ("HEAD", false),
+        ] {
+            let method = method.parse().expect("a method");
+            let asked = client.request(method, &address).send().await;
+            asked.expect("a response");
+            let head = heads.recv().expect("a request");
+            assert_eq!(head.contains("content-length: 0\r\n"), says, "{head}");
+        }
+    });
+}
+
+/// As browsers send them (the URL standard), and in a form that a request may have (RFC 9112, 3).
+#[test]
+fn urls_go_out_as_they_are_meant() {
+    run(|handle| async move {
+        let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        let cases = [
+            ("a b", "/a%20b"),
+            ("\u{e9}?\u{e9}=\u{e9}#x", "/%C3%A9?%C3%A9=%C3%A9"),
+            ("/double", "//double"),
+            ("a/../b/./c", "/b/c"),
+            ("%2e%2e/x", "/x"),
+            ("a|b?c|d{}", "/a|b?c|d{}"),
+            ("a\\b", "/a/b"),
+            ("%zz", "/%zz"),
+            ("?", "/?"),
+            ("a\tb\nc", "/abc"),
+            ("a\"<>`b", "/a%22%3C%3E%60b"),
+            ("?\"<>'", "/?%22%3C%3E%27"),
+        ];
+        let (address, heads) = answering(cases.len(), answer);
+        let client = Client::new(&handle);
+        for (end, target) in cases {
+            let asked = client.get(&format!("{address}{end}")).send().await;
+            asked.unwrap_or_else(|error| panic!("{end}: {error}"));
+            let head = heads.recv().expect("a request");
+            assert!(
+                head.starts_with(&format!("GET {target} HTTP/1.1\r\n")),
+                "{end}: {head}"
+            );
+        }
+    });
+}
