@@ -328,9 +328,11 @@ fn again(error: &hyper::Error) -> Again {
 /// The error if the content has a transfer coding other than `chunked`. None is asked for (RFC
 /// 9112, 7.4), and hyper passes the coded bytes on.
 fn foreign_coding(headers: &HeaderMap) -> Option<ClientError> {
-    let coding = headers.get(TRANSFER_ENCODING)?.as_bytes();
-    (!coding.eq_ignore_ascii_case(b"chunked")).then(|| {
-        let coding = String::from_utf8_lossy(coding);
+    let all = headers.get_all(TRANSFER_ENCODING).iter();
+    let codings: Vec<_> = all.map(HeaderValue::as_bytes).collect();
+    let codings = codings.join(&b", "[..]);
+    (!codings.is_empty() && !codings.eq_ignore_ascii_case(b"chunked")).then(|| {
+        let coding = String::from_utf8_lossy(&codings);
         ClientError::Decode(format!("it has the transfer coding {coding:?}"))
     })
 }

@@ -478,14 +478,30 @@ fn a_list_with_one_coding_is_decoded() {
 /// The caller got the coded bytes for the content.
 #[test]
 fn a_transfer_coding_that_nobody_asked_for_is_an_error() {
-    let answer =
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n\x1f\x8b\r\n0\r\n\r\n";
-    let (url, _heads) = answering(1, answer);
-    run(|handle| async move {
-        let error = Client::new(&handle).get(&url).send().await;
-        let error = error.expect_err("it is not decoded").to_string();
-        assert!(error.contains("gzip, chunked"), "{error}");
-    });
+    for (codings, named) in [
+        ("Transfer-Encoding: gzip, chunked", "gzip, chunked"),
+        (
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+            "gzip, chunked",
+        ),
+        // The chunks were given out as they are.
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
+            "chunked, gzip",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "chunked, chunked",
+        ),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{codings}\r\n\r\n2\r\n\x1f\x0b\r\n0\r\n\r\n");
+        let (url, _heads) = answering(1, answer.leak().as_bytes());
+        run(|handle| async move {
+            let error = Client::new(&handle).get(&url).send().await;
+            let error = error.expect_err("it is not decoded").to_string();
+            assert!(error.contains(named), "{error}");
+        });
+    }
 }
 
 #[test]
