@@ -158,3 +158,7 @@ impl<R: IntoResponse> IntoResponse for (StatusCode, R) {
         response
     }
 }
+
+/// Marks the response to CONNECT of a handler that takes the stream over.
+#[derive(Clone)]
+pub(super) struct TakesOver;

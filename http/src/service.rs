@@ -20,6 +20,7 @@ use super::{
     headers::content_length,
     pace::{Pace, Watch},
     request::Common,
+    response::TakesOver,
     router::{Found, Routes, nothing},
     state::Shared,
 };
@@ -118,10 +119,6 @@ fn correct_status(response: &mut Response) {
         *response.body_mut() = Body::empty();
     }
 }
-
-/// Marks the response to CONNECT of a handler that takes the connection or the stream over.
-#[derive(Clone)]
-pub(super) struct TakesOver;
 
 /// After success, the client of a CONNECT takes what comes for a tunnel, or for the protocol that
 /// it has named (RFC 9110, 9.3.6; RFC 8441, 4). A handler of any method knows nothing of that.

@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::{
     Body, Error, Handler, IntoResponse, Method, Request, ResponseFuture, StatusCode, Uri, Version,
-    handler::marker::Mounted, rate::Meter, service::TakesOver,
+    handler::marker::Mounted, rate::Meter, response::TakesOver,
 };
 use entwined::reactor::Handle;
 
