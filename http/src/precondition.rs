@@ -332,8 +332,14 @@ fn to_seconds(time: SystemTime) -> Option<Duration> {
 
 /// The date in a header, in whole seconds.
 pub(super) fn date(headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
-    let value = headers.get(name)?.to_str().ok()?;
+    let value = only(headers, name)?.to_str().ok()?;
     to_seconds(httpdate::parse_http_date(value).ok()?)
+}
+
+/// The value of a header that is there once. Several are a list (RFC 9110, 5.3).
+pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut all = headers.get_all(name).into_iter();
+    all.next().filter(|_| all.next().is_none())
 }
 
 #[cfg(test)]
@@ -443,6 +449,26 @@ mod tests {
                 Some(StatusCode::PRECONDITION_FAILED)
             );
             assert_eq!(status(true, IF_NONE_MATCH), Some(StatusCode::NOT_MODIFIED));
+        }
+    }
+
+    /// RFC 9110, 13.1.3 and 13.1.4: it is not one date, so it is none.
+    #[test]
+    fn a_date_that_comes_twice_is_none() {
+        let now = Validators::from(httpdate::parse_http_date(OLD).expect("a date"));
+        let (earlier, later) = (
+            "Sun, 06 Nov 1994 08:49:36 GMT",
+            "Sun, 06 Nov 1994 08:49:38 GMT",
+        );
+        for fields in [
+            [(IF_MODIFIED_SINCE, later), (IF_MODIFIED_SINCE, earlier)],
+            [(IF_UNMODIFIED_SINCE, earlier), (IF_UNMODIFIED_SINCE, later)],
+        ] {
+            assert_eq!(
+                asked(true, &fields).evaluate(Some(&now)),
+                None,
+                "{fields:?}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE,
         RANGE,
     },
-    precondition::{date, tags},
+    precondition::{date, only, tags},
 };
 
 /// What is known about a file before it is sent.
@@ -39,9 +39,7 @@ pub(super) fn decide(
         return None;
     }
     let whole = 0..about.length;
-    let ranged = request
-        .headers()
-        .get(RANGE)
+    let ranged = only(request.headers(), RANGE)
         .filter(|_| *request.method() == Method::GET && unchanged(request, &about.validators));
     let range = match ranged.and_then(|range| parse(range, about.length)) {
         None => whole,
@@ -74,8 +72,11 @@ pub(super) fn decide(
 
 /// Whether the file is still the one that the client has a part of (13.1.5).
 fn unchanged(request: &Request, validators: &Validators) -> bool {
-    let Some(value) = request.headers().get(IF_RANGE) else {
+    if !request.headers().contains_key(IF_RANGE) {
         return true;
+    }
+    let Some(value) = only(request.headers(), IF_RANGE) else {
+        return false;
     };
     let text = value.to_str().unwrap_or("").trim();
     match (tags(text).next(), &validators.etag) {

@@ -610,3 +610,25 @@ fn a_list_with_one_range_is_a_range() {
         assert_eq!((part.status, part.text()), (206, "<p"), "{range}");
     }
 }
+
+/// Several fields of one name are a list (RFC 9110, 5.3), which these are not.
+#[test]
+fn a_range_that_comes_twice_is_ignored() {
+    let (_folder, site) = site();
+    let whole = ask(&site, "/files/page.html", &[]);
+    let tag = whole.header("etag").expect("a tag");
+    let range = ("range", "bytes=0-1");
+    for headers in [
+        &[range, ("range", "bytes=5-6")][..],
+        &[range, ("if-range", tag), ("if-range", "\"another\"")],
+    ] {
+        let answer = ask(&site, "/files/page.html", headers);
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, whole.text()),
+            "{headers:?}"
+        );
+    }
+    let both = [range, ("if-range", tag)];
+    assert_eq!(ask(&site, "/files/page.html", &both).status, 206);
+}
