@@ -225,9 +225,15 @@ impl Connection {
         self.shared.wake();
     }
 
-    /// Calls `check` when all that has arrived has been read: before that, a peer cannot be said to
-    /// be late. It is not called if the connection ends.
-    pub(crate) fn when_quiet(&self, check: impl FnOnce() + 'static) {
+    /// Calls `check` once, when all that has arrived by now has been read and handled. A protocol
+    /// that ends idle connections by a timer asks it then: if the host held the thread for longer
+    /// than the timer, what the peer has sent meanwhile is read first, and the peer is not late.
+    ///
+    /// `check` is a callback of the connection: it is called after this returns, never while another
+    /// callback of the connection is on the stack, and a panic in it ends the connection. It is not
+    /// called if the connection ends before. While reading is paused it does not wait for what has
+    /// arrived.
+    pub fn when_quiet(&self, check: impl FnOnce() + 'static) {
         if self.shared.ending.get() != Ending::Lost {
             self.shared.quiet.borrow_mut().push(Box::new(check));
             self.shared.wake();

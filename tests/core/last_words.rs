@@ -98,3 +98,63 @@ fn the_last_answer_arrives_though_the_share_is_used_up() {
     let heard = reactor.block_on(main).expect("a run");
     assert_eq!(heard, ("enough".to_owned(), true, None));
 }
+
+/// Notes what it hears, and asks to be called when all has been read.
+#[derive(Clone, Default)]
+struct Listens {
+    notes: Rc<RefCell<Vec<String>>>,
+    panics: bool,
+}
+
+impl Listens {
+    fn ask(&self, connection: &Connection, left: u32) {
+        let (this, asking) = (self.clone(), connection.clone());
+        connection.when_quiet(move || {
+            assert!(!this.panics, "as wanted");
+            this.notes.borrow_mut().push(format!("quiet {left}"));
+            if left > 0 {
+                this.ask(&asking, left - 1);
+            }
+        });
+        self.notes.borrow_mut().push("asked".to_owned());
+    }
+}
+
+impl Protocol for Listens {
+    fn connection_made(&mut self, connection: &Connection) {
+        self.ask(connection, 1);
+    }
+
+    fn data_received(&mut self, _: &Connection, data: &[u8]) {
+        let heard = String::from_utf8_lossy(data).into_owned();
+        self.notes.borrow_mut().push(heard);
+    }
+
+    fn connection_lost(&mut self, why: &Lost) {
+        self.notes.borrow_mut().push(why.to_string());
+    }
+}
+
+#[test]
+fn a_protocol_is_told_when_all_that_has_arrived_has_been_read() {
+    for (panics, expected) in [
+        (
+            false,
+            &["asked", "hello", "quiet 1", "asked", "quiet 0"] as &[_],
+        ),
+        (true, &["asked", "hello", "the protocol panicked"]),
+    ] {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (near, mut far) = memory::pair(&handle);
+        let said = handle.spawn(async move { write_all(&mut far, b"hello").await.map(|()| far) });
+        let _far = simulation.run_until(said).expect("no panic").expect("room");
+        let listens = Listens {
+            panics,
+            ..Listens::default()
+        };
+        protocol::start(&handle, near, listens.clone());
+        simulation.drive();
+        assert_eq!(*listens.notes.borrow(), expected);
+    }
+}

@@ -195,13 +195,13 @@ impl Driver {
                         return Poll::Pending;
                     }
                 }
-                Ok(Step::Wait) => {
-                    let checks = self.take_checks(cx);
-                    if checks.is_empty() {
-                        return Poll::Pending;
+                Ok(Step::Wait) => match self.check(cx) {
+                    Ok(()) => return Poll::Pending,
+                    Err(why) => {
+                        self.lose(why);
+                        return Poll::Ready(());
                     }
-                    checks.into_iter().for_each(|check| check());
-                }
+                },
                 Err(why) => {
                     self.lose(why);
                     return Poll::Ready(());
@@ -210,18 +210,21 @@ impl Driver {
         }
     }
 
-    /// Takes what is to be called now that all has been read.
-    fn take_checks(&self, cx: &mut Context<'_>) -> Vec<Box<dyn FnOnce()>> {
-        let shared = &self.connection.shared;
-        if shared.quiet.borrow().is_empty() {
-            return Vec::new();
+    /// Calls what is to be called now that all has been read.
+    fn check(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+        if self.connection.shared.quiet.borrow().is_empty() {
+            return Ok(());
         }
+        // Afterwards there is another step, and what asks again is called in another turn.
+        cx.waker().wake_by_ref();
         // There may be more, for which this task has no share left.
-        if !shared.handle.spend(0) {
-            cx.waker().wake_by_ref();
-            return Vec::new();
+        if !self.connection.shared.handle.spend(0) {
+            return Ok(());
         }
-        shared.quiet.take()
+        for check in self.connection.shared.quiet.take() {
+            self.call(|_, _| check())?;
+        }
+        Ok(())
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Step, Lost> {
