@@ -3,7 +3,7 @@
 use crate::{
     fault::Fault,
     icalendar::{Component, Property},
-    time::Range,
+    time::{Local, Range},
     xml::{CALDAV, Element},
 };
 
@@ -52,18 +52,19 @@ impl Filter {
         Ok(filter)
     }
 
-    pub fn matches(&self, calendar: &Component) -> bool {
-        self.holds(calendar, calendar)
+    /// `local` is the zone of times that have none of their own.
+    pub fn matches(&self, calendar: &Component, local: Local) -> bool {
+        self.holds(calendar, calendar, local)
     }
 
     /// Whether it holds for one component, whose name is right.
-    fn holds(&self, calendar: &Component, component: &Component) -> bool {
+    fn holds(&self, calendar: &Component, component: &Component, local: Local) -> bool {
         self.range
-            .is_none_or(|range| range.has_component(calendar, component))
+            .is_none_or(|range| range.in_zone(local).has_component(calendar, component))
             && self
                 .properties
                 .iter()
-                .all(|filter| filter.matches(component))
+                .all(|filter| filter.matches(component, local))
             && self.components.iter().all(|filter| {
                 let mut inner = component
                     .components
@@ -71,23 +72,24 @@ impl Filter {
                     .filter(|inner| inner.name == filter.name);
                 match filter.absent {
                     true => inner.next().is_none(),
-                    false => inner.any(|inner| filter.holds(calendar, inner)),
+                    false => inner.any(|inner| filter.holds(calendar, inner, local)),
                 }
             })
     }
 }
 
 impl PropertyFilter {
-    fn matches(&self, component: &Component) -> bool {
+    fn matches(&self, component: &Component, local: Local) -> bool {
         let mut properties = component.all(&self.name);
         match self.absent {
             true => properties.next().is_none(),
-            false => properties.any(|property| self.holds(property)),
+            false => properties.any(|property| self.holds(property, local)),
         }
     }
 
-    fn holds(&self, property: &Property) -> bool {
-        self.range.is_none_or(|range| range.has_property(property))
+    fn holds(&self, property: &Property, local: Local) -> bool {
+        self.range
+            .is_none_or(|range| range.in_zone(local).has_property(property))
             && self
                 .text
                 .as_ref()

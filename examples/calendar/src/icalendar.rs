@@ -1,5 +1,7 @@
 //! iCalendar (RFC 5545), as far as a server must understand what it stores.
 
+use std::borrow::Cow;
+
 use crate::fault::Fault;
 
 /// Components in components: an alarm in an event in a calendar.
@@ -50,13 +52,13 @@ impl Property {
 
 /// Reads a calendar. `None` if it is not one.
 pub fn parse(content: &[u8]) -> Option<Component> {
-    let text = std::str::from_utf8(content).ok()?;
     let mut open: Vec<Component> = Vec::new();
     let mut root = None;
-    for line in unfold(text) {
+    for line in unfold(content) {
         if line.is_empty() {
             continue;
         }
+        let line = String::from_utf8(line).ok()?;
         let property = property(&line)?;
         let value = property.value.to_ascii_uppercase();
         match property.name.as_str() {
@@ -82,17 +84,28 @@ pub fn parse(content: &[u8]) -> Option<Component> {
     root.filter(|root| open.is_empty() && root.name == "VCALENDAR")
 }
 
-/// Lines that were folded are one (RFC 5545, 3.1).
-fn unfold(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.split('\n') {
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        match (line.strip_prefix([' ', '\t']), lines.last_mut()) {
-            (Some(rest), Some(last)) => last.push_str(rest),
-            _ => lines.push(line.to_owned()),
+/// Lines that were folded are one. Simple programs fold in the middle of a character (RFC 5545,
+/// 3.1).
+fn unfold(content: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for line in content.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match (line, lines.last_mut()) {
+            ([b' ' | b'\t', rest @ ..], Some(last)) => last.extend_from_slice(rest),
+            _ => lines.push(line.to_vec()),
         }
     }
     lines
+}
+
+/// A calendar as text, as it is if possible.
+pub fn text(content: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(content) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(&unfold(content).join(&b"\r\n"[..]))
+            .into_owned()
+            .into(),
+    }
 }
 
 /// `NAME;PARAMETER=VALUE;PARAMETER="VALUE":VALUE`
@@ -175,6 +188,16 @@ mod tests {
         assert_eq!(attendee.value, "mailto:a@example.org");
         assert_eq!(attendee.parameter("CN"), Some("A: B; C"));
         assert_eq!(attendee.parameter("X"), Some("1"));
+    }
+
+    #[test]
+    fn a_fold_may_be_in_the_middle_of_a_character() {
+        let content = b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:Caf\xc3\r\n \xa9\r\n\
+                        END:VEVENT\r\nEND:VCALENDAR\r\n";
+        let calendar = parse(content).expect("it is one");
+        assert_eq!(calendar.components[0].value("SUMMARY"), Some("Caf\u{e9}"));
+        check(content).expect("it may be stored");
+        assert!(text(content).contains("SUMMARY:Caf\u{e9}\r\nEND:VEVENT"));
     }
 
     #[test]

@@ -287,7 +287,7 @@ fn node_href(node: &Node) -> String {
 /// A property with its value, as XML.
 fn value(store: &Store, node: &Node, name: &Name, data: Option<&[u8]>) -> Result<Option<String>> {
     if let (Some(data), true) = (data, name.is(CALDAV, "calendar-data")) {
-        let text = String::from_utf8_lossy(data);
+        let text = icalendar::text(data);
         return Ok(Some(wrap(name, &escaped(&text))));
     }
     if !is_live(name)

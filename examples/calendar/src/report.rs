@@ -10,8 +10,9 @@ use crate::{
     icalendar,
     properties::{Multistatus, Wanted},
     site::{canonical, href},
-    store::{Kind, Node, Store},
-    xml::{CALDAV, DAV, Element},
+    store::{Kind, Node, Store, parent},
+    time::Local,
+    xml::{self, CALDAV, DAV, Element},
 };
 
 pub fn answer(store: &Store, asked: &Asked) -> Result<Answer, Fault> {
@@ -38,13 +39,19 @@ fn query(
 ) -> Result<Multistatus, Fault> {
     let filter = root.child(CALDAV, "filter");
     let filter = Filter::parse(filter.ok_or(Fault::forbidden("C:valid-filter"))?)?;
+    let asked = root.child(CALDAV, "timezone");
+    let asked = asked.and_then(|zone| Local::parse(&zone.text()));
+    let local = |calendar: &str| match asked {
+        Some(local) => Ok::<_, Fault>(local),
+        None => Ok(zone(store, calendar)?.unwrap_or(Local::UTC)),
+    };
     let mut answers = Multistatus::default();
-    let mut collections = vec![(node.clone(), depth)];
-    while let Some((node, depth)) = collections.pop() {
+    let mut collections = vec![(node.clone(), depth, local(parent(&node.path))?)];
+    while let Some((node, depth, outer)) = collections.pop() {
         if !node.kind.is_collection() {
             let content = store.content(&node.path)?;
             let calendar = icalendar::parse(&content);
-            if calendar.is_some_and(|calendar| filter.matches(&calendar)) {
+            if calendar.is_some_and(|calendar| filter.matches(&calendar, outer)) {
                 answers.node(store, &node, wanted, Some(&content))?;
             }
             continue;
@@ -55,12 +62,20 @@ fn query(
             Depth::Infinity => Depth::Infinity,
         };
         let is_calendar = node.kind == Kind::Calendar;
+        let local = local(&node.path)?;
         let inner = store.children(&node.path, 0)?.into_iter().rev();
         // Files outside of calendars are no events.
         let inner = inner.filter(|inner| is_calendar || inner.kind.is_collection());
-        collections.extend(inner.map(|inner| (inner, deeper)));
+        collections.extend(inner.map(|inner| (inner, deeper, local)));
     }
     Ok(answers)
+}
+
+/// The zone of a calendar (RFC 4791, 5.2.2).
+fn zone(store: &Store, calendar: &str) -> Result<Option<Local>, Fault> {
+    let stored = store.property(calendar, CALDAV, "calendar-timezone")?;
+    let stored = stored.and_then(|value| xml::parse(value.as_bytes()).ok());
+    Ok(stored.and_then(|element| Local::parse(&element.text())))
 }
 
 /// What is at the paths that a client names.
@@ -94,20 +109,21 @@ fn sync(store: &Store, node: &Node, root: &Element, wanted: &Wanted) -> Result<M
         true => None,
         false => Some(
             store
-                .version_of(&token)?
+                .read_token(&token)?
                 .ok_or(Fault::forbidden("D:valid-sync-token"))?,
         ),
+    };
+    // Who comes for the first time, perhaps in parts, knows nothing of what is gone by now.
+    let (since, begun) = match since {
+        Some(since) => since,
+        None => (0, store.newest()?),
     };
     let limit = root.child(DAV, "limit");
     let limit = limit.and_then(|limit| limit.child(DAV, "nresults")?.text().parse().ok());
     let limit = limit.unwrap_or(usize::MAX).max(1);
 
-    let here = store.children(&node.path, since.unwrap_or(0))?;
-    // Who comes for the first time need not hear of what was there before.
-    let gone = match since {
-        Some(since) => store.gone(&node.path, since)?,
-        None => Vec::new(),
-    };
+    let here = store.children(&node.path, since)?;
+    let gone = store.gone(&node.path, since.max(begun))?;
     let mut changes: Vec<_> = here
         .into_iter()
         .map(|node| (node.version, Ok(node)))
@@ -139,7 +155,7 @@ fn sync(store: &Store, node: &Node, root: &Element, wanted: &Wanted) -> Result<M
             let more = "<D:error><D:number-of-matches-within-limits/></D:error>";
             let path = format!("{}/", href(&node.path));
             answers.status(&path, StatusCode::INSUFFICIENT_STORAGE, more);
-            answers.token(&store.token_at(version)?);
+            answers.token(&store.token_at(version, begun)?);
         }
         None => answers.token(&store.token(&node.path)?),
     }

@@ -301,23 +301,39 @@ impl Store<'_> {
         Ok(format!("{TOKEN}{token}"))
     }
 
-    /// The token of the state in which this version was the last.
-    pub fn token_at(&self, version: i64) -> Result<String> {
+    /// The token of a state in which this version was the last. `begun`: what was gone before this
+    /// version is not known to the client, who has not read everything yet.
+    pub fn token_at(&self, version: i64, begun: i64) -> Result<String> {
         let sql = "SELECT epoch FROM counter";
         let epoch: String = self.0.query_row(sql, [], |row| row.get(0))?;
-        Ok(format!("{TOKEN}{epoch}-{version}"))
+        Ok(match begun > version {
+            true => format!("{TOKEN}{epoch}-{version}-{begun}"),
+            false => format!("{TOKEN}{epoch}-{version}"),
+        })
     }
 
-    /// The version that a token stands for; `None` if it cannot be used, or not any more.
-    pub fn version_of(&self, token: &str) -> Result<Option<i64>> {
+    /// The two versions that a token stands for; `None` if it cannot be used, or not any more.
+    pub fn read_token(&self, token: &str) -> Result<Option<(i64, i64)>> {
         let (epoch, version, forgotten): (String, i64, i64) =
             self.0.query_row("SELECT * FROM counter", [], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
-        let known = token
-            .strip_prefix(TOKEN)
-            .and_then(|rest| rest.strip_prefix(&epoch)?.strip_prefix('-')?.parse().ok());
-        Ok(known.filter(|known| (forgotten..=version).contains(known)))
+        let parse = || {
+            let rest = token.strip_prefix(TOKEN)?.strip_prefix(&epoch)?;
+            let rest = rest.strip_prefix('-')?;
+            let (known, begun) = rest.split_once('-').unwrap_or((rest, rest));
+            Some((known.parse().ok()?, begun.parse().ok()?))
+        };
+        let fits = |(known, begun): &(i64, i64)| {
+            (0..=version).contains(known) && (forgotten..=version).contains(begun)
+        };
+        Ok(parse().filter(fits))
+    }
+
+    /// The newest version of all.
+    pub fn newest(&self) -> Result<i64> {
+        self.0
+            .query_row("SELECT version FROM counter", [], |row| row.get(0))
     }
 
     fn next(&self) -> Result<i64> {

@@ -4,19 +4,54 @@
 //! Where the answer is not known (a rule that is wrong, a repetition too far in the future) it is
 //! yes: clients look again at what they get, but cannot see what they do not get.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use rrule::{RRuleSet, Tz};
 
-use crate::icalendar::{Component, Property};
+use crate::icalendar::{self, Component, Property};
 
 /// How many repetitions are counted, from the first one on: eleven years of days.
 const MAX_REPETITIONS: usize = 4_000;
+
+/// How many rules an event may have: more than one SHOULD NOT be there (RFC 5545, 3.8.5.3).
+const MAX_RULES: usize = 4;
+
+/// How long the repetitions of all events are counted for one query. After that they are not sure.
+const MAX_TIME: Duration = Duration::from_secs(1);
+
+/// The clocks of the world are so far behind UTC, and so far ahead of it, at most.
+const BEHIND: TimeDelta = TimeDelta::hours(12);
+const AHEAD: TimeDelta = TimeDelta::hours(14);
+
+/// Where a time is that has no zone of its own (RFC 4791, 5.2.2 and 9.8).
+#[derive(Clone, Copy, Debug)]
+pub enum Local {
+    Zone(Tz),
+    /// A zone without a known name.
+    Unknown,
+}
+
+impl Local {
+    pub const UTC: Local = Local::Zone(Tz::UTC);
+
+    /// Reads a calendar with one zone in it.
+    pub fn parse(text: &str) -> Option<Local> {
+        let calendar = icalendar::parse(text.as_bytes())?;
+        let mut parts = calendar.components.iter();
+        let name = parts.find(|part| part.name == "VTIMEZONE")?.value("TZID")?;
+        Some(named(name).map_or(Local::Unknown, Local::Zone))
+    }
+}
 
 /// From the first instant to the second, which does not belong to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
     pub start: DateTime<Utc>,
     pub end: DateTime<Utc>,
+    local: Local,
+    /// Repetitions are counted until then.
+    until: Instant,
 }
 
 impl Range {
@@ -32,8 +67,32 @@ impl Range {
         let range = Range {
             start: start.map_or(Some(DateTime::<Utc>::MIN_UTC), parse)?,
             end: end.map_or(Some(DateTime::<Utc>::MAX_UTC), parse)?,
+            local: Local::UTC,
+            until: Instant::now() + MAX_TIME,
         };
         (range.start < range.end).then_some(range)
+    }
+
+    /// The same for a calendar whose times without a zone are in this one.
+    pub fn in_zone(self, local: Local) -> Range {
+        Range { local, ..self }
+    }
+
+    /// The range as far as it is sure in which zone these times are: it is wider if that is not.
+    fn around<'a>(self, times: impl IntoIterator<Item = &'a Property>) -> Range {
+        let is_sure = |time: &Property| match (time.value.ends_with('Z'), self.local) {
+            (true, _) => true,
+            (false, _) if time.parameter("TZID").is_some() => zone(time).is_some(),
+            (false, local) => matches!(local, Local::Zone(_)),
+        };
+        match times.into_iter().all(is_sure) {
+            true => self,
+            false => Range {
+                start: add(self.start, -BEHIND),
+                end: add(self.end, AHEAD),
+                ..self
+            },
+        }
     }
 
     fn has(&self, instant: DateTime<Utc>) -> bool {
@@ -49,21 +108,27 @@ impl Range {
 
     /// Whether a property, which is a time, is in the range.
     pub fn has_property(&self, property: &Property) -> bool {
-        instant(property).is_none_or(|instant| self.has(instant))
+        let range = self.around([property]);
+        let instant = self.instant(property);
+        instant.is_none_or(|instant| range.has(instant))
     }
 
     /// Whether a component of a calendar is in the range.
     pub fn has_component(&self, calendar: &Component, component: &Component) -> bool {
+        const TIMES: [&str; 4] = ["DTSTART", "DTEND", "DUE", "RDATE"];
+        let is_time = |property: &&Property| TIMES.contains(&property.name.as_str());
+        let range = self.around(component.properties.iter().filter(is_time));
         match component.name.as_str() {
-            "VEVENT" => self.has_event(calendar, component),
-            "VTODO" => self.has_task(component),
+            "VEVENT" => range.has_event(calendar, component),
+            "VTODO" => range.has_task(component),
             "VJOURNAL" => component.property("DTSTART").is_some_and(|start| {
                 let length = if is_date(start) {
                     DAY
                 } else {
                     TimeDelta::zero()
                 };
-                instant(start).is_none_or(|start| self.overlaps(start, length))
+                let start = self.instant(start);
+                start.is_none_or(|start| range.overlaps(start, length))
             }),
             _ => true,
         }
@@ -73,17 +138,27 @@ impl Range {
         let Some(property) = event.property("DTSTART") else {
             return true;
         };
-        let Some(start) = instant(property) else {
+        let Some(start) = self.instant(property) else {
             return true;
         };
-        let Some(length) = length(event, "DTEND", start, property) else {
+        let Some(length) = self.length(event, start, property) else {
             return true;
         };
+        // It moves all that come later, too.
+        let moves_more = event
+            .property("RECURRENCE-ID")
+            .is_some_and(|moved| moved.parameter("RANGE").is_some());
+        if moves_more && start < self.end {
+            return true;
+        }
         if event.property("RRULE").is_none() && event.property("RDATE").is_none() {
             return self.overlaps(start, length);
         }
         if start >= self.end {
             return false;
+        }
+        if Instant::now() >= self.until {
+            return true;
         }
         // Repetitions that have a component of their own are elsewhere.
         let uid = event.value("UID");
@@ -91,9 +166,9 @@ impl Range {
             .components
             .iter()
             .filter(|other| other.name == event.name && other.value("UID") == uid)
-            .filter_map(|other| instant(other.property("RECURRENCE-ID")?))
+            .filter_map(|other| self.instant(other.property("RECURRENCE-ID")?))
             .collect();
-        let Some(set) = repetitions(event, property) else {
+        let Some(set) = self.repetitions(event, property) else {
             return true;
         };
         let mut count = 0;
@@ -105,6 +180,7 @@ impl Range {
             }
             if self.overlaps(repetition, length) && !moved.contains(&repetition)
                 || count == MAX_REPETITIONS
+                || Instant::now() >= self.until
             {
                 return true;
             }
@@ -114,7 +190,7 @@ impl Range {
 
     /// The table of RFC 4791, 9.9, for tasks. One that repeats is in every range after its start.
     fn has_task(&self, task: &Component) -> bool {
-        let time = |name| task.property(name).map(instant);
+        let time = |name| task.property(name).map(|time| self.instant(time));
         // A time that cannot be read could be any.
         let (Some(start), Some(due), Some(completed), Some(created)) = (
             flatten(time("DTSTART")),
@@ -127,7 +203,9 @@ impl Range {
         if task.property("RRULE").is_some() {
             return start.or(due).is_none_or(|start| start < self.end);
         }
-        let duration = task.value("DURATION").and_then(duration);
+        let Some(duration) = flatten(task.value("DURATION").map(duration)) else {
+            return true;
+        };
         match (start, due, completed, created) {
             (Some(start), None, _, _) => match duration {
                 Some(length) => {
@@ -149,6 +227,89 @@ impl Range {
             (None, None, None, None) => true,
         }
     }
+
+    /// How long an event is; zero for a moment. `None` if that cannot be read.
+    fn length(
+        &self,
+        event: &Component,
+        start: DateTime<Utc>,
+        property: &Property,
+    ) -> Option<TimeDelta> {
+        if let Some(end) = event.property("DTEND") {
+            return Some((self.instant(end)? - start).max(TimeDelta::zero()));
+        }
+        match event.value("DURATION") {
+            Some(text) => duration(text),
+            None if is_date(property) => Some(DAY),
+            None => Some(TimeDelta::zero()),
+        }
+    }
+
+    /// The instant that a property stands for. A date begins at midnight. In a zone that has no
+    /// known name it is UTC.
+    fn instant(&self, property: &Property) -> Option<DateTime<Utc>> {
+        let local = match is_date(property) {
+            true => NaiveDate::parse_from_str(&property.value, "%Y%m%d")
+                .ok()?
+                .and_time(NaiveTime::MIN),
+            false => {
+                let local = property.value.trim_end_matches('Z');
+                NaiveDateTime::parse_from_str(local, "%Y%m%dT%H%M%S").ok()?
+            }
+        };
+        let zone = self.zone(property);
+        // An hour that a clock leaves out in spring is read as the hour after it.
+        let time = zone.from_local_datetime(&local).earliest();
+        let time = time.or_else(|| {
+            let later = local.checked_add_signed(TimeDelta::hours(1))?;
+            zone.from_local_datetime(&later).earliest()
+        });
+        Some(time?.with_timezone(&Utc))
+    }
+
+    fn zone(&self, property: &Property) -> Tz {
+        if property.value.ends_with('Z') {
+            return Tz::UTC;
+        }
+        match (property.parameter("TZID"), self.local) {
+            (None, Local::Zone(zone)) => zone,
+            _ => zone(property).unwrap_or(Tz::UTC),
+        }
+    }
+
+    /// The repetitions of an event, in order. `None` if its rule is wrong.
+    fn repetitions(&self, event: &Component, start: &Property) -> Option<RRuleSet> {
+        let zone = self.zone(start);
+        let begin = self.instant(start)?.with_timezone(&zone);
+        // A rule that has none in 100,000 days, say, has none.
+        let mut set = RRuleSet::new(begin).limit();
+        if event.all("RRULE").count() > MAX_RULES {
+            return None;
+        }
+        for property in event.all("RRULE") {
+            let rule = with_whole_end(&property.value, zone)?;
+            set = set.set_from_string(&format!("RRULE:{rule}")).ok()?;
+        }
+        for (name, is_more) in [("RDATE", true), ("EXDATE", false)] {
+            for property in event.all(name) {
+                for value in property.value.split(',') {
+                    let single = Property {
+                        name: property.name.clone(),
+                        parameters: property.parameters.clone(),
+                        // A period begins with its start.
+                        value: value.split('/').next()?.to_owned(),
+                    };
+                    let time = self.instant(&single)?.with_timezone(&zone);
+                    set = if is_more {
+                        set.rdate(time)
+                    } else {
+                        set.exdate(time)
+                    };
+                }
+            }
+        }
+        Some(set)
+    }
 }
 
 const DAY: TimeDelta = TimeDelta::days(1);
@@ -168,51 +329,16 @@ fn add(start: DateTime<Utc>, length: TimeDelta) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// How long an event is; zero for a moment. `None` if that cannot be read.
-fn length(
-    event: &Component,
-    end: &str,
-    start: DateTime<Utc>,
-    property: &Property,
-) -> Option<TimeDelta> {
-    if let Some(end) = event.property(end) {
-        return Some((instant(end)? - start).max(TimeDelta::zero()));
-    }
-    match event.value("DURATION") {
-        Some(text) => duration(text),
-        None if is_date(property) => Some(DAY),
-        None => Some(TimeDelta::zero()),
-    }
-}
-
 fn is_date(property: &Property) -> bool {
     property.value.len() == 8
 }
 
-/// The instant that a property stands for. A date begins at midnight; without a zone, or in one
-/// that has no known name, it is UTC.
-fn instant(property: &Property) -> Option<DateTime<Utc>> {
-    if is_date(property) {
-        let date = NaiveDate::parse_from_str(&property.value, "%Y%m%d").ok()?;
-        return Some(date.and_time(NaiveTime::MIN).and_utc());
-    }
-    let local = property.value.trim_end_matches('Z');
-    let local = NaiveDateTime::parse_from_str(local, "%Y%m%dT%H%M%S").ok()?;
-    if property.value.ends_with('Z') {
-        return Some(local.and_utc());
-    }
-    let zone = zone(property).unwrap_or(Tz::UTC);
-    // An hour that a clock leaves out in spring is read as the hour after it.
-    let time = zone.from_local_datetime(&local).earliest();
-    let time = time.or_else(|| {
-        let later = local.checked_add_signed(TimeDelta::hours(1))?;
-        zone.from_local_datetime(&later).earliest()
-    });
-    Some(time?.with_timezone(&Utc))
+/// The zone that a property names, if that is known.
+fn zone(property: &Property) -> Option<Tz> {
+    named(property.parameter("TZID")?)
 }
 
-fn zone(property: &Property) -> Option<Tz> {
-    let name = property.parameter("TZID")?;
+fn named(name: &str) -> Option<Tz> {
     // Some programs write a path before it.
     let last_two = name.rsplitn(3, '/').take(2).collect::<Vec<_>>();
     let short = last_two.into_iter().rev().collect::<Vec<_>>().join("/");
@@ -253,40 +379,6 @@ fn duration(text: &str) -> Option<TimeDelta> {
     Some(if negative { -length } else { length })
 }
 
-/// The repetitions of an event, in order. `None` if its rule is wrong.
-fn repetitions(event: &Component, start: &Property) -> Option<RRuleSet> {
-    let zone = if is_date(start) || start.value.ends_with('Z') {
-        Tz::UTC
-    } else {
-        zone(start).unwrap_or(Tz::UTC)
-    };
-    let begin = instant(start)?.with_timezone(&zone);
-    let mut set = RRuleSet::new(begin);
-    for property in event.all("RRULE") {
-        let rule = with_whole_end(&property.value, zone)?;
-        set = set.set_from_string(&format!("RRULE:{rule}")).ok()?;
-    }
-    for (name, is_more) in [("RDATE", true), ("EXDATE", false)] {
-        for property in event.all(name) {
-            for value in property.value.split(',') {
-                let single = Property {
-                    name: property.name.clone(),
-                    parameters: property.parameters.clone(),
-                    // A period begins with its start.
-                    value: value.split('/').next()?.to_owned(),
-                };
-                let time = instant(&single)?.with_timezone(&zone);
-                set = if is_more {
-                    set.rdate(time)
-                } else {
-                    set.exdate(time)
-                };
-            }
-        }
-    }
-    Some(set)
-}
-
 /// A rule whose end is an instant. An end that is a date includes that day.
 fn with_whole_end(rule: &str, zone: Tz) -> Option<String> {
     let parts = rule.split(';').map(|part| {
@@ -320,7 +412,6 @@ fn with_whole_end(rule: &str, zone: Tz) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::icalendar;
 
     fn is_in(event: &str, start: &str, end: &str) -> bool {
         let text = format!("BEGIN:VCALENDAR\n{event}\nEND:VCALENDAR\n");
@@ -403,5 +494,79 @@ mod tests {
         let done = task("CREATED:20261101T000000Z\nCOMPLETED:20261103T000000Z");
         assert!(is_in(&done, "20261102T000000Z", "20261104T000000Z"));
         assert!(!is_in(&done, "20261104T000000Z", "20261105T000000Z"));
+    }
+
+    /// Whoever invites somebody writes the rules.
+    #[test]
+    fn rules_made_to_take_long_do_not() {
+        let rule = "RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30";
+        let start = "DTSTART:20260101T000000Z";
+        let rules = event(&format!("{start}\n{}", format!("{rule}\n").repeat(1_000)));
+        let parts = event(&format!("{start}\n{rule}")) + "\n";
+        let begun = Instant::now();
+        is_in(&rules, "20300101T000000Z", "20300102T000000Z");
+        is_in(&parts.repeat(1_000), "20300101T000000Z", "20300102T000000Z");
+        assert!(begun.elapsed() < 5 * MAX_TIME, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_zone_without_a_known_name_could_be_any() {
+        let mine = event("DTSTART;TZID=My Office:20260629T100000\nDURATION:PT1H");
+        // New York, Tokyo, and where no clock is.
+        assert!(is_in(&mine, "20260629T140000Z", "20260629T143000Z"));
+        assert!(is_in(&mine, "20260629T010000Z", "20260629T013000Z"));
+        assert!(!is_in(&mine, "20260630T000000Z", "20260630T010000Z"));
+        let weekly = "DTSTART;TZID=My Office:20260105T100000\nRRULE:FREQ=WEEKLY\nDURATION:PT1H";
+        assert!(is_in(
+            &event(weekly),
+            "20260112T150000Z",
+            "20260112T153000Z"
+        ));
+        let due = "BEGIN:VTODO\nUID:1\nDUE;TZID=My Office:20260629T100000\nEND:VTODO";
+        assert!(is_in(due, "20260629T120000Z", "20260629T150000Z"));
+    }
+
+    #[test]
+    fn times_without_a_zone_are_in_that_of_the_calendar() {
+        let is_in = |event: &str, local: Local, start: &str, end: &str| {
+            let text = format!("BEGIN:VCALENDAR\n{event}\nEND:VCALENDAR\n");
+            let calendar = icalendar::parse(text.as_bytes()).expect("a calendar");
+            let range = Range::parse(Some(start), Some(end)).expect("a range");
+            range
+                .in_zone(local)
+                .has_component(&calendar, &calendar.components[0])
+        };
+        let zone = |name: &str| {
+            let zone = format!("BEGIN:VTIMEZONE\nTZID:{name}\nEND:VTIMEZONE");
+            Local::parse(&format!("BEGIN:VCALENDAR\n{zone}\nEND:VCALENDAR\n")).expect("a zone")
+        };
+        let day = event("DTSTART;VALUE=DATE:20261129");
+        let evening = ("20261130T030000Z", "20261130T040000Z");
+        assert!(is_in(
+            &day,
+            zone("America/Los_Angeles"),
+            evening.0,
+            evening.1
+        ));
+        assert!(is_in(&day, zone("My Office"), evening.0, evening.1));
+        assert!(!is_in(&day, zone("Europe/Rome"), evening.0, evening.1));
+        let noon = event("DTSTART:20261129T120000\nDURATION:PT1H\nRRULE:FREQ=DAILY");
+        let noon_there = ("20261201T200000Z", "20261201T203000Z");
+        assert!(is_in(
+            &noon,
+            zone("America/Los_Angeles"),
+            noon_there.0,
+            noon_there.1
+        ));
+        assert!(!is_in(&noon, Local::UTC, noon_there.0, noon_there.1));
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_in_the_range() {
+        let moved = "DTSTART:20260120T100000Z\nDURATION:PT1H\n\
+                     RECURRENCE-ID;RANGE=THISANDFUTURE:20260119T100000Z";
+        assert!(is_in(&event(moved), "20260127T100000Z", "20260127T110000Z"));
+        let task = "BEGIN:VTODO\nUID:1\nDTSTART:20261129T100000Z\nDURATION:long\nEND:VTODO";
+        assert!(is_in(task, "20261129T100001Z", "20261129T110000Z"));
     }
 }

@@ -319,6 +319,85 @@ fn a_synchronization_goes_on_where_it_was() {
     assert!(text.contains("<D:valid-sync-token/>"), "{text}");
 }
 
+/// Old deletions are forgotten, and a calendar may be older than they are.
+#[test]
+fn a_first_synchronization_in_parts_comes_to_its_end() {
+    let program = Program::start(&[]);
+    for number in 0..5 {
+        let path = format!("/dav/personal/{number}.ics");
+        assert_eq!(program.put(&path, &event(&path, "x"), &[]), "");
+    }
+    run(Command::new("sqlite3")
+        .arg(program.folder.path().join("calendar.db"))
+        .arg("UPDATE counter SET forgotten = version"));
+    let (mut token, mut seen) = (String::new(), 0);
+    for round in 0.. {
+        let text = format!(
+            "<sync-collection xmlns='DAV:'><sync-token>{token}</sync-token>\
+             <limit><nresults>2</nresults></limit>\
+             <sync-level>1</sync-level><prop><getetag/></prop></sync-collection>"
+        );
+        let text = program.report("/dav/personal/", &text);
+        seen += text.matches(".ics</D:href><D:propstat>").count();
+        // What goes in the middle of it is heard of.
+        let gone = text.contains("0.ics</D:href><D:status>HTTP/1.1 404");
+        assert_eq!(gone, round == 2, "{text}");
+        if round == 0 {
+            program.status(&["--request", "DELETE"], "/dav/personal/0.ics");
+        }
+        let (_, rest) = text.split_once("<D:sync-token>").expect("a token");
+        token = rest.split('<').next().expect("a token").to_owned();
+        if !text.contains("507 Insufficient Storage") {
+            break;
+        }
+    }
+    assert_eq!(seen, 5);
+}
+
+/// Calendar programs show all-day events in the zone of their user.
+#[test]
+fn a_query_has_the_zone_of_the_calendar_or_its_own() {
+    let program = Program::start(&[]);
+    let day = event("day", "x").replace("DTSTART:20260105T090000Z", "DTSTART;VALUE=DATE:20260105");
+    assert_eq!(program.put("/dav/personal/day.ics", &day, &[]), "");
+    let zone = |name: &str| {
+        format!("BEGIN:VCALENDAR\nBEGIN:VTIMEZONE\nTZID:{name}\nEND:VTIMEZONE\nEND:VCALENDAR\n")
+    };
+    let found = |more: &str| {
+        let text = program.curl(
+            &[
+                "--request",
+                "REPORT",
+                "--header",
+                "depth: 1",
+                "--data-binary",
+                &format!(
+                    "<C:calendar-query xmlns='DAV:' xmlns:C='urn:ietf:params:xml:ns:caldav'>\
+                     <prop><getetag/></prop><C:filter><C:comp-filter name='VCALENDAR'>\
+                     <C:comp-filter name='VEVENT'>\
+                     <C:time-range start='20260106T020000Z' end='20260106T030000Z'/>\
+                     </C:comp-filter></C:comp-filter></C:filter>{more}</C:calendar-query>"
+                ),
+            ],
+            "/dav/personal/",
+        );
+        assert!(text.contains("<D:multistatus"), "{text}");
+        text.contains("day.ics")
+    };
+    assert!(!found(""));
+    let denver = zone("America/Denver");
+    assert!(found(&format!("<C:timezone>{denver}</C:timezone>")));
+    let patch = format!(
+        "<propertyupdate xmlns='DAV:' xmlns:C='urn:ietf:params:xml:ns:caldav'><set><prop>\
+         <C:calendar-timezone>{denver}</C:calendar-timezone></prop></set></propertyupdate>"
+    );
+    let patch = ["--request", "PROPPATCH", "--data-binary", &patch];
+    assert_eq!(program.status(&patch, "/dav/personal/"), "207");
+    assert!(found(""));
+    let rome = zone("Europe/Rome");
+    assert!(!found(&format!("<C:timezone>{rome}</C:timezone>")));
+}
+
 #[test]
 fn what_is_hostile_is_refused() {
     let user = tempfile::NamedTempFile::new().expect("a file");
