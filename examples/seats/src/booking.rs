@@ -34,6 +34,10 @@ const SCHEMA: &str = "
 /// How long a customer has to decide, and the most that one may ask for.
 pub const HOLD: Duration = Duration::from_secs(120);
 
+/// The same in milliseconds. A hold that ends later was made before a clock was set back, and would
+/// keep everybody else away for as long as it was set back by.
+const MOST: i64 = HOLD.as_millis() as i64;
+
 #[derive(Serialize)]
 pub struct Flight {
     id: u32,
@@ -89,9 +93,9 @@ pub fn prepare(database: &ConnectionPool) -> Deferred<(), Error> {
 pub fn flights(database: &ConnectionPool) -> Deferred<Vec<Flight>, Error> {
     let sql = "
         SELECT id, origin, destination, (SELECT count(*) FROM seat
-            WHERE flight = id AND NOT sold AND ifnull(until, 0) <= ?)
+            WHERE flight = id AND NOT sold AND ifnull(until, 0) NOT BETWEEN ?1 + 1 AND ?1 + ?2)
         FROM flight ORDER BY id";
-    database.run_query(sql, [now()], |row| {
+    database.run_query(sql, [now(), MOST], |row| {
         Ok(Flight {
             id: row.get(0)?,
             origin: row.get(1)?,
@@ -103,8 +107,9 @@ pub fn flights(database: &ConnectionPool) -> Deferred<Vec<Flight>, Error> {
 
 pub fn seats(database: &ConnectionPool, flight: u32) -> Deferred<Vec<Seat>, Error> {
     let sql = "
-        SELECT number, sold, ifnull(until, 0) > ?2 FROM seat WHERE flight = ?1 ORDER BY number";
-    database.run_query(sql, (flight, now()), move |row| {
+        SELECT number, sold, ifnull(until, 0) BETWEEN ?2 + 1 AND ?2 + ?3 FROM seat
+        WHERE flight = ?1 ORDER BY number";
+    database.run_query(sql, (flight, now(), MOST), move |row| {
         Ok(Seat {
             flight,
             number: row.get(0)?,
@@ -130,10 +135,11 @@ pub fn hold(
         let until = now + wished.min(HOLD).as_millis() as i64;
         let sql = "
             UPDATE seat SET token = lower(hex(randomblob(16))), customer = ?3, until = ?4
-            WHERE flight = ?1 AND number = ?2 AND NOT sold AND ifnull(until, 0) <= ?5
+            WHERE flight = ?1 AND number = ?2 AND NOT sold
+                AND ifnull(until, 0) NOT BETWEEN ?5 + 1 AND ?5 + ?6
             RETURNING token";
         let mut statement = transaction.prepare_cached(sql)?;
-        let parameters = (flight, number, wish.customer, until, now);
+        let parameters = (flight, number, wish.customer, until, now, MOST);
         let token = statement
             .query_row(parameters, |row| row.get(0))
             .optional()?;

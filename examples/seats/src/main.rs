@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     reactor.block_on(async { Ok::<_, Box<dyn Error>>(prepared.await?) })?;
 
     signal::stop_on(&handle, [Signal::INT, Signal::TERM])?.keep();
-    let server = http::serve(listener, site::router(database));
+    let server = http::serve(listener, site::router(&handle, database));
     println!("http listening on {}", server.local_address());
     Ok(reactor.run()?)
 }

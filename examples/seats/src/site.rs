@@ -2,7 +2,11 @@
 
 use std::rc::Rc;
 
-use entwined::broadcast::{Broadcast, Received};
+use entwined::{
+    Handle,
+    broadcast::{Broadcast, Received},
+    deferred::Deferred,
+};
 use entwined_http::{Html, Json, Path, Request, Response, Router, State, StatusCode, layers, sse};
 use entwined_rusqlite::ConnectionPool;
 
@@ -11,15 +15,41 @@ use crate::booking::{self, Flight, Hold, Refusal, Seat, Wish};
 /// How many changes a page that was away for a moment can catch up with.
 const KEPT: usize = 1_000;
 
+/// A request is much shorter. Names of customers are kept.
+const MAX_BODY: usize = 4 * 1024;
+
 #[derive(Clone)]
 struct Office {
+    handle: Handle,
     database: ConnectionPool,
     /// Every change, for the pages that are open.
     changes: Rc<Broadcast<Seat>>,
 }
 
-pub fn router(database: ConnectionPool) -> Router {
+impl Office {
+    /// Tells of a change when it is made, also if the customer hangs up meanwhile: nobody knows
+    /// then whether it was made.
+    fn tell<T: 'static>(
+        &self,
+        change: Deferred<T, Refusal>,
+        seat: impl FnOnce(&T) -> Seat + 'static,
+    ) -> Deferred<T, Refusal> {
+        let (made, told) = Deferred::new();
+        let changes = self.changes.clone();
+        self.handle.spawn(async move {
+            let result = change.await;
+            if let Ok(value) = &result {
+                changes.send(seat(value));
+            }
+            made.settle(result);
+        });
+        told
+    }
+}
+
+pub fn router(handle: &Handle, database: ConnectionPool) -> Router {
     let office = Office {
+        handle: handle.clone(),
         database,
         changes: Rc::new(Broadcast::new(KEPT)),
     };
@@ -35,6 +65,7 @@ pub fn router(database: ConnectionPool) -> Router {
         .post("/holds/{token}/confirm", confirm)
         .delete("/holds/{token}", cancel)
         .layer(layers::state(office))
+        .layer(layers::max_body_size(MAX_BODY))
 }
 
 async fn flights(State(office): State<Office>) -> Result<Json<Vec<Flight>>, Refusal> {
@@ -64,29 +95,28 @@ async fn hold(
     Path((flight, number)): Path<(u32, u32)>,
     Json(wish): Json<Wish>,
 ) -> Result<(StatusCode, Json<Hold>), Refusal> {
-    let held = booking::hold(&office.database, (flight, number), wish).await?;
-    office.changes.send(Seat {
+    let held = booking::hold(&office.database, (flight, number), wish);
+    let seat = move |_: &Hold| Seat {
         flight,
         number,
         state: booking::State::Held,
-    });
-    Ok((StatusCode::CREATED, Json(held)))
+    };
+    Ok((StatusCode::CREATED, Json(office.tell(held, seat).await?)))
 }
 
 async fn confirm(
     State(office): State<Office>,
     Path(token): Path<String>,
 ) -> Result<Json<Seat>, Refusal> {
-    let seat = booking::confirm(&office.database, token).await?;
-    office.changes.send(seat.clone());
-    Ok(Json(seat))
+    let sold = booking::confirm(&office.database, token);
+    Ok(Json(office.tell(sold, Seat::clone).await?))
 }
 
 async fn cancel(
     State(office): State<Office>,
     Path(token): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    let seat = booking::cancel(&office.database, token).await?;
-    office.changes.send(seat);
+    let free = booking::cancel(&office.database, token);
+    office.tell(free, Seat::clone).await?;
     Ok(StatusCode::NO_CONTENT)
 }

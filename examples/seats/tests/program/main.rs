@@ -129,6 +129,58 @@ fn other_pages_hear_of_each_change() {
     );
 }
 
+/// The program may not know whether a change was made when its customer hangs up.
+#[test]
+fn other_pages_hear_of_the_changes_of_those_who_hang_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("seats.db");
+    let program = Program::start(&database);
+    let mut script = Command::new("/usr/bin/python3");
+    script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hang_up.py"));
+    run(script.arg(&program.url).arg(&database));
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_no_seat_for_longer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("seats.db");
+    let program = Program::start(&database);
+    let wish = r#"{"customer": "curl"}"#;
+    program.hold("/flights/1/7/hold", wish);
+    // As if the clock had been an hour ahead.
+    sqlite(
+        &database,
+        "UPDATE seat SET until = until + 3600000 WHERE token NOTNULL",
+    );
+    assert!(program.curl(&[], "/flights").contains(r#""free":60"#));
+    let seats = program.curl(&[], "/flights/1");
+    assert!(!seats.contains(r#""state":"held""#), "{seats}");
+    program.hold("/flights/1/7/hold", wish);
+}
+
+#[test]
+fn no_name_of_a_customer_fills_the_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = Program::start(&folder.path().join("seats.db"));
+    let wish = format!(r#"{{"customer": "{}"}}"#, "x".repeat(100_000));
+    let status = program.curl(
+        &[&STATUS[..], &["--json", &wish]].concat(),
+        "/flights/1/7/hold",
+    );
+    assert_eq!(status, "413");
+}
+
+/// Somebody looks away for too long, in a browser.
+#[test]
+fn after_a_hold_that_is_over_the_page_takes_another_seat() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("seats.db");
+    let program = Program::start(&database);
+    let mut script = Command::new("/usr/bin/python3");
+    script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page.py"));
+    run(script.arg(&program.url).arg(&database));
+}
+
 /// Sells all seats to 64 clients at once, and kills the program if `kill` is given. Each client
 /// writes the seats that were confirmed to it.
 fn sell_out(database: &Path, kill: bool) {
