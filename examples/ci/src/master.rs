@@ -233,6 +233,12 @@ impl Master {
     /// written: a build that prints faster than the disk takes it has to wait.
     async fn record(self: Rc<Self>, peer: Peer, job: Job) -> Result<Option<i32>, Failure> {
         let id = job.id;
+        // It may have been cancelled when it was taken, but was not yet among those that run here.
+        if let Ok(found) = self.store.find(id).await
+            && found.is_none_or(|build| build.state != "running")
+        {
+            return Ok(None);
+        }
         self.files.begin(id).await?;
         let mut said = peer.stream::<Said>("run", &job);
         while let Some(piece) = said.next().await {
@@ -268,14 +274,42 @@ impl Master {
         });
     }
 
+    /// Queues a build. Returns its number.
+    pub fn add(
+        self: &Rc<Self>,
+        repository: Option<String>,
+        script: String,
+    ) -> Deferred<i64, store::Error> {
+        let master = self.clone();
+        self.see_through(async move {
+            let id = master.store.add(repository, script).await?;
+            master.changes.send(id);
+            Ok(id)
+        })
+    }
+
     /// Cancels a build. Returns whether there was something to cancel.
-    pub async fn cancel(&self, id: i64) -> Result<bool, store::Error> {
-        let cancelled = self.store.cancel(id).await?;
-        if cancelled {
-            self.drop_running(id);
-        }
-        self.changes.send(id);
-        Ok(cancelled)
+    pub fn cancel(self: &Rc<Self>, id: i64) -> Deferred<bool, store::Error> {
+        let master = self.clone();
+        self.see_through(async move {
+            let cancelled = master.store.cancel(id).await?;
+            if cancelled {
+                master.drop_running(id);
+            }
+            master.changes.send(id);
+            Ok(cancelled)
+        })
+    }
+
+    /// Does something to its end, also if nobody waits for it any more: if the database was
+    /// changed, what follows from it must be done.
+    fn see_through<T: 'static>(
+        &self,
+        work: impl Future<Output = Result<T, store::Error>> + 'static,
+    ) -> Deferred<T, store::Error> {
+        let (done, result) = Deferred::new();
+        self.handle.spawn(async move { done.settle(work.await) });
+        result
     }
 }
 

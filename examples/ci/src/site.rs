@@ -16,6 +16,10 @@ use crate::{
     store::{self, Build},
 };
 
+/// The longest script: Linux gives a program 128 KiB as one argument, and a page shows a hundred of
+/// them.
+const MAX_BODY: usize = 64 * 1024;
+
 /// A build runs a script with the rights of a worker, so other people's pages must not ask for one.
 pub fn router(master: &Rc<Master>) -> Router {
     Router::new()
@@ -31,6 +35,7 @@ pub fn router(master: &Rc<Master>) -> Router {
         .nest("/artifacts", artifacts(master))
         .get("/changes", changes)
         .layer(layers::state(master.clone()))
+        .layer(layers::max_body_size(MAX_BODY))
         .layer(layers::local_only())
 }
 
@@ -75,9 +80,11 @@ async fn add(
     Json(new): Json<New>,
 ) -> Result<(StatusCode, Json<Value>), Error> {
     let repository = new.repository.filter(|text| !text.is_empty());
-    let added = master.store.add(repository, new.script);
-    let id = added.await?;
-    master.changes.send(id);
+    let texts = [Some(&new.script), repository.as_ref()];
+    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+        return Err(Error::bad_request("no program takes a NUL"));
+    }
+    let id = master.add(repository, new.script).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
 

@@ -315,8 +315,11 @@ struct Row {
 
 impl Row {
     fn new(window: &Rc<Window>, build: &Build) -> Row {
-        let script = build.script.lines().next().unwrap_or_default();
-        let name = match &build.repository {
+        // No text of GTK has a NUL.
+        let plain = |text: &str| text.replace('\0', "\u{fffd}");
+        let (all, repository) = (plain(&build.script), build.repository.as_deref().map(plain));
+        let script = all.lines().next().unwrap_or_default();
+        let name = match &repository {
             Some(repository) => format!("{}  {script}  ({repository})", build.id),
             None => format!("{}  {script}", build.id),
         };
@@ -325,7 +328,7 @@ impl Row {
             .xalign(0.0)
             .hexpand(true)
             .ellipsize(pango::EllipsizeMode::End)
-            .tooltip_text(&build.script)
+            .tooltip_text(&all)
             .build();
         let text = gtk::Label::builder()
             .xalign(0.0)

@@ -343,6 +343,65 @@ fn a_cancelled_build_and_all_it_started_is_killed() {
     assert_eq!(master.state(&id), "cancelled");
 }
 
+/// Somebody may hang up at any moment of what the master does then.
+#[test]
+fn what_somebody_asks_for_who_hangs_up_is_done() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    master.until_workers(1);
+    run(Command::new("/usr/bin/python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hang_up.py"))
+        .arg(&master.url)
+        .arg(site.file("ci-data/builds.db"))
+        .arg(site.path()));
+}
+
+/// It is cancelled after it was taken for a worker, and before it runs there.
+#[test]
+fn a_build_that_is_cancelled_while_it_is_taken_does_not_run() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let sql = "
+        CREATE TRIGGER cancels AFTER UPDATE OF state ON build
+        WHEN NEW.state = 'running' AND NEW.script LIKE '%ran%'
+        BEGIN UPDATE build SET state = 'cancelled' WHERE id = NEW.id; END";
+    run(Command::new("sqlite3")
+        .arg(site.file("ci-data/builds.db"))
+        .arg(sql));
+    let ran = site.file("ran");
+    let cancelled = master.build(&format!("touch {}", ran.display()));
+    let next = master.build("true");
+    let _worker = site.worker("one", &master);
+    master.until_state(&next, "passed");
+    assert_eq!(master.state(&cancelled), "cancelled");
+    assert!(!ran.exists());
+}
+
+#[test]
+fn what_no_shell_takes_is_refused() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let status = |new: &serde_json::Value| {
+        fs::write(site.file("new"), new.to_string()).expect("a file");
+        let file = format!("@{}", site.file("new").display());
+        let status = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+        master.curl(&[&status[..], &["--json", &file]].concat(), "/builds")
+    };
+    let long = "x".repeat(200_000);
+    assert_eq!(status(&serde_json::json!({"script": "echo a\0b"})), "400");
+    assert_eq!(
+        status(&serde_json::json!({"script": "true", "repository": "a\0b"})),
+        "400"
+    );
+    assert_eq!(status(&serde_json::json!({"script": long})), "413");
+    assert_eq!(
+        status(&serde_json::json!({"script": "true", "repository": long})),
+        "413"
+    );
+    assert_eq!(status(&serde_json::json!({"script": "true"})), "201");
+}
+
 #[test]
 fn a_build_goes_to_another_worker_if_its_own_is_killed_or_stopped() {
     for signal in ["KILL", "STOP"] {

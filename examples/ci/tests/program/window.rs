@@ -110,6 +110,25 @@ fn a_person_watches_and_cancels_in_the_window() {
     assert!(master.process.0.wait().expect("it was started").success());
 }
 
+/// No text of GTK has a NUL.
+#[test]
+fn a_window_bears_every_script() {
+    let desktop = Desktop::start();
+    let site = Site::new(&["master", "one"]);
+    let mut command = site.master_command(&["one"], None);
+    command.arg("--window").envs(desktop.environment());
+    command.env_remove("WAYLAND_DISPLAY");
+    let master = Master::start(&mut command);
+    // An older master has let it in.
+    run(Command::new("sqlite3")
+        .arg(site.file("ci-data/builds.db"))
+        .arg("INSERT INTO build (script, repository) VALUES ('echo a' || char(0) || 'b', 'r' || char(0))"));
+    master.build("echo next");
+    desktop.person("see", "echo next");
+    master.build("echo another");
+    desktop.person("see", "echo another");
+}
+
 #[test]
 fn a_master_whose_window_is_closed_ends() {
     let desktop = Desktop::start();
