@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use entwined::{
     thread::{Config, ThreadPool},
 };
 use entwined_http::client::Client;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     name,
@@ -37,8 +37,14 @@ pub enum State {
     Running,
     Paused,
     /// Where the file is.
+    #[serde(serialize_with = "as_text")]
     Done(PathBuf),
     Failed(String),
+}
+
+/// A folder may have any name.
+fn as_text<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
 }
 
 impl State {
@@ -174,7 +180,11 @@ impl Downloads {
     pub fn add(self: &Rc<Self>, url: &str) -> Result<Rc<Download>, String> {
         let url = url.trim();
         if !url.starts_with("http://") && !url.starts_with("https://") {
+            let url = name::without_password(url);
             return Err(format!("{url:?} does not begin with http:// or https://"));
+        }
+        if url.contains(char::is_control) {
+            return Err("a URL has no control characters".into());
         }
         let id = self.next_id.get();
         self.next_id.set(id + 1);
@@ -238,7 +248,8 @@ impl Downloads {
                     }
                 }
                 Err(Ended::Lost(why) | Ended::Failed(why)) => {
-                    tracing::warn!(url = download.url, why, "not downloaded");
+                    let url = name::without_password(&download.url);
+                    tracing::warn!(url, why, "not downloaded");
                     downloads.set(&download, State::Failed(why));
                 }
             }
@@ -286,6 +297,8 @@ impl Downloads {
         let file = self.part_file(download);
         let mut backoff = Backoff::default();
         let mut tries = 0;
+        // A server may begin anew again and again.
+        let mut most = download.received();
         loop {
             let mut part = download.part.borrow().clone();
             let before = part.received;
@@ -304,7 +317,8 @@ impl Downloads {
             let fetched =
                 transfer::fetch(&self.means, url, &file, &mut part, &mut stopped, progress);
             let ended = fetched.await;
-            let came = part.received > before;
+            let came = part.received > most;
+            most = most.max(part.received);
             download.part.replace(part);
             let Err(ended) = ended else { break };
             let Ended::Lost(why) = ended else {
@@ -338,5 +352,19 @@ impl Downloads {
             download.removed.set(true);
             let _ = fs::remove_file(self.part_file(&download));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    use super::*;
+
+    #[test]
+    fn a_file_in_any_folder_can_be_told_of() {
+        let path = Path::new(OsStr::from_bytes(b"/\xff/a")).to_owned();
+        let text = serde_json::to_string(&State::Done(path)).expect("JSON");
+        assert_eq!(text, "{\"state\":\"done\",\"text\":\"/\u{fffd}/a\"}");
     }
 }

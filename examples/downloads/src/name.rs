@@ -73,6 +73,17 @@ pub fn in_url(url: &str) -> String {
         .into_owned()
 }
 
+/// A URL without the name and the password that may be in it, for people to read.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
 /// A name that is one, in the folder that it is put into.
 pub fn clean(wish: &str) -> String {
     let wish = wish.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -161,6 +172,18 @@ mod tests {
             assert_eq!(in_disposition(&text).as_deref(), Some("plain"));
         }
         assert_eq!(in_disposition("inline"), None);
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("http://a/b@c", "http://a/b@c"),
+            ("http://me:p@ss@a:1/b?c@d", "http://a:1/b?c@d"),
+            ("https://me@a", "https://a"),
+            ("a@b", "a@b"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
     }
 
     #[test]

@@ -82,12 +82,15 @@ pub async fn fetch(
         Either::Left((response, _)) => response.map_err(lost)?,
         Either::Right(_) => return Err(Ended::Stopped),
     };
-    begin(part, &response)?;
+    let answer = begin(part, &response)?;
     progress(part);
     let (path, length) = (path.to_owned(), part.received);
     let open = threads.defer(handle, move |_| open(path, length));
     let mut file: fs::File = open.await.map_err(disk)?;
     loop {
+        if answer == Answer::Nothing {
+            break;
+        }
         let piece = match select(pin!(response.chunk()), &mut *stop).await {
             Either::Left((Ok(Some(piece)), _)) => piece,
             Either::Left((Ok(None), _)) => break,
@@ -95,6 +98,13 @@ pub async fn fetch(
             Either::Right(_) => return Err(Ended::Stopped),
         };
         let count = piece.len() as u64;
+        if part
+            .total
+            .is_some_and(|total| part.received + count > total)
+        {
+            *part = Part::default();
+            return Err(Ended::Lost("The server sends more than it has said".into()));
+        }
         // The next piece is asked for when this one is written, so nothing piles up.
         let written = threads.defer(handle, move |_| {
             file.write_all(&piece)?;
@@ -104,8 +114,11 @@ pub async fn fetch(
         part.received += count;
         progress(part);
     }
-    if part.total.is_some_and(|total| total != part.received) {
+    if answer != Answer::Nothing && part.total.is_some_and(|total| total != part.received) {
         return Err(Ended::Lost("The file is not complete".into()));
+    }
+    if answer == Answer::Part && part.total.is_none() {
+        return Err(Ended::Lost("There may be more of the file".into()));
     }
     let synced = threads.defer(handle, move |_| file.sync_all());
     synced.await.map_err(disk)
@@ -125,8 +138,18 @@ fn disk(error: io::Error) -> Ended {
     Ended::Failed(error.to_string())
 }
 
+/// What a server sends.
+#[derive(PartialEq)]
+enum Answer {
+    Whole,
+    /// The rest, or a piece of it.
+    Part,
+    /// Everything is here already.
+    Nothing,
+}
+
 /// Reads the head of an answer: whether this is the rest, or the whole again.
-fn begin(part: &mut Part, response: &ClientResponse) -> Result<(), Ended> {
+fn begin(part: &mut Part, response: &ClientResponse) -> Result<Answer, Ended> {
     let status = response.status();
     let headers = response.headers();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -148,6 +171,7 @@ fn begin(part: &mut Part, response: &ClientResponse) -> Result<(), Ended> {
                 ));
             }
             part.total = total.or(part.total);
+            Ok(Answer::Part)
         }
         StatusCode::OK => {
             *part = Part {
@@ -159,18 +183,23 @@ fn begin(part: &mut Part, response: &ClientResponse) -> Result<(), Ended> {
                     name::in_disposition(&String::from_utf8_lossy(value.as_bytes()))
                 }),
             };
+            Ok(Answer::Whole)
         }
-        // There is no rest: then it is another file now.
+        // There is no rest: this was the whole, or it is another file now.
         StatusCode::RANGE_NOT_SATISFIABLE => {
+            let whole = text(header::CONTENT_RANGE)
+                .and_then(|text| text.strip_prefix("bytes */")?.parse::<u64>().ok());
+            if whole == Some(part.received) && is_of(part.validator.as_deref(), headers) {
+                return Ok(Answer::Nothing);
+            }
             *part = Part::default();
-            return Err(Ended::Lost("The file on the server is shorter now".into()));
+            Err(Ended::Lost("The file on the server is shorter now".into()))
         }
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            return Err(Ended::Lost(format!("The server says {status}")));
+            Err(Ended::Lost(format!("The server says {status}")))
         }
-        _ => return Err(Ended::Failed(format!("The server says {status}"))),
+        _ => Err(Ended::Failed(format!("The server says {status}"))),
     }
-    Ok(())
 }
 
 /// What can tell that a file is the same byte for byte (RFC 9110, 8.8): a strong tag, or a date

@@ -4,7 +4,10 @@ use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use gtk::{gdk, gio, glib, pango, prelude::*};
 
-use crate::download::{Download, Downloads, State};
+use crate::{
+    download::{Download, Downloads, State},
+    name,
+};
 
 pub struct Window {
     window: gtk::ApplicationWindow,
@@ -150,7 +153,7 @@ impl Row {
             .xalign(0.0)
             .hexpand(true)
             .ellipsize(pango::EllipsizeMode::Middle)
-            .tooltip_text(&download.url)
+            .tooltip_text(name::without_password(&download.url))
             .build();
         let bar = gtk::ProgressBar::new();
         let text = gtk::Label::builder()
@@ -239,7 +242,7 @@ fn describe(download: &Download, state: &State) -> String {
         State::Running => {
             let speed = download.speed();
             let left = download.total().filter(|_| speed > 0.0);
-            let left = left.map(|total| (total - download.received()) as f64 / speed);
+            let left = left.map(|total| total.saturating_sub(download.received()) as f64 / speed);
             match left {
                 Some(left) => format!("{so_far}, {}/s, {} left", size(speed), time(left)),
                 None if speed > 0.0 => format!("{so_far}, {}/s", size(speed)),

@@ -329,10 +329,8 @@ fn a_file_that_is_resumed_while_it_stops_goes_on() {
     assert!(fs::read(path).expect("a file") == bytes);
 }
 
-/// A server by hand that does not look at `If-Range`, as some do not.
-#[test]
-fn parts_of_different_files_are_not_put_together() {
-    let program = Program::start();
+/// A server by hand, which gives these answers, and returns which ranges it was asked for.
+fn serve(answers: &'static [&'static str]) -> (String, thread::JoinHandle<Vec<Option<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/file", listener.local_addr().expect("an address"));
     let serving = thread::spawn(move || {
@@ -343,12 +341,6 @@ fn parts_of_different_files_are_not_put_together() {
                 .take_while(|line| !line.is_empty())
                 .collect::<Vec<_>>()
         };
-        let answers = [
-            "200 OK\r\netag: \"1\"\r\ncontent-length: 10\r\n\r\nAAAAA",
-            "206 Partial Content\r\netag: \"2\"\r\ncontent-range: bytes 5-9/10\r\n\
-             content-length: 5\r\n\r\nBBBBB",
-            "200 OK\r\netag: \"2\"\r\ncontent-length: 10\r\n\r\nBBBBBBBBBB",
-        ];
         let mut ranges = Vec::new();
         for answer in answers {
             let (mut stream, _) = listener.accept().expect("a client");
@@ -361,11 +353,130 @@ fn parts_of_different_files_are_not_put_together() {
         }
         ranges
     });
+    (url, serving)
+}
+
+/// Some servers do not look at `If-Range`.
+#[test]
+fn parts_of_different_files_are_not_put_together() {
+    let program = Program::start();
+    let (url, serving) = serve(&[
+        "200 OK\r\netag: \"1\"\r\ncontent-length: 10\r\n\r\nAAAAA",
+        "206 Partial Content\r\netag: \"2\"\r\ncontent-range: bytes 5-9/10\r\n\
+         content-length: 5\r\n\r\nBBBBB",
+        "200 OK\r\netag: \"2\"\r\ncontent-length: 10\r\n\r\nBBBBBBBBBB",
+    ]);
     let id = program.add(&url);
     let path = done(&program.until_state(id, "done"));
     assert_eq!(fs::read(path).expect("a file"), b"BBBBBBBBBB");
     let ranges = serving.join().expect("no panic");
     assert_eq!(ranges, [None, Some("range: bytes=5-".into()), None]);
+}
+
+/// A part of a file whose size the server does not know is not the rest of it (RFC 9110, 14.4).
+#[test]
+fn a_part_of_a_file_of_unknown_size_is_not_its_end() {
+    let program = Program::start();
+    let (url, serving) = serve(&[
+        "200 OK\r\netag: \"1\"\r\ntransfer-encoding: chunked\r\n\r\n4\r\nAAAA\r\n",
+        "206 Partial Content\r\netag: \"1\"\r\ncontent-range: bytes 4-7/*\r\n\
+         content-length: 4\r\n\r\nBBBB",
+        "206 Partial Content\r\netag: \"1\"\r\ncontent-range: bytes 8-9/*\r\n\
+         content-length: 2\r\n\r\nCC",
+        "416 Range Not Satisfiable\r\ncontent-range: bytes */10\r\ncontent-length: 0\r\n\r\n",
+    ]);
+    let id = program.add(&url);
+    let path = done(&program.until_state(id, "done"));
+    assert_eq!(fs::read(path).expect("a file"), b"AAAABBBBCC");
+    assert_eq!(serving.join().expect("no panic").len(), 4);
+}
+
+#[test]
+fn more_than_the_server_has_said_is_not_the_file() {
+    let program = Program::start();
+    let (url, serving) = serve(&[
+        "200 OK\r\netag: \"1\"\r\ncontent-length: 10\r\n\r\nAAAAA",
+        "206 Partial Content\r\netag: \"1\"\r\ncontent-range: bytes 5-9/10\r\n\
+         transfer-encoding: chunked\r\n\r\n8\r\nAAAAAAAA\r\n8\r\nAAAAAAAA\r\n0\r\n\r\n",
+        "200 OK\r\netag: \"1\"\r\ncontent-length: 10\r\n\r\nAAAAAAAAAA",
+    ]);
+    let id = program.add(&url);
+    let path = done(&program.until_state(id, "done"));
+    assert_eq!(fs::read(path).expect("a file"), b"AAAAAAAAAA");
+    let ranges = serving.join().expect("no panic");
+    assert_eq!(ranges, [None, Some("range: bytes=5-".into()), None]);
+}
+
+/// Each answer has more than the one before, and never more than was here.
+#[test]
+fn a_server_that_never_comes_further_is_given_up() {
+    let program = Program::start();
+    let (less, more) = (
+        "200 OK\r\ncontent-length: 10\r\n\r\nAA",
+        "200 OK\r\ncontent-length: 10\r\n\r\nAAAA",
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/file", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for (stream, answer) in listener.incoming().zip([more, less].into_iter().cycle()) {
+            let mut stream = stream.expect("a client");
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = stream.write_all(format!("HTTP/1.1 {answer}").as_bytes());
+        }
+    });
+    let id = program.add(&url);
+    program.until_state(id, "failed");
+}
+
+#[test]
+fn a_url_has_no_control_characters() {
+    let program = Program::start();
+    let file = program.folder.path().join("url");
+    fs::write(&file, "http://127.0.0.1:1/a\0b").expect("a file");
+    let data = format!("@{}", file.display());
+    let text = run(Command::new("curl")
+        .args(["--silent", "--max-time", "20", "--data-binary", &data])
+        .args([
+            "--header",
+            &format!("authorization: Bearer {}", program.token),
+        ])
+        .args(["--header", "content-type: text/plain"])
+        .args(["--output", "/dev/null", "--write-out", "%{http_code}"])
+        .arg(format!("{}/downloads", program.url)));
+    assert_eq!(text, "400");
+    assert_eq!(program.curl(&[], "/downloads"), "[]");
+}
+
+/// Logs go to many places.
+#[test]
+fn no_password_is_in_the_log() {
+    let (folder, display) = (tempfile::tempdir().expect("a folder"), Display::start());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_downloads"));
+    command
+        .args(["--listen", "tcp:0:interface=127.0.0.1", "--folder"])
+        .arg(folder.path())
+        .arg("ftp://anna:geheim@127.0.0.1/a")
+        .arg("http://anna:geheim@127.0.0.1/\u{1}")
+        .stderr(Stdio::piped());
+    let (url, serving) = serve(&["404 Not Found\r\ncontent-length: 0\r\n\r\n"]);
+    command.arg(url.replace("http://", "http://anna:geheim@"));
+    display.show(&mut command);
+    let (mut process, _output) = start(&mut command);
+    serving.join().expect("no panic");
+    let mut log = String::new();
+    let errors = process.0.stderr.take().expect("piped");
+    for line in BufReader::new(errors).lines() {
+        let line = line.expect("text");
+        log += &line;
+        if line.contains("not downloaded") {
+            break;
+        }
+    }
+    assert!(
+        log.contains("not downloaded") && !log.contains("geheim"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -29,6 +29,15 @@ scope = {"__name__": "__main__", "__builtins__": __builtins__}
 sys.argv = [""]
 
 
+# Longer events would not be taken. Less is shown, too.
+MAX_TEXT = 1024 * 1024
+MAX_PICTURE = 12 * 1024 * 1024
+
+
+def cut(text):
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "\nThe rest is left out.\n"
+
+
 def say(kind, **more):
     sys.stdout.flush()
     sys.stderr.flush()
@@ -84,11 +93,14 @@ def step():
         signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)
         signal.sigtimedwait(INTERRUPT, 0)
     for picture in shown:
-        say("picture", png=picture)
+        if len(picture) <= MAX_PICTURE:
+            say("picture", png=picture)
+        else:
+            say("error", text="A picture is too large, and left out.\n")
     if value is not None:
-        say("value", text=value)
+        say("value", text=cut(value))
     if error is not None:
-        say("error", text=error)
+        say("error", text=cut(error))
     say("done")
 
 

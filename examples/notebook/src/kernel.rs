@@ -181,8 +181,9 @@ impl ProcessProtocol for Pipes {
                 Ok(None) => break,
                 Err(error) => Err(error.to_string()),
             };
+            let event = event.and_then(|event| Ok(self.order.event(event)?));
             match event {
-                Ok(event) => self.order.event(event),
+                Ok(()) => {}
                 Err(why) => {
                     (self.tell)(Happened::Output(format!("The kernel is wrong: {why}\n")));
                     let _ = process.kill();

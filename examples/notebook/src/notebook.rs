@@ -13,7 +13,7 @@ use std::{
 
 use entwined::{Handle, broadcast::Broadcast, deferred::DeferredLock};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{
     document::{Content, Document, Output},
@@ -111,6 +111,8 @@ pub struct Notebook {
     kinds: Kinds,
     kind: String,
     path: PathBuf,
+    /// What else is in the file.
+    rest: Map<String, Value>,
     cells: RefCell<Vec<CellOf>>,
     next_id: Cell<u64>,
     count: Cell<u32>,
@@ -133,6 +135,7 @@ impl Notebook {
             kinds: kinds.clone(),
             kind: document.kernel,
             path,
+            rest: document.rest,
             cells: RefCell::default(),
             next_id: Cell::new(1),
             count: Cell::new(0),
@@ -358,6 +361,7 @@ impl Notebook {
         let source = self.with(id, |cell| {
             (cell.content.count, cell.size) = (Some(count), 0);
             cell.content.outputs.clear();
+            cell.content.kept = None;
             cell.content.source.clone()
         });
         self.set_state(id, State::Running);
@@ -406,7 +410,8 @@ impl Notebook {
         let added = self.with(id, |cell| {
             let limit = match &output {
                 Output::Picture { .. } => MAX_OUTPUT,
-                Output::Error { .. } => usize::MAX,
+                // Why it has failed is shown, also if there is no room for more output.
+                Output::Error { .. } => 2 * MAX_OUTPUT,
                 _ => MAX_TEXT,
             };
             let (before, after) = (cell.size, cell.size + output.len());
@@ -419,6 +424,7 @@ impl Notebook {
                 };
             }
             cell.size = after;
+            cell.content.kept = None;
             match (cell.content.outputs.last_mut(), &output) {
                 (Some(Output::Text { text }), Output::Text { text: more }) => text.push_str(more),
                 _ => cell.content.outputs.push(output.clone()),
@@ -438,6 +444,7 @@ impl Notebook {
         Document {
             kernel: self.kind.clone(),
             cells: cells.iter().map(|cell| cell.content.clone()).collect(),
+            rest: self.rest.clone(),
         }
     }
 

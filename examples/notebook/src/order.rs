@@ -31,6 +31,10 @@ pub enum Item {
 /// More output than this is not held for an event: then the mark was not a mark.
 const MAX_HELD: usize = 1024 * 1024;
 
+/// Events that wait for their marks, and their bytes.
+const MAX_EVENTS: usize = 1_000;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
 pub struct Order {
     mark: Vec<u8>,
     output: Vec<u8>,
@@ -50,8 +54,20 @@ impl Order {
         self.output.extend_from_slice(data);
     }
 
-    pub fn event(&mut self, event: Event) {
+    /// Fails if there are events without marks, which pile up.
+    pub fn event(&mut self, event: Event) -> Result<(), &'static str> {
+        let size = |event: &Event| match event {
+            Event::Value { text } | Event::Error { text } | Event::Picture { png: text } => {
+                text.len()
+            }
+            Event::Ready | Event::Done => 0,
+        };
         self.events.push_back(event);
+        let bytes: usize = self.events.iter().map(size).sum();
+        match self.events.len() > MAX_EVENTS || bytes > MAX_BYTES {
+            true => Err("its events come without marks"),
+            false => Ok(()),
+        }
     }
 
     /// The next thing that has happened, if it is here as a whole.
@@ -116,7 +132,7 @@ mod tests {
     #[test]
     fn an_event_comes_after_the_output_before_it() {
         let mut order = Order::new("<mark>");
-        order.event(Event::Done);
+        order.event(Event::Done).expect("room");
         order.output(b"one");
         assert_eq!(all(&mut order), [text("one")]);
         order.output(b"two<ma");
@@ -130,13 +146,25 @@ mod tests {
         let mut order = Order::new("<mark>");
         order.output(b"one<mark>two<mark>");
         assert_eq!(all(&mut order), [text("one")]);
-        order.event(Event::Ready);
+        order.event(Event::Ready).expect("room");
         assert_eq!(all(&mut order), [Item::Event(Event::Ready), text("two")]);
-        order.event(Event::Done);
+        order.event(Event::Done).expect("room");
         assert_eq!(all(&mut order), [Item::Event(Event::Done)]);
         order.output(b"<mark>");
         order.output(&vec![b'x'; MAX_HELD]);
         assert_eq!(all(&mut order).len(), 2);
+    }
+
+    #[test]
+    fn events_without_marks_do_not_pile_up() {
+        let flood = |event: fn() -> Event| {
+            let mut order = Order::new("<mark>");
+            (0..10_000).any(|_| order.event(event()).is_err())
+        };
+        assert!(flood(|| Event::Ready));
+        assert!(flood(|| Event::Value {
+            text: "x".repeat(1024 * 1024)
+        }));
     }
 
     #[test]

@@ -157,10 +157,11 @@ impl Shelf {
             kernel: new.kernel.clone(),
             ..Document::default()
         };
-        let written = self.0.handle.defer_to_thread(move |_| match path.exists() {
-            true => Err(io::ErrorKind::AlreadyExists.into()),
-            false => document.write(&path),
-        });
+        // Another page may make one of the same name at the same time.
+        let written = self
+            .0
+            .handle
+            .defer_to_thread(move |_| document.create(&path));
         let written: io::Result<()> = written.await;
         written.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {

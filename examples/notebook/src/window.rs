@@ -2,6 +2,7 @@
 //! thread. What happens in a page is seen here, and the other way round.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, OnceCell, RefCell},
     collections::{BTreeMap, BTreeSet},
     error::Error,
@@ -437,10 +438,15 @@ impl CellView {
     fn show(&mut self, handle: &Handle, cell: &CellOf) -> bool {
         let content = &cell.content;
         let (start, end) = (self.source.start_iter(), self.source.end_iter());
-        if self.source.text(&start, &end, true) != content.source {
+        // No text of GTK has a NUL.
+        let source = match content.source.contains('\0') {
+            true => Cow::Owned(content.source.replace('\0', "\u{fffd}")),
+            false => Cow::Borrowed(&*content.source),
+        };
+        if self.source.text(&start, &end, true) != *source {
             // Somebody else has written it.
             self.source.block_signal(&self.edited);
-            self.source.set_text(&content.source);
+            self.source.set_text(&source);
             self.source.unblock_signal(&self.edited);
         }
         let count = content

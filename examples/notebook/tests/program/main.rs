@@ -141,6 +141,16 @@ fn what_is_not_yet_written_is_kept_though_many_are_looked_at() {
 }
 
 #[test]
+fn one_of_those_who_make_the_same_notebook_does() {
+    Program::start().python("same.py", &[]);
+}
+
+#[test]
+fn a_cell_that_says_too_much_keeps_its_kernel() {
+    Program::start().python("much.py", &[]);
+}
+
+#[test]
 fn a_person_works_in_a_browser() {
     let mut program = Program::start();
     let pictures = std::env::var("PICTURES").ok();

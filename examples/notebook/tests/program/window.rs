@@ -136,6 +136,24 @@ fn a_person_works_in_the_window() {
     assert!(text.contains("1 + 1 + '"), "{text}");
 }
 
+/// No text of GTK has a NUL.
+#[test]
+fn a_window_bears_every_source() {
+    let desktop = Desktop::start();
+    let program = Program::start_with(|command| {
+        command.arg("--window").envs(desktop.environment());
+        command.env_remove("WAYLAND_DISPLAY");
+    });
+    desktop.person(&["see=No notebook", "name=mine", "press=Create", "cells=1"]);
+    program.python("nul.py", &["mine"]);
+    desktop.person(&[
+        "see=never",
+        "write=print('after')",
+        "press=Run",
+        "see=after",
+    ]);
+}
+
 #[test]
 fn a_program_whose_window_is_closed_ends_with_its_kernels() {
     let desktop = Desktop::start();
