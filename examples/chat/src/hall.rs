@@ -121,6 +121,7 @@ impl Hall {
     /// The hub is reached: from now on it pairs.
     pub fn connected(&self, hub: Rc<dyn Hub>) {
         *self.hub.borrow_mut() = Some(hub.clone());
+        self.waiting.borrow_mut().clear();
         for (to, from) in self.farewells.take() {
             self.send(to, from, Event::Gone);
         }
@@ -129,10 +130,17 @@ impl Hall {
         }
     }
 
-    /// The hub is lost: nobody in another process can be reached. People who wait go on waiting.
+    /// The hub is lost: nobody in another process can be reached. People who wait are paired with
+    /// each other.
     pub fn disconnected(&self) {
         *self.hub.borrow_mut() = None;
         self.end(|partner| partner.process != self.process);
+        self.waiting.borrow_mut().clear();
+        let mut waiting = self.those(|state| matches!(state, State::Waiting));
+        waiting.sort_unstable_by_key(|id| id.number);
+        for id in waiting {
+            self.find_here(&id);
+        }
     }
 
     /// Receives what another process, or the hub, has sent.
@@ -162,6 +170,11 @@ impl Hall {
         if let Some(hub) = &*self.hub.borrow() {
             return hub.find(id);
         }
+        self.find_here(id);
+    }
+
+    /// Finds a partner in this process.
+    fn find_here(&self, id: &Id) {
         let other = self.waiting.borrow_mut().pop_front();
         match other {
             Some(other) => self.pair(id.clone(), other),
@@ -333,5 +346,76 @@ impl Drop for Place {
         if let Some(partner) = partner {
             hall.send(partner, self.id.clone(), Event::Gone);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hub that is there, and pairs nobody.
+    #[derive(Default)]
+    struct Nobody(RefCell<Vec<Id>>);
+
+    impl Hub for Nobody {
+        fn find(&self, who: &Id) {
+            self.0.borrow_mut().push(who.clone());
+        }
+
+        fn forget(&self, who: &Id) {
+            self.0.borrow_mut().retain(|other| other != who);
+        }
+
+        fn send(&self, _: &str, _: &Message) {}
+    }
+
+    fn person(hall: &Rc<Hall>) -> (Place, Rc<RefCell<Vec<Event>>>) {
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let hears = heard.clone();
+        let place = hall.enter(move |event| hears.borrow_mut().push(event));
+        (place, heard)
+    }
+
+    /// Somebody who waits here, and is paired by the hub when it has come.
+    #[test]
+    fn who_has_found_a_partner_by_the_hub_does_not_wait_here() {
+        let hall = Hall::new().expect("random bytes");
+        let (anna, heard) = person(&hall);
+        let hub = Rc::new(Nobody::default());
+        hall.connected(hub.clone());
+        assert!(hub.0.borrow().iter().eq([&anna.id]));
+        let elsewhere = Id {
+            process: "elsewhere".into(),
+            number: 1,
+        };
+        hall.receive(Message::Pair(anna.id.clone(), elsewhere));
+        hall.disconnected();
+        assert_eq!(
+            *heard.borrow(),
+            [Event::Waiting, Event::Paired, Event::Gone]
+        );
+        // She is not her own partner.
+        anna.act(Action::Next);
+        assert_eq!(heard.borrow()[3..], [Event::Waiting]);
+        let (_otto, his) = person(&hall);
+        assert_eq!(*his.borrow(), [Event::Waiting, Event::Paired]);
+        assert_eq!(heard.borrow()[4..], [Event::Paired]);
+    }
+
+    #[test]
+    fn who_waits_when_the_hub_is_lost_is_paired_here() {
+        let hall = Hall::new().expect("random bytes");
+        hall.connected(Rc::new(Nobody::default()));
+        let (anna, hers) = person(&hall);
+        hall.disconnected();
+        let (_otto, his) = person(&hall);
+        assert_eq!(*hers.borrow(), [Event::Waiting, Event::Paired]);
+        assert_eq!(*his.borrow(), [Event::Waiting, Event::Paired]);
+        // Who has gone is nobody's partner.
+        drop(anna);
+        let (eva, _) = person(&hall);
+        drop(eva);
+        let (_next, theirs) = person(&hall);
+        assert_eq!(*theirs.borrow(), [Event::Waiting]);
     }
 }

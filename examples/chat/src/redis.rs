@@ -64,6 +64,15 @@ const FIND: &str = "
         end
     end";
 
+/// Removes people of the process `ARGV[1]` from the list: some may have gone while Redis was away.
+const RETURN: &str = "
+    for _, found in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+        if cjson.decode(found).process == ARGV[1] then
+            redis.call('LREM', KEYS[1], 0, found)
+        end
+    end
+    return 0";
+
 /// Tells the process `ARGV[1]` which of the others are dead.
 const CHECK: &str = "
     for at = 2, #ARGV do
@@ -168,6 +177,7 @@ async fn connect(
         commands,
     });
     hearing.write(&command(&["SUBSCRIBE", &channel(hall.process())]));
+    link.command(&["EVAL", RETURN, "1", WAITING, hall.process()]);
     link.sign(hall);
     tracing::info!("connected to Redis");
     backoff.reset();

@@ -207,6 +207,24 @@ fn people_find_each_other_again_after_redis_was_killed() {
     assert!(python.0.wait().expect("ours").success());
 }
 
+/// Somebody who has gone while Redis could not be told is in its list of those who wait.
+#[test]
+fn nobody_is_paired_with_those_who_went_while_redis_was_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::start(folder.path());
+    let chat = Chat::start(Some(&redis.url()));
+    redis.has(1);
+    let alive = redis.cli(&["KEYS", "chat:alive:*"]);
+    let process = alive.strip_prefix("chat:alive:").expect("a process");
+    let gone = format!("{{\"process\":\"{process}\",\"number\":999}}");
+    assert_eq!(redis.cli(&["RPUSH", "chat:waiting", &gone]), "1");
+    let stranger = "{\"process\":\"elsewhere\",\"number\":999}";
+    assert_eq!(redis.cli(&["RPUSH", "chat:waiting", stranger]), "2");
+    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    redis.until(&["LRANGE", "chat:waiting", "0", "-1"], stranger);
+    drop(chat);
+}
+
 #[test]
 fn without_redis_at_the_start_people_of_one_process_are_paired() {
     let unused = TcpListener::bind("127.0.0.1:0").expect("a port");
