@@ -65,7 +65,15 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // It is shown as it is.
+            Fault::Database(error) => error.source(),
+            _ => None,
+        }
+    }
+}
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {

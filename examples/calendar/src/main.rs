@@ -12,7 +12,14 @@ mod store;
 mod time;
 mod xml;
 
-use std::{error::Error, fs, io, path::PathBuf, process};
+use std::{
+    error::Error,
+    fmt::Display,
+    fs, io,
+    iter::successors,
+    path::PathBuf,
+    process::{self, ExitCode},
+};
 
 use entwined::{
     Standalone, endpoint,
@@ -63,14 +70,31 @@ fn options() -> Result<Options, lexopt::Error> {
     Ok(options)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes, for people.
+            let causes = successors(error.source(), |error| (*error).source());
+            let causes = causes.map(|cause| format!(": {cause}"));
+            eprintln!("calendar: {error}{}", causes.collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(io::stderr)
         .init();
     let user = match &options.user {
-        Some(path) => Some(User::parse(&fs::read_to_string(path)?)?),
+        Some(path) => {
+            let wrong = |error: &dyn Display| format!("{}: {error}", path.display());
+            let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+            Some(User::parse(&text).map_err(|error| wrong(&error))?)
+        }
         None => None,
     };
     let reactor = Standalone::new()?;

@@ -7,7 +7,12 @@ mod redis;
 mod resp;
 mod web;
 
-use std::{error::Error, io, process};
+use std::{
+    error::Error,
+    io,
+    iter::successors,
+    process::{self, ExitCode},
+};
 
 use entwined::{
     Standalone, endpoint, protocol,
@@ -58,7 +63,20 @@ fn options() -> Result<Options, lexopt::Error> {
     Ok(options)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes, for people.
+            let causes = successors(error.source(), |error| (*error).source());
+            let causes = causes.map(|cause| format!(": {cause}"));
+            eprintln!("chat: {error}{}", causes.collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     tracing_subscriber::fmt()
         .with_ansi(false)

@@ -11,7 +11,13 @@ mod window;
 mod wire;
 mod worker;
 
-use std::{error::Error, io, path::PathBuf, process};
+use std::{
+    error::Error,
+    io,
+    iter::successors,
+    path::PathBuf,
+    process::{self, ExitCode},
+};
 
 use lexopt::prelude::*;
 
@@ -56,7 +62,20 @@ struct Options {
     trust: Vec<PathBuf>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes, for people.
+            let causes = successors(error.source(), |error| (*error).source());
+            let causes = causes.map(|cause| format!(": {cause}"));
+            eprintln!("ci: {error}{}", causes.collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = lexopt::Parser::from_env();
     let mut role = None;
     let mut options = Options::default();

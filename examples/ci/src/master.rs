@@ -70,7 +70,8 @@ pub async fn open(handle: Handle, settings: Rc<Settings>) -> Result<Store, Box<d
     if let Some(url) = &settings.database {
         return Ok(Store::Postgres(Postgres::new(&handle, url)?));
     }
-    fs::create_dir_all(&settings.data)?;
+    let data = &settings.data;
+    fs::create_dir_all(data).map_err(|error| format!("{}: {error}", data.display()))?;
     let file = settings.data.join("builds.db");
     let sqlite = Sqlite(ConnectionPool::open(&handle, file));
     sqlite.prepare().await?;

@@ -7,7 +7,15 @@ mod site;
 mod transfer;
 mod window;
 
-use std::{cell::OnceCell, error::Error, fs, io, path::PathBuf, process, rc::Rc};
+use std::{
+    cell::OnceCell,
+    error::Error,
+    fs, io,
+    iter::successors,
+    path::PathBuf,
+    process::{self, ExitCode},
+    rc::Rc,
+};
 
 use entwined::{
     endpoint,
@@ -57,7 +65,20 @@ fn options() -> Result<Options, lexopt::Error> {
     Ok(options)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes, for people.
+            let causes = successors(error.source(), |error| (*error).source());
+            let causes = causes.map(|cause| format!(": {cause}"));
+            eprintln!("downloads: {error}{}", causes.collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     tracing_subscriber::fmt()
         .with_ansi(false)
@@ -67,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .folder
         .or_else(|| glib::user_special_dir(glib::UserDirectory::Downloads))
         .unwrap_or_else(|| "downloads".into());
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let application = gtk::Application::new(
         Some("org.entwined.Downloads"),
         gio::ApplicationFlags::NON_UNIQUE,

@@ -9,7 +9,13 @@ mod site;
 #[cfg(feature = "window")]
 mod window;
 
-use std::{error::Error, fs, io, path::PathBuf, process};
+use std::{
+    error::Error,
+    fs, io,
+    iter::successors,
+    path::PathBuf,
+    process::{self, ExitCode},
+};
 
 use entwined::{
     Handle, Standalone, endpoint,
@@ -66,13 +72,27 @@ fn options() -> Result<Options, lexopt::Error> {
     Ok(options)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes, for people.
+            let causes = successors(error.source(), |error| (*error).source());
+            let causes = causes.map(|cause| format!(": {cause}"));
+            eprintln!("notebook: {error}{}", causes.collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(io::stderr)
         .init();
-    fs::create_dir_all(&options.folder)?;
+    let folder = &options.folder;
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     match options.window {
         false => {
             let reactor = Standalone::new()?;

@@ -4,7 +4,13 @@
 mod booking;
 mod site;
 
-use std::{error::Error, io, path::PathBuf, process};
+use std::{
+    error::Error,
+    io,
+    iter::successors,
+    path::PathBuf,
+    process::{self, ExitCode},
+};
 
 use entwined::{
     Standalone, endpoint,
@@ -49,7 +55,20 @@ fn options() -> Result<Options, lexopt::Error> {
     Ok(options)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes, for people.
+            let causes = successors(error.source(), |error| (*error).source());
+            let causes = causes.map(|cause| format!(": {cause}"));
+            eprintln!("seats: {error}{}", causes.collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     tracing_subscriber::fmt()
         .with_ansi(false)

@@ -399,6 +399,36 @@ fn a_query_has_the_zone_of_the_calendar_or_its_own() {
 }
 
 #[test]
+fn an_error_at_the_start_says_which_file_it_is_about() {
+    for (option, error) in [
+        (
+            "--user",
+            "calendar: /nowhere/file: No such file or directory",
+        ),
+        (
+            "--database",
+            "calendar: the database could not be opened: unable to open database file",
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_calendar"))
+            .args([
+                "--listen",
+                "tcp:0:interface=127.0.0.1",
+                option,
+                "/nowhere/file",
+            ])
+            .output()
+            .expect("it was built with this test");
+        assert!(!output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            text.starts_with(error) && text.contains("/nowhere/file"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn what_is_hostile_is_refused() {
     let user = tempfile::NamedTempFile::new().expect("a file");
     fs::write(user.path(), "anna:geheim\n").expect("a file");

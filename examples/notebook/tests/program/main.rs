@@ -141,6 +141,22 @@ fn what_is_not_yet_written_is_kept_though_many_are_looked_at() {
 }
 
 #[test]
+fn an_error_at_the_start_says_which_folder_it_is_about() {
+    let output = Command::new(env!("CARGO_BIN_EXE_notebook"))
+        .args([
+            "--listen",
+            "tcp:0:interface=127.0.0.1",
+            "--folder",
+            "/proc/nowhere",
+        ])
+        .output()
+        .expect("it was built with this test");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.starts_with("notebook: /proc/nowhere: "), "{text}");
+}
+
+#[test]
 fn one_of_those_who_make_the_same_notebook_does() {
     Program::start().python("same.py", &[]);
 }

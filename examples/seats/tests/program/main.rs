@@ -231,6 +231,28 @@ fn sixty_four_customers_buy_all_seats_ten_times() {
     }
 }
 
+/// For people, not as the program knows them.
+#[test]
+fn errors_at_the_start_are_texts() {
+    for (arguments, text) in [
+        (
+            ["--database", "/nowhere/seats.db"],
+            "seats: the database could not be opened: unable to open database file: \
+             /nowhere/seats.db",
+        ),
+        (["--listen", "nonsense"], "seats: unknown kind"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_seats"))
+            .args(["--listen", "tcp:0:interface=127.0.0.1"])
+            .args(arguments)
+            .output()
+            .expect("it was built with this test");
+        assert!(!output.status.success());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.starts_with(text), "{error}");
+    }
+}
+
 #[test]
 fn a_file_that_is_no_database_is_an_error_at_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
