@@ -122,7 +122,10 @@ fn a_window_bears_every_script() {
     // An older master has let it in.
     run(Command::new("sqlite3")
         .arg(site.file("ci-data/builds.db"))
-        .arg("INSERT INTO build (script, repository) VALUES ('echo a' || char(0) || 'b', 'r' || char(0))"));
+        .arg(
+            "INSERT INTO build (script, repository)
+                VALUES ('echo a' || char(0) || 'b', 'r' || char(0))",
+        ));
     master.build("echo next");
     desktop.person("see", "echo next");
     master.build("echo another");
