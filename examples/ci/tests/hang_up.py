@@ -44,8 +44,8 @@ def is_alive(build):
         with open(f"{folder}/{build}.pid") as file:
             os.kill(int(file.read()), 0)
         return True
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return False  # It has gone, or has not written its number yet.
 
 
 def those(*wanted):
