@@ -164,6 +164,7 @@ impl Connection {
             max_body_size: server.config.max_body_size,
             body_timeout: server.config.body_timeout,
             least: Least::of(&server.config),
+            unread: pace.unread().clone(),
             #[cfg(feature = "http2")]
             pace: pace.clone(),
         };

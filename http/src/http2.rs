@@ -31,6 +31,7 @@ use super::{
     service::Answer,
     state::Shared,
     times::{MIN_LOOK, later},
+    unread::{Grace, Unread},
     wire::Wire,
 };
 
@@ -93,6 +94,8 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
             least: Least::of(config),
             look: config.rate_grace.min(config.write_timeout).max(MIN_LOOK),
             sleep: None,
+            unread: self.pace.unread().clone(),
+            grace: Grace::default(),
         };
         self.server.handle.spawn_detached(self.origin, limited);
     }
@@ -110,6 +113,8 @@ pin_project_lite::pin_project! {
         // How often to look.
         look: Duration,
         sleep: Option<Sleep>,
+        unread: Rc<Unread>,
+        grace: Grace,
     }
 }
 
@@ -134,8 +139,13 @@ impl<F: Future<Output = ()>> Future for Limited<F> {
             let next = later(now, *this.look);
             match due {
                 // Dropping the future resets the stream.
-                Some(due) if due <= now => return Poll::Ready(()),
-                due => sleep.reset(due.unwrap_or(next).min(next)),
+                Some(due) if due <= now => {
+                    return this.grace.poll_late(cx, this.handle, this.unread);
+                }
+                due => {
+                    this.grace.reset();
+                    sleep.reset(due.unwrap_or(next).min(next));
+                }
             }
         }
     }

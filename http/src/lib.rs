@@ -124,6 +124,7 @@ mod sys;
 mod times;
 #[cfg(feature = "tower")]
 mod tower;
+mod unread;
 mod upgrade;
 #[cfg(feature = "websocket")]
 pub mod websocket;

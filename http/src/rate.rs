@@ -3,11 +3,15 @@
 use std::{
     future::Future,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use super::config::Config;
+use super::{
+    config::Config,
+    unread::{Grace, Unread},
+};
 use entwined::{reactor::Handle, task::Sleep};
 
 /// The minimum rate, and how long a peer may stay below it.
@@ -46,15 +50,19 @@ pub(super) struct Meter {
     /// When the transfer first had to wait.
     since: Option<Instant>,
     sleep: Option<Sleep>,
+    unread: Rc<Unread>,
+    grace: Grace,
 }
 
 impl Meter {
-    pub(super) fn new(least: Least) -> Self {
+    pub(super) fn new(least: Least, unread: Rc<Unread>) -> Self {
         Meter {
             least,
             moved: 0,
             since: None,
             sleep: None,
+            unread,
+            grace: Grace::default(),
         }
     }
 
@@ -73,6 +81,10 @@ impl Meter {
         if sleep.deadline() != due {
             sleep.reset(due);
         }
-        Pin::new(sleep).poll(cx)
+        if Pin::new(sleep).poll(cx).is_pending() {
+            self.grace.reset();
+            return Poll::Pending;
+        }
+        self.grace.poll_late(cx, handle, &self.unread)
     }
 }

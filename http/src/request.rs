@@ -22,6 +22,7 @@ use super::{
     header::CONTENT_TYPE,
     held::Held,
     rate::{Least, Meter},
+    unread::{Grace, Unread},
 };
 use entwined::{reactor::Handle, transport::Address};
 
@@ -66,8 +67,15 @@ pub(super) struct Common {
     pub(super) max_body_size: usize,
     pub(super) body_timeout: Duration,
     pub(super) least: Least,
+    pub(super) unread: Rc<Unread>,
     #[cfg(feature = "http2")]
     pub(super) pace: Rc<super::pace::Pace>,
+}
+
+impl Common {
+    fn meter(&self) -> Meter {
+        Meter::new(self.least, self.unread.clone())
+    }
 }
 
 impl Request {
@@ -202,7 +210,7 @@ impl Request {
         (
             head,
             body,
-            meter.map_or_else(|| Meter::new(common.least), |meter| *meter),
+            meter.map_or_else(|| common.meter(), |meter| *meter),
             common.handle.clone(),
         )
     }
@@ -339,7 +347,7 @@ impl Request {
                 common,
                 ..
             } = &mut *self.content;
-            let meter = meter.get_or_insert_with(|| Box::new(Meter::new(common.least)));
+            let meter = meter.get_or_insert_with(|| Box::new(common.meter()));
             let Poll::Ready(frame) = Pin::new(request.body_mut()).poll_frame(cx) else {
                 ready!(meter.poll_too_slow(cx, &common.handle));
                 return Poll::Ready(Err(Error::new(
@@ -391,7 +399,8 @@ impl Request {
             return Err(too_large());
         }
         let mut sleep = self.handle().sleep(self.content.common.body_timeout);
-        let read = Cell::new(0);
+        let common = self.content.common.clone();
+        let (mut grace, read) = (Grace::default(), Cell::new(0));
         let whole = async {
             // Most bodies arrive in one piece, which need not be copied.
             let Some(first) = self.chunk().await? else {
@@ -422,6 +431,7 @@ impl Request {
             }
             ready!(Pin::new(&mut sleep).poll(cx));
             if read.get() == before {
+                ready!(grace.poll_late(cx, &common.handle, &common.unread));
                 return Poll::Ready(Err(Error::new(
                     StatusCode::REQUEST_TIMEOUT,
                     "the body took too long",

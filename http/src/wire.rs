@@ -124,6 +124,7 @@ impl Read for Wire {
             return Poll::Ready(Ok(()));
         }
         let result = inner.poll_stream(cx, |stream, cx| read_into(stream, cx, &mut cursor));
+        inner.pace.unread().record(&inner.handle, &result);
         // The end of input persists: the next read returns it again.
         if matches!(result, Poll::Ready(Ok(0))) && room > 0 && inner.pace.withholds_end(cx) {
             return Poll::Pending;

@@ -1,6 +1,15 @@
 //! One request and its response, over a kept connection or a new one.
 
-use std::{cell::RefCell, error::Error as _, io, pin::pin, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    error::Error as _,
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -22,6 +31,7 @@ use crate::{
     },
     headers::content_length,
     times::later,
+    unread::Grace,
 };
 
 /// What the clones of a client share.
@@ -175,6 +185,14 @@ impl Inner {
                 Ok(sent) => return Ok(sent),
                 Err(_) if later(exchange.progress(), timeout) > handle.now() => {}
                 Err(_) => {
+                    let mut grace = Grace::default();
+                    let last = poll_fn(|cx| match sending.as_mut().poll(cx) {
+                        Poll::Ready(sent) => Poll::Ready(Some(sent)),
+                        Poll::Pending => exchange.poll_late(cx, &mut grace).map(|()| None),
+                    });
+                    if let Some(sent) = last.await {
+                        return Ok(sent);
+                    }
                     exchange.is_late();
                     return Err(ClientError::TimedOut("the response"));
                 }

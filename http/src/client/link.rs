@@ -19,12 +19,14 @@ use crate::{
     Body, Bytes,
     io::charge_frames,
     times::{LAST_WORDS, later},
+    unread::{Grace, Unread},
 };
 use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
 
 /// A connection to a server.
 pub(super) struct Link {
     handle: Handle,
+    unread: Unread,
     /// Bytes that have come from the server.
     read: Cell<u64>,
     /// When the server, or the kernel's buffer, took bytes last.
@@ -47,6 +49,7 @@ impl Link {
     pub(super) fn new(handle: &Handle) -> Rc<Self> {
         Rc::new(Link {
             handle: handle.clone(),
+            unread: Unread::default(),
             read: Cell::new(0),
             wrote: Cell::new(handle.now()),
             blocked: Cell::new(false),
@@ -114,6 +117,12 @@ impl Exchange {
             shared,
             waits: Cell::new((link.handle.now(), link.bytes_read())),
         }
+    }
+
+    /// Whether the server is late although its deadline may have passed before all that it has sent
+    /// was read.
+    pub(super) fn poll_late(&self, cx: &mut Context<'_>, grace: &mut Grace) -> Poll<()> {
+        grace.poll_late(cx, &self.link.handle, &self.link.unread)
     }
 
     /// The next piece of the response is waited for.
@@ -285,7 +294,9 @@ impl AsyncRead for Linked {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         self.is_read = true;
-        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.link.unread.record(&self.link.handle, &result);
+        let count = ready!(result)?;
         let now = self.link.handle.now();
         if let Some(patience) = &mut self.patience {
             patience.reset(later(now, LAST_WORDS));

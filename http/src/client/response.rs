@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Bytes, HeaderMap, Method, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
+    unread::Grace,
 };
 use entwined::{
     deferred::{Deferred, SemaphorePermit},
@@ -46,6 +47,7 @@ pub struct ClientResponse {
     timeout: Duration,
     /// The timeout of the next piece, while the response waits for it.
     waiting: Option<Sleep>,
+    grace: Grace,
     /// When the whole body must have been read.
     end: Option<Instant>,
     max_body_size: usize,
@@ -102,6 +104,7 @@ impl ClientResponse {
             timeout: settings.body_timeout,
             max_body_size: settings.max_body_size,
             waiting: None,
+            grace: Grace::default(),
             end: None,
             exchange: Some(exchange),
             turn: Some(turn),
@@ -171,6 +174,7 @@ impl ClientResponse {
         let polled = self.poll_piece(cx);
         if polled.is_ready() {
             self.waiting = None;
+            self.grace.reset();
         }
         if let Poll::Ready(Err(_)) = polled {
             // The rest of the body is useless now.
@@ -204,7 +208,10 @@ impl ClientResponse {
                     handle.sleep_until(due)
                 });
                 ready!(Pin::new(waiting).poll(cx));
-                exchange.inspect(|exchange| exchange.is_late());
+                if let Some(exchange) = exchange {
+                    ready!(exchange.poll_late(cx, &mut self.grace));
+                    exchange.is_late();
+                }
                 return late();
             };
             match frame.transpose().map_err(ClientError::Http)? {

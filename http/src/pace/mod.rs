@@ -19,6 +19,7 @@ use super::{
     rate::Least,
     state::Shared,
     times::{MIN_LOOK, later},
+    unread::Unread,
 };
 
 use streams::{Multiplexed, StreamPace, UNSENT};
@@ -51,6 +52,7 @@ pub(super) struct Pace {
     upgrade: RefCell<Option<Upgrade>>,
     /// Only set for HTTP/2, which has several requests in flight.
     streams: OnceCell<Box<Multiplexed>>,
+    unread: Rc<Unread>,
     server: Rc<Shared>,
 }
 
@@ -103,8 +105,14 @@ impl Pace {
             withheld: RefCell::default(),
             upgrade: RefCell::default(),
             streams: OnceCell::new(),
+            unread: Rc::default(),
             server,
         })
+    }
+
+    /// What the peer has sent and nobody has read.
+    pub(super) fn unread(&self) -> &Rc<Unread> {
+        &self.unread
     }
 
     /// How often to check. Every stage must be checked before its deadline, no matter how soon

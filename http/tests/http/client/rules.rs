@@ -942,3 +942,54 @@ fn urls_go_out_as_they_are_meant() {
         }
     });
 }
+
+/// What a server has sent in time may be behind much that it sent for another request, which one
+/// turn does not read.
+#[test]
+fn what_came_behind_another_response_while_the_host_held_the_thread_counts() {
+    const HOLD: Duration = Duration::from_secs(2);
+    const DEADLINE: Duration = Duration::from_secs(1);
+    let (hold, held) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let url = by_hand(vec![Box::new(move |mut stream: TcpStream| {
+        begin(&mut stream);
+        let warm = next_request(&mut stream);
+        stream.write_all(&ok(warm)).expect("written");
+        let [first, second, third] = [(); 3].map(|()| next_request(&mut stream));
+        let begins = |stream| frame(1, 4, stream, &[0x88]);
+        let begun = [begins(first), begins(second)].concat();
+        stream.write_all(&begun).expect("written");
+        let _ = tell.send(());
+        held.recv().expect("the thread is held");
+        let block = frame(0, 0, first, &[b'x'; 16 * 1024]);
+        for _ in 0..6 {
+            stream.write_all(&block).expect("written");
+        }
+        let last = frame(0, 1, second, b"second");
+        let ends = [frame(0, 1, first, b"x"), last, ok(third)].concat();
+        stream.write_all(&ends).expect("written");
+        // The client ends it.
+        let _ = stream.read_to_end(&mut Vec::new());
+    })]);
+    run(|handle| async move {
+        let client = Client::builder(&handle).http2_prior_knowledge();
+        let client = client.response_timeout(DEADLINE).body_timeout(DEADLINE);
+        let client = client.build();
+        let send = || handle.spawn(client.get(&url).send());
+        // One connection for all.
+        let warm = send().await.expect("it ends").expect("a response");
+        drop(warm);
+        let (first, second, third) = (send(), send(), send());
+        let first = first.await.expect("it ends").expect("a response");
+        let mut second = second.await.expect("it ends").expect("a response");
+        told.recv().expect("the server waits");
+        let body = handle.spawn(async move { second.text().await });
+        handle.sleep(Duration::from_millis(50)).await;
+        hold.send(()).expect("the server waits");
+        thread::sleep(HOLD);
+        let (third, body) = (third.await.expect("it ends"), body.await.expect("it ends"));
+        assert_eq!(body.expect("it came in time"), "second");
+        assert_eq!(third.expect("it came in time").status(), StatusCode::OK);
+        drop(first);
+    });
+}

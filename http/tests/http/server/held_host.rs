@@ -8,6 +8,7 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     pin::Pin,
     rc::Rc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -20,7 +21,10 @@ use entwined_http::{Config, Error, Request, Router};
 use futures_io::AsyncRead;
 
 use crate::{
-    server::support::{LIMIT, Peer, Site, config},
+    server::{
+        http2::{Reader, SETTINGS, frame, get, say},
+        support::{LIMIT, Peer, Site, config},
+    },
     sys::allow_file_descriptors,
 };
 
@@ -259,4 +263,136 @@ fn a_peer_that_read_while_the_host_held_the_thread_is_not_stuck() {
     });
     let mut rest = vec![0; 30 << 20];
     peer.stream.read_exact(&mut rest).expect("the rest");
+}
+
+/// A POST request for `/`, up to its body.
+fn post(stream: u32) -> Vec<u8> {
+    // :method POST, :scheme http, :path /, and :authority as a literal (RFC 7541, 6).
+    let block = [&[0x83, 0x86, 0x84, 0x01, 4][..], b"test"].concat();
+    frame(1, 4, stream, &block)
+}
+
+/// The acknowledgement of the server's settings, which have a larger window.
+const ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
+
+/// Data of a stream that takes the server several turns to read.
+fn many(stream: u32) -> Vec<u8> {
+    frame(0, 0, stream, &[b'x'; 16 * 1024]).repeat(6)
+}
+
+/// The first byte of the head of a stream's answer.
+fn status(mut bytes: &[u8], stream: u32) -> u8 {
+    loop {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+        let number = u32::from_be_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]);
+        if (bytes[3], number) == (1, stream) {
+            return bytes[9];
+        }
+        bytes = &bytes[9 + length..];
+    }
+}
+
+/// `:status: 200` (RFC 7541, appendix A).
+const OK: u8 = 0x88;
+
+/// What a peer has sent in time may be behind much that it sent on another stream, which one turn
+/// does not read.
+#[test]
+fn the_rest_of_a_body_behind_that_of_another_stream_counts() {
+    for rate in [0, 1_000_000] {
+        let mut short = short();
+        short.min_rate = rate;
+        short.rate_grace = DEADLINE;
+        let site = Site::with(short, |_| {
+            Router::new().post("/", |mut request: Request| async move {
+                Ok::<_, Error>(request.bytes().await?.len().to_string())
+            })
+        });
+        let begun = [SETTINGS, ACK, &post(1), &post(3)].concat();
+        let mut stream = say(&site, &[&begun, &frame(0, 0, 3, b"x")]);
+        while site.ask(|server| server.requests()) < 2 {}
+        while_held(&site.remote, || {
+            stream.write_all(&many(1)).expect("the kernel takes it");
+            let rest = frame(0, 1, 3, b"yz");
+            stream.write_all(&rest).expect("the kernel takes it");
+        });
+        let mut reader = Reader(stream, Vec::new());
+        reader.until(|frames, _| frames.contains(&(1, 3)));
+        assert_eq!(status(&reader.1, 3), OK, "at least {rate} bytes/s");
+    }
+}
+
+/// The windows that a peer has opened may be behind that as well.
+#[test]
+fn windows_that_were_opened_behind_the_data_of_another_stream_count() {
+    const SIZE: usize = 100_000;
+    let site = Site::with(short(), |_| {
+        Router::new()
+            .get("/large", || async { vec![b'x'; SIZE] })
+            .post("/", |mut request: Request| async move {
+                Ok::<_, Error>(request.bytes().await?.len().to_string())
+            })
+    });
+    let begun = [SETTINGS, ACK, &post(1), &get(3, "/large")].concat();
+    let mut reader = Reader(say(&site, &[&begun]), Vec::new());
+    reader.until(|_, data| data == 65_535);
+    while_held(&site.remote, || {
+        let stream = &mut reader.0;
+        stream.write_all(&many(1)).expect("the kernel takes it");
+        for window in [0, 3] {
+            let more = frame(8, 0, window, &(SIZE as u32).to_be_bytes());
+            stream.write_all(&more).expect("the kernel takes it");
+        }
+    });
+    reader.until(|frames, data| {
+        assert!(!frames.contains(&(3, 3)), "the stream was reset");
+        data >= SIZE
+    });
+}
+
+/// Waits until the kernel takes no more for a peer that does not read.
+fn wait_until_full(stream: &TcpStream) {
+    let (mut buffer, mut before) = (vec![0; 16 << 20], 0);
+    loop {
+        let now = stream.peek(&mut buffer).expect("bytes");
+        if now == before {
+            return;
+        }
+        before = now;
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A peer that reads, and that has sent so much that the task had no share left to write.
+#[test]
+fn a_peer_that_read_and_sent_while_the_host_held_the_thread_is_not_stuck() {
+    const WINDOW: u32 = 1 << 30;
+    const SIZE: usize = 32 << 20;
+    let site = Site::with(short(), |_| {
+        Router::new()
+            .get("/large", || async { vec![b'x'; SIZE] })
+            .post("/", |mut request: Request| async move {
+                Ok::<_, Error>(request.bytes().await?.len().to_string())
+            })
+    });
+    let settings = frame(4, 0, 0, &[&[0, 4][..], &WINDOW.to_be_bytes()].concat());
+    let window = frame(8, 0, 0, &WINDOW.to_be_bytes());
+    let begun = [&settings, ACK, &window, &post(1), &get(3, "/large")].concat();
+    let mut reader = Reader(say(&site, &[&begun]), Vec::new());
+    reader.until(|_, data| data >= 1 << 20);
+    wait_until_full(&reader.0);
+    while_held(&site.remote, || {
+        reader.0.write_all(&many(1)).expect("the kernel takes it");
+        let mut some = vec![0; 1 << 20];
+        reader.0.read_exact(&mut some).expect("what it has of it");
+        reader.1.extend_from_slice(&some);
+    });
+    let mut bytes = reader.1.len();
+    let mut buffer = vec![0; 1 << 20];
+    while bytes < SIZE {
+        match reader.0.read(&mut buffer) {
+            Ok(count @ 1..) => bytes += count,
+            end => panic!("the connection is over after {bytes} bytes: {end:?}"),
+        }
+    }
 }

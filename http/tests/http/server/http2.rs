@@ -122,7 +122,7 @@ fn many_streams_of_one_connection_are_answered_at_once() {
 }
 
 /// Sends the preface and these frames. Returns the connection.
-fn say(site: &Site, frames: &[&[u8]]) -> TcpStream {
+pub fn say(site: &Site, frames: &[&[u8]]) -> TcpStream {
     let mut stream = TcpStream::connect(site.address).expect("a connection");
     stream.set_read_timeout(Some(LIMIT)).expect("an option");
     stream
@@ -134,7 +134,7 @@ fn say(site: &Site, frames: &[&[u8]]) -> TcpStream {
     stream
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend_from_slice(&[kind, flags]);
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -143,7 +143,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A GET request for this path on a stream, with literal headers (RFC 7541, 6.2.2).
-fn get(stream: u32, path: &str) -> Vec<u8> {
+pub fn get(stream: u32, path: &str) -> Vec<u8> {
     // :method GET, :scheme http, :authority and :path as literals.
     let mut block = vec![0x82, 0x86, 0x01, 4];
     block.extend_from_slice(b"test");
@@ -173,7 +173,7 @@ fn kinds(mut bytes: &[u8]) -> Vec<(u8, u32)> {
     kinds
 }
 
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 #[test]
 fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
@@ -222,11 +222,11 @@ fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
 }
 
 /// A connection and what was read of it.
-struct Reader(TcpStream, Vec<u8>);
+pub struct Reader(pub TcpStream, pub Vec<u8>);
 
 impl Reader {
     /// Reads until this is true of the frames that have come.
-    fn until(&mut self, done: impl Fn(&[(u8, u32)], usize) -> bool) {
+    pub fn until(&mut self, done: impl Fn(&[(u8, u32)], usize) -> bool) {
         let mut buffer = [0; 16 * 1024];
         while !done(&kinds(&self.1), data(&self.1)) {
             let count = self.0.read(&mut buffer).expect("frames");
