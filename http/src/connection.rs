@@ -86,6 +86,8 @@ enum Stage {
     Linger {
         stream: Box<dyn ByteStream>,
         left: usize,
+        /// Whether it has been given more time.
+        extended: bool,
     },
     Done,
 }
@@ -337,14 +339,21 @@ impl Connection {
             self.stage = Stage::Linger {
                 stream,
                 left: LINGER_BYTES,
+                extended: false,
             };
         }
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Linger { stream, left } = &mut self.stage else {
+        let Stage::Linger {
+            stream,
+            left,
+            extended,
+        } = &mut self.stage
+        else {
             return Poll::Ready(());
         };
+        let before = *left;
         let mut buffer = [0; 16 * 1024];
         while let Poll::Ready(result) = Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
             match result {
@@ -356,6 +365,12 @@ impl Connection {
             }
         }
         ready!(Pin::new(&mut self.sleep).poll(cx));
+        // If the thread was blocked, so was a peer that sends much.
+        if *left < before && !std::mem::replace(extended, true) {
+            self.sleep.reset(self.server.handle.now() + LINGER_TIME);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.stage = Stage::Done;
         Poll::Ready(())
     }

@@ -48,6 +48,7 @@ fn site() -> Site {
                 hold(HOLD);
                 "held"
             })
+            .post("/early", || async { "early" })
             .post("/", |mut request: Request| async move {
                 Ok::<_, Error>(request.bytes().await?.len().to_string())
             })
@@ -348,6 +349,24 @@ fn windows_that_were_opened_behind_the_data_of_another_stream_count() {
         assert!(!frames.contains(&(3, 3)), "the stream was reset");
         data >= SIZE
     });
+}
+
+/// The time for which a server reads what still comes had passed while nobody read, and the reset
+/// overtook the answer.
+#[test]
+fn a_peer_that_uploads_to_a_host_that_held_the_thread_hears_the_answer() {
+    const LENGTH: usize = 10 << 20;
+    let site = site();
+    let mut peer = site.peer();
+    peer.send(format!(
+        "POST /early HTTP/1.1\r\nhost: test\r\ncontent-length: {LENGTH}\r\n\r\n"
+    ));
+    let answered = peer.stream.get_ref().peek(&mut [0]);
+    assert_eq!(answered.expect("an answer"), 1);
+    while_held(&site.remote, || {});
+    peer.send(vec![b'x'; LENGTH]);
+    assert_eq!(peer.answer().text(), "early");
+    assert!(peer.ends_in_order());
 }
 
 /// Waits until the kernel takes no more for a peer that does not read.
