@@ -342,6 +342,11 @@ impl WebSocket {
             let Some(wire) = &mut self.wire else {
                 return Poll::Ready(Error::Closed);
             };
+            // What has arrived may not have been read for want of a share.
+            if !self.handle.spend(0) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let (now, due) = (self.handle.now(), later(wire.heard(), self.interval));
             if now < due {
                 self.patience.reset(due);

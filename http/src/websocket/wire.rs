@@ -193,7 +193,8 @@ impl Wire {
             stall.sleep.reset(handle.after(timeout));
         }
         ready!(Pin::new(&mut stall.sleep).poll(cx));
-        if !stall.late {
+        // Without a share left, nothing was tried.
+        if !stall.late || !self.handle.spend(0) {
             stall.late = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -4,13 +4,16 @@ mod wrong;
 
 use std::{
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
     io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
-    pin::Pin,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    pin::{Pin, pin},
     process::{Command, Stdio},
     rc::Rc,
+    sync::mpsc,
     task::{Context, Poll},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::run::run;
@@ -819,4 +822,136 @@ fn an_address_may_have_a_query_without_a_path() {
             assert_eq!(message, Message::from(expected), "{end}");
         }
     });
+}
+
+const HELLO: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\n\
+    upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Opens a WebSocket, and reads until these bytes have come.
+fn open(address: SocketAddr, until: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(LIMIT)).expect("an option");
+    stream.write_all(HELLO).expect("written");
+    let mut said = Vec::new();
+    while !said.ends_with(until) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("more");
+        said.push(byte[0]);
+    }
+    stream
+}
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Serves one WebSocket, and returns what `talk` does once `peer` has ended.
+fn one<F, Fut>(config: Config, talk: F, peer: impl FnOnce(SocketAddr) + Send + 'static) -> String
+where
+    F: Fn(Handle, WebSocket) -> Fut + 'static,
+    Fut: Future<Output = String> + 'static,
+{
+    let result: Rc<RefCell<String>> = Rc::default();
+    let returned = result.clone();
+    run(|handle| async move {
+        let talk = Rc::new(talk);
+        let router = Router::new().any("/", move |request: Request| {
+            let (handle, talk, result) = (request.handle().clone(), talk.clone(), result.clone());
+            let talk = move |socket| async move {
+                *result.borrow_mut() = talk(handle, socket).await;
+            };
+            std::future::ready(websocket::upgrade_with(request, config.clone(), talk))
+        });
+        let (server, _) = serve(&handle, router);
+        let address = server.local_address().tcp().expect("it listens on TCP");
+        let peer = handle.defer_to_thread(move |_| {
+            peer(address);
+            Ok::<_, Interrupted>(())
+        });
+        peer.await.expect("it ends");
+    });
+    returned.take()
+}
+
+/// Polls a future in a task that has used up its share for something else in the first two polls
+/// after `hold`, which holds the thread in the first poll that is so late.
+async fn greedily<F: Future>(
+    handle: &Handle,
+    late: Duration,
+    future: F,
+    mut hold: impl FnMut(),
+) -> F::Output {
+    let (start, mut greedy) = (Instant::now(), None);
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Some(1..) = greedy {
+            greedy = greedy.map(|left: u32| left - 1);
+            while handle.spend(1) {}
+        }
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() && greedy.is_none() && start.elapsed() >= late {
+            hold();
+            greedy = Some(2);
+        }
+        polled
+    })
+    .await
+}
+
+#[test]
+fn a_peer_whose_answer_was_not_read_for_want_of_a_share_is_not_silent() {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    let (tell, answered) = mpsc::channel();
+    let answered = Rc::new(answered);
+    let talk = move |handle: Handle, mut socket: WebSocket| {
+        let answered = answered.clone();
+        async move {
+            let next = socket.next();
+            let next = greedily(&handle, INTERVAL / 2, next, || {
+                let answer = answered.recv_timeout(LIMIT);
+                answer.expect("an answer to the PING");
+                thread::sleep(2 * INTERVAL);
+            });
+            format!("{:?}", next.await)
+        }
+    };
+    let peer = move |address| {
+        let mut stream = open(address, &[0x89, 0]);
+        // PONG and CLOSE.
+        let frames = [0x8a, 0x80, 0, 0, 0, 0, 0x88, 0x80, 0, 0, 0, 0];
+        stream.write_all(&frames).expect("written");
+        tell.send(()).expect("the server waits");
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    let config = config(|config| config.ping_interval = INTERVAL);
+    assert_eq!(one(config, talk, peer), "None");
+}
+
+#[test]
+fn a_peer_to_which_nothing_was_written_for_want_of_a_share_is_not_stuck() {
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    const SIZE: usize = 16 << 20;
+    let ((ask, asked), (tell, read)) = (mpsc::channel(), mpsc::channel());
+    let read = Rc::new(read);
+    let talk = move |handle: Handle, mut socket: WebSocket| {
+        let (ask, read) = (ask.clone(), read.clone());
+        async move {
+            let sent = socket.send(vec![0; SIZE]);
+            let sent = greedily(&handle, Duration::ZERO, sent, || {
+                ask.send(()).expect("the peer waits");
+                read.recv_timeout(LIMIT).expect("the peer reads");
+                thread::sleep(2 * TIMEOUT);
+            });
+            format!("{:?}", sent.await)
+        }
+    };
+    let peer = move |address| {
+        let mut stream = open(address, b"\r\n\r\n");
+        asked.recv_timeout(LIMIT).expect("the server has written");
+        let mut some = vec![0; 1 << 16];
+        stream.read_exact(&mut some).expect("what it has written");
+        tell.send(()).expect("the server waits");
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    let config = config(|config| config.write_timeout = TIMEOUT);
+    assert_eq!(one(config, talk, peer), "Ok(())");
 }
