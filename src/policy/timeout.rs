@@ -36,6 +36,9 @@ pub struct IdleTimeout<S> {
     flusher: Option<Sleep>,
     /// Since when it has waited to be sent.
     flushing: Option<Instant>,
+    /// The silence that each side has found too long. Its task is polled once more, because it may
+    /// not have come to what moves next: the host may have held the thread.
+    late: [Option<Instant>; 3],
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +62,7 @@ impl<S: ByteStream> IdleTimeout<S> {
             writer: None,
             flusher: None,
             flushing: None,
+            late: [None; 3],
         }
     }
 
@@ -116,10 +120,15 @@ impl<S: ByteStream> IdleTimeout<S> {
             let waiting = sleep.get_or_insert_with(|| self.handle.sleep_until(due));
             ready!(Pin::new(waiting).poll(cx));
             if due <= self.handle.now() {
-                return Poll::Ready(match self.end == Some(due) {
-                    true => over(),
-                    false => idle(),
-                });
+                if self.end == Some(due) {
+                    return Poll::Ready(over());
+                }
+                let late = &mut self.late[side as usize];
+                if late.replace(self.moved) == Some(self.moved) {
+                    return Poll::Ready(idle());
+                }
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             *sleep = None;
         }

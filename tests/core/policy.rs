@@ -708,3 +708,47 @@ fn a_task_that_has_used_up_its_share_does_not_make_its_stream_idle() {
         Some(8)
     );
 }
+
+/// Nothing had come from the peer, and what was to go to it had come while the host held the
+/// thread. The time was judged before that was written.
+#[test]
+fn a_connection_is_not_idle_before_what_is_there_for_its_peer_is_written() {
+    const IDLE: Duration = Duration::from_millis(300);
+    let reactor = Standalone::new().expect("file descriptors");
+    let handle = reactor.handle();
+    let (near, mut peer) = memory::pair(&handle);
+    let (mut source, mut from) = memory::pair(&handle);
+    let mut near = IdleTimeout::new(&handle, near, IDLE);
+    let (passed, stopping) = (
+        Rc::<RefCell<Option<io::Result<usize>>>>::default(),
+        handle.clone(),
+    );
+    let noted = passed.clone();
+    handle.spawn(async move {
+        let result = poll_fn(|cx| {
+            let mut buffer = [0; 8];
+            match Pin::new(&mut near).poll_read(cx, &mut buffer) {
+                Poll::Pending => {}
+                ended => return ended,
+            }
+            match Pin::new(&mut from).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(count)) => Pin::new(&mut near).poll_write(cx, &buffer[..count]),
+                other => other,
+            }
+        });
+        *noted.borrow_mut() = Some(result.await);
+        stopping.stop();
+    });
+    let holding = handle.clone();
+    handle.spawn(async move {
+        // The other task waits by now.
+        holding.sleep(IDLE / 3).await;
+        write_all(&mut source, b"hello").await.expect("it is taken");
+        std::thread::sleep(IDLE);
+        let _ = read(&mut peer, &mut [0; 8]).await;
+        drop(source);
+    });
+    reactor.run().expect("a run without errors");
+    let passed = passed.take().expect("it has ended");
+    assert_eq!(passed.expect("it is not idle"), 5);
+}
