@@ -229,10 +229,10 @@ impl Connection {
     /// that ends idle connections by a timer asks it then: if the host held the thread for longer
     /// than the timer, what the peer has sent meanwhile is read first, and the peer is not late.
     ///
-    /// `check` is a callback of the connection: it is called after this returns, never while another
-    /// callback of the connection is on the stack, and a panic in it ends the connection. It is not
-    /// called if the connection ends before. While reading is paused it does not wait for what has
-    /// arrived.
+    /// `check` is a callback of the connection: it is called after this returns, never while
+    /// another callback of the connection is on the stack, and a panic in it ends the connection.
+    /// It is not called if the connection ends before. While reading is paused it does not wait for
+    /// what has arrived.
     pub fn when_quiet(&self, check: impl FnOnce() + 'static) {
         if self.shared.ending.get() != Ending::Lost {
             self.shared.quiet.borrow_mut().push(Box::new(check));

@@ -897,8 +897,8 @@ impl Reactor for Refusing {
 /// The output counted as empty.
 #[test]
 fn output_that_cannot_be_watched_is_an_error() {
-    // The exit is watched first, then each stream.
-    for left in 0..=3 {
+    let mut failed = 0;
+    for left in 0.. {
         let refusing = Refusing {
             selector: Rc::new(Selector::new().expect("a selector")),
             left: Rc::new(Cell::new(left)),
@@ -918,12 +918,18 @@ fn output_that_cannot_be_watched_is_an_error() {
                 Err(waiting) => output = waiting,
             }
         };
-        match (left, output) {
-            (0, Err(OutputError::Spawn(_))) | (1 | 2, Err(OutputError::Read(_))) => {}
-            (3, Ok(output)) => assert_eq!(output.stdout, b"hello\n"),
-            (_, output) => panic!("{left}: {output:?}"),
+        match output {
+            // The exit is watched first, unless a thread waits for it.
+            Err(OutputError::Spawn(_)) if left == 0 => {}
+            Err(OutputError::Read(_)) => failed += 1,
+            Ok(output) => {
+                assert_eq!(output.stdout, b"hello\n");
+                break;
+            }
+            output => panic!("{left}: {output:?}"),
         }
     }
+    assert_eq!(failed, 2, "each stream");
 }
 
 /// The protocol was not told.
@@ -968,7 +974,10 @@ fn a_stream_that_cannot_be_watched_is_closed() {
     while !over.get() {
         driver.turn(Some(LIMIT)).expect("a turn");
     }
-    assert_eq!(log.take(), ["started", "closed 1", "closed 2"]);
+    let mut log = log.take();
+    // The two ends come in any order.
+    log[1..].sort();
+    assert_eq!(log, ["started", "closed 1", "closed 2"]);
 }
 
 /// It was read again and again.

@@ -82,7 +82,8 @@ fn post(stream: u32) -> Vec<u8> {
     frame(HEADERS, 4, stream, &head(0x83, "/upload"))
 }
 
-/// The head of a request with literal fields (RFC 7541, 6.2.2); `method` is one of the static table.
+/// The head of a request with literal fields (RFC 7541, 6.2.2); `method` is a number of the static
+/// table.
 fn head(method: u8, path: &str) -> Vec<u8> {
     let mut block = vec![method, 0x86, 0x01, 9];
     block.extend_from_slice(b"localhost");
