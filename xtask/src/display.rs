@@ -5,6 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -86,7 +87,8 @@ impl Display {
                 .stderr(Stdio::null()),
         )?;
         let deadline = Instant::now() + START;
-        while !folder.0.join("entwined").exists() {
+        // The file is there before it listens.
+        while UnixStream::connect(folder.0.join("entwined")).is_err() {
             if Instant::now() > deadline {
                 return Err("weston does not start".into());
             }

@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     num::NonZero,
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
     rc::Rc,
@@ -56,7 +57,8 @@ impl Weston {
             .spawn()
             .expect("weston; it is in the Debian package weston");
         let (socket, start) = (folder.join("entwined"), Instant::now());
-        while !socket.exists() {
+        // The file is there before it listens.
+        while UnixStream::connect(&socket).is_err() {
             assert!(start.elapsed() < LIMIT, "weston does not start");
             thread::sleep(Duration::from_millis(10));
         }
