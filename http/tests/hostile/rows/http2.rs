@@ -238,14 +238,22 @@ pub const ROWS: &[Row] = &[
         500_000,
         &frame(DATA, 1, 1, b"")
     ),
-    flood!(
-        "an upload in 50,000 frames of one byte over HTTP/2",
-        "the server goes away",
-        &post(1),
-        frame(DATA, 0, 1, b"x"),
-        50_000,
-        &frame(DATA, 1, 1, b"")
-    ),
+    Row {
+        name: "an upload in 50,000 frames of one byte over HTTP/2",
+        victim: Victim::Server(SITE),
+        attack: |target: Target| {
+            let (byte, end) = (frame(DATA, 0, 1, b"x"), frame(DATA, 1, 1, b""));
+            // h2 has a budget for small frames, and gets back what the handler reads: either may
+            // be faster.
+            match &*flooded(&target, &post(1), &byte, 50_000, &end) {
+                "answered" | "the server goes away" => "the server lives".to_owned(),
+                other => other.to_owned(),
+            }
+        },
+        answer: "the server lives",
+        max_callback: CALLBACK,
+        max_memory: 4096,
+    },
     flood!(
         "a head in 100,000 empty frames over HTTP/2",
         "the server goes away",
