@@ -28,7 +28,7 @@ pub trait Outlet {
 /// budget and one callback. Large pieces are better sent directly.
 #[derive(Default)]
 pub struct Cork {
-    /// Shared with nothing: what is pushed goes here.
+    /// What is pushed goes here. Nothing else refers to it.
     corked: RefCell<Rc<Batch>>,
     /// What is being sent, further up the stack.
     sending: RefCell<Rc<Batch>>,
