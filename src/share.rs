@@ -1,6 +1,6 @@
 //! What a task may do in one poll, before others get a turn.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use crate::sys;
 
@@ -11,7 +11,11 @@ const SHARE: u32 = 64;
 /// A task's budget for one poll, in time. An operation takes a microsecond or two, but 50 of them
 /// where the peer sleeps on another processor of a virtual machine, and what the task does with a
 /// message may take any time.
-const NANOSECONDS: u64 = 1_000_000;
+const TIME: Duration = Duration::from_millis(1);
+
+/// How long a loop of callbacks inside one poll goes on before others get a turn: a quarter of the
+/// usual turn.
+pub(crate) const SLICE: Duration = Duration::from_micros(500);
 
 /// The clock is read once for so many units. Most polls use fewer.
 const UNITS_A_LOOK: u32 = 4;
@@ -20,18 +24,35 @@ const UNITS_A_LOOK: u32 = 4;
 /// which may take the protocol some microseconds.
 const MESSAGES_A_UNIT: u32 = 8;
 
+/// A clock for a budget in time. It starts when it is read first, because most polls never read it.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(Option<u64>);
+
+impl Clock {
+    pub(crate) const NEW: Clock = Clock(None);
+
+    /// Whether so much time has passed since it was read first. In a simulation it never has.
+    pub(crate) fn has_passed(&mut self, time: Duration) -> bool {
+        if !counts_time() {
+            return false;
+        }
+        let now = sys::monotonic_nanoseconds();
+        let since = *self.0.get_or_insert(now);
+        u128::from(now.saturating_sub(since)) >= time.as_nanos()
+    }
+}
+
 /// What is left of a budget.
 #[derive(Clone, Copy)]
 struct Budget {
     units: u32,
-    /// When the clock was read first.
-    since: Option<u64>,
+    clock: Clock,
 }
 
 impl Budget {
     const FULL: Budget = Budget {
         units: SHARE,
-        since: None,
+        clock: Clock::NEW,
     };
 
     /// Takes at most what is left.
@@ -39,12 +60,8 @@ impl Budget {
         let left = self.units.saturating_sub(units);
         let looks = self.units.div_ceil(UNITS_A_LOOK) != left.div_ceil(UNITS_A_LOOK);
         self.units = left;
-        if looks && counts_time() {
-            let now = sys::monotonic_nanoseconds();
-            let since = *self.since.get_or_insert(now);
-            if now.saturating_sub(since) >= NANOSECONDS {
-                self.units = 0;
-            }
+        if looks && self.clock.has_passed(TIME) {
+            self.units = 0;
         }
     }
 }

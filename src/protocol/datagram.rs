@@ -11,9 +11,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Lost, driver::SLICE};
+use super::Lost;
 use crate::{
     reactor::{Handle, Label, Moment, Origin},
+    share::{Clock, SLICE},
     task::Sleep,
     transport::{Address, Batch, DatagramSocket, FULL_QUEUE},
     wake::WakeSlot,
@@ -266,13 +267,12 @@ impl Future for Conversation {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.transport.shared.waker.register(cx.waker());
-        let mut start = None;
+        let mut clock = Clock::NEW;
         loop {
             match this.step(cx) {
                 Ok(Poll::Ready(())) => {
                     // Peers that send faster than the protocol works do not hold the thread.
-                    let now = Moment::now();
-                    if now.since(*start.get_or_insert(now)) >= SLICE {
+                    if clock.has_passed(SLICE) {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }

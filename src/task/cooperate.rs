@@ -6,18 +6,13 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use crate::{
     deferred::{Deferred, Interrupted},
     reactor::{Core, Handle, Label, Moment, Origin},
-    share::counts_time,
+    share::{SLICE, counts_time},
 };
-
-/// The time limit for the steps of one slice: a quarter of the usual turn. Tasks behind this one,
-/// including connections, then do not wait for whole turns.
-const SLICE: Duration = Duration::from_micros(500);
 
 /// How many steps it takes at a time in a simulation, whose turns do not depend on real time.
 const MOST_STEPS: u32 = 64;

@@ -13,7 +13,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use super::{
@@ -21,9 +20,9 @@ use super::{
     connection::{Ending, Outbound, Shared, Told},
 };
 use crate::{
-    reactor::{Handle, Label, Moment, Origin},
+    reactor::{Handle, Label, Origin},
     server::Permit,
-    share::counts_time,
+    share::{Clock, SLICE},
     task::Sleep,
     transport::ByteStream,
     wake::WakeSlot,
@@ -184,13 +183,12 @@ impl Future for Driver {
 
 impl Driver {
     fn steps(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut start = None;
+        let mut clock = Clock::NEW;
         loop {
             match self.step(cx) {
                 Ok(Step::Again) => {
                     // A peer that sends faster than the protocol works does not hold the thread.
-                    let now = Moment::now();
-                    if now.since(*start.get_or_insert(now)) >= SLICE && counts_time() {
+                    if clock.has_passed(SLICE) {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
@@ -334,6 +332,3 @@ impl Drop for Driver {
         }
     }
 }
-
-/// How long a connection works before others get a turn, counted from its first step.
-pub(super) const SLICE: Duration = Duration::from_micros(500);
