@@ -16,7 +16,9 @@ const PLAIN_EXCEPTIONS: [&str; 1] = ["Sends invalid connection preface"];
 
 const NO_H2SPEC: &str = "h2spec is needed, and no package has it: \
      build it from source (github.com/summerwind/h2spec) with Go \
-     and put it in PATH, or set H2SPEC to it";
+     and put it in PATH, or set H2SPEC to it. What it builds on is in Debian: \
+     golang-github-fatih-color-dev, golang-github-spf13-cobra-dev, golang-golang-x-net-dev, \
+     used with GO111MODULE=off and /usr/share/gocode in GOPATH";
 
 const NO_WSTEST: &str = "Autobahn's testsuite is needed: \
      `pip install autobahntestsuite==0.8.2` in a virtual environment of Python 2.7, \
