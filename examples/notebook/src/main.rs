@@ -5,6 +5,8 @@ mod document;
 mod kernel;
 mod notebook;
 mod order;
+#[cfg(feature = "window")]
+mod picture;
 mod site;
 #[cfg(feature = "window")]
 mod window;

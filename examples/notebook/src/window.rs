@@ -6,7 +6,6 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    io,
     rc::Rc,
     time::Duration,
 };
@@ -24,6 +23,7 @@ use crate::{
     Options,
     document::Output,
     notebook::{CellOf, Notebook, State, Wish},
+    picture::picture,
     site::{New, Shelf},
 };
 
@@ -561,27 +561,6 @@ impl OutputView {
         }
         !is_fast
     }
-}
-
-/// A picture, which a thread decodes.
-fn picture(handle: &Handle, png: &str) -> gtk::Box {
-    let picture = gtk::Picture::builder().can_shrink(false).build();
-    // It has its own size there.
-    let line = gtk::Box::builder().margin_start(40).build();
-    line.append(&picture);
-    let png = png.to_owned();
-    let decoded = handle.defer_to_thread(move |_| {
-        let bytes = glib::Bytes::from_owned(glib::base64_decode(&png));
-        gdk::Texture::from_bytes(&bytes).map_err(io::Error::other)
-    });
-    handle.spawn(async move {
-        let decoded: io::Result<gdk::Texture> = decoded.await;
-        match decoded {
-            Ok(texture) => picture.set_paintable(Some(&texture)),
-            Err(error) => tracing::warn!(%error, "a picture cannot be shown"),
-        }
-    });
-    line
 }
 
 /// The last lines of a text, without what no text may have.

@@ -231,8 +231,10 @@ async fn tunnel(
     // Reads byte by byte, so that it consumes nothing that comes through the tunnel.
     let (mut answer, mut begin) = (Vec::new(), 0);
     let line = loop {
-        if answer[begin..].ends_with(b"\r\n\r\n") {
-            let line = answer[begin..].split(|byte| *byte == b'\r').next();
+        // A line may end with LF alone (RFC 9112, 2.2).
+        let head = &answer[begin..];
+        if head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n") {
+            let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).next();
             let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
             // Interim responses come before the answer (RFC 9110, 15.2).
             let is_interim = |status: &str| status.starts_with('1') && status != "101";

@@ -247,6 +247,21 @@ fn a_tunnel_through_a_stream_that_buffers_is_asked_for() {
 /// A proxy may say something before its answer, as every server (RFC 9110, 15.2).
 #[test]
 fn an_answer_to_connect_may_come_after_interim_ones() {
+    assert_connects(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\na: b\r\n\r\n\
+         HTTP/1.1 200 OK\r\n\r\n",
+    );
+}
+
+/// RFC 9112, 2.2.
+#[test]
+fn the_lines_of_an_answer_to_connect_may_end_with_lf_alone() {
+    assert_connects("HTTP/1.1 200 OK\n\n");
+    assert_connects("HTTP/1.1 103 Early Hints\na: b\n\nHTTP/1.1 200 OK\na: b\r\n\n");
+}
+
+/// A request goes through the tunnel of a proxy that answers so.
+fn assert_connects(answer: &'static str) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     run(|handle| async move {
@@ -259,8 +274,6 @@ fn an_answer_to_connect_may_come_after_interim_ones() {
             while !head.ends_with("\r\n\r\n") {
                 assert!(reader.read_line(&mut head).expect("a line") > 0);
             }
-            let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\na: b\r\n\r\n\
-                          HTTP/1.1 200 OK\r\n\r\n";
             client.write_all(answer.as_bytes()).expect("written");
             let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server");
             let (mut from, mut to) = (reader, server.try_clone().expect("a copy"));
