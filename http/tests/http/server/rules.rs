@@ -352,8 +352,9 @@ fn the_table_in_the_documents_is_this_one() {
     let mut table = String::from(
         "# Rules of HTTP/1.1\n\n\
          How the server handles requests, by the rules of RFC 9112, and of RFC 9110 and RFC 9113 \
-         where it\nsays so. This is the table of `tests/http/rules.rs`, which tests each rule with \
-         the request sent at\nonce and byte by byte. Another request follows each time.\n\n\
+         where it\nsays so. This is the table of `http/tests/http/server/rules.rs`, which tests \
+         each rule with the\nrequest sent at once and byte by byte. Another request follows each \
+         time.\n\n\
          | rule | what it says | what happens to the request |\n|---|---|---|\n",
     );
     for (section, rule, _, then) in RULES {
