@@ -66,6 +66,16 @@
 //! [guide]: https://github.com/entwined-rs/entwined/tree/main/docs/guide
 //! [small examples]: https://github.com/entwined-rs/entwined#small-examples
 //!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `rpc` | the module `rpc`: calls between programs |
+//! | `tls` | the module `tls`: TLS over any stream, and endpoints that use it |
+//! | `tls-development` | `tls`, and `tls::development`: certificates made when the program starts |
+//!
 //! # Which loop
 //!
 //! | crate | loop | how |
@@ -76,6 +86,8 @@
 //! | `entwined-qt` | a Qt application's | `entwined_qt::attach()` |
 //! | `entwined-calloop` | a calloop event loop | `entwined_calloop::attach(&loop_handle)` |
 //! | `entwined-winit` | winit's, both ways round | `entwined_winit::Winit::new()` |
+//! | `entwined-cocoa` | a Cocoa application's run loop | `entwined_cocoa::attach()` |
+//! | `entwined-win32` | a Windows message loop | `entwined_win32::attach()` |
 //! | `entwined` | any that can be sent a closure | [`Interleave::new(post)`](reactor::Interleave) |
 //!
 //! Each gives a [`Handle`], and from there on everything is the same. A backend for another loop
@@ -94,8 +106,8 @@
 //! - Errors that nobody handles, panics and stalls go to `tracing`, and to standard error if the
 //!   program has no subscriber.
 //!
-//! Linux. On Windows the core passes the conformance suite under Wine, without Unix sockets and
-//! signals other than Ctrl-C; macOS and BSD were not tried.
+//! It is made for Linux. On Windows the core passes the conformance suite under Wine, without Unix
+//! sockets and signals other than Ctrl-C; macOS and BSD were not tried.
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
