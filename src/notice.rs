@@ -29,7 +29,8 @@ impl Notice {
     /// Ready, once for each time that it has happened.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Before it is looked for: it may come in between.
-        let before = self.lock().replace(cx.waker().clone());
+        let waker = cx.waker().clone();
+        let before = self.lock().replace(waker);
         drop(before);
         match self.has_come.swap(false, Ordering::SeqCst) {
             true => Poll::Ready(()),

@@ -1,6 +1,6 @@
 //! What a task may do in one poll, before others get a turn.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, future::poll_fn, task::Poll, time::Duration};
 
 use crate::sys;
 
@@ -112,6 +112,19 @@ pub(crate) fn spend(units: u32) -> bool {
         BUDGET.set(budget);
     }
     true
+}
+
+/// Takes a unit for an operation that may be over at once, such as connecting. Gives way if the
+/// budget is used up.
+pub(crate) async fn operation() {
+    poll_fn(|cx| {
+        if spend(1) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }
 
 /// Charges a message that came with others, without I/O of its own. Returns false if the budget is

@@ -78,7 +78,11 @@ impl<T: DeserializeOwned> Stream for ItemStream<T> {
         }
         match &mut shared.end {
             None => {
-                shared.waiting = Some(cx.waker().clone());
+                drop(shared);
+                // The waker of another executor may do anything when it is cloned or dropped.
+                let waker = cx.waker().clone();
+                let before = this.shared.borrow_mut().waiting.replace(waker);
+                drop(before);
                 Poll::Pending
             }
             Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),

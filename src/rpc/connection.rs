@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     CallError, Config, Methods, Peer,
+    incoming::{Credit, IncomingCall},
     message::{Code, HELLO, Message, Refusal, Wrong},
     methods::Call,
-    shared::{Answering, Credit, Finishing, Inner, Waiting, end},
+    shared::{Finishing, Inner, Waiting, end},
 };
 use crate::{
     framing::{FrameError, Frames, Prefixed, Width},
@@ -174,7 +175,7 @@ impl Protocol for Speaker {
 
     fn resume_writing(&mut self, _: &Connection) {
         self.inner.full.set(false);
-        for credit in self.inner.credits() {
+        for credit in self.inner.incoming.credits() {
             credit.wake();
         }
     }
@@ -204,7 +205,7 @@ impl Speaker {
             finished.settle(if orderly { Ok(()) } else { Err(error.clone()) });
         }
         // Tasks are cancelled and callers told while nothing is borrowed.
-        for call in inner.take_answering() {
+        for call in inner.incoming.take() {
             if let Some(task) = call.task {
                 task.cancel();
             }
@@ -245,7 +246,7 @@ fn heed(inner: &Rc<Inner>, methods: &RefCell<Methods>, message: Message<'_>) -> 
             answer(inner, methods, id, name, arguments, Some(allowed))?;
         }
         Message::Cancel { id } => {
-            let call = inner.remove_answering(id);
+            let call = inner.incoming.remove(id);
             if let Some(task) = call.and_then(|call| call.task) {
                 task.cancel();
             }
@@ -256,7 +257,7 @@ fn heed(inner: &Rc<Inner>, methods: &RefCell<Methods>, message: Message<'_>) -> 
             ..inner.finishing.get()
         }),
         Message::Credit { id, more } => {
-            if let Some(credit) = inner.credit_of(id) {
+            if let Some(credit) = inner.incoming.credit_of(id) {
                 credit.add(more);
             }
         }
@@ -295,24 +296,24 @@ fn answer(
     arguments: &[u8],
     credit: Option<Rc<Credit>>,
 ) -> Result<(), Wrong> {
-    if inner.is_answering(id) {
+    if inner.incoming.contains(id) {
         return Err("the peer gave two calls the same number");
     }
     if inner.finishing.get().here {
         inner.refuse(id, &Refusal(Code::Finishing, String::new()));
         return Ok(());
     }
-    if !inner.admits(arguments.len()) {
+    if !inner.incoming.admits(arguments.len(), &inner.config) {
         inner.refuse(id, &Refusal(Code::TooMany, String::new()));
         return Ok(());
     }
     let many = credit.is_some();
-    let call = Answering {
+    let call = IncomingCall {
         task: None,
         credit,
         bytes: arguments.len(),
     };
-    inner.begin_answering(id, call);
+    inner.incoming.insert(id, call);
     let handle = &inner.handle;
     let method = methods.borrow().find(name);
     let begun = method.and_then(|method| {
@@ -328,7 +329,7 @@ fn answer(
         Err(refusal) => inner.finish(id, many, Err(refusal)),
         Ok(future) => {
             let task = handle.spawn_as(inner.origin, future);
-            inner.answers_by(id, task.canceller());
+            inner.incoming.set_task(id, task.canceller());
             let weak = Rc::downgrade(inner);
             task.add_both(move |result| {
                 if let Some(inner) = Weak::upgrade(&weak) {

@@ -14,8 +14,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Failure, Peer,
+    incoming::Credit,
     message::{self, Answer, Code, Kind, Refusal},
-    shared::{Credit, Inner},
+    shared::Inner,
 };
 use crate::share::{spend, spend_message};
 
@@ -159,7 +160,7 @@ pub struct Items<T> {
 
 impl<T: Serialize> Items<T> {
     fn of(call: &Call) -> Option<Self> {
-        let credit = call.inner.upgrade()?.credit_of(call.id)?;
+        let credit = call.inner.upgrade()?.incoming.credit_of(call.id)?;
         Some(Items {
             id: call.id,
             inner: call.inner.clone(),

@@ -83,6 +83,7 @@ use std::time::Duration;
 mod call;
 mod connection;
 mod error;
+mod incoming;
 mod message;
 mod methods;
 mod peer;

@@ -147,7 +147,7 @@ impl Peer {
 
     /// Number of the peer's calls that are being answered.
     pub fn answering(&self) -> usize {
-        self.inner.answering()
+        self.inner.incoming.count()
     }
 
     /// Number of our calls that wait for an answer.

@@ -5,19 +5,19 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     rc::Rc,
-    task::{Context, Waker},
+    task::Waker,
     time::Instant,
 };
 
 use super::{
     CallError, Config,
+    incoming::{Incoming, in_order},
     message::{self, Answer, Code, Kind, Refusal, Wrong},
 };
 use crate::{
-    deferred::{Canceller, Resolver},
+    deferred::Resolver,
     protocol::{Connection, Flow},
     reactor::{Handle, Origin, Timer},
-    wake::{WakeList, WakePlace},
 };
 
 pub(super) struct Inner {
@@ -32,10 +32,7 @@ pub(super) struct Inner {
     waiting_bytes: Cell<usize>,
     /// The bytes of items that have arrived and were not taken.
     item_bytes: Cell<usize>,
-    /// Calls of the peer. A call that has just arrived has no task yet.
-    answering: RefCell<HashMap<u64, Answering>>,
-    /// The sum of the bytes of their arguments.
-    answering_bytes: Cell<usize>,
+    pub(super) incoming: Incoming,
     /// Whether the send queue is above its limit.
     pub(super) full: Cell<bool>,
     pub(super) finishing: Cell<Finishing>,
@@ -67,8 +64,7 @@ impl Inner {
             calls: RefCell::default(),
             waiting_bytes: Cell::default(),
             item_bytes: Cell::default(),
-            answering: RefCell::default(),
-            answering_bytes: Cell::default(),
+            incoming: Incoming::default(),
             full: Cell::new(false),
             finishing: Cell::default(),
             finished: RefCell::default(),
@@ -120,14 +116,6 @@ pub(super) fn end(shared: &RefCell<Arrived>, how: Result<(), CallError>) {
     if let Some(waiting) = waiting {
         waiting.wake();
     }
-}
-
-#[derive(Default)]
-pub(super) struct Answering {
-    pub(super) task: Option<Canceller>,
-    pub(super) credit: Option<Rc<Credit>>,
-    /// How many bytes its arguments had.
-    pub(super) bytes: usize,
 }
 
 impl Inner {
@@ -220,9 +208,8 @@ impl Inner {
     /// Takes all calls that wait, the oldest first.
     pub(super) fn take_calls(&self) -> impl Iterator<Item = Waiting> + use<> {
         self.waiting_bytes.set(0);
-        in_order(self.calls.take())
-            .into_iter()
-            .map(|(_, (waiting, _))| waiting)
+        let calls = in_order(self.calls.take());
+        calls.into_iter().map(|(waiting, _)| waiting)
     }
 
     /// Closes the connection after the last call, if that was requested.
@@ -242,7 +229,7 @@ impl Inner {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.calls.borrow().is_empty() && self.answering.borrow().is_empty()
+        self.calls.borrow().is_empty() && self.incoming.count() == 0
     }
 
     /// Notes that the connection is in use.
@@ -317,78 +304,7 @@ impl Inner {
     }
 }
 
-/// Calls of the peer.
-impl Inner {
-    pub(super) fn is_answering(&self, id: u64) -> bool {
-        self.answering.borrow().contains_key(&id)
-    }
-
-    /// Number of the peer's calls that have no answer yet.
-    pub(super) fn answering(&self) -> usize {
-        self.answering.borrow().len()
-    }
-
-    /// Whether there is room for another call, whose arguments have this many bytes.
-    pub(super) fn admits(&self, bytes: usize) -> bool {
-        let (count, before) = (self.answering(), self.answering_bytes.get());
-        let fits = count == 0 || before.saturating_add(bytes) <= self.config.max_call_bytes;
-        count < self.config.max_calls && fits
-    }
-
-    /// Keeps a call of the peer that has just arrived. It must not be there yet.
-    pub(super) fn begin_answering(&self, id: u64, call: Answering) {
-        self.answering_bytes
-            .set(self.answering_bytes.get() + call.bytes);
-        self.answering.borrow_mut().insert(id, call);
-    }
-
-    /// The task of a call of the peer, which ends if the peer cancels the call.
-    pub(super) fn answers_by(&self, id: u64, task: Canceller) {
-        if let Some(call) = self.answering.borrow_mut().get_mut(&id) {
-            call.task = Some(task);
-        }
-    }
-
-    pub(super) fn remove_answering(&self, id: u64) -> Option<Answering> {
-        let call = self.answering.borrow_mut().remove(&id)?;
-        self.answering_bytes
-            .set(self.answering_bytes.get() - call.bytes);
-        Some(call)
-    }
-
-    /// Takes all calls of the peer, the oldest first.
-    pub(super) fn take_answering(&self) -> impl Iterator<Item = Answering> + use<> {
-        self.answering_bytes.set(0);
-        in_order(self.answering.take())
-            .into_iter()
-            .map(|(_, call)| call)
-    }
-
-    pub(super) fn credit_of(&self, id: u64) -> Option<Rc<Credit>> {
-        self.answering.borrow().get(&id)?.credit.clone()
-    }
-
-    /// The credits of all streams that the peer has called.
-    pub(super) fn credits(&self) -> Vec<Rc<Credit>> {
-        let answering = self.answering.borrow();
-        let calls = answering
-            .iter()
-            .filter_map(|(&id, call)| Some((id, call.credit.clone()?)));
-        in_order(calls)
-            .into_iter()
-            .map(|(_, credit)| credit)
-            .collect()
-    }
-}
-
-/// Calls by their numbers: a map has another order each time.
-fn in_order<T>(calls: impl IntoIterator<Item = (u64, T)>) -> Vec<(u64, T)> {
-    let mut calls: Vec<_> = calls.into_iter().collect();
-    calls.sort_unstable_by_key(|call| call.0);
-    calls
-}
-
-/// Answers.
+/// Answers to our calls.
 impl Inner {
     /// Removes the call that this answer belongs to; `None` if it was cancelled.
     pub(super) fn answered(&self, id: u64) -> Result<Option<Waiting>, Wrong> {
@@ -439,10 +355,13 @@ impl Inner {
             self.connection().resume_reading();
         }
     }
+}
 
+/// Answers to the peer's calls.
+impl Inner {
     /// Answers a call, unless the peer has cancelled it.
     pub(super) fn finish(&self, id: u64, many: bool, result: Result<Answer, Refusal>) {
-        if self.remove_answering(id).is_none() {
+        if self.incoming.remove(id).is_none() {
             return;
         }
         self.touch();
@@ -496,49 +415,4 @@ pub(super) struct Arrived {
     /// The end, if it has arrived.
     pub(super) end: Option<Result<(), CallError>>,
     pub(super) waiting: Option<Waker>,
-}
-
-/// How many more items the caller accepts.
-#[derive(Default)]
-pub(super) struct Credit {
-    pub(super) left: Cell<u32>,
-    waiting: WakeList,
-}
-
-impl Credit {
-    pub(super) fn add(&self, more: u32) {
-        self.left.set(self.left.get().saturating_add(more));
-        self.wake();
-    }
-
-    /// A place among the tasks that wait for more.
-    pub(super) fn place(&self) -> Place<'_> {
-        Place {
-            credit: self,
-            place: WakePlace::default(),
-        }
-    }
-
-    pub(super) fn wake(&self) {
-        self.waiting.wake();
-    }
-}
-
-/// The place of a task that waits for credit.
-pub(super) struct Place<'a> {
-    credit: &'a Credit,
-    place: WakePlace,
-}
-
-impl Place<'_> {
-    /// Wakes this task when there may be more.
-    pub(super) fn wait(&mut self, cx: &Context<'_>) {
-        self.place.register(&self.credit.waiting, cx.waker());
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.place.leave(&self.credit.waiting);
-    }
 }

@@ -53,7 +53,7 @@ use crate::{
     deferred::{Deferred, DeferredLock, Interrupted, SemaphorePermit},
     log,
     panic::catch,
-    reactor::{Handle, Phase},
+    reactor::{Handle, Phase, ShutdownHook},
     wake::WakeSlot,
 };
 
@@ -116,6 +116,8 @@ struct Inner {
     abandoned: Cell<u64>,
     /// The start that is under way. It is woken when it should stop.
     starting: WakeSlot,
+    /// Stops those that run before the reactor stops.
+    hook: RefCell<Option<ShutdownHook>>,
 }
 
 impl Services {
@@ -131,6 +133,7 @@ impl Services {
             stops: Cell::new(0),
             abandoned: Cell::new(0),
             starting: WakeSlot::default(),
+            hook: RefCell::default(),
         };
         Services {
             inner: Rc::new(inner),
@@ -150,16 +153,19 @@ impl Services {
     /// stopped before all of them have started.
     #[track_caller]
     pub fn run(&self) -> Deferred<(), Box<dyn Error>> {
+        let (inner, start) = (self.inner.clone(), self.inner.start());
         let stopping = self.inner.clone();
-        let hook = self
-            .inner
-            .handle
-            .on_shutdown(Phase::Before, move || async move {
-                stopping.stop().await;
-                Ok(())
-            });
-        hook.keep();
-        self.inner.handle.defer(self.inner.start())
+        let hook = inner.handle.on_shutdown(Phase::Before, move || async move {
+            stopping.stop().await;
+            Ok(())
+        });
+        self.inner.handle.defer(async move {
+            start.await?;
+            // What did not start needs no hook, and one is enough for what did.
+            let before = inner.hook.replace(Some(hook));
+            drop(before);
+            Ok(())
+        })
     }
 }
 
@@ -194,6 +200,8 @@ impl Inner {
         async move {
             let _turn = stop.turn().await;
             stop.inner.stop_all().await;
+            let hook = stop.inner.hook.take();
+            drop(hook);
         }
     }
 

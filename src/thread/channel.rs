@@ -235,6 +235,8 @@ impl<T: Send> Receiver<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        // What another executor does when its waker is cloned is not done under a lock.
+        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
         if let Some(value) = state.values.pop_front() {
             drop(state);
@@ -244,7 +246,7 @@ impl<T: Send> Receiver<T> {
         if state.senders == 0 {
             return Poll::Ready(None);
         }
-        let before = state.waker.replace(cx.waker().clone());
+        let before = state.waker.replace(waker);
         drop(state);
         drop(before);
         Poll::Pending

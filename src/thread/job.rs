@@ -257,10 +257,12 @@ impl<R> Future for Arrival<R> {
     type Output = R;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        // What another executor does when its waker is cloned is not done under a lock.
+        let own = cx.waker().clone();
         let mut state = self.order.result.lock();
         match &mut *state {
             State::Awaited(waker) => {
-                let before = waker.replace(cx.waker().clone());
+                let before = waker.replace(own);
                 drop(state);
                 drop(before);
                 Poll::Pending

@@ -11,7 +11,7 @@ use rustix::{
 use super::{Address, Stream, sys};
 use crate::{
     reactor::{Direction, Handle, Interest, Readiness, Registration},
-    report,
+    report, share,
 };
 
 /// How long to wait before retrying a Unix listener with a full backlog, for which there is no
@@ -28,6 +28,8 @@ pub(super) async fn connect(
 ) -> Result<Stream, ConnectError> {
     let attempt = async {
         loop {
+            // It may succeed or fail at once, also many times in a row.
+            share::operation().await;
             let socket = sys::socket(family, SocketType::STREAM)?;
             prepare(&socket)?;
             match net::connect(&socket, target) {

@@ -171,6 +171,31 @@ fn a_service_that_fails_has_those_before_it_stopped() {
     );
 }
 
+/// A program may try again for days, each time with services of their own.
+#[test]
+fn services_that_did_not_start_or_have_stopped_are_let_go() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let handle = simulation.handle();
+    for fails in [true, false] {
+        let services = Services::new("app", &handle);
+        services.add(noting(&handle, &log, "a"));
+        let last = Noting {
+            fails,
+            ..noting(&handle, &log, "b")
+        };
+        services.add(last);
+        let started = simulation.run_until(services.run());
+        assert_eq!(started.is_err(), fails);
+        simulation
+            .run_until(handle.spawn(services.stop()))
+            .expect("stopped");
+        drop(services);
+        assert_eq!(Rc::strong_count(&log), 1, "fails: {fails}");
+    }
+    handle.stop();
+    simulation.advance(Duration::from_secs(1));
+}
+
 #[test]
 fn a_service_that_does_not_stop_is_given_up() {
     let (simulation, log) = (Simulation::new(), Log::default());

@@ -226,12 +226,13 @@ impl Shared {
 
     /// Called in the run, so it has begun. Ready when the watchdog is over.
     fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
         let mut state = self.lock();
         if state.over {
             return Poll::Ready(());
         }
         state.running = true;
-        let before = state.task.replace(cx.waker().clone());
+        let before = state.task.replace(waker);
         drop(state);
         drop(before);
         self.changed.notify_all();

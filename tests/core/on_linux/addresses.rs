@@ -4,6 +4,7 @@ use crate::addresses::block_on;
 use std::{
     cell::{Cell, RefCell},
     error::Error,
+    future::{Future as _, poll_fn},
     io,
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
@@ -32,6 +33,37 @@ fn a_tcp_socket_from_elsewhere_has_no_delay_either() {
     assert!(socket.nodelay().expect("an option"));
     stream.set_nodelay(false).expect("an option");
     assert!(!socket.nodelay().expect("an option"));
+}
+
+/// On loopback a connection fails at once, and one to a Unix socket is there at once.
+#[test]
+fn many_connections_in_one_task_let_others_have_their_turn() {
+    const MANY: u32 = 1000;
+
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nobody = listener.local_addr().expect("an address");
+    drop(listener);
+    let polls = Rc::new(Cell::new(0));
+    let mut connecting = Box::pin(async move {
+        for _ in 0..MANY {
+            let error = tcp::connect(&handle, nobody).await.expect_err("nobody");
+            assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+        }
+    });
+    let count = polls.clone();
+    let counted = poll_fn(move |cx| {
+        count.set(count.get() + 1);
+        connecting.as_mut().poll(cx)
+    });
+    reactor
+        .block_on(async move {
+            counted.await;
+            Ok::<_, io::Error>(())
+        })
+        .expect("it ends");
+    assert!(polls.get() > MANY / 64, "{} polls", polls.get());
 }
 
 fn raw_unix(kind: SocketType) -> OwnedFd {
