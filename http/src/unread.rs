@@ -64,7 +64,8 @@ impl Grace {
         Poll::Pending
     }
 
-    fn poll_over(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Poll<()> {
+    /// Ready once it is over. It begins with the first call.
+    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| handle.sleep(GRACE));
         Pin::new(sleep).poll(cx)
     }

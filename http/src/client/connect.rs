@@ -67,6 +67,7 @@ async fn start(
         let (sender, connection) = http2::Builder::new(Tasks(handle.clone()))
             .initial_stream_window_size(1024 * 1024)
             .initial_connection_window_size(4 * 1024 * 1024)
+            .max_header_list_size(MAX_HEAD as u32)
             .handshake(io)
             .await
             .map_err(ClientError::Http)?;
@@ -76,6 +77,7 @@ async fn start(
     let (sender, connection) = http1::Builder::new()
         // A head of 64 KiB is the most that is read, and so is the most that is parsed at once.
         .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
         // A line may go on in the next one, if that begins with a space (RFC 9112, 5.2).
         .allow_obsolete_multiline_headers_in_responses(true)
         .handshake(io)
@@ -87,6 +89,10 @@ async fn start(
 
 /// The most bytes of the head of a response.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// The most headers of a response of HTTP/1. Each of HTTP/2 counts 32 bytes besides its own (RFC
+/// 9113, 6.5.2).
+const MAX_HEADERS: usize = 1_000;
 
 /// Returns a stream to the server, and whether it speaks HTTP/2.
 async fn reach(

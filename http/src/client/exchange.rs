@@ -124,6 +124,12 @@ impl Inner {
                         && !shared
                         && method.is_idempotent()
                         && content.is_repeatable();
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        // What comes now is not HTTP, and nobody takes it.
+                        let message = "it has switched to another protocol";
+                        let error = io::Error::new(io::ErrorKind::InvalidData, message);
+                        return Err(ClientError::Establish(error));
+                    }
                     if !late || tries > MAX_TRIES {
                         if let Some(error) = foreign_coding(response.headers()) {
                             return Err(error);

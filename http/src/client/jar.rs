@@ -3,7 +3,7 @@
 //! `cookie_store` parses a cookie and says which requests it is for. It does not bound anything,
 //! and without a list of public suffixes it lets `example.co.uk` set cookies for all of `co.uk`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Reverse};
 
 use cookie_store::{Cookie, RawCookie};
 use url::{Host, Url};
@@ -24,11 +24,13 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// KiB.
 const MAX_HEADER: usize = 8 * 1024;
 
-/// The cookies, from the oldest to the newest.
+/// The cookies, from the one that was set the longest ago to the newest.
 #[derive(Default)]
 pub(super) struct Jar {
     entries: Vec<Entry>,
     bytes: usize,
+    /// How many cookies were made.
+    made: u64,
 }
 
 struct Entry {
@@ -36,6 +38,8 @@ struct Entry {
     /// Otherwise each of its characters stands for a byte.
     is_utf8: bool,
     size: usize,
+    /// Its place in the order in which they were made. It keeps it when it is set again.
+    made: u64,
 }
 
 impl Entry {
@@ -94,9 +98,10 @@ impl Jar {
         if !is_secure(url) && entries.any(|entry| is_hidden(&entry.cookie, &cookie)) {
             return;
         }
-        let before = self.entries.iter().position(same);
-        if let Some(place) = before {
-            self.remove(place);
+        self.made += 1;
+        let mut made = self.made;
+        if let Some(place) = self.entries.iter().position(same) {
+            made = self.remove(place).made;
         }
         if cookie.is_expired() {
             return;
@@ -114,6 +119,7 @@ impl Jar {
             cookie,
             is_utf8,
             size,
+            made,
         });
     }
 
@@ -133,19 +139,22 @@ impl Jar {
         }
     }
 
-    fn remove(&mut self, place: usize) {
-        self.bytes -= self.entries.remove(place).size;
+    fn remove(&mut self, place: usize) -> Entry {
+        let entry = self.entries.remove(place);
+        self.bytes -= entry.size;
+        entry
     }
 
     /// The value of `Cookie` for a request; empty if there is none. The most specific path comes
-    /// first (RFC 6265, 5.4). What does not fit into 8 KiB is left out.
+    /// first, and then what was made first (RFC 6265, 5.4). What does not fit into 8 KiB is left
+    /// out.
     pub(super) fn header(&self, url: &Url) -> Vec<u8> {
         let mut entries: Vec<_> = self
             .entries
             .iter()
             .filter(|Entry { cookie, .. }| !cookie.is_expired() && cookie.matches(url))
             .collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse(path(&entry.cookie).len()));
+        entries.sort_by_key(|entry| (Reverse(path(&entry.cookie).len()), entry.made));
         let mut header = Vec::new();
         for entry in entries {
             let name = entry.bytes(entry.cookie.name());

@@ -90,7 +90,8 @@ impl Client {
         }
     }
 
-    /// Starts a request. [`send`](RequestBuilder::send) sends it, and also reports an invalid URL.
+    /// Starts a request. [`send`](RequestBuilder::send) sends it, and also reports an invalid URL,
+    /// and the method CONNECT, which would open a tunnel.
     pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
         RequestBuilder::new(self.inner.clone(), method, url)
     }

@@ -146,8 +146,8 @@ impl RequestBuilder {
     }
 
     /// Sets the timeout for the whole exchange: all redirects, and the body of the last response
-    /// until it has been read. Without it, only single waits are limited: see
-    /// [`Builder`](super::Builder).
+    /// until it has been read. What came in time while the host held the thread may be read for a
+    /// second longer. Without it, only single waits are limited: see [`Builder`](super::Builder).
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
         self
@@ -184,6 +184,10 @@ impl RequestBuilder {
         } = self;
         let settings = &client.settings;
         let mut url = url?;
+        if method == Method::CONNECT {
+            let message = "a request with the method CONNECT would open a tunnel";
+            return Err(ClientError::Request(message.to_owned()));
+        }
         if settings.decompress && !headers.contains_key(ACCEPT_ENCODING) {
             // A part of a compressed body cannot be decompressed.
             let codings = if headers.contains_key(RANGE) {

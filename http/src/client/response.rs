@@ -50,6 +50,8 @@ pub struct ClientResponse {
     grace: Grace,
     /// When the whole body must have been read.
     end: Option<Instant>,
+    /// The time after that, for what had come before.
+    overtime: Grace,
     max_body_size: usize,
     /// Ends the rest of the request when the body has ended.
     exchange: Option<Exchange>,
@@ -93,9 +95,15 @@ impl ClientResponse {
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
         }
+        // What has no content has ended: a program that keeps it holds up nobody.
+        let ended = body.is_end_stream();
+        let rest = (!ended).then_some((body, exchange, turn));
+        let (body, exchange, turn) = rest.map_or((None, None, None), |(body, exchange, turn)| {
+            (Some(body), Some(exchange), Some(turn))
+        });
         ClientResponse {
             head,
-            body: Some(body),
+            body,
             trailers: None,
             url: without_credentials(url),
             decoder,
@@ -106,8 +114,9 @@ impl ClientResponse {
             waiting: None,
             grace: Grace::default(),
             end: None,
-            exchange: Some(exchange),
-            turn: Some(turn),
+            overtime: Grace::default(),
+            exchange,
+            turn,
         }
     }
 
@@ -186,7 +195,9 @@ impl ClientResponse {
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
         let late = || Poll::Ready(Err(ClientError::TimedOut("the body of the response")));
-        if self.end.is_some_and(|end| end <= self.handle.turn_time()) {
+        // What had come in time counts, also if the host held the thread since.
+        let is_over = self.end.is_some_and(|end| end <= self.handle.turn_time());
+        if is_over && self.overtime.poll_over(cx, &self.handle).is_ready() {
             return late();
         }
         loop {

@@ -5,6 +5,7 @@ mod hostile;
 mod peers;
 mod proxies;
 mod rules;
+mod states;
 #[cfg(unix)]
 mod unix;
 

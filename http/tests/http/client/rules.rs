@@ -30,7 +30,7 @@ use crate::run::run;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server by hand: `talk` has each connection in turn.
-fn by_hand(talks: Vec<Box<dyn FnOnce(TcpStream) + Send>>) -> String {
+pub(super) fn by_hand(talks: Vec<Box<dyn FnOnce(TcpStream) + Send>>) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -44,7 +44,7 @@ fn by_hand(talks: Vec<Box<dyn FnOnce(TcpStream) + Send>>) -> String {
 }
 
 /// Reads the head of a request.
-fn head(stream: &mut TcpStream) -> String {
+pub(super) fn head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -57,7 +57,10 @@ fn head(stream: &mut TcpStream) -> String {
 }
 
 /// Answers requests with the same bytes, and returns the heads of the requests.
-fn answering(count: usize, answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
+pub(super) fn answering(
+    count: usize,
+    answer: &'static [u8],
+) -> (String, std::sync::mpsc::Receiver<String>) {
     let (sender, heads) = std::sync::mpsc::channel();
     let talk = move |mut stream: TcpStream| {
         let _ = sender.send(head(&mut stream));
@@ -68,7 +71,7 @@ fn answering(count: usize, answer: &'static [u8]) -> (String, std::sync::mpsc::R
 }
 
 /// An HTTP/2 frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -77,7 +80,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Reads frames until the headers of a request, and returns the number of its stream.
-fn next_request(stream: &mut TcpStream) -> u32 {
+pub(super) fn next_request(stream: &mut TcpStream) -> u32 {
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).expect("a frame");
@@ -92,14 +95,14 @@ fn next_request(stream: &mut TcpStream) -> u32 {
     }
 }
 
-fn begin(stream: &mut TcpStream) {
+pub(super) fn begin(stream: &mut TcpStream) {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).expect("a preface");
     stream.write_all(&frame(4, 0, 0, &[])).expect("written");
 }
 
 /// `:status: 200`, and the end of the stream.
-fn ok(stream: u32) -> Vec<u8> {
+pub(super) fn ok(stream: u32) -> Vec<u8> {
     frame(1, 5, stream, &[0x88])
 }
 

@@ -1,0 +1,236 @@
+//! The client in states that are neither the beginning nor the end.
+
+use std::{io::Read, io::Write, net::TcpStream, sync::mpsc, thread, time::Duration};
+
+use entwined_http::{
+    Body, HeaderMap, HeaderValue, Method, Response, Router, StatusCode,
+    client::{Client, ClientError},
+    header,
+};
+
+use super::{
+    rules::{answering, begin, by_hand, frame, head, next_request, ok},
+    serve,
+};
+use crate::run::run;
+
+/// What would go on if it waited for something that never comes.
+const LIMIT: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_response_without_content_does_not_keep_its_place() {
+    run(|handle| async move {
+        let router = Router::new()
+            .get("/", || "content")
+            .post("/", || StatusCode::NO_CONTENT)
+            .put("/", || StatusCode::NOT_MODIFIED)
+            .delete("/", || "");
+        let (_server, url) = serve(&handle, router);
+        for two in [false, true] {
+            let client = Client::builder(&handle).max_concurrent(1);
+            let client = match two {
+                true => client.http2_prior_knowledge(),
+                false => client,
+            };
+            let client = client.build();
+            let mut all = Vec::new();
+            for method in [Method::HEAD, Method::POST, Method::PUT, Method::DELETE] {
+                let asked = client.request(method.clone(), &url).timeout(LIMIT).send();
+                let answer = asked.await;
+                all.push(answer.unwrap_or_else(|error| panic!("{two} {method}: {error}")));
+            }
+            let mut last = client
+                .get(&url)
+                .timeout(LIMIT)
+                .send()
+                .await
+                .expect("a place");
+            assert_eq!(last.text().await.expect("a text"), "content");
+            if !two {
+                assert_eq!(client.connections(), 1);
+            }
+        }
+    });
+}
+
+/// As with an answer that comes in time for the other limits.
+#[test]
+fn what_had_come_in_time_counts_for_the_limit_of_the_whole_exchange() {
+    const HOLD: Duration = Duration::from_millis(1_500);
+    const TIME: Duration = Duration::from_secs(1);
+    let (tell, told) = mpsc::channel();
+    let (go, goes) = mpsc::channel::<()>();
+    let url = by_hand(vec![Box::new(move |mut stream: TcpStream| {
+        head(&mut stream);
+        goes.recv().expect("the client waits");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwh");
+        let _ = tell.send(());
+        goes.recv().expect("the client waits");
+        let _ = stream.write_all(b"ole");
+        let _ = stream.read_to_end(&mut Vec::new());
+    })]);
+    run(|handle| async move {
+        let client = Client::new(&handle);
+        let sent = handle.spawn(client.get(&url).timeout(TIME).send());
+        handle.sleep(Duration::from_millis(50)).await;
+        go.send(()).expect("the server waits");
+        let mut response = sent.await.expect("it ends").expect("a response");
+        told.recv().expect("it was sent");
+        assert_eq!(
+            response.chunk().await.expect("a piece").as_deref(),
+            Some(&b"wh"[..])
+        );
+        let rest = handle.spawn(async move { response.text().await });
+        handle.sleep(Duration::from_millis(50)).await;
+        go.send(()).expect("the server waits");
+        thread::sleep(HOLD);
+        assert_eq!(rest.await.expect("it ends").expect("it came in time"), "ol");
+    });
+}
+
+#[test]
+fn a_head_that_had_come_in_time_counts_for_the_limit_of_the_whole_exchange() {
+    const HOLD: Duration = Duration::from_millis(1_500);
+    const TIME: Duration = Duration::from_secs(1);
+    let (go, goes) = mpsc::channel::<()>();
+    let url = by_hand(vec![Box::new(move |mut stream: TcpStream| {
+        head(&mut stream);
+        goes.recv().expect("the client waits");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    })]);
+    run(|handle| async move {
+        let client = Client::new(&handle);
+        let sent = handle.spawn(client.get(&url).timeout(TIME).send());
+        handle.sleep(Duration::from_millis(50)).await;
+        go.send(()).expect("the server waits");
+        thread::sleep(HOLD);
+        let response = sent.await.expect("it ends").expect("it came in time");
+        assert_eq!(response.status(), StatusCode::OK);
+    });
+}
+
+#[test]
+fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+        upgrade: x\r\n\r\nbytes of x";
+    let (url, _) = answering(1, answer);
+    run(|handle| async move {
+        let sent = Client::new(&handle).get(&url).timeout(LIMIT).send().await;
+        let error = sent.map(|it| it.status()).expect_err("no response");
+        assert!(matches!(error, ClientError::Establish(_)), "{error:?}");
+    });
+}
+
+#[test]
+fn a_client_opens_no_tunnels() {
+    run(|handle| async move {
+        let (_server, url) = serve(&handle, Router::new());
+        for client in [
+            Client::new(&handle),
+            Client::builder(&handle).http2_prior_knowledge().build(),
+        ] {
+            let sent = client.request(Method::CONNECT, &url).timeout(LIMIT).send();
+            let error = sent.await.map(|it| it.status()).expect_err("no response");
+            assert!(matches!(error, ClientError::Request(_)), "{error:?}");
+        }
+    });
+}
+
+#[test]
+fn a_request_that_was_processed_before_the_server_went_away_is_not_sent_again() {
+    let (count, counted) = mpsc::channel();
+    let talks = (0..2).map(|_| {
+        let count = count.clone();
+        Box::new(move |mut stream: TcpStream| {
+            begin(&mut stream);
+            let first = next_request(&mut stream);
+            stream.write_all(&ok(first)).expect("written");
+            let second = next_request(&mut stream);
+            let _ = count.send(second);
+            // The second is among those that are processed.
+            let away = [second.to_be_bytes(), 2_u32.to_be_bytes()].concat();
+            stream.write_all(&frame(7, 0, 0, &away)).expect("written");
+        }) as Box<dyn FnOnce(TcpStream) + Send>
+    });
+    let url = by_hand(talks.collect());
+    run(|handle| async move {
+        let client = Client::builder(&handle).http2_prior_knowledge().build();
+        let post = || client.post(&url).body("x").timeout(LIMIT).send();
+        assert_eq!(post().await.expect("a response").status(), StatusCode::OK);
+        let error = post()
+            .await
+            .map(|it| it.status())
+            .expect_err("it may be processed");
+        assert!(matches!(error, ClientError::Http(_)), "{error}");
+    });
+    assert_eq!(counted.try_iter().count(), 1);
+}
+
+/// The largest head of HTTP/1.
+#[test]
+fn a_head_may_be_as_large_in_each_version() {
+    run(|handle| async move {
+        let router = Router::new()
+            .get("/large", || {
+                let value = HeaderValue::try_from("x".repeat(40 * 1024)).expect("a value");
+                ([("x-large", value)], "content")
+            })
+            .get("/many", || {
+                let mut headers = HeaderMap::new();
+                for number in 0..500 {
+                    let value = HeaderValue::try_from(format!("name{number}=1")).expect("a value");
+                    headers.append(header::SET_COOKIE, value);
+                }
+                (headers, "content")
+            });
+        let (_server, url) = serve(&handle, router);
+        for (version, client) in [
+            (1, Client::new(&handle)),
+            (2, Client::builder(&handle).http2_prior_knowledge().build()),
+        ] {
+            for path in ["large", "many"] {
+                let asked = client.get(&format!("{url}/{path}")).timeout(LIMIT);
+                let response = asked.send().await;
+                let mut response =
+                    response.unwrap_or_else(|error| panic!("{version} {path}: {error:?}"));
+                assert_eq!(response.text().await.expect("a text"), "content");
+            }
+        }
+    });
+}
+
+#[test]
+fn cookies_go_in_the_order_in_which_they_were_made() {
+    run(|handle| async move {
+        let router = Router::new()
+            .get("/", |request: entwined_http::Request| {
+                request.header("cookie").unwrap_or("").to_owned()
+            })
+            .post("/", |request: entwined_http::Request| {
+                let mut response = Response::new(Body::empty());
+                let set = request.header("x-set").unwrap_or("");
+                response
+                    .headers_mut()
+                    .insert(header::SET_COOKIE, set.parse().expect("a value"));
+                response
+            });
+        let (_server, url) = serve(&handle, router);
+        let client = Client::builder(&handle).cookies().build();
+        for set in [
+            "a=1; Path=/",
+            "b=1; Path=/",
+            "a=2; Path=/",
+            "c=1; Max-Age=99999999999999999999; Path=/",
+        ] {
+            client
+                .post(&url)
+                .header("x-set", set)
+                .send()
+                .await
+                .expect("a response");
+        }
+        let mut got = client.get(&url).send().await.expect("a response");
+        assert_eq!(got.text().await.expect("a text"), "a=2; b=1; c=1");
+    });
+}
