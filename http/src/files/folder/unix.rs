@@ -10,29 +10,45 @@ use std::{
 };
 
 use rustix::{
-    fs::{Dir, Mode, OFlags, openat},
+    fs::{Dir, FileType, Mode, OFlags, openat},
     io::Errno,
 };
 
 use super::Folder;
 
 impl Folder {
-    /// The names in a folder below this one that [`entry`](Folder::entry) has opened, and whether
-    /// each is a folder. Those that no [path](crate::path) can have are left out.
+    /// The names in a folder below this one that [`entry`](Folder::entry) has opened as `folder`,
+    /// and whether each is a folder. Those that cannot be asked for are left out: no
+    /// [path](crate::path) can have the name, or it is not a file, or a link that leads to none.
     pub(in crate::files) fn names(
         &self,
-        _name: &str,
+        folder: &str,
         entry: File,
-    ) -> io::Result<impl Iterator<Item = io::Result<(String, bool)>> + use<>> {
-        let names = Dir::new(entry)?.filter_map(|entry| match entry {
+    ) -> io::Result<impl Iterator<Item = io::Result<(String, bool)>>> {
+        let names = Dir::new(entry)?.filter_map(move |entry| match entry {
             Ok(entry) => {
                 let name = entry.file_name().to_str().ok()?;
+                let is_folder = match entry.file_type() {
+                    FileType::RegularFile => false,
+                    FileType::Directory => true,
+                    // Some file systems do not tell.
+                    FileType::Symlink | FileType::Unknown => self.leads_to(folder, name)?,
+                    _ => return None,
+                };
                 let fine = !name.contains('\\');
-                fine.then(|| Ok((name.to_owned(), entry.file_type().is_dir())))
+                fine.then(|| Ok((name.to_owned(), is_folder)))
             }
             Err(error) => Some(Err(error.into())),
         });
         Ok(names)
+    }
+
+    /// Whether this leads to a folder; `None` if it leads to no file.
+    fn leads_to(&self, folder: &str, name: &str) -> Option<bool> {
+        let path = format!("{folder}/{name}");
+        let entry = self.entry(path.trim_start_matches('/')).ok()?;
+        let about = entry.metadata().ok()?;
+        (about.is_dir() || about.is_file()).then(|| about.is_dir())
     }
 }
 

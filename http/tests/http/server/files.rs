@@ -590,6 +590,18 @@ fn a_list_has_no_names_that_cannot_be_asked_for() {
         let name = std::ffi::OsStr::from_bytes(name);
         fs::write(folder.path().join(name), "text").expect("a file");
     }
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("inner")).expect("a folder");
+    for (target, link) in [
+        ("/etc/hostname", "outside"),
+        ("nothing", "broken"),
+        ("loop", "loop"),
+        ("fine", "link"),
+        ("inner", "to-inner"),
+    ] {
+        std::os::unix::fs::symlink(target, at(link)).expect("a link");
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
     let root = folder.path().to_owned();
     let site = Site::start(move |_| Router::new().mount("/", Files::new(root).listing()));
     let list = site.get("/");
@@ -598,7 +610,15 @@ fn a_list_has_no_names_that_cannot_be_asked_for() {
         .iter()
         .filter_map(|link| link.split('"').next())
         .collect();
-    assert_eq!(links, ["./fine"]);
+    let expected: &[_] = match cfg!(target_os = "linux") {
+        true => &["./fine", "./inner/", "./link", "./to-inner/"],
+        // No link is followed there.
+        false => &["./fine", "./inner/"],
+    };
+    assert_eq!(links, expected);
+    for link in links {
+        assert_eq!(site.get(&link[1..]).status, 200, "{link}");
+    }
 }
 
 /// An element of a list may be empty (RFC 9110, 5.6.1.2).
