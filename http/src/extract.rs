@@ -144,6 +144,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest for Form<T> {
                 let message = "the content type must be application/x-www-form-urlencoded";
                 return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
             }
+            request.check_coding()?;
             let bytes = request.bytes().await?;
             let parse = |bytes: &[u8]| {
                 serde_urlencoded::from_bytes(bytes).map_err(|error| {

@@ -18,8 +18,8 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Error, HeaderMap, Method, StatusCode, Uri, Version, authority,
-    header::CONTENT_TYPE,
+    Error, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, authority,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
     held::Held,
     rate::{Least, Meter},
     unread::{Grace, Unread},
@@ -445,11 +445,27 @@ impl Request {
         .await
     }
 
+    /// Refuses a body with a content coding, which nobody here decodes: it would be taken for the
+    /// content itself (RFC 9110, 15.5.16).
+    pub(super) fn check_coding(&self) -> Result<(), Error> {
+        let all = self.headers().get_all(CONTENT_ENCODING).iter();
+        let codings = all.map(|value| value.to_str().unwrap_or("unknown"));
+        let mut codings = codings.flat_map(|value| value.split(',')).map(str::trim);
+        if codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity")) {
+            return Ok(());
+        }
+        let message = "the body must have no content coding";
+        let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+        Err(error.with_header(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+    }
+
     /// Reads the whole body as text.
     ///
     /// # Errors
-    /// As for [`bytes`](Request::bytes), and 400 if the body is not UTF-8.
+    /// As for [`bytes`](Request::bytes), 400 if the body is not UTF-8, and 415 if it has a content
+    /// coding.
     pub async fn text(&mut self) -> Result<String, Error> {
+        self.check_coding()?;
         let bytes = self.bytes().await?;
         String::from_utf8(bytes.into()).map_err(|_| Error::bad_request("the body is not UTF-8"))
     }
@@ -464,7 +480,8 @@ impl Request {
     /// [`max_body_size`](super::layers::max_body_size), or [`Handle::drop_on_thread`].
     ///
     /// # Errors
-    /// As for [`bytes`](Request::bytes), and 415 if the content type is not JSON, 400 with line and
+    /// As for [`bytes`](Request::bytes), and 415 if the content type is not JSON
+    /// or there is a content coding, 400 with line and
     /// column if the JSON is malformed, 422 if it does not match `T`, 503 if the pool has no room.
     pub async fn json<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<T, Error> {
         let media_type = self.media_type();
@@ -474,6 +491,7 @@ impl Request {
                 "the content type must be application/json",
             ));
         }
+        self.check_coding()?;
         let bytes = self.bytes().await?;
         self.parse(bytes, |bytes| {
             serde_json::from_slice(bytes).map_err(|error| {

@@ -74,6 +74,7 @@ const MAX_BOUNDARY: usize = 70;
 
 impl FromRequest for Multipart {
     async fn from_request(request: Request) -> Result<Self, Response> {
+        request.check_coding().map_err(Error::into_response)?;
         let (head, body, meter, handle) = request.into_parts();
         let content_type = head
             .headers
