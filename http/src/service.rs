@@ -13,10 +13,10 @@ use http_body::Body as _;
 use hyper::{body::Incoming, service::Service};
 
 use super::{
-    Body, Error, IntoResponse, Method, Request, Response, ResponseFuture, StatusCode,
+    Body, Error, HeaderMap, IntoResponse, Method, Request, Response, ResponseFuture, StatusCode,
     check::{Checked, check},
     error::negotiate,
-    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE},
     headers::content_length,
     pace::{Pace, Watch},
     request::Common,
@@ -127,6 +127,17 @@ fn correct_connect(response: &mut Response) {
     if response.status().is_success() && !takes_over {
         let message = "this server does not connect to others, nor to this protocol";
         *response = Error::new(StatusCode::NOT_IMPLEMENTED, message).into_response();
+    }
+}
+
+/// Says that the connection ends with this response. Another protocol that it names stays named
+/// (RFC 9110, 7.8).
+fn closes(headers: &mut HeaderMap) {
+    let close = HeaderValue::from_static("close");
+    if headers.contains_key(UPGRADE) {
+        headers.append(CONNECTION, close);
+    } else {
+        headers.insert(CONNECTION, close);
     }
 }
 
@@ -243,10 +254,9 @@ impl Future for Answering {
         if this.headless {
             response = without_body(response);
         }
-        if this.last {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+        // An upgrade ends HTTP on the connection anyway.
+        if this.last && !response.body().is_upgrade() {
+            closes(response.headers_mut());
         }
         response.body_mut().watch(watch);
         Poll::Ready(Ok(response))

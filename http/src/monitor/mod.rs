@@ -92,7 +92,10 @@ fn page(request: Request) -> Response {
     if !path.ends_with('/') {
         // Without the slash, the page's relative links would not resolve below it.
         let last = path.rsplit('/').next().unwrap_or_default();
-        return Redirect::permanent(format!("{last}/")).into_response();
+        let query = request.uri().query();
+        let query = query.map_or_else(String::new, |query| format!("?{query}"));
+        // Without `./`, a name with a colon would be a scheme (RFC 3986, 4.2).
+        return Redirect::permanent(format!("./{last}/{query}")).into_response();
     }
     with(
         file("text/html; charset=utf-8", PAGE),

@@ -24,6 +24,7 @@ mod routing;
 mod rules;
 mod shutdown;
 mod spellings;
+mod states;
 mod streaming;
 mod support;
 mod taking;

@@ -26,7 +26,7 @@ fn the_page_and_what_belongs_to_it_are_found_with_and_without_the_last_slash() {
     let bare = site.get("/monitor");
     assert_eq!(
         (bare.status, bare.header("location")),
-        (308, Some("monitor/"))
+        (308, Some("./monitor/"))
     );
     let page = site.get("/monitor/");
     assert_eq!(
