@@ -480,9 +480,9 @@ impl Request {
     /// [`max_body_size`](super::layers::max_body_size), or [`Handle::drop_on_thread`].
     ///
     /// # Errors
-    /// As for [`bytes`](Request::bytes), and 415 if the content type is not JSON
-    /// or there is a content coding, 400 with line and
-    /// column if the JSON is malformed, 422 if it does not match `T`, 503 if the pool has no room.
+    /// As for [`bytes`](Request::bytes), and 415 if the content type is not JSON or there is a
+    /// content coding, 400 with line and column if the JSON is malformed, 422 if it does not match
+    /// `T`, 503 if the pool has no room.
     pub async fn json<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<T, Error> {
         let media_type = self.media_type();
         if media_type != "application/json" && !media_type.ends_with("+json") {
