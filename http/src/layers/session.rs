@@ -129,6 +129,7 @@ impl Sessions {
     /// Sets how long a session lasts after it was sent to the visitor: browsers drop the cookie
     /// then, and the server refuses it. By default, browsers keep it until they are closed, and the
     /// server refuses it after 24 hours. A session with more time left than that is refused too.
+    /// Browsers are told whole seconds, one at least.
     #[must_use]
     pub fn max_age(mut self, time: Duration) -> Self {
         self.max_age = Some(time);
@@ -145,6 +146,8 @@ pub struct Session(Rc<Values>);
 struct Values {
     values: RefCell<Map>,
     changed: Cell<bool>,
+    /// Whether it is too late for a change.
+    sent: Cell<bool>,
     /// Whether the response may depend on the session.
     used: Cell<bool>,
     /// The bytes of the cookie that are not for values.
@@ -171,6 +174,8 @@ pub enum SessionError {
     Full,
     /// It cannot be encoded as JSON.
     Encoding(serde_json::Error),
+    /// The head of the response, which has the cookie, is finished: a WebSocket is open, say.
+    Sent,
 }
 
 impl fmt::Display for SessionError {
@@ -178,6 +183,7 @@ impl fmt::Display for SessionError {
         match self {
             SessionError::Full => f.write_str("the session is too large for a cookie"),
             SessionError::Encoding(_) => f.write_str("a value cannot be stored in a session"),
+            SessionError::Sent => f.write_str("the session's cookie has been sent"),
         }
     }
 }
@@ -185,7 +191,7 @@ impl fmt::Display for SessionError {
 impl std::error::Error for SessionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            SessionError::Full => None,
+            SessionError::Full | SessionError::Sent => None,
             SessionError::Encoding(error) => Some(error),
         }
     }
@@ -216,9 +222,12 @@ impl Session {
     /// Sets a value. It is sent to the visitor with the response.
     ///
     /// # Errors
-    /// [`SessionError`] if there is no room for the value, or if it cannot be encoded as JSON. The
-    /// session is as it was before.
+    /// [`SessionError`] if there is no room for the value, if it cannot be encoded as JSON, or if
+    /// the response's head is finished. The session is as it was before.
     pub fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SessionError> {
+        if self.0.sent.get() {
+            return Err(SessionError::Sent);
+        }
         self.0.used.set(true);
         let value = serde_json::to_value(value).map_err(SessionError::Encoding)?;
         let mut values = self.0.values.borrow_mut();
@@ -235,16 +244,22 @@ impl Session {
         Ok(())
     }
 
-    /// Removes a value.
+    /// Removes a value. Does nothing once the response's head is finished.
     pub fn remove(&self, name: &str) {
+        if self.0.sent.get() {
+            return;
+        }
         self.0.used.set(true);
         if self.0.values.borrow_mut().remove(name).is_some() {
             self.0.changed.set(true);
         }
     }
 
-    /// Removes all values.
+    /// Removes all values. Does nothing once the response's head is finished.
     pub fn clear(&self) {
+        if self.0.sent.get() {
+            return;
+        }
         self.0.values.borrow_mut().clear();
         self.0.changed.set(true);
     }
@@ -270,6 +285,7 @@ impl Layer for Sessions {
         let (sessions, answering) = (self.clone(), next.run(request));
         ResponseFuture::new(async move {
             let mut response = answering.await;
+            session.0.sent.set(true);
             // What has a cookie in it is for one visitor too.
             if session.0.used.get() || session.0.changed.get() {
                 let cookie = HeaderValue::from_static("Cookie");
@@ -299,6 +315,7 @@ impl Sessions {
         Session(Rc::new(Values {
             values: RefCell::new(values),
             changed: Cell::new(renew),
+            sent: Cell::default(),
             used: Cell::default(),
             overhead: self.overhead(),
         }))
@@ -342,6 +359,8 @@ impl Sessions {
         }
         if let Some(time) = self.max_age {
             let longest = cookie::time::Duration::days(400);
+            // In whole seconds, and zero would end it at once.
+            let time = time.max(Duration::from_secs(1));
             cookie = cookie.max_age(time.try_into().unwrap_or(longest));
         }
         jar.signed_mut(&self.key.0).add(cookie);

@@ -1,8 +1,10 @@
 //! Ready-made layers.
 
 use std::{
+    cell::RefCell,
     io::{Read, Write as _},
     process::{Command, Stdio},
+    rc::Rc,
     time::Duration,
 };
 
@@ -827,6 +829,33 @@ fn a_response_that_depends_on_the_session_says_so() {
     for path in ["/got", "/set", "/removed"] {
         assert_eq!(site.get(path).header("vary"), Some("Cookie"), "{path}");
     }
+}
+
+/// A WebSocket has the session of its request, and outlives its response.
+#[test]
+fn what_is_set_in_a_session_after_its_response_is_an_error() {
+    let site = Site::start(|_| {
+        let kept = Rc::new(RefCell::new(None::<Session>));
+        let late = kept.clone();
+        Router::new()
+            .get("/keep", move |State(session): State<Session>| {
+                let done = session.set("a", &1);
+                *kept.borrow_mut() = Some(session);
+                done
+            })
+            .get("/late", move || {
+                let session = late.take().expect("it was kept");
+                session.remove("a");
+                session.clear();
+                format!("{:?} {:?}", session.get::<u8>("a"), session.set("a", &2))
+            })
+            .layer(layers::sessions(SessionKey::generate()).max_age(Duration::from_millis(1)))
+    });
+    let cookie = site.get("/keep");
+    // Zero would be "at once".
+    let cookie = cookie.header("set-cookie").expect("a cookie");
+    assert!(cookie.contains("; Max-Age=1"), "{cookie}");
+    assert_eq!(site.get("/late").text(), "Some(1) Err(Sent)");
 }
 
 /// A cache that may keep a response gives it to others, with the cookie in it.
