@@ -53,36 +53,34 @@ fn a_response_without_content_does_not_keep_its_place() {
     });
 }
 
+/// Longer than the whole exchange may take.
+const HOLD: Duration = Duration::from_millis(1_500);
+const TIME: Duration = Duration::from_secs(1);
+
 /// As with an answer that comes in time for the other limits.
 #[test]
 fn what_had_come_in_time_counts_for_the_limit_of_the_whole_exchange() {
-    const HOLD: Duration = Duration::from_millis(1_500);
-    const TIME: Duration = Duration::from_secs(1);
     let (tell, told) = mpsc::channel();
     let (go, goes) = mpsc::channel::<()>();
     let url = by_hand(vec![Box::new(move |mut stream: TcpStream| {
         head(&mut stream);
-        goes.recv().expect("the client waits");
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwh");
-        let _ = tell.send(());
         goes.recv().expect("the client waits");
         let _ = stream.write_all(b"ole");
+        let _ = tell.send(());
         let _ = stream.read_to_end(&mut Vec::new());
     })]);
     run(|handle| async move {
         let client = Client::new(&handle);
-        let sent = handle.spawn(client.get(&url).timeout(TIME).send());
-        handle.sleep(Duration::from_millis(50)).await;
-        go.send(()).expect("the server waits");
-        let mut response = sent.await.expect("it ends").expect("a response");
-        told.recv().expect("it was sent");
-        assert_eq!(
-            response.chunk().await.expect("a piece").as_deref(),
-            Some(&b"wh"[..])
-        );
+        let sent = client.get(&url).timeout(TIME).send();
+        let mut response = sent.await.expect("a response");
+        let first = response.chunk().await.expect("a piece");
+        assert_eq!(first.as_deref(), Some(&b"wh"[..]));
         let rest = handle.spawn(async move { response.text().await });
-        handle.sleep(Duration::from_millis(50)).await;
+        // Afterwards it waits.
+        handle.sleep(Duration::ZERO).await;
         go.send(()).expect("the server waits");
+        told.recv().expect("it was sent");
         thread::sleep(HOLD);
         assert_eq!(rest.await.expect("it ends").expect("it came in time"), "ol");
     });
@@ -90,23 +88,30 @@ fn what_had_come_in_time_counts_for_the_limit_of_the_whole_exchange() {
 
 #[test]
 fn a_head_that_had_come_in_time_counts_for_the_limit_of_the_whole_exchange() {
-    const HOLD: Duration = Duration::from_millis(1_500);
-    const TIME: Duration = Duration::from_secs(1);
+    let (tell, told) = mpsc::channel();
     let (go, goes) = mpsc::channel::<()>();
     let url = by_hand(vec![Box::new(move |mut stream: TcpStream| {
         head(&mut stream);
+        let _ = tell.send(());
         goes.recv().expect("the client waits");
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let _ = tell.send(());
         let _ = stream.read_to_end(&mut Vec::new());
     })]);
     run(|handle| async move {
         let client = Client::new(&handle);
         let sent = handle.spawn(client.get(&url).timeout(TIME).send());
-        handle.sleep(Duration::from_millis(50)).await;
-        go.send(()).expect("the server waits");
-        thread::sleep(HOLD);
+        // The answer comes while the thread is held.
+        let looking = handle.call_every(Duration::from_millis(1), move |_| {
+            if told.try_recv().is_ok() {
+                go.send(()).expect("the server waits");
+                told.recv().expect("it was sent");
+                thread::sleep(HOLD);
+            }
+        });
         let response = sent.await.expect("it ends").expect("it came in time");
         assert_eq!(response.status(), StatusCode::OK);
+        looking.cancel();
     });
 }
 
