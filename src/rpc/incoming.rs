@@ -29,6 +29,15 @@ pub(super) struct IncomingCall {
     pub(super) bytes: usize,
 }
 
+impl IncomingCall {
+    /// Wakes those that wait to send items: the call is over.
+    fn wake(&self) {
+        if let Some(credit) = &self.credit {
+            credit.wake();
+        }
+    }
+}
+
 impl Incoming {
     pub(super) fn contains(&self, id: u64) -> bool {
         self.calls.borrow().contains_key(&id)
@@ -61,13 +70,16 @@ impl Incoming {
     pub(super) fn remove(&self, id: u64) -> Option<IncomingCall> {
         let call = self.calls.borrow_mut().remove(&id)?;
         self.bytes.set(self.bytes.get() - call.bytes);
+        call.wake();
         Some(call)
     }
 
     /// Takes all calls, the oldest first.
     pub(super) fn take(&self) -> Vec<IncomingCall> {
         self.bytes.set(0);
-        in_order(self.calls.take())
+        let calls = in_order(self.calls.take());
+        calls.iter().for_each(IncomingCall::wake);
+        calls
     }
 
     pub(super) fn credit_of(&self, id: u64) -> Option<Rc<Credit>> {

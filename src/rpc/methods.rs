@@ -172,18 +172,17 @@ impl<T: Serialize> Items<T> {
     /// Sends an item as soon as the caller accepts one and the connection has room.
     ///
     /// # Errors
-    /// Fails if the item is longer than a frame may be, or the connection is over.
+    /// Fails if the item is longer than a frame may be, or the call is over: its method has
+    /// returned, the caller wants no more, or the connection has ended. Another task may learn of
+    /// that here.
     pub async fn send(&self, item: &T) -> Result<(), Failure> {
-        let lost = || Failure("the connection is over".to_owned());
         let mut place = self.credit.place();
         poll_fn(|cx| {
-            let Some(inner) = self.inner.upgrade() else {
-                return Poll::Ready(Err(lost()));
-            };
+            let inner = self.open()?;
             if self.credit.left.get() > 0 && !inner.is_full() {
                 // A caller that takes as many as there are does not hold the thread.
                 if spend_message() {
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok::<_, Failure>(()));
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -193,13 +192,24 @@ impl<T: Serialize> Items<T> {
         })
         .await?;
         drop(place);
-        let inner = self.inner.upgrade().ok_or_else(lost)?;
+        let inner = self.open()?;
         let frame = message::frame(inner.config.max_frame_size, Kind::Item, self.id, |bytes| {
             message::put(bytes, item)
         })?;
         self.credit.left.set(self.credit.left.get() - 1);
         inner.write(&frame);
         Ok(())
+    }
+
+    /// The connection, as long as the caller waits for items.
+    fn open(&self) -> Result<Rc<Inner>, Failure> {
+        let inner = self.inner.upgrade();
+        inner
+            .filter(|inner| {
+                let credit = inner.incoming.credit_of(self.id);
+                credit.is_some_and(|credit| Rc::ptr_eq(&credit, &self.credit))
+            })
+            .ok_or_else(|| Failure("the call is over".to_owned()))
     }
 }
 

@@ -240,3 +240,47 @@ fn many_items_let_others_have_their_turn() {
     assert_eq!(simulation.run_until(taking), Ok(MANY));
     assert!(most.get() <= 520, "{} items in a turn", most.get());
 }
+
+/// A method may give its items to other tasks, such as one that sends to all who listen.
+#[test]
+fn items_of_a_call_that_is_over_are_not_waited_for() {
+    for how in ["cancelled", "answered", "lost", "aborted"] {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let (near, far) = memory::pair(&handle);
+        let ended = Rc::new(Cell::new(None));
+        let (clock, told) = (handle.clone(), ended.clone());
+        let mut methods = Methods::new();
+        methods.add_stream("listen", move |_, (): (), items: Items<u32>| {
+            let (sleep, told) = (clock.sleep(Duration::from_secs(1)), told.clone());
+            clock.spawn(async move {
+                let mut sent = 0;
+                while items.send(&sent).await.is_ok() {
+                    sent += 1;
+                }
+                told.set(Some(sent));
+            });
+            async move {
+                sleep.await;
+                match how {
+                    "answered" => Ok(()),
+                    _ => std::future::pending().await,
+                }
+            }
+        });
+        let peer = rpc::start(&handle, near, Methods::new());
+        // Kept, so that the connection's end is not that of everything.
+        let other = rpc::start(&handle, far, methods);
+        let stream = peer.stream::<u32>("listen", &());
+        simulation.advance(Duration::from_millis(500));
+        assert_eq!((other.answering(), ended.get()), (1, None));
+        match how {
+            "cancelled" => drop(stream),
+            "lost" => peer.abort(),
+            "aborted" => other.abort(),
+            _ => {}
+        }
+        simulation.advance(Duration::from_secs(5));
+        assert_eq!((how, ended.get()), (how, Some(16)));
+    }
+}
