@@ -222,9 +222,13 @@ fn a_future_that_panics_when_it_is_dropped_ends_nothing_but_its_task() {
             std::task::Poll::Ready(())
         }
     }
-    let waits = || async {
-        let _bomb = Bomb;
-        pending::<()>().await;
+    // There before it is polled, which the last panic may have put off.
+    let waits = || {
+        let bomb = Bomb;
+        async move {
+            let _bomb = bomb;
+            pending::<()>().await;
+        }
     };
     let done = handle.spawn(Done(Bomb));
     let cancelled = handle.spawn(waits());
