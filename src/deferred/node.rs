@@ -195,11 +195,24 @@ impl<T, E: ChainError> Slot<T, E> {
     }
 }
 
-/// Runs a chain from a node that has fired, as far as possible.
+/// Runs a chain from a node that has fired, as far as possible. What panics when it is dropped on
+/// the way is not for whoever has fired it, who may have others to tell.
 pub(super) fn run(mut next: Option<Rc<dyn Step>>) {
     while let Some(step) = next {
-        next = step.advance();
+        next = contained(|| {
+            let next = step.advance();
+            drop(step);
+            next
+        })
+        .flatten();
     }
+}
+
+/// Calls what may drop the user's values. A panic is logged.
+fn contained<R>(function: impl FnOnce() -> R) -> Option<R> {
+    catch(function)
+        .map_err(|message| log::error(format_args!("a Deferred's value panicked: {message}")))
+        .ok()
 }
 
 /// Ends what a chain is waiting for.
@@ -300,7 +313,8 @@ impl<T: 'static, E: ChainError> Origin<T, E> {
             return None;
         }
         self.slot.fire(result, quiet);
-        drop(self.canceller.take());
+        let canceller = self.canceller.take();
+        contained(|| drop(canceller));
         Some(self)
     }
 }

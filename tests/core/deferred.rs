@@ -924,3 +924,41 @@ fn d09_a_conversion_or_a_timeout_does_not_make_an_unwanted_error_loud() {
     });
     assert!(log.contains("the time limit passed"), "{log}");
 }
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("when it is dropped");
+    }
+}
+
+/// A producer's canceller holds what it would end. If that panics when it is dropped, the chain
+/// has its value all the same.
+#[test]
+fn a_canceller_that_panics_when_it_is_dropped_keeps_no_value_back() {
+    let bomb = Bomb;
+    let (resolver, text) = Deferred::<u32, String>::with_canceller(move || drop(bomb));
+    let seen = Rc::new(Cell::new(0));
+    let told = seen.clone();
+    let chain = text.map(move |value| told.set(value));
+    let log = logged(|| resolver.resolve(7));
+    assert_eq!((seen.get(), taken(chain)), (7, Ok(())));
+    assert!(log.contains("when it is dropped"), "{log}");
+}
+
+/// Whoever fires a Deferred has others to tell.
+#[test]
+fn a_value_that_panics_when_it_is_dropped_holds_up_nobody_else() {
+    let lock = DeferredLock::new();
+    let held = taken(lock.acquire());
+    drop(lock.acquire().map(|permit| {
+        drop(permit);
+        Bomb
+    }));
+    let next = lock.acquire();
+    let log = logged(|| drop(held));
+    assert!(taken(next).is_ok());
+    assert!(log.contains("when it is dropped"), "{log}");
+}
