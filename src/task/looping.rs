@@ -91,7 +91,7 @@ async fn run(handle: Handle, start: Instant, interval: Duration, mut function: i
 }
 
 /// Yields to other tasks, because the next call may already be due.
-async fn give_way() {
+pub(super) async fn give_way() {
     let mut given = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut given, true) {

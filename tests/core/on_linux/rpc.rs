@@ -10,7 +10,11 @@ use std::{
 };
 
 use crate::{rpc::methods, run::run};
-use entwined::{rpc, transport::Stream};
+use entwined::{
+    deferred::Interrupted,
+    rpc::{self, CallError},
+    transport::Stream,
+};
 
 const PYTHON: &str = r"
 import sys, struct, msgpack
@@ -103,4 +107,25 @@ fn a_peer_is_not_idle_while_the_thread_is_held() {
             assert!(!peer.is_closing());
         });
     }
+}
+
+/// An answer that came in time is no late one because the thread was held when it came.
+#[test]
+fn an_answer_that_came_while_the_thread_was_held_is_not_late() {
+    run(|handle| async move {
+        let (near, mut far) = UnixStream::pair().expect("two sockets");
+        let stream = Stream::from_fd(&handle, near.into()).expect("a stream");
+        let peer = rpc::start(&handle, stream, methods(&handle));
+        let limit = Duration::from_millis(100);
+        let answer = peer.call::<u8>("seven", &()).add_timeout(&handle, limit);
+        handle.sleep(Duration::from_millis(20)).await;
+        far.write_all(b"entwrpc\x01\0\0\0\x03\x01\0\x07")
+            .expect("room");
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(answer.await, Ok(7));
+        // Without an answer it ends as before.
+        let silence = peer.call::<u8>("seven", &()).add_timeout(&handle, limit);
+        let late = CallError::from(Interrupted::TimedOut);
+        assert_eq!(silence.await, Err(late));
+    });
 }
