@@ -55,7 +55,7 @@ struct Connection {
     sleep: Sleep,
     server: Rc<Shared>,
     routes: Rc<Routes>,
-    /// Its slot in the server's list; set by the first poll.
+    /// Its slot in the list of those that a shutdown waits for; set by the first poll.
     slot: Option<usize>,
     origin: Origin,
     /// Present until the connection is handed over.
@@ -101,8 +101,10 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.slot
-            .get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
+        if let Stage::Fresh { .. } = this.stage {
+            this.slot
+                .get_or_insert_with(|| this.server.connections.add(cx.waker().clone()));
+        }
         loop {
             match &mut this.stage {
                 Stage::Fresh { .. } => ready!(this.poll_fresh(cx)),
@@ -235,6 +237,9 @@ impl Connection {
                 exchange.graceful_shutdown();
                 self.pace.wake_live();
                 continue;
+            }
+            if self.server.closing.get() && self.pace.is_taken() {
+                self.server.remove(&mut self.slot);
             }
             ready!(Pin::new(&mut self.sleep).poll(cx));
             match self.pace.verdict(self.server.handle.now()) {
@@ -397,8 +402,6 @@ impl Drop for Connection {
         if !self.pace.is_at_rest() {
             self.abort();
         }
-        if let Some(slot) = self.slot {
-            self.server.remove(slot);
-        }
+        self.server.remove(&mut self.slot);
     }
 }

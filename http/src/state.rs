@@ -29,8 +29,11 @@ impl Shared {
         self.handle.turn_time()
     }
 
-    /// A connection has ended.
-    pub(super) fn remove(&self, slot: usize) {
+    /// A shutdown no longer waits for the connection of this slot, if it is in one.
+    pub(super) fn remove(&self, slot: &mut Option<usize>) {
+        let Some(slot) = slot.take() else {
+            return;
+        };
         self.connections.remove(slot);
         if self.connections.is_empty() {
             let hook = self.left.take();

@@ -1,6 +1,7 @@
 //! Connects to servers, directly or through a proxy.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     io,
     pin::Pin,
@@ -71,6 +72,17 @@ async fn start(
             .handshake(io)
             .await
             .map_err(ClientError::Http)?;
+        let connection = Rc::new(RefCell::new(connection));
+        let asked = Rc::downgrade(&connection);
+        link.takes(move || {
+            let connection = asked.upgrade();
+            let streams = connection
+                .as_ref()
+                .and_then(|connection| connection.try_borrow().ok())
+                .map(|connection| connection.current_max_send_streams());
+            streams.unwrap_or(0)
+        });
+        let connection = poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx));
         handle.spawn(async move { driven.drive(connection).await });
         return Ok(SendRequest::Two(sender, link));
     }

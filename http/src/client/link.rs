@@ -2,7 +2,7 @@
 //! how to end them.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     error::Error,
     future::{Future, poll_fn},
     io::{self, ErrorKind},
@@ -35,6 +35,8 @@ pub(super) struct Link {
     blocked: Cell<bool>,
     /// Requests without a complete response.
     active: Cell<usize>,
+    /// Tells how many of them the server takes at a time, over HTTP/2.
+    max_streams: OnceCell<Box<dyn Fn() -> usize>>,
     /// When there were none for the first time since the last one.
     rested: Cell<Instant>,
     /// Is told of that.
@@ -54,6 +56,7 @@ impl Link {
             wrote: Cell::new(handle.now()),
             blocked: Cell::new(false),
             active: Cell::new(0),
+            max_streams: OnceCell::new(),
             rested: Cell::new(handle.now()),
             keeper: RefCell::default(),
             ends: Cell::new(false),
@@ -82,6 +85,11 @@ impl Link {
         if let Err(error) = ended.await {
             tracing::debug!(%error, "a connection to a server ended with an error");
         }
+    }
+
+    /// The server takes as many streams at a time as this function says.
+    pub(super) fn takes(&self, streams: impl Fn() -> usize + 'static) {
+        let _ = self.max_streams.set(Box::new(streams));
     }
 
     /// Drops the connection.
@@ -206,6 +214,12 @@ impl Link {
         if let Some(keeper) = keeper {
             keeper();
         }
+    }
+
+    /// Whether the server takes one more request now.
+    pub(super) fn has_room(&self) -> bool {
+        let most = self.max_streams.get();
+        most.is_none_or(|most| self.active.get() < most())
     }
 
     /// Whether the connection takes further requests.

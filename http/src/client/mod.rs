@@ -22,10 +22,11 @@
 //! ```
 //!
 //! Connections are kept and reused. HTTP/2 is used if the server offers it by ALPN, and then one
-//! connection carries all requests to a host. The client follows redirects, decompresses gzip and
-//! brotli bodies, and keeps cookies if you [ask for it](Builder::cookies). Every wait has a timeout
-//! and everything that is kept has a limit: see [`Builder`]. If you need a
-//! [`Deferred`](entwined::deferred::Deferred) instead of a future, see [`Handle::defer`].
+//! connection carries all requests to a host, or as many connections as its limit of streams makes
+//! necessary. The client follows redirects, decompresses gzip and brotli bodies, and keeps cookies
+//! if you [ask for it](Builder::cookies). Every wait has a timeout and everything that is kept has
+//! a limit: see [`Builder`]. If you need a [`Deferred`](entwined::deferred::Deferred) instead of a
+//! future, see [`Handle::defer`].
 //!
 //! A request is sent again, at most 16 times, only if that is safe and its body is in memory or was
 //! not touched:

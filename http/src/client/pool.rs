@@ -51,17 +51,25 @@ const MAX_EMPTY_HOSTS: usize = 64;
 struct Host {
     /// HTTP/1.1 connections. Those that are not ready are still in use.
     one: Vec<One>,
-    two: Option<Two>,
+    /// HTTP/2 connections. More than one only if the server takes few streams at a time.
+    two: Vec<Two>,
     turns: DeferredSemaphore,
 }
 
 type One = (http1::SendRequest<Outgoing>, Rc<Link>);
 type Two = (http2::SendRequest<Outgoing>, Rc<Link>);
 
+/// Whether a connection takes further requests, perhaps later.
+fn usable((sender, link): &Two) -> bool {
+    link.is_usable() && !sender.is_closed()
+}
+
 impl Host {
     /// Whether there is nothing to keep: no connection, and no request.
     fn is_empty(&self, limits: &Limits) -> bool {
-        self.one.is_empty() && self.two.is_none() && self.turns.available() == limits.max_concurrent
+        self.one.is_empty()
+            && self.two.is_empty()
+            && self.turns.available() == limits.max_concurrent
     }
 
     /// The idle connections, with the time since when they are idle.
@@ -73,11 +81,11 @@ impl Host {
     }
 
     fn len(&self) -> usize {
-        self.one.len() + usize::from(self.two.is_some())
+        self.one.len() + self.two.len()
     }
 
     fn remove(&mut self, link: &Rc<Link>) {
-        self.two.take_if(|two| Rc::ptr_eq(&two.1, link));
+        self.two.retain(|two| !Rc::ptr_eq(&two.1, link));
         self.one.retain(|one| !Rc::ptr_eq(&one.1, link));
     }
 }
@@ -137,7 +145,7 @@ impl Pool {
         }
         let new = || Host {
             one: Vec::new(),
-            two: None,
+            two: Vec::new(),
             turns: DeferredSemaphore::bounded(limits.max_concurrent, limits.max_waiting),
         };
         call(hosts.entry(key.to_owned()).or_insert_with(new))
@@ -146,15 +154,12 @@ impl Pool {
     /// Returns a free connection.
     pub(super) fn take(&self, key: &str) -> Option<SendRequest> {
         self.with(key, |host| {
-            let usable = |link: &Link, closed: bool| link.is_usable() && !closed;
-            if let Some((two, link)) = &mut host.two {
-                if usable(link, two.is_closed()) {
-                    return Some(SendRequest::Two(two.clone(), link.clone()));
-                }
+            host.two.retain(usable);
+            if let Some((sender, link)) = host.two.iter().find(|two| two.1.has_room()) {
+                return Some(SendRequest::Two(sender.clone(), link.clone()));
             }
-            host.two = None;
             host.one
-                .retain(|(sender, link)| usable(link, sender.is_closed()));
+                .retain(|(sender, link)| link.is_usable() && !sender.is_closed());
             // Takes the newest first, so that the others age out.
             let free = |(sender, _): &One| sender.is_ready();
             let place = host.one.iter().rposition(free)?;
@@ -168,9 +173,11 @@ impl Pool {
         sender.link().kept_by(self.rests.clone());
         self.with(key, |host| match sender {
             SendRequest::Two(sender, link) => {
-                // A connection that goes away must not replace a new one.
-                if link.is_usable() && !sender.is_closed() {
-                    host.two = Some((sender, link));
+                // One is enough, as long as it has room.
+                let enough = |two: &Two| Rc::ptr_eq(&two.1, &link) || two.1.has_room();
+                host.two.retain(usable);
+                if !host.two.iter().any(enough) {
+                    host.two.push((sender, link));
                 }
             }
             SendRequest::One(sender, link) => {
@@ -249,7 +256,7 @@ impl Pool {
             host.one
                 .retain(|(sender, link)| !(sender.is_closed() || old(link)));
             host.two
-                .take_if(|(sender, link)| sender.is_closed() || old(link));
+                .retain(|(sender, link)| !(sender.is_closed() || old(link)));
             oldest = oldest
                 .into_iter()
                 .chain(host.idle().map(|idle| idle.0))
@@ -266,12 +273,9 @@ impl Pool {
 
     pub(super) fn len(&self) -> usize {
         let open = |host: &Host| {
-            let one = host
-                .one
-                .iter()
-                .filter(|(sender, _)| !sender.is_closed())
-                .count();
-            one + usize::from(host.two.as_ref().is_some_and(|two| !two.0.is_closed()))
+            let one = host.one.iter().filter(|one| !one.0.is_closed());
+            let two = host.two.iter().filter(|two| !two.0.is_closed());
+            one.count() + two.count()
         };
         self.hosts.borrow().values().map(open).sum()
     }

@@ -135,6 +135,7 @@ impl Pace {
     pub(super) fn multiplex(&self) {
         let streams = Multiplexed {
             open: Cell::new(0),
+            taken: Cell::new(0),
             latest: RefCell::default(),
             live: RefCell::default(),
             written: Cell::new(self.server.time()),
@@ -165,6 +166,7 @@ impl Pace {
     pub(super) fn hold(self: &Rc<Self>) -> Held {
         if let Some(streams) = self.streams.get() {
             streams.open.set(streams.open.get() + 1);
+            streams.taken.set(streams.taken.get() + 1);
         }
         Held(self.clone())
     }
@@ -179,6 +181,14 @@ impl Pace {
             }
         }
         self.enter(Stage::Idle(self.server.time()));
+    }
+
+    /// Whether all that is left of the connection are streams that were handed over. As with those
+    /// of HTTP/1.1, no shutdown waits for them.
+    pub(super) fn is_taken(&self) -> bool {
+        self.streams
+            .get()
+            .is_some_and(|streams| streams.taken.get() > 0 && streams.taken == streams.open)
     }
 
     /// Whether the connection has reached its maximum number of requests.

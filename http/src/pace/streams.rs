@@ -29,7 +29,10 @@ pub(super) const PIECE: usize = 16 * 1024;
 
 /// State of a connection with several streams.
 pub(super) struct Multiplexed {
+    /// Requests, and streams that were handed over.
     pub(super) open: Cell<u32>,
+    /// Streams that were handed over.
+    pub(super) taken: Cell<u32>,
     pub(super) latest: RefCell<Option<Rc<StreamPace>>>,
     /// The tasks of bodies that have no end of their own, by the number of their request.
     pub(super) live: RefCell<HashMap<u64, Waker>>,

@@ -99,6 +99,9 @@ pub(crate) struct Held(pub(super) Rc<Pace>);
 #[cfg(feature = "http2")]
 impl Drop for Held {
     fn drop(&mut self) {
+        if let Some(streams) = self.0.streams.get() {
+            streams.taken.set(streams.taken.get() - 1);
+        }
         self.0.ends();
     }
 }

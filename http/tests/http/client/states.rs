@@ -3,12 +3,13 @@
 use std::{io::Read, io::Write, net::TcpStream, sync::mpsc, thread, time::Duration};
 
 use entwined_http::{
-    Body, HeaderMap, HeaderValue, Method, Response, Router, StatusCode,
+    Body, Config, HeaderMap, HeaderValue, Method, Request, Response, Router, StatusCode,
     client::{Client, ClientError},
     header,
 };
 
 use super::{
+    listen,
     rules::{answering, begin, by_hand, frame, head, next_request, ok},
     serve,
 };
@@ -50,6 +51,38 @@ fn a_response_without_content_does_not_keep_its_place() {
                 assert_eq!(client.connections(), 1);
             }
         }
+    });
+}
+
+/// Each waited behind the ones before, and the wait counted as the server's.
+#[test]
+fn a_server_that_takes_one_stream_at_a_time_is_asked_over_more_connections() {
+    run(|handle| async move {
+        let router = Router::new().get("/", |request: Request| async move {
+            request.handle().sleep(Duration::from_millis(400)).await;
+            "content"
+        });
+        let config = Config {
+            max_streams: 1,
+            ..Config::default()
+        };
+        let server = entwined_http::serve_with(listen(&handle), router, config);
+        let url = format!("http://{}/", server.local_address());
+        let client = Client::builder(&handle)
+            .http2_prior_knowledge()
+            .response_timeout(Duration::from_secs(1))
+            .build();
+        let first = client.get(&url).send().await.expect("a response");
+        assert_eq!(first.version(), entwined_http::Version::HTTP_2);
+        drop(first);
+        let asked: Vec<_> = (0..4)
+            .map(|_| handle.spawn(client.get(&url).send()))
+            .collect();
+        for sent in asked {
+            let mut response = sent.await.expect("it ends").expect("a response");
+            assert_eq!(response.text().await.expect("a text"), "content");
+        }
+        assert!(client.connections() <= 4);
     });
 }
 

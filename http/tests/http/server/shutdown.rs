@@ -4,11 +4,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entwined_http::{Config, Request, Router, sse};
+use entwined_http::{Config, Request, Router, sse, websocket};
 use futures_core::Stream;
 
 use crate::{
-    server::support::{LIMIT, Peer, Site, config},
+    server::{
+        http2::{Reader, SETTINGS, frame, get, say},
+        support::{LIMIT, Peer, Site, config},
+    },
     sys::is_turned_away,
 };
 
@@ -182,4 +185,35 @@ fn a_server_that_was_dropped_does_not_stay_for_the_end_of_the_run() {
     site.stop();
     site.wait_for_end();
     assert!(start.elapsed() < LIMIT);
+}
+
+/// As over HTTP/1.1: it ends with the tasks. The request beside it is finished before.
+#[test]
+fn a_websocket_over_http2_does_not_hold_the_shutdown_up() {
+    let site = Site::with(Config::default(), |_| {
+        Router::new()
+            .get("/slow", |request: Request| async move {
+                request.handle().sleep(SOON).await;
+                "finished"
+            })
+            .any("/socket", |request: Request| {
+                std::future::ready(websocket::upgrade(request, async |mut socket| {
+                    let _ = socket.send("open").await;
+                    std::future::pending().await
+                }))
+            })
+    });
+    // RFC 8441, 4, with literal headers (RFC 7541, 6.2.2).
+    let mut connect = vec![0x02, 7];
+    connect.extend_from_slice(b"CONNECT\x00\x09:protocol\x09websocket\x86\x01\x04test");
+    connect.extend_from_slice(b"\x04\x07/socket\x00\x15sec-websocket-version\x0213");
+    let frames = [SETTINGS, &frame(1, 4, 1, &connect), &get(3, "/slow")];
+    let mut peer = Reader(say(&site, &frames), Vec::new());
+    peer.until(|_, data| data == b"\x81\x04open".len());
+    let start = Instant::now();
+    site.stop();
+    peer.until(|_, data| data == b"\x81\x04openfinished".len());
+    site.wait_for_end();
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
