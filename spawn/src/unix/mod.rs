@@ -111,6 +111,7 @@ impl Spawn {
             group: self.group,
             terminal: self.terminal,
             parent: self.dies_with_parent.then(rustix::process::getpid),
+            highest: sys::highest_fd(),
         });
         sys::before_exec(&mut self.command, plan.clone());
         loop {

@@ -16,16 +16,15 @@ pub(super) fn may_be_pipe(number: RawFd) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETPIPE_SZ) != -1 }
 }
 
-/// Makes all fds but the standard ones close-on-exec, with one call. Returns whether there is such
-/// a call: Linux before 5.11 and some sandboxes do not know it.
-pub(super) fn close_range_on_exec() -> bool {
-    let (first, last) = (3_u32, u32::MAX);
+/// Makes all fds from this number on close-on-exec, with one call. Returns whether there is such a
+/// call: Linux before 5.11 and some sandboxes do not know it.
+pub(super) fn close_range_on_exec(first: u32) -> bool {
     // SAFETY: The call takes three numbers and changes nothing but flags of this process's fds.
     let result = unsafe {
         libc::syscall(
             libc::SYS_close_range,
             first,
-            last,
+            u32::MAX,
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };

@@ -15,7 +15,7 @@ use self::linux as system;
 use self::other as system;
 
 use std::{
-    io,
+    fs, io,
     marker::PhantomData,
     mem::MaybeUninit,
     os::{
@@ -31,7 +31,7 @@ use std::{
 };
 
 use libc::c_int;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, getrlimit};
 
 pub(crate) use self::system::{open_terminal, pipe};
 
@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) terminal: Option<OwnedFd>,
     /// Set if the child is to die with this process.
     pub(crate) parent: Option<Pid>,
+    /// From [`highest_fd`].
+    pub(crate) highest: RawFd,
 }
 
 /// An fd for the child, and its number there.
@@ -142,7 +144,7 @@ impl Plan {
         if let Some(terminal) = &self.terminal {
             rustix::process::ioctl_tiocsctty(terminal)?;
         }
-        close_on_exec();
+        close_on_exec(self.highest);
         for place in &self.fds {
             place.put()?;
         }
@@ -155,25 +157,35 @@ impl Plan {
 }
 
 /// Makes all fds but the standard ones close-on-exec.
-fn close_on_exec() {
-    if system::close_range_on_exec() {
+fn close_on_exec(highest: RawFd) {
+    if system::close_range_on_exec(3) {
         return;
     }
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: The call fills the structure if it returns 0, and only then is it read.
-    let limit = unsafe {
-        match libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) {
-            0 => limit.assume_init().rlim_cur,
-            _ => 0,
-        }
-    };
-    // Some systems have a limit of a thousand million, or none. Fds get the lowest free numbers.
-    let limit = c_int::try_from(limit).unwrap_or(c_int::MAX).min(65_536);
-    for number in 3..limit {
+    for number in 3..=highest {
         // SAFETY: The call takes numbers; for a number that is not open it fails.
         unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
+
+/// The highest number that an fd of this process may have, for a child that must go through all of
+/// them.
+pub(crate) fn highest_fd() -> RawFd {
+    // There are no such numbers.
+    if system::close_range_on_exec(u32::MAX) {
+        return 0;
+    }
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST);
+    let usual = limit.min(MOST) as RawFd;
+    // The limit may have been lowered since an fd was opened. What other threads open meanwhile gets
+    // the lowest free numbers.
+    let open = fs::read_dir("/dev/fd").into_iter().flatten().flatten();
+    let open = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    open.fold(usual, RawFd::max)
+}
+
+/// The most numbers to go through if no fd is known to have a higher one. Some systems have a limit
+/// of a thousand million, or none.
+const MOST: u64 = 65_536;
 
 /// Gives all signals their default effect and unblocks them.
 fn reset_signals() {

@@ -18,7 +18,7 @@ pub(super) fn may_be_pipe(number: RawFd) -> bool {
 }
 
 /// There is no such call here.
-pub(super) fn close_range_on_exec() -> bool {
+pub(super) fn close_range_on_exec(_: u32) -> bool {
     false
 }
 

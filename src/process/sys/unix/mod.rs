@@ -34,6 +34,7 @@ pub(in crate::process) use self::{
 use std::io;
 
 use entwined_spawn::{Spawn, Terminal};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{Plan, Started, TERMINAL};
 use crate::{reactor::Handle, table::Table, transport::fd::TerminalSize};
@@ -76,6 +77,9 @@ pub(in crate::process) fn start(mut plan: Plan, _: &Handle) -> io::Result<Starte
     let mut started = plan.extras.more.add_to(spawn).spawn()?;
     let child = Child::open(started.id(), leads_group).inspect_err(|_| {
         // Its exit cannot be watched.
+        if let Some(pid) = Pid::from_raw(started.id() as i32).filter(|_| leads_group) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
         let _ = started.kill();
         let _ = started.wait();
     })?;
