@@ -47,7 +47,7 @@ impl Folder {
     }
 
     /// The names in a folder below this one that [`entry`](Folder::entry) has opened, and whether
-    /// each is a folder. Those that cannot be opened are left out.
+    /// each is a folder. Those that cannot be opened are left out, and so are all links.
     pub(in crate::files) fn names(
         &self,
         name: &str,
@@ -55,8 +55,9 @@ impl Folder {
     ) -> io::Result<impl Iterator<Item = io::Result<(String, bool)>> + use<>> {
         let names = self.path(name).read_dir()?.filter_map(|entry| {
             let named = entry.and_then(|entry| {
-                let name = entry.file_name().into_string().ok();
-                Ok(name.zip(Some(entry.file_type()?.is_dir())))
+                let (name, kind) = (entry.file_name().into_string(), entry.file_type()?);
+                let name = name.ok().filter(|_| !kind.is_symlink());
+                Ok(name.zip(Some(kind.is_dir())))
             });
             named.transpose()
         });
