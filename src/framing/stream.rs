@@ -343,6 +343,12 @@ struct Outgoing {
 
 impl Outgoing {
     fn put(&mut self, framing: &impl Framing, frame: &[u8]) -> Result<(), FramedError> {
+        // Moves the rest to the front if that copies fewer bytes than it frees. A peer that reads
+        // slowly never lets it be empty.
+        if self.sent > self.output.len() - self.sent {
+            self.output.drain(..self.sent);
+            self.sent = 0;
+        }
         framing
             .encode(frame, &mut self.output)
             .map_err(FramedError::Frame)

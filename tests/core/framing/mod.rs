@@ -8,9 +8,12 @@ mod whole;
 use std::{
     cell::RefCell,
     fmt::Debug,
+    future::{Future, poll_fn},
     io::Write,
+    pin::Pin,
     process::{Command, Stdio},
     rc::Rc,
+    task::Poll,
 };
 
 use entwined::{
@@ -22,6 +25,7 @@ use entwined::{
     simulation::Simulation,
     transport::memory::{self, Link},
 };
+use futures_io::AsyncRead;
 
 /// Everything that a framing finds in the pieces, and its result at the end.
 fn found<F: Framing>(framing: F, pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, FrameError>> {
@@ -695,4 +699,38 @@ fn lines_may_be_read_again_after_an_end_in_one_that_is_too_long() {
     assert_eq!(frames.next(&mut &b"raw"[..]), Ok(Some(&b"raw"[..])));
     assert!(frames.finish().is_err());
     assert_eq!(frames.next(&mut &b"b\n"[..]), Ok(Some(&b"b"[..])));
+}
+
+/// What was sent stayed in memory until all was sent, which a peer that reads slowly can put off.
+#[test]
+fn what_is_sent_takes_no_memory_though_some_always_waits() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (here, mut there) = memory::pair(&handle);
+    let mut framed = FramedStream::new(here, Prefixed::new(Width::U16, 5_000));
+    let sending = handle.spawn(async move {
+        let (mut buffer, mut read) = ([0; 4_096], 0);
+        for round in 0..1_000 {
+            let mut send = Box::pin(framed.send(&[7; 4_094]));
+            poll_fn(|cx| {
+                let _ = send.as_mut().poll(cx);
+                Poll::Ready(())
+            })
+            .await;
+            drop(send);
+            // The link is full by then.
+            if round < 20 {
+                continue;
+            }
+            let reading =
+                poll_fn(|cx| Pin::new(&mut there).poll_read(cx, &mut buffer));
+            read += reading.await.expect("bytes");
+        }
+        // It shows its bytes.
+        (read, format!("{framed:?}").len() / "7, ".len())
+    });
+    let (read, bytes) = simulation.run_until(sending).expect("an end");
+    assert_eq!(read, 980 * 4_096);
+    // 64 KiB and a frame, and as much that was sent.
+    assert!(bytes < 150_000, "{bytes} bytes");
 }
