@@ -15,7 +15,8 @@ use crate::{forward_stream, reactor::Handle, task::Sleep, transport::ByteStream}
 /// A stream that times out if no bytes move in either direction, or if it lasts longer than an
 /// optional [total](IdleTimeout::total). After that, reading and writing return an error of kind
 /// [`TimedOut`](io::ErrorKind::TimedOut): a protocol is [lost](crate::protocol::Lost::Failed), and
-/// its peer sees a reset.
+/// its peer sees a reset. The time until it is
+/// [established](ByteStream::poll_established) does not count: who waits for that has a limit.
 ///
 /// Only a task that waits to read or write checks the time. If no task does, the timeout takes
 /// effect when one tries again and no bytes move.
@@ -26,8 +27,9 @@ pub struct IdleTimeout<S> {
     idle: Duration,
     /// When the total time is over, no matter what moves.
     end: Option<Instant>,
-    /// When bytes last moved.
+    /// When bytes last moved, or the stream was established.
     moved: Instant,
+    established: bool,
     /// These run while a reader or a writer waits; the two may be different tasks. They are
     /// rescheduled only when they fire, not for every byte.
     reader: Option<Sleep>,
@@ -58,6 +60,7 @@ impl<S: ByteStream> IdleTimeout<S> {
             idle,
             end: None,
             moved,
+            established: false,
             reader: None,
             writer: None,
             flusher: None,
@@ -209,5 +212,14 @@ impl<S: ByteStream> AsyncWrite for IdleTimeout<S> {
 }
 
 impl<S: ByteStream> ByteStream for IdleTimeout<S> {
-    forward_stream!(below: local_address, peer_address, poll_established, abort, below);
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.below.poll_established(cx))?;
+        if !std::mem::replace(&mut self.established, true) {
+            // What moved meanwhile was not seen here.
+            self.moved = self.handle.now();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    forward_stream!(below: local_address, peer_address, abort, below);
 }

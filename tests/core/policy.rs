@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     net::Ipv4Addr,
     pin::Pin,
@@ -18,6 +18,7 @@ use entwined::{
     policy::{Bucket, IdleTimeout, PerPeer, RateLimited, TokenBucket, TrafficLog},
     protocol::{self, Connection, Echo, Lost, Protocol},
     simulation::Simulation,
+    task::Sleep,
     transport::{
         ByteStream, Listen, Stream,
         memory::{self, MemoryStream},
@@ -751,4 +752,54 @@ fn a_connection_is_not_idle_before_what_is_there_for_its_peer_is_written() {
     reactor.run().expect("a run without errors");
     let passed = passed.take().expect("it has ended");
     assert_eq!(passed.expect("it is not idle"), 5);
+}
+
+/// Takes its time to be established, as TLS over a slow network does.
+#[derive(Debug)]
+struct Slow {
+    below: MemoryStream,
+    established: Sleep,
+}
+
+impl AsyncRead for Slow {
+    forward_stream!(below: poll_read);
+}
+
+impl AsyncWrite for Slow {
+    forward_stream!(below: poll_write, poll_flush, poll_close);
+}
+
+impl ByteStream for Slow {
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.established).poll(cx).map(Ok)
+    }
+
+    forward_stream!(below: local_address, peer_address, abort, below);
+}
+
+/// What moves until then is not seen here. The peer was idle as soon as its handshake was over.
+#[test]
+fn the_time_of_a_handshake_is_not_idle() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let established = handle.sleep(Duration::from_secs(8));
+    let below = Slow {
+        below: near,
+        established,
+    };
+    let ended = Ended::default();
+    let stream = IdleTimeout::new(&handle, below, Duration::from_secs(5));
+    protocol::start(&handle, stream, ended.clone());
+    let sleeping = handle.clone();
+    handle.spawn(async move {
+        sleeping.sleep(Duration::from_secs(12)).await;
+        write_all(&mut far, b"!").await.expect("it is there");
+        sleeping.sleep(Duration::from_secs(600)).await;
+    });
+    simulation.advance(Duration::from_secs(16));
+    assert_eq!(ended.0.borrow().as_deref(), None);
+    simulation.advance(Duration::from_secs(2));
+    let why = ended.0.take().expect("an end");
+    assert!(why.contains("idle for too long"), "{why}");
 }
