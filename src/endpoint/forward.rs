@@ -58,11 +58,9 @@ pub fn forward(listener: impl Listen, target: ClientEndpoint) -> Forward {
     let idle = Rc::new(Cell::new(None));
     let acceptor = Acceptor::new(listener, origin, {
         let idle = idle.clone();
-        move |mut stream, permit| {
-            if let Some(time) = idle.get() {
-                stream = Box::new(IdleTimeout::new(&handle, stream, time));
-            }
-            handle.spawn_detached(origin, pass(handle.clone(), stream, target.clone(), permit));
+        move |stream, permit| {
+            let passed = pass(handle.clone(), stream, target.clone(), idle.get(), permit);
+            handle.spawn_detached(origin, passed);
         }
     });
     Forward { acceptor, idle }
@@ -118,6 +116,7 @@ async fn pass(
     handle: Handle,
     mut near: Box<dyn ByteStream>,
     target: Rc<ClientEndpoint>,
+    idle: Option<Duration>,
     _permit: Permit,
 ) {
     // The target is not asked for a peer that does not finish its handshake, or may not.
@@ -136,6 +135,12 @@ async fn pass(
             return;
         }
     };
+    if let Some(time) = idle {
+        // Not before: the time for the target is not the peer's. Both, because one that has ended
+        // its direction is not read any more.
+        near = Box::new(IdleTimeout::new(&handle, near, time));
+        far = Box::new(IdleTimeout::new(&handle, far, time));
+    }
     let (mut there, mut back) = (Direction::default(), Direction::default());
     let passed = poll_fn(|cx| {
         let one = there.poll(cx, &mut *near, &mut *far)?;

@@ -1,9 +1,11 @@
 //! Endpoints: parsing their descriptions, and using them.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    future::poll_fn,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    pin::Pin,
     rc::Rc,
     time::Duration,
 };
@@ -15,10 +17,19 @@ use entwined::{
     proxy::Proxied,
     resolve::Table,
     simulation::Simulation,
-    transport::{Address, ByteStream, HostError, Listen, connect_host, listen_once, memory, tcp},
+    transport::{
+        Address, ByteStream, HostError, Listen, connect_host, listen_once,
+        memory::{self, MemoryStream},
+        tcp,
+    },
 };
 
-use crate::run::run;
+use futures_io::AsyncWrite;
+
+use crate::{
+    run::run,
+    streams::{read, write_all},
+};
 
 /// Sends a message to an echo server and returns the reply.
 pub(crate) fn echoed(mut stream: impl Read + Write) -> String {
@@ -283,6 +294,59 @@ fn a_forwarded_peer_that_does_not_finish_its_handshake_is_given_up_before_the_ta
     simulation.advance(Duration::from_secs(2));
     assert_eq!((asked.get(), forward.connections()), (0, 0));
     drop(far);
+}
+
+/// The time in which the target is connected to is not the peer's.
+#[test]
+fn a_forwarded_peer_is_not_idle_while_the_target_is_connected_to() {
+    struct Late(RefCell<Option<MemoryStream>>);
+
+    impl Client for Late {
+        fn connect(&self, handle: &Handle) -> Connecting {
+            let (sleep, stream) = (handle.sleep(Duration::from_secs(20)), self.0.take());
+            Box::pin(async move {
+                sleep.await;
+                Ok(Box::new(stream.expect("it is asked once")) as Box<dyn ByteStream>)
+            })
+        }
+    }
+
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (target, mut server) = memory::pair(&handle);
+    let target = Rc::new(Late(RefCell::new(Some(target))));
+    let mut kinds = Kinds::new();
+    kinds.add_client("late", move |_| Ok(target.clone()));
+    let (near, mut client) = memory::pair(&handle);
+    let late = kinds.client("late:").expect("an endpoint");
+    let forward = endpoint::forward(listen_once(&handle, near), late);
+    forward.set_idle_timeout(Some(Duration::from_secs(10)));
+    let sleeping = handle.clone();
+    handle.spawn(async move {
+        sleeping.sleep(Duration::from_secs(25)).await;
+        write_all(&mut server, b"220 mail").await.expect("room");
+        sleeping.sleep(Duration::from_secs(600)).await;
+    });
+    let reading = handle.spawn(async move {
+        let mut buffer = [0; 64];
+        let count = read(&mut client, &mut buffer).await.ok()?;
+        Some((buffer[..count].to_vec(), client))
+    });
+    let greeting = simulation.run_until(reading).expect("no panic");
+    let (greeting, mut client) = greeting.expect("it was not idle");
+    assert_eq!(greeting, b"220 mail");
+    // A peer that ends its direction is idle too if nothing comes back.
+    let closing = handle.spawn(async move {
+        poll_fn(|cx| Pin::new(&mut client).poll_close(cx))
+            .await
+            .expect("ended");
+        client
+    });
+    let _client = simulation.run_until(closing).expect("no panic");
+    simulation.advance(Duration::from_secs(9));
+    assert_eq!(forward.connections(), 1);
+    simulation.advance(Duration::from_secs(2));
+    assert_eq!(forward.connections(), 0, "now it was idle");
 }
 
 /// Other limits of 30 s ended it before.

@@ -722,8 +722,7 @@ fn what_is_sent_takes_no_memory_though_some_always_waits() {
             if round < 20 {
                 continue;
             }
-            let reading =
-                poll_fn(|cx| Pin::new(&mut there).poll_read(cx, &mut buffer));
+            let reading = poll_fn(|cx| Pin::new(&mut there).poll_read(cx, &mut buffer));
             read += reading.await.expect("bytes");
         }
         // It shows its bytes.
