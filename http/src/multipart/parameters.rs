@@ -76,13 +76,17 @@ impl Parameters {
 
 /// Reads a quoted string from behind its first quote; returns what comes after it. A backslash is
 /// only taken away before a quote or another one: some clients send paths of Windows as they are.
+/// Nor is it before the last quote: browsers escape no backslash, so a name may end in one.
 fn unquote(text: &str) -> Result<(String, &str), Wrong> {
     let mut unquoted = String::new();
     let mut characters = text.char_indices().peekable();
     while let Some((place, character)) = characters.next() {
         match character {
             '"' => return Ok((unquoted, &text[place + 1..])),
-            '\\' => match characters.next_if(|(_, next)| matches!(next, '"' | '\\')) {
+            '\\' => match characters.next_if(|(place, next)| match next {
+                '"' => text[place + 1..].contains('"'),
+                next => *next == '\\',
+            }) {
                 Some((_, escaped)) => unquoted.push(escaped),
                 None => unquoted.push('\\'),
             },

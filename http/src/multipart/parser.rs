@@ -312,6 +312,8 @@ mod tests {
             ("form-data; name=\"filename=\\\"x\\\"\"", None),
             ("form-data; xfilename=a; filename=b", Some("b")),
             ("form-data; filename=\"\"", Some("")),
+            ("form-data; name=\"b\"; filename=\"a\\b\\\"", Some("a\\b\\")),
+            ("form-data; filename=\"a\\\\\"; name=\"b\"", Some("a\\")),
         ] {
             assert_eq!(
                 file_name(disposition).as_ref().map(Option::as_deref),
