@@ -47,7 +47,7 @@ use std::{
 use futures_core::Stream;
 use slotmap::{DefaultKey, SlotMap};
 
-use crate::share::spend_message;
+use crate::{share::spend_message, wake::wake};
 
 /// The sending side of a channel. Cheap to clone. When the last clone is dropped, readers get the
 /// messages that are kept, and then the end.
@@ -163,7 +163,7 @@ impl<T> Broadcast<T> {
             .filter_map(Option::take)
             .collect();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(wake);
         drop(dropped);
         number
     }
@@ -307,7 +307,7 @@ impl<T> Drop for Sender<T> {
             .filter_map(Option::take)
             .collect();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(wake);
     }
 }
 

@@ -8,6 +8,24 @@ use std::{
 
 use slotmap::{DefaultKey, SlotMap};
 
+use crate::{log, panic::catch};
+
+/// Wakes a task. The waker of another executor may panic: that is not for whoever wakes it, who may
+/// have others to wake.
+pub(crate) fn wake(waker: Waker) {
+    contain(|| waker.wake());
+}
+
+pub(crate) fn wake_by_ref(waker: &Waker) {
+    contain(|| waker.wake_by_ref());
+}
+
+fn contain(wake: impl FnOnce()) {
+    if let Err(message) = catch(wake) {
+        log::error(format_args!("a waker panicked: {message}"));
+    }
+}
+
 /// Holds the waker of at most one task.
 ///
 /// Wakers are cloned, woken and dropped without holding a borrow, because the wakers of other
@@ -30,7 +48,7 @@ impl WakeSlot {
     /// Wakes the task and forgets it.
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.0.take() {
-            waker.wake();
+            wake(waker);
         }
     }
 
@@ -38,7 +56,7 @@ impl WakeSlot {
     /// a task that waits again and again is cloned only once.
     pub(crate) fn wake_and_keep(&self) {
         if let Some(waker) = self.0.take() {
-            waker.wake_by_ref();
+            wake_by_ref(&waker);
             match self.0.take() {
                 None => self.0.set(Some(waker)),
                 later => self.0.set(later),
@@ -77,7 +95,7 @@ impl WakeList {
             .drain()
             .map(|(_, waker)| waker)
             .collect();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(wake);
     }
 }
 

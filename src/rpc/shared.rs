@@ -18,6 +18,7 @@ use crate::{
     deferred::Resolver,
     protocol::{Connection, Flow},
     reactor::{Handle, Origin, Timer},
+    wake::wake,
 };
 
 pub(super) struct Inner {
@@ -114,7 +115,7 @@ pub(super) fn end(shared: &RefCell<Arrived>, how: Result<(), CallError>) {
     let waiting = arrived.waiting.take();
     drop(arrived);
     if let Some(waiting) = waiting {
-        waiting.wake();
+        wake(waiting);
     }
 }
 
@@ -337,7 +338,7 @@ impl Inner {
             self.connection().pause_reading();
         }
         if let Some(waiting) = waiting {
-            waiting.wake();
+            wake(waiting);
         }
         Ok(())
     }

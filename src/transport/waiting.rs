@@ -5,6 +5,8 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use crate::wake::wake_by_ref;
+
 /// The waiting tasks: the reader and the writer, usually the same task.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
@@ -67,7 +69,7 @@ impl Wake for Both {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.wake_by_ref();
-        self.1.wake_by_ref();
+        wake_by_ref(&self.0);
+        wake_by_ref(&self.1);
     }
 }

@@ -32,3 +32,4 @@ mod thread_end;
 #[cfg(feature = "tls-development")]
 mod tls;
 mod turn_hooks;
+mod wakers;

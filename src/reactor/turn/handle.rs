@@ -434,17 +434,24 @@ impl WakeTimer {
     /// Wakes `waker` at `deadline`.
     pub(crate) fn wait(&mut self, deadline: Instant, waker: &Waker) {
         let core = &self.handle.core;
-        let replaced = self
-            .key
-            .and_then(|key| match core.timers.borrow_mut().get_mut(key) {
-                Some(Timed::Wake(present)) if present.will_wake(waker) => Some(None),
-                Some(timed) => Some(Some(std::mem::replace(timed, Timed::Wake(waker.clone())))),
-                None => None,
-            });
-        match replaced {
-            // The old waker is dropped after the borrow.
-            Some(old) => drop(old),
-            None => self.key = Some(core.insert_timer(deadline, Timed::Wake(waker.clone()))),
+        let is_there = |key| match core.timers.borrow_mut().get_mut(key) {
+            Some(Timed::Wake(present)) => present.will_wake(waker),
+            _ => false,
+        };
+        if self.key.is_some_and(is_there) {
+            return;
+        }
+        // Nothing is borrowed while a waker is cloned or dropped.
+        let mut timed = Timed::Wake(waker.clone());
+        let replaces = |key| match core.timers.borrow_mut().get_mut(key) {
+            Some(present) => {
+                std::mem::swap(present, &mut timed);
+                true
+            }
+            None => false,
+        };
+        if !self.key.is_some_and(replaces) {
+            self.key = Some(core.insert_timer(deadline, timed));
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
         observe::{Label, Moment, Origin, Report},
     },
     share::counts_time,
+    wake::wake,
 };
 
 /// Budget of a turn if the backend does not set one. Two such turns fit into a frame at 60 Hz
@@ -181,7 +182,7 @@ impl Core {
         }
         match timed {
             Timed::Call(call) => self.make(call),
-            Timed::Wake(waker) => waker.wake(),
+            Timed::Wake(waker) => wake(waker),
         }
         true
     }
