@@ -244,22 +244,22 @@ impl Connection {
             ready!(Pin::new(&mut self.sleep).poll(cx));
             match self.pace.verdict(self.server.handle.now()) {
                 Verdict::Wait(until) => self.sleep.reset(until),
-                // The peer may just be sending a request, which the last GOAWAY tells it about
-                // (RFC 9113, 6.8).
-                Verdict::Idle if exchange.is_two() && !std::mem::replace(ending, true) => {
-                    exchange.graceful_shutdown();
-                    self.sleep.reset(self.server.handle.now() + LINGER_TIME);
-                }
-                Verdict::Idle => {
-                    self.part(cx);
-                    return Poll::Ready(());
-                }
                 Verdict::Stuck => {
                     self.abort();
                     return Poll::Ready(());
                 }
-                Verdict::SlowHead => {
+                Verdict::SlowHead if !exchange.is_two() => {
                     self.linger(cx, Some(TIMED_OUT));
+                    return Poll::Ready(());
+                }
+                // The peer may just be sending a request, perhaps its first, which the last GOAWAY
+                // tells it about (RFC 9113, 6.8).
+                _ if exchange.is_two() && !std::mem::replace(ending, true) => {
+                    exchange.graceful_shutdown();
+                    self.sleep.reset(self.server.handle.now() + LINGER_TIME);
+                }
+                Verdict::Idle | Verdict::SlowHead => {
+                    self.part(cx);
                     return Poll::Ready(());
                 }
             }

@@ -221,6 +221,15 @@ fn silence_and_idleness_and_a_peer_that_takes_nothing_have_their_time() {
     }
 }
 
+/// A client may connect before it has anything to ask. What it asks then may be on its way.
+#[test]
+fn a_connection_without_a_request_is_told_that_it_ends() {
+    let config = config(|config| config.head_timeout = Duration::from_millis(150));
+    let site = Site::with(config, |_| router());
+    let frames = kinds(&read_to_end(&say(&site, &[SETTINGS])));
+    assert!(frames.contains(&(7, 0)), "{frames:?}");
+}
+
 /// A connection and what was read of it.
 pub struct Reader(pub TcpStream, pub Vec<u8>);
 
