@@ -25,6 +25,7 @@ use hyper::{
 use super::{
     Body, Error, Request, Response,
     config::{Config, MOST_HEADERS},
+    io::window,
     pace::{Held, Pace, streams::StreamPace},
     rate::Least,
     response::TakesOver,
@@ -54,7 +55,7 @@ pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection
         .max_header_list_size(max_head as u32)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window(STREAM_WINDOW, config.max_streams as usize))
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_ERRORS)
         .enable_connect_protocol();
@@ -64,10 +65,9 @@ pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection
 /// Bytes of a response that may be buffered for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes of request bodies that a peer may send before they are read: on one stream, and on all
-/// streams of a connection.
+/// Bytes of a request body that a peer may send before they are read. All streams have as much: one
+/// that a handler does not read yet must not hold up the others, whose peer would be too slow.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// How many streams a peer may reset before we accept them, and how many may be reset for its
 /// errors, before the connection is closed (CVE-2023-44487, CVE-2025-8671).

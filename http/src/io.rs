@@ -63,6 +63,15 @@ pub(super) fn charge_frames(handle: &Handle, count: usize) {
     let _ = handle.spend(count.div_ceil(512) as u32);
 }
 
+/// The window of a connection of HTTP/2 on which each of so many streams may use its own: a stream
+/// that nobody reads takes nothing from the others.
+#[cfg(feature = "http2")]
+pub(super) fn window(stream: u32, streams: usize) -> u32 {
+    /// RFC 9113, 6.9.1.
+    const MOST: usize = (1 << 31) - 1;
+    streams.max(1).saturating_mul(stream as usize).min(MOST) as u32
+}
+
 /// Reads into hyper's buffer, and returns the number of bytes.
 ///
 /// Hyper's buffer is uninitialized, and claiming that it was filled is unsafe. Copying from an

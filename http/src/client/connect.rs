@@ -20,7 +20,7 @@ use super::{
     link::{Link, Linked, Outgoing},
     settings::{Settings, without_credentials},
 };
-use crate::{HeaderValue, HyperIo, credentials};
+use crate::{HeaderValue, HyperIo, credentials, io::window};
 use entwined::{
     reactor::Handle,
     transport::{ByteStream, connect_host},
@@ -48,7 +48,7 @@ pub(super) async fn connect(
 ) -> Result<SendRequest, ClientError> {
     let starting = async {
         let (stream, two) = reach(settings, secure, url).await?;
-        start(&settings.handle, stream, two).await
+        start(settings, stream, two).await
     };
     let started = settings.handle.timeout(settings.connect_timeout, starting);
     let late = |_| ClientError::TimedOut("connecting to the server");
@@ -57,17 +57,18 @@ pub(super) async fn connect(
 
 /// Starts HTTP on a connection.
 async fn start(
-    handle: &Handle,
+    settings: &Settings,
     stream: Box<dyn ByteStream>,
     two: bool,
 ) -> Result<SendRequest, ClientError> {
+    let handle = &settings.handle;
     let link = Link::new(handle);
     let io = HyperIo(Linked::new(stream, link.clone(), two));
     let driven = link.clone();
     if two {
         let (sender, connection) = http2::Builder::new(Tasks(handle.clone()))
-            .initial_stream_window_size(1024 * 1024)
-            .initial_connection_window_size(4 * 1024 * 1024)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(window(STREAM_WINDOW, settings.max_concurrent))
             .max_header_list_size(MAX_HEAD as u32)
             .handshake(io)
             .await
@@ -98,6 +99,10 @@ async fn start(
     handle.spawn(async move { driven.drive(connection).await });
     Ok(SendRequest::One(sender, link))
 }
+
+/// Bytes of a response over HTTP/2 that a server may send before they are read. All responses have
+/// as much: one that the program keeps unread must not hold up the others.
+const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// The most bytes of the head of a response.
 const MAX_HEAD: usize = 64 * 1024;

@@ -3,7 +3,7 @@
 use std::{io::Read, io::Write, net::TcpStream, sync::mpsc, thread, time::Duration};
 
 use entwined_http::{
-    Body, Config, HeaderMap, HeaderValue, Method, Request, Response, Router, StatusCode,
+    Body, Bytes, Config, HeaderMap, HeaderValue, Method, Request, Response, Router, StatusCode,
     client::{Client, ClientError},
     header,
 };
@@ -270,5 +270,60 @@ fn cookies_go_in_the_order_in_which_they_were_made() {
         }
         let mut got = client.get(&url).send().await.expect("a response");
         assert_eq!(got.text().await.expect("a text"), "a=2; b=1; c=1");
+    });
+}
+
+/// Over HTTP/2 they share a window. What nobody reads takes none of it away from others.
+#[test]
+fn responses_that_are_kept_unread_do_not_hold_up_another() {
+    run(|handle| async move {
+        let router = Router::new()
+            .get("/large", || vec![b'x'; 3_000_000])
+            .get("/small", || "small".repeat(10_000));
+        let (_server, url) = serve(&handle, router);
+        let client = Client::builder(&handle).http2_prior_knowledge();
+        let client = client.body_timeout(TIME).build();
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            let sent = client.get(&format!("{url}/large")).send().await;
+            kept.push(sent.expect("a response"));
+        }
+        let sent = client.get(&format!("{url}/small")).send().await;
+        let text = sent.expect("a response").text().await;
+        assert_eq!(text.expect("all of it").len(), 50_000);
+        assert_eq!(client.connections(), 1);
+    });
+}
+
+/// As above, in the other direction: the peer could not send, and was too slow.
+#[test]
+fn uploads_that_wait_for_their_handlers_do_not_hold_up_another() {
+    run(|handle| async move {
+        let router = Router::new()
+            .post("/waits", |request: Request| async move {
+                std::future::pending::<()>().await;
+                drop(request);
+            })
+            .post("/reads", |body: Bytes| body.len().to_string());
+        let config = Config {
+            rate_grace: TIME,
+            ..Config::default()
+        };
+        let server = entwined_http::serve_with(listen(&handle), router, config);
+        let url = format!("http://{}", server.local_address());
+        let client = Client::builder(&handle).http2_prior_knowledge().build();
+        let upload = |path: &str, size: usize| {
+            let sent = client.post(&format!("{url}/{path}")).body(vec![b'x'; size]);
+            handle.spawn(sent.send())
+        };
+        // The connection is there.
+        upload("reads", 1).await.expect("sent").expect("a response");
+        let all: Vec<_> = (0..8).map(|_| upload("waits", 1_000_000)).collect();
+        while server.requests() < 1 + all.len() as u64 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        let sent = upload("reads", 50_000).await.expect("sent");
+        let text = sent.expect("a response").text().await;
+        assert_eq!(text.expect("a number"), "50000");
     });
 }
