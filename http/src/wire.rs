@@ -338,23 +338,48 @@ impl Inner {
         let Some(waker) = self.waker.take() else {
             return;
         };
+        let mut sending = Sending {
+            inner: self,
+            waker: Some(waker.clone()),
+        };
         let mut cx = Context::from_waker(&waker);
-        let (sent, result) = if self.is_behind() {
-            (0, Poll::Pending)
+        let result = if self.is_behind() {
+            self.rest.borrow_mut().extend_from_slice(bytes);
+            Poll::Pending
         } else {
-            self.poll_send(&mut cx, bytes)
-        };
-        let result = match result {
-            Poll::Pending => {
-                self.rest.borrow_mut().extend_from_slice(&bytes[sent..]);
-                Poll::Pending
+            match self.poll_send(&mut cx, bytes) {
+                (sent, Poll::Pending) => {
+                    // What comes after it may be there already, if the stream has made a turn.
+                    let rest = bytes[sent..].iter().copied();
+                    self.rest.borrow_mut().splice(0..0, rest);
+                    Poll::Pending
+                }
+                (_, Poll::Ready(Ok(()))) => self.poll_flush(&mut cx),
+                (_, failed) => failed,
             }
-            Poll::Ready(Ok(())) => self.poll_flush(&mut cx),
-            failed => failed,
         };
+        sending.waker = None;
         self.waker.borrow_mut().get_or_insert(waker);
         if let Poll::Ready(Err(error)) = result {
             self.fail(error);
+        }
+    }
+}
+
+/// Ends the connection if its stream panics. What was to be sent is lost, and a peer would take the
+/// next answer for it.
+struct Sending<'a> {
+    inner: &'a Inner,
+    /// Present until it has not panicked.
+    waker: Option<Waker>,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            let error = io::Error::other("the stream panicked");
+            self.inner.error.replace(Some(error));
+            waker.wake();
         }
     }
 }

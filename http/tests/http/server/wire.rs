@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
     future::poll_fn,
+    io,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -11,11 +12,11 @@ use std::{
 };
 
 use entwined::{
-    Handle,
+    Handle, forward_stream,
     simulation::Simulation,
     task::Sleep,
     transport::{
-        listen_once,
+        ByteStream, listen_once,
         memory::{self, Link, MemoryStream},
     },
 };
@@ -272,4 +273,116 @@ fn an_answer_that_hands_a_connection_over_is_sent_first() {
         assert!(after.ends_with("\r\n\r\nnew"), "{bytes} bytes: {after}");
         drop(server);
     }
+}
+
+/// A stream of the program's own, whose first write does something else first.
+struct Own<F> {
+    below: MemoryStream,
+    first: Option<F>,
+    late: bool,
+}
+
+impl<F: Unpin> AsyncRead for Own<F> {
+    forward_stream!(below: poll_read);
+}
+
+impl<F: FnOnce() + Unpin> AsyncWrite for Own<F> {
+    forward_stream!(below: poll_flush, poll_close);
+
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(first) = self.first.take() {
+            first();
+            // Its peer takes a little of the first answer.
+            return Pin::new(&mut self.below).poll_write(cx, &buffer[..buffer.len().min(10)]);
+        }
+        if buffer.len() > 10 && !std::mem::replace(&mut self.late, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.below).poll_write(cx, buffer)
+    }
+}
+
+impl<F: FnOnce() + Unpin + 'static> ByteStream for Own<F> {
+    forward_stream!(below: local_address, peer_address, abort, below);
+}
+
+/// Waits for a turn in which this is true.
+async fn turns(mut done: impl FnMut() -> bool) {
+    poll_fn(|cx| match done() {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// What the peer of such a stream hears after two requests in a row.
+fn heard(first: impl FnOnce(Handle) + Unpin + 'static) -> String {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let (near, mut far) = memory::pair(&handle);
+    let begun = Rc::new(Cell::new(false));
+    let near = Own {
+        below: near,
+        first: Some({
+            let handle = handle.clone();
+            let begun = begun.clone();
+            move || {
+                begun.set(true);
+                first(handle);
+            }
+        }),
+        late: false,
+    };
+    let second = move || {
+        let begun = begun.clone();
+        async move {
+            turns(|| begun.get()).await;
+            "2".repeat(100)
+        }
+    };
+    let router = Router::new().get("/1", || "1".repeat(100));
+    let router = router.get("/2", second);
+    let _server = http::serve(listen_once(&handle, near), router);
+    let all = "GET /1 HTTP/1.1\r\nhost: a\r\n\r\n\
+        GET /2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let asked = handle.spawn(async move {
+        send(&mut far, all.as_bytes()).await;
+        read_all(&mut far).await
+    });
+    simulation.run_until(asked).expect("it ends")
+}
+
+/// A dialog in a stream, say.
+#[test]
+fn answers_come_in_order_though_the_stream_makes_turns_while_it_sends() {
+    let heard = heard(|handle| {
+        let mut left = 10;
+        let pause = turns(move || {
+            left -= 1;
+            left == 0
+        });
+        handle.wait(pause).expect("the reactor runs");
+    });
+    let bodies: Vec<_> = heard.split("\r\n\r\n").skip(1).collect();
+    assert!(
+        bodies.len() == 2
+            && bodies[0].starts_with(&"1".repeat(100))
+            && bodies[1] == "2".repeat(100),
+        "{heard}"
+    );
+}
+
+/// The peer took the next answer for the one that was lost.
+#[test]
+fn a_stream_that_panics_while_it_sends_ends_its_connection() {
+    let heard = heard(|_| panic!("in a stream"));
+    assert_eq!(heard, "");
 }
