@@ -399,3 +399,40 @@ fn a_stream_that_panics_ends_its_connection_as_a_panic() {
     simulation.drive();
     assert_eq!(why.take().as_deref(), Some("the protocol panicked"));
 }
+
+/// A stream that panics when it is aborted.
+struct Stubborn {
+    below: MemoryStream,
+}
+
+impl AsyncRead for Stubborn {
+    forward_stream!(below: poll_read);
+}
+
+impl AsyncWrite for Stubborn {
+    forward_stream!(below: poll_write, poll_flush, poll_close);
+}
+
+impl ByteStream for Stubborn {
+    forward_stream!(below: local_address, peer_address, poll_established, below);
+
+    fn abort(&mut self) {
+        panic!("in a stream that is aborted")
+    }
+}
+
+/// It was dropped in the middle of its end, and the protocol never heard of that.
+#[test]
+fn a_protocol_hears_of_the_end_though_its_stream_panics_then() {
+    let (simulation, log) = (Simulation::new(), Log::default());
+    let handle = simulation.handle();
+    let (below, _far) = memory::pair(&handle);
+    protocol::start(&handle, Stubborn { below }, Noting(log.clone()));
+    simulation.drive();
+    handle.stop();
+    simulation.drive();
+    assert_eq!(
+        entries(&log),
+        ["made with an unknown address", "the reactor stopped"]
+    );
+}

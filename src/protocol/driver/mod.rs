@@ -303,13 +303,17 @@ impl Driver {
         // A handle that outlives its connection must not keep the task's memory alive.
         shared.waker.clear();
         let stream = shared.stream.borrow_mut().take();
-        if let Some(mut stream) = stream {
-            if !matches!(why, Lost::Closed) {
-                stream.abort();
+        let rest = (shared.upgrade.take(), shared.quiet.take());
+        // A panic here has been reported. The protocol hears of the end all the same.
+        let _ = shared.handle.contain(self.origin, || {
+            if let Some(mut stream) = stream {
+                if !matches!(why, Lost::Closed) {
+                    stream.abort();
+                }
+                drop(stream);
             }
-            drop(stream);
-        }
-        drop((shared.upgrade.take(), shared.quiet.take()));
+            drop(rest);
+        });
         if std::mem::replace(&mut self.state, State::Lost) == State::Fresh {
             let peer = self.connection.peer_address();
             tracing::debug!(%why, %peer, "a connection was not established");
