@@ -31,6 +31,7 @@ use std::{
     fmt, io,
     rc::Rc,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -54,6 +55,7 @@ impl Simulation {
     pub fn new() -> Self {
         let clock = Rc::new(Clock {
             now: Cell::new(Instant::now()),
+            deadline: Cell::new(None),
         });
         let driver = Driver::new(Simulated(clock.clone()), ());
         driver.start().expect("a new reactor can be started");
@@ -86,7 +88,8 @@ impl Simulation {
     }
 
     /// Advances the time by `time`. Everything that becomes due in between runs at its own instant,
-    /// in order.
+    /// in order. If a callback [waits](Handle::wait), the time goes on until it has what it waits
+    /// for, also beyond this.
     ///
     /// # Panics
     /// See [`drive`](Simulation::drive).
@@ -97,7 +100,8 @@ impl Simulation {
             self.clock.now.set(next);
             self.drive();
         }
-        self.clock.now.set(end);
+        // A callback that waited may have let more time pass.
+        self.clock.now.set(end.max(self.clock.now.get()));
         self.drive();
     }
 
@@ -147,6 +151,8 @@ impl fmt::Debug for Simulation {
 
 struct Clock {
     now: Cell<Instant>,
+    /// Never later than the first timer.
+    deadline: Cell<Option<Instant>>,
 }
 
 struct Simulated(Rc<Clock>);
@@ -167,12 +173,22 @@ impl Reactor for Simulated {
         Ok(())
     }
 
-    fn select(&self, _: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
+    /// Time advances only when the test says so; the simulation then asks [`Driver::next_turn`]. Or
+    /// if a callback waits: nobody else could let the time pass.
+    fn select(&self, wait: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
+        if wait.is_none() {
+            match self.0.deadline.get() {
+                Some(deadline) => self.0.now.set(deadline.max(self.0.now.get())),
+                // Another thread may have something.
+                None => thread::yield_now(),
+            }
+        }
         Ok(())
     }
 
-    /// Time advances only when the test says so; the simulation then asks [`Driver::next_turn`].
-    fn set_deadline(&self, _: Option<Instant>) {}
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        self.0.deadline.set(deadline);
+    }
 
     fn notifier(&self) -> Arc<dyn Notify> {
         Arc::new(NoLoop)

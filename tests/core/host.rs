@@ -9,6 +9,7 @@ use std::{
 use entwined::{
     Handle, Standalone,
     reactor::{Driver, Host, LifeError, NextTurn, Pacing, Phase, RunError, Selector, Stopped},
+    simulation::Simulation,
 };
 
 #[derive(Clone, Default)]
@@ -338,4 +339,29 @@ fn a_run_that_begins_while_the_one_before_is_dropped_is_refused() {
     handle.call_soon(move || noted.set(true));
     driver.slice(Duration::from_secs(1)).expect("a slice");
     assert!(ran.get());
+}
+
+/// The clock stood still meanwhile, so the wait had no end.
+#[test]
+fn a_callback_may_wait_in_simulated_time() {
+    within_a_minute(|| {
+        let simulation = Simulation::new();
+        let handle = simulation.handle();
+        let start = handle.now();
+        let waited = Rc::new(Cell::new(None));
+        handle.call_soon_with({
+            let waited = waited.clone();
+            move |handle| {
+                let three = Duration::from_secs(3);
+                handle.wait(handle.sleep(three)).expect("its end");
+                waited.set(Some(handle.now() - start));
+            }
+        });
+        simulation.advance(Duration::from_secs(1));
+        assert_eq!(waited.take(), Some(Duration::from_secs(3)));
+        // It does not go back.
+        assert_eq!(handle.now() - start, Duration::from_secs(3));
+        simulation.advance(Duration::from_secs(1));
+        assert_eq!(handle.now() - start, Duration::from_secs(4));
+    });
 }
