@@ -46,8 +46,10 @@
 //! shutdown phases, and then the source disables itself. The loop keeps running.
 //! [`LoopHandle::enable`] with the source's token begins the next run. [`LoopHandle::disable`]
 //! during a run pauses it: nothing is served until the source is enabled again.
-//! [`LoopHandle::remove`], or dropping the [`Attachment`] or the loop, ends the run at once and for
-//! good, without the shutdown phases; connections are still told that they are lost.
+//! Dropping the [`Attachment`] or the loop, or [`LoopHandle::remove`], ends the run at once and for
+//! good, without the shutdown phases; connections are still told that they are lost. In `remove`,
+//! calloop has its list of sources borrowed, so what is called or dropped then must not use the
+//! [`LoopHandle`]; when an attachment is dropped, it may.
 //!
 //! # Limits
 //!
@@ -91,6 +93,7 @@ pub fn attach<'l, Data: 'l>(event_loop: &LoopHandle<'l, Data>) -> io::Result<Att
     let handle = source.handle();
     let data = Lent::new();
     let lender = data.clone();
+    let driver = Rc::downgrade(&source.driver);
     let token = event_loop
         .insert_source(source, move |slice, _, data| {
             lender.lend(data, || slice.run())
@@ -98,6 +101,11 @@ pub fn attach<'l, Data: 'l>(event_loop: &LoopHandle<'l, Data>) -> io::Result<Att
         .map_err(|error| io::Error::from(error.error))?;
     let event_loop = event_loop.downgrade();
     let remove = move || {
+        // First of all, because what ends with the run may use the loop, whose list of sources is
+        // borrowed while it removes one. It also ends a slice that is on the stack.
+        if let Some(driver) = driver.upgrade() {
+            driver.close();
+        }
         if let Some(event_loop) = event_loop.upgrade() {
             event_loop.remove(token);
         }

@@ -417,6 +417,63 @@ fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
     assert!(handle.is_running());
 }
 
+/// Calls a closure when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn what_a_detached_reactor_drops_may_use_the_loop() {
+    let (mut event_loop, network, mut state) = start();
+    let other = entwined_calloop::attach(&event_loop.handle()).unwrap();
+    let dropped = Rc::new(Cell::new(false));
+    network.spawn({
+        let (loop_handle, dropped) = (event_loop.handle(), dropped.clone());
+        let mut other = Some(other);
+        let guard = OnDrop(move || {
+            other.take();
+            loop_handle
+                .insert_source(Timer::immediate(), |_, _, state| {
+                    state.done = true;
+                    TimeoutAction::Drop
+                })
+                .unwrap();
+            dropped.set(true);
+        });
+        async move {
+            std::future::pending::<()>().await;
+            drop(guard);
+        }
+    });
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+    network.detach();
+    assert!(dropped.get());
+    run(&mut event_loop, &mut state);
+}
+
+#[test]
+fn a_reactor_that_is_detached_in_its_own_callback_is_gone_at_once() {
+    let (mut event_loop, network, mut state) = start();
+    let (handle, data) = (network.handle(), network.data());
+    let attached = Rc::new(RefCell::new(None));
+    network.call_soon({
+        let (handle, attached) = (handle.clone(), attached.clone());
+        move || {
+            drop(attached.take().expect("attached"));
+            assert!(!handle.is_running());
+            data.with(|state| state.done = true);
+        }
+    });
+    network.call_soon(|| unreachable!("after the reactor was detached"));
+    attached.replace(Some(network));
+    run(&mut event_loop, &mut state);
+    assert!(!handle.is_running());
+}
+
 #[test]
 fn disable_pauses_and_remove_ends_at_once() {
     let (mut event_loop, network, mut state) = start();
