@@ -295,6 +295,10 @@ impl EventSource for ReactorSource {
         poll: &mut Poll,
         token_factory: &mut TokenFactory,
     ) -> calloop::Result<()> {
+        if self.token.is_some() && !self.driver.is_running() {
+            // The run ended outside of a slice, and the loop has not seen that yet.
+            self.unregister(poll)?;
+        }
         self.fd.register(poll, token_factory)?;
         self.token = Some(token_factory.token());
         if !self.driver.is_running() {

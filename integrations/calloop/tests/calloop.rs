@@ -417,6 +417,25 @@ fn a_run_that_ended_outside_of_a_slice_is_over_for_the_loop_too() {
     assert!(handle.is_running());
 }
 
+#[test]
+fn the_next_run_begins_with_enable_before_the_loop_has_seen_the_end_of_the_last() {
+    let (mut event_loop, network, mut state) = start();
+    network.call_soon({
+        let handle = network.handle();
+        move || handle.stop()
+    });
+    network.wait(std::future::pending::<()>()).unwrap_err();
+    assert!(!network.is_running());
+    event_loop.handle().enable(&network.token()).unwrap();
+    network.call_soon(done(&network.data()));
+    run(&mut event_loop, &mut state);
+    // The loop knows the source once.
+    event_loop.handle().disable(&network.token()).unwrap();
+    network.call_soon(done(&network.data()));
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+    assert!(!state.done);
+}
+
 /// Calls a closure when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
