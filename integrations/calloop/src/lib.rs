@@ -67,16 +67,17 @@ use std::{
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use calloop::{
-    EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, RegistrationToken, Token,
-    TokenFactory, generic::Generic,
+    EventIterator, EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness,
+    RegistrationToken, Token, TokenFactory, generic::Generic,
 };
 use entwined::{
     Handle,
-    reactor::{Driver, NextTurn, Selector},
+    reactor::{Driver, Host, NextTurn, Notify, Selector},
 };
 pub use entwined_lend::{Lent, NotLent};
 pub use {calloop, entwined};
@@ -214,6 +215,7 @@ impl<Data> fmt::Debug for Attachment<'_, Data> {
 /// ```
 pub struct ReactorSource {
     driver: Rc<Driver>,
+    sleep: Rc<Sleep>,
     /// Registers the selector's fd. Level-triggered: see [`Selector`].
     fd: Generic<Rc<Selector>>,
     /// The token for events that come from the queue of leftovers rather than from the fd. `Some`
@@ -223,6 +225,26 @@ pub struct ReactorSource {
     served: Cell<bool>,
 }
 
+/// Whether the loop sleeps, or is about to.
+struct Sleep {
+    /// The loop was told that there is nothing to do.
+    asleep: Cell<bool>,
+    notifier: Arc<dyn Notify>,
+}
+
+/// The loop, as the reactor's host.
+struct Loop(Rc<Sleep>);
+
+impl Host for Loop {
+    /// The loop asks before each sleep. Only what runs after that question (the `before_sleep` of a
+    /// source that was inserted later) needs to wake it.
+    fn request_turn(&self) {
+        if self.0.asleep.take() {
+            self.0.notifier.notify();
+        }
+    }
+}
+
 impl ReactorSource {
     /// Creates a reactor that starts to run when it is inserted into a loop.
     ///
@@ -230,8 +252,13 @@ impl ReactorSource {
     /// Returns an error if the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
+        let sleep = Rc::new(Sleep {
+            asleep: Cell::new(false),
+            notifier: selector.notifier(),
+        });
         Ok(ReactorSource {
-            driver: Rc::new(Driver::new(selector.clone(), ())),
+            driver: Rc::new(Driver::new(selector.clone(), Loop(sleep.clone()))),
+            sleep,
             fd: Generic::new(selector, Interest::READ, Mode::Level),
             token: None,
             served: Cell::new(false),
@@ -328,12 +355,17 @@ impl EventSource for ReactorSource {
     fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
         self.served.set(false);
         let due = !self.driver.is_running() || self.driver.next_turn() == NextTurn::Now;
+        self.sleep.asleep.set(!due);
         let readiness = Readiness {
             readable: true,
             writable: false,
             error: false,
         };
         Ok(self.token.filter(|_| due).map(|token| (readiness, token)))
+    }
+
+    fn before_handle_events(&mut self, _: EventIterator<'_>) {
+        self.sleep.asleep.set(false);
     }
 }
 

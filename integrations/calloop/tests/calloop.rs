@@ -11,7 +11,7 @@ use std::{
 };
 
 use calloop::{
-    EventLoop,
+    EventLoop, EventSource, Poll, PostAction, Readiness, Token, TokenFactory,
     ping::make_ping,
     timer::{TimeoutAction, Timer},
 };
@@ -269,6 +269,61 @@ fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
     event_loop.dispatch(None, &mut state).unwrap();
     event_loop.dispatch(None, &mut state).unwrap();
     assert!(state.done, "queued by a source's callback");
+}
+
+/// A source of the host that runs code when the loop is about to sleep.
+struct BeforeSleep<F: FnMut()>(F);
+
+impl<F: FnMut()> EventSource for BeforeSleep<F> {
+    type Event = ();
+    type Metadata = ();
+    type Ret = ();
+    type Error = io::Error;
+
+    const NEEDS_EXTRA_LIFECYCLE_EVENTS: bool = true;
+
+    fn process_events<C>(&mut self, _: Readiness, _: Token, _: C) -> io::Result<PostAction>
+    where
+        C: FnMut((), &mut ()),
+    {
+        Ok(PostAction::Continue)
+    }
+
+    fn register(&mut self, _: &mut Poll, _: &mut TokenFactory) -> calloop::Result<()> {
+        Ok(())
+    }
+
+    fn reregister(&mut self, _: &mut Poll, _: &mut TokenFactory) -> calloop::Result<()> {
+        Ok(())
+    }
+
+    fn unregister(&mut self, _: &mut Poll) -> calloop::Result<()> {
+        Ok(())
+    }
+
+    fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
+        (self.0)();
+        Ok(None)
+    }
+}
+
+#[test]
+fn work_that_a_later_source_queues_before_the_loop_sleeps_is_served_at_once() {
+    let (mut event_loop, network, mut state) = start();
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+    let (handle, mut call) = (network.handle(), Some(done(&network.data())));
+    let source = BeforeSleep(move || {
+        if let Some(call) = call.take() {
+            handle.call_soon(call);
+        }
+    });
+    event_loop
+        .handle()
+        .insert_source(source, |(), _, _| ())
+        .unwrap();
+    let start = Instant::now();
+    run(&mut event_loop, &mut state);
+    assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
