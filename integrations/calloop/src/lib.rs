@@ -384,7 +384,8 @@ impl Slice {
     /// callbacks are caught and reported.
     ///
     /// # Errors
-    /// Returns an error if the operating system refuses to report events.
+    /// Returns an error if the operating system refuses to report events. Then the reactor is
+    /// closed: it would fail again at once, for ever.
     pub fn run(self) -> io::Result<()> {
         let budget = self.driver.budget();
         self.run_for(budget)
@@ -394,11 +395,77 @@ impl Slice {
     /// [`run`](Slice::run). With a budget of zero, it runs one callback.
     pub fn run_for(self, budget: Duration) -> io::Result<()> {
         // A panic would end the whole dispatch and lose other sources' events.
-        catch_unwind(AssertUnwindSafe(|| self.driver.slice(budget))).unwrap_or_else(|panic| {
+        let slice = catch_unwind(AssertUnwindSafe(|| self.driver.slice(budget)));
+        let result = slice.unwrap_or_else(|panic| {
             tracing::error!("a reactor's slice panicked outside its callbacks");
             // Its destructor could panic too.
             mem::forget(panic);
             Ok(())
-        })
+        });
+        result.inspect_err(|_| self.driver.close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use calloop::EventLoop;
+    use entwined::reactor::{Event, Interest, Key, Reactor, Source};
+
+    use super::*;
+
+    /// A selector that can only fail.
+    struct Broken(Rc<Selector>);
+
+    impl Reactor for Broken {
+        fn watch(&self, _: Source<'_>, _: Key, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn rearm(&self, _: Source<'_>, _: Key, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn unwatch(&self, _: Source<'_>, _: Key) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn select(&self, _: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
+            Err(io::Error::other("broken"))
+        }
+
+        fn set_deadline(&self, _: Option<Instant>) {}
+
+        fn notifier(&self) -> Arc<dyn Notify> {
+            Reactor::notifier(&self.0)
+        }
+
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    #[test]
+    fn a_slice_that_a_broken_selector_refuses_ends_the_run() {
+        let mut source = ReactorSource::new().expect("a selector");
+        let selector = Broken(source.fd.get_ref().clone());
+        source.driver = Rc::new(Driver::new(selector, Loop(source.sleep.clone())));
+        let handle = source.handle();
+        let mut event_loop = EventLoop::<()>::try_new().expect("a loop");
+        event_loop
+            .handle()
+            .insert_source(source, |slice, _, ()| slice.run())
+            .expect("it starts");
+        handle.call_soon(|| unreachable!("the slice fails"));
+        event_loop
+            .dispatch(Duration::ZERO, &mut ())
+            .expect_err("the host hears of it");
+        assert!(!handle.is_running());
+        let (start, nap) = (Instant::now(), Duration::from_millis(30));
+        for _ in 0..2 {
+            event_loop.dispatch(nap, &mut ()).expect("the loop goes on");
+        }
+        assert!(start.elapsed() >= nap, "it sleeps");
     }
 }
