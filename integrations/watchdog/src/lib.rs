@@ -104,8 +104,19 @@ struct State {
     running: bool,
     /// The watchdog must end: it was dropped, or the run has ended.
     over: bool,
+    thread: Doing,
     /// Wakes the task that lasts as long as the run.
     task: Option<Waker>,
+}
+
+/// What the watchdog's thread does.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Doing {
+    #[default]
+    Watching,
+    /// The program's own code, which may wait for the watched thread.
+    Reporting,
+    Ended,
 }
 
 impl Watchdog {
@@ -125,7 +136,8 @@ impl Watchdog {
     }
 
     /// Same as [`start`](Watchdog::start), but calls `report` instead of logging, on the watchdog's
-    /// thread.
+    /// thread. It may wait for the reactor's thread: dropping the watchdog does not wait for a
+    /// report that is being made.
     ///
     /// # Errors
     /// Same as [`start`](Watchdog::start).
@@ -145,6 +157,7 @@ impl Watchdog {
                 let shared = shared.clone();
                 move || {
                     sys::take_no_signals();
+                    let _ends = Ends(&shared);
                     shared.watch(&remote, &target, limit, report);
                 }
             })?;
@@ -162,7 +175,11 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.end();
-        if let Some(thread) = self.thread.take() {
+        let watching = |state: &mut State| state.thread == Doing::Watching;
+        let state = self.shared.changed.wait_while(self.shared.lock(), watching);
+        let doing = state.unwrap_or_else(PoisonError::into_inner).thread;
+        let thread = self.thread.take().filter(|_| doing == Doing::Ended);
+        if let Some(thread) = thread {
             // A panic in `report` was already printed.
             let _ = thread.join();
         }
@@ -174,6 +191,15 @@ impl fmt::Debug for Watchdog {
         f.debug_struct("Watchdog")
             .field("signs_of_life", &self.shared.lock().signs)
             .finish_non_exhaustive()
+    }
+}
+
+/// The watchdog's thread has ended when this is dropped.
+struct Ends<'a>(&'a Shared);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.does(Doing::Ended);
     }
 }
 
@@ -210,6 +236,11 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic happens under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn does(&self, what: Doing) {
+        self.lock().thread = what;
+        self.changed.notify_all();
     }
 
     fn end(&self) {
@@ -280,10 +311,13 @@ impl Shared {
                 if !waited.timed_out() {
                     break;
                 }
-                report(&Stuck {
+                let stuck = Stuck {
                     duration: start.elapsed(),
                     stack: target.stack(),
-                });
+                };
+                self.does(Doing::Reporting);
+                report(&stuck);
+                self.does(Doing::Watching);
                 patience = patience.saturating_mul(2);
             }
             let state = self.lock();

@@ -123,6 +123,32 @@ fn a_thread_that_waits_within_a_callback_is_not_stuck() {
     assert!(told.is_empty(), "{told:?}");
 }
 
+/// The report asks the reactor's thread for something, such as a dialog, and that thread drops the
+/// watchdog before it gets to it.
+#[test]
+fn a_watchdog_that_reports_is_not_waited_for() {
+    let (over, waits) = channel();
+    thread::spawn(move || {
+        let told = run(|handle, tell| {
+            let (remote, (reports, reported)) = (handle.remote(), channel());
+            let watchdog = Watchdog::start_with(&handle, LIMIT, move |stuck| {
+                reports.send(()).expect("the callback waits");
+                let _ = remote.call(|_| ());
+                tell.send(stuck.clone()).expect("the test waits");
+            })
+            .expect("a thread");
+            reported.recv().expect("a report");
+            drop(watchdog);
+            handle.call_soon({
+                let handle = handle.clone();
+                move || handle.stop()
+            });
+        });
+        over.send(told.len()).expect("the test waits");
+    });
+    assert_eq!(waits.recv_timeout(Duration::from_secs(20)), Ok(1));
+}
+
 #[test]
 fn it_ends_with_the_run_and_several_watch_at_a_time() {
     let told = run(|handle, tell| {
