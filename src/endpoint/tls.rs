@@ -1,14 +1,15 @@
 //! The kind for TLS over TCP.
 
-use std::{path::PathBuf, rc::Rc};
+use std::{io, path::PathBuf, rc::Rc};
 
 use super::{
     Client, Connecting, EndpointError, Kinds, Server,
     standard::{Host, Tcp},
 };
 use crate::{
+    deferred::Interrupted,
     reactor::Handle,
-    tls::{Acceptor, Connector, Identity, Roots},
+    tls::{Acceptor, Connector, Error, Identity, Roots},
     transport::{BoxedListener, ByteStream, Listen},
 };
 
@@ -65,15 +66,19 @@ struct TlsClient {
 
 impl Client for TlsClient {
     fn connect(&self, handle: &Handle) -> Connecting {
-        let roots = self
-            .roots
-            .as_ref()
-            .map_or_else(|| Ok(Roots::system()), Roots::from_pem_file);
-        let connector = roots.and_then(|roots| Connector::builder().roots(roots).build());
+        let roots = self.roots.clone();
+        // The system's are hundreds of files.
+        let connector = handle.defer_to_thread(move |_| Ok::<_, Interrupted>(connector(roots)));
         let (stream, name) = (self.host.clone().connect(handle.clone()), self.name.clone());
         Box::pin(async move {
-            let stream = connector?.connect(stream.await?, &name)?;
+            let connector = connector.await.map_err(io::Error::other)??;
+            let stream = connector.connect(stream.await?, &name)?;
             Ok(Box::new(stream) as Box<dyn ByteStream>)
         })
     }
+}
+
+fn connector(roots: Option<PathBuf>) -> Result<Connector, Error> {
+    let roots = roots.map_or_else(|| Ok(Roots::system()), Roots::from_pem_file)?;
+    Connector::builder().roots(roots).build()
 }

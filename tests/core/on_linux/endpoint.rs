@@ -463,3 +463,38 @@ fn the_files_of_an_endpoint_are_found_after_a_change_of_directory() {
         assert!(!error.to_string().contains("both.pem"), "{error}");
     });
 }
+
+/// The roots are read for each connection, and a folder of them has hundreds of files.
+#[test]
+fn the_loop_goes_on_while_the_roots_of_a_client_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("roots.pem");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let (went_on, goes_on) = std::sync::mpsc::channel();
+    let path = pipe.to_str().expect("UTF-8").to_owned();
+    let writing = thread::spawn(move || {
+        let went_on = goes_on.recv_timeout(Duration::from_secs(10)).is_ok();
+        fs::write(pipe, "nothing of use").expect("somebody reads");
+        went_on
+    });
+    run(|handle| async move {
+        let listener = tcp::listen(&handle, (Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_address().tcp().expect("TCP").port();
+        let client = endpoint::client(&format!("tls:127.0.0.1:{port}:roots={path}"));
+        let client = client.expect("an endpoint");
+        let own = handle.clone();
+        let connecting = handle.spawn(async move { client.connect(&own).await.map(drop) });
+        handle.sleep(Duration::from_millis(1)).await;
+        went_on.send(()).expect("it waits for that");
+        let error = connecting.await.expect("no panic").expect_err("no roots");
+        assert!(
+            error.to_string().contains("no certificate found"),
+            "{error}"
+        );
+    });
+    assert!(
+        writing.join().expect("no panic"),
+        "the pipe held the thread"
+    );
+}
