@@ -21,7 +21,11 @@ use crate::{
     times::{LAST_WORDS, later},
     unread::{Grace, Unread},
 };
-use entwined::{reactor::Handle, task::Sleep, transport::ByteStream};
+use entwined::{
+    reactor::{Handle, Label, Origin},
+    task::Sleep,
+    transport::ByteStream,
+};
 
 /// A connection to a server.
 pub(super) struct Link {
@@ -393,6 +397,7 @@ pub(super) struct Outgoing {
     /// The rest of a piece of `body`.
     rest: Bytes,
     upload: Rc<Upload>,
+    origin: Origin,
 }
 
 /// The most bytes of a piece. Each one that is taken is progress.
@@ -404,6 +409,7 @@ impl Outgoing {
             body,
             rest: Bytes::new(),
             upload: upload.clone(),
+            origin: Origin::here(Label::TASK),
         }
     }
 
@@ -440,7 +446,13 @@ impl HttpBody for Outgoing {
             return Poll::Pending;
         }
         if this.rest.is_empty() {
-            let polled = Pin::new(&mut this.body).poll_frame(cx);
+            let body = Pin::new(&mut this.body);
+            let polled = upload.handle.contain(this.origin, || body.poll_frame(cx));
+            // A panic would end the task that sends it, and over HTTP/2 nobody would notice.
+            let polled = polled.unwrap_or_else(|| {
+                upload.failed.set(true);
+                Poll::Ready(Some(Err("the body panicked".into())))
+            });
             upload.waits.set(polled.is_pending());
             match ready!(polled) {
                 None => {

@@ -1,6 +1,14 @@
 //! The client in states that are neither the beginning nor the end.
 
-use std::{io::Read, io::Write, net::TcpStream, sync::mpsc, thread, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    pin::Pin,
+    sync::mpsc,
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
 
 use entwined_http::{
     Body, Bytes, Config, HeaderMap, HeaderValue, Method, Request, Response, Router, StatusCode,
@@ -325,5 +333,51 @@ fn uploads_that_wait_for_their_handlers_do_not_hold_up_another() {
         let sent = upload("reads", 50_000).await.expect("sent");
         let text = sent.expect("a response").text().await;
         assert_eq!(text.expect("a number"), "50000");
+    });
+}
+
+/// A body that panics when it is asked for its second piece.
+struct Panics(u32);
+
+impl futures_core::Stream for Panics {
+    type Item = Result<Bytes, String>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0 += 1;
+        match self.0 {
+            1 => Poll::Ready(Some(Ok("first".into()))),
+            2 => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ => panic!("in a body"),
+        }
+    }
+}
+
+#[test]
+fn a_body_that_panics_ends_its_request_at_once_and_no_other() {
+    run(|handle| async move {
+        let router = Router::new()
+            .get("/slow", |request: Request| async move {
+                request.handle().sleep(TIME / 2).await;
+                "slow"
+            })
+            .post("/", |body: Bytes| body.len().to_string());
+        let (_server, url) = serve(&handle, router);
+        for begun in 0..3 {
+            let client = Client::builder(&handle).http2_prior_knowledge().build();
+            let get = || client.get(&format!("{url}/slow")).timeout(LIMIT).send();
+            // The connection is there.
+            assert_eq!(get().await.expect("a response").status(), StatusCode::OK);
+            let slow = handle.spawn(get());
+            let sent = client.post(&url).body(Body::stream(Panics(begun)));
+            let sent = sent.timeout(LIMIT).send().await;
+            let error = sent.map(|it| it.status()).expect_err("half a body");
+            assert!(matches!(error, ClientError::Http(_)), "{begun}: {error}");
+            let mut slow = slow.await.expect("sent").expect("a response");
+            assert_eq!(slow.text().await.expect("a text"), "slow", "{begun}");
+            assert_eq!(get().await.expect("a response").status(), StatusCode::OK);
+        }
     });
 }
