@@ -53,6 +53,7 @@ impl Bridge {
             after: config.floor_after,
             aside: Cell::new(false),
             stepped_aside: Cell::new(Instant::now()),
+            ended: Cell::new(Instant::now()),
         };
         let floor = Floor {
             bridge: self.clone(),
@@ -69,6 +70,11 @@ impl Bridge {
                 Rc::new(floor),
             ),
         ];
+    }
+
+    /// Returns whether the network waits for a slice.
+    fn has_work(&self, driver: &Driver) -> bool {
+        driver.next_turn() == NextTurn::Now || sys::is_readable(self.selector.as_raw_fd())
     }
 
     fn serve(&self, driver: &Driver, budget: Duration) {
@@ -96,14 +102,20 @@ struct Turns {
     aside: Cell<bool>,
     /// When it last stepped aside.
     stepped_aside: Cell<Instant>,
+    /// When the last dispatch ended.
+    ended: Cell<Instant>,
 }
+
+/// A network that had nothing to do for this long left the thread to others.
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Turns {
     /// The floor for the other sources. A network that is always busy would never let a source of
     /// lower priority run. So once in a while it is dispatched at GLib's idle priority, together
-    /// with the sources there and after those above it.
-    fn step_aside(&self) {
-        let aside = self.stepped_aside.get().elapsed() >= self.after;
+    /// with the sources there and after those above it. `pause` was before this dispatch.
+    fn step_aside(&self, pause: Duration) {
+        let aside = self.stepped_aside.get().elapsed() >= self.after
+            && (pause < PAUSE || self.bridge.has_work(&self.driver));
         if aside {
             self.stepped_aside.set(Instant::now());
         }
@@ -138,8 +150,10 @@ impl Watch for Turns {
     }
 
     fn dispatch(&self) {
+        let pause = self.ended.get().elapsed();
         self.bridge.serve(&self.driver, self.driver.budget());
-        self.step_aside();
+        self.step_aside(pause);
+        self.ended.set(Instant::now());
     }
 }
 
@@ -158,8 +172,7 @@ impl Watch for Floor {
         if self.bridge.served.get().elapsed() < self.after {
             return false;
         }
-        let waiting = self.driver.next_turn() == NextTurn::Now
-            || sys::is_readable(self.bridge.selector.as_raw_fd());
+        let waiting = self.bridge.has_work(&self.driver);
         if !waiting {
             self.bridge.served.set(Instant::now());
         }
@@ -268,5 +281,25 @@ mod tests {
             priorities.insert(bridge.sources.borrow()[0].priority());
         }
         assert_eq!(priorities, [121, 200].into());
+    }
+
+    #[test]
+    fn a_source_that_has_little_to_do_keeps_its_priority() {
+        let context = MainContext::new();
+        let after = Duration::from_millis(1);
+        let config = Config::new().floor(after, Duration::from_millis(1));
+        let attachment = config.attach(&context).expect("a reactor");
+        for _ in 0..8 {
+            let ran = Rc::new(Cell::new(false));
+            attachment.handle().call_later(4 * after, {
+                let ran = ran.clone();
+                move || ran.set(true)
+            });
+            while !ran.get() {
+                context.iteration(true);
+            }
+            let priority = attachment.bridge.sources.borrow()[0].priority();
+            assert_eq!(priority, 121, "it waits for the next event at this one");
+        }
     }
 }
