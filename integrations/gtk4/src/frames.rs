@@ -1,13 +1,47 @@
 //! Reports the frame clocks of GTK's windows to the reactor.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    rc::Rc,
+    time::Duration,
+};
 
 use entwined::Handle;
-use gtk4::{Window, gio, prelude::*};
+use gtk4::{
+    Window, gio,
+    glib::{Object, SignalHandlerId, WeakRef},
+    prelude::*,
+};
 
 pub(crate) struct Frames {
     network: Handle,
     following: Cell<bool>,
+    /// What it has connected to others, which outlive it.
+    handlers: RefCell<Vec<Handler>>,
+}
+
+/// A handler on an object, disconnected when it is dropped.
+struct Handler {
+    object: WeakRef<Object>,
+    id: Option<SignalHandlerId>,
+}
+
+impl Handler {
+    fn new(object: &impl IsA<Object>, id: SignalHandlerId) -> Self {
+        Handler {
+            object: object.upcast_ref().downgrade(),
+            id: Some(id),
+        }
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        if let (Some(object), Some(id)) = (self.object.upgrade(), self.id.take()) {
+            object.disconnect(id);
+        }
+    }
 }
 
 impl Frames {
@@ -15,6 +49,7 @@ impl Frames {
         Rc::new(Frames {
             network,
             following: Cell::new(false),
+            handlers: RefCell::default(),
         })
     }
 
@@ -26,14 +61,15 @@ impl Frames {
         let windows = Window::toplevels();
         self.follow_windows(&windows, 0..windows.n_items());
         let frames = Rc::downgrade(self);
-        windows.connect_items_changed(move |windows, position, _, added| {
+        let changed = windows.connect_items_changed(move |windows, position, _, added| {
             if let Some(frames) = frames.upgrade() {
                 frames.follow_windows(windows, position..position + added);
             }
         });
+        self.keep([Handler::new(&windows, changed)]);
     }
 
-    fn follow_windows(self: &Rc<Self>, windows: &gio::ListModel, positions: std::ops::Range<u32>) {
+    fn follow_windows(self: &Rc<Self>, windows: &gio::ListModel, positions: Range<u32>) {
         for window in
             positions.filter_map(|position| windows.item(position)?.downcast::<Window>().ok())
         {
@@ -42,11 +78,12 @@ impl Frames {
             }
             // A window gets another clock each time it is realized.
             let frames = Rc::downgrade(self);
-            window.connect_realize(move |window| {
+            let realized = window.connect_realize(move |window| {
                 if let Some(frames) = frames.upgrade() {
                     frames.follow_clock(window);
                 }
             });
+            self.keep([Handler::new(&window, realized)]);
         }
     }
 
@@ -54,16 +91,24 @@ impl Frames {
         let Some(surface) = window.surface() else {
             return;
         };
-        // Owned by GDK's clock, and dropped with it.
+        // Owned by GDK's clock, and dropped with it or with this.
         let clock = Rc::new(self.network.frame_clock());
         let source = surface.frame_clock();
-        source.connect_before_paint({
+        let begin = source.connect_before_paint({
             let clock = clock.clone();
             move |source| {
                 let (interval, _) = source.refresh_info(source.frame_time());
                 clock.begin(Duration::from_micros(interval.unsigned_abs()));
             }
         });
-        source.connect_after_paint(move |_| clock.end());
+        let end = source.connect_after_paint(move |_| clock.end());
+        self.keep([Handler::new(&source, begin), Handler::new(&source, end)]);
+    }
+
+    fn keep<const COUNT: usize>(&self, handlers: [Handler; COUNT]) {
+        let mut kept = self.handlers.borrow_mut();
+        // Of windows that are gone.
+        kept.retain(|handler| handler.object.upgrade().is_some());
+        kept.extend(handlers);
     }
 }

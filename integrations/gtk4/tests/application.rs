@@ -21,7 +21,7 @@ use gtk4::{
 #[test]
 fn applications() {
     gtk4::init().expect("these tests need a display: start Xvfb, set DISPLAY and run them again");
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         (
             "begins with the application and ends with it in order",
             begins_with_the_application_and_ends_with_it_in_order,
@@ -33,6 +33,10 @@ fn applications() {
         (
             "attaches inside activate and quits from a callback",
             attaches_inside_activate_and_quits_from_a_callback,
+        ),
+        (
+            "a detached reactor leaves nothing behind",
+            a_detached_reactor_leaves_nothing_behind,
         ),
         (
             "an application that quits while stopping",
@@ -229,6 +233,29 @@ fn attaches_inside_activate_and_quits_from_a_callback() {
         }
     });
     assert_eq!(*notes.borrow(), ["before", "during", "after"]);
+}
+
+fn a_detached_reactor_leaves_nothing_behind() {
+    let fds = || std::fs::read_dir("/proc/self/fd").expect("proc").count();
+    let application = application();
+    let counted = Rc::new(Cell::new(None));
+    run(&application, {
+        let counted = counted.clone();
+        move |window| {
+            assert!(window.surface().is_some(), "its clock is followed at once");
+            let application = window.application().expect("its own");
+            let before = fds();
+            for _ in 0..4 {
+                let network = entwined_gtk4::attach(&application).expect("a reactor");
+                assert!(network.is_running());
+                network.detach();
+            }
+            counted.set(Some((before, fds())));
+            application.quit();
+        }
+    });
+    let (before, after) = counted.get().expect("it was activated");
+    assert_eq!(before, after, "file descriptors");
 }
 
 fn an_application_that_quits_while_stopping() {
