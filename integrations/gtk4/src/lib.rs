@@ -35,7 +35,7 @@
 
 mod frames;
 
-use std::{fmt, io, ops::Deref, rc::Rc};
+use std::{cell::RefCell, fmt, io, ops::Deref, rc::Rc};
 
 use entwined::Handle;
 use entwined_glib::Config;
@@ -76,9 +76,14 @@ pub fn attach(application: &impl IsA<Application>) -> io::Result<Attachment> {
 pub struct Attachment {
     handle: Handle,
     application: Application,
-    /// The handlers that own the reactor. Empty once it was kept.
+    attached: Attached,
+    /// The handlers of the application; that of `startup` has the reactor too. Empty once it was
+    /// kept.
     handlers: Vec<SignalHandlerId>,
+    kept: bool,
 }
+
+type Attached = Rc<RefCell<Option<entwined_glib::Attachment>>>;
 
 impl Attachment {
     /// Returns the handle that programs work with.
@@ -92,6 +97,7 @@ impl Attachment {
     /// Leaves the reactor attached for as long as the application lives.
     pub fn keep(mut self) -> Handle {
         self.handlers.clear();
+        self.kept = true;
         self.handle()
     }
 }
@@ -118,19 +124,26 @@ impl Drop for Attachment {
         for handler in self.handlers.drain(..) {
             self.application.disconnect(handler);
         }
+        if !self.kept {
+            // At once, also if a handler is on the stack. Dropped after the borrow: it runs code of
+            // others.
+            let attached = self.attached.take();
+            drop(attached);
+        }
     }
 }
 
 fn attach_to(application: &Application) -> io::Result<Attachment> {
     let context = MainContext::default();
-    let attachment = Rc::new(Config::new().attach_stopped(&context)?);
+    let attachment = Config::new().attach_stopped(&context)?;
     let handle = attachment.handle();
+    let attached: Attached = Rc::new(RefCell::new(Some(attachment)));
     let frames = Frames::new(handle.clone());
     let begin = {
-        let attachment = attachment.clone();
+        let attached = attached.clone();
         move || {
             frames.follow();
-            if let Err(error) = attachment.start() {
+            if let Some(Err(error)) = attached.borrow().as_ref().map(|attached| attached.start()) {
                 tracing::error!(%error, "the application started again, but its reactor cannot");
             }
         }
@@ -139,15 +152,19 @@ fn attach_to(application: &Application) -> io::Result<Attachment> {
         begin();
     }
     let startup = application.connect_startup(move |_| begin());
-    let shutdown = application.connect_shutdown(move |_| {
-        let handle = attachment.handle();
-        // An error means that the run is already ending, or has ended.
-        handle.stop();
-        while handle.is_running() {
-            context.iteration(true);
+    let shutdown = application.connect_shutdown({
+        let handle = handle.clone();
+        move |_| {
+            // An error means that the run is already ending, or has ended.
+            handle.stop();
+            while handle.is_running() {
+                context.iteration(true);
+            }
         }
     });
     Ok(Attachment {
+        attached,
+        kept: false,
         handle,
         application: application.clone(),
         handlers: vec![startup, shutdown],

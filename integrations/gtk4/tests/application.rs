@@ -21,7 +21,7 @@ use gtk4::{
 #[test]
 fn applications() {
     gtk4::init().expect("these tests need a display: start Xvfb, set DISPLAY and run them again");
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         (
             "begins with the application and ends with it in order",
             begins_with_the_application_and_ends_with_it_in_order,
@@ -37,6 +37,10 @@ fn applications() {
         (
             "a detached reactor leaves nothing behind",
             a_detached_reactor_leaves_nothing_behind,
+        ),
+        (
+            "a reactor that is detached while it stops is gone",
+            a_reactor_that_is_detached_while_it_stops_is_gone,
         ),
         (
             "an application that quits while stopping",
@@ -256,6 +260,32 @@ fn a_detached_reactor_leaves_nothing_behind() {
     });
     let (before, after) = counted.get().expect("it was activated");
     assert_eq!(before, after, "file descriptors");
+}
+
+fn a_reactor_that_is_detached_while_it_stops_is_gone() {
+    let application = application();
+    let network = entwined_gtk4::attach(&application).expect("a reactor");
+    let handle = network.handle();
+    let (mut network, running) = (Some(network), Rc::new(Cell::new(None)));
+    handle
+        .on_shutdown(Phase::Before, {
+            let (handle, running) = (handle.clone(), running.clone());
+            move || {
+                network.take();
+                running.set(Some(handle.is_running()));
+                async { Ok(()) }
+            }
+        })
+        .keep();
+    handle
+        .on_shutdown(Phase::After, || -> std::future::Ready<_> {
+            unreachable!("after it was detached")
+        })
+        .keep();
+    run(&application, |window| {
+        window.application().expect("its own").quit()
+    });
+    assert_eq!(running.get(), Some(false));
 }
 
 fn an_application_that_quits_while_stopping() {
