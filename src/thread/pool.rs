@@ -282,10 +282,29 @@ impl Inner {
                 log::error(format_args!(
                     "the pool {name:?} cannot start a thread: {error}"
                 ));
-                let mut queue = self.lock();
-                queue.threads -= 1;
-                queue.seeking -= 1;
+                self.did_not_start();
                 false
+            }
+        }
+    }
+
+    /// Gives up a thread that was counted. Another reactor may have taken it for one that would do
+    /// its job.
+    fn did_not_start(&self) {
+        let mut queue = self.lock();
+        queue.threads -= 1;
+        queue.seeking -= 1;
+        // Without a thread nobody would ever do it. Its Deferred hears that it was dropped.
+        let lost = match queue.threads {
+            0 => std::mem::take(&mut queue.jobs),
+            _ => BTreeMap::new(),
+        };
+        drop(queue);
+        for work in lost.into_values() {
+            if let Err(message) = catch(|| drop(work)) {
+                log::error(format_args!(
+                    "a job panicked when it was dropped: {message}"
+                ));
             }
         }
     }
@@ -357,5 +376,27 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing panics while the lock is held.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that the system does not start after another reactor has counted on it.
+    #[test]
+    fn a_job_does_not_wait_for_a_thread_that_did_not_start() {
+        let pool = ThreadPool::new("none", Config::default());
+        let inner = pool.inner();
+        let mut queue = inner.lock();
+        (queue.threads, queue.seeking) = (1, 1);
+        drop(queue);
+        let place = inner.place().expect("room");
+        let (held, ended) = std::sync::mpsc::channel::<()>();
+        place.put(Box::new(move |_| drop(held)));
+        inner.did_not_start();
+        assert_eq!(pool.queued(), 0);
+        let error = ended.try_recv().expect_err("it was not done");
+        assert_eq!(error, std::sync::mpsc::TryRecvError::Disconnected);
     }
 }
