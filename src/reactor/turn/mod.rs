@@ -7,6 +7,7 @@ mod figures;
 mod frames;
 mod handle;
 mod hooks;
+mod keys;
 mod kit;
 mod lifecycle;
 mod registration;
@@ -43,6 +44,7 @@ pub(crate) use run::BUDGET;
 use self::{
     frames::Frames,
     hooks::{EndHooks, TurnHooks},
+    keys::Keys,
     lifecycle::Lifecycle,
     registration::Source,
     remote::Inbox,
@@ -72,6 +74,7 @@ pub(crate) struct Core {
     host: Box<dyn Host>,
     inbox: Arc<Inbox>,
     sources: RefCell<SlotMap<DefaultKey, Rc<Source>>>,
+    keys: Keys,
     timers: RefCell<Timers<Timed>>,
     calls: RefCell<VecDeque<Call>>,
     tasks: Tasks,
@@ -117,6 +120,7 @@ impl Core {
             host,
             inbox,
             sources: RefCell::default(),
+            keys: Keys::default(),
             timers: RefCell::default(),
             calls: RefCell::default(),
             tasks: Tasks::default(),

@@ -10,8 +10,6 @@ use std::{
     time::Instant,
 };
 
-use slotmap::{DefaultKey, Key as _, KeyData};
-
 use super::{Core, Handle};
 use crate::{
     address::Address,
@@ -121,7 +119,7 @@ impl<T: AsSource> Registration<T> {
         let core = handle.core().clone();
         let source = Rc::new(Source::default());
         let slot = core.sources.borrow_mut().insert(source.clone());
-        let key = Key::from_u64(slot.data().as_ffi());
+        let key = core.keys.key(slot);
         match core.reactor.watch(borrow(&object), key, interest) {
             Ok(()) => Ok(Registration {
                 object: Some(object),
@@ -313,7 +311,8 @@ impl<T: AsSource> Registration<T> {
 
     fn unwatch(&mut self) {
         let Some(object) = &self.object else { return };
-        self.core.sources.borrow_mut().remove(slot(self.key));
+        let slot = self.core.keys.slot(self.key);
+        self.core.sources.borrow_mut().remove(slot);
         if self.source.connected.get().is_some() {
             self.core.connections.set(self.core.connections.get() - 1);
         }
@@ -347,10 +346,6 @@ impl<T: AsSource + fmt::Debug> fmt::Debug for Registration<T> {
             .field("readiness", &source.readiness.get())
             .finish()
     }
-}
-
-pub(crate) fn slot(key: Key) -> DefaultKey {
-    KeyData::from_ffi(key.to_u64()).into()
 }
 
 /// An object that could not be watched, and the reason.

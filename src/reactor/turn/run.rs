@@ -76,11 +76,7 @@ impl Core {
         let result = self.reactor.select(wait, &mut events);
         for Event { key, readiness } in events.drain(..) {
             // A stale key finds nothing: the source was dropped after the event was fetched.
-            let source = self
-                .sources
-                .borrow()
-                .get(super::registration::slot(key))
-                .cloned();
+            let source = self.sources.borrow().get(self.keys.slot(key)).cloned();
             if let Some(source) = source {
                 source.became_ready(readiness);
             }
