@@ -1,5 +1,5 @@
-//! The keys under which sources are watched: the slots of their table. A key must fit into a pointer,
-//! because that is what selectors keep for each source.
+//! The keys under which sources are watched: the slots of their table. A key must fit into a
+//! pointer, because that is what selectors keep for each source.
 
 use slotmap::{DefaultKey, Key as _, KeyData};
 
