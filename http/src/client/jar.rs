@@ -20,6 +20,9 @@ const MAX_DOMAIN: usize = 50;
 const MAX_JAR: usize = 1000;
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// Maximum cookies of one response, as in curl. Each is compared with all that are there.
+const MAX_SET: usize = 50;
+
 /// Maximum bytes of the header `Cookie`. Servers refuse much longer ones: nginx by default at 8
 /// KiB.
 const MAX_HEADER: usize = 8 * 1024;
@@ -67,7 +70,7 @@ fn is_secure(url: &Url) -> bool {
 impl Jar {
     /// Keeps the cookies of a response. What breaks a limit is left out, as browsers do it.
     pub(super) fn keep(&mut self, url: &Url, headers: &HeaderMap) {
-        for value in headers.get_all(SET_COOKIE) {
+        for value in headers.get_all(SET_COOKIE).iter().take(MAX_SET) {
             // Some servers send names of people, so not ASCII alone. To us they are bytes (RFC
             // 6265, 5.4).
             let (text, is_utf8) = match std::str::from_utf8(value.as_bytes()) {

@@ -178,8 +178,8 @@ impl Builder {
     /// A domain that is shared by many owners, such as `co.uk` or `github.io`, gets no cookies for
     /// all of it. The list of these is inside the program, as it was when the crate `psl` was
     /// published, and is not updated at run time. A cookie may have 4,096 bytes, a domain 50
-    /// cookies, and the client 1,000 cookies and 1 MiB; beyond that, the oldest are dropped. The
-    /// header `Cookie` has at most 8 KiB.
+    /// cookies, and the client 1,000 cookies and 1 MiB; beyond that, the oldest are dropped. A
+    /// response may set 50; further ones are ignored. The header `Cookie` has at most 8 KiB.
     pub fn cookies(mut self) -> Self {
         self.settings.cookies = true;
         self

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use entwined::transport::{ByteStream, tcp};
 use entwined_http::client::Client;
 use flate2::{Compression, write::GzEncoder};
 
@@ -45,6 +46,30 @@ const JSON: victim::Client = |handle, address| {
         }
     })
 };
+
+/// A client with cookies that asks thirty hosts, which are all the attacker.
+const COOKIES: victim::Client = |handle, address| {
+    Box::pin(async move {
+        let to = handle.clone();
+        let client = Client::builder(&handle).cookies().connector(move |_| {
+            let to = to.clone();
+            async move {
+                let stream = tcp::connect(&to, address).await?;
+                Ok(Box::new(stream) as Box<dyn ByteStream>)
+            }
+        });
+        let client = client.build();
+        for host in 0..HOSTS {
+            let asked = client.get(&format!("http://h{host}.example.com/"));
+            if let Err(error) = asked.send().await {
+                return format!("error: {error}");
+            }
+        }
+        "all".to_owned()
+    })
+};
+
+const HOSTS: usize = 30;
 
 fn packed(target: &Target, coding: &str, body: &[u8]) -> String {
     let head = format!(
@@ -229,6 +254,26 @@ pub const ROWS: &[Row] = &[
             let mut body = b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n".repeat(10_000);
             body.extend(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
             answer(&target, &body)
+        }
+    ),
+    row!(
+        "990 cookies in each response",
+        COOKIES,
+        "all",
+        2048,
+        |target: Target| {
+            for host in 0..HOSTS {
+                let mut head = "HTTP/1.1 200 OK\r\nconnection: close\r\n".to_owned();
+                for number in 0..990 {
+                    let line = format!("Set-Cookie:n{number}=v;Domain=h{host}.example.com\r\n");
+                    head.push_str(&line);
+                }
+                answer(
+                    &target,
+                    format!("{head}content-length: 0\r\n\r\n").as_bytes(),
+                );
+            }
+            String::new()
         }
     ),
 ];
