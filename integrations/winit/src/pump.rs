@@ -39,7 +39,7 @@ impl<A> Winit<A> {
     {
         self.start_unless_running();
         loop {
-            match self.pump(&mut event_loop, None, app)? {
+            match self.iterate(&mut event_loop, None, app)? {
                 PumpStatus::Exit(0) => return Ok(()),
                 PumpStatus::Exit(code) => return Err(RunError::Exit(code)),
                 PumpStatus::Continue => {}
@@ -49,7 +49,7 @@ impl<A> Winit<A> {
 
     /// Makes one iteration, for a program that has a loop of its own: waits until the window or the
     /// network has events, for at most `wait` (without limit if `None`), and serves both.
-    /// [`run`](Winit::run) does nothing else.
+    /// [`run`](Winit::run) does little else.
     ///
     /// Unlike `run`, this does not begin a run of the reactor; [`start`](Winit::start) does. winit
     /// cannot be pumped from inside a callback. Always pass the same event loop.
@@ -66,6 +66,25 @@ impl<A> Winit<A> {
     where
         A: ApplicationHandler<T>,
     {
+        // Also requests that the program has made since the last call may have read events.
+        if self.shared.pump.quiet.get() {
+            let status = self.pump_events(event_loop, app)?;
+            if matches!(status, PumpStatus::Exit(_)) || !self.shared.pump.quiet.get() {
+                return Ok(status);
+            }
+        }
+        self.iterate(event_loop, wait, app)
+    }
+
+    fn iterate<T: 'static>(
+        &self,
+        event_loop: &mut EventLoop<T>,
+        wait: Option<Duration>,
+        app: &mut A,
+    ) -> Result<PumpStatus, RunError>
+    where
+        A: ApplicationHandler<T>,
+    {
         let pump = &self.shared.pump;
         // Requests made by the application's code may have read events from the display's socket
         // into winit's queue, where no fd announces them. Only a quiet pump, one that runs none of
@@ -74,6 +93,18 @@ impl<A> Winit<A> {
             let due = self.sleep(event_loop, pump.control_flow.get(), wait)?;
             pump.due.set(due);
         }
+        self.pump_events(event_loop, app)
+    }
+
+    /// Serves both sides without waiting.
+    fn pump_events<T: 'static>(
+        &self,
+        event_loop: &mut EventLoop<T>,
+        app: &mut A,
+    ) -> Result<PumpStatus, RunError>
+    where
+        A: ApplicationHandler<T>,
+    {
         let mut pumped = Pumped {
             winit: self,
             app,
