@@ -150,7 +150,7 @@ impl Config {
     ///
     /// # Errors
     /// Returns [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another thread is running the
-    /// context. Returns the system's error if it is out of file descriptors. A reactor needs three,
+    /// context. Returns the system's error if it is out of file descriptors. A reactor needs four,
     /// and one more if the system reports how long a thread waits for a processor.
     pub fn attach(self, context: &MainContext) -> io::Result<Attachment> {
         let attachment = self.attach_stopped(context)?;
