@@ -2,10 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, time::Duration};
 
-use nix::sys::{
-    signal::{SigSet, SigmaskHow, Signal},
-    signalfd::{SfdFlags, SignalFd},
-};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 /// Reads how long a thread has waited for a processor, from `/proc/thread-self/schedstat`; see
 /// proc(5) and the kernel's `sched-stats` documentation.
@@ -60,12 +57,8 @@ pub(crate) fn without_sigpipe<T>(write: impl FnOnce() -> io::Result<T>) -> io::R
     }
     let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     if result.as_ref().is_err_and(broken) {
-        // The signal is for this thread, which takes it.
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let taken = SignalFd::with_flags(&pipe, flags).and_then(|signals| signals.read_signal());
-        if let Err(error) = taken {
-            tracing::error!(%error, "a SIGPIPE cannot be taken");
-        }
+        // The signal is for this thread, which takes it. Some devices say the same and raise none.
+        entwined_spawn::take_sigpipe();
     }
     // It cannot fail: pthread_sigmask(3).
     let _ = before.thread_set_mask();

@@ -1,6 +1,6 @@
-//! What only Linux can do for a child.
+//! What only Linux has.
 
-use super::Spawn;
+use super::{Spawn, sys};
 
 impl Spawn {
     /// Kills the child (SIGKILL) when the thread that starts it ends, for whatever reason.
@@ -13,4 +13,10 @@ impl Spawn {
         self.dies_with_parent = true;
         self
     }
+}
+
+/// Takes the SIGPIPE that a write to a broken pipe has raised for this thread, which must block it.
+/// It has no effect then. Returns whether there was one.
+pub fn take_sigpipe() -> bool {
+    sys::take_sigpipe()
 }

@@ -15,6 +15,8 @@ use std::{
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
+#[cfg(target_os = "linux")]
+pub use self::linux::take_sigpipe;
 use self::sys::{Group, Place, Plan};
 pub use self::terminal::Terminal;
 

@@ -19,7 +19,7 @@ use entwined::{
     signal::{self, Signal},
     transport::fd,
 };
-use rustix::process::{getpid, kill_process};
+use rustix::process::{Resource, Rlimit, getpid, getrlimit, kill_process, setrlimit};
 
 use crate::{run::run, streams::write_all};
 
@@ -160,6 +160,13 @@ fn a_pipe_that_nobody_reads_raises_no_signal() {
         drop((reader, far));
         let pipe = fd::pair(&handle, None, Some(writer)).expect("a pipe");
         let socket = fd::duplex(&handle, near.into()).expect("a socket");
+        // Nor if there are no file descriptors left.
+        let limit = getrlimit(Resource::Nofile);
+        let none = Rlimit {
+            current: Some(0),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, none).expect("a lower limit");
         for mut stream in [pipe, socket] {
             let written = write_all(&mut stream, b"hello").await;
             let error = written.expect_err("nobody reads");

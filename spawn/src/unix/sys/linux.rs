@@ -1,6 +1,6 @@
 //! What Linux has, and other systems have not.
 
-use std::{io, os::fd::OwnedFd, os::fd::RawFd};
+use std::{io, mem::MaybeUninit, os::fd::OwnedFd, os::fd::RawFd, ptr};
 
 use libc::c_int;
 use rustix::{
@@ -59,4 +59,19 @@ pub(crate) fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     // Opened through the controller, because /dev/pts may be another one in a container.
     let device = ioctl_tiocgptpeer(&controller, flags)?;
     Ok((controller, device))
+}
+
+/// Takes a SIGPIPE that waits for this thread. Returns whether there was one.
+pub(crate) fn take_sigpipe() -> bool {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `sigemptyset` fills the set, and the details of the signal are not asked for.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE);
+        libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), &now) == libc::SIGPIPE
+    }
 }

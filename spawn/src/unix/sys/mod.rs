@@ -33,6 +33,8 @@ use std::{
 use libc::c_int;
 use rustix::process::{Pid, Resource, getrlimit};
 
+#[cfg(target_os = "linux")]
+pub(crate) use self::system::take_sigpipe;
 pub(crate) use self::system::{open_terminal, pipe};
 
 /// What the child does before it executes the program.
