@@ -23,7 +23,8 @@ pub struct Config {
     /// Whether clients may use HTTP/2 (RFC 9113), with and without TLS. With TLS, the acceptor must
     /// offer `h2`: see [`protocols`](entwined::tls::AcceptorBuilder::protocols). Default true.
     pub http2: bool,
-    /// Maximum number of requests in flight on an HTTP/2 connection. Default 100.
+    /// Maximum number of requests in flight on an HTTP/2 connection; zero counts as one. Default
+    /// 100.
     pub max_streams: u32,
     /// Maximum bytes of a request's head, from the request line to the empty line. A larger head
     /// gets 431. Default 64 KiB; minimum 8 KiB; over HTTP/2 at most 512 KiB.
@@ -50,9 +51,9 @@ pub struct Config {
     pub min_rate: u32,
     /// How long a peer may be slower than [`min_rate`](Config::min_rate). Default 5 s.
     pub rate_grace: Duration,
-    /// Maximum number of requests on one connection. After that, the connection shuts down
-    /// gracefully, so that load is spread and memory that a library keeps for the connection is
-    /// freed. Default 1,000,000.
+    /// Maximum number of requests on one connection; zero counts as one. After that, the connection
+    /// shuts down gracefully, so that load is spread and memory that a library keeps for the
+    /// connection is freed. Default 1,000,000.
     pub max_requests: u64,
     /// How long requests in flight may still take when the reactor stops. Default 5 s.
     pub shutdown_grace: Duration,

@@ -51,7 +51,7 @@ pub(super) fn serve(config: &Config, stream: Wire, answer: Answer) -> Connection
     let max_head = config.max_head_size.clamp(8 * 1024, 32 * MOST_HEADERS);
     let mut builder = http2::Builder::new(streams);
     builder
-        .max_concurrent_streams(config.max_streams)
+        .max_concurrent_streams(config.max_streams.max(1))
         .max_header_list_size(max_head as u32)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)

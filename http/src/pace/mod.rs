@@ -193,7 +193,7 @@ impl Pace {
 
     /// Whether the connection has reached its maximum number of requests.
     pub(super) fn has_had_enough(&self) -> bool {
-        self.requests.get() >= self.server.config.max_requests
+        self.requests.get() >= self.server.config.max_requests.max(1)
     }
 
     /// Takes the upgrade, once the last response is sent.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, io::Read};
 use entwined_http::{Bytes, Error, Form, Json, Multipart, Request, Router, websocket};
 use serde_json::Value;
 
-use super::support::{Site, config};
+use super::{
+    http2::{Reader, SETTINGS, get, say},
+    support::{Site, config},
+};
 
 const UPGRADE: &[(&str, &str)] = &[
     ("connection", "upgrade"),
@@ -122,4 +125,16 @@ fn what_nobody_decodes_is_not_taken_for_the_content() {
         .peer()
         .ask("POST", "/bytes", &[("content-encoding", "gzip")], b"abc");
     assert_eq!(answer.text(), "abc");
+}
+
+/// A connection of HTTP/2 ended without an answer.
+#[test]
+fn limits_of_zero_count_as_one() {
+    let config = config(|config| (config.max_requests, config.max_streams) = (0, 0));
+    let site = Site::with(config, |_| Router::new().get("/", || "hello"));
+    let answer = site.get("/");
+    assert!(answer.closes());
+    assert_eq!(answer.text(), "hello");
+    let mut two = Reader(say(&site, &[SETTINGS, &get(1, "/")]), Vec::new());
+    two.until(|_, data| data == b"hello".len());
 }
