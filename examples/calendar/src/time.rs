@@ -324,9 +324,11 @@ fn flatten<T>(time: Option<Option<T>>) -> Option<Option<T>> {
 }
 
 fn add(start: DateTime<Utc>, length: TimeDelta) -> DateTime<Utc> {
-    start
-        .checked_add_signed(length)
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    let beyond = match length < TimeDelta::zero() {
+        true => DateTime::<Utc>::MIN_UTC,
+        false => DateTime::<Utc>::MAX_UTC,
+    };
+    start.checked_add_signed(length).unwrap_or(beyond)
 }
 
 fn is_date(property: &Property) -> bool {
@@ -524,6 +526,17 @@ mod tests {
         ));
         let due = "BEGIN:VTODO\nUID:1\nDUE;TZID=My Office:20260629T100000\nEND:VTODO";
         assert!(is_in(due, "20260629T120000Z", "20260629T150000Z"));
+        // A range without a start, or without an end.
+        let is_in = |start, end| {
+            let text = format!("BEGIN:VCALENDAR\n{mine}\nEND:VCALENDAR\n");
+            let calendar = icalendar::parse(text.as_bytes()).expect("a calendar");
+            let range = Range::parse(start, end).expect("a range");
+            range.has_component(&calendar, &calendar.components[0])
+        };
+        assert!(is_in(None, Some("20270101T000000Z")));
+        assert!(!is_in(None, Some("20260101T000000Z")));
+        assert!(is_in(Some("20260101T000000Z"), None));
+        assert!(!is_in(Some("20270101T000000Z"), None));
     }
 
     #[test]
