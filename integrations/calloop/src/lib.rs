@@ -47,9 +47,10 @@
 //! [`LoopHandle::enable`] with the source's token begins the next run. [`LoopHandle::disable`]
 //! during a run pauses it: nothing is served until the source is enabled again.
 //! Dropping the [`Attachment`] or the loop, or [`LoopHandle::remove`], ends the run at once and for
-//! good, without the shutdown phases; connections are still told that they are lost. In `remove`,
-//! calloop has its list of sources borrowed, so what is called or dropped then must not use the
-//! [`LoopHandle`]; when an attachment is dropped, it may.
+//! good, without the shutdown phases; connections are still told that they are lost. Prefer to drop
+//! the attachment: in `remove`, calloop has its list of sources borrowed, so what is called or
+//! dropped then must not use the [`LoopHandle`]. And inside one of the reactor's own callbacks,
+//! `remove` takes effect when the slice ends.
 //!
 //! # Limits
 //!
