@@ -284,7 +284,7 @@ impl Connection {
     /// Changes the config. A new [`idle_timeout`](Config::idle_timeout) counts from now.
     pub fn set_config(&self, config: Config) {
         self.shared.config.set(config);
-        self.shared.moved.set(self.shared.handle.turn_time());
+        self.shared.moved.set(self.shared.handle.now());
         self.shared.wake();
     }
 

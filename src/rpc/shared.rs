@@ -72,7 +72,7 @@ impl Inner {
             ended: Cell::default(),
             deadline: RefCell::default(),
             lost: RefCell::default(),
-            touched: Cell::new(handle.turn_time()),
+            touched: Cell::new(handle.now()),
             greeted: Cell::default(),
             idle: RefCell::default(),
         })
@@ -235,7 +235,8 @@ impl Inner {
 
     /// Notes that the connection is in use.
     pub(super) fn touch(&self) {
-        self.touched.set(self.handle.turn_time());
+        // Not the turn's: a callback of the host may have cancelled a call.
+        self.touched.set(self.handle.now());
     }
 
     /// Ends the connection when it has been idle for too long. Looks again when that may be so.

@@ -8,8 +8,10 @@ use std::{
 
 use entwined::{
     Handle, Standalone,
+    protocol::{self, Echo},
     reactor::{Driver, Host, LifeError, NextTurn, Pacing, Phase, RunError, Selector, Stopped},
     simulation::Simulation,
+    transport::memory,
 };
 
 #[derive(Clone, Default)]
@@ -364,4 +366,36 @@ fn a_callback_may_wait_in_simulated_time() {
         simulation.advance(Duration::from_secs(1));
         assert_eq!(handle.now() - start, Duration::from_secs(4));
     });
+}
+
+/// The time of the last turn was taken for the present, and a window may have had none for hours.
+#[test]
+fn what_a_callback_of_the_host_starts_is_not_idle_at_once() {
+    let (driver, _) = driver();
+    let handle = driver.handle();
+    driver.start().expect("a run");
+    slice(&driver);
+    std::thread::sleep(Duration::from_millis(600));
+    let idle_timeout = Some(Duration::from_millis(500));
+    let (near, _far) = memory::pair(&handle);
+    let connection = protocol::start(&handle, near, Echo);
+    connection.set_config(protocol::Config {
+        idle_timeout,
+        ..protocol::Config::default()
+    });
+    slice(&driver);
+    assert!(!connection.is_closing(), "{connection:?}");
+    #[cfg(feature = "rpc")]
+    {
+        use entwined::rpc::{self, Config, Methods};
+        std::thread::sleep(Duration::from_millis(600));
+        let (near, _far) = memory::pair(&handle);
+        let config = Config {
+            idle_timeout,
+            ..Config::default()
+        };
+        let peer = rpc::start_with(&handle, near, Methods::new(), config);
+        slice(&driver);
+        assert!(!peer.is_closing(), "{peer:?}");
+    }
 }

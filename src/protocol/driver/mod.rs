@@ -87,7 +87,8 @@ pub(super) fn spawn(
         told: Cell::new(Told::Open),
         waker: WakeSlot::default(),
         in_callback: Cell::new(false),
-        moved: Cell::new(handle.turn_time()),
+        // Not the turn's: this may be a callback of the host, long after the last one.
+        moved: Cell::new(handle.now()),
         quiet: RefCell::default(),
     });
     let connection = Connection { shared };
