@@ -25,6 +25,7 @@ use entwined::{
     service::Backoff,
     transport::{connect_host, unix},
 };
+use percent_encoding::percent_decode_str;
 
 use crate::{
     hall::{Hall, Hub, Id, Message},
@@ -127,11 +128,14 @@ impl FromStr for Url {
             Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| BadUrl)?),
             _ => (place, 6379),
         };
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let some = |text: &str| {
+            let text = percent_decode_str(text).decode_utf8().map_err(|_| BadUrl)?;
+            Ok((!text.is_empty()).then(|| text.into_owned()))
+        };
         Ok(Url {
-            place: Place::Host(some(host).ok_or(BadUrl)?, port),
-            user: some(user),
-            password: some(password),
+            place: Place::Host(some(host)?.ok_or(BadUrl)?, port),
+            user: some(user)?,
+            password: some(password)?,
             database,
         })
     }
@@ -337,9 +341,17 @@ mod tests {
         assert_eq!(url.user.as_deref(), Some("me"));
         assert_eq!(url.password.as_deref(), Some("se:cret"));
         assert_eq!(url.database.as_deref(), Some("3"));
+        // What would end the password, or the host, is encoded (RFC 3986, 2.4).
+        let url: Url = "redis://:p%40ss%2f%25@a".parse().expect("a URL");
+        assert_eq!(url.password.as_deref(), Some("p@ss/%"));
         let url: Url = "unix:///run/redis.sock".parse().expect("a URL");
         assert_eq!(url.place, Place::Path("/run/redis.sock".into()));
-        for text in ["localhost", "redis://", "redis://host:port"] {
+        for text in [
+            "localhost",
+            "redis://",
+            "redis://host:port",
+            "redis://:%ff@a",
+        ] {
             assert!(text.parse::<Url>().is_err(), "{text}");
         }
     }

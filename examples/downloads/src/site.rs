@@ -5,7 +5,10 @@ use std::rc::Rc;
 use entwined_http::{Error, Json, Path, Router, State, StatusCode, layers};
 use serde::Serialize;
 
-use crate::download::{self, Download, Downloads};
+use crate::{
+    download::{self, Download, Downloads},
+    name,
+};
 
 #[derive(Serialize)]
 struct Entry {
@@ -22,7 +25,7 @@ impl From<&Rc<Download>> for Entry {
     fn from(download: &Rc<Download>) -> Self {
         Entry {
             id: download.id,
-            url: download.url.clone(),
+            url: name::without_password(&download.url),
             name: download.name(),
             received: download.received(),
             total: download.total(),

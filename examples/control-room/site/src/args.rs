@@ -122,11 +122,14 @@ fn address(option: &'static str, value: OsString) -> Result<SocketAddr, ArgsErro
         .map_err(|_| ArgsError::Address { option, given })
 }
 
+/// GLib counts milliseconds in 32 bits.
+const MOST_TIME: Duration = Duration::from_secs(4_000_000);
+
 fn seconds(value: OsString) -> Result<Duration, ArgsError> {
     let given = value.string()?;
     let parsed = given.parse().ok().map(Duration::try_from_secs_f64);
     match parsed {
-        Some(Ok(duration)) if !duration.is_zero() => Ok(duration),
+        Some(Ok(duration)) if !duration.is_zero() && duration <= MOST_TIME => Ok(duration),
         _ => Err(ArgsError::Seconds { given }),
     }
 }
@@ -164,7 +167,8 @@ impl fmt::Display for ArgsError {
             Self::Seconds { given } => {
                 write!(
                     f,
-                    "--seconds: '{given}' is not a positive number of seconds, such as 10 or 0.5"
+                    "--seconds: '{given}' is not a number of seconds above 0, such as 10 or 0.5, \
+                     and at most 4,000,000"
                 )
             }
             Self::Usage(error) => error.fmt(f),
@@ -243,7 +247,7 @@ mod tests {
 
     #[test]
     fn seconds_are_a_positive_finite_number() {
-        for given in ["0", "-1", "soon", "inf", "nan", "1e300"] {
+        for given in ["0", "-1", "soon", "inf", "nan", "1e300", "1e19", "4000001"] {
             let said = parse(&["--seconds", given]).unwrap_err();
             assert!(said.contains(&format!("'{given}'")), "{said}");
         }
