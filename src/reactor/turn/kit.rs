@@ -43,8 +43,8 @@ impl Handle {
     }
 
     /// The time when the current turn (or the last one) began to run callbacks. Cheaper than
-    /// [`now`](Handle::now), for deadlines that need no more precision than a turn. In a callback of
-    /// the host, the last turn may be hours ago.
+    /// [`now`](Handle::now), for deadlines that need no more precision than a turn. In a callback
+    /// of the host, the last turn may be hours ago.
     pub fn turn_time(&self) -> Instant {
         self.core.time.get()
     }

@@ -178,8 +178,8 @@ pub(crate) fn highest_fd() -> RawFd {
     }
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST);
     let usual = limit.min(MOST) as RawFd;
-    // The limit may have been lowered since an fd was opened. What other threads open meanwhile gets
-    // the lowest free numbers.
+    // The limit may have been lowered since an fd was opened. What other threads open meanwhile
+    // gets the lowest free numbers.
     let open = fs::read_dir("/dev/fd").into_iter().flatten().flatten();
     let open = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     open.fold(usual, RawFd::max)
