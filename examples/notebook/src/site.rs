@@ -88,9 +88,7 @@ impl Shelf {
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, Error> {
-        let allowed = |c: char| c.is_alphanumeric() || " ._-".contains(c);
-        let fine = !name.is_empty() && !name.starts_with(['.', ' ']) && name.len() <= 100;
-        match fine && name.chars().all(allowed) {
+        match is_allowed(name) {
             true => Ok(self.0.folder.join(format!("{name}.ipynb"))),
             false => Err(Error::bad_request(
                 "a name has letters, digits, spaces and \"._-\" only",
@@ -215,11 +213,20 @@ fn names(folder: &FilePath) -> io::Result<Vec<String>> {
         names.extend(
             name.to_str()
                 .and_then(|name| name.strip_suffix(".ipynb"))
+                .filter(|name| is_allowed(name))
                 .map(str::to_owned),
         );
     }
     names.sort_unstable();
     Ok(names)
+}
+
+fn is_allowed(name: &str) -> bool {
+    let allowed = |c: char| c.is_alphanumeric() || " ._-".contains(c);
+    !name.is_empty()
+        && !name.starts_with(['.', ' '])
+        && name.len() <= 100
+        && name.chars().all(allowed)
 }
 
 async fn create(
@@ -288,5 +295,19 @@ async fn show(notebook: Rc<Notebook>, mut socket: websocket::WebSocket) {
         .await;
     if let Err(error) = result {
         tracing::debug!(%error, "a page has gone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_the_names_that_can_be_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["a.ipynb", "b (1).ipynb", ".c.ipynb", ".ipynb", "d.txt"] {
+            fs::write(folder.path().join(name), "").expect("a file");
+        }
+        assert_eq!(names(folder.path()).expect("a list"), ["a"]);
     }
 }
