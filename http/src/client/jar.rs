@@ -3,7 +3,7 @@
 //! `cookie_store` parses a cookie and says which requests it is for. It does not bound anything,
 //! and without a list of public suffixes it lets `example.co.uk` set cookies for all of `co.uk`.
 
-use std::{borrow::Cow, cmp::Reverse};
+use std::{borrow::Cow, cmp::Reverse, collections::VecDeque, time::SystemTime};
 
 use cookie_store::{Cookie, RawCookie};
 use url::{Host, Url};
@@ -30,7 +30,7 @@ const MAX_HEADER: usize = 8 * 1024;
 /// The cookies, from the one that was set the longest ago to the newest.
 #[derive(Default)]
 pub(super) struct Jar {
-    entries: Vec<Entry>,
+    entries: VecDeque<Entry>,
     bytes: usize,
     /// How many cookies were made.
     made: u64,
@@ -103,8 +103,9 @@ impl Jar {
         }
         self.made += 1;
         let mut made = self.made;
-        if let Some(place) = self.entries.iter().position(same) {
-            made = self.remove(place).made;
+        let old = self.entries.iter().position(same);
+        if let Some(old) = old.and_then(|place| self.remove(place)) {
+            made = old.made;
         }
         if cookie.is_expired() {
             return;
@@ -118,7 +119,7 @@ impl Jar {
             self.remove_one_of(|_| true);
         }
         self.bytes += size;
-        self.entries.push(Entry {
+        self.entries.push_back(Entry {
             cookie,
             is_utf8,
             size,
@@ -129,12 +130,12 @@ impl Jar {
     /// Removes one that has expired; or else the oldest that was not set over TLS, so that nobody
     /// on the network can push out those that were (RFC 6265bis, 5.7); or else the oldest.
     fn remove_one_of(&mut self, among: impl Fn(&Entry) -> bool) {
-        let entries = &self.entries;
+        let (entries, now) = (&self.entries, SystemTime::now().into());
         let oldest = |wanted: &dyn Fn(&Entry) -> bool| {
             let mut places = 0..entries.len();
             places.find(|place| among(&entries[*place]) && wanted(&entries[*place]))
         };
-        let place = oldest(&|entry| entry.cookie.is_expired())
+        let place = oldest(&|entry| entry.cookie.expires_by(&now))
             .or_else(|| oldest(&|entry| !of_tls(&entry.cookie)))
             .or_else(|| oldest(&|_| true));
         if let Some(place) = place {
@@ -142,20 +143,22 @@ impl Jar {
         }
     }
 
-    fn remove(&mut self, place: usize) -> Entry {
-        let entry = self.entries.remove(place);
+    fn remove(&mut self, place: usize) -> Option<Entry> {
+        let entry = self.entries.remove(place)?;
         self.bytes -= entry.size;
-        entry
+        Some(entry)
     }
 
     /// The value of `Cookie` for a request; empty if there is none. The most specific path comes
     /// first, and then what was made first (RFC 6265, 5.4). What does not fit into 8 KiB is left
     /// out.
     pub(super) fn header(&self, url: &Url) -> Vec<u8> {
+        // One look at the clock: a thousand take as long as all the rest.
+        let now = SystemTime::now().into();
         let mut entries: Vec<_> = self
             .entries
             .iter()
-            .filter(|Entry { cookie, .. }| !cookie.is_expired() && cookie.matches(url))
+            .filter(|Entry { cookie, .. }| !cookie.expires_by(&now) && cookie.matches(url))
             .collect();
         entries.sort_by_key(|entry| (Reverse(path(&entry.cookie).len()), entry.made));
         let mut header = Vec::new();
