@@ -263,9 +263,10 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
     pub(super) fn finish(self, sink: Box<node::Sink<T, E>>) {
         let node = self.into_node();
         let slot = node.slot();
-        match slot.is_ready().then(|| slot.take()).flatten() {
-            Some((result, quiet)) => node::run(sink(result, quiet)),
-            None => slot.wait(Waiter::Sink(sink)),
+        if slot.is_ready() {
+            node::run(sink(slot.take()));
+        } else {
+            slot.wait(Waiter::Sink(sink));
         }
     }
 }
@@ -364,7 +365,7 @@ impl<T: 'static, E: ChainError> Resolver<T, E> {
     /// logged.
     pub(crate) fn interrupt(mut self, why: Interrupted) {
         if let Some(origin) = self.origin.take() {
-            node::run(origin.settle(Err(why.into()), true));
+            node::run(origin.fail(why, true));
         }
     }
 
@@ -411,7 +412,7 @@ impl<T: 'static, E: ChainError> Drop for Resolver<T, E> {
         // Nobody hears of the end of what nobody waits for.
         let quiet = !self.is_wanted();
         if let Some(origin) = self.origin.take() {
-            node::run(origin.settle(Err(Interrupted::Abandoned.into()), quiet));
+            node::run(origin.fail(Interrupted::Abandoned, quiet));
         }
     }
 }

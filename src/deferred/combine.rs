@@ -49,9 +49,10 @@ fn collect<T: 'static, E: ChainError>(
     let left = Rc::new(Cell::new(count));
     for (index, part) in deferreds.into_iter().enumerate() {
         let (group, values, left) = (group.clone(), values.clone(), left.clone());
-        part.finish(Box::new(move |result, quiet| match result {
-            Err(error) => group.fail(error, cancel, quiet),
-            Ok(value) => {
+        part.finish(Box::new(move |result| match result {
+            None => group.miss(cancel),
+            Some((Err(error), quiet)) => group.fail(error, cancel, quiet),
+            Some((Ok(value), _)) => {
                 values.borrow_mut()[index] = Some(value);
                 left.set(left.get() - 1);
                 if left.get() > 0 {
@@ -97,16 +98,20 @@ pub fn race<T: 'static, E: ChainError>(
         }
         let (group, errors, left) = (group.clone(), errors.clone(), left.clone());
         let all_quiet = all_quiet.clone();
-        part.finish(Box::new(move |result, quiet| match result {
-            Ok(value) => {
+        part.finish(Box::new(move |result| match result {
+            Some((Ok(value), _)) => {
                 let next = group.settle(Ok((index, value)), false);
                 if next.is_some() {
                     group.cancel();
                 }
                 next
             }
-            Err(error) => {
-                errors.borrow_mut()[index] = Some(error);
+            failed => {
+                let (error, quiet) = match failed {
+                    Some((Err(error), quiet)) => (Some(error), quiet),
+                    _ => (None, false),
+                };
+                errors.borrow_mut()[index] = error;
                 all_quiet.set(all_quiet.get() && quiet);
                 left.set(left.get() - 1);
                 if left.get() > 0 {
@@ -201,6 +206,15 @@ impl<T: 'static, E: ChainError> Group<T, E> {
         next
     }
 
+    /// A part has no result, not even an error.
+    fn miss(&self, cancel: bool) -> Option<Rc<dyn Step>> {
+        let next = self.origin.clone().fail(Interrupted::Abandoned, false);
+        if cancel && next.is_some() {
+            self.cancel();
+        }
+        next
+    }
+
     fn cancel(&self) {
         for part in self.parts.take() {
             part.cancel();
@@ -261,9 +275,10 @@ macro_rules! tuple {
                 $({
                     let (group, values) = (group.clone(), values.clone());
                     let (left, finish) = (left.clone(), finish.clone());
-                    $part.finish(Box::new(move |result, quiet| match result {
-                        Err(error) => group.fail(error, false, quiet),
-                        Ok(value) => {
+                    $part.finish(Box::new(move |result| match result {
+                        None => group.miss(false),
+                        Some((Err(error), quiet)) => group.fail(error, false, quiet),
+                        Some((Ok(value), _)) => {
                             values.$part.set(Some(value));
                             left.set(left.get() - 1);
                             if left.get() == 0 { finish() } else { None }

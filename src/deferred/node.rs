@@ -47,7 +47,7 @@ pub(super) trait Node<T, E>: Step {
 }
 
 /// A node that waits for a result of these types.
-pub(super) trait Receive<T, E> {
+pub(super) trait Receive<T, E>: Step {
     /// Takes the result. Returns itself if that fired it.
     fn receive(self: Rc<Self>, result: Result<T, E>, quiet: bool) -> Option<Rc<dyn Step>>;
 }
@@ -81,8 +81,9 @@ pub(super) enum Waiter<T, E> {
     Task(Waker),
 }
 
-/// Gets the result, and whether its error is quiet.
-pub(super) type Sink<T, E> = dyn FnOnce(Result<T, E>, bool) -> Option<Rc<dyn Step>>;
+/// Gets the result, and whether its error is quiet. There is none if it was taken before, or if no
+/// error could be made.
+pub(super) type Sink<T, E> = dyn FnOnce(Option<(Result<T, E>, bool)>) -> Option<Rc<dyn Step>>;
 
 impl<T, E: ChainError> Slot<T, E> {
     pub(super) fn new(birth: &'static Location<'static>) -> Self {
@@ -112,6 +113,21 @@ impl<T, E: ChainError> Slot<T, E> {
         self.result.set(Some(result));
     }
 
+    /// Fires with the reason why there is no result. The program's own code makes an error of it;
+    /// if that panics there is none, and whatever waits is told that nothing comes.
+    pub(super) fn fail(&self, why: Interrupted, quiet: bool) {
+        match catch(|| E::from(why)) {
+            Ok(error) => self.fire(Err(error), quiet),
+            Err(message) => {
+                let birth = self.birth;
+                log::error(format_args!(
+                    "making the error of a Deferred created at {birth} panicked: {message}"
+                ));
+                self.fired.set(true);
+            }
+        }
+    }
+
     /// Takes the result and whether it is quiet. Returns `None` after the first time.
     pub(super) fn take(&self) -> Option<(Result<T, E>, bool)> {
         self.result.take().map(|result| (result, self.quiet.get()))
@@ -135,13 +151,16 @@ impl<T, E: ChainError> Slot<T, E> {
                 waker.wake();
                 None
             }
-            Waiter::Link(link) => self
-                .take()
-                .and_then(|(result, quiet)| link.receive(result, quiet)),
-            Waiter::Sink(sink) => self.take().and_then(|(result, quiet)| sink(result, quiet)),
+            Waiter::Link(link) => match self.take() {
+                Some((result, quiet)) => link.receive(result, quiet),
+                None => link.interrupt(Interrupted::Abandoned),
+            },
+            Waiter::Sink(sink) => sink(self.take()),
             Waiter::Outer(node) => {
-                let (result, quiet) = self.take()?;
-                node.slot().fire(result, quiet);
+                match self.take() {
+                    Some((result, quiet)) => node.slot().fire(result, quiet),
+                    None => node.slot().fail(Interrupted::Abandoned, false),
+                }
                 Some(node)
             }
         }
@@ -313,9 +332,22 @@ impl<T: 'static, E: ChainError> Origin<T, E> {
             return None;
         }
         self.slot.fire(result, quiet);
+        Some(self.settled())
+    }
+
+    /// As [`settle`](Origin::settle), with the reason why there is no result.
+    pub(super) fn fail(self: Rc<Self>, why: Interrupted, quiet: bool) -> Option<Rc<dyn Step>> {
+        if self.slot.has_fired() {
+            return None;
+        }
+        self.slot.fail(why, quiet);
+        Some(self.settled())
+    }
+
+    fn settled(self: Rc<Self>) -> Rc<dyn Step> {
         let canceller = self.canceller.take();
         contained(|| drop(canceller));
-        Some(self)
+        self
     }
 }
 
@@ -351,7 +383,7 @@ impl<T: 'static, E: ChainError> Step for Origin<T, E> {
             return None;
         }
         let quiet = is_quiet(&why);
-        self.slot.fire(Err(why.into()), quiet);
+        self.slot.fail(why, quiet);
         Some(self)
     }
 }
@@ -409,10 +441,11 @@ impl<F, U: 'static, V: ChainError> Link<F, U, V> {
             waits_for: Cell::new(Some(waits_for)),
         });
         if slot.is_ready() {
-            if let Some((result, quiet)) = slot.take() {
-                // Nothing waits for this link yet, so there is nothing to run.
-                let _ = Receive::receive(link.clone(), result, quiet);
-            }
+            // Nothing waits for this link yet, so there is nothing to run.
+            let _ = match slot.take() {
+                Some((result, quiet)) => Receive::receive(link.clone(), result, quiet),
+                None => link.clone().interrupt(Interrupted::Abandoned),
+            };
         } else {
             slot.wait(Waiter::Link(link.clone()));
         }
@@ -441,17 +474,13 @@ where
             Ok(Outcome::Done(result)) => self.slot.fire(result, false),
             Ok(Outcome::Passed(error)) => self.slot.fire(Err(error), quiet),
             Ok(Outcome::Later(inner)) => {
-                match inner
-                    .slot()
-                    .is_ready()
-                    .then(|| inner.slot().take())
-                    .flatten()
-                {
-                    Some((result, quiet)) => self.slot.fire(result, quiet),
+                match inner.slot().is_ready().then(|| inner.slot().take()) {
+                    Some(Some((result, quiet))) => self.slot.fire(result, quiet),
+                    Some(None) => self.slot.fail(Interrupted::Abandoned, false),
                     None if self.is_awaited_by(&inner) => {
                         let why = "a callback returned a Deferred of its own chain";
                         let why = Interrupted::Panicked(why.to_owned());
-                        self.slot.fire(Err(why.into()), false);
+                        self.slot.fail(why, false);
                     }
                     None => {
                         let step: Weak<dyn Step> = Rc::<dyn Node<U, V>>::downgrade(&inner);
@@ -461,9 +490,7 @@ where
                     }
                 }
             }
-            Err(message) => self
-                .slot
-                .fire(Err(Interrupted::Panicked(message).into()), false),
+            Err(message) => self.slot.fail(Interrupted::Panicked(message), false),
         }
         Some(self)
     }
@@ -486,7 +513,7 @@ impl<F: 'static, U: 'static, V: ChainError> Step for Link<F, U, V> {
 
     fn interrupt(self: Rc<Self>, why: Interrupted) -> Option<Rc<dyn Step>> {
         let quiet = is_quiet(&why);
-        self.slot.fire(Err(why.into()), quiet);
+        self.slot.fail(why, quiet);
         Some(self)
     }
 }

@@ -962,3 +962,61 @@ fn a_value_that_panics_when_it_is_dropped_holds_up_nobody_else() {
     assert!(taken(next).is_ok());
     assert!(log.contains("when it is dropped"), "{log}");
 }
+
+/// The program's own code makes the error. Whoever waited did so for ever.
+#[test]
+fn a_conversion_that_panics_leaves_nobody_waiting() {
+    #[derive(Debug)]
+    struct Never;
+    impl From<Interrupted> for Never {
+        fn from(why: Interrupted) -> Self {
+            panic!("it was not to be interrupted, but {why}");
+        }
+    }
+    impl fmt::Display for Never {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("never")
+        }
+    }
+    let reactor = Standalone::new().expect("a reactor");
+    let make = || Deferred::<u32, Never>::new();
+    let convert = |deferred: Deferred<u32, Never>| deferred.map_err(|_| "gone".to_owned());
+
+    // By the producer, by cancelling, and by a callback that panics.
+    let (resolver, deferred) = make();
+    let converted = convert(deferred);
+    drop(resolver);
+    let abandoned = Err(Interrupted::Abandoned.to_string());
+    assert_eq!(taken(converted), abandoned);
+    let (_resolver, deferred) = make();
+    let canceller = deferred.canceller();
+    let converted = convert(deferred.map(|value| value + 1));
+    canceller.cancel();
+    assert_eq!(taken(converted), abandoned);
+    let (resolver, deferred) = make();
+    let converted = convert(deferred.map(|_| panic!("on purpose")));
+    resolver.resolve(1);
+    assert_eq!(taken(converted), abandoned);
+
+    // In a callback's Deferred, in a combination, in a race, and for a task.
+    let (resolver, deferred) = make();
+    let outer = Deferred::<_, Never>::ready(Ok(())).add_callback(|()| deferred);
+    let converted = convert(outer);
+    drop(resolver);
+    assert_eq!(taken(converted), abandoned);
+    let (resolver, deferred) = make();
+    let all = all([deferred]).map_err(|_| "gone".to_owned());
+    drop(resolver);
+    assert_eq!(taken(all), Err(Interrupted::Abandoned.to_string()));
+    let (resolver, deferred) = make();
+    let race = race([deferred]);
+    drop(resolver);
+    assert!(matches!(taken(race), Err(RaceError::AllFailed(_))));
+    let (resolver, deferred) = make();
+    let task = reactor.handle().spawn(deferred);
+    reactor.handle().call_soon(|| drop(resolver));
+    let result = reactor
+        .block_on(async { Ok::<_, entwined::reactor::RunError>(task.await.map(|_| ())) })
+        .expect("a run");
+    assert!(matches!(result, Err(Interrupted::Panicked(_))), "{result:?}");
+}
