@@ -259,6 +259,11 @@ impl<T: 'static, E: ChainError> Deferred<T, E> {
         }
     }
 
+    /// Where its value goes if nobody takes it, as long as it is there.
+    pub(super) fn taker(&self) -> Weak<dyn Node<T, E>> {
+        Rc::downgrade(self.node())
+    }
+
     /// Passes the result to `sink`, now or later.
     pub(super) fn finish(self, sink: Box<node::Sink<T, E>>) {
         let node = self.into_node();

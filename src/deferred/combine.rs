@@ -75,8 +75,20 @@ fn collect<T: 'static, E: ChainError>(
 pub fn race<T: 'static, E: ChainError>(
     deferreds: impl IntoIterator<Item = Deferred<T, E>>,
 ) -> Deferred<(usize, T), RaceError<E>> {
+    let pass_on = |index, value| (index, value);
+    first(deferreds, Location::caller(), pass_on, |(_, value)| value)
+}
+
+/// Returns the first value as `make` has it. `value_of` is the way back, for a value that nobody
+/// takes.
+fn first<T: 'static, V: 'static, E: ChainError>(
+    deferreds: impl IntoIterator<Item = Deferred<T, E>>,
+    birth: &'static Location<'static>,
+    make: fn(usize, T) -> V,
+    value_of: fn(V) -> T,
+) -> Deferred<V, RaceError<E>> {
     let deferreds: Vec<_> = deferreds.into_iter().collect();
-    let origin = Origin::new(Location::caller());
+    let origin = Origin::new(birth);
     let deferred = Deferred::of(origin.clone());
     let count = deferreds.len();
     let group = Group::new(origin, deferreds.iter().map(Deferred::canceller).collect());
@@ -98,9 +110,22 @@ pub fn race<T: 'static, E: ChainError>(
         }
         let (group, errors, left) = (group.clone(), errors.clone(), left.clone());
         let all_quiet = all_quiet.clone();
+        let taker = part.taker();
         part.finish(Box::new(move |result| match result {
             Some((Ok(value), _)) => {
-                let next = group.settle(Ok((index, value)), false);
+                let node = taker.upgrade();
+                if group.is_settled() {
+                    // It lost, but has a value after all.
+                    if let Some(node) = node {
+                        node.unclaimed(value);
+                    }
+                    return None;
+                }
+                if let Some(node) = node {
+                    let back = move |value| node.unclaimed(value_of(value));
+                    group.origin.back.set(Some(Box::new(back)));
+                }
+                let next = group.settle(Ok(make(index, value)), false);
                 if next.is_some() {
                     group.cancel();
                 }
@@ -133,7 +158,12 @@ pub fn race<T: 'static, E: ChainError>(
 pub fn any<T: 'static, E: ChainError>(
     deferreds: impl IntoIterator<Item = Deferred<T, E>>,
 ) -> Deferred<T, RaceError<E>> {
-    race(deferreds).map(|(_, value)| value)
+    first(
+        deferreds,
+        Location::caller(),
+        |_, value| value,
+        |value| value,
+    )
 }
 
 /// Why a race has no winner.

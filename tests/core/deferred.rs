@@ -711,6 +711,36 @@ fn d11_a_value_that_came_too_late_for_its_taker_goes_to_the_next() {
     assert_eq!(taken(queue.get().expect("one is queued")), Ok(3));
 }
 
+/// It was lost.
+#[test]
+fn d11_a_value_that_won_a_race_that_nobody_reads_goes_to_the_next() {
+    let queues = [DeferredQueue::new(8, 8), DeferredQueue::new(8, 8)];
+    let parts = || queues.iter().map(|queue| queue.get().expect("room"));
+    let raced = race(parts());
+    queues[1].put(1).expect("room");
+    assert!(raced.is_ready());
+    drop(raced);
+    assert_eq!(taken(queues[1].get().expect("one is queued")), Ok(1));
+    let raced = any(parts());
+    queues[0].put(2).expect("room");
+    assert!(raced.is_ready());
+    drop(raced);
+    assert_eq!(taken(queues[0].get().expect("one is queued")), Ok(2));
+
+    // Cancelling the loser makes it take a value after all.
+    let (resolver, loser) = Deferred::<u32, Interrupted>::new();
+    let taken_late = queues[1].clone();
+    resolver.set_canceller(move || taken_late.put(3).expect("room"));
+    let raced = race([
+        loser,
+        queues[1].get().expect("room"),
+        queues[0].get().expect("room"),
+    ]);
+    queues[0].put(4).expect("room");
+    assert_eq!(taken(raced), Ok((2, 4)));
+    assert_eq!(taken(queues[1].get().expect("one is queued")), Ok(3));
+}
+
 #[test]
 fn d11_a_dropped_waiter_leaves_a_lock_and_a_semaphore() {
     let lock = DeferredLock::new();
@@ -1018,5 +1048,8 @@ fn a_conversion_that_panics_leaves_nobody_waiting() {
     let result = reactor
         .block_on(async { Ok::<_, entwined::reactor::RunError>(task.await.map(|_| ())) })
         .expect("a run");
-    assert!(matches!(result, Err(Interrupted::Panicked(_))), "{result:?}");
+    assert!(
+        matches!(result, Err(Interrupted::Panicked(_))),
+        "{result:?}"
+    );
 }
