@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     marker::PhantomData,
+    mem,
     pin::Pin,
     rc::{Rc, Weak},
     task::Poll,
@@ -193,10 +194,12 @@ impl<T: Serialize> Items<T> {
         .await?;
         drop(place);
         let inner = self.open()?;
+        // Before the item is encoded, which calls the program's code: that may send another.
+        let credit = Spent::one_of(&self.credit);
         let frame = message::frame(inner.config.max_frame_size, Kind::Item, self.id, |bytes| {
             message::put(bytes, item)
         })?;
-        self.credit.left.set(self.credit.left.get() - 1);
+        credit.keep();
         inner.write(&frame);
         Ok(())
     }
@@ -210,6 +213,26 @@ impl<T: Serialize> Items<T> {
                 credit.is_some_and(|credit| Rc::ptr_eq(&credit, &self.credit))
             })
             .ok_or_else(|| Failure("the call is over".to_owned()))
+    }
+}
+
+/// A unit of credit that was taken. It goes back if no item is sent for it.
+struct Spent<'a>(&'a Credit);
+
+impl<'a> Spent<'a> {
+    fn one_of(credit: &'a Credit) -> Self {
+        credit.left.set(credit.left.get() - 1);
+        Spent(credit)
+    }
+
+    fn keep(self) {
+        mem::forget(self);
+    }
+}
+
+impl Drop for Spent<'_> {
+    fn drop(&mut self) {
+        self.0.add(1);
     }
 }
 

@@ -284,3 +284,71 @@ fn items_of_a_call_that_is_over_are_not_waited_for() {
         assert_eq!((how, ended.get()), (how, Some(16)));
     }
 }
+
+/// The program's own code encodes an item. One credit was spent twice, and there were four thousand
+/// million more.
+#[test]
+fn an_item_that_sends_another_while_it_is_encoded_spends_one_credit() {
+    struct Nested(Option<Rc<Items<Nested>>>);
+
+    impl serde::Serialize for Nested {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if let Some(items) = &self.0 {
+                let item = Nested(None);
+                let mut sending = pin!(items.send(&item));
+                let polled = sending
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()));
+                drop(polled);
+            }
+            serializer.serialize_u32(7)
+        }
+    }
+
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let mut methods = Methods::new();
+    methods.add_stream("nested", |_, (): (), items: Items<Nested>| async move {
+        let items = Rc::new(items);
+        items.send(&Nested(Some(items.clone()))).await?;
+        items.send(&Nested(None)).await
+    });
+    let config = Config {
+        window: 1,
+        ..Config::default()
+    };
+    let (peer, _other) = serving(&simulation, methods, config);
+    let mut stream = peer.stream::<u32>("nested", &());
+    let taking = handle.spawn(async move {
+        let mut taken = Vec::new();
+        while let Some(item) = stream.next().await {
+            taken.push(item);
+        }
+        taken
+    });
+    assert_eq!(simulation.run_until(taking), Ok(vec![Ok(7), Ok(7)]));
+}
+
+/// An item that cannot be sent takes no credit.
+#[test]
+fn an_item_that_is_too_long_leaves_its_credit() {
+    let simulation = Simulation::new();
+    let handle = simulation.handle();
+    let mut methods = Methods::new();
+    methods.add_stream("long", |_, (): (), items: Items<String>| async move {
+        let long = "x".repeat(10_000);
+        for _ in 0..3 {
+            assert!(items.send(&long).await.is_err());
+        }
+        items.send(&"short".to_owned()).await
+    });
+    let config = Config {
+        window: 1,
+        max_frame_size: 1_000,
+        ..Config::default()
+    };
+    let (peer, _other) = serving(&simulation, methods, config);
+    let mut stream = peer.stream::<String>("long", &());
+    let item = handle.spawn(async move { stream.next().await });
+    assert_eq!(simulation.run_until(item), Ok(Some(Ok("short".to_owned()))));
+}

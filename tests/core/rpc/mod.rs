@@ -6,9 +6,10 @@ mod items;
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
-    pin::Pin,
+    future::{Future as _, poll_fn},
+    pin::{Pin, pin},
     rc::Rc,
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
