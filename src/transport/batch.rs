@@ -55,17 +55,20 @@ pub struct Batch {
     headers: Headers,
 }
 
+/// Longer datagrams than any system has: Linux allows Unix sockets some hundred KiB.
+const LONGEST: usize = 4 * 1024 * 1024;
+
 /// Maximum size of a batch. More gains little, and one batch is one step of a task.
 pub(super) const MOST: usize = 64;
 
 impl Batch {
-    /// Creates a batch for up to `most` datagrams (1 to 64) of up to `size` bytes each (at least
-    /// 1). Longer datagrams are [truncated](ReceivedDatagram::truncated).
+    /// Creates a batch for up to `most` datagrams (1 to 64) of up to `size` bytes each (1 to
+    /// 4 Mi). Longer datagrams are [truncated](ReceivedDatagram::truncated).
     ///
     /// It reserves `most` times `size` bytes of address space, but only uses as much memory as
     /// datagrams have filled.
     pub fn new(most: usize, size: usize) -> Self {
-        let (most, size) = (most.clamp(1, MOST), size.max(1));
+        let (most, size) = (most.clamp(1, MOST), size.clamp(1, LONGEST));
         let buffer = vec![0; most * size];
         Batch {
             most,

@@ -452,6 +452,23 @@ fn a_batch_for_datagrams_of_no_bytes_receives_them() {
     });
 }
 
+/// The two numbers were multiplied without a look at what comes out.
+#[test]
+fn a_batch_for_datagrams_of_any_size_receives_them() {
+    run(|handle| async move {
+        let one = udp::bind(&handle, local()).expect("a port");
+        let to = one.local_address();
+        let other = udp::bind(&handle, local()).expect("a port");
+        for size in [usize::MAX / 64 + 2, usize::MAX] {
+            let mut batch = Batch::new(64, size);
+            other.send_to(b"whole", &to).await.expect("sent");
+            assert_eq!(one.receive_batch(&mut batch).await.expect("datagrams"), 1);
+            let (received, about) = batch.get(0).expect("one");
+            assert_eq!((received, about.truncated), (&b"whole"[..], false));
+        }
+    });
+}
+
 /// Takes time for each datagram.
 struct Slow(Rc<Cell<u32>>);
 
