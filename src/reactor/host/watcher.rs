@@ -12,7 +12,7 @@
 //! ```
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -153,6 +153,10 @@ impl Drop for Watcher {
     }
 }
 
+/// How long until the host looks itself, if the system refuses to wait. It may have no memory for a
+/// moment.
+const REFUSED: Duration = Duration::from_millis(20);
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under the lock can panic.
@@ -167,21 +171,31 @@ impl Shared {
         }
     }
 
+    /// The thread cannot wait on the selector. The host looks itself, a little later.
+    fn look_later(&self) {
+        let mut state = self.lock();
+        if *state == State::Watching {
+            *state = State::Later(Instant::now() + REFUSED);
+        }
+    }
+
     fn run(&self, waiter: &Waiter, wake: impl Fn() -> bool) {
+        let mut refused = false;
         loop {
             match self.wait() {
                 State::Ended => return,
                 State::Watching => match waiter.wait() {
-                    Ok(()) => {}
+                    Ok(()) => refused = false,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => {
-                        log::error(format_args!(
-                            "the network is no longer watched, because the operating system \
-                             refused to wait: {error}"
-                        ));
-                        // The host finds out why.
-                        let _ = wake();
-                        return;
+                        if !mem::replace(&mut refused, true) {
+                            log::error(format_args!(
+                                "the operating system refuses to wait for the network, which is \
+                                 looked at again and again until it does: {error}"
+                            ));
+                        }
+                        self.look_later();
+                        continue;
                     }
                 },
                 // The delay is over.

@@ -7,6 +7,7 @@ mod datagram;
 #[cfg(feature = "tls")]
 mod endpoint;
 mod framing;
+mod interleave;
 mod policy;
 mod process;
 mod process_protocol;
@@ -31,6 +32,7 @@ libc = ctypes.CDLL(None)
 numbers = {
     "accept4": {"x86_64": 288, "aarch64": 242},
     "close_range": {"x86_64": 436, "aarch64": 436},
+    "ppoll": {"x86_64": 271, "aarch64": 73},
     "pidfd_open": {"x86_64": 434, "aarch64": 434},
 }
 number, errno = numbers[sys.argv[1]][os.uname().machine], int(sys.argv[2])
