@@ -45,7 +45,7 @@ const MOST_FAILURES: u32 = 64;
 /// Accepting resumes on its own as soon as fds are available again.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Registration<OwnedFd>,
+    pub(super) socket: Registration<OwnedFd>,
     local: Address,
     /// The spare fd that is given up to turn a peer away.
     spare: RefCell<Option<Spare>>,
@@ -87,6 +87,7 @@ impl Listener {
             ));
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
+        sys::pass_fds(&socket, false);
         // Accepted sockets inherit this option. Unix sockets do not have it.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         Listener::new(handle, socket)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Address, ByteStream, Credentials, DatagramSocket, Stream,
+    Address, ByteStream, Credentials, DatagramSocket, Listener, Stream,
     fds::{self, FdQueue},
     sys,
 };
@@ -25,13 +25,18 @@ impl Stream {
     }
 
     /// Keeps the file descriptors that arrive with the bytes of a Unix socket from now on, until
-    /// [`take_fds`](Stream::take_fds) is called. At most 64 are kept; any more are closed. Without
-    /// this call the kernel closes all of them.
+    /// [`take_fds`](Stream::take_fds) is called. At most 64 are kept; any more are closed.
+    ///
+    /// Before this call the peer cannot send any: that fails with EPERM. (The kernel would close them
+    /// on this thread, and a peer can make a close take minutes. Linux before 6.16, and other
+    /// systems, do so.) A server whose peers send them at once calls
+    /// [`Listener::allow_fds`](super::Listener::allow_fds) too.
     ///
     /// # Errors
     /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
     pub fn receive_fds(&mut self) -> io::Result<()> {
         self.only_unix("passing file descriptors")?;
+        sys::pass_fds(self.socket.object(), true);
         self.fds.get_or_insert_default();
         Ok(())
     }
@@ -59,12 +64,29 @@ impl Stream {
     fn only_unix(&self, what: &str) -> io::Result<()> {
         match self.socket.peer() {
             Address::Unix(_) => Ok(()),
-            _ => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("{what} needs a Unix socket"),
-            )),
+            _ => Err(needs_unix(what)),
         }
     }
+}
+
+impl Listener {
+    /// Lets peers that connect from now on send file descriptors before
+    /// [`Stream::receive_fds`](Stream::receive_fds) is called for their streams.
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
+    pub fn allow_fds(&self) -> io::Result<()> {
+        if !matches!(self.local_address(), Address::Unix(_)) {
+            return Err(needs_unix("passing file descriptors"));
+        }
+        sys::pass_fds(self.socket.object(), true);
+        Ok(())
+    }
+}
+
+fn needs_unix(what: &str) -> io::Error {
+    let message = format!("{what} needs a Unix socket");
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 /// The user at the other end of a Unix socket below this stream.

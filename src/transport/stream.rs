@@ -64,6 +64,7 @@ impl Stream {
             peer => peer,
         };
         rustix::io::ioctl_fionbio(&socket, true)?;
+        sys::pass_fds(&socket, false);
         // Unix sockets do not have this option.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         Ok(Stream::new(

@@ -1,5 +1,7 @@
 //! What only Linux has.
 
+use std::{io, os::fd::AsFd};
+
 use super::{Spawn, sys};
 
 impl Spawn {
@@ -13,6 +15,16 @@ impl Spawn {
         self.dies_with_parent = true;
         self
     }
+}
+
+/// Says whether peers may send file descriptors to a Unix socket (`SO_PASSRIGHTS`). If not, sending
+/// them fails with EPERM. Connections that a listener has not accepted yet are as it was when they
+/// came.
+///
+/// # Errors
+/// Linux before 6.16 does not know the option. It is one of Unix sockets only.
+pub fn pass_fds(socket: impl AsFd, pass: bool) -> io::Result<()> {
+    sys::pass_fds(socket.as_fd(), pass)
 }
 
 /// Takes the SIGPIPE that a write to a broken pipe has raised for this thread, which must block it.

@@ -16,7 +16,7 @@ use std::{
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 #[cfg(target_os = "linux")]
-pub use self::linux::take_sigpipe;
+pub use self::linux::{pass_fds, take_sigpipe};
 use self::sys::{Group, Place, Plan};
 pub use self::terminal::Terminal;
 

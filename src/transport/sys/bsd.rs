@@ -74,3 +74,6 @@ pub(in crate::transport) fn credentials(socket: &OwnedFd) -> io::Result<Credenti
         gid: group.as_raw(),
     })
 }
+
+/// There is no such option.
+pub(in crate::transport) fn pass_fds(_: &OwnedFd, _: bool) {}

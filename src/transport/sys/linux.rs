@@ -33,12 +33,27 @@ pub(in crate::transport) const RECEIVE: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 pub(in crate::transport) fn socket(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
-    Ok(net::socket_with(family, kind, FLAGS, None)?)
+    let socket = net::socket_with(family, kind, FLAGS, None)?;
+    if family == AddressFamily::UNIX {
+        pass_fds(&socket, false);
+    }
+    Ok(socket)
+}
+
+/// Says whether peers may send file descriptors to a Unix socket, and to those that it accepts. The
+/// kernel closes what nobody wants in a system call of this thread, and takes as long for it as the
+/// peer has seen to (`SO_LINGER`).
+pub(in crate::transport) fn pass_fds(socket: &OwnedFd, pass: bool) {
+    // Linux before 6.16 does not know this.
+    let _ = entwined_spawn::pass_fds(socket, pass);
 }
 
 /// Two Unix sockets that are connected to each other.
 pub(in crate::transport) fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(net::socketpair(AddressFamily::UNIX, kind, FLAGS, None)?)
+    let (a, b) = net::socketpair(AddressFamily::UNIX, kind, FLAGS, None)?;
+    pass_fds(&a, false);
+    pass_fds(&b, false);
+    Ok((a, b))
 }
 
 pub(in crate::transport) fn accept(

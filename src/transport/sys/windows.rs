@@ -136,3 +136,6 @@ impl FdQueue {
         match *self {}
     }
 }
+
+/// There is no such option.
+pub(in crate::transport) fn pass_fds(_: &OwnedFd, _: bool) {}

@@ -2,10 +2,18 @@
 
 use std::{
     fs,
+    future::poll_fn,
     io::{self, Read, Write},
-    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+    mem::MaybeUninit,
+    net::{TcpListener, TcpStream},
+    os::{
+        fd::AsFd,
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
+    },
+    pin::Pin,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -15,8 +23,10 @@ use crate::{
 use entwined::{
     endpoint,
     protocol::{self, Echo},
-    transport::{Address, Batch, UnixAddress, udp, unix},
+    transport::{Address, Batch, UnixAddress, fd, udp, unix},
 };
+use futures_io::AsyncRead as _;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt};
 
 #[test]
 fn batches_over_unix_sockets_are_the_same() {
@@ -297,4 +307,88 @@ fn what_the_system_accepts_at_once_is_sent_before_the_socket_is_closed() {
         }
     }
     assert_eq!(counts, (200, 1_000));
+}
+
+/// Sends a byte and the only fd of a socket whose close waits for a peer that does not read.
+fn send_what_is_slow_to_close(socket: impl AsFd) -> Result<TcpStream, rustix::io::Errno> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut slow = TcpStream::connect(address).expect("a connection");
+    let (deaf, _) = listener.accept().expect("a connection");
+    slow.set_nonblocking(true).expect("an option");
+    while slow.write(&[0; 65_536]).is_ok() {}
+    slow.set_nonblocking(false).expect("an option");
+    sockopt::set_socket_linger(&slow, Some(Duration::from_secs(4))).expect("an option");
+    let fds = [slow.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    let message = [io::IoSlice::new(b"!")];
+    let sent = sendmsg(socket, &message, &mut control, SendFlags::empty());
+    if sent.is_err() {
+        sockopt::set_socket_linger(&slow, Some(Duration::ZERO)).expect("an option");
+    }
+    sent.map(|_| deaf)
+}
+
+/// The kernel closed them in the system call that read the byte, or closed the socket, for as long
+/// as the peer wanted.
+#[test]
+fn a_unix_peer_that_sends_what_is_slow_to_close_holds_nobody() {
+    let (probe, _) = UnixStream::pair().expect("two sockets");
+    if entwined_spawn::pass_fds(&probe, false).is_err() {
+        eprintln!("Linux before 6.16 cannot refuse them");
+        return;
+    }
+    run(|handle| async move {
+        let name = format!("entwined-slow-{}", std::process::id());
+        let listener = unix::listen_abstract(&handle, &name).expect("a listener");
+        let address = SocketAddr::from_abstract_name(&name).expect("a name");
+        let peers = [(); 2].map(|()| UnixStream::connect_addr(&address).expect("it listens"));
+        // Before they are accepted.
+        let mut kept: Vec<_> = peers.iter().map(send_what_is_slow_to_close).collect();
+        let (one, other) = unix::pair(&handle).expect("two streams");
+        kept.push(send_what_is_slow_to_close(&other));
+        let (socket, from) = unix::datagram_pair(&handle).expect("two sockets");
+        kept.push(send_what_is_slow_to_close(&from));
+        let name = UnixAddress::Abstract(format!("{name}-datagram").into_bytes());
+        let bound = unix::datagram(&handle, &name).expect("a name");
+        let (given, giver) = UnixStream::pair().expect("two sockets");
+        let start = Instant::now();
+        let accepted = listener.accept().await.expect("a peer");
+        let line = fd::duplex(&handle, given.into()).expect("a stream");
+        kept.push(send_what_is_slow_to_close(&giver));
+        drop((accepted, listener, one, socket, bound, line));
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(2), "it took {took:?}");
+        drop(kept);
+    });
+}
+
+/// A server that wants them says so before its peers come.
+#[test]
+fn a_unix_peer_sends_fds_at_once_if_the_listener_lets_it() {
+    run(|handle| async move {
+        let name = format!("entwined-allow-{}", std::process::id());
+        let listener = unix::listen_abstract(&handle, &name).expect("a listener");
+        listener.allow_fds().expect("a Unix socket");
+        let near = unix::connect_abstract(&handle, &name).await;
+        let near = near.expect("it listens");
+        let (end, mut other) = UnixStream::pair().expect("two sockets");
+        let sent = near.send_with_fds(b"!", &[end.as_fd()]).await;
+        assert_eq!(sent.expect("sent"), 1);
+        drop(end);
+        let mut far = listener.accept().await.expect("a peer");
+        far.receive_fds().expect("a Unix socket");
+        let mut buffer = [0; 8];
+        let count = poll_fn(|cx| Pin::new(&mut far).poll_read(cx, &mut buffer)).await;
+        assert_eq!(count.expect("a byte"), 1);
+        let arrived = far.take_fds().pop().expect("a descriptor");
+        UnixStream::from(arrived)
+            .write_all(b"through")
+            .expect("written");
+        let mut read = String::new();
+        other.read_to_string(&mut read).expect("text");
+        assert_eq!(read, "through");
+    });
 }

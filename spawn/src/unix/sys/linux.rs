@@ -1,6 +1,11 @@
 //! What Linux has, and other systems have not.
 
-use std::{io, mem::MaybeUninit, os::fd::OwnedFd, os::fd::RawFd, ptr};
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    ptr,
+};
 
 use libc::c_int;
 use rustix::{
@@ -73,5 +78,21 @@ pub(crate) fn take_sigpipe() -> bool {
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE);
         libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), &now) == libc::SIGPIPE
+    }
+}
+
+/// asm-generic/socket.h. The C library may not know it yet.
+const SO_PASSRIGHTS: c_int = 83;
+
+/// Says whether a Unix socket takes file descriptors.
+pub(crate) fn pass_fds(socket: BorrowedFd<'_>, pass: bool) -> io::Result<()> {
+    let pass = c_int::from(pass);
+    let value: *const c_int = &pass;
+    let size = size_of::<c_int>() as libc::socklen_t;
+    let (number, level) = (socket.as_raw_fd(), libc::SOL_SOCKET);
+    // SAFETY: The pointer is to a number of the size that the call is told.
+    match unsafe { libc::setsockopt(number, level, SO_PASSRIGHTS, value.cast(), size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

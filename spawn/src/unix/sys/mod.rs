@@ -33,9 +33,9 @@ use std::{
 use libc::c_int;
 use rustix::process::{Pid, Resource, getrlimit};
 
-#[cfg(target_os = "linux")]
-pub(crate) use self::system::take_sigpipe;
 pub(crate) use self::system::{open_terminal, pipe};
+#[cfg(target_os = "linux")]
+pub(crate) use self::system::{pass_fds, take_sigpipe};
 
 /// What the child does before it executes the program.
 pub(crate) struct Plan {
