@@ -43,6 +43,10 @@ struct Content {
     trailers: Option<Box<HeaderMap>>,
     /// Whether the body was read to its end.
     ended: bool,
+    /// Whether reading the body has failed.
+    failed: bool,
+    /// What was read by those who wanted the whole body and did not wait for its end.
+    begun: BytesMut,
     /// Maximum bytes of a body that is read as a whole.
     max_body_size: usize,
     common: Rc<Common>,
@@ -89,6 +93,8 @@ impl Request {
             meter: None,
             trailers: None,
             ended: false,
+            failed: false,
+            begun: BytesMut::new(),
             max_body_size,
             common,
         };
@@ -334,6 +340,14 @@ impl Request {
     /// 400 if the peer closed the connection or sent a malformed body, 408 if the peer is slower
     /// than [`Config::min_rate`](super::Config::min_rate).
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let begun = std::mem::take(&mut self.content.begun);
+        if !begun.is_empty() {
+            return Ok(Some(begun.freeze()));
+        }
+        self.next_chunk().await
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
@@ -344,9 +358,15 @@ impl Request {
                 meter,
                 trailers,
                 ended,
+                failed,
                 common,
                 ..
             } = &mut *self.content;
+            // Its end would look like that of the body.
+            if *failed {
+                let error = Error::bad_request("the body could not be read");
+                return Poll::Ready(Err(error));
+            }
             let meter = meter.get_or_insert_with(|| Box::new(common.meter()));
             let Poll::Ready(frame) = Pin::new(request.body_mut()).poll_frame(cx) else {
                 ready!(meter.poll_too_slow(cx, &common.handle));
@@ -360,6 +380,7 @@ impl Request {
                 return Poll::Ready(Ok(None));
             };
             let frame = frame.map_err(|error| {
+                *failed = true;
                 Error::bad_request(format!("the body could not be read: {error}"))
             })?;
             match frame.into_data() {
@@ -380,7 +401,8 @@ impl Request {
         self.content.trailers.as_deref()
     }
 
-    /// Reads the whole body.
+    /// Reads the whole body. If the future is dropped before its end, what it has read is not lost:
+    /// the next call goes on.
     ///
     /// # Errors
     /// 413 if the body is larger than [`Config::max_body_size`](super::Config::max_body_size), 408
@@ -402,26 +424,26 @@ impl Request {
         let common = self.content.common.clone();
         let (mut grace, read) = (Grace::default(), Cell::new(0));
         let whole = async {
-            // Most bodies arrive in one piece, which need not be copied.
-            let Some(first) = self.chunk().await? else {
-                return Ok(Bytes::new());
-            };
-            if first.len() > max_size {
-                return Err(too_large());
+            if self.content.begun.is_empty() {
+                let Some(first) = self.next_chunk().await? else {
+                    return Ok(Bytes::new());
+                };
+                // Most bodies arrive in one piece, which need not be copied.
+                if first.len() <= max_size && self.content.request.body().is_end_stream() {
+                    return Ok(first);
+                }
+                self.content.begun = first.into();
             }
-            if self.content.request.body().is_end_stream() {
-                return Ok(first);
-            }
-            let mut all = BytesMut::from(first);
-            read.set(all.len());
-            while let Some(chunk) = self.chunk().await? {
-                if all.len() + chunk.len() > max_size {
+            loop {
+                if self.content.begun.len() > max_size {
                     return Err(too_large());
                 }
-                all.extend_from_slice(&chunk);
-                read.set(all.len());
+                read.set(self.content.begun.len());
+                let Some(chunk) = self.next_chunk().await? else {
+                    return Ok(std::mem::take(&mut self.content.begun).freeze());
+                };
+                self.content.begun.extend_from_slice(&chunk);
             }
-            Ok(all.freeze())
         };
         let mut whole = pin!(whole);
         poll_fn(|cx| {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -38,6 +39,10 @@ pub struct ClientResponse {
     head: ::http::response::Parts,
     /// `None` once the body has ended or failed.
     body: Option<Incoming>,
+    /// Whether it has failed.
+    failed: bool,
+    /// What was read by those who wanted the whole body and did not wait for its end.
+    begun: BytesMut,
     trailers: Option<HeaderMap>,
     url: Url,
     decoder: Option<Decoder>,
@@ -104,6 +109,8 @@ impl ClientResponse {
         ClientResponse {
             head,
             body,
+            failed: false,
+            begun: BytesMut::new(),
             trailers: None,
             url: without_credentials(url),
             decoder,
@@ -180,6 +187,17 @@ impl ClientResponse {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
+        let begun = std::mem::take(&mut self.begun);
+        if !begun.is_empty() {
+            return Poll::Ready(Ok(Some(begun.freeze())));
+        }
+        self.poll_next_chunk(cx)
+    }
+
+    fn poll_next_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ClientError>> {
         let polled = self.poll_piece(cx);
         if polled.is_ready() {
             self.waiting = None;
@@ -187,6 +205,7 @@ impl ClientResponse {
         }
         if let Poll::Ready(Err(_)) = polled {
             // The rest of the body is useless now.
+            self.failed = true;
             (self.body, self.exchange, self.turn) = (None, None, None);
             (self.decoder, self.unpacking) = (None, None);
         }
@@ -271,10 +290,12 @@ impl ClientResponse {
         Poll::Ready(step.map_err(|error| ClientError::Decode(error.to_string())))
     }
 
-    /// Reads the rest of the body, at most [`max_body_size`](super::Builder::max_body_size).
+    /// Reads the rest of the body, at most [`max_body_size`](super::Builder::max_body_size). If the
+    /// future is dropped before the end, what it has read is not lost: the next call goes on.
     ///
     /// # Errors
-    /// As [`chunk`](ClientResponse::chunk), and [`TooLarge`](ClientError::TooLarge).
+    /// As [`chunk`](ClientResponse::chunk), also if that has failed before, and
+    /// [`TooLarge`](ClientError::TooLarge).
     pub async fn bytes(&mut self) -> Result<Bytes, ClientError> {
         self.bytes_up_to(self.max_body_size).await
     }
@@ -284,14 +305,19 @@ impl ClientResponse {
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes).
     pub async fn bytes_up_to(&mut self, max_size: usize) -> Result<Bytes, ClientError> {
-        let mut all = bytes::BytesMut::new();
-        while let Some(piece) = self.chunk().await? {
-            if all.len() + piece.len() > max_size {
+        loop {
+            if self.begun.len() > max_size {
                 return Err(ClientError::TooLarge(max_size));
             }
-            all.extend_from_slice(&piece);
+            match poll_fn(|cx| self.poll_next_chunk(cx)).await? {
+                Some(piece) => self.begun.extend_from_slice(&piece),
+                // The end of what has failed is not that of the body.
+                None if self.failed => {
+                    return Err(ClientError::Decode("it has failed before".to_owned()));
+                }
+                None => return Ok(std::mem::take(&mut self.begun).freeze()),
+            }
         }
-        Ok(all.freeze())
     }
 
     /// Reads the rest of the body as text.

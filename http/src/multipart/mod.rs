@@ -139,7 +139,12 @@ impl Multipart {
                         "the form has too many parts",
                     ));
                 }
-                Ok(Some(Part { head, form: self }))
+                Ok(Some(Part {
+                    head,
+                    form: self,
+                    begun: BytesMut::new(),
+                    lost: false,
+                }))
             }
             _ => Ok(None),
         }
@@ -220,6 +225,10 @@ impl fmt::Debug for Multipart {
 pub struct Part<'a> {
     head: Head,
     form: &'a mut Multipart,
+    /// What was read by those who wanted the whole part and did not wait for its end.
+    begun: BytesMut,
+    /// Whether a piece of it is in a file that is not finished.
+    lost: bool,
 }
 
 impl Part<'_> {
@@ -245,23 +254,37 @@ impl Part<'_> {
     /// 400 if the form is malformed or the peer closed the connection, 408 if the peer is too slow,
     /// 413 if the form is too large.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let begun = std::mem::take(&mut self.begun);
+        if !begun.is_empty() {
+            return Ok(Some(begun.freeze()));
+        }
+        self.piece().await
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.lost {
+            let message = "a piece of this part is lost with a file that was not finished";
+            return Err(Error::internal(message));
+        }
         self.form.piece().await
     }
 
-    /// Reads the whole part.
+    /// Reads the whole part. If the future is dropped before its end, what it has read is not lost:
+    /// the next call goes on.
     ///
     /// # Errors
     /// As for [`chunk`](Part::chunk), and 413 if the part has more than `max_size` bytes.
     pub async fn bytes(&mut self, max_size: usize) -> Result<Bytes, Error> {
-        let mut all = BytesMut::new();
-        while let Some(piece) = self.chunk().await? {
-            if all.len() + piece.len() > max_size {
+        loop {
+            if self.begun.len() > max_size {
                 let message = format!("a part may have at most {max_size} bytes");
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, message));
             }
-            all.extend_from_slice(&piece);
+            match self.piece().await? {
+                Some(piece) => self.begun.extend_from_slice(&piece),
+                None => return Ok(std::mem::take(&mut self.begun).freeze()),
+            }
         }
-        Ok(all.freeze())
     }
 
     /// Reads the whole part as text.
@@ -275,7 +298,7 @@ impl Part<'_> {
 
     /// Writes the part to a new file on a pool thread, piece by piece, no faster than the disk
     /// accepts it. Returns the number of bytes written. If the file cannot be completed, or the
-    /// future is dropped, the file is removed.
+    /// future is dropped, the file is removed, and the part cannot be read any further.
     ///
     /// # Errors
     /// As for [`chunk`](Part::chunk), and 500 if the file exists already or cannot be written.
@@ -310,7 +333,10 @@ impl Part<'_> {
             partial,
         };
         let mut bytes = 0;
-        while let Some(piece) = self.chunk().await? {
+        let mut next = self.chunk().await?;
+        while let Some(piece) = next {
+            // With all that is in the file.
+            self.lost = true;
             bytes += piece.len() as u64;
             let writing = handle.defer_to_thread(move |_| {
                 file.write_all(&piece).map_err(failed)?;
@@ -318,7 +344,9 @@ impl Part<'_> {
             });
             file = writing.await?;
             progress(bytes);
+            next = self.form.piece().await?;
         }
+        self.lost = false;
         unfinished.keep();
         Ok(bytes)
     }

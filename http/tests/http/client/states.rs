@@ -381,3 +381,35 @@ fn a_body_that_panics_ends_its_request_at_once_and_no_other() {
         }
     });
 }
+
+/// The next call returned the rest as the whole body.
+#[test]
+fn a_response_that_was_given_up_half_way_is_not_cut_off() {
+    let (go, goes) = mpsc::channel::<()>();
+    let url = by_hand(vec![Box::new(move |mut stream: TcpStream| {
+        head(&mut stream);
+        let begin = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst";
+        stream.write_all(begin).expect("written");
+        goes.recv().expect("the client waits");
+        let _ = stream.write_all(b" half");
+    })]);
+    run(|handle| async move {
+        let sent = Client::new(&handle).get(&url).timeout(LIMIT).send().await;
+        let mut response = sent.expect("a response");
+        let given_up = handle.timeout(Duration::from_millis(50), response.bytes());
+        assert!(given_up.await.is_err(), "half of it is missing");
+        go.send(()).expect("the server waits");
+        assert_eq!(response.text().await.expect("a text"), "first half");
+    });
+}
+
+#[test]
+fn a_response_that_has_failed_does_not_end_well_the_next_time() {
+    let (url, _) = answering(1, b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+    run(|handle| async move {
+        let sent = Client::new(&handle).get(&url).timeout(LIMIT).send().await;
+        let mut response = sent.expect("a response");
+        assert!(response.bytes().await.is_err());
+        assert!(response.bytes().await.is_err());
+    });
+}

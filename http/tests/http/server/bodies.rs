@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -271,4 +274,52 @@ fn a_large_response_to_an_upload_that_nobody_reads_comes_whole() {
             assert_eq!(peer.answer().body.len(), LARGE, "{path}, {framing}");
         }
     }
+}
+
+/// The next call returned the rest as the whole body.
+#[test]
+fn a_body_that_was_given_up_half_way_is_not_cut_off() {
+    let (tell, told) = mpsc::channel();
+    let site = Site::start(|_| {
+        Router::new().post("/{how}", move |mut request: Request| {
+            let tell = tell.clone();
+            async move {
+                let handle = request.handle().clone();
+                let given_up = handle.timeout(Duration::from_millis(50), request.bytes());
+                assert!(given_up.await.is_err(), "half of it is missing");
+                let _ = tell.send(());
+                if request.param("how") == Some("whole") {
+                    return request.text().await;
+                }
+                let mut all = Vec::new();
+                while let Some(chunk) = request.chunk().await? {
+                    all.extend(chunk);
+                }
+                Ok(String::from_utf8_lossy(&all).into_owned())
+            }
+        })
+    });
+    for path in ["/whole", "/pieces"] {
+        let mut peer = site.peer();
+        peer.send(format!(
+            "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nfirst"
+        ));
+        told.recv().expect("it was given up");
+        peer.send(" half");
+        assert_eq!(peer.answer().text(), "first half", "{path}");
+    }
+}
+
+#[test]
+fn a_body_that_has_failed_does_not_end_well_the_next_time() {
+    let site = Site::start(|_| {
+        Router::new().post("/", async |mut request: Request| {
+            let first = request.bytes().await.is_err();
+            let next = request.bytes().await.is_err();
+            format!("{first} {next}")
+        })
+    });
+    let mut peer = site.peer();
+    peer.send(chunked("/") + "5\r\nhello\r\nzz\r\n");
+    assert_eq!(peer.answer().text(), "true true");
 }

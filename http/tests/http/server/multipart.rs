@@ -4,12 +4,13 @@ use std::{
     fs,
     process::Command,
     rc::Rc,
+    sync::mpsc,
     task::{Context, Waker},
     time::Duration,
 };
 
 use entwined::Handle;
-use entwined_http::{BlockingRequest, Config, Error, Multipart, Router, offload};
+use entwined_http::{BlockingRequest, Config, Error, Multipart, Path, Router, offload};
 
 use crate::server::support::Site;
 use tempfile::TempDir;
@@ -326,4 +327,53 @@ fn the_connection_goes_on_after_a_form_whose_end_comes_later() {
             "{framing}"
         );
     }
+}
+
+/// What is read behind the first half is no whole part.
+#[test]
+fn a_part_that_was_given_up_half_way_is_not_cut_off() {
+    let folder = TempDir::new().expect("a folder");
+    let (tell, told) = mpsc::channel();
+    let site = Site::start({
+        let path = folder.path().to_owned();
+        move |_| {
+            Router::new().post(
+                "/{how}",
+                move |Path(how): Path<String>, handle: Handle, mut form: Multipart| {
+                    let (tell, path) = (tell.clone(), path.clone());
+                    async move {
+                        let time = Duration::from_millis(50);
+                        let mut part = form.next().await?.expect("a part");
+                        let result = if how == "bytes" {
+                            let given_up = handle.timeout(time, part.bytes(100)).await;
+                            assert!(given_up.is_err(), "half of it is missing");
+                            let _ = tell.send(());
+                            part.text(100).await?
+                        } else {
+                            let given_up = handle.timeout(time, part.save(path.join("a"))).await;
+                            assert!(given_up.is_err(), "half of it is missing");
+                            let _ = tell.send(());
+                            let saved = part.save(path.join("b")).await;
+                            format!("{}", saved.is_err())
+                        };
+                        Ok::<_, Error>(result)
+                    }
+                },
+            )
+        }
+    });
+    let head = "--b\r\ncontent-disposition: form-data; name=\"x\"\r\n\r\n";
+    for (path, expected) in [("/bytes", "first half"), ("/save", "true")] {
+        let (begin, end) = (format!("{head}first"), " half\r\n--b--\r\n");
+        let length = begin.len() + end.len();
+        let mut peer = site.peer();
+        peer.send(format!(
+            "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\
+             content-type: multipart/form-data; boundary=b\r\n\r\n{begin}"
+        ));
+        told.recv().expect("it was given up");
+        peer.send(end);
+        assert_eq!(peer.answer().text(), expected, "{path}");
+    }
+    assert!(!folder.path().join("b").exists());
 }
