@@ -413,6 +413,17 @@ impl Outgoing {
         }
     }
 
+    /// Asks the body for something. If it panics, that ends its request and no other: hyper asks in
+    /// the task of the connection.
+    fn ask<T>(&self, ask: impl FnOnce(&Body) -> T) -> Option<T> {
+        let upload = &self.upload;
+        let answer = upload.handle.contain(self.origin, || ask(&self.body));
+        if answer.is_none() {
+            upload.failed.set(true);
+        }
+        answer
+    }
+
     /// Returns the body if nothing of it was taken.
     pub(super) fn into_body(mut self) -> Body {
         std::mem::take(&mut self.body)
@@ -474,15 +485,18 @@ impl HttpBody for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.ask(Body::is_end_stream).unwrap_or(false)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let rest = self.rest.len() as u64;
+        let Some(body) = self.ask(Body::size_hint) else {
+            return SizeHint::default();
+        };
         let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
+        hint.set_lower(body.lower().saturating_add(rest));
         if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
+            hint.set_upper(upper.saturating_add(rest));
         }
         hint
     }

@@ -1,6 +1,7 @@
 //! The client in states that are neither the beginning nor the end.
 
 use std::{
+    cell::Cell,
     io::{Read, Write},
     net::TcpStream,
     pin::Pin,
@@ -15,6 +16,7 @@ use entwined_http::{
     client::{Client, ClientError},
     header,
 };
+use http_body::Frame;
 
 use super::{
     listen,
@@ -411,5 +413,54 @@ fn a_response_that_has_failed_does_not_end_well_the_next_time() {
         let mut response = sent.expect("a response");
         assert!(response.bytes().await.is_err());
         assert!(response.bytes().await.is_err());
+    });
+}
+
+/// A body that panics when it is asked whether it is at its end, after so many times.
+struct Unsure(Cell<u32>);
+
+impl http_body::Body for Unsure {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        Poll::Ready(Some(Ok(Frame::data("piece".into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let left = self.0.get().checked_sub(1).expect("in a body");
+        self.0.set(left);
+        false
+    }
+}
+
+/// It ended the whole connection, or over HTTP/2 nobody noticed.
+#[test]
+fn a_body_that_panics_at_its_end_ends_its_request_at_once_and_no_other() {
+    run(|handle| async move {
+        let router = Router::new()
+            .post("/slow", |request: Request| async move {
+                request.handle().sleep(TIME / 2).await;
+                "slow"
+            })
+            .post("/", |body: Bytes| body.len().to_string());
+        let (_server, url) = serve(&handle, router);
+        for left in 0..5 {
+            let client = Client::builder(&handle).http2_prior_knowledge().build();
+            // It cannot be sent again.
+            let slow = client.post(&format!("{url}/slow")).timeout(LIMIT);
+            let slow = handle.spawn(slow.send());
+            let sent = client
+                .post(&url)
+                .body(Body::frames(Unsure(Cell::new(left))));
+            let sent = sent.timeout(LIMIT).send().await;
+            let error = sent.map(|it| it.status()).expect_err("half a body");
+            assert!(matches!(error, ClientError::Http(_)), "{left}: {error}");
+            let mut slow = slow.await.expect("sent").expect("a response");
+            assert_eq!(slow.text().await.expect("a text"), "slow", "{left}");
+        }
     });
 }
