@@ -233,9 +233,20 @@ impl http_body::Body for Body {
                 ending.set(true);
             }
         }
-        let frame = this.content.poll_frame(cx);
         let Some(watch) = &this.watch else {
-            return frame;
+            return this.content.poll_frame(cx);
+        };
+        // hyper asks again and again for what comes after empty pieces.
+        let frame = loop {
+            match this.content.poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) if is_empty(&frame) => {
+                    if !watch.spend() {
+                        cx.waker().wake_by_ref();
+                        break Poll::Pending;
+                    }
+                }
+                frame => break frame,
+            }
         };
         let frame = match (frame, watch.max_piece()) {
             (Poll::Ready(Some(Ok(frame))), Some(most)) => {
@@ -259,6 +270,11 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         self.content.size_hint()
     }
+}
+
+/// Whether this is a piece without a byte.
+pub(super) fn is_empty(frame: &Frame<Bytes>) -> bool {
+    frame.data_ref().is_some_and(Bytes::is_empty)
 }
 
 impl Content {

@@ -456,7 +456,7 @@ impl HttpBody for Outgoing {
         if upload.silent.get() {
             return Poll::Pending;
         }
-        if this.rest.is_empty() {
+        while this.rest.is_empty() {
             let body = Pin::new(&mut this.body);
             let polled = upload.handle.contain(this.origin, || body.poll_frame(cx));
             // A panic would end the task that sends it, and over HTTP/2 nobody would notice.
@@ -471,6 +471,11 @@ impl HttpBody for Outgoing {
                     return Poll::Ready(None);
                 }
                 Some(frame) => match frame?.into_data() {
+                    // hyper asks again and again for what comes after empty pieces.
+                    Ok(data) if data.is_empty() && !upload.handle.spend(1) => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Ok(data) => this.rest = data,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },

@@ -20,7 +20,10 @@ use super::super::{
         CONTENT_TYPE, ETAG, VARY,
     },
 };
-use crate::coding::{Coding, accepted};
+use crate::{
+    body::is_empty,
+    coding::{Coding, accepted},
+};
 use entwined::reactor::Handle;
 
 /// Decides which responses are compressed. Created by [`compression`].
@@ -339,6 +342,10 @@ impl http_body::Body for Compressed {
             };
             if this.left.is_empty() {
                 let frame = ready!(Pin::new(&mut this.body).poll_frame(cx)).transpose()?;
+                if frame.as_ref().is_some_and(is_empty) && !this.handle.spend(1) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 match frame.map(Frame::into_data) {
                     Some(Ok(data)) => this.left = data,
                     // Trailers, or the end: there are no more data.

@@ -38,6 +38,11 @@ impl Watch {
         *self.pace.upgrade.borrow_mut() = Some(take_over);
     }
 
+    /// Takes from the share of the task that sends the body.
+    pub(crate) fn spend(&self) -> bool {
+        self.pace.server.handle.spend(1)
+    }
+
     /// The most bytes of the body to give at a time, if there is a limit.
     pub(crate) fn max_piece(&self) -> Option<usize> {
         self.stream.as_ref().map(|_| PIECE)

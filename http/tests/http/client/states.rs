@@ -464,3 +464,33 @@ fn a_body_that_panics_at_its_end_ends_its_request_at_once_and_no_other() {
         }
     });
 }
+
+/// They held the thread for ever.
+#[test]
+fn a_body_of_empty_pieces_gives_way() {
+    run(|handle| async move {
+        let (_server, url) = serve(&handle, Router::new().post("/", |_: Bytes| "all"));
+        for two in [false, true] {
+            let client = Client::builder(&handle);
+            let client = if two {
+                client.http2_prior_knowledge()
+            } else {
+                client
+            };
+            let sent = client.build().post(&url).body(Body::stream(Nothings));
+            let sent = sent.timeout(Duration::from_millis(50)).send().await;
+            let error = sent.map(|it| it.status()).expect_err("it has no end");
+            assert!(matches!(error, ClientError::TimedOut(_)), "{error}");
+        }
+    });
+}
+
+struct Nothings;
+
+impl futures_core::Stream for Nothings {
+    type Item = Result<Bytes, String>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(Some(Ok(Bytes::new())))
+    }
+}

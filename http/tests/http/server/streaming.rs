@@ -10,10 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use entwined_http::{Body, Response, Router, sse};
+use entwined_http::{Body, Response, Router, header::CONTENT_TYPE, layers, sse};
 use futures_core::Stream;
 
-use crate::server::support::{LIMIT, Peer, Site, config};
+use super::{
+    http2::{Reader, SETTINGS, get, say},
+    support::{LIMIT, Peer, Site, config},
+};
 
 /// A stream that calls `next` each time the body wants an item.
 pub struct Ticker<F>(F);
@@ -318,4 +321,33 @@ fn a_slow_reader_of_events_skips_states_and_gets_the_newest() {
         "{} states were kept for it",
         seen.len()
     );
+}
+
+/// They held the thread for ever.
+#[test]
+fn a_stream_of_empty_pieces_gives_way() {
+    let site = Site::start(|_| {
+        let empty = || {
+            let mut response = Response::new(Body::stream(Ticker(|| Some(Bytes::new()))));
+            let kind = "text/plain".parse().expect("a value");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        };
+        let compressed = Router::new()
+            .get("/compressed", empty)
+            .layer(layers::compression());
+        Router::new()
+            .get("/", || "there")
+            .get("/empty", empty)
+            .merge(compressed)
+    });
+    let mut two = Reader(say(&site, &[SETTINGS, &get(1, "/empty")]), Vec::new());
+    two.until(|frames, _| frames.contains(&(1, 1)));
+    let mut one = site.peer();
+    one.send("GET /empty HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(one.head().status, 200);
+    let mut packed = site.peer();
+    packed.send("GET /compressed HTTP/1.1\r\nhost: test\r\naccept-encoding: gzip\r\n\r\n");
+    assert_eq!(packed.head().header("content-encoding"), Some("gzip"));
+    assert_eq!(site.get("/").text(), "there");
 }
