@@ -118,6 +118,11 @@ impl Body {
         Content::Upgrade(take_over).into()
     }
 
+    /// Whether it is this text, in memory.
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        matches!(&self.content, Content::Bytes(bytes) if *bytes == text)
+    }
+
     /// Whether it stands for an upgrade.
     pub(super) fn is_upgrade(&self) -> bool {
         matches!(self.content, Content::Upgrade(_))

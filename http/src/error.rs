@@ -127,7 +127,7 @@ impl IntoResponse for Error {
             Some(cause) => tracing::debug!(cause = %Chain(cause), "a request was refused"),
             None => {}
         }
-        let mut response = typed(TEXT, format!("{}\n", self.message));
+        let mut response = typed(TEXT, text(&self.message));
         *response.status_mut() = self.status;
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
@@ -135,6 +135,11 @@ impl IntoResponse for Error {
         response.extensions_mut().insert(Message(self.message));
         response
     }
+}
+
+/// The body of the response as text.
+fn text(message: &str) -> String {
+    format!("{message}\n")
 }
 
 /// Marks the response of an [`Error`], and keeps its message.
@@ -151,11 +156,15 @@ pub(super) fn negotiate(response: &mut Response, accept: Option<&HeaderValue>) {
     // A cache must not give one client's form to another.
     headers.append(VARY, HeaderValue::from_static("accept"));
     let is_text = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == TEXT);
-    let is_final = !is_text || headers.contains_key(CONTENT_ENCODING);
+    let is_coded = headers.contains_key(CONTENT_ENCODING);
+    // A layer may have taken the message away.
+    let is_ours = response.body().is_text(&text(&message));
+    let is_final = !is_text || is_coded || !is_ours;
     if is_final || !accept.is_some_and(prefers_json) {
         return;
     }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
     let text = serde_json::json!({ "error": message }).to_string();
     *response.body_mut() = text.into();
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use entwined_http::{
-    Body, Error, HeaderValue, Html, Json, Method, Path, Request, Response, Router, State,
+    Body, Error, HeaderValue, Html, Json, Method, Next, Path, Request, Response, Router, State,
     header::{CONTENT_TYPE, ETAG},
     layers::{self, RequestId, Session, SessionKey},
 };
@@ -907,4 +907,29 @@ fn a_name_of_a_local_server_may_be_an_address_in_any_form() {
         peer.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
         assert_eq!(peer.answer().status, 200, "{name} and {host}");
     }
+}
+
+/// Whoever preferred JSON got the message that the layer had taken away.
+#[test]
+fn an_error_whose_body_a_layer_has_replaced_stays_so() {
+    let site = Site::start(|_| {
+        let hide = async |request: Request, next: Next| {
+            let hides = request.path() == "/hidden";
+            let mut response = next.run(request).await;
+            if hides {
+                *response.body_mut() = "something is wrong".into();
+            }
+            response
+        };
+        let wrong = || Err::<(), _>(Error::bad_request("too much is said"));
+        Router::new()
+            .get("/hidden", wrong)
+            .get("/shown", wrong)
+            .layer(hide)
+    });
+    let json = [("accept", "application/json")];
+    let answer = site.peer().ask("GET", "/hidden", &json, b"");
+    assert_eq!(answer.text(), "something is wrong");
+    let answer = site.peer().ask("GET", "/shown", &json, b"");
+    assert_eq!(answer.text(), "{\"error\":\"too much is said\"}");
 }
