@@ -6,7 +6,7 @@ use super::{
     super::{
         Error, HeaderValue, IntoResponse, Layer, Method, Next, Request, Response, ResponseFuture,
         StatusCode, authority,
-        header::{LOCATION, SET_COOKIE},
+        header::{LOCATION, SET_COOKIE, WWW_AUTHENTICATE},
         origin,
     },
     auth::{credentials, same_secret},
@@ -268,7 +268,10 @@ impl Layer for LocalOnly {
             (None, Admitted::No) => {
                 let message =
                     "open this page with the URL that the program printed; it contains a token";
-                Error::new(StatusCode::UNAUTHORIZED, message).into_response()
+                let challenge = HeaderValue::from_static("Bearer realm=\"local\"");
+                Error::new(StatusCode::UNAUTHORIZED, message)
+                    .with_header(WWW_AUTHENTICATE, challenge)
+                    .into_response()
             }
         };
         ResponseFuture::ready(answer)

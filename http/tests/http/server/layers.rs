@@ -933,3 +933,15 @@ fn an_error_whose_body_a_layer_has_replaced_stays_so() {
     let answer = site.peer().ask("GET", "/shown", &json, b"");
     assert_eq!(answer.text(), "{\"error\":\"too much is said\"}");
 }
+
+/// RFC 9110, 15.5.2: a 401 says how to authenticate.
+#[test]
+fn a_missing_token_has_a_challenge() {
+    let site = Site::start(|_| Router::new().layer(layers::local_only().token()));
+    let mut peer = site.peer();
+    peer.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let answer = peer.answer();
+    assert_eq!(answer.status, 401);
+    let challenge = answer.header("www-authenticate").unwrap_or_default();
+    assert!(challenge.starts_with("Bearer"), "{}", answer.head);
+}
