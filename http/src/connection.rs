@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use entwined::{reactor::Origin, server::Permit, task::Sleep, transport::ByteStream};
@@ -154,7 +154,7 @@ impl Connection {
             }
             Poll::Pending if shakes_hands => stream.abort(),
             Poll::Pending if self.server.closing.get() => {}
-            Poll::Pending => self.leave(cx, stream, Some(TIMED_OUT)),
+            Poll::Pending => self.leave(cx, stream, Some(&timed_out())),
         }
         Poll::Ready(())
     }
@@ -249,7 +249,7 @@ impl Connection {
                     return Poll::Ready(());
                 }
                 Verdict::SlowHead if !exchange.is_two() => {
-                    self.linger(cx, Some(TIMED_OUT));
+                    self.linger(cx, Some(&timed_out()));
                     return Poll::Ready(());
                 }
                 // The peer may just be sending a request, perhaps its first, which the last GOAWAY
@@ -316,7 +316,7 @@ impl Connection {
     }
 
     /// Ends the exchange. Sends a last response, as far as possible without waiting.
-    fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&[u8]>) {
+    fn linger(&mut self, cx: &mut Context<'_>, answer: Option<&str>) {
         let Stage::Exchange { exchange, wire, .. } =
             std::mem::replace(&mut self.stage, Stage::Done)
         else {
@@ -334,10 +334,10 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         mut stream: Box<dyn ByteStream>,
-        answer: Option<&[u8]>,
+        answer: Option<&str>,
     ) {
         if let Some(answer) = answer {
-            let _ = AsyncWrite::poll_write(Pin::new(&mut stream), cx, answer);
+            let _ = AsyncWrite::poll_write(Pin::new(&mut stream), cx, answer.as_bytes());
         }
         if let Poll::Ready(Ok(())) = Pin::new(&mut stream).poll_close(cx) {
             self.sleep.reset(self.server.handle.now() + LINGER_TIME);
@@ -392,8 +392,13 @@ fn is_secure(_: &dyn ByteStream) -> bool {
 }
 
 /// The response to a peer that does not finish the head of its request in time.
-const TIMED_OUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+fn timed_out() -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\
+         date: {date}\r\n\r\n"
+    )
+}
 
 impl Drop for Connection {
     fn drop(&mut self) {

@@ -50,7 +50,10 @@ fn a_peer_that_says_nothing_is_told_408() {
     let site = site(config(|config| config.head_timeout = SOON));
     let begin = Instant::now();
     let mut peer = site.peer();
-    assert_eq!(peer.answer().status, 408);
+    let answer = peer.answer();
+    assert_eq!(answer.status, 408);
+    // RFC 9110, 6.6.1.
+    assert!(answer.header("date").is_some(), "{}", answer.head);
     took_about(begin, SOON);
     assert!(peer.ends_in_order());
 }
