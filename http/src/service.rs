@@ -78,7 +78,7 @@ impl Answer {
         }
         match self.routes.find(&mut request) {
             Found::Answer(response) => response.into(),
-            Found::Nothing => ResponseFuture::ready(nothing()),
+            Found::Nothing => ResponseFuture::ready(nothing(&request)),
             Found::Layered(routes, fallback) => self.call(self.origin, || {
                 Routes::answer_all(&routes, fallback, request)
             }),

@@ -263,7 +263,7 @@ impl Routes {
         match found {
             Found::Layered(routes, fallback) => Routes::answer_all(&routes, fallback, request),
             Found::Answer(response) => response.into(),
-            Found::Nothing => ResponseFuture::ready(nothing()),
+            Found::Nothing => ResponseFuture::ready(nothing(&request)),
             Found::Handler(Endpoint { handler, origin }) => {
                 let handle = request.handle().clone();
                 ResponseFuture::called(&handle, origin, || handler(request))
@@ -300,6 +300,11 @@ impl Found {
     }
 }
 
-pub(crate) fn nothing() -> Response {
+/// The answer to a request that nothing was found for.
+pub(crate) fn nothing(request: &Request) -> Response {
+    // Only OPTIONS has this target. It is for the server as a whole (RFC 9110, 9.3.7).
+    if request.path() == "*" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     Error::not_found("there is nothing here").into_response()
 }

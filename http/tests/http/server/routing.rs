@@ -211,3 +211,22 @@ fn of_two_parameters_of_one_name_the_inner_one_counts() {
         assert_eq!((answer.status, answer.text()), (200, expected), "{path}");
     }
 }
+
+/// RFC 9110, 9.3.7: it is for the server as a whole, which is there.
+#[test]
+fn options_of_the_server_as_a_whole_are_answered() {
+    let layered = |_: &_| Router::new().get("/", || "x").layer(layers::request_id());
+    for site in [
+        Site::start(|_| Router::new().get("/", || "x")),
+        Site::start(layered),
+        Site::start(|_| Router::new().host("test", Router::new().get("/", || "x"))),
+    ] {
+        let mut peer = site.peer();
+        let answer = peer.ask("OPTIONS", "*", &[], b"");
+        assert_eq!(answer.status, 204, "{}", answer.head);
+        assert_eq!(peer.ask("OPTIONS", "/none", &[], b"").status, 404);
+        let two = "GET * HTTP/1.1\r\nhost: test\r\n\r\n";
+        peer.send(two);
+        assert_eq!(peer.answer().status, 400);
+    }
+}
