@@ -10,12 +10,18 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 use tungstenite::{
-    HandshakeError,
     client::IntoClientRequest,
-    handshake::client::ClientHandshake,
+    handshake::{
+        client::{Response, generate_request},
+        derive_accept_key,
+        machine::{HandshakeMachine, RoundResult, StageResult},
+    },
     http::{
-        HeaderValue, Uri,
-        header::{AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
+        HeaderValue, StatusCode, Uri,
+        header::{
+            AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+            SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+        },
     },
 };
 
@@ -162,59 +168,89 @@ pub async fn connect_with(
         })?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, names);
     }
-    let mut begun = Some((Blocking::new(stream), request));
-    let mut middle = None;
+    tungstenite::client::uri_mode(request.uri()).map_err(refused)?;
+    let (request, key) = generate_request(request).map_err(refused)?;
+    let begin = HandshakeMachine::start_write(Blocking::new(stream), request);
+    let mut machine = Some(begin);
     let shaken = poll_fn(|cx| {
-        let result = match (begun.take(), middle.take()) {
-            (Some((mut stream, request)), _) => {
-                stream.keep(cx);
-                match ClientHandshake::start(stream, request, None) {
-                    Ok(handshake) => handshake.handshake(),
-                    Err(error) => return Poll::Ready(Err(refused(error))),
-                }
-            }
-            (None, Some(handshake)) => {
-                let mut handshake: tungstenite::handshake::MidHandshake<ClientHandshake<Blocking>> =
-                    handshake;
-                handshake.get_mut().get_mut().keep(cx);
-                handshake.handshake()
-            }
-            (None, None) => return Poll::Pending,
+        let Some(mut at) = machine.take() else {
+            return Poll::Pending;
         };
-        match result {
-            Ok(done) => Poll::Ready(Ok(done)),
-            Err(HandshakeError::Interrupted(handshake)) => {
-                middle = Some(handshake);
-                Poll::Pending
-            }
-            Err(HandshakeError::Failure(error)) => Poll::Ready(Err(refused(error))),
+        at.get_mut().keep(cx);
+        loop {
+            at = match at.single_round::<Response>().map_err(refused)? {
+                RoundResult::WouldBlock(at) => {
+                    machine = Some(at);
+                    return Poll::Pending;
+                }
+                RoundResult::Incomplete(at) => at,
+                RoundResult::StageFinished(StageResult::DoneWriting(stream)) => {
+                    HandshakeMachine::start_read(stream)
+                }
+                RoundResult::StageFinished(StageResult::DoneReading {
+                    result,
+                    stream,
+                    tail,
+                }) => return Poll::Ready(Ok((result, stream.stream, tail))),
+            };
         }
     });
     let shaken = handle.timeout(config.connect_timeout, shaken).await;
-    let (inner, response) = shaken.unwrap_or(Err(ConnectError::TimedOut))?;
-    let protocol = response
-        .headers()
-        .get(SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|name| name.to_str().ok());
-    let Blocking { stream, seen, .. } = inner.into_inner();
-    // tungstenite does not look at these, and none is offered (RFC 6455, 4.1).
-    let mut extensions = response.headers().get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
-    if extensions.any(|value| !value.as_bytes().trim_ascii().is_empty()) {
-        return Err(ConnectError::Refused(
-            "it uses an extension that was not offered".to_owned(),
-        ));
-    }
-    // tungstenite keeps what it has read beyond the head, so that is taken from the copy.
-    let arrived = &seen[head_end(&seen).unwrap_or(seen.len())..];
-    let protocol = protocol.map(str::to_owned);
+    let (response, stream, arrived) = shaken.unwrap_or(Err(ConnectError::TimedOut))?;
+    let protocol = check(&response, &key, &config.protocols)?;
     Ok(WebSocket::new(
         handle,
         stream,
-        arrived,
+        &arrived,
         Role::Client,
         &config,
         protocol,
     ))
+}
+
+/// Checks that the response opens a WebSocket (RFC 6455, 4.1), and returns the subprotocol.
+fn check(response: &Response, key: &str, asked: &[String]) -> Result<Option<String>, ConnectError> {
+    let refused = |what: &str| Err(ConnectError::Refused(what.to_owned()));
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return refused(&format!("it answered {}", response.status()));
+    }
+    let headers = response.headers();
+    let is = |value: &HeaderValue, text: &str| {
+        let value = value.as_bytes().trim_ascii();
+        value.eq_ignore_ascii_case(text.as_bytes())
+    };
+    if !headers.get(UPGRADE).is_some_and(|it| is(it, "websocket")) {
+        return refused("it switches to another protocol");
+    }
+    // A list: some servers name more.
+    let mut options = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    if !options.any(|option| option.trim().eq_ignore_ascii_case("upgrade")) {
+        return refused("it does not switch to another protocol");
+    }
+    let accept = derive_accept_key(key.as_bytes());
+    if headers
+        .get(SEC_WEBSOCKET_ACCEPT)
+        .is_none_or(|it| it != accept.as_str())
+    {
+        return refused("its Sec-WebSocket-Accept is not that of the request");
+    }
+    // None is offered.
+    let mut extensions = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
+    if extensions.any(|value| !value.as_bytes().trim_ascii().is_empty()) {
+        return refused("it uses an extension that was not offered");
+    }
+    match headers.get(SEC_WEBSOCKET_PROTOCOL) {
+        None if asked.is_empty() => Ok(None),
+        None => refused("it speaks none of the subprotocols"),
+        Some(name) => match asked.iter().find(|asked| name == asked.as_str()) {
+            Some(name) => Ok(Some(name.clone())),
+            None => refused("it speaks a subprotocol that was not offered"),
+        },
+    }
 }
 
 /// The address with the path `/` if it has none before its query (RFC 9112, 3.2.1).
@@ -236,28 +272,9 @@ fn credentials(uri: &Uri) -> Result<Option<HeaderValue>, ConnectError> {
     credentials::basic(name, password).map_err(|wrong| ConnectError::Address(wrong.to_owned()))
 }
 
-/// The length of a head, as the parser finds it: it skips empty lines before the first one, and
-/// takes lines that end with LF alone.
-fn head_end(bytes: &[u8]) -> Option<usize> {
-    let is_end = |byte: &u8| !matches!(byte, b'\r' | b'\n');
-    let start = bytes.iter().position(is_end)?;
-    let lines = bytes[start..].split_inclusive(|byte| *byte == b'\n');
-    let mut end = start;
-    for line in lines {
-        end += line.len();
-        if matches!(line, b"\n" | b"\r\n") {
-            return Some(end);
-        }
-    }
-    None
-}
-
 fn refused(error: tungstenite::Error) -> ConnectError {
     match error {
         tungstenite::Error::Io(source) => ConnectError::Stream(source),
-        tungstenite::Error::Http(response) => {
-            ConnectError::Refused(format!("it answered {}", response.status()))
-        }
         other => ConnectError::Refused(other.to_string()),
     }
 }
@@ -267,8 +284,6 @@ fn refused(error: tungstenite::Error) -> ConnectError {
 struct Blocking {
     stream: Box<dyn ByteStream>,
     waker: Waker,
-    /// A copy of everything that was read. tungstenite bounds it: it gives up after 64 KiB.
-    seen: Vec<u8>,
 }
 
 impl Blocking {
@@ -276,7 +291,6 @@ impl Blocking {
         Blocking {
             stream,
             waker: Waker::noop().clone(),
-            seen: Vec::new(),
         }
     }
 
@@ -300,9 +314,7 @@ impl Blocking {
 
 impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.poll(|stream, cx| stream.poll_read(cx, buffer))?;
-        self.seen.extend_from_slice(&buffer[..count]);
-        Ok(count)
+        self.poll(|stream, cx| stream.poll_read(cx, buffer))
     }
 }
 

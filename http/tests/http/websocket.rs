@@ -680,6 +680,10 @@ fn a_client_refuses_what_it_has_not_offered() {
         let (_server, address) = serve(&handle, router);
         for (header, fits) in [
             ("x-other", true),
+            ("connection=keep-alive,%20Upgrade", true),
+            ("connection=keep-alive", false),
+            ("upgrade=other", false),
+            ("sec-websocket-accept=x", false),
             ("sec-websocket-extensions=permessage-deflate", false),
             ("sec-websocket-extensions=x-any;%20a=1", false),
             ("sec-websocket-extensions=", true),
