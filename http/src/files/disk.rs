@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use super::{
 use entwined::{
     deferred::Deferred,
     reactor::Handle,
+    task::Sleep,
     thread::{Config, ThreadPool},
 };
 
@@ -135,6 +137,7 @@ impl Disk {
                 next: range.start,
                 end: range.end,
                 reading: None,
+                pause: None,
                 pool: self.pool.clone(),
                 handle: request.handle().clone(),
             }),
@@ -286,21 +289,27 @@ struct Pieces {
     next: u64,
     end: u64,
     reading: Option<Deferred<Bytes, Error>>,
+    /// Until the threads are asked again. Others have given them as much to do as they take.
+    pause: Option<Sleep>,
     pool: ThreadPool,
     handle: Handle,
 }
 
+const PAUSE: Duration = Duration::from_millis(10);
+
 impl Pieces {
-    fn read_ahead(&mut self) -> Result<(), Error> {
+    /// Begins with the next piece, if there is room for it among the jobs.
+    fn read_ahead(&mut self) {
         if self.reading.is_some() || self.next == self.end {
-            return Ok(());
+            return;
         }
         let (file, from) = (self.file.clone(), self.next);
         let count = PIECE.min(self.end - from);
         let job = move |_: &_| read(&file, from, count).map_err(Error::internal);
-        self.reading = Some(self.pool.try_defer(&self.handle, job).map_err(|_| busy())?);
-        self.next += count;
-        Ok(())
+        if let Ok(reading) = self.pool.try_defer(&self.handle, job) {
+            self.reading = Some(reading);
+            self.next += count;
+        }
     }
 }
 
@@ -308,17 +317,77 @@ impl Stream for Pieces {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.read_ahead()?;
-        let Some(reading) = &mut self.reading else {
-            return Poll::Ready(None);
+        let this = &mut *self;
+        loop {
+            this.read_ahead();
+            if let Some(reading) = &mut this.reading {
+                let piece = ready!(Pin::new(reading).poll(cx));
+                this.reading = None;
+                if piece.is_ok() {
+                    this.read_ahead();
+                }
+                return Poll::Ready(Some(piece));
+            }
+            if this.next == this.end {
+                return Poll::Ready(None);
+            }
+            let pause = || this.handle.sleep(PAUSE);
+            ready!(Pin::new(this.pause.get_or_insert_with(pause)).poll(cx));
+            this.pause = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, io::Write, sync::mpsc};
+
+    use entwined::{Standalone, reactor::RunError};
+
+    use super::*;
+
+    /// It ended, though only others had too much to do.
+    #[test]
+    fn a_download_waits_for_room_among_the_jobs() {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let config = Config {
+            max_threads: 1,
+            max_queued: 0,
+            ..Config::default()
         };
-        let piece = ready!(Pin::new(reading).poll(cx));
-        self.reading = None;
-        let ahead = if piece.is_ok() {
-            self.read_ahead()
-        } else {
-            Ok(())
+        let pool = ThreadPool::new("files", config);
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"content").expect("there is room");
+        let mut pieces = Pieces {
+            file: Arc::new(file),
+            next: 0,
+            end: 7,
+            reading: None,
+            pause: None,
+            pool: pool.clone(),
+            handle: handle.clone(),
         };
-        Poll::Ready(Some(piece.and_then(|piece| ahead.map(|()| piece))))
+        let read = reactor.block_on(async move {
+            let (go, goes) = mpsc::channel::<()>();
+            let other = pool.try_defer(&handle, move |_| {
+                goes.recv().expect("it is sent");
+                Ok::<_, Error>(())
+            });
+            let other = other.expect("there is a thread");
+            let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut pieces).poll_next(cx))).await;
+            assert!(first.is_pending(), "the thread is busy");
+            go.send(()).expect("it waits");
+            other.await.expect("it ends");
+            let piece = poll_fn(|cx| Pin::new(&mut pieces).poll_next(cx)).await;
+            let piece = piece.expect("a piece").expect("it is read");
+            assert!(
+                poll_fn(|cx| Pin::new(&mut pieces).poll_next(cx))
+                    .await
+                    .is_none()
+            );
+            Ok::<_, RunError>(piece)
+        });
+        assert_eq!(read.expect("a run without a panic"), "content");
     }
 }
