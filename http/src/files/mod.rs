@@ -29,9 +29,8 @@ use disk::{Disk, Found};
 ///
 /// - It answers GET and HEAD. It supports ranges (RFC 9110, 14: a single range; a request for
 ///   several ranges gets the whole file) and conditional requests (13), by date and by a strong
-///   tag. The tag is made from the file's inode number (on Windows, its creation time), size and
-///   modification time; for embedded
-///   files, from their content.
+///   tag; `If-Range` only by the tag. The tag is made from the file's inode number (on Windows, its
+///   creation time), size and modification time; for embedded files, from their content.
 /// - A folder is served as its `index.html`, after a redirect to the name with a slash. A folder
 ///   without an index is a 404, or a [listing](Files::listing).
 /// - The content type follows from the name; text is UTF-8. If `name.br` or `name.gz` exists,

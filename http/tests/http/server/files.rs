@@ -652,3 +652,26 @@ fn a_range_that_comes_twice_is_ignored() {
     let both = [range, ("if-range", tag)];
     assert_eq!(ask(&site, "/files/page.html", &both).status, 206);
 }
+
+/// The second of a file that may have changed twice in it names no state: RFC 9110, 13.1.5.
+#[test]
+fn a_date_joins_no_parts_of_two_states() {
+    let (folder, site) = site();
+    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let write = |text: &str, time| {
+        let path = folder.path().join("root/page.html");
+        fs::write(&path, text).expect("a file");
+        let file = fs::File::options()
+            .write(true)
+            .open(&path)
+            .expect("it is there");
+        file.set_modified(time).expect("it is ours");
+    };
+    write("first", second + Duration::from_millis(200));
+    let first = ask(&site, "/files/page.html", &[("range", "bytes=0-1")]);
+    let date = first.header("last-modified").expect("a date").to_owned();
+    write("later", second + Duration::from_millis(700));
+    let rest = [("range", "bytes=2-"), ("if-range", date.as_str())];
+    let answer = ask(&site, "/files/page.html", &rest);
+    assert_eq!((answer.status, answer.text()), (200, "later"));
+}
