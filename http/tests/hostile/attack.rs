@@ -84,9 +84,20 @@ pub struct Outcome {
     pub origin: String,
     /// By how many KiB the victim's peak memory has grown.
     pub memory: u64,
+    /// For how many clock ticks a hypervisor gave the processors to others meanwhile.
+    pub steal: u64,
 }
 
 impl Outcome {
+    /// Whether a callback that took too long is all that the row does not allow.
+    pub fn is_only_slow(&self, row: &Row) -> bool {
+        self.is_too_long(row) && self.faults(row).len() == 1
+    }
+
+    fn is_too_long(&self, row: &Row) -> bool {
+        self.callback > row.max_callback * SLOWER
+    }
+
     /// What the row does not allow.
     pub fn faults(&self, row: &Row) -> Vec<String> {
         let mut faults = Vec::new();
@@ -96,7 +107,7 @@ impl Outcome {
                 row.answer, self.answer
             ));
         }
-        if self.callback > row.max_callback * SLOWER {
+        if self.is_too_long(row) {
             faults.push(format!(
                 "a callback took {:?} (at most {:?}): {}",
                 self.callback,
@@ -116,6 +127,7 @@ impl Outcome {
 
 /// Runs a row against a victim in a process of its own.
 pub fn run(row: &Row) -> Outcome {
+    let steal = crate::sys::steal();
     let mut command = Command::new(env::current_exe().expect("this program"));
     command
         .args(["--victim", row.name])
@@ -165,6 +177,7 @@ pub fn run(row: &Row) -> Outcome {
         callback,
         origin,
         memory,
+        steal: crate::sys::steal().saturating_sub(steal),
     }
 }
 

@@ -4,6 +4,9 @@
 //! process. A row fails if the answer is another one, if a callback of the victim took longer than
 //! the row allows, or if the victim's memory grew by more.
 //!
+//! On a virtual machine a callback is also too long if its processor was taken away meanwhile. If
+//! that happened while a row ran, and the only fault is the time, the row runs again.
+//!
 //! ```text
 //! cargo test -p entwined-http --all-features --test hostile            all rows
 //! cargo test -p entwined-http --all-features --test hostile -- NAME    those whose name has NAME
@@ -43,6 +46,9 @@ enum Victim {
 /// Without optimization everything takes several times as long.
 const SLOWER: u32 = if cfg!(debug_assertions) { 30 } else { 1 };
 
+/// A row whose processor was taken away is run at most this often.
+const RUNS: u32 = 5;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     if let [flag, name, rest @ ..] = arguments.as_slice() {
@@ -69,7 +75,7 @@ fn main() -> ExitCode {
         "hostile input", "callback", "memory"
     );
     for row in rows {
-        let outcome = attack::run(row);
+        let outcome = outcome(row);
         println!(
             "{:<64} {:>7.2} ms {:>6} KiB  {}",
             row.name,
@@ -93,4 +99,21 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Runs a row; again, if its callbacks may be too long only because of others.
+fn outcome(row: &Row) -> attack::Outcome {
+    for _ in 1..RUNS {
+        let outcome = attack::run(row);
+        if outcome.steal == 0 || !outcome.is_only_slow(row) {
+            return outcome;
+        }
+        println!(
+            "    again: {:.2} ms, while others had the processors for {} ticks (steal): {}",
+            outcome.callback.as_secs_f64() * 1e3,
+            outcome.steal,
+            row.name
+        );
+    }
+    attack::run(row)
 }

@@ -92,7 +92,8 @@ pub struct Stalls {
 pub struct Stall {
     /// The callback.
     pub origin: Origin,
-    /// How long it took, not counting the time that the thread waited for a processor.
+    /// How long it took, not counting the time that the thread waited for a processor. The time for
+    /// which a hypervisor took the processor away (steal in proc_stat(5)) counts.
     pub duration: Duration,
     /// When the callback ended.
     pub at: SystemTime,

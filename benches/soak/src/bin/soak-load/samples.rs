@@ -19,6 +19,11 @@ const FRAMES_TO_LOSE_ONE: u64 = 1_000;
 /// it, and nothing is said about frames and about peers that were served late.
 const BUSY: f64 = 0.05;
 
+/// Frames count only in seconds without steal: on a virtual machine, others may have had the
+/// processors in all the rest. Nothing is said about frames if less than this share of the time is
+/// left.
+const OWN: f64 = 0.25;
+
 /// What the window's process has at one time.
 #[derive(Clone, Copy, Default)]
 pub struct Sample {
@@ -27,6 +32,9 @@ pub struct Sample {
     fds: usize,
     children: usize,
     threads: u64,
+    /// For how many clock ticks others have had the processors of this system: steal in
+    /// proc_stat(5).
+    steal: u64,
     figures: Figures,
 }
 
@@ -45,12 +53,14 @@ impl fmt::Display for Sample {
             fds,
             children,
             threads,
+            steal,
             figures,
         } = self;
         write!(
             f,
             "{memory} KiB, {fds} fds, {children} children, {threads} threads, {} tasks, \
-             {} timers, {} sources, {} connections of {}, {} frames, {} lost, {:.0} ms waited",
+             {} timers, {} sources, {} connections of {}, {} frames, {} lost, {:.0} ms waited, \
+             {steal} ticks of steal",
             figures.tasks,
             figures.timers,
             figures.sources,
@@ -102,6 +112,7 @@ impl Sampler {
             fds: fs::read_dir(format!("{folder}/fd"))?.count(),
             children,
             threads: number("Threads:")?,
+            steal: steal()?,
             figures,
         })
     }
@@ -186,24 +197,41 @@ impl Samples {
             &|sample| format!("{:.1}", sample.figures.gap_p99),
             format!("{:.1}", all.fold(0.0, f64::max)),
         );
-        let (drawn, lost, waited) = self.frames();
+        let (all, own) = (self.frames(|_, _| true), self.own_frames());
         println!(
-            "\n{drawn} frames drawn, {lost} lost; the thread waited for a processor for {:.1} % of \
-             the time",
-            waited * 100.0
+            "\n{all}; the thread waited for a processor for {:.1} % of the time",
+            self.waited() * 100.0
+        );
+        println!(
+            "{own}, in the {:.0} % of the time without steal",
+            own.time / all.time * 100.0
         );
     }
 
-    /// Frames drawn and lost since the first sample, and for what share of the time the thread
-    /// waited for a processor.
-    fn frames(&self) -> (u64, u64, f64) {
+    /// For what share of the time the window's thread waited for a processor.
+    fn waited(&self) -> f64 {
         let first = self.all.first().copied().unwrap_or_default().figures;
         let last = self.last().figures;
-        (
-            last.drawn - first.drawn,
-            last.lost - first.lost,
-            (last.waited - first.waited) / (last.time - first.time).max(1.0),
-        )
+        (last.waited - first.waited) / (last.time - first.time).max(1.0)
+    }
+
+    /// The frames between those samples that `counts` holds for.
+    fn frames(&self, counts: fn(&Sample, &Sample) -> bool) -> Frames {
+        let mut frames = Frames::default();
+        for pair in self.all.windows(2) {
+            if counts(&pair[0], &pair[1]) {
+                let (before, after) = (pair[0].figures, pair[1].figures);
+                frames.drawn += after.drawn - before.drawn;
+                frames.lost += after.lost - before.lost;
+                frames.time += after.time - before.time;
+            }
+        }
+        frames
+    }
+
+    /// The frames of the seconds in which nobody took a processor away.
+    fn own_frames(&self) -> Frames {
+        self.frames(|before, after| before.steal == after.steal)
     }
 
     /// What is wrong. `late` is how many peers that behaved well were not served in time.
@@ -227,8 +255,7 @@ impl Samples {
         if !last.is_at_rest() {
             complaints.push(format!("the window is not at rest: {last}"));
         }
-        let (drawn, lost, waited) = self.frames();
-        if waited > BUSY {
+        if self.waited() > BUSY {
             println!(
                 "The machine was busy: nothing is said about lost frames and {late} late answers."
             );
@@ -239,10 +266,40 @@ impl Samples {
                 "{late} peers that behaved well were served too late"
             ));
         }
-        let allowed = drawn / FRAMES_TO_LOSE_ONE;
-        if lost > allowed {
-            complaints.push(format!("{lost} frames were lost, at most {allowed} may be"));
+        let own = self.own_frames();
+        if own.time < self.frames(|_, _| true).time * OWN {
+            println!("There was too much steal: nothing is said about lost frames.");
+            return complaints;
+        }
+        let allowed = own.drawn / FRAMES_TO_LOSE_ONE;
+        if own.lost > allowed {
+            complaints.push(format!(
+                "{} frames were lost without steal, at most {allowed} may be",
+                own.lost
+            ));
         }
         complaints
     }
+}
+
+/// Frames of some time.
+#[derive(Default)]
+struct Frames {
+    drawn: u64,
+    lost: u64,
+    /// In milliseconds.
+    time: f64,
+}
+
+impl fmt::Display for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} frames drawn, {} lost", self.drawn, self.lost)
+    }
+}
+
+/// For how many clock ticks others have had the processors of this system since it started.
+fn steal() -> Outcome<u64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let ticks = text.split_whitespace().nth(8);
+    Ok(ticks.ok_or("no steal in /proc/stat")?.parse()?)
 }
