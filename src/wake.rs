@@ -20,8 +20,13 @@ pub(crate) fn wake_by_ref(waker: &Waker) {
     contain(|| waker.wake_by_ref());
 }
 
-fn contain(wake: impl FnOnce()) {
-    if let Err(message) = catch(wake) {
+/// Drops a waker that nobody is to wake.
+pub(crate) fn discard(waker: Waker) {
+    contain(|| drop(waker));
+}
+
+fn contain(function: impl FnOnce()) {
+    if let Err(message) = catch(function) {
         log::error(format_args!("a waker panicked: {message}"));
     }
 }
@@ -59,7 +64,10 @@ impl WakeSlot {
             wake_by_ref(&waker);
             match self.0.take() {
                 None => self.0.set(Some(waker)),
-                later => self.0.set(later),
+                later => {
+                    self.0.set(later);
+                    discard(waker);
+                }
             }
         }
     }

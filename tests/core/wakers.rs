@@ -41,6 +41,36 @@ fn a_timer_whose_waker_panics_ends_no_run() {
     reactor.run().expect("a run");
 }
 
+/// What was left of the run stayed, and no other could start.
+#[test]
+fn a_run_ends_though_a_waker_panics_when_it_is_dropped() {
+    struct Fragile;
+
+    impl Wake for Fragile {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            panic!("in the destructor of a waker");
+        }
+    }
+
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let mut sleep = pin!(handle.sleep(Duration::from_secs(60)));
+    let fragile = Waker::from(Arc::new(Fragile));
+    let polled = sleep.as_mut().poll(&mut Context::from_waker(&fragile));
+    assert!(polled.is_pending());
+    // The timer's is the last one.
+    let last = handle.spawn(async move { drop(fragile) });
+    for _ in 0..2 {
+        handle.call_soon_with(Handle::stop);
+        reactor.run().expect("a run");
+    }
+    assert!(last.is_ready());
+}
+
 /// The events behind it were lost, and those sockets were never heard of again.
 #[test]
 fn sockets_are_heard_of_though_the_waker_of_another_panics() {

@@ -17,6 +17,7 @@ use crate::{
     log,
     panic::catch,
     reactor::observe::{Label, Origin, Report},
+    wake::discard,
 };
 
 /// When a hook runs during a shutdown. Each phase begins when all hooks of the previous one have
@@ -210,7 +211,7 @@ impl Core {
         for timed in timers {
             match timed {
                 Timed::Call(call) => self.dispose(call.origin, call.function),
-                Timed::Wake(waker) => drop(waker),
+                Timed::Wake(waker) => discard(waker),
             }
         }
         let calls = self.calls.take();
