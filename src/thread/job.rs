@@ -133,10 +133,7 @@ where
         let job = job.clone();
         move |seat: &mut Seat<'_>| {
             let result = catch(|| function(&job));
-            answer.give(
-                result.unwrap_or_else(|message| Err(Interrupted::Panicked(message).into())),
-                seat,
-            );
+            answer.give(result.map_err(Interrupted::Panicked), seat);
         }
     }));
     let order = Rc::new(Order {
@@ -203,14 +200,18 @@ impl<R> Shared<R> {
     }
 }
 
+/// What a job returned, or why it did not. The reactor's thread makes an error of the reason: that
+/// calls the program's code.
+type Outcome<T, E> = Result<Result<T, E>, Interrupted>;
+
 /// The job's side of the result. If it is dropped without a result, it reports that there is none.
 struct Answer<T: Send + 'static, E: ChainError + Send> {
-    result: Arc<Shared<Result<T, E>>>,
+    result: Arc<Shared<Outcome<T, E>>>,
     remote: Remote,
 }
 
 impl<T: Send + 'static, E: ChainError + Send> Answer<T, E> {
-    fn give(self, result: Result<T, E>, seat: &mut Seat<'_>) {
+    fn give(self, result: Outcome<T, E>, seat: &mut Seat<'_>) {
         if let Some(unwanted) = self.result.put(result, || seat.vacate()) {
             // If the reactor is gone, the result is dropped here. That may take long, so the seat
             // is not vacated yet.
@@ -221,7 +222,7 @@ impl<T: Send + 'static, E: ChainError + Send> Answer<T, E> {
 
 impl<T: Send + 'static, E: ChainError + Send> Drop for Answer<T, E> {
     fn drop(&mut self) {
-        drop(self.result.put(Err(Interrupted::Abandoned.into()), || ()));
+        drop(self.result.put(Err(Interrupted::Abandoned), || ()));
     }
 }
 
@@ -249,14 +250,14 @@ impl<R> Order<R> {
 }
 
 /// Waits for the result.
-struct Arrival<R> {
-    order: Rc<Order<R>>,
+struct Arrival<T, E> {
+    order: Rc<Order<Outcome<T, E>>>,
 }
 
-impl<R> Future for Arrival<R> {
-    type Output = R;
+impl<T, E: ChainError> Future for Arrival<T, E> {
+    type Output = Result<T, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // What another executor does when its waker is cloned is not done under a lock.
         let own = cx.waker().clone();
         let mut state = self.order.result.lock();
@@ -270,14 +271,17 @@ impl<R> Future for Arrival<R> {
             // Cancelling also drops this future.
             State::Taken | State::Unwanted => Poll::Pending,
             State::Here(_) => match std::mem::replace(&mut *state, State::Taken) {
-                State::Here(result) => Poll::Ready(result),
+                State::Here(result) => {
+                    drop(state);
+                    Poll::Ready(result.unwrap_or_else(|why| Err(why.into())))
+                }
                 _ => unreachable!("the state was checked under the same lock"),
             },
         }
     }
 }
 
-impl<R> Drop for Arrival<R> {
+impl<T, E> Drop for Arrival<T, E> {
     fn drop(&mut self) {
         self.order.cancel();
     }

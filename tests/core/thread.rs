@@ -621,3 +621,35 @@ fn b26_no_two_reactors_exceed_the_limit_of_a_pool_together() {
         reactor.join().expect("no more threads than allowed");
     }
 }
+
+/// The program's own code makes the error of a job that panics. If that panics too, on the job's
+/// thread, the program was aborted.
+#[test]
+fn a_job_whose_error_panics_when_it_is_made_ends_its_task() {
+    #[derive(Debug)]
+    struct Never;
+
+    impl From<Interrupted> for Never {
+        fn from(why: Interrupted) -> Self {
+            panic!("it was not to be interrupted, but {why}");
+        }
+    }
+
+    impl std::fmt::Display for Never {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("never")
+        }
+    }
+
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let fine = handle.defer_to_thread(|_| Ok::<_, Never>(7));
+    let fine = outcome(&reactor, fine);
+    assert!(matches!(fine, Ok(7)), "{fine:?}");
+    let job = handle.defer_to_thread(|_| -> Result<(), Never> { panic!("on purpose") });
+    let result = outcome(&reactor, handle.spawn(job));
+    assert!(
+        matches!(result, Err(Interrupted::Panicked(_))),
+        "{result:?}"
+    );
+}
