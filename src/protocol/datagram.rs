@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::Lost;
@@ -238,6 +239,8 @@ pub fn start_datagrams(
         protocol: Box::new(protocol),
         state: State::Fresh,
         at_a_time: 1,
+        failures: 0,
+        rest: None,
         origin,
     };
     handle.spawn_detached(origin, conversation);
@@ -251,6 +254,11 @@ enum State {
     Stopped,
 }
 
+/// How many attempts in a row to receive may fail, until nothing is received for this long. A sandbox
+/// that does not let this program receive leaves the socket readable.
+const MOST_FAILURES: u32 = 64;
+const REST: Duration = Duration::from_millis(100);
+
 /// The task that runs a protocol over its socket.
 struct Conversation {
     transport: DatagramTransport,
@@ -258,6 +266,10 @@ struct Conversation {
     state: State,
     /// How many datagrams are received at a time: as many as the protocol handles in a slice.
     at_a_time: usize,
+    /// How many attempts in a row to receive have failed.
+    failures: u32,
+    /// Present while nothing is received, because that fails each time.
+    rest: Option<Sleep>,
     origin: Origin,
 }
 
@@ -311,6 +323,12 @@ impl Conversation {
         let Some(socket) = self.transport.shared.socket.borrow().clone() else {
             return Ok(Poll::Pending);
         };
+        if let Some(rest) = &mut self.rest {
+            if Pin::new(rest).poll(cx).is_pending() {
+                return Ok(Poll::Pending);
+            }
+            self.rest = None;
+        }
         // The batch is shared by the whole thread. If a callback spins the loop, other sockets use
         // another one meanwhile.
         let mut batch = BATCH
@@ -319,8 +337,17 @@ impl Conversation {
         batch.limit(self.at_a_time);
         let result = match socket.poll_receive_batch(cx, &mut batch) {
             Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Ok(_)) => self.deliver(&batch).map(Poll::Ready),
-            Poll::Ready(Err(error)) => self.fail(error).map(Poll::Ready),
+            Poll::Ready(Ok(_)) => {
+                self.failures = 0;
+                self.deliver(&batch).map(Poll::Ready)
+            }
+            Poll::Ready(Err(error)) => {
+                self.failures = (self.failures + 1) % MOST_FAILURES;
+                if self.failures == 0 {
+                    self.rest = Some(self.transport.handle().sleep(REST));
+                }
+                self.fail(error).map(Poll::Ready)
+            }
         };
         BATCH.set(Some(batch));
         result

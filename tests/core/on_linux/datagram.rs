@@ -1,6 +1,7 @@
 //! Unix sockets: datagrams, and socket files.
 
 use std::{
+    cell::Cell,
     fs,
     future::poll_fn,
     io::{self, Read, Write},
@@ -13,16 +14,18 @@ use std::{
     },
     pin::Pin,
     process::{Command, Stdio},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
+use super::forbidden;
 use crate::{
     datagram::{Noting, local, send_all},
     run::run,
 };
 use entwined::{
     endpoint,
-    protocol::{self, Echo},
+    protocol::{self, DatagramProtocol, DatagramTransport, Echo},
     transport::{Address, Batch, UnixAddress, fd, udp, unix},
 };
 use futures_io::AsyncRead as _;
@@ -307,6 +310,43 @@ fn what_the_system_accepts_at_once_is_sent_before_the_socket_is_closed() {
         }
     }
     assert_eq!(counts, (200, 1_000));
+}
+
+/// Counts what goes wrong.
+struct Failures(Rc<Cell<u32>>);
+
+impl DatagramProtocol for Failures {
+    fn datagram_received(&mut self, _: &DatagramTransport, _: &[u8], _: &Address) {}
+
+    fn failed(&mut self, _: &DatagramTransport, _: &io::Error) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+/// Nor may it be told without end.
+#[test]
+fn a_protocol_that_may_not_receive_does_not_keep_the_thread_busy() {
+    // EPERM. The datagram stays where it is, and the socket readable.
+    let name = "datagram::a_protocol_that_may_not_receive_does_not_keep_the_thread_busy";
+    if !forbidden("recvmmsg", 1, name) {
+        return;
+    }
+    run(|handle| async move {
+        let socket = udp::bind(&handle, local()).expect("a port");
+        let to = socket.local_address();
+        let failures = Rc::new(Cell::new(0));
+        let transport = protocol::start_datagrams(socket, Failures(failures.clone()));
+        let peer = udp::bind(&handle, local()).expect("a port");
+        peer.send_to(b"!", &to).await.expect("sent");
+        handle.sleep(Duration::from_millis(500)).await;
+        let count = failures.get();
+        assert!((1..1_000).contains(&count), "{count} times");
+        // It can be closed meanwhile.
+        transport.close();
+        while transport.ask(|_| ()).is_some() {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+    });
 }
 
 /// Sends a byte and the only fd of a socket whose close waits for a peer that does not read.

@@ -31,9 +31,11 @@ import ctypes, os, struct, sys
 libc = ctypes.CDLL(None)
 numbers = {
     "accept4": {"x86_64": 288, "aarch64": 242},
+    "chdir": {"x86_64": 80, "aarch64": 49},
     "close_range": {"x86_64": 436, "aarch64": 436},
     "ppoll": {"x86_64": 271, "aarch64": 73},
     "pidfd_open": {"x86_64": 434, "aarch64": 434},
+    "recvmmsg": {"x86_64": 299, "aarch64": 243},
 }
 number, errno = numbers[sys.argv[1]][os.uname().machine], int(sys.argv[2])
 deny, allow = (0x06, 0, 0, 0x50000 | errno), (0x06, 0, 0, 0x7fff0000)
