@@ -116,17 +116,23 @@ impl Spawn {
             highest: sys::highest_fd(),
         });
         sys::before_exec(&mut self.command, plan.clone());
+        let mut tries = 0;
         loop {
             let _held = hold(&plan)?;
             // Until the child has reset its signal handlers, none of this process's may run in it.
             let _blocked = sys::Blocked::all();
+            tries += 1;
             match self.command.spawn() {
-                Err(error) if error.raw_os_error() == Some(sys::TAKEN) => {}
+                Err(error) if error.raw_os_error() == Some(sys::TAKEN) && tries < MOST_TRIES => {}
                 result => return result,
             }
         }
     }
 }
+
+/// How often a child is started whose numbers were taken. Each time another thread has to open
+/// something at that very moment; the file system of another program can say so without end.
+const MOST_TRIES: u32 = 100;
 
 /// Opens a pipe, close-on-exec: the end to read from, and the end to write to.
 ///

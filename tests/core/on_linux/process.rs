@@ -796,6 +796,25 @@ fn without_close_range_too_no_fd_is_inherited() {
     });
 }
 
+/// A file system of another program may give any error, also the one that says to try again. The
+/// thread tried for ever.
+#[test]
+fn a_file_system_cannot_make_a_start_go_on_for_ever() {
+    // EADDRINUSE.
+    if !forbidden(
+        "chdir",
+        98,
+        "process::a_file_system_cannot_make_a_start_go_on_for_ever",
+    ) {
+        return;
+    }
+    run(|handle| async move {
+        let error = Command::new("true").current_dir("/").spawn(&handle);
+        let error = error.expect_err("it cannot go there");
+        assert_eq!(error.source.raw_os_error(), Some(98), "{error}");
+    });
+}
+
 /// Lets the process have so many fds, and no more.
 fn limit_fds(count: u64) -> rustix::process::Rlimit {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

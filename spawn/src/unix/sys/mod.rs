@@ -59,7 +59,7 @@ pub(crate) struct Place {
 }
 
 /// The child's error if a pipe or socket has taken one of its numbers: it may be std's. The parent
-/// tries again. Neither fork(2) nor execve(2) returns this.
+/// tries again. Neither fork(2) nor execve(2) returns this, unless a file system does.
 pub(crate) const TAKEN: c_int = libc::EADDRINUSE;
 
 impl Place {
