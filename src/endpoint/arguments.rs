@@ -245,10 +245,11 @@ impl fmt::Display for ParseError {
             .count();
         write!(
             f,
-            "{}\n    {}\n    {:before$}^",
+            "{}\n    {}\n    {}^",
             self.what,
             self.text.escape_debug(),
-            ""
+            // Not as a width: a large one panics.
+            " ".repeat(before)
         )
     }
 }

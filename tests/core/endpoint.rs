@@ -382,3 +382,11 @@ fn a_longer_timeout_than_the_usual_is_kept() {
         assert_eq!(handle.now() - start, Duration::from_secs(seconds), "{text}");
     }
 }
+
+/// Writing the error panicked: the place was too far to the right.
+#[test]
+fn the_error_of_a_long_text_can_be_shown() {
+    let text = format!("tcp:{}", "h".repeat(100_000));
+    let error = endpoint::client(&text).expect_err("no port");
+    assert!(error.to_string().ends_with('^'));
+}
