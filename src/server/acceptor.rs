@@ -137,12 +137,13 @@ impl Acceptor {
     /// Fires when the server no longer accepts and its last connection is gone. Fires with an error
     /// if the listener failed.
     pub fn closed(&self) -> Deferred<(), AcceptError> {
+        if let Some(end) = self.gate.ended() {
+            return Deferred::ready(end);
+        }
         let (resolver, deferred) = Deferred::new();
         let mut followers = self.gate.followers.borrow_mut();
         followers.retain(|follower| follower.is_wanted());
         followers.push(resolver);
-        drop(followers);
-        self.gate.tell_end();
         deferred
     }
 }
@@ -229,11 +230,15 @@ impl Gate {
         self.tell_end();
     }
 
+    /// The end, if it has come and no connection is open.
+    fn ended(&self) -> Option<Result<(), AcceptError>> {
+        self.end.borrow().clone().filter(|_| self.open.get() == 0)
+    }
+
     /// Resolves the followers if the server has closed. Deferred to a `call_soon`: a connection can
     /// close deep inside other code.
     fn tell_end(&self) {
-        let end = self.end.borrow().clone().filter(|_| self.open.get() == 0);
-        if let Some(end) = end {
+        if let Some(end) = self.ended() {
             let followers = self.followers.take();
             if !followers.is_empty() {
                 self.handle.call_soon(move || {

@@ -120,6 +120,22 @@ fn who_waits_for_a_servers_end_hears_of_the_end_of_the_run() {
     ));
 }
 
+/// It was told in the next run only, if there was one.
+#[test]
+fn a_servers_end_can_be_asked_for_between_two_runs() {
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let listener = tcp::listen(&handle, "127.0.0.1:0").expect("a listener");
+    let server = protocol::serve(listener, |_| Some(Nothing));
+    handle.call_soon_with(entwined::Handle::stop);
+    reactor.run().expect("it runs");
+    let ended = server.closed().take().expect("it has ended");
+    assert!(matches!(
+        ended,
+        Err(AcceptError::Interrupted(Interrupted::Cancelled))
+    ));
+}
+
 /// Who waited for it waited for ever.
 #[test]
 fn the_end_of_a_server_is_told_though_its_reactor_goes_before_the_first_turn() {
