@@ -102,6 +102,8 @@ pub(super) struct Shared {
     /// Whether a callback of this connection is on the stack. If so, the task checks everything
     /// after it and need not be woken.
     pub(super) in_callback: Cell<bool>,
+    /// Whether the task, or the end, has found the stream in use by a question.
+    pub(super) missed: Cell<bool>,
     /// When bytes last moved, in either direction.
     pub(super) moved: Cell<Instant>,
     /// What is called when all that has arrived has been read.
@@ -312,7 +314,8 @@ impl Connection {
     /// options, the peer's credentials or received file descriptors. Returns `None` if there is no
     /// such stream or the connection is over.
     ///
-    /// `question` must not use this connection.
+    /// `question` must not use this connection. If it runs the loop, nothing is read from the
+    /// connection, or sent, meanwhile.
     ///
     /// ```
     /// # use entwined::{protocol::Connection, transport::Stream};
@@ -322,8 +325,33 @@ impl Connection {
     /// }
     /// ```
     pub fn ask<S: ByteStream, R>(&self, question: impl FnOnce(&S) -> R) -> Option<R> {
+        // Dropped after the borrow.
+        let _asked = Asked(&self.shared);
         let stream = self.shared.stream.borrow();
         stream.as_ref()?.find::<S>().map(question)
+    }
+}
+
+/// The stream is in use until it is dropped. What the connection's task could not do meanwhile is
+/// done then.
+struct Asked<'a>(&'a Shared);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let Ok(mut stream) = self.0.stream.try_borrow_mut() else {
+            // Another question is about to do it.
+            return;
+        };
+        if !self.0.missed.take() {
+            return;
+        }
+        if self.0.ending.get() != Ending::Lost {
+            drop(stream);
+            return self.0.wake();
+        }
+        if let Some(mut stream) = stream.take() {
+            stream.abort();
+        }
     }
 }
 
@@ -348,6 +376,13 @@ impl Shared {
     }
 
     /// Stores the waker of the connection's task.
+    /// Whether a question uses the stream. It makes up for what has to wait for that.
+    pub(super) fn is_asked(&self) -> bool {
+        let asked = self.stream.try_borrow_mut().is_err();
+        self.missed.set(self.missed.get() || asked);
+        asked
+    }
+
     pub(super) fn keep_waker(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
     }

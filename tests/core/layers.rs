@@ -11,7 +11,7 @@ use std::{
 };
 
 use entwined::{
-    forward_stream,
+    Standalone, forward_stream,
     framing::{Delimited, FrameError, Framing, Lines},
     protocol::{self, Connection, FrameReceiver, Framed, Lost, Protocol},
     simulation::Simulation,
@@ -435,4 +435,39 @@ fn a_protocol_hears_of_the_end_though_its_stream_panics_then() {
         entries(&log),
         ["made with an unknown address", "the reactor stopped"]
     );
+}
+
+/// The connection's task found the stream in use, and panicked.
+#[test]
+fn a_question_to_a_stream_may_make_turns() {
+    for stops in [false, true] {
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let (near, far) = memory::pair(&handle);
+        let (log, lost) = (Log::default(), Log::default());
+        let connection = protocol::start(&handle, near, Noting(log.clone()));
+        let other = protocol::start(&handle, far, Noting(lost.clone()));
+        let own = handle.clone();
+        handle.call_soon(move || {
+            let waited = connection.ask(|_: &MemoryStream| {
+                other.write(b"meanwhile");
+                if stops {
+                    own.stop();
+                }
+                own.wait(own.sleep(Duration::from_millis(20))).is_ok()
+            });
+            assert_eq!(waited, Some(!stops));
+            if !stops {
+                own.call_later_with(Duration::from_millis(20), entwined::Handle::stop);
+            }
+        });
+        reactor.run().expect("a run");
+        let [made, stopped] = ["made with an unknown address", "the reactor stopped"];
+        let here = match stops {
+            true => vec![made, stopped],
+            false => vec![made, "meanwhile", stopped],
+        };
+        assert_eq!(entries(&log), here);
+        assert_eq!(entries(&lost), [made, stopped]);
+    }
 }

@@ -87,6 +87,7 @@ pub(super) fn spawn(
         told: Cell::new(Told::Open),
         waker: WakeSlot::default(),
         in_callback: Cell::new(false),
+        missed: Cell::new(false),
         // Not the turn's: this may be a callback of the host, long after the last one.
         moved: Cell::new(handle.now()),
         quiet: RefCell::default(),
@@ -175,6 +176,9 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.connection.shared.keep_waker(cx);
+        if this.connection.shared.is_asked() {
+            return Poll::Pending;
+        }
         this.polled = true;
         let polled = this.steps(cx);
         this.polled = false;
@@ -303,7 +307,11 @@ impl Driver {
         shared.outbound.borrow_mut().clear();
         // A handle that outlives its connection must not keep the task's memory alive.
         shared.waker.clear();
-        let stream = shared.stream.borrow_mut().take();
+        // If it is in use, it is dropped when it is not.
+        let stream = match shared.is_asked() {
+            true => None,
+            false => shared.stream.take(),
+        };
         let rest = (shared.upgrade.take(), shared.quiet.take());
         // A panic here has been reported. The protocol hears of the end all the same.
         let _ = shared.handle.contain(self.origin, || {
