@@ -32,6 +32,9 @@ use crate::{
 /// datagrams.
 #[derive(Debug)]
 pub struct DatagramSocket {
+    /// A socket file to remove on drop. Declared first: as long as the socket is there, no other file
+    /// has its number.
+    _file: Option<SocketFile>,
     pub(super) socket: Registration<OwnedFd>,
     family: AddressFamily,
     /// Whether it is a Unix socket that is not connected. Such a socket counts as writable though
@@ -42,8 +45,6 @@ pub struct DatagramSocket {
     retry: RefCell<Option<Sleep>>,
     /// The tasks that wait to send. The system wakes the one that has asked last.
     senders: WakeList,
-    /// A socket file to remove on drop.
-    _file: Option<SocketFile>,
 }
 
 impl DatagramSocket {

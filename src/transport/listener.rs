@@ -45,6 +45,9 @@ const MOST_FAILURES: u32 = 64;
 /// Accepting resumes on its own as soon as fds are available again.
 #[derive(Debug)]
 pub struct Listener {
+    /// A socket file to remove on drop. Declared first: as long as the socket is there, no other file
+    /// has its number.
+    _file: Option<SocketFile>,
     pub(super) socket: Registration<OwnedFd>,
     local: Address,
     /// The spare fd that is given up to turn a peer away.
@@ -53,8 +56,6 @@ pub struct Listener {
     rest: RefCell<Option<Sleep>>,
     /// How many connections in a row could not be accepted.
     failures: Cell<u32>,
-    /// A socket file to remove on drop.
-    _file: Option<SocketFile>,
 }
 
 impl Listener {

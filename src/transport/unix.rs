@@ -5,9 +5,9 @@
 //! Listening at a path creates a socket file there. It is removed with the socket, if it is still
 //! the same file. A program that crashes leaves its file behind. The next program that listens
 //! there finds that nobody answers, and replaces the file. If somebody answers, or the file is not
-//! a socket, the path is left alone and the error is [`AddrInUse`](io::ErrorKind::AddrInUse). (If
-//! two programs find the same stale file at the same instant, both may replace it, and the later
-//! one wins.) A path cannot be empty. A relative one means the directory that the program is in at
+//! a socket, the path is left alone and the error is [`AddrInUse`](io::ErrorKind::AddrInUse). Of
+//! several programs that find the same stale file, one replaces it: meanwhile it has a lock on the
+//! folder (flock(2)). A path cannot be empty. A relative one means the directory that the program is in at
 //! that moment, also if it changes its directory before the file is removed.
 //!
 //! Only the user that the program runs as can connect: the file has the mode 0600, whatever the
@@ -27,10 +27,12 @@ use std::{
         },
     },
     path::Path,
+    thread,
     time::Duration,
 };
 
 use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock},
     io::Errno,
     net::{self, AddressFamily, SocketAddrUnix, SocketType},
 };
@@ -109,7 +111,8 @@ pub fn listen_abstract(handle: &Handle, name: impl AsRef<[u8]>) -> Result<Listen
 fn listen_on(handle: &Handle, address: UnixAddress) -> Result<Listener, ListenError> {
     let open = || {
         let socket = sys::socket(AddressFamily::UNIX, SocketType::STREAM)?;
-        let file = bind(&socket, &address)?;
+        let turn = Turn::take(&address);
+        let file = bind(&socket, &address, &turn)?;
         net::listen(&socket, BACKLOG)?;
         Ok(Listener::new(handle, socket)?.with_file(file))
     };
@@ -130,7 +133,7 @@ pub fn datagram(handle: &Handle, address: &UnixAddress) -> Result<DatagramSocket
         let file = if *address == UnixAddress::Unnamed {
             None
         } else {
-            bind(&socket, address)?
+            bind(&socket, address, &Turn::take(address))?
         };
         Ok(DatagramSocket::new(handle, socket, AddressFamily::UNIX)?.with_file(file))
     };
@@ -185,7 +188,7 @@ fn name(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
 }
 
 /// Binds a socket to its name, replacing a stale socket file.
-fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile>> {
+fn bind(socket: &OwnedFd, address: &UnixAddress, turn: &Turn) -> io::Result<Option<SocketFile>> {
     let target = name(address)?;
     let UnixAddress::Path(path) = address else {
         net::bind(socket, &target)?;
@@ -195,7 +198,9 @@ fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile
     let owners = || Permissions::from_mode(OWNERS);
     let _ = File::from(socket.try_clone()?).set_permissions(owners());
     match net::bind(socket, &target) {
-        Err(Errno::ADDRINUSE) if is_dead(path, &target, net::sockopt::socket_type(socket)?) => {
+        Err(Errno::ADDRINUSE)
+            if turn.is_ours && is_dead(path, &target, net::sockopt::socket_type(socket)?) =>
+        {
             tracing::info!(path = %path.display(), "replacing a stale socket file");
             std::fs::remove_file(path)?;
             net::bind(socket, &target)?;
@@ -208,6 +213,51 @@ fn bind(socket: &OwnedFd, address: &UnixAddress) -> io::Result<Option<SocketFile
         std::fs::set_permissions(path, owners())?;
     }
     Ok(file)
+}
+
+/// Lets programs make socket files in a folder one after another, from bind(2) to listen(2): in
+/// between, a socket looks like a dead one. It is a lock on the folder (flock(2)), so nothing is
+/// left behind.
+struct Turn {
+    _folder: Option<OwnedFd>,
+    /// Whether a dead socket may be replaced: no other program is about to.
+    is_ours: bool,
+}
+
+impl Turn {
+    fn take(address: &UnixAddress) -> Self {
+        let folder = match address {
+            UnixAddress::Path(path) => folder_of(path),
+            _ => None,
+        };
+        let mut is_ours = true;
+        for _ in 0..LOCK_TRIES {
+            let lock = FlockOperation::NonBlockingLockExclusive;
+            // A folder that may not be read, or a file system without locks, has no turns.
+            is_ours = !folder
+                .as_ref()
+                .is_some_and(|folder| flock(folder, lock) == Err(Errno::WOULDBLOCK));
+            if is_ours {
+                break;
+            }
+            thread::sleep(LOCK_PAUSE);
+        }
+        Turn {
+            _folder: folder,
+            is_ours,
+        }
+    }
+}
+
+/// How often the lock of a folder is asked for, and how long it is left to the others each time. They
+/// have it for some system calls.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
+
+fn folder_of(path: &Path) -> Option<OwnedFd> {
+    let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(folder.unwrap_or(Path::new(".")), flags, Mode::empty()).ok()
 }
 
 /// The mode of a socket file: the owner may connect.
@@ -233,7 +283,7 @@ mod tests {
         let listener = sys::socket(AddressFamily::UNIX, SocketType::STREAM).expect("a socket");
         let path = std::env::temp_dir().join(format!("full-{}.sock", std::process::id()));
         let address = UnixAddress::Path(path.clone());
-        let _file = bind(&listener, &address).expect("a socket file");
+        let _file = bind(&listener, &address, &Turn::take(&address)).expect("a socket file");
         net::listen(&listener, 0).expect("it listens");
         let result = reactor.block_on(async move {
             let mut accepted = Vec::new();

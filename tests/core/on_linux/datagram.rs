@@ -15,6 +15,7 @@ use std::{
     pin::Pin,
     process::{Command, Stdio},
     rc::Rc,
+    sync::Barrier,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use crate::{
     run::run,
 };
 use entwined::{
-    endpoint,
+    Standalone, endpoint,
     protocol::{self, DatagramProtocol, DatagramTransport, Echo},
     transport::{Address, Batch, UnixAddress, fd, udp, unix},
 };
@@ -430,5 +431,42 @@ fn a_unix_peer_sends_fds_at_once_if_the_listener_lets_it() {
         let mut read = String::new();
         other.read_to_string(&mut read).expect("text");
         assert_eq!(read, "through");
+    });
+}
+
+/// Two of them removed each other's files, or one that ended removed the file of the next.
+#[test]
+fn one_program_at_a_time_has_a_socket_file() {
+    const PROGRAMS: usize = 3;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    for _ in 0..200 {
+        // It stays when its socket is gone.
+        drop(UnixListener::bind(&path));
+        let (begin, end) = (Barrier::new(PROGRAMS), Barrier::new(PROGRAMS));
+        let won = std::thread::scope(|scope| {
+            let program = || {
+                let reactor = Standalone::new().expect("a reactor");
+                begin.wait();
+                let listener = unix::listen(&reactor.handle(), &path);
+                end.wait();
+                usize::from(listener.is_ok())
+            };
+            let programs = [(); PROGRAMS].map(|()| scope.spawn(program));
+            programs.map(|program| program.join().expect("no panic"))
+        });
+        assert_eq!(won.iter().sum::<usize>(), 1);
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..PROGRAMS {
+            scope.spawn(|| {
+                let reactor = Standalone::new().expect("a reactor");
+                for _ in 0..1_000 {
+                    if let Ok(_listener) = unix::listen(&reactor.handle(), &path) {
+                        UnixStream::connect(&path).expect("its file is there");
+                    }
+                }
+            });
+        }
     });
 }
