@@ -328,6 +328,7 @@ impl End {
     fn new(handle: &Handle, fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         super::sys::pass_fds(&fd, false);
+        super::sys::close_at_once(&fd);
         let source = match Registration::new(handle, fd, interest) {
             Ok(watched) if interest == Interest::READABLE => Source::Registration(watched),
             // An fd that is not full can be written to at once.

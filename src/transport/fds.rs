@@ -14,14 +14,30 @@ use rustix::{
     },
 };
 
-use super::sys::{RECEIVE, SEND};
+use super::sys::{RECEIVE, SEND, close_at_once};
 
 /// Limit on the fds in one message, and on the fds that wait to be taken.
 const LIMIT: usize = 64;
 
+/// The most fds that the kernel passes with one message (SCM_MAX_FD). It would close those for which
+/// there is no room, in a system call of this thread, and take as long as the peer has seen to.
+const MOST_IN_ONE: usize = 253;
+
 /// Fds that have arrived and have not been taken. Dropping the queue closes them.
 #[derive(Debug, Default)]
 pub(super) struct FdQueue(RefCell<Vec<OwnedFd>>);
+
+impl Drop for FdQueue {
+    fn drop(&mut self) {
+        self.take().into_iter().for_each(discard);
+    }
+}
+
+/// Closes an fd that a peer has sent.
+fn discard(fd: OwnedFd) {
+    close_at_once(&fd);
+    drop(fd);
+}
 
 impl FdQueue {
     pub(super) fn take(&self) -> Vec<OwnedFd> {
@@ -29,7 +45,7 @@ impl FdQueue {
     }
 
     pub(super) fn receive(&self, socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(LIMIT))];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_IN_ONE))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = net::recvmsg(
             socket,
@@ -41,8 +57,9 @@ impl FdQueue {
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 for fd in fds {
-                    if queue.len() < LIMIT {
-                        queue.push(fd);
+                    match queue.len() < LIMIT {
+                        true => queue.push(fd),
+                        false => discard(fd),
                     }
                 }
             }

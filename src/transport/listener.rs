@@ -89,6 +89,8 @@ impl Listener {
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
         sys::pass_fds(&socket, false);
+        // Accepted sockets inherit this too.
+        sys::close_at_once(&socket);
         // Accepted sockets inherit this option. Unix sockets do not have it.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         Listener::new(handle, socket)

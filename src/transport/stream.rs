@@ -47,7 +47,8 @@ impl Stream {
     }
 
     /// Wraps a TCP or Unix socket that is already connected: inherited, or created elsewhere. The
-    /// socket becomes non-blocking for every process that shares it, and loses Nagle's algorithm.
+    /// socket becomes non-blocking for every process that shares it, and loses Nagle's algorithm and
+    /// the time that closing it may take (`SO_LINGER`).
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if this is not a connected stream socket.
@@ -65,6 +66,7 @@ impl Stream {
         };
         rustix::io::ioctl_fionbio(&socket, true)?;
         sys::pass_fds(&socket, false);
+        sys::close_at_once(&socket);
         // Unix sockets do not have this option.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         Ok(Stream::new(

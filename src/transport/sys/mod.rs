@@ -24,9 +24,23 @@ pub(super) use self::unix::*;
 #[cfg(windows)]
 pub(super) use self::windows::*;
 
+use rustix::{
+    fd::OwnedFd,
+    net::{SocketAddrAny, sockopt},
+};
+
 /// A datagram, as a system call returns it.
 pub(super) struct Message {
     pub(super) count: usize,
-    pub(super) from: Option<rustix::net::SocketAddrAny>,
+    pub(super) from: Option<SocketAddrAny>,
     pub(super) truncated: bool,
+}
+
+/// Makes closing a socket from elsewhere wait for nothing. With `SO_LINGER` it waits for a peer that
+/// does not read, also if the socket is non-blocking.
+pub(super) fn close_at_once(socket: &OwnedFd) {
+    let lingers = matches!(sockopt::socket_linger(socket), Ok(Some(time)) if !time.is_zero());
+    if lingers {
+        let _ = sockopt::set_socket_linger(socket, None);
+    }
 }

@@ -27,7 +27,7 @@ use crate::{
 use entwined::{
     Standalone, endpoint,
     protocol::{self, DatagramProtocol, DatagramTransport, Echo},
-    transport::{Address, Batch, UnixAddress, fd, udp, unix},
+    transport::{Address, Batch, Listener, Stream, UnixAddress, fd, udp, unix},
 };
 use futures_io::AsyncRead as _;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt};
@@ -468,5 +468,61 @@ fn one_program_at_a_time_has_a_socket_file() {
                 }
             });
         }
+    });
+}
+
+/// A socket from elsewhere may have this option, and those that it accepts inherit it. Closing one
+/// whose peer does not read held the thread.
+#[test]
+fn a_socket_from_elsewhere_is_closed_at_once() {
+    run(|handle| async move {
+        let listening = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listening.local_addr().expect("an address");
+        let linger = Some(Duration::from_secs(4));
+        sockopt::set_socket_linger(&listening, linger).expect("an option");
+        let listener = Listener::from_fd(&handle, listening.into()).expect("a listener");
+        let first = TcpStream::connect(address).expect("a connection");
+        let accepted = listener.accept().await.expect("a peer");
+        let second = TcpStream::connect(address).expect("a connection");
+        let far = listener.accept().await.expect("a peer");
+        sockopt::set_socket_linger(&second, linger).expect("an option");
+        let wrapped = Stream::from_fd(&handle, second.into()).expect("a stream");
+        for stream in [&accepted, &wrapped] {
+            while stream.send_now(&[0; 65_536]).is_ok() {}
+        }
+        let start = Instant::now();
+        drop((accepted, wrapped));
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(2), "it took {took:?}");
+        drop((first, far));
+    });
+}
+
+/// What is slow to close among many held the thread too.
+#[test]
+fn fds_that_nobody_takes_are_closed_at_once() {
+    run(|handle| async move {
+        let (mut stream, peer) = unix::pair(&handle).expect("two streams");
+        stream.receive_fds().expect("a Unix socket");
+        let mut buffer = [0; 8];
+        let start = Instant::now();
+        // As many as are kept, and one more.
+        let null = fs::File::open("/dev/null").expect("a file");
+        let sent = peer.send_with_fds(b"!", &[null.as_fd(); 64]).await;
+        assert_eq!(sent.expect("sent"), 1);
+        let mut kept = vec![send_what_is_slow_to_close(&peer)];
+        for _ in 0..2 {
+            let read = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer));
+            assert_eq!(read.await.expect("a byte"), 1);
+        }
+        assert_eq!(stream.take_fds().len(), 64);
+        // One that is there when the stream goes.
+        kept.push(send_what_is_slow_to_close(&peer));
+        let read = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer));
+        assert_eq!(read.await.expect("a byte"), 1);
+        drop(stream);
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(2), "it took {took:?}");
+        assert!(kept.iter().all(Result::is_ok));
     });
 }
