@@ -375,7 +375,6 @@ impl Shared {
         }
     }
 
-    /// Stores the waker of the connection's task.
     /// Whether a question uses the stream. It makes up for what has to wait for that.
     pub(super) fn is_asked(&self) -> bool {
         let asked = self.stream.try_borrow_mut().is_err();
@@ -383,6 +382,7 @@ impl Shared {
         asked
     }
 
+    /// Stores the waker of the connection's task.
     pub(super) fn keep_waker(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
     }
