@@ -53,6 +53,8 @@ impl Stream {
     /// - [`Unsupported`](io::ErrorKind::Unsupported) on TCP.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if `bytes` is empty or there are more than
     ///   64 fds.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the peer takes no fds, see
+    ///   [`receive_fds`](Stream::receive_fds). Nothing is sent then.
     /// - Any error of the system call.
     pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         self.only_unix("passing file descriptors")?;
