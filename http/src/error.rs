@@ -130,7 +130,12 @@ impl IntoResponse for Error {
         let mut response = typed(TEXT, text(&self.message));
         *response.status_mut() = self.status;
         for (name, value) in self.headers {
-            response.headers_mut().append(name, value);
+            // There is one of the text already.
+            if name == CONTENT_TYPE {
+                response.headers_mut().insert(name, value);
+            } else {
+                response.headers_mut().append(name, value);
+            }
         }
         response.extensions_mut().insert(Message(self.message));
         response

@@ -8,8 +8,8 @@ use std::{
 };
 
 use entwined_http::{
-    Body, ETag, Error, HeaderMap, Html, IntoResponse, Json, Next, Preconditions, Redirect, Request,
-    Response, Router, State, StatusCode, header, layers,
+    Body, ETag, Error, HeaderMap, HeaderValue, Html, IntoResponse, Json, Next, Preconditions,
+    Redirect, Request, Response, Router, State, StatusCode, header, layers,
 };
 
 use crate::server::support::Site;
@@ -499,4 +499,26 @@ fn a_redirect_to_a_name_that_is_not_ascii_is_encoded() {
         answer.header("location"),
         Some("/caf%C3%A9%20au%20lait?a=%20%C3%BC#b")
     );
+}
+
+/// RFC 9110, 5.3: a header that is no list is there once.
+#[test]
+fn an_error_has_one_content_type() {
+    let site = Site::start(|_| {
+        Router::new().get("/", || {
+            let kind = HeaderValue::from_static("application/problem+json");
+            let error = Error::bad_request("{}").with_header(header::CONTENT_TYPE, kind);
+            let link = |text| (header::LINK, HeaderValue::from_static(text));
+            let ((name, one), (_, other)) = (link("<a>"), link("<b>"));
+            Err::<(), _>(
+                error
+                    .with_header(name.clone(), one)
+                    .with_header(name, other),
+            )
+        })
+    });
+    let answer = site.get("/");
+    let kinds: Vec<_> = answer.headers("content-type").collect();
+    assert_eq!(kinds, ["application/problem+json"]);
+    assert_eq!(answer.headers("link").count(), 2);
 }
