@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use bytes::{Buf, Bytes};
 use futures_io::{AsyncRead, AsyncWrite};
 use tungstenite::{
     client::IntoClientRequest,
@@ -189,23 +190,35 @@ pub async fn connect_with(
                 }
                 RoundResult::StageFinished(StageResult::DoneReading {
                     result,
-                    stream,
+                    mut stream,
                     tail,
-                }) => return Poll::Ready(Ok((result, stream.stream, tail))),
+                }) => {
+                    stream.begin = [&tail[..], &stream.begin].concat().into();
+                    if is_final(&result) {
+                        return Poll::Ready(Ok((result, stream)));
+                    }
+                    HandshakeMachine::start_read(stream)
+                }
             };
         }
     });
     let shaken = handle.timeout(config.connect_timeout, shaken).await;
-    let (response, stream, arrived) = shaken.unwrap_or(Err(ConnectError::TimedOut))?;
+    let (response, Blocking { stream, begin, .. }) = shaken.unwrap_or(Err(ConnectError::TimedOut))?;
     let protocol = check(&response, &key, &config.protocols)?;
     Ok(WebSocket::new(
         handle,
         stream,
-        &arrived,
+        &begin,
         Role::Client,
         &config,
         protocol,
     ))
+}
+
+/// Whether no other answer follows this one (RFC 9110, 15.2).
+fn is_final(response: &Response) -> bool {
+    let status = response.status();
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Checks that the response opens a WebSocket (RFC 6455, 4.1), and returns the subprotocol.
@@ -284,6 +297,8 @@ fn refused(error: tungstenite::Error) -> ConnectError {
 struct Blocking {
     stream: Box<dyn ByteStream>,
     waker: Waker,
+    /// What was read and is still to be parsed.
+    begin: Bytes,
 }
 
 impl Blocking {
@@ -291,6 +306,7 @@ impl Blocking {
         Blocking {
             stream,
             waker: Waker::noop().clone(),
+            begin: Bytes::new(),
         }
     }
 
@@ -314,7 +330,14 @@ impl Blocking {
 
 impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.poll(|stream, cx| stream.poll_read(cx, buffer))
+        if self.begin.is_empty() {
+            return self.poll(|stream, cx| stream.poll_read(cx, buffer));
+        }
+        let count = buffer.len().min(self.begin.len());
+        self.begin
+            .split_to(count)
+            .copy_to_slice(&mut buffer[..count]);
+        Ok(count)
     }
 }
 

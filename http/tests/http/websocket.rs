@@ -713,6 +713,11 @@ fn what_comes_with_the_head_is_not_lost_however_its_lines_end() {
             |head: String| head,
             |head: String| head.replace("\r\n", "\n"),
             |head: String| format!("\r\n\r\n{head}"),
+            // Interim answers may come before it (RFC 9110, 15.2).
+            |head: String| {
+                let hints = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
+                format!("{hints}HTTP/1.1 100 Continue\r\n\r\n{head}")
+            },
             |head: String| format!("\n\n{}", head.replace("\r\n\r\n", "\r\n\n")),
         ] {
             let listener =
