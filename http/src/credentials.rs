@@ -14,13 +14,26 @@ pub(super) fn basic(name: &str, password: &str) -> Result<Option<HeaderValue>, &
         return Ok(None);
     }
     let decoded = |text: &str| percent::decode(text).unwrap_or_else(|| text.to_owned());
-    let name = decoded(name);
+    pair(&decoded(name), &decoded(password)).map(Some)
+}
+
+/// The same for a name and a password that are not encoded.
+///
+/// # Errors
+/// As [`basic`].
+pub(super) fn pair(name: &str, password: &str) -> Result<HeaderValue, &'static str> {
     if name.contains(':') {
         // The server would take what comes behind it for a part of the password (RFC 7617, 2).
         return Err("a user name cannot contain a colon");
     }
-    let pair = STANDARD.encode(format!("{name}:{}", decoded(password)));
+    if [name, password]
+        .iter()
+        .any(|text| text.contains(|it: char| it.is_ascii_control()))
+    {
+        return Err("a user name and a password cannot contain control characters");
+    }
+    let pair = STANDARD.encode(format!("{name}:{password}"));
     let mut value = HeaderValue::try_from(format!("Basic {pair}")).expect("Base64 is ASCII");
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(value)
 }

@@ -2,7 +2,6 @@
 
 use std::{fmt, rc::Rc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use url::Url;
 
@@ -13,7 +12,7 @@ use super::{
     settings::parse,
 };
 use crate::{
-    Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    Body, Bytes, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, credentials,
     header::{
         ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION,
         PROXY_AUTHORIZATION, RANGE, USER_AGENT,
@@ -127,21 +126,20 @@ impl RequestBuilder {
         self.typed("application/x-www-form-urlencoded", bytes)
     }
 
-    /// Sends a user name and a password (RFC 7617). A name with a colon is an error: the server
-    /// would take what comes behind it for a part of the password.
+    /// Sends a user name and a password (RFC 7617), in place of other credentials. A name with a
+    /// colon is an error: the server would take what comes behind it for a part of the password.
+    /// So are control characters.
     pub fn basic_auth(mut self, name: &str, password: &str) -> Self {
-        if name.contains(':') {
-            self.fail(ClientError::Request(
-                "a user name cannot contain a colon".to_owned(),
-            ));
-            return self;
+        match credentials::pair(name, password) {
+            Ok(value) => drop(self.headers.insert(AUTHORIZATION, value)),
+            Err(wrong) => self.fail(ClientError::Request(wrong.to_owned())),
         }
-        let pair = STANDARD.encode(format!("{name}:{password}"));
-        self.header("authorization", &format!("Basic {pair}"))
+        self
     }
 
-    /// Sends a bearer token (RFC 6750).
-    pub fn bearer_auth(self, token: &str) -> Self {
+    /// Sends a bearer token (RFC 6750), in place of other credentials.
+    pub fn bearer_auth(mut self, token: &str) -> Self {
+        self.headers.remove(AUTHORIZATION);
         self.header("authorization", &format!("Bearer {token}"))
     }
 

@@ -1013,6 +1013,22 @@ fn a_user_name_with_a_colon_is_not_sent() {
             error.contains("colon") && !error.contains("secret"),
             "{error}"
         );
+        for (name, password) in [
+            ("Ada", "secret\n"),
+            ("Ada\0secret", ""),
+            ("secret\u{7f}", ""),
+        ] {
+            let sent = client.get(&address).basic_auth(name, password).send().await;
+            let error = sent.map(|_| ()).expect_err("no name").to_string();
+            assert!(
+                error.contains("control") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+        let url = address.replace("//", "//Ada:secret%0A@");
+        let error = client.get(&url).send().await.map(|_| ());
+        let error = error.expect_err("no name").to_string();
+        assert!(error.contains("control"), "{error}");
         let url = address.replace("//", "//Ada%3Asecret:word@");
         let error = client.get(&url).send().await.map(|_| ());
         let error = error.expect_err("no name").to_string();
@@ -1020,5 +1036,22 @@ fn a_user_name_with_a_colon_is_not_sent() {
             error.contains("colon") && !error.contains("secret"),
             "{error}"
         );
+    });
+}
+
+/// Servers refuse two, or take the one that was meant to be replaced (RFC 9110, 5.3).
+#[test]
+fn the_last_credentials_are_those_that_are_sent() {
+    run(|handle| async move {
+        let all = |request: Request| {
+            let all = request.headers().get_all("authorization").iter();
+            let all: Vec<_> = all.map(|it| it.to_str().unwrap_or("").to_owned()).collect();
+            all.join(", ")
+        };
+        let (_server, address) = serve(&handle, Router::new().get("/", all));
+        let asking = Client::new(&handle).get(&address);
+        let asking = asking.basic_auth("Ada", "word").bearer_auth("one");
+        let mut answer = asking.bearer_auth("two").send().await.expect("a response");
+        assert_eq!(answer.text().await.expect("a text"), "Bearer two");
     });
 }
