@@ -30,10 +30,15 @@ pub fn basic_auth(realm: &str, check: impl Fn(&str, &str) -> bool + 'static) -> 
 /// Admits a request if `check` accepts the token in its `Authorization: Bearer` header (RFC 6750).
 /// Compare secrets with [`same_secret`].
 pub fn bearer_auth(check: impl Fn(&str) -> bool + 'static) -> impl Layer {
-    let challenge = challenge("Bearer");
     move |request: Request, next: Next| {
-        let known = credentials(&request, "bearer").is_some_and(&check);
-        admit(request, next, known, challenge.clone())
+        let token = credentials(&request, "bearer");
+        let known = token.is_some_and(&check);
+        // A challenge has a parameter (RFC 6750, 3).
+        let challenge = match token {
+            Some(_) => "Bearer error=\"invalid_token\"",
+            None => "Bearer realm=\"token\"",
+        };
+        admit(request, next, known, HeaderValue::from_static(challenge))
     }
 }
 

@@ -132,10 +132,24 @@ fn who_is_not_known_is_asked() {
         ask(&site, "/bearer", &[("authorization", "bearer secret")]).text(),
         "in"
     );
-    assert_eq!(
-        ask(&site, "/bearer", &[("authorization", "Bearer secrets")]).status,
-        401
-    );
+    // RFC 6750, 3: a challenge has a parameter, and the wrong token its error.
+    for (headers, challenge) in [
+        (
+            &[("authorization", "Bearer secrets")][..],
+            "Bearer error=\"invalid_token\"",
+        ),
+        (
+            &[("authorization", "Basic c2VjcmV0")],
+            "Bearer realm=\"token\"",
+        ),
+        (&[], "Bearer realm=\"token\""),
+    ] {
+        let answer = ask(&site, "/bearer", headers);
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, Some(challenge))
+        );
+    }
     assert!(
         layers::same_secret("", "")
             && !layers::same_secret("a", "ab")
