@@ -1,21 +1,14 @@
 //! WebSocket clients.
 
-use std::{
-    error, fmt,
-    future::poll_fn,
-    io::{self, Read, Write},
-    pin::Pin,
-    task::{Context, Poll, Waker},
-};
+use std::{error, fmt, future::poll_fn, io, pin::Pin};
 
-use bytes::{Buf, Bytes};
 use futures_io::{AsyncRead, AsyncWrite};
 use tungstenite::{
     client::IntoClientRequest,
     handshake::{
         client::{Response, generate_request},
         derive_accept_key,
-        machine::{HandshakeMachine, RoundResult, StageResult},
+        machine::TryParse,
     },
     http::{
         HeaderValue, StatusCode, Uri,
@@ -152,7 +145,7 @@ fn over_tls(_: entwined::transport::Stream, _: &str) -> Result<Box<dyn ByteStrea
 /// [`ConnectError`].
 pub async fn connect_with(
     handle: &Handle,
-    stream: Box<dyn ByteStream>,
+    mut stream: Box<dyn ByteStream>,
     address: &str,
     config: Config,
 ) -> Result<WebSocket, ConnectError> {
@@ -171,39 +164,14 @@ pub async fn connect_with(
     }
     tungstenite::client::uri_mode(request.uri()).map_err(refused)?;
     let (request, key) = generate_request(request).map_err(refused)?;
-    let begin = HandshakeMachine::start_write(Blocking::new(stream), request);
-    let mut machine = Some(begin);
-    let shaken = poll_fn(|cx| {
-        let Some(mut at) = machine.take() else {
-            return Poll::Pending;
-        };
-        at.get_mut().keep(cx);
-        loop {
-            at = match at.single_round::<Response>().map_err(refused)? {
-                RoundResult::WouldBlock(at) => {
-                    machine = Some(at);
-                    return Poll::Pending;
-                }
-                RoundResult::Incomplete(at) => at,
-                RoundResult::StageFinished(StageResult::DoneWriting(stream)) => {
-                    HandshakeMachine::start_read(stream)
-                }
-                RoundResult::StageFinished(StageResult::DoneReading {
-                    result,
-                    mut stream,
-                    tail,
-                }) => {
-                    stream.begin = [&tail[..], &stream.begin].concat().into();
-                    if is_final(&result) {
-                        return Poll::Ready(Ok((result, stream)));
-                    }
-                    HandshakeMachine::start_read(stream)
-                }
-            };
-        }
-    });
-    let shaken = handle.timeout(config.connect_timeout, shaken).await;
-    let (response, Blocking { stream, begin, .. }) = shaken.unwrap_or(Err(ConnectError::TimedOut))?;
+    let shaking = async {
+        ask(&mut stream, &request)
+            .await
+            .map_err(ConnectError::Stream)?;
+        answer(&mut stream).await
+    };
+    let shaken = handle.timeout(config.connect_timeout, shaking).await;
+    let (response, begin) = shaken.unwrap_or(Err(ConnectError::TimedOut))?;
     let protocol = check(&response, &key, &config.protocols)?;
     Ok(WebSocket::new(
         handle,
@@ -215,10 +183,53 @@ pub async fn connect_with(
     ))
 }
 
-/// Whether no other answer follows this one (RFC 9110, 15.2).
-fn is_final(response: &Response) -> bool {
-    let status = response.status();
-    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+/// The most bytes of the heads of the answer and of the interim ones before it.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Sends the request.
+async fn ask(stream: &mut Box<dyn ByteStream>, mut request: &[u8]) -> io::Result<()> {
+    while !request.is_empty() {
+        let writing = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut *stream), cx, request));
+        match writing.await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => request = &request[count..],
+        }
+    }
+    poll_fn(|cx| AsyncWrite::poll_flush(Pin::new(&mut *stream), cx)).await
+}
+
+/// Reads the head of the answer. Returns it with the bytes behind it.
+async fn answer(stream: &mut Box<dyn ByteStream>) -> Result<(Response, Vec<u8>), ConnectError> {
+    let refused_for = |what: &str| Err(ConnectError::Refused(what.to_owned()));
+    let (mut buffer, mut seen, mut all) = (vec![0; 4 * 1024], Vec::new(), 0);
+    loop {
+        let reading = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut *stream), cx, &mut buffer));
+        let count = reading.await.map_err(ConnectError::Stream)?;
+        if count == 0 {
+            return refused_for("it ended the connection before its answer was complete");
+        }
+        all += count;
+        seen.extend_from_slice(&buffer[..count]);
+        // A head ends with a line, however many pieces a line comes in.
+        let mut lines = buffer[..count].contains(&b'\n');
+        while lines {
+            match Response::try_parse(&seen).map_err(refused)? {
+                None => lines = false,
+                Some((size, response)) => {
+                    let rest = seen.split_off(size);
+                    let status = response.status();
+                    // Interim answers come before it (RFC 9110, 15.2).
+                    if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                        return Ok((response, rest));
+                    }
+                    seen = rest;
+                }
+            }
+        }
+        if all > MAX_HEAD {
+            return refused_for("the head of its answer is too long");
+        }
+    }
 }
 
 /// Checks that the response opens a WebSocket (RFC 6455, 4.1), and returns the subprotocol.
@@ -289,64 +300,5 @@ fn refused(error: tungstenite::Error) -> ConnectError {
     match error {
         tungstenite::Error::Io(source) => ConnectError::Stream(source),
         other => ConnectError::Refused(other.to_string()),
-    }
-}
-
-/// Adapts a stream to the blocking traits that tungstenite uses for the handshake. It returns
-/// `WouldBlock` instead of blocking, and wakes the task that polled last.
-struct Blocking {
-    stream: Box<dyn ByteStream>,
-    waker: Waker,
-    /// What was read and is still to be parsed.
-    begin: Bytes,
-}
-
-impl Blocking {
-    fn new(stream: Box<dyn ByteStream>) -> Self {
-        Blocking {
-            stream,
-            waker: Waker::noop().clone(),
-            begin: Bytes::new(),
-        }
-    }
-
-    fn keep(&mut self, cx: &Context<'_>) {
-        self.waker.clone_from(cx.waker());
-    }
-
-    fn poll<T>(
-        &mut self,
-        poll: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> io::Result<T> {
-        match poll(
-            Pin::new(&mut self.stream),
-            &mut Context::from_waker(&self.waker),
-        ) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Read for Blocking {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.begin.is_empty() {
-            return self.poll(|stream, cx| stream.poll_read(cx, buffer));
-        }
-        let count = buffer.len().min(self.begin.len());
-        self.begin
-            .split_to(count)
-            .copy_to_slice(&mut buffer[..count]);
-        Ok(count)
-    }
-}
-
-impl Write for Blocking {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.poll(|stream, cx| stream.poll_write(cx, bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.poll(AsyncWrite::poll_flush)
     }
 }

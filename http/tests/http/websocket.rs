@@ -5,7 +5,7 @@ mod wrong;
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     pin::{Pin, pin},
     process::{Command, Stdio},
@@ -21,12 +21,13 @@ use entwined::{
     Handle,
     broadcast::{Broadcast, Received, Subscriber},
     deferred::Interrupted,
-    transport::tcp,
+    transport::{ByteStream, Stream, connect_host, tcp},
 };
 use entwined_http::{
     self as http, Request, Router, layers,
     websocket::{self, Config, ConnectError, Error, Message, SendError, Sender, WebSocket},
 };
+use futures_io::{AsyncRead, AsyncWrite};
 
 fn config(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::default();
@@ -963,4 +964,48 @@ fn a_peer_to_which_nothing_was_written_for_want_of_a_share_is_not_stuck() {
     };
     let config = config(|config| config.write_timeout = TIMEOUT);
     assert_eq!(one(config, talk, peer), "Ok(())");
+}
+
+/// A stream whose bytes come one by one.
+struct Trickle {
+    stream: Stream,
+}
+
+impl AsyncRead for Trickle {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let most = buffer.len().min(1);
+        Pin::new(&mut self.stream).poll_read(cx, &mut buffer[..most])
+    }
+}
+
+impl AsyncWrite for Trickle {
+    entwined::forward_stream!(stream: poll_write, poll_flush, poll_close);
+}
+
+impl ByteStream for Trickle {
+    entwined::forward_stream!(stream: local_address, peer_address, abort);
+}
+
+/// It was taken for an attack.
+#[test]
+fn the_answer_of_a_server_may_come_byte_by_byte() {
+    run(|handle| async move {
+        let (server, address) = serve(&handle, echoing());
+        let port = server.local_address().tcp().expect("TCP").port();
+        let stream = connect_host(&handle, "127.0.0.1", port).await;
+        let stream = Trickle {
+            stream: stream.expect("a connection"),
+        };
+        let address = format!("{address}/echo");
+        let config = Config::default();
+        let socket = websocket::connect_with(&handle, Box::new(stream), &address, config);
+        let mut socket = socket.await.expect("a WebSocket");
+        socket.send("hello").await.expect("sent");
+        let message = socket.next().await.expect("a message").expect("no error");
+        assert_eq!(message, Message::from("hello"));
+    });
 }
