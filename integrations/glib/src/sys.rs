@@ -12,11 +12,12 @@ use std::{
     mem,
     os::{
         fd::RawFd,
-        raw::{c_int, c_uint},
+        raw::{c_int, c_uint, c_void},
     },
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::Rc,
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
     thread::{self, ThreadId},
 };
 
@@ -61,6 +62,11 @@ struct Shell {
     /// The only thread that may access `watch`.
     thread: ThreadId,
     watch: RefCell<Option<Rc<dyn Watch>>>,
+    /// GLib's name for the fd, if there is one.
+    fd: AtomicPtr<c_void>,
+    /// Whether the fd is left out of the poll. Only the thread that iterates the context, one at a
+    /// time, changes it.
+    left_out: AtomicBool,
 }
 
 impl Source {
@@ -75,6 +81,8 @@ impl Source {
         let shell = Shell {
             thread: thread::current().id(),
             watch: RefCell::new(Some(watch)),
+            fd: AtomicPtr::default(),
+            left_out: AtomicBool::new(false),
         };
         // SAFETY: GLib only reads the functions, which are `'static`. It allocates the size that it
         // is given, aligned for any C type, and so for `Raw`. The shell is written once, before
@@ -90,7 +98,8 @@ impl Source {
             ffi::g_source_set_can_recurse(raw, true.into_glib());
             ffi::g_source_set_name(raw, name.to_glib_none().0);
             if let Some(fd) = fd {
-                ffi::g_source_add_unix_fd(raw, fd, ffi::G_IO_IN);
+                let fd = ffi::g_source_add_unix_fd(raw, fd, ffi::G_IO_IN);
+                (*raw.cast::<Raw>()).shell.fd.store(fd, Ordering::Relaxed);
             }
             FromGlibPtrFull::from_glib_full(raw)
         };
@@ -168,11 +177,29 @@ unsafe fn watch(raw: *mut ffi::GSource) -> Option<Rc<dyn Watch>> {
     shell.watch.borrow().clone()
 }
 
+/// Leaves the source's fd out of the poll as long as another thread iterates the context: nobody
+/// would serve it there, so that thread would never sleep.
+///
+/// # Safety
+/// `raw` is a live source of ours, and this thread iterates its context.
+unsafe fn choose_fd(raw: *mut ffi::GSource) {
+    // SAFETY: by the caller's promise.
+    let shell = unsafe { shell(raw) };
+    let fd = shell.fd.load(Ordering::Relaxed);
+    let out = shell.thread != thread::current().id();
+    if !fd.is_null() && shell.left_out.swap(out, Ordering::Relaxed) != out {
+        let events = if out { 0 } else { ffi::G_IO_IN };
+        // SAFETY: GLib gave this name to the fd when it was added, and it is never removed.
+        unsafe { ffi::g_source_modify_unix_fd(raw, fd, events) }
+    }
+}
+
 unsafe extern "C" fn prepare(raw: *mut ffi::GSource, timeout: *mut c_int) -> ffi::gboolean {
     contained(|| {
         // SAFETY: GLib calls this with a live source of ours, and a valid pointer for the timeout.
         let watch = unsafe {
             *timeout = -1;
+            choose_fd(raw);
             watch(raw)
         };
         watch.is_some_and(|watch| watch.prepare())

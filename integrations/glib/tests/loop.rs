@@ -221,6 +221,46 @@ fn run_ends_with_the_reactor_and_is_refused_inside_itself() {
     }
 }
 
+/// The reactor waits for its own thread, and the other one sleeps meanwhile.
+#[test]
+fn another_thread_that_runs_the_context_sleeps_though_the_network_has_work() {
+    let host = Host::new();
+    let network = host.attach();
+    let ran = Rc::new(Cell::new(false));
+    network.call_later(Duration::from_millis(20), {
+        let ran = ran.clone();
+        move || ran.set(true)
+    });
+    while host.context.iteration(false) {}
+    let context = host.context.clone();
+    let iterations = thread::spawn(move || {
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let source = glib::timeout_source_new(Duration::from_millis(200), None, Priority::LOW, {
+            let over = over.clone();
+            move || {
+                over.store(true, std::sync::atomic::Ordering::Relaxed);
+                ControlFlow::Break
+            }
+        });
+        source.attach(Some(&context));
+        let mut iterations = 0;
+        while !over.load(std::sync::atomic::Ordering::Relaxed) && iterations < 1_000 {
+            context.iteration(true);
+            iterations += 1;
+        }
+        iterations
+    });
+    let iterations = iterations.join().unwrap();
+    assert!(iterations < 20, "{iterations} iterations in 0.2 s");
+    assert!(!ran.get());
+    network.call_later(Duration::from_millis(1), {
+        let main = host.main.clone();
+        move || main.quit()
+    });
+    host.run();
+    assert!(ran.get());
+}
+
 #[test]
 fn a_context_that_another_thread_runs_is_refused() {
     let host = Host::new();
