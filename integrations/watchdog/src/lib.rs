@@ -39,7 +39,7 @@
 //! The watchdog's own thread then looks up names and lines in the program's debug information
 //! (`debug = "line-tables-only"` in the profile is enough). The signal interrupts system calls once
 //! (signal(7)): a sleep continues, `poll` may return `EINTR`. A thread in an uninterruptible wait
-//! in the kernel has no stack to show; the report says so.
+//! in the kernel has no stack to show, nor has one that blocks the signal; the report says so.
 #![warn(missing_debug_implementations)]
 
 mod sys;

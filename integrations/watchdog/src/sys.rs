@@ -10,7 +10,7 @@
 use std::{
     ffi::{c_int, c_void},
     fmt::Write,
-    io, mem, ptr,
+    fs, io, mem, ptr,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicI32, AtomicUsize, Ordering},
@@ -61,8 +61,13 @@ impl Target {
         let sent =
             unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread, signal()) };
         if sent != 0 {
+            let error = io::Error::last_os_error();
             WANTED.store(0, Ordering::Release);
-            return Err("it has ended");
+            return Err(match error.raw_os_error() {
+                // RLIMIT_SIGPENDING, which is for all processes of the user.
+                Some(libc::EAGAIN) => "too many signals of this user are pending to ask for it",
+                _ => "it has ended",
+            });
         }
         let start = Instant::now();
         let count = loop {
@@ -76,6 +81,11 @@ impl Target {
                         Ordering::AcqRel,
                         Ordering::Acquire,
                     ) {
+                        Ok(_) if self.blocks_signal() => {
+                            return Err(
+                                "it blocks the signal SIGRTMAX-2, which asks for its stack",
+                            );
+                        }
                         Ok(_) => {
                             return Err("it takes no signals: it is blocked in the kernel, \
                                  on a disk or a driver");
@@ -94,6 +104,18 @@ impl Target {
         // Looking up names takes long, so release the lock first.
         drop(one);
         Ok(names(&addresses))
+    }
+
+    /// Returns whether the thread's mask has the signal.
+    fn blocks_signal(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/self/task/{}/status", self.thread));
+        let status = status.unwrap_or_default();
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigBlk:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        // The first signal is 1.
+        mask.is_some_and(|mask| mask >> (signal() - 1) & 1 == 1)
     }
 }
 

@@ -215,6 +215,54 @@ fn a_watchdog_that_is_dropped_leaves_nothing_in_the_reactor() {
     assert!(told.is_empty(), "{told:?}");
 }
 
+#[test]
+fn a_thread_that_blocks_the_signal_is_not_said_to_be_in_the_kernel() {
+    // SAFETY: the sets are plain data, and the mask is this thread's own.
+    let mask = |how, set: &libc::sigset_t| unsafe {
+        assert_eq!(libc::pthread_sigmask(how, set, std::ptr::null_mut()), 0);
+    };
+    // SAFETY: zeroes are valid, and sigfillset(3) fills it.
+    let all = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        all
+    };
+    let told = watched(move |_| {
+        mask(libc::SIG_BLOCK, &all);
+        spins_for(Duration::from_millis(1_500));
+        mask(libc::SIG_UNBLOCK, &all);
+    });
+    let why = told[0].stack.as_ref().expect_err("no stack");
+    assert!(why.contains("blocks the signal"), "{why}");
+}
+
+/// Runs alone, in a process of its own: the limit is the whole process's.
+#[test]
+fn a_thread_whose_signal_the_system_refuses_is_not_said_to_have_ended() {
+    const VARIABLE: &str = "ENTWINED_TEST_PENDING";
+    let name = "a_thread_whose_signal_the_system_refuses_is_not_said_to_have_ended";
+    if std::env::var_os(VARIABLE).is_none() {
+        let status = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", name])
+            .env(VARIABLE, "1")
+            .stdout(Stdio::null())
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: it reads the structure only.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &none) };
+    assert_eq!(set, 0);
+    let told = watched(|_| spins_for(LIMIT * 2));
+    let why = told[0].stack.as_ref().expect_err("no stack");
+    assert!(why.contains("too many signals"), "{why}");
+}
+
 /// Runs alone, in a process of its own: a handler is the whole process's.
 #[test]
 fn a_signal_that_the_program_handles_is_not_taken_from_it() {
