@@ -174,13 +174,20 @@ async fn connect(
     backoff: &mut Backoff,
 ) -> Result<String, Box<dyn Error>> {
     // A connection that listens to a channel can do nothing else.
-    let (hearing, mut deaf, heard) = open(handle, hall, url).await?;
-    let (commands, mut lost, answered) = open(handle, hall, url).await?;
+    let (hearing, mut deaf, heard, listening) = open(handle, hall, url).await?;
+    let _hears = Ends(hearing.clone());
+    let (commands, mut lost, answered, _) = open(handle, hall, url).await?;
+    let _commands = Ends(commands.clone());
     let link = Rc::new(Link {
         own: hall.process().clone(),
         commands,
     });
     hearing.write(&command(&["SUBSCRIBE", &channel(hall.process())]));
+    // What is sent before is lost, and Redis may hear the other connection first.
+    listening
+        .add_timeout(handle, PATIENCE)
+        .await
+        .map_err(|_| "Redis does not listen")?;
     link.command(&["EVAL", RETURN, "1", WAITING, hall.process()]);
     link.sign(hall);
     tracing::info!("connected to Redis");
@@ -210,29 +217,42 @@ async fn connect(
     })
     .await;
     signs.cancel();
-    hearing.abort();
-    link.commands.abort();
     Ok(why?)
+}
+
+/// Ends a connection when it is dropped.
+struct Ends(Connection);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// When something has come last.
 type Heard = Rc<Cell<Instant>>;
 
-async fn open(
-    handle: &Handle,
-    hall: &Rc<Hall>,
-    url: &Url,
-) -> Result<(Connection, Deferred<String, Interrupted>, Heard), Box<dyn Error>> {
+/// A connection, why it is lost, when something has come, and that the channel is listened to.
+type Opened = (
+    Connection,
+    Deferred<String, Interrupted>,
+    Heard,
+    Deferred<(), Interrupted>,
+);
+
+async fn open(handle: &Handle, hall: &Rc<Hall>, url: &Url) -> Result<Opened, Box<dyn Error>> {
     let stream = match &url.place {
         Place::Host(host, port) => connect_host(handle, host, *port).await?,
         Place::Path(path) => unix::connect(handle, path).await?,
     };
     let (lost, why) = Deferred::new();
+    let (listens, listening) = Deferred::new();
     let heard = Rc::new(Cell::new(handle.now()));
     let receiver = Receiver {
         hall: hall.clone(),
         handle: handle.clone(),
         heard: heard.clone(),
+        listens: Some(listens),
         lost: Some(lost),
     };
     let connection = protocol::start(
@@ -247,7 +267,7 @@ async fn open(
     if let Some(database) = &url.database {
         connection.write(&command(&["SELECT", database]));
     }
-    Ok((connection, why, heard))
+    Ok((connection, why, heard, listening))
 }
 
 fn channel(process: &str) -> String {
@@ -263,6 +283,8 @@ struct Receiver {
     hall: Rc<Hall>,
     handle: Handle,
     heard: Heard,
+    /// Hears when the channel is listened to.
+    listens: Option<Resolver<(), Interrupted>>,
     lost: Option<Resolver<String, Interrupted>>,
 }
 
@@ -279,11 +301,17 @@ impl FrameReceiver<Resp> for Receiver {
                 Ok(message) => self.hall.receive(message),
                 Err(error) => tracing::warn!(%error, "a message that is not understood"),
             },
+            _ if frame == b"subscribe" => {
+                if let Some(listens) = self.listens.take() {
+                    listens.resolve(());
+                }
+            }
             _ => {}
         }
     }
 
     fn connection_lost(&mut self, why: &Lost) {
+        self.listens = None;
         if let Some(lost) = self.lost.take() {
             lost.resolve(why.to_string());
         }

@@ -5,7 +5,7 @@ mod faults;
 
 use std::{
     io::{BufRead, BufReader},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     thread,
@@ -95,10 +95,7 @@ impl Redis {
         is_ready
             .recv_timeout(patience)
             .expect("Redis says when it is ready");
-        Redis {
-            _process: process,
-            socket,
-        }
+        Redis { process, socket }
     }
 
     fn url(&self) -> String {
@@ -251,5 +248,28 @@ fn a_redis_that_does_not_answer_any_more_is_given_up() {
         })
         .join()
         .expect("it ends");
+    }
+}
+
+/// What Redis says before it has heard on which channel is lost, and the two connections may be
+/// heard in any order. So nobody waits for a partner of Redis before then.
+#[test]
+fn nobody_is_paired_by_a_redis_that_does_not_send_yet() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let chat = Chat::start(Some(&format!("redis://127.0.0.1:{port}")));
+    let _both = [(); 2].map(|()| listener.accept().expect("it connects"));
+    let enter = || {
+        let stream = TcpStream::connect(&chat.lines).expect("it listens");
+        let patience = Some(Duration::from_secs(3));
+        stream.set_read_timeout(patience).expect("an option");
+        let mut output = BufReader::new(stream);
+        assert_eq!(line(&mut output), "* /next finds somebody else");
+        assert_eq!(line(&mut output), "* waiting for a stranger");
+        output
+    };
+    let (mut one, mut two) = (enter(), enter());
+    for output in [&mut one, &mut two] {
+        assert_eq!(line(output), "* here is a stranger");
     }
 }
