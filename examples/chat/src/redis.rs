@@ -28,7 +28,7 @@ use entwined::{
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    hall::{Hall, Hub, Id, Message},
+    hall::{Event, Hall, Hub, Id, Message},
     resp::{Resp, command},
 };
 
@@ -40,6 +40,10 @@ const SIGN: Duration = Duration::from_secs(1);
 
 /// How long Redis may say nothing before it is given up: it, or the way to it, may be gone.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// If more bytes than this wait for Redis, what people say is left out, so that none of them fills
+/// the way that all need: much more would end the connection.
+const MAX_WAITING: usize = 256 * 1024;
 
 /// Longer messages end the connection to Redis. Those of this program are much shorter.
 const MAX_MESSAGE: usize = 256 * 1024;
@@ -352,6 +356,11 @@ impl Hub for Link {
     }
 
     fn send(&self, process: &str, message: &Message) {
+        let is_said = |event: &Event| matches!(event, Event::Said { .. } | Event::Typing);
+        let said = matches!(message, Message::Event { event, .. } if is_said(event));
+        if said && self.commands.unsent() > MAX_WAITING {
+            return;
+        }
         self.command(&["PUBLISH", &channel(process), &json(message)]);
     }
 }

@@ -4,7 +4,7 @@
 mod faults;
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -70,7 +70,7 @@ impl Chat {
 }
 
 struct Redis {
-    _process: Running,
+    process: Running,
     socket: PathBuf,
 }
 
@@ -272,4 +272,48 @@ fn nobody_is_paired_by_a_redis_that_does_not_send_yet() {
     for output in [&mut one, &mut two] {
         assert_eq!(line(output), "* here is a stranger");
     }
+}
+
+/// What one stranger says while Redis stands still fills the way to it, which belongs to all.
+#[test]
+fn a_stranger_who_says_too_much_does_not_part_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::start(folder.path());
+    let chats = [(); 2].map(|()| Chat::start(Some(&redis.url())));
+    redis.has(2);
+    let [mut one, mut two] = chats.each_ref().map(|chat| {
+        let stream = TcpStream::connect(&chat.lines).expect("it listens");
+        let patience = Some(Duration::from_secs(20));
+        stream.set_read_timeout(patience).expect("an option");
+        BufReader::new(stream)
+    });
+    for output in [&mut one, &mut two] {
+        while line(output) != "* here is a stranger" {}
+    }
+    let signal = |name: &str| {
+        let redis = redis.process.0.id().to_string();
+        let status = Command::new("kill").args([name, &redis]).status();
+        assert!(status.expect("kill").success());
+    };
+    signal("-STOP");
+    // Each of these bytes takes six in JSON, and a socket has room for some four million of them.
+    let flood = [&[1; 1_000][..], b"\r\n"].concat().repeat(6_000);
+    let mut input = one.get_ref().try_clone().expect("a socket");
+    let floods = thread::spawn(move || input.write_all(&flood).expect("it is read"));
+    let mut input = two.get_ref().try_clone().expect("a socket");
+    let reads = thread::spawn(move || {
+        let gone = "* the stranger has gone";
+        (0..)
+            .map(|_| line(&mut two))
+            .find(|line| line == gone || line.is_empty())
+    });
+    floods.join().expect("it is read");
+    signal("-CONT");
+    input.write_all(b"hello\r\n").expect("it is read");
+    assert_eq!(line(&mut one), "stranger: hello");
+    drop((one, input));
+    assert_eq!(
+        reads.join().expect("it ends").as_deref(),
+        Some("* the stranger has gone")
+    );
 }
