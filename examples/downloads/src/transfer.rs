@@ -70,6 +70,14 @@ pub async fn fetch(
         threads,
         handle,
     } = means;
+    let (file, length) = (path.to_owned(), part.received);
+    let has = threads.defer(handle, move |_| {
+        // Somebody may have cleaned up since then.
+        Ok::<_, Interrupted>(fs::metadata(file).is_ok_and(|file| file.len() >= length))
+    });
+    if !has.await.unwrap_or(false) {
+        *part = Part::default();
+    }
     // The file as it is: otherwise every coding would be fine (RFC 9110, 12.5.3).
     let mut request = client.get(url).header("accept-encoding", "identity");
     let rest = part.validator.as_ref().filter(|_| part.received > 0);
@@ -242,6 +250,9 @@ fn open(path: PathBuf, length: u64) -> io::Result<fs::File> {
         .create(true)
         .append(true)
         .open(path)?;
+    if file.metadata()?.len() < length {
+        return Err(io::Error::other("another program has changed the file"));
+    }
     file.set_len(length)?;
     Ok(file)
 }

@@ -302,6 +302,26 @@ fn a_file_is_paused_and_goes_on_where_it_was() {
     assert_eq!(program.files(), ["Grüße.txt", "large", "large (2)"]);
 }
 
+/// Somebody has cleaned up meanwhile. What is there no longer would be a hole full of zeros.
+#[test]
+fn a_file_whose_part_was_removed_while_it_was_paused_begins_anew() {
+    let (nginx, program) = (Nginx::start(), Program::start());
+    let bytes = content(1, 2_000_000);
+    nginx.file("large", &bytes);
+    let id = program.add(&nginx.url("slow/large"));
+    program.until(id, |value| value["received"].as_u64() > Some(100_000));
+    program.act(id, "pause");
+    program.until_state(id, "paused");
+    let [part] = &program.files()[..] else {
+        panic!("{:?}", program.files());
+    };
+    fs::remove_file(program.folder.path().join(part)).expect("it is there");
+    program.act(id, "resume");
+    let path = done(&program.until_state(id, "done"));
+    assert!(fs::read(path).expect("a file") == bytes);
+    assert_eq!(nginx.log()[1].0, "200");
+}
+
 /// What stops is not stopped yet: it writes down what has come.
 #[test]
 fn a_file_that_is_resumed_while_it_stops_goes_on() {
