@@ -58,6 +58,14 @@ const MOST_ATOMS: usize = 256;
 /// The maximum names of atoms that are kept.
 const MOST_NAMES: usize = 4 * 1024;
 
+/// The maximum bytes of a name. The rest is left out: any client may make one of 64 KiB.
+const MOST_NAME: usize = 1024;
+
+/// The maximum bytes that the names of a property's atoms have on their way, and how many names are
+/// asked for at a time.
+const MOST_BYTES: usize = 64 * 1024;
+const AT_ONCE: usize = 32;
+
 /// Follows the properties of a window: its title, whether it is hidden or fullscreen
 /// (`_NET_WM_STATE`), its desktop, and properties set by other clients.
 ///
@@ -75,7 +83,7 @@ pub struct Properties {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
-    /// Its name, such as `_NET_WM_STATE`.
+    /// Its name, such as `_NET_WM_STATE`; 1 KiB at most.
     pub name: String,
     /// The new value, 64 KiB at most; `None` if the property was removed.
     pub value: Option<Value>,
@@ -87,9 +95,9 @@ pub struct Change {
 pub enum Value {
     /// Text, of type `STRING` or `UTF8_STRING`.
     Text(String),
-    /// Names of atoms, such as `_NET_WM_STATE_FULLSCREEN`: 256 at most.
+    /// Names of atoms, such as `_NET_WM_STATE_FULLSCREEN`: 256 at most, of about 64 KiB together.
     Atoms(Vec<String>),
-    /// 32-bit numbers, also those of more atoms than that.
+    /// 32-bit numbers, also those of atoms that are more than that.
     Numbers(Vec<u32>),
     /// Any other type or format.
     Bytes(Vec<u8>),
@@ -186,8 +194,12 @@ impl Properties {
         let atoms: Option<Vec<_>> = (reply.type_ == u32::from(AtomEnum::ATOM))
             .then(|| reply.value32().into_iter().flatten().collect())
             .filter(|atoms: &Vec<_>| atoms.len() <= MOST_ATOMS);
-        let value = if let Some(atoms) = atoms {
-            Value::Atoms(self.names(&atoms)?)
+        let names = match atoms {
+            Some(atoms) => self.names(&atoms)?,
+            None => None,
+        };
+        let value = if let Some(names) = names {
+            Value::Atoms(names)
         } else if reply.format == 8
             && matches!(self.name(reply.type_)?.as_str(), "STRING" | "UTF8_STRING")
         {
@@ -204,34 +216,45 @@ impl Properties {
     }
 
     fn name(&mut self, atom: xproto::Atom) -> Result<String, Error> {
-        let mut names = self.names(&[atom])?;
+        let mut names = self.names(&[atom])?.unwrap_or_default();
         Ok(names.pop().unwrap_or_default())
     }
 
-    /// Returns the names of atoms, which never change. All that are not known are asked for at
-    /// once, so that they take one round trip.
-    fn names(&mut self, atoms: &[xproto::Atom]) -> Result<Vec<String>, Error> {
+    /// Returns the names of atoms, which never change, or `None` if they are too long. Many that
+    /// are not known are asked for at once, so that they take few round trips.
+    fn names(&mut self, atoms: &[xproto::Atom]) -> Result<Option<Vec<String>>, Error> {
         if self.names.len() + atoms.len() > MOST_NAMES {
             self.names.clear();
         }
         let known = &self.names;
         let unknown = atoms.iter().filter(|atom| !known.contains_key(atom));
-        let asking = unknown.map(|&atom| Ok((atom, self.connection.get_atom_name(atom)?)));
-        let asked: Vec<_> = asking
-            .collect::<Result<_, ConnectionError>>()
-            .map_err(Error::display)?;
-        let mut found = Vec::new();
-        for (atom, name) in asked {
-            let name = match name.reply() {
-                Ok(reply) => String::from_utf8_lossy(&reply.name).into_owned(),
-                Err(ReplyError::X11Error(_)) => format!("atom {atom}"),
-                Err(error) => return Err(Error::display(error)),
-            };
-            found.push((atom, name));
+        let unknown: Vec<_> = unknown.copied().collect();
+        let mut bytes = 0;
+        for some in unknown.chunks(AT_ONCE) {
+            if bytes > MOST_BYTES {
+                return Ok(None);
+            }
+            let asking = some
+                .iter()
+                .map(|&atom| Ok((atom, self.connection.get_atom_name(atom)?)));
+            let asked: Vec<_> = asking
+                .collect::<Result<_, ConnectionError>>()
+                .map_err(Error::display)?;
+            for (atom, name) in asked {
+                let name = match name.reply() {
+                    Ok(reply) => {
+                        bytes += reply.name.len();
+                        let start = &reply.name[..reply.name.len().min(MOST_NAME)];
+                        String::from_utf8_lossy(start).into_owned()
+                    }
+                    Err(ReplyError::X11Error(_)) => format!("atom {atom}"),
+                    Err(error) => return Err(Error::display(error)),
+                };
+                self.names.insert(atom, name);
+            }
         }
-        self.names.extend(found);
         let name = |atom| self.names.get(atom).cloned().unwrap_or_default();
-        Ok(atoms.iter().map(name).collect())
+        Ok(Some(atoms.iter().map(name).collect()))
     }
 }
 

@@ -272,3 +272,32 @@ fn many_changes_do_not_hold_a_turn() {
     reactor.block_on(main).expect("a run");
     assert!(most.get() <= 16, "{} changes in a turn", most.get());
 }
+
+/// A name may have 64 KiB.
+#[test]
+fn long_names_of_atoms_take_neither_time_nor_memory() {
+    const MANY: usize = 250;
+    let toolkit = Toolkit::new();
+    let reactor = Standalone::new().expect("a reactor");
+    let handle = reactor.handle();
+    let mut properties = Properties::of(&handle, &toolkit).expect("a guest");
+    let atoms: Vec<u32> = (0..MANY)
+        .map(|number| {
+            toolkit.atom(&format!(
+                "ENTWINED_TEST_LONG_{number}_{}",
+                "x".repeat(60_000)
+            ))
+        })
+        .collect();
+    let (mode, state) = (PropMode::REPLACE, toolkit.atom("_NET_WM_STATE"));
+    let (connection, window) = (&toolkit.connection, toolkit.window);
+    let kind = AtomEnum::ATOM;
+    let set = connection.change_property32(mode, window, state, kind, &atoms);
+    set.expect("a connection").check().expect("it is set");
+    let value = reactor.block_on(async move {
+        let change = properties.next().await.expect("a change");
+        Ok::<_, entwined::reactor::RunError>(change.value)
+    });
+    let value = value.expect("a run without a panic");
+    assert_eq!(value, Some(Value::Numbers(atoms)));
+}
