@@ -54,7 +54,11 @@ struct Inner<D> {
     socket: Registration<OwnedFd>,
     /// Borrowed while events are dispatched: the state's callbacks may get here again.
     queue: RefCell<EventQueue<D>>,
+    /// For objects that are made while events are dispatched.
+    queue_handle: QueueHandle<D>,
     state: RefCell<D>,
+    /// A turn has not looked, because the state was borrowed.
+    missed: Cell<bool>,
     failed: Cell<bool>,
     gone: RefCell<Vec<Resolver<String, Interrupted>>>,
     why: RefCell<Option<String>>,
@@ -84,8 +88,11 @@ impl<D: 'static> Guest<D> {
             .map_err(|error| Error::display(error.error))?;
         // Nothing fails any more, so the display is not kept in vain.
         let connection = toolkit.keep();
+        let queue = connection.new_event_queue();
         let inner = Rc::new(Inner {
-            queue: RefCell::new(connection.new_event_queue()),
+            queue_handle: queue.handle(),
+            queue: RefCell::new(queue),
+            missed: Cell::new(false),
             connection,
             socket,
             state: RefCell::new(state),
@@ -108,7 +115,7 @@ impl<D: 'static> Guest<D> {
 
     /// Returns the queue, for new objects whose events go to the state.
     pub fn queue_handle(&self) -> QueueHandle<D> {
-        self.inner.queue.borrow().handle()
+        self.inner.queue_handle.clone()
     }
 
     /// Calls `function` with the state.
@@ -116,6 +123,7 @@ impl<D: 'static> Guest<D> {
     /// # Panics
     /// Panics inside a callback of the state itself, which has the state as an argument.
     pub fn with<R>(&self, function: impl FnOnce(&mut D) -> R) -> R {
+        let _looks = Looks(&self.inner);
         function(&mut self.inner.state.borrow_mut())
     }
 
@@ -135,6 +143,15 @@ impl<D: 'static> Guest<D> {
     }
 }
 
+/// When this is dropped, the state is free again.
+struct Looks<'a, D: 'static>(&'a Inner<D>);
+
+impl<D: 'static> Drop for Looks<'_, D> {
+    fn drop(&mut self) {
+        self.0.look_again();
+    }
+}
+
 impl<D> Inner<D> {
     /// Dispatches what the toolkit has read for the guest, and sends pending requests.
     fn look(&self) {
@@ -143,10 +160,12 @@ impl<D> Inner<D> {
         if self.failed.get() {
             return;
         }
-        // This is a turn inside a callback of the state: the outer call continues.
+        // This is a turn inside a callback of the state, or inside `with`: there is another one
+        // when it has returned.
         let (Ok(mut queue), Ok(mut state)) =
             (self.queue.try_borrow_mut(), self.state.try_borrow_mut())
         else {
+            self.missed.set(true);
             return;
         };
         let result = queue
@@ -162,8 +181,16 @@ impl<D> Inner<D> {
             result => result.map_err(|error| error.to_string()),
         });
         drop((queue, state));
+        self.look_again();
         if let Err(why) = result {
             self.fail(why);
+        }
+    }
+
+    /// Asks for a turn, if one has not looked.
+    fn look_again(&self) {
+        if self.missed.take() {
+            self.socket.handle().call_soon(|| ());
         }
     }
 

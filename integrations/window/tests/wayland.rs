@@ -155,6 +155,7 @@ fn main() -> ExitCode {
     }
     let event_loop = EventLoop::new().expect("a Wayland display");
     serve_two_runs(event_loop.owned_display_handle());
+    serve_after_a_wait(event_loop.owned_display_handle());
     let network = Winit::<App>::new().expect("a reactor");
     let handle = network.handle();
     let phases = Rc::new(RefCell::new(Vec::new()));
@@ -229,6 +230,32 @@ fn serve_two_runs(display: OwnedDisplayHandle) {
             driver.turn(Some(Duration::ZERO)).expect("a selector");
         }
     }
+}
+
+/// What comes for a guest while its state is borrowed, by a callback that makes turns meanwhile, is
+/// served when it is free again, though nothing else comes.
+fn serve_after_a_wait(display: OwnedDisplayHandle) {
+    let driver = Driver::new(Rc::new(Selector::new().expect("a selector")), ());
+    let handle = driver.handle();
+    let guest = Guest::new(&handle, display, State::default()).expect("a guest");
+    let connection = guest.connection();
+    driver.start().expect("a run");
+    connection.display().sync(&guest.queue_handle(), ());
+    connection.flush().expect("a display");
+    guest.with(|_| {
+        driver.turn(Some(LIMIT)).expect("a selector");
+        // The toolkit reads.
+        if let Some(reading) = connection.prepare_read() {
+            let _ = reading.read();
+        }
+        driver.turn(Some(Duration::ZERO)).expect("a selector");
+        // Also for who asks for this then.
+        let _ = guest.queue_handle();
+    });
+    let start = Instant::now();
+    driver.turn(Some(LIMIT)).expect("a selector");
+    assert_eq!(guest.with(|state| state.answers), 1);
+    assert!(start.elapsed() < LIMIT / 2);
 }
 
 /// Uses a guest until all features were seen, then ends the compositor.
