@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 /// A file may have this many bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// A file may have this many cells.
+const MAX_CELLS: usize = 10_000;
 /// If a file would have more, the outputs of cells with more than this many bytes are left out.
 const MAX_LARGE: usize = 16 * 1024;
 
@@ -78,6 +80,10 @@ impl Document {
             return Err(io::Error::other("the notebook is too large"));
         }
         let value: Value = serde_json::from_reader(io::BufReader::new(file))?;
+        let cells = value["cells"].as_array().map_or(0, Vec::len);
+        if cells > MAX_CELLS {
+            return Err(io::Error::other("the notebook has too many cells"));
+        }
         Ok(Document::from_jupyter(&value))
     }
 
@@ -379,6 +385,21 @@ mod tests {
         // Nothing is replaced by a new one.
         let error = Document::default().create(&path).expect_err("it is there");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    /// The window and the pages show all of them, in the program's own thread.
+    #[test]
+    fn a_file_with_a_million_cells_is_no_notebook() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.ipynb");
+        let with = |cells: usize| {
+            let cells = vec!["{}"; cells].join(",");
+            fs::write(&path, format!("{{\"cells\":[{cells}]}}")).expect("a file");
+            Document::read(&path)
+        };
+        let error = with(1_000_000).expect_err("it is too large");
+        assert_eq!(error.to_string(), "the notebook has too many cells");
+        assert_eq!(with(MAX_CELLS).expect("it is read").cells.len(), MAX_CELLS);
     }
 
     #[test]
