@@ -401,9 +401,8 @@ impl Conversation {
         let shared = &self.transport.shared;
         let mut held = shared.held.borrow_mut();
         let held = &mut *held;
-        if let Some(retry) = &mut held.retry
-            && Pin::new(retry).poll(cx).is_ready()
-        {
+        let retry = held.retry.as_mut();
+        if retry.is_some_and(|retry| Pin::new(retry).poll(cx).is_ready()) {
             held.retry = None;
             held.full.clear();
             let mut failed = None;
