@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
     error::Error,
-    fs,
+    fs, mem,
     path::PathBuf,
     rc::Rc,
     time::Duration,
@@ -72,9 +72,16 @@ pub async fn open(handle: Handle, settings: Rc<Settings>) -> Result<Store, Box<d
     }
     let data = &settings.data;
     fs::create_dir_all(data).map_err(|error| format!("{}: {error}", data.display()))?;
+    // What is running is queued again, which it must not be while another master runs it.
+    let lock = fs::File::create(data.join("lock"))?;
+    if lock.try_lock().is_err() {
+        return Err(format!("{}: another master uses this folder", data.display()).into());
+    }
     let file = settings.data.join("builds.db");
     let sqlite = Sqlite(ConnectionPool::open(&handle, file));
     sqlite.prepare().await?;
+    // Until this program ends.
+    mem::forget(lock);
     Ok(Store::Sqlite(sqlite))
 }
 

@@ -218,6 +218,24 @@ fn is_alive(process: &str) -> bool {
     status.is_ok_and(|status| !status.contains(") Z"))
 }
 
+/// What runs is queued again when a master starts, but not if it runs for another one.
+#[test]
+fn a_second_master_leaves_the_builds_of_the_first_alone() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let begun = site.file("begun");
+    let id = master.build(&format!("echo 1 > {}; exec sleep 100", begun.display()));
+    site.until_file("begun");
+    for port in [Some(&*master.workers), None] {
+        let mut command = site.master_command(&["one"], port);
+        let mut second = Running(command.spawn().expect("built"));
+        let status = until(|| second.0.try_wait().expect("ours"));
+        assert!(!status.success(), "{status}");
+        assert_eq!(master.state(&id), "running");
+    }
+}
+
 #[test]
 fn a_build_is_logged_and_leaves_artifacts() {
     let site = Site::new(&["master", "one"]);
