@@ -9,6 +9,9 @@ use crate::{
     name,
 };
 
+/// The most links that are taken at a time: a page chooses what is dragged out of it.
+const MAX_LINKS: usize = 100;
+
 pub struct Window {
     window: gtk::ApplicationWindow,
     downloads: Rc<Downloads>,
@@ -115,7 +118,8 @@ impl Window {
             // A list of links has one on each line, and may have remarks (RFC 2483).
             let urls = text.lines().map(str::trim);
             let urls = urls.filter(|line| !line.is_empty() && !line.starts_with('#'));
-            urls.fold(false, |any, url| this.add(url) | any)
+            urls.take(MAX_LINKS)
+                .fold(false, |any, url| this.add(url) | any)
         });
         self.window.add_controller(target);
     }

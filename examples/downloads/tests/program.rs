@@ -633,6 +633,27 @@ fn a_url_is_dragged_in() {
     }
 }
 
+/// A page chooses what is dragged out of it.
+#[test]
+fn what_is_dragged_in_does_not_fill_the_window() {
+    let (nginx, program) = (Nginx::start(), Program::start());
+    let mut command = Command::new("/usr/bin/python3");
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drag.py"))
+        .arg(vec![nginx.url("none"); 3_000].join("\n"))
+        .env("DBUS_SESSION_BUS_ADDRESS", "disabled:");
+    run(program.display.show(&mut command));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let count = loop {
+        let list: Value = serde_json::from_str(&program.curl(&[], "/downloads")).expect("JSON");
+        match list.as_array().map_or(0, Vec::len) {
+            0 => assert!(Instant::now() < deadline),
+            count => break count,
+        }
+    };
+    assert_eq!(count, 100);
+}
+
 /// The desktop's notification service, as the library dbusmock plays it.
 #[test]
 fn the_desktop_hears_when_a_file_is_there() {
