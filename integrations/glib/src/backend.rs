@@ -27,6 +27,8 @@ pub(crate) struct Bridge {
     /// The last time when nothing was waiting for certain: the end of the last slice, or the last
     /// check that found no work.
     served: Cell<Instant>,
+    /// How many runs have begun.
+    runs: Cell<u64>,
     /// Why the selector failed.
     pub(crate) failure: Cell<Option<io::Error>>,
 }
@@ -39,6 +41,7 @@ impl Bridge {
             sources: RefCell::default(),
             asleep: Cell::new(false),
             served: Cell::new(Instant::now()),
+            runs: Cell::new(0),
             failure: Cell::new(None),
         }))
     }
@@ -46,7 +49,9 @@ impl Bridge {
     /// Makes the loop serve `driver` until the run ends.
     pub(crate) fn connect(self: &Rc<Self>, driver: &Rc<Driver>, config: &Config) {
         self.served.set(Instant::now());
+        self.runs.set(self.runs.get() + 1);
         let turns = Turns {
+            run: self.runs.get(),
             bridge: self.clone(),
             driver: driver.clone(),
             priority: config.priority,
@@ -94,6 +99,8 @@ impl Bridge {
 
 /// The main source: the selector's fd, at the chosen priority.
 struct Turns {
+    /// The run that it is of. In a nested loop of its dispatch another one may have begun.
+    run: u64,
     bridge: Rc<Bridge>,
     driver: Rc<Driver>,
     priority: Priority,
@@ -114,6 +121,9 @@ impl Turns {
     /// lower priority run. So once in a while it is dispatched at GLib's idle priority, together
     /// with the sources there and after those above it. `pause` was before this dispatch.
     fn step_aside(&self, pause: Duration) {
+        if self.run != self.bridge.runs.get() {
+            return;
+        }
         let aside = self.stepped_aside.get().elapsed() >= self.after
             && (pause < PAUSE || self.bridge.has_work(&self.driver));
         if aside {
@@ -301,5 +311,32 @@ mod tests {
             let priority = attachment.bridge.sources.borrow()[0].priority();
             assert_eq!(priority, 121, "it waits for the next event at this one");
         }
+    }
+
+    #[test]
+    fn a_run_that_begins_inside_the_last_one_has_its_own_priority() {
+        let context = MainContext::new();
+        let after = Duration::from_millis(1);
+        let config = Config::new().floor(after, Duration::from_millis(1));
+        let attachment = Rc::new(config.attach(&context).expect("a reactor"));
+        let began = Rc::new(Cell::new(false));
+        attachment.handle().call_soon({
+            let (attachment, began, context) = (attachment.clone(), began.clone(), context.clone());
+            move || {
+                // A dialog, in which the program begins anew.
+                attachment.stop();
+                while attachment.is_running() {
+                    context.iteration(true);
+                }
+                attachment.start().expect("it has ended");
+                let start = Instant::now();
+                while start.elapsed() < after {}
+                began.set(true);
+            }
+        });
+        while !began.get() {
+            context.iteration(true);
+        }
+        assert_eq!(attachment.bridge.sources.borrow()[0].priority(), 121);
     }
 }
