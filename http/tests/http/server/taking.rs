@@ -308,3 +308,19 @@ fn merged_routers_are_one_with_the_layers_of_each_around_its_own_part() {
 fn a_prefix_with_a_slash_at_its_end_is_refused() {
     let _ = Router::new().nest("/a/", Router::new());
 }
+
+/// A map of all that fits into a body held the thread for tens of milliseconds when it was dropped.
+#[test]
+fn a_form_has_so_many_fields_and_no_more() {
+    let site = Site::start(|_| {
+        Router::new().post("/", |Form(all): Form<BTreeMap<String, u8>>| {
+            all.len().to_string()
+        })
+    });
+    for (count, status) in [(10_000, 200), (10_001, 413), (200_000, 413)] {
+        let fields: Vec<_> = (0..count).map(|number| format!("{number}=1")).collect();
+        let kind = "application/x-www-form-urlencoded";
+        let answer = site.peer().post("/", kind, &fields.join("&"));
+        assert_eq!(answer.status, status, "{count}");
+    }
+}
