@@ -138,6 +138,7 @@ impl Disk {
                 end: range.end,
                 reading: None,
                 pause: None,
+                asked: 0,
                 pool: self.pool.clone(),
                 handle: request.handle().clone(),
             }),
@@ -291,11 +292,16 @@ struct Pieces {
     reading: Option<Deferred<Bytes, Error>>,
     /// Until the threads are asked again. Others have given them as much to do as they take.
     pause: Option<Sleep>,
+    /// How often they were asked for this piece.
+    asked: u32,
     pool: ThreadPool,
     handle: Handle,
 }
 
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// After a minute there may be no threads at all.
+const MAX_ASKED: u32 = 6_000;
 
 impl Pieces {
     /// Begins with the next piece, if there is room for it among the jobs.
@@ -307,7 +313,7 @@ impl Pieces {
         let count = PIECE.min(self.end - from);
         let job = move |_: &_| read(&file, from, count).map_err(Error::internal);
         if let Ok(reading) = self.pool.try_defer(&self.handle, job) {
-            self.reading = Some(reading);
+            (self.reading, self.asked) = (Some(reading), 0);
             self.next += count;
         }
     }
@@ -331,9 +337,12 @@ impl Stream for Pieces {
             if this.next == this.end {
                 return Poll::Ready(None);
             }
+            if this.asked == MAX_ASKED {
+                return Poll::Ready(Some(Err(busy())));
+            }
             let pause = || this.handle.sleep(PAUSE);
             ready!(Pin::new(this.pause.get_or_insert_with(pause)).poll(cx));
-            this.pause = None;
+            (this.pause, this.asked) = (None, this.asked + 1);
         }
     }
 }
@@ -365,6 +374,7 @@ mod tests {
             end: 7,
             reading: None,
             pause: None,
+            asked: 0,
             pool: pool.clone(),
             handle: handle.clone(),
         };
