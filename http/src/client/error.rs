@@ -3,7 +3,7 @@
 use std::{error, fmt, io};
 
 use super::super::StatusCode;
-use entwined::transport::HostError;
+use entwined::{deferred::Interrupted, transport::HostError};
 
 /// Why a request got no response, or why its body was not complete.
 #[derive(Debug)]
@@ -32,6 +32,9 @@ pub enum ClientError {
     TooLarge(usize),
     /// The body could not be decoded.
     Decode(String),
+    /// What the program has chained to it, or work on a thread, has no result: it has panicked, or
+    /// there was no room for it.
+    Interrupted(Interrupted),
     /// The server answered with an error status: see
     /// [`error_for_status`](super::ClientResponse::error_for_status).
     Status(StatusCode),
@@ -55,6 +58,7 @@ impl fmt::Display for ClientError {
             ClientError::TimedOut(what) => write!(f, "{what} took too long"),
             ClientError::TooLarge(limit) => write!(f, "the body has more than {limit} bytes"),
             ClientError::Decode(what) => write!(f, "the body cannot be decoded: {what}"),
+            ClientError::Interrupted(why) => write!(f, "the exchange was interrupted: {why}"),
             ClientError::Status(status) => write!(f, "the server answered {status}"),
         }
     }
@@ -66,13 +70,17 @@ impl error::Error for ClientError {
             ClientError::Host(source) => Some(source),
             ClientError::Establish(source) => Some(source),
             ClientError::Http(source) => Some(source),
+            ClientError::Interrupted(source) => Some(source),
             _ => None,
         }
     }
 }
 
-impl From<entwined::deferred::Interrupted> for ClientError {
-    fn from(_: entwined::deferred::Interrupted) -> Self {
-        ClientError::TimedOut("the exchange")
+impl From<Interrupted> for ClientError {
+    fn from(why: Interrupted) -> Self {
+        match why {
+            Interrupted::TimedOut => ClientError::TimedOut("the exchange"),
+            why => ClientError::Interrupted(why),
+        }
     }
 }

@@ -12,7 +12,8 @@ use std::{
 };
 
 use entwined_http::{
-    Body, Bytes, Config, HeaderMap, HeaderValue, Method, Request, Response, Router, StatusCode,
+    Body, Bytes, Config, HeaderMap, HeaderValue, Json, Method, Request, Response, Router,
+    StatusCode,
     client::{Client, ClientError},
     header,
 };
@@ -493,4 +494,27 @@ impl futures_core::Stream for Nothings {
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(Some(Ok(Bytes::new())))
     }
+}
+
+/// A value whose reading panics.
+#[derive(Debug)]
+struct Broken;
+
+impl<'de> serde::Deserialize<'de> for Broken {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("in a value")
+    }
+}
+
+/// It was said to have taken too long.
+#[test]
+fn a_value_whose_reading_panics_on_a_thread_is_not_late() {
+    run(|handle| async move {
+        let large = || Json(vec!["x"; 100_000]);
+        let (_server, url) = serve(&handle, Router::new().get("/", large));
+        let sent = Client::new(&handle).get(&url).timeout(LIMIT).send().await;
+        let read = sent.expect("a response").json::<Broken>().await;
+        let error = read.expect_err("it panics").to_string();
+        assert!(error.contains("in a value"), "{error}");
+    });
 }
