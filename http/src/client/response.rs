@@ -5,6 +5,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -27,7 +28,7 @@ use crate::{
     unread::Grace,
 };
 use entwined::{
-    deferred::{Deferred, SemaphorePermit},
+    deferred::{Deferred, Interrupted, SemaphorePermit},
     reactor::Handle,
     task::Sleep,
 };
@@ -47,7 +48,10 @@ pub struct ClientResponse {
     url: Url,
     decoder: Option<Decoder>,
     /// A decoder at work on another thread.
-    unpacking: Option<Deferred<(Decoder, io::Result<Step>), ClientError>>,
+    unpacking: Option<Unpacking>,
+    /// Until the threads are asked again, and how often they were.
+    pause: Option<Sleep>,
+    asked: u32,
     handle: Handle,
     timeout: Duration,
     /// The timeout of the next piece, while the response waits for it.
@@ -115,6 +119,8 @@ impl ClientResponse {
             url: without_credentials(url),
             decoder,
             unpacking: None,
+            pause: None,
+            asked: 0,
             handle: settings.handle.clone(),
             timeout: settings.body_timeout,
             max_body_size: settings.max_body_size,
@@ -264,16 +270,38 @@ impl ClientResponse {
     /// Decompresses what has arrived. A brotli stream with a large window does so on another
     /// thread, as one step of it may fill the window.
     fn poll_unpack(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ClientError>> {
-        let step = if let Some(unpacking) = &mut self.unpacking {
-            let (decoder, step) = ready!(Pin::new(unpacking).poll(cx))?;
-            (self.unpacking, self.decoder) = (None, Some(decoder));
-            step
-        } else if let Some(mut decoder) = self.decoder.take_if(|decoder| decoder.is_heavy()) {
+        let step = if let Some(Unpacking { job, kept }) = &mut self.unpacking {
+            let unpacked = ready!(Pin::new(job).poll(cx));
+            let kept = take(kept);
+            self.unpacking = None;
+            match (unpacked, kept) {
+                (Ok((decoder, step)), _) => {
+                    (self.decoder, self.asked) = (Some(decoder), 0);
+                    step
+                }
+                // Others have given the threads as much to do as they take.
+                (Err(ClientError::Interrupted(Interrupted::Refused)), Some(decoder))
+                    if self.asked < MAX_ASKED =>
+                {
+                    (self.decoder, self.asked) = (Some(decoder), self.asked + 1);
+                    self.pause = Some(self.handle.sleep(PAUSE));
+                    return Poll::Ready(Ok(Step::More));
+                }
+                (Err(error), _) => return Poll::Ready(Err(error)),
+            }
+        } else if self.decoder.as_ref().is_some_and(Decoder::is_heavy) {
+            if let Some(pause) = &mut self.pause {
+                ready!(Pin::new(pause).poll(cx));
+                self.pause = None;
+            }
+            let kept = Arc::new(Mutex::new(self.decoder.take()));
+            let given = kept.clone();
             let job = self.handle.defer_to_thread(move |_| {
+                let mut decoder = take(&given).ok_or(Interrupted::Abandoned)?;
                 let (step, _) = decoder.read();
                 Ok((decoder, step))
             });
-            self.unpacking = Some(job);
+            self.unpacking = Some(Unpacking { job, kept });
             return Poll::Ready(Ok(Step::More));
         } else if let Some(decoder) = self.decoder.as_mut().filter(|decoder| decoder.has_work()) {
             if !self.handle.spend(0) {
@@ -358,6 +386,22 @@ impl ClientResponse {
         self.handle.defer_to_thread(move |_| parse(bytes)).await
     }
 }
+
+/// A decoder at work on another thread.
+struct Unpacking {
+    job: Deferred<(Decoder, io::Result<Step>), ClientError>,
+    /// The decoder until the work begins. It comes back if there is no room for the work.
+    kept: Arc<Mutex<Option<Decoder>>>,
+}
+
+fn take(kept: &Mutex<Option<Decoder>>) -> Option<Decoder> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// How long the threads are left alone if they have no room, and how often. After a minute there
+/// may be none at all.
+const PAUSE: Duration = Duration::from_millis(10);
+const MAX_ASKED: u32 = 6_000;
 
 /// The most bytes that are parsed on the reactor's thread: about a millisecond of work.
 const MAX_JSON_HERE: usize = 32 * 1024;

@@ -2,10 +2,11 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     io::{Read, Write},
     net::TcpStream,
-    pin::Pin,
-    sync::mpsc,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, mpsc},
     task::{Context, Poll},
     thread,
     time::Duration,
@@ -516,5 +517,44 @@ fn a_value_whose_reading_panics_on_a_thread_is_not_late() {
         let read = sent.expect("a response").json::<Broken>().await;
         let error = read.expect_err("it panics").to_string();
         assert!(error.contains("in a value"), "{error}");
+    });
+}
+
+/// It ended, though only the program had given the threads too much to do.
+#[test]
+fn a_body_that_is_unpacked_on_a_thread_waits_for_room_there() {
+    let mut packed = Vec::new();
+    let params = brotli::enc::BrotliEncoderParams {
+        lgwin: 22,
+        quality: 5,
+        ..Default::default()
+    };
+    let text = vec![b'x'; 300_000];
+    brotli::BrotliCompress(&mut &text[..], &mut packed, &params).expect("in memory");
+    run(|handle| async move {
+        let packed = move || ([("content-encoding", "br")], packed.clone());
+        let (_server, url) = serve(&handle, Router::new().get("/", packed));
+        let sent = Client::new(&handle).get(&url).timeout(LIMIT).send().await;
+        let mut response = sent.expect("a response");
+        let (closed, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        // More than the pool takes.
+        let jobs: Vec<_> = (0..16_500)
+            .map(|_| {
+                let gate = gate.clone();
+                let job = handle.defer_to_thread(move |_| {
+                    let _ = gate.lock().expect("nobody panics").recv();
+                    Ok::<_, String>(())
+                });
+                job.add_both(|_| Ok::<_, String>(()))
+            })
+            .collect();
+        let mut reading = pin!(response.bytes());
+        poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
+        handle.sleep(Duration::from_millis(30)).await;
+        poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
+        drop(closed);
+        assert_eq!(reading.await.expect("it is unpacked").len(), 300_000);
+        drop(jobs);
     });
 }
