@@ -106,8 +106,8 @@ impl Body {
 
     /// Returns the bytes if they are all in memory.
     #[cfg(feature = "client")]
-    pub(super) fn into_bytes(self) -> Result<Bytes, Self> {
-        match self.content {
+    pub(super) fn into_bytes(mut self) -> Result<Bytes, Self> {
+        match std::mem::take(&mut self.content) {
             Content::Empty => Ok(Bytes::new()),
             Content::Bytes(bytes) => Ok(bytes),
             content => Err(content.into()),
@@ -138,6 +138,17 @@ impl Body {
         let live = self.content.ending().is_some();
         watch.response_begins(live);
         self.watch = Some(watch);
+    }
+}
+
+impl Drop for Body {
+    /// What is dropped is the program's. If that panics, it must not take the connection with it:
+    /// the end of the response may still be on its way, and others come after it.
+    fn drop(&mut self) {
+        let content = std::mem::take(&mut self.content);
+        if let (Some(watch), false) = (&self.watch, content.is_plain()) {
+            watch.contain(|| drop(content));
+        }
     }
 }
 
@@ -283,6 +294,11 @@ pub(super) fn is_empty(frame: &Frame<Bytes>) -> bool {
 }
 
 impl Content {
+    /// Whether there is nothing of the program's to be dropped.
+    fn is_plain(&self) -> bool {
+        matches!(self, Content::Empty | Content::Bytes(_))
+    }
+
     /// How a live body learns that it must end.
     fn ending(&self) -> Option<&Ending> {
         match self {

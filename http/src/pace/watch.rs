@@ -3,11 +3,13 @@
 use std::{rc::Rc, sync::atomic::Ordering, task::Context};
 
 use bytes::Bytes;
+use entwined::reactor::Origin;
 
 use super::{
     Pace, Stage, Upgrade, Work,
     streams::{MIN_COUNTED, PIECE, StreamPace, Unsent},
 };
+use crate::labels::labels;
 
 /// One request, until its whole response is sent.
 pub(crate) struct Watch {
@@ -36,6 +38,12 @@ impl Watch {
     /// Hands the connection to `take_over` when this response is sent.
     pub(crate) fn upgrade(&self, take_over: Upgrade) {
         *self.pace.upgrade.borrow_mut() = Some(take_over);
+    }
+
+    /// Calls code of the program. A panic in it ends there.
+    pub(crate) fn contain(&self, function: impl FnOnce()) {
+        let origin = Origin::here(labels().connection);
+        let _ = self.pace.server.handle.contain(origin, function);
     }
 
     /// Takes from the share of the task that sends the body.

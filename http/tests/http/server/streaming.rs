@@ -351,3 +351,41 @@ fn a_stream_of_empty_pieces_gives_way() {
     assert_eq!(packed.head().header("content-encoding"), Some("gzip"));
     assert_eq!(site.get("/").text(), "there");
 }
+
+/// A stream of one piece, whose end panics.
+struct Ends(bool);
+
+impl Stream for Ends {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let last = std::mem::replace(&mut self.0, true);
+        Poll::Ready((!last).then(|| Ok("whole".into())))
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        panic!("at the end of a stream");
+    }
+}
+
+/// The whole response was lost, and the next request of the connection.
+#[test]
+fn a_stream_whose_drop_panics_is_sent_whole() {
+    let site = Site::start(|_| {
+        Router::new()
+            .get("/", || Body::stream(Ends(false)))
+            .get("/next", || "next")
+    });
+    let mut peer = site.peer();
+    let get = |path| format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
+    peer.send(get("/") + &get("/next"));
+    assert_eq!(peer.answer().text(), "whole");
+    assert_eq!(peer.answer().text(), "next");
+    let mut two = Reader(
+        say(&site, &[SETTINGS, &crate::server::http2::get(1, "/")]),
+        Vec::new(),
+    );
+    two.until(|_, data| data == "whole".len());
+}
