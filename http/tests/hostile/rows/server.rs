@@ -251,7 +251,7 @@ pub const ROWS: &[Row] = &[
         name: "a form of 1.8 MB",
         victim: Victim::Server(FULL),
         attack: |target: Target| {
-            let body = "a=b&".repeat(450_000);
+            let body = format!("a={}&", "b".repeat(198)).repeat(9_000);
             post(
                 &target,
                 "/form",
@@ -260,6 +260,22 @@ pub const ROWS: &[Row] = &[
             )
         },
         answer: "HTTP/1.1 200",
+        max_callback: CALLBACK,
+        max_memory: 16 * 1024,
+    },
+    Row {
+        name: "a form of 450,000 fields",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let body = "a=b&".repeat(450_000);
+            post(
+                &target,
+                "/form",
+                "application/x-www-form-urlencoded",
+                body.as_bytes(),
+            )
+        },
+        answer: "HTTP/1.1 413",
         max_callback: CALLBACK,
         max_memory: 16 * 1024,
     },
