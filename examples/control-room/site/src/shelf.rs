@@ -17,8 +17,10 @@ const MAX_FORM: usize = 256 * 1024 * 1024;
 /// The maximum number of files.
 const MAX_FILES: usize = 100;
 
-/// The maximum number of characters in a file's name.
+/// The maximum number of characters in a file's name, and of bytes: most file systems have room for
+/// 255, and a number may come behind it.
 const MAX_NAME: usize = 80;
+const MAX_NAME_BYTES: usize = 240;
 
 /// Where the files are. Cheap to clone.
 #[derive(Clone)]
@@ -106,7 +108,10 @@ async fn as_a_download(request: Request, next: Next) -> Response {
 fn plain(name: &str) -> String {
     let keeps = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '(' | ')');
     let last = name.rsplit(['/', '\\']).next().unwrap_or("");
-    let kept: String = last.chars().filter(keeps).take(MAX_NAME).collect();
+    let mut kept: String = last.chars().filter(keeps).take(MAX_NAME).collect();
+    while kept.len() > MAX_NAME_BYTES {
+        kept.pop();
+    }
     let kept = kept.trim_matches(['.', ' ']);
     if kept.is_empty() {
         "file".to_owned()
@@ -134,5 +139,9 @@ mod tests {
             assert_eq!(plain(said), kept, "{said:?}");
         }
         assert_eq!(plain(&"ü".repeat(500)).chars().count(), MAX_NAME);
+        // A system counts bytes, 255 of them; a number may come behind it.
+        for letter in ["ü", "文", "𠀀"] {
+            assert!(plain(&letter.repeat(500)).len() <= 240, "{letter}");
+        }
     }
 }
