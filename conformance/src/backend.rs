@@ -5,7 +5,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use entwined::{
     Handle,
-    reactor::{LifeError, Stopped},
+    reactor::{LifeError, WaitError},
 };
 
 use super::{End, Harness};
@@ -90,7 +90,7 @@ impl HostLoop {
         self.0.draw_frames(draw);
     }
 
-    pub(super) fn nest(&self, end: End) -> Result<(), Stopped> {
+    pub(super) fn nest(&self, end: End) -> Result<(), WaitError> {
         self.0.nest(end)
     }
 }
@@ -106,7 +106,7 @@ trait Erased {
     fn host_call(&self, delay: Duration, callback: Box<dyn FnOnce()>);
     fn keep_busy(&self, work: Box<dyn FnMut() -> bool>);
     fn draw_frames(&self, draw: Box<dyn FnMut() -> bool>);
-    fn nest(&self, end: End) -> Result<(), Stopped>;
+    fn nest(&self, end: End) -> Result<(), WaitError>;
 }
 
 impl<H: Harness> Erased for H {
@@ -146,7 +146,7 @@ impl<H: Harness> Erased for H {
         Harness::draw_frames(self, draw);
     }
 
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         Harness::nest(self, end)
     }
 }

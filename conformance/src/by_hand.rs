@@ -12,7 +12,7 @@ use std::{
 use super::{End, Harness};
 use entwined::{
     Handle, Standalone,
-    reactor::{LifeError, RunError, Stopped},
+    reactor::{LifeError, RunError, WaitError},
 };
 
 /// A reactor whose turns can be made by hand.
@@ -210,7 +210,7 @@ impl<L: OwnLoop> Harness for ByHand<L> {
             .insert((Instant::now() + delay, sequence), callback);
     }
 
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         let done = Rc::new(Cell::new(false));
         let told = done.clone();
         let task = async move {
@@ -220,7 +220,7 @@ impl<L: OwnLoop> Harness for ByHand<L> {
         self.handle.spawn(task);
         while !done.get() {
             if !self.handle.is_running() {
-                return Err(Stopped);
+                return Err(WaitError::Stopped);
             }
             self.iterate(None);
         }

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use entwined::{Handle, reactor::Stopped};
+use entwined::{Handle, reactor::WaitError};
 
 use super::End;
 
@@ -14,15 +14,15 @@ use super::End;
 /// is called inside that loop, when `end` is ready or when the reactor's run ends.
 ///
 /// # Errors
-/// Returns [`Stopped`] if the reactor's run ended first.
+/// Returns [`WaitError::Stopped`] if the reactor's run ended first.
 pub fn nest_in_dialog(
     handle: &Handle,
     end: End,
     exec: impl FnOnce(),
     close: impl FnOnce() + 'static,
-) -> Result<(), Stopped> {
+) -> Result<(), WaitError> {
     if !handle.is_running() {
-        return Err(Stopped);
+        return Err(WaitError::Stopped);
     }
     let ended = Rc::new(Cell::new(false));
     let (close, tell) = (OnDrop(Some(close)), ended.clone());
@@ -33,7 +33,11 @@ pub fn nest_in_dialog(
         tell.set(true);
     });
     exec();
-    if ended.get() { Ok(()) } else { Err(Stopped) }
+    if ended.get() {
+        Ok(())
+    } else {
+        Err(WaitError::Stopped)
+    }
 }
 
 struct OnDrop<F: FnOnce()>(Option<F>);

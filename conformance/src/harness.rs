@@ -10,7 +10,7 @@ use std::{
 
 use entwined::{
     Handle,
-    reactor::{LifeError, Stopped},
+    reactor::{LifeError, WaitError},
 };
 
 /// The future that [`Harness::nest`] waits for.
@@ -89,7 +89,7 @@ pub trait Harness: Clone + 'static {
     ///
     /// # Errors
     /// If the reactor's run ended first.
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         self.handle().wait(end)
     }
 

@@ -208,6 +208,7 @@ macro_rules! __for_each_conformance_test {
                 b53_three_levels_deep_others_go_on,
                 b53_three_levels_deep_each_call_runs_once,
                 b53_three_levels_deep_stop_ends_all,
+                b53_waits_inside_of_each_other_are_bounded,
             }
             reentrancy when http {
                 b49_others_go_on_inside_an_http_handler,

@@ -27,7 +27,7 @@ use super::{
 use entwined::{
     Handle,
     protocol::{Echo, Server},
-    reactor::{Direction, Interest, Phase, Registration, Stopped},
+    reactor::{Direction, Interest, Phase, Registration, WaitError},
     transport::tcp,
 };
 #[cfg(feature = "http")]
@@ -456,7 +456,7 @@ pub(super) fn b51_each_call_runs_once_and_none_is_lost() {
 }
 
 /// Spins the loop until the run ends, and stops the run in there.
-fn stop_inside(harness: &HostLoop) -> Result<(), Stopped> {
+fn stop_inside(harness: &HostLoop) -> Result<(), WaitError> {
     let handle = harness.handle();
     harness.nest(Box::pin(async move {
         handle.stop();
@@ -485,7 +485,7 @@ fn assert_stop_ends_both(arrange: Arrange) {
                 handle.call_soon(|| {});
             }
             // Stop soon, while the outer turn has budget left.
-            assert_eq!(stop_inside(&harness), Err(Stopped));
+            assert_eq!(stop_inside(&harness), Err(WaitError::Stopped));
             noted.add("returned");
             // The run is over. This must wait for the next one.
             handle.call_soon(late.adder("late call"));
@@ -538,7 +538,7 @@ pub(super) fn b52_what_a_callback_asks_for_after_the_end_waits_for_the_next_run(
     let (rig, log) = (Rig::new(), Log::default());
     let (harness, handle, noted) = (rig.harness.clone(), rig.handle.clone(), log.clone());
     rig.handle.call_soon(move || {
-        assert_eq!(stop_inside(&harness), Err(Stopped));
+        assert_eq!(stop_inside(&harness), Err(WaitError::Stopped));
         handle.call_soon(noted.adder("call"));
         handle.call_later(Duration::ZERO, noted.adder("timer"));
         let task = noted.clone();
@@ -563,7 +563,7 @@ pub(super) fn b52_the_connection_on_the_stack_is_lost_once_it_returns() {
     let (noted, harness, lost) = (log.clone(), rig.harness.clone(), log.clone());
     let protocol = Scripted::new()
         .data(move |_, _| {
-            assert_eq!(stop_inside(&harness), Err(Stopped));
+            assert_eq!(stop_inside(&harness), Err(WaitError::Stopped));
             noted.add("returned");
         })
         .lost(move |why| lost.add(format!("lost: {why}")));
@@ -606,7 +606,7 @@ fn nest_deeper(
     rig: Rc<Rig>,
     levels: &'static [Arrange],
     log: Log,
-    innermost: Rc<dyn Fn() -> Result<(), Stopped>>,
+    innermost: Rc<dyn Fn() -> Result<(), WaitError>>,
 ) {
     let Some((arrange, deeper)) = levels.split_first() else {
         log.add(format!("innermost: {}", innermost().is_ok()));
@@ -628,7 +628,10 @@ fn nest_deeper(
     drop(alive);
 }
 
-fn three_levels_deep(innermost: impl Fn(&Rig) -> Result<(), Stopped> + 'static, expected: &[&str]) {
+fn three_levels_deep(
+    innermost: impl Fn(&Rig) -> Result<(), WaitError> + 'static,
+    expected: &[&str],
+) {
     let (rig, log) = (Rc::new(Rig::new()), Log::default());
     let (inner, noted, again) = (rig.clone(), log.clone(), rig.clone());
     let levels: &'static [Arrange] = Box::leak(Box::new([in_a_timer, in_data_received, in_a_task]));
@@ -708,5 +711,31 @@ pub(super) fn b53_three_levels_deep_stop_ends_all() {
             "level 3 returns",
             "all return",
         ],
+    );
+}
+
+/// Peers may see to as many as they like, and each takes a part of the stack.
+pub(super) fn b53_waits_inside_of_each_other_are_bounded() {
+    const WAITS: u64 = 50;
+    let rig = Rig::new();
+    let (returned, too_deep) = (Count::default(), Count::default());
+    for _ in 0..WAITS {
+        let (handle, returned, too_deep) = (rig.handle.clone(), returned.clone(), too_deep.clone());
+        let all = returned.clone();
+        rig.handle.call_soon(move || {
+            // The innermost ones are refused, so that those around them can end.
+            let waited = handle.wait(async move { all.reached(1).await });
+            if waited == Err(WaitError::TooDeep) {
+                too_deep.add(1);
+            }
+            returned.add(1);
+        });
+    }
+    rig.complete(returned.reached(WAITS));
+    assert!(too_deep.get() > 0, "the stack is not endless");
+    assert!(
+        WAITS - too_deep.get() >= 15,
+        "{} of {WAITS} are refused",
+        too_deep.get()
     );
 }

@@ -8,7 +8,7 @@ use std::{
 
 use entwined::{
     Handle,
-    reactor::{LifeError, Stopped},
+    reactor::{LifeError, WaitError},
 };
 use entwined_conformance::{End, Harness, run_all};
 
@@ -47,7 +47,7 @@ impl Harness for Quits {
         unreachable!()
     }
 
-    fn nest(&self, _: End) -> Result<(), Stopped> {
+    fn nest(&self, _: End) -> Result<(), WaitError> {
         unreachable!()
     }
 }

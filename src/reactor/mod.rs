@@ -42,6 +42,10 @@
 //! Each user callback runs with no borrow and no lock held. It may run the host's loop (a modal
 //! dialog), which makes nested turns. Nested turns take work from the same queues, so everything
 //! else continues. Work that is on the stack is in no queue until it returns.
+//!
+//! At most 16 turns are inside of each other, so that peers who make callbacks run the loop do not
+//! use up the stack. Below them [`Handle::wait`] fails, and a loop of the host goes on without the
+//! network: everything is put off until one of the loops around it ends.
 
 mod backend;
 mod host;
@@ -60,6 +64,6 @@ pub use observe::{
 pub(crate) use turn::{Core, FOREVER, WakeTimer};
 pub use turn::{
     Direction, FrameClock, Gone, Handle, LifeError, Observer, Pacing, Phase, Registration,
-    RegistrationError, Remote, RemoteError, ShutdownHook, Stopped, Timer, TimerError, TurnEnd,
-    TurnHook,
+    RegistrationError, Remote, RemoteError, ShutdownHook, Timer, TimerError, TurnEnd, TurnHook,
+    WaitError,
 };

@@ -9,7 +9,7 @@ use std::{
 use entwined::{
     Handle, Standalone,
     protocol::{self, Echo},
-    reactor::{Driver, Host, LifeError, NextTurn, Pacing, Phase, RunError, Selector, Stopped},
+    reactor::{Driver, Host, LifeError, NextTurn, Pacing, Phase, RunError, Selector, WaitError},
     simulation::Simulation,
     transport::memory,
 };
@@ -96,6 +96,77 @@ fn nothing_needs_to_be_done_outside_a_run() {
     assert_eq!(driver.next_turn(), NextTurn::Now);
 }
 
+/// Peers decide how many of their requests open a dialog, whose loop runs inside the callback.
+#[test]
+fn loops_inside_of_each_other_are_bounded() {
+    #[derive(Default)]
+    struct Loops {
+        now: Cell<u32>,
+        most: Cell<u32>,
+        ended: Cell<u32>,
+        put_off: Cell<u32>,
+    }
+    let (driver, _) = driver();
+    let (handle, driver, loops) = (driver.handle(), Rc::new(driver), Rc::<Loops>::default());
+    driver.start().expect("a run");
+    for _ in 0..100 {
+        let (driver, loops) = (driver.clone(), loops.clone());
+        handle.call_soon(move || {
+            loops.now.set(loops.now.get() + 1);
+            loops.most.set(loops.most.get().max(loops.now.get()));
+            slice(&driver);
+            if driver.handle().metrics().waiting_calls > 0 {
+                loops.put_off.set(loops.put_off.get() + 1);
+                // Or the loop would not sleep.
+                assert_eq!(driver.next_turn(), NextTurn::OnEvents);
+            }
+            loops.now.set(loops.now.get() - 1);
+            loops.ended.set(loops.ended.get() + 1);
+        });
+    }
+    slice(&driver);
+    assert_eq!(
+        loops.ended.get(),
+        100,
+        "those that were put off come when the others end"
+    );
+    assert_eq!(loops.most.get(), 16);
+    assert!(loops.put_off.get() > 0);
+    assert_eq!(driver.next_turn(), NextTurn::OnEvents);
+}
+
+/// Timers are among what is put off. They do not keep the loop of a dialog busy until then.
+#[test]
+fn a_timer_that_is_put_off_comes_when_a_loop_ends() {
+    fn nest(driver: &Rc<Driver>, levels: u32, innermost: Rc<dyn Fn(&Driver)>) {
+        let own = driver.clone();
+        driver.handle().call_soon(move || match levels {
+            1 => innermost(&own),
+            _ => nest(&own, levels - 1, innermost.clone()),
+        });
+        slice(driver);
+    }
+    let (driver, _) = driver();
+    let (driver, fired) = (Rc::new(driver), Rc::new(Cell::new(false)));
+    driver.start().expect("a run");
+    let noted = fired.clone();
+    nest(
+        &driver,
+        16,
+        Rc::new(move |driver| {
+            let note = noted.clone();
+            driver
+                .handle()
+                .call_later(Duration::ZERO, move || note.set(true));
+            slice(driver);
+            assert!(!noted.get(), "it is too deep");
+            assert_eq!(driver.next_turn(), NextTurn::OnEvents);
+        }),
+    );
+    slice(&driver);
+    assert!(fired.get());
+}
+
 /// Who has waited in vain is not surprised by it in the next run.
 #[test]
 fn what_is_waited_for_outside_a_run_does_not_begin() {
@@ -103,7 +174,7 @@ fn what_is_waited_for_outside_a_run_does_not_begin() {
     let (handle, begun) = (driver.handle(), Rc::new(Cell::new(false)));
     let note = begun.clone();
     let waited = handle.wait(async move { note.set(true) });
-    assert_eq!(waited, Err(Stopped));
+    assert_eq!(waited, Err(WaitError::Stopped));
     driver.start().expect("a run");
     slice(&driver);
     assert!(!begun.get());

@@ -12,7 +12,7 @@ use std::{
 
 use entwined::{
     Handle,
-    reactor::{Driver, Host, LifeError, NextTurn, Selector, Stopped},
+    reactor::{Driver, Host, LifeError, NextTurn, Selector, WaitError},
 };
 use entwined_conformance::{End, Harness, nest_in_dialog};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -313,7 +313,7 @@ impl Harness for OnToolkit {
     }
 
     /// A dialog: the toolkit's loop, inside a callback.
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         let (toolkit, closed) = (self.carrier.toolkit.clone(), Rc::new(Cell::new(false)));
         let (close, wake) = (closed.clone(), toolkit.clone());
         let exec = || {

@@ -7,7 +7,7 @@ use entwined_cocoa::{
     Attachment,
     entwined::{
         Handle,
-        reactor::{LifeError, Stopped},
+        reactor::{LifeError, WaitError},
     },
 };
 use entwined_conformance::{End, Harness, nest_in_dialog};
@@ -63,7 +63,7 @@ impl Harness for Cocoa {
         self.timers.once(delay, callback);
     }
 
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         let panel = Panel::new();
         let shown = panel.clone();
         nest_in_dialog(&self.handle, end, || panel.run(), move || shown.stop())

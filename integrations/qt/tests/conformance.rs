@@ -6,7 +6,7 @@ use std::{cell::RefCell, process::ExitCode, rc::Rc, time::Duration};
 
 use entwined::{
     Handle,
-    reactor::{LifeError, Stopped},
+    reactor::{LifeError, WaitError},
 };
 use entwined_conformance::{End, Harness, nest_in_dialog};
 use entwined_qt::{Attachment, entwined};
@@ -71,7 +71,7 @@ impl Harness for Qt {
         qt_host::draw(draw);
     }
 
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         let dialog = Dialog::new();
         let shown = dialog.clone();
         nest_in_dialog(&self.handle, end, || dialog.exec(), move || shown.accept())

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    Call, Core, FrameClock, LifeError, Observer, Pacing, Phase, Remote, ShutdownHook, Stopped,
-    Timed, TurnEnd, TurnHook, timers::TimerKey,
+    Call, Core, FrameClock, LifeError, Observer, Pacing, Phase, Remote, ShutdownHook, Timed,
+    TurnEnd, TurnHook, WaitError, timers::TimerKey,
 };
 use crate::{
     deferred::{ChainError, Deferred, Interrupted},
@@ -157,31 +157,36 @@ impl Handle {
 
     /// Waits for `future` here and now, while the reactor continues to run, and the whole host as
     /// well if its loop allows that: windows stay responsive, other connections are served, timers
-    /// fire. It is for callbacks that cannot be async. Nesting is tested up to three levels deep;
-    /// an inner wait must end before the outer one can.
+    /// fire. It is for callbacks that cannot be async. An inner wait must end before the outer one
+    /// can. All of them are on the stack, where at most 16 turns are inside of each other.
     ///
     /// On a host whose loop cannot be iterated from inside (calloop, winit), only this reactor
     /// continues.
     ///
     /// # Errors
-    /// [`Stopped`] if the reactor is not running, if its run ends before the future completes, or
-    /// if the future panics.
+    /// - [`Stopped`](WaitError::Stopped) if the reactor is not running, if its run ends before the
+    ///   future completes, or if the future panics.
+    /// - [`TooDeep`](WaitError::TooDeep) if a turn is already made inside of 15 others. Peers may see
+    ///   to that, if they can make a callback wait.
     #[track_caller]
-    pub fn wait<F>(&self, future: F) -> Result<F::Output, Stopped>
+    pub fn wait<F>(&self, future: F) -> Result<F::Output, WaitError>
     where
         F: Future + 'static,
     {
         if !self.is_running() {
-            return Err(Stopped);
+            return Err(WaitError::Stopped);
+        }
+        if self.core.is_deep() {
+            return Err(WaitError::TooDeep);
         }
         let mut task = self.spawn(future);
         loop {
             match task.take() {
-                Ok(result) => return result.map_err(|_| Stopped),
+                Ok(result) => return result.map_err(|_| WaitError::Stopped),
                 Err(waiting) => task = waiting,
             }
             if !self.is_running() {
-                return Err(Stopped);
+                return Err(WaitError::Stopped);
             }
             if self.core.host.iterate(true) {
                 continue;
@@ -192,7 +197,7 @@ impl Handle {
                 ));
                 // Nobody waits for it any more.
                 task.cancel();
-                return Err(Stopped);
+                return Err(WaitError::Stopped);
             }
         }
     }

@@ -427,14 +427,26 @@ impl fmt::Display for LifeError {
 
 impl Error for LifeError {}
 
-/// The reactor's run ended before the result came.
+/// Why [`Handle::wait`] has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped;
+#[non_exhaustive]
+pub enum WaitError {
+    /// The reactor's run ended before the result came.
+    Stopped,
+    /// The callback that asks is inside of as many others that run the loop as the stack has room
+    /// for.
+    TooDeep,
+}
 
-impl fmt::Display for Stopped {
+impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reactor's run ended before the result came")
+        f.write_str(match self {
+            WaitError::Stopped => "the reactor's run ended before the result came",
+            WaitError::TooDeep => {
+                "too many callbacks that wait are inside of each other: wait in a task instead"
+            }
+        })
     }
 }
 
-impl Error for Stopped {}
+impl Error for WaitError {}

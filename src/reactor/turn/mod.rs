@@ -36,7 +36,7 @@ pub use frames::{FrameClock, Pacing};
 pub(crate) use handle::{FOREVER, WakeTimer};
 pub use handle::{Handle, Timer, TimerError};
 pub use hooks::{Observer, TurnEnd, TurnHook};
-pub use lifecycle::{LifeError, Phase, ShutdownHook, Stopped};
+pub use lifecycle::{LifeError, Phase, ShutdownHook, WaitError};
 pub use registration::{Direction, Registration, RegistrationError};
 pub use remote::{Gone, Remote, RemoteError};
 pub(crate) use run::BUDGET;
@@ -92,6 +92,8 @@ pub(crate) struct Core {
     time: Cell<Instant>,
     /// Number of turns begun.
     turns: Cell<u64>,
+    /// Number of turns on the stack.
+    depth: Cell<u32>,
     /// Number of turns that found nothing to do, and of slices that began with such a turn.
     idle_turns: Cell<u64>,
     idle_slices: Cell<u64>,
@@ -132,6 +134,7 @@ impl Core {
             kept_observers: RefCell::default(),
             connections: Cell::new(0),
             turns: Cell::new(0),
+            depth: Cell::new(0),
             idle_turns: Cell::new(0),
             idle_slices: Cell::new(0),
             first: Cell::new(0),
@@ -213,7 +216,7 @@ impl Core {
 
     /// What the host must do next.
     pub(crate) fn next_turn(&self) -> NextTurn {
-        if !self.is_running() {
+        if !self.is_running() || self.is_deep() {
             return NextTurn::OnEvents;
         }
         if self.has_work() {
@@ -224,6 +227,11 @@ impl Core {
             Some(deadline) if deadline <= self.reactor.now() => NextTurn::Now,
             Some(deadline) => NextTurn::At(deadline),
         }
+    }
+
+    /// Whether no more turns fit onto the stack.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.depth.get() >= run::MAX_DEPTH
     }
 
     /// Whether anything is queued. Timers do not count.

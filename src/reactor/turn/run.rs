@@ -1,7 +1,7 @@
 //! One turn: the numbered steps of the [`reactor`](crate::reactor) documentation.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
     rc::Rc,
     time::{Duration, Instant},
@@ -20,6 +20,11 @@ use crate::{
 /// Budget of a turn if the backend does not set one. Two such turns fit into a frame at 60 Hz
 /// besides the drawing.
 pub(crate) const BUDGET: Duration = Duration::from_millis(2);
+
+/// How many turns may be on the stack, each inside of a callback of the one before it that runs the
+/// loop: in [`Handle::wait`], or in a dialog of the host. Peers may see to as many as they like, and
+/// a stack of 2 MiB must have room for them.
+pub(super) const MAX_DEPTH: u32 = 16;
 
 /// How many items of one kind run before the next kind gets its chance.
 const BATCH: usize = 64;
@@ -42,6 +47,10 @@ impl Core {
         }
         let run = self.life.number();
         self.turn_begins();
+        if self.is_deep() {
+            return self.put_off();
+        }
+        let _level = Level::enter(&self.depth);
         let wait = if self.has_work() {
             Some(Duration::ZERO)
         } else {
@@ -68,6 +77,14 @@ impl Core {
         }
         self.settle_deadline();
         Ok(ran)
+    }
+
+    /// The turn of a loop that runs inside of too many others. What the peers have sent is noted, or
+    /// the loop would not sleep; the turns on the stack see to it when they go on.
+    fn put_off(&self) -> io::Result<bool> {
+        self.collect(Some(Duration::ZERO))?;
+        self.arm(None);
+        Ok(false)
     }
 
     /// Step 1.
@@ -238,6 +255,22 @@ impl Core {
 
     pub(crate) fn report_panic(&self, origin: Origin, message: &str) {
         self.meter.report(&Report::Panic { origin, message });
+    }
+}
+
+/// A turn on the stack.
+struct Level<'a>(&'a Cell<u32>);
+
+impl<'a> Level<'a> {
+    fn enter(depth: &'a Cell<u32>) -> Self {
+        depth.set(depth.get() + 1);
+        Level(depth)
+    }
+}
+
+impl Drop for Level<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{cell::RefCell, process::ExitCode, rc::Rc, time::Duration};
 
 use entwined::{
     Handle,
-    reactor::{LifeError, Stopped},
+    reactor::{LifeError, WaitError},
 };
 use entwined_conformance::{End, Harness, nest_in_dialog};
 use on_fltk::{Attachment, Dialog};
@@ -57,7 +57,7 @@ impl Harness for Fltk {
         on_fltk::keep_busy(work);
     }
 
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         let dialog = Dialog::new();
         let shown = dialog.clone();
         nest_in_dialog(&self.handle, end, || dialog.run(), move || shown.close())

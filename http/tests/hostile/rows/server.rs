@@ -1,6 +1,6 @@
 //! What a peer sends to a server that parses all it can.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use entwined::{Handle, transport::tcp};
 use entwined_http::{
@@ -64,6 +64,13 @@ const FULL: victim::Server = |handle: &Handle| {
             Ok::<_, Error>(pieces.to_string())
         })
         .get("/session", session)
+        .get("/wait", |request: Request| {
+            let handle = request.handle();
+            let waited = handle.wait(handle.sleep(WAIT));
+            waited
+                .map(|()| "waited")
+                .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+        })
         .mount("/list", Files::new(folder.path()).listing())
         .mount("/embedded", Files::embedded(move |_| Some(large.into())))
         .nest(
@@ -77,6 +84,9 @@ const FULL: victim::Server = |handle: &Handle| {
     let address = server.local_address().tcp().expect("TCP");
     (address, Box::new((server, folder)))
 };
+
+/// How long a handler runs the loop.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// Sends a request with a body and returns the first line of the answer.
 fn post(target: &Target, path: &str, kind: &str, body: &[u8]) -> String {
@@ -130,6 +140,24 @@ pub const ROWS: &[Row] = &[
         answer: "100000 answers",
         max_callback: CALLBACK,
         max_memory: 2048,
+    },
+    Row {
+        name: "2,000 requests whose handlers run the loop",
+        victim: Victim::Server(FULL),
+        attack: |target: Target| {
+            let mut streams: Vec<_> = (0..2_000).map(|_| target.connect()).collect();
+            for stream in &mut streams {
+                attack::send(stream, b"GET /wait HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            }
+            let answered = |stream: &mut _| !attack::read(stream, 1).is_empty();
+            let answers = streams
+                .iter_mut()
+                .filter_map(|stream| answered(stream).then_some(()));
+            format!("{} answers", answers.count())
+        },
+        answer: "2000 answers",
+        max_callback: CALLBACK,
+        max_memory: 32 * 1024,
     },
     Row {
         name: "8 MB of empty lines before a request",

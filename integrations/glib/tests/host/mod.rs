@@ -10,7 +10,7 @@ use std::{
 
 use entwined::{
     Handle,
-    reactor::{LifeError, RunError, Stopped},
+    reactor::{LifeError, RunError, WaitError},
 };
 use entwined_conformance::{End, Harness};
 use entwined_glib::{Attachment, Config};
@@ -163,9 +163,9 @@ impl<K: Kind> Harness for GlibHost<K> {
     }
 
     /// Uses a nested loop, as a modal dialog does.
-    fn nest(&self, end: End) -> Result<(), Stopped> {
+    fn nest(&self, end: End) -> Result<(), WaitError> {
         if !self.handle.is_running() {
-            return Err(Stopped);
+            return Err(WaitError::Stopped);
         }
         let inner = MainLoop::new(Some(&self.context), false);
         let (quit, done) = (Quit(inner.clone()), Rc::new(Cell::new(false)));
@@ -178,7 +178,11 @@ impl<K: Kind> Harness for GlibHost<K> {
         });
         let _dialog = K::open_dialog();
         inner.run();
-        if done.get() { Ok(()) } else { Err(Stopped) }
+        if done.get() {
+            Ok(())
+        } else {
+            Err(WaitError::Stopped)
+        }
     }
 }
 
