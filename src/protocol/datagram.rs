@@ -254,8 +254,8 @@ enum State {
     Stopped,
 }
 
-/// How many attempts in a row to receive may fail, until nothing is received for this long. A sandbox
-/// that does not let this program receive leaves the socket readable.
+/// How many attempts in a row to receive may fail, until nothing is received for this long. A
+/// sandbox that does not let this program receive leaves the socket readable.
 const MOST_FAILURES: u32 = 64;
 const REST: Duration = Duration::from_millis(100);
 

@@ -32,8 +32,8 @@ use crate::{
 /// datagrams.
 #[derive(Debug)]
 pub struct DatagramSocket {
-    /// A socket file to remove on drop. Declared first: as long as the socket is there, no other file
-    /// has its number.
+    /// A socket file to remove on drop. Declared first: as long as the socket is there, no other
+    /// file has its number.
     _file: Option<SocketFile>,
     pub(super) socket: Registration<OwnedFd>,
     family: AddressFamily,

@@ -19,8 +19,9 @@ use super::sys::{RECEIVE, SEND, close_at_once};
 /// Limit on the fds in one message, and on the fds that wait to be taken.
 const LIMIT: usize = 64;
 
-/// The most fds that the kernel passes with one message (SCM_MAX_FD). It would close those for which
-/// there is no room, in a system call of this thread, and take as long as the peer has seen to.
+/// The most fds that the kernel passes with one message (SCM_MAX_FD). It would close those for
+/// which there is no room, in a system call of this thread, and take as long as the peer has seen
+/// to.
 const MOST_IN_ONE: usize = 253;
 
 /// Fds that have arrived and have not been taken. Dropping the queue closes them.

@@ -45,8 +45,8 @@ const MOST_FAILURES: u32 = 64;
 /// Accepting resumes on its own as soon as fds are available again.
 #[derive(Debug)]
 pub struct Listener {
-    /// A socket file to remove on drop. Declared first: as long as the socket is there, no other file
-    /// has its number.
+    /// A socket file to remove on drop. Declared first: as long as the socket is there, no other
+    /// file has its number.
     _file: Option<SocketFile>,
     pub(super) socket: Registration<OwnedFd>,
     local: Address,

@@ -27,8 +27,8 @@ impl Stream {
     /// Keeps the file descriptors that arrive with the bytes of a Unix socket from now on, until
     /// [`take_fds`](Stream::take_fds) is called. At most 64 are kept; any more are closed.
     ///
-    /// Before this call the peer cannot send any: that fails with EPERM. (The kernel would close them
-    /// on this thread, and a peer can make a close take minutes. Linux before 6.16, and other
+    /// Before this call the peer cannot send any: that fails with EPERM. (The kernel would close
+    /// them on this thread, and a peer can make a close take minutes. Linux before 6.16, and other
     /// systems, do so.) A server whose peers send them at once calls
     /// [`Listener::allow_fds`](super::Listener::allow_fds) too.
     ///

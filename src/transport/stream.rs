@@ -47,8 +47,8 @@ impl Stream {
     }
 
     /// Wraps a TCP or Unix socket that is already connected: inherited, or created elsewhere. The
-    /// socket becomes non-blocking for every process that shares it, and loses Nagle's algorithm and
-    /// the time that closing it may take (`SO_LINGER`).
+    /// socket becomes non-blocking for every process that shares it, and loses Nagle's algorithm
+    /// and the time that closing it may take (`SO_LINGER`).
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if this is not a connected stream socket.

@@ -7,8 +7,8 @@
 //! there finds that nobody answers, and replaces the file. If somebody answers, or the file is not
 //! a socket, the path is left alone and the error is [`AddrInUse`](io::ErrorKind::AddrInUse). Of
 //! several programs that find the same stale file, one replaces it: meanwhile it has a lock on the
-//! folder (flock(2)). A path cannot be empty. A relative one means the directory that the program is in at
-//! that moment, also if it changes its directory before the file is removed.
+//! folder (flock(2)). A path cannot be empty. A relative one means the directory that the program
+//! is in at that moment, also if it changes its directory before the file is removed.
 //!
 //! Only the user that the program runs as can connect: the file has the mode 0600, whatever the
 //! umask is, from the moment it exists. To let others connect, change it with
@@ -249,8 +249,8 @@ impl Turn {
     }
 }
 
-/// How often the lock of a folder is asked for, and how long it is left to the others each time. They
-/// have it for some system calls.
+/// How often the lock of a folder is asked for, and how long it is left to the others each time.
+/// They have it for some system calls.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 

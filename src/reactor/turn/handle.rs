@@ -166,8 +166,8 @@ impl Handle {
     /// # Errors
     /// - [`Stopped`](WaitError::Stopped) if the reactor is not running, if its run ends before the
     ///   future completes, or if the future panics.
-    /// - [`TooDeep`](WaitError::TooDeep) if a turn is already made inside of 15 others. Peers may see
-    ///   to that, if they can make a callback wait.
+    /// - [`TooDeep`](WaitError::TooDeep) if a turn is already made inside of 15 others. Peers may
+    ///   see to that, if they can make a callback wait.
     #[track_caller]
     pub fn wait<F>(&self, future: F) -> Result<F::Output, WaitError>
     where

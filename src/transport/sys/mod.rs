@@ -36,8 +36,8 @@ pub(super) struct Message {
     pub(super) truncated: bool,
 }
 
-/// Makes closing a socket from elsewhere wait for nothing. With `SO_LINGER` it waits for a peer that
-/// does not read, also if the socket is non-blocking.
+/// Makes closing a socket from elsewhere wait for nothing. With `SO_LINGER` it waits for a peer
+/// that does not read, also if the socket is non-blocking.
 pub(super) fn close_at_once(socket: &OwnedFd) {
     let lingers = matches!(sockopt::socket_linger(socket), Ok(Some(time)) if !time.is_zero());
     if lingers {

@@ -13,8 +13,8 @@ use entwined::{
 
 use super::forbidden;
 
-/// poll(2) also fails for a moment, when the kernel has no memory. The thread ended, and with it the
-/// network of a program that went on.
+/// poll(2) also fails for a moment, when the kernel has no memory. The thread ended, and with it
+/// the network of a program that went on.
 #[test]
 fn a_helper_that_may_not_wait_looks_again() {
     const NAME: &str = "interleave::a_helper_that_may_not_wait_looks_again";
