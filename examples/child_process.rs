@@ -29,16 +29,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             .spawn(&handle)?;
         let output = process.take_stdout().ok_or("its output is not a stream")?;
         let mut lines = FramedStream::new(output, Lines::new(64 * 1024));
-        let read = async {
+        // Its end may come long after that of its output.
+        let end = async {
             let mut count = 0;
             while let Some(line) = lines.next().await {
                 count += 1;
                 println!("{count}: {}", String::from_utf8_lossy(&line?));
             }
-            Ok::<_, Box<dyn Error>>(())
+            Ok::<_, Box<dyn Error>>(process.exited().await?)
         };
-        handle.timeout(LIMIT, read).await??;
-        println!("it ended: {}", process.exited().await?);
+        println!("it ended: {}", handle.timeout(LIMIT, end).await??);
         Ok(())
     })
 }
