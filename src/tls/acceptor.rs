@@ -9,7 +9,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{Error, Identity, Roots, TlsStream, provider};
+use super::{Error, Identity, Roots, TlsStream, chain::Bounded, provider};
 use crate::transport::{ByteStream, Listen, MapStream};
 
 /// Adds TLS to accepted streams. Cheap to clone; [`replace`](Acceptor::replace) affects all clones.
@@ -140,10 +140,9 @@ impl AcceptorBuilder {
         let builder = match roots {
             None => builder.with_no_client_auth(),
             Some(roots) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(
-                    Arc::new(roots.store()?),
-                    provider(),
-                );
+                let roots = Arc::new(roots.store()?);
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots.clone(), provider());
                 let verifier = if required {
                     verifier
                 } else {
@@ -154,7 +153,7 @@ impl AcceptorBuilder {
                         "authorities for clients: {error}"
                     )))
                 })?;
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(Arc::new(Bounded { verifier, roots }))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName {

@@ -4,10 +4,11 @@ use std::{fmt, net::Ipv6Addr, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     pki_types::{CertificateDer, ServerName},
 };
 
-use super::{Error, Identity, TlsStream, identity, provider};
+use super::{Error, Identity, TlsStream, chain::Bounded, identity, provider};
 use crate::transport::ByteStream;
 
 /// A set of trusted certificate authorities.
@@ -169,10 +170,18 @@ impl ConnectorBuilder {
     /// # Errors
     /// Fails if the authorities cannot be used.
     pub fn build(self) -> Result<Connector, Error> {
+        let roots = Arc::new(self.roots.store()?);
+        let verifier: Arc<dyn ServerCertVerifier> =
+            WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
+                .build()
+                .map_err(|error| {
+                    Error::Configuration(rustls::Error::General(format!("authorities: {error}")))
+                })?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(Error::Configuration)?
-            .with_root_certificates(self.roots.store()?);
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Bounded { verifier, roots }));
         let mut config = match self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder

@@ -69,12 +69,16 @@
 //!
 //! Each connection buffers at most 64 KiB that the peer does not take, 64 KiB that has arrived but
 //! is not decrypted, and 16 KiB that is decrypted but not read. A handshake message may have 64
-//! KiB. The buffers are freed when they are empty. A handshake must complete within
+//! KiB. Of the certificates of issuers that a peer sends, the first ten are looked at: repetitions
+//! and the roots' own do not count, and only one may have the subject of a root or of one before
+//! it. (A custom configuration has rustls's limits, which let a peer hold the thread for 100 ms.)
+//! The buffers are freed when they are empty. A handshake must complete within
 //! [`Config::establish_timeout`](crate::protocol::Config::establish_timeout); in HTTP, within the
 //! time limit for a request's head. Sessions are resumed with tickets (RFC 8446, section 4.6.1; RFC
 //! 5077), so a server stores none.
 
 mod acceptor;
+mod chain;
 mod connector;
 #[cfg(any(feature = "tls-development", doc))]
 pub mod development;

@@ -1,5 +1,6 @@
 //! TLS: what it negotiates, how it ends, and what it refuses.
 
+mod chain;
 #[cfg(target_os = "linux")]
 mod openssl;
 mod support;

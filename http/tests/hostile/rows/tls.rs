@@ -7,16 +7,18 @@ use entwined::{
     protocol::{self, Echo},
     rpc::{self, Failure, Methods},
     tls::{
-        Acceptor, development,
+        Acceptor, ClientCertificates, Connector, Roots, development,
         rustls::{
-            ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
+            ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig,
+            ServerConnection, SignatureScheme,
             client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
             crypto::ring,
-            pki_types::{CertificateDer, ServerName, UnixTime},
+            pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
         },
     },
-    transport::tcp,
+    transport::{ByteStream, tcp},
 };
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::CALLBACK;
 use crate::{
@@ -47,6 +49,131 @@ const CALLS: victim::Server = |handle: &Handle| {
     let address = server.local_address().tcp().expect("TCP");
     (address, Box::new(server))
 };
+
+/// A server that asks for certificates of the authorities, and writes the first bytes.
+const ASKING: victim::Server = |handle: &Handle| {
+    let listener = tcp::listen(handle, "127.0.0.1:0").expect("a port");
+    let identity = development::identity(["localhost"]).expect("a name");
+    let acceptor = Acceptor::builder(identity)
+        .client_certificates(ClientCertificates::Required(authorities()))
+        .build()
+        .expect("an acceptor");
+    let server = protocol::serve(acceptor.listen(listener), |_| Some(Echo));
+    let address = server.local_address().tcp().expect("TCP");
+    (address, Box::new(server))
+};
+
+/// A client of a server that shows a certificate of the authorities; says how that went.
+const TRUSTING: victim::Client = |handle, address| {
+    let connector = Connector::builder().roots(authorities()).build();
+    let connector = connector.expect("a connector");
+    Box::pin(async move {
+        let stream = tcp::connect(&handle, address).await.expect("a server");
+        let mut stream = connector.connect(stream, "localhost").expect("a name");
+        let stream: &mut dyn ByteStream = &mut stream;
+        match stream.established(&handle, attack::PATIENCE).await {
+            Ok(()) => "trusted".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    })
+};
+
+/// Who a certificate is of, and whether it may issue others.
+fn subject(name: &str, is_ca: bool) -> CertificateParams {
+    let names: &[String] = if is_ca {
+        &[]
+    } else {
+        &["localhost".to_owned()]
+    };
+    let mut params = CertificateParams::new(names).expect("names");
+    params.distinguished_name.push(DnType::CommonName, name);
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    params
+}
+
+/// Authorities whose keys the attacker has not. To check a signature of this kind takes longest.
+fn authorities() -> Roots {
+    let roots = (0..8).map(|number| {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
+        let root = subject(&format!("authority {number}"), true).self_signed(&key);
+        root.expect("a root").der().clone()
+    });
+    Roots::only(&roots.collect::<Vec<_>>())
+}
+
+/// The subject of a certificate, and who has issued it.
+type Issued = [String; 2];
+
+/// 60 of one name that issued each other: there are more ways than anyone can try.
+fn mutual() -> Vec<Issued> {
+    vec![["middle".to_owned(), "middle".to_owned()]; 60]
+}
+
+/// 100 of one name that an authority is said to have issued.
+fn many() -> Vec<Issued> {
+    vec![["middle".to_owned(), "authority 0".to_owned()]; 100]
+}
+
+/// Authorities are said to have issued each other.
+fn crossed() -> Vec<Issued> {
+    let name = |number: usize| format!("authority {number}");
+    (0..14)
+        .map(|number| [name(number / 2), name(number / 2 + 1)])
+        .collect()
+}
+
+/// A certificate of `localhost` from the first of these, and theirs.
+fn chain(issued: &[Issued]) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
+    let of = |name: &str| Issuer::new(subject(name, true), &key);
+    let own = KeyPair::generate().expect("a key");
+    let leaf = subject("leaf", false).signed_by(&own, &of(&issued[0][0]));
+    let mut chain = vec![leaf.expect("a certificate").der().clone()];
+    for [name, issuer] in issued {
+        let own = KeyPair::generate().expect("a key");
+        let issuer = subject(name, true).signed_by(&own, &of(issuer));
+        chain.push(issuer.expect("a certificate").der().clone());
+    }
+    (chain, PrivateKeyDer::Pkcs8(own.serialize_der().into()))
+}
+
+/// Shakes hands as a server with this chain.
+fn show(target: &Target, issued: &[Issued]) -> String {
+    let (chain, key) = chain(issued);
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate");
+    let mut session = ServerConnection::new(Arc::new(config)).expect("a session");
+    let mut stream = target.connect();
+    while session.is_handshaking() && session.complete_io(&mut stream).is_ok() {}
+    String::new()
+}
+
+/// Shakes hands as a client with this chain; says what comes of it.
+fn show_as_client(target: &Target, issued: &[Issued]) -> String {
+    let (chain, key) = chain(issued);
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Any))
+        .with_client_auth_cert(chain, key)
+        .expect("a certificate");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    let mut stream = target.connect();
+    let _ = session.writer().write_all(b"x");
+    loop {
+        if let Err(error) = session.complete_io(&mut stream) {
+            return error.to_string();
+        }
+    }
+}
 
 /// Takes every certificate.
 #[derive(Debug)]
@@ -219,6 +346,46 @@ pub const ROWS: &[Row] = &[
             .to_owned()
         },
         answer: "answered",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "certificates of 60 issuers that issued each other",
+        victim: Victim::Client(TRUSTING),
+        attack: |target: Target| show(&target, &mutual()),
+        answer: "the TLS handshake failed: invalid peer certificate: ",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "certificates of 100 issuers that no authority issued",
+        victim: Victim::Client(TRUSTING),
+        attack: |target: Target| show(&target, &many()),
+        answer: "the TLS handshake failed: invalid peer certificate: ",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "certificates of authorities by each other",
+        victim: Victim::Client(TRUSTING),
+        attack: |target: Target| show(&target, &crossed()),
+        answer: "the TLS handshake failed: invalid peer certificate: ",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "a client's certificates of 60 issuers that issued each other",
+        victim: Victim::Server(ASKING),
+        attack: |target: Target| show_as_client(&target, &mutual()),
+        answer: "received fatal alert: ",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "a client's certificates of 100 issuers",
+        victim: Victim::Server(ASKING),
+        attack: |target: Target| show_as_client(&target, &many()),
+        answer: "received fatal alert: ",
         max_callback: CALLBACK,
         max_memory: 2048,
     },
