@@ -118,12 +118,45 @@ fn follow(
                 Value::Numbers(numbers) => format!("{numbers:?}"),
                 other => format!("{other:?}"),
             });
-            let mut all = known.borrow_mut();
-            match text {
-                Some(text) => all.insert(change.name, text),
-                None => all.remove(&change.name),
-            };
+            keep(&mut known.borrow_mut(), change.name, text);
         }
     });
     all
+}
+
+/// How many properties are shown, and how much of a name or a text. Any program of this display may
+/// set properties of any window.
+const MOST: usize = 64;
+const MOST_TEXT: usize = 256;
+
+fn keep(all: &mut BTreeMap<String, String>, name: String, text: Option<String>) {
+    let short = |text: String| text.chars().take(MOST_TEXT).collect::<String>();
+    let name = short(name);
+    match text {
+        Some(text) if all.len() < MOST || all.contains_key(&name) => {
+            all.insert(name, short(text));
+        }
+        Some(_) => {}
+        None => drop(all.remove(&name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_programs_set_takes_little_memory() {
+        let mut all = BTreeMap::new();
+        for number in 0..1_000 {
+            keep(&mut all, number.to_string(), Some("é".repeat(64 * 1024)));
+        }
+        assert_eq!(all.len(), MOST);
+        assert!(all.values().all(|text| text.len() <= 2 * MOST_TEXT));
+        keep(&mut all, "0".into(), Some("b".into()));
+        assert_eq!(all["0"], "b");
+        keep(&mut all, "0".into(), None);
+        keep(&mut all, "a".into(), Some("b".into()));
+        assert_eq!(all.len(), MOST);
+    }
 }
