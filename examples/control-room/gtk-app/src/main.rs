@@ -53,7 +53,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
     });
     let quit = app.clone();
-    signal::call_on(&handle, [Signal::INT, Signal::TERM], move || quit.quit())?.keep();
+    signal::call_on(&handle, [Signal::INT, Signal::TERM], move || end(&quit))?.keep();
     if let Some(seconds) = options.seconds {
         end_after(&app, seconds);
     }
@@ -84,7 +84,15 @@ fn end_after(app: &gtk::Application, seconds: Duration) {
     let app = app.downgrade();
     glib::timeout_add_local_once(seconds, move || {
         if let Some(app) = app.upgrade() {
-            app.quit();
+            end(&app);
         }
     });
+}
+
+/// Ends the app, and with its windows the loops of dialogs, inside of which this may be called.
+fn end(app: &gtk::Application) {
+    for window in app.windows() {
+        window.destroy();
+    }
+    app.quit();
 }

@@ -111,9 +111,12 @@ impl Ui {
 }
 
 impl Ui {
-    /// Asks in a modal dialog, and returns when it is closed by a button or the time is up. The
-    /// main loop keeps running inside.
+    /// Asks in a modal dialog, and returns when it is closed by a button, the time is up or the
+    /// window is gone. The main loop keeps running inside.
     pub fn ask(&self, question: &str, limit: Duration) -> Option<bool> {
+        if !self.window.is_visible() {
+            return None;
+        }
         let dialog = gtk::MessageDialog::builder()
             .transient_for(&self.window)
             .modal(true)
@@ -134,6 +137,10 @@ impl Ui {
                 inner.quit();
             }
         });
+        let gone = self.window.connect_unmap({
+            let inner = inner.clone();
+            move |_| inner.quit()
+        });
         let over = glib::timeout_add_local(limit, {
             let inner = inner.clone();
             move || {
@@ -144,6 +151,7 @@ impl Ui {
         dialog.present();
         inner.run();
         over.remove();
+        self.window.disconnect(gone);
         dialog.destroy();
         answer.get()
     }

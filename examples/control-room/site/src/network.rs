@@ -24,8 +24,8 @@ use entwined::{
     transport::tcp,
 };
 use entwined_http::{
-    self as http, Body, HeaderValue, Html, IntoResponse, Json, Request, Response, Router, header,
-    layers, sse,
+    self as http, Body, HeaderValue, Html, IntoResponse, Json, Request, Response, Router,
+    StatusCode, header, layers, sse,
     websocket::{self, Message},
 };
 use entwined_watchdog::Watchdog;
@@ -40,7 +40,8 @@ use crate::{Change, Model, Options, Pixels, Report, SAMPLE_INTERVAL, Subscriptio
 pub type Picture = Rc<dyn Fn() -> Deferred<Arc<Pixels>, String>>;
 
 /// Asks the user at the window, in a modal dialog. Returns when the dialog is closed by a button
-/// (true for "yes") or the time is up (`None`). The host's loop keeps running inside.
+/// (true for "yes"), or the time is up or the window is gone (`None`). The host's loop keeps
+/// running inside.
 pub type Ask = Rc<dyn Fn(&str, Duration) -> Option<bool>>;
 
 /// Returns what is known about a window: names and values.
@@ -321,6 +322,7 @@ fn looks(model: &Model, window: Option<Window>) -> Router {
         Some(window) => (Some(window.picture), window.ask, window.facts),
         None => (None, None, None),
     };
+    let asking = Cell::new(false);
     Router::new()
         .get(
             "/window.png",
@@ -345,14 +347,25 @@ fn looks(model: &Model, window: Option<Window>) -> Router {
         .post(
             "/ask",
             with(model, move |_, request| {
-                let answer = question(request, ask.as_ref());
+                let answer = question(request, ask.as_ref(), &asking);
                 async { answer }
             }),
         )
 }
 
 /// Asks the user at the window, and waits inside the handler; other requests are served meanwhile.
-fn question(request: Request, ask: Option<&Ask>) -> Result<Response, http::Error> {
+/// One at a time: each dialog has a loop of its own, inside those of the others.
+fn question(
+    request: Request,
+    ask: Option<&Ask>,
+    asking: &Cell<bool>,
+) -> Result<Response, http::Error> {
+    struct Asks<'a>(&'a Cell<bool>);
+    impl Drop for Asks<'_> {
+        fn drop(&mut self) {
+            self.0.set(false);
+        }
+    }
     #[derive(Deserialize)]
     struct Query {
         text: String,
@@ -367,6 +380,11 @@ fn question(request: Request, ask: Option<&Ask>) -> Result<Response, http::Error
     let ask = ask.ok_or_else(|| http::Error::not_found("this app has no dialogs"))?;
     let Query { text, seconds } = request.query()?;
     let text: String = text.chars().take(crate::MAX_TEXT).collect();
+    if asking.replace(true) {
+        let message = "another question is open";
+        return Err(http::Error::new(StatusCode::CONFLICT, message));
+    }
+    let _asks = Asks(asking);
     let answer = ask(&text, Duration::from_secs(seconds.min(MOST_ASKED)));
     Ok(Json(serde_json::json!({ "answer": answer })).into_response())
 }
