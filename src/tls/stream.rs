@@ -145,9 +145,11 @@ impl TlsStream {
     }
 
     /// Decrypts records until all are taken or their content fills rustls's buffer, but not more
-    /// than [`STEP`] of them. Returns how many bytes were taken.
+    /// than [`STEP`] of them, and only one that is not for the program: that may have hundreds of
+    /// tickets for later sessions. Returns how many bytes were taken.
     fn decrypt(&mut self, cx: &mut Context<'_>, records: &[u8]) -> io::Result<usize> {
         let (mut left, mut step) = (records, STEP);
+        let mut decrypted = self.session.process_new_packets().map_or(0, plain);
         while !left.is_empty() && step > 0 {
             let now = &left[..self.records.clone().pass(left, &mut step.clone())];
             let mut rest = now;
@@ -159,10 +161,12 @@ impl TlsStream {
                 Err(_) => break,
             }
             let taken = now.len() - rest.len();
+            let before = step;
             self.records.pass(&now[..taken], &mut step);
             left = &left[taken..];
             let in_handshake = self.session.is_handshaking();
-            if let Err(source) = self.session.process_new_packets() {
+            let processed = self.session.process_new_packets();
+            if let Err(source) = processed {
                 let error = ProtocolError {
                     in_handshake,
                     source,
@@ -172,6 +176,11 @@ impl TlsStream {
                 let _ = self.send(cx);
                 return Err(error.into());
             }
+            let all = processed.map_or(0, plain);
+            if step < before && all == decrypted && !in_handshake {
+                break;
+            }
+            decrypted = all;
         }
         Ok(records.len() - left.len())
     }
@@ -424,6 +433,11 @@ fn now<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
 
 /// How many bytes may be queued for sending.
 const OUTPUT: usize = 64 * 1024;
+
+/// How many bytes have been decrypted for the program, and not read.
+fn plain(state: rustls::IoState) -> usize {
+    state.plaintext_bytes_to_read()
+}
 
 fn too_long() -> io::Error {
     let message = "the peer sent a TLS message that is too long";

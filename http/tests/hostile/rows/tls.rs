@@ -1,6 +1,6 @@
 //! What a peer sends to servers of other protocols: TLS, RPC.
 
-use std::{io::Write, sync::Arc};
+use std::{future::poll_fn, io::Write, pin::Pin, sync::Arc};
 
 use entwined::{
     Handle,
@@ -18,6 +18,7 @@ use entwined::{
     },
     transport::{ByteStream, tcp},
 };
+use futures_io::AsyncRead;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::CALLBACK;
@@ -73,6 +74,27 @@ const TRUSTING: victim::Client = |handle, address| {
         let stream: &mut dyn ByteStream = &mut stream;
         match stream.established(&handle, attack::PATIENCE).await {
             Ok(()) => "trusted".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    })
+};
+
+/// A client that trusts everyone, and reads once.
+const READING: victim::Client = |handle, address| {
+    Box::pin(async move {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Any))
+            .with_no_client_auth();
+        let connector = Connector::from_config(Arc::new(config));
+        let stream = tcp::connect(&handle, address).await.expect("a server");
+        let mut stream = connector.connect(stream, "localhost").expect("a name");
+        let mut buffer = [0; 100];
+        let read = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut buffer));
+        match read.await {
+            Ok(count) => String::from_utf8_lossy(&buffer[..count]).into_owned(),
             Err(error) => error.to_string(),
         }
     })
@@ -151,6 +173,32 @@ fn show(target: &Target, issued: &[Issued]) -> String {
     let mut session = ServerConnection::new(Arc::new(config)).expect("a session");
     let mut stream = target.connect();
     while session.is_handshaking() && session.complete_io(&mut stream).is_ok() {}
+    String::new()
+}
+
+/// Shakes hands as a server with a long chain, and gives the client these many tickets.
+fn give_tickets(target: &Target, count: usize) -> String {
+    let (chain, key) = chain(&many());
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate");
+    config.send_tls13_tickets = count;
+    let mut session = ServerConnection::new(Arc::new(config)).expect("a session");
+    session.set_buffer_limit(None);
+    let mut stream = target.connect();
+    while session.is_handshaking() {
+        session.complete_io(&mut stream).expect("a handshake");
+    }
+    session.writer().write_all(b"done").expect("room");
+    let mut records = Vec::new();
+    while session.wants_write() {
+        session.write_tls(&mut records).expect("room");
+    }
+    attack::send(&mut stream, &records);
+    attack::read(&mut stream, usize::MAX);
     String::new()
 }
 
@@ -388,5 +436,13 @@ pub const ROWS: &[Row] = &[
         answer: "received fatal alert: ",
         max_callback: CALLBACK,
         max_memory: 2048,
+    },
+    Row {
+        name: "10,000 tickets of a server with 100 certificates of issuers",
+        victim: Victim::Client(READING),
+        attack: |target: Target| give_tickets(&target, 10_000),
+        answer: "the peer sent a TLS message that is too long",
+        max_callback: CALLBACK,
+        max_memory: 4096,
     },
 ];
