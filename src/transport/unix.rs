@@ -111,8 +111,8 @@ pub fn listen_abstract(handle: &Handle, name: impl AsRef<[u8]>) -> Result<Listen
 fn listen_on(handle: &Handle, address: UnixAddress) -> Result<Listener, ListenError> {
     let open = || {
         let socket = sys::socket(AddressFamily::UNIX, SocketType::STREAM)?;
-        let turn = Turn::take(&address);
-        let file = bind(&socket, &address, &turn)?;
+        let lock = FolderLock::take(&address);
+        let file = bind(&socket, &address, &lock)?;
         net::listen(&socket, BACKLOG)?;
         Ok(Listener::new(handle, socket)?.with_file(file))
     };
@@ -133,7 +133,7 @@ pub fn datagram(handle: &Handle, address: &UnixAddress) -> Result<DatagramSocket
         let file = if *address == UnixAddress::Unnamed {
             None
         } else {
-            bind(&socket, address, &Turn::take(address))?
+            bind(&socket, address, &FolderLock::take(address))?
         };
         Ok(DatagramSocket::new(handle, socket, AddressFamily::UNIX)?.with_file(file))
     };
@@ -188,7 +188,11 @@ fn name(address: &UnixAddress) -> io::Result<SocketAddrUnix> {
 }
 
 /// Binds a socket to its name, replacing a stale socket file.
-fn bind(socket: &OwnedFd, address: &UnixAddress, turn: &Turn) -> io::Result<Option<SocketFile>> {
+fn bind(
+    socket: &OwnedFd,
+    address: &UnixAddress,
+    lock: &FolderLock,
+) -> io::Result<Option<SocketFile>> {
     let target = name(address)?;
     let UnixAddress::Path(path) = address else {
         net::bind(socket, &target)?;
@@ -199,7 +203,7 @@ fn bind(socket: &OwnedFd, address: &UnixAddress, turn: &Turn) -> io::Result<Opti
     let _ = File::from(socket.try_clone()?).set_permissions(owners());
     match net::bind(socket, &target) {
         Err(Errno::ADDRINUSE)
-            if turn.is_ours && is_dead(path, &target, net::sockopt::socket_type(socket)?) =>
+            if lock.is_ours && is_dead(path, &target, net::sockopt::socket_type(socket)?) =>
         {
             tracing::info!(path = %path.display(), "replacing a stale socket file");
             std::fs::remove_file(path)?;
@@ -218,13 +222,13 @@ fn bind(socket: &OwnedFd, address: &UnixAddress, turn: &Turn) -> io::Result<Opti
 /// Lets programs make socket files in a folder one after another, from bind(2) to listen(2): in
 /// between, a socket looks like a dead one. It is a lock on the folder (flock(2)), so nothing is
 /// left behind.
-struct Turn {
+struct FolderLock {
     _folder: Option<OwnedFd>,
     /// Whether a dead socket may be replaced: no other program is about to.
     is_ours: bool,
 }
 
-impl Turn {
+impl FolderLock {
     fn take(address: &UnixAddress) -> Self {
         let folder = match address {
             UnixAddress::Path(path) => folder_of(path),
@@ -232,17 +236,17 @@ impl Turn {
         };
         let mut is_ours = true;
         for _ in 0..LOCK_TRIES {
-            let lock = FlockOperation::NonBlockingLockExclusive;
-            // A folder that may not be read, or a file system without locks, has no turns.
+            let exclusive = FlockOperation::NonBlockingLockExclusive;
+            // A folder that may not be read, or a file system without locks, is not locked.
             is_ours = !folder
                 .as_ref()
-                .is_some_and(|folder| flock(folder, lock) == Err(Errno::WOULDBLOCK));
+                .is_some_and(|folder| flock(folder, exclusive) == Err(Errno::WOULDBLOCK));
             if is_ours {
                 break;
             }
             thread::sleep(LOCK_PAUSE);
         }
-        Turn {
+        FolderLock {
             _folder: folder,
             is_ours,
         }
@@ -283,7 +287,7 @@ mod tests {
         let listener = sys::socket(AddressFamily::UNIX, SocketType::STREAM).expect("a socket");
         let path = std::env::temp_dir().join(format!("full-{}.sock", std::process::id()));
         let address = UnixAddress::Path(path.clone());
-        let _file = bind(&listener, &address, &Turn::take(&address)).expect("a socket file");
+        let _file = bind(&listener, &address, &FolderLock::take(&address)).expect("a socket file");
         net::listen(&listener, 0).expect("it listens");
         let result = reactor.block_on(async move {
             let mut accepted = Vec::new();
