@@ -145,8 +145,9 @@ impl TlsStream {
     }
 
     /// Decrypts records until all are taken or their content fills rustls's buffer, but not more
-    /// than [`STEP`] of them, and only one that is not for the program: that may have hundreds of
-    /// tickets for later sessions. Returns how many bytes were taken.
+    /// than [`STEP`] of them. The one that ends the handshake is the last, and one that is not for
+    /// the program: that may have hundreds of tickets for later sessions. The task gives way then.
+    /// Returns how many bytes were taken.
     fn decrypt(&mut self, cx: &mut Context<'_>, records: &[u8]) -> io::Result<usize> {
         let (mut left, mut step) = (records, STEP);
         let mut decrypted = self.session.process_new_packets().map_or(0, plain);
@@ -177,7 +178,8 @@ impl TlsStream {
                 return Err(error.into());
             }
             let all = processed.map_or(0, plain);
-            if step < before && all == decrypted && !in_handshake {
+            if step < before && all == decrypted && !self.session.is_handshaking() {
+                spend(STEP_COST * 4);
                 break;
             }
             decrypted = all;

@@ -82,13 +82,7 @@ const TRUSTING: victim::Client = |handle, address| {
 /// A client that trusts everyone, and reads once.
 const READING: victim::Client = |handle, address| {
     Box::pin(async move {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Any))
-            .with_no_client_auth();
-        let connector = Connector::from_config(Arc::new(config));
+        let connector = Connector::from_config(trusting());
         let stream = tcp::connect(&handle, address).await.expect("a server");
         let mut stream = connector.connect(stream, "localhost").expect("a name");
         let mut buffer = [0; 100];
@@ -223,6 +217,17 @@ fn show_as_client(target: &Target, issued: &[Issued]) -> String {
     }
 }
 
+/// A client that takes every certificate.
+fn trusting() -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Any))
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
 /// Takes every certificate.
 #[derive(Debug)]
 struct Any;
@@ -267,14 +272,8 @@ impl ServerCertVerifier for Any {
 /// Shakes hands, lets `write` fill a buffer with records, sends it, and says whether the server
 /// answers after that.
 fn over_tls(target: &Target, write: fn(&mut ClientConnection, &mut Vec<u8>)) -> String {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Any))
-        .with_no_client_auth();
     let name = ServerName::try_from("localhost").expect("a name");
-    let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    let mut session = ClientConnection::new(trusting(), name).expect("a session");
     let mut stream = target.connect();
     while session.is_handshaking() {
         session.complete_io(&mut stream).expect("a handshake");
